@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * keyturn.h: secrets for the servers that need them.
+ *
+ *   consumer                core (libkeyturn, one stage a file)                            provider
+ *   nginx ──┐                                                                             ┌─ local (SQLite)
+ *   Redis ──┤  keyturn.h   reference → policy → cache → switch → loader ─ ABI ──────────── ┼─ redis (hiredis)
+ *   PgSQL ──┤ ──────────▶     │                   ▲                                       └─ ...
+ *   CLI   ──┘               audit ◀── every decision, allowed or refused
+ *
+ * A secret travels only as a kt_secret_t: opaque, in locked memory, wiped when it is freed. Nothing in this
+ * library prints a value, and no error text holds one.
+ *
+ * An example with all outcomes (tests/unit/test_manual.c compiles it):
+ *
+ *     kt_setup_t *setup;
+ *     kt_ctx_t *ctx;
+ *     kt_secret_t *secret;
+ *     kt_request_t req = KT_REQUEST_INIT;
+ *
+ *     if (kt_setup("/etc/keyturn/keyturn.yaml", "cli", &setup) != KT_SUCCESS)
+ *         errx(kt_status_exit(kt_setup_status(setup)), "%s", kt_setup_error(setup));
+ *     // fork, setuid ... whatever a server does, and then once in each process:
+ *     if (kt_open(setup, &ctx) != KT_SUCCESS)
+ *         errx(kt_status_exit(kt_setup_status(setup)), "%s", kt_setup_error(setup));
+ *     req.reference = "database/primary#password";
+ *     req.subject = "uid:www-data";
+ *     switch (kt_get(ctx, &req, &secret)) {
+ *     case KT_SUCCESS:
+ *         use(kt_secret_bytes(secret), kt_secret_size(secret));
+ *         kt_secret_free(secret);
+ *         break;
+ *     case KT_NOTFOUND:  // a fact about the secret: there is none
+ *     case KT_DENIED:    // a fact about the caller
+ *     default:           // nobody knows: kt_error(ctx) says why, kt_status_name() names it
+ *         warnx("%s", kt_error(ctx));
+ *     }
+ *     kt_close(ctx);
+ *     kt_setup_free(setup);
+ *
+ * Threads: a context may be used by several threads; each call takes the context's lock, and kt_error() gives the
+ * text of the calling thread's last call. Forks: kt_setup() before the fork, kt_open() after it. A context does not
+ * survive a fork: in the child every call on it answers KT_INTERNAL and kt_close() only gives memory back.
+ * Signals: no call is async-signal-safe; none installs a handler; no call writes to stdout or stderr.
+ */
+#ifndef KEYTURN_H
+#define KEYTURN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KT_VERSION "0.1.0"
+
+/* Limits. A value is unswappable memory and crosses pipes, headers and replies, so it is bounded. */
+#define KT_VALUE_MAX 65536u     /* bytes of one value */
+#define KT_NAME_MAX 255u        /* bytes of a name, its slashes included */
+#define KT_FIELD_MAX 255u       /* bytes of a field name in a reference */
+#define KT_REFERENCE_MAX 600u   /* bytes of name#field@version */
+#define KT_META_MAX 64u         /* metadata entries of a secret */
+#define KT_META_KEY_MAX 128u    /* bytes of a metadata key */
+#define KT_META_VALUE_MAX 512u  /* bytes of a metadata value */
+#define KT_SUBJECT_MAX 255u     /* bytes of a subject */
+#define KT_VERSIONS_MAX 100u    /* kept versions of a secret (keep_versions) */
+
+#if defined(__GNUC__)
+#define KT_API __attribute__((visibility("default")))
+#define KT_MUST_USE __attribute__((warn_unused_result))
+#else
+#define KT_API
+#define KT_MUST_USE
+#endif
+
+/*
+ * What a call may answer. The numbers are ABI: append only. The first nine are also what a provider may answer
+ * (keyturn_provider.h); kt_status_exit() maps each to an exit status of sysexits.h.
+ */
+typedef enum kt_status {
+    KT_SUCCESS = 0,
+    KT_NOTFOUND = 1,     /* no such secret, version or field */
+    KT_GONE = 2,         /* deleted, disabled, expired or destroyed */
+    KT_FORBIDDEN = 3,    /* the provider's service refuses us */
+    KT_UNAVAIL = 4,      /* unreachable, or an answer that is not the service's own */
+    KT_TRYAGAIN = 5,     /* throttled, locked, or only a blocking call could tell */
+    KT_MALFORMED = 6,    /* a record, value or answer that does not parse or fails its seal */
+    KT_CONFLICT = 7,     /* somebody else wrote first, or the state does not allow it */
+    KT_NOSPACE = 8,      /* disk full or an I/O error */
+    KT_DENIED = 9,       /* our policy refuses the subject */
+    KT_AUDIT = 10,       /* cannot be recorded, hence refused */
+    KT_NOKEY = 11,       /* no key for this type is held */
+    KT_WRONGKEY = 12,    /* a key is held, but it is not this store's */
+    KT_ROLLEDBACK = 13,  /* the store is older than what was seen of it */
+    KT_USAGE = 14,       /* bad name, reference, option or argument */
+    KT_TOOLARGE = 15,    /* a value over KT_VALUE_MAX, metadata over its limits */
+    KT_CONFIG = 16,      /* the configuration is wrong */
+    KT_PERMISSION = 17,  /* a file's owner or mode is refused, or may not be opened */
+    KT_INTERNAL = 18     /* out of memory, or a fault of ours */
+} kt_status_t;
+
+/* The status's name in lower case ("notfound"), its exit status (66), one sentence. Static strings; never NULL. */
+KT_API const char *kt_status_name(kt_status_t status);
+KT_API int kt_status_exit(kt_status_t status);
+KT_API const char *kt_status_text(kt_status_t status);
+
+/* ---- Set-up: before the fork, as the user who may read configuration and keys ---- */
+
+typedef struct kt_setup kt_setup_t;
+typedef struct kt_ctx kt_ctx_t;
+
+/* Levels as in syslog.h: 3 error, 4 warning, 5 notice, 6 info, 7 debug. `text` is one line and never holds a value. */
+typedef void (*kt_log_fn)(void *arg, int level, const char *text);
+
+/*
+ * Reads the configuration file, its key source and the providers' credentials for `host` (nginx, redis, postgresql,
+ * cli: it chooses the entry of a `key:` map and the audit stream). `config` NULL means KEYTURN_CONFIG (ignored in a
+ * set-id process), else /etc/keyturn/keyturn.yaml. *ret_setup is always set, but for want of memory to NULL; on failure
+ * only kt_setup_error(), kt_setup_status() and kt_setup_free() take it. Opens no store and starts no thread. Keys lie in
+ * locked memory that a fork copies; kt_setup_free() wipes them.
+ * Errors: KT_CONFIG (file, line, nearest valid key), KT_PERMISSION, KT_WRONGKEY, KT_INTERNAL.
+ */
+KT_API KT_MUST_USE kt_status_t kt_setup(const char *config, const char *host, kt_setup_t **ret_setup);
+KT_API const char *kt_setup_error(const kt_setup_t *setup);   /* valid until the next call with this setup */
+KT_API kt_status_t kt_setup_status(const kt_setup_t *setup);  /* of the last kt_setup() or kt_open() */
+KT_API void kt_setup_free(kt_setup_t *setup);                 /* NULL is allowed; contexts opened from it stay valid */
+
+/* The one log hook, for the contexts opened afterwards. The library itself never logs anywhere else. */
+KT_API void kt_setup_log(kt_setup_t *setup, kt_log_fn log, void *arg);
+
+/* What was read: the configuration's path, the environment, `host`'s audit stream. Valid as long as the setup. */
+KT_API const char *kt_setup_config(const kt_setup_t *setup);
+KT_API const char *kt_setup_environment(const kt_setup_t *setup);
+KT_API const char *kt_setup_stream(const kt_setup_t *setup);
+KT_API const char *kt_setup_audit_path(const kt_setup_t *setup);
+
+/*
+ * One context per process, after fork and after privileges are dropped. Opens the audit stream; providers are loaded
+ * and opened at their first use. Keys are copied into the context's own guarded pages, which a later fork does not
+ * inherit (MADV_WIPEONFORK). On failure *ret_ctx is NULL and kt_setup_error(setup) says why.
+ */
+KT_API KT_MUST_USE kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx);
+KT_API void kt_close(kt_ctx_t *ctx);  /* wipes the cache and the keys; NULL is allowed */
+
+/* Why the calling thread's last call on ctx failed: one line for an operator, without a value. Valid until its next call. */
+KT_API const char *kt_error(const kt_ctx_t *ctx);
+
+/* ---- Secrets ---- */
+
+typedef struct kt_secret kt_secret_t;
+
+/* A copy of `size` bytes in locked memory; with data NULL zeroes, to be filled through kt_secret_buffer(). NULL with errno
+ * ENOMEM or EFBIG (over KT_VALUE_MAX). The caller frees it, and wipes what he copied from. */
+KT_API KT_MUST_USE kt_secret_t *kt_secret_new(const void *data, size_t size);
+KT_API void kt_secret_free(kt_secret_t *secret);                      /* wipes; NULL is allowed */
+KT_API const unsigned char *kt_secret_bytes(const kt_secret_t *secret); /* not NUL-terminated; until kt_secret_free() */
+KT_API unsigned char *kt_secret_buffer(kt_secret_t *secret);          /* only before others see it */
+KT_API size_t kt_secret_size(const kt_secret_t *secret);
+KT_API KT_MUST_USE kt_status_t kt_secret_resize(kt_secret_t *secret, size_t size); /* shrinks, wiping the tail; else KT_USAGE */
+KT_API uint64_t kt_secret_version(const kt_secret_t *secret);         /* 0 if it came from the caller */
+KT_API int kt_secret_stale(const kt_secret_t *secret);                /* served from the stale window */
+KT_API int kt_secret_equal(const kt_secret_t *secret, const void *data, size_t size); /* constant time in the contents */
+
+/* encodings of a value for a header; BASIC is base64(user:password) of a database-shaped secret */
+typedef enum kt_encoding {
+    KT_ENCODE_NONE = 0, KT_ENCODE_BASE64, KT_ENCODE_BASE64URL, KT_ENCODE_HEX, KT_ENCODE_URI, KT_ENCODE_BASIC
+} kt_encoding_t;
+/* "base64" ... "basic" to its number; -1 if there is none of this name */
+KT_API int kt_encoding_parse(const char *name);
+/* A new secret with the encoded value, its version kept. KT_MALFORMED if BASIC finds no user and password. */
+KT_API KT_MUST_USE kt_status_t kt_secret_encode(const kt_secret_t *secret, kt_encoding_t encoding, kt_secret_t **ret_secret);
+/* A new secret with the string (or number) at `field` of a JSON object, its version kept. KT_NOTFOUND: no such field;
+ * KT_MALFORMED: no JSON object, or neither string nor number there. */
+KT_API KT_MUST_USE kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_secret_t **ret_secret);
+
+/* ---- Requests ---- */
+
+/* A secret that the consumer itself stores (the Redis module): head and values, sealed. Below, "Bundles". */
+typedef struct kt_bundle kt_bundle_t;
+
+/*
+ * Who asks for what. All strings belong to the caller and need to live only through the call.
+ * A reference is name[#field][@version]; version is a number, current, previous or pending.
+ */
+typedef struct kt_request {
+    size_t size;             /* sizeof(kt_request_t): KT_REQUEST_INIT sets it */
+    const char *reference;
+    size_t reference_len;    /* 0: the reference ends with NUL */
+    const char *subject;     /* what the host vouches for: nginx:SERVER, redis:USER, postgresql:role:ROLE, uid:NAME */
+    const char *peer;        /* address of the client, or NULL */
+    const char *request_id;  /* the host's own id of this request, or NULL */
+    const char *purpose;     /* what for, in a word ("proxy", "tls"), or NULL */
+    kt_bundle_t **bundle;    /* NULL: the route's providers. Else the consumer's own record: *bundle NULL means absent; a
+                                write replaces *bundle by the new one and frees the old, a failure leaves it as it was */
+    const char *provider;    /* NULL: the route decides. Else only this provider */
+} kt_request_t;
+
+#define KT_REQUEST_INIT { sizeof(kt_request_t), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL }
+
+/* KT_SUCCESS or KT_USAGE: is this a name, is this a reference? `len` 0: ends with NUL. `why` (may be NULL) is set to a static
+ * text without the name. Needs no context. Grammar: one or more segments of [A-Za-z0-9._-]+ joined by '/', none "." or "..". */
+KT_API kt_status_t kt_name_check(const char *name, size_t len, const char **why);
+KT_API kt_status_t kt_reference_check(const char *reference, size_t len, const char **why);
+
+/* ---- Reading ---- */
+
+/*
+ * kt_peek() never waits for a network: the answer of the cache or of a provider that does not block (local), else
+ * KT_TRYAGAIN, and kt_refresh() on another thread will fetch it. kt_get() may block. Both check policy first, then audit the
+ * decision; what cannot be audited is not served (KT_AUDIT). The caller frees *ret_secret, which is NULL unless KT_SUCCESS.
+ */
+KT_API KT_MUST_USE kt_status_t kt_peek(kt_ctx_t *ctx, const kt_request_t *req, kt_secret_t **ret_secret);
+KT_API KT_MUST_USE kt_status_t kt_get(kt_ctx_t *ctx, const kt_request_t *req, kt_secret_t **ret_secret);
+/* Fetches into the cache without serving, for a thread that the host starts. Not audited as a read. */
+KT_API KT_MUST_USE kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req);
+/* The value was refused where it was used (401, failed login): forget it, so that the next read fetches, at most once a second. */
+KT_API void kt_reject(kt_ctx_t *ctx, const kt_request_t *req);
+/* Would kt_get() be allowed, and is there such a secret? Opens no value and writes no audit record: for `nginx -t`. */
+KT_API KT_MUST_USE kt_status_t kt_probe(kt_ctx_t *ctx, const kt_request_t *req);
+
+typedef struct kt_entry {
+    const char *name;
+    uint64_t version;        /* current; 0 if there is none */
+    const char *state;       /* "live", "deleted", "expired" */
+    int64_t created, updated, expires; /* milliseconds since the epoch; 0: not set */
+} kt_entry_t;
+/* Called for each secret in the order of the provider; a non-zero answer ends the listing. `entry` lives through the call. */
+typedef int (*kt_list_fn)(void *arg, const kt_entry_t *entry);
+/* Secrets whose name matches req->reference (a pattern, its star crosses '/'; NULL: all) and which the subject may list.
+ * *ret_hidden (may be NULL) counts those of types whose key is not held. */
+KT_API KT_MUST_USE kt_status_t kt_list(kt_ctx_t *ctx, const kt_request_t *req, kt_list_fn fn, void *arg, uint64_t *ret_hidden);
+
+typedef struct kt_info kt_info_t;
+typedef struct kt_version {
+    uint64_t version;
+    const char *state;       /* "current", "previous", "pending", "kept", "destroyed" */
+    int64_t created, expires;
+} kt_version_t;
+/* Metadata, never values; needs the capability `list`. The caller frees *ret_info. Also of a deleted secret. */
+KT_API KT_MUST_USE kt_status_t kt_info(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t **ret_info);
+KT_API void kt_info_free(kt_info_t *info);
+KT_API const kt_entry_t *kt_info_entry(const kt_info_t *info);
+KT_API const char *kt_info_provider(const kt_info_t *info);
+KT_API uint64_t kt_info_counter(const kt_info_t *info);          /* the head's write counter */
+KT_API uint64_t kt_info_previous(const kt_info_t *info);         /* 0: none */
+KT_API uint64_t kt_info_pending(const kt_info_t *info);          /* 0: none */
+KT_API size_t kt_info_versions(const kt_info_t *info);           /* kept versions, newest first */
+KT_API const kt_version_t *kt_info_version(const kt_info_t *info, size_t i);
+KT_API size_t kt_info_metas(const kt_info_t *info);
+KT_API void kt_info_meta(const kt_info_t *info, size_t i, const char **key, const char **value);
+/* A note that a rotation left with a version ("postgresql.verifier"), or NULL. Version 0: of the secret itself. */
+KT_API const char *kt_info_note(const kt_info_t *info, uint64_t version, const char *key);
+
+/* ---- Writing: each returns after the record of it is durable ---- */
+
+typedef struct kt_meta { const char *key, *value; } kt_meta_t;
+
+typedef struct kt_put_options {
+    size_t size;
+    const char *field;       /* replace one field of the JSON object, keep the others */
+    int64_t expires;         /* of the secret, ms since the epoch; 0: none */
+    const kt_meta_t *meta;   /* merged into what is there; a value NULL removes the key */
+    size_t nmeta;
+    int64_t cas;             /* the current version that the caller saw (0: none yet), else KT_CONFLICT; -1: no matter */
+} kt_put_options_t;
+#define KT_PUT_INIT { sizeof(kt_put_options_t), NULL, 0, NULL, 0, -1 }
+
+/* A new version that is current at once; a deleted secret comes back with it. *ret_version may be NULL, here and below. */
+KT_API KT_MUST_USE kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req, const kt_secret_t *value,
+                                      const kt_put_options_t *options, uint64_t *ret_version);
+/* Makes `version` (0: the previous one) current again. Numbers are not reused: current and previous change places. */
+KT_API KT_MUST_USE kt_status_t kt_rollback(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version, uint64_t *ret_version);
+KT_API KT_MUST_USE kt_status_t kt_delete(kt_ctx_t *ctx, const kt_request_t *req);    /* reads answer KT_GONE from now on */
+KT_API KT_MUST_USE kt_status_t kt_undelete(kt_ctx_t *ctx, const kt_request_t *req);
+KT_API KT_MUST_USE kt_status_t kt_destroy(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version); /* 0: all of them */
+
+/* ---- Rotation: create, set, test, finish ---- */
+
+typedef enum kt_alphabet {
+    KT_ALPHABET_ALNUM = 0, KT_ALPHABET_URLSAFE, KT_ALPHABET_SYMBOLS, KT_ALPHABET_HEX, KT_ALPHABET_UUID
+} kt_alphabet_t;
+KT_API int kt_alphabet_parse(const char *name); /* alnum, urlsafe, symbols, hex, uuid; -1 */
+/* A random secret of `length` characters (16 to 1024; uuid: 36). NULL with errno EINVAL or ENOMEM. The caller frees it. */
+KT_API KT_MUST_USE kt_secret_t *kt_generate(kt_alphabet_t alphabet, size_t length);
+
+typedef struct kt_rotation kt_rotation_t;
+
+/*
+ * The target of a rotation: who must accept the new value before it becomes current. Each may answer
+ * KT_SUCCESS (it worked), KT_CONFLICT (it rejected the value: the pending version is dropped) or anything else (nobody knows:
+ * the pending version stays and kt_rotate() is to be called again). Called without any lock of the context held.
+ */
+typedef struct kt_target_ops {
+    size_t size;
+    const char *name;        /* for the trail and the head: "postgresql:role:app" */
+    kt_status_t (*set)(void *arg, kt_rotation_t *rotation);
+    kt_status_t (*test)(void *arg, kt_rotation_t *rotation); /* may be NULL */
+} kt_target_ops_t;
+
+typedef struct kt_rotate_options {
+    size_t size;
+    const kt_secret_t *value;    /* the new value (for a database or API-key shape the new password or key); NULL: generated */
+    size_t length;               /* of a generated one; 0: 32 */
+    kt_alphabet_t alphabet;
+    int64_t expires;             /* of the secret; 0: leave it */
+    int store_only;              /* no target, although the shape wants one */
+    const kt_target_ops_t *target;
+    void *target_arg;
+} kt_rotate_options_t;
+#define KT_ROTATE_INIT { sizeof(kt_rotate_options_t), NULL, 0, KT_ALPHABET_ALNUM, 0, 0, NULL, NULL }
+
+/*
+ * All four steps. What is new follows the shape of the current value: of a database-shaped secret the password (and rotated_at),
+ * of an API key api_key (the old one becomes previous_key), else the whole value. A database shape needs a target or store_only,
+ * else KT_CONFLICT: a password that no server knows locks everybody out. An unfinished rotation of somebody else: KT_CONFLICT.
+ */
+KT_API KT_MUST_USE kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
+                                         uint64_t *ret_version);
+
+/*
+ * The same, step by step, for a host whose commit lies between (PostgreSQL). kt_rotation_create() stores the new value as
+ * pending and opens what kt_rotation_finish() needs, so that the latter does no more than one short transaction and waits at
+ * most `deadline` milliseconds: KT_TRYAGAIN leaves the pending version for kt_rotation_resume(). Target and store_only as in
+ * kt_rotate_options_t, but target->set is not called. One of finish, abandon and leave ends and frees the rotation.
+ */
+KT_API KT_MUST_USE kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
+                                                  kt_rotation_t **ret_rotation);
+/* Takes up the pending version that a crash or a timeout left. KT_NOTFOUND: there is none. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation);
+/* The new value whole, or its field ("password"); the caller frees it. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret);
+KT_API uint64_t kt_rotation_version(const kt_rotation_t *rotation);
+/* A note kept with the pending version, sealed (64 of 128/1024 bytes): for whoever has to find out what the target knows. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_note(kt_rotation_t *rotation, const char *key, const char *value);
+KT_API KT_MUST_USE kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint64_t *ret_version);
+KT_API KT_MUST_USE kt_status_t kt_rotation_abandon(kt_rotation_t *rotation); /* the target does not have it: drop it */
+KT_API void kt_rotation_leave(kt_rotation_t *rotation);                      /* nobody knows: keep it pending */
+
+/* ---- Bundles: sealed secrets that the consumer stores, with or without a key ---- */
+
+/* Takes a copy of `size` bytes. KT_MALFORMED unless they are one sealed head with the values that belong to it, by their clear
+ * headers: no key is needed and nothing is opened. The caller frees *ret_bundle. */
+KT_API KT_MUST_USE kt_status_t kt_bundle_parse(const void *data, size_t size, kt_bundle_t **ret_bundle);
+KT_API void kt_bundle_free(kt_bundle_t *bundle);
+KT_API const void *kt_bundle_bytes(const kt_bundle_t *bundle, size_t *ret_size); /* until kt_bundle_free() */
+KT_API uint64_t kt_bundle_counter(const kt_bundle_t *bundle);
+KT_API size_t kt_bundle_memory(const kt_bundle_t *bundle);  /* bytes of memory, for MEMORY USAGE */
+KT_API KT_MUST_USE kt_status_t kt_bundle_copy(const kt_bundle_t *bundle, kt_bundle_t **ret_bundle);
+/* May `next`, sent by a client, replace `old` (NULL: absent)? KT_SUCCESS, or KT_CONFLICT: another id, or not counter + 1. */
+KT_API kt_status_t kt_bundle_follows(const kt_bundle_t *old, const kt_bundle_t *next);
+/* Policy, statistics and trail for a bundle that is served sealed (SECRET.GETSEALED, SETSEALED): `capability` is "read" ... */
+KT_API KT_MUST_USE kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req, const char *capability, const char *action);
+
+/* ---- Administration: for the command ---- */
+
+/* Writes a new key file (O_EXCL, 0600). KT_CONFLICT if `path` exists. `error` gets one line. */
+KT_API KT_MUST_USE kt_status_t kt_keygen(const char *path, const char *environment, char *error, size_t error_size);
+/* A key file with the keys of some types only ("api-keys,tls"), in every epoch that `setup` holds. Mode 0600. */
+KT_API KT_MUST_USE kt_status_t kt_keygen_types(kt_setup_t *setup, const char *types, const char *path);
+/* Creates the store of the provider that the route of "*" names first. KT_CONFLICT if it is there. */
+KT_API KT_MUST_USE kt_status_t kt_create(kt_ctx_t *ctx);
+
+typedef void (*kt_check_fn)(void *arg, kt_status_t status, const char *what, const char *detail);
+/* Configuration, keys, audit stream and each provider's reachability; the worst status. */
+KT_API KT_MUST_USE kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
+
+typedef int (*kt_line_fn)(void *arg, const char *line);
+/* The last `count` lines of one stream, or of all merged by time (stream NULL). Lines end without newline. */
+KT_API KT_MUST_USE kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* KEYTURN_H */
