@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# One make for the whole tree. Each part says what it makes in its own fragment (core/core.mk,
+# modules/*/module.mk, ...), which adds to
+#   ALL         what `make` makes
+#   UNIT TESTS  what `make tests` makes besides: unit test programs, and other helpers of tests
+#   installs    (a function) rows of `make install`, which `make uninstall` reads too
+# Everything made is in $(BUILD); `make BUILD=build/check` works in another folder that configure
+# prepared with --builddir.
+
+BUILD ?= build
+.DEFAULT_GOAL := all
+.SUFFIXES:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+ifneq ($(filter-out clean distclean,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(wildcard $(BUILD)/config.mk),)
+$(error no $(BUILD)/config.mk: run ./configure first)
+endif
+include $(BUILD)/config.mk
+endif
+
+V ?=
+Q := $(if $(V),,@)
+# $(call say,VERB) goes before a quiet command
+say = $(if $(V),,@printf '  %-6s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)';)
+
+ABS_BUILD := $(abspath $(BUILD))
+CONFIGURED := $(BUILD)/config.mk $(BUILD)/keyturn_config.h
+CPPFLAGS_ALL = -include $(BUILD)/keyturn_config.h -Icore/include
+CFLAGS_ALL = $(CFLAGS) $(WARNINGS) $(HARDENING) -fPIC -fvisibility=hidden
+# a library's own symbols must all be there; not so for a host's module, nor under sanitizers
+NO_UNDEFINED = $(if $(SANITIZERS),,-Wl,-z,defs)
+
+ALL :=
+UNIT :=
+TESTS :=
+INSTALLED :=
+INSTALLED_LINKS :=
+
+# $(call installs,MODE,FOLDER,FILES)
+installs = $(eval INSTALLED += $(foreach f,$(3),$(1):$(f):$(2)/$(notdir $(f))))
+# $(call objects,SOURCES)
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+include core/core.mk
+include $(wildcard modules/*/module.mk)
+include cli/cli.mk
+include nginx/nginx.mk
+include redis-module/redis.mk
+include postgresql/postgresql.mk
+include $(wildcard tests/*/*.mk)
+
+.PHONY: all tests check install uninstall clean distclean
+
+all: $(ALL)
+
+tests: all $(UNIT) $(TESTS)
+
+check:
+	auto/check
+
+# Compiling: a part adds flags by a target-specific OBJ_CFLAGS.
+$(BUILD)/obj/%.o: %.c $(CONFIGURED)
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CPPFLAGS_ALL) $(OBJ_CFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# Installing: the same rows both ways.
+MAN := $(wildcard */*.[1-8] modules/*/*.[1-8])
+$(foreach n,1 2 3 4 5 6 7 8,$(call installs,644,$(mandir)/man$(n),$(filter %.$(n),$(MAN))))
+$(call installs,644,$(docdir),README.md CHANGELOG.md LICENSE)
+$(call installs,644,$(docdir)/examples,$(wildcard docs/examples/* */examples/*))
+
+install: all
+	$(Q)set -e; \
+	for row in $(INSTALLED); do \
+	    mode=$${row%%:*}; from=$${row#*:}; to=$${from#*:}; from=$${from%%:*}; \
+	    install -D -m $$mode $$from "$(DESTDIR)$$to"; \
+	done; \
+	for row in $(INSTALLED_LINKS); do \
+	    mkdir -p "$(DESTDIR)$$(dirname $${row#*:})"; \
+	    ln -sf $${row%%:*} "$(DESTDIR)$${row#*:}"; \
+	done
+	$(Q)if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then PATH=$$PATH:/usr/sbin:/sbin ldconfig; fi
+
+uninstall:
+	$(Q)for row in $(INSTALLED); do rm -f "$(DESTDIR)$${row##*:}"; done; \
+	for row in $(INSTALLED_LINKS); do rm -f "$(DESTDIR)$${row#*:}"; done; \
+	rmdir "$(DESTDIR)$(libdir)/keyturn" "$(DESTDIR)$(docdir)/examples" "$(DESTDIR)$(docdir)" \
+	    2>/dev/null || true
+
+# clean keeps what configure wrote and build folders inside the build folder (build/check)
+clean:
+	rm -rf $(addprefix $(BUILD)/,obj lib bin nginx redis postgresql tests keyturn.pc)
+
+distclean:
+	rm -rf $(BUILD)
