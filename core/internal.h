@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * internal.h: what the stages of the core know of each other. Only files of core/ include it.
+ *
+ * Every function that answers a kt_status_t other than KT_SUCCESS has said why by kt_fail(): one line in the calling thread's error
+ * text, without a value. Outputs (ret_x) are written on success only.
+ */
+#ifndef KT_INTERNAL_H
+#define KT_INTERNAL_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "include/keyturn.h"
+#include "include/keyturn_provider.h"
+
+#define KT_HIDDEN __attribute__((visibility("hidden")))
+#define KT_PRINTF(a, b) __attribute__((format(printf, a, b)))
+
+#define KT_KEY_SIZE 32u      /* bytes of an environment, type or secret key */
+#define KT_KEYID_SIZE 16u    /* bytes of a key's id, a commitment to it */
+#define KT_ID_SIZE 16u       /* bytes of a secret's random id */
+#define KT_HASH_SIZE 32u     /* bytes of the keyed hash of a name */
+#define KT_TAG_SIZE KTP_RECORD_TAG
+#define KT_ERROR_SIZE 512u   /* bytes of an error text, NUL included */
+#define KT_EPOCHS_MAX 8u     /* epochs in one key file */
+#define KT_TYPES_MAX 256u    /* types that one keyring holds at once */
+#define KT_ENVIRONMENT_MAX 64u
+
+#define KT_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- status.c ---- */
+
+/* Sets the thread's error text and answers `status`, so that `return kt_fail(...)` reads well. */
+kt_status_t kt_fail(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
+/* Puts "prefix: " in front of the thread's error text. */
+kt_status_t kt_fail_prefix(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
+const char *kt_failure(void);     /* the thread's error text; "" after kt_failure_clear() */
+void kt_failure_clear(void);
+/* The status of this upper-case name as in `[UNAVAIL=continue]`, or -1. */
+int kt_status_parse(const char *name, size_t len);
+
+/* ---- secret.c: the only file that locks and wipes memory ---- */
+
+void kt_wipe(void *data, size_t size);
+void *kt_locked_alloc(size_t size);  /* zeroed, locked as far as the limit goes, undumpable; NULL: ENOMEM. Thread-safe */
+void kt_locked_free(void *data);     /* wipes */
+/* Guarded pages for keys; with `wipe_on_fork` a child reads zeros. */
+void *kt_guarded_alloc(size_t size, bool wipe_on_fork);
+void kt_guarded_free(void *data);
+void kt_free_wiped(char *string);    /* wipes up to NUL and frees; NULL is allowed */
+size_t kt_locked_failures(void);     /* how many bytes could not be locked */
+
+struct kt_secret {
+    atomic_uint refs;
+    uint64_t version;
+    bool stale;
+    size_t size;
+    unsigned char *data; /* locked memory */
+};
+kt_secret_t *kt_secret_ref(kt_secret_t *secret);
+
+/* ---- reference.c ---- */
+
+typedef enum kt_selector { KT_SEL_CURRENT = 0, KT_SEL_PREVIOUS, KT_SEL_PENDING, KT_SEL_NUMBER } kt_selector_t;
+typedef struct kt_reference {
+    char name[KT_NAME_MAX + 1];
+    char type[KT_NAME_MAX + 1];
+    char field[KT_FIELD_MAX + 1]; /* "" if there is none */
+    kt_selector_t selector;
+    uint64_t version;             /* of KT_SEL_NUMBER */
+} kt_reference_t;
+
+/* `len` 0: ends with NUL. KT_USAGE. */
+kt_status_t kt_reference_parse(const char *text, size_t len, kt_reference_t *ret_reference);
+/* name[#field][@version] in its one normal form (current is left out), at most KT_REFERENCE_MAX bytes with NUL. */
+void kt_reference_format(const kt_reference_t *reference, char *text, size_t size);
+/* A name with stars, 255 bytes at most: KT_USAGE. */
+kt_status_t kt_pattern_check(const char *pattern);
+/* The star matches any bytes, '/' too; all other bytes match themselves. */
+bool kt_pattern_match(const char *pattern, const char *text);
+/* The canonical name: dev, stage, prod become development, staging, production; others must match [A-Za-z0-9._-]+. KT_USAGE. */
+kt_status_t kt_environment_parse(const char *text, char ret_environment[KT_ENVIRONMENT_MAX]);
+
+/* ---- config.c: the YAML file ---- */
+
+#define KT_STATUSES 20u
+enum { KT_CAP_READ = 1, KT_CAP_WRITE = 2, KT_CAP_ROTATE = 4, KT_CAP_LIST = 8, KT_CAP_DELETE = 16, KT_CAP_ADMIN = 32 };
+
+typedef struct kt_cfg_option {
+    char *name, *text;
+    int line;
+} kt_cfg_option_t;
+
+typedef struct kt_cfg_provider {
+    char *name;
+    int line;
+    kt_cfg_option_t *options;
+    size_t noptions;
+} kt_cfg_provider_t;
+
+typedef struct kt_cfg_step {
+    size_t provider;                     /* index in providers */
+    bool go_on[KT_STATUSES];             /* by kt_status_t: continue with the next step */
+} kt_cfg_step_t;
+
+typedef struct kt_cfg_route {
+    char *pattern;
+    int line;
+    kt_cfg_step_t *steps;
+    size_t nsteps;
+} kt_cfg_route_t;
+
+typedef struct kt_cfg_rule {
+    char *who;                           /* pattern of subjects */
+    unsigned allow, deny;                /* KT_CAP_* */
+    char **names;                        /* patterns */
+    size_t nnames;
+    int line;
+} kt_cfg_rule_t;
+
+typedef struct kt_cfg_key {
+    char *host;                          /* NULL: any */
+    char *source;                        /* "file:/etc/keyturn/production.key" */
+    int line;
+} kt_cfg_key_t;
+
+typedef struct kt_config {
+    atomic_uint refs;
+    char *path;                          /* absolute */
+    char *folder;                        /* of path; relative paths start there */
+    char environment[KT_ENVIRONMENT_MAX];
+    kt_cfg_key_t *keys;
+    size_t nkeys;
+    kt_cfg_provider_t *providers;
+    size_t nproviders;
+    kt_cfg_route_t *routes;
+    size_t nroutes;
+    kt_cfg_rule_t *rules;
+    size_t nrules;
+    int64_t cache_ttl, cache_negative, cache_stale; /* ms */
+    char *audit_path;
+    int audit_line;
+    bool audit_required;
+    int64_t audit_reads;                 /* ms; 0: every read has its line */
+    bool memory_required;                /* secret_memory: require */
+} kt_config_t;
+
+/* KT_CONFIG with "FILE:LINE: ...", KT_PERMISSION if it cannot be opened or others may write it. */
+kt_status_t kt_config_read(const char *path, kt_config_t **ret_config);
+kt_config_t *kt_config_ref(kt_config_t *config);
+void kt_config_unref(kt_config_t *config);
+/* Of names to choose from (NULL at the end) the one nearest to `name`, or NULL if none is near. */
+const char *kt_nearest(const char *name, const char *const *names);
+/* "300s", "12h", "90d", "250ms", "0" to milliseconds; -1. */
+int64_t kt_duration_parse(const char *text);
+/* `path` itself if absolute, else below the configuration's folder; malloc'ed. */
+char *kt_config_resolve(const kt_config_t *config, const char *path);
+
+/* ---- policy.c ---- */
+
+/* KT_SUCCESS or KT_DENIED; an explicit deny wins, and no rule is a denial. */
+kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsigned capability, const char *name);
+const char *kt_capability_name(unsigned capability);
+unsigned kt_capability_parse(const char *name, size_t len); /* 0: there is none of this name */
+
+/* ---- shape.c: what is known of a value's inside ---- */
+
+typedef enum kt_shape { KT_SHAPE_OPAQUE = 0, KT_SHAPE_DATABASE, KT_SHAPE_API_KEY, KT_SHAPE_CERTIFICATE } kt_shape_t;
+kt_shape_t kt_shape_of(const kt_secret_t *value);
+/* A new value: `old` with `field` set to the string `part`; with old NULL an object of this one field. KT_MALFORMED: old is no object,
+ * part is not UTF-8; KT_TOOLARGE. */
+kt_status_t kt_shape_set_field(const kt_secret_t *old, const char *field, const kt_secret_t *part, kt_secret_t **ret_value);
+/* The rotated value of `shape` around the new password or key, with rotated_at at `now` (ms) as ISO 8601 Z; an API key keeps
+ * previous_key. An opaque value is `part` itself. KT_CONFLICT for a certificate. */
+kt_status_t kt_shape_rotate(kt_shape_t shape, const kt_secret_t *old, const kt_secret_t *part, int64_t now, kt_secret_t **ret_value);
+void kt_json_setup(void); /* once: the JSON library allocates and frees through wiping functions */
+
+/* ---- keys.c ---- */
+
+typedef struct kt_envkey {
+    unsigned epoch;
+    unsigned char key[KT_KEY_SIZE];
+    unsigned char id[KT_KEYID_SIZE];
+} kt_envkey_t;
+
+#define KT_LABEL_MAX 512u /* bytes of a sealed label */
+typedef struct kt_typekey {
+    char type[KT_NAME_MAX + 1];
+    unsigned epoch;
+    unsigned char key[KT_KEY_SIZE];
+    unsigned char id[KT_KEYID_SIZE];
+    unsigned char env_id[KT_KEYID_SIZE]; /* of the environment key that it came from */
+    unsigned char label[KT_LABEL_MAX];   /* the type's name, sealed by the environment key */
+    size_t label_size;
+} kt_typekey_t;
+
+typedef struct kt_keyring {
+    char environment[KT_ENVIRONMENT_MAX];
+    size_t nenv;                         /* 0: type keys only */
+    kt_envkey_t env[KT_EPOCHS_MAX];      /* newest first */
+    size_t ntypes;
+    kt_typekey_t types[KT_TYPES_MAX];    /* newest epoch of a type first; grows as types are derived */
+} kt_keyring_t;
+
+/* Reads the key source of `host`; guarded memory. KT_CONFIG, KT_PERMISSION, KT_WRONGKEY (another environment), KT_MALFORMED. */
+kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring);
+kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork, kt_keyring_t **ret_keyring);
+void kt_keyring_free(kt_keyring_t *keyring);
+/* The key of `type` at its n-th epoch, newest first, derived if need be: KT_NOKEY when n is past the last. */
+kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n, const kt_typekey_t **ret_key);
+/* The held type key with this id; KT_NOKEY. */
+kt_status_t kt_keyring_find(kt_keyring_t *keyring, const unsigned char id[KT_KEYID_SIZE], const kt_typekey_t **ret_key);
+/* Opens a type's label with the environment key and takes the type in. KT_NOKEY without that key. */
+kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *label, size_t size);
+void kt_name_hash(const kt_typekey_t *key, const char *name, unsigned char ret_hash[KT_HASH_SIZE]);
+void kt_secret_key(const kt_typekey_t *key, const char *name, unsigned char ret_key[KT_KEY_SIZE]);
+
+/* ---- seal.c: format 1 ---- */
+
+typedef struct kt_header {
+    unsigned type;
+    unsigned char key_id[KT_KEYID_SIZE];
+    unsigned char id[KT_ID_SIZE];
+    uint64_t version;
+} kt_header_t;
+
+/* The clear header. KT_MALFORMED unless magic, format, algorithm and size are those of a record of format 1. */
+kt_status_t kt_header_parse(const void *record, size_t size, kt_header_t *ret_header);
+/* Seals under `key` (32 bytes); the record is malloc'ed. `header->key_id` says whose key it is. */
+kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const char *environment, const char *name,
+                    const void *plain, size_t plain_size, unsigned char **ret_record, size_t *ret_size);
+/* Opens; the plain text is in locked memory (kt_locked_free). KT_MALFORMED when the seal does not hold. */
+kt_status_t kt_unseal(const unsigned char *key, const char *environment, const char *name, const void *record, size_t size,
+                      unsigned char **ret_plain, size_t *ret_plain_size);
+void kt_put_u64(unsigned char *at, uint64_t value);
+uint64_t kt_get_u64(const unsigned char *at);
+void kt_put_u32(unsigned char *at, uint32_t value);
+uint32_t kt_get_u32(const unsigned char *at);
+
+/* ---- head.c: what is known of a secret, and how it may change ---- */
+
+typedef struct kt_head_version {
+    uint64_t version;
+    int64_t created, expires;
+    bool destroyed;
+    unsigned char tag[KT_TAG_SIZE]; /* of the value's record */
+} kt_head_version_t;
+
+typedef struct kt_head_pair {
+    uint64_t version; /* of a note; metadata: 0 */
+    char *key, *value;
+} kt_head_pair_t;
+
+typedef struct kt_head {
+    char name[KT_NAME_MAX + 1];
+    unsigned char id[KT_ID_SIZE];
+    uint64_t counter;
+    uint64_t current, previous, pending, last; /* last: the highest number ever given */
+    bool deleted;
+    int64_t created, updated, expires;
+    kt_head_version_t *versions;               /* newest first */
+    size_t nversions;
+    kt_head_pair_t *metas, *notes;
+    size_t nmetas, nnotes;
+} kt_head_t;
+
+void kt_head_clear(kt_head_t *head);
+kt_status_t kt_head_encode(const kt_head_t *head, unsigned char **ret_plain, size_t *ret_size); /* malloc'ed */
+kt_status_t kt_head_decode(const unsigned char *plain, size_t size, kt_head_t *ret_head);
+kt_head_version_t *kt_head_find(const kt_head_t *head, uint64_t version);
+kt_status_t kt_head_add(kt_head_t *head, uint64_t version, int64_t now, kt_head_version_t **ret_version);
+void kt_head_drop(kt_head_t *head, uint64_t version);             /* and its notes */
+kt_status_t kt_head_meta(kt_head_t *head, const char *key, const char *value); /* NULL removes; KT_TOOLARGE, KT_USAGE */
+kt_status_t kt_head_note(kt_head_t *head, uint64_t version, const char *key, const char *value);
+const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char *key);
+/* The number that a selector means: KT_NOTFOUND, KT_GONE (destroyed). Does not look at deleted or expires. */
+kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number, uint64_t *ret_version);
+
+/* ---- store.c: sealed rows to secrets ---- */
+
+/* A provider's instance as the stages see it: loader.c makes it, bundle.c imitates it. */
+typedef struct kt_store {
+    const ktp_provider_t *api;
+    ktp_instance_t *instance;
+    const char *name;
+    size_t keep_versions;
+    bool checked;             /* this store has been seen to be of a held environment key */
+    int64_t suspect_since;
+} kt_store_t;
+
+typedef struct kt_change kt_change_t; /* a secret being changed, inside a writing transaction */
+
+kt_status_t kt_store_read(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t *reference, kt_secret_t **ret_secret);
+/* KT_NOTFOUND, but KT_SUCCESS for a deleted one. `ret_head` is the caller's to clear. */
+kt_status_t kt_store_head(kt_ctx_t *ctx, kt_store_t *store, const char *name, kt_head_t *ret_head);
+typedef int (*kt_head_fn)(void *arg, const kt_head_t *head);
+kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void *arg, uint64_t *ret_hidden);
+kt_status_t kt_store_create(kt_ctx_t *ctx, kt_store_t *store);
+
+/* begin, then any of the others, then commit or abort, which end and free it. `timeout` in ms. */
+kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, unsigned timeout, kt_change_t **ret_change);
+kt_head_t *kt_change_head(kt_change_t *change);
+bool kt_change_exists(const kt_change_t *change);   /* there is a head (which may be deleted) */
+kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t **ret_secret);
+/* Seals `value` as the next version number; it is kept, and neither current nor pending yet. */
+kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_t *ret_version);
+kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version);
+kt_status_t kt_change_drop(kt_change_t *change, uint64_t version);     /* the row and its entry */
+kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version);  /* the row; the entry stays, marked */
+kt_status_t kt_change_prepare(kt_change_t *change); /* all rows are put: only commit can fail now */
+kt_status_t kt_change_commit(kt_change_t *change);
+void kt_change_abort(kt_change_t *change);          /* NULL is allowed */
+
+/* ---- bundle.c ---- */
+
+/* A store over *slot: a commit replaces it. */
+typedef struct kt_bundle_store {
+    kt_store_t store;
+    kt_bundle_t **slot;
+} kt_bundle_store_t;
+void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot);
+
+/* ---- loader.c, services.c, http.c ---- */
+
+typedef struct kt_module {
+    const ktp_provider_t *api;
+    const kt_cfg_provider_t *config;
+    ktp_option_t *options;   /* resolved, checked; secrets in locked memory */
+    size_t noptions;
+} kt_module_t;
+
+typedef struct kt_modules {
+    atomic_uint refs;
+    size_t count;
+    kt_module_t *list;       /* one for each provider of the configuration, in its order */
+} kt_modules_t;
+
+kt_status_t kt_modules_load(const kt_config_t *config, kt_modules_t **ret_modules);
+kt_modules_t *kt_modules_ref(kt_modules_t *modules);
+void kt_modules_unref(kt_modules_t *modules);
+kt_status_t kt_instance_open(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store); /* opened once, kept in ctx */
+/* A further instance of its own, for kt_rotation_create; kt_instance_close() ends it. */
+kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *ret_store);
+void kt_instance_close(kt_store_t *store);
+const ktp_services_t *kt_services(void);
+/* A provider's answer as ours; one out of range is KT_MALFORMED. Sets a text if the provider gave none. */
+kt_status_t kt_from_provider(const kt_store_t *store, ktp_status_t status);
+ktp_status_t kt_http(void *host, ktp_http_t *exchange);
+
+/* ---- audit.c ---- */
+
+typedef struct kt_audit kt_audit_t;
+typedef struct kt_event {
+    const char *action;      /* "read", "write", "rotate.create" ... */
+    const char *subject, *peer, *request_id, *purpose;
+    const char *reference;
+    uint64_t version;        /* 0: none */
+    const char *provider;    /* NULL: none was asked */
+    const char *status;      /* kt_status_name(), or "intent" */
+    bool stale, fallback, durable;
+} kt_event_t;
+kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit);
+void kt_audit_close(kt_audit_t *audit);
+kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event); /* KT_AUDIT */
+kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count, kt_line_fn fn, void *arg);
+
+/* ---- cache.c ---- */
+
+typedef struct kt_cache kt_cache_t;
+typedef struct kt_cached {
+    kt_status_t status;      /* KT_SUCCESS, or a remembered KT_NOTFOUND or KT_GONE */
+    kt_secret_t *secret;
+    size_t provider;         /* index */
+    unsigned char token[KTP_TOKEN_SIZE];
+    bool has_token, fallback;
+    int64_t fetched;         /* ms, monotonic */
+    bool suspect;
+} kt_cached_t;
+kt_cache_t *kt_cache_new(size_t limit);
+void kt_cache_free(kt_cache_t *cache);
+kt_cached_t *kt_cache_find(kt_cache_t *cache, const char *reference); /* until the next call */
+void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *entry); /* takes a reference on the secret */
+void kt_cache_drop_name(kt_cache_t *cache, const char *name);         /* all references of one name */
+
+/* ---- context.c ---- */
+
+struct kt_setup {
+    kt_status_t status;
+    char error[KT_ERROR_SIZE];
+    kt_config_t *config;
+    kt_modules_t *modules;
+    kt_keyring_t *keyring;
+    char host[32];
+    char stream[64];
+    kt_log_fn log;
+    void *log_arg;
+};
+
+struct kt_ctx {
+    pid_t pid;
+    pthread_mutex_t lock;
+    kt_config_t *config;
+    kt_modules_t *modules;
+    kt_keyring_t *keyring;
+    kt_store_t *stores;      /* by provider index; api NULL: not opened yet */
+    kt_audit_t *audit;
+    kt_cache_t *cache;
+    char host[32];
+    kt_log_fn log;
+    void *log_arg;
+};
+
+void kt_log(const kt_ctx_t *ctx, int level, const char *format, ...) KT_PRINTF(3, 4);
+kt_status_t kt_enter(kt_ctx_t *ctx);  /* checks the pid, takes the lock, clears the error */
+void kt_leave(kt_ctx_t *ctx);
+int64_t kt_now(void);                 /* wall clock, ms */
+int64_t kt_monotonic(void);           /* ms */
+
+/* ---- switch.c ---- */
+
+typedef struct kt_call {              /* a request, understood */
+    const kt_request_t *req;
+    kt_reference_t ref;
+    char text[KT_REFERENCE_MAX];      /* the reference in its normal form */
+    const char *subject;
+} kt_call_t;
+
+kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
+const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *name);
+/* The store that a write of this call goes to: the first writable one of its route, or the bundle. */
+kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_store_t *bundle, kt_store_t **ret_store,
+                             size_t *ret_index);
+/* Asks the route's providers in turn. `blocking` false: KT_TRYAGAIN instead of asking one that blocks. */
+kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, kt_cached_t *ret_entry);
+/* Policy, then the trail: answers `status` itself, or KT_AUDIT when it cannot be recorded. */
+kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version,
+                      const char *provider, unsigned flags);
+enum { KT_EV_STALE = 1, KT_EV_FALLBACK = 2, KT_EV_DURABLE = 4, KT_EV_INTENT = 8 };
+
+#endif /* KT_INTERNAL_H */
