@@ -10,10 +10,13 @@ $(call installs,755,$(PG_PKGLIBDIR),$(PG_SO))
 $(call installs,644,$(PG_SHAREDIR)/extension,$(wildcard postgresql/*.control postgresql/sql/*--*.sql))
 endif
 
+# PostgreSQL's own headers warn under -Wextra, so its choice of warnings stands
+PG_EXTRA = $(filter -Werror,$(WARNINGS)) $(filter -fsanitize% -fno-sanitize%,$(HARDENING))
+
 $(PG_SO): $(PG_SRC) $(wildcard postgresql/src/*.h) postgresql/Makefile core/include/keyturn.h \
           $(CONFIGURED) $(LIBKEYTURN_DEV)
 	@mkdir -p $(@D)/src
 	$(call say,PGXS)$(MAKE) -C $(BUILD)/postgresql -f $(abspath postgresql/Makefile) $(if $(V),,-s) \
-	    PG_CONFIG='$(PG_CONFIG)' CC='$(CC)' KEYTURN_INC=$(abspath core/include) KEYTURN_LIB=$(ABS_BUILD)/lib \
-	    KEYTURN_CONFIG_H=$(ABS_BUILD)/keyturn_config.h KEYTURN_CFLAGS='$(filter -Werror,$(WARNINGS)) $(filter -fsanitize% -fno-sanitize%,$(HARDENING))' \
-	    KEYTURN_LDFLAGS='$(filter -fsanitize%,$(LDFLAGS)) $(RPATH)' keyturn.so
+	    PG_CONFIG='$(PG_CONFIG)' CC='$(CC)' KEYTURN_INC=$(abspath core/include) \
+	    KEYTURN_LIB=$(ABS_BUILD)/lib KEYTURN_CONFIG_H=$(ABS_BUILD)/keyturn_config.h \
+	    KEYTURN_CFLAGS='$(PG_EXTRA)' KEYTURN_LDFLAGS='$(PG_EXTRA) $(RPATH)' keyturn.so
