@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Waiting with a bound, ports, short folders for sockets, and servers as child processes."""
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+
+def wait_for(condition, timeout=10.0, interval=0.01, what=None):
+    """Calls condition() until it answers something true, and returns that. An exception of it counts as "not
+    yet"; after `timeout` seconds TimeoutError tells `what` and the last exception."""
+    end = time.monotonic() + timeout
+    last = None
+    while True:
+        try:
+            answer = condition()
+            if answer:
+                return answer
+            last = None
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may be better in a moment
+            last = error
+        if time.monotonic() > end:
+            name = what or getattr(condition, "__name__", "a condition")
+            raise TimeoutError(f"{name}: not within {timeout} s" + (f" ({last!r})" if last else ""))
+        time.sleep(interval)
+
+
+_handed_out = set()
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody listens on, never the same twice in a run."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port not in _handed_out:
+            _handed_out.add(port)
+            return port
+
+
+@contextlib.contextmanager
+def short_dir():
+    """A folder with a short path, for sockets (107 bytes at most, and pytest's folders are long)."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="kt", dir="/tmp"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def children(pid):
+    """Pids of the direct children, also of threads other than the first."""
+    found = []
+    for file in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(word) for word in file.read_text().split()]
+    return sorted(found)
+
+
+class Process:
+    """A server in the foreground, its output in a file. It ends with us even if we are killed, and stop() waits."""
+
+    def __init__(self, argv, env, log, cwd):
+        self.log_path = pathlib.Path(log)
+        self._log = open(self.log_path, "ab")
+        self._popen = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *map(str, argv)], env=env, cwd=cwd,
+                                       stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+                                       start_new_session=True)
+        self.pid = self._popen.pid
+
+    def running(self):
+        return self._popen.poll() is None
+
+    def output(self):
+        return self.log_path.read_text(errors="replace")
+
+    def send(self, number):
+        self._popen.send_signal(number)
+
+    def wait(self, timeout=20):
+        return self._popen.wait(timeout)
+
+    def wait_ready(self, condition, timeout, what):
+        """wait_for(), but a process that has ended is an error at once, with the end of its output."""
+        def ready():
+            return not self.running() or condition()
+        try:
+            wait_for(ready, timeout, what=what)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.output()[-3000:]}") from None
+        if not self.running():
+            raise RuntimeError(f"{what} ended with {self._popen.returncode}\n{self.output()[-3000:]}")
+
+    def stop(self, number=signal.SIGTERM, timeout=20):
+        """Signals, waits, and kills the whole session if that was not enough. Returns the exit status."""
+        if self.running():
+            self.send(number)
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._log.close()
+        return self._popen.returncode
+
+    def kill(self):
+        """SIGKILL to the process and everything that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
