@@ -31,7 +31,7 @@ static const struct {
     [KT_USAGE] = {"usage", 64, "a name, option or argument is wrong"},
     [KT_TOOLARGE] = {"toolarge", 65, "the value or its metadata is too large"},
     [KT_CONFIG] = {"config", 78, "the configuration is wrong"},
-    [KT_PERMISSION] = {"permission", 77, "a file's owner or mode is refused, or it cannot be opened"},
+    [KT_PERMISSION] = {"permission", 77, "a file's owner or mode is refused, or it is unreadable"},
     [KT_INTERNAL] = {"internal", 70, "out of memory, or a fault in keyturn"},
 };
 
