@@ -21,8 +21,9 @@ endif
 
 V ?=
 Q := $(if $(V),,@)
-# $(call say,VERB) goes before a quiet command
-say = $(if $(V),,@printf '  %-6s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)';)
+# $(call say,VERB) goes before a quiet command; make -s says nothing at all
+SILENT := $(findstring s,$(firstword -$(MAKEFLAGS)))
+say = $(if $(V),,@$(if $(SILENT),,printf '  %-6s %s\n' '$(1)' '$(patsubst $(BUILD)/%,%,$@)';))
 
 ABS_BUILD := $(abspath $(BUILD))
 CONFIGURED := $(BUILD)/config.mk $(BUILD)/keyturn_config.h
@@ -69,7 +70,7 @@ $(BUILD)/obj/%.o: %.c $(CONFIGURED)
 # Installing: the same rows both ways.
 MAN := $(wildcard */*.[1-8] modules/*/*.[1-8])
 $(foreach n,1 2 3 4 5 6 7 8,$(call installs,644,$(mandir)/man$(n),$(filter %.$(n),$(MAN))))
-$(call installs,644,$(docdir),README.md CHANGELOG.md LICENSE)
+$(call installs,644,$(docdir),$(wildcard README.md CHANGELOG.md LICENSE))
 $(call installs,644,$(docdir)/examples,$(wildcard docs/examples/* */examples/*))
 
 install: all
