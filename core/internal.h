@@ -33,7 +33,7 @@
 #define KT_TAG_SIZE KTP_RECORD_TAG
 #define KT_ERROR_SIZE 512u   /* bytes of an error text, NUL included */
 #define KT_EPOCHS_MAX 8u     /* epochs in one key file */
-#define KT_TYPES_MAX 256u    /* types that one keyring holds at once */
+#define KT_TYPES_MAX 128u    /* types and epochs that one keyring holds at once */
 #define KT_ENVIRONMENT_MAX 64u
 
 #define KT_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
@@ -216,6 +216,11 @@ typedef struct kt_keyring {
 kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring);
 kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork, kt_keyring_t **ret_keyring);
 void kt_keyring_free(kt_keyring_t *keyring);
+kt_status_t kt_keyring_new(const char *environment, kt_keyring_t **ret_keyring); /* empty, inherited by a fork */
+kt_status_t kt_keyring_add_env(kt_keyring_t *keyring, unsigned epoch, const unsigned char key[KT_KEY_SIZE]);
+kt_status_t kt_keyring_add_type(kt_keyring_t *keyring, const char *type, unsigned epoch, const unsigned char key[KT_KEY_SIZE],
+                                const unsigned char *label, size_t label_size);
+kt_status_t kt_keyring_parse(const char *path, const char *environment, kt_keyring_t **ret_keyring); /* keyfile.c */
 /* The key of `type` at its n-th epoch, newest first, derived if need be: KT_NOKEY when n is past the last. */
 kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n, const kt_typekey_t **ret_key);
 /* The held type key with this id; KT_NOKEY. */
