@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * policy.c: who may do what. Deny by default; an explicit deny wins, wherever it stands.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name;
+    unsigned bit;
+} capabilities[] = {
+    {"read", KT_CAP_READ}, {"write", KT_CAP_WRITE},   {"rotate", KT_CAP_ROTATE},
+    {"list", KT_CAP_LIST}, {"delete", KT_CAP_DELETE}, {"admin", KT_CAP_ADMIN},
+};
+
+const char *kt_capability_name(unsigned capability)
+{
+    for (size_t i = 0; i < KT_ARRAY(capabilities); i++)
+        if (capabilities[i].bit == capability)
+            return capabilities[i].name;
+    return "unknown";
+}
+
+unsigned kt_capability_parse(const char *name, size_t len)
+{
+    for (size_t i = 0; i < KT_ARRAY(capabilities); i++)
+        if (strlen(capabilities[i].name) == len && memcmp(capabilities[i].name, name, len) == 0)
+            return capabilities[i].bit;
+    return 0;
+}
+
+static bool rule_speaks_of(const kt_cfg_rule_t *rule, const char *subject, const char *name)
+{
+    if (!kt_pattern_match(rule->who, subject))
+        return false;
+    for (size_t i = 0; i < rule->nnames; i++)
+        if (kt_pattern_match(rule->names[i], name))
+            return true;
+    return false;
+}
+
+/* Control characters are nobody's name, and a subject ends up in the trail and in logs. */
+static bool subject_valid(const char *subject)
+{
+    size_t len = strnlen(subject, KT_SUBJECT_MAX + 1);
+
+    if (len == 0 || len > KT_SUBJECT_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char) subject[i] < ' ' || subject[i] == 0x7f)
+            return false;
+    return true;
+}
+
+kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsigned capability,
+                            const char *name)
+{
+    const kt_cfg_rule_t *allowed = NULL;
+
+    if (subject == NULL || !subject_valid(subject))
+        return kt_fail(KT_DENIED, "%s of %s: the host names no valid subject",
+                       kt_capability_name(capability), name);
+    for (size_t i = 0; i < config->nrules; i++) {
+        const kt_cfg_rule_t *rule = &config->rules[i];
+        bool denies = (rule->deny & capability) != 0;
+
+        if ((!denies && (rule->allow & capability) == 0) || !rule_speaks_of(rule, subject, name))
+            continue;
+        if (denies)
+            return kt_fail(KT_DENIED, "%s of %s is denied to %s by %s:%d",
+                           kt_capability_name(capability), name, subject, config->path, rule->line);
+        allowed = rule;
+    }
+    if (allowed == NULL)
+        return kt_fail(KT_DENIED, "%s of %s is not allowed to %s by any rule of %s",
+                       kt_capability_name(capability), name, subject, config->path);
+    return KT_SUCCESS;
+}
