@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-2-Clause
-$(eval $(call provider,redis,$(HIREDIS_CFLAGS),$(HIREDIS_LIBS) -pthread))
+$(eval $(call provider,redis,$(HIREDIS_CFLAGS),$(HIREDIS_EMBED) -pthread))
