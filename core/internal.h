@@ -63,6 +63,7 @@ size_t kt_locked_failures(void);     /* how many bytes could not be locked */
 struct kt_secret {
     atomic_uint refs;
     uint64_t version;
+    int64_t expires;     /* ms since the epoch; 0: never */
     bool stale;
     size_t size;
     unsigned char *data; /* locked memory */
@@ -228,7 +229,8 @@ kt_status_t kt_keyring_find(kt_keyring_t *keyring, const unsigned char id[KT_KEY
 /* Opens a type's label with the environment key and takes the type in. KT_NOKEY without that key. */
 kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *label, size_t size);
 void kt_name_hash(const kt_typekey_t *key, const char *name, unsigned char ret_hash[KT_HASH_SIZE]);
-void kt_secret_key(const kt_typekey_t *key, const char *name, unsigned char ret_key[KT_KEY_SIZE]);
+void kt_secret_key(const kt_typekey_t *key, const char *name, unsigned char ret_key[KT_KEY_SIZE]); /* seals values */
+void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);                      /* seals heads */
 
 /* ---- seal.c: format 1 ---- */
 

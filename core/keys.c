@@ -2,7 +2,8 @@
 /*
  * keys.c: environment keys, the type keys derived from them, and what is derived from those.
  *
- *     environment key ─▶ type key ─┬▶ secret key (of one name: seals its head and its values)
+ *     environment key ─▶ type key ─┬▶ head key   (seals the heads of the type, which hold the names)
+ *                                  ├▶ secret key (of one name: seals its values)
  *                                  ├▶ name hash  (under which a store keeps it)
  *                                  └▶ key id     (a commitment: tells the wrong key from a broken record)
  *
@@ -63,6 +64,11 @@ void kt_name_hash(const kt_typekey_t *key, const char *name, unsigned char ret_h
 void kt_secret_key(const kt_typekey_t *key, const char *name, unsigned char ret_key[KT_KEY_SIZE])
 {
     derive(ret_key, KT_KEY_SIZE, key->key, "keyturn secret  ", &name, 1);
+}
+
+void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE])
+{
+    derive(ret_key, KT_KEY_SIZE, key->key, "keyturn head    ", NULL, 0);
 }
 
 /* ---- labels ---- */

@@ -97,7 +97,8 @@ typedef enum kt_status {
     KT_TOOLARGE = 15,    /* a value over KT_VALUE_MAX, metadata over its limits */
     KT_CONFIG = 16,      /* the configuration is wrong */
     KT_PERMISSION = 17,  /* a file's owner or mode is refused, or may not be opened */
-    KT_INTERNAL = 18     /* out of memory, or a fault of ours */
+    KT_INTERNAL = 18,    /* out of memory, or a fault of ours */
+    KT_MOVED = 19        /* the sealed secret that stands here is of another name */
 } kt_status_t;
 
 /* The status's name in lower case ("notfound"), its exit status (66), one sentence. Static strings; never NULL. */

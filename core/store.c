@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * store.c: reading secrets from the sealed rows of a provider. change.c writes them.
+ *
+ *     HEAD   hash of the name     the sealed head, and beside it the sealed current value
+ *     VALUE  hash, version        the sealed other values that are kept
+ *     META   'e' + key id         the store is of this environment key (sealed by it)
+ *            't' + key id         the name of a type, sealed by the environment key: how its holder can list
+ *
+ * A provider with clear names has HEAD and VALUE only, under the name itself.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "store.h"
+
+static void set_name_id(ktp_key_t *key, const kt_store_t *store, const kt_typekey_t *type, const char *name)
+{
+    if (store->api->capabilities & KTP_CLEAR_NAMES) {
+        key->name = name;
+        return;
+    }
+    kt_name_hash(type, name, key->id);
+    key->id_size = KT_HASH_SIZE;
+}
+
+void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space, const kt_typekey_t *type, const char *name)
+{
+    memset(key, 0, sizeof(*key));
+    key->space = space;
+    set_name_id(key, store, type, name);
+}
+
+void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE])
+{
+    memset(key, 0, sizeof(*key));
+    key->space = KTP_META;
+    key->id[0] = (unsigned char)kind;
+    memcpy(key->id + 1, id, KT_KEYID_SIZE);
+    key->id_size = 1 + KT_KEYID_SIZE;
+}
+
+kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn)
+{
+    return kt_from_provider(store, store->api->begin(store->instance, writing, timeout, ret_txn));
+}
+
+kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row)
+{
+    ktp_status_t status = store->api->row_get(txn, key, ret_row);
+
+    if (status == KTP_NOTFOUND)
+        return KT_NOTFOUND; /* the caller knows what is missing, and says so */
+    return kt_from_provider(store, status);
+}
+
+/* ---- is this store ours? ---- */
+
+static kt_status_t has_label(const kt_store_t *store, ktp_txn_t *txn, const unsigned char *env_id)
+{
+    ktp_key_t key;
+    ktp_row_t row;
+
+    kt_key_meta(&key, 'e', env_id);
+    return kt_rows_get(store, txn, &key, &row);
+}
+
+/*
+ * A wrong key hashes every name to a row that is not there, which must not pass for KT_NOTFOUND. So the store is marked with the ids of its
+ * environment keys, and one of those that we hold, or that our type keys came from, has to be among them.
+ */
+kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn)
+{
+    const kt_keyring_t *keyring = ctx->keyring;
+    kt_status_t status = KT_NOTFOUND;
+    size_t i;
+
+    if (store->checked || (store->api->capabilities & KTP_CLEAR_NAMES))
+        return KT_SUCCESS;
+    for (i = 0; i < keyring->nenv && status == KT_NOTFOUND; i++)
+        status = has_label(store, txn, keyring->env[i].id);
+    for (i = 0; i < keyring->ntypes && keyring->nenv == 0 && status == KT_NOTFOUND; i++)
+        status = has_label(store, txn, keyring->types[i].env_id);
+    if (status == KT_NOTFOUND)
+        return kt_fail(KT_WRONGKEY, "%s: the key held is not this store's key (environment \"%s\")", store->name,
+                       keyring->environment);
+    if (status == KT_SUCCESS)
+        store->checked = true;
+    return status;
+}
+
+/* ---- heads ---- */
+
+kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_t *row, kt_head_t *ret_head)
+{
+    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
+    size_t size = 0;
+    kt_header_t header;
+    kt_status_t status;
+
+    if (key == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    kt_head_key(type, key);
+    status = kt_header_parse(row->record, row->record_size, &header);
+    if (status == KT_SUCCESS && header.type != KTP_RECORD_HEAD)
+        status = kt_fail(KT_MALFORMED, "a record of another kind stands where a head should");
+    if (status == KT_SUCCESS)
+        status = kt_unseal(key, ctx->keyring->environment, type->type, row->record, row->record_size, &plain, &size);
+    if (status == KT_SUCCESS)
+        status = kt_head_decode(plain, size, ret_head);
+    kt_locked_free(plain);
+    kt_locked_free(key);
+    if (status == KT_SUCCESS) {
+        memcpy(ret_head->id, header.id, KT_ID_SIZE);
+        ret_head->counter = header.version;
+    }
+    return status;
+}
+
+/* Which key of the type sealed this head, found by its clear name? */
+static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *row, const kt_typekey_t **ret_key)
+{
+    kt_header_t header;
+    size_t n;
+    kt_status_t status;
+
+    status = kt_header_parse(row->record, row->record_size, &header);
+    for (n = 0; status == KT_SUCCESS; n++) {
+        status = kt_keyring_type(ctx->keyring, type, n, ret_key);
+        if (status == KT_SUCCESS && memcmp((*ret_key)->id, header.key_id, KT_KEYID_SIZE) == 0)
+            return KT_SUCCESS;
+    }
+    if (status == KT_NOKEY && n > 1)
+        return kt_fail(KT_WRONGKEY, "the key held for the type \"%s\" did not seal this secret", type);
+    return status;
+}
+
+/*
+ * Finds the head row of `name` and the key that it is under. KT_NOTFOUND leaves *ret_key at the newest key of the type.
+ */
+kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                         const kt_typekey_t **ret_key, ktp_row_t *ret_row)
+{
+    const kt_typekey_t *key, *newest;
+    ktp_key_t row_key;
+    kt_status_t status;
+    size_t n;
+
+    status = kt_keyring_type(ctx->keyring, type, 0, &newest);
+    if (status != KT_SUCCESS)
+        return status;
+    for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
+        kt_key_init(&row_key, store, KTP_HEAD, key, name);
+        status = kt_rows_get(store, txn, &row_key, ret_row);
+        if (status == KT_SUCCESS && (store->api->capabilities & KTP_CLEAR_NAMES))
+            status = match_key(ctx, type, ret_row, &key);
+        if (status == KT_SUCCESS)
+            *ret_key = key;
+        if (status != KT_NOTFOUND)
+            return status;
+        if (store->api->capabilities & KTP_CLEAR_NAMES)
+            break;
+    }
+    *ret_key = newest;
+    return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name);
+}
+
+kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                         const kt_typekey_t **ret_key, ktp_row_t *ret_row, kt_head_t *ret_head)
+{
+    kt_status_t status;
+
+    status = kt_find_head(ctx, store, txn, type, name, ret_key, ret_row);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_open_head(ctx, *ret_key, ret_row, ret_head);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "%s", name);
+    if (strcmp(ret_head->name, name) != 0) {
+        kt_head_clear(ret_head);
+        return kt_fail(KT_MOVED, "the secret stored under \"%s\" is of another name: it was moved there", name);
+    }
+    if (ret_row->stamp != ret_head->counter) {
+        kt_head_clear(ret_head);
+        return kt_fail(KT_MALFORMED, "%s: the row's stamp is not the head's counter", name);
+    }
+    return KT_SUCCESS;
+}
+
+/* ---- values ---- */
+
+/* The record that holds `version`: beside the head, or a row of its own. */
+static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, const kt_head_t *head,
+                              const ktp_row_t *head_row, uint64_t version, const unsigned char **ret_record, size_t *ret_size)
+{
+    ktp_key_t key;
+    ktp_row_t row;
+    kt_status_t status;
+
+    if (version == head->current && head_row->beside != NULL) {
+        *ret_record = head_row->beside;
+        *ret_size = head_row->beside_size;
+        return KT_SUCCESS;
+    }
+    kt_key_init(&key, store, KTP_VALUE, type, head->name);
+    key.version = version;
+    status = kt_rows_get(store, txn, &key, &row);
+    if (status == KT_NOTFOUND)
+        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store", head->name,
+                       (unsigned long long)version);
+    if (status != KT_SUCCESS)
+        return status;
+    *ret_record = row.record;
+    *ret_size = row.record_size;
+    return KT_SUCCESS;
+}
+
+/* The value has to be the one that the head means: same secret, same version, same tag. */
+static kt_status_t check_value(const kt_head_t *head, const kt_head_version_t *entry, const unsigned char *record, size_t size)
+{
+    kt_header_t header;
+    kt_status_t status;
+
+    status = kt_header_parse(record, size, &header);
+    if (status != KT_SUCCESS)
+        return status;
+    if (header.type != KTP_RECORD_VALUE || header.version != entry->version ||
+        memcmp(header.id, head->id, KT_ID_SIZE) != 0 || memcmp(record + size - KT_TAG_SIZE, entry->tag, KT_TAG_SIZE) != 0)
+        return kt_fail(KT_MALFORMED, "the stored value is not the one that belongs to version %llu",
+                       (unsigned long long)entry->version);
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, const kt_head_version_t *entry,
+                          const unsigned char *record, size_t size, kt_secret_t **ret_secret)
+{
+    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
+    size_t plain_size = 0;
+    kt_secret_t *secret = NULL;
+    kt_status_t status;
+
+    if (key == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    status = check_value(head, entry, record, size);
+    if (status == KT_SUCCESS) {
+        kt_secret_key(type, head->name, key);
+        status = kt_unseal(key, ctx->keyring->environment, head->name, record, size, &plain, &plain_size);
+    }
+    if (status == KT_SUCCESS) {
+        secret = kt_secret_new(plain, plain_size);
+        if (secret == NULL)
+            status = kt_fail(KT_INTERNAL, "out of memory");
+    }
+    kt_locked_free(plain);
+    kt_locked_free(key);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "%s", head->name);
+    secret->version = entry->version;
+    secret->expires = head->expires;
+    *ret_secret = secret;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
+                           const kt_head_t *head, const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret)
+{
+    const unsigned char *record = NULL;
+    const kt_head_version_t *entry = kt_head_find(head, version);
+    size_t size = 0;
+    kt_status_t status;
+
+    if (entry == NULL)
+        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", head->name, (unsigned long long)version);
+    status = find_value(store, txn, type, head, head_row, version, &record, &size);
+    if (status != KT_SUCCESS)
+        return status;
+    return kt_open_value(ctx, type, head, entry, record, size, ret_secret);
+}
+
+static kt_status_t check_live(const kt_head_t *head)
+{
+    if (head->deleted)
+        return kt_fail(KT_GONE, "%s is deleted", head->name);
+    if (head->expires != 0 && head->expires <= kt_now())
+        return kt_fail(KT_GONE, "%s has expired", head->name);
+    return KT_SUCCESS;
+}
+
+static kt_status_t read_inside(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn, const kt_reference_t *ref,
+                               kt_secret_t **ret_secret)
+{
+    const kt_typekey_t *type;
+    kt_head_t head;
+    ktp_row_t row;
+    uint64_t version;
+    kt_status_t status;
+
+    status = kt_store_check(ctx, store, txn);
+    if (status == KT_SUCCESS)
+        status = kt_load_head(ctx, store, txn, ref->type, ref->name, &type, &row, &head);
+    if (status != KT_SUCCESS)
+        return status;
+    status = check_live(&head);
+    if (status == KT_SUCCESS)
+        status = kt_head_select(&head, ref->selector, ref->version, &version);
+    if (status == KT_SUCCESS)
+        status = kt_fetch_value(ctx, store, txn, type, &head, &row, version, ret_secret);
+    kt_head_clear(&head);
+    return status;
+}
+
+kt_status_t kt_store_read(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t *reference, kt_secret_t **ret_secret)
+{
+    ktp_txn_t *txn;
+    kt_status_t status;
+
+    status = kt_rows_begin(store, false, 0, &txn);
+    if (status != KT_SUCCESS)
+        return status;
+    status = read_inside(ctx, store, txn, reference, ret_secret);
+    store->api->abort(txn);
+    return status;
+}
+
+kt_status_t kt_store_head(kt_ctx_t *ctx, kt_store_t *store, const char *name, kt_head_t *ret_head)
+{
+    const kt_typekey_t *type;
+    kt_reference_t ref;
+    ktp_txn_t *txn;
+    ktp_row_t row;
+    kt_status_t status;
+
+    status = kt_reference_parse(name, 0, &ref);
+    if (status == KT_SUCCESS)
+        status = kt_rows_begin(store, false, 0, &txn);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_store_check(ctx, store, txn);
+    if (status == KT_SUCCESS)
+        status = kt_load_head(ctx, store, txn, ref.type, ref.name, &type, &row, ret_head);
+    store->api->abort(txn);
+    return status;
+}
+
+/* ---- listing ---- */
+
+typedef struct scan {
+    kt_ctx_t *ctx;
+    const kt_store_t *store;
+    kt_head_fn fn;
+    void *arg;
+    uint64_t hidden;
+    kt_status_t status;
+} scan_t;
+
+static int scan_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    scan_t *scan = arg;
+    kt_status_t status;
+
+    if (key->id_size == 0 || key->id[0] != 't')
+        return 0;
+    status = kt_keyring_adopt_label(scan->ctx->keyring, row->record, row->record_size);
+    if (status != KT_SUCCESS && status != KT_NOKEY)
+        scan->status = status;
+    return scan->status != KT_SUCCESS;
+}
+
+static kt_status_t key_of_row(scan_t *scan, const ktp_key_t *key, const ktp_row_t *row, const kt_typekey_t **ret_key)
+{
+    kt_header_t header;
+    kt_reference_t ref;
+    kt_status_t status;
+
+    if (key->name != NULL) {
+        status = kt_reference_parse(key->name, 0, &ref);
+        return status == KT_SUCCESS ? match_key(scan->ctx, ref.type, row, ret_key) : status;
+    }
+    status = kt_header_parse(row->record, row->record_size, &header);
+    return status == KT_SUCCESS ? kt_keyring_find(scan->ctx->keyring, header.key_id, ret_key) : status;
+}
+
+static int scan_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    scan_t *scan = arg;
+    const kt_typekey_t *type;
+    kt_head_t head;
+    kt_status_t status;
+    int stop;
+
+    status = key_of_row(scan, key, row, &type);
+    if (status == KT_NOKEY || status == KT_WRONGKEY || status == KT_USAGE) {
+        scan->hidden++;
+        return 0;
+    }
+    if (status == KT_SUCCESS)
+        status = kt_open_head(scan->ctx, type, row, &head);
+    if (status != KT_SUCCESS) {
+        scan->status = status;
+        return 1;
+    }
+    stop = scan->fn(scan->arg, &head);
+    kt_head_clear(&head);
+    return stop;
+}
+
+kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void *arg, uint64_t *ret_hidden)
+{
+    scan_t scan = {ctx, store, fn, arg, 0, KT_SUCCESS};
+    ktp_txn_t *txn;
+    kt_status_t status;
+
+    status = kt_rows_begin(store, false, 0, &txn);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_store_check(ctx, store, txn);
+    if (status == KT_SUCCESS && !(store->api->capabilities & KTP_CLEAR_NAMES) && ctx->keyring->nenv > 0)
+        status = kt_from_provider(store, store->api->row_scan(txn, KTP_META, scan_label, &scan));
+    if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
+        status = kt_from_provider(store, store->api->row_scan(txn, KTP_HEAD, scan_head, &scan));
+    store->api->abort(txn);
+    if (scan.status != KT_SUCCESS)
+        return scan.status;
+    if (status == KT_SUCCESS)
+        *ret_hidden = scan.hidden;
+    return status;
+}

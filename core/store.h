@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* store.h: what store.c and change.c share, and nobody else sees. Include it after internal.h. */
+#ifndef KT_STORE_H
+#define KT_STORE_H
+
+void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space, const kt_typekey_t *type, const char *name);
+void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE]);
+kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn);
+kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row);
+kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn);
+kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                         const kt_typekey_t **ret_key, ktp_row_t *ret_row, kt_head_t *ret_head);
+kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
+                           const kt_head_t *head, const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret);
+kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_t *row, kt_head_t *ret_head);
+kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, const kt_head_version_t *entry,
+                          const unsigned char *record, size_t size, kt_secret_t **ret_secret);
+kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                         const kt_typekey_t **ret_key, ktp_row_t *ret_row);
+
+#endif /* KT_STORE_H */
