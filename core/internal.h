@@ -228,6 +228,8 @@ kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n, c
 kt_status_t kt_keyring_find(kt_keyring_t *keyring, const unsigned char id[KT_KEYID_SIZE], const kt_typekey_t **ret_key);
 /* Opens a type's label with the environment key and takes the type in. KT_NOKEY without that key. */
 kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *label, size_t size);
+/* The label of the environment itself: of the type "". */
+kt_status_t kt_env_label(const char *environment, const kt_envkey_t *env, unsigned char *ret_label, size_t *ret_size);
 void kt_name_hash(const kt_typekey_t *key, const char *name, unsigned char ret_hash[KT_HASH_SIZE]);
 void kt_secret_key(const kt_typekey_t *key, const char *name, unsigned char ret_key[KT_KEY_SIZE]); /* seals values */
 void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);                      /* seals heads */

@@ -95,6 +95,11 @@ static kt_status_t seal_label(const char *environment, const kt_envkey_t *env, c
     return KT_SUCCESS;
 }
 
+kt_status_t kt_env_label(const char *environment, const kt_envkey_t *env, unsigned char *ret_label, size_t *ret_size)
+{
+    return seal_label(environment, env, "", ret_label, ret_size);
+}
+
 static const kt_envkey_t *find_env(const kt_keyring_t *keyring, const unsigned char id[KT_KEYID_SIZE])
 {
     size_t i;

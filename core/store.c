@@ -142,14 +142,11 @@ static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *r
 kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
                          const kt_typekey_t **ret_key, ktp_row_t *ret_row)
 {
-    const kt_typekey_t *key, *newest;
+    const kt_typekey_t *key;
     ktp_key_t row_key;
     kt_status_t status;
     size_t n;
 
-    status = kt_keyring_type(ctx->keyring, type, 0, &newest);
-    if (status != KT_SUCCESS)
-        return status;
     for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
         kt_key_init(&row_key, store, KTP_HEAD, key, name);
         status = kt_rows_get(store, txn, &row_key, ret_row);
@@ -162,7 +159,9 @@ kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
         if (store->api->capabilities & KTP_CLEAR_NAMES)
             break;
     }
-    *ret_key = newest;
+    status = kt_keyring_type(ctx->keyring, type, 0, ret_key);
+    if (status != KT_SUCCESS)
+        return status;
     return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name);
 }
 

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * change.c: a secret being changed, inside one writing transaction of its provider.
+ *
+ * Values are put as they come; the head, which alone decides what is served, is put last, with the counter that was read plus one as
+ * its stamp. So a commit changes everything or nothing, and two who write at once end with one winner and a CONFLICT.
+ */
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "store.h"
+
+struct kt_change {
+    kt_ctx_t *ctx;
+    kt_store_t *store;
+    ktp_txn_t *txn;
+    kt_typekey_t *type;      /* a copy, in locked memory: the keyring may move its own */
+    char name[KT_NAME_MAX + 1];
+    kt_head_t head;
+    bool exists;
+    uint64_t stamp;          /* that the head row has to have; 0: absent */
+    unsigned char *current;  /* the record beside the head; malloc'ed */
+    size_t current_size;
+    int64_t now;
+};
+
+static void change_free(kt_change_t *change)
+{
+    kt_locked_free(change->type);
+    kt_head_clear(&change->head);
+    free(change->current);
+    free(change);
+}
+
+void kt_change_abort(kt_change_t *change)
+{
+    if (change == NULL)
+        return;
+    if (change->txn != NULL)
+        change->store->api->abort(change->txn);
+    change_free(change);
+}
+
+static kt_status_t no_memory(void)
+{
+    return kt_fail(KT_INTERNAL, "out of memory");
+}
+
+static kt_status_t keep_current(kt_change_t *change, const unsigned char *record, size_t size)
+{
+    unsigned char *copy = malloc(size);
+
+    if (copy == NULL)
+        return no_memory();
+    memcpy(copy, record, size);
+    free(change->current);
+    change->current = copy;
+    change->current_size = size;
+    return KT_SUCCESS;
+}
+
+static void start_head(kt_change_t *change)
+{
+    memcpy(change->head.name, change->name, strlen(change->name) + 1);
+    randombytes_buf(change->head.id, KT_ID_SIZE);
+    change->head.created = change->now;
+}
+
+static kt_status_t load(kt_change_t *change, const char *type)
+{
+    const kt_typekey_t *key = NULL;
+    ktp_row_t row;
+    kt_status_t status;
+
+    status = kt_store_check(change->ctx, change->store, change->txn);
+    if (status == KT_SUCCESS)
+        status = kt_load_head(change->ctx, change->store, change->txn, type, change->name, &key, &row, &change->head);
+    if (status != KT_SUCCESS && status != KT_NOTFOUND)
+        return status;
+    memcpy(change->type, key, sizeof(*key));
+    if (status == KT_NOTFOUND) {
+        kt_failure_clear();
+        start_head(change);
+        return KT_SUCCESS;
+    }
+    change->exists = true;
+    change->stamp = row.stamp;
+    return row.beside != NULL ? keep_current(change, row.beside, row.beside_size) : KT_SUCCESS;
+}
+
+kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, unsigned timeout, kt_change_t **ret_change)
+{
+    kt_change_t *change;
+    kt_reference_t ref;
+    kt_status_t status;
+
+    status = kt_reference_parse(name, 0, &ref);
+    if (status != KT_SUCCESS)
+        return status;
+    change = calloc(1, sizeof(*change));
+    if (change == NULL)
+        return no_memory();
+    change->ctx = ctx;
+    change->store = store;
+    change->now = kt_now();
+    memcpy(change->name, ref.name, sizeof(ref.name));
+    change->type = kt_locked_alloc(sizeof(*change->type));
+    status = change->type != NULL ? kt_rows_begin(store, true, timeout, &change->txn) : no_memory();
+    if (status == KT_SUCCESS)
+        status = load(change, ref.type);
+    if (status != KT_SUCCESS) {
+        kt_change_abort(change);
+        return status;
+    }
+    *ret_change = change;
+    return KT_SUCCESS;
+}
+
+kt_head_t *kt_change_head(kt_change_t *change)
+{
+    return &change->head;
+}
+
+bool kt_change_exists(const kt_change_t *change)
+{
+    return change->exists;
+}
+
+/* ---- rows of values ---- */
+
+static void value_key(const kt_change_t *change, uint64_t version, ktp_key_t *ret_key)
+{
+    kt_key_init(ret_key, change->store, KTP_VALUE, change->type, change->name);
+    ret_key->version = version;
+}
+
+static kt_status_t put_value(kt_change_t *change, uint64_t version, const unsigned char *record, size_t size)
+{
+    ktp_row_t row = {.record = record, .record_size = size, .stamp = 1};
+    ktp_key_t key;
+
+    value_key(change, version, &key);
+    return kt_from_provider(change->store, change->store->api->row_put(change->txn, &key, &row, 0));
+}
+
+static kt_status_t remove_value(kt_change_t *change, uint64_t version)
+{
+    ktp_key_t key;
+
+    value_key(change, version, &key);
+    return kt_from_provider(change->store, change->store->api->row_remove(change->txn, &key, 1));
+}
+
+kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t **ret_secret)
+{
+    ktp_row_t row = {.beside = change->current, .beside_size = change->current_size};
+
+    return kt_fetch_value(change->ctx, change->store, change->txn, change->type, &change->head, &row, version, ret_secret);
+}
+
+static kt_status_t seal_value(kt_change_t *change, uint64_t version, const kt_secret_t *value, unsigned char **ret_record,
+                              size_t *ret_size)
+{
+    kt_header_t header = {.type = KTP_RECORD_VALUE, .version = version};
+    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE);
+    kt_status_t status;
+
+    if (key == NULL)
+        return no_memory();
+    memcpy(header.key_id, change->type->id, KT_KEYID_SIZE);
+    memcpy(header.id, change->head.id, KT_ID_SIZE);
+    kt_secret_key(change->type, change->name, key);
+    status = kt_seal(key, &header, change->ctx->keyring->environment, change->name, value->data, value->size, ret_record,
+                     ret_size);
+    kt_locked_free(key);
+    return status;
+}
+
+kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_t *ret_version)
+{
+    uint64_t version = change->head.last + 1;
+    kt_head_version_t *entry;
+    unsigned char *record = NULL;
+    size_t size = 0;
+    kt_status_t status;
+
+    if (value->size > KT_VALUE_MAX)
+        return kt_fail(KT_TOOLARGE, "a value has at most %u bytes", KT_VALUE_MAX);
+    status = seal_value(change, version, value, &record, &size);
+    if (status == KT_SUCCESS)
+        status = put_value(change, version, record, size);
+    if (status == KT_SUCCESS)
+        status = kt_head_add(&change->head, version, change->now, &entry);
+    if (status == KT_SUCCESS) {
+        memcpy(entry->tag, record + size - KT_TAG_SIZE, KT_TAG_SIZE);
+        *ret_version = version;
+    }
+    free(record);
+    return status;
+}
+
+/* The record of a version that has a row of its own moves beside the head; what lay there gets a row. */
+static kt_status_t swap_in(kt_change_t *change, uint64_t version)
+{
+    ktp_key_t key;
+    ktp_row_t row;
+    unsigned char *record;
+    size_t size;
+    kt_status_t status;
+
+    value_key(change, version, &key);
+    status = kt_rows_get(change->store, change->txn, &key, &row);
+    if (status == KT_NOTFOUND)
+        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store", change->name,
+                       (unsigned long long)version);
+    if (status != KT_SUCCESS)
+        return status;
+    size = row.record_size;
+    record = malloc(size);
+    if (record == NULL)
+        return no_memory();
+    memcpy(record, row.record, size);
+    status = remove_value(change, version);
+    if (status == KT_SUCCESS && change->current != NULL)
+        status = put_value(change, change->head.current, change->current, change->current_size);
+    if (status == KT_SUCCESS)
+        status = keep_current(change, record, size);
+    free(record);
+    return status;
+}
+
+kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version)
+{
+    kt_head_t *head = &change->head;
+    const kt_head_version_t *entry = kt_head_find(head, version);
+    kt_status_t status;
+
+    if (entry == NULL)
+        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", change->name, (unsigned long long)version);
+    if (entry->destroyed)
+        return kt_fail(KT_GONE, "%s: version %llu is destroyed", change->name, (unsigned long long)version);
+    if (version == head->current)
+        return KT_SUCCESS;
+    status = swap_in(change, version);
+    if (status != KT_SUCCESS)
+        return status;
+    head->previous = head->current;
+    head->current = version;
+    if (head->pending == version)
+        head->pending = 0;
+    return KT_SUCCESS;
+}
+
+static void forget(kt_head_t *head, uint64_t version)
+{
+    if (head->previous == version)
+        head->previous = 0;
+    if (head->pending == version)
+        head->pending = 0;
+}
+
+kt_status_t kt_change_drop(kt_change_t *change, uint64_t version)
+{
+    const kt_head_version_t *entry = kt_head_find(&change->head, version);
+    kt_status_t status = KT_SUCCESS;
+
+    if (entry == NULL || version == change->head.current)
+        return kt_fail(KT_CONFLICT, "%s: version %llu cannot be dropped", change->name, (unsigned long long)version);
+    if (!entry->destroyed)
+        status = remove_value(change, version);
+    if (status != KT_SUCCESS)
+        return status;
+    kt_head_drop(&change->head, version);
+    forget(&change->head, version);
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version)
+{
+    kt_head_version_t *entry = kt_head_find(&change->head, version);
+    kt_status_t status = KT_SUCCESS;
+
+    if (entry == NULL)
+        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", change->name, (unsigned long long)version);
+    if (entry->destroyed)
+        return KT_SUCCESS;
+    if (version == change->head.current) {
+        free(change->current);
+        change->current = NULL;
+        change->current_size = 0;
+    } else {
+        status = remove_value(change, version);
+    }
+    if (status == KT_SUCCESS) {
+        entry->destroyed = true;
+        if (change->head.pending == version)
+            change->head.pending = 0;
+    }
+    return status;
+}
+
+/* The oldest versions beyond keep_versions go; never current, previous or pending. */
+static kt_status_t prune(kt_change_t *change)
+{
+    kt_head_t *head = &change->head;
+    size_t i = head->nversions;
+    kt_status_t status = KT_SUCCESS;
+
+    while (i-- > 0 && head->nversions > change->store->keep_versions && status == KT_SUCCESS) {
+        uint64_t version = head->versions[i].version;
+
+        if (version != head->current && version != head->previous && version != head->pending)
+            status = kt_change_drop(change, version);
+    }
+    return status;
+}
+
+/* ---- the end ---- */
+
+/* So that the holder of the environment key can list the type. */
+static kt_status_t put_label(kt_change_t *change)
+{
+    ktp_key_t key;
+    ktp_row_t row;
+    kt_status_t status;
+
+    if (change->exists || (change->store->api->capabilities & KTP_CLEAR_NAMES))
+        return KT_SUCCESS;
+    kt_key_meta(&key, 't', change->type->id);
+    status = kt_rows_get(change->store, change->txn, &key, &row);
+    if (status != KT_NOTFOUND)
+        return status;
+    row = (ktp_row_t){.record = change->type->label, .record_size = change->type->label_size, .stamp = 1};
+    return kt_from_provider(change->store, change->store->api->row_put(change->txn, &key, &row, 0));
+}
+
+static kt_status_t seal_head(kt_change_t *change, unsigned char **ret_record, size_t *ret_size)
+{
+    kt_header_t header = {.type = KTP_RECORD_HEAD, .version = change->head.counter};
+    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
+    size_t size = 0;
+    kt_status_t status;
+
+    if (key == NULL)
+        return no_memory();
+    memcpy(header.key_id, change->type->id, KT_KEYID_SIZE);
+    memcpy(header.id, change->head.id, KT_ID_SIZE);
+    kt_head_key(change->type, key);
+    status = kt_head_encode(&change->head, &plain, &size);
+    if (status == KT_SUCCESS)
+        status = kt_seal(key, &header, change->ctx->keyring->environment, change->type->type, plain, size, ret_record, ret_size);
+    kt_wipe(plain, size);
+    free(plain);
+    kt_locked_free(key);
+    return status;
+}
+
+kt_status_t kt_change_prepare(kt_change_t *change)
+{
+    unsigned char *record = NULL;
+    ktp_key_t key;
+    ktp_row_t row;
+    size_t size = 0;
+    kt_status_t status;
+
+    status = prune(change);
+    if (status == KT_SUCCESS)
+        status = put_label(change);
+    if (status != KT_SUCCESS)
+        return status;
+    change->head.counter = change->stamp + 1;
+    change->head.updated = change->now;
+    status = seal_head(change, &record, &size);
+    if (status != KT_SUCCESS)
+        return status;
+    kt_key_init(&key, change->store, KTP_HEAD, change->type, change->name);
+    row = (ktp_row_t){record, size, change->current, change->current_size, change->head.counter};
+    status = kt_from_provider(change->store, change->store->api->row_put(change->txn, &key, &row, change->stamp));
+    free(record);
+    return status;
+}
+
+kt_status_t kt_change_commit(kt_change_t *change)
+{
+    kt_status_t status = kt_from_provider(change->store, change->store->api->commit(change->txn));
+
+    change->txn = NULL;
+    change_free(change);
+    return status;
+}
+
+/* ---- a new store ---- */
+
+kt_status_t kt_store_create(kt_ctx_t *ctx, kt_store_t *store)
+{
+    const kt_envkey_t *env = &ctx->keyring->env[0];
+    unsigned char label[KT_LABEL_MAX];
+    size_t size = 0;
+    ktp_txn_t *txn;
+    ktp_key_t key;
+    ktp_row_t row;
+    kt_status_t status;
+
+    if (ctx->keyring->nenv == 0)
+        return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
+    status = kt_from_provider(store, store->api->create(store->instance));
+    if (status == KT_SUCCESS)
+        status = kt_env_label(ctx->keyring->environment, env, label, &size);
+    if (status == KT_SUCCESS)
+        status = kt_rows_begin(store, true, 5000, &txn);
+    if (status != KT_SUCCESS)
+        return status;
+    kt_key_meta(&key, 'e', env->id);
+    row = (ktp_row_t){.record = label, .record_size = size, .stamp = 1};
+    status = kt_from_provider(store, store->api->row_put(txn, &key, &row, 0));
+    if (status != KT_SUCCESS) {
+        store->api->abort(txn);
+        return status;
+    }
+    return kt_from_provider(store, store->api->commit(txn));
+}
