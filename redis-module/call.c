@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* call.c: one command being served: who asks, for which key, how it is answered, stored and replicated. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "keyturn_redis.h"
+
+/* ---- replies ---- */
+
+int ktr_error(RedisModuleCtx *ctx, const char *prefix, const char *text)
+{
+    char line[768];
+
+    snprintf(line, sizeof(line), "%s %s", prefix, text);
+    return RedisModule_ReplyWithError(ctx, line);
+}
+
+int ktr_syntax(RedisModuleCtx *ctx)
+{
+    return RedisModule_ReplyWithError(ctx, "ERR syntax error, see SECRET.HELP");
+}
+
+static int no_key(RedisModuleCtx *ctx)
+{
+    return ktr_error(ctx, "SECRETSEALED", "this server holds no key: it was loaded without a configuration");
+}
+
+int ktr_moved(const ktr_call_t *call)
+{
+    size_t len;
+    const char *key = RedisModule_StringPtrLen(call->key, &len);
+
+    return call->value != NULL && (call->value->name_len != len || memcmp(call->value->name, key, len) != 0);
+}
+
+static const char *prefix_of(const ktr_call_t *call, kt_status_t status)
+{
+    switch (status) {
+    case KT_DENIED:
+        return "SECRETDENIED";
+    case KT_NOKEY:
+    case KT_WRONGKEY:
+        return "SECRETSEALED";
+    case KT_MALFORMED:
+    case KT_ROLLEDBACK:
+        return "SECRETCORRUPT";
+    case KT_AUDIT:
+        return "SECRETAUDIT";
+    case KT_CONFLICT:
+        return call->conflict;
+    default:
+        return "ERR";
+    }
+}
+
+int ktr_fail(ktr_call_t *call, kt_status_t status)
+{
+    const char *text = ktr_context != NULL ? kt_error(ktr_context) : "";
+
+    if (status == KT_MALFORMED && ktr_moved(call))
+        return ktr_error(call->ctx, "SECRETMOVED", "stored under another name: RENAME it back");
+    if (text == NULL || text[0] == '\0')
+        text = kt_status_text(status);
+    return ktr_error(call->ctx, prefix_of(call, status), text);
+}
+
+/* ---- arguments ---- */
+
+int ktr_is(RedisModuleString *argument, const char *word)
+{
+    size_t len;
+    const char *text = RedisModule_StringPtrLen(argument, &len);
+
+    return len == strlen(word) && strncasecmp(text, word, len) == 0;
+}
+
+void ktr_redact(RedisModuleCtx *ctx, int from, int to)
+{
+    for (int i = from; i < to; i++)
+        RedisModule_RedactClientCommandArgument(ctx, i);
+}
+
+/*
+ * A crash report prints arguments, redacted or not, and freed memory is not zeroed. The bytes belong to the connection's own
+ * argument vector; in a script or a call by another module they may be shared with others, so there they stay.
+ */
+void ktr_wipe(ktr_call_t *call, int i)
+{
+    size_t len;
+    char *text = (char *) (uintptr_t) RedisModule_StringPtrLen(call->argv[i], &len);
+
+    if (call->direct)
+        explicit_bzero(text, len);
+}
+
+/* ---- who asks ---- */
+
+/*
+ * RedisModule_GetCurrentUserName() of 7.0 and 7.2 follows a NULL pointer when the client has no user: a master's, or that of
+ * another module's RedisModule_Call(). Asked to run a command that does not exist "as the user", the server tells the two apart.
+ */
+static int has_user(RedisModuleCtx *ctx)
+{
+    RedisModuleCallReply *reply;
+
+    errno = 0;
+    reply = RedisModule_Call(ctx, "keyturn.nosuchcommand", "C");
+    if (reply != NULL)
+        RedisModule_FreeCallReply(reply);
+    return errno != ENOTSUP;
+}
+
+static void identify_user(ktr_call_t *call)
+{
+    call->user = RedisModule_GetClientUserNameById(call->ctx, RedisModule_GetClientId(call->ctx));
+    call->direct = call->user != NULL;
+    if (call->user == NULL && has_user(call->ctx))
+        call->user = RedisModule_GetCurrentUserName(call->ctx); /* a script */
+}
+
+static void identify_peer(ktr_call_t *call, unsigned long long id)
+{
+    RedisModuleClientInfo info = REDISMODULE_CLIENTINFO_INITIALIZER_V1;
+
+    if (!call->direct || RedisModule_GetClientInfoById(&info, id) != REDISMODULE_OK)
+        return;
+    if (info.flags & REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET)
+        snprintf(call->peer, sizeof(call->peer), "unix");
+    else
+        snprintf(call->peer, sizeof(call->peer), strchr(info.addr, ':') ? "[%s]:%u" : "%s:%u", info.addr, (unsigned) info.port);
+    call->req.peer = call->peer;
+}
+
+void ktr_identify(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+    const kt_request_t request = KT_REQUEST_INIT;
+    unsigned long long id = RedisModule_GetClientId(ctx);
+    int flags = RedisModule_GetContextFlags(ctx);
+
+    memset(call, 0, sizeof(*call));
+    call->ctx = ctx;
+    call->argv = argv;
+    call->argc = argc;
+    call->conflict = "SECRETVERSION";
+    call->req = request;
+    call->req.subject = call->subject;
+    call->replicated = (flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING)) != 0;
+    if (call->replicated) {
+        snprintf(call->subject, sizeof(call->subject), "redis:(replication)");
+        return;
+    }
+    identify_user(call);
+    identify_peer(call, id);
+    snprintf(call->subject, sizeof(call->subject), "redis:%s",
+             call->user != NULL ? RedisModule_StringPtrLen(call->user, NULL) : "(module)");
+    snprintf(call->id, sizeof(call->id), "client-%llu", id);
+    call->req.request_id = call->id;
+}
+
+/* ---- the key ---- */
+
+static int open_key(ktr_call_t *call, int flags)
+{
+    int mode = flags & KTR_WRITE ? REDISMODULE_READ | REDISMODULE_WRITE : REDISMODULE_READ;
+
+    call->handle = RedisModule_OpenKey(call->ctx, call->key, mode);
+    if (call->handle == NULL || RedisModule_KeyType(call->handle) == REDISMODULE_KEYTYPE_EMPTY) {
+        call->req.bundle = &call->absent;
+        return REDISMODULE_OK;
+    }
+    if (RedisModule_ModuleTypeGetType(call->handle) != ktr_type) {
+        RedisModule_ReplyWithError(call->ctx, REDISMODULE_ERRORMSG_WRONGTYPE);
+        return REDISMODULE_ERR;
+    }
+    call->value = RedisModule_ModuleTypeGetValue(call->handle);
+    call->req.bundle = &call->value->bundle;
+    call->counter = kt_bundle_counter(call->value->bundle);
+    return REDISMODULE_OK;
+}
+
+static int check_name(ktr_call_t *call)
+{
+    size_t len;
+    const char *name = RedisModule_StringPtrLen(call->key, &len), *why = NULL;
+
+    if (len == 0 || kt_name_check(name, len, &why) != KT_SUCCESS) {
+        ktr_error(call->ctx, "ERR the key is not the name of a secret:", why != NULL ? why : "it is empty");
+        return REDISMODULE_ERR;
+    }
+    return REDISMODULE_OK;
+}
+
+int ktr_begin(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc, int flags)
+{
+    ktr_identify(call, ctx, argv, argc);
+    call->key = argv[1];
+    if (!(flags & KTR_ANY_NAME) && check_name(call) != REDISMODULE_OK)
+        goto fail;
+    if ((flags & KTR_KEY) && ktr_context == NULL) {
+        no_key(ctx);
+        goto fail;
+    }
+    if (open_key(call, flags) != REDISMODULE_OK)
+        goto fail;
+    if (!(flags & KTR_ANY_NAME) && ktr_refer(call, NULL, NULL) != REDISMODULE_OK)
+        goto fail;
+    return REDISMODULE_OK;
+
+fail:
+    ktr_end(call);
+    return REDISMODULE_ERR;
+}
+
+void ktr_end(ktr_call_t *call)
+{
+    if (call->handle != NULL)
+        RedisModule_CloseKey(call->handle);
+    if (call->user != NULL)
+        RedisModule_FreeString(call->ctx, call->user);
+    kt_bundle_free(call->absent);
+    call->handle = NULL;
+    call->user = NULL;
+    call->absent = NULL;
+}
+
+/* Room for name, field and version in their largest form is KT_REFERENCE_MAX; what is longer is no reference. */
+static int append(ktr_call_t *call, size_t *len, const char *mark, RedisModuleString *part)
+{
+    size_t size;
+    const char *text = RedisModule_StringPtrLen(part, &size);
+
+    if (size == 0 || memchr(text, '#', size) != NULL || memchr(text, '@', size) != NULL ||
+        *len + strlen(mark) + size > KT_REFERENCE_MAX) {
+        ktr_error(call->ctx, "ERR", mark[0] == '#' ? "not a field" : "not a version: a number, current, previous or pending");
+        return REDISMODULE_ERR;
+    }
+    memcpy(call->reference + *len, mark, strlen(mark));
+    memcpy(call->reference + *len + strlen(mark), text, size);
+    *len += strlen(mark) + size;
+    return REDISMODULE_OK;
+}
+
+int ktr_refer(ktr_call_t *call, RedisModuleString *field, RedisModuleString *version)
+{
+    size_t len;
+    const char *name = RedisModule_StringPtrLen(call->key, &len);
+
+    memcpy(call->reference, name, len); /* check_name() bounds it */
+    if (field != NULL && append(call, &len, "#", field) != REDISMODULE_OK)
+        return REDISMODULE_ERR;
+    if (version != NULL && append(call, &len, "@", version) != REDISMODULE_OK)
+        return REDISMODULE_ERR;
+    call->reference[len] = '\0';
+    call->req.reference = call->reference;
+    call->req.reference_len = len;
+    return REDISMODULE_OK;
+}
+
+/* ---- storing ---- */
+
+static void replicate(ktr_call_t *call, mstime_t expire)
+{
+    const ktr_value_t *value = call->value;
+    size_t size;
+    const char *bytes = kt_bundle_bytes(value->bundle, &size);
+
+    if (expire == REDISMODULE_NO_EXPIRE)
+        RedisModule_Replicate(call->ctx, "SECRET.RESTORE", "sbcb", call->key, bytes, size, "NAME", value->name, value->name_len);
+    else
+        RedisModule_Replicate(call->ctx, "SECRET.RESTORE", "sbcbcl", call->key, bytes, size, "NAME", value->name,
+                              value->name_len, "PXAT", (long long) expire);
+}
+
+static void publish(ktr_call_t *call, const char *event, mstime_t expire)
+{
+    if (expire == KTR_KEEP_EXPIRE)
+        expire = RedisModule_GetAbsExpire(call->handle);
+    else
+        RedisModule_SetAbsExpire(call->handle, expire);
+    replicate(call, expire);
+    RedisModule_CloseKey(call->handle);
+    call->handle = NULL;
+    RedisModule_SignalModifiedKey(call->ctx, call->key);
+    RedisModule_NotifyKeyspaceEvent(call->ctx, REDISMODULE_NOTIFY_MODULE, event, call->key);
+}
+
+int ktr_adopt(ktr_call_t *call, kt_bundle_t *bundle, const char *name, size_t name_len, const char *event, mstime_t expire)
+{
+    ktr_value_t *value = ktr_value_new(bundle, name, name_len);
+
+    if (RedisModule_ModuleTypeSetValue(call->handle, ktr_type, value) != REDISMODULE_OK) {
+        ktr_value_free(value);
+        RedisModule_ReplyWithError(call->ctx, "ERR the key cannot be written");
+        return REDISMODULE_ERR;
+    }
+    call->value = value;
+    publish(call, event, expire);
+    return REDISMODULE_OK;
+}
+
+int ktr_store(ktr_call_t *call, const char *event, mstime_t expire)
+{
+    kt_bundle_t *bundle = *call->req.bundle;
+    size_t len;
+    const char *key;
+
+    /* of a call that failed half way, too, what was committed is stored: the core said how far it came by the counter */
+    if (bundle == NULL || kt_bundle_counter(bundle) == call->counter)
+        return REDISMODULE_OK;
+    if (call->value != NULL) {
+        publish(call, event, expire);
+        return REDISMODULE_OK;
+    }
+    call->absent = NULL;
+    key = RedisModule_StringPtrLen(call->key, &len);
+    return ktr_adopt(call, bundle, key, len, event, expire == KTR_KEEP_EXPIRE ? REDISMODULE_NO_EXPIRE : expire);
+}

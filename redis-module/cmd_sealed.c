@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cmd_sealed.c: secrets that travel sealed. No key is needed here: a server without one keeps and serves them, and whoever holds the
+ * key opens them at his end (the provider `redis`). Where a context exists, its policy decides and its trail records all the same.
+ */
+#include <string.h>
+
+#include "keyturn_redis.h"
+
+/* Policy and trail. REDISMODULE_ERR: refused and replied. */
+static int authorize(ktr_call_t *call, const char *capability, const char *action)
+{
+    kt_request_t request = call->req;
+    kt_status_t status;
+
+    if (ktr_context == NULL || call->replicated)
+        return REDISMODULE_OK;
+    status = kt_authorize(ktr_context, &request, capability, action);
+    if (status == KT_SUCCESS)
+        return REDISMODULE_OK;
+    ktr_error(call->ctx, status == KT_DENIED ? "SECRETDENIED" : status == KT_AUDIT ? "SECRETAUDIT" : "ERR",
+              kt_error(ktr_context));
+    return REDISMODULE_ERR;
+}
+
+static int refuse_moved(ktr_call_t *call)
+{
+    return ktr_error(call->ctx, "SECRETMOVED", "stored under another name: RENAME it back");
+}
+
+/* SECRET.GETSEALED key: the bundle || nil: absent || -SECRETDENIED || -SECRETMOVED || -SECRETAUDIT */
+int ktr_getsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+    const char *bytes;
+    ktr_call_t call;
+    size_t size;
+
+    if (argc != 2)
+        return RedisModule_WrongArity(ctx);
+    if (ktr_begin(&call, ctx, argv, argc, KTR_READ) != REDISMODULE_OK)
+        return REDISMODULE_OK;
+    if (authorize(&call, "read", "read.sealed") != REDISMODULE_OK)
+        goto out;
+    if (call.value == NULL) {
+        RedisModule_ReplyWithNull(ctx);
+    } else if (ktr_moved(&call)) {
+        refuse_moved(&call);
+    } else {
+        bytes = kt_bundle_bytes(call.value->bundle, &size);
+        RedisModule_ReplyWithStringBuffer(ctx, bytes, size);
+    }
+out:
+    ktr_end(&call);
+    return REDISMODULE_OK;
+}
+
+/* The bundle in argv[2]; NULL: replied. */
+static kt_bundle_t *parse_bundle(ktr_call_t *call)
+{
+    size_t size;
+    const char *bytes = RedisModule_StringPtrLen(call->argv[2], &size);
+    kt_bundle_t *bundle = NULL;
+
+    if (kt_bundle_parse(bytes, size, &bundle) != KT_SUCCESS)
+        ktr_error(call->ctx, "SECRETCORRUPT", "this is not a sealed secret");
+    return bundle;
+}
+
+static int parse_pxat(RedisModuleString *number, mstime_t *ret_expire)
+{
+    long long n;
+
+    if (RedisModule_StringToLongLong(number, &n) != REDISMODULE_OK || n <= 0)
+        return REDISMODULE_ERR;
+    *ret_expire = n;
+    return REDISMODULE_OK;
+}
+
+/*
+ * SECRET.SETSEALED key bundle [PXAT ms]
+ *
+ * The bundle must follow what is there: the same id, the write counter one higher. Without PXAT the key does not expire, as after SET.
+ * The write counter || -SECRETVERSION somebody wrote first || -SECRETCORRUPT not a bundle || -SECRETDENIED || -SECRETMOVED ||
+ * -SECRETAUDIT
+ */
+int ktr_setsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+    mstime_t expire = REDISMODULE_NO_EXPIRE;
+    kt_bundle_t *bundle = NULL;
+    uint64_t counter;
+    const char *name;
+    ktr_call_t call;
+    size_t len;
+
+    if (argc != 3 && argc != 5)
+        return RedisModule_WrongArity(ctx);
+    if (argc == 5 && (!ktr_is(argv[3], "PXAT") || parse_pxat(argv[4], &expire) != REDISMODULE_OK))
+        return ktr_syntax(ctx);
+    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE) != REDISMODULE_OK)
+        return REDISMODULE_OK;
+    if (authorize(&call, "write", "write.sealed") != REDISMODULE_OK)
+        goto out;
+    if (ktr_moved(&call)) {
+        refuse_moved(&call);
+        goto out;
+    }
+    bundle = parse_bundle(&call);
+    if (bundle == NULL)
+        goto out;
+    if (kt_bundle_follows(call.value != NULL ? call.value->bundle : NULL, bundle) != KT_SUCCESS) {
+        ktr_error(ctx, "SECRETVERSION", "it does not follow what is here: somebody wrote first");
+        goto out;
+    }
+    counter = kt_bundle_counter(bundle);
+    name = RedisModule_StringPtrLen(call.key, &len);
+    if (ktr_adopt(&call, bundle, name, len, "secret.setsealed", expire) == REDISMODULE_OK)
+        RedisModule_ReplyWithLongLong(ctx, (long long) counter);
+    bundle = NULL;
+out:
+    kt_bundle_free(bundle);
+    ktr_end(&call);
+    return REDISMODULE_OK;
+}
+
+/*
+ * SECRET.RESTORE key bundle [NAME name] [PXAT ms]
+ *
+ * Internal: what a master, the AOF and its rewrite say. It replaces whatever is there, so that from a client it takes the policy's
+ * `admin` besides the ACL's +secret.restore.
+ * OK || -SECRETCORRUPT not a bundle || -SECRETDENIED || -SECRETAUDIT
+ */
+int ktr_restore(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+    mstime_t expire = REDISMODULE_NO_EXPIRE;
+    RedisModuleString *named = argv[1];
+    kt_bundle_t *bundle = NULL;
+    const char *name;
+    ktr_call_t call;
+    size_t len;
+
+    if (argc < 3 || argc % 2 == 0)
+        return RedisModule_WrongArity(ctx);
+    for (int i = 3; i < argc; i += 2) {
+        if (ktr_is(argv[i], "NAME"))
+            named = argv[i + 1];
+        else if (!ktr_is(argv[i], "PXAT") || parse_pxat(argv[i + 1], &expire) != REDISMODULE_OK)
+            return ktr_syntax(ctx);
+    }
+    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_ANY_NAME) != REDISMODULE_OK)
+        return REDISMODULE_OK;
+    name = RedisModule_StringPtrLen(named, &len);
+    if (len == 0 || kt_name_check(name, len, NULL) != KT_SUCCESS) {
+        RedisModule_ReplyWithError(ctx, "ERR NAME is not the name of a secret");
+        goto out;
+    }
+    call.req.reference = name;
+    call.req.reference_len = len;
+    if (authorize(&call, "admin", "restore") != REDISMODULE_OK)
+        goto out;
+    bundle = parse_bundle(&call);
+    if (bundle == NULL)
+        goto out;
+    if (ktr_adopt(&call, bundle, name, len, "secret.restore", expire) == REDISMODULE_OK)
+        RedisModule_ReplyWithSimpleString(ctx, "OK");
+out:
+    ktr_end(&call);
+    return REDISMODULE_OK;
+}
