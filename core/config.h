@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * config.h: what the files of the configuration stage share (config*.c, yaml.c), and their tests.
+ */
+#ifndef KT_CONFIG_H
+#define KT_CONFIG_H
+
+#include "internal.h"
+
+#define KT_CONFIG_MAX 1048576u  /* bytes of the file */
+#define KT_YAML_DEPTH_MAX 8u    /* maps and lists inside each other */
+#define KT_YAML_ITEMS_MAX 4096u /* entries of one map or list */
+
+/* ---- yaml.c: text to a tree that knows its lines ---- */
+
+typedef enum kt_yaml_kind { KT_YAML_TEXT, KT_YAML_LIST, KT_YAML_MAP } kt_yaml_kind_t;
+typedef struct kt_yaml {
+    kt_yaml_kind_t kind;
+    int line;
+    bool null;              /* TEXT: nothing, `~` or `null`, not quoted */
+    bool quoted;            /* TEXT */
+    char *text;             /* TEXT: UTF-8 without NUL inside */
+    struct kt_yaml **items; /* LIST: its items; MAP: key, value, key, value ... */
+    size_t count;           /* of items */
+} kt_yaml_t;
+
+/* One document without anchors, aliases, tags and duplicate keys, whose keys are text. `path` is only
+ * for errors: KT_CONFIG with "PATH:LINE: ...". The caller frees *ret_root. */
+kt_status_t kt_yaml_parse(const char *path, const char *data, size_t size, kt_yaml_t **ret_root);
+void kt_yaml_free(kt_yaml_t *node);
+/* The value at `key` of a map, or NULL. */
+const kt_yaml_t *kt_yaml_at(const kt_yaml_t *map, const char *key);
+
+/* ---- config.c ---- */
+
+/* kt_fail(KT_CONFIG) with "PATH:LINE: " in front. */
+kt_status_t kt_config_fail(const char *path, int line, const char *format, ...) KT_PRINTF(3, 4);
+/* kt_config_read() of a text in memory. `path` is not opened. */
+kt_status_t kt_config_parse(const char *path, const char *data, size_t size,
+                            kt_config_t **ret_config);
+
+/* ---- config_keys.c: the tree to the fields; config_switch.c: the routes ---- */
+
+kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root);
+kt_status_t kt_config_switch(kt_config_t *config, const kt_yaml_t *value);
+
+#endif /* KT_CONFIG_H */
