@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * commit.c
+ *		What happens to a rotation when its transaction ends.
+ *
+ * At COMMIT the role has the new password for certain, and the pending version
+ * becomes current. At ABORT it has not, and the pending version is dropped.
+ * An error in either callback would take the whole cluster down (PANIC: cannot
+ * abort transaction, it was already committed), so nothing here raises one;
+ * what cannot be done in time is left pending for the worker or the next call.
+ */
+#include "compat.h"
+
+#include "access/xact.h"
+#include "extension.h"
+#include "utils/memutils.h"
+
+struct KtpgPending
+{
+	KtpgPending *next;
+	kt_rotation_t *rotation;	/* NULL before it is created */
+	char		name[KT_NAME_MAX + 1];
+};
+
+/* Of this transaction; in memory that outlives it. */
+static KtpgPending *pendings = NULL;
+
+KtpgPending *
+ktpg_pending_new(const char *name)
+{
+	KtpgPending *pending = MemoryContextAllocZero(TopMemoryContext, sizeof(KtpgPending));
+
+	strlcpy(pending->name, name, sizeof(pending->name));
+	pending->next = pendings;
+	pendings = pending;
+	return pending;
+}
+
+/* Where to put the rotation, so that no error can come between it and its end. */
+kt_rotation_t **
+ktpg_pending_rotation(KtpgPending *pending)
+{
+	return &pending->rotation;
+}
+
+/* Did this transaction rotate this secret already? */
+bool
+ktpg_pending_exists(const char *name)
+{
+	for (KtpgPending *pending = pendings; pending != NULL; pending = pending->next)
+		if (pending->rotation != NULL && strcmp(pending->name, name) == 0)
+			return true;
+	return false;
+}
+
+static void
+warn_not_current(const KtpgPending *pending, kt_status_t status)
+{
+	ereport(WARNING,
+			(errcode(ktpg_sqlstate(status)),
+			 errmsg("the new version of secret \"%s\" is not current yet: %s",
+					pending->name, kt_status_name(status)),
+			 errdetail("The role has the new password already."),
+			 errhint("The keyturn worker makes it current, or else the next rotate_secret().")));
+}
+
+static void
+warn_not_dropped(const KtpgPending *pending, kt_status_t status)
+{
+	ereport(WARNING,
+			(errcode(ktpg_sqlstate(status)),
+			 errmsg("a pending version of secret \"%s\" could not be dropped: %s",
+					pending->name, kt_status_name(status)),
+			 errdetail("The role has its old password still."),
+			 errhint("The keyturn worker drops it, or else the next rotate_secret().")));
+}
+
+static void
+end_rotation(KtpgPending *pending, bool committed)
+{
+	kt_rotation_t *rotation = pending->rotation;
+	kt_status_t status;
+
+	pending->rotation = NULL;
+	if (committed)
+	{
+		ktpg_debug_point("before_promote");
+		status = kt_rotation_finish(rotation, KTPG_COMMIT_DEADLINE, NULL);
+		ktpg_debug_point("after_promote");
+	}
+	else
+		status = kt_rotation_abandon(rotation);
+	if (status == KT_SUCCESS)
+		return;
+
+	ktpg_worker_wake();
+	if (committed)
+		warn_not_current(pending, status);
+	else
+		warn_not_dropped(pending, status);
+}
+
+/* The last net: nothing that is raised below gets out. */
+static void
+end_safely(KtpgPending *pending, bool committed)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		end_rotation(pending, committed);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(oldcontext);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+}
+
+static void
+end_all(bool committed)
+{
+	while (pendings != NULL)
+	{
+		KtpgPending *pending = pendings;
+
+		pendings = pending->next;
+		if (pending->rotation != NULL)
+			end_safely(pending, committed);
+		pfree(pending);
+	}
+}
+
+static void
+transaction_event(XactEvent event, void *arg)
+{
+	if (pendings == NULL)
+		return;
+
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			end_all(true);
+			break;
+		case XACT_EVENT_ABORT:
+			end_all(false);
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that has rotated a secret")));
+			break;
+		default:
+			break;
+	}
+}
+
+void
+ktpg_commit_init(void)
+{
+	RegisterXactCallback(transaction_event, NULL);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * compat.h
+ *		Everything that differs between the PostgreSQL releases 13 to 18, so
+ *		that no other file asks for PG_VERSION_NUM.
+ */
+#ifndef KEYTURN_COMPAT_H
+#define KEYTURN_COMPAT_H
+
+/* Only what is marked so leaves the library; before 16 the server marks nothing. */
+#ifndef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#endif
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 130000
+#error "keyturn needs PostgreSQL 13 or later"
+#endif
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/guc.h"
+
+/* 14 added readOnlyTree: our tree is nobody else's, so it may be scribbled on. */
+#if PG_VERSION_NUM >= 140000
+#define KtpgProcessUtility(pstmt, text, dest) \
+	ProcessUtility(pstmt, text, false, PROCESS_UTILITY_QUERY, NULL, NULL, dest, NULL)
+#else
+#define KtpgProcessUtility(pstmt, text, dest) \
+	ProcessUtility(pstmt, text, PROCESS_UTILITY_QUERY, NULL, NULL, dest, NULL)
+#endif
+
+/* 15 made the detail for the log const. */
+#if PG_VERSION_NUM >= 150000
+typedef const char *KtpgLogDetail;
+#else
+typedef char *KtpgLogDetail;
+#endif
+
+/* 15 reserves a prefix, which also tells of misspelt names under it. */
+#if PG_VERSION_NUM >= 150000
+#define KtpgReserveGuc(prefix) MarkGUCPrefixReserved(prefix)
+#else
+#define KtpgReserveGuc(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* 15 wants shared memory to be asked for in a hook of its own. */
+#if PG_VERSION_NUM >= 150000
+#define KTPG_SHMEM_REQUEST_HOOK 1
+#endif
+
+/* 18 lets a library tell its name and version. */
+#ifdef PG_MODULE_MAGIC_EXT
+#define KTPG_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "keyturn", .version = KT_VERSION)
+#else
+#define KTPG_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif							/* KEYTURN_COMPAT_H */

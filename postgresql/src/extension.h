@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * extension.h
+ *		What the files of the extension know of each other.
+ *
+ *		module.c	settings, start-up
+ *		context.c	the keyturn context of this process, who asks
+ *		error.c		statuses to SQLSTATEs
+ *		role.c		the role: finding, locking, changing its verifier
+ *		scram.c		verifiers without a palloc'd copy of the password
+ *		rotate.c	rotate_secret() and rollback_secret()
+ *		commit.c	what happens to a rotation when its transaction ends
+ *		hold.c		memory of the library that an error must not leave behind
+ *		history.c	the table of what was rotated
+ *		reconcile.c	what became of a rotation that was interrupted
+ *		worker.c	the background worker that asks so
+ *		listing.c	a list of secrets, copied out of the library
+ *		metadata.c	list_secrets() and its kin, get_secret()
+ *		debug.c		named points at which a test stops or kills a backend
+ *
+ * No value of a secret is in palloc'd memory, a message or a query text; the
+ * exceptions are get_secret(), whose answer it is, and a password that is not
+ * ASCII, which only PostgreSQL can prepare (scram.c).
+ */
+#ifndef KEYTURN_EXTENSION_H
+#define KEYTURN_EXTENSION_H
+
+#include "compat.h"
+
+#include "keyturn.h"
+
+/* The notes that a rotation leaves with the version it makes. */
+#define KTPG_NOTE_VERIFIER	"postgresql.verifier"
+#define KTPG_NOTE_ROLE		"postgresql.role"
+#define KTPG_NOTE_SYSTEM	"postgresql.system"
+#define KTPG_NOTE_XID		"postgresql.xid"
+
+/* How long a commit may wait for the store; the worker takes over afterwards. */
+#define KTPG_COMMIT_DEADLINE 200	/* ms */
+
+/* Bytes of a verifier with our salt and iterations, its NUL included. */
+#define KTPG_VERIFIER_SIZE	160
+
+/* module.c */
+extern char *ktpg_config;
+extern char *ktpg_database;
+extern int	ktpg_reconcile_interval;
+extern char *ktpg_debug_stop;
+
+/* context.c */
+extern bool ktpg_is_worker;
+
+extern kt_ctx_t *ktpg_context(void);
+extern kt_ctx_t *ktpg_open_context(void);
+extern void ktpg_request(kt_request_t *req, const char *reference);
+extern bool ktpg_wait_for_store(kt_status_t status, int *waited);
+
+/* hold.c */
+extern kt_secret_t **ktpg_hold_secret(void);
+extern kt_info_t **ktpg_hold_info(void);
+extern void ktpg_drop_secret(kt_secret_t **secret);
+
+/* error.c */
+extern void ktpg_check_name(const char *name);
+extern int	ktpg_sqlstate(kt_status_t status);
+extern void ktpg_error(kt_ctx_t *ctx, kt_status_t status, const char *name,
+					   const char *done) pg_attribute_noreturn();
+
+/* role.c */
+typedef struct KtpgRole
+{
+	Oid			oid;
+	bool		superuser;
+	char		name[NAMEDATALEN];
+	char	   *verifier;		/* rolpassword as it stands, NULL if none */
+} KtpgRole;
+
+extern bool ktpg_role_find(const char *name, KtpgRole *role);
+extern void ktpg_role_check(const KtpgRole *role);
+extern void ktpg_role_lock(KtpgRole *role);
+extern void ktpg_role_alter(const KtpgRole *role, const char *verifier);
+extern const char *ktpg_system(void);
+
+/* scram.c */
+extern void ktpg_verifier_make(const kt_secret_t *password, char *verifier);
+extern bool ktpg_verifier_match(const KtpgRole *role, const kt_secret_t *password);
+
+/* commit.c */
+typedef struct KtpgPending KtpgPending;
+
+extern void ktpg_commit_init(void);
+extern KtpgPending *ktpg_pending_new(const char *name);
+extern kt_rotation_t **ktpg_pending_rotation(KtpgPending *pending);
+extern bool ktpg_pending_exists(const char *name);
+
+/* history.c */
+extern void ktpg_history_add(const kt_request_t *req, const char *name, uint64_t version,
+							 const KtpgRole *role, const char *action);
+
+/* reconcile.c */
+typedef enum KtpgOutcome
+{
+	KTPG_NOTHING,				/* nothing was pending */
+	KTPG_FINISHED,				/* the role had the new password: current now */
+	KTPG_ABANDONED,				/* the role did not have it: dropped */
+	KTPG_LATER,					/* the store is busy */
+	KTPG_FOREIGN				/* not ours to judge */
+} KtpgOutcome;
+
+extern bool ktpg_secret_lock(const char *name, bool wait);
+extern KtpgOutcome ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req,
+								  kt_status_t *status);
+
+/* listing.c */
+typedef struct KtpgListed
+{
+	struct KtpgListed *next;
+	kt_entry_t	entry;			/* its strings are gone; these are copies: */
+	char		state[16];
+	char		name[KT_NAME_MAX + 1];
+} KtpgListed;
+
+extern kt_status_t ktpg_list(kt_ctx_t *ctx, const char *pattern, KtpgListed **first,
+							 uint64_t *hidden);
+
+/* worker.c */
+extern void ktpg_worker_register(void);
+extern void ktpg_worker_wake(void);
+PGDLLEXPORT void keyturn_worker_main(Datum arg);
+
+/* debug.c */
+#ifdef KT_DEBUG_HOOKS
+extern void ktpg_debug_point(const char *point);
+#else
+#define ktpg_debug_point(point) ((void) 0)
+#endif
+
+#endif							/* KEYTURN_EXTENSION_H */

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * hold.c
+ *		What the library allocates and an error must not leave behind.
+ *
+ * A secret or an info hangs on the current memory context: whichever way the
+ * context ends, the secret is wiped. Who is done earlier lets go of it earlier.
+ */
+#include "compat.h"
+
+#include "extension.h"
+#include "utils/memutils.h"
+
+typedef struct Held
+{
+	MemoryContextCallback callback;
+	kt_secret_t *secret;
+	kt_info_t  *info;
+} Held;
+
+static void
+release(void *arg)
+{
+	Held	   *held = arg;
+
+	kt_secret_free(held->secret);
+	held->secret = NULL;
+	kt_info_free(held->info);
+	held->info = NULL;
+}
+
+static Held *
+hold(void)
+{
+	Held	   *held = palloc0(sizeof(Held));
+
+	held->callback.func = release;
+	held->callback.arg = held;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &held->callback);
+	return held;
+}
+
+/* A place for a secret; the library writes it there. */
+kt_secret_t **
+ktpg_hold_secret(void)
+{
+	return &hold()->secret;
+}
+
+/* A place for an info. */
+kt_info_t **
+ktpg_hold_info(void)
+{
+	return &hold()->info;
+}
+
+/* Wipes what is held, now. */
+void
+ktpg_drop_secret(kt_secret_t **secret)
+{
+	kt_secret_free(*secret);
+	*secret = NULL;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * reconcile.c
+ *		What became of a rotation that was interrupted.
+ *
+ * The database itself says it: either the role has the pending password, then
+ * the transaction was committed and the version becomes current; or it has
+ * not, then it never will, for the lock of the secret is held until a rotation
+ * has ended, and the version is dropped.
+ */
+#include "compat.h"
+
+#include "common/hashfn.h"
+#include "extension.h"
+#include "storage/lock.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+
+/* field 4 of pg_advisory_lock() is 1 or 2 */
+#define SECRET_LOCK_CLASS 0x4b54
+
+/* A pending version that nobody signed is left alone for so long. */
+#define STRANGER_AGE 60000		/* ms */
+
+/*
+ * One rotation of a secret at a time in the whole cluster, until the end of
+ * the transaction. A lock like pg_advisory_xact_lock()'s, so that waiting can
+ * be cancelled and deadlocks are seen, but in the key space of no database.
+ */
+bool
+ktpg_secret_lock(const char *name, bool wait)
+{
+	LOCKTAG		tag;
+	uint64		hash = hash_bytes_extended((const unsigned char *) name, strlen(name), 0);
+
+	SET_LOCKTAG_ADVISORY(tag, InvalidOid, (uint32) (hash >> 32), (uint32) hash,
+						 SECRET_LOCK_CLASS);
+	if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return true;
+}
+
+/* The creation time of a version, in ms since 1970; 0 if it is not there. */
+static int64
+version_created(const kt_info_t *info, uint64_t version)
+{
+	for (size_t i = 0; i < kt_info_versions(info); i++)
+		if (kt_info_version(info, i)->version == version)
+			return kt_info_version(info, i)->created;
+	return 0;
+}
+
+static bool
+is_old(int64 created)
+{
+	int64		epoch = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
+
+	return GetCurrentTimestamp() / 1000 + epoch - created > STRANGER_AGE;
+}
+
+/* Does the role that the pending value names have the pending password? */
+static bool
+role_has_password(kt_rotation_t *rotation)
+{
+	kt_secret_t **user = ktpg_hold_secret();
+	kt_secret_t **password = ktpg_hold_secret();
+	KtpgRole	role;
+	bool		match;
+
+	if (kt_rotation_value(rotation, "user", user) != KT_SUCCESS ||
+		kt_rotation_value(rotation, "password", password) != KT_SUCCESS)
+		return false;
+	match = ktpg_role_find(pnstrdup((const char *) kt_secret_bytes(*user),
+									kt_secret_size(*user)), &role) &&
+		ktpg_verifier_match(&role, *password);
+	ktpg_drop_secret(password);
+	return match;
+}
+
+/* What to do with the pending version: KTPG_FINISHED, KTPG_ABANDONED or KTPG_FOREIGN. */
+static KtpgOutcome
+judge(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t *rotation)
+{
+	kt_info_t **info = ktpg_hold_info();
+	uint64_t	version = kt_rotation_version(rotation);
+	const char *system;
+
+	if (kt_info(ctx, req, info) != KT_SUCCESS)
+		return KTPG_FOREIGN;
+	system = kt_info_note(*info, version, KTPG_NOTE_SYSTEM);
+	if (system != NULL && strcmp(system, ktpg_system()) != 0)
+		return KTPG_FOREIGN;
+	if (role_has_password(rotation))
+		return KTPG_FINISHED;
+	if (system == NULL && !is_old(version_created(*info, version)))
+		return KTPG_FOREIGN;
+	return KTPG_ABANDONED;
+}
+
+/* As judge(), but the rotation is left alone when an error is raised. */
+static KtpgOutcome
+judge_safely(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t *rotation)
+{
+	volatile KtpgOutcome outcome = KTPG_FOREIGN;
+
+	PG_TRY();
+	{
+		outcome = judge(ctx, req, rotation);
+	}
+	PG_CATCH();
+	{
+		kt_rotation_leave(rotation);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return outcome;
+}
+
+/*
+ * Ends what a crash or a timeout left of an earlier rotation. The secret is
+ * locked by the caller. *status says why when the outcome is KTPG_LATER.
+ */
+KtpgOutcome
+ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req, kt_status_t *status)
+{
+	kt_rotation_t *rotation;
+	KtpgOutcome outcome;
+
+	*status = kt_rotation_resume(ctx, req, &rotation);
+	if (*status == KT_NOTFOUND)
+		return KTPG_NOTHING;
+	if (*status != KT_SUCCESS)
+		return KTPG_LATER;
+
+	outcome = judge_safely(ctx, req, rotation);
+	if (outcome == KTPG_FINISHED)
+		*status = kt_rotation_finish(rotation, KTPG_COMMIT_DEADLINE, NULL);
+	else if (outcome == KTPG_ABANDONED)
+		*status = kt_rotation_abandon(rotation);
+	else
+		kt_rotation_leave(rotation);
+	return *status == KT_SUCCESS ? outcome : KTPG_LATER;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * role.c
+ *		The role whose password a secret holds.
+ */
+#include "compat.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "extension.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+
+/*
+ * Looks a role up as the catalogue has it now. False if there is none.
+ */
+bool
+ktpg_role_find(const char *name, KtpgRole *role)
+{
+	HeapTuple	tuple;
+	Form_pg_authid form;
+	Datum		verifier;
+	bool		isnull;
+
+	if (strlen(name) >= NAMEDATALEN)
+		return false;
+	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(name));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+
+	form = (Form_pg_authid) GETSTRUCT(tuple);
+	role->oid = form->oid;
+	role->superuser = form->rolsuper;
+	strlcpy(role->name, name, sizeof(role->name));
+	verifier = SysCacheGetAttr(AUTHNAME, tuple, Anum_pg_authid_rolpassword, &isnull);
+	role->verifier = isnull ? NULL : TextDatumGetCString(verifier);
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+/*
+ * Refuses what no policy should be able to grant. That the caller may change
+ * this role's password at all is for ALTER ROLE to say.
+ */
+void
+ktpg_role_check(const KtpgRole *role)
+{
+	if (role->oid == BOOTSTRAP_SUPERUSERID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the password of role \"%s\" is not rotated by keyturn", role->name),
+				 errdetail("It is the role that initdb created.")));
+	if (role->superuser && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to rotate the password of superuser \"%s\"",
+						role->name)));
+}
+
+/*
+ * Locks the role against rotations in any database of the cluster, and against
+ * DROP ROLE, until the transaction ends; then reads it again.
+ */
+void
+ktpg_role_lock(KtpgRole *role)
+{
+	Oid			oid = role->oid;
+
+	LockSharedObject(AuthIdRelationId, oid, 0, ShareUpdateExclusiveLock);
+	if (!ktpg_role_find(role->name, role) || role->oid != oid)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" was dropped meanwhile", role->name)));
+}
+
+/* ALTER ROLE takes no such lock, so somebody's may still come between: tell it as what it is. */
+static void
+rethrow(MemoryContext oldcontext, const KtpgRole *role)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(oldcontext);
+	error = CopyErrorData();
+	if (error->sqlerrcode != ERRCODE_INTERNAL_ERROR ||
+		strncmp(error->message, "tuple concurrently", strlen("tuple concurrently")) != 0)
+		PG_RE_THROW();
+	FlushErrorState();
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("role \"%s\" was altered by somebody else meanwhile", role->name),
+			 errhint("Try again.")));
+}
+
+/*
+ * ALTER ROLE ... PASSWORD 'verifier', with the caller's rights.
+ *
+ * A tree made by hand, and ProcessUtility as if at top level: the checks and
+ * hooks of a real ALTER ROLE see it (pgaudit logs it), while the text that
+ * logs, statistics and error contexts may quote has no verifier in it.
+ */
+void
+ktpg_role_alter(const KtpgRole *role, const char *verifier)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	AlterRoleStmt *stmt = makeNode(AlterRoleStmt);
+	PlannedStmt *pstmt = makeNode(PlannedStmt);
+	RoleSpec   *spec = makeNode(RoleSpec);
+	char	   *text = psprintf("ALTER ROLE %s PASSWORD <REDACTED>",
+								quote_identifier(role->name));
+
+	spec->roletype = ROLESPEC_CSTRING;
+	spec->rolename = pstrdup(role->name);
+	spec->location = -1;
+	stmt->role = spec;
+	stmt->action = +1;
+	stmt->options = list_make1(makeDefElem(pstrdup("password"),
+										   (Node *) makeString(pstrdup(verifier)), -1));
+	pstmt->commandType = CMD_UTILITY;
+	pstmt->utilityStmt = (Node *) stmt;
+	pstmt->stmt_location = -1;
+
+	PG_TRY();
+	{
+		KtpgProcessUtility(pstmt, text, None_Receiver);
+	}
+	PG_CATCH();
+	{
+		rethrow(oldcontext, role);
+	}
+	PG_END_TRY();
+	CommandCounterIncrement();
+}
+
+/*
+ * The cluster's system identifier, which also a promoted standby keeps.
+ */
+const char *
+ktpg_system(void)
+{
+	static char text[32];
+
+	snprintf(text, sizeof(text), UINT64_FORMAT, GetSystemIdentifier());
+	return text;
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rotate.c
+ *		rotate_secret() and rollback_secret().
+ *
+ *	1.	lock the secret in the whole cluster; end what an earlier call left
+ *	2.	make the new password and its verifier; store it as pending, signed
+ *		with verifier, role and cluster
+ *	3.	lock the role; make sure that its password is the secret's current one
+ *	4.	ALTER ROLE to the verifier; write the history; commit synchronously
+ *	5.	at the commit, pending becomes current (commit.c)
+ *
+ * Killed before the commit, the role has its old password and the version is
+ * dropped; killed after it, the role has the new one and the version is made
+ * current: by the worker, or by the next call (reconcile.c).
+ */
+#include "compat.h"
+
+#include "access/parallel.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "extension.h"
+#include "utils/builtins.h"
+
+#define PASSWORD_LENGTH 32
+
+PG_FUNCTION_INFO_V1(keyturn_rotate_secret);
+PG_FUNCTION_INFO_V1(keyturn_rollback_secret);
+
+/* A rotation that is being made. */
+typedef struct Rotating
+{
+	const char *name;
+	const char *action;
+	kt_ctx_t   *ctx;
+	kt_request_t req;
+	kt_secret_t **password;		/* the new one */
+	char		verifier[KT_META_VALUE_MAX + 1];	/* of the new one */
+	KtpgRole	role;
+	kt_rotation_t **rotation;
+} Rotating;
+
+/* Where a rotation cannot be made whole. */
+static void
+check_moment(const char *function)
+{
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+	if (IsTransactionBlock() || IsSubTransaction())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s cannot run inside a transaction block or a subtransaction", function),
+				 errdetail("The new version is published when the transaction commits, "
+						   "and the role stays locked until then."),
+				 errhint("Call it as a statement of its own.")));
+}
+
+/* kt_rotation_create(), once more after what was left of an earlier rotation is ended. */
+static kt_status_t
+create_after_reconcile(Rotating *r, const kt_rotate_options_t *options)
+{
+	kt_status_t status;
+	KtpgOutcome outcome = ktpg_reconcile(r->ctx, &r->req, &status);
+
+	if (outcome == KTPG_FOREIGN)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("secret \"%s\" is being rotated somewhere else", r->name),
+				 errhint("\"keyturn info\" tells what is pending.")));
+	if (outcome == KTPG_LATER)
+		return status;
+	return kt_rotation_create(r->ctx, &r->req, options, r->rotation);
+}
+
+/*
+ * Stores the new password as pending. From here on the end of the transaction
+ * takes care of it, also when an error is raised.
+ */
+static void
+create_pending(Rotating *r)
+{
+	kt_target_ops_t target = {sizeof(kt_target_ops_t), "postgresql", NULL, NULL};
+	kt_rotate_options_t options = KT_ROTATE_INIT;
+	kt_status_t status;
+	int			waited = 0;
+
+	options.value = *r->password;
+	options.target = &target;
+	r->rotation = ktpg_pending_rotation(ktpg_pending_new(r->name));
+	do
+	{
+		status = kt_rotation_create(r->ctx, &r->req, &options, r->rotation);
+		if (status == KT_CONFLICT)
+			status = create_after_reconcile(r, &options);
+	} while (ktpg_wait_for_store(status, &waited));
+	if (status != KT_SUCCESS)
+		ktpg_error(r->ctx, status, r->name, r->action);
+}
+
+static void
+add_note(Rotating *r, const char *key, const char *value)
+{
+	kt_status_t status;
+	int			waited = 0;
+
+	do
+		status = kt_rotation_note(*r->rotation, key, value);
+	while (ktpg_wait_for_store(status, &waited));
+	if (status != KT_SUCCESS)
+		ktpg_error(r->ctx, status, r->name, r->action);
+}
+
+/* Signs the pending version: whoever finds it can tell whose it is and what to compare. */
+static void
+sign_pending(Rotating *r)
+{
+	char		xid[24];
+
+	snprintf(xid, sizeof(xid), UINT64_FORMAT, U64FromFullTransactionId(GetTopFullTransactionId()));
+	add_note(r, KTPG_NOTE_SYSTEM, ktpg_system());
+	add_note(r, KTPG_NOTE_VERIFIER, r->verifier);
+	add_note(r, KTPG_NOTE_ROLE, r->role.name);
+	add_note(r, KTPG_NOTE_XID, xid);
+}
+
+/* The role that the `user` field names. */
+static void
+find_role(Rotating *r)
+{
+	kt_secret_t **user = ktpg_hold_secret();
+	kt_status_t status = kt_rotation_value(*r->rotation, "user", user);
+	char	   *name;
+
+	if (status == KT_NOTFOUND || status == KT_MALFORMED)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("secret \"%s\" names no role", r->name),
+				 errdetail("Its value has no field \"user\"."),
+				 errhint("\"keyturn rotate\" rotates a secret that is no role's password.")));
+	if (status != KT_SUCCESS)
+		ktpg_error(r->ctx, status, r->name, r->action);
+	name = pnstrdup((const char *) kt_secret_bytes(*user), kt_secret_size(*user));
+	if (!ktpg_role_find(name, &r->role))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" does not exist", name),
+				 errdetail("It is the user of secret \"%s\".", r->name)));
+	ktpg_role_check(&r->role);
+	ktpg_role_lock(&r->role);
+}
+
+/* The verifier that a rotation left with a version, or NULL. */
+static const char *
+noted_verifier(Rotating *r, uint64_t (*which) (const kt_info_t *), uint64_t version)
+{
+	kt_info_t **info = ktpg_hold_info();
+	kt_status_t status = kt_info(r->ctx, &r->req, info);
+
+	if (status != KT_SUCCESS)
+		ktpg_error(r->ctx, status, r->name, r->action);
+	return kt_info_note(*info, which != NULL ? which(*info) : version, KTPG_NOTE_VERIFIER);
+}
+
+static uint64_t
+current_version(const kt_info_t *info)
+{
+	return kt_info_entry(info)->version;
+}
+
+/* The password of a version, read with the caller's rights. */
+static kt_secret_t **
+read_password(Rotating *r, const char *version)
+{
+	kt_secret_t **password = ktpg_hold_secret();
+	kt_request_t req = r->req;
+	kt_status_t status;
+
+	req.reference = psprintf("%s#password@%s", r->name, version);
+	status = kt_get(r->ctx, &req, password);
+	if (status != KT_SUCCESS)
+		ktpg_error(r->ctx, status, r->name, r->action);
+	return password;
+}
+
+/*
+ * Is the role's password the secret's current one? If somebody changed it by
+ * other means there may be others who rely on that: this is for a person to
+ * sort out. A role without password is anybody's.
+ */
+static void
+check_in_step(Rotating *r)
+{
+	const char *noted;
+	kt_secret_t **password;
+	bool		match;
+
+	if (r->role.verifier == NULL)
+		return;
+	noted = noted_verifier(r, current_version, 0);
+	if (noted != NULL && strcmp(noted, r->role.verifier) == 0)
+		return;
+	password = read_password(r, "current");
+	match = ktpg_verifier_match(&r->role, *password);
+	ktpg_drop_secret(password);
+	if (!match)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the password of role \"%s\" is not the current one of secret \"%s\"",
+						r->role.name, r->name),
+				 errdetail("Somebody changed one of them by other means."),
+				 errhint("Set the role's password as \"keyturn set\" value, "
+						 "or ALTER ROLE ... PASSWORD NULL to let rotate_secret() set a new one.")));
+}
+
+/* Steps 1 to 4; the password and its verifier are there. */
+static int64
+rotate(Rotating *r)
+{
+	uint64_t	version;
+
+	create_pending(r);
+	version = kt_rotation_version(*r->rotation);
+	find_role(r);
+	check_in_step(r);
+	sign_pending(r);
+	ktpg_debug_point("after_pending");
+	CHECK_FOR_INTERRUPTS();
+
+	ktpg_role_alter(&r->role, r->verifier);
+	ktpg_history_add(&r->req, r->name, version, &r->role, r->action);
+	ForceSyncCommit();
+	ktpg_debug_point("after_alter");
+	return (int64) version;
+}
+
+static void
+begin(Rotating *r, const char *name, const char *action, const char *function)
+{
+	memset(r, 0, sizeof(*r));
+	check_moment(function);
+	ktpg_check_name(name);
+	r->name = name;
+	r->action = action;
+	r->ctx = ktpg_context();
+	ktpg_request(&r->req, name);
+	if (ktpg_pending_exists(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("secret \"%s\" is rotated by this statement already", name)));
+	ktpg_secret_lock(name, true);
+}
+
+/*
+ * rotate_secret(name text) returns bigint
+ */
+Datum
+keyturn_rotate_secret(PG_FUNCTION_ARGS)
+{
+	Rotating	r;
+	int64		version;
+
+	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rotated", "rotate_secret()");
+	r.password = ktpg_hold_secret();
+	*r.password = kt_generate(KT_ALPHABET_ALNUM, PASSWORD_LENGTH);
+	if (*r.password == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("no memory for a new password")));
+	ktpg_verifier_make(*r.password, r.verifier);
+	version = rotate(&r);
+	ktpg_drop_secret(r.password);
+	PG_RETURN_INT64(version);
+}
+
+/* "previous" or a number, as a number for notes; errors are for kt_get() to tell. */
+static uint64_t
+version_number(const char *text)
+{
+	return strtoull(text, NULL, 10);
+}
+
+/*
+ * rollback_secret(name text, version text) returns bigint
+ *
+ * Stores the old password as a new version, by the same steps: the database
+ * cannot go back in one step with the store, and a new version can be told
+ * apart whenever the server is killed. The role gets the very verifier that it
+ * had (poolers that pass keys through go on working).
+ */
+Datum
+keyturn_rollback_secret(PG_FUNCTION_ARGS)
+{
+	Rotating	r;
+	const char *from;
+	const char *noted;
+	int64		version;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rolled back", "rollback_secret()");
+	from = PG_ARGISNULL(1) ? "previous" : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	r.password = read_password(&r, from);
+	noted = noted_verifier(&r, strcmp(from, "previous") == 0 ? kt_info_previous : NULL,
+						   version_number(from));
+	if (noted != NULL && strlen(noted) < sizeof(r.verifier))
+		strlcpy(r.verifier, noted, sizeof(r.verifier));
+	else
+		ktpg_verifier_make(*r.password, r.verifier);
+	version = rotate(&r);
+	ktpg_drop_secret(r.password);
+	PG_RETURN_INT64(version);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * scram.c
+ *		SCRAM-SHA-256 verifiers, made and compared outside palloc'd memory.
+ *
+ * The server has functions for this. They leave copies of the password and of
+ * the keys in memory that is freed without being wiped, and they take the
+ * number of iterations (or md5) from settings that any user may change. So the
+ * derivation is done here, by the OpenSSL that the server links too: half the
+ * time, no copy, a fixed cost.
+ */
+#include "compat.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include "common/saslprep.h"
+#include "extension.h"
+#include "libpq/crypt.h"
+#include "port.h"
+
+#define SCRAM_PREFIX		"SCRAM-SHA-256$"
+#define SCRAM_ITERATIONS	4096
+#define SCRAM_SALT_SIZE		16
+#define SCRAM_KEY_SIZE		32
+/* base64 of a key and of the largest salt that is read, each with its NUL */
+#define SCRAM_KEY_TEXT		45
+#define SCRAM_SALT_MAX		192
+
+typedef struct ScramKeys
+{
+	unsigned char stored[SCRAM_KEY_SIZE];
+	unsigned char server[SCRAM_KEY_SIZE];
+} ScramKeys;
+
+typedef struct ScramVerifier
+{
+	int			iterations;
+	int			salt_size;
+	unsigned char salt[SCRAM_SALT_MAX];
+	unsigned char stored[SCRAM_KEY_SIZE];
+} ScramVerifier;
+
+/* Derives the keys of a password that is prepared already. */
+static bool
+derive_keys(const unsigned char *password, size_t size, const unsigned char *salt,
+			int salt_size, int iterations, ScramKeys *keys)
+{
+	unsigned char salted[SCRAM_KEY_SIZE];
+	unsigned char client[SCRAM_KEY_SIZE];
+	unsigned int n;
+	bool		ok;
+
+	ok = PKCS5_PBKDF2_HMAC((const char *) password, (int) size, salt, salt_size,
+						   iterations, EVP_sha256(), sizeof(salted), salted) == 1 &&
+		HMAC(EVP_sha256(), salted, sizeof(salted), (const unsigned char *) "Client Key",
+			 10, client, &n) != NULL &&
+		EVP_Digest(client, sizeof(client), keys->stored, &n, EVP_sha256(), NULL) == 1 &&
+		HMAC(EVP_sha256(), salted, sizeof(salted), (const unsigned char *) "Server Key",
+			 10, keys->server, &n) != NULL;
+	explicit_bzero(salted, sizeof(salted));
+	explicit_bzero(client, sizeof(client));
+	return ok;
+}
+
+static bool
+is_ascii(const unsigned char *text, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (text[i] == 0 || text[i] >= 0x80)
+			return false;
+	return true;
+}
+
+/*
+ * Derives the keys of a password as a user would type it. SASLprep leaves
+ * ASCII as it is; for anything else the server's own function is asked, whose
+ * scratch memory is beyond our reach. Generated passwords are ASCII.
+ */
+static bool
+password_keys(const kt_secret_t *password, const unsigned char *salt, int salt_size,
+			  int iterations, ScramKeys *keys)
+{
+	const unsigned char *bytes = kt_secret_bytes(password);
+	size_t		size = kt_secret_size(password);
+	char	   *text;
+	char	   *prepared = NULL;
+	bool		ok;
+
+	if (size == 0 || is_ascii(bytes, size))
+		return size > 0 && derive_keys(bytes, size, salt, salt_size, iterations, keys);
+
+	text = pnstrdup((const char *) bytes, size);
+	if (strlen(text) == size && pg_saslprep(text, &prepared) == SASLPREP_SUCCESS)
+	{
+		ok = derive_keys((unsigned char *) prepared, strlen(prepared), salt, salt_size,
+						 iterations, keys);
+		explicit_bzero(prepared, strlen(prepared));
+	}
+	else
+		ok = derive_keys(bytes, size, salt, salt_size, iterations, keys);
+	explicit_bzero(text, size);
+	pfree(text);
+	return ok;
+}
+
+/*
+ * Makes a verifier of KTPG_VERIFIER_SIZE bytes at most with a new salt.
+ */
+void
+ktpg_verifier_make(const kt_secret_t *password, char *verifier)
+{
+	unsigned char salt[SCRAM_SALT_SIZE];
+	unsigned char salt_text[4 * ((SCRAM_SALT_SIZE + 2) / 3) + 1];
+	unsigned char stored[SCRAM_KEY_TEXT];
+	unsigned char server[SCRAM_KEY_TEXT];
+	ScramKeys	keys;
+
+	if (!pg_strong_random(salt, sizeof(salt)) ||
+		!password_keys(password, salt, sizeof(salt), SCRAM_ITERATIONS, &keys))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not make a SCRAM verifier")));
+
+	EVP_EncodeBlock(salt_text, salt, sizeof(salt));
+	EVP_EncodeBlock(stored, keys.stored, sizeof(keys.stored));
+	EVP_EncodeBlock(server, keys.server, sizeof(keys.server));
+	explicit_bzero(&keys, sizeof(keys));
+	snprintf(verifier, KTPG_VERIFIER_SIZE, SCRAM_PREFIX "%d:%s$%s:%s",
+			 SCRAM_ITERATIONS, salt_text, stored, server);
+}
+
+/* Decodes base64 of exactly `size` characters; the number of bytes, -1 if it is none. */
+static int
+decode_base64(const char *text, size_t size, unsigned char *bytes, size_t max)
+{
+	int			n;
+
+	if (size == 0 || size % 4 != 0 || size / 4 * 3 > max)
+		return -1;
+	n = EVP_DecodeBlock(bytes, (const unsigned char *) text, (int) size);
+	if (n < 0)
+		return -1;
+	return n - (text[size - 1] == '=') - (text[size - 2] == '=');
+}
+
+/* Takes a verifier of pg_authid apart. */
+static bool
+parse_verifier(const char *text, ScramVerifier *verifier)
+{
+	const char *salt;
+	const char *stored;
+	const char *server;
+	unsigned char key[SCRAM_KEY_SIZE + 4];
+	char	   *end;
+	long		iterations;
+
+	if (strncmp(text, SCRAM_PREFIX, strlen(SCRAM_PREFIX)) != 0)
+		return false;
+	iterations = strtol(text + strlen(SCRAM_PREFIX), &end, 10);
+	if (*end != ':' || iterations < 1 || iterations > INT_MAX)
+		return false;
+	salt = end + 1;
+	stored = strchr(salt, '$');
+	server = stored == NULL ? NULL : strchr(stored, ':');
+	if (server == NULL)
+		return false;
+	verifier->iterations = (int) iterations;
+	verifier->salt_size = decode_base64(salt, stored - salt, verifier->salt,
+										sizeof(verifier->salt));
+	if (verifier->salt_size < 0 ||
+		decode_base64(stored + 1, server - stored - 1, key, sizeof(key)) != SCRAM_KEY_SIZE)
+		return false;
+	memcpy(verifier->stored, key, SCRAM_KEY_SIZE);
+	return true;
+}
+
+/* As an md5 role is compared: by the server, with copies that we wipe where we can. */
+static bool
+match_otherwise(const KtpgRole *role, const kt_secret_t *password)
+{
+	size_t		size = kt_secret_size(password);
+	char	   *text = pnstrdup((const char *) kt_secret_bytes(password), size);
+	KtpgLogDetail detail = NULL;
+	bool		match;
+
+	match = strlen(text) == size &&
+		plain_crypt_verify(role->name, role->verifier, text, &detail) == STATUS_OK;
+	explicit_bzero(text, size);
+	pfree(text);
+	return match;
+}
+
+/*
+ * Would this password log the role in?
+ */
+bool
+ktpg_verifier_match(const KtpgRole *role, const kt_secret_t *password)
+{
+	ScramVerifier verifier;
+	ScramKeys	keys;
+	bool		match;
+
+	if (role->verifier == NULL)
+		return false;
+	if (get_password_type(role->verifier) == PASSWORD_TYPE_MD5)
+		return match_otherwise(role, password);
+	if (!parse_verifier(role->verifier, &verifier) ||
+		!password_keys(password, verifier.salt, verifier.salt_size, verifier.iterations, &keys))
+		return false;
+	match = CRYPTO_memcmp(keys.stored, verifier.stored, SCRAM_KEY_SIZE) == 0;
+	explicit_bzero(&keys, sizeof(keys));
+	return match;
+}

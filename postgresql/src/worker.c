@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker.c
+ *		The background worker that ends interrupted rotations.
+ *
+ * It runs with shared_preload_libraries = 'keyturn', from the end of recovery
+ * on: so after a crash, a restart and a promotion it looks at all secrets once.
+ * Later a backend wakes it that could not finish a rotation at its commit.
+ */
+#include "compat.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "extension.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+#define WORKER_RESTART	5		/* s */
+#define WORKER_RETRY	1000	/* ms, while something is left */
+
+/* Where the worker sleeps. Its latch stays valid memory when it is gone. */
+typedef struct WorkerShared
+{
+	slock_t		mutex;
+	Latch	   *latch;
+} WorkerShared;
+
+static WorkerShared *shared = NULL;
+static shmem_startup_hook_type previous_startup = NULL;
+
+#ifdef KTPG_SHMEM_REQUEST_HOOK
+static shmem_request_hook_type previous_request = NULL;
+
+static void
+request_memory(void)
+{
+	if (previous_request != NULL)
+		previous_request();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(WorkerShared)));
+}
+#endif
+
+static void
+attach_memory(void)
+{
+	bool		found;
+
+	if (previous_startup != NULL)
+		previous_startup();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("keyturn worker", sizeof(WorkerShared), &found);
+	if (!found)
+	{
+		SpinLockInit(&shared->mutex);
+		shared->latch = NULL;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+ktpg_worker_register(void)
+{
+	BackgroundWorker worker = {0};
+
+#ifdef KTPG_SHMEM_REQUEST_HOOK
+	previous_request = shmem_request_hook;
+	shmem_request_hook = request_memory;
+#else
+	RequestAddinShmemSpace(MAXALIGN(sizeof(WorkerShared)));
+#endif
+	previous_startup = shmem_startup_hook;
+	shmem_startup_hook = attach_memory;
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = WORKER_RESTART;
+	strlcpy(worker.bgw_name, "keyturn worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "keyturn worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "keyturn", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "keyturn_worker_main", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+/*
+ * Something is left to do. Raises no error; without preloading it does nothing.
+ */
+void
+ktpg_worker_wake(void)
+{
+	Latch	   *latch;
+
+	if (shared == NULL)
+		return;
+	SpinLockAcquire(&shared->mutex);
+	latch = shared->latch;
+	SpinLockRelease(&shared->mutex);
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+static void
+publish_latch(Latch *latch)
+{
+	if (shared == NULL)
+		return;
+	SpinLockAcquire(&shared->mutex);
+	shared->latch = latch;
+	SpinLockRelease(&shared->mutex);
+}
+
+static void
+withdraw_latch(int code, Datum arg)
+{
+	publish_latch(NULL);
+}
+
+static void
+log_outcome(const char *name, KtpgOutcome outcome)
+{
+	if (outcome == KTPG_FINISHED)
+		ereport(LOG,
+				(errmsg("keyturn: finished an interrupted rotation of secret \"%s\"", name),
+				 errdetail("The role has the new password.")));
+	else if (outcome == KTPG_ABANDONED)
+		ereport(LOG,
+				(errmsg("keyturn: dropped an interrupted rotation of secret \"%s\"", name),
+				 errdetail("The role has its old password.")));
+}
+
+/* Ends what is pending of one secret. False: it has to be tried again. */
+static bool
+settle_secret(kt_ctx_t *ctx, const char *name)
+{
+	kt_request_t req;
+	kt_info_t **info = ktpg_hold_info();
+	kt_status_t status;
+	KtpgOutcome outcome;
+
+	ktpg_request(&req, name);
+	status = kt_info(ctx, &req, info);
+	if (status == KT_TRYAGAIN || status == KT_UNAVAIL)
+		return false;
+	if (status != KT_SUCCESS || kt_info_pending(*info) == 0)
+		return true;
+	if (!ktpg_secret_lock(name, false))
+		return false;			/* a rotation is running; it ends itself, or is killed */
+	outcome = ktpg_reconcile(ctx, &req, &status);
+	log_outcome(name, outcome);
+	return outcome != KTPG_LATER;
+}
+
+/* One transaction of the worker: what is raised in it goes to the log. False: try again. */
+static bool
+in_transaction(bool (*work) (void *arg), void *arg)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	volatile bool done = false;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PG_TRY();
+	{
+		done = work(arg);
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(oldcontext);
+	return done;
+}
+
+/* What one look at all secrets needs beyond a transaction. */
+typedef struct Look
+{
+	MemoryContext context;
+	KtpgListed *first;
+} Look;
+
+static bool
+list_work(void *arg)
+{
+	Look	   *look = arg;
+	kt_ctx_t   *ctx = ktpg_context();
+	MemoryContext oldcontext = MemoryContextSwitchTo(look->context);
+	uint64_t	hidden;
+	kt_status_t status = ktpg_list(ctx, NULL, &look->first, &hidden);
+
+	MemoryContextSwitchTo(oldcontext);
+	if (status != KT_SUCCESS && status != KT_TRYAGAIN && status != KT_UNAVAIL)
+		ktpg_error(ctx, status, "*", "listed");
+	return status == KT_SUCCESS;
+}
+
+static bool
+settle_work(void *arg)
+{
+	return settle_secret(ktpg_context(), arg);
+}
+
+/* Looks at all secrets. False: something is left. */
+static bool
+look_at_all(void)
+{
+	Look		look = {NULL, NULL};
+	bool		done;
+
+	look.context = AllocSetContextCreate(TopMemoryContext, "keyturn secrets",
+										 ALLOCSET_DEFAULT_SIZES);
+	done = in_transaction(list_work, &look);
+	for (KtpgListed *listed = look.first; listed != NULL; listed = listed->next)
+	{
+		CHECK_FOR_INTERRUPTS();
+		done = in_transaction(settle_work, listed->name) && done;
+	}
+	MemoryContextDelete(look.context);
+	return done;
+}
+
+void
+keyturn_worker_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(ktpg_database, NULL, 0);
+	ktpg_is_worker = true;
+	publish_latch(MyLatch);
+	before_shmem_exit(withdraw_latch, 0);
+	pgstat_report_appname("keyturn worker");
+
+	for (;;)
+	{
+		bool		done = look_at_all();
+
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 done ? ktpg_reconcile_interval * 1000L : WORKER_RETRY,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}
