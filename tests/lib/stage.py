@@ -7,7 +7,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 
 
 def read_env_file(path):
-    """KEY=VALUE lines, "export" and quotes allowed, as auto/stage writes them."""
+    """export KEY='VALUE', a line each, as auto/stage writes them."""
     values = {}
     for line in pathlib.Path(path).read_text().splitlines():
         line = line.strip().removeprefix("export ")
@@ -18,8 +18,8 @@ def read_env_file(path):
 
 
 class Stage:
-    """Paths of the programs. Each comes from its variable, else from the file $KT_STAGE/env, else (for
-    work on the command alone) from the build folder.
+    """Paths of the programs. Each comes from its variable, else from the file env.sh of the folder
+    $KT_STAGE (auto/stage DIR wrote it), else, for work on the command alone, from the build folder.
 
     keyturn       the command                     KT_BIN
     libdir        where libkeyturn.so.0 is        KT_LIBDIR
@@ -34,7 +34,7 @@ class Stage:
         told = {}
         stage = os.environ.get("KT_STAGE")
         if stage:
-            for file in (pathlib.Path(stage) / "env", pathlib.Path(stage + ".env")):
+            for file in (pathlib.Path(stage) / "env.sh", pathlib.Path(stage).parent / "env.sh"):
                 if file.is_file():
                     told = read_env_file(file)
                     break
@@ -45,8 +45,6 @@ class Stage:
 
         self.stage = pathlib.Path(stage) if stage else build
         self.keyturn = path("KT_BIN", build / "bin/keyturn")
-        if self.keyturn.is_dir():
-            self.keyturn = self.keyturn / "keyturn"
         self.libdir = path("KT_LIBDIR", build / "lib")
         self.nginx = path("KT_NGINX", "/usr/sbin/nginx")
         self.nginx_module = path("KT_NGINX_MODULE", build / "nginx/ngx_http_keyturn_module.so")

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keyturn check: is everything as it must be; the worst status is the exit status. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+static int collect_row(json_t *checks, kt_status_t status, const char *what, const char *detail)
+{
+    return json_array_append_new(checks, json_pack("{s:s, s:s, s:s}", "status", kt_status_name(status), "what", what,
+                                                   "detail", detail ? detail : ""));
+}
+
+static void collect(void *arg, kt_status_t status, const char *what, const char *detail)
+{
+    (void) collect_row(arg, status, what, detail);
+}
+
+static void print(const json_t *checks)
+{
+    size_t i;
+    json_t *row;
+
+    json_array_foreach(checks, i, row) {
+        const char *status = json_string_value(json_object_get(row, "status"));
+
+        cli_print(strcmp(status, kt_status_name(KT_SUCCESS)) == 0 ? "ok" : status, 12);
+        cli_print(json_string_value(json_object_get(row, "what")), 16);
+        putchar(' ');
+        cli_print(json_string_value(json_object_get(row, "detail")), 0);
+        putchar('\n');
+    }
+}
+
+kt_status_t verb_check(cli_t *cli)
+{
+    json_t *checks = json_array(), *answer;
+    kt_status_t status = cli_open(cli);
+
+    if (status) {
+        json_decref(checks);
+        return status;
+    }
+    status = kt_check(cli->ctx, collect, checks);
+    if (cli->json) {
+        answer = json_pack("{s:s, s:O}", "status", kt_status_name(status), "checks", checks);
+        json_dumpf(answer, stdout, JSON_ENSURE_ASCII);
+        putchar('\n');
+        json_decref(answer);
+    } else {
+        print(checks);
+    }
+    json_decref(checks);
+    return status;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keyturn info NAME: what is known about a secret but its value. */
+#include <stdio.h>
+
+#include "cli.h"
+
+static json_t *metadata(const kt_info_t *info)
+{
+    json_t *object = json_object();
+    const char *key, *value;
+
+    for (size_t i = 0; i < kt_info_metas(info); i++) {
+        kt_info_meta(info, i, &key, &value);
+        json_object_set_new(object, key, json_string(value));
+    }
+    return object;
+}
+
+static json_t *number_or_null(uint64_t number)
+{
+    return number ? json_integer((json_int_t) number) : json_null();
+}
+
+static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
+{
+    const kt_entry_t *entry = kt_info_entry(info);
+
+    return cli_answer(cli, json_pack("{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o}",
+                                     "name", entry->name,
+                                     "version", (json_int_t) entry->version,
+                                     "state", entry->state,
+                                     "previous", number_or_null(kt_info_previous(info)),
+                                     "pending", number_or_null(kt_info_pending(info)),
+                                     "counter", (json_int_t) kt_info_counter(info),
+                                     "provider", kt_info_provider(info),
+                                     "created", cli_json_time(entry->created),
+                                     "updated", cli_json_time(entry->updated),
+                                     "expires", cli_json_time(entry->expires),
+                                     "metadata", metadata(info)));
+}
+
+static void print_row(const char *what, const char *text)
+{
+    printf("%-10s", what);
+    cli_print(text, 0);
+    putchar('\n');
+}
+
+static void print_number(const char *what, uint64_t number)
+{
+    if (number)
+        printf("%-10s%llu\n", what, (unsigned long long) number);
+}
+
+static void print(const kt_info_t *info)
+{
+    const kt_entry_t *entry = kt_info_entry(info);
+    const char *key, *value;
+    char time[CLI_TIME_SIZE];
+
+    print_row("name", entry->name);
+    print_row("state", entry->state);
+    print_number("version", entry->version);
+    print_number("previous", kt_info_previous(info));
+    print_number("pending", kt_info_pending(info));
+    print_row("provider", kt_info_provider(info));
+    print_row("created", cli_time(entry->created, time));
+    print_row("updated", cli_time(entry->updated, time));
+    if (entry->expires)
+        print_row("expires", cli_time(entry->expires, time));
+    for (size_t i = 0; i < kt_info_metas(info); i++) {
+        kt_info_meta(info, i, &key, &value);
+        printf("meta      ");
+        cli_print(key, 0);
+        putchar('=');
+        cli_print(value, 0);
+        putchar('\n');
+    }
+}
+
+kt_status_t verb_info(cli_t *cli)
+{
+    kt_info_t *info = NULL;
+    kt_request_t req;
+    kt_status_t status = cli_open(cli);
+
+    if (status)
+        return status;
+    req = cli_request(cli, cli->args[0]);
+    status = kt_info(cli->ctx, &req, &info);
+    if (status)
+        return cli_fail_ctx(cli, status);
+    if (cli->json)
+        status = answer_json(cli, info);
+    else
+        print(info);
+    kt_info_free(info);
+    return status;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keyturn keygen OUT: a new key, or the keys of some types for a host that needs no others. */
+#include <stdio.h>
+
+#include "cli.h"
+
+/* The keys of the types that a host needs, out of the key that the configuration names. */
+static kt_status_t keygen_types(cli_t *cli, const char *types, const char *out)
+{
+    kt_status_t status = cli_setup(cli);
+
+    if (status)
+        return status;
+    status = kt_keygen_types(cli->setup, types, out);
+    if (status)
+        return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));
+    return KT_SUCCESS;
+}
+
+/* A configuration that names the environment is enough; the key that it names may be what is to be made here. */
+static kt_status_t keygen_new(cli_t *cli, const char *out)
+{
+    const char *given = cli_given(cli, "environment"), *environment;
+    char error[512] = "";
+    kt_status_t status;
+
+    if (!given) {
+        kt_status_t configured = kt_setup(cli->config, "cli", &cli->setup);
+
+        given = cli->setup ? kt_setup_environment(cli->setup) : NULL;
+        if (!given)
+            return cli_fail(cli, configured ? configured : KT_CONFIG, "no --environment, and %s",
+                            cli->setup ? kt_setup_error(cli->setup) : "out of memory");
+    }
+    environment = cli_environment(given);
+    if (!environment)
+        return cli_fail(cli, KT_USAGE, "not a name for an environment: letters, digits and . _ - only");
+    status = kt_keygen(out, environment, error, sizeof error);
+    return status ? cli_fail(cli, status, "%s", error[0] ? error : kt_status_text(status)) : KT_SUCCESS;
+}
+
+kt_status_t verb_keygen(cli_t *cli)
+{
+    const char *types = cli_given(cli, "types"), *out = cli->args[0];
+    kt_status_t status;
+
+    if (types && cli_given(cli, "environment"))
+        return cli_fail(cli, KT_USAGE, "--types takes the configuration's environment: leave out --environment");
+    status = types ? keygen_types(cli, types, out) : keygen_new(cli, out);
+    if (status)
+        return status;
+    return cli->json ? cli_answer(cli, json_pack("{s:s}", "file", out)) : KT_SUCCESS;
+}

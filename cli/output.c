@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the user is told: text or one JSON object, errors, and the bytes of a value. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+/* ---- jansson with wiping: a value may be in whatever it allocates ---- */
+
+typedef union {
+    size_t size;
+    max_align_t align;
+} header_t;
+
+static void *wiping_malloc(size_t size)
+{
+    header_t *header = size > SIZE_MAX - sizeof *header ? NULL : malloc(sizeof *header + size);
+
+    if (!header)
+        return NULL;
+    header->size = size;
+    return header + 1;
+}
+
+static void wiping_free(void *data)
+{
+    header_t *header = data;
+
+    if (!header)
+        return;
+    header--;
+    explicit_bzero(data, header->size);
+    free(header);
+}
+
+void cli_json_init(void)
+{
+    json_set_alloc_funcs(wiping_malloc, wiping_free);
+}
+
+/* ---- errors ---- */
+
+/* A terminal obeys control characters, and names in messages may come from others. */
+static void clean(char *text)
+{
+    for (unsigned char *p = (unsigned char *) text; *p; p++)
+        if (*p < 0x20 || *p == 0x7f)
+            *p = '?';
+}
+
+kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    clean(text);
+    if (cli->failed)
+        return status;
+    cli->failed = true;
+    if (cli->json) {
+        json_t *object = json_pack("{s:s, s:s%}", "status", kt_status_name(status), "error", text, strlen(text));
+
+        if (!object)  /* not UTF-8 */
+            object = json_pack("{s:s, s:s}", "status", kt_status_name(status), "error", kt_status_text(status));
+        json_dumpf(object, stdout, JSON_ENSURE_ASCII);
+        putchar('\n');
+        json_decref(object);
+    } else {
+        fprintf(stderr, "keyturn: %s\n", text);
+    }
+    return status;
+}
+
+kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status)
+{
+    const char *text = kt_error(cli->ctx);
+
+    return cli_fail(cli, status, "%s", text && text[0] ? text : kt_status_text(status));
+}
+
+void cli_warn(const cli_t *cli, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+
+    if (cli->quiet)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    clean(text);
+    fprintf(stderr, "keyturn: %s\n", text);
+}
+
+/* ---- answers ---- */
+
+kt_status_t cli_write(cli_t *cli, const void *data, size_t size)
+{
+    const char *p = data;
+
+    while (size > 0) {
+        ssize_t n = write(STDOUT_FILENO, p, size);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return cli_fail(cli, KT_NOSPACE, "cannot write the answer: %s", strerror(errno));
+        p += n;
+        size -= (size_t) n;
+    }
+    return KT_SUCCESS;
+}
+
+static int write_json(const char *data, size_t size, void *arg)
+{
+    return cli_write(arg, data, size) == KT_SUCCESS ? 0 : -1;
+}
+
+kt_status_t cli_answer(cli_t *cli, json_t *object)
+{
+    json_t *whole = json_pack("{s:s}", "status", "success");
+    kt_status_t status = KT_INTERNAL;
+
+    /* past stdio: its buffer is not wiped */
+    if (whole && object && json_object_update_missing(whole, object) == 0 &&
+        json_dump_callback(whole, write_json, cli, 0) == 0)
+        status = cli_write(cli, "\n", 1);
+    json_decref(whole);
+    json_decref(object);
+    return status ? cli_fail(cli, status, "cannot make the JSON object") : KT_SUCCESS;
+}
+
+kt_status_t cli_answer_version(cli_t *cli, const char *name, uint64_t version)
+{
+    if (cli->json)
+        return cli_answer(cli, json_pack("{s:s, s:I}", "name", name, "version", (json_int_t) version));
+    printf("%llu\n", (unsigned long long) version);
+    return KT_SUCCESS;
+}
+
+kt_status_t cli_answer_name(cli_t *cli, const char *name)
+{
+    return cli->json ? cli_answer(cli, json_pack("{s:s}", "name", name)) : KT_SUCCESS;
+}
+
+void cli_print(const char *text, int width)
+{
+    int n = 0;
+
+    for (const unsigned char *p = (const unsigned char *) text; *p; p++, n++)
+        putchar(*p < 0x20 || *p == 0x7f ? '?' : *p);
+    for (; n < width; n++)
+        putchar(' ');
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keyturn set NAME: a new version. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+/* K=V of each --meta, cut in place in copies that the caller frees; K= stands for a key to be removed. */
+static kt_status_t take_meta(cli_t *cli, kt_meta_t *meta, size_t *ret_count)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < cli->ngiven; i++) {
+        char *key, *value;
+
+        if (strcmp(cli->given[i].option->name, "meta") != 0)
+            continue;
+        key = strdup(cli->given[i].value);
+        if (!key)
+            return cli_fail(cli, KT_INTERNAL, "out of memory");
+        meta[n++].key = key;
+        *ret_count = n;
+        value = strchr(key, '=');
+        if (!value || value == key)
+            return cli_fail(cli, KT_USAGE, "--meta wants K=V");
+        *value++ = '\0';
+        meta[n - 1].value = *value ? value : NULL;
+    }
+    return KT_SUCCESS;
+}
+
+kt_status_t verb_set(cli_t *cli)
+{
+    kt_put_options_t options = KT_PUT_INIT;
+    kt_request_t req;
+    kt_meta_t meta[CLI_GIVEN_MAX] = {{0}};
+    kt_secret_t *value = NULL;
+    const char *name = cli->args[0], *why = "";
+    uint64_t cas = 0, version = 0;
+    kt_status_t status;
+
+    /* what is wrong with the command is said before anybody types a value */
+    if (kt_name_check(name, 0, &why) != KT_SUCCESS)
+        return cli_fail(cli, KT_USAGE, "not a name: %s", why);
+    status = cli_number(cli, "cas", 0, UINT64_MAX, &cas);
+    if (!status)
+        status = cli_expires(cli, &options.expires);
+    if (!status)
+        status = take_meta(cli, meta, &options.nmeta);
+    if (!status)
+        status = cli_open(cli);
+    if (!status)
+        status = cli_read_value(cli, name, cli_given(cli, "file"), &value);
+    if (status)
+        goto out;
+
+    options.field = cli_given(cli, "field");
+    options.meta = meta;
+    options.cas = cli_given(cli, "cas") ? (int64_t) cas : -1;
+    req = cli_request(cli, name);
+    status = kt_put(cli->ctx, &req, value, &options, &version);
+    status = status ? cli_fail_ctx(cli, status) : cli_answer_version(cli, name, version);
+out:
+    kt_secret_free(value);
+    for (size_t i = 0; i < CLI_GIVEN_MAX; i++)
+        free((char *) meta[i].key);
+    return status;
+}

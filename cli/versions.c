@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keyturn versions NAME: what is kept, newest first. */
+#include <stdio.h>
+
+#include "cli.h"
+
+static json_t *as_json(const kt_info_t *info)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < kt_info_versions(info); i++) {
+        const kt_version_t *version = kt_info_version(info, i);
+
+        json_array_append_new(array, json_pack("{s:I, s:s, s:o, s:o}", "version", (json_int_t) version->version,
+                                               "state", version->state, "created", cli_json_time(version->created),
+                                               "expires", cli_json_time(version->expires)));
+    }
+    return array;
+}
+
+static void print(const cli_t *cli, const kt_info_t *info)
+{
+    char created[CLI_TIME_SIZE], expires[CLI_TIME_SIZE];
+
+    if (!cli->quiet)
+        printf("%7s  %-9s  %-20s  %s\n", "VERSION", "STATE", "CREATED", "EXPIRES");
+    for (size_t i = 0; i < kt_info_versions(info); i++) {
+        const kt_version_t *version = kt_info_version(info, i);
+
+        printf("%7llu  %-9s  %-20s  %s\n", (unsigned long long) version->version, version->state,
+               cli_time(version->created, created), cli_time(version->expires, expires));
+    }
+}
+
+kt_status_t verb_versions(cli_t *cli)
+{
+    kt_info_t *info = NULL;
+    kt_request_t req;
+    kt_status_t status = cli_open(cli);
+
+    if (status)
+        return status;
+    req = cli_request(cli, cli->args[0]);
+    status = kt_info(cli->ctx, &req, &info);
+    if (status)
+        return cli_fail_ctx(cli, status);
+    if (cli->json)
+        status = cli_answer(cli, json_pack("{s:s, s:o}", "name", kt_info_entry(info)->name, "versions", as_json(info)));
+    else
+        print(cli, info);
+    kt_info_free(info);
+    return status;
+}
