@@ -362,6 +362,11 @@ kt_status_t kt_instance_open(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store
 kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *ret_store);
 void kt_instance_close(kt_store_t *store);
 const ktp_services_t *kt_services(void);
+void kt_services_speak(const kt_ctx_t *ctx); /* whose log hook takes this thread's debug lines */
+const char *kt_provider_error(void);  /* what the provider said last on this thread; "" if nothing */
+void kt_provider_error_clear(void);
+/* A private file (keyfile.c): its bytes in locked memory, with a NUL behind them. */
+kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size);
 /* A provider's answer as ours; one out of range is KT_MALFORMED. Sets a text if the provider gave none. */
 kt_status_t kt_from_provider(const kt_store_t *store, ktp_status_t status);
 ktp_status_t kt_http(void *host, ktp_http_t *exchange);
@@ -389,11 +394,13 @@ typedef struct kt_cache kt_cache_t;
 typedef struct kt_cached {
     kt_status_t status;      /* KT_SUCCESS, or a remembered KT_NOTFOUND or KT_GONE */
     kt_secret_t *secret;
-    size_t provider;         /* index */
-    unsigned char token[KTP_TOKEN_SIZE];
-    bool has_token, fallback;
+    size_t provider;         /* index of the one that answered */
+    size_t nsteps;           /* steps of the route that were asked */
+    unsigned char token[KTP_TOKEN_SIZE]; /* of all those that were asked, from before they were */
     int64_t fetched;         /* ms, monotonic */
     bool suspect;
+    kt_status_t failed;      /* why the last attempt to renew it failed, at failed_at; else KT_SUCCESS */
+    int64_t failed_at;
 } kt_cached_t;
 kt_cache_t *kt_cache_new(size_t limit);
 void kt_cache_free(kt_cache_t *cache);
@@ -424,11 +431,14 @@ struct kt_ctx {
     kt_store_t *stores;      /* by provider index; api NULL: not opened yet */
     kt_audit_t *audit;
     kt_cache_t *cache;
+    kt_ctx_t *agent;         /* a context of its own for what blocks (kt_refresh); its lock is taken first, then this one's */
     char host[32];
     kt_log_fn log;
     void *log_arg;
 };
 
+/* Without the agent: no trail, no cache. */
+kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent);
 void kt_log(const kt_ctx_t *ctx, int level, const char *format, ...) KT_PRINTF(3, 4);
 kt_status_t kt_enter(kt_ctx_t *ctx);  /* checks the pid, takes the lock, clears the error */
 void kt_leave(kt_ctx_t *ctx);
@@ -449,8 +459,12 @@ const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *nam
 /* The store that a write of this call goes to: the first writable one of its route, or the bundle. */
 kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_store_t *bundle, kt_store_t **ret_store,
                              size_t *ret_index);
-/* Asks the route's providers in turn. `blocking` false: KT_TRYAGAIN instead of asking one that blocks. */
+/* Asks the route's providers in turn. `blocking` false: KT_TRYAGAIN instead of asking one that blocks. ret_entry is filled for
+ * KT_SUCCESS, KT_NOTFOUND and KT_GONE; its secret is the caller's. */
 kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, kt_cached_t *ret_entry);
+/* The tokens of the first nsteps providers of the name's route, as one. False: at least one cannot say. */
+bool kt_switch_token(kt_ctx_t *ctx, const kt_call_t *call, size_t nsteps, unsigned char ret_token[KTP_TOKEN_SIZE]);
+bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call); /* does a provider of the route block? */
 /* Policy, then the trail: answers `status` itself, or KT_AUDIT when it cannot be recorded. */
 kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version,
                       const char *provider, unsigned flags);

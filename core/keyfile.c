@@ -62,7 +62,7 @@ static kt_status_t read_all(int fd, const char *path, char *text, size_t size)
 }
 
 /* The text in locked memory, with NUL behind it. */
-static kt_status_t read_private(const char *path, char **ret_text, size_t *ret_size)
+kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     char *text = NULL;
@@ -236,7 +236,7 @@ kt_status_t kt_keyring_parse(const char *path, const char *environment, kt_keyri
 
     status = kt_keyring_new(environment, &p.keyring);
     if (status == KT_SUCCESS)
-        status = read_private(path, &text, &size);
+        status = kt_read_private(path, &text, &size);
     if (status == KT_SUCCESS) {
         p.key = kt_locked_alloc(KT_KEY_SIZE);
         status = p.key != NULL ? parse_text(&p, path, text, size) : kt_fail(KT_INTERNAL, "out of memory");

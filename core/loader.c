@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * loader.c: from a name in the configuration to a provider that may be called.
+ *
+ * Providers lie in the folder keyturn/ beside this library, wherever that is: whoever may write there controls this code anyway, and
+ * an installed, a staged and a built tree all work. The file is opened, the open descriptor checked, and then that descriptor
+ * loaded, so that nothing can be put in its place between. It is never unloaded.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define SYMBOL "keyturn_provider"
+#define PROVIDER_SIZE_1_0 (offsetof(ktp_provider_t, token) + sizeof(((ktp_provider_t *)0)->token))
+
+/* The folder of providers, and who owns this library. */
+static kt_status_t own_folder(char folder[PATH_MAX], uid_t *ret_owner)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    Dl_info info;
+    char *slash;
+
+    if (dladdr((void *)(uintptr_t)own_folder, &info) == 0 || realpath(info.dli_fname, path) == NULL || stat(path, &st) != 0)
+        return kt_fail(KT_INTERNAL, "cannot tell where libkeyturn was loaded from");
+    slash = strrchr(path, '/');
+    *slash = '\0';
+    if (snprintf(folder, PATH_MAX, "%s/keyturn", path) >= PATH_MAX)
+        return kt_fail(KT_INTERNAL, "the path of libkeyturn is too long");
+    *ret_owner = st.st_uid;
+    return KT_SUCCESS;
+}
+
+static kt_status_t at(const kt_config_t *config, int line, kt_status_t status)
+{
+    return kt_fail_prefix(status, "%s:%d", config->path, line);
+}
+
+static kt_status_t check_file(int fd, const char *path, uid_t library_owner)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return kt_fail(KT_CONFIG, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return kt_fail(KT_PERMISSION, "%s: not a regular file", path);
+    if (st.st_uid != 0 && st.st_uid != geteuid() && st.st_uid != library_owner)
+        return kt_fail(KT_PERMISSION, "%s: belongs to uid %u, not to root or to the owner of libkeyturn", path, (unsigned)st.st_uid);
+    if ((st.st_mode & 0022) != 0)
+        return kt_fail(KT_PERMISSION, "%s: mode %04o lets others write it: chmod go-w", path, (unsigned)(st.st_mode & 07777));
+    return KT_SUCCESS;
+}
+
+static kt_status_t check_table(const ktp_provider_t *api, const char *path, const char *name)
+{
+    if (api->magic != KTP_MAGIC)
+        return kt_fail(KT_CONFIG, "%s: symbol " SYMBOL " is not a provider's table (magic %08x, expected %08x)", path, api->magic,
+                       KTP_MAGIC);
+    if (api->abi_major != KTP_ABI_MAJOR)
+        return kt_fail(KT_CONFIG, "%s: provider ABI %u.%u, this keyturn has %u.%u: build it against this version's header", path,
+                       api->abi_major, api->abi_minor, KTP_ABI_MAJOR, KTP_ABI_MINOR);
+    if (api->size < PROVIDER_SIZE_1_0)
+        return kt_fail(KT_CONFIG, "%s: its table has %zu bytes, at least %zu were expected", path, api->size, PROVIDER_SIZE_1_0);
+    if (api->name == NULL || strcmp(api->name, name) != 0)
+        return kt_fail(KT_CONFIG, "%s: calls itself \"%.32s\"", path, api->name != NULL ? api->name : "");
+    if (api->open == NULL || api->close == NULL || api->check == NULL || api->options == NULL)
+        return kt_fail(KT_CONFIG, "%s: a mandatory member of its table is missing", path);
+    if ((api->capabilities & KTP_SEALED) ? api->begin == NULL || api->row_get == NULL || api->commit == NULL || api->abort == NULL
+                                         : api->get == NULL)
+        return kt_fail(KT_CONFIG, "%s: does not offer the calls that its capabilities promise", path);
+    return KT_SUCCESS;
+}
+
+static kt_status_t load_file(const char *path, const char *name, uid_t library_owner, const ktp_provider_t **ret_api)
+{
+    char by_descriptor[64];
+    const ktp_provider_t *api;
+    void *handle;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
+    kt_status_t status;
+
+    if (fd < 0)
+        return kt_fail(KT_CONFIG, "there is no provider \"%s\": %s: %s", name, path, strerror(errno));
+    status = check_file(fd, path, library_owner);
+    if (status == KT_SUCCESS) {
+        (void)snprintf(by_descriptor, sizeof(by_descriptor), "/proc/self/fd/%d", fd);
+        handle = dlopen(by_descriptor, RTLD_NOW | RTLD_LOCAL);
+        api = handle != NULL ? dlsym(handle, SYMBOL) : NULL;
+        if (handle == NULL)
+            status = kt_fail(KT_CONFIG, "%s: %s", path, dlerror());
+        else if (api == NULL)
+            status = kt_fail(KT_CONFIG, "%s: exports no symbol " SYMBOL ": not a provider", path);
+        else
+            status = check_table(api, path, name);
+    }
+    (void)close(fd);
+    if (status == KT_SUCCESS)
+        *ret_api = api;
+    return status;
+}
+
+/* ---- options ---- */
+
+static const ktp_option_spec_t *find_spec(const ktp_provider_t *api, const char *name)
+{
+    const ktp_option_spec_t *spec;
+
+    for (spec = api->options; spec->name != NULL; spec++) {
+        if (strcmp(spec->name, name) == 0)
+            return spec;
+    }
+    return NULL;
+}
+
+static kt_status_t unknown_option(const ktp_provider_t *api, const char *name)
+{
+    const char *names[64];
+    const ktp_option_spec_t *spec;
+    const char *near;
+    size_t n = 0;
+
+    for (spec = api->options; spec->name != NULL && n + 1 < KT_ARRAY(names); spec++)
+        names[n++] = spec->name;
+    names[n] = NULL;
+    near = kt_nearest(name, names);
+    return kt_fail(KT_CONFIG, "provider \"%s\" has no option \"%s\"%s%s%s", api->name, name, near != NULL ? ", did you mean \"" : "",
+                   near != NULL ? near : "", near != NULL ? "\"?" : "");
+}
+
+static kt_status_t read_secret(const kt_config_t *config, const char *source, ktp_option_t *option)
+{
+    char *path, *text;
+    size_t size;
+    kt_status_t status;
+
+    if (strncmp(source, "file:", 5) != 0)
+        return kt_fail(KT_CONFIG, "`%s` has to be file:PATH: no secret stands in a configuration", option->name);
+    path = kt_config_resolve(config, source + 5);
+    if (path == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    status = kt_read_private(path, &text, &size);
+    free(path);
+    if (status != KT_SUCCESS)
+        return status;
+    if (size > 0 && text[size - 1] == '\n')
+        text[--size] = '\0';
+    option->text = text;
+    option->text_size = size;
+    return KT_SUCCESS;
+}
+
+static kt_status_t parse_number(ktp_option_t *option, ktp_option_type_t type)
+{
+    char *end;
+
+    if (type == KTP_DURATION)
+        option->number = kt_duration_parse(option->text);
+    else if (type == KTP_BOOL)
+        option->number = strcmp(option->text, "true") == 0 ? 1 : strcmp(option->text, "false") == 0 ? 0 : -1;
+    else {
+        errno = 0;
+        option->number = strtoll(option->text, &end, 10);
+        if (errno != 0 || end == option->text || *end != '\0')
+            option->number = -1;
+    }
+    if (option->number < 0)
+        return kt_fail(KT_CONFIG, "`%s` has to be %s", option->name,
+                       type == KTP_DURATION ? "a duration such as 5s" : type == KTP_BOOL ? "true or false" : "a number");
+    return KT_SUCCESS;
+}
+
+static kt_status_t set_option(const kt_config_t *config, const ktp_option_spec_t *spec, const char *text, ktp_option_t *option)
+{
+    if (spec->type == KTP_SECRET)
+        return read_secret(config, text, option);
+    option->text = spec->type == KTP_PATH ? kt_config_resolve(config, text) : strdup(text);
+    if (option->text == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    option->text_size = strlen(option->text);
+    return spec->type == KTP_STRING || spec->type == KTP_PATH ? KT_SUCCESS : parse_number(option, spec->type);
+}
+
+static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)
+{
+    const kt_cfg_provider_t *given = module->config;
+    const ktp_option_spec_t *spec;
+    kt_status_t status;
+    size_t n = 0, i;
+
+    for (i = 0; i < given->noptions; i++) {
+        if (find_spec(module->api, given->options[i].name) == NULL)
+            return at(config, given->options[i].line, unknown_option(module->api, given->options[i].name));
+    }
+    for (spec = module->api->options; spec->name != NULL; spec++)
+        n++;
+    module->options = calloc(n > 0 ? n : 1, sizeof(*module->options));
+    if (module->options == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    module->noptions = n;
+    for (n = 0; n < module->noptions; n++) {
+        ktp_option_t *option = &module->options[n];
+        const char *text;
+
+        spec = &module->api->options[n];
+        text = spec->fallback;
+        option->name = spec->name;
+        option->file = config->path;
+        option->line = given->line;
+        for (i = 0; i < given->noptions; i++) {
+            if (strcmp(given->options[i].name, spec->name) == 0) {
+                text = given->options[i].text;
+                option->line = given->options[i].line;
+            }
+        }
+        status = KT_SUCCESS;
+        if (text == NULL && spec->required)
+            status = kt_fail(KT_CONFIG, "provider \"%s\" needs `%s`: %s", module->api->name, spec->name, spec->help);
+        else if (text != NULL)
+            status = set_option(config, spec, text, option);
+        if (status != KT_SUCCESS)
+            return at(config, option->line, status);
+    }
+    return KT_SUCCESS;
+}
+
+/* ---- all of them ---- */
+
+static kt_status_t load_module(const kt_config_t *config, const char *folder, uid_t owner, kt_module_t *module)
+{
+    char path[PATH_MAX + 64];
+    kt_status_t status;
+
+    if (strlen(module->config->name) > 32 || kt_name_check(module->config->name, 0, NULL) != KT_SUCCESS ||
+        strchr(module->config->name, '/') != NULL)
+        return at(config, module->config->line, kt_fail(KT_CONFIG, "not the name of a provider"));
+    (void)snprintf(path, sizeof(path), "%s/%s.so", folder, module->config->name);
+    status = load_file(path, module->config->name, owner, &module->api);
+    if (status != KT_SUCCESS)
+        return at(config, module->config->line, status);
+    return set_options(config, module);
+}
+
+kt_status_t kt_modules_load(const kt_config_t *config, kt_modules_t **ret_modules)
+{
+    char folder[PATH_MAX];
+    kt_modules_t *modules;
+    uid_t owner = 0;
+    kt_status_t status;
+    size_t i;
+
+    status = own_folder(folder, &owner);
+    if (status != KT_SUCCESS)
+        return status;
+    modules = calloc(1, sizeof(*modules));
+    if (modules == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    atomic_init(&modules->refs, 1);
+    modules->list = calloc(config->nproviders > 0 ? config->nproviders : 1, sizeof(*modules->list));
+    status = modules->list != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    for (i = 0; i < config->nproviders && status == KT_SUCCESS; i++) {
+        modules->list[i].config = &config->providers[i];
+        modules->count++;
+        status = load_module(config, folder, owner, &modules->list[i]);
+    }
+    if (status != KT_SUCCESS) {
+        kt_modules_unref(modules);
+        return status;
+    }
+    *ret_modules = modules;
+    return KT_SUCCESS;
+}
+
+kt_modules_t *kt_modules_ref(kt_modules_t *modules)
+{
+    (void)atomic_fetch_add(&modules->refs, 1);
+    return modules;
+}
+
+static void free_options(kt_module_t *module)
+{
+    size_t i;
+
+    for (i = 0; i < module->noptions; i++) {
+        void *text = (void *)(uintptr_t)module->options[i].text;
+
+        if (module->api->options[i].type == KTP_SECRET)
+            kt_locked_free(text);
+        else
+            free(text);
+    }
+    free(module->options);
+}
+
+void kt_modules_unref(kt_modules_t *modules)
+{
+    size_t i;
+
+    if (modules == NULL || atomic_fetch_sub(&modules->refs, 1) != 1)
+        return;
+    for (i = 0; i < modules->count; i++) {
+        if (modules->list[i].options != NULL)
+            free_options(&modules->list[i]);
+    }
+    free(modules->list);
+    free(modules);
+}
+
+/* ---- instances ---- */
+
+static size_t keep_versions(const kt_module_t *module)
+{
+    size_t i;
+
+    for (i = 0; i < module->noptions; i++) {
+        const ktp_option_t *option = &module->options[i];
+
+        if (strcmp(option->name, "keep_versions") == 0 && option->number >= 2 && option->number <= (int64_t)KT_VERSIONS_MAX)
+            return (size_t)option->number;
+    }
+    return 10;
+}
+
+kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *ret_store)
+{
+    const kt_module_t *module = &ctx->modules->list[index];
+    kt_store_t store = {.api = module->api, .name = module->api->name, .keep_versions = keep_versions(module)};
+    kt_status_t status;
+
+    kt_provider_error_clear();
+    status = kt_from_provider(&store, module->api->open(kt_services(), module->options, module->noptions, &store.instance));
+    if (status == KT_SUCCESS)
+        *ret_store = store;
+    return status;
+}
+
+kt_status_t kt_instance_open(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store)
+{
+    kt_store_t *store = &ctx->stores[index];
+    kt_status_t status = KT_SUCCESS;
+
+    if (store->api == NULL)
+        status = kt_instance_open_private(ctx, index, store);
+    if (status == KT_SUCCESS)
+        *ret_store = store;
+    return status;
+}
+
+void kt_instance_close(kt_store_t *store)
+{
+    if (store->api != NULL && store->instance != NULL)
+        store->api->close(store->instance);
+    memset(store, 0, sizeof(*store));
+}
