@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who may include whom, and who may call what: the rules that keep the parts apart (design of the core)."""
+import os
+import pathlib
+import re
+
+import pytest
+
+TOP = pathlib.Path(os.environ["KT_TOP"])
+CONSUMERS = ["cli", "nginx", "redis-module", "postgresql/src"]
+PROVIDERS = sorted(f"modules/{path.name}" for path in (TOP / "modules").iterdir() if path.is_dir())
+PUBLIC = {"keyturn.h", "keyturn_provider.h"}
+
+
+def sources(folder, pattern="*.[ch]"):
+    return sorted((TOP / folder).glob(pattern))
+
+
+def code(path):
+    """The text without comments and without the contents of strings."""
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+    text = re.sub(r'^(?!\s*#\s*include)(.*)$', lambda m: re.sub(r'"(\\.|[^"\\])*"', '""', m[0]), text, flags=re.M)
+    return re.sub(r"//.*", "", text)
+
+
+def includes(path):
+    return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', code(path), flags=re.M)
+
+
+def project_headers():
+    """Each header of the tree by the name it is included by: {name: folders}."""
+    found = {}
+    for folder in ["core", "core/include", *CONSUMERS, *PROVIDERS]:
+        for path in sources(folder, "*.h"):
+            found.setdefault(path.name, set()).add(folder)
+    return found
+
+
+HEADERS = project_headers()
+
+
+def foreign(path, allowed_public):
+    """What a file includes of the tree but may not: neither its own folder's nor the allowed public headers."""
+    folder = str(path.parent.relative_to(TOP))
+    own = {name for name, folders in HEADERS.items() if folder in folders}
+    bad = []
+    for name in includes(path):
+        base = name.rsplit("/", 1)[-1]
+        if name.startswith("..") or base in HEADERS and base == name and base not in own | allowed_public:
+            bad.append(name)
+    return bad
+
+
+def test_there_is_something_to_check():
+    for folder in ["core", *CONSUMERS, *PROVIDERS]:
+        assert sources(folder, "*.c"), folder
+
+
+@pytest.mark.parametrize("folder", CONSUMERS)
+def test_consumers_include_keyturn_h_only(folder):
+    assert {str(path): bad for path in sources(folder) if (bad := foreign(path, {"keyturn.h"}))} == {}
+
+
+@pytest.mark.parametrize("folder", PROVIDERS)
+def test_providers_include_keyturn_provider_h_only(folder):
+    assert {str(path): bad for path in sources(folder) if (bad := foreign(path, {"keyturn_provider.h"}))} == {}
+
+
+def reaches_internal_h(path, seen=()):
+    names = includes(path)
+    return "internal.h" in names or any(
+        reaches_internal_h(TOP / "core" / name, (*seen, name))
+        for name in names if name not in seen and (TOP / "core" / name).is_file())
+
+
+def test_core_includes_itself_only():
+    assert {str(path): bad for path in sources("core") if (bad := foreign(path, PUBLIC))} == {}
+
+
+def test_core_files_include_internal_h():
+    assert [path.name for path in sources("core", "*.c") if not reaches_internal_h(path)] == []
+
+
+def callers(functions, folders):
+    pattern = re.compile(r"\b(" + "|".join(functions) + r")\s*\(")
+    return {f"{folder}/{path.name}" for folder in folders for path in sources(folder) if pattern.search(code(path))}
+
+
+def test_only_the_loader_calls_dlopen():
+    everywhere = ["core", *CONSUMERS, *PROVIDERS]
+    assert callers(["dlopen", "dlmopen", "fdlopen"], everywhere) == {"core/loader.c"}
+
+
+def test_only_secret_c_locks_and_wipes():
+    functions = ["mlock2?", "mlockall", "madvise", "sodium_mlock", "sodium_malloc", "sodium_memzero", "explicit_bzero"]
+    assert callers(functions, ["core"]) == {"core/secret.c"}
+
+
+def test_nothing_of_the_core_logs():
+    """No call of the library writes to stdout or stderr."""
+    assert callers(["v?printf", "puts", "putchar", "perror", "v?warnx?", "v?errx?", "v?syslog"], ["core"]) <= {
+        "core/syslog.c"}
+
+
+def test_public_headers_stand_alone():
+    for path in sources("core/include", "*.h"):
+        assert [name for name in includes(path) if name in HEADERS and name not in PUBLIC] == []
+
+
+@pytest.mark.parametrize("folder", ["core", "core/include", *CONSUMERS, *PROVIDERS])
+def test_each_source_names_its_licence(folder):
+    bare = [path.name for path in sources(folder) if "SPDX-License-Identifier: BSD-2-Clause" not in path.read_text()[:300]]
+    assert bare == []

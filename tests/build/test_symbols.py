@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What our objects show to others, and that no host program takes a name of a library that we link.
+
+The dynamic linker looks names up in the program first: a function of jansson or hiredis that postgres or redis-server has
+too, under the same name, would be called in place of the library's.
+"""
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+TOP = pathlib.Path(os.environ["KT_TOP"])
+STAGE = pathlib.Path(os.environ["KT_STAGE"]) / "usr"
+LIBRARY = STAGE / "lib/libkeyturn.so.0"
+PROVIDERS = sorted((STAGE / "lib/keyturn").glob("*.so"))
+HOSTS = {"nginx": os.environ["KT_NGINX"], "redis": os.environ["KT_REDIS_SERVER"],
+         "postgresql": os.environ["KT_PG_BIN"] + "/postgres"}
+LINKER = {"_init", "_fini", "_start", "_edata", "_end", "__bss_start", "__data_start", "_IO_stdin_used"}
+
+
+def exports(path):
+    """The names that an object defines for others."""
+    lines = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout.splitlines()
+    return {line.split()[-1].split("@")[0] for line in lines if line.split()[-2] not in "A"} - LINKER
+
+
+def libraries(path):
+    """Real paths of the shared libraries that an object is loaded with."""
+    env = {"LD_LIBRARY_PATH": str(STAGE / "lib"), "PATH": os.environ["PATH"]}
+    text = subprocess.run(["ldd", path], capture_output=True, text=True, check=True, env=env).stdout
+    return {os.path.realpath(name) for name in re.findall(r"(?:=> |^\s)(/\S+) \(", text, flags=re.M)}
+
+
+def test_library_exports_what_the_header_declares():
+    header = re.sub(r"/\*.*?\*/", " ", (TOP / "core/include/keyturn.h").read_text(), flags=re.S)
+    declared = set(re.findall(r"^KT_API[^;(]*?\b(kt_\w+)\s*\(", header, flags=re.M))
+    assert len(declared) > 10
+    assert exports(LIBRARY) == declared
+
+
+def test_there_are_providers():
+    assert {path.name for path in PROVIDERS} >= {"local.so", "redis.so"}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda path: path.name)
+def test_provider_exports_one_symbol_and_does_not_link_the_core(provider):
+    assert len(exports(provider)) == 1
+    assert str(LIBRARY) not in libraries(provider)
+
+
+def test_host_modules_export_what_their_host_wants():
+    assert exports(STAGE / "lib/nginx/modules/ngx_http_keyturn_module.so") == {"ngx_modules", "ngx_module_names", "ngx_module_order"}
+    assert exports(STAGE / "lib/redis/modules/keyturn.so") == {"RedisModule_OnLoad"}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("ours", [LIBRARY, *PROVIDERS], ids=lambda path: path.name)
+def test_no_name_is_taken_by_the_host(host, ours):
+    program = HOSTS[host]
+    theirs = exports(program)
+    clashes = {}
+    for library in (libraries(ours) | {str(ours)}) - libraries(program):
+        if both := exports(library) & theirs:
+            clashes[library] = sorted(both)
+    assert clashes == {}
