@@ -206,6 +206,7 @@ typedef struct kt_typekey {
 } kt_typekey_t;
 
 typedef struct kt_keyring {
+    uint32_t alive;                      /* 1; a fork reads 0, for the pages of a context are wiped there */
     char environment[KT_ENVIRONMENT_MAX];
     size_t nenv;                         /* 0: type keys only */
     kt_envkey_t env[KT_EPOCHS_MAX];      /* newest first */

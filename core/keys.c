@@ -245,6 +245,7 @@ kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork, kt_k
     if (copy == NULL)
         return kt_fail(KT_INTERNAL, "out of memory for keys");
     memcpy(copy, keyring, sizeof(*copy));
+    copy->alive = 1;
     *ret_keyring = copy;
     return KT_SUCCESS;
 }

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * audit.c: one JSON line for each decision, in the folder of the host's stream.
+ *
+ *     PATH/STREAM/log     the lines
+ *     PATH/STREAM/state   the last sequence number and the log's inode, under a lock that every process of the stream takes
+ *
+ * What cannot be recorded is not served: every failure here is KT_AUDIT, and read.c and write.c refuse for it. The folder is opened
+ * when a context is, the files at the first record, so that a context that decides nothing (`nginx -t`) leaves no trace.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define LINE_MAX_SIZE 8192u
+#define STATE_MAGIC "KTA1"
+
+typedef struct state {          /* as it lies in the file, of this machine's byte order */
+    char magic[4];
+    uint32_t reserved;
+    uint64_t sequence;
+    uint64_t inode;             /* of the log */
+} state_t;
+
+struct kt_audit {
+    char *path;                 /* of the stream's folder */
+    char stream[64];
+    char boot[40];
+    int folder, log, state;     /* descriptors; -1: not open */
+    uid_t owner;
+};
+
+static kt_status_t failed(const kt_audit_t *audit, const char *what)
+{
+    return kt_fail(KT_AUDIT, "audit trail %s/%s: %s", audit->path, what, strerror(errno));
+}
+
+/* ---- opening ---- */
+
+static void read_boot_id(char boot[40])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, boot, 36) : 0;
+
+    boot[got > 0 ? got : 0] = '\0';
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+static kt_status_t open_folder(kt_audit_t *audit)
+{
+    struct stat st;
+
+    audit->folder = open(audit->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (audit->folder < 0 && errno == ENOENT) {
+        if (mkdir(audit->path, 0700) != 0)
+            return kt_fail(KT_AUDIT, "audit trail %s: %s: create the stream's folder, owned by the user of this process",
+                           audit->path, strerror(errno));
+        audit->folder = open(audit->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }
+    if (audit->folder < 0 || fstat(audit->folder, &st) != 0)
+        return kt_fail(KT_AUDIT, "audit trail %s: %s", audit->path, strerror(errno));
+    if (st.st_uid != geteuid() && geteuid() != 0)
+        return kt_fail(KT_AUDIT, "audit trail %s: the folder belongs to uid %u, not to this process's uid %u", audit->path,
+                       (unsigned)st.st_uid, (unsigned)geteuid());
+    audit->owner = st.st_uid;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit)
+{
+    kt_audit_t *audit = calloc(1, sizeof(*audit));
+    kt_status_t status;
+
+    if (audit == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    audit->folder = audit->log = audit->state = -1;
+    (void)snprintf(audit->stream, sizeof(audit->stream), "%s", stream);
+    read_boot_id(audit->boot);
+    if (asprintf(&audit->path, "%s/%s", config->audit_path, stream) < 0) {
+        audit->path = NULL;
+        status = kt_fail(KT_INTERNAL, "out of memory");
+    } else {
+        status = open_folder(audit);
+    }
+    if (status != KT_SUCCESS) {
+        kt_audit_close(audit);
+        return status;
+    }
+    *ret_audit = audit;
+    return KT_SUCCESS;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
+
+void kt_audit_close(kt_audit_t *audit)
+{
+    if (audit == NULL)
+        return;
+    close_fd(&audit->log);
+    close_fd(&audit->state);
+    close_fd(&audit->folder);
+    free(audit->path);
+    free(audit);
+}
+
+static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode, int *ret_fd)
+{
+    struct stat st;
+    int fd = openat(audit->folder, name, flags | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode);
+
+    if (fd < 0)
+        return failed(audit, name);
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        (void)close(fd);
+        return kt_fail(KT_AUDIT, "audit trail %s/%s: not a regular file", audit->path, name);
+    }
+    if (st.st_uid != audit->owner && fchown(fd, audit->owner, (gid_t)-1) != 0) {
+        (void)close(fd);
+        return failed(audit, name);
+    }
+    *ret_fd = fd;
+    return KT_SUCCESS;
+}
+
+/* ---- the log that the state means ---- */
+
+static bool folder_has_inode(const kt_audit_t *audit, uint64_t inode)
+{
+    int fd = openat(audit->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    bool found = false;
+
+    if (dir == NULL) {
+        close_fd(&fd);
+        return false;
+    }
+    while (!found && (entry = readdir(dir)) != NULL)
+        found = entry->d_ino == inode;
+    (void)closedir(dir);
+    return found;
+}
+
+/*
+ * The open log has to be the file that is called "log" now. If it got another name (logrotate), a new one is begun; if it is gone, somebody
+ * removed the trail, and nothing more is served until an operator has looked.
+ */
+static kt_status_t check_log_inlock(kt_audit_t *audit, state_t *state)
+{
+    struct stat named, open_log;
+    kt_status_t status;
+
+    if (audit->log >= 0 && (fstatat(audit->folder, "log", &named, AT_SYMLINK_NOFOLLOW) != 0 || fstat(audit->log, &open_log) != 0 ||
+                            named.st_ino != open_log.st_ino))
+        close_fd(&audit->log);
+    if (audit->log < 0) {
+        if (state->inode != 0 && !folder_has_inode(audit, state->inode))
+            return kt_fail(KT_AUDIT, "audit trail %s/log: the log that was being written is gone (look into it, then remove %s/state)",
+                           audit->path, audit->path);
+        status = open_file(audit, "log", O_WRONLY | O_APPEND, 0640, &audit->log);
+        if (status != KT_SUCCESS)
+            return status;
+        if (fstat(audit->log, &open_log) != 0)
+            return failed(audit, "log");
+    }
+    state->inode = open_log.st_ino;
+    return KT_SUCCESS;
+}
+
+static kt_status_t lock_state(kt_audit_t *audit, state_t *ret_state)
+{
+    ssize_t got;
+
+    if (audit->state < 0) {
+        kt_status_t status = open_file(audit, "state", O_RDWR, 0600, &audit->state);
+
+        if (status != KT_SUCCESS)
+            return status;
+    }
+    while (flock(audit->state, LOCK_EX) != 0) {
+        if (errno != EINTR)
+            return failed(audit, "state");
+    }
+    got = pread(audit->state, ret_state, sizeof(*ret_state), 0);
+    if (got == 0) {
+        memset(ret_state, 0, sizeof(*ret_state));
+        memcpy(ret_state->magic, STATE_MAGIC, sizeof(ret_state->magic));
+    } else if (got != (ssize_t)sizeof(*ret_state) || memcmp(ret_state->magic, STATE_MAGIC, sizeof(ret_state->magic)) != 0) {
+        (void)flock(audit->state, LOCK_UN);
+        return kt_fail(KT_AUDIT, "audit trail %s/state: damaged", audit->path);
+    }
+    return KT_SUCCESS;
+}
+
+/* ---- lines ---- */
+
+typedef struct line {
+    char text[LINE_MAX_SIZE];
+    size_t size;
+} line_t;
+
+static void put(line_t *line, const char *text)
+{
+    size_t size = strlen(text);
+
+    if (line->size + size < sizeof(line->text)) {
+        memcpy(line->text + line->size, text, size + 1);
+        line->size += size;
+    }
+}
+
+/* Names come from clients: everything but plain ASCII is escaped, so that no line can be forged. At most 512 bytes. */
+static void put_string(line_t *line, const char *key, const char *value)
+{
+    char escaped[8];
+    size_t i;
+
+    if (value == NULL)
+        return;
+    put(line, ",\"");
+    put(line, key);
+    put(line, "\":\"");
+    for (i = 0; value[i] != '\0' && i < 512; i++) {
+        unsigned char c = (unsigned char)value[i];
+
+        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
+            (void)snprintf(escaped, sizeof(escaped), "\\u%04x", c);
+        else
+            (void)snprintf(escaped, sizeof(escaped), "%c", c);
+        put(line, escaped);
+    }
+    put(line, "\"");
+}
+
+static void put_number(line_t *line, const char *key, uint64_t number)
+{
+    char text[64];
+
+    (void)snprintf(text, sizeof(text), ",\"%s\":%llu", key, (unsigned long long)number);
+    put(line, text);
+}
+
+static void put_time(line_t *line)
+{
+    char text[48];
+    struct timespec now;
+    struct tm tm;
+    size_t size;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)gmtime_r(&now.tv_sec, &tm);
+    size = strftime(text, sizeof(text), "{\"time\":\"%Y-%m-%dT%H:%M:%S", &tm);
+    (void)snprintf(text + size, sizeof(text) - size, ".%03ldZ\"", now.tv_nsec / 1000000);
+    put(line, text);
+}
+
+static void format_line(const kt_audit_t *audit, const kt_event_t *event, uint64_t sequence, line_t *line)
+{
+    line->size = 0;
+    put_time(line);
+    put_string(line, "boot", audit->boot);
+    put_string(line, "stream", audit->stream);
+    put_number(line, "seq", sequence);
+    put_string(line, "action", event->action);
+    put_string(line, "subject", event->subject != NULL ? event->subject : "");
+    put_string(line, "peer", event->peer);
+    put_string(line, "reference", event->reference);
+    if (event->version != 0)
+        put_number(line, "version", event->version);
+    put_string(line, "provider", event->provider);
+    put_string(line, "status", event->status);
+    if (event->stale)
+        put(line, ",\"stale\":true");
+    if (event->fallback)
+        put(line, ",\"fallback\":true");
+    put_string(line, "purpose", event->purpose);
+    put_string(line, "request", event->request_id);
+    put(line, "}\n");
+}
+
+static kt_status_t append_inlock(kt_audit_t *audit, const line_t *line, bool durable)
+{
+    off_t end = lseek(audit->log, 0, SEEK_END);
+    ssize_t written;
+
+    do
+        written = write(audit->log, line->text, line->size);
+    while (written < 0 && errno == EINTR);
+    if (written != (ssize_t)line->size) {
+        int error = written < 0 ? errno : ENOSPC;
+
+        if (written > 0 && end >= 0)
+            (void)!ftruncate(audit->log, end); /* half a line is worse than none */
+        errno = error;
+        return failed(audit, "log");
+    }
+    if (durable && fdatasync(audit->log) != 0)
+        return failed(audit, "log");
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event)
+{
+    line_t line;
+    state_t state;
+    kt_status_t status;
+
+    status = lock_state(audit, &state);
+    if (status != KT_SUCCESS)
+        return status;
+    status = check_log_inlock(audit, &state);
+    if (status == KT_SUCCESS) {
+        format_line(audit, event, ++state.sequence, &line);
+        status = append_inlock(audit, &line, event->durable);
+    }
+    if (status == KT_SUCCESS && pwrite(audit->state, &state, sizeof(state), 0) != (ssize_t)sizeof(state))
+        status = failed(audit, "state");
+    (void)flock(audit->state, LOCK_UN);
+    return status;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* audit_read.c: the last lines of one stream, or of all of them merged by time. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define TAIL_MAX (1024u * 1024u) /* bytes of one log that are looked at */
+#define TIME_AT 9u               /* {"time":"2026-... */
+#define TIME_SIZE 24u
+
+typedef struct lines {
+    char **list;
+    size_t count, room;
+} lines_t;
+
+static bool add_line(lines_t *lines, const char *text, size_t size)
+{
+    if (lines->count == lines->room) {
+        size_t room = lines->room * 2 + 64;
+        char **list = realloc(lines->list, room * sizeof(*list));
+
+        if (list == NULL)
+            return false;
+        lines->list = list;
+        lines->room = room;
+    }
+    lines->list[lines->count] = strndup(text, size);
+    return lines->list[lines->count] != NULL && ++lines->count > 0;
+}
+
+static void free_lines(lines_t *lines)
+{
+    while (lines->count > 0)
+        free(lines->list[--lines->count]);
+    free(lines->list);
+}
+
+/* By time and, in one millisecond of one stream, as they stand. */
+static int by_time(const void *a, const void *b)
+{
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    bool known = strlen(x) > TIME_AT + TIME_SIZE && strlen(y) > TIME_AT + TIME_SIZE;
+    int order = known ? strncmp(x + TIME_AT, y + TIME_AT, TIME_SIZE) : 0;
+    const char *p, *q;
+
+    if (order != 0 || (p = strstr(x, "\"seq\":")) == NULL || (q = strstr(y, "\"seq\":")) == NULL)
+        return order;
+    if (p - x != q - y || strncmp(x, y, (size_t)(p - x)) != 0)
+        return 0; /* other streams */
+    return strtoull(p + 6, NULL, 10) < strtoull(q + 6, NULL, 10) ? -1 : 1;
+}
+
+static bool take_tail(lines_t *lines, const char *text, size_t size, size_t count)
+{
+    const char *at = text + size;
+    size_t wanted = count + 1;
+
+    while (at > text && wanted > 0) {
+        at--;
+        if (*at == '\n')
+            wanted--;
+    }
+    if (*at == '\n')
+        at++;
+    while (at < text + size) {
+        const char *end = memchr(at, '\n', (size_t)(text + size - at));
+
+        if (end == NULL)
+            break; /* being written */
+        if (!add_line(lines, at, (size_t)(end - at)))
+            return false;
+        at = end + 1;
+    }
+    return true;
+}
+
+static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+    char *text = NULL;
+    size_t size;
+    ssize_t got = 0;
+    kt_status_t status = KT_SUCCESS;
+
+    if (fd < 0)
+        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        (void)close(fd);
+        return kt_fail(KT_MALFORMED, "%s: not a regular file", path);
+    }
+    size = st.st_size > TAIL_MAX ? TAIL_MAX : (size_t)st.st_size;
+    text = malloc(size + 1);
+    if (text != NULL)
+        got = pread(fd, text, size, st.st_size - (off_t)size);
+    if (text == NULL || got < 0 || !take_tail(lines, text, (size_t)got, count))
+        status = kt_fail(KT_INTERNAL, "%s: %s", path, strerror(errno));
+    free(text);
+    (void)close(fd);
+    return status;
+}
+
+static kt_status_t read_stream(const kt_config_t *config, const char *stream, size_t count, lines_t *lines)
+{
+    char *path;
+    kt_status_t status;
+
+    if (asprintf(&path, "%s/%s/log", config->audit_path, stream) < 0)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    status = read_log(path, count, lines);
+    free(path);
+    return status;
+}
+
+/* Streams of others that this user may not read are left out: their owners can read them. */
+static kt_status_t read_all(const kt_config_t *config, size_t count, lines_t *lines)
+{
+    DIR *dir = opendir(config->audit_path);
+    struct dirent *entry;
+    kt_status_t status = KT_SUCCESS;
+
+    if (dir == NULL)
+        return kt_fail(KT_PERMISSION, "%s: %s", config->audit_path, strerror(errno));
+    while ((entry = readdir(dir)) != NULL && status == KT_SUCCESS) {
+        if (entry->d_name[0] == '.')
+            continue;
+        status = read_stream(config, entry->d_name, count, lines);
+        if (status == KT_NOTFOUND || status == KT_PERMISSION)
+            status = KT_SUCCESS;
+    }
+    (void)closedir(dir);
+    return status;
+}
+
+kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count, kt_line_fn fn, void *arg)
+{
+    lines_t lines = {NULL, 0, 0};
+    kt_status_t status;
+    size_t i;
+
+    if (stream != NULL && (strchr(stream, '/') != NULL || stream[0] == '.' || stream[0] == '\0'))
+        return kt_fail(KT_USAGE, "not the name of a stream");
+    status = stream != NULL ? read_stream(config, stream, count, &lines) : read_all(config, count, &lines);
+    if (status == KT_SUCCESS && lines.count > 1)
+        qsort(lines.list, lines.count, sizeof(*lines.list), by_time);
+    for (i = lines.count > count ? lines.count - count : 0; status == KT_SUCCESS && i < lines.count; i++) {
+        if (fn(arg, lines.list[i]) != 0)
+            break;
+    }
+    free_lines(&lines);
+    return status;
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * read.c: reference, then policy, then cache, then switch; and the trail behind each answer.
+ *
+ * The order is fixed: a cached value is never given to someone whom the policy would refuse. A cached value is good while the
+ * providers' change tokens are what they were before it was read, while its TTL lasts and until it expires. Only when nobody knows
+ * (UNAVAIL, TRYAGAIN) a value that was good stays in use, for as long as `stale` allows, and the trail says so.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define FAILURE_MS 1000 /* how long a failed refresh keeps kt_peek() from asking for the next */
+#define REJECT_MS 1000
+
+static bool nobody_knows(kt_status_t status)
+{
+    return status == KT_UNAVAIL || status == KT_TRYAGAIN;
+}
+
+static bool tokens_match(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
+{
+    const kt_cfg_route_t *route = kt_switch_route(ctx->config, call->ref.name);
+    unsigned char token[KTP_TOKEN_SIZE];
+    kt_ctx_t *asked = ctx;
+    bool match;
+
+    if (kt_switch_blocks(ctx, call)) { /* the agent's connections answer, unless it is busy with them: then the TTL has to do */
+        asked = ctx->agent;
+        if (asked == NULL || pthread_mutex_trylock(&asked->lock) != 0)
+            return true;
+    }
+    match = kt_switch_token(asked, call, route->nsteps, token) && memcmp(token, entry->token, sizeof(token)) == 0;
+    if (asked != ctx)
+        (void)pthread_mutex_unlock(&asked->lock);
+    return match;
+}
+
+static bool is_fresh(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
+{
+    int64_t age = kt_monotonic() - entry->fetched;
+
+    if (entry->suspect || age >= (entry->status == KT_SUCCESS ? ctx->config->cache_ttl : ctx->config->cache_negative))
+        return false;
+    if (entry->secret != NULL && entry->secret->expires != 0 && entry->secret->expires <= kt_now())
+        return false;
+    return tokens_match(ctx, call, entry);
+}
+
+static bool may_serve_stale(const kt_ctx_t *ctx, const kt_cached_t *entry)
+{
+    int64_t limit = ctx->config->cache_ttl + ctx->config->cache_stale;
+
+    return entry != NULL && entry->secret != NULL && !entry->suspect && kt_monotonic() - entry->fetched < limit &&
+           (entry->secret->expires == 0 || entry->secret->expires > kt_now());
+}
+
+/* A stale answer is a secret of its own: the flag must not show on what others hold. */
+static kt_status_t stale_copy(const kt_cached_t *entry, kt_secret_t **ret_secret)
+{
+    kt_secret_t *copy = kt_secret_new(entry->secret->data, entry->secret->size);
+
+    if (copy == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    copy->version = entry->secret->version;
+    copy->expires = entry->secret->expires;
+    copy->stale = true;
+    *ret_secret = copy;
+    return KT_SUCCESS;
+}
+
+/* The field of a whole value, when the reference names one. Takes over entry->secret. */
+static kt_status_t cut_field(const kt_call_t *call, kt_cached_t *entry)
+{
+    kt_secret_t *part;
+    kt_status_t status;
+
+    if (entry->status != KT_SUCCESS || call->ref.field[0] == '\0')
+        return entry->status;
+    status = kt_secret_field(entry->secret, call->ref.field, &part);
+    if (status == KT_SUCCESS)
+        part->expires = entry->secret->expires;
+    kt_secret_free(entry->secret);
+    entry->secret = status == KT_SUCCESS ? part : NULL;
+    entry->status = status;
+    return status;
+}
+
+static kt_status_t fetch(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, kt_cached_t *ret_entry)
+{
+    kt_status_t status = kt_switch_read(ctx, call, blocking, ret_entry);
+
+    return status == KT_SUCCESS ? cut_field(call, ret_entry) : status;
+}
+
+static bool is_cacheable(kt_status_t status)
+{
+    return status == KT_SUCCESS || status == KT_NOTFOUND || status == KT_GONE;
+}
+
+typedef struct answer {
+    kt_status_t status;
+    kt_secret_t *secret;
+    const char *provider;
+    unsigned flags;
+    bool silent;         /* no decision yet: the caller has to come back */
+} answer_t;
+
+static const char *provider_name(const kt_ctx_t *ctx, const kt_cached_t *entry)
+{
+    return ctx->config->providers[entry->provider].name;
+}
+
+static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, answer_t *answer)
+{
+    answer->status = entry->status;
+    answer->secret = entry->secret != NULL ? kt_secret_ref(entry->secret) : NULL;
+    answer->provider = provider_name(ctx, entry);
+    answer->flags = entry->nsteps > 1 ? KT_EV_FALLBACK : 0;
+    if (entry->status != KT_SUCCESS)
+        (void)kt_fail(entry->status, "%s", kt_status_text(entry->status));
+}
+
+/* Nobody knows: the cached value if the window allows. */
+static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_status_t status, answer_t *answer)
+{
+    answer->status = status;
+    if (!may_serve_stale(ctx, cached) || stale_copy(cached, &answer->secret) != KT_SUCCESS)
+        return;
+    kt_failure_clear();
+    answer->status = KT_SUCCESS;
+    answer->provider = provider_name(ctx, cached);
+    answer->flags = KT_EV_STALE;
+}
+
+static void look_up(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, answer_t *answer)
+{
+    kt_cached_t *cached = call->req->provider == NULL ? kt_cache_find(ctx->cache, call->text) : NULL;
+    kt_cached_t entry;
+    kt_status_t status;
+
+    if (cached != NULL && cached->status != KT_UNAVAIL && is_fresh(ctx, call, cached)) {
+        answer_from(ctx, cached, answer);
+        return;
+    }
+    if (!blocking && cached != NULL && cached->failed != KT_SUCCESS && kt_monotonic() - cached->failed_at < FAILURE_MS) {
+        (void)kt_fail(cached->failed, "%s: %s", call->ref.name, kt_status_text(cached->failed));
+        answer_stale(ctx, cached, cached->failed, answer);
+        return;
+    }
+    status = fetch(ctx, call, blocking, &entry);
+    if (is_cacheable(status)) {
+        if (call->req->provider == NULL)
+            kt_cache_put(ctx->cache, call->text, &entry);
+        answer->status = status;
+        answer->secret = entry.secret;
+        answer->provider = provider_name(ctx, &entry);
+        answer->flags = entry.nsteps > 1 && status == KT_SUCCESS ? KT_EV_FALLBACK : 0;
+        return;
+    }
+    answer->status = status;
+    answer->silent = !blocking && status == KT_TRYAGAIN && kt_switch_blocks(ctx, call);
+    if (nobody_knows(status) && !answer->silent)
+        answer_stale(ctx, cached, status, answer);
+}
+
+static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, answer_t *answer)
+{
+    kt_bundle_store_t bundle;
+    kt_cached_t entry = {.status = KT_SUCCESS};
+
+    kt_bundle_store_init(&bundle, call->req->bundle);
+    entry.status = kt_store_read(ctx, &bundle.store, &call->ref, &entry.secret);
+    answer->status = cut_field(call, &entry);
+    answer->secret = entry.secret;
+    answer->provider = bundle.store.name;
+}
+
+static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, bool blocking, kt_secret_t **ret_secret)
+{
+    answer_t answer = {.status = KT_SUCCESS};
+    kt_call_t call;
+    kt_status_t status;
+
+    status = kt_call_begin(ctx, req, &call);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_policy_check(ctx->config, call.subject, KT_CAP_READ, call.ref.name);
+    if (status != KT_SUCCESS)
+        return kt_decide(ctx, &call, "read", status, 0, NULL, 0);
+    if (req->bundle != NULL)
+        look_in_bundle(ctx, &call, &answer);
+    else
+        look_up(ctx, &call, blocking, &answer);
+    if (answer.silent)
+        return answer.status;
+    status = kt_decide(ctx, &call, "read", answer.status, answer.secret != NULL ? answer.secret->version : 0, answer.provider,
+                       answer.flags);
+    if (status != KT_SUCCESS) {
+        kt_secret_free(answer.secret);
+        return status;
+    }
+    *ret_secret = answer.secret;
+    return KT_SUCCESS;
+}
+
+static kt_status_t read_one(kt_ctx_t *ctx, const kt_request_t *req, bool blocking, kt_secret_t **ret_secret)
+{
+    kt_status_t status;
+
+    *ret_secret = NULL;
+    status = kt_enter(ctx);
+    if (status != KT_SUCCESS)
+        return status;
+    status = read_locked(ctx, req, blocking, ret_secret);
+    kt_leave(ctx);
+    return status;
+}
+
+kt_status_t kt_peek(kt_ctx_t *ctx, const kt_request_t *req, kt_secret_t **ret_secret)
+{
+    return read_one(ctx, req, false, ret_secret);
+}
+
+kt_status_t kt_get(kt_ctx_t *ctx, const kt_request_t *req, kt_secret_t **ret_secret)
+{
+    return read_one(ctx, req, true, ret_secret);
+}
+
+/* ---- refreshing ---- */
+
+static kt_status_t ensure_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (ctx->agent == NULL)
+        status = kt_open_agent(ctx, &ctx->agent);
+    *ret_agent = ctx->agent;
+    kt_leave(ctx);
+    return status;
+}
+
+/* What a failed attempt leaves in the cache: the old entry, marked, or an entry that only says so. */
+static void remember_failure(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t status)
+{
+    kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
+    kt_cached_t entry = {.status = KT_UNAVAIL, .failed = status, .failed_at = kt_monotonic()};
+
+    if (cached == NULL) {
+        kt_cache_put(ctx->cache, call->text, &entry);
+        return;
+    }
+    cached->failed = status;
+    cached->failed_at = entry.failed_at;
+}
+
+kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req)
+{
+    kt_cached_t entry;
+    kt_call_t call;
+    kt_ctx_t *agent;
+    kt_status_t status;
+
+    status = ensure_agent(ctx, &agent);
+    if (status == KT_SUCCESS)
+        status = kt_call_begin(ctx, req, &call);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_policy_check(ctx->config, call.subject, KT_CAP_READ, call.ref.name);
+    if (status != KT_SUCCESS)
+        return status; /* nothing was asked: the read itself will be refused, and recorded */
+    status = kt_enter(agent);
+    if (status != KT_SUCCESS)
+        return status;
+    status = fetch(agent, &call, true, &entry);
+    kt_leave(agent);
+    (void)pthread_mutex_lock(&ctx->lock);
+    if (is_cacheable(status)) {
+        kt_cache_put(ctx->cache, call.text, &entry);
+        kt_secret_free(entry.secret);
+    } else {
+        remember_failure(ctx, &call, status);
+    }
+    (void)pthread_mutex_unlock(&ctx->lock);
+    return status;
+}
+
+void kt_reject(kt_ctx_t *ctx, const kt_request_t *req)
+{
+    kt_cached_t *cached;
+    kt_call_t call;
+
+    if (kt_enter(ctx) != KT_SUCCESS)
+        return;
+    if (kt_call_begin(ctx, req, &call) == KT_SUCCESS) {
+        cached = kt_cache_find(ctx->cache, call.text);
+        if (cached != NULL && kt_monotonic() - cached->fetched >= REJECT_MS)
+            cached->suspect = true;
+    }
+    kt_leave(ctx);
+}
+
+kt_status_t kt_probe(kt_ctx_t *ctx, const kt_request_t *req)
+{
+    kt_cached_t entry = {.secret = NULL};
+    kt_call_t call;
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_call_begin(ctx, req, &call);
+    if (status == KT_SUCCESS)
+        status = kt_policy_check(ctx->config, call.subject, KT_CAP_READ, call.ref.name);
+    if (status == KT_SUCCESS) {
+        status = fetch(ctx, &call, false, &entry);
+        if (status == KT_SUCCESS)
+            kt_secret_free(entry.secret);
+    }
+    kt_leave(ctx);
+    return status;
+}
