@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* connection.c: one connection to the server, and what its answers mean. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "redis.h"
+
+int64_t kr_clock(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static ktp_status_t fail(const ktp_instance_t *instance, ktp_status_t status, const char *what)
+{
+    const ktp_services_t *services = instance->services;
+
+    services->error(services->host, "redis at %s: %s", instance->address, what);
+    return status;
+}
+
+/* ---- what an error reply means ---- */
+
+typedef struct meaning {
+    const char *start;
+    ktp_status_t status;
+    const char *text;
+} meaning_t;
+
+static const meaning_t meanings[] = {
+    {"SECRETVERSION", KTP_CONFLICT, "somebody else wrote first"},
+    {"SECRETDENIED", KTP_FORBIDDEN, "the policy of the server refuses us"},
+    {"SECRETCORRUPT", KTP_MALFORMED, "the server says that this is no sealed secret"},
+    {"SECRETMOVED", KTP_MALFORMED, "the key holds a secret of another name: it was renamed"},
+    {"SECRETAUDIT", KTP_UNAVAIL, "the server cannot record the access, hence refuses it"},
+    {"NOPERM", KTP_FORBIDDEN, "the ACL of our user does not allow this"},
+    {"NOAUTH", KTP_FORBIDDEN, "the server wants a user and a password"},
+    {"WRONGPASS", KTP_FORBIDDEN, "the server does not accept our user and password"},
+    {"WRONGTYPE", KTP_MALFORMED, "the key holds something else than a secret"},
+    {"LOADING", KTP_TRYAGAIN, "the server is loading its data"},
+    {"BUSY", KTP_TRYAGAIN, "the server is busy with a script"},
+    {"TRYAGAIN", KTP_TRYAGAIN, "the cluster is moving this key"},
+    {"OOM", KTP_NOSPACE, "the server has no memory left"},
+    {"MISCONF", KTP_NOSPACE, "the server cannot write to its disk"},
+    {"READONLY", KTP_UNAVAIL, "this is a replica: it takes no writes"},
+    {"NOREPLICAS", KTP_UNAVAIL, "the server has too few replicas to take writes"},
+    {"MASTERDOWN", KTP_UNAVAIL, "the replica has lost its master"},
+    {"MOVED", KTP_UNAVAIL, "another node of the cluster has this key"},
+    {"ASK", KTP_UNAVAIL, "another node of the cluster has this key"},
+    {"CLUSTERDOWN", KTP_UNAVAIL, "the cluster is down"},
+    {"ERR unknown command", KTP_UNAVAIL, "the keyturn module is not loaded there"},
+    {"ERR the key is not the name", KTP_MALFORMED, "the key is not the name of a secret"},
+};
+
+/* The server's own text may repeat what it was sent, so that at most its first word is told. */
+static ktp_status_t explain(const ktp_instance_t *instance, const redisReply *reply)
+{
+    char text[64];
+    size_t word;
+
+    for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
+        size_t len = strlen(meanings[i].start);
+
+        if (reply->len >= len && memcmp(reply->str, meanings[i].start, len) == 0)
+            return fail(instance, meanings[i].status, meanings[i].text);
+    }
+    word = strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    snprintf(text, sizeof(text), "an unexpected error (%.*s)", (int)(word > 24 ? 24 : word), reply->str);
+    return fail(instance, KTP_UNAVAIL, text);
+}
+
+/* ---- bytes ---- */
+
+/* 0: `events` are there; else errno. */
+static int wait_for(int fd, short events, int64_t deadline)
+{
+    struct pollfd watched = {.fd = fd, .events = events};
+    int64_t left;
+    int n;
+
+    do {
+        left = deadline - kr_clock();
+        if (left <= 0)
+            return ETIMEDOUT;
+        n = poll(&watched, 1, left > 60000 ? 60000 : (int)left);
+    } while (n == 0 || (n < 0 && errno == EINTR));
+    return n < 0 ? errno : 0;
+}
+
+static int send_all(int fd, const char *bytes, size_t size, int64_t deadline)
+{
+    while (size > 0) {
+        ssize_t n = send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        int error = n < 0 ? errno : 0;
+
+        if (n > 0) {
+            bytes += n;
+            size -= (size_t)n;
+        } else if (error == EAGAIN) {
+            error = wait_for(fd, POLLOUT, deadline);
+        } else if (error == EINTR) {
+            error = 0;
+        }
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+int kr_send_now(kr_connection_t *connection, const char *bytes, size_t size)
+{
+    return send(connection->context->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size ? 0 : -1;
+}
+
+/* One answer, of KR_ANSWER_MAX bytes at most. *ret_why is set unless a reply is returned. */
+static redisReply *receive(kr_connection_t *connection, int64_t deadline, ktp_status_t *ret_status, const char **ret_why)
+{
+    redisReader *reader = connection->context->reader;
+    char bytes[16384];
+    void *reply = NULL;
+    size_t total = 0;
+    ssize_t n;
+    int error;
+
+    *ret_status = KTP_UNAVAIL;
+    for (;;) {
+        if (redisReaderGetReply(reader, &reply) != REDIS_OK || total > KR_ANSWER_MAX) {
+            *ret_status = KTP_MALFORMED;
+            *ret_why = total > KR_ANSWER_MAX ? "the answer is too long" : "this is no Redis server's answer";
+            break;
+        }
+        if (reply != NULL)
+            return reply;
+        n = recv(connection->context->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        error = n < 0 ? errno : 0;
+        if (error == EAGAIN || error == EINTR) {
+            error = wait_for(connection->context->fd, POLLIN, deadline);
+            if (error == 0)
+                continue;
+        }
+        if (n <= 0) {
+            *ret_why = error == ETIMEDOUT ? "no answer in time" : "the connection is broken";
+            break;
+        }
+        total += (size_t)n;
+        redisReaderFeed(reader, bytes, (size_t)n);
+    }
+    if (reply != NULL)
+        freeReplyObject(reply);
+    return NULL;
+}
+
+/* ---- commands ---- */
+
+static ktp_status_t send_command(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
+                                 const kr_argument_t *arguments, size_t count)
+{
+    const char *data[8];
+    size_t sizes[8];
+    char *command = NULL;
+    long long size;
+    int error;
+
+    for (size_t i = 0; i < count; i++) {
+        data[i] = arguments[i].data;
+        sizes[i] = arguments[i].size;
+    }
+    size = redisFormatCommandArgv(&command, (int)count, data, sizes);
+    if (size < 0 || command == NULL)
+        return fail(instance, KTP_UNAVAIL, "out of memory");
+    error = send_all(connection->context->fd, command, (size_t)size, deadline);
+    explicit_bzero(command, (size_t)size); /* it may hold the password */
+    redisFreeCommand(command);
+    if (error == 0)
+        return KTP_SUCCESS;
+    return fail(instance, KTP_UNAVAIL, error == ETIMEDOUT ? "it does not take our command in time" : "the connection is broken");
+}
+
+ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
+                         const kr_argument_t *arguments, size_t count, redisReply **ret_reply)
+{
+    const char *why = NULL;
+    redisReply *reply;
+    ktp_status_t status;
+
+    status = send_command(instance, connection, deadline, arguments, count);
+    if (status != KTP_SUCCESS) {
+        kr_close(connection);
+        return status;
+    }
+    reply = receive(connection, deadline, &status, &why);
+    if (reply == NULL) {
+        kr_close(connection); /* an answer that comes later must not be taken for the next one's */
+        return fail(instance, status, why);
+    }
+    if (reply->type == REDIS_REPLY_ERROR) {
+        status = explain(instance, reply);
+        freeReplyObject(reply);
+        return status;
+    }
+    *ret_reply = reply;
+    return KTP_SUCCESS;
+}
+
+/* ---- connecting ---- */
+
+void kr_close(kr_connection_t *connection)
+{
+    if (connection->context != NULL)
+        redisFree(connection->context);
+    connection->context = NULL;
+}
+
+void kr_disconnect(ktp_instance_t *instance)
+{
+    kr_close(&instance->commands);
+    kr_close(&instance->watch);
+    instance->generation++;
+}
+
+/* An answer of no interest. */
+static ktp_status_t run(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline, const kr_argument_t *arguments,
+                        size_t count)
+{
+    redisReply *reply = NULL;
+    ktp_status_t status = kr_exchange(instance, connection, deadline, arguments, count, &reply);
+
+    if (status == KTP_SUCCESS)
+        freeReplyObject(reply);
+    return status;
+}
+
+static ktp_status_t log_in(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline)
+{
+    kr_argument_t arguments[3] = {KR_TEXT("AUTH")};
+    ktp_status_t status;
+    size_t count = 1;
+
+    if (instance->password == NULL)
+        return KTP_SUCCESS;
+    if (instance->username != NULL)
+        arguments[count++] = (kr_argument_t){instance->username, strlen(instance->username)};
+    arguments[count++] = (kr_argument_t){instance->password, instance->password_size};
+    status = run(instance, connection, deadline, arguments, count);
+    if (status == KTP_UNAVAIL && connection->context != NULL) /* a refusal that has no word of its own */
+        return fail(instance, KTP_FORBIDDEN, "the server does not accept our user and password");
+    return status;
+}
+
+static ktp_status_t choose_db(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline)
+{
+    kr_argument_t arguments[2] = {KR_TEXT("SELECT")};
+    char number[24];
+
+    if (instance->db == 0)
+        return KTP_SUCCESS;
+    arguments[1] = (kr_argument_t){number, (size_t)snprintf(number, sizeof(number), "%lld", (long long)instance->db)};
+    return run(instance, connection, deadline, arguments, 2);
+}
+
+static redisContext *connect_within(const ktp_instance_t *instance, int64_t deadline)
+{
+    int64_t left = deadline - kr_clock();
+    struct timeval timeout;
+
+    if (left < 1)
+        left = 1;
+    timeout.tv_sec = left / 1000;
+    timeout.tv_usec = left % 1000 * 1000;
+    if (instance->host == NULL)
+        return redisConnectUnixWithTimeout(instance->path, timeout);
+    return redisConnectWithTimeout(instance->host, instance->port, timeout);
+}
+
+ktp_status_t kr_open(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline)
+{
+    redisContext *context = connect_within(instance, deadline);
+    ktp_status_t status;
+    char why[160];
+
+    if (context == NULL || context->err != 0) {
+        snprintf(why, sizeof(why), "cannot connect: %.128s", context != NULL ? context->errstr : "out of memory");
+        redisFree(context);
+        return fail(instance, KTP_UNAVAIL, why);
+    }
+    connection->context = context;
+    fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+    if (instance->host != NULL)
+        redisEnableKeepAlive(context);
+    status = log_in(instance, connection, deadline);
+    if (status == KTP_SUCCESS)
+        status = choose_db(instance, connection, deadline);
+    if (status != KTP_SUCCESS)
+        kr_close(connection);
+    return status;
+}
+
+/* Did the server close it while nobody looked (its `timeout`, a restart)? There is nothing to be read between commands. */
+static int is_alive(const kr_connection_t *connection)
+{
+    char byte;
+
+    return recv(connection->context->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+static ktp_status_t connect_until(ktp_instance_t *instance, int64_t deadline)
+{
+    ktp_status_t status = KTP_SUCCESS;
+
+    if (instance->commands.context != NULL && !is_alive(&instance->commands))
+        kr_disconnect(instance);
+    if (instance->commands.context == NULL)
+        status = kr_open(instance, &instance->commands, deadline);
+    if (status == KTP_SUCCESS && instance->watching && instance->watch.context == NULL)
+        status = kr_watch(instance, deadline);
+    if (status != KTP_SUCCESS)
+        kr_disconnect(instance);
+    return status;
+}
+
+ktp_status_t kr_connect(ktp_instance_t *instance)
+{
+    return connect_until(instance, kr_clock() + instance->timeout);
+}
+
+ktp_status_t kr_call(ktp_instance_t *instance, const kr_argument_t *arguments, size_t count, redisReply **ret_reply)
+{
+    int64_t deadline = kr_clock() + instance->timeout;
+    ktp_status_t status = connect_until(instance, deadline);
+
+    if (status != KTP_SUCCESS)
+        return status;
+    status = kr_exchange(instance, &instance->commands, deadline, arguments, count, ret_reply);
+    if (instance->commands.context == NULL)
+        kr_disconnect(instance);
+    return status;
+}

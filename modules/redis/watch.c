@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * watch.c: the change token.
+ *
+ * The server remembers which keys the command connection has read and announces their first change (client tracking, RESP2 form):
+ * the announcement goes to a second connection, which is subscribed to __redis__:invalidate. Each announcement changes the token. So does everything
+ * after which one may have been missed: a connection that was made anew, broke, or has been silent for too long.
+ *
+ * The other form, BCAST, announces every write of every client of the server; where Redis is a cache besides, the token would change with
+ * each of those and nothing would ever be served from memory.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "redis.h"
+
+#define CHANNEL "__redis__:invalidate"
+#define HEARTBEAT 5000 /* milliseconds of silence after which the connection is asked whether it is alive */
+#define PING "*1\r\n$4\r\nPING\r\n"
+
+static ktp_status_t subscribe(ktp_instance_t *instance, int64_t deadline, long long *ret_id)
+{
+    static const kr_argument_t ask_id[] = {KR_TEXT("CLIENT"), KR_TEXT("ID")};
+    static const kr_argument_t ask_channel[] = {KR_TEXT("SUBSCRIBE"), KR_TEXT(CHANNEL)};
+    redisReply *reply = NULL;
+    ktp_status_t status;
+
+    status = kr_exchange(instance, &instance->watch, deadline, ask_id, 2, &reply);
+    if (status != KTP_SUCCESS)
+        return status;
+    *ret_id = reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+    freeReplyObject(reply);
+    status = kr_exchange(instance, &instance->watch, deadline, ask_channel, 2, &reply);
+    if (status == KTP_SUCCESS)
+        freeReplyObject(reply);
+    return status;
+}
+
+static ktp_status_t redirect(ktp_instance_t *instance, int64_t deadline, long long id)
+{
+    kr_argument_t arguments[] = {KR_TEXT("CLIENT"), KR_TEXT("TRACKING"), KR_TEXT("ON"), KR_TEXT("REDIRECT"), {NULL, 0}};
+    redisReply *reply = NULL;
+    ktp_status_t status;
+    char number[24];
+
+    arguments[4] = (kr_argument_t){number, (size_t)snprintf(number, sizeof(number), "%lld", id)};
+    status = kr_exchange(instance, &instance->commands, deadline, arguments, 5, &reply);
+    if (status == KTP_SUCCESS)
+        freeReplyObject(reply);
+    return status;
+}
+
+ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline)
+{
+    const ktp_services_t *services = instance->services;
+    ktp_status_t status = kr_open(instance, &instance->watch, deadline);
+    long long id = 0;
+
+    if (status != KTP_SUCCESS)
+        return status;
+    status = subscribe(instance, deadline, &id);
+    if (status == KTP_SUCCESS)
+        status = redirect(instance, deadline, id);
+    if (status == KTP_FORBIDDEN)
+        services->error(services->host, "redis at %s: following changes needs +client|id +client|tracking +subscribe &%s",
+                        instance->address, CHANNEL);
+    instance->heard = kr_clock();
+    instance->pinged = 0;
+    instance->generation++;
+    return status;
+}
+
+/* Any message but the answer to a PING is an announcement; which keys it names does not matter. */
+static int is_pong(const redisReply *reply)
+{
+    const redisReply *kind = reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 ? reply->element[0] : reply;
+
+    return kind->str != NULL && strcasecmp(kind->str, "pong") == 0;
+}
+
+/* 0, or -1: it is broken. */
+static int take_messages(ktp_instance_t *instance)
+{
+    redisReader *reader = instance->watch.context->reader;
+    void *reply = NULL;
+
+    for (;;) {
+        if (redisReaderGetReply(reader, &reply) != REDIS_OK)
+            return -1;
+        if (reply == NULL)
+            return 0;
+        if (!is_pong(reply))
+            instance->generation++;
+        freeReplyObject(reply);
+    }
+}
+
+/* 0, or -1: it is broken. */
+static int read_messages(ktp_instance_t *instance)
+{
+    char bytes[4096];
+    ssize_t n;
+
+    while ((n = recv(instance->watch.context->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+        instance->heard = kr_clock();
+        instance->pinged = 0;
+        redisReaderFeed(instance->watch.context->reader, bytes, (size_t)n);
+        if (take_messages(instance) != 0)
+            return -1;
+    }
+    return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+}
+
+/* A network that is gone says nothing. Until it has answered, a connection that was silent for long vouches for nothing. */
+static int check_pulse(ktp_instance_t *instance)
+{
+    int64_t now = kr_clock();
+
+    if (now - instance->heard < HEARTBEAT)
+        return 0;
+    if (now - instance->heard >= 2 * HEARTBEAT)
+        instance->generation++;
+    if (instance->pinged == 0) {
+        instance->pinged = now;
+        return kr_send_now(&instance->watch, PING, sizeof(PING) - 1);
+    }
+    return now - instance->pinged > instance->timeout ? -1 : 0;
+}
+
+ktp_status_t kr_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
+{
+    instance->watching = 1;
+    if (instance->watch.context == NULL)
+        instance->generation++; /* nothing is known: the next read connects */
+    else if (read_messages(instance) != 0 || check_pulse(instance) != 0)
+        kr_disconnect(instance);
+    memset(ret_token, 0, KTP_TOKEN_SIZE);
+    memcpy(ret_token, &instance->born, sizeof(instance->born));
+    memcpy(ret_token + sizeof(instance->born), &instance->generation, sizeof(instance->generation));
+    return KTP_SUCCESS;
+}
