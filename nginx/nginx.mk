@@ -14,7 +14,7 @@ endif
 
 # nginx has its own -Wall -Werror, and C of the compiler's default kind
 NGINX_CC_OPT = $(filter-out -std=%,$(CFLAGS)) $(HARDENING) -fPIC -include $(ABS_BUILD)/keyturn_config.h
-NGINX_LD_OPT = $(LDFLAGS) $(RPATH) -fPIC
+NGINX_LD_OPT = $(LDFLAGS) $(RPATH) -fPIC -Wl,--version-script,$(abspath nginx/modules.map)
 export KEYTURN_INC := $(abspath core/include)
 export KEYTURN_LIB := $(ABS_BUILD)/lib
 
@@ -26,6 +26,6 @@ $(BUILD)/nginx/Makefile: nginx/config $(CONFIGURED)
 	    { tail -5 $(NGINX_OUT)/configure.log >&2; rm -f $(NGINX_OUT)/Makefile; exit 1; }
 
 # nginx' Makefile does not know all that our objects depend on, so they are made anew
-$(NGINX_HTTP): $(BUILD)/nginx/Makefile $(NGINX_FROM) $(LIBKEYTURN_DEV)
+$(NGINX_HTTP): $(BUILD)/nginx/Makefile nginx/modules.map $(NGINX_FROM) $(LIBKEYTURN_DEV)
 	$(Q)rm -rf $(NGINX_OUT)/addon/nginx/*.o $@
 	$(call say,NGINX)$(MAKE) -f $(NGINX_OUT)/Makefile -C $(NGINX_SRC) $(if $(V),,-s) modules $(if $(V),,>/dev/null)
