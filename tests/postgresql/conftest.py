@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Fixtures of the PostgreSQL suite.
+
+    db        a running server with the extension, one for a file of tests; db.account() gives a role and its secret
+    make_db   make_db(**settings): another one, for tests that kill or stop it
+
+A new password is random, so it cannot carry the canary: db.values collects each, and what must not hold it is searched for it.
+"""
+import contextlib
+import itertools
+import pathlib
+
+import psycopg2.extensions
+import pytest
+
+from lib.home import Home
+from lib.postgres import Postgres
+from lib.tools import short_dir
+
+EVERYTHING = ["read", "write", "rotate", "list", "delete"]
+
+
+class Account:
+    """A role whose password the secret `name` holds."""
+
+    def __init__(self, db, role, name, password):
+        self.db, self.role, self.name = db, role, name
+        db.values.add(password)
+
+    def rotate(self, **connect):
+        version = self.db.pg.value("SELECT rotate_secret(%s)", [self.name], **connect)
+        self.password()
+        return version
+
+    def password(self, version=None):
+        """As the store has it."""
+        value = self.db.home.get(f"{self.name}#password" + (f"@{version}" if version else "")).decode()
+        self.db.values.add(value)
+        return value
+
+    def agree(self):
+        """Does the role log in with what the store says?"""
+        return self.db.pg.can_login(self.role, self.password())
+
+    def verifier(self):
+        return self.db.pg.value("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [self.role])
+
+    def pending(self):
+        return self.db.home.info(self.name).get("pending")
+
+
+class Database:
+    def __init__(self, home, pg):
+        self.home, self.pg = home, pg
+        self.values = set()
+        self.numbers = itertools.count(1)
+
+    def set_password(self, role, password):
+        """As a client library does it: the server gets a verifier, so its log never has the password."""
+        with contextlib.closing(self.pg.connect()) as connection:
+            verifier = psycopg2.extensions.encrypt_password(password, role, connection, "scram-sha-256")
+            with connection.cursor() as cursor:
+                cursor.execute(f'ALTER ROLE "{role}" PASSWORD %s', [verifier])
+
+    def account(self, password, role=None, name=None, options="LOGIN"):
+        number = next(self.numbers)
+        role = role or f"app{number}"
+        name = name or f"database/app{number}"
+        self.pg.sql(f'CREATE ROLE "{role}" {options}')
+        if password:
+            self.set_password(role, password)
+        self.home.set(name, {"host": "127.0.0.1", "port": self.pg.port, "name": "postgres", "user": role,
+                             "password": password or "none"})
+        return Account(self, role, name, password or "none")
+
+    def files_with(self, *values):
+        """Files of the server (cluster, WAL, log) that hold one of the values."""
+        needles = [value.encode() for value in values]
+        found = []
+        for path in [self.pg.log_path, *pathlib.Path(self.pg.data).rglob("*")]:
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and any(needle in path.read_bytes() for needle in needles):
+                    found.append(path)
+        return found
+
+
+def prepare(home, pg, **settings):
+    home.grant("postgresql:role:postgres", EVERYTHING, ["*"])
+    home.grant("postgresql:worker", ["rotate", "list"], ["*"])
+    pg.start(**settings)
+    pg.sql("CREATE EXTENSION keyturn")
+    return Database(home, pg)
+
+
+@pytest.fixture(scope="module")
+def db(kt, cluster, tmp_path_factory, request):
+    folder = tmp_path_factory.mktemp(pathlib.Path(request.node.name).stem)
+    with short_dir() as sockets:
+        pg = Postgres(kt, folder / "postgres", sockets, cluster, Home.create(kt, folder / "home"))
+        try:
+            yield prepare(pg.home, pg)
+        finally:
+            pg.stop()
+
+
+@pytest.fixture
+def make_db(make_home, make_postgres):
+    def make(**settings):
+        home = make_home(name="home")
+        return prepare(home, make_postgres(home), **settings)
+    return make
+
+
+@pytest.fixture
+def account(db, canary):
+    return db.account(canary("pg-first"))

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""list_secrets(), secret_info(), secret_versions(), get_secret(); installing and removing."""
+import datetime
+
+import psycopg2
+import pytest
+
+
+def code(db, query, *parameters, **connect):
+    with pytest.raises(psycopg2.Error) as caught:
+        db.pg.sql(query, list(parameters), **connect)
+    return caught.value.pgcode
+
+
+def test_list(db, canary):
+    for name in ("tls/a", "tls/b", "api-keys/a"):
+        db.home.set(name, canary("pg-list"))
+    rows = db.pg.sql("SELECT name, version, state, expires FROM list_secrets('tls/*') ORDER BY name")
+    assert rows == [("tls/a", 1, "live", None), ("tls/b", 1, "live", None)]
+    assert {"tls/a", "tls/b", "api-keys/a"} <= {row[0] for row in db.pg.sql("SELECT name FROM list_secrets()")}
+    created = db.pg.value("SELECT created FROM list_secrets('tls/a')")
+    assert abs(datetime.datetime.now(datetime.timezone.utc) - created) < datetime.timedelta(minutes=5)
+
+
+def test_list_shows_what_the_caller_may_list(db):
+    db.pg.sql("CREATE ROLE lister LOGIN")
+    db.set_password("lister", "lister")
+    db.pg.sql("GRANT EXECUTE ON FUNCTION list_secrets TO lister")
+    db.home.set("tls/lister", "x")
+    db.home.set("database/lister", "x")
+    db.home.grant("postgresql:role:lister", ["list"], ["tls/*"])
+    names = {row[0] for row in db.pg.sql("SELECT name FROM list_secrets()", user="lister", password="lister", tcp=True)}
+    assert "tls/lister" in names and "database/lister" not in names
+
+
+def test_info(db, account):
+    db.home.run("set", account.name, "--meta", "tier=critical", "--meta", 'quote="\\', input=db.home.get(account.name))
+    row = db.pg.sql("SELECT name, version, previous, pending, state, provider, metadata FROM secret_info(%s)",
+                    [account.name])
+    assert row == [(account.name, 2, 1, None, "live", "local", {"tier": "critical", "quote": '"\\'})]
+
+
+def test_versions(db, account):
+    account.rotate()
+    account.rotate()
+    assert db.pg.sql("SELECT version, state FROM secret_versions(%s)", [account.name]) == \
+        [(3, "current"), (2, "previous"), (1, "kept")]
+
+
+def test_absent(db):
+    assert code(db, "SELECT * FROM secret_info('tls/absent')") == "42704"
+    assert code(db, "SELECT * FROM secret_versions('tls/absent')") == "42704"
+    assert code(db, "SELECT get_secret('tls/absent')") == "42704"
+    assert code(db, "SELECT get_secret('no name')") == "22023"
+
+
+def test_get(db, account, canary):
+    value = canary("pg-get")
+    db.home.set("general-value", value)
+    assert db.pg.value("SELECT get_secret('general-value')") == value
+    assert db.pg.value("SELECT get_secret(%s, 'user')", [account.name]) == account.role
+    first = account.password()
+    account.rotate()
+    assert db.pg.value("SELECT get_secret(%s, 'password', 'previous')", [account.name]) == first
+    assert db.pg.value("SELECT get_secret(%s, version => '1', field => 'password')", [account.name]) == first
+
+
+def test_get_binary(db):
+    db.home.set("general-binary", b"\x00\xff\xfe")
+    assert code(db, "SELECT get_secret('general-binary')") == "22021"
+    db.home.set("general-binary", b"\xff\xfe")
+    assert code(db, "SELECT get_secret('general-binary')") == "22021"
+
+
+def test_get_denied(db, account):
+    db.home.deny("postgresql:role:postgres", ["read"], ["tls/secret"])
+    db.home.set("tls/secret", "x")
+    assert code(db, "SELECT get_secret('tls/secret')") == "42501"
+
+
+def test_configuration_that_cannot_be_read(make_postgres, home):
+    pg = make_postgres(home)
+    pg.start(keyturn__config="/nonexistent/keyturn.yaml")
+    pg.sql("CREATE EXTENSION keyturn")
+    with pytest.raises(psycopg2.Error) as caught:
+        pg.sql("SELECT rotate_secret('database/primary')")
+    assert caught.value.pgcode == "F0000"
+    assert "keyturn.config" in caught.value.diag.message_hint
+    pg.sql("CREATE ROLE plain LOGIN")
+    pg.sql("GRANT EXECUTE ON FUNCTION rotate_secret TO plain")
+    with pytest.raises(psycopg2.Error) as caught:
+        pg.sql("SET ROLE plain; SELECT rotate_secret('database/primary')")
+    assert "/nonexistent" not in str(caught.value.pgerror)
+    # put right, it works in the next session without a restart
+    pg.write_settings(keyturn__config=str(home.config))
+    pg.reload()
+    home.grant("postgresql:role:postgres", ["list"], ["*"])
+    from lib.tools import wait_for
+    wait_for(lambda: pg.sql("SELECT * FROM list_secrets()") == [], 10, what="the reloaded setting")
+
+
+def test_only_superusers_see_or_change_the_settings(db):
+    db.pg.sql("CREATE ROLE curious LOGIN")
+    db.set_password("curious", "curious")
+    db.pg.sql("LOAD 'keyturn'")
+    assert code(db, "SET keyturn.config = '/tmp/x'") == "55P02"
+    db.pg.sql("GRANT EXECUTE ON FUNCTION list_secrets TO curious")
+    with pytest.raises(psycopg2.Error):
+        db.pg.sql("SELECT list_secrets(); ", user="curious", password="curious", tcp=True)
+
+
+def test_unknown_settings_are_told(make_postgres, home):
+    pg = make_postgres(home)
+    pg.start(shared_preload_libraries="keyturn", keyturn__confg="x")
+    assert "keyturn.confg" in pg.log()
+
+
+def test_another_schema_and_removal(make_postgres, home):
+    pg = make_postgres(home)
+    pg.start()
+    pg.sql("CREATE SCHEMA secrets")
+    pg.sql("CREATE EXTENSION keyturn SCHEMA secrets")
+    assert pg.value("SELECT to_regproc('secrets.rotate_secret') IS NOT NULL")
+    pg.sql("DROP EXTENSION keyturn")
+    assert pg.value("SELECT to_regnamespace('keyturn') IS NULL")
+    pg.sql("CREATE EXTENSION keyturn")
+
+
+def test_the_script_is_not_for_psql(db, kt):
+    script = next(kt.pg_bin.parents[3].rglob("extension/keyturn--0.1.sql"))
+    result = db.pg.psql(script.read_text())
+    assert 'Use "CREATE EXTENSION keyturn"' in result.stdout
+    assert result.stderr == ""

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The background worker, a standby, and a store that cannot be reached at the commit."""
+import contextlib
+import sqlite3
+import subprocess
+import threading
+import time
+
+import psycopg2
+import pytest
+
+from lib.tools import wait_for
+
+WORKER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'keyturn worker'"
+
+
+def test_it_runs_when_preloaded_and_comes_back(make_db):
+    db = make_db(shared_preload_libraries="keyturn")
+    wait_for(lambda: db.pg.sql(WORKER), 10, what="the worker")
+    pid = db.pg.value(WORKER)
+    db.pg.sql("SELECT pg_terminate_backend(%s)", [pid])
+    wait_for(lambda: db.pg.sql(WORKER) and db.pg.value(WORKER) != pid, 15, what="the worker again")
+
+
+def test_it_survives_a_configuration_that_is_not_there(make_postgres, home):
+    pg = make_postgres(home)
+    pg.start(shared_preload_libraries="keyturn", keyturn__config="/nonexistent.yaml")
+    wait_for(lambda: "keyturn is not ready" in pg.log(), 10, what="its complaint")
+    pid = pg.value(WORKER)
+    time.sleep(1.5)
+    assert pg.value(WORKER) == pid
+
+
+def test_it_stops_fast(make_db):
+    db = make_db(shared_preload_libraries="keyturn")
+    wait_for(lambda: db.pg.sql(WORKER), 10)
+    started = time.monotonic()
+    db.pg.stop()
+    assert time.monotonic() - started < 3
+
+
+def test_a_store_that_is_locked_at_the_commit(make_db, canary):
+    """The commit does not wait for it: a warning, and the worker promotes."""
+    db = make_db(shared_preload_libraries="keyturn")
+    account = db.account(canary("pg-late"))
+    first = account.password()
+    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        pid = cursor.fetchone()[0]
+        cursor.execute("SET keyturn.debug_stop = 'after_alter'")
+        answer = []
+        rotation = threading.Thread(
+            target=lambda: answer.append(cursor.execute("SELECT rotate_secret(%s)", [account.name])))
+        rotation.start()
+        wait_for(lambda: open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T", 10, what="after_alter")
+        with contextlib.closing(sqlite3.connect(db.home.store, isolation_level=None, timeout=5)) as store:
+            store.execute("BEGIN IMMEDIATE")
+            started = time.monotonic()
+            import os
+            import signal
+            os.kill(pid, signal.SIGCONT)
+            rotation.join(10)
+            took = time.monotonic() - started
+            assert took < 1.5
+            assert any("not current yet" in notice for notice in connection.notices)
+            # the role has the new one; the store still says the old one is current
+            assert not db.pg.can_login(account.role, first)
+            store.execute("ROLLBACK")
+    wait_for(lambda: not account.pending(), 10, what="the worker")
+    assert account.password() != first
+    assert account.agree()
+    assert "finished an interrupted rotation" in db.pg.log()
+
+
+@pytest.fixture
+def standby(make_db, make_postgres, kt):
+    db = make_db(shared_preload_libraries="keyturn", wal_level="replica", max_wal_senders="4", hot_standby="on")
+    with open(db.pg.data / "pg_hba.conf", "a") as hba:
+        hba.write("local replication postgres trust\n")
+    db.pg.reload()
+    replica = make_postgres(db.home)
+    replica.remove()
+    base = kt.pg_bin / "pg_basebackup"
+    wait_for(lambda: subprocess.run([base if base.exists() else "/usr/lib/postgresql/15/bin/pg_basebackup", "-D", replica.data,
+                                     "-h", db.pg.sockets, "-p", str(db.pg.port), "-U", "postgres", "-R", "-X", "stream",
+                                     "-c", "fast"], env=db.pg.env, capture_output=True).returncode == 0, 20,
+             what="pg_basebackup")
+    replica.start(shared_preload_libraries="keyturn", hot_standby="on")
+    return db, replica
+
+
+def test_a_standby_refuses_and_after_promotion_rotates(standby, canary):
+    db, replica = standby
+    account = db.account(canary("pg-standby"))
+    account.rotate()
+    wait_for(lambda: replica.value("SELECT count(*) FROM keyturn.rotation_history") == 1, 10, what="replication")
+    with pytest.raises(psycopg2.Error) as caught:
+        replica.sql("SELECT rotate_secret(%s)", [account.name])
+    assert caught.value.pgcode == "25006"
+    assert not replica.sql(WORKER)
+    db.pg.stop()
+    replica.value("SELECT pg_promote()")
+    wait_for(lambda: replica.sql(WORKER), 15, what="the worker after promotion")
+    account.db.pg = replica
+    account.rotate()
+    assert replica.can_login(account.role, account.password())
