@@ -2,7 +2,7 @@
 /*
  * config.c: the configuration file: who may have written it, its bytes, and what is made of them.
  *
- *     config.c  bytes ──▶ yaml.c  tree with lines ──▶ config_keys.c  fields (config_switch.c: routes)
+ *     config.c bytes ──▶ yaml.c tree with lines ──▶ config_keys.c fields (config_switch.c routes)
  */
 #include "config.h"
 
@@ -85,7 +85,7 @@ int64_t kt_duration_parse(const char *text)
         const char *name;
         int64_t ms;
     } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-    const int64_t most = (int64_t) 36500 * 86400000; /* a century */
+    const int64_t most = (int64_t)36500 * 86400000; /* a century */
     int64_t number = 0;
     const char *at = text;
 
@@ -252,7 +252,7 @@ static kt_status_t check_file(const char *path, const struct stat *st)
     if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
         return kt_fail(KT_PERMISSION, "%s: others may write it (mode %04o): chmod go-w %s", path,
                        st->st_mode & 07777, path);
-    if (st->st_size > (off_t) KT_CONFIG_MAX)
+    if (st->st_size > (off_t)KT_CONFIG_MAX)
         return kt_fail(KT_CONFIG, "%s: is over %u bytes", path, KT_CONFIG_MAX);
     return KT_SUCCESS;
 }
@@ -273,7 +273,7 @@ static kt_status_t read_bytes(int fd, const char *path, char *data, size_t *ret_
             *ret_size = size;
             return KT_SUCCESS;
         }
-        size += (size_t) got;
+        size += (size_t)got;
     }
     return kt_fail(KT_CONFIG, "%s: is over %u bytes", path, KT_CONFIG_MAX);
 }

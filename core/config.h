@@ -24,7 +24,7 @@ typedef struct kt_yaml {
     size_t count;           /* of items */
 } kt_yaml_t;
 
-/* One document without anchors, aliases, tags and duplicate keys, whose keys are text. `path` is only
+/* One document without anchors, aliases, tags and equal keys, whose keys are text. `path` is only
  * for errors: KT_CONFIG with "PATH:LINE: ...". The caller frees *ret_root. */
 kt_status_t kt_yaml_parse(const char *path, const char *data, size_t size, kt_yaml_t **ret_root);
 void kt_yaml_free(kt_yaml_t *node);

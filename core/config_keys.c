@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One key of a map. `read` gets the field at `offset` of what the map describes; it is called in the
- * order of the table, and never with a null value. NULL: the key is of a later version. */
+/* One key of a map. `read` gets the field at `offset` of what the map describes; it is called in
+ * the order of the table, and never with a null value. NULL: the key is of a later version. */
 typedef struct row {
     const char *name;
     kt_status_t (*read)(kt_config_t *config, const char *key, const kt_yaml_t *value, void *field);
@@ -86,7 +86,7 @@ static kt_status_t read_map(kt_config_t *config, const char *what, const kt_yaml
             return unavailable(config, quoted, value->line);
         if (value->null)
             return kt_config_fail(config->path, value->line, "%s has no value", quoted);
-        status = rows[i].read(config, rows[i].name, value, (char *) into + rows[i].offset);
+        status = rows[i].read(config, rows[i].name, value, (char *)into + rows[i].offset);
     }
     return status;
 }
@@ -124,7 +124,7 @@ static kt_status_t read_duration(kt_config_t *config, const char *key, const kt_
     if (duration < 0)
         return kt_config_fail(config->path, value->line,
                               "`%s` is no duration such as 250ms, 300s, 12h or 90d", key);
-    *(int64_t *) field = duration;
+    *(int64_t *)field = duration;
     return KT_SUCCESS;
 }
 
@@ -136,7 +136,7 @@ static kt_status_t read_bool(kt_config_t *config, const char *key, const kt_yaml
 
     if (!plain || (strcmp(value->text, "true") != 0 && strcmp(value->text, "false") != 0))
         return kt_config_fail(config->path, value->line, "`%s` is neither true nor false", key);
-    *(bool *) field = value->text[0] == 't';
+    *(bool *)field = value->text[0] == 't';
     return KT_SUCCESS;
 }
 
@@ -205,7 +205,7 @@ static kt_status_t read_key(kt_config_t *config, const char *key, const kt_yaml_
     static const char *const hosts[] = {"cli", "nginx", "redis", "postgresql", NULL};
     kt_status_t status = KT_SUCCESS;
 
-    (void) field;
+    (void)field;
     if (value->kind == KT_YAML_LIST || (value->kind == KT_YAML_MAP && value->count == 0))
         return kt_config_fail(config->path, value->line,
                               "`%s` is neither a source nor a map of hosts to sources", key);
@@ -236,7 +236,7 @@ static kt_status_t read_memory(kt_config_t *config, const char *key, const kt_ya
         return status;
     if (strcmp(value->text, choices[0]) != 0 && strcmp(value->text, choices[1]) != 0)
         return unknown(config, "choice", value, choices);
-    *(bool *) field = strcmp(value->text, "require") == 0;
+    *(bool *)field = strcmp(value->text, "require") == 0;
     return KT_SUCCESS;
 }
 
@@ -295,7 +295,7 @@ static kt_status_t read_providers(kt_config_t *config, const char *key, const kt
 {
     kt_status_t status = KT_SUCCESS;
 
-    (void) field;
+    (void)field;
     if (value->kind != KT_YAML_MAP)
         return kt_config_fail(config->path, value->line, "`%s` is no map of providers", key);
     config->providers = calloc(value->count / 2 + 1, sizeof(*config->providers));
@@ -311,8 +311,8 @@ static kt_status_t read_providers(kt_config_t *config, const char *key, const kt
 static kt_status_t read_switch(kt_config_t *config, const char *key, const kt_yaml_t *value,
                                void *field)
 {
-    (void) key;
-    (void) field;
+    (void)key;
+    (void)field;
     return kt_config_switch(config, value);
 }
 
@@ -325,7 +325,7 @@ static kt_status_t read_cache(kt_config_t *config, const char *key, const kt_yam
         {"stale", read_duration, offsetof(kt_config_t, cache_stale)},
     };
 
-    (void) key;
+    (void)key;
     return read_map(config, "`cache`", value, rows, KT_ARRAY(rows), field);
 }
 
@@ -339,7 +339,7 @@ static kt_status_t read_audit(kt_config_t *config, const char *key, const kt_yam
         {"sinks", NULL, 0},
     };
 
-    (void) key;
+    (void)key;
     config->audit_line = value->line;
     return read_map(config, "`audit`", value, rows, KT_ARRAY(rows), field);
 }
@@ -367,7 +367,7 @@ static kt_status_t read_capabilities(kt_config_t *config, const char *key, const
         bit = kt_capability_parse(value->items[i]->text, strlen(value->items[i]->text));
         if (bit == 0)
             return unknown(config, "capability", value->items[i], names);
-        *(unsigned *) field |= bit;
+        *(unsigned *)field |= bit;
     }
     return KT_SUCCESS;
 }
@@ -437,7 +437,7 @@ static kt_status_t read_policy(kt_config_t *config, const char *key, const kt_ya
 {
     kt_status_t status = KT_SUCCESS;
 
-    (void) field;
+    (void)field;
     if (value->kind != KT_YAML_LIST)
         return kt_config_fail(config->path, value->line, "`%s` is no list of rules", key);
     config->rules = calloc(value->count + 1, sizeof(*config->rules));

@@ -54,7 +54,7 @@ static bool at_end(cursor_t *cursor)
 static kt_status_t fail(const cursor_t *cursor, const char *what, const char *text, size_t len)
 {
     return kt_config_fail(cursor->config->path, cursor->value->line, "%s `%.*s`", what,
-                          (int) (len < 64 ? len : 64), text);
+                          (int)(len < 64 ? len : 64), text);
 }
 
 static kt_status_t unknown_provider(const cursor_t *cursor, const char *name, size_t len)

@@ -41,7 +41,7 @@ static const char *name_fault(const char *name, size_t len, char extra)
         return "a name has more than 255 bytes";
     for (size_t i = 0; i <= len; i++) {
         if (i < len && name[i] != '/') {
-            if (!name_byte((unsigned char) name[i]) && (extra == 0 || name[i] != extra))
+            if (!name_byte((unsigned char)name[i]) && (extra == 0 || name[i] != extra))
                 return "a name has a byte other than A-Z a-z 0-9 . _ - /";
             continue;
         }
@@ -86,7 +86,7 @@ static const char *field_fault(const char *field, size_t len)
     if (len > KT_FIELD_MAX)
         return "a field has more than 255 bytes";
     for (size_t i = 0; i < len; i += size) {
-        size = character((const unsigned char *) field + i, len - i);
+        size = character((const unsigned char *)field + i, len - i);
         if (size == 0 || field[i] == '#' || field[i] == '@')
             return "a field has '#', '@', a control character or what is not UTF-8";
     }
@@ -107,11 +107,11 @@ static const char *number_fault(const char *text, size_t len, uint64_t *ret_numb
     if (len == 0 || text[0] == '0')
         return wrong;
     for (size_t i = 0; i < len; i++) {
-        unsigned digit = (unsigned) ((unsigned char) text[i] - '0');
+        unsigned digit = (unsigned)((unsigned char)text[i] - '0');
 
         if (digit > 9)
             return wrong;
-        if (number > ((uint64_t) INT64_MAX - digit) / 10)
+        if (number > ((uint64_t)INT64_MAX - digit) / 10)
             return "a version is over 9223372036854775807";
         number = number * 10 + digit;
     }
@@ -153,19 +153,19 @@ static const char *reference_fault(const char *text, size_t len, parts_t *ret_pa
 
     memset(ret_parts, 0, sizeof(*ret_parts));
     if (at != NULL) {
-        fault = version_fault(at + 1, (size_t) (end - at) - 1, &ret_parts->selector,
+        fault = version_fault(at + 1, (size_t)(end - at) - 1, &ret_parts->selector,
                               &ret_parts->number);
         end = at;
     }
-    hash = memchr(text, '#', (size_t) (end - text));
+    hash = memchr(text, '#', (size_t)(end - text));
     if (hash != NULL) {
         ret_parts->field = hash + 1;
-        ret_parts->field_len = (size_t) (end - hash) - 1;
+        ret_parts->field_len = (size_t)(end - hash) - 1;
         end = hash;
         if (fault == NULL)
             fault = field_fault(ret_parts->field, ret_parts->field_len);
     }
-    ret_parts->name_len = (size_t) (end - text);
+    ret_parts->name_len = (size_t)(end - text);
     return fault != NULL ? fault : name_fault(text, ret_parts->name_len, 0);
 }
 
@@ -205,7 +205,7 @@ kt_status_t kt_reference_parse(const char *text, size_t len, kt_reference_t *ret
     slash = memchr(text, '/', parts.name_len);
     copy(ret_reference->name, text, parts.name_len);
     if (slash != NULL)
-        copy(ret_reference->type, text, (size_t) (slash - text));
+        copy(ret_reference->type, text, (size_t)(slash - text));
     else
         copy(ret_reference->type, GENERAL, sizeof(GENERAL) - 1);
     copy(ret_reference->field, parts.field != NULL ? parts.field : "", parts.field_len);
@@ -258,17 +258,17 @@ bool kt_pattern_match(const char *pattern, const char *text)
 
     if (star == NULL)
         return strcmp(pattern, text) == 0;
-    head = (size_t) (star - pattern);
+    head = (size_t)(star - pattern);
     tail = strlen(last + 1);
-    if ((size_t) (end - text) < head + tail || memcmp(pattern, text, head) != 0 ||
+    if ((size_t)(end - text) < head + tail || memcmp(pattern, text, head) != 0 ||
         memcmp(last + 1, end - tail, tail) != 0)
         return false;
     text += head;
     end -= tail;
     while (star < last) {
         const char *next = strchr(star + 1, '*');
-        size_t size = (size_t) (next - star) - 1;
-        const char *found = memmem(text, (size_t) (end - text), star + 1, size);
+        size_t size = (size_t)(next - star) - 1;
+        const char *found = memmem(text, (size_t)(end - text), star + 1, size);
 
         if (found == NULL)
             return false;
@@ -287,7 +287,7 @@ kt_status_t kt_environment_parse(const char *text, char ret_environment[KT_ENVIR
     if (len == 0 || len >= KT_ENVIRONMENT_MAX)
         return kt_fail(KT_USAGE, "an environment has 1 to %u bytes", KT_ENVIRONMENT_MAX - 1);
     for (size_t i = 0; i < len; i++)
-        if (!name_byte((unsigned char) text[i]))
+        if (!name_byte((unsigned char)text[i]))
             return kt_fail(KT_USAGE, "an environment has a byte other than A-Z a-z 0-9 . _ -");
     if (dots(text, len))
         return kt_fail(KT_USAGE, "an environment is '.' or '..'");

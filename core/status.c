@@ -39,7 +39,7 @@ static _Thread_local char failure[KT_ERROR_SIZE];
 
 static size_t status_row(kt_status_t status)
 {
-    return (unsigned) status < KT_ARRAY(statuses) ? (size_t) status : KT_INTERNAL;
+    return (unsigned)status < KT_ARRAY(statuses) ? (size_t)status : KT_INTERNAL;
 }
 
 const char *kt_status_name(kt_status_t status)
@@ -62,7 +62,7 @@ static bool upper_equal(const char *name, size_t len, const char *lower)
     if (strlen(lower) != len)
         return false;
     for (size_t i = 0; i < len; i++)
-        if (name[i] != toupper((unsigned char) lower[i]))
+        if (name[i] != toupper((unsigned char)lower[i]))
             return false;
     return true;
 }
@@ -71,7 +71,7 @@ int kt_status_parse(const char *name, size_t len)
 {
     for (size_t i = 0; i < KT_ARRAY(statuses); i++)
         if (upper_equal(name, len, statuses[i].name))
-            return (int) i;
+            return (int)i;
     return -1;
 }
 
@@ -79,7 +79,7 @@ int kt_status_parse(const char *name, size_t len)
 static void flatten(char *text)
 {
     for (; *text != '\0'; text++)
-        if ((unsigned char) *text < ' ' || *text == 0x7f)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
             *text = '?';
 }
 
@@ -94,8 +94,8 @@ static void failure_set(kt_status_t status, const char *tail, const char *format
 
     if (len < 0)
         len = snprintf(text, sizeof(text), "%s", kt_status_text(status));
-    if (tail != NULL && (size_t) len < sizeof(text))
-        snprintf(text + len, sizeof(text) - (size_t) len, "%s%s", *tail != '\0' ? ": " : "", tail);
+    if (tail != NULL && (size_t)len < sizeof(text))
+        snprintf(text + len, sizeof(text) - (size_t)len, "%s%s", *tail != '\0' ? ": " : "", tail);
     flatten(text);
     memcpy(failure, text, sizeof(failure));
 }

@@ -3,8 +3,8 @@
  * yaml.c: the text of a YAML file to a tree that knows its lines.
  *
  * Made from libyaml's events and not by its yaml_parser_load(), which resolves aliases and takes
- * equal keys in silence. What is refused here (anchors, tags, several documents, equal keys) is what
- * makes a YAML file mean something else than it seems to.
+ * equal keys in silence. What is refused here (anchors, tags, several documents, equal keys) makes
+ * a YAML file mean something else than it seems to.
  */
 #include "config.h"
 
@@ -24,7 +24,7 @@ typedef struct reader {
 
 static int line_of(const yaml_mark_t *mark)
 {
-    return (int) mark->line + 1;
+    return (int)mark->line + 1;
 }
 
 static int line_at(const reader_t *reader, size_t offset)
@@ -112,7 +112,7 @@ static kt_status_t append(reader_t *reader, kt_yaml_t *parent, kt_yaml_t *child)
 
 static kt_status_t read_text(reader_t *reader, kt_yaml_t **ret_node)
 {
-    const char *text = (const char *) reader->event.data.scalar.value;
+    const char *text = (const char *)reader->event.data.scalar.value;
     size_t len = reader->event.data.scalar.length;
     int line = line_of(&reader->event.start_mark);
     kt_yaml_t *node;
@@ -228,7 +228,7 @@ static kt_status_t check_bytes(const reader_t *reader)
     bool indent = true;
 
     if (nul != NULL)
-        return kt_config_fail(reader->path, line_at(reader, (size_t) (nul - reader->data)),
+        return kt_config_fail(reader->path, line_at(reader, (size_t)(nul - reader->data)),
                               "the file holds a zero byte");
     for (size_t i = 0; i < reader->size; i++) {
         if (indent && reader->data[i] == '\t')
@@ -276,7 +276,7 @@ kt_status_t kt_yaml_parse(const char *path, const char *data, size_t size, kt_ya
     if (!yaml_parser_initialize(&reader.parser))
         return kt_fail(KT_INTERNAL, "out of memory");
     yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&reader.parser, (const unsigned char *) data, size);
+    yaml_parser_set_input_string(&reader.parser, (const unsigned char *)data, size);
     status = read_document(&reader, &root);
     if (status == KT_SUCCESS)
         status = read_end(&reader);

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * shape.c: what is known of a value's inside: fields of JSON objects, and what a rotation keeps.
+ *
+ * The JSON library judges whether a value is JSON and decodes strings; a change is then cut into
+ * the value's own text, so that all other fields keep their bytes (1.10 stays 1.10) and their
+ * order. A value made here only ever lies in locked memory. No error text comes from the library:
+ * it would quote the value.
+ */
+#include "internal.h"
+
+#include <jansson.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- The library ---- */
+
+static void wiping_free(void *data)
+{
+    kt_wipe(data, malloc_usable_size(data));
+    free(data);
+}
+
+/* A host that gave the library an allocator of its own keeps it: what that one has allocated must
+ * not come to free(). */
+static void setup_once(void)
+{
+    json_malloc_t alloc = NULL;
+    json_free_t release = NULL;
+
+    json_get_alloc_funcs(&alloc, &release);
+    if (alloc == malloc && release == free)
+        json_set_alloc_funcs(malloc, wiping_free);
+}
+
+void kt_json_setup(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, setup_once);
+}
+
+/* The object that `value` is, or NULL. No error record: it would quote the value, on the stack. */
+static json_t *parse_object(const kt_secret_t *value)
+{
+    json_t *json;
+
+    kt_json_setup();
+    json = json_loadb((const char *)value->data, value->size, JSON_REJECT_DUPLICATES, NULL);
+    if (json != NULL && !json_is_object(json)) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
+static bool has_string(const json_t *object, const char *field)
+{
+    return json_is_string(json_object_get(object, field));
+}
+
+/* `text` as a JSON string, quotes and all, in locked memory; NULL: it is not UTF-8 or holds NUL. */
+static char *quote(const char *text, size_t size, size_t *ret_size)
+{
+    json_t *json = NULL;
+    char *quoted = NULL;
+    size_t need;
+
+    kt_json_setup();
+    if (memchr(text, '\0', size) == NULL)
+        json = json_stringn(text, size);
+    if (json == NULL)
+        return NULL;
+    need = json_dumpb(json, NULL, 0, JSON_ENCODE_ANY);
+    if (need > 0)
+        quoted = kt_locked_alloc(need);
+    if (quoted != NULL)
+        *ret_size = json_dumpb(json, quoted, need, JSON_ENCODE_ANY);
+    json_decref(json);
+    return quoted;
+}
+
+/* ---- Places in the text of an object, which the library has taken: it ends with `}` ---- */
+
+typedef struct place {
+    bool found;
+    bool first;        /* not found: the object is empty */
+    size_t start, end; /* of the field's value; not found: both where a new field goes */
+} place_t;
+
+static size_t skip_space(const char *text, size_t at)
+{
+    while (text[at] == ' ' || text[at] == '\t' || text[at] == '\n' || text[at] == '\r')
+        at++;
+    return at;
+}
+
+static size_t skip_string(const char *text, size_t at)
+{
+    for (at++; text[at] != '"'; at++)
+        at += text[at] == '\\';
+    return at + 1;
+}
+
+static size_t skip_value(const char *text, size_t at)
+{
+    static const char between[] = "{[]},: \t\r\n";
+    size_t depth = 0;
+
+    do {
+        char c = text[at];
+
+        if (c == '"') {
+            at = skip_string(text, at);
+        } else if (strchr(between, c) != NULL) {
+            depth += c == '{' || c == '[';
+            depth -= c == '}' || c == ']';
+            at++;
+        } else {
+            at += strcspn(text + at, between);
+        }
+    } while (depth > 0);
+    return at;
+}
+
+/* Is the quoted string at `text` the name `field`? */
+static bool names_field(const char *text, size_t size, const char *field)
+{
+    json_t *json;
+    bool same;
+
+    if (memchr(text, '\\', size) == NULL)
+        return size - 2 == strlen(field) && memcmp(text + 1, field, size - 2) == 0;
+    json = json_loadb(text, size, JSON_DECODE_ANY, NULL);
+    same = json != NULL && strcmp(json_string_value(json), field) == 0;
+    json_decref(json);
+    return same;
+}
+
+static place_t find_place(const kt_secret_t *object, const char *field)
+{
+    const char *text = (const char *)object->data;
+    size_t at = skip_space(text, 0) + 1;
+    place_t place = {.first = true, .start = at, .end = at};
+
+    for (at = skip_space(text, at); text[at] != '}'; at = skip_space(text, at)) {
+        size_t name = text[at] == ',' ? skip_space(text, at + 1) : at;
+        size_t name_end = skip_string(text, name);
+
+        place.first = false;
+        place.start = skip_space(text, skip_space(text, name_end) + 1);
+        place.end = at = skip_value(text, place.start);
+        place.found = names_field(text + name, name_end - name, field);
+        if (place.found)
+            return place;
+        place.start = place.end;
+    }
+    return place;
+}
+
+/* ---- Making values ---- */
+
+static kt_status_t new_failed(size_t size)
+{
+    if (size > KT_VALUE_MAX)
+        return kt_fail(KT_TOOLARGE, "the value would have %zu bytes, over %u", size, KT_VALUE_MAX);
+    return kt_fail(KT_INTERNAL, "out of memory for secrets");
+}
+
+/* A copy of `old` with `size` bytes for what lies at `place`; *ret_at is where they go. */
+static kt_status_t splice(const kt_secret_t *old, const place_t *place, size_t size, char **ret_at,
+                          kt_secret_t **ret_value)
+{
+    size_t whole = old->size - (place->end - place->start) + size;
+    kt_secret_t *value = kt_secret_new(NULL, whole);
+
+    if (value == NULL)
+        return new_failed(whole);
+    memcpy(value->data, old->data, place->start);
+    memcpy(value->data + place->start + size, old->data + place->end, old->size - place->end);
+    *ret_at = (char *)value->data + place->start;
+    *ret_value = value;
+    return KT_SUCCESS;
+}
+
+/* `raw` is the JSON text of the field's value. `object` has been taken by the library. */
+static kt_status_t set_raw(const kt_secret_t *object, const char *field, const char *raw,
+                           size_t size, kt_secret_t **ret_value)
+{
+    place_t place = find_place(object, field);
+    size_t name_size = 0;
+    kt_status_t status;
+    char *name, *at;
+
+    if (place.found) {
+        status = splice(object, &place, size, &at, ret_value);
+        if (status == KT_SUCCESS)
+            memcpy(at, raw, size);
+        return status;
+    }
+    name = quote(field, strlen(field), &name_size);
+    if (name == NULL)
+        return kt_fail(KT_MALFORMED, "the field's name is not UTF-8");
+    status = splice(object, &place, (place.first ? 0 : 2) + name_size + 2 + size, &at, ret_value);
+    if (status == KT_SUCCESS) {
+        if (!place.first)
+            at = mempcpy(at, ", ", 2);
+        at = mempcpy(at, name, name_size);
+        at = mempcpy(at, ": ", 2);
+        memcpy(at, raw, size);
+    }
+    kt_locked_free(name);
+    return status;
+}
+
+static kt_status_t set_string(const kt_secret_t *object, const char *field, const char *text,
+                              size_t text_size, kt_secret_t **ret_value)
+{
+    size_t size = 0;
+    char *raw = quote(text, text_size, &size);
+    kt_status_t status;
+
+    if (raw == NULL)
+        return kt_fail(KT_MALFORMED, "the new value is not UTF-8 or holds a zero byte: it cannot "
+                                     "be a field of a JSON object");
+    status = set_raw(object, field, raw, size, ret_value);
+    kt_locked_free(raw);
+    return status;
+}
+
+static kt_status_t check_object(const kt_secret_t *value)
+{
+    json_t *json = parse_object(value);
+
+    if (json == NULL)
+        return kt_fail(KT_MALFORMED, "the value is no JSON object");
+    json_decref(json);
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_shape_set_field(const kt_secret_t *old, const char *field, const kt_secret_t *part,
+                               kt_secret_t **ret_value)
+{
+    kt_secret_t *empty = NULL;
+    kt_status_t status;
+
+    if (old == NULL)
+        old = empty = kt_secret_new("{}", 2);
+    if (old == NULL)
+        return new_failed(2);
+    status = check_object(old);
+    if (status == KT_SUCCESS)
+        status = set_string(old, field, (const char *)part->data, part->size, ret_value);
+    kt_secret_free(empty);
+    return status;
+}
+
+/* ---- Shapes ---- */
+
+static bool holds(const kt_secret_t *value, const char *text)
+{
+    return memmem(value->data, value->size, text, strlen(text)) != NULL;
+}
+
+static kt_shape_t shape_of_object(const json_t *object)
+{
+    if (has_string(object, "password") &&
+        (has_string(object, "user") || has_string(object, "host")))
+        return KT_SHAPE_DATABASE;
+    if (has_string(object, "api_key"))
+        return KT_SHAPE_API_KEY;
+    if (has_string(object, "certificate") && has_string(object, "private_key"))
+        return KT_SHAPE_CERTIFICATE;
+    return KT_SHAPE_OPAQUE;
+}
+
+/* The values of certificates are PEM blocks or an object of them. */
+kt_shape_t kt_shape_of(const kt_secret_t *value)
+{
+    json_t *object = parse_object(value);
+    kt_shape_t shape;
+
+    if (object == NULL) {
+        bool pem = holds(value, "-----BEGIN CERTIFICATE-----") || holds(value, "PRIVATE KEY-----");
+
+        return pem ? KT_SHAPE_CERTIFICATE : KT_SHAPE_OPAQUE;
+    }
+    shape = shape_of_object(object);
+    json_decref(object);
+    return shape;
+}
+
+/* Takes *value's place. */
+static kt_status_t replace_string(kt_secret_t **value, const char *field, const char *text,
+                                  size_t size)
+{
+    kt_secret_t *next = NULL;
+    kt_status_t status = set_string(*value, field, text, size, &next);
+
+    if (status == KT_SUCCESS) {
+        kt_secret_free(*value);
+        *value = next;
+    }
+    return status;
+}
+
+static kt_status_t keep_previous(kt_secret_t **value, const char *field, const char *previous)
+{
+    place_t place = find_place(*value, field);
+    kt_secret_t *next = NULL;
+    kt_status_t status;
+
+    if (!place.found)
+        return KT_SUCCESS;
+    status = set_raw(*value, previous, (const char *)(*value)->data + place.start,
+                     place.end - place.start, &next);
+    if (status == KT_SUCCESS) {
+        kt_secret_free(*value);
+        *value = next;
+    }
+    return status;
+}
+
+static void format_time(int64_t now, char *text, size_t size)
+{
+    time_t seconds = (time_t)(now / 1000);
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    strftime(text, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+/* `previous` NULL: the old value of `field` goes. */
+static kt_status_t rotate_object(const kt_secret_t *old, const char *field, const char *previous,
+                                 const kt_secret_t *part, int64_t now, kt_secret_t **ret_value)
+{
+    kt_secret_t *value = kt_secret_new(old->data, old->size);
+    kt_status_t status;
+    char time[40];
+
+    if (value == NULL)
+        return new_failed(old->size);
+    format_time(now, time, sizeof(time));
+    status = check_object(value);
+    if (status == KT_SUCCESS && previous != NULL)
+        status = keep_previous(&value, field, previous);
+    if (status == KT_SUCCESS)
+        status = replace_string(&value, field, (const char *)part->data, part->size);
+    if (status == KT_SUCCESS)
+        status = replace_string(&value, "rotated_at", time, strlen(time));
+    if (status == KT_SUCCESS)
+        *ret_value = value;
+    else
+        kt_secret_free(value);
+    return status;
+}
+
+kt_status_t kt_shape_rotate(kt_shape_t shape, const kt_secret_t *old, const kt_secret_t *part,
+                            int64_t now, kt_secret_t **ret_value)
+{
+    kt_secret_t *value;
+
+    switch (shape) {
+    case KT_SHAPE_DATABASE:
+        return rotate_object(old, "password", /* previous= */ NULL, part, now, ret_value);
+    case KT_SHAPE_API_KEY:
+        return rotate_object(old, "api_key", "previous_key", part, now, ret_value);
+    case KT_SHAPE_CERTIFICATE:
+        return kt_fail(KT_CONFLICT, "a certificate is not rotated: set the new one");
+    case KT_SHAPE_OPAQUE:
+        break;
+    }
+    value = kt_secret_new(part->data, part->size);
+    if (value == NULL)
+        return new_failed(part->size);
+    *ret_value = value;
+    return KT_SUCCESS;
+}
+
+/* ---- One field ---- */
+
+/* A string without its quotes and escapes; a number as it stands in the text. */
+static kt_status_t field_value(const kt_secret_t *secret, const json_t *member, const char *field,
+                               kt_secret_t **ret_secret)
+{
+    kt_secret_t *value;
+
+    if (json_is_string(member)) {
+        value = kt_secret_new(json_string_value(member), json_string_length(member));
+    } else if (json_is_number(member)) {
+        place_t place = find_place(secret, field);
+
+        value = kt_secret_new(secret->data + place.start, place.end - place.start);
+    } else {
+        return kt_fail(KT_MALFORMED, "the field `%s` is neither a string nor a number", field);
+    }
+    if (value == NULL)
+        return new_failed(0);
+    value->version = secret->version;
+    value->stale = secret->stale;
+    *ret_secret = value;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_secret_t **ret_secret)
+{
+    json_t *object = parse_object(secret);
+    const json_t *member;
+    kt_status_t status;
+
+    if (object == NULL)
+        return kt_fail(KT_MALFORMED, "the value is no JSON object, hence has no field `%s`", field);
+    member = json_object_get(object, field);
+    if (member == NULL)
+        status = kt_fail(KT_NOTFOUND, "the value has no field `%s`", field);
+    else
+        status = field_value(secret, member, field, ret_secret);
+    json_decref(object);
+    return status;
+}
