@@ -1,0 +1,517 @@
+
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Copyright (C) The keyturn authors
+ */
+
+
+#include "ngx_http_keyturn_module.h"
+
+
+static ngx_int_t ngx_http_keyturn_add_variable(ngx_conf_t *cf,
+    ngx_keyturn_secret_t *secret, ngx_uint_t *n);
+static ngx_int_t ngx_http_keyturn_compile_name(ngx_conf_t *cf,
+    ngx_keyturn_secret_t *secret);
+static ngx_http_keyturn_entry_t *ngx_http_keyturn_find(ngx_array_t *entries,
+    ngx_uint_t variable);
+static ngx_int_t ngx_http_keyturn_inherit(ngx_conf_t *cf,
+    ngx_http_keyturn_loc_conf_t *prev, ngx_http_keyturn_loc_conf_t *conf);
+static ngx_int_t ngx_http_keyturn_require(ngx_conf_t *cf,
+    ngx_http_keyturn_loc_conf_t *conf);
+static void *ngx_http_keyturn_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_keyturn_create_srv_conf(ngx_conf_t *cf);
+static char *ngx_http_keyturn_merge_srv_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static void *ngx_http_keyturn_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_keyturn_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static char *ngx_http_keyturn_secret_get(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_http_keyturn_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_keyturn_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_keyturn_push_handler(ngx_conf_t *cf,
+    ngx_uint_t phase, ngx_http_handler_pt handler);
+
+
+static ngx_command_t  ngx_http_keyturn_commands[] = {
+
+    { ngx_string("secret_get"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_keyturn_secret_get,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_keyturn_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_keyturn_init,                 /* postconfiguration */
+
+    ngx_http_keyturn_create_main_conf,     /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    ngx_http_keyturn_create_srv_conf,      /* create server configuration */
+    ngx_http_keyturn_merge_srv_conf,       /* merge server configuration */
+
+    ngx_http_keyturn_create_loc_conf,      /* create location configuration */
+    ngx_http_keyturn_merge_loc_conf        /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_keyturn_module = {
+    NGX_MODULE_V1,
+    &ngx_http_keyturn_module_ctx,          /* module context */
+    ngx_http_keyturn_commands,             /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+static char *
+ngx_http_keyturn_secret_get(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_keyturn_loc_conf_t  *klcf = conf;
+
+    ngx_str_t                 *value;
+    ngx_uint_t                 n;
+    ngx_keyturn_secret_t      *secret;
+    ngx_http_keyturn_entry_t  *entry;
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2) {
+
+        if (ngx_strcmp(value[1].data, "off") != 0) {
+            return "needs a variable and a name, or \"off\"";
+        }
+
+        klcf->off = 1;
+
+        return NGX_CONF_OK;
+    }
+
+    secret = ngx_keyturn_secret_create(cf);
+    if (secret == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_keyturn_compile_name(cf, secret) != NGX_OK
+        || ngx_http_keyturn_add_variable(cf, secret, &n) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (klcf->own == NULL) {
+        klcf->own = ngx_array_create(cf->pool, 2,
+                                     sizeof(ngx_http_keyturn_entry_t));
+        if (klcf->own == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (ngx_http_keyturn_find(klcf->own, n)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate \"secret_get\" of \"$%V\"",
+                           &secret->variable);
+        return NGX_CONF_ERROR;
+    }
+
+    entry = ngx_array_push(klcf->own);
+    if (entry == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    entry->secret = secret;
+    entry->variable = n;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_keyturn_compile_name(ngx_conf_t *cf, ngx_keyturn_secret_t *secret)
+{
+    ngx_http_compile_complex_value_t  ccv;
+
+    if (!secret->dynamic) {
+        return NGX_OK;
+    }
+
+    secret->complex = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (secret->complex == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &secret->name;
+    ccv.complex_value = secret->complex;
+
+    return ngx_http_compile_complex_value(&ccv);
+}
+
+
+/*
+ * A variable is added once, however many scopes give it a secret.  It is not
+ * to be found by name at run time (SSI, Lua, njs), and is not cached, so that
+ * who asks is seen each time; the pinned secret makes each answer the same.
+ */
+
+static ngx_int_t
+ngx_http_keyturn_add_variable(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
+    ngx_uint_t *n)
+{
+    ngx_uint_t                     i;
+    ngx_http_variable_t           *var;
+    ngx_http_keyturn_variable_t   *kv;
+    ngx_http_keyturn_main_conf_t  *kmcf;
+
+    kmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_keyturn_module);
+
+    kv = kmcf->variables.elts;
+
+    for (i = 0; i < kmcf->variables.nelts; i++) {
+
+        if (kv[i].name.len == secret->variable.len
+            && ngx_strncasecmp(kv[i].name.data, secret->variable.data,
+                               kv[i].name.len)
+               == 0)
+        {
+            *n = i;
+            return NGX_OK;
+        }
+    }
+
+    kv = ngx_array_push(&kmcf->variables);
+    if (kv == NULL) {
+        return NGX_ERROR;
+    }
+
+    kv->name = secret->variable;
+
+    var = ngx_http_add_variable(cf, &kv->name,
+                                NGX_HTTP_VAR_NOCACHEABLE|NGX_HTTP_VAR_NOHASH);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    var->get_handler = ngx_http_keyturn_get_variable;
+    var->data = i;
+
+    kv->index = ngx_http_get_variable_index(cf, &kv->name);
+    if (kv->index == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    *n = i;
+
+    return NGX_OK;
+}
+
+
+static ngx_http_keyturn_entry_t *
+ngx_http_keyturn_find(ngx_array_t *entries, ngx_uint_t variable)
+{
+    ngx_uint_t                 i;
+    ngx_http_keyturn_entry_t  *entry;
+
+    if (entries == NULL) {
+        return NULL;
+    }
+
+    entry = entries->elts;
+
+    for (i = 0; i < entries->nelts; i++) {
+        if (entry[i].variable == variable) {
+            return &entry[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+static void *
+ngx_http_keyturn_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_keyturn_main_conf_t  *kmcf;
+
+    kmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_keyturn_main_conf_t));
+    if (kmcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&kmcf->variables, cf->pool, 4,
+                       sizeof(ngx_http_keyturn_variable_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return kmcf;
+}
+
+
+static void *
+ngx_http_keyturn_create_srv_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_keyturn_srv_conf_t));
+}
+
+
+/*
+ * The subject is the first name of the server block, and "_" without one:
+ * never anything that a client sent.
+ */
+
+static char *
+ngx_http_keyturn_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_keyturn_srv_conf_t *conf = child;
+
+    ngx_str_t                  name;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+
+    name = cscf->server_name;
+
+    if (name.len == 0) {
+        ngx_str_set(&name, "_");
+    }
+
+    conf->subject.len = sizeof("nginx:") - 1 + name.len;
+    conf->subject.data = ngx_pnalloc(cf->pool, conf->subject.len + 1);
+    if (conf->subject.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    (void) ngx_sprintf(conf->subject.data, "nginx:%V%Z", &name);
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_keyturn_create_loc_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_keyturn_loc_conf_t));
+}
+
+
+static char *
+ngx_http_keyturn_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_keyturn_loc_conf_t *prev = parent;
+    ngx_http_keyturn_loc_conf_t *conf = child;
+
+    if (ngx_http_keyturn_inherit(cf, prev, conf) != NGX_OK
+        || ngx_http_keyturn_require(cf, conf) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_keyturn_inherit(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *prev,
+    ngx_http_keyturn_loc_conf_t *conf)
+{
+    ngx_uint_t                 i;
+    ngx_array_t               *inherited;
+    ngx_http_keyturn_entry_t  *entry, *new;
+
+    /* http{} itself is never merged into anything */
+
+    inherited = prev->entries ? prev->entries : prev->own;
+
+    if (inherited == NULL || conf->off) {
+        conf->entries = conf->own;
+        return NGX_OK;
+    }
+
+    if (conf->own == NULL) {
+        conf->entries = inherited;
+        return NGX_OK;
+    }
+
+    conf->entries = ngx_array_create(cf->pool,
+                                     conf->own->nelts + inherited->nelts,
+                                     sizeof(ngx_http_keyturn_entry_t));
+    if (conf->entries == NULL) {
+        return NGX_ERROR;
+    }
+
+    new = ngx_array_push_n(conf->entries, conf->own->nelts);
+    ngx_memcpy(new, conf->own->elts,
+               conf->own->nelts * sizeof(ngx_http_keyturn_entry_t));
+
+    entry = inherited->elts;
+
+    for (i = 0; i < inherited->nelts; i++) {
+
+        if (ngx_http_keyturn_find(conf->own, entry[i].variable)) {
+            continue;
+        }
+
+        new = ngx_array_push(conf->entries);
+        *new = entry[i];
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * What is checked at start: required secrets where they are written, and
+ * where a location that inherited them has something to give them to.
+ */
+
+static ngx_int_t
+ngx_http_keyturn_require(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *conf)
+{
+    ngx_uint_t                    i;
+    ngx_keyturn_secret_t         *secret;
+    ngx_http_core_loc_conf_t     *clcf;
+    ngx_http_keyturn_entry_t     *entry;
+    ngx_http_keyturn_srv_conf_t  *kscf;
+
+    if (conf->entries == NULL) {
+        return NGX_OK;
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    kscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_keyturn_module);
+
+    if (kscf->subject.len > KT_SUBJECT_MAX) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "server name is too long for \"secret_get\"");
+        return NGX_ERROR;
+    }
+
+    entry = conf->entries->elts;
+
+    for (i = 0; i < conf->entries->nelts; i++) {
+        secret = entry[i].secret;
+
+        ngx_keyturn_use(cf->cycle, secret, clcf->error_log);
+
+        if (!secret->required || secret->dynamic) {
+            continue;
+        }
+
+        if (clcf->handler == NULL
+            && secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
+            && ngx_http_keyturn_find(conf->own, entry[i].variable) == NULL)
+        {
+            continue;
+        }
+
+        if (ngx_keyturn_require(cf, secret, &kscf->subject) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_keyturn_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_keyturn_forget(r);
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+static ngx_int_t
+ngx_http_keyturn_init(ngx_conf_t *cf)
+{
+    ngx_array_t                   *handlers;
+    ngx_http_handler_pt           *h;
+    ngx_http_core_main_conf_t     *cmcf;
+    ngx_http_keyturn_main_conf_t  *kmcf;
+
+    kmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_keyturn_module);
+
+    if (kmcf->variables.nelts == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_keyturn_push_handler(cf, NGX_HTTP_REWRITE_PHASE,
+                                      ngx_http_keyturn_rewrite_handler)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* after the access phase: who is not let in causes no read of a secret */
+
+    if (ngx_http_keyturn_push_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                      ngx_http_keyturn_precontent_handler)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_keyturn_push_handler(cf, NGX_HTTP_LOG_PHASE,
+                                      ngx_http_keyturn_log_handler)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* log handlers run in the order of the array, and ours must be first */
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    handlers = &cmcf->phases[NGX_HTTP_LOG_PHASE].handlers;
+    h = handlers->elts;
+
+    ngx_memmove(h + 1, h, (handlers->nelts - 1) * sizeof(ngx_http_handler_pt));
+
+    h[0] = ngx_http_keyturn_log_handler;
+
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_keyturn_header_filter;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_keyturn_push_handler(ngx_conf_t *cf, ngx_uint_t phase,
+    ngx_http_handler_pt handler)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[phase].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = handler;
+
+    return NGX_OK;
+}

@@ -1,0 +1,485 @@
+
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Copyright (C) The keyturn authors
+ */
+
+
+#include "ngx_keyturn.h"
+
+
+typedef struct {
+    ngx_keyturn_secret_t  *secret;
+    ngx_str_t             *subject;
+} ngx_keyturn_require_t;
+
+
+typedef struct {
+    ngx_str_t              path;
+    kt_setup_t            *setup;
+
+    ngx_array_t            require;    /* of ngx_keyturn_require_t */
+    ngx_keyturn_secret_t  *first;
+
+    unsigned               warned:1;   /* of the debug log */
+} ngx_keyturn_conf_t;
+
+
+typedef struct {
+    ngx_keyturn_conf_t    *conf;       /* that the context was opened from */
+    kt_ctx_t              *ctx;
+    ngx_keyturn_agent_t   *agent;
+    time_t                 retry;
+} ngx_keyturn_process_t;
+
+
+static ngx_int_t ngx_keyturn_check(ngx_keyturn_conf_t *kcf, kt_ctx_t *ctx,
+    ngx_log_t *log);
+static ngx_int_t ngx_keyturn_probe(ngx_keyturn_require_t *require,
+    kt_ctx_t *ctx, ngx_log_t *log);
+static void ngx_keyturn_open(ngx_keyturn_conf_t *kcf, ngx_log_t *log);
+static void ngx_keyturn_close(ngx_log_t *log);
+static void ngx_keyturn_log(void *arg, int level, const char *text);
+static void ngx_keyturn_cleanup(void *data);
+static void *ngx_keyturn_create_conf(ngx_cycle_t *cycle);
+static char *ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf);
+static char *ngx_keyturn_config(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_keyturn_init_process(ngx_cycle_t *cycle);
+static void ngx_keyturn_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_command_t  ngx_keyturn_commands[] = {
+
+    { ngx_string("keyturn_config"),
+      NGX_MAIN_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_keyturn_config,
+      0,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_core_module_t  ngx_keyturn_module_ctx = {
+    ngx_string("keyturn"),
+    ngx_keyturn_create_conf,               /* create configuration */
+    ngx_keyturn_init_conf                  /* init configuration */
+};
+
+
+ngx_module_t  ngx_keyturn_module = {
+    NGX_MODULE_V1,
+    &ngx_keyturn_module_ctx,               /* module context */
+    ngx_keyturn_commands,                  /* module directives */
+    NGX_CORE_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_keyturn_init_process,              /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_keyturn_exit_process,              /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_keyturn_process_t  ngx_keyturn_process;
+
+
+ngx_int_t
+ngx_keyturn_require(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
+    ngx_str_t *subject)
+{
+    ngx_uint_t              i;
+    ngx_keyturn_conf_t     *kcf;
+    ngx_keyturn_require_t  *require;
+
+    kcf = (ngx_keyturn_conf_t *) ngx_get_conf(cf->cycle->conf_ctx,
+                                              ngx_keyturn_module);
+
+    require = kcf->require.elts;
+
+    for (i = 0; i < kcf->require.nelts; i++) {
+        if (require[i].secret == secret && require[i].subject == subject) {
+            return NGX_OK;
+        }
+    }
+
+    require = ngx_array_push(&kcf->require);
+    if (require == NULL) {
+        return NGX_ERROR;
+    }
+
+    require->secret = secret;
+    require->subject = subject;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_keyturn_use(ngx_cycle_t *cycle, ngx_keyturn_secret_t *secret,
+    ngx_log_t *log)
+{
+    ngx_keyturn_conf_t  *kcf;
+
+    kcf = (ngx_keyturn_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                              ngx_keyturn_module);
+
+    if (kcf->first == NULL) {
+        kcf->first = secret;
+    }
+
+    for ( /* void */ ; log && !kcf->warned; log = log->next) {
+
+        if (log->log_level & NGX_LOG_DEBUG_ALL) {
+            ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                          "error_log of level \"debug\" shows secrets, "
+                          "as nginx writes headers and parameters into it");
+            kcf->warned = 1;
+        }
+    }
+}
+
+
+kt_ctx_t *
+ngx_keyturn_ctx(ngx_log_t *log)
+{
+    ngx_keyturn_conf_t  *kcf;
+
+    kcf = (ngx_keyturn_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                              ngx_keyturn_module);
+
+    /* without a master a reload changes the cycle under the same process */
+
+    if (kcf != ngx_keyturn_process.conf
+        || (ngx_keyturn_process.ctx == NULL
+            && ngx_time() > ngx_keyturn_process.retry))
+    {
+        ngx_keyturn_open(kcf, log);
+    }
+
+    return ngx_keyturn_process.ctx;
+}
+
+
+ngx_int_t
+ngx_keyturn_refresh(kt_request_t *req, ngx_keyturn_wait_t *wait,
+    ngx_log_t *log)
+{
+    ngx_keyturn_process_t  *process;
+
+    process = &ngx_keyturn_process;
+
+    if (process->ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (process->agent == NULL) {
+        process->agent = ngx_keyturn_agent_create(process->ctx, log);
+
+        if (process->agent == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_keyturn_agent_post(process->agent, req, wait);
+}
+
+
+void
+ngx_keyturn_cancel(ngx_keyturn_wait_t *wait)
+{
+    if (wait->queued) {
+        ngx_queue_remove(&wait->queue);
+        wait->queued = 0;
+    }
+}
+
+
+static ngx_int_t
+ngx_keyturn_check(ngx_keyturn_conf_t *kcf, kt_ctx_t *ctx, ngx_log_t *log)
+{
+    ngx_int_t               rc;
+    ngx_uint_t              i;
+    ngx_keyturn_require_t  *require;
+
+    rc = NGX_OK;
+    require = kcf->require.elts;
+
+    for (i = 0; i < kcf->require.nelts; i++) {
+        if (ngx_keyturn_probe(&require[i], ctx, log) != NGX_OK) {
+            rc = NGX_ERROR;
+        }
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_keyturn_probe(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
+    ngx_log_t *log)
+{
+    kt_status_t            status;
+    kt_request_t           req = KT_REQUEST_INIT;
+    ngx_keyturn_secret_t  *secret;
+
+    secret = require->secret;
+
+    req.reference = (const char *) secret->reference.data;
+    req.subject = (const char *) require->subject->data;
+
+    status = kt_probe(ctx, &req);
+
+    switch (status) {
+
+    case KT_SUCCESS:
+        return NGX_OK;
+
+    case KT_UNAVAIL:
+    case KT_TRYAGAIN:
+    case KT_FORBIDDEN:
+
+        /* nobody knows, and a site must start without its remote store */
+
+        ngx_log_error(NGX_LOG_WARN, log, 0,
+                      "secret \"%V\" of \"$%V\" cannot be checked now: "
+                      "%s (%s) in %s:%ui",
+                      &secret->reference, &secret->variable, kt_error(ctx),
+                      kt_status_name(status), secret->file, secret->line);
+        return NGX_OK;
+
+    default:
+        ngx_log_error(NGX_LOG_EMERG, log, 0,
+                      "required secret \"%V\" of \"$%V\" cannot be had by "
+                      "\"%V\": %s (%s) in %s:%ui",
+                      &secret->reference, &secret->variable, require->subject,
+                      kt_error(ctx), kt_status_name(status), secret->file,
+                      secret->line);
+        return NGX_ERROR;
+    }
+}
+
+
+static void
+ngx_keyturn_open(ngx_keyturn_conf_t *kcf, ngx_log_t *log)
+{
+    ngx_keyturn_process.conf = kcf;
+    ngx_keyturn_process.retry = ngx_time();
+
+    ngx_keyturn_close(log);
+
+    if (kcf->setup == NULL) {
+        return;
+    }
+
+    kt_setup_log(kcf->setup, ngx_keyturn_log, NULL);
+
+    if (kt_open(kcf->setup, &ngx_keyturn_process.ctx) != KT_SUCCESS) {
+        ngx_log_error(NGX_LOG_EMERG, log, 0,
+                      "no secret can be served: %s (%s)",
+                      kt_setup_error(kcf->setup),
+                      kt_status_name(kt_setup_status(kcf->setup)));
+        return;
+    }
+
+    /* the context has its own keys, so a process does not hold them twice */
+
+    kt_setup_free(kcf->setup);
+    kcf->setup = NULL;
+}
+
+
+static void
+ngx_keyturn_close(ngx_log_t *log)
+{
+    kt_ctx_t             *ctx;
+    ngx_keyturn_agent_t  *agent;
+
+    ctx = ngx_keyturn_process.ctx;
+    agent = ngx_keyturn_process.agent;
+
+    ngx_keyturn_process.ctx = NULL;
+    ngx_keyturn_process.agent = NULL;
+
+    if (agent && ngx_keyturn_agent_destroy(agent) == NGX_AGAIN) {
+        ngx_log_error(NGX_LOG_ERR, log, 0,
+                      "a provider does not answer, its thread is left behind");
+        return;
+    }
+
+    kt_close(ctx);
+}
+
+
+static void
+ngx_keyturn_log(void *arg, int level, const char *text)
+{
+    ngx_log_t  *log;
+
+    log = arg ? arg : ngx_cycle->log;
+
+    /* the levels of syslog are those of nginx less one */
+
+    ngx_log_error((ngx_uint_t) level + 1, log, 0, "keyturn: %s", text);
+}
+
+
+static void
+ngx_keyturn_cleanup(void *data)
+{
+    ngx_keyturn_conf_t  *kcf = data;
+
+    kt_setup_free(kcf->setup);
+    kcf->setup = NULL;
+}
+
+
+static void *
+ngx_keyturn_create_conf(ngx_cycle_t *cycle)
+{
+    ngx_keyturn_conf_t  *kcf;
+
+    kcf = ngx_pcalloc(cycle->pool, sizeof(ngx_keyturn_conf_t));
+    if (kcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&kcf->require, cycle->pool, 4,
+                       sizeof(ngx_keyturn_require_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return kcf;
+}
+
+
+/*
+ * The check is made here rather than at the end of http{}, since
+ * "keyturn_config" may follow it.  It opens a context as the worker
+ * processes will, asks, and closes it: nothing is left behind by "nginx -t".
+ */
+
+static char *
+ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf)
+{
+    ngx_keyturn_conf_t  *kcf = conf;
+
+    kt_ctx_t   *ctx;
+    ngx_int_t   rc;
+
+    if (kcf->first == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    if (kcf->setup == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "\"secret_get\" needs \"keyturn_config\" in the main "
+                      "context in %s:%ui",
+                      kcf->first->file, kcf->first->line);
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_keyturn_use(cycle, kcf->first, &cycle->new_log);
+
+    if (kcf->require.nelts == 0) {
+        return NGX_CONF_OK;
+    }
+
+    kt_setup_log(kcf->setup, ngx_keyturn_log, cycle->log);
+
+    if (kt_open(kcf->setup, &ctx) != KT_SUCCESS) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "keyturn_config \"%V\": %s (%s)",
+                      &kcf->path, kt_setup_error(kcf->setup),
+                      kt_status_name(kt_setup_status(kcf->setup)));
+        return NGX_CONF_ERROR;
+    }
+
+    rc = ngx_keyturn_check(kcf, ctx, cycle->log);
+
+    kt_close(ctx);
+
+    return (rc == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_keyturn_config(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_keyturn_conf_t  *kcf = conf;
+
+    ngx_str_t           *value;
+    kt_status_t          status;
+    ngx_pool_cleanup_t  *cln;
+
+    if (kcf->path.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    kcf->path = value[1];
+
+    if (ngx_conf_full_name(cf->cycle, &kcf->path, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    cln = ngx_pool_cleanup_add(cf->cycle->pool, 0);
+    if (cln == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    cln->handler = ngx_keyturn_cleanup;
+    cln->data = kcf;
+
+    status = kt_setup((const char *) kcf->path.data, "nginx", &kcf->setup);
+
+    if (status != KT_SUCCESS) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "keyturn: %s (%s)",
+                           kcf->setup ? kt_setup_error(kcf->setup)
+                                      : kt_status_text(status),
+                           kt_status_name(status));
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_keyturn_init_process(ngx_cycle_t *cycle)
+{
+    ngx_keyturn_conf_t  *kcf;
+
+    kcf = (ngx_keyturn_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                              ngx_keyturn_module);
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        /* the cache manager and loader have no use for keys */
+
+        ngx_keyturn_cleanup(kcf);
+        return NGX_OK;
+    }
+
+    if (kcf->first) {
+        ngx_keyturn_open(kcf, cycle->log);
+    }
+
+    /* an error here would leave the site without worker processes */
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_keyturn_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_keyturn_close(cycle->log);
+}

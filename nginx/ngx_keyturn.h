@@ -1,0 +1,129 @@
+
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Copyright (C) The keyturn authors
+ */
+
+
+/*
+ * The bridge between nginx and libkeyturn, for the http and the stream module:
+ *
+ *   ngx_keyturn.c         "keyturn_config", one context for each process
+ *   ngx_keyturn_secret.c  the parameters of "secret_get", a secret's text
+ *   ngx_keyturn_agent.c   a thread for the providers that would block
+ */
+
+
+#ifndef _NGX_KEYTURN_H_INCLUDED_
+#define _NGX_KEYTURN_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include <keyturn.h>
+
+
+#define NGX_KEYTURN_SCOPE_UPSTREAM  1
+#define NGX_KEYTURN_SCOPE_REQUEST   2
+
+
+/* one "secret_get"; all strings have a NUL after their end */
+
+typedef struct {
+    ngx_str_t              variable;
+    ngx_str_t              name;
+    ngx_str_t              field;
+    ngx_str_t              version;
+    ngx_str_t              prefix;
+    ngx_str_t              fallback;
+
+    ngx_str_t              reference;  /* name[@version], unless dynamic */
+    void                  *complex;    /* the name's compiled variables */
+
+    kt_encoding_t          encoding;
+    ngx_uint_t             scope;
+
+    u_char                *file;
+    ngx_uint_t             line;
+
+    unsigned               dynamic:1;  /* the name has variables */
+    unsigned               required:1;
+} ngx_keyturn_secret_t;
+
+
+/* somebody who waits for the agent; lives as long as it is queued */
+
+typedef struct ngx_keyturn_wait_s  ngx_keyturn_wait_t;
+
+struct ngx_keyturn_wait_s {
+    ngx_queue_t            queue;
+    void                 (*handler)(ngx_keyturn_wait_t *wait);
+    void                  *data;
+    kt_status_t            status;
+
+    unsigned               queued:1;
+};
+
+
+typedef struct ngx_keyturn_agent_s  ngx_keyturn_agent_t;
+
+
+/*
+ * Asks for a check of a secret with a static name when the configuration has
+ * been read: to be found and allowed for the subject, or the start fails.
+ */
+ngx_int_t ngx_keyturn_require(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
+    ngx_str_t *subject);
+
+/*
+ * Notes that the configuration uses secrets, and warns if the log, a chain,
+ * is of the level "debug".
+ */
+void ngx_keyturn_use(ngx_cycle_t *cycle, ngx_keyturn_secret_t *secret,
+    ngx_log_t *log);
+
+/*
+ * The context of this process, NULL if it could not be opened; then the next
+ * attempt is made in a second at the earliest.
+ */
+kt_ctx_t *ngx_keyturn_ctx(ngx_log_t *log);
+
+/*
+ * Lets the agent fetch what would block; wait->handler is called from the
+ * event loop.  ngx_keyturn_cancel() is allowed at any time.
+ */
+ngx_int_t ngx_keyturn_refresh(kt_request_t *req, ngx_keyturn_wait_t *wait,
+    ngx_log_t *log);
+void ngx_keyturn_cancel(ngx_keyturn_wait_t *wait);
+
+
+/* cf->args of "secret_get $variable NAME ..." */
+ngx_keyturn_secret_t *ngx_keyturn_secret_create(ngx_conf_t *cf);
+
+/* name[@version] in memory of the pool, with a NUL after its end */
+ngx_int_t ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name,
+    ngx_str_t *version, ngx_str_t *reference);
+
+/*
+ * What the variable is to hold: the field, encoded, after the prefix, in
+ * memory of the pool that the caller wipes.  *reason is a static text.
+ */
+kt_status_t ngx_keyturn_secret_text(ngx_keyturn_secret_t *secret,
+    kt_secret_t *value, ngx_pool_t *pool, ngx_str_t *text, const char **reason);
+
+
+ngx_keyturn_agent_t *ngx_keyturn_agent_create(kt_ctx_t *ctx, ngx_log_t *log);
+ngx_int_t ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,
+    ngx_keyturn_wait_t *wait);
+
+/* NGX_AGAIN if the thread could not be stopped and still uses the context */
+ngx_int_t ngx_keyturn_agent_destroy(ngx_keyturn_agent_t *agent);
+
+
+extern ngx_module_t  ngx_keyturn_module;
+
+
+#endif /* _NGX_KEYTURN_H_INCLUDED_ */
