@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The table of verbs, the help, the completion and the manual say the same, and the manual's examples work."""
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+MANUAL = TOP / "cli/keyturn.1"
+
+
+@pytest.fixture
+def keyturn(kt):
+    def run(*args):
+        return subprocess.run([kt.keyturn, *args], env=kt.environment(), capture_output=True, text=True)
+    return run
+
+
+def verbs(text):
+    """{verb: summary line} of `keyturn --help`: lines indented by two before the options."""
+    found = {}
+    for line in text.split("\n\n")[1].splitlines():
+        words = line.split("  ")[1].split()
+        name = " ".join(word for word in words if re.fullmatch(r"[a-z]+", word))
+        found[name] = line
+    return found
+
+
+def options(text):
+    return re.findall(r"^  (?:-\w, )?--([a-z-]+)", text, re.M)
+
+
+def test_help(keyturn):
+    result = keyturn("--help")
+    assert result.returncode == 0 and result.stderr == ""
+    assert {"init", "keygen", "set", "get", "list", "info", "versions", "rotate", "rollback", "delete", "undelete", "destroy",
+            "audit tail", "check"} <= set(verbs(result.stdout))
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+def test_version(keyturn):
+    header = (TOP / "core/include/keyturn.h").read_text()
+    version = re.search(r'#define KT_VERSION "(.*)"', header)[1]
+    assert keyturn("--version").stdout == f"keyturn {version}\n"
+
+
+def test_every_verb_has_help_and_stands_in_the_manual(keyturn):
+    manual = MANUAL.read_text()
+    for verb in verbs(keyturn("--help").stdout):
+        result = keyturn(*verb.split(), "--help")
+        assert result.returncode == 0 and f"Usage: keyturn {verb}" in result.stdout
+        section = re.search(rf"^\.It Cm {verb}\b.*?(?=^\.It Cm |^\.Sh )", manual, re.M | re.S)
+        assert section, f"{verb} is not in keyturn.1"
+        for option in options(result.stdout.split("Options of every verb")[0]):
+            assert re.search(rf"^\.It Fl -{option}\b", section[0], re.M), f"{verb} --{option} is not in keyturn.1"
+    for option in options(keyturn("--help").stdout):
+        assert f"Fl -{option}" in manual
+
+
+def test_the_manual_invents_nothing(keyturn):
+    known = set(verbs(keyturn("--help").stdout)) | {"completion"}
+    text = MANUAL.read_text().split(".Sh VERBS")[1].split(".Sh ENVIRONMENT")[0]
+    told = set(re.findall(r"^\.It Cm ([a-z]+(?: tail)?)", text, re.M))
+    assert told == known
+
+
+@pytest.mark.parametrize("page", sorted(TOP.glob("cli/*.[1-8]")), ids=lambda path: path.name)
+def test_manual_pages_format(page):
+    if not shutil.which("groff"):
+        pytest.skip("needs groff")
+    result = subprocess.run(["groff", "-mandoc", "-Tutf8", "-ww", "-z", page], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stderr == ""
+
+
+def test_completion_is_bash(keyturn, tmp_path):
+    text = keyturn("completion").stdout
+    (tmp_path / "completion").write_text(text)
+    script = f"""
+        . {tmp_path}/completion
+        COMP_WORDS=(keyturn ro) COMP_CWORD=1; _keyturn; echo "${{COMPREPLY[@]}}"
+        COMP_WORDS=(keyturn rotate --le) COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}"
+    """
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert result.stdout == "rotate rollback\n--length\n" and result.stderr == ""
+
+
+def test_examples_of_the_manual(kt, tmp_path):
+    text = MANUAL.read_text().split(".Sh EXAMPLES")[1].split(".Sh ")[0]
+    blocks = re.findall(r"^\.Bd -literal -offset indent\n(.*?)^\.Ed$", text, re.M | re.S)
+    assert len(blocks) >= 5
+    script = "\n".join(blocks).replace("\\e", "\\")
+    result = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+                            env={**kt.environment(HOME=tmp_path), "PATH": f"{kt.keyturn.parent}:/usr/bin:/bin"})
+    assert result.returncode == 0, result.stderr
+    assert "api-keys/stripe" in result.stdout
+    assert (tmp_path / "nginx.key").is_file()
+
+
+def test_every_key_of_the_configuration_is_described():
+    """What config_keys.c knows, apart from what it calls not available yet, stands in keyturn.yaml.5."""
+    source = (TOP / "core/config_keys.c").read_text()
+    page = (TOP / "cli/keyturn.yaml.5").read_text()
+    for key in re.findall(r'\{"([a-z_]+)", read_', source):
+        assert re.search(rf"\b{key}\b", page), key

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""At a terminal: prompts without echo, masked values, a terminal that is left as it was found."""
+import os
+import pty
+import select
+import signal
+import subprocess
+import termios
+import time
+
+import pytest
+
+
+class Terminal:
+    """A command whose stdin, stdout and stderr are a pseudo-terminal of its own session."""
+
+    def __init__(self, home, *args, stdout=None):
+        self.master, self.slave = pty.openpty()
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", str(home.stage.keyturn), "-c", str(home.config), *args], env=home.env,
+            stdin=self.slave, stdout=stdout or self.slave, stderr=self.slave)
+        self.shown = b""
+
+    def read_until(self, text, timeout=10):
+        end = time.monotonic() + timeout
+        while text not in self.shown:
+            assert time.monotonic() < end, self.shown
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.shown += os.read(self.master, 65536)
+        return self.shown
+
+    def type(self, data):
+        os.write(self.master, data)
+
+    def end(self, timeout=10):
+        status = self.process.wait(timeout)
+        while select.select([self.master], [], [], 0)[0]:
+            self.shown += os.read(self.master, 65536)
+        return status
+
+    def echoes(self):
+        return bool(termios.tcgetattr(self.slave)[3] & termios.ECHO)
+
+    def child(self):
+        """The pid of keyturn itself, the child of setsid."""
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+            children = file.read().split()
+        return int(children[0]) if children else self.process.pid
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@pytest.fixture
+def terminal(home):
+    opened = []
+
+    def make(*args, **more):
+        opened.append(Terminal(home, *args, **more))
+        return opened[-1]
+    yield make
+    for each in opened:
+        each.close()
+
+
+def test_prompt(home, terminal, canary):
+    value = canary("typed").encode()
+    screen = terminal("set", "api-keys/stripe")
+    screen.read_until(b"Value of api-keys/stripe: ")
+    assert not screen.echoes()
+    screen.type(value + b"\n")
+    screen.read_until(b"again: ")
+    screen.type(value + b"\n")
+    assert screen.end() == 0
+    assert value not in screen.shown and b"1\r\n" in screen.shown
+    assert screen.echoes()
+    assert home.get("api-keys/stripe") == value
+
+
+def test_prompt_two_different_values(home, terminal):
+    screen = terminal("set", "a")
+    screen.read_until(b"Value of a: ")
+    screen.type(b"one\n")
+    screen.read_until(b"again: ")
+    screen.type(b"two\n")
+    assert screen.end() == 64 and b"differ" in screen.shown
+    assert b"one" not in screen.shown and b"two v" not in screen.shown
+    assert home.list() == []
+
+
+@pytest.mark.parametrize("typed", [b"\n", b"\x04"])
+def test_prompt_nothing_typed(home, terminal, typed):
+    screen = terminal("set", "a")
+    screen.read_until(b"Value of a: ")
+    screen.type(typed)
+    assert screen.end() == 64
+    assert home.list() == [] and screen.echoes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_restores_the_terminal(home, terminal, number):
+    screen = terminal("set", "a")
+    screen.read_until(b"Value of a: ")
+    assert not screen.echoes()
+    if number == signal.SIGINT:
+        screen.type(b"half a val\x03")
+    else:
+        os.kill(screen.child(), number)
+    assert screen.end() in (-number, 128 + number)
+    assert screen.echoes() and home.list() == []
+    assert b"half" not in screen.shown
+
+
+def test_masked_on_a_terminal(home, terminal, canary):
+    value = canary("masked").encode()
+    home.set("a", value)
+    screen = terminal("get", "a")
+    assert screen.end() == 0 and screen.shown == b"[MASKED]\r\n"
+    screen = terminal("get", "a", "--reveal")
+    assert screen.end() == 0 and screen.shown == value + b"\r\n"
+
+
+def test_a_terminal_is_not_driven_by_a_value(home, terminal):
+    home.set("a", b"\x1b]0;title\x07x\x9by\xc2\x9bz\n")
+    screen = terminal("get", "a", "--reveal")
+    assert screen.end() == 0
+    assert screen.shown == b"\\x1b]0;title\\x07x\\x9by\\xc2\\x9bz\r\n"
+    home.set("a", "snö\u009b".encode())
+    screen = terminal("get", "a", "--reveal")
+    assert screen.end() == 0 and screen.shown == "snö".encode() + b"\\xc2\x9b\r\n".replace(b"\x9b", b"\\x9b")
+
+
+def test_a_pipe_gets_the_bytes_although_stdin_is_a_terminal(home, terminal, tmp_path):
+    home.set("a", b"bytes")
+    os.umask(0o077)
+    with open(tmp_path / "out", "wb") as out:
+        assert terminal("get", "a", stdout=out).end() == 0
+    assert (tmp_path / "out").read_bytes() == b"bytes"
