@@ -23,6 +23,11 @@
 #include "tcop/utility.h"
 #include "utils/guc.h"
 
+/* A function that SQL calls; before 16 the server's own macro leaves it hidden. */
+#define KTPG_FUNCTION(name) \
+	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
+	PG_FUNCTION_INFO_V1(name)
+
 /* 14 added readOnlyTree: our tree is nobody else's, so it may be scribbled on. */
 #if PG_VERSION_NUM >= 140000
 #define KtpgProcessUtility(pstmt, text, dest) \

@@ -16,11 +16,11 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(keyturn_get_secret);
-PG_FUNCTION_INFO_V1(keyturn_list_secrets);
-PG_FUNCTION_INFO_V1(keyturn_secret_info);
-PG_FUNCTION_INFO_V1(keyturn_secret_versions);
-PG_FUNCTION_INFO_V1(keyturn_rotation_states);
+KTPG_FUNCTION(keyturn_get_secret);
+KTPG_FUNCTION(keyturn_list_secrets);
+KTPG_FUNCTION(keyturn_secret_info);
+KTPG_FUNCTION(keyturn_secret_versions);
+KTPG_FUNCTION(keyturn_rotation_states);
 
 /* A row being filled in, left to right. */
 typedef struct Row

@@ -24,8 +24,8 @@
 
 #define PASSWORD_LENGTH 32
 
-PG_FUNCTION_INFO_V1(keyturn_rotate_secret);
-PG_FUNCTION_INFO_V1(keyturn_rollback_secret);
+KTPG_FUNCTION(keyturn_rotate_secret);
+KTPG_FUNCTION(keyturn_rollback_secret);
 
 /* A rotation that is being made. */
 typedef struct Rotating
