@@ -98,7 +98,7 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
 {
     const kt_cfg_route_t *route;
     kt_status_t status;
-    size_t i, index;
+    size_t i, index = 0;
 
     *ret_index = SIZE_MAX;
     if (call->req->bundle != NULL) {
@@ -268,7 +268,7 @@ kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, 
     const kt_cfg_route_t *route;
     kt_secret_t *secret = NULL;
     kt_status_t status;
-    size_t index;
+    size_t index = 0;
 
     memset(ret_entry, 0, sizeof(*ret_entry));
     if (call->req->provider != NULL) {

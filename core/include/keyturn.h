@@ -195,9 +195,10 @@ typedef struct kt_request {
     kt_bundle_t **bundle;    /* NULL: the route's providers. Else the consumer's own record: *bundle NULL means absent; a
                                 write replaces *bundle by the new one and frees the old, a failure leaves it as it was */
     const char *provider;    /* NULL: the route decides. Else only this provider */
+    unsigned timeout;        /* ms that a write waits for another writer, then KT_TRYAGAIN; 0: 5000 */
 } kt_request_t;
 
-#define KT_REQUEST_INIT { sizeof(kt_request_t), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL }
+#define KT_REQUEST_INIT { sizeof(kt_request_t), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0 }
 
 /* KT_SUCCESS or KT_USAGE: is this a name, is this a reference? `len` 0: ends with NUL. `why` (may be NULL) is set to a static
  * text without the name. Needs no context. Grammar: one or more segments of [A-Za-z0-9._-]+ joined by '/', none "." or "..". */
@@ -217,7 +218,7 @@ KT_API KT_MUST_USE kt_status_t kt_get(kt_ctx_t *ctx, const kt_request_t *req, kt
 KT_API KT_MUST_USE kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req);
 /* The value was refused where it was used (401, failed login): forget it, so that the next read fetches, at most once a second. */
 KT_API void kt_reject(kt_ctx_t *ctx, const kt_request_t *req);
-/* Would kt_get() be allowed, and is there such a secret? Opens no value and writes no audit record: for `nginx -t`. */
+/* Would kt_get() be allowed, and would it answer? Gives no value away and writes no audit record: for `nginx -t`. */
 KT_API KT_MUST_USE kt_status_t kt_probe(kt_ctx_t *ctx, const kt_request_t *req);
 
 typedef struct kt_entry {
@@ -329,11 +330,13 @@ KT_API KT_MUST_USE kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_reques
                                                   kt_rotation_t **ret_rotation);
 /* Takes up the pending version that a crash or a timeout left. KT_NOTFOUND: there is none. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation);
-/* The new value whole, or its field ("password"); the caller frees it. */
+/* The new value whole (field NULL), or its field ("password"); the caller frees it. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret);
 KT_API uint64_t kt_rotation_version(const kt_rotation_t *rotation);
 /* A note kept with the pending version, sealed (64 of 128/1024 bytes): for whoever has to find out what the target knows. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_note(kt_rotation_t *rotation, const char *key, const char *value);
+/* Several at once, in one commit: one is as dear as all of them. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, size_t count);
 KT_API KT_MUST_USE kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint64_t *ret_version);
 KT_API KT_MUST_USE kt_status_t kt_rotation_abandon(kt_rotation_t *rotation); /* the target does not have it: drop it */
 KT_API void kt_rotation_leave(kt_rotation_t *rotation);                      /* nobody knows: keep it pending */

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* admin.c: what the command needs beyond secrets: a new store, a check of everything, the end of the trail; and leave for sealed service. */
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* ---- create ---- */
+
+static kt_status_t create_locked(kt_ctx_t *ctx)
+{
+    const kt_cfg_route_t *route = kt_switch_route(ctx->config, "*");
+    kt_store_t *store;
+    kt_status_t status;
+
+    if (route == NULL)
+        return kt_fail(KT_CONFIG, "`switch` has no route for \"*\"");
+    status = kt_instance_open(ctx, route->steps[0].provider, &store);
+    if (status != KT_SUCCESS)
+        return status;
+    if (!(store->api->capabilities & KTP_CREATE))
+        return kt_fail(KT_CONFIG, "the provider \"%s\" has no store to create", store->name);
+    return kt_store_create(ctx, store);
+}
+
+kt_status_t kt_create(kt_ctx_t *ctx)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = create_locked(ctx);
+    kt_leave(ctx);
+    return status;
+}
+
+/* ---- check ---- */
+
+typedef struct checking {
+    kt_check_fn fn;
+    void *arg;
+    kt_status_t worst;
+} checking_t;
+
+static void report(checking_t *checking, kt_status_t status, const char *what, const char *detail)
+{
+    if (status != KT_SUCCESS && (checking->worst == KT_SUCCESS || kt_status_exit(status) > kt_status_exit(checking->worst)))
+        checking->worst = status;
+    checking->fn(checking->arg, status, what, detail);
+}
+
+static void check_keys(kt_ctx_t *ctx, checking_t *checking)
+{
+    char detail[128];
+
+    if (ctx->keyring->nenv > 0)
+        (void)snprintf(detail, sizeof(detail), "environment key of \"%s\", newest epoch %u", ctx->keyring->environment,
+                       ctx->keyring->env[0].epoch);
+    else
+        (void)snprintf(detail, sizeof(detail), "%zu type keys of \"%s\"", ctx->keyring->ntypes, ctx->keyring->environment);
+    report(checking, KT_SUCCESS, "keys", detail);
+}
+
+static kt_status_t check_provider(kt_ctx_t *ctx, size_t index)
+{
+    kt_store_t *store;
+    kt_head_t head;
+    kt_status_t status;
+
+    status = kt_instance_open(ctx, index, &store);
+    if (status == KT_SUCCESS)
+        status = kt_from_provider(store, store->api->check(store->instance, 0));
+    if (status != KT_SUCCESS || !(store->api->capabilities & KTP_SEALED) || (store->api->capabilities & KTP_CLEAR_NAMES))
+        return status;
+    status = kt_store_head(ctx, store, "keyturn-check", &head); /* is it of our key? */
+    if (status == KT_SUCCESS)
+        kt_head_clear(&head);
+    return status == KT_NOTFOUND || status == KT_NOKEY ? KT_SUCCESS : status;
+}
+
+kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
+{
+    checking_t checking = {fn, arg, KT_SUCCESS};
+    char what[64];
+    kt_status_t status = kt_enter(ctx);
+    size_t i;
+
+    if (status != KT_SUCCESS)
+        return status;
+    report(&checking, KT_SUCCESS, "configuration", ctx->config->path);
+    check_keys(ctx, &checking);
+    report(&checking, kt_locked_failures() == 0 ? KT_SUCCESS : KT_TRYAGAIN, "memory",
+           kt_locked_failures() == 0 ? "locked" : "some could not be locked: raise RLIMIT_MEMLOCK");
+    report(&checking, ctx->audit != NULL ? KT_SUCCESS : KT_AUDIT, "audit", ctx->config->audit_path);
+    for (i = 0; i < ctx->modules->count; i++) {
+        (void)snprintf(what, sizeof(what), "provider %s", ctx->config->providers[i].name);
+        status = check_provider(ctx, i);
+        report(&checking, status, what, status == KT_SUCCESS ? "answers" : kt_failure());
+    }
+    kt_leave(ctx);
+    return checking.worst;
+}
+
+/* ---- trail ---- */
+
+kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_audit_read(ctx->config, stream, count, fn, arg);
+    kt_leave(ctx);
+    return status;
+}
+
+/* ---- sealed service ---- */
+
+kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req, const char *capability, const char *action)
+{
+    unsigned wanted = kt_capability_parse(capability, strlen(capability));
+    kt_call_t call;
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = wanted != 0 ? kt_call_begin(ctx, req, &call) : kt_fail(KT_USAGE, "no such capability");
+    if (status == KT_SUCCESS) {
+        status = kt_policy_check(ctx->config, call.subject, wanted, call.ref.name);
+        status = kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);
+    }
+    kt_leave(ctx);
+    return status;
+}
