@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "redis.h"
 
@@ -19,12 +21,19 @@ int64_t kr_clock(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static ktp_status_t fail(const ktp_instance_t *instance, ktp_status_t status, const char *what)
+ktp_status_t kr_fail(ktp_instance_t *instance, ktp_status_t status, const char *format, ...)
 {
-    const ktp_services_t *services = instance->services;
+    va_list args;
 
-    services->error(services->host, "redis at %s: %s", instance->address, what);
+    va_start(args, format);
+    vsnprintf(instance->error, sizeof(instance->error), format, args);
+    va_end(args);
     return status;
+}
+
+ktp_status_t kr_usable(ktp_instance_t *instance)
+{
+    return instance->pid == getpid() ? KTP_SUCCESS : kr_fail(instance, KTP_UNAVAIL, "opened by another process, before a fork");
 }
 
 /* ---- what an error reply means ---- */
@@ -61,20 +70,18 @@ static const meaning_t meanings[] = {
 };
 
 /* The server's own text may repeat what it was sent, so that at most its first word is told. */
-static ktp_status_t explain(const ktp_instance_t *instance, const redisReply *reply)
+static ktp_status_t explain(ktp_instance_t *instance, const redisReply *reply)
 {
-    char text[64];
     size_t word;
 
     for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
         size_t len = strlen(meanings[i].start);
 
         if (reply->len >= len && memcmp(reply->str, meanings[i].start, len) == 0)
-            return fail(instance, meanings[i].status, meanings[i].text);
+            return kr_fail(instance, meanings[i].status, "%s", meanings[i].text);
     }
     word = strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-    snprintf(text, sizeof(text), "an unexpected error (%.*s)", (int)(word > 24 ? 24 : word), reply->str);
-    return fail(instance, KTP_UNAVAIL, text);
+    return kr_fail(instance, KTP_UNAVAIL, "an unexpected error (%.*s)", (int)(word > 24 ? 24 : word), reply->str);
 }
 
 /* ---- bytes ---- */
@@ -175,13 +182,13 @@ static ktp_status_t send_command(ktp_instance_t *instance, kr_connection_t *conn
     }
     size = redisFormatCommandArgv(&command, (int)count, data, sizes);
     if (size < 0 || command == NULL)
-        return fail(instance, KTP_UNAVAIL, "out of memory");
+        return kr_fail(instance, KTP_UNAVAIL, "out of memory");
     error = send_all(connection->context->fd, command, (size_t)size, deadline);
     explicit_bzero(command, (size_t)size); /* it may hold the password */
     redisFreeCommand(command);
     if (error == 0)
         return KTP_SUCCESS;
-    return fail(instance, KTP_UNAVAIL, error == ETIMEDOUT ? "it does not take our command in time" : "the connection is broken");
+    return kr_fail(instance, KTP_UNAVAIL, "%s", error == ETIMEDOUT ? "it does not take our command in time" : "the connection is broken");
 }
 
 ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
@@ -199,7 +206,7 @@ ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, 
     reply = receive(connection, deadline, &status, &why);
     if (reply == NULL) {
         kr_close(connection); /* an answer that comes later must not be taken for the next one's */
-        return fail(instance, status, why);
+        return kr_fail(instance, status, "%s", why);
     }
     if (reply->type == REDIS_REPLY_ERROR) {
         status = explain(instance, reply);
@@ -251,7 +258,7 @@ static ktp_status_t log_in(ktp_instance_t *instance, kr_connection_t *connection
     arguments[count++] = (kr_argument_t){instance->password, instance->password_size};
     status = run(instance, connection, deadline, arguments, count);
     if (status == KTP_UNAVAIL && connection->context != NULL) /* a refusal that has no word of its own */
-        return fail(instance, KTP_FORBIDDEN, "the server does not accept our user and password");
+        return kr_fail(instance, KTP_FORBIDDEN, "the server does not accept our user and password");
     return status;
 }
 
@@ -284,12 +291,11 @@ ktp_status_t kr_open(ktp_instance_t *instance, kr_connection_t *connection, int6
 {
     redisContext *context = connect_within(instance, deadline);
     ktp_status_t status;
-    char why[160];
 
     if (context == NULL || context->err != 0) {
-        snprintf(why, sizeof(why), "cannot connect: %.128s", context != NULL ? context->errstr : "out of memory");
+        status = kr_fail(instance, KTP_UNAVAIL, "cannot connect: %.128s", context != NULL ? context->errstr : "out of memory");
         redisFree(context);
-        return fail(instance, KTP_UNAVAIL, why);
+        return status;
     }
     connection->context = context;
     fcntl(context->fd, F_SETFD, FD_CLOEXEC);
@@ -313,8 +319,10 @@ static int is_alive(const kr_connection_t *connection)
 
 static ktp_status_t connect_until(ktp_instance_t *instance, int64_t deadline)
 {
-    ktp_status_t status = KTP_SUCCESS;
+    ktp_status_t status = kr_usable(instance);
 
+    if (status != KTP_SUCCESS)
+        return status;
     if (instance->commands.context != NULL && !is_alive(&instance->commands))
         kr_disconnect(instance);
     if (instance->commands.context == NULL)
@@ -324,11 +332,6 @@ static ktp_status_t connect_until(ktp_instance_t *instance, int64_t deadline)
     if (status != KTP_SUCCESS)
         kr_disconnect(instance);
     return status;
-}
-
-ktp_status_t kr_connect(ktp_instance_t *instance)
-{
-    return connect_until(instance, kr_clock() + instance->timeout);
 }
 
 ktp_status_t kr_call(ktp_instance_t *instance, const kr_argument_t *arguments, size_t count, redisReply **ret_reply)

@@ -2,6 +2,7 @@
 /* redis.c: the provider's record, its options, and whether the server is fit for us. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "redis.h"
 
@@ -88,6 +89,8 @@ static ktp_status_t take_options(ktp_instance_t *instance, const ktp_option_t *o
 
 static void redis_close(ktp_instance_t *instance)
 {
+    if (instance->txn != NULL)
+        kr_abort(instance->txn);
     kr_disconnect(instance);
     free(instance->host);
     free(instance);
@@ -105,6 +108,7 @@ static ktp_status_t redis_open(const ktp_services_t *services, const ktp_option_
         return KTP_UNAVAIL;
     }
     instance->services = services;
+    instance->pid = getpid();
     instance->born = (uint64_t)services->now(services->host) << 20 ^ (uint64_t)(uintptr_t)instance;
     status = take_options(instance, options);
     if (status != KTP_SUCCESS) {
@@ -119,7 +123,6 @@ static ktp_status_t redis_open(const ktp_services_t *services, const ktp_option_
 static ktp_status_t check_role(ktp_instance_t *instance)
 {
     static const kr_argument_t role[] = {KR_TEXT("ROLE")};
-    const ktp_services_t *services = instance->services;
     redisReply *reply = NULL;
     ktp_status_t status = kr_call(instance, role, 1, &reply);
 
@@ -128,15 +131,13 @@ static ktp_status_t check_role(ktp_instance_t *instance)
     if (status != KTP_SUCCESS)
         return status;
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 && reply->element[0]->type == REDIS_REPLY_STRING &&
-        strcmp(reply->element[0]->str, "master") != 0) {
-        services->error(services->host, "redis at %s: this is a replica: it takes no writes", instance->address);
-        status = KTP_UNAVAIL;
-    }
+        strcmp(reply->element[0]->str, "master") != 0)
+        status = kr_fail(instance, KTP_UNAVAIL, "this is a replica: it takes no writes");
     freeReplyObject(reply);
     return status;
 }
 
-static ktp_status_t redis_check(ktp_instance_t *instance, int writing)
+static ktp_status_t check(ktp_instance_t *instance, int writing)
 {
     static const kr_argument_t list[] = {KR_TEXT("SECRET.LIST"), KR_TEXT("0"), KR_TEXT("COUNT"), KR_TEXT("1")};
     redisReply *reply = NULL;
@@ -148,6 +149,59 @@ static ktp_status_t redis_check(ktp_instance_t *instance, int writing)
     return writing ? check_role(instance) : KTP_SUCCESS;
 }
 
+/* ---- what the host calls: each failure is said once, here ---- */
+
+static ktp_status_t say(ktp_instance_t *instance, ktp_status_t status)
+{
+    const ktp_services_t *services = instance->services;
+
+    if (status != KTP_SUCCESS && status != KTP_NOTFOUND)
+        services->error(services->host, "redis at %s: %s", instance->address, instance->error);
+    return status;
+}
+
+static ktp_status_t redis_check(ktp_instance_t *instance, int writing)
+{
+    return say(instance, check(instance, writing));
+}
+
+static ktp_status_t redis_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn)
+{
+    return say(instance, kr_begin(instance, writing, timeout, ret_txn));
+}
+
+static ktp_status_t redis_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row)
+{
+    return say(kr_instance(txn), kr_row_get(txn, key, ret_row));
+}
+
+static ktp_status_t redis_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected)
+{
+    return say(kr_instance(txn), kr_row_put(txn, key, row, expected));
+}
+
+static ktp_status_t redis_row_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t expected)
+{
+    return say(kr_instance(txn), kr_row_remove(txn, key, expected));
+}
+
+static ktp_status_t redis_row_scan(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg)
+{
+    return say(kr_instance(txn), kr_row_scan(txn, space, fn, arg));
+}
+
+static ktp_status_t redis_commit(ktp_txn_t *txn)
+{
+    ktp_instance_t *instance = kr_instance(txn); /* the transaction ends with the call */
+
+    return say(instance, kr_commit(txn));
+}
+
+static ktp_status_t redis_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
+{
+    return say(instance, kr_token(instance, ret_token));
+}
+
 __attribute__((visibility("default")))
 const ktp_provider_t keyturn_provider = {
     KTP_HEADER,
@@ -157,12 +211,12 @@ const ktp_provider_t keyturn_provider = {
     .open = redis_open,
     .close = redis_close,
     .check = redis_check,
-    .begin = kr_begin,
-    .row_get = kr_row_get,
-    .row_put = kr_row_put,
-    .row_remove = kr_row_remove,
-    .row_scan = kr_row_scan,
-    .commit = kr_commit,
+    .begin = redis_begin,
+    .row_get = redis_row_get,
+    .row_put = redis_row_put,
+    .row_remove = redis_row_remove,
+    .row_scan = redis_row_scan,
+    .commit = redis_commit,
     .abort = kr_abort,
-    .token = kr_token,
+    .token = redis_token,
 };

@@ -17,6 +17,7 @@
 #include <hiredis/hiredis.h>
 #include <keyturn_provider.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define KR_NAME_MAX 255u
 #define KR_RECORDS_MAX 128u               /* of one bundle */
@@ -28,6 +29,8 @@ typedef struct kr_connection {
 
 struct ktp_instance {
     const ktp_services_t *services;
+    pid_t pid;
+    ktp_txn_t *txn;         /* the open one */
     const char *address;    /* as configured, for error texts */
     char *host;             /* NULL: a unix socket */
     int port;
@@ -40,6 +43,7 @@ struct ktp_instance {
     int watching;           /* somebody wants the token */
     int64_t heard, pinged;  /* kr_clock() of the last byte on `watch`, of a PING not answered yet (0: none) */
     uint64_t born, generation;
+    char error[256];        /* why the call that runs fails; redis.c says it, once */
 };
 
 /* ---- connection.c ---- */
@@ -51,13 +55,16 @@ typedef struct kr_argument {
 #define KR_TEXT(text) { (text), sizeof(text) - 1 }
 
 int64_t kr_clock(void); /* milliseconds, monotonic */
-/* Connects and logs in unless that was done. */
-ktp_status_t kr_connect(ktp_instance_t *instance);
+/* Keeps the reason, the last one counts; answers `status`. */
+ktp_status_t kr_fail(ktp_instance_t *instance, ktp_status_t status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* KTP_UNAVAIL in a child of the process that opened the instance: the connections are the parent's. */
+ktp_status_t kr_usable(ktp_instance_t *instance);
 /* Gives both connections up: what is cached may have changed unseen. */
 void kr_disconnect(ktp_instance_t *instance);
 /*
  * One command and its answer, connecting if need be. KTP_SUCCESS: *ret_reply is the caller's (freeReplyObject). An error reply is
- * answered as the status that it means, its text said; after trouble with the connection that is given up.
+ * answered as the status that it means; after trouble with the connection that is given up.
  */
 ktp_status_t kr_call(ktp_instance_t *instance, const kr_argument_t *arguments, size_t count, redisReply **ret_reply);
 /* The same on one of the two, while connecting. */
@@ -76,6 +83,7 @@ ktp_status_t kr_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKE
 
 /* ---- rows.c ---- */
 
+ktp_instance_t *kr_instance(const ktp_txn_t *txn);
 ktp_status_t kr_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn);
 ktp_status_t kr_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row);
 ktp_status_t kr_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected);

@@ -38,6 +38,11 @@ struct ktp_txn {
     secret_t *changed;
 };
 
+ktp_instance_t *kr_instance(const ktp_txn_t *txn)
+{
+    return txn->instance;
+}
+
 /* ---- records ---- */
 
 static uint64_t get_number(const unsigned char *at, size_t bytes)
@@ -58,11 +63,7 @@ static unsigned char *put_number(unsigned char *at, size_t bytes, uint64_t numbe
 
 static ktp_status_t fail(const ktp_txn_t *txn, ktp_status_t status, const char *name, const char *what)
 {
-    const ktp_instance_t *instance = txn->instance;
-    const ktp_services_t *services = instance->services;
-
-    services->error(services->host, "redis at %s: %s: %s", instance->address, name, what);
-    return status;
+    return kr_fail(txn->instance, status, "%s: %s", name, what);
 }
 
 static void forget(record_t *record)
@@ -204,16 +205,18 @@ static ktp_status_t find(ktp_txn_t *txn, const ktp_key_t *key, secret_t **ret_se
 
 ktp_status_t kr_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn)
 {
-    const ktp_services_t *services = instance->services;
-    ktp_txn_t *txn = calloc(1, sizeof(*txn));
+    ktp_status_t status = kr_usable(instance);
+    ktp_txn_t *txn;
 
     (void)timeout; /* there is no lock to wait for */
-    if (txn == NULL) {
-        services->error(services->host, "redis at %s: out of memory", instance->address);
-        return KTP_UNAVAIL;
-    }
+    if (status != KTP_SUCCESS)
+        return status;
+    txn = calloc(1, sizeof(*txn));
+    if (txn == NULL)
+        return kr_fail(instance, KTP_UNAVAIL, "out of memory");
     txn->instance = instance;
     txn->writing = writing;
+    instance->txn = txn;
     *ret_txn = txn;
     return KTP_SUCCESS;
 }
@@ -434,6 +437,7 @@ void kr_abort(ktp_txn_t *txn)
         free_secret(txn->secrets);
         txn->secrets = next;
     }
+    txn->instance->txn = NULL;
     free(txn);
 }
 

@@ -2,12 +2,13 @@
 /*
  * watch.c: the change token.
  *
- * The server remembers which keys the command connection has read and announces their first change (client tracking, RESP2 form):
- * the announcement goes to a second connection, which is subscribed to __redis__:invalidate. Each announcement changes the token. So does everything
- * after which one may have been missed: a connection that was made anew, broke, or has been silent for too long.
+ * The server announces which keys change (client tracking, RESP2 form): to a second connection, which is subscribed to
+ * __redis__:invalidate. An announcement that may mean a secret changes the token. So does everything after which one may have been
+ * missed: a connection that was made anew, broke, or has been silent for too long.
  *
- * The other form, BCAST, announces every write of every client of the server; where Redis is a cache besides, the token would change with
- * each of those and nothing would ever be served from memory.
+ * Tracking is by BCAST: every change, also of what we never read. The default mode tells the first change of what this
+ * connection has read since, so that a token would stay the same over the second. A server that is used for other things too
+ * announces those as well; keys that cannot be names of secrets (most have a colon) do not count.
  */
 #include <errno.h>
 #include <poll.h>
@@ -41,13 +42,15 @@ static ktp_status_t subscribe(ktp_instance_t *instance, int64_t deadline, long l
 
 static ktp_status_t redirect(ktp_instance_t *instance, int64_t deadline, long long id)
 {
-    kr_argument_t arguments[] = {KR_TEXT("CLIENT"), KR_TEXT("TRACKING"), KR_TEXT("ON"), KR_TEXT("REDIRECT"), {NULL, 0}};
+    kr_argument_t arguments[] = {
+        KR_TEXT("CLIENT"), KR_TEXT("TRACKING"), KR_TEXT("ON"), KR_TEXT("REDIRECT"), {NULL, 0}, KR_TEXT("BCAST"),
+    };
     redisReply *reply = NULL;
     ktp_status_t status;
     char number[24];
 
     arguments[4] = (kr_argument_t){number, (size_t)snprintf(number, sizeof(number), "%lld", id)};
-    status = kr_exchange(instance, &instance->commands, deadline, arguments, 5, &reply);
+    status = kr_exchange(instance, &instance->commands, deadline, arguments, 6, &reply);
     if (status == KTP_SUCCESS)
         freeReplyObject(reply);
     return status;
@@ -55,7 +58,6 @@ static ktp_status_t redirect(ktp_instance_t *instance, int64_t deadline, long lo
 
 ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline)
 {
-    const ktp_services_t *services = instance->services;
     ktp_status_t status = kr_open(instance, &instance->watch, deadline);
     long long id = 0;
 
@@ -65,20 +67,35 @@ ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline)
     if (status == KTP_SUCCESS)
         status = redirect(instance, deadline, id);
     if (status == KTP_FORBIDDEN)
-        services->error(services->host, "redis at %s: following changes needs +client|id +client|tracking +subscribe &%s",
-                        instance->address, CHANNEL);
+        return kr_fail(instance, status, "to follow changes our user needs +client|id +client|tracking +subscribe &%s", CHANNEL);
     instance->heard = kr_clock();
     instance->pinged = 0;
     instance->generation++;
     return status;
 }
 
-/* Any message but the answer to a PING is an announcement; which keys it names does not matter. */
-static int is_pong(const redisReply *reply)
+static int may_be_secret(const redisReply *key)
 {
-    const redisReply *kind = reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 ? reply->element[0] : reply;
+    static const char grammar[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/";
 
-    return kind->str != NULL && strcasecmp(kind->str, "pong") == 0;
+    return key->type != REDIS_REPLY_STRING || (key->len <= KR_NAME_MAX && strspn(key->str, grammar) == key->len);
+}
+
+/* "message", the channel, and the keys, or nil for all of them. The answer to a PING is "pong" and "". */
+static int tells_of_change(const redisReply *message)
+{
+    const redisReply *keys;
+
+    if (message->type != REDIS_REPLY_ARRAY || message->elements < 3)
+        return 0;
+    keys = message->element[2];
+    if (keys->type != REDIS_REPLY_ARRAY)
+        return 1;
+    for (size_t i = 0; i < keys->elements; i++) {
+        if (may_be_secret(keys->element[i]))
+            return 1;
+    }
+    return 0;
 }
 
 /* 0, or -1: it is broken. */
@@ -92,7 +109,7 @@ static int take_messages(ktp_instance_t *instance)
             return -1;
         if (reply == NULL)
             return 0;
-        if (!is_pong(reply))
+        if (tells_of_change(reply))
             instance->generation++;
         freeReplyObject(reply);
     }
@@ -132,6 +149,10 @@ static int check_pulse(ktp_instance_t *instance)
 
 ktp_status_t kr_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
 {
+    ktp_status_t status = kr_usable(instance);
+
+    if (status != KTP_SUCCESS)
+        return status;
     instance->watching = 1;
     if (instance->watch.context == NULL)
         instance->generation++; /* nothing is known: the next read connects */
