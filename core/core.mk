@@ -4,7 +4,7 @@
 CORE_OBJ := $(call objects,$(wildcard core/*.c))
 LIBKEYTURN := $(BUILD)/lib/libkeyturn.so.0
 LIBKEYTURN_DEV := $(BUILD)/lib/libkeyturn.so
-CORE_LIBS = $(SODIUM_LIBS) $(YAML_LIBS) $(JANSSON_EMBED) $(CURL_LIBS) -ldl -pthread
+CORE_LIBS = $(SODIUM_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(CURL_LIBS) -ldl -pthread
 
 # what a consumer links with
 KEYTURN_LINK = -L$(BUILD)/lib -lkeyturn $(RPATH)

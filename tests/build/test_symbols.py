@@ -23,7 +23,7 @@ LINKER = {"_init", "_fini", "_start", "_edata", "_end", "__bss_start", "__data_s
 def exports(path):
     """The names that an object defines for others."""
     lines = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout.splitlines()
-    return {line.split()[-1].split("@")[0] for line in lines if line.split()[-2] not in "A"} - LINKER
+    return {line.split()[-1].split("@")[0] for line in lines if line.split()[-2] != "A"} - LINKER
 
 
 def libraries(path):
@@ -55,13 +55,27 @@ def test_host_modules_export_what_their_host_wants():
     assert exports(STAGE / "lib/redis/modules/keyturn.so") == {"RedisModule_OnLoad"}
 
 
+def calls(path):
+    """The names that the linker looks up for an object, its own functions among them if it calls them that way."""
+    text = subprocess.run(["readelf", "-rW", path], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"^[0-9a-f]+ +[0-9a-f]+ +R_\w+ +[0-9a-f]+ +([A-Za-z_]\w*)", text, flags=re.M))
+
+
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("ours", [LIBRARY, *PROVIDERS], ids=lambda path: path.name)
 def test_no_name_is_taken_by_the_host(host, ours):
+    """Of what we bring into the host's process, nothing calls a function of ours or of these libraries that the host has too."""
     program = HOSTS[host]
     theirs = exports(program)
-    clashes = {}
-    for library in (libraries(ours) | {str(ours)}) - libraries(program):
-        if both := exports(library) & theirs:
-            clashes[library] = sorted(both)
+    brought = (libraries(ours) | {str(ours)}) - libraries(program)
+    meant = set().union(*map(exports, brought))
+    clashes = {path: sorted(both) for path in brought if (both := calls(path) & theirs & meant)}
     assert clashes == {}
+
+
+def test_the_search_for_taken_names_finds_one(tmp_path):
+    """Debian's libhiredis as a shared library would be such a case in redis-server."""
+    source = tmp_path / "x.c"
+    source.write_text('#include <hiredis/hiredis.h>\nint x(void) { return redisConnect("", 0) == 0; }\n')
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "x.so", source, "-lhiredis"], check=True)
+    assert "redisConnect" in calls(tmp_path / "x.so") & exports(HOSTS["redis"])
