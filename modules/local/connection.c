@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * connection.c: how a store's file is opened, recognised and locked, and what an SQLite error means.
+ *
+ * A reading connection is opened read-only. SQLite then still wants -wal and -shm: it maps -shm if it may, reads -wal
+ * into memory of its own if no writer is connected. With no -wal at all and no right to make one, the database is complete by
+ * itself and is opened `immutable`; rows.c then looks after each row whether that still holds.
+ *
+ * The busy handler gives up at one deadline for the whole call. SQLite does not ask it while it waits for a
+ * recovery that somebody else's lock prevents ("locking protocol", 10 s), so a writer looks at the lock byte before.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "local.h"
+
+#define OPEN_TRIES 5         /* files that are replaced while they are opened */
+#define SLEEP_MAX 10         /* milliseconds between two looks at a lock */
+#define LENGTH_MAX 1048576   /* bytes of a row or a statement, against a hostile file */
+
+/* ---- errors ---- */
+
+ktp_status_t local_fail(const ktp_instance_t *instance, ktp_status_t status, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    instance->services->error(instance->services->host, "%s", text);
+    return status;
+}
+
+/* The file of the three that this process may not use, or `path`. */
+static const char *culprit(const ktp_instance_t *instance, const char *path, int mode)
+{
+    const char *const files[] = { instance->path, instance->wal, instance->shm };
+
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (euidaccess(files[i], F_OK) == 0 && euidaccess(files[i], mode) != 0)
+            return files[i];
+    return path;
+}
+
+/* Who may do what with the file, for an operator who has to mend it. */
+static ktp_status_t forbidden(const ktp_instance_t *instance, const char *path, const char *doing)
+{
+    int mode = strcmp(doing, "writing") == 0 ? R_OK | W_OK : R_OK;
+    struct stat st;
+
+    path = culprit(instance, path, mode);
+    if (lstat(path, &st) != 0)
+        return local_fail(instance, KTP_FORBIDDEN, "%s: %s: uid %d may not look into its folder", path, doing, (int)geteuid());
+    return local_fail(instance, KTP_FORBIDDEN, "%s: %s: no permission for uid %d (mode %04o, owner %d:%d)", path, doing,
+                      (int)geteuid(), (unsigned)(st.st_mode & 07777), (int)st.st_uid, (int)st.st_gid);
+}
+
+ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const char *path)
+{
+    char text[128];
+
+    switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+        return local_fail(instance, KTP_UNAVAIL, "no store at %s: create it with `keyturn init`", path);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return forbidden(instance, path, "reading");
+    case ENOSPC:
+    case EDQUOT:
+    case EIO:
+        return local_fail(instance, KTP_NOSPACE, "%s: %s", path, strerror_r(error, text, sizeof text));
+    default:
+        return local_fail(instance, KTP_UNAVAIL, "%s: %s", path, strerror_r(error, text, sizeof text));
+    }
+}
+
+static ktp_status_t locked_fail(const ktp_instance_t *instance, const char *doing)
+{
+    pid_t pid = local_holder(instance, LOCAL_WRITE_LOCK);
+
+    if (pid != 0)
+        return local_fail(instance, KTP_TRYAGAIN, "%s: %s: process %d holds the write lock", instance->path, doing, (int)pid);
+    return local_fail(instance, KTP_TRYAGAIN, "%s: %s: another writer holds the lock", instance->path, doing);
+}
+
+static ktp_status_t io_fail(const ktp_instance_t *instance, sqlite3 *db, int code, const char *doing)
+{
+    if (code == SQLITE_IOERR_NOMEM)
+        return local_fail(instance, KTP_UNAVAIL, "%s: %s: out of memory", instance->path, doing);
+    if (code == SQLITE_IOERR_CORRUPTFS || code == SQLITE_IOERR_SHORT_READ)
+        return local_fail(instance, KTP_MALFORMED, "%s is damaged (%s): restore a backup", instance->path, sqlite3_errstr(code));
+    return local_fail(instance, KTP_NOSPACE, "%s: %s: %s (SQLite %d, errno %d)", instance->path, doing,
+                      sqlite3_errstr(code), code, sqlite3_system_errno(db));
+}
+
+ktp_status_t local_sqlite_fail(const ktp_instance_t *instance, sqlite3 *db, int code, const char *doing)
+{
+    const char *path = instance->path;
+
+    switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+    case SQLITE_INTERRUPT:
+        return locked_fail(instance, doing);
+    case SQLITE_FULL:
+        return local_fail(instance, KTP_NOSPACE, "%s: %s: no space left", path, doing);
+    case SQLITE_IOERR:
+        return io_fail(instance, db, code, doing);
+    case SQLITE_NOTADB:
+        return local_fail(instance, KTP_MALFORMED, "%s is not a keyturn store (not an SQLite file): if it was one, "
+                          "restore a backup; if not, choose another path", path);
+    case SQLITE_CORRUPT:
+    case SQLITE_FORMAT:
+    case SQLITE_TOOBIG:
+    case SQLITE_MISMATCH:
+        return local_fail(instance, KTP_MALFORMED, "%s is damaged (%s): restore a backup", path, sqlite3_errstr(code));
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return forbidden(instance, path, doing);
+    case SQLITE_CANTOPEN:
+        if (code == SQLITE_CANTOPEN_SYMLINK)
+            return local_fail(instance, KTP_FORBIDDEN, "%s is a symbolic link: name the file itself", path);
+        if (instance->watch.files.shm.ino == 0 && sqlite3_system_errno(db) == ENOENT)
+            return local_fail(instance, KTP_UNAVAIL, "%s is missing beside its -wal: any writer, such as `keyturn check` "
+                              "of a user who may write, makes it again", instance->shm);
+        return local_errno_fail(instance, sqlite3_system_errno(db), path);
+    default:
+        return local_fail(instance, KTP_UNAVAIL, "%s: %s: %s (SQLite %d)", path, doing, sqlite3_errstr(code), code);
+    }
+}
+
+/* ---- waiting ---- */
+
+static void sleep_ms(int64_t ms)
+{
+    struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+    (void)nanosleep(&time, NULL);
+}
+
+/* Sleeps a little longer each time; 0: the deadline is past. */
+static int wait_before(int64_t deadline, int count)
+{
+    int64_t left = deadline - local_clock();
+    int64_t ms = count < SLEEP_MAX ? count + 1 : SLEEP_MAX;
+
+    if (left <= 0)
+        return 0;
+    sleep_ms(ms < left ? ms : left);
+    return 1;
+}
+
+static int on_busy(void *arg, int count)
+{
+    const local_connection_t *connection = arg;
+
+    return wait_before(connection->deadline, count);
+}
+
+static ktp_status_t wait_for_lock(ktp_instance_t *instance, const local_connection_t *connection)
+{
+    for (int count = 0; local_holder(instance, LOCAL_WRITE_LOCK) != 0; count++)
+        if (!wait_before(connection->deadline, count))
+            return locked_fail(instance, "waiting to write");
+    return KTP_SUCCESS;
+}
+
+/* ---- is it ours? ---- */
+
+static int ask_number(sqlite3 *db, const char *sql, int64_t *ret_number)
+{
+    sqlite3_stmt *statement;
+    int code = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+
+    if (code != SQLITE_OK)
+        return code;
+    code = sqlite3_step(statement);
+    if (code == SQLITE_ROW)
+        *ret_number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return code == SQLITE_ROW ? SQLITE_OK : code == SQLITE_DONE ? SQLITE_CORRUPT : code;
+}
+
+/* All four tables as we made them, and nothing besides them: a trigger or a view would run inside our statements. */
+static int ask_schema(sqlite3 *db, int *ret_ours)
+{
+    static const char sql[] =
+        "SELECT sum(sql IN ('" LOCAL_SCHEMA_META "', '" LOCAL_SCHEMA_HEAD "', '" LOCAL_SCHEMA_VALUE "', '" LOCAL_SCHEMA_NODE
+        "')) = 4 AND count(*) = 4 FROM sqlite_schema WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'";
+    int64_t ours = 0;
+    int code = ask_number(db, sql, &ours);
+
+    *ret_ours = (int)ours;
+    return code;
+}
+
+static ktp_status_t recognise(const ktp_instance_t *instance, sqlite3 *db, int *ret_code)
+{
+    int64_t application = 0, format = 0;
+    int ours = 0, code;
+
+    code = ask_number(db, "PRAGMA application_id", &application);
+    if (code == SQLITE_OK)
+        code = ask_number(db, "PRAGMA user_version", &format);
+    if (code == SQLITE_OK)
+        code = ask_schema(db, &ours);
+    *ret_code = code;
+    if (code != SQLITE_OK)
+        return KTP_UNAVAIL; /* the caller says why, or tries another way */
+    if (application != LOCAL_APPLICATION_ID)
+        return local_fail(instance, KTP_MALFORMED, "%s is not a keyturn store (an SQLite file with application id 0x%08x%s): "
+                          "choose another path, or restore a backup", instance->path, (unsigned)application,
+                          application == 0 && format == 0 ? ", perhaps empty" : "");
+    if (format > LOCAL_FORMAT)
+        return local_fail(instance, KTP_MALFORMED, "%s was made by a newer keyturn (format %lld, this one knows %d): "
+                          "use the newer one", instance->path, (long long)format, LOCAL_FORMAT);
+    if (format != LOCAL_FORMAT || !ours)
+        return local_fail(instance, KTP_MALFORMED, "%s is not as keyturn made it (format %lld, foreign or missing tables): "
+                          "restore a backup", instance->path, (long long)format);
+    return KTP_SUCCESS;
+}
+
+/* ---- opening ---- */
+
+static void configure(local_connection_t *connection)
+{
+    sqlite3 *db = connection->db;
+    int persist = 1;
+
+    sqlite3_extended_result_codes(db, 1);
+    sqlite3_busy_handler(db, on_busy, connection);
+    sqlite3_limit(db, SQLITE_LIMIT_LENGTH, LENGTH_MAX);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+    /* a reader too, for its uid may well be allowed to delete the files when it is the last to close */
+    sqlite3_file_control(db, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
+    if (!connection->writing)
+        sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+}
+
+/* secure_delete: what was destroyed is overwritten, sealed as it is. */
+static int configure_writer(sqlite3 *db)
+{
+    return sqlite3_exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA cell_size_check = ON;"
+                        "PRAGMA journal_size_limit = " LOCAL_WAL_LIMIT, NULL, NULL, NULL);
+}
+
+/* "file:" and the path, with what is special in a URI written as %XX. The caller frees it by sqlite3_free(). */
+static char *immutable_uri(const char *path)
+{
+    sqlite3_str *uri = sqlite3_str_new(NULL);
+
+    sqlite3_str_appendall(uri, "file:");
+    for (const unsigned char *at = (const unsigned char *)path; *at != '\0'; at++)
+        sqlite3_str_appendf(uri, *at == '%' || *at == '?' || *at == '#' ? "%%%02x" : "%c", *at);
+    sqlite3_str_appendall(uri, "?immutable=1");
+    return sqlite3_str_finish(uri);
+}
+
+static int open_file(const ktp_instance_t *instance, local_connection_t *connection)
+{
+    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
+    char *uri = NULL;
+    int code;
+
+    flags |= connection->writing ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
+    if (connection->alone) {
+        uri = immutable_uri(instance->path);
+        flags |= SQLITE_OPEN_URI;
+        if (uri == NULL)
+            return SQLITE_NOMEM;
+    }
+    code = sqlite3_open_v2(uri != NULL ? uri : instance->path, &connection->db, flags, NULL);
+    sqlite3_free(uri);
+    if (connection->db != NULL)
+        local_count(1);
+    if (code == SQLITE_OK)
+        configure(connection);
+    else if (connection->db != NULL)
+        code = sqlite3_extended_errcode(connection->db);
+    return code;
+}
+
+static void finish_statements(local_connection_t *connection)
+{
+    for (int i = 0; i < LOCAL_STATEMENTS; i++) {
+        sqlite3_finalize(connection->statement[i]);
+        connection->statement[i] = NULL;
+    }
+}
+
+/* A connection to files that are not the store's any more must not write them back at its end. */
+static void close_file(const ktp_instance_t *instance, local_connection_t *connection)
+{
+    if (connection->db == NULL)
+        return;
+    if (connection->epoch != instance->watch.epoch)
+        sqlite3_db_config(connection->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    finish_statements(connection);
+    sqlite3_close(connection->db);
+    connection->db = NULL;
+    local_count(-1);
+}
+
+void local_disconnect(ktp_instance_t *instance, local_connection_t *connection)
+{
+    if (connection->db != NULL && connection->writing)
+        local_look(instance, 1);
+    close_file(instance, connection);
+}
+
+/* Opens once; *ret_code is SQLite's if that is what failed, and then nothing was said yet. */
+static ktp_status_t open_once(ktp_instance_t *instance, local_connection_t *connection, int *ret_code)
+{
+    ktp_status_t status;
+
+    *ret_code = open_file(instance, connection);
+    if (*ret_code == SQLITE_OK && connection->writing && sqlite3_db_readonly(connection->db, "main") == 1)
+        return forbidden(instance, instance->path, "writing");
+    if (*ret_code != SQLITE_OK)
+        return KTP_UNAVAIL;
+    status = recognise(instance, connection->db, ret_code);
+    if (status == KTP_SUCCESS && connection->writing)
+        *ret_code = configure_writer(connection->db);
+    return *ret_code != SQLITE_OK ? KTP_UNAVAIL : status;
+}
+
+/* Without -wal (or with an empty one and no -shm) and without the right to make them? */
+static int may_stand_alone(const ktp_instance_t *instance, const local_connection_t *connection, int code)
+{
+    const local_files_t *files = &instance->watch.files;
+
+    return !connection->writing && !connection->alone && ((code & 0xff) == SQLITE_READONLY || (code & 0xff) == SQLITE_CANTOPEN) &&
+           (files->wal.ino == 0 || (files->wal_size == 0 && files->shm.ino == 0));
+}
+
+static int was_moved(const local_connection_t *connection)
+{
+    int moved = 0;
+
+    sqlite3_file_control(connection->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    return moved;
+}
+
+static ktp_status_t open_either_way(ktp_instance_t *instance, local_connection_t *connection)
+{
+    ktp_status_t status;
+    int code;
+
+    connection->alone = 0;
+    status = open_once(instance, connection, &code);
+    if (code != SQLITE_OK && may_stand_alone(instance, connection, code)) {
+        close_file(instance, connection);
+        connection->alone = 1;
+        status = open_once(instance, connection, &code);
+    }
+    if (code != SQLITE_OK)
+        status = local_sqlite_fail(instance, connection->db, code, connection->writing ? "writing" : "reading");
+    return status;
+}
+
+ktp_status_t local_connect(ktp_instance_t *instance, local_connection_t *connection)
+{
+    ktp_status_t status;
+
+    local_look(instance, connection->writing || connection->alone || connection->db == NULL);
+    for (int try = 0; try < OPEN_TRIES; try++) {
+        if (connection->db != NULL && connection->epoch == instance->watch.epoch)
+            return connection->writing ? wait_for_lock(instance, connection) : KTP_SUCCESS;
+        close_file(instance, connection);
+        if (instance->watch.files.error != 0)
+            return local_errno_fail(instance, instance->watch.files.error, instance->path);
+        status = connection->writing ? wait_for_lock(instance, connection) : KTP_SUCCESS;
+        if (status == KTP_SUCCESS)
+            status = open_either_way(instance, connection);
+        if (status != KTP_SUCCESS) {
+            close_file(instance, connection);
+            return status;
+        }
+        /* opening may have made -wal and -shm: the files that count are those that are there now */
+        local_look(instance, 1);
+        connection->epoch = was_moved(connection) ? 0 : instance->watch.epoch;
+    }
+    return local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced", instance->path);
+}
+
+/* ---- statements ---- */
+
+sqlite3_stmt *local_statement(const ktp_instance_t *instance, local_connection_t *connection, int which,
+                              ktp_status_t *ret_status)
+{
+    sqlite3_stmt **at = &connection->statement[which];
+    int code;
+
+    if (*at != NULL)
+        return *at;
+    code = sqlite3_prepare_v3(connection->db, local_sql[which], -1, SQLITE_PREPARE_PERSISTENT, at, NULL);
+    if (code != SQLITE_OK)
+        *ret_status = local_sqlite_fail(instance, connection->db, code, "preparing");
+    return *at;
+}
+
+ktp_status_t local_run(const ktp_instance_t *instance, local_connection_t *connection, int which, const char *doing)
+{
+    ktp_status_t status = KTP_SUCCESS;
+    sqlite3_stmt *statement = local_statement(instance, connection, which, &status);
+    int code;
+
+    if (statement == NULL)
+        return status;
+    code = sqlite3_step(statement);
+    sqlite3_reset(statement);
+    return code == SQLITE_DONE ? KTP_SUCCESS : local_sqlite_fail(instance, connection->db, code, doing);
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * local.c: the provider `local` as the host sees it. local.h has the map of its files.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "local.h"
+
+enum { OPTION_PATH, OPTION_KEEP_VERSIONS, OPTION_TIMEOUT, OPTIONS };
+
+static const ktp_option_spec_t local_options[] = {
+    [OPTION_PATH] = { "path", KTP_PATH, 1, NULL, "the store, an SQLite file; -wal and -shm lie beside it" },
+    [OPTION_KEEP_VERSIONS] = { "keep_versions", KTP_NUMBER, 0, "10", "versions of a secret that are kept" },
+    [OPTION_TIMEOUT] = { "timeout", KTP_DURATION, 0, "5s", "the longest that a write waits for other writers" },
+    [OPTIONS] = { NULL, KTP_STRING, 0, NULL, NULL },
+};
+
+/* Its folder by its real name, since SQLite then refuses any link on the way, as it should for the last one. */
+static char *resolve(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder, *real, *resolved = NULL;
+
+    if (slash == NULL || slash[1] == '\0')
+        return strdup(path);
+    folder = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    real = folder == NULL ? NULL : realpath(folder, NULL);
+    if (real == NULL)
+        resolved = strdup(path); /* whoever opens it will say what is wrong */
+    else if (asprintf(&resolved, "%s%s%s", real, strcmp(real, "/") == 0 ? "" : "/", slash + 1) < 0)
+        resolved = NULL;
+    free(real);
+    free(folder);
+    return resolved;
+}
+
+static void free_instance(ktp_instance_t *instance)
+{
+    free(instance->path);
+    free(instance->wal);
+    free(instance->shm);
+    free(instance);
+}
+
+static ktp_instance_t *new_instance(const ktp_services_t *services, const ktp_option_t *options)
+{
+    ktp_instance_t *instance = calloc(1, sizeof *instance);
+
+    if (instance == NULL)
+        return NULL;
+    instance->services = services;
+    instance->timeout = options[OPTION_TIMEOUT].number;
+    instance->pid = local_process();
+    instance->writer.writing = 1;
+    instance->txn.instance = instance;
+    instance->path = resolve(options[OPTION_PATH].text);
+    if (instance->path == NULL || asprintf(&instance->wal, "%s-wal", instance->path) < 0) {
+        instance->wal = NULL;
+        free_instance(instance);
+        return NULL;
+    }
+    if (asprintf(&instance->shm, "%s-shm", instance->path) < 0) {
+        instance->shm = NULL;
+        free_instance(instance);
+        return NULL;
+    }
+    return instance;
+}
+
+/* Opens no file: a store that is missing is an error of the first use, and `keyturn init` has none yet. */
+static ktp_status_t local_open(const ktp_services_t *services, const ktp_option_t *options, size_t count,
+                               ktp_instance_t **ret_instance)
+{
+    const char *path;
+
+    if (count < OPTIONS || (path = options[OPTION_PATH].text) == NULL || path[0] == '\0' || strlen(path) > LOCAL_PATH_MAX) {
+        services->error(services->host, "local: `path` must be the name of a file");
+        return KTP_MALFORMED;
+    }
+    if (!sqlite3_threadsafe()) {
+        services->error(services->host, "local: this SQLite library was built without thread support");
+        return KTP_UNAVAIL;
+    }
+    if (local_inherited() != 0) {
+        services->error(services->host, "local: process %d forked while its store was open: close it before, or open "
+                        "it only in the child", (int)local_inherited());
+        return KTP_UNAVAIL;
+    }
+    *ret_instance = new_instance(services, options);
+    if (*ret_instance == NULL) {
+        services->error(services->host, "local: out of memory");
+        return KTP_UNAVAIL;
+    }
+    return KTP_SUCCESS;
+}
+
+static ktp_status_t same_process(const ktp_instance_t *instance)
+{
+    if (instance->pid == local_process())
+        return KTP_SUCCESS;
+    return local_fail(instance, KTP_UNAVAIL, "%s: its connection does not survive a fork: open it again", instance->path);
+}
+
+static void local_end(ktp_txn_t *txn)
+{
+    local_release(txn);
+    if (!sqlite3_get_autocommit(txn->connection->db)) {
+        ktp_status_t status;
+        sqlite3_stmt *rollback = local_statement(txn->instance, txn->connection, LOCAL_ROLLBACK, &status);
+
+        if (rollback != NULL) {
+            (void)sqlite3_step(rollback);
+            sqlite3_reset(rollback);
+        }
+    }
+    txn->connection = NULL;
+}
+
+/* In a child nothing of SQLite is touched: what was inherited is left to the parent. */
+static void local_close(ktp_instance_t *instance)
+{
+    if (instance == NULL)
+        return;
+    if (instance->pid == local_process()) {
+        if (instance->txn.connection != NULL)
+            local_end(&instance->txn);
+        local_disconnect(instance, &instance->reader);
+        local_disconnect(instance, &instance->writer);
+        local_use_map(instance, NULL);
+    }
+    free_instance(instance);
+}
+
+static ktp_status_t local_check(ktp_instance_t *instance, int writing)
+{
+    local_connection_t *connection = writing ? &instance->writer : &instance->reader;
+    ktp_status_t status = same_process(instance);
+
+    if (status != KTP_SUCCESS)
+        return status;
+    connection->deadline = local_clock() + (LOCAL_TIMEOUT < instance->timeout ? LOCAL_TIMEOUT : instance->timeout);
+    status = local_connect(instance, connection);
+    if (status == KTP_SUCCESS && instance->watch.files.wal_size > 4 * atoll(LOCAL_WAL_LIMIT))
+        instance->services->debug(instance->services->host, "%s has grown to %lld bytes: a reader holds an old snapshot",
+                                  instance->wal, (long long)instance->watch.files.wal_size);
+    return status;
+}
+
+/* ---- transactions ---- */
+
+static ktp_status_t begin_reading(ktp_instance_t *instance)
+{
+    ktp_status_t status = local_connect(instance, &instance->reader);
+
+    return status != KTP_SUCCESS ? status : local_run(instance, &instance->reader, LOCAL_BEGIN, "reading");
+}
+
+/* Under the lock the files are looked at once more: nothing may be written to one that is no longer the store. */
+static ktp_status_t begin_writing(ktp_instance_t *instance)
+{
+    local_connection_t *writer = &instance->writer;
+    ktp_status_t status;
+
+    do {
+        status = local_connect(instance, writer);
+        if (status == KTP_SUCCESS)
+            status = local_run(instance, writer, LOCAL_BEGIN_IMMEDIATE, "waiting to write");
+        if (status != KTP_SUCCESS)
+            return status;
+        local_look(instance, 1);
+        if (writer->epoch == instance->watch.epoch)
+            return KTP_SUCCESS;
+        status = local_run(instance, writer, LOCAL_ROLLBACK, "ending");
+    } while (status == KTP_SUCCESS && local_clock() < writer->deadline);
+    if (status == KTP_SUCCESS)
+        status = local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced", instance->path);
+    return status;
+}
+
+static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn)
+{
+    local_connection_t *connection = writing ? &instance->writer : &instance->reader;
+    ktp_status_t status = same_process(instance);
+
+    if (status != KTP_SUCCESS)
+        return status;
+    if (instance->txn.connection != NULL)
+        return local_fail(instance, KTP_CONFLICT, "%s: a transaction of this instance is open", instance->path);
+    connection->deadline = local_clock() + (timeout < instance->timeout ? timeout : instance->timeout);
+    status = writing ? begin_writing(instance) : begin_reading(instance);
+    if (status != KTP_SUCCESS)
+        return status;
+    instance->txn.connection = connection;
+    *ret_txn = &instance->txn;
+    return KTP_SUCCESS;
+}
+
+static ktp_status_t local_commit(ktp_txn_t *txn)
+{
+    const ktp_instance_t *instance = txn->instance;
+    ktp_status_t status = same_process(instance);
+
+    if (status != KTP_SUCCESS)
+        return status;
+    if (txn->connection == NULL)
+        return local_fail(instance, KTP_UNAVAIL, "%s: no transaction is open", instance->path);
+    local_release(txn);
+    if (sqlite3_get_autocommit(txn->connection->db))
+        status = local_fail(instance, KTP_UNAVAIL, "%s: an earlier error has undone the transaction", instance->path);
+    else
+        status = local_run(instance, txn->connection, LOCAL_COMMIT, "committing");
+    local_end(txn);
+    return status;
+}
+
+static void local_abort(ktp_txn_t *txn)
+{
+    if (txn->instance->pid == local_process() && txn->connection != NULL)
+        local_end(txn);
+}
+
+static ktp_status_t local_change_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
+{
+    ktp_status_t status = same_process(instance);
+
+    return status != KTP_SUCCESS ? status : local_token(instance, ret_token);
+}
+
+static ktp_status_t local_make(ktp_instance_t *instance)
+{
+    ktp_status_t status = same_process(instance);
+
+    return status != KTP_SUCCESS ? status : local_create(instance);
+}
+
+extern const ktp_provider_t keyturn_provider;
+
+__attribute__((visibility("default"))) const ktp_provider_t keyturn_provider = {
+    KTP_HEADER,
+    .name = "local",
+    .capabilities = KTP_SEALED | KTP_WRITE | KTP_LIST | KTP_CAS | KTP_TOKEN | KTP_CREATE,
+    .options = local_options,
+    .open = local_open,
+    .close = local_close,
+    .check = local_check,
+    .create = local_make,
+    .begin = local_begin,
+    .row_get = local_row_get,
+    .row_put = local_row_put,
+    .row_remove = local_row_remove,
+    .row_scan = local_row_scan,
+    .commit = local_commit,
+    .abort = local_abort,
+    .token = local_change_token,
+};

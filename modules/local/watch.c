@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * watch.c: has anybody written, were the files replaced, did we fork?
+ *
+ * A commit changes the header of the WAL index, the first 48 bytes of -shm: counters, salts, the checksum of the
+ * last frame. The token is these bytes, read from mapped memory, and a digest of which files they are.
+ *
+ * Why -shm is mapped here and not taken from SQLite (xShmMap of region 0): a reader without write permission has
+ * no region as long as no writer is connected (SQLITE_READONLY_CANTINIT), and this is the usual state of a web server
+ * beside which a command comes, commits and goes. The descriptor stays open until the process ends, for closing it
+ * would drop SQLite's own locks on the file; so each -shm is opened once and kept in `maps`.
+ *
+ * The first connection of all truncates -shm to 3 bytes and rebuilds it. The page stays there, so that reading it
+ * cannot fault; the header is zero for a moment, and a token taken then equals no other.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "local.h"
+
+#define MAPS 64u            /* -shm files of one process over its life; beyond, tokens are never equal */
+#define HEADER_WORDS 12u    /* 48 bytes, kept twice one after the other */
+#define HEADER_BYTES (2 * HEADER_WORDS * sizeof(uint32_t))
+#define INIT_WORD 3u        /* holds isInit: 0 while the index is being rebuilt */
+#define TRIES 16u
+#define LOOK_EVERY 1000     /* milliseconds */
+
+static struct {
+    pthread_mutex_t lock;   /* of maps */
+    local_map_t maps[MAPS];
+    size_t nmaps;
+    pid_t *process;         /* a page that a fork leaves empty */
+    pid_t counted;          /* the process that counted */
+    int connections;
+    uint64_t unequal;       /* makes tokens that equal no other */
+} watch = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+int64_t local_clock(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- forks ---- */
+
+static pthread_once_t process_once = PTHREAD_ONCE_INIT;
+
+static void map_process_page(void)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED)
+        return;
+    if (madvise(page, size, MADV_WIPEONFORK) != 0) {
+        munmap(page, size);
+        return;
+    }
+    watch.process = page;
+}
+
+pid_t local_process(void)
+{
+    pid_t pid;
+
+    pthread_once(&process_once, map_process_page);
+    if (watch.process == NULL)
+        return getpid();
+    pid = __atomic_load_n(watch.process, __ATOMIC_RELAXED);
+    if (pid == 0) {
+        pid = getpid();
+        __atomic_store_n(watch.process, pid, __ATOMIC_RELAXED);
+    }
+    return pid;
+}
+
+void local_count(int change)
+{
+    pthread_mutex_lock(&watch.lock);
+    watch.counted = local_process();
+    watch.connections += change;
+    pthread_mutex_unlock(&watch.lock);
+}
+
+/* SQLite's table of locks came with the fork and says that we hold what the parent holds: unusable. Read without the lock, for
+ * another thread may have had it at the fork; nobody but a process with connections of its own writes what is read. */
+pid_t local_inherited(void)
+{
+    return watch.connections > 0 && watch.counted != local_process() ? watch.counted : 0;
+}
+
+/* ---- the files ---- */
+
+static int same_id(const local_id_t *a, const local_id_t *b)
+{
+    return a->dev == b->dev && a->ino == b->ino;
+}
+
+static int64_t stat_id(const char *path, local_id_t *ret_id, struct stat *ret_stat)
+{
+    if (lstat(path, ret_stat) != 0)
+        return -1;
+    ret_id->dev = ret_stat->st_dev;
+    ret_id->ino = ret_stat->st_ino;
+    return ret_stat->st_size;
+}
+
+static int stands_alone(const local_files_t *files)
+{
+    return files->wal.ino == 0 || (files->wal_size == 0 && files->shm.ino == 0);
+}
+
+static void look_at(const ktp_instance_t *instance, local_files_t *ret_files)
+{
+    struct stat db, st;
+
+    memset(ret_files, 0, sizeof *ret_files);
+    if (stat_id(instance->path, &ret_files->db, &db) < 0) {
+        ret_files->error = errno;
+        return;
+    }
+    ret_files->wal_size = stat_id(instance->wal, &ret_files->wal, &st);
+    (void)stat_id(instance->shm, &ret_files->shm, &st);
+    if (stands_alone(ret_files)) {
+        ret_files->db_size = db.st_size;
+        ret_files->db_mtime = (int64_t)db.st_mtim.tv_sec * 1000000000 + db.st_mtim.tv_nsec;
+    }
+}
+
+/* The size of -wal matters only in whether the database stands alone. */
+static int same_files(const local_files_t *a, const local_files_t *b)
+{
+    return a->error == b->error && same_id(&a->db, &b->db) && same_id(&a->wal, &b->wal) && same_id(&a->shm, &b->shm) &&
+           a->db_size == b->db_size && a->db_mtime == b->db_mtime;
+}
+
+static uint64_t mix(uint64_t digest, uint64_t number)
+{
+    for (int i = 0; i < 8; i++) {
+        digest = (digest ^ (number & 0xff)) * 0x100000001b3u;
+        number >>= 8;
+    }
+    return digest;
+}
+
+static uint64_t digest_of(const local_files_t *files)
+{
+    uint64_t digest = 0xcbf29ce484222325u;
+
+    digest = mix(mix(digest, files->db.dev), files->db.ino);
+    digest = mix(mix(digest, files->wal.ino), files->shm.ino);
+    return mix(mix(digest, (uint64_t)files->db_size), (uint64_t)files->db_mtime);
+}
+
+/* ---- the maps of this process ---- */
+
+static local_map_t *find_map(const local_id_t *id)
+{
+    for (size_t i = 0; i < watch.nmaps; i++)
+        if (watch.maps[i].fd >= 0 && same_id(&watch.maps[i].id, id))
+            return &watch.maps[i];
+    return NULL;
+}
+
+/* Gives up a file that nobody can reach any more by a name: its locks mean nothing, so that closing does no harm. */
+static int reclaim(local_map_t *map)
+{
+    struct stat st;
+
+    if (map->fd >= 0) {
+        if (map->users > 0 || fstat(map->fd, &st) != 0 || st.st_nlink > 0)
+            return 0;
+        if (map->header != NULL)
+            munmap(map->header, HEADER_BYTES);
+        close(map->fd);
+    }
+    map->fd = -1;
+    map->header = NULL;
+    return 1;
+}
+
+static local_map_t *free_map(void)
+{
+    if (watch.nmaps < MAPS)
+        return &watch.maps[watch.nmaps++];
+    for (size_t i = 0; i < MAPS; i++)
+        if (reclaim(&watch.maps[i]))
+            return &watch.maps[i];
+    return NULL;
+}
+
+/* A file that was empty when it was opened has a page later, perhaps. */
+static void map_header(local_map_t *map)
+{
+    struct stat st;
+    void *header;
+
+    if (map->header != NULL || fstat(map->fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return;
+    header = mmap(NULL, HEADER_BYTES, PROT_READ, MAP_SHARED, map->fd, 0);
+    map->header = header == MAP_FAILED ? NULL : header;
+}
+
+/* Opens what the path names now, which may be another file than the one that was looked at: the map says which. Once it is
+ * open it is kept. */
+static local_map_t *add_map(const char *path)
+{
+    local_map_t *map = free_map();
+    struct stat st;
+
+    if (map == NULL)
+        return NULL;
+    memset(map, 0, sizeof *map);
+    map->fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (map->fd < 0 || fstat(map->fd, &st) != 0)
+        return NULL;
+    map->id.dev = st.st_dev;
+    map->id.ino = st.st_ino;
+    return map;
+}
+
+/* `users` counts instances; a map in use keeps its memory. */
+void local_use_map(ktp_instance_t *instance, const local_id_t *id)
+{
+    local_map_t *map = NULL;
+
+    pthread_mutex_lock(&watch.lock);
+    if (id != NULL && id->ino != 0) {
+        map = find_map(id);
+        if (map == NULL)
+            map = add_map(instance->shm);
+        if (map != NULL)
+            map_header(map);
+        if (map != NULL && !same_id(&map->id, id))
+            map = NULL;
+    }
+    if (map != NULL)
+        map->users++;
+    if (instance->watch.map != NULL)
+        instance->watch.map->users--;
+    instance->watch.map = map;
+    pthread_mutex_unlock(&watch.lock);
+}
+
+void local_look(ktp_instance_t *instance, int now)
+{
+    local_watch_t *w = &instance->watch;
+    int64_t clock = local_clock();
+    local_files_t files;
+
+    if (!now && clock < w->next)
+        return;
+    look_at(instance, &files);
+    if (w->epoch == 0 || !same_files(&files, &w->files))
+        w->epoch++;
+    w->files = files;
+    w->digest = digest_of(&files);
+    local_use_map(instance, &files.shm);
+    /* what is not as it should be is looked at again at once */
+    w->next = files.error != 0 || (w->map == NULL && !stands_alone(&files)) ? clock : clock + LOOK_EVERY;
+}
+
+pid_t local_holder(const ktp_instance_t *instance, int byte)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+    if (instance->watch.map == NULL || fcntl(instance->watch.map->fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK)
+        return 0;
+    return lock.l_pid;
+}
+
+/* ---- the token ---- */
+
+/* The header is written second copy first, with a barrier between: two copies that agree are one header. */
+static int read_header(const void *header, uint32_t ret_words[HEADER_WORDS])
+{
+    const uint32_t *at = header;
+    uint32_t second[HEADER_WORDS];
+
+    for (unsigned try = 0; try < TRIES; try++) {
+        for (unsigned i = 0; i < HEADER_WORDS; i++)
+            ret_words[i] = __atomic_load_n(&at[i], __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        for (unsigned i = 0; i < HEADER_WORDS; i++)
+            second[i] = __atomic_load_n(&at[HEADER_WORDS + i], __ATOMIC_RELAXED);
+        if (memcmp(ret_words, second, sizeof second) == 0)
+            return ((const unsigned char *)&ret_words[INIT_WORD])[0] != 0;
+    }
+    return 0;
+}
+
+/* Equal to no token before or after it, of this process or another. */
+static uint64_t unequal(void)
+{
+    return (uint64_t)local_process() << 40 | __atomic_add_fetch(&watch.unequal, 1, __ATOMIC_RELAXED);
+}
+
+ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
+{
+    const local_watch_t *w = &instance->watch;
+    uint32_t words[16] = { 0 };
+    uint64_t odd = 0;
+
+    local_look(instance, 0);
+    if (w->files.error != 0)
+        return local_errno_fail(instance, w->files.error, instance->path);
+    if (w->map != NULL && w->map->header != NULL) {
+        if (!read_header(w->map->header, words))
+            odd = unequal();
+    } else if (!stands_alone(&w->files)) {
+        odd = unequal();
+    }
+    memcpy(&words[HEADER_WORDS], &w->digest, sizeof w->digest);
+    memcpy(&words[HEADER_WORDS + 2], &odd, sizeof odd);
+    memcpy(ret_token, words, KTP_TOKEN_SIZE);
+    return KTP_SUCCESS;
+}

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The driver of the conformance suite: it loads a provider as the core does, and links nothing of ours.
+CONFORMANCE := $(BUILD)/tests/providers/conformance
+CONFORMANCE_OBJ := $(call objects,$(wildcard tests/providers/*.c))
+TESTS += $(CONFORMANCE)
+
+$(CONFORMANCE): $(CONFORMANCE_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $(CONFORMANCE_OBJ) -ldl -pthread
