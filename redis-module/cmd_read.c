@@ -202,7 +202,7 @@ int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
             goto out;
         }
     }
-    scan = RedisModule_Call(ctx, "SCAN", match != NULL ? "lcclccs" : "lcclcc", cursor, "TYPE", "keyturn-1", "COUNT", count,
+    scan = RedisModule_Call(ctx, "SCAN", match != NULL ? "lccclcs" : "lcccl", cursor, "TYPE", "keyturn-1", "COUNT", count,
                             "MATCH", match);
     if (scan == NULL || RedisModule_CallReplyType(scan) != REDISMODULE_REPLY_ARRAY)
         RedisModule_ReplyWithError(ctx, "ERR SCAN failed");
