@@ -16,13 +16,18 @@
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/inet.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 /* Files that an open context holds: store, its WAL and index, trail, rings, anchors. */
 #define CONTEXT_FILES 8
 
-/* How long a call waits for another writer of the store before it gives up. */
-#define STORE_WAIT_STEP		20	/* ms */
+/*
+ * How long a call waits for another writer of the store before it gives up, in
+ * steps: the library cannot be interrupted while it waits, so it does not long.
+ */
+#define STORE_WAIT_STEP		250		/* ms */
+#define STORE_WAIT_PAUSE	10		/* ms, between two steps */
 #define STORE_WAIT_MAX		30000	/* ms */
 
 /* Set in our worker and nowhere else: other workers act for a role. */
@@ -155,24 +160,28 @@ ktpg_request(kt_request_t *req, const char *reference)
 	req->peer = peer;
 	req->request_id = session;
 	req->purpose = "sql";
+	req->timeout = STORE_WAIT_STEP;
 }
 
 /*
- * After KT_TRYAGAIN: waits a little, in a way that cancel, timeouts and
- * termination interrupt, and says whether to try once more.
+ * After KT_TRYAGAIN: says whether to try once more, unless cancel, a timeout or
+ * termination says otherwise. *since is when the waiting began, 0 at first.
  */
 bool
-ktpg_wait_for_store(kt_status_t status, int *waited)
+ktpg_wait_for_store(kt_status_t status, TimestampTz *since)
 {
 	int			max = LockTimeout > 0 ? LockTimeout : STORE_WAIT_MAX;
 
 	CHECK_FOR_INTERRUPTS();
-	if (status != KT_TRYAGAIN || *waited >= max)
+	if (status != KT_TRYAGAIN)
+		return false;
+	if (*since == 0)
+		*since = GetCurrentTimestamp() - STORE_WAIT_STEP * 1000;
+	if (TimestampDifferenceExceeds(*since, GetCurrentTimestamp(), max))
 		return false;
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 STORE_WAIT_STEP, PG_WAIT_EXTENSION);
+					 STORE_WAIT_PAUSE, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	*waited += STORE_WAIT_STEP;
 	return true;
 }

@@ -27,12 +27,13 @@
 
 #include "compat.h"
 
+#include "datatype/timestamp.h"
 #include "keyturn.h"
 
-/* The notes that a rotation leaves with the version it makes. */
+/* The notes that a rotation leaves with the version it makes; the core's own says which target. */
+#define KTPG_NOTE_TARGET	"target"
 #define KTPG_NOTE_VERIFIER	"postgresql.verifier"
 #define KTPG_NOTE_ROLE		"postgresql.role"
-#define KTPG_NOTE_SYSTEM	"postgresql.system"
 #define KTPG_NOTE_XID		"postgresql.xid"
 
 /* How long a commit may wait for the store; the worker takes over afterwards. */
@@ -53,7 +54,7 @@ extern bool ktpg_is_worker;
 extern kt_ctx_t *ktpg_context(void);
 extern kt_ctx_t *ktpg_open_context(void);
 extern void ktpg_request(kt_request_t *req, const char *reference);
-extern bool ktpg_wait_for_store(kt_status_t status, int *waited);
+extern bool ktpg_wait_for_store(kt_status_t status, TimestampTz *since);
 
 /* hold.c */
 extern kt_secret_t **ktpg_hold_secret(void);
@@ -79,7 +80,7 @@ extern bool ktpg_role_find(const char *name, KtpgRole *role);
 extern void ktpg_role_check(const KtpgRole *role);
 extern void ktpg_role_lock(KtpgRole *role);
 extern void ktpg_role_alter(const KtpgRole *role, const char *verifier);
-extern const char *ktpg_system(void);
+extern const char *ktpg_target(void);
 
 /* scram.c */
 extern void ktpg_verifier_make(const kt_secret_t *password, char *verifier);

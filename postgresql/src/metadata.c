@@ -101,12 +101,12 @@ get_info(kt_ctx_t *ctx, const char *name, kt_info_t **info)
 {
 	kt_request_t req;
 	kt_status_t status;
-	int			waited = 0;
+	TimestampTz since = 0;
 
 	ktpg_request(&req, name);
 	do
 		status = kt_info(ctx, &req, info);
-	while (ktpg_wait_for_store(status, &waited));
+	while (ktpg_wait_for_store(status, &since));
 	if (status != KT_SUCCESS)
 		ktpg_error(ctx, status, name, "described");
 }
@@ -124,7 +124,7 @@ keyturn_get_secret(PG_FUNCTION_ARGS)
 	const char *name;
 	StringInfoData reference;
 	text	   *value;
-	int			waited = 0;
+	TimestampTz since = 0;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -141,7 +141,7 @@ keyturn_get_secret(PG_FUNCTION_ARGS)
 	ktpg_request(&req, reference.data);
 	do
 		status = kt_get(ctx, &req, secret);
-	while (ktpg_wait_for_store(status, &waited));
+	while (ktpg_wait_for_store(status, &since));
 	if (status != KT_SUCCESS)
 		ktpg_error(ctx, status, name, "read");
 	if (memchr(kt_secret_bytes(*secret), 0, kt_secret_size(*secret)) != NULL ||
@@ -164,11 +164,11 @@ list_entries(kt_ctx_t *ctx, const char *pattern)
 	KtpgListed *first;
 	uint64_t	hidden = 0;
 	kt_status_t status;
-	int			waited = 0;
+	TimestampTz since = 0;
 
 	do
 		status = ktpg_list(ctx, pattern, &first, &hidden);
-	while (ktpg_wait_for_store(status, &waited));
+	while (ktpg_wait_for_store(status, &since));
 	if (status != KT_SUCCESS)
 		ktpg_error(ctx, status, pattern != NULL ? pattern : "*", "listed");
 	if (hidden > 0)
@@ -300,12 +300,12 @@ add_rotation_state(Row *row, const char *name, const kt_info_t *info)
 	uint64_t	current = kt_info_entry(info)->version;
 	uint64_t	pending = kt_info_pending(info);
 	uint64_t	newest = pending != 0 ? pending : current;
-	const char *system = kt_info_note(info, newest, KTPG_NOTE_SYSTEM);
+	const char *target = kt_info_note(info, newest, KTPG_NOTE_TARGET);
 	const char *role_name = kt_info_note(info, newest, KTPG_NOTE_ROLE);
 	KtpgRole	role;
 	bool		found;
 
-	if (system == NULL || role_name == NULL || strcmp(system, ktpg_system()) != 0)
+	if (target == NULL || role_name == NULL || strcmp(target, ktpg_target()) != 0)
 		return false;
 	found = ktpg_role_find(role_name, &role);
 	add_text(row, name);

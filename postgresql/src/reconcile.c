@@ -14,13 +14,9 @@
 #include "extension.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
-#include "utils/timestamp.h"
 
 /* field 4 of pg_advisory_lock() is 1 or 2 */
 #define SECRET_LOCK_CLASS 0x4b54
-
-/* A pending version that nobody signed is left alone for so long. */
-#define STRANGER_AGE 60000		/* ms */
 
 /*
  * One rotation of a secret at a time in the whole cluster, until the end of
@@ -39,24 +35,6 @@ ktpg_secret_lock(const char *name, bool wait)
 		return false;
 	AcceptInvalidationMessages();
 	return true;
-}
-
-/* The creation time of a version, in ms since 1970; 0 if it is not there. */
-static int64
-version_created(const kt_info_t *info, uint64_t version)
-{
-	for (size_t i = 0; i < kt_info_versions(info); i++)
-		if (kt_info_version(info, i)->version == version)
-			return kt_info_version(info, i)->created;
-	return 0;
-}
-
-static bool
-is_old(int64 created)
-{
-	int64		epoch = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
-
-	return GetCurrentTimestamp() / 1000 + epoch - created > STRANGER_AGE;
 }
 
 /* Does the role that the pending value names have the pending password? */
@@ -83,19 +61,14 @@ static KtpgOutcome
 judge(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t *rotation)
 {
 	kt_info_t **info = ktpg_hold_info();
-	uint64_t	version = kt_rotation_version(rotation);
-	const char *system;
+	const char *target;
 
 	if (kt_info(ctx, req, info) != KT_SUCCESS)
 		return KTPG_FOREIGN;
-	system = kt_info_note(*info, version, KTPG_NOTE_SYSTEM);
-	if (system != NULL && strcmp(system, ktpg_system()) != 0)
+	target = kt_info_note(*info, kt_rotation_version(rotation), KTPG_NOTE_TARGET);
+	if (target == NULL || strcmp(target, ktpg_target()) != 0)
 		return KTPG_FOREIGN;
-	if (role_has_password(rotation))
-		return KTPG_FINISHED;
-	if (system == NULL && !is_old(version_created(*info, version)))
-		return KTPG_FOREIGN;
-	return KTPG_ABANDONED;
+	return role_has_password(rotation) ? KTPG_FINISHED : KTPG_ABANDONED;
 }
 
 /* As judge(), but the rotation is left alone when an error is raised. */

@@ -138,13 +138,14 @@ ktpg_role_alter(const KtpgRole *role, const char *verifier)
 }
 
 /*
- * The cluster's system identifier, which also a promoted standby keeps.
+ * What this cluster is called as the target of a rotation: by its system
+ * identifier, which a promoted standby keeps.
  */
 const char *
-ktpg_system(void)
+ktpg_target(void)
 {
-	static char text[32];
+	static char text[sizeof("postgresql:") + 20];
 
-	snprintf(text, sizeof(text), UINT64_FORMAT, GetSystemIdentifier());
+	snprintf(text, sizeof(text), "postgresql:" UINT64_FORMAT, GetSystemIdentifier());
 	return text;
 }

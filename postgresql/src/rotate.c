@@ -4,9 +4,10 @@
  *		rotate_secret() and rollback_secret().
  *
  *	1.	lock the secret in the whole cluster; end what an earlier call left
- *	2.	make the new password and its verifier; store it as pending, signed
- *		with verifier, role and cluster
- *	3.	lock the role; make sure that its password is the secret's current one
+ *	2.	make the new password and its verifier; store it as pending, with this
+ *		cluster's name
+ *	3.	lock the role; make sure that its password is the secret's current one;
+ *		note the verifier with the pending version
  *	4.	ALTER ROLE to the verifier; write the history; commit synchronously
  *	5.	at the commit, pending becomes current (commit.c)
  *
@@ -80,10 +81,10 @@ create_after_reconcile(Rotating *r, const kt_rotate_options_t *options)
 static void
 create_pending(Rotating *r)
 {
-	kt_target_ops_t target = {sizeof(kt_target_ops_t), "postgresql", NULL, NULL};
+	kt_target_ops_t target = {sizeof(kt_target_ops_t), ktpg_target(), NULL, NULL};
 	kt_rotate_options_t options = KT_ROTATE_INIT;
 	kt_status_t status;
-	int			waited = 0;
+	TimestampTz since = 0;
 
 	options.value = *r->password;
 	options.target = &target;
@@ -93,35 +94,30 @@ create_pending(Rotating *r)
 		status = kt_rotation_create(r->ctx, &r->req, &options, r->rotation);
 		if (status == KT_CONFLICT)
 			status = create_after_reconcile(r, &options);
-	} while (ktpg_wait_for_store(status, &waited));
+	} while (ktpg_wait_for_store(status, &since));
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
 }
 
+/* Notes what the role is about to have, and by which transaction. */
 static void
-add_note(Rotating *r, const char *key, const char *value)
-{
-	kt_status_t status;
-	int			waited = 0;
-
-	do
-		status = kt_rotation_note(*r->rotation, key, value);
-	while (ktpg_wait_for_store(status, &waited));
-	if (status != KT_SUCCESS)
-		ktpg_error(r->ctx, status, r->name, r->action);
-}
-
-/* Signs the pending version: whoever finds it can tell whose it is and what to compare. */
-static void
-sign_pending(Rotating *r)
+note_pending(Rotating *r)
 {
 	char		xid[24];
+	kt_meta_t	notes[] = {
+		{KTPG_NOTE_VERIFIER, r->verifier},
+		{KTPG_NOTE_ROLE, r->role.name},
+		{KTPG_NOTE_XID, xid},
+	};
+	kt_status_t status;
+	TimestampTz since = 0;
 
 	snprintf(xid, sizeof(xid), UINT64_FORMAT, U64FromFullTransactionId(GetTopFullTransactionId()));
-	add_note(r, KTPG_NOTE_SYSTEM, ktpg_system());
-	add_note(r, KTPG_NOTE_VERIFIER, r->verifier);
-	add_note(r, KTPG_NOTE_ROLE, r->role.name);
-	add_note(r, KTPG_NOTE_XID, xid);
+	do
+		status = kt_rotation_notes(*r->rotation, notes, lengthof(notes));
+	while (ktpg_wait_for_store(status, &since));
+	if (status != KT_SUCCESS)
+		ktpg_error(r->ctx, status, r->name, r->action);
 }
 
 /* The role that the `user` field names. */
@@ -223,7 +219,7 @@ rotate(Rotating *r)
 	version = kt_rotation_version(*r->rotation);
 	find_role(r);
 	check_in_step(r);
-	sign_pending(r);
+	note_pending(r);
 	ktpg_debug_point("after_pending");
 	CHECK_FOR_INTERRUPTS();
 
