@@ -17,6 +17,11 @@ from lib.home import Home
 from lib.postgres import Postgres
 from lib.tools import short_dir
 
+def quote(role):
+    """A role's name as SQL."""
+    return '"' + role.replace('"', '""') + '"'
+
+
 EVERYTHING = ["read", "write", "rotate", "list", "delete"]
 
 
@@ -60,13 +65,13 @@ class Database:
         with contextlib.closing(self.pg.connect()) as connection:
             verifier = psycopg2.extensions.encrypt_password(password, role, connection, "scram-sha-256")
             with connection.cursor() as cursor:
-                cursor.execute(f'ALTER ROLE "{role}" PASSWORD %s', [verifier])
+                cursor.execute(f"ALTER ROLE {quote(role)} PASSWORD %s", [verifier])
 
     def account(self, password, role=None, name=None, options="LOGIN"):
         number = next(self.numbers)
         role = role or f"app{number}"
         name = name or f"database/app{number}"
-        self.pg.sql(f'CREATE ROLE "{role}" {options}')
+        self.pg.sql(f"CREATE ROLE {quote(role)} {options}")
         if password:
             self.set_password(role, password)
         self.home.set(name, {"host": "127.0.0.1", "port": self.pg.port, "name": "postgres", "user": role,
