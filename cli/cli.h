@@ -36,7 +36,8 @@ typedef struct cli_verb {
 struct cli {
     const cli_verb_t *verb;
     const char *config;
-    bool json, quiet, failed;
+    bool json, quiet;
+    kt_status_t failure;  /* what cli_fail() told */
     struct { const cli_option_t *option; const char *value; } given[CLI_GIVEN_MAX];
     size_t ngiven;
     char **args;

@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* keyturn get REFERENCE: the bytes of a value, and nothing else. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
 
-/* A terminal obeys control characters; U+0080 to U+009F are some too. */
-static bool is_control(const unsigned char *p, size_t left)
+/* A terminal obeys control characters; U+0080 to U+009F, c2 80 to c2 9f, are some too. */
+static bool is_control(const unsigned char *bytes, size_t i, size_t size)
 {
-    if (*p == 0xc2 && left > 1 && p[1] < 0xa0)
+    unsigned char c = bytes[i];
+
+    if (c == 0xc2 && i + 1 < size && bytes[i + 1] < 0xa0)
         return true;
-    return (*p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f;
+    if (c >= 0x80 && c < 0xa0 && i > 0 && bytes[i - 1] == 0xc2)
+        return true;
+    return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
 }
 
 static kt_status_t show(cli_t *cli, const kt_secret_t *value)
@@ -27,7 +32,7 @@ static kt_status_t show(cli_t *cli, const kt_secret_t *value)
     for (size_t i = 0; i <= size && !status; i++) {
         char escape[5];
 
-        if (i < size && !is_control(bytes + i, size - i) && (utf8 || bytes[i] < 0x80))
+        if (i < size && !is_control(bytes, i, size) && (utf8 || bytes[i] < 0x80))
             continue;
         status = cli_write(cli, bytes + from, i - from);
         from = i + 1;
@@ -42,26 +47,51 @@ static kt_status_t show(cli_t *cli, const kt_secret_t *value)
     return status;
 }
 
+/* kt_secret_encode() is for headers, whose size is limited as a value's is. The caller wipes and frees. */
+static char *base64(const unsigned char *bytes, size_t size, size_t *ret_size)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = malloc(size / 3 * 4 + 4), *p = text;
+
+    for (size_t i = 0; text && i < size; i += 3) {
+        size_t left = size - i;
+        uint32_t word = (uint32_t) bytes[i] << 16 | (left > 1 ? (uint32_t) bytes[i + 1] << 8 : 0) |
+                        (left > 2 ? bytes[i + 2] : 0);
+
+        *p++ = letters[word >> 18];
+        *p++ = letters[word >> 12 & 63];
+        *p++ = left > 1 ? letters[word >> 6 & 63] : '=';
+        *p++ = left > 2 ? letters[word & 63] : '=';
+    }
+    *ret_size = (size_t) (p - text);
+    return text;
+}
+
+static json_t *json_base64(const kt_secret_t *value)
+{
+    size_t size;
+    char *text = base64(kt_secret_bytes(value), kt_secret_size(value), &size);
+    json_t *string = text ? json_stringn(text, size) : NULL;
+
+    if (text)
+        explicit_bzero(text, size);
+    free(text);
+    return string;
+}
+
 static kt_status_t answer_json(cli_t *cli, const char *reference, const kt_secret_t *value)
 {
     json_t *object = json_pack("{s:s%, s:I}", "name", reference, strcspn(reference, "#@"), "version",
                                (json_int_t) kt_secret_version(value));
-    kt_secret_t *encoded = NULL;
     json_t *text;
 
     if (!cli_given(cli, "reveal"))
         return cli_answer(cli, object);
     text = json_stringn((const char *) kt_secret_bytes(value), kt_secret_size(value));  /* NULL: not UTF-8 */
-    if (text) {
+    if (text)
         json_object_set_new(object, "value", text);
-    } else if (kt_secret_encode(value, KT_ENCODE_BASE64, &encoded) == KT_SUCCESS) {
-        json_object_set_new(object, "value_base64",
-                            json_stringn((const char *) kt_secret_bytes(encoded), kt_secret_size(encoded)));
-    } else {
-        json_decref(object);
-        object = NULL;
-    }
-    kt_secret_free(encoded);
+    else if (json_object_set_new(object, "value_base64", json_base64(value)) != 0)
+        return cli_fail(cli, KT_INTERNAL, "out of memory");
     return cli_answer(cli, object);
 }
 

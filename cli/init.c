@@ -52,7 +52,7 @@ static const char config_text[] =
     "  #- {who: \"redis:default\", allow: [read, write, rotate, list, delete], names: [\"api-keys/*\"]}\n"
     "  #- {who: \"postgresql:role:postgres\", allow: [read, write, rotate, list, delete], names: [\"database/*\"]}\n"
     "\n"
-    "# The trail: a folder for each host. With required: true, what cannot be recorded is not served.\n"
+    "# The trail: a folder for each host. Where it is required, what cannot be recorded is not served.\n"
     "audit:\n"
     "  path: \"%1$s/audit\"\n"
     "  required: true\n";
@@ -78,7 +78,7 @@ static void undo(const home_t *home)
 
 /* ---- the folder ---- */
 
-static bool is_empty(const char *path)
+static bool renew(const char *path)
 {
     return rmdir(path) == 0 && mkdir(path, 0700) == 0;
 }
@@ -131,8 +131,9 @@ static kt_status_t make_folder(cli_t *cli, const char *path, home_t *home)
             rmdir(path);
         return cli_fail(cli, status_of(errno), "cannot find %s: %s", path, strerror(errno));
     }
-    if (!home->ours && !is_empty(home->dir))
-        return cli_fail(cli, status_of(errno), "%s is there and not empty: init never overwrites anything", path);
+    if (!home->ours && !renew(home->dir))
+        return cli_fail(cli, errno == ENOTDIR ? KT_CONFLICT : status_of(errno),
+                        "%s is there and not an empty folder: init never overwrites anything", path);
     home->begun = true;
     if (strlen(home->dir) + NAME_MAX + 16 > PATH_MAX)
         return cli_fail(cli, KT_USAGE, "the folder's path is too long");

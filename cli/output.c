@@ -61,9 +61,9 @@ kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     clean(text);
-    if (cli->failed)
-        return status;
-    cli->failed = true;
+    if (cli->failure)
+        return cli->failure;
+    cli->failure = status;
     if (cli->json) {
         json_t *object = json_pack("{s:s, s:s%}", "status", kt_status_name(status), "error", text, strlen(text));
 

@@ -84,11 +84,11 @@ def test_prompt(home, terminal, canary):
 def test_prompt_two_different_values(home, terminal):
     screen = terminal("set", "a")
     screen.read_until(b"Value of a: ")
-    screen.type(b"one\n")
+    screen.type(b"hither\n")
     screen.read_until(b"again: ")
-    screen.type(b"two\n")
+    screen.type(b"thither\n")
     assert screen.end() == 64 and b"differ" in screen.shown
-    assert b"one" not in screen.shown and b"two v" not in screen.shown
+    assert b"hither" not in screen.shown
     assert home.list() == []
 
 
@@ -131,7 +131,7 @@ def test_a_terminal_is_not_driven_by_a_value(home, terminal):
     assert screen.shown == b"\\x1b]0;title\\x07x\\x9by\\xc2\\x9bz\r\n"
     home.set("a", "snö\u009b".encode())
     screen = terminal("get", "a", "--reveal")
-    assert screen.end() == 0 and screen.shown == "snö".encode() + b"\\xc2\x9b\r\n".replace(b"\x9b", b"\\x9b")
+    assert screen.end() == 0 and screen.shown == "snö".encode() + b"\\xc2\\x9b\r\n"
 
 
 def test_a_pipe_gets_the_bytes_although_stdin_is_a_terminal(home, terminal, tmp_path):
