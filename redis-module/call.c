@@ -35,6 +35,11 @@ int ktr_moved(const ktr_call_t *call)
     return call->value != NULL && (call->value->name_len != len || memcmp(call->value->name, key, len) != 0);
 }
 
+int ktr_refuse_moved(ktr_call_t *call)
+{
+    return ktr_error(call->ctx, "SECRETMOVED", "the key holds a secret of another name: RENAME it back");
+}
+
 static const char *prefix_of(const ktr_call_t *call, kt_status_t status)
 {
     switch (status) {
@@ -46,6 +51,8 @@ static const char *prefix_of(const ktr_call_t *call, kt_status_t status)
     case KT_MALFORMED:
     case KT_ROLLEDBACK:
         return "SECRETCORRUPT";
+    case KT_MOVED:
+        return "SECRETMOVED";
     case KT_AUDIT:
         return "SECRETAUDIT";
     case KT_CONFLICT:
@@ -59,8 +66,9 @@ int ktr_fail(ktr_call_t *call, kt_status_t status)
 {
     const char *text = ktr_context != NULL ? kt_error(ktr_context) : "";
 
-    if (status == KT_MALFORMED && ktr_moved(call))
-        return ktr_error(call->ctx, "SECRETMOVED", "stored under another name: RENAME it back");
+    if (ktr_moved(call) &&
+        (status == KT_MALFORMED || status == KT_MOVED || status == KT_WRONGKEY || status == KT_NOKEY))
+        return ktr_refuse_moved(call);
     if (text == NULL || text[0] == '\0')
         text = kt_status_text(status);
     return ktr_error(call->ctx, prefix_of(call, status), text);

@@ -132,10 +132,15 @@ int ktr_versions(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
 /* ---- LIST ---- */
 
-/* May the user do anything at all with this key? */
-static int may_see(RedisModuleUser *user, RedisModuleString *name)
+/* Has the user any right to the key, and does the policy let him list it? Without a user another module asks: it may do all. */
+static int may_see(ktr_call_t *call, RedisModuleUser *user, RedisModuleString *name)
 {
-    return user != NULL && RedisModule_ACLCheckKeyPermissions(user, name, 0) == REDISMODULE_OK;
+    if (call->user != NULL && (user == NULL || RedisModule_ACLCheckKeyPermissions(user, name, 0) != REDISMODULE_OK))
+        return 0;
+    if (ktr_context == NULL)
+        return 1;
+    call->req.reference = RedisModule_StringPtrLen(name, &call->req.reference_len);
+    return kt_authorize(ktr_context, &call->req, "list", "list") == KT_SUCCESS;
 }
 
 static long reply_names(ktr_call_t *call, RedisModuleCallReply *names)
@@ -146,8 +151,7 @@ static long reply_names(ktr_call_t *call, RedisModuleCallReply *names)
     for (size_t i = 0; i < RedisModule_CallReplyLength(names); i++) {
         RedisModuleString *name = RedisModule_CreateStringFromCallReply(RedisModule_CallReplyArrayElement(names, i));
 
-        /* without a user it is another module that asks, and that may do everything */
-        if (call->user == NULL || may_see(user, name)) {
+        if (may_see(call, user, name)) {
             RedisModule_ReplyWithString(call->ctx, name);
             shown++;
         }
@@ -172,14 +176,13 @@ static void reply_scan(ktr_call_t *call, RedisModuleCallReply *scan)
 /*
  * SECRET.LIST [cursor] [MATCH pattern] [COUNT n]
  *
- * As SCAN: the next cursor (0: done) and names, those keys that the user has some right to. || -SECRETDENIED || -SECRETAUDIT
+ * As SCAN: the next cursor (0: done) and names, those that the ACL gives the user some right to and that the policy lets him list.
  */
 int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     RedisModuleString *match = NULL;
     RedisModuleCallReply *scan;
     long long cursor = 0, count = 10;
-    kt_status_t status;
     ktr_call_t call;
     int i = 1;
 
@@ -194,14 +197,6 @@ int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     if (i != argc || cursor < 0)
         return ktr_syntax(ctx);
     ktr_identify(&call, ctx, argv, argc);
-    if (ktr_context != NULL) {
-        call.req.reference = match != NULL ? RedisModule_StringPtrLen(match, &call.req.reference_len) : "*";
-        status = kt_authorize(ktr_context, &call.req, "list", "list");
-        if (status != KT_SUCCESS) {
-            ktr_fail(&call, status);
-            goto out;
-        }
-    }
     scan = RedisModule_Call(ctx, "SCAN", match != NULL ? "lccclcs" : "lcccl", cursor, "TYPE", "keyturn-1", "COUNT", count,
                             "MATCH", match);
     if (scan == NULL || RedisModule_CallReplyType(scan) != REDISMODULE_REPLY_ARRAY)
@@ -210,7 +205,6 @@ int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
         reply_scan(&call, scan);
     if (scan != NULL)
         RedisModule_FreeCallReply(scan);
-out:
     ktr_end(&call);
     return REDISMODULE_OK;
 }

@@ -23,11 +23,6 @@ static int authorize(ktr_call_t *call, const char *capability, const char *actio
     return REDISMODULE_ERR;
 }
 
-static int refuse_moved(ktr_call_t *call)
-{
-    return ktr_error(call->ctx, "SECRETMOVED", "stored under another name: RENAME it back");
-}
-
 /* SECRET.GETSEALED key: the bundle || nil: absent || -SECRETDENIED || -SECRETMOVED || -SECRETAUDIT */
 int ktr_getsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
@@ -44,7 +39,7 @@ int ktr_getsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     if (call.value == NULL) {
         RedisModule_ReplyWithNull(ctx);
     } else if (ktr_moved(&call)) {
-        refuse_moved(&call);
+        ktr_refuse_moved(&call);
     } else {
         bytes = kt_bundle_bytes(call.value->bundle, &size);
         RedisModule_ReplyWithStringBuffer(ctx, bytes, size);
@@ -101,7 +96,7 @@ int ktr_setsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     if (authorize(&call, "write", "write.sealed") != REDISMODULE_OK)
         goto out;
     if (ktr_moved(&call)) {
-        refuse_moved(&call);
+        ktr_refuse_moved(&call);
         goto out;
     }
     bundle = parse_bundle(&call);

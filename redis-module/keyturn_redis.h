@@ -32,7 +32,7 @@ extern RedisModuleType *ktr_type;
 typedef struct ktr_value {
     kt_bundle_t *bundle;
     size_t name_len;
-    char name[];         /* as which it was stored: a hint, outside the seal, to tell a moved secret from a broken one */
+    char name[];         /* as which it was stored: a hint, outside the seal, that needs no key to tell a moved secret */
 } ktr_value_t;
 
 int ktr_type_register(RedisModuleCtx *ctx);
@@ -79,6 +79,7 @@ int ktr_refer(ktr_call_t *call, RedisModuleString *field, RedisModuleString *ver
 
 /* The value lies under another name than it was stored as. */
 int ktr_moved(const ktr_call_t *call);
+int ktr_refuse_moved(ktr_call_t *call);
 
 #define KTR_KEEP_EXPIRE (-2)
 /*
