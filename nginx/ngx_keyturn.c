@@ -10,12 +10,6 @@
 
 
 typedef struct {
-    ngx_keyturn_secret_t  *secret;
-    ngx_str_t             *subject;
-} ngx_keyturn_require_t;
-
-
-typedef struct {
     ngx_str_t              path;
     kt_setup_t            *setup;
 
@@ -34,10 +28,6 @@ typedef struct {
 } ngx_keyturn_process_t;
 
 
-static ngx_int_t ngx_keyturn_check(ngx_keyturn_conf_t *kcf, kt_ctx_t *ctx,
-    ngx_log_t *log);
-static ngx_int_t ngx_keyturn_probe(ngx_keyturn_require_t *require,
-    kt_ctx_t *ctx, ngx_log_t *log);
 static void ngx_keyturn_open(ngx_keyturn_conf_t *kcf, ngx_log_t *log);
 static void ngx_keyturn_close(ngx_log_t *log);
 static void ngx_keyturn_log(void *arg, int level, const char *text);
@@ -200,71 +190,6 @@ ngx_keyturn_cancel(ngx_keyturn_wait_t *wait)
 }
 
 
-static ngx_int_t
-ngx_keyturn_check(ngx_keyturn_conf_t *kcf, kt_ctx_t *ctx, ngx_log_t *log)
-{
-    ngx_int_t               rc;
-    ngx_uint_t              i;
-    ngx_keyturn_require_t  *require;
-
-    rc = NGX_OK;
-    require = kcf->require.elts;
-
-    for (i = 0; i < kcf->require.nelts; i++) {
-        if (ngx_keyturn_probe(&require[i], ctx, log) != NGX_OK) {
-            rc = NGX_ERROR;
-        }
-    }
-
-    return rc;
-}
-
-
-static ngx_int_t
-ngx_keyturn_probe(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
-    ngx_log_t *log)
-{
-    kt_status_t            status;
-    kt_request_t           req = KT_REQUEST_INIT;
-    ngx_keyturn_secret_t  *secret;
-
-    secret = require->secret;
-
-    req.reference = (const char *) secret->reference.data;
-    req.subject = (const char *) require->subject->data;
-
-    status = kt_probe(ctx, &req);
-
-    switch (status) {
-
-    case KT_SUCCESS:
-        return NGX_OK;
-
-    case KT_UNAVAIL:
-    case KT_TRYAGAIN:
-    case KT_FORBIDDEN:
-
-        /* nobody knows, and a site must start without its remote store */
-
-        ngx_log_error(NGX_LOG_WARN, log, 0,
-                      "secret \"%V\" of \"$%V\" cannot be checked now: "
-                      "%s (%s) in %s:%ui",
-                      &secret->reference, &secret->variable, kt_error(ctx),
-                      kt_status_name(status), secret->file, secret->line);
-        return NGX_OK;
-
-    default:
-        ngx_log_error(NGX_LOG_EMERG, log, 0,
-                      "required secret \"%V\" of \"$%V\" cannot be had by "
-                      "\"%V\": %s (%s) in %s:%ui",
-                      &secret->reference, &secret->variable, require->subject,
-                      kt_error(ctx), kt_status_name(status), secret->file,
-                      secret->line);
-        return NGX_ERROR;
-    }
-}
-
-
 static void
 ngx_keyturn_open(ngx_keyturn_conf_t *kcf, ngx_log_t *log)
 {
@@ -360,19 +285,12 @@ ngx_keyturn_create_conf(ngx_cycle_t *cycle)
 }
 
 
-/*
- * The check is made here rather than at the end of http{}, since
- * "keyturn_config" may follow it.  It opens a context as the worker
- * processes will, asks, and closes it: nothing is left behind by "nginx -t".
- */
+/* "keyturn_config" may follow http{}, so this is where all is known */
 
 static char *
 ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf)
 {
     ngx_keyturn_conf_t  *kcf = conf;
-
-    kt_ctx_t   *ctx;
-    ngx_int_t   rc;
 
     if (kcf->first == NULL) {
         return NGX_CONF_OK;
@@ -388,25 +306,13 @@ ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf)
 
     ngx_keyturn_use(cycle, kcf->first, &cycle->new_log);
 
-    if (kcf->require.nelts == 0) {
-        return NGX_CONF_OK;
-    }
-
     kt_setup_log(kcf->setup, ngx_keyturn_log, cycle->log);
 
-    if (kt_open(kcf->setup, &ctx) != KT_SUCCESS) {
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "keyturn_config \"%V\": %s (%s)",
-                      &kcf->path, kt_setup_error(kcf->setup),
-                      kt_status_name(kt_setup_status(kcf->setup)));
+    if (ngx_keyturn_check(cycle, kcf->setup, &kcf->require) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
-    rc = ngx_keyturn_check(kcf, ctx, cycle->log);
-
-    kt_close(ctx);
-
-    return (rc == NGX_OK) ? NGX_CONF_OK : NGX_CONF_ERROR;
+    return NGX_CONF_OK;
 }
 
 

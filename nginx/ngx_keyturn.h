@@ -10,6 +10,7 @@
  * The bridge between nginx and libkeyturn, for the http and the stream module:
  *
  *   ngx_keyturn.c         "keyturn_config", one context for each process
+ *   ngx_keyturn_check.c   what "nginx -t" says about required secrets
  *   ngx_keyturn_secret.c  the parameters of "secret_get", a secret's text
  *   ngx_keyturn_agent.c   a thread for the providers that would block
  */
@@ -52,6 +53,12 @@ typedef struct {
     unsigned               dynamic:1;  /* the name has variables */
     unsigned               required:1;
 } ngx_keyturn_secret_t;
+
+
+typedef struct {
+    ngx_keyturn_secret_t  *secret;
+    ngx_str_t             *subject;
+} ngx_keyturn_require_t;
 
 
 /* somebody who waits for the agent; lives as long as it is queued */
@@ -114,6 +121,10 @@ ngx_int_t ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name,
 kt_status_t ngx_keyturn_secret_text(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, ngx_pool_t *pool, ngx_str_t *text, const char **reason);
 
+
+/* can worker processes read all of these ngx_keyturn_require_t? */
+ngx_int_t ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
+    ngx_array_t *requires);
 
 ngx_keyturn_agent_t *ngx_keyturn_agent_create(kt_ctx_t *ctx, ngx_log_t *log);
 ngx_int_t ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,

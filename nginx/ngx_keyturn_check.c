@@ -1,0 +1,203 @@
+
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Copyright (C) The keyturn authors
+ */
+
+
+/*
+ * Required secrets are asked for when the configuration has been read, by a
+ * child process that runs as the worker processes will.  So what is refused
+ * to their user (the store, the folder of the audit trail) is found here and
+ * not at the first request; the master process neither loads a provider nor
+ * opens a store; and nothing of it stays, for "nginx -t" as for a reload.
+ */
+
+
+#include "ngx_keyturn.h"
+
+#include <grp.h>
+
+
+static ngx_uint_t ngx_keyturn_check_read(ngx_fd_t fd);
+static ngx_int_t ngx_keyturn_check_user(ngx_cycle_t *cycle);
+static ngx_int_t ngx_keyturn_check_all(kt_setup_t *setup,
+    ngx_array_t *requires, ngx_log_t *log);
+static ngx_int_t ngx_keyturn_check_one(ngx_keyturn_require_t *require,
+    kt_ctx_t *ctx, ngx_log_t *log);
+
+
+ngx_int_t
+ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
+    ngx_array_t *requires)
+{
+    int         fd[2];
+    pid_t       pid;
+    sigset_t    set, old;
+    ngx_uint_t  passed;
+
+    if (pipe(fd) == -1) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "pipe() failed");
+        return NGX_ERROR;
+    }
+
+    /* the child is ours, not one that the master process has to reap */
+
+    (void) sigemptyset(&set);
+    (void) sigaddset(&set, SIGCHLD);
+    (void) sigprocmask(SIG_BLOCK, &set, &old);
+
+    pid = fork();
+
+    if (pid == 0) {
+        ngx_pid = ngx_getpid();
+
+        passed = (ngx_keyturn_check_user(cycle) == NGX_OK
+                  && ngx_keyturn_check_all(setup, requires, cycle->log)
+                     == NGX_OK);
+
+        if (passed && write(fd[1], "1", 1) != 1) {
+            passed = 0;
+        }
+
+        _exit(!passed);
+    }
+
+    (void) close(fd[1]);
+
+    passed = 0;
+
+    if (pid == -1) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "fork() failed");
+
+    } else {
+        passed = ngx_keyturn_check_read(fd[0]);
+
+        while (waitpid(pid, NULL, 0) == -1 && ngx_errno == NGX_EINTR) {
+            /* void */
+        }
+    }
+
+    (void) close(fd[0]);
+    (void) sigprocmask(SIG_SETMASK, &old, NULL);
+
+    return passed ? NGX_OK : NGX_ERROR;
+}
+
+
+/* not the status of the child: SIGCHLD may be ignored, which loses it */
+
+static ngx_uint_t
+ngx_keyturn_check_read(ngx_fd_t fd)
+{
+    u_char   c;
+    ssize_t  n;
+
+    do {
+        n = read(fd, &c, 1);
+    } while (n == -1 && ngx_errno == NGX_EINTR);
+
+    return n == 1;
+}
+
+
+static ngx_int_t
+ngx_keyturn_check_user(ngx_cycle_t *cycle)
+{
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+
+    if (geteuid() != 0) {
+        return NGX_OK;
+    }
+
+    if (setgid(ccf->group) == -1
+        || initgroups(ccf->username, ccf->group) == -1
+        || setuid(ccf->user) == -1)
+    {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "cannot become user \"%s\" to check secrets",
+                      ccf->username);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_keyturn_check_all(kt_setup_t *setup, ngx_array_t *requires,
+    ngx_log_t *log)
+{
+    kt_ctx_t               *ctx;
+    ngx_int_t               rc;
+    ngx_uint_t              i;
+    ngx_keyturn_require_t  *require;
+
+    if (kt_open(setup, &ctx) != KT_SUCCESS) {
+        ngx_log_error(NGX_LOG_EMERG, log, 0,
+                      "worker processes cannot use keyturn_config \"%s\": "
+                      "%s (%s)",
+                      kt_setup_config(setup), kt_setup_error(setup),
+                      kt_status_name(kt_setup_status(setup)));
+        return NGX_ERROR;
+    }
+
+    rc = NGX_OK;
+    require = requires->elts;
+
+    for (i = 0; i < requires->nelts; i++) {
+        if (ngx_keyturn_check_one(&require[i], ctx, log) != NGX_OK) {
+            rc = NGX_ERROR;
+        }
+    }
+
+    kt_close(ctx);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_keyturn_check_one(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
+    ngx_log_t *log)
+{
+    kt_status_t            status;
+    kt_request_t           req = KT_REQUEST_INIT;
+    ngx_keyturn_secret_t  *secret;
+
+    secret = require->secret;
+
+    req.reference = (const char *) secret->reference.data;
+    req.subject = (const char *) require->subject->data;
+
+    status = kt_probe(ctx, &req);
+
+    switch (status) {
+
+    case KT_SUCCESS:
+        return NGX_OK;
+
+    case KT_TRYAGAIN:
+
+        /* it is across a network, and a site must start without that */
+
+        ngx_log_error(NGX_LOG_INFO, log, 0,
+                      "secret \"%V\" of \"$%V\" is not checked before its "
+                      "first use in %s:%ui",
+                      &secret->reference, &secret->variable, secret->file,
+                      secret->line);
+        return NGX_OK;
+
+    default:
+        ngx_log_error(NGX_LOG_EMERG, log, 0,
+                      "required secret \"%V\" of \"$%V\" cannot be had by "
+                      "\"%V\": %s (%s) in %s:%ui",
+                      &secret->reference, &secret->variable, require->subject,
+                      kt_error(ctx), kt_status_name(status), secret->file,
+                      secret->line);
+        return NGX_ERROR;
+    }
+}
