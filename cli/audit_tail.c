@@ -33,9 +33,9 @@ static void print_line(const json_t *line)
     putchar(' ');
     cli_print(text_of(line, "stream"), 12);
     putchar(' ');
-    cli_print(text_of(line, "subject"), 24);
+    cli_print(text_of(line, "subject"), 26);
     putchar(' ');
-    cli_print(text_of(line, "action"), 8);
+    cli_print(text_of(line, "action"), 13);
     putchar(' ');
     cli_print(text_of(line, "status"), 9);
     putchar(' ');
