@@ -71,6 +71,8 @@ ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const c
     case ENOENT:
     case ENOTDIR:
         return local_fail(instance, KTP_UNAVAIL, "no store at %s: create it with `keyturn init`", path);
+    case EISDIR:
+        return local_fail(instance, KTP_MALFORMED, "%s is not a regular file: choose another path", path);
     case EACCES:
     case EPERM:
     case EROFS:
@@ -206,14 +208,22 @@ static int ask_schema(sqlite3 *db, int *ret_ours)
     return code;
 }
 
+/* SQLite fills the last page of a file that was cut inside it with zeros. What lies in -wal may well be written to the file in part. */
+static int is_cut(const ktp_instance_t *instance, int64_t page)
+{
+    return instance->watch.files.wal_size <= 0 && page > 0 && instance->watch.files.size % page != 0;
+}
+
 static ktp_status_t recognise(const ktp_instance_t *instance, sqlite3 *db, int *ret_code)
 {
-    int64_t application = 0, format = 0;
+    int64_t application = 0, format = 0, page = 0;
     int ours = 0, code;
 
     code = ask_number(db, "PRAGMA application_id", &application);
     if (code == SQLITE_OK)
         code = ask_number(db, "PRAGMA user_version", &format);
+    if (code == SQLITE_OK)
+        code = ask_number(db, "PRAGMA page_size", &page);
     if (code == SQLITE_OK)
         code = ask_schema(db, &ours);
     *ret_code = code;
@@ -229,6 +239,8 @@ static ktp_status_t recognise(const ktp_instance_t *instance, sqlite3 *db, int *
     if (format != LOCAL_FORMAT || !ours)
         return local_fail(instance, KTP_MALFORMED, "%s is not as keyturn made it (format %lld, foreign or missing tables): "
                           "restore a backup", instance->path, (long long)format);
+    if (is_cut(instance, page))
+        return local_fail(instance, KTP_MALFORMED, "%s is damaged (cut short): restore a backup", instance->path);
     return KTP_SUCCESS;
 }
 

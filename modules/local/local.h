@@ -51,9 +51,9 @@ typedef struct local_id {
 /* The three files of a store at one moment. */
 typedef struct local_files {
     local_id_t db, wal, shm;
-    int64_t wal_size;
+    int64_t size, wal_size;    /* -1: there is none */
     int64_t db_size, db_mtime; /* 0 unless the database stands alone (no -wal, or an empty one without -shm) */
-    int error;                 /* errno of the database's stat, or 0 */
+    int error;                 /* errno of the database's stat, EISDIR if it is no file, or 0 */
 } local_files_t;
 
 /* A -shm file that this process has mapped. */

@@ -128,6 +128,11 @@ static void look_at(const ktp_instance_t *instance, local_files_t *ret_files)
         ret_files->error = errno;
         return;
     }
+    if (!S_ISREG(db.st_mode) && !S_ISLNK(db.st_mode)) {
+        ret_files->error = EISDIR; /* opening a FIFO would wait */
+        return;
+    }
+    ret_files->size = db.st_size;
     ret_files->wal_size = stat_id(instance->wal, &ret_files->wal, &st);
     (void)stat_id(instance->shm, &ret_files->shm, &st);
     if (stands_alone(ret_files)) {

@@ -11,6 +11,8 @@
  *   --create        makes the store
  *   --check         prints "ok" if it may be read; --check-writing
  *   --bump NUMBER   writes the next version of secret NUMBER, however often it takes; prints its counter
+ *   --bumps NUMBER  the same for each line of stdin, with one instance
+ *   --try NUMBER    the same once, waiting 300 ms at most: says who is in the way
  *   --race NUMBER   the same 100 times, for several processes at once; prints how often it had to try
  *   --read NUMBER   prints the counter of secret NUMBER, 0 if absent
  *   --grow NUMBER   writes versions of 128 KiB until it fails; prints the last counter and says why on stderr
@@ -35,6 +37,7 @@
 
 #define RACE_ROUNDS 100
 #define CLASS 128u
+#define TRY_WAIT 300u /* milliseconds */
 
 static int refused(const session_t *s, ktp_status_t status)
 {
@@ -152,6 +155,35 @@ static int act_bump(session_t *s, const secret_t *secret)
         return refused(s, status);
     printf("%" PRIu64 "\n", counter);
     return 0;
+}
+
+static int act_bumps(session_t *s, const secret_t *secret)
+{
+    char line[64];
+
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        if (act_bump(s, secret) != 0)
+            return 1;
+        (void)fflush(stdout);
+    }
+    return 0;
+}
+
+static int act_try(session_t *s, const secret_t *secret)
+{
+    ktp_key_t key = head_key(secret);
+    ktp_status_t status = s_begin(s, /* writing= */ 1, TRY_WAIT);
+    ktp_row_t old = { .stamp = 0 }, row;
+
+    if (status != KTP_SUCCESS)
+        return refused(s, status);
+    (void)s_get(s, &key, &old);
+    row = head_row(secret, old.stamp + 1, CLASS);
+    status = s_put(s, &key, &row, old.stamp);
+    if (status == KTP_SUCCESS)
+        status = s_commit(s);
+    row_free(&row);
+    return status == KTP_SUCCESS ? 0 : refused(s, status);
 }
 
 static int act_race(session_t *s, const secret_t *secret)
@@ -308,7 +340,8 @@ typedef struct action {
 } action_t;
 
 static const action_t actions[] = {
-    { "--bump", act_bump }, { "--race", act_race }, { "--grow", act_grow }, { "--read", act_read }, { "--hold", act_hold },
+    { "--bump", act_bump }, { "--bumps", act_bumps }, { "--try", act_try },
+    { "--race", act_race }, { "--grow", act_grow }, { "--read", act_read }, { "--hold", act_hold },
     { "--hold-reading", act_hold_reading }, { "--watch", act_watch }, { "--time", act_time },
 };
 
