@@ -19,6 +19,7 @@
 #include "internal.h"
 
 #define SYMBOL "keyturn_provider"
+#define PROC_NAME 128
 #define PROVIDER_SIZE_1_0 (offsetof(ktp_provider_t, token) + sizeof(((ktp_provider_t *)0)->token))
 
 /* The folder of providers, and who owns this library. */
@@ -59,6 +60,21 @@ static kt_status_t check_file(int fd, const char *path, uid_t library_owner)
     return KT_SUCCESS;
 }
 
+/* What a capability names is called without another look. */
+static bool keeps_promises(const ktp_provider_t *api)
+{
+    uint32_t can = api->capabilities;
+
+    if (((can & KTP_CREATE) && api->create == NULL) || ((can & KTP_TOKEN) && api->token == NULL))
+        return false;
+    if (!(can & KTP_SEALED))
+        return api->get != NULL && (!(can & KTP_WRITE) || (api->put != NULL && api->remove != NULL)) &&
+               (!(can & KTP_LIST) || api->list != NULL);
+    return api->begin != NULL && api->row_get != NULL && api->commit != NULL && api->abort != NULL &&
+           (!(can & KTP_WRITE) || (api->row_put != NULL && api->row_remove != NULL)) &&
+           (!(can & KTP_LIST) || api->row_scan != NULL);
+}
+
 static kt_status_t check_table(const ktp_provider_t *api, const char *path, const char *name)
 {
     if (api->magic != KTP_MAGIC)
@@ -73,15 +89,29 @@ static kt_status_t check_table(const ktp_provider_t *api, const char *path, cons
         return kt_fail(KT_CONFIG, "%s: calls itself \"%.32s\"", path, api->name != NULL ? api->name : "");
     if (api->open == NULL || api->close == NULL || api->check == NULL || api->options == NULL)
         return kt_fail(KT_CONFIG, "%s: a mandatory member of its table is missing", path);
-    if ((api->capabilities & KTP_SEALED) ? api->begin == NULL || api->row_get == NULL || api->commit == NULL || api->abort == NULL
-                                         : api->get == NULL)
+    if (!keeps_promises(api))
         return kt_fail(KT_CONFIG, "%s: does not offer the calls that its capabilities promise", path);
     return KT_SUCCESS;
 }
 
+/*
+ * A name of this descriptor that no other call gets. The dynamic linker answers a name that it has seen with what it loaded then, and descriptors'
+ * numbers come back: the second provider was the first one once more. So a counter is written in slashes, "/." for each 1 of it.
+ */
+static void name_descriptor(int fd, char name[PROC_NAME])
+{
+    static atomic_uint calls;
+    unsigned count = atomic_fetch_add(&calls, 1);
+    size_t at = (size_t)snprintf(name, PROC_NAME, "/proc/self/fd");
+
+    for (; count > 0; count >>= 1)
+        at += (size_t)snprintf(name + at, PROC_NAME - at, "%s", (count & 1) ? "/." : "/");
+    (void)snprintf(name + at, PROC_NAME - at, "/%d", fd);
+}
+
 static kt_status_t load_file(const char *path, const char *name, uid_t library_owner, const ktp_provider_t **ret_api)
 {
-    char by_descriptor[64];
+    char by_descriptor[PROC_NAME];
     const ktp_provider_t *api;
     void *handle;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
@@ -91,7 +121,7 @@ static kt_status_t load_file(const char *path, const char *name, uid_t library_o
         return kt_fail(KT_CONFIG, "there is no provider \"%s\": %s: %s", name, path, strerror(errno));
     status = check_file(fd, path, library_owner);
     if (status == KT_SUCCESS) {
-        (void)snprintf(by_descriptor, sizeof(by_descriptor), "/proc/self/fd/%d", fd);
+        name_descriptor(fd, by_descriptor);
         handle = dlopen(by_descriptor, RTLD_NOW | RTLD_LOCAL);
         api = handle != NULL ? dlsym(handle, SYMBOL) : NULL;
         if (handle == NULL)
