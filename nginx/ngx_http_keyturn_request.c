@@ -42,8 +42,10 @@ struct ngx_http_keyturn_pin_s {
 
     ngx_http_upstream_t     *upstream;   /* that has got the text */
 
+    ngx_msec_t               deadline;   /* of its fetch by the agent */
+
     unsigned                 done:1;
-    unsigned                 waited:1;
+    unsigned                 waited:1;   /* and that has failed */
     unsigned                 pooled:1;   /* the text is to be wiped */
 };
 
@@ -633,7 +635,7 @@ ngx_http_keyturn_fetch(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         goto done;
     }
 
-    if (status == KT_TRYAGAIN && pin->waited && pin->status != KT_SUCCESS) {
+    if (status == KT_TRYAGAIN && pin->waited) {
         ngx_http_keyturn_fail(r, pin, pin->status,
                               kt_status_text(pin->status));
         goto done;
@@ -762,6 +764,12 @@ ngx_http_keyturn_suspend(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ngx_http_keyturn_ask_t       ask;
     ngx_http_keyturn_suspend_t  *suspend;
 
+    /* what was fetched may have changed before it was read: once more */
+
+    if (pin->deadline == 0) {
+        pin->deadline = ngx_current_msec + NGX_HTTP_KEYTURN_TIMEOUT;
+    }
+
     cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_keyturn_suspend_t));
     if (cln == NULL) {
         return NGX_ERROR;
@@ -789,7 +797,7 @@ ngx_http_keyturn_suspend(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    ngx_add_timer(&suspend->timer, NGX_HTTP_KEYTURN_TIMEOUT);
+    ngx_add_timer(&suspend->timer, pin->deadline - ngx_current_msec);
 
     if (r == r->main) {
 
@@ -833,6 +841,7 @@ static void
 ngx_http_keyturn_resume(ngx_http_keyturn_suspend_t *suspend,
     kt_status_t status)
 {
+    ngx_msec_int_t           left;
     ngx_connection_t        *c;
     ngx_http_request_t      *r;
     ngx_http_keyturn_pin_t  *p;
@@ -842,10 +851,18 @@ ngx_http_keyturn_resume(ngx_http_keyturn_suspend_t *suspend,
 
     ngx_http_keyturn_cancel(suspend);
 
+    left = (ngx_msec_int_t) (suspend->pin->deadline - ngx_current_msec);
+
+    if (status == KT_SUCCESS && left <= 0) {
+        status = KT_TRYAGAIN;
+    }
+
     for (p = suspend->ctx->pins; p; p = p->next) {
+
         if (!p->done && ngx_http_keyturn_same(p, suspend->pin)) {
-            p->waited = 1;
+            p->deadline = suspend->pin->deadline;
             p->status = status;
+            p->waited = (status != KT_SUCCESS);
         }
     }
 

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Secrets in a store across a network: the first fetch suspends the request, never the worker process."""
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+HEADER = "proxy_set_header X-Key $key;"
+
+
+@pytest.fixture
+def remote(site, make_redis):
+    """site.redis runs and keeps "api-keys/*"; nginx and the command ask it through the provider "redis"."""
+    site.redis = make_redis()
+    site.redis.start()
+    site.home.add("providers", f'redis: {{address: "unix:{site.redis.socket}"}}')
+    site.home.add("switch", '"api-keys/*": redis')
+    yield site
+    if site.redis.process:
+        site.redis.process.send(signal.SIGCONT)
+
+
+def serve(site, text=f"secret_get $key api-keys/stripe; {HEADER}", **more):
+    site.configure(f"location / {{ {text} @PROXY@ }} location /quick {{ return 200 quick; }}", **more)
+    site.nginx.start()
+
+
+def together(site, count, path="/"):
+    answers = []
+
+    def one():
+        answers.append(site.get(path))
+
+    threads = [threading.Thread(target=one) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_the_first_request_waits_for_the_value(remote, canary):
+    value = canary("remote")
+    remote.home.set("api-keys/stripe", value)
+    serve(remote)
+    assert remote.header("X-Key") == value
+    assert remote.header("X-Key") == value
+    assert [line["provider"] for line in remote.records(action="read")] == ["redis", "redis"]
+    assert "[alert]" not in remote.nginx.error_log()
+
+
+def test_many_first_requests(remote, canary):
+    value = canary("many")
+    remote.home.set("api-keys/stripe", value)
+    serve(remote)
+    assert {answer.status for answer in together(remote, 40)} == {200}
+    assert {request.headers["X-Key"] for request in remote.upstream.requests} == {value}
+
+
+def test_several_secrets_of_one_request(remote, canary):
+    values = {name: canary(name) for name in ("one", "two", "three")}
+    for name, value in values.items():
+        remote.home.set(f"api-keys/{name}", value)
+    serve(remote, "".join(f"secret_get ${name} api-keys/{name}; proxy_set_header X-{name} ${name};" for name in values))
+    assert remote.get().status == 200
+    assert {name: remote.upstream.last.headers[f"X-{name}"] for name in values} == values
+
+
+def test_with_a_body_and_in_a_subrequest(remote, canary):
+    value = canary("sub")
+    remote.home.set("api-keys/stripe", value)
+    remote.configure(f"""
+        secret_get $key api-keys/stripe; {HEADER}
+        location / {{ auth_request /auth; @PROXY@ }}
+        location /auth {{ internal; proxy_pass_request_body off; {HEADER} proxy_set_header Content-Length ""; @PROXY@ }}""")
+    remote.nginx.start()
+    assert remote.get(method="POST", body=b"x" * 100000).status == 200
+    assert [(r.path, r.headers["X-Key"], len(r.body)) for r in remote.upstream.requests] == [
+        ("/auth", value, 0), ("/", value, 100000)]
+
+
+def test_optional_and_missing(remote):
+    serve(remote, f"secret_get $key api-keys/none optional; {HEADER}")
+    assert remote.header("X-Key") is None
+
+
+def test_required_and_missing(remote):
+    serve(remote)      # a start does not wait for a network
+    answer = remote.get()
+    assert answer.status == 503 and "Retry-After" in answer.headers
+    assert remote.upstream.requests == []
+    assert "(notfound)" in remote.nginx.error_log()
+
+
+def test_a_rotation_is_seen_within_a_second(remote, wait_for):
+    remote.home.set("api-keys/stripe", "first")
+    serve(remote)
+    assert remote.header("X-Key") == "first"
+    remote.home.set("api-keys/stripe", "second")
+    wait_for(lambda: remote.header("X-Key") == "second", timeout=1)
+
+
+def test_a_store_that_is_down(remote, canary):
+    value = canary("down")
+    remote.home.set("api-keys/stripe", value)
+    remote.redis.stop()
+    serve(remote)
+    began = time.monotonic()
+    assert remote.get().status == 503
+    assert time.monotonic() - began < 3
+    assert remote.get("/quick").body == b"quick"
+    assert remote.upstream.requests == []
+
+
+def test_a_store_that_does_not_answer(remote, canary):
+    value = canary("stopped")
+    remote.home.set("api-keys/stripe", value)
+    serve(remote)
+    remote.redis.process.send(signal.SIGSTOP)
+    waiting = threading.Thread(target=lambda: setattr(remote, "answer", remote.get()))
+    began = time.monotonic()
+    waiting.start()
+    for _ in range(20):
+        asked = time.monotonic()
+        assert remote.get("/quick").body == b"quick"
+        assert time.monotonic() - asked < 0.5
+        time.sleep(0.02)
+    waiting.join()
+    assert remote.answer.status == 503 and "Retry-After" in remote.answer.headers
+    assert time.monotonic() - began < 4
+    remote.redis.process.send(signal.SIGCONT)
+    end = time.monotonic() + 10
+    while remote.get().status != 200:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert remote.upstream.last.headers["X-Key"] == value
+
+
+def test_a_client_that_goes_while_it_waits(remote, canary):
+    remote.home.set("api-keys/stripe", canary("client"))
+    serve(remote)
+    remote.redis.process.send(signal.SIGSTOP)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", remote.nginx.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.05)
+    time.sleep(0.2)
+    remote.redis.process.send(signal.SIGCONT)
+    time.sleep(0.5)
+    assert remote.get("/quick").status == 200
+    log = remote.nginx.error_log()
+    assert "[alert]" not in log and "signal 11" not in log
+    assert remote.upstream.requests == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM])
+def test_a_worker_that_ends_while_its_thread_waits(remote, number, canary):
+    remote.home.set("api-keys/stripe", canary("end"))
+    serve(remote)
+    remote.redis.process.send(signal.SIGSTOP)
+
+    def forgiving():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            remote.get()
+
+    waiting = threading.Thread(target=forgiving)
+    waiting.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    try:
+        os.kill(remote.nginx.master_pid, number)
+        remote.nginx.process.wait(timeout=10)
+    finally:
+        waiting.join()
+    assert time.monotonic() - began < 8
+    log = remote.nginx.error_log()
+    assert "exited on signal" not in log and "open socket" not in log
+
+
+def test_reloads_while_requests_wait(remote, canary):
+    value = canary("reload")
+    remote.home.set("api-keys/stripe", value)
+    serve(remote)
+    for _ in range(5):
+        remote.nginx.reload()
+        assert {answer.status for answer in together(remote, 5)} == {200}
+    assert "[alert]" not in remote.nginx.error_log()
