@@ -19,19 +19,24 @@
 #define UNIT_MAIN(name, add)                                                                       \
     int main(void)                                                                                 \
     {                                                                                              \
-        Suite *suite = suite_create(name);                                                         \
-        TCase *tests = tcase_create(name);                                                         \
-        SRunner *runner = srunner_create(suite);                                                   \
-        int failed;                                                                                \
-                                                                                                   \
-        suite_add_tcase(suite, tests);                                                             \
-        tcase_set_timeout(tests, 60);                                                              \
-        add(tests);                                                                                \
-        srunner_run_all(runner, CK_NORMAL);                                                        \
-        failed = srunner_ntests_failed(runner);                                                    \
-        srunner_free(runner);                                                                      \
-        return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;                                          \
+        return unit_run(name, add);                                                                \
     }
+
+static inline int unit_run(const char *name, void (*add)(TCase *tests))
+{
+    Suite *suite = suite_create(name);
+    TCase *tests = tcase_create(name);
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    suite_add_tcase(suite, tests);
+    tcase_set_timeout(tests, 60);
+    add(tests);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
 
 #define UNIT_TABLE(tests, test, table) tcase_add_loop_test(tests, test, 0, (int)KT_ARRAY(table))
 
