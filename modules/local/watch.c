@@ -293,8 +293,7 @@ static int read_header(const void *header, uint32_t ret_words[HEADER_WORDS])
 
     for (unsigned try = 0; try < TRIES; try++) {
         for (unsigned i = 0; i < HEADER_WORDS; i++)
-            ret_words[i] = __atomic_load_n(&at[i], __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+            ret_words[i] = __atomic_load_n(&at[i], __ATOMIC_ACQUIRE);
         for (unsigned i = 0; i < HEADER_WORDS; i++)
             second[i] = __atomic_load_n(&at[HEADER_WORDS + i], __ATOMIC_RELAXED);
         if (memcmp(ret_words, second, sizeof second) == 0)

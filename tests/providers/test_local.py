@@ -577,6 +577,31 @@ def test_a_backup_by_sqlite_is_a_store(local, driver, tmp_path):
     assert backup.bump(3) == 3
 
 
+def test_the_backup_of_the_manual_is_a_store(local, driver, tmp_path):
+    """VACUUM INTO through a read-only connection, as `sqlite3 -readonly` does it: nothing beside the store goes."""
+    for number in range(20):
+        local.bump(number)
+    local.bump(3)
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    read_only(local)
+    with sqlite3.connect(f"file:{local.path}?mode=ro", uri=True) as db:
+        db.execute("VACUUM INTO ?", (str(folder / "backup.db"),))
+    db.close()
+    assert all(path.exists() for path in files(local))
+    backup = driver("local", path=folder / "backup.db")
+    read_only(backup)
+    assert [backup.read(number) for number in (2, 3, 4)] == [1, 2, 1]
+    watcher = backup.start("--watch", "3")
+    assert next_line(watcher)[0] == "2"
+    writable(backup)
+    assert backup.bump(3) == 3
+    while next_line(watcher)[0] != "3":
+        continue
+    folder.chmod(0o700)
+    assert all(path.exists() for path in files(backup))
+
+
 # ---- disk full ----
 
 def test_a_full_disk(driver):
