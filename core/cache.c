@@ -18,6 +18,7 @@ typedef struct node {
 } node_t;
 
 struct kt_cache {
+    uint64_t drops;              /* calls of kt_cache_drop_name() */
     size_t count, limit;
     node_t *newest, *oldest;
     node_t *buckets[BUCKETS];
@@ -129,6 +130,7 @@ void kt_cache_drop_name(kt_cache_t *cache, const char *name)
     size_t size = strlen(name);
     node_t *node = cache->newest, *older;
 
+    cache->drops++;
     for (; node != NULL; node = older) {
         char after = strncmp(node->reference, name, size) == 0 ? node->reference[size] : 'x';
 
@@ -136,6 +138,11 @@ void kt_cache_drop_name(kt_cache_t *cache, const char *name)
         if (after == '\0' || after == '#' || after == '@')
             drop(cache, node);
     }
+}
+
+uint64_t kt_cache_drops(const kt_cache_t *cache)
+{
+    return cache->drops;
 }
 
 void kt_cache_free(kt_cache_t *cache)

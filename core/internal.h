@@ -398,6 +398,7 @@ typedef struct kt_cached {
     size_t provider;         /* index of the one that answered */
     size_t nsteps;           /* steps of the route that were asked */
     unsigned char token[KTP_TOKEN_SIZE]; /* of all those that were asked, from before they were */
+    bool by_agent;           /* the token is of the agent's connections */
     int64_t fetched;         /* ms, monotonic */
     bool suspect;
     kt_status_t failed;      /* why the last attempt to renew it failed, at failed_at; else KT_SUCCESS */
@@ -408,6 +409,7 @@ void kt_cache_free(kt_cache_t *cache);
 kt_cached_t *kt_cache_find(kt_cache_t *cache, const char *reference); /* until the next call */
 void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *entry); /* takes a reference on the secret */
 void kt_cache_drop_name(kt_cache_t *cache, const char *name);         /* all references of one name */
+uint64_t kt_cache_drops(const kt_cache_t *cache); /* how often that was done: what was fetched in between may be old */
 
 /* ---- context.c ---- */
 

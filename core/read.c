@@ -23,14 +23,11 @@ static bool tokens_match(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t
 {
     const kt_cfg_route_t *route = kt_switch_route(ctx->config, call->ref.name);
     unsigned char token[KTP_TOKEN_SIZE];
-    kt_ctx_t *asked = ctx;
+    kt_ctx_t *asked = entry->by_agent ? ctx->agent : ctx; /* a token is its connection's own */
     bool match;
 
-    if (kt_switch_blocks(ctx, call)) { /* the agent's connections answer, unless it is busy with them: then the TTL has to do */
-        asked = ctx->agent;
-        if (asked == NULL || pthread_mutex_trylock(&asked->lock) != 0)
-            return true;
-    }
+    if (asked != ctx && pthread_mutex_trylock(&asked->lock) != 0)
+        return true; /* the agent is busy with it: until it is back, the TTL has to do */
     match = kt_switch_token(asked, call, route->nsteps, token) && memcmp(token, entry->token, sizeof(token)) == 0;
     if (asked != ctx)
         (void)pthread_mutex_unlock(&asked->lock);
@@ -117,16 +114,16 @@ static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, answer_t 
     answer->status = entry->status;
     answer->secret = entry->secret != NULL ? kt_secret_ref(entry->secret) : NULL;
     answer->provider = provider_name(ctx, entry);
-    answer->flags = entry->nsteps > 1 ? KT_EV_FALLBACK : 0;
+    answer->flags = entry->nsteps > 1 && entry->status == KT_SUCCESS ? KT_EV_FALLBACK : 0;
     if (entry->status != KT_SUCCESS)
         (void)kt_fail(entry->status, "%s", kt_status_text(entry->status));
 }
 
-/* Nobody knows: the cached value if the window allows. */
+/* The failure itself; or, if nobody knows, the cached value as long as the window allows. */
 static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_status_t status, answer_t *answer)
 {
     answer->status = status;
-    if (!may_serve_stale(ctx, cached) || stale_copy(cached, &answer->secret) != KT_SUCCESS)
+    if (!nobody_knows(status) || !may_serve_stale(ctx, cached) || stale_copy(cached, &answer->secret) != KT_SUCCESS)
         return;
     kt_failure_clear();
     answer->status = KT_SUCCESS;
@@ -161,7 +158,7 @@ static void look_up(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, answer_
     }
     answer->status = status;
     answer->silent = !blocking && status == KT_TRYAGAIN && kt_switch_blocks(ctx, call);
-    if (nobody_knows(status) && !answer->silent)
+    if (!answer->silent)
         answer_stale(ctx, cached, status, answer);
 }
 
@@ -230,7 +227,7 @@ kt_status_t kt_get(kt_ctx_t *ctx, const kt_request_t *req, kt_secret_t **ret_sec
 
 /* ---- refreshing ---- */
 
-static kt_status_t ensure_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
+static kt_status_t ensure_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent, uint64_t *ret_drops)
 {
     kt_status_t status = kt_enter(ctx);
 
@@ -239,6 +236,7 @@ static kt_status_t ensure_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
     if (ctx->agent == NULL)
         status = kt_open_agent(ctx, &ctx->agent);
     *ret_agent = ctx->agent;
+    *ret_drops = kt_cache_drops(ctx->cache);
     kt_leave(ctx);
     return status;
 }
@@ -262,9 +260,10 @@ kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req)
     kt_cached_t entry;
     kt_call_t call;
     kt_ctx_t *agent;
+    uint64_t drops;
     kt_status_t status;
 
-    status = ensure_agent(ctx, &agent);
+    status = ensure_agent(ctx, &agent, &drops);
     if (status == KT_SUCCESS)
         status = kt_call_begin(ctx, req, &call);
     if (status != KT_SUCCESS)
@@ -276,14 +275,14 @@ kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req)
     if (status != KT_SUCCESS)
         return status;
     status = fetch(agent, &call, true, &entry);
+    entry.by_agent = true;
     kt_leave(agent);
     (void)pthread_mutex_lock(&ctx->lock);
-    if (is_cacheable(status)) {
-        kt_cache_put(ctx->cache, call.text, &entry);
-        kt_secret_free(entry.secret);
-    } else {
+    if (!is_cacheable(status))
         remember_failure(ctx, &call, status);
-    }
+    else if (req->provider == NULL && drops == kt_cache_drops(ctx->cache)) /* else it may be from before a write of ours */
+        kt_cache_put(ctx->cache, call.text, &entry);
+    kt_secret_free(entry.secret);
     (void)pthread_mutex_unlock(&ctx->lock);
     return status;
 }
