@@ -202,8 +202,9 @@ kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_
 }
 
 /* The record of a version that has a row of its own moves beside the head; what lay there gets a row. */
-static kt_status_t swap_in(kt_change_t *change, uint64_t version)
+static kt_status_t swap_in(kt_change_t *change, const kt_head_version_t *entry)
 {
+    uint64_t version = entry->version;
     ktp_key_t key;
     ktp_row_t row;
     unsigned char *record;
@@ -215,6 +216,8 @@ static kt_status_t swap_in(kt_change_t *change, uint64_t version)
     if (status == KT_NOTFOUND)
         return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store", change->name,
                        (unsigned long long)version);
+    if (status == KT_SUCCESS) /* a foreign record beside the head would be found out by every reader, and too late */
+        status = kt_check_value(&change->head, entry, row.record, row.record_size);
     if (status != KT_SUCCESS)
         return status;
     size = row.record_size;
@@ -243,7 +246,7 @@ kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version)
         return kt_fail(KT_GONE, "%s: version %llu is destroyed", change->name, (unsigned long long)version);
     if (version == head->current)
         return KT_SUCCESS;
-    status = swap_in(change, version);
+    status = swap_in(change, entry);
     if (status != KT_SUCCESS)
         return status;
     head->previous = head->current;

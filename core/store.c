@@ -70,13 +70,13 @@ static kt_status_t has_label(const kt_store_t *store, ktp_txn_t *txn, const unsi
  * A wrong key hashes every name to a row that is not there, which must not pass for KT_NOTFOUND. So the store is marked with the ids of its
  * environment keys, and one of those that we hold, or that our type keys came from, has to be among them.
  */
-kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn)
+static kt_status_t check_again(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
 {
     const kt_keyring_t *keyring = ctx->keyring;
     kt_status_t status = KT_NOTFOUND;
     size_t i;
 
-    if (store->checked || (store->api->capabilities & KTP_CLEAR_NAMES))
+    if (store->api->capabilities & KTP_CLEAR_NAMES)
         return KT_SUCCESS;
     for (i = 0; i < keyring->nenv && status == KT_NOTFOUND; i++)
         status = has_label(store, txn, keyring->env[i].id);
@@ -85,8 +85,15 @@ kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn)
     if (status == KT_NOTFOUND)
         return kt_fail(KT_WRONGKEY, "%s: the key held is not this store's key (environment \"%s\")", store->name,
                        keyring->environment);
-    if (status == KT_SUCCESS)
-        store->checked = true;
+    return status;
+}
+
+/* Once an instance; and again for each name that is not found, for the file may have been replaced since. */
+kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn)
+{
+    kt_status_t status = store->checked ? KT_SUCCESS : check_again(ctx, store, txn);
+
+    store->checked = status == KT_SUCCESS;
     return status;
 }
 
@@ -160,6 +167,8 @@ kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
             break;
     }
     status = kt_keyring_type(ctx->keyring, type, 0, ret_key);
+    if (status == KT_SUCCESS)
+        status = check_again(ctx, store, txn);
     if (status != KT_SUCCESS)
         return status;
     return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name);
@@ -216,7 +225,7 @@ static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_
 }
 
 /* The value has to be the one that the head means: same secret, same version, same tag. */
-static kt_status_t check_value(const kt_head_t *head, const kt_head_version_t *entry, const unsigned char *record, size_t size)
+kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry, const unsigned char *record, size_t size)
 {
     kt_header_t header;
     kt_status_t status;
@@ -241,7 +250,7 @@ kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head
 
     if (key == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
-    status = check_value(head, entry, record, size);
+    status = kt_check_value(head, entry, record, size);
     if (status == KT_SUCCESS) {
         kt_secret_key(type, head->name, key);
         status = kt_unseal(key, ctx->keyring->environment, head->name, record, size, &plain, &plain_size);
@@ -271,6 +280,8 @@ kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *tx
 
     if (entry == NULL)
         return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", head->name, (unsigned long long)version);
+    if (entry->destroyed)
+        return kt_fail(KT_GONE, "%s: version %llu is destroyed", head->name, (unsigned long long)version);
     status = find_value(store, txn, type, head, head_row, version, &record, &size);
     if (status != KT_SUCCESS)
         return status;
@@ -413,7 +424,7 @@ kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void 
     status = kt_rows_begin(store, false, 0, &txn);
     if (status != KT_SUCCESS)
         return status;
-    status = kt_store_check(ctx, store, txn);
+    status = check_again(ctx, store, txn);
     if (status == KT_SUCCESS && !(store->api->capabilities & KTP_CLEAR_NAMES) && ctx->keyring->nenv > 0)
         status = kt_from_provider(store, store->api->row_scan(txn, KTP_META, scan_label, &scan));
     if (status == KT_SUCCESS && scan.status == KT_SUCCESS)

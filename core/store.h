@@ -13,6 +13,7 @@ kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
 kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
                            const kt_head_t *head, const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret);
 kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_t *row, kt_head_t *ret_head);
+kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry, const unsigned char *record, size_t size);
 kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, const kt_head_version_t *entry,
                           const unsigned char *record, size_t size, kt_secret_t **ret_secret);
 kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
