@@ -62,11 +62,13 @@ static kt_status_t make_info(kt_head_t *head, const char *provider, kt_info_t **
     return KT_SUCCESS;
 }
 
-/* The first sealed provider on the route that has it. */
+/* The first sealed provider on the route that has it. As in switch.c, NOTFOUND behind one that could not answer is no fact. */
 static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *ret_head, const char **ret_provider)
 {
     const kt_cfg_route_t *route = kt_switch_route(ctx->config, call->ref.name);
     kt_status_t status = kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
+    kt_status_t unsure = KT_SUCCESS;
+    char why[KT_ERROR_SIZE];
     kt_bundle_store_t bundle;
     kt_store_t *store;
     size_t i, index;
@@ -88,10 +90,14 @@ static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *re
             status = kt_store_head(ctx, store, call->ref.name, ret_head);
         if (status == KT_SUCCESS)
             *ret_provider = store->name;
-        if (!route->steps[i].go_on[status])
+        if (status == KT_SUCCESS || !route->steps[i].go_on[status])
             break;
+        if (status != KT_NOTFOUND && unsure == KT_SUCCESS) {
+            unsure = status;
+            memcpy(why, kt_failure(), sizeof(why));
+        }
     }
-    return status;
+    return status == KT_NOTFOUND && unsure != KT_SUCCESS ? kt_fail(unsure, "%s", why) : status;
 }
 
 static kt_status_t info_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t **ret_info)
@@ -256,7 +262,8 @@ static kt_status_t list_locked(kt_ctx_t *ctx, const kt_request_t *req, listing_t
         return status;
     (void)snprintf(call.text, sizeof(call.text), "%s", listing->pattern);
     status = list_providers(ctx, listing, ret_hidden);
-    kt_failure_clear(); /* refusals of single names are not this call's */
+    if (status == KT_SUCCESS)
+        kt_failure_clear(); /* refusals of single names are not this call's */
     return kt_decide(ctx, &call, "list", status, 0, NULL, 0);
 }
 

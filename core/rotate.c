@@ -6,6 +6,7 @@
  * leaves a pending version; whoever next has access to both asks the target which value it knows, and finishes or abandons. Without
  * a target there is nothing to agree with, and all is one transaction.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,8 +39,12 @@ static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **re
     }
     if (length < 16 || length > 1024)
         return kt_fail(KT_USAGE, "a generated value has 16 to 1024 characters");
+    errno = 0;
     *ret_part = kt_generate(options->alphabet, length);
-    return *ret_part != NULL ? KT_SUCCESS : kt_fail(KT_USAGE, "no value of this length and alphabet can be generated");
+    if (*ret_part != NULL)
+        return KT_SUCCESS;
+    return errno == EINVAL ? kt_fail(KT_USAGE, "no value of this length and alphabet can be generated")
+                           : kt_fail(KT_INTERNAL, "out of memory");
 }
 
 static kt_status_t check_target(const kt_head_t *head, kt_shape_t shape, const kt_rotate_options_t *options)
@@ -102,7 +107,7 @@ static kt_status_t rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call, const kt
 
     status = kt_switch_writer(ctx, call, &bundle, &store, &index);
     if (status != KT_SUCCESS)
-        return status;
+        return kt_decide(ctx, call, "rotate", status, 0, NULL, KT_EV_DURABLE);
     status = kt_change_begin(ctx, store, call->ref.name, kt_write_timeout(call->req), &change);
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, ret_version);
@@ -140,9 +145,12 @@ static bool keep_string(kt_rotation_t *rotation, size_t i, const char *from, con
 
 static kt_status_t rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
 {
-    kt_rotation_t *r = calloc(1, sizeof(*r));
+    kt_rotation_t *r;
     kt_status_t status;
 
+    if (req->size < sizeof(*req))
+        return kt_fail(KT_USAGE, "the request is not filled in (KT_REQUEST_INIT)");
+    r = calloc(1, sizeof(*r));
     if (r == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
     r->ctx = ctx;
@@ -206,7 +214,7 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req, const k
     kt_rotation_t *r;
     kt_status_t status;
 
-    if (options->size < sizeof(*options))
+    if (options == NULL || options->size < sizeof(*options))
         return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
     status = rotation_new(ctx, req, &r);
     if (status != KT_SUCCESS)
@@ -215,6 +223,8 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req, const k
     status = rotation_open(r);
     if (status == KT_SUCCESS)
         status = store_pending(r, options);
+    else
+        status = kt_decide(ctx, &r->call, "rotate.create", status, 0, NULL, KT_EV_DURABLE);
     if (status != KT_SUCCESS) {
         rotation_free(r);
         return status;
@@ -354,13 +364,13 @@ static kt_status_t finish_locked(kt_rotation_t *r, unsigned deadline)
     kt_status_t status;
 
     status = begin_step(r, deadline, &change);
-    if (status != KT_SUCCESS)
-        return status;
-    status = kt_change_make_current(change, r->version);
-    if (status != KT_SUCCESS) {
-        kt_change_abort(change);
-        return status;
+    if (status == KT_SUCCESS) {
+        status = kt_change_make_current(change, r->version);
+        if (status != KT_SUCCESS)
+            kt_change_abort(change);
     }
+    if (status != KT_SUCCESS)
+        return kt_decide(r->ctx, &r->call, "rotate.finish", status, r->version, r->store->name, KT_EV_DURABLE);
     if (r->expires != 0)
         kt_change_head(change)->expires = r->expires;
     return kt_write_finish(r->ctx, &r->call, change, "rotate.finish", r->version, r->store->name);
@@ -386,13 +396,13 @@ static kt_status_t abandon_locked(kt_rotation_t *r)
     kt_status_t status;
 
     status = begin_step(r, kt_write_timeout(&r->req), &change);
-    if (status != KT_SUCCESS)
-        return status;
-    status = kt_change_drop(change, r->version);
-    if (status != KT_SUCCESS) {
-        kt_change_abort(change);
-        return status;
+    if (status == KT_SUCCESS) {
+        status = kt_change_drop(change, r->version);
+        if (status != KT_SUCCESS)
+            kt_change_abort(change);
     }
+    if (status != KT_SUCCESS)
+        return kt_decide(r->ctx, &r->call, "rotate.abandon", status, r->version, r->store->name, KT_EV_DURABLE);
     return kt_write_finish(r->ctx, &r->call, change, "rotate.abandon", r->version, r->store->name);
 }
 

@@ -93,6 +93,11 @@ static uint32_t capabilities(const kt_ctx_t *ctx, size_t index)
     return ctx->modules->list[index].api->capabilities;
 }
 
+static bool is_writer(const kt_ctx_t *ctx, size_t index)
+{
+    return (capabilities(ctx, index) & (KTP_WRITE | KTP_SEALED)) == (KTP_WRITE | KTP_SEALED);
+}
+
 kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_store_t *bundle, kt_store_t **ret_store,
                              size_t *ret_index)
 {
@@ -110,6 +115,8 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
         status = find_provider(ctx, call->req->provider, &index);
         if (status != KT_SUCCESS)
             return status;
+        if (!is_writer(ctx, index))
+            return kt_fail(KT_FORBIDDEN, "%s: cannot write", call->req->provider);
         *ret_index = index;
         return kt_instance_open(ctx, index, ret_store);
     }
@@ -118,7 +125,7 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
         return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
     for (i = 0; i < route->nsteps; i++) {
         index = route->steps[i].provider;
-        if ((capabilities(ctx, index) & (KTP_WRITE | KTP_SEALED)) == (KTP_WRITE | KTP_SEALED)) {
+        if (is_writer(ctx, index)) {
             *ret_index = index;
             return kt_instance_open(ctx, index, ret_store);
         }
@@ -189,10 +196,18 @@ static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_referen
     status = kt_from_provider(store, store->api->get(store->instance, &request, &value));
     if (status != KT_SUCCESS)
         return status;
+    if (value.value.size > KT_VALUE_MAX || (value.value.data == NULL && value.value.size > 0)) {
+        kt_locked_free(value.value.data);
+        return kt_fail(KT_MALFORMED, "%s: answered no value of at most %u bytes", store->name, KT_VALUE_MAX);
+    }
     secret = kt_secret_new(value.value.data, value.value.size);
     kt_locked_free(value.value.data);
     if (secret == NULL)
-        return kt_fail(KT_MALFORMED, "%s: answered more than %u bytes", store->name, KT_VALUE_MAX);
+        return kt_fail(KT_INTERNAL, "out of memory");
+    if (value.expires != 0 && value.expires <= kt_now()) {
+        kt_secret_free(secret);
+        return kt_fail(KT_GONE, "%s has expired", ref->name);
+    }
     secret->version = value.version;
     secret->expires = value.expires;
     *ret_secret = secret;

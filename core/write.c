@@ -34,7 +34,7 @@ kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capabi
 kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *change, const char *action, uint64_t version,
                             const char *provider)
 {
-    kt_status_t status;
+    kt_status_t status, committed;
 
     status = kt_change_prepare(change);
     if (status == KT_SUCCESS)
@@ -43,10 +43,12 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
         kt_change_abort(change);
         return status == KT_AUDIT ? status : kt_decide(ctx, call, action, status, version, provider, KT_EV_DURABLE);
     }
-    status = kt_change_commit(change);
-    if (ctx->cache != NULL)
-        kt_cache_drop_name(ctx->cache, call->ref.name);
-    return kt_decide(ctx, call, action, status, version, provider, KT_EV_DURABLE);
+    committed = kt_change_commit(change);
+    kt_cache_drop_name(ctx->cache, call->ref.name);
+    status = kt_decide(ctx, call, action, committed, version, provider, KT_EV_DURABLE);
+    if (status == KT_AUDIT && committed == KT_SUCCESS)
+        return kt_fail_prefix(status, "%s: the change is made, but its outcome could not be recorded", call->ref.name);
+    return status;
 }
 
 typedef kt_status_t (*change_fn)(kt_ctx_t *ctx, kt_change_t *change, const void *arg, uint64_t *ret_version);
@@ -70,10 +72,11 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const wr
     status = kt_call_begin(ctx, req, &call);
     if (status == KT_SUCCESS)
         status = kt_write_begin(ctx, &call, op->capability, op->action);
-    if (status == KT_SUCCESS)
-        status = kt_switch_writer(ctx, &call, &bundle, &store, &index);
     if (status != KT_SUCCESS)
         return status;
+    status = kt_switch_writer(ctx, &call, &bundle, &store, &index);
+    if (status != KT_SUCCESS)
+        return kt_decide(ctx, &call, op->action, status, 0, NULL, KT_EV_DURABLE);
     status = kt_change_begin(ctx, store, call.ref.name, kt_write_timeout(req), &change);
     if (status == KT_SUCCESS) {
         status = op->change(ctx, change, arg, &version);
