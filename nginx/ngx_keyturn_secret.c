@@ -126,6 +126,7 @@ ngx_keyturn_secret_create(ngx_conf_t *cf)
     secret->variable.len = value[1].len - 1;
     secret->variable.data = value[1].data + 1;
     secret->name = value[2];
+    ngx_str_set(&secret->prefix, "");
     secret->dynamic = (ngx_strchr(value[2].data, '$') != NULL);
     secret->required = 1;
     secret->scope = NGX_KEYTURN_SCOPE_UPSTREAM;
