@@ -33,6 +33,7 @@ static const struct {
     [KT_CONFIG] = {"config", 78, "the configuration is wrong"},
     [KT_PERMISSION] = {"permission", 77, "a file's owner or mode is refused, or it is unreadable"},
     [KT_INTERNAL] = {"internal", 70, "out of memory, or a fault in keyturn"},
+    [KT_MOVED] = {"moved", 65, "the sealed secret that stands here is of another name"},
 };
 
 static _Thread_local char failure[KT_ERROR_SIZE];

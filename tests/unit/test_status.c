@@ -29,6 +29,7 @@ static const struct {
     {KT_CONFIG, "config", 78},
     {KT_PERMISSION, "permission", 77},
     {KT_INTERNAL, "internal", 70},
+    {KT_MOVED, "moved", 65},
 };
 
 START_TEST(each_status_has_its_row)
@@ -50,11 +51,17 @@ END_TEST
 
 START_TEST(a_number_of_none_is_internal)
 {
-    ck_assert_str_eq(kt_status_name((kt_status_t)19), "internal");
+    ck_assert_str_eq(kt_status_name((kt_status_t)20), "internal");
     ck_assert_str_eq(kt_status_name((kt_status_t)-1), "internal");
     ck_assert_int_eq(kt_status_exit((kt_status_t)1000), 70);
     ck_assert_ptr_nonnull(kt_status_text((kt_status_t)-1));
     ck_assert_int_eq(kt_status_parse("", 0), -1);
+}
+END_TEST
+
+START_TEST(a_route_has_room_for_each_status)
+{
+    ck_assert_uint_eq(KT_ARRAY(statuses), KT_STATUSES);
 }
 END_TEST
 
@@ -130,6 +137,7 @@ static void add_tests(TCase *tests)
 {
     UNIT_TABLE(tests, each_status_has_its_row, statuses);
     tcase_add_test(tests, a_number_of_none_is_internal);
+    tcase_add_test(tests, a_route_has_room_for_each_status);
     tcase_add_test(tests, the_statuses_of_providers_are_ours);
     tcase_add_test(tests, a_failure_is_told_and_cleared);
     tcase_add_test(tests, a_failure_is_one_line);
