@@ -25,7 +25,8 @@ const cli_option_t cli_globals[] = {
 };
 
 const cli_verb_t cli_verbs[] = {
-    {"init", "DIR", "make a home: configuration, key, store, audit folders", verb_init, 1, 1, {
+    {"init", "DIR|--system", "make a home: configuration, key, store, audit folders", verb_init, 0, 1, {
+        {0, "system", NULL, "for this machine's nginx, Redis and PostgreSQL, in " KT_SYSCONFDIR "/keyturn; as root"},
         {0, "environment", "E", "development, staging, production or another name [$ENVIRONMENT, else development]"},
     }},
     {"keygen", "OUT", "make a key file", verb_keygen, 1, 1, {

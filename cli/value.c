@@ -33,6 +33,14 @@ static kt_status_t read_all(cli_t *cli, int fd, const char *where, kt_secret_t *
     return KT_SUCCESS;
 }
 
+/* As `echo` leaves it, where nobody wants it. JSON, PEM and other texts of several lines end so by rights. */
+static bool is_echoed(const kt_secret_t *value, size_t size)
+{
+    const unsigned char *bytes = kt_secret_bytes(value);
+
+    return size > 0 && bytes[0] != '{' && memchr(bytes, '\n', size) == bytes + size - 1;
+}
+
 static kt_status_t read_fd(cli_t *cli, int fd, const char *where, kt_secret_t **ret_value)
 {
     kt_secret_t *value = kt_secret_new(NULL, KT_VALUE_MAX);
@@ -44,7 +52,7 @@ static kt_status_t read_fd(cli_t *cli, int fd, const char *where, kt_secret_t **
     status = read_all(cli, fd, where, value, &size);
     if (!status && size == 0)
         status = cli_fail(cli, KT_USAGE, "the value is empty");
-    if (!status && kt_secret_bytes(value)[size - 1] == '\n')
+    if (!status && is_echoed(value, size))
         cli_warn(cli, "the value ends with a newline, which is part of it now (printf %%s writes none)");
     if (!status)
         status = kt_secret_resize(value, size);

@@ -97,6 +97,14 @@ def no_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
+def test_init_system_is_for_root(kt, tmp_path):
+    home = Home(kt, tmp_path / "home")
+    result = home.keyturn("init", "--system", check=False)
+    assert result.returncode == 77 and b"root" in result.stderr
+    assert home.keyturn("init", "--system", home.dir, check=False).returncode == 64
+    assert not home.dir.exists()
+
+
 @pytest.mark.parametrize("name", ['with "quotes"', "back\\slash", "#hash: [x]", "späce d", "per%cent%s"])
 def test_init_in_a_folder_with_an_odd_name(kt, tmp_path, name):
     home = Home.create(kt, tmp_path / name)

@@ -46,7 +46,9 @@ def test_newline_is_kept_and_warned_of(home):
     assert b"newline" in result.stderr
     assert home.get("a") == b"secret\n"
     assert home.run("--quiet", "set", "a", input=b"secret\n").stderr == b""
-    assert home.run("set", "a", input=b"secret").stderr == b""
+    for value in (b"secret", b'{"user": "u"}\n', b"-----BEGIN X-----\nabc\n-----END X-----\n"):
+        assert home.run("set", "a", input=value).stderr == b""
+        assert home.get("a") == value
 
 
 def test_from_a_file(home, tmp_path):

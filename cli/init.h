@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What `init DIR` and `init --system` share. */
+#ifndef KEYTURN_INIT_H
+#define KEYTURN_INIT_H
+
+#include "cli.h"
+
+/* All as they stand in YAML: `key` whole, the paths inside double quotes. */
+typedef struct init_config {
+    const char *environment, *key, *key_file, *store, *audit;
+} init_config_t;
+
+kt_status_t init_environment(cli_t *cli, const char **ret_environment); /* --environment, else $ENVIRONMENT, in full */
+kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *values); /* a new file, mode 0600 */
+kt_status_t init_status(int error);                                     /* of an errno */
+void init_empty(const char *folder);  /* to take back what was made: removes all that is in it */
+kt_status_t init_system(cli_t *cli);                                    /* init_system.c */
+
+#endif /* KEYTURN_INIT_H */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The configuration that init writes, with the grants for the servers prepared as comments. */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "init.h"
+
+/* %1 environment, %2 the value of `key`, %3 a key file, %4 the store, %5 the audit folder, %6 the user */
+static const char config_text[] =
+    "# keyturn: the configuration of one environment. keyturn.yaml(5) describes every key; one that is unknown is an error\n"
+    "# that names its line. `keyturn check` tries all of it.\n"
+    "environment: %1$s\n"
+    "\n"
+    "# The environment's key: whoever reads this file reads every secret. `keyturn keygen --types tls,api-keys FILE` makes one\n"
+    "# with some types only, and each host may have its own.\n"
+    "key: %2$s\n"
+    "#key: {cli: \"file:%3$s\", nginx: \"file:/etc/keyturn/nginx.key\"}\n"
+    "\n"
+    "# Where secrets are kept.\n"
+    "providers:\n"
+    "  local: {path: \"%4$s\", keep_versions: 10}\n"
+    "  #redis: {address: \"127.0.0.1:6379\", username: keyturn, password: \"file:/etc/keyturn/redis-password\"}\n"
+    "\n"
+    "# Which of them answers for which names: the first pattern that matches. A star crosses slashes.\n"
+    "switch:\n"
+    "  #\"api-keys/*\": redis\n"
+    "  \"*\": local\n"
+    "\n"
+    "# Who may do what. What is not allowed here is refused; a rule with deny wins over every allow.\n"
+    "policy:\n"
+    "  - {who: \"uid:%6$s\", allow: [read, write, rotate, list, delete, admin], names: [\"*\"]}\n"
+    "  #- {who: \"nginx:*\", allow: [read], names: [\"api-keys/*\", \"database/*\"]}\n"
+    "  #- {who: \"redis:default\", allow: [read, write, rotate, list, delete], names: [\"api-keys/*\"]}\n"
+    "  #- {who: \"postgresql:role:postgres\", allow: [read, write, rotate, list, delete], names: [\"database/*\"]}\n"
+    "\n"
+    "# The trail: a folder for each host. Where it is required, what cannot be recorded is not served.\n"
+    "audit:\n"
+    "  path: \"%5$s\"\n"
+    "  required: true\n";
+
+static int remove_below(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void) st;
+    (void) type;
+    return ftw->level > 0 ? remove(path) : 0;
+}
+
+void init_empty(const char *folder)
+{
+    nftw(folder, remove_below, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+kt_status_t init_status(int error)
+{
+    switch (error) {
+    case EACCES:
+    case EPERM:
+        return KT_PERMISSION;
+    case EEXIST:
+    case ENOTEMPTY:
+        return KT_CONFLICT;
+    case ENOENT:
+    case ENOTDIR:
+    case ENAMETOOLONG:
+    case ELOOP:
+        return KT_USAGE;
+    default:
+        return KT_NOSPACE;
+    }
+}
+
+kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *values)
+{
+    char user[128];
+    FILE *file;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    bool written;
+
+    cli_user(user, sizeof user);
+    file = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (!file)
+        return cli_fail(cli, init_status(errno), "cannot write %s: %s", path, strerror(errno));
+    fprintf(file, config_text, values->environment, values->key, values->key_file, values->store, values->audit, user);
+    written = fflush(file) == 0 && fsync(fd) == 0 && !ferror(file);
+    if (fclose(file) != 0 || !written)
+        return cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", path, strerror(errno));
+    return KT_SUCCESS;
+}
+
+kt_status_t init_environment(cli_t *cli, const char **ret_environment)
+{
+    const char *given = cli_given(cli, "environment");
+
+    if (!given)
+        given = getenv("ENVIRONMENT");
+    *ret_environment = cli_environment(given && given[0] ? given : "development");
+    if (!*ret_environment)
+        return cli_fail(cli, KT_USAGE, "not a name for an environment: letters, digits and . _ - only");
+    return KT_SUCCESS;
+}
