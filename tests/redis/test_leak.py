@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""No value in what the server tells of itself. All of it is written into the folder of the test, which the search over everything
+that the suites left covers besides."""
+import os
+import pathlib
+import threading
+
+import pytest
+import redis as client_library
+
+NAME = "api-keys/stripe"
+CANARY = os.environ["KEYTURN_CANARY"].encode()
+EVERYTHING_LOGGED = ["slowlog-log-slower-than 0", "slowlog-max-len 10000", "loglevel debug", "latency-tracking yes"]
+
+
+class Monitor:
+    """The bytes of MONITOR."""
+
+    def __init__(self, server):
+        self.connection = server.client().connection_pool.get_connection("MONITOR")
+        self.connection.send_command("MONITOR")
+        self.connection.read_response()
+        self.lines = []
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        try:
+            while True:
+                self.lines.append(self.connection.read_response())
+        except Exception:  # noqa: BLE001 - the server has gone
+            pass
+
+    def text(self):
+        return b"\n".join(line if isinstance(line, bytes) else str(line).encode() for line in self.lines)
+
+
+@pytest.fixture
+def watched(open_redis, wait_for):
+    server = open_redis("appendonly yes", *EVERYTHING_LOGGED)
+    return server, Monitor(server)
+
+
+def told(server, db):
+    """What an operator, or an attacker with the rights of one, can ask for."""
+    answers = [db.execute_command(*words) for words in (
+        ["INFO", "everything"], ["ACL", "LOG"], ["CONFIG", "GET", "*"], ["MODULE", "LIST"], ["CLIENT", "LIST"],
+        ["LATENCY", "LATEST"], ["MEMORY", "STATS"])]
+    db.response_callbacks.pop("SLOWLOG GET", None)
+    answers.append(db.execute_command("SLOWLOG", "GET", -1))
+    return repr(answers).encode()
+
+
+def every_way(db, canary, refused):
+    """Each way that a value goes in or out, right and wrong."""
+    def tried(*words):
+        try:
+            return db.execute_command(*words)
+        except client_library.exceptions.ResponseError as error:
+            assert CANARY not in str(error).encode()
+            return None
+
+    assert tried("SECRET.SET", NAME, canary("set"), "META", "team", "pay") == 1
+    tried("SECRET.SET", NAME, canary("badoption"), "XX")
+    tried("SECRET.SET", NAME, "unquoted", canary("words"))
+    tried("SECRET.SET", NAME, canary("cas"), "CAS", 7)
+    tried("SECRET.SET", "bad name", canary("badname"))
+    tried("SECRET.SET", NAME, canary("expire"), "EX", "soon")
+    tried("SECRET.SET", NAME, canary("long") + "x" * 70000)
+    tried("SECRET.SET", NAME, canary("meta"), "META", "odd")
+    tried("SECRET.ROTATE", NAME, "VALUE", canary("rotate"))
+    tried("SECRET.ROTATE", NAME, canary("novalue"))
+    tried("SECRET.ROTATE", NAME, "VALU", canary("typo"))
+    tried("SECRET.ROTATE", NAME, "LENGTH", 16, canary("more"))
+    tried("SECRET.ROTATE", "api-keys/absent", "VALUE", canary("absent"))
+    assert CANARY in tried("SECRET.GET", NAME)
+    tried("SECRET.GET", NAME, "VERSION", "previous")
+    db.set("plain", "x")
+    tried("SECRET.SET", "plain", canary("wrongtype"))
+    tried("SECRET.SET", canary("arity"))
+    pipe = db.pipeline()
+    pipe.execute_command("SECRET.SET", NAME, canary("multi"))
+    pipe.execute_command("SECRET.GET", NAME)
+    pipe.execute()
+
+
+def test_nothing_tells_a_value(watched, canary, refused, tmp_path, wait_for):
+    server, monitor = watched
+    db = server.client()
+    every_way(db, canary, refused)
+    db.set("the-end", "x")
+    wait_for(lambda: b"the-end" in monitor.text())
+    answers = told(server, db)
+    (tmp_path / "monitor").write_bytes(monitor.text())
+    (tmp_path / "told").write_bytes(answers)
+    assert b"SECRET.SET" in monitor.text() and b"(redacted)" in monitor.text()
+    assert NAME.encode() in monitor.text(), "forensics: the name stays"
+    assert b"(redacted)" in answers, "the slow log has the commands"
+    for what in (monitor.text(), answers, server.log().encode(), db.dump(NAME)):
+        assert CANARY not in what
+
+
+def test_denied_values(watched, canary, tmp_path):
+    """Refused by the ACL, by the policy, out of memory, in a transaction that fails."""
+    server, monitor = watched
+    admin = server.client()
+    admin.execute_command("ACL", "SETUSER", "weak", "on", ">x", "+@all", "-secret.rotate", "~tls/*")
+    weak = server.client(username="weak", password="x")
+    for words in (["SECRET.SET", NAME, canary("key")], ["SECRET.ROTATE", "tls/x", "VALUE", canary("command")]):
+        with pytest.raises(client_library.exceptions.NoPermissionError):
+            weak.execute_command(*words)
+    admin.config_set("maxmemory", 1)
+    with pytest.raises(client_library.exceptions.ResponseError, match="OOM|used memory"):
+        admin.execute_command("SECRET.SET", NAME, canary("oom"))
+    admin.config_set("maxmemory", 0)
+    answers = told(server, admin)
+    (tmp_path / "told").write_bytes(answers + monitor.text())
+    assert b"NOPERM" in answers or b"acl" in answers.lower()
+    assert CANARY not in answers + monitor.text() + server.log().encode()
+
+
+def test_script_line_is_the_exception(watched, wait_for):
+    """Documented: what EVAL itself was given is logged. What the script calls is not."""
+    server, monitor = watched
+    db = server.client()
+    db.eval("return redis.call('SECRET.SET', KEYS[1], ARGV[1])", 1, NAME, "given-to-eval")
+    db.set("the-end", "x")
+    wait_for(lambda: b"the-end" in monitor.text())
+    lines = [line for line in monitor.text().splitlines() if b"given-to-eval" in line]
+    assert len(lines) == 1 and b"EVAL" in lines[0]
+    assert b"given-to-eval" not in b"".join(path.read_bytes() for path in server.dir.rglob("*.aof"))
+
+
+def test_crash_report(open_redis, canary, tmp_path):
+    """A crash after a command reports that command's arguments: they are wiped by then."""
+    server = open_redis("appendonly yes")
+    db = server.client()
+    db.execute_command("SECRET.SET", NAME, canary("crash"))
+    with pytest.raises(client_library.exceptions.ConnectionError):
+        db.pipeline(transaction=True).execute_command("SECRET.SET", NAME, canary("crash2")).execute_command(
+            "DEBUG", "SEGFAULT").execute()
+    server.process.wait()
+    assert "crashed by signal" in server.log()
+    assert CANARY not in server.log().encode()
+
+
+def memory_of(pid):
+    """Every readable page of the process."""
+    found = []
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            area, rights = line.split()[:2]
+            if rights[0] != "r" or "[v" in line:
+                continue
+            start, end = (int(edge, 16) for edge in area.split("-"))
+            try:
+                memory.seek(start)
+                found.append(memory.read(end - start))
+            except (OSError, ValueError, OverflowError):
+                pass
+    return found
+
+
+def test_sealed_server_never_has_a_value(home, sealed_redis, canary):
+    """The provider writes and reads through it; the server's memory knows nothing."""
+    server = sealed_redis()
+    home.add("providers", 'redis: {address: "unix:%s"}' % server.socket)
+    home.add("switch", '"api-keys/*": redis')
+    value = canary("sealed").encode()
+    home.set(NAME, value)
+    assert home.get(NAME) == value
+    assert server.client().execute_command("SECRET.GETSEALED", NAME)
+    areas = memory_of(server.process.pid)
+    assert any(b"KTRN" in area for area in areas), "its memory can be read"
+    assert not any(CANARY in area for area in areas)
+
+
+def test_argument_is_wiped(open_redis, canary, wait_for):
+    """An idle connection holds no value, once other commands have gone through its buffer."""
+    server = open_redis()
+    db = server.client()
+    value = canary("argument").encode()
+    db.execute_command("SECRET.SET", NAME, value)
+    for _ in range(5):
+        db.execute_command("ECHO", "x" * 2000)
+    assert not any(value in area for area in memory_of(server.process.pid))
+
+
+def test_arguments_of_the_program_and_its_configuration(open_redis, home):
+    server = open_redis()
+    process = pathlib.Path(f"/proc/{server.process.pid}")
+    key = home.key.read_text()
+    secrets = [line.split()[-1] for line in key.splitlines() if line.strip() and not line.startswith("#")]
+    told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    told += repr(server.client().execute_command("MODULE", "LIST")).encode()
+    told += repr(server.client().config_get("*")).encode()
+    assert all(secret.encode() not in told for secret in secrets if len(secret) > 20)
