@@ -3,7 +3,7 @@
  * audit.c: one JSON line for each decision, in the folder of the host's stream.
  *
  *     PATH/STREAM/log     the lines
- *     PATH/STREAM/state   the last sequence number and the log's inode, under a lock that every process of the stream takes
+ *     PATH/STREAM/state   the last sequence number, the log's inode and length, under a lock that every process of the stream takes
  *
  * What cannot be recorded is not served: every failure here is KT_AUDIT, and read.c and write.c refuse for it. The folder is opened
  * when a context is, the files at the first record, so that a context that decides nothing (`nginx -t`) leaves no trace.
@@ -23,12 +23,15 @@
 
 #define LINE_MAX_SIZE 8192u
 #define STATE_MAGIC "KTA1"
+#define WORD_MAX 64u            /* bytes of what the host calls something, before they are escaped */
+#define TEXT_MAX 128u           /* of an address or a request's id */
 
 typedef struct state {          /* as it lies in the file, of this machine's byte order */
     char magic[4];
     uint32_t reserved;
     uint64_t sequence;
     uint64_t inode;             /* of the log */
+    uint64_t length;            /* of the log, through the line of that number */
 } state_t;
 
 struct kt_audit {
@@ -118,20 +121,45 @@ void kt_audit_close(kt_audit_t *audit)
     free(audit);
 }
 
-static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode, int *ret_fd)
+/* Root writes into the folder of somebody else, who may have put anything there. */
+static kt_status_t check_file(const kt_audit_t *audit, const char *name, int fd, bool made)
 {
     struct stat st;
-    int fd = openat(audit->folder, name, flags | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode);
 
+    if (fstat(fd, &st) != 0)
+        return failed(audit, name);
+    if (!S_ISREG(st.st_mode))
+        return kt_fail(KT_AUDIT, "audit trail %s/%s: not a regular file", audit->path, name);
+    if (st.st_nlink > 1 && geteuid() != audit->owner)
+        return kt_fail(KT_AUDIT, "audit trail %s/%s: has another name elsewhere (a hard link)", audit->path, name);
+    if (st.st_uid == audit->owner)
+        return KT_SUCCESS;
+    if (!made)
+        return kt_fail(KT_AUDIT, "audit trail %s/%s: belongs to uid %u, its folder to uid %u", audit->path, name,
+                       (unsigned)st.st_uid, (unsigned)audit->owner);
+    return fchown(fd, audit->owner, (gid_t)-1) == 0 ? KT_SUCCESS : failed(audit, name);
+}
+
+static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode, int *ret_fd)
+{
+    int fd;
+    bool made = false;
+    kt_status_t status;
+
+    flags |= O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+    fd = openat(audit->folder, name, flags);
+    if (fd < 0 && errno == ENOENT) {
+        fd = openat(audit->folder, name, flags | O_CREAT | O_EXCL, mode);
+        made = fd >= 0;
+        if (fd < 0 && errno == EEXIST) /* another process was quicker */
+            fd = openat(audit->folder, name, flags);
+    }
     if (fd < 0)
         return failed(audit, name);
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    status = check_file(audit, name, fd, made);
+    if (status != KT_SUCCESS) {
         (void)close(fd);
-        return kt_fail(KT_AUDIT, "audit trail %s/%s: not a regular file", audit->path, name);
-    }
-    if (st.st_uid != audit->owner && fchown(fd, audit->owner, (gid_t)-1) != 0) {
-        (void)close(fd);
-        return failed(audit, name);
+        return status;
     }
     *ret_fd = fd;
     return KT_SUCCESS;
@@ -157,6 +185,35 @@ static bool folder_has_inode(const kt_audit_t *audit, uint64_t inode)
 }
 
 /*
+ * What lies behind the recorded length was written by a process that died before it had recorded it: its lines count, half a line goes.
+ */
+static kt_status_t adopt_tail_inlock(const kt_audit_t *audit, state_t *state, uint64_t size)
+{
+    uint64_t at = state->length;
+    char bytes[4096];
+
+    if (size < state->length)
+        return kt_fail(KT_AUDIT, "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then remove %s/state)", audit->path,
+                       (unsigned long long)size, (unsigned long long)state->length, audit->path);
+    while (at < size) {
+        ssize_t got = pread(audit->log, bytes, sizeof(bytes), (off_t)at), i;
+
+        if (got <= 0)
+            return failed(audit, "log");
+        for (i = 0; i < got; i++) {
+            if (bytes[i] == '\n') {
+                state->sequence++;
+                state->length = at + (uint64_t)i + 1;
+            }
+        }
+        at += (uint64_t)got;
+    }
+    if (state->length < size && ftruncate(audit->log, (off_t)state->length) != 0)
+        return failed(audit, "log");
+    return KT_SUCCESS;
+}
+
+/*
  * The open log has to be the file that is called "log" now. If it got another name (logrotate), a new one is begun; if it is gone, somebody
  * removed the trail, and nothing more is served until an operator has looked.
  */
@@ -172,38 +229,52 @@ static kt_status_t check_log_inlock(kt_audit_t *audit, state_t *state)
         if (state->inode != 0 && !folder_has_inode(audit, state->inode))
             return kt_fail(KT_AUDIT, "audit trail %s/log: the log that was being written is gone (look into it, then remove %s/state)",
                            audit->path, audit->path);
-        status = open_file(audit, "log", O_WRONLY | O_APPEND, 0640, &audit->log);
+        status = open_file(audit, "log", O_APPEND, 0640, &audit->log);
         if (status != KT_SUCCESS)
             return status;
         if (fstat(audit->log, &open_log) != 0)
             return failed(audit, "log");
     }
+    if (state->inode != open_log.st_ino)
+        state->length = 0;
     state->inode = open_log.st_ino;
-    return KT_SUCCESS;
+    return adopt_tail_inlock(audit, state, (uint64_t)open_log.st_size);
 }
 
-static kt_status_t lock_state(kt_audit_t *audit, state_t *ret_state)
+static kt_status_t open_state(kt_audit_t *audit)
 {
-    ssize_t got;
+    return audit->state >= 0 ? KT_SUCCESS : open_file(audit, "state", 0, 0600, &audit->state);
+}
 
-    if (audit->state < 0) {
-        kt_status_t status = open_file(audit, "state", O_RDWR, 0600, &audit->state);
+/* The file that is called "state" now, locked. */
+static kt_status_t lock_state(kt_audit_t *audit)
+{
+    struct stat st;
+    kt_status_t status;
 
-        if (status != KT_SUCCESS)
-            return status;
+    while ((status = open_state(audit)) == KT_SUCCESS) {
+        while (flock(audit->state, LOCK_EX) != 0) {
+            if (errno != EINTR)
+                return failed(audit, "state");
+        }
+        if (fstat(audit->state, &st) != 0 || st.st_nlink > 0)
+            return KT_SUCCESS;
+        close_fd(&audit->state); /* an operator has removed it, and what it says with it */
     }
-    while (flock(audit->state, LOCK_EX) != 0) {
-        if (errno != EINTR)
-            return failed(audit, "state");
-    }
-    got = pread(audit->state, ret_state, sizeof(*ret_state), 0);
+    return status;
+}
+
+static kt_status_t read_state_inlock(const kt_audit_t *audit, state_t *ret_state)
+{
+    ssize_t got = pread(audit->state, ret_state, sizeof(*ret_state), 0);
+
     if (got == 0) {
         memset(ret_state, 0, sizeof(*ret_state));
         memcpy(ret_state->magic, STATE_MAGIC, sizeof(ret_state->magic));
-    } else if (got != (ssize_t)sizeof(*ret_state) || memcmp(ret_state->magic, STATE_MAGIC, sizeof(ret_state->magic)) != 0) {
-        (void)flock(audit->state, LOCK_UN);
-        return kt_fail(KT_AUDIT, "audit trail %s/state: damaged", audit->path);
+        return KT_SUCCESS;
     }
+    if (got != (ssize_t)sizeof(*ret_state) || memcmp(ret_state->magic, STATE_MAGIC, sizeof(ret_state->magic)) != 0)
+        return kt_fail(KT_AUDIT, "audit trail %s/state: damaged", audit->path);
     return KT_SUCCESS;
 }
 
@@ -224,8 +295,8 @@ static void put(line_t *line, const char *text)
     }
 }
 
-/* Names come from clients: everything but plain ASCII is escaped, so that no line can be forged. At most 512 bytes. */
-static void put_string(line_t *line, const char *key, const char *value)
+/* Names come from clients: everything but plain ASCII is escaped, so that no line can be forged. At most `max` bytes, so that all fit. */
+static void put_string(line_t *line, const char *key, const char *value, size_t max)
 {
     char escaped[8];
     size_t i;
@@ -235,7 +306,7 @@ static void put_string(line_t *line, const char *key, const char *value)
     put(line, ",\"");
     put(line, key);
     put(line, "\":\"");
-    for (i = 0; value[i] != '\0' && i < 512; i++) {
+    for (i = 0; value[i] != '\0' && i < max; i++) {
         unsigned char c = (unsigned char)value[i];
 
         if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
@@ -273,29 +344,28 @@ static void format_line(const kt_audit_t *audit, const kt_event_t *event, uint64
 {
     line->size = 0;
     put_time(line);
-    put_string(line, "boot", audit->boot);
-    put_string(line, "stream", audit->stream);
+    put_string(line, "boot", audit->boot, WORD_MAX);
+    put_string(line, "stream", audit->stream, WORD_MAX);
     put_number(line, "seq", sequence);
-    put_string(line, "action", event->action);
-    put_string(line, "subject", event->subject != NULL ? event->subject : "");
-    put_string(line, "peer", event->peer);
-    put_string(line, "reference", event->reference);
+    put_string(line, "action", event->action, WORD_MAX);
+    put_string(line, "subject", event->subject != NULL ? event->subject : "", KT_SUBJECT_MAX);
+    put_string(line, "peer", event->peer, TEXT_MAX);
+    put_string(line, "reference", event->reference, KT_REFERENCE_MAX);
     if (event->version != 0)
         put_number(line, "version", event->version);
-    put_string(line, "provider", event->provider);
-    put_string(line, "status", event->status);
+    put_string(line, "provider", event->provider, WORD_MAX);
+    put_string(line, "status", event->status, WORD_MAX);
     if (event->stale)
         put(line, ",\"stale\":true");
     if (event->fallback)
         put(line, ",\"fallback\":true");
-    put_string(line, "purpose", event->purpose);
-    put_string(line, "request", event->request_id);
+    put_string(line, "purpose", event->purpose, WORD_MAX);
+    put_string(line, "request", event->request_id, TEXT_MAX);
     put(line, "}\n");
 }
 
-static kt_status_t append_inlock(kt_audit_t *audit, const line_t *line, bool durable)
+static kt_status_t append_inlock(const kt_audit_t *audit, state_t *state, const line_t *line, bool durable)
 {
-    off_t end = lseek(audit->log, 0, SEEK_END);
     ssize_t written;
 
     do
@@ -304,13 +374,14 @@ static kt_status_t append_inlock(kt_audit_t *audit, const line_t *line, bool dur
     if (written != (ssize_t)line->size) {
         int error = written < 0 ? errno : ENOSPC;
 
-        if (written > 0 && end >= 0)
-            (void)!ftruncate(audit->log, end); /* half a line is worse than none */
+        if (written > 0)
+            (void)!ftruncate(audit->log, (off_t)state->length); /* half a line is worse than none */
         errno = error;
         return failed(audit, "log");
     }
     if (durable && fdatasync(audit->log) != 0)
         return failed(audit, "log");
+    state->length += line->size;
     return KT_SUCCESS;
 }
 
@@ -320,13 +391,15 @@ kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event)
     state_t state;
     kt_status_t status;
 
-    status = lock_state(audit, &state);
+    status = lock_state(audit);
     if (status != KT_SUCCESS)
         return status;
-    status = check_log_inlock(audit, &state);
+    status = read_state_inlock(audit, &state);
+    if (status == KT_SUCCESS)
+        status = check_log_inlock(audit, &state);
     if (status == KT_SUCCESS) {
         format_line(audit, event, ++state.sequence, &line);
-        status = append_inlock(audit, &line, event->durable);
+        status = append_inlock(audit, &state, &line, event->durable);
     }
     if (status == KT_SUCCESS && pwrite(audit->state, &state, sizeof(state), 0) != (ssize_t)sizeof(state))
         status = failed(audit, "state");

@@ -20,6 +20,15 @@ typedef struct lines {
     size_t count, room;
 } lines_t;
 
+/* Streams belong to other users, and their lines end on an operator's terminal: no control characters. */
+static void flatten(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < ' ' || (unsigned char)*text >= 0x7f)
+            *text = '?';
+    }
+}
+
 static bool add_line(lines_t *lines, const char *text, size_t size)
 {
     if (lines->count == lines->room) {
@@ -32,7 +41,10 @@ static bool add_line(lines_t *lines, const char *text, size_t size)
         lines->room = room;
     }
     lines->list[lines->count] = strndup(text, size);
-    return lines->list[lines->count] != NULL && ++lines->count > 0;
+    if (lines->list[lines->count] == NULL)
+        return false;
+    flatten(lines->list[lines->count++]);
+    return true;
 }
 
 static void free_lines(lines_t *lines)
@@ -57,23 +69,20 @@ static int by_time(const void *a, const void *b)
     return strtoull(p + 6, NULL, 10) < strtoull(q + 6, NULL, 10) ? -1 : 1;
 }
 
-static bool take_tail(lines_t *lines, const char *text, size_t size, size_t count)
+/* The end of the text by whole lines, `count` of them at most. `cut`: it may begin within one. */
+static bool take_tail(lines_t *lines, const char *text, size_t size, size_t count, bool cut)
 {
-    const char *at = text + size;
-    size_t wanted = count + 1;
+    const char *at = text + size, *end;
 
-    while (at > text && wanted > 0) {
-        at--;
-        if (*at == '\n')
-            wanted--;
-    }
-    if (*at == '\n')
-        at++;
-    while (at < text + size) {
-        const char *end = memchr(at, '\n', (size_t)(text + size - at));
-
-        if (end == NULL)
-            break; /* being written */
+    for (count++; count > 0 && (end = memrchr(text, '\n', (size_t)(at - text))) != NULL; count--)
+        at = end;
+    if (count == 0)
+        at++; /* behind the end of the line before */
+    else if (!cut)
+        at = text;
+    else if (at < text + size)
+        at++; /* what stands before belongs to a line that began earlier */
+    while ((end = memchr(at, '\n', (size_t)(text + size - at))) != NULL) { /* what has no end is being written */
         if (!add_line(lines, at, (size_t)(end - at)))
             return false;
         at = end + 1;
@@ -100,7 +109,7 @@ static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
     text = malloc(size + 1);
     if (text != NULL)
         got = pread(fd, text, size, st.st_size - (off_t)size);
-    if (text == NULL || got < 0 || !take_tail(lines, text, (size_t)got, count))
+    if (text == NULL || got < 0 || !take_tail(lines, text, (size_t)got, count, (off_t)size < st.st_size))
         status = kt_fail(KT_INTERNAL, "%s: %s", path, strerror(errno));
     free(text);
     (void)close(fd);
@@ -147,6 +156,8 @@ kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t 
 
     if (stream != NULL && (strchr(stream, '/') != NULL || stream[0] == '.' || stream[0] == '\0'))
         return kt_fail(KT_USAGE, "not the name of a stream");
+    if (count > TAIL_MAX)
+        count = TAIL_MAX; /* there are not as many */
     status = stream != NULL ? read_stream(config, stream, count, &lines) : read_all(config, count, &lines);
     if (status == KT_SUCCESS && lines.count > 1)
         qsort(lines.list, lines.count, sizeof(*lines.list), by_time);
