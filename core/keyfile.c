@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +65,7 @@ static kt_status_t read_all(int fd, const char *path, char *text, size_t size)
 /* The text in locked memory, with NUL behind it. */
 kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe must not hang a server */
     char *text = NULL;
     size_t size = 0;
     kt_status_t status;
@@ -306,6 +307,18 @@ kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyr
 
 /* ---- writing ---- */
 
+static int sync_folder(const char *path)
+{
+    char *copy = strdup(path);
+    int fd = copy != NULL ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int failed = fd < 0 || fsync(fd) != 0 ? -1 : 0;
+
+    if (fd >= 0)
+        (void)close(fd);
+    free(copy);
+    return failed;
+}
+
 /* Writes the whole text into a new file of mode 0600, durable, or leaves none. */
 static kt_status_t write_private(const char *path, const char *text)
 {
@@ -321,11 +334,11 @@ static kt_status_t write_private(const char *path, const char *text)
 
         if (put < 0 && errno == EINTR)
             continue;
-        if (put < 0)
+        if (put <= 0)
             break;
         at += (size_t)put;
     }
-    if (at < size || fsync(fd) != 0 || fchmod(fd, 0600) != 0) {
+    if (at < size || fchmod(fd, 0600) != 0 || fsync(fd) != 0 || sync_folder(path) != 0) {
         int error = errno;
 
         (void)unlink(path);

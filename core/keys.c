@@ -142,8 +142,10 @@ kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *l
     memcpy(type, plain, plain_size);
     type[plain_size] = '\0';
     kt_locked_free(plain);
-    while (kt_keyring_type(keyring, type, n, &ignored) == KT_SUCCESS)
+    while ((status = kt_keyring_type(keyring, type, n, &ignored)) == KT_SUCCESS)
         n++; /* derives every epoch of it */
+    if (status != KT_NOKEY) /* which is how the epochs end */
+        return status;
     kt_failure_clear();
     return KT_SUCCESS;
 }
@@ -282,6 +284,8 @@ kt_status_t kt_keyring_add_type(kt_keyring_t *keyring, const char *type, unsigne
     if (label_size > KT_LABEL_MAX)
         return kt_fail(KT_CONFIG, "the label is too long");
     status = kt_header_parse(label, label_size, &header);
+    if (status == KT_SUCCESS && header.type != KTP_RECORD_LABEL)
+        status = kt_fail(KT_MALFORMED, "a record of another kind");
     if (status != KT_SUCCESS)
         return kt_fail_prefix(KT_CONFIG, "label");
     held = new_type(keyring);

@@ -277,6 +277,8 @@ kt_status_t kt_secret_resize(kt_secret_t *secret, size_t size)
 {
     if (size > secret->size)
         return kt_fail(KT_USAGE, "a secret can only be made shorter");
+    if (atomic_load(&secret->refs) > 1)
+        return kt_fail(KT_USAGE, "a secret that the cache holds too cannot be changed");
     kt_wipe(secret->data + size, secret->size - size);
     secret->size = size;
     return KT_SUCCESS;
