@@ -254,6 +254,8 @@ static kt_status_t make_all(system_t *s)
 
 static kt_status_t answer(const system_t *s)
 {
+    const char *other = getenv("KEYTURN_CONFIG");
+
     if (s->cli->json)
         return cli_answer(s->cli, json_pack("{s:s, s:s}", "environment", s->environment, "config", s->config));
     if (s->cli->quiet)
@@ -265,6 +267,8 @@ static kt_status_t answer(const system_t *s)
             printf("%s (user %s) may open the types %s, and has to be restarted to be in its new group.\n", hosts[i].name,
                    hosts[i].user, hosts[i].types);
     printf("Next: take the # from the servers' lines under policy.\n");
+    if (other && strcmp(other, s->config) != 0)
+        printf("KEYTURN_CONFIG names another configuration: unset it.\n");
     return KT_SUCCESS;
 }
 
