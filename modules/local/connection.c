@@ -2,12 +2,13 @@
 /*
  * connection.c: how a store's file is opened, recognised and locked, and what an SQLite error means.
  *
- * A reading connection is opened read-only. SQLite then still wants -wal and -shm: it maps -shm if it may, reads -wal
- * into memory of its own if no writer is connected. With no -wal at all and no right to make one, the database is complete by
- * itself and is opened `immutable`; rows.c then looks after each row whether that still holds.
+ * A reading connection is opened read-only. SQLite then still wants -wal and -shm: it maps -shm if it may, or reads -wal
+ * into memory of its own if no writer is connected. With no -wal at all the database is complete by itself and is opened
+ * `immutable`, so that a reader makes no file; rows.c then looks after each row whether that still holds. (The way with
+ * readonly_shm=1 for all readers was rejected: a process has one -shm for all its connections, and its writer could not write.)
  *
- * The busy handler gives up at one deadline for the whole call. SQLite does not ask it while it waits for a
- * recovery that somebody else's lock prevents ("locking protocol", 10 s), so a writer looks at the lock byte before.
+ * The busy handler gives up at one deadline for the whole call. SQLite does not ask it while it waits for a repair of the
+ * index that somebody else's lock prevents ("locking protocol", 10 s), so the lock's byte is looked at before.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -88,7 +89,7 @@ ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const c
 
 static ktp_status_t locked_fail(const ktp_instance_t *instance, const char *doing)
 {
-    pid_t pid = local_holder(instance, LOCAL_WRITE_LOCK);
+    pid_t pid = local_holder(instance, LOCAL_WRITE_LOCK, NULL);
 
     if (pid != 0)
         return local_fail(instance, KTP_TRYAGAIN, "%s: %s: process %d holds the write lock", instance->path, doing, (int)pid);
@@ -128,6 +129,9 @@ ktp_status_t local_sqlite_fail(const ktp_instance_t *instance, sqlite3 *db, int 
     case SQLITE_MISMATCH:
         return local_fail(instance, KTP_MALFORMED, "%s is damaged (%s): restore a backup", path, sqlite3_errstr(code));
     case SQLITE_READONLY:
+        if (code == SQLITE_READONLY_RECOVERY)
+            return local_fail(instance, KTP_TRYAGAIN, "%s: a writer died while he changed the index: try again", path);
+        return forbidden(instance, path, doing);
     case SQLITE_PERM:
     case SQLITE_AUTH:
         return forbidden(instance, path, doing);
@@ -171,11 +175,24 @@ static int on_busy(void *arg, int count)
     return wait_before(connection->deadline, count);
 }
 
+/* Would opening wait for SQLite's own patience? A writer wants the lock anyway. A reader that may write to -shm repairs the index if it is the
+ * first to come, and no writer of SQLite ever holds this lock for reading. */
+static int is_in_the_way(const ktp_instance_t *instance, const local_connection_t *connection)
+{
+    int shared = 0;
+
+    if (local_holder(instance, LOCAL_WRITE_LOCK, &shared) == 0)
+        return 0;
+    if (connection->writing)
+        return 1;
+    return shared && local_holder(instance, LOCAL_ALIVE_LOCK, NULL) == 0 && euidaccess(instance->shm, W_OK) == 0;
+}
+
 static ktp_status_t wait_for_lock(ktp_instance_t *instance, const local_connection_t *connection)
 {
-    for (int count = 0; local_holder(instance, LOCAL_WRITE_LOCK) != 0; count++)
+    for (int count = 0; is_in_the_way(instance, connection); count++)
         if (!wait_before(connection->deadline, count))
-            return locked_fail(instance, "waiting to write");
+            return locked_fail(instance, connection->writing ? "waiting to write" : "reading");
     return KTP_SUCCESS;
 }
 
@@ -335,11 +352,12 @@ void local_disconnect(ktp_instance_t *instance, local_connection_t *connection)
     close_file(instance, connection);
 }
 
-/* Opens once; *ret_code is SQLite's if that is what failed, and then nothing was said yet. */
+/* *ret_code is SQLite's if that is what failed, and then nothing was said yet. */
 static ktp_status_t open_once(ktp_instance_t *instance, local_connection_t *connection, int *ret_code)
 {
     ktp_status_t status;
 
+    connection->alone = !connection->writing && local_stands_alone(&instance->watch.files);
     *ret_code = open_file(instance, connection);
     if (*ret_code == SQLITE_OK && connection->writing && sqlite3_db_readonly(connection->db, "main") == 1)
         return forbidden(instance, instance->path, "writing");
@@ -351,37 +369,30 @@ static ktp_status_t open_once(ktp_instance_t *instance, local_connection_t *conn
     return *ret_code != SQLITE_OK ? KTP_UNAVAIL : status;
 }
 
-/* Without -wal (or with an empty one and no -shm) and without the right to make them? */
-static int may_stand_alone(const ktp_instance_t *instance, const local_connection_t *connection, int code)
-{
-    const local_files_t *files = &instance->watch.files;
-
-    return !connection->writing && !connection->alone && ((code & 0xff) == SQLITE_READONLY || (code & 0xff) == SQLITE_CANTOPEN) &&
-           (files->wal.ino == 0 || (files->wal_size == 0 && files->shm.ino == 0));
-}
-
-static int was_moved(const local_connection_t *connection)
+/* Is it open on the files that are there now? Opening may have made -wal and -shm, and a writer may have come. */
+static int is_up_to_date(ktp_instance_t *instance, const local_connection_t *connection)
 {
     int moved = 0;
 
+    local_look(instance, 1);
     sqlite3_file_control(connection->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    return moved;
+    return !moved && (!connection->alone || local_stands_alone(&instance->watch.files));
 }
 
-static ktp_status_t open_either_way(ktp_instance_t *instance, local_connection_t *connection)
+static ktp_status_t open_connection(ktp_instance_t *instance, local_connection_t *connection)
 {
-    ktp_status_t status;
-    int code;
+    ktp_status_t status = wait_for_lock(instance, connection);
+    int code = SQLITE_OK;
 
-    connection->alone = 0;
+    if (status != KTP_SUCCESS)
+        return status;
     status = open_once(instance, connection, &code);
-    if (code != SQLITE_OK && may_stand_alone(instance, connection, code)) {
-        close_file(instance, connection);
-        connection->alone = 1;
-        status = open_once(instance, connection, &code);
-    }
     if (code != SQLITE_OK)
         status = local_sqlite_fail(instance, connection->db, code, connection->writing ? "writing" : "reading");
+    if (status == KTP_SUCCESS)
+        connection->epoch = is_up_to_date(instance, connection) ? instance->watch.epoch : 0;
+    else
+        close_file(instance, connection);
     return status;
 }
 
@@ -396,16 +407,9 @@ ktp_status_t local_connect(ktp_instance_t *instance, local_connection_t *connect
         close_file(instance, connection);
         if (instance->watch.files.error != 0)
             return local_errno_fail(instance, instance->watch.files.error, instance->path);
-        status = connection->writing ? wait_for_lock(instance, connection) : KTP_SUCCESS;
-        if (status == KTP_SUCCESS)
-            status = open_either_way(instance, connection);
-        if (status != KTP_SUCCESS) {
-            close_file(instance, connection);
+        status = open_connection(instance, connection);
+        if (status != KTP_SUCCESS)
             return status;
-        }
-        /* opening may have made -wal and -shm: the files that count are those that are there now */
-        local_look(instance, 1);
-        connection->epoch = was_moved(connection) ? 0 : instance->watch.epoch;
     }
     return local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced", instance->path);
 }

@@ -185,12 +185,15 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
 {
     local_connection_t *connection = writing ? &instance->writer : &instance->reader;
     ktp_status_t status = same_process(instance);
+    int64_t wait = timeout < instance->timeout ? timeout : instance->timeout;
 
     if (status != KTP_SUCCESS)
         return status;
     if (instance->txn.connection != NULL)
         return local_fail(instance, KTP_CONFLICT, "%s: a transaction of this instance is open", instance->path);
-    connection->deadline = local_clock() + (timeout < instance->timeout ? timeout : instance->timeout);
+    if (!writing && wait < LOCAL_READ_WAIT)
+        wait = LOCAL_READ_WAIT;
+    connection->deadline = local_clock() + wait;
     status = writing ? begin_writing(instance) : begin_reading(instance);
     if (status != KTP_SUCCESS)
         return status;

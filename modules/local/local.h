@@ -30,6 +30,7 @@
 #define LOCAL_PATH_MAX 4000u            /* bytes, so that "-journal" still fits into PATH_MAX */
 #define LOCAL_WAL_LIMIT "4194304"       /* bytes that -wal shrinks back to after it grew */
 #define LOCAL_TIMEOUT 5000              /* milliseconds, for create and check, which are not told one */
+#define LOCAL_READ_WAIT 500             /* milliseconds that a read waits at least: for a repair, or a last one who leaves */
 
 /* The tables, as they stand in sqlite_schema: what is there besides them is not ours. */
 #define LOCAL_SCHEMA_META "CREATE TABLE meta(id BLOB PRIMARY KEY, stamp INTEGER NOT NULL, record BLOB NOT NULL) WITHOUT ROWID"
@@ -111,9 +112,12 @@ pid_t local_inherited(void);
 void local_look(ktp_instance_t *instance, int now);
 /* Makes the -shm file `id` the one that the token is read from; NULL: none, before the instance is freed. */
 void local_use_map(ktp_instance_t *instance, const local_id_t *id);
-/* The process that holds a lock on the byte of -shm, as fcntl tells it; 0: nobody else. */
-pid_t local_holder(const ktp_instance_t *instance, int byte);
-#define LOCAL_WRITE_LOCK 120 /* SQLite's byte for the writer */
+/* No -wal, or an empty one without -shm: the database is complete by itself. */
+int local_stands_alone(const local_files_t *files);
+/* The process that holds a lock on the byte of -shm, as fcntl tells it; 0: nobody else. *ret_shared (may be NULL): for reading. */
+pid_t local_holder(const ktp_instance_t *instance, int byte, int *ret_shared);
+#define LOCAL_WRITE_LOCK 120 /* SQLite's byte for the writer, who locks it for writing */
+#define LOCAL_ALIVE_LOCK 128 /* its byte that every connection to -shm holds */
 ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);
 
 /* ---- connection.c ---- */

@@ -94,6 +94,8 @@ static ktp_status_t step_fail(const ktp_txn_t *txn, int code, const char *doing)
 {
     ktp_status_t status = undisturbed(txn);
 
+    if (code == SQLITE_READONLY_RECOVERY)
+        txn->connection->epoch = 0; /* a new connection reads -wal by itself, if nobody else holds on to the index */
     return status != KTP_SUCCESS ? status : local_sqlite_fail(txn->instance, txn->connection->db, code, doing);
 }
 

@@ -114,7 +114,7 @@ static int64_t stat_id(const char *path, local_id_t *ret_id, struct stat *ret_st
     return ret_stat->st_size;
 }
 
-static int stands_alone(const local_files_t *files)
+int local_stands_alone(const local_files_t *files)
 {
     return files->wal.ino == 0 || (files->wal_size == 0 && files->shm.ino == 0);
 }
@@ -135,7 +135,7 @@ static void look_at(const ktp_instance_t *instance, local_files_t *ret_files)
     ret_files->size = db.st_size;
     ret_files->wal_size = stat_id(instance->wal, &ret_files->wal, &st);
     (void)stat_id(instance->shm, &ret_files->shm, &st);
-    if (stands_alone(ret_files)) {
+    if (local_stands_alone(ret_files)) {
         ret_files->db_size = db.st_size;
         ret_files->db_mtime = (int64_t)db.st_mtim.tv_sec * 1000000000 + db.st_mtim.tv_nsec;
     }
@@ -271,15 +271,17 @@ void local_look(ktp_instance_t *instance, int now)
     w->digest = digest_of(&files);
     local_use_map(instance, &files.shm);
     /* what is not as it should be is looked at again at once */
-    w->next = files.error != 0 || (w->map == NULL && !stands_alone(&files)) ? clock : clock + LOOK_EVERY;
+    w->next = files.error != 0 || (w->map == NULL && !local_stands_alone(&files)) ? clock : clock + LOOK_EVERY;
 }
 
-pid_t local_holder(const ktp_instance_t *instance, int byte)
+pid_t local_holder(const ktp_instance_t *instance, int byte, int *ret_shared)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
 
     if (instance->watch.map == NULL || fcntl(instance->watch.map->fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK)
         return 0;
+    if (ret_shared != NULL)
+        *ret_shared = lock.l_type == F_RDLCK;
     return lock.l_pid;
 }
 
@@ -320,7 +322,7 @@ ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_T
     if (w->map != NULL && w->map->header != NULL) {
         if (!read_header(w->map->header, words))
             odd = unequal();
-    } else if (!stands_alone(&w->files)) {
+    } else if (!local_stands_alone(&w->files)) {
         odd = unequal();
     }
     memcpy(&words[HEADER_WORDS], &w->digest, sizeof w->digest);

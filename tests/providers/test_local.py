@@ -434,6 +434,70 @@ def test_a_hostile_reader_delays_by_no_more_than_the_deadline(local):
     assert local.bump() == 2
 
 
+def test_a_hostile_reader_does_not_delay_readers(local):
+    local.bump()
+    for permission in (read_only, writable):
+        permission(local)
+        watcher = local.start("--watch", "1")  # connected before
+        assert next_line(watcher)[0] == "1"
+        hostile = subprocess.Popen([sys.executable, "-c", LOCK_BYTE_120, local.beside("-shm")], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, text=True)
+        try:
+            assert hostile.stdout.readline() == "held\n"
+            start = time.monotonic()
+            assert local.read() == 1
+            assert time.monotonic() - start < 1
+        finally:
+            hostile.kill()
+            hostile.communicate()
+        watcher.stdin.close()
+        assert watcher.wait() == 0
+
+
+def test_a_hostile_reader_alone_delays_a_repairing_reader_little(local):
+    """Nobody is connected, and the reader may write: SQLite would make the index anew, and wait 10 s for it."""
+    local.bump()
+    hostile = subprocess.Popen([sys.executable, "-c", LOCK_BYTE_120, local.beside("-shm")], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        assert hostile.stdout.readline() == "held\n"
+        start = time.monotonic()
+        done = local.call("--read", "1", timeout="100ms")
+        assert time.monotonic() - start < 1.5
+        assert done.status == "tryagain" and f"process {hostile.pid} " in done.text
+    finally:
+        hostile.kill()
+        hostile.communicate()
+    assert local.read() == 1
+
+
+def test_an_index_left_half_written_does_not_stop_readers(local):
+    """A writer that dies inside the 96 bytes of its header, while a reader without permission is connected to it."""
+    local.bump()
+    writer = local.start("--bumps", "1")
+    writer.stdin.write("\n")
+    writer.stdin.flush()
+    assert next_line(writer)[0] == "2"
+    read_only(local)
+    watcher = local.start("--watch", "1")
+    assert next_line(watcher)[0] == "2"
+    local.kill(writer)
+    writable(local)
+    with open(local.beside("-shm"), "r+b") as shm:
+        shm.write(bytes(20))
+    read_only(local)
+    assert local.call("--read", "1").status in ("success", "tryagain")
+    time.sleep(0.1)
+    seen = [next_line(watcher)[0]]
+    while seen[-1] != "2":
+        seen.append(next_line(watcher)[0])
+    assert set(seen) <= {"2", "status 5"}
+    writable(local)
+    assert local.bump() == 3
+    while next_line(watcher)[0] != "3":
+        continue
+
+
 @pytest.mark.parametrize("writers", [2, 10])
 def test_writers_at_once(local, writers):
     children = [local.start("--race", "1") for _ in range(writers)]
@@ -478,6 +542,15 @@ def close_like_the_shell(path):
     db = sqlite3.connect(path)
     db.execute("SELECT count(*) FROM head").fetchone()
     db.close()
+
+
+def test_a_reader_makes_no_file(local):
+    local.bump()
+    close_like_the_shell(local.path)
+    assert local.read() == 1
+    assert local.answer("--check") == "ok"
+    assert [path.name for path in local.path.parent.iterdir()] == ["development.db"]
+    assert local.bump() == 2
 
 
 def test_after_the_shell_readers_read_and_writers_mend(local):

@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The provider `redis`: the conformance suite against a server without a key, and servers that are in trouble or are none."""
+import contextlib
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+RIGHTS = ["+secret.getsealed", "+secret.setsealed", "+secret.list", "+client|id", "+client|tracking", "+subscribe",
+          "&__redis__:invalidate"]
+
+
+@pytest.fixture
+def server(make_redis):
+    return make_redis(None).start("appendonly no")
+
+
+@pytest.fixture
+def store(driver, server):
+    return driver("redis", address=f"unix:{server.socket}")
+
+
+# the suite
+
+def test_conformance(store):
+    assert "# 26 passed, 0 failed, 7 not for this provider" in store.suite()
+
+
+def test_conformance_over_tcp_with_the_rights_of_the_manual(driver, server, tmp_path):
+    """Another database, a user and a password, and none of the server's other commands."""
+    server.client().execute_command("ACL", "SETUSER", "keyturn", "on", ">p\xe4ss w\"rd", "~conformance/*", "+select", *RIGHTS)
+    password = tmp_path / "password"
+    password.write_text("p\xe4ss w\"rd\n", encoding="utf-8")
+    store = driver("redis", address=f"127.0.0.1:{server.port}", username="keyturn", password=f"file:{password}", db=3)
+    assert ", 0 failed, 7 not" in store.suite()
+
+
+def test_conformance_under_persistence(driver, make_redis):
+    server = make_redis(None).start("appendonly yes", "appendfsync always")
+    store = driver("redis", address=f"unix:{server.socket}")
+    assert ", 0 failed, 7 not" in store.suite()
+
+
+def test_writers_race(store):
+    """Four processes, one secret, a hundred writes each."""
+    children = [store.start("--race", "1") for _ in range(4)]
+    assert all(child.wait(60) == 0 for child in children)
+    assert store.read(1) == 400
+
+
+# what a token sees
+
+class Watcher:
+    """--watch: a line at each change of the token."""
+
+    def __init__(self, store, number=1):
+        self.child = store.start("--watch", str(number))
+        self.lines = []
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        for line in self.child.stdout:
+            self.lines.append(line.strip())
+
+    def sees(self, counter):
+        return bool(self.lines) and self.lines[-1] == str(counter)
+
+
+def test_watch(store, wait_for):
+    watcher = Watcher(store)
+    for counter in range(1, 20):
+        assert store.bump() == counter
+        wait_for(lambda: watcher.sees(counter), timeout=2)
+
+
+def test_watch_over_a_replica(driver, store, server, make_redis, wait_for):
+    replica = make_redis(None).start(f"replicaof 127.0.0.1 {server.port}", "appendonly no")
+    wait_for(lambda: replica.client().info("replication")["master_link_status"] == "up")
+    watcher = Watcher(driver("redis", address=f"unix:{replica.socket}"))
+    for counter in range(1, 6):
+        store.bump()
+        wait_for(lambda: watcher.sees(counter), timeout=2)
+
+
+def test_watch_survives_broken_connections(store, server, wait_for):
+    watcher = Watcher(store)
+    store.bump()
+    wait_for(lambda: watcher.sees(1))
+    for counter, kind in ((2, "pubsub"), (3, "normal"), (4, "pubsub"), (5, "normal")):
+        server.client().execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        store.bump()
+        wait_for(lambda: watcher.sees(counter), timeout=5)
+
+
+def test_other_keys_do_not_count(store, server, wait_for):
+    """A cache on the same server must not empty ours."""
+    store.bump()
+    watcher = Watcher(store)
+    wait_for(lambda: watcher.sees(1))
+    time.sleep(0.3)
+    lines = len(watcher.lines)
+    db = server.client()
+    for i in range(500):
+        db.set(f"session:{i}", "x")
+    time.sleep(0.3)
+    assert len(watcher.lines) == lines
+    db.flushall()
+    wait_for(lambda: watcher.sees(0), timeout=2)
+
+
+# trouble
+
+def refused(store, status, *words, writing=False):
+    done = store.call("--check-writing" if writing else "--check")
+    assert done.status == status, (done.status, done.text)
+    for word in words:
+        assert word in done.text
+    return done.text
+
+
+def test_nobody_listens(driver, free_port, tmp_path):
+    refused(driver("redis", address=f"127.0.0.1:{free_port()}"), "unavail", "cannot connect")
+    refused(driver("redis", address=f"unix:{tmp_path}/none"), "unavail", "cannot connect")
+
+
+@pytest.mark.parametrize("address", ["", "localhost", ":6379", "host:", "host:0", "host:65536", "host:x", "unix:", "unix:relative",
+                                     "redis://127.0.0.1:6379", "rediss://127.0.0.1:6379"])
+def test_addresses(driver, address):
+    done = subprocess.run(driver("redis", address=address).command("--check"), capture_output=True, text=True)
+    assert done.returncode == 2 and "open answered 6" in done.stderr and "address" in done.stderr
+
+
+def test_ipv6(driver, store, server):
+    server.client().config_set("bind", "127.0.0.1 -::1")
+    with contextlib.closing(socket.socket(socket.AF_INET6)) as probe:
+        if probe.connect_ex(("::1", server.port)) != 0:
+            pytest.skip("no IPv6 loopback here")
+    assert driver("redis", address=f"[::1]:{server.port}").answer("--check") == "ok"
+
+
+def test_no_module(driver, make_redis):
+    server = make_redis(None).start("appendonly no", module=False)
+    store = driver("redis", address=f"unix:{server.socket}")
+    refused(store, "unavail", "module is not loaded")
+    assert "module is not loaded" in store.call("--bump", "1").text
+
+
+def test_credentials(driver, server, tmp_path):
+    db = server.client()
+    (tmp_path / "right").write_text("right-password")
+    (tmp_path / "wrong").write_text("wrong-password")
+    db.execute_command("ACL", "SETUSER", "keyturn", "on", ">right-password", "~*", *RIGHTS)
+    unix = f"unix:{server.socket}"
+    right = driver("redis", address=unix, username="keyturn", password=f"file:{tmp_path}/right")
+    wrong = driver("redis", address=unix, username="keyturn", password=f"file:{tmp_path}/wrong")
+    assert right.answer("--check") == "ok"
+    text = refused(wrong, "forbidden", "does not accept our user and password")
+    assert "wrong-password" not in text
+    # a server that has no password does not want one
+    refused(driver("redis", address=unix, password=f"file:{tmp_path}/wrong"), "forbidden")
+    db.execute_command("ACL", "SETUSER", "default", "resetpass", ">right-password")
+    refused(driver("redis", address=unix), "forbidden", "wants a user and a password")
+    assert driver("redis", address=unix, password=f"file:{tmp_path}/right").answer("--check") == "ok"
+
+
+def test_rights(driver, server, tmp_path):
+    (tmp_path / "password").write_text("x")
+    db = server.client()
+    store = driver("redis", address=f"unix:{server.socket}", username="keyturn", password=f"file:{tmp_path}/password")
+
+    def user(*rules):
+        db.execute_command("ACL", "SETUSER", "keyturn", "reset", "on", ">x", *rules)
+
+    user("~*", *[right for right in RIGHTS if "list" not in right])
+    refused(store, "forbidden", "ACL")
+    user("~*", *[right for right in RIGHTS if "setsealed" not in right])
+    assert store.call("--bump", "1").status == "forbidden"
+    user("~elsewhere/*", *RIGHTS)
+    assert store.call("--read", "1").status == "forbidden"
+    user("~*", *[right for right in RIGHTS if "tracking" not in right])
+    assert store.read(1) == 0, "without a cache nothing has to be followed"
+    watching = store.call("--watch", "1")
+    assert watching.status == "forbidden" and "+client|tracking" in watching.text
+
+
+def test_replica(driver, server, make_redis, wait_for):
+    replica = make_redis(None).start(f"replicaof 127.0.0.1 {server.port}", "appendonly no")
+    wait_for(lambda: replica.client().info("replication")["master_link_status"] == "up")
+    store = driver("redis", address=f"unix:{replica.socket}")
+    assert store.answer("--check") == "ok"
+    refused(store, "unavail", "replica", writing=True)
+    assert store.call("--bump", "1").status == "unavail"
+
+
+def test_no_memory(store, server):
+    server.client().config_set("maxmemory", 1)
+    done = store.call("--bump", "1")
+    assert done.status == "nospace" and "memory" in done.text
+
+
+def test_other_types_and_moved_keys(store, server):
+    store.bump(7)
+    name = server.client().execute_command("SECRET.LIST")[1][0]
+    db = server.client()
+    db.rename(name, "conformance/moved")
+    db.set(name, "not a secret")
+    assert store.call("--read", "7").status == "malformed"
+    db.rename("conformance/moved", name)
+    assert store.read(7) == 1
+
+
+def test_secret_gone_meanwhile(store, server):
+    """A writer that saw a secret which was removed then does not bring it back."""
+    store.bump(1)
+    holder = store.start("--hold", "1")
+    assert holder.stdout.readline() == "held\n"
+    holder.stdin.close()
+    holder.wait()
+    server.client().flushall()
+    assert store.bump(1) == 1
+
+
+# servers that are none
+
+class Impostor:
+    """Accepts connections and gives each to `behave`, in a thread of its own."""
+
+    def __init__(self, behave):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.behave = behave
+        self.accepted = 0
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                self.accepted += 1
+                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        with contextlib.suppress(OSError), connection:
+            self.behave(connection)
+
+    def close(self):
+        self.socket.close()
+
+
+@pytest.fixture
+def impostor(servers):
+    def make(behave):
+        one = Impostor(behave)
+        servers.callback(one.close)
+        return one
+    return make
+
+
+def answering(text):
+    def behave(connection):
+        while connection.recv(65536):
+            connection.sendall(text)
+    return behave
+
+
+def silent(connection):
+    while connection.recv(65536):
+        pass
+
+
+def trickle(connection):
+    connection.recv(65536)
+    for _ in range(100):
+        connection.sendall(b"$")
+        time.sleep(0.1)
+
+
+def trickle_well_formed(connection):
+    connection.recv(65536)
+    connection.sendall(b"$10000\r\n")
+    for _ in range(1000):
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+def endless(connection):
+    connection.recv(65536)
+    connection.sendall(b"$2000000000\r\n")
+    while True:
+        connection.sendall(b"x" * 65536)
+
+
+def endless_list(connection):
+    connection.recv(65536)
+    connection.sendall(b"*1000000\r\n")
+    while True:
+        connection.sendall(b"$5\r\nxxxxx\r\n" * 1000)
+
+
+def hang_up(connection):
+    connection.recv(65536)
+
+
+@pytest.mark.parametrize("behave, status, word", [
+    (silent, "unavail", "no answer in time"),
+    (trickle, "malformed", "no Redis server"),
+    (trickle_well_formed, "unavail", "no answer in time"),
+    (endless, "malformed", "too long"),
+    (endless_list, "malformed", "too long"),
+    (hang_up, "unavail", "broken"),
+    (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "malformed", "no Redis server"),
+    (answering(b"-LOADING Redis is loading the dataset in memory\r\n"), "tryagain", "loading"),
+    (answering(b"-BUSY Redis is busy running a script\r\n"), "tryagain", "busy"),
+    (answering(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"), "tryagain", "cluster"),
+    (answering(b"-MOVED 1 10.0.0.1:6379\r\n"), "unavail", "another node"),
+    (answering(b"-CLUSTERDOWN Hash slot not served\r\n"), "unavail", "cluster"),
+    (answering(b"-SECRETAUDIT disk full\r\n"), "unavail", "record"),
+    (answering(b"-SECRETDENIED no\r\n"), "forbidden", "policy"),
+    (answering(b"-WEIRD very secret text\r\n"), "unavail", "(WEIRD)"),
+    (answering(b"-\r\n"), "unavail", "unexpected"),
+    (answering(b"+OK\r\n"), "malformed", ""),
+    (answering(b":1\r\n"), "malformed", ""),
+    (answering(b"*0\r\n"), "malformed", ""),
+    (answering(b"$4\r\nKTB\1\r\n"), "malformed", "no sealed secret"),
+    (answering(b"$8\r\nKTB\1\1\0\xff\xff\r\n"), "malformed", "no sealed secret"),
+    (answering(b"$12\r\nKTB\1\0\0\0\1\xff\xff\xff\xff\r\n"), "malformed", "no sealed secret"),
+], ids=lambda value: getattr(value, "__name__", None) if callable(value) else None)
+def test_impostors(driver, impostor, behave, status, word):
+    one = impostor(behave)
+    store = driver("redis", address=f"127.0.0.1:{one.port}", timeout="700ms")
+    start = time.monotonic()
+    done = store.call("--read", "1")
+    assert done.status == status, (done.status, done.text)
+    assert word in done.text and "secret text" not in done.text
+    assert time.monotonic() - start < 3
+
+
+def test_a_list_that_is_none(driver, impostor):
+    for text in (b"*2\r\n$1\r\n0\r\n$1\r\nx\r\n", b"*3\r\n$1\r\n0\r\n*0\r\n*0\r\n", b"*2\r\n:0\r\n*0\r\n",
+                 b"*2\r\n$30\r\n" + b"1" * 30 + b"\r\n*0\r\n"):
+        store = driver("redis", address=f"127.0.0.1:{impostor(answering(text)).port}", timeout="700ms")
+        assert store.call("--check").status in ("success", "malformed")
+
+
+# a connection that breaks around a commit
+
+class Proxy(Impostor):
+    """Between us and the server; drops the answer, or the command, of a SECRET.SETSEALED, the first `count` times."""
+
+    def __init__(self, server, drop, count=1):
+        self.server, self.drop, self.count = server, drop, count
+        super().__init__(self.pass_on)
+
+    def pass_on(self, connection):
+        with socket.socket(socket.AF_UNIX) as there:
+            there.connect(str(self.server.socket))
+            threading.Thread(target=self.back, args=(there, connection), daemon=True).start()
+            while data := connection.recv(1 << 20):
+                if b"SECRET.SETSEALED" in data and self.count > 0:
+                    self.count -= 1
+                    if self.drop == "command":
+                        connection.shutdown(socket.SHUT_RDWR)
+                        return
+                    connection.shutdown(socket.SHUT_WR)
+                    there.sendall(data)
+                    time.sleep(0.2)
+                    return
+                there.sendall(data)
+
+    @staticmethod
+    def back(there, connection):
+        with contextlib.suppress(OSError):
+            while data := there.recv(1 << 20):
+                connection.sendall(data)
+
+
+def test_commit_whose_answer_is_lost(driver, store, server, servers):
+    """The server has it: the provider finds out, and says so."""
+    proxy = Proxy(server, "answer")
+    servers.callback(proxy.close)
+    through = driver("redis", address=f"127.0.0.1:{proxy.port}", timeout="2s")
+    done = through.call("--bump", "1")
+    assert done.status in ("success", "unavail")
+    assert store.read(1) == 1
+
+
+def test_commit_that_never_arrives(driver, store, server, servers):
+    proxy = Proxy(server, "command")
+    servers.callback(proxy.close)
+    through = driver("redis", address=f"127.0.0.1:{proxy.port}", timeout="2s")
+    assert through.call("--bump", "1").status == "unavail"
+    assert store.read(1) == 0
+    assert through.bump(1) == 1
+
+
+def test_restart_between_calls(driver, make_redis, wait_for):
+    """A connection that the server closed meanwhile is noticed before it is used: nothing fails."""
+    server = make_redis(None).start("appendonly yes", "timeout 1")
+    store = driver("redis", address=f"unix:{server.socket}")
+    watcher = Watcher(store)
+    wait_for(lambda: watcher.sees(0))
+    time.sleep(2.5)
+    store.bump()
+    wait_for(lambda: watcher.sees(1), timeout=3)
+    assert watcher.child.poll() is None
