@@ -3,19 +3,24 @@
 
     db        a running server with the extension, one for a file of tests; db.account() gives a role and its secret
     make_db   make_db(**settings): another one, for tests that kill or stop it
+    stop_at   stop_at(db, account, point): a rotation that stands still there
 
 A new password is random, so it cannot carry the canary: db.values collects each, and what must not hold it is searched for it.
 """
 import contextlib
 import itertools
+import os
 import pathlib
+import signal
+import threading
 
+import psycopg2
 import psycopg2.extensions
 import pytest
 
 from lib.home import Home
 from lib.postgres import Postgres
-from lib.tools import short_dir
+from lib.tools import short_dir, wait_for
 
 def quote(role):
     """A role's name as SQL."""
@@ -23,6 +28,52 @@ def quote(role):
 
 
 EVERYTHING = ["read", "write", "rotate", "list", "delete"]
+
+
+class Stopped:
+    """A session in the middle of rotate_secret(), its backend stopped (SIGSTOP) at a point of keyturn.debug_stop.
+
+    go_on() lets it go on and waits; die() kills it. `error` is what the client got, `notices` the warnings.
+    """
+
+    def __init__(self, db, account, point):
+        self.error, self.notices = None, []
+        self.connection = db.pg.connect()
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            self.pid = cursor.fetchone()[0]
+            cursor.execute("SET keyturn.debug_stop = %s", [point])
+        self.thread = threading.Thread(target=self.run, args=[account.name], daemon=True)
+        self.thread.start()
+        wait_for(self.stands_still, 15, what=point)
+
+    def run(self, name):
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute("SELECT rotate_secret(%s)", [name])
+        except psycopg2.Error as error:
+            self.error = error
+        self.notices = list(self.connection.notices)
+
+    def stands_still(self):
+        return pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+    def send(self, number):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def end(self):
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        self.connection.close()
+
+    def go_on(self):
+        self.send(signal.SIGCONT)
+        self.end()
+
+    def die(self):
+        self.send(signal.SIGKILL)
+        self.end()
 
 
 class Account:
@@ -114,6 +165,19 @@ def make_db(make_home, make_postgres):
         home = make_home(name="home")
         return prepare(home, make_postgres(home), **settings)
     return make
+
+
+@pytest.fixture
+def stop_at():
+    """stop_at(db, account, point): a Stopped; what a test leaves stopped is killed, nobody else would."""
+    stopped = []
+
+    def make(db, account, point):
+        stopped.append(Stopped(db, account, point))
+        return stopped[-1]
+    yield make
+    for one in stopped:
+        one.send(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 """kill -9 at each step of a rotation: afterwards store and database agree."""
 import contextlib
 import signal
-import threading
 
 import psycopg2
 import pytest
@@ -21,13 +20,10 @@ def rotate_into(db, account, point):
             cursor.execute("SELECT rotate_secret(%s)", [account.name])
 
 
-def until_up(db):
-    wait_for(db.pg._ready, 30, what="the server after a crash")
-
-
 def killed(db, account, point):
+    """Returns when the server has recovered, and not before it has noticed."""
     rotate_into(db, account, point + ":kill")
-    until_up(db)
+    wait_for(lambda: db.pg.log().count("ready to accept connections") == 2, 30, what="the server after a crash")
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -63,15 +59,12 @@ def test_backend_killed_and_the_next_call_reconciles(make_db, canary, point):
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_whole_server_killed_while_the_backend_stands_still(make_db, canary, point):
+def test_whole_server_killed_while_the_backend_stands_still(make_db, stop_at, canary, point):
     db = make_db(shared_preload_libraries="keyturn")
     account = db.account(canary("pg-crash-server"))
-    stood = threading.Thread(target=rotate_into, args=(db, account, point))
-    stood.start()
-    wait_for(lambda: db.pg.sql("SELECT FROM pg_stat_activity WHERE query LIKE '%%rotate_secret%%' AND pid <> pg_backend_pid()")
-             and account_is_at(db, account, point), 15, what=point)
+    stopped = stop_at(db, account, point)
     db.pg.stop(signal.SIGKILL)
-    stood.join(20)
+    stopped.die()
     db.pg.start()
     wait_for(lambda: not account.pending(), 15, what="the worker")
     assert account.agree()
@@ -79,24 +72,12 @@ def test_whole_server_killed_while_the_backend_stands_still(make_db, canary, poi
     assert account.agree()
 
 
-def account_is_at(db, account, point):
-    """Has the stopped backend come to its point? As seen in /proc: a process of the server in state T."""
-    pids = db.pg.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE '%%rotate_secret%%' AND pid <> pg_backend_pid()")
-    for (pid,) in pids:
-        with open(f"/proc/{pid}/stat") as stat:
-            if stat.read().rsplit(")", 1)[1].split()[0] == "T":
-                return True
-    return False
-
-
-def test_immediate_shutdown_midway(make_db, canary):
+def test_immediate_shutdown_midway(make_db, stop_at, canary):
     db = make_db(shared_preload_libraries="keyturn")
     account = db.account(canary("pg-crash-immediate"))
-    killed_at = threading.Thread(target=rotate_into, args=(db, account, "after_alter"))
-    killed_at.start()
-    wait_for(lambda: account_is_at(db, account, "after_alter"), 15, what="after_alter")
+    stopped = stop_at(db, account, "after_alter")
     db.pg.restart(signal.SIGQUIT)
-    killed_at.join(20)
+    stopped.die()
     wait_for(lambda: not account.pending(), 15, what="the worker")
     assert account.agree()
 
@@ -110,18 +91,49 @@ def test_an_acknowledged_rotation_survives_synchronous_commit_off(make_db, canar
     assert account.agree()
 
 
-def test_terminated_midway(make_db, canary):
+def test_terminated_midway(make_db, stop_at, canary):
     """pg_terminate_backend is no crash: the transaction is rolled back and the pending version dropped."""
     db = make_db()
     account = db.account(canary("pg-terminate"))
     first = account.password()
-    stood = threading.Thread(target=rotate_into, args=(db, account, "after_pending"))
-    stood.start()
-    wait_for(lambda: account_is_at(db, account, "after_pending"), 15, what="after_pending")
-    pid = db.pg.value("SELECT pid FROM pg_stat_activity WHERE query LIKE '%%rotate_secret%%' AND pid <> pg_backend_pid()")
-    db.pg.sql("SELECT pg_terminate_backend(%s)", [pid])
-    import os
-    os.kill(pid, signal.SIGCONT)
-    stood.join(20)
+    stopped = stop_at(db, account, "after_pending")
+    db.pg.sql("SELECT pg_terminate_backend(%s)", [stopped.pid])
+    stopped.go_on()
     wait_for(lambda: not account.pending(), 10, what="the abort")
     assert account.password() == first and account.agree()
+
+
+def test_cancelled_midway(make_db, stop_at, canary):
+    db = make_db()
+    account = db.account(canary("pg-cancel"))
+    first = account.password()
+    stopped = stop_at(db, account, "after_pending")
+    db.pg.sql("SELECT pg_cancel_backend(%s)", [stopped.pid])
+    stopped.go_on()
+    assert stopped.error.pgcode == "57014"
+    assert not account.pending()
+    assert account.password() == first and account.agree()
+
+
+def test_cancelled_while_it_commits(make_db, stop_at, canary):
+    """Too late: the rotation is whole, and so is the answer."""
+    db = make_db()
+    account = db.account(canary("pg-cancel-late"))
+    stopped = stop_at(db, account, "before_promote")
+    db.pg.sql("SELECT pg_cancel_backend(%s)", [stopped.pid])
+    stopped.go_on()
+    assert not account.pending()
+    assert account.agree()
+
+
+def test_an_error_inside_the_commit_is_caught(make_db, canary):
+    """It would take the whole cluster down: PANIC, cannot abort a transaction that was committed."""
+    db = make_db()
+    account = db.account(canary("pg-commit-error"))
+    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SET keyturn.debug_stop = 'before_promote:error'")
+        cursor.execute("SELECT rotate_secret(%s)", [account.name])
+        cursor.execute("SET keyturn.debug_stop = ''")
+        cursor.execute("SELECT rotate_secret(%s)", [account.name])
+    assert "PANIC" not in db.pg.log()
+    assert account.agree() and not account.pending()

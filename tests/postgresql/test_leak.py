@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A new password is nowhere in PostgreSQL: with every recorder on, on success and on failure."""
 import contextlib
+import re
 import threading
 
 import psycopg2
@@ -103,15 +104,12 @@ def refused(db, query, *parameters, **connect):
         error.diag.internal_query])
 
 
-class Pending:
-    """What the pending version holds at the moment of the failure is not known from outside; it is random, 32 letters
-    and digits. So: no word of that shape may be in what a failure leaves behind."""
-
-    @staticmethod
-    def words(text):
-        import re
-        return {word for word in re.findall(r"(?<![A-Za-z0-9_])[A-Za-z0-9]{32}(?![A-Za-z0-9_])", text)
-                if any(c.isupper() for c in word) and any(c.islower() for c in word)}
+def passwords_in(text):
+    """What looks like a generated password: what a failed rotation had generated is not known from outside, but it is 32
+    letters and digits. Verifiers that the tests themselves sent are taken out first."""
+    text = re.sub(r"SCRAM-SHA-256\$[^']*", "", text)
+    return {word for word in re.findall(r"(?<![A-Za-z0-9_])[A-Za-z0-9]{32}(?![A-Za-z0-9_])", text)
+            if any(c.isupper() for c in word) and any(c.islower() for c in word)}
 
 
 def test_failure_for_want_of_rights(recorded, canary):
@@ -122,9 +120,9 @@ def test_failure_for_want_of_rights(recorded, canary):
     db.pg.sql("GRANT EXECUTE ON FUNCTION rotate_secret TO nobody")
     db.home.grant("postgresql:role:nobody", ["rotate", "read", "list"], ["*"])
     told = refused(db, "SELECT rotate_secret(%s)", account.name, user="nobody", password="nobody", tcp=True)
-    assert "SCRAM" not in told and not Pending.words(told)
+    assert "SCRAM" not in told and not passwords_in(told)
     assert "permission denied" in db.pg.log()
-    assert not Pending.words(db.pg.log())
+    assert not passwords_in(db.pg.log())
     assert account.agree()
 
 
@@ -140,7 +138,7 @@ def test_failure_midway(recorded, canary, hook):
         with pytest.raises(psycopg2.Error) as caught:
             cursor.execute("SELECT rotate_secret(%s)", [account.name])
     assert "debug_stop" in str(caught.value)
-    assert not Pending.words(str(caught.value.pgerror)) and not Pending.words(db.pg.log())
+    assert not passwords_in(str(caught.value.pgerror)) and not passwords_in(db.pg.log())
     assert account.agree() and not account.pending()
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """list_secrets(), secret_info(), secret_versions(), get_secret(); installing and removing."""
+import contextlib
 import datetime
 
 import psycopg2
@@ -99,14 +100,22 @@ def test_configuration_that_cannot_be_read(make_postgres, home):
     wait_for(lambda: pg.sql("SELECT * FROM list_secrets()") == [], 10, what="the reloaded setting")
 
 
-def test_only_superusers_see_or_change_the_settings(db):
+def test_nobody_points_a_session_at_another_configuration(db, tmp_path):
+    """Neither before the library is loaded, when the setting is a mere placeholder, nor after."""
     db.pg.sql("CREATE ROLE curious LOGIN")
     db.set_password("curious", "curious")
-    db.pg.sql("LOAD 'keyturn'")
-    assert code(db, "SET keyturn.config = '/tmp/x'") == "55P02"
     db.pg.sql("GRANT EXECUTE ON FUNCTION list_secrets TO curious")
-    with pytest.raises(psycopg2.Error):
-        db.pg.sql("SELECT list_secrets(); ", user="curious", password="curious", tcp=True)
+    db.home.grant("postgresql:role:curious", ["list"], ["tls/*"])
+    db.home.set("tls/curious", "x")
+    with contextlib.closing(db.pg.connect(user="curious", password="curious", tcp=True)) as connection, \
+            connection.cursor() as cursor:
+        cursor.execute("SET keyturn.config = %s", [str(tmp_path / "keyturn.yaml")])
+        cursor.execute("SELECT name FROM list_secrets('tls/curious')")
+        assert cursor.fetchall() == [("tls/curious",)]
+        for statement in ["SET keyturn.config = '/x'", "SET keyturn.debug_stop = 'after_alter'", "SHOW keyturn.config"]:
+            with pytest.raises(psycopg2.Error) as caught:
+                cursor.execute(statement)
+            assert caught.value.pgcode in ("42501", "55P02")
 
 
 def test_unknown_settings_are_told(make_postgres, home):

@@ -3,7 +3,6 @@
 import contextlib
 import sqlite3
 import subprocess
-import threading
 import time
 
 import psycopg2
@@ -39,33 +38,21 @@ def test_it_stops_fast(make_db):
     assert time.monotonic() - started < 3
 
 
-def test_a_store_that_is_locked_at_the_commit(make_db, canary):
+def test_a_store_that_is_locked_at_the_commit(make_db, stop_at, canary):
     """The commit does not wait for it: a warning, and the worker promotes."""
     db = make_db(shared_preload_libraries="keyturn")
     account = db.account(canary("pg-late"))
     first = account.password()
-    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        pid = cursor.fetchone()[0]
-        cursor.execute("SET keyturn.debug_stop = 'after_alter'")
-        answer = []
-        rotation = threading.Thread(
-            target=lambda: answer.append(cursor.execute("SELECT rotate_secret(%s)", [account.name])))
-        rotation.start()
-        wait_for(lambda: open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T", 10, what="after_alter")
-        with contextlib.closing(sqlite3.connect(db.home.store, isolation_level=None, timeout=5)) as store:
-            store.execute("BEGIN IMMEDIATE")
-            started = time.monotonic()
-            import os
-            import signal
-            os.kill(pid, signal.SIGCONT)
-            rotation.join(10)
-            took = time.monotonic() - started
-            assert took < 1.5
-            assert any("not current yet" in notice for notice in connection.notices)
-            # the role has the new one; the store still says the old one is current
-            assert not db.pg.can_login(account.role, first)
-            store.execute("ROLLBACK")
+    stopped = stop_at(db, account, "after_alter")
+    with contextlib.closing(sqlite3.connect(db.home.store, isolation_level=None, timeout=5)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        stopped.go_on()
+        assert time.monotonic() - started < 1.5
+        assert any("not current yet" in notice for notice in stopped.notices)
+        # the role has the new one; the store still says that the old one is current
+        assert not db.pg.can_login(account.role, first)
+        store.execute("ROLLBACK")
     wait_for(lambda: not account.pending(), 10, what="the worker")
     assert account.password() != first
     assert account.agree()
