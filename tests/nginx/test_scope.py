@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Who gets the value: what is sent upstream, and nothing else unless scope=request says so."""
 import os
+import time
 
 import pytest
+
+from lib.tools import wait_for
 
 HEADER = "proxy_set_header X-Key $key;"
 
@@ -140,6 +143,33 @@ def test_next_upstream_gets_it_too(site, value):
     site.nginx.start()
     for _ in range(4):
         assert site.header("X-Key") == value
+
+
+def test_requests_that_nginx_makes_itself(site, value, tmp_path):
+    """slice and the background update clone a request that is past the handler which reads secrets."""
+    def respond(request):
+        if request.headers["Range"]:
+            first, last = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
+            return 206, {"Content-Range": f"bytes {first}-{min(last, 99)}/100"}, b"s" * (min(last, 99) - first + 1)
+        return 200, {"Cache-Control": "max-age=1"}, b"x"
+
+    site.upstream.respond = respond
+    site.configure(f"""
+        secret_get $key api-keys/stripe; {HEADER}
+        location /slice {{ slice 30; {HEADER} proxy_set_header Range $slice_range; @PROXY@ }}
+        location /stale {{ proxy_cache zone; proxy_cache_use_stale updating; proxy_cache_background_update on; @PROXY@ }}
+        location /mirrored {{ mirror /copy; @PROXY@ }}
+        location /copy {{ internal; @PROXY@ }}""", outside=f"proxy_cache_path {tmp_path}/cache keys_zone=zone:1m;")
+    site.nginx.start()
+    assert site.get("/slice").body == b"s" * 100
+    site.get("/stale")
+    time.sleep(1.6)
+    site.get("/stale")
+    site.get("/mirrored")
+    wait_for(lambda: len(site.upstream.requests) == 4 + 2 + 2)
+    assert [request.headers["X-Key"] for request in site.upstream.requests] == [value] * 8
+    assert len({request.path for request in site.upstream.requests}) == 4
+    assert "[alert]" not in site.nginx.error_log()
 
 
 def test_debug_log_is_warned_of(site, value):
