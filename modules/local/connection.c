@@ -139,8 +139,8 @@ ktp_status_t local_sqlite_fail(const ktp_instance_t *instance, sqlite3 *db, int 
         if (code == SQLITE_CANTOPEN_SYMLINK)
             return local_fail(instance, KTP_FORBIDDEN, "%s is a symbolic link: name the file itself", path);
         if (instance->watch.files.shm.ino == 0 && sqlite3_system_errno(db) == ENOENT)
-            return local_fail(instance, KTP_UNAVAIL, "%s is missing beside its -wal: any writer, such as `keyturn check` "
-                              "of a user who may write, makes it again", instance->shm);
+            return local_fail(instance, KTP_UNAVAIL, "%s is missing beside its -wal: the next write makes it again",
+                              instance->shm);
         return local_errno_fail(instance, sqlite3_system_errno(db), path);
     default:
         return local_fail(instance, KTP_UNAVAIL, "%s: %s: %s (SQLite %d)", path, doing, sqlite3_errstr(code), code);

@@ -284,6 +284,21 @@ def test_a_cut_wal_loses_only_its_end(local):
     assert local.bump() == 5
 
 
+def test_a_missing_index_is_said_and_made_again(local):
+    holder = local.start("--hold-reading", "1")
+    holder.stdout.readline()
+    assert local.bump() == 1
+    local.kill(holder)
+    local.beside("-shm").unlink()
+    read_only(local)
+    done = local.call("--read", "1")
+    assert done.status == "unavail" and str(local.beside("-shm")) in done.text
+    writable(local)
+    assert local.read() == 1
+    read_only(local)
+    assert local.read() == 1
+
+
 # ---- permissions ----
 
 def test_no_permission_to_read(local):
