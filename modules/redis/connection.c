@@ -226,13 +226,6 @@ void kr_close(kr_connection_t *connection)
     connection->context = NULL;
 }
 
-void kr_disconnect(ktp_instance_t *instance)
-{
-    kr_close(&instance->commands);
-    kr_close(&instance->watch);
-    instance->generation++;
-}
-
 /* An answer of no interest. */
 static ktp_status_t run(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline, const kr_argument_t *arguments,
                         size_t count)
@@ -324,13 +317,11 @@ static ktp_status_t connect_until(ktp_instance_t *instance, int64_t deadline)
     if (status != KTP_SUCCESS)
         return status;
     if (instance->commands.context != NULL && !is_alive(&instance->commands))
-        kr_disconnect(instance);
+        kr_close(&instance->commands);
     if (instance->commands.context == NULL)
         status = kr_open(instance, &instance->commands, deadline);
     if (status == KTP_SUCCESS && instance->watching && instance->watch.context == NULL)
         status = kr_watch(instance, deadline);
-    if (status != KTP_SUCCESS)
-        kr_disconnect(instance);
     return status;
 }
 
@@ -341,8 +332,5 @@ ktp_status_t kr_call(ktp_instance_t *instance, const kr_argument_t *arguments, s
 
     if (status != KTP_SUCCESS)
         return status;
-    status = kr_exchange(instance, &instance->commands, deadline, arguments, count, ret_reply);
-    if (instance->commands.context == NULL)
-        kr_disconnect(instance);
-    return status;
+    return kr_exchange(instance, &instance->commands, deadline, arguments, count, ret_reply);
 }

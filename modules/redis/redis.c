@@ -91,7 +91,8 @@ static void redis_close(ktp_instance_t *instance)
 {
     if (instance->txn != NULL)
         kr_abort(instance->txn);
-    kr_disconnect(instance);
+    kr_close(&instance->commands);
+    kr_close(&instance->watch);
     free(instance->host);
     free(instance);
 }

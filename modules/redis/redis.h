@@ -60,8 +60,6 @@ ktp_status_t kr_fail(ktp_instance_t *instance, ktp_status_t status, const char *
     __attribute__((format(printf, 3, 4)));
 /* KTP_UNAVAIL in a child of the process that opened the instance: the connections are the parent's. */
 ktp_status_t kr_usable(ktp_instance_t *instance);
-/* Gives both connections up: what is cached may have changed unseen. */
-void kr_disconnect(ktp_instance_t *instance);
 /*
  * One command and its answer, connecting if need be. KTP_SUCCESS: *ret_reply is the caller's (freeReplyObject). An error reply is
  * answered as the status that it means; after trouble with the connection that is given up.
@@ -77,7 +75,7 @@ int kr_send_now(kr_connection_t *connection, const char *bytes, size_t size);
 
 /* ---- watch.c ---- */
 
-/* Lets the server tell us of changes of all that is read from now on. */
+/* Lets the server tell us of all changes from now on. */
 ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline);
 ktp_status_t kr_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);
 

@@ -2,13 +2,14 @@
 /*
  * watch.c: the change token.
  *
- * The server announces which keys change (client tracking, RESP2 form): to a second connection, which is subscribed to
- * __redis__:invalidate. An announcement that may mean a secret changes the token. So does everything after which one may have been
- * missed: a connection that was made anew, broke, or has been silent for too long.
+ * The server announces which keys change (client tracking, RESP2 form) to a connection that is there for nothing else: it redirects
+ * to itself and is subscribed to __redis__:invalidate. An announcement that may mean a secret changes the token. So does everything after which
+ * one may have been missed: a connection that was made anew, broke, or has been silent for too long.
  *
- * Tracking is by BCAST: every change, also of what we never read. The default mode tells the first change of what this
- * connection has read since, so that a token would stay the same over the second. A server that is used for other things too
- * announces those as well; keys that cannot be names of secrets (most have a colon) do not count.
+ * Tracking is by BCAST: every change, also of what we never read. The default mode tells the first change of what the
+ * connection has read since, so that a token would stay the same over the second; and it ends, unnoticed here, with the connection that
+ * reads. A server that is used for other things too announces those as well; keys that cannot be names of secrets (most have a colon) do
+ * not count.
  */
 #include <errno.h>
 #include <poll.h>
@@ -22,55 +23,51 @@
 #define HEARTBEAT 5000 /* milliseconds of silence after which the connection is asked whether it is alive */
 #define PING "*1\r\n$4\r\nPING\r\n"
 
-static ktp_status_t subscribe(ktp_instance_t *instance, int64_t deadline, long long *ret_id)
+static ktp_status_t ask(ktp_instance_t *instance, int64_t deadline, const kr_argument_t *arguments, size_t count, long long *ret_number)
 {
-    static const kr_argument_t ask_id[] = {KR_TEXT("CLIENT"), KR_TEXT("ID")};
-    static const kr_argument_t ask_channel[] = {KR_TEXT("SUBSCRIBE"), KR_TEXT(CHANNEL)};
     redisReply *reply = NULL;
-    ktp_status_t status;
+    ktp_status_t status = kr_exchange(instance, &instance->watch, deadline, arguments, count, &reply);
 
-    status = kr_exchange(instance, &instance->watch, deadline, ask_id, 2, &reply);
     if (status != KTP_SUCCESS)
         return status;
-    *ret_id = reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+    *ret_number = reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
     freeReplyObject(reply);
-    status = kr_exchange(instance, &instance->watch, deadline, ask_channel, 2, &reply);
-    if (status == KTP_SUCCESS)
-        freeReplyObject(reply);
-    return status;
+    return KTP_SUCCESS;
 }
 
-static ktp_status_t redirect(ktp_instance_t *instance, int64_t deadline, long long id)
+static ktp_status_t track(ktp_instance_t *instance, int64_t deadline)
 {
-    kr_argument_t arguments[] = {
-        KR_TEXT("CLIENT"), KR_TEXT("TRACKING"), KR_TEXT("ON"), KR_TEXT("REDIRECT"), {NULL, 0}, KR_TEXT("BCAST"),
+    static const kr_argument_t ask_id[] = {KR_TEXT("CLIENT"), KR_TEXT("ID")};
+    static const kr_argument_t subscribe[] = {KR_TEXT("SUBSCRIBE"), KR_TEXT(CHANNEL)};
+    kr_argument_t tracking[] = {
+        KR_TEXT("CLIENT"), KR_TEXT("TRACKING"), KR_TEXT("ON"), KR_TEXT("BCAST"), KR_TEXT("REDIRECT"), {NULL, 0},
     };
-    redisReply *reply = NULL;
+    long long number = 0;
     ktp_status_t status;
-    char number[24];
+    char id[24];
 
-    arguments[4] = (kr_argument_t){number, (size_t)snprintf(number, sizeof(number), "%lld", id)};
-    status = kr_exchange(instance, &instance->commands, deadline, arguments, 6, &reply);
+    status = ask(instance, deadline, ask_id, 2, &number);
+    tracking[5] = (kr_argument_t){id, (size_t)snprintf(id, sizeof(id), "%lld", number)};
     if (status == KTP_SUCCESS)
-        freeReplyObject(reply);
+        status = ask(instance, deadline, tracking, 6, &number);
+    if (status == KTP_SUCCESS)
+        status = ask(instance, deadline, subscribe, 2, &number);
     return status;
 }
 
 ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline)
 {
     ktp_status_t status = kr_open(instance, &instance->watch, deadline);
-    long long id = 0;
 
-    if (status != KTP_SUCCESS)
-        return status;
-    status = subscribe(instance, deadline, &id);
     if (status == KTP_SUCCESS)
-        status = redirect(instance, deadline, id);
-    if (status == KTP_FORBIDDEN)
-        return kr_fail(instance, status, "to follow changes our user needs +client|id +client|tracking +subscribe &%s", CHANNEL);
+        status = track(instance, deadline);
     instance->heard = kr_clock();
     instance->pinged = 0;
     instance->generation++;
+    if (status != KTP_SUCCESS)
+        kr_close(&instance->watch);
+    if (status == KTP_FORBIDDEN)
+        return kr_fail(instance, status, "to follow changes our user needs +client|id +client|tracking +subscribe &%s", CHANNEL);
     return status;
 }
 
@@ -147,6 +144,12 @@ static int check_pulse(ktp_instance_t *instance)
     return now - instance->pinged > instance->timeout ? -1 : 0;
 }
 
+static void unwatch(ktp_instance_t *instance)
+{
+    kr_close(&instance->watch);
+    instance->generation++;
+}
+
 ktp_status_t kr_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
 {
     ktp_status_t status = kr_usable(instance);
@@ -157,7 +160,7 @@ ktp_status_t kr_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKE
     if (instance->watch.context == NULL)
         instance->generation++; /* nothing is known: the next read connects */
     else if (read_messages(instance) != 0 || check_pulse(instance) != 0)
-        kr_disconnect(instance);
+        unwatch(instance);
     memset(ret_token, 0, KTP_TOKEN_SIZE);
     memcpy(ret_token, &instance->born, sizeof(instance->born));
     memcpy(ret_token + sizeof(instance->born), &instance->generation, sizeof(instance->generation));
