@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn audit tail [--follow] [STREAM]: the last lines of the trail, all streams merged by time. */
+/* keyturn audit tail [--follow] [STREAM]: the last lines of the trail, merged by time. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -13,7 +13,8 @@
 typedef struct {
     cli_t *cli;
     json_t *lines;   /* --json: collected */
-    json_t *seen;    /* --follow: the last lines that were told, {line: true} in their order; at first NULL */
+    /* --follow: the last lines that were told, {line: true} in their order; at first NULL */
+    json_t *seen;
     json_t *seeing;  /* the same, of the present look */
 } tail_t;
 
@@ -27,7 +28,8 @@ static const char *text_of(const json_t *line, const char *key)
 /* 2026-11-23T11:50:33Z nginx        nginx:example.org    read      api-keys/stripe@3  success */
 static void print_line(const json_t *line)
 {
-    const json_t *version = json_object_get(line, "version"), *count = json_object_get(line, "count");
+    const json_t *version = json_object_get(line, "version");
+    const json_t *count = json_object_get(line, "count");
 
     cli_print(text_of(line, "time"), 24);
     putchar(' ');

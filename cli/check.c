@@ -7,8 +7,10 @@
 
 static int collect_row(json_t *checks, kt_status_t status, const char *what, const char *detail)
 {
-    return json_array_append_new(checks, json_pack("{s:s, s:s, s:s}", "status", kt_status_name(status), "what", what,
-                                                   "detail", detail ? detail : ""));
+    json_t *row = json_pack("{s:s, s:s, s:s}", "status", kt_status_name(status), "what", what,
+                            "detail", detail ? detail : "");
+
+    return json_array_append_new(checks, row);
 }
 
 static void collect(void *arg, kt_status_t status, const char *what, const char *detail)

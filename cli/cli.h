@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the verbs share. keyturn.c has the one table of verbs; each verb is a function in a file of its name, gets a
- * cli_t that is parsed, and answers a status, which is the exit status. cli_fail() tells it, once.
+ * What the verbs share. keyturn.c has the one table of verbs; each verb is a function in a file of
+ * its name, gets a cli_t that is parsed, and answers a status, which becomes the exit status.
+ * cli_fail() tells it, once.
  */
 #ifndef KEYTURN_CLI_H
 #define KEYTURN_CLI_H
@@ -48,38 +49,48 @@ struct cli {
 };
 
 extern const cli_option_t cli_globals[];
-extern const cli_verb_t cli_verbs[];  /* ends with a name NULL; a summary NULL hides a verb from the help */
+/* ends with a name NULL; a summary NULL hides a verb from the help */
+extern const cli_verb_t cli_verbs[];
 
 /* ---- keyturn.c, open.c: the command line, the context ---- */
 
-const char *cli_given(const cli_t *cli, const char *name);  /* the last value of --name, "" for a switch; NULL: not given */
-/* --name as a whole number of [min, max] into *ret_number, left alone if it is not given. KT_USAGE is told. */
-kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max, uint64_t *ret_number);
-kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *ret);
+/* the last value of --name, "" for a switch; NULL: not given */
+const char *cli_given(const cli_t *cli, const char *name);
+/* --name as a whole number of [min, max]; left alone if it is not given. */
+kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max,
+                       uint64_t *ret_number);
+kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uint64_t min,
+                             uint64_t max, uint64_t *ret);
 kt_status_t cli_setup(cli_t *cli);    /* configuration and keys into cli->setup */
 kt_status_t cli_open(cli_t *cli);     /* and the context into cli->ctx */
 kt_request_t cli_request(const cli_t *cli, const char *reference);
 void cli_user(char *name, size_t size);  /* the effective user's name, or number */
-const char *cli_environment(const char *name);  /* dev, stage, prod in full; NULL: not a name for an environment */
+/* dev, stage, prod in full; NULL: not a name for an environment */
+const char *cli_environment(const char *name);
 
 /* ---- output.c: what the user is told; nothing here takes a value but cli_write() ---- */
 
 /* Tells why, as text on stderr or as the JSON object on stdout, and answers `status`. */
-kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status);  /* with the context's own words */
-void cli_warn(const cli_t *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));  /* not with --quiet */
+/* not with --quiet */
+void cli_warn(const cli_t *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The answer: `object` (taken) with its status for --json. */
 kt_status_t cli_answer(cli_t *cli, json_t *object);
 /* The answer of a verb that makes a version: the number alone on its line, or name and version. */
 kt_status_t cli_answer_version(cli_t *cli, const char *name, uint64_t version);
 kt_status_t cli_answer_name(cli_t *cli, const char *name);
-kt_status_t cli_write(cli_t *cli, const void *data, size_t size);  /* to stdout, past stdio's buffers */
-void cli_print(const char *text, int width);  /* to stdout, what a terminal would obey made visible; padded */
+/* to stdout, past stdio's buffers */
+kt_status_t cli_write(cli_t *cli, const void *data, size_t size);
+/* to stdout, what a terminal would obey made visible; padded */
+void cli_print(const char *text, int width);
 void cli_json_init(void);  /* jansson wipes what it frees */
 
 /* ---- value.c, prompt.c: a value comes in ---- */
 
-/* From the file ("-": stdin), with file NULL from stdin or, on a terminal, a prompt. The caller frees *ret_value. */
+/* From the file ("-": stdin), with file NULL from stdin or, on a terminal, a prompt. The caller
+ * frees *ret_value. */
 kt_status_t cli_read_value(cli_t *cli, const char *name, const char *file, kt_secret_t **ret_value);
 /* Asks twice without echo on the terminal `fd`. */
 kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_value);
@@ -87,7 +98,8 @@ kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_v
 /* ---- when.c: times ---- */
 
 #define CLI_TIME_SIZE 32
-kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms);  /* --expires, a duration or an RFC 3339 time; 0: not given */
+/* --expires, a duration or an RFC 3339 time; 0: not given */
+kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms);
 const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE]);  /* RFC 3339 in UTC; "-" for 0 */
 json_t *cli_json_time(int64_t ms);                           /* null for 0 */
 

@@ -47,10 +47,11 @@ static kt_status_t show(cli_t *cli, const kt_secret_t *value)
     return status;
 }
 
-/* kt_secret_encode() is for headers, whose size is limited as a value's is. The caller wipes and frees. */
+/* kt_secret_encode() is for headers, as limited as a value. The caller wipes and frees. */
 static char *base64(const unsigned char *bytes, size_t size, size_t *ret_size)
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     char *text = malloc(size / 3 * 4 + 4), *p = text;
 
     for (size_t i = 0; text && i < size; i += 3) {
@@ -81,13 +82,14 @@ static json_t *json_base64(const kt_secret_t *value)
 
 static kt_status_t answer_json(cli_t *cli, const char *reference, const kt_secret_t *value)
 {
-    json_t *object = json_pack("{s:s%, s:I}", "name", reference, strcspn(reference, "#@"), "version",
-                               (json_int_t) kt_secret_version(value));
+    json_t *object = json_pack("{s:s%, s:I}", "name", reference, strcspn(reference, "#@"),
+                               "version", (json_int_t) kt_secret_version(value));
     json_t *text;
 
     if (!cli_given(cli, "reveal"))
         return cli_answer(cli, object);
-    text = json_stringn((const char *) kt_secret_bytes(value), kt_secret_size(value));  /* NULL: not UTF-8 */
+    /* NULL: not UTF-8 */
+    text = json_stringn((const char *) kt_secret_bytes(value), kt_secret_size(value));
     if (text)
         json_object_set_new(object, "value", text);
     else if (json_object_set_new(object, "value_base64", json_base64(value)) != 0)

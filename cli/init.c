@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn init DIR: a self-contained home, all the caller's. The folder must be new or empty, so that nothing is ever
- * overwritten and a failure can be undone by emptying it.
+ * keyturn init DIR: a self-contained home, all the caller's. The folder must be new or empty, so
+ * that nothing is ever overwritten and a failure can be undone by emptying it.
  */
 #include <errno.h>
 #include <limits.h>
@@ -54,7 +54,7 @@ static kt_status_t quote(cli_t *cli, home_t *home)
     return KT_SUCCESS;
 }
 
-/* rmdir() and mkdir() tell "empty" from "not empty" without a race, and give the folder our mode. */
+/* rmdir() and mkdir() tell "empty" from "not empty" without a race, and set the mode. */
 static kt_status_t make_folder(cli_t *cli, const char *path, home_t *home)
 {
     if (mkdir(path, 0700) == 0)
@@ -68,7 +68,7 @@ static kt_status_t make_folder(cli_t *cli, const char *path, home_t *home)
     }
     if (!home->ours && !renew(home->dir))
         return cli_fail(cli, errno == ENOTDIR ? KT_CONFLICT : init_status(errno),
-                        "%s is there and not an empty folder: init never overwrites anything", path);
+                        "%s is there and no empty folder: init never overwrites anything", path);
     home->begun = true;
     if (strlen(home->dir) + NAME_MAX + 16 > PATH_MAX)
         return cli_fail(cli, KT_USAGE, "the folder's path is too long");
@@ -95,7 +95,9 @@ static kt_status_t make_key(cli_t *cli, const home_t *home)
 
     if (snprintf(path, sizeof path, "%s/%s.key", home->dir, home->environment) < (int) sizeof path)
         status = kt_keygen(path, home->environment, error, sizeof error);
-    return status ? cli_fail(cli, status, "%s", error[0] ? error : kt_status_text(status)) : KT_SUCCESS;
+    if (status)
+        cli_fail(cli, status, "%s", error[0] ? error : kt_status_text(status));
+    return status;
 }
 
 static kt_status_t make_config(cli_t *cli, home_t *home)
@@ -104,7 +106,8 @@ static kt_status_t make_config(cli_t *cli, home_t *home)
     init_config_t values = {home->environment, key, key_file, store, audit};
 
     if (snprintf(home->config, sizeof home->config, "%s/keyturn.yaml", home->dir) >= PATH_MAX ||
-        snprintf(key_file, sizeof key_file, "%s/%s.key", home->quoted, home->environment) >= PATH_MAX ||
+        snprintf(key_file, sizeof key_file, "%s/%s.key", home->quoted,
+                 home->environment) >= PATH_MAX ||
         snprintf(store, sizeof store, "%s/%s.db", home->quoted, home->environment) >= PATH_MAX ||
         snprintf(audit, sizeof audit, "%s/audit", home->quoted) >= PATH_MAX)
         return cli_fail(cli, KT_USAGE, "the folder's path is too long");
@@ -114,7 +117,8 @@ static kt_status_t make_config(cli_t *cli, home_t *home)
 
 static kt_status_t make_store(cli_t *cli, const home_t *home)
 {
-    static const char *const streams[] = {"audit", "audit/nginx", "audit/redis", "audit/postgresql"};
+    static const char *const streams[] = {"audit", "audit/nginx", "audit/redis",
+                                          "audit/postgresql"};
     char mine[NAME_MAX];
     kt_status_t status = KT_SUCCESS;
 
@@ -141,7 +145,8 @@ static kt_status_t answer(cli_t *cli, const home_t *home)
     const char *keyturn_config = getenv("KEYTURN_CONFIG");
 
     if (cli->json)
-        return cli_answer(cli, json_pack("{s:s, s:s}", "environment", home->environment, "config", home->config));
+        return cli_answer(cli, json_pack("{s:s, s:s}", "environment", home->environment, "config",
+                                         home->config));
     if (cli->quiet)
         return KT_SUCCESS;
     printf("%s is a keyturn home for the environment %s:\n"

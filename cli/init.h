@@ -10,8 +10,10 @@ typedef struct init_config {
     const char *environment, *key, *key_file, *store, *audit;
 } init_config_t;
 
-kt_status_t init_environment(cli_t *cli, const char **ret_environment); /* --environment, else $ENVIRONMENT, in full */
-kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *values); /* a new file, mode 0600 */
+/* --environment, else $ENVIRONMENT, in full */
+kt_status_t init_environment(cli_t *cli, const char **ret_environment);
+/* a new file, mode 0600 */
+kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *values);
 kt_status_t init_status(int error);                                     /* of an errno */
 void init_empty(const char *folder);  /* to take back what was made: removes all that is in it */
 kt_status_t init_system(cli_t *cli);                                    /* init_system.c */

@@ -11,35 +11,40 @@
 
 #include "init.h"
 
-/* %1 environment, %2 the value of `key`, %3 a key file, %4 the store, %5 the audit folder, %6 the user */
+/* %1 environment, %2 value of `key`, %3 a key file, %4 store, %5 audit folder, %6 user */
 static const char config_text[] =
-    "# keyturn: the configuration of one environment. keyturn.yaml(5) describes every key; one that is unknown is an error\n"
-    "# that names its line. `keyturn check` tries all of it.\n"
+    "# keyturn: the configuration of one environment. keyturn.yaml(5) describes every key; one\n"
+    "# that is unknown is an error that names its line. `keyturn check` tries all of it.\n"
     "environment: %1$s\n"
     "\n"
-    "# The environment's key: whoever reads this file reads every secret. `keyturn keygen --types tls,api-keys FILE` makes one\n"
-    "# with some types only, and each host may have its own.\n"
+    "# The environment's key: whoever reads this file reads every secret. Each host may have\n"
+    "# another with the types that it needs: `keyturn keygen --types tls,api-keys FILE` makes it.\n"
     "key: %2$s\n"
     "#key: {cli: \"file:%3$s\", nginx: \"file:/etc/keyturn/nginx.key\"}\n"
     "\n"
     "# Where secrets are kept.\n"
     "providers:\n"
     "  local: {path: \"%4$s\", keep_versions: 10}\n"
-    "  #redis: {address: \"127.0.0.1:6379\", username: keyturn, password: \"file:/etc/keyturn/redis-password\"}\n"
+    "  #redis: {address: \"127.0.0.1:6379\", username: keyturn,"
+    " password: \"file:/etc/keyturn/redis-password\"}\n"
     "\n"
-    "# Which of them answers for which names: the first pattern that matches. A star crosses slashes.\n"
+    "# Which of them answers for which names: the first pattern that matches. A star crosses\n"
+    "# slashes.\n"
     "switch:\n"
     "  #\"api-keys/*\": redis\n"
     "  \"*\": local\n"
     "\n"
-    "# Who may do what. What is not allowed here is refused; a rule with deny wins over every allow.\n"
+    "# Who may do what. What is not allowed here is refused; a rule with deny wins over all.\n"
     "policy:\n"
     "  - {who: \"uid:%6$s\", allow: [read, write, rotate, list, delete, admin], names: [\"*\"]}\n"
     "  #- {who: \"nginx:*\", allow: [read], names: [\"api-keys/*\", \"database/*\"]}\n"
-    "  #- {who: \"redis:default\", allow: [read, write, rotate, list, delete], names: [\"api-keys/*\"]}\n"
-    "  #- {who: \"postgresql:role:postgres\", allow: [read, write, rotate, list, delete], names: [\"database/*\"]}\n"
+    "  #- {who: \"redis:default\", allow: [read, write, rotate, list, delete],"
+    " names: [\"api-keys/*\"]}\n"
+    "  #- {who: \"postgresql:role:postgres\", allow: [read, write, rotate, list, delete],"
+    " names: [\"database/*\"]}\n"
     "\n"
-    "# The trail: a folder for each host. Where it is required, what cannot be recorded is not served.\n"
+    "# The trail: a folder for each host. Where it is required, what cannot be recorded is not\n"
+    "# served.\n"
     "audit:\n"
     "  path: \"%5$s\"\n"
     "  required: true\n";
@@ -86,7 +91,8 @@ kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *value
     file = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (!file)
         return cli_fail(cli, init_status(errno), "cannot write %s: %s", path, strerror(errno));
-    fprintf(file, config_text, values->environment, values->key, values->key_file, values->store, values->audit, user);
+    fprintf(file, config_text, values->environment, values->key, values->key_file, values->store,
+            values->audit, user);
     written = fflush(file) == 0 && fsync(fd) == 0 && !ferror(file);
     if (fclose(file) != 0 || !written)
         return cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", path, strerror(errno));
@@ -101,6 +107,7 @@ kt_status_t init_environment(cli_t *cli, const char **ret_environment)
         given = getenv("ENVIRONMENT");
     *ret_environment = cli_environment(given && given[0] ? given : "development");
     if (!*ret_environment)
-        return cli_fail(cli, KT_USAGE, "not a name for an environment: letters, digits and . _ - only");
+        return cli_fail(cli, KT_USAGE,
+                        "not a name for an environment: letters, digits and . _ - only");
     return KT_SUCCESS;
 }

@@ -4,9 +4,9 @@
  *
  *     SYSCONFDIR/keyturn            keyturn.yaml   0640  root:keyturn
  *                                   E.key          0600  root           every type
- *                                   HOST.key       0640  root:HOST's    the types that the host needs
+ *                                   HOST.key       0640  root:HOST's    the types that it needs
  *     LOCALSTATEDIR/lib/keyturn                    0750  root:keyturn   the gate: readers pass it
- *     LOCALSTATEDIR/lib/keyturn/store              2775  root:keyturn-write, who rotates; files 0664
+ *     LOCALSTATEDIR/lib/keyturn/store              2775  root:keyturn-write, files 0664
  *     LOCALSTATEDIR/log/keyturn/HOST               0700  HOST's user
  *
  * Nothing is overwritten. What a failed run made is taken back, newest first.
@@ -57,7 +57,8 @@ static kt_status_t run(cli_t *cli, const char *const *argv)
 {
     static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
     pid_t pid;
-    int error = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *) argv, environment), status = -1;
+    int error = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *) argv, environment);
+    int status = -1;
 
     if (error)
         return cli_fail(cli, KT_UNAVAIL, "cannot run %s: %s", argv[0], strerror(error));
@@ -100,11 +101,13 @@ static kt_status_t own(cli_t *cli, const char *path, uid_t uid, const char *grou
     if (group && !found)
         return cli_fail(cli, KT_INTERNAL, "there is no group %s", group);
     if (lchown(path, uid, found ? found->gr_gid : 0) != 0 || chmod(path, mode) != 0)
-        return cli_fail(cli, init_status(errno), "cannot give %s its owner and mode: %s", path, strerror(errno));
+        return cli_fail(cli, init_status(errno), "cannot give %s its owner and mode: %s", path,
+                        strerror(errno));
     return KT_SUCCESS;
 }
 
-static kt_status_t make_folder(system_t *s, const char *path, uid_t uid, const char *group, mode_t mode)
+static kt_status_t make_folder(system_t *s, const char *path, uid_t uid, const char *group,
+                               mode_t mode)
 {
     if (mkdir(path, 0700) != 0) {
         struct stat st;
@@ -142,7 +145,8 @@ static kt_status_t refuse_existing(const system_t *s)
 
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         if (access(paths[i], F_OK) == 0)
-            return cli_fail(s->cli, KT_CONFLICT, "%s is there: init never overwrites anything", paths[i]);
+            return cli_fail(s->cli, KT_CONFLICT, "%s is there: init never overwrites anything",
+                            paths[i]);
     return KT_SUCCESS;
 }
 
@@ -184,7 +188,8 @@ static kt_status_t make_config(system_t *s)
 
     for (size_t i = 0; i < HOSTS; i++)
         if (user_of(&hosts[i]))
-            size += snprintf(key + size, sizeof key - (size_t) size, ", %s: \"file:" ETC "/%s.key\"", hosts[i].name,
+            size += snprintf(key + size, sizeof key - (size_t) size,
+                             ", %s: \"file:" ETC "/%s.key\"", hosts[i].name,
                              hosts[i].name);
     snprintf(key + size, sizeof key - (size_t) size, "}");
     values.key = key;
@@ -205,7 +210,8 @@ static kt_status_t make_host(system_t *s, const struct host *host)
     if (!user)
         return KT_SUCCESS;
     uid = user->pw_uid;
-    status = run(s->cli, (const char *const[]){"usermod", "--append", "--groups", host->groups, host->user, NULL});
+    status = run(s->cli, (const char *const[]){"usermod", "--append", "--groups", host->groups,
+                                               host->user, NULL});
     if (status)
         return status;
     snprintf(path, sizeof path, LOG "/%s", host->name);
@@ -257,15 +263,17 @@ static kt_status_t answer(const system_t *s)
     const char *other = getenv("KEYTURN_CONFIG");
 
     if (s->cli->json)
-        return cli_answer(s->cli, json_pack("{s:s, s:s}", "environment", s->environment, "config", s->config));
+        return cli_answer(s->cli, json_pack("{s:s, s:s}", "environment", s->environment, "config",
+                                            s->config));
     if (s->cli->quiet)
         return KT_SUCCESS;
     printf("%s is the configuration of this machine, environment %s.\n"
-           "%s is the key: keep a copy elsewhere, without it nothing opens.\n", s->config, s->environment, s->key);
+           "%s is the key: keep a copy elsewhere, without it nothing opens.\n",
+           s->config, s->environment, s->key);
     for (size_t i = 0; i < HOSTS; i++)
         if (user_of(&hosts[i]))
-            printf("%s (user %s) may open the types %s, and has to be restarted to be in its new group.\n", hosts[i].name,
-                   hosts[i].user, hosts[i].types);
+            printf("%s (user %s) may open the types %s; restart it, for its new group.\n",
+                   hosts[i].name, hosts[i].user, hosts[i].types);
     printf("Next: take the # from the servers' lines under policy.\n");
     if (other && strcmp(other, s->config) != 0)
         printf("KEYTURN_CONFIG names another configuration: unset it.\n");
@@ -280,7 +288,8 @@ kt_status_t init_system(cli_t *cli)
     if (status)
         return status;
     if (geteuid() != 0)
-        return cli_fail(cli, KT_PERMISSION, "init --system is for root; `keyturn init DIR` makes a home of your own");
+        return cli_fail(cli, KT_PERMISSION,
+                        "init --system is for root; `keyturn init DIR` makes a home of your own");
     umask(022);
     snprintf(s.config, sizeof s.config, ETC "/keyturn.yaml");
     snprintf(s.key, sizeof s.key, ETC "/%s.key", s.environment);

@@ -17,7 +17,7 @@ static kt_status_t keygen_types(cli_t *cli, const char *types, const char *out)
     return KT_SUCCESS;
 }
 
-/* A configuration that names the environment is enough; the key that it names may be what is to be made here. */
+/* A configuration that names the environment is enough: its key may be what is made here. */
 static kt_status_t keygen_new(cli_t *cli, const char *out)
 {
     const char *given = cli_given(cli, "environment"), *environment;
@@ -34,9 +34,12 @@ static kt_status_t keygen_new(cli_t *cli, const char *out)
     }
     environment = cli_environment(given);
     if (!environment)
-        return cli_fail(cli, KT_USAGE, "not a name for an environment: letters, digits and . _ - only");
+        return cli_fail(cli, KT_USAGE,
+                        "not a name for an environment: letters, digits and . _ - only");
     status = kt_keygen(out, environment, error, sizeof error);
-    return status ? cli_fail(cli, status, "%s", error[0] ? error : kt_status_text(status)) : KT_SUCCESS;
+    if (status)
+        cli_fail(cli, status, "%s", error[0] ? error : kt_status_text(status));
+    return status;
 }
 
 kt_status_t verb_keygen(cli_t *cli)
@@ -45,7 +48,8 @@ kt_status_t verb_keygen(cli_t *cli)
     kt_status_t status;
 
     if (types && cli_given(cli, "environment"))
-        return cli_fail(cli, KT_USAGE, "--types takes the configuration's environment: leave out --environment");
+        return cli_fail(cli, KT_USAGE,
+                        "--types takes the configuration's environment: leave out --environment");
     status = types ? keygen_types(cli, types, out) : keygen_new(cli, out);
     if (status)
         return status;

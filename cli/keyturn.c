@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The keyturn command: one table of verbs, from which parsing, --help and completion come. A verb is one file and
- * one row here (and a paragraph of keyturn.1, which a test demands).
+ * The keyturn command: one table of verbs, from which parsing, --help and completion come. A verb
+ * is one file and one row here (and a paragraph of keyturn.1, which a test demands).
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -25,15 +25,19 @@ const cli_option_t cli_globals[] = {
 };
 
 const cli_verb_t cli_verbs[] = {
-    {"init", "DIR|--system", "make a home: configuration, key, store, audit folders", verb_init, 0, 1, {
-        {0, "system", NULL, "for this machine's nginx, Redis and PostgreSQL, in " KT_SYSCONFDIR "/keyturn; as root"},
-        {0, "environment", "E", "development, staging, production or another name [$ENVIRONMENT, else development]"},
+    {"init", "DIR|--system", "make a home: configuration, key, store, audit folders",
+     verb_init, 0, 1, {
+        {0, "system", NULL,
+         "for this machine's nginx, Redis and PostgreSQL, in " KT_SYSCONFDIR "/keyturn; as root"},
+        {0, "environment", "E",
+         "development, staging, production or another name [$ENVIRONMENT, else development]"},
     }},
     {"keygen", "OUT", "make a key file", verb_keygen, 1, 1, {
         {0, "environment", "E", "the environment of a new key [the configuration's]"},
         {0, "types", "T,...", "only the keys of these types, derived from the configuration's key"},
     }},
-    {"set", "NAME", "store a value: from stdin, a prompt or a file; prints the new version", verb_set, 1, 1, {
+    {"set", "NAME", "store a value: from stdin, a prompt or a file; prints the new version",
+     verb_set, 1, 1, {
         {0, "file", "F", "take the value from this file; - is stdin"},
         {0, "field", "K", "replace one field of the JSON object, keep the others"},
         {0, "expires", "T", "when reads end: 90d, 12h, 30m, 45s, 2w or an RFC 3339 time [never]"},
@@ -46,22 +50,27 @@ const cli_verb_t cli_verbs[] = {
     {"list", "[PATTERN]", "names, versions and states", verb_list, 0, 1, {{0}}},
     {"info", "NAME", "metadata of a secret, never its value", verb_info, 1, 1, {{0}}},
     {"versions", "NAME", "kept versions of a secret, newest first", verb_versions, 1, 1, {{0}}},
-    {"rotate", "NAME", "a new random value, or one from a file; prints the new version", verb_rotate, 1, 1, {
+    {"rotate", "NAME", "a new random value, or one from a file; prints the new version",
+     verb_rotate, 1, 1, {
         {0, "length", "N", "characters of the random value, 16 to 1024 [32]"},
         {0, "alphabet", "CLASS", "alnum, urlsafe, symbols, hex or uuid [alnum]"},
         {0, "file", "F", "take the new value from this file; - is stdin"},
         {0, "store-only", NULL, "a database password that you change on the server yourself"},
     }},
-    {"rollback", "NAME [VERSION]", "make the previous or an older version current again", verb_rollback, 1, 2, {{0}}},
+    {"rollback", "NAME [VERSION]", "make the previous or an older version current again",
+     verb_rollback, 1, 2, {{0}}},
     {"delete", "NAME", "end reads of a secret, keep its versions", verb_delete, 1, 1, {{0}}},
     {"undelete", "NAME", "bring a deleted secret back", verb_undelete, 1, 1, {{0}}},
-    {"destroy", "NAME VERSION|--all", "erase a version, or the whole secret, for good", verb_destroy, 1, 2, {
+    {"destroy", "NAME VERSION|--all", "erase a version, or the whole secret, for good",
+     verb_destroy, 1, 2, {
         {0, "all", NULL, "every version"},
     }},
-    {"audit tail", "[STREAM]", "the last 20 lines of the trail, all streams by time", verb_audit_tail, 0, 1, {
+    {"audit tail", "[STREAM]", "the last 20 lines of the trail, all streams by time",
+     verb_audit_tail, 0, 1, {
         {0, "follow", NULL, "and go on with what comes"},
     }},
-    {"check", "", "configuration, keys, permissions, reachability of each provider", verb_check, 0, 0, {{0}}},
+    {"check", "", "configuration, keys, permissions, reachability of each provider",
+     verb_check, 0, 0, {{0}}},
     {"completion", "", NULL, verb_completion, 0, 0, {{0}}},
     {NULL, NULL, NULL, NULL, 0, 0, {{0}}},
 };
@@ -75,7 +84,8 @@ static void help_options(const cli_option_t *options)
     for (const cli_option_t *o = options; o->name; o++) {
         letter[0] = o->letter ? '-' : '\0';
         letter[1] = o->letter;
-        snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->arg ? " " : "",
+                 o->arg ? o->arg : "");
         printf("  %-22s  %s\n", left, o->text);
     }
 }
@@ -83,8 +93,9 @@ static void help_options(const cli_option_t *options)
 static void help(const cli_verb_t *verb)
 {
     if (verb) {
-        printf("Usage: keyturn %s%s%s%s\n%c%s.\n", verb->name, verb->options[0].name ? " [OPTION]..." : "",
-               verb->args[0] ? " " : "", verb->args, verb->summary[0] - 'a' + 'A', verb->summary + 1);
+        printf("Usage: keyturn %s%s%s%s\n", verb->name,
+               verb->options[0].name ? " [OPTION]..." : "", verb->args[0] ? " " : "", verb->args);
+        printf("%c%s.\n", verb->summary[0] - 'a' + 'A', verb->summary + 1);
         if (verb->options[0].name)
             printf("\n");
         help_options(verb->options);
@@ -92,7 +103,8 @@ static void help(const cli_verb_t *verb)
         help_options(cli_globals);
         return;
     }
-    printf("Usage: keyturn [OPTION]... VERB [ARGUMENT]...\nSecrets for the servers that need them.\n\n");
+    printf("Usage: keyturn [OPTION]... VERB [ARGUMENT]...\n"
+           "Secrets for the servers that need them.\n\n");
     for (verb = cli_verbs; verb->name; verb++) {
         char left[40];
 
@@ -168,10 +180,11 @@ static kt_status_t refuse_option(cli_t *cli, const char *word)
     char name[41];
 
     if (word[0] != '-' || word[1] != '-')
-        return cli_fail(cli, KT_USAGE, "unknown option; keyturn%s%s --help lists all", cli->verb ? " " : "",
-                        cli->verb ? cli->verb->name : "");
+        return cli_fail(cli, KT_USAGE, "unknown option; keyturn%s%s --help lists all",
+                        cli->verb ? " " : "", cli->verb ? cli->verb->name : "");
     snprintf(name, sizeof name, "%.*s", (int) strcspn(word + 2, "="), word + 2);
-    return cli_fail(cli, KT_USAGE, "unknown option --%s (nearest: --%s)", name, nearest_option(cli->verb, name));
+    return cli_fail(cli, KT_USAGE, "unknown option --%s (nearest: --%s)", name,
+                    nearest_option(cli->verb, name));
 }
 
 static kt_status_t take_option(cli_t *cli, const cli_option_t *option, const char *value)
@@ -192,8 +205,9 @@ static kt_status_t take_option(cli_t *cli, const cli_option_t *option, const cha
 }
 
 /*
- * Takes the options of argv[1]...; with cli->verb set also the verb's. What is no option is left at *argv. Twice: before the
- * verb is known the first word ends the options, afterwards they may stand anywhere.
+ * Takes the options of argv[1]...; with cli->verb set also the verb's. What is no option is left at
+ * *argv. Twice: before the verb is known the first word ends the options, afterwards they may stand
+ * anywhere.
  */
 static kt_status_t parse_options(cli_t *cli, int *argc, char ***argv)
 {
@@ -219,7 +233,8 @@ static kt_status_t parse_options(cli_t *cli, int *argc, char ***argv)
         kt_status_t status;
 
         if (c == ':')
-            return cli_fail(cli, KT_USAGE, "the option %.*s wants a value", 40, (*argv)[optind - 1]);
+            return cli_fail(cli, KT_USAGE, "the option %.*s wants a value", 40,
+                            (*argv)[optind - 1]);
         if (c == '?')
             return refuse_option(cli, (*argv)[optind - 1]);
         for (int i = 0; i < n; i++)
@@ -265,7 +280,8 @@ static kt_status_t parse(cli_t *cli, int argc, char **argv)
     cli->verb = find_verb(argc, argv, &words);
     if (!cli->verb)
         return cli_fail(cli, KT_USAGE, "unknown verb%s%s (nearest: %s); keyturn --help lists all",
-                        is_word(argv[0]) ? " " : "", is_word(argv[0]) ? argv[0] : "", nearest_verb(argv[0]));
+                        is_word(argv[0]) ? " " : "", is_word(argv[0]) ? argv[0] : "",
+                        nearest_verb(argv[0]));
     /* the last word of the verb takes the place of argv[0] */
     argc -= words - 1;
     argv += words - 1;
@@ -284,9 +300,12 @@ static kt_status_t check_operands(cli_t *cli)
     if (verb->max < 0 || cli->nargs <= verb->max)
         return KT_SUCCESS;
     if (verb->run == verb_set || verb->run == verb_rotate)
-        return cli_fail(cli, KT_USAGE, "a value is not taken from the command line, where every user of this machine can "
-                        "read it: give it on stdin%s or with --file", verb->run == verb_set ? ", at the prompt" : "");
-    return cli_fail(cli, KT_USAGE, "too many arguments; %s takes: %s", verb->name, verb->args[0] ? verb->args : "none");
+        return cli_fail(cli, KT_USAGE,
+                        "a value is not taken from the command line, where every user of this "
+                        "machine can read it: give it on stdin%s or with --file",
+                        verb->run == verb_set ? ", at the prompt" : "");
+    return cli_fail(cli, KT_USAGE, "too many arguments; %s takes: %s", verb->name,
+                    verb->args[0] ? verb->args : "none");
 }
 
 const char *cli_given(const cli_t *cli, const char *name)
@@ -299,7 +318,7 @@ const char *cli_given(const cli_t *cli, const char *name)
 
 /* ---- the process ---- */
 
-/* A descriptor 0 to 2 that is closed would become the store's, and a message would be written into it. */
+/* A descriptor 0 to 2 that is closed would become the store's, and get our messages. */
 static bool open_standard(void)
 {
     int fd;

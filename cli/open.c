@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* From the parsed command line to a context: who asks, with which configuration; numbers among the arguments. */
+/* From the parsed command line to a context: who asks, with which configuration; numbers. */
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,7 +54,9 @@ kt_request_t cli_request(const cli_t *cli, const char *reference)
 
 const char *cli_environment(const char *name)
 {
-    static const char *const aliases[][2] = {{"dev", "development"}, {"stage", "staging"}, {"prod", "production"}};
+    static const char *const aliases[][2] = {
+        {"dev", "development"}, {"stage", "staging"}, {"prod", "production"},
+    };
 
     for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
         if (strcmp(name, aliases[i][0]) == 0)
@@ -64,7 +66,8 @@ const char *cli_environment(const char *name)
     return name;
 }
 
-kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *ret)
+kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uint64_t min,
+                             uint64_t max, uint64_t *ret)
 {
     uint64_t number = 0;
     size_t digits = strspn(text, "0123456789");
@@ -80,7 +83,8 @@ kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uin
     return KT_SUCCESS;
 }
 
-kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max, uint64_t *ret_number)
+kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max,
+                       uint64_t *ret_number)
 {
     const char *text = cli_given(cli, name);
     char what[32];

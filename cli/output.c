@@ -65,10 +65,12 @@ kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
         return cli->failure;
     cli->failure = status;
     if (cli->json) {
-        json_t *object = json_pack("{s:s, s:s%}", "status", kt_status_name(status), "error", text, strlen(text));
+        json_t *object = json_pack("{s:s, s:s%}", "status", kt_status_name(status), "error", text,
+                                   strlen(text));
 
         if (!object)  /* not UTF-8 */
-            object = json_pack("{s:s, s:s}", "status", kt_status_name(status), "error", kt_status_text(status));
+            object = json_pack("{s:s, s:s}", "status", kt_status_name(status), "error",
+                               kt_status_text(status));
         json_dumpf(object, stdout, JSON_ENSURE_ASCII);
         putchar('\n');
         json_decref(object);
@@ -140,7 +142,8 @@ kt_status_t cli_answer(cli_t *cli, json_t *object)
 kt_status_t cli_answer_version(cli_t *cli, const char *name, uint64_t version)
 {
     if (cli->json)
-        return cli_answer(cli, json_pack("{s:s, s:I}", "name", name, "version", (json_int_t) version));
+        return cli_answer(cli, json_pack("{s:s, s:I}", "name", name, "version",
+                                         (json_int_t) version));
     printf("%llu\n", (unsigned long long) version);
     return KT_SUCCESS;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A value typed at a terminal, twice, without echo. A signal that ends or stops the program finds the terminal as it was:
- * the handlers only note it, ppoll() comes back with EINTR, the echo is switched on again, and then the signal is raised
- * once more with its own action. Signals are blocked but in ppoll(), so that none comes just before it and is overlooked.
+ * A value typed at a terminal, twice, without echo. A signal that ends or stops the program finds
+ * the terminal as it was: the handlers only note it, ppoll() comes back with EINTR, the echo is
+ * switched on again, and then the signal is raised once more with its own action. Signals are
+ * blocked but in ppoll(), so that none comes just before it and is overlooked.
  */
 #include <poll.h>
 #include <signal.h>
@@ -13,7 +14,8 @@
 
 #include "cli.h"
 
-#define LINE_SIZE 4096  /* what a terminal hands over at most, in a line; more is cut by the kernel */
+/* what a terminal hands over at most, in a line; more is cut by the kernel */
+#define LINE_SIZE 4096
 
 static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGTSTP, SIGTTIN, SIGTTOU};
 #define CAUGHT (sizeof caught / sizeof *caught)
@@ -40,7 +42,7 @@ static void catch_signals(struct sigaction old[CAUGHT], sigset_t *ret_mask)
     }
 }
 
-/* The mask first: what is still pending shall be noted, not end us before the caller has raised it. */
+/* The mask first: what is pending shall be noted, not end us with the terminal silent. */
 static void restore_signals(const struct sigaction old[CAUGHT], const sigset_t *mask)
 {
     sigprocmask(SIG_SETMASK, mask, NULL);
@@ -124,7 +126,9 @@ kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_v
     else if (n == 0)
         status = cli_fail(cli, KT_USAGE, "the value is empty");
     else if (n >= LINE_SIZE - 1)
-        status = cli_fail(cli, KT_TOOLARGE, "a terminal's line ends at %d bytes: use a pipe or --file", LINE_SIZE - 2);
+        status = cli_fail(cli, KT_TOOLARGE,
+                          "a terminal's line ends at %d bytes: use a pipe or --file",
+                          LINE_SIZE - 2);
     else if (n != m || memcmp(first, again, (size_t) n) != 0)
         status = cli_fail(cli, KT_USAGE, "the two values differ; nothing was stored");
     else if (!(*ret_value = kt_secret_new(first, (size_t) n)))

@@ -18,7 +18,8 @@ static kt_status_t take_options(cli_t *cli, kt_rotate_options_t *options)
     if (number < 0)
         return cli_fail(cli, KT_USAGE, "--alphabet is alnum, urlsafe, symbols, hex or uuid");
     if (cli_given(cli, "file") && (alphabet || length))
-        return cli_fail(cli, KT_USAGE, "--file brings the value: --length and --alphabet are for a random one");
+        return cli_fail(cli, KT_USAGE,
+                        "--file brings the value: --length and --alphabet are for a random one");
     if (number == KT_ALPHABET_UUID && length && length != 36)
         return cli_fail(cli, KT_USAGE, "a uuid has 36 characters");
     options->length = (size_t) length;

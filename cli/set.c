@@ -5,7 +5,7 @@
 
 #include "cli.h"
 
-/* K=V of each --meta, cut in place in copies that the caller frees; K= stands for a key to be removed. */
+/* K=V of each --meta, cut in copies that the caller frees; K= removes the key. */
 static kt_status_t take_meta(cli_t *cli, kt_meta_t *meta, size_t *ret_count)
 {
     size_t n = 0;

@@ -8,7 +8,8 @@
 #include "cli.h"
 
 /* Everything that `fd` holds, not a byte more or less. */
-static kt_status_t read_all(cli_t *cli, int fd, const char *where, kt_secret_t *value, size_t *ret_size)
+static kt_status_t read_all(cli_t *cli, int fd, const char *where, kt_secret_t *value,
+                            size_t *ret_size)
 {
     unsigned char *buffer = kt_secret_buffer(value), beyond;
     size_t size = 0;
@@ -20,7 +21,8 @@ static kt_status_t read_all(cli_t *cli, int fd, const char *where, kt_secret_t *
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return cli_fail(cli, errno == EISDIR ? KT_USAGE : KT_NOSPACE, "cannot read %s: %s", where, strerror(errno));
+            return cli_fail(cli, errno == EISDIR ? KT_USAGE : KT_NOSPACE, "cannot read %s: %s",
+                            where, strerror(errno));
         if (n == 0)
             break;
         if (full) {
@@ -33,7 +35,7 @@ static kt_status_t read_all(cli_t *cli, int fd, const char *where, kt_secret_t *
     return KT_SUCCESS;
 }
 
-/* As `echo` leaves it, where nobody wants it. JSON, PEM and other texts of several lines end so by rights. */
+/* As `echo` leaves it, unwanted. JSON, PEM and other texts of several lines end so by rights. */
 static bool is_echoed(const kt_secret_t *value, size_t size)
 {
     const unsigned char *bytes = kt_secret_bytes(value);
@@ -53,7 +55,8 @@ static kt_status_t read_fd(cli_t *cli, int fd, const char *where, kt_secret_t **
     if (!status && size == 0)
         status = cli_fail(cli, KT_USAGE, "the value is empty");
     if (!status && is_echoed(value, size))
-        cli_warn(cli, "the value ends with a newline, which is part of it now (printf %%s writes none)");
+        cli_warn(cli,
+                 "the value ends with a newline, which is part of it now (printf %%s writes none)");
     if (!status)
         status = kt_secret_resize(value, size);
     if (status) {
@@ -75,8 +78,8 @@ kt_status_t cli_read_value(cli_t *cli, const char *name, const char *file, kt_se
         return read_fd(cli, STDIN_FILENO, "stdin", ret_value);
     fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
-        return cli_fail(cli, errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_USAGE, "cannot open %s: %s", file,
-                        strerror(errno));
+        return cli_fail(cli, errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_USAGE,
+                        "cannot open %s: %s", file, strerror(errno));
     status = read_fd(cli, fd, "the file", ret_value);
     close(fd);
     return status;

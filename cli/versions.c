@@ -11,8 +11,10 @@ static json_t *as_json(const kt_info_t *info)
     for (size_t i = 0; i < kt_info_versions(info); i++) {
         const kt_version_t *version = kt_info_version(info, i);
 
-        json_array_append_new(array, json_pack("{s:I, s:s, s:o, s:o}", "version", (json_int_t) version->version,
-                                               "state", version->state, "created", cli_json_time(version->created),
+        json_array_append_new(array, json_pack("{s:I, s:s, s:o, s:o}",
+                                               "version", (json_int_t) version->version,
+                                               "state", version->state,
+                                               "created", cli_json_time(version->created),
                                                "expires", cli_json_time(version->expires)));
     }
     return array;
@@ -45,7 +47,8 @@ kt_status_t verb_versions(cli_t *cli)
     if (status)
         return cli_fail_ctx(cli, status);
     if (cli->json)
-        status = cli_answer(cli, json_pack("{s:s, s:o}", "name", kt_info_entry(info)->name, "versions", as_json(info)));
+        status = cli_answer(cli, json_pack("{s:s, s:o}", "name", kt_info_entry(info)->name,
+                                           "versions", as_json(info)));
     else
         print(cli, info);
     kt_info_free(info);

@@ -43,8 +43,10 @@ static bool parse_offset(const char *text, int *ret_minutes)
     *ret_minutes = 0;
     if (strcmp(text, "Z") == 0 || strcmp(text, "z") == 0)
         return true;
-    if (strlen(text) != 6 || (text[0] != '+' && text[0] != '-') || strspn(text + 1, "0123456789:") != 5 ||
-        sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &end) != 2 || end != 5 || hours > 23 || minutes > 59)
+    if (strlen(text) != 6 || (text[0] != '+' && text[0] != '-') ||
+        strspn(text + 1, "0123456789:") != 5 ||
+        sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &end) != 2 || end != 5 ||
+        hours > 23 || minutes > 59)
         return false;
     *ret_minutes = (text[0] == '-' ? -1 : 1) * (hours * 60 + minutes);
     return true;
@@ -58,8 +60,9 @@ static int64_t parse_rfc3339(const char *text)
     time_t seconds;
 
     if (strspn(text, "0123456789") != 4 ||
-        sscanf(text, "%4d-%2d-%2d%*1[Tt ]%2d:%2d:%2d%n", &given.tm_year, &given.tm_mon, &given.tm_mday, &given.tm_hour,
-               &given.tm_min, &given.tm_sec, &end) != 6 || end != 19)
+        sscanf(text, "%4d-%2d-%2d%*1[Tt ]%2d:%2d:%2d%n", &given.tm_year, &given.tm_mon,
+               &given.tm_mday, &given.tm_hour, &given.tm_min, &given.tm_sec, &end) != 6 ||
+        end != 19)
         return -1;
     text += end;
     if (*text == '.') {
@@ -76,8 +79,9 @@ static int64_t parse_rfc3339(const char *text)
     made = given;
     seconds = timegm(&made);
     /* timegm() takes the 31st of February for the 3rd of March */
-    if (made.tm_mon != given.tm_mon || made.tm_mday != given.tm_mday || made.tm_hour != given.tm_hour ||
-        made.tm_min != given.tm_min || made.tm_sec != given.tm_sec)
+    if (made.tm_mon != given.tm_mon || made.tm_mday != given.tm_mday ||
+        made.tm_hour != given.tm_hour || made.tm_min != given.tm_min ||
+        made.tm_sec != given.tm_sec)
         return -1;
     return ((int64_t) seconds - offset * 60) * 1000;
 }
@@ -96,7 +100,8 @@ kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms)
     else
         ms = parse_rfc3339(text);
     if (ms < 0)
-        return cli_fail(cli, KT_USAGE, "--expires wants a duration (90d, 12h, 30m, 45s, 2w) or a time as "
+        return cli_fail(cli, KT_USAGE,
+                        "--expires wants a duration (90d, 12h, 30m, 45s, 2w) or a time as "
                         "2027-01-31T12:00:00Z");
     if (ms <= now_ms() || ms > now_ms() + CENTURY)
         return cli_fail(cli, KT_USAGE, "--expires lies in the past, or more than a century ahead");
@@ -109,7 +114,8 @@ const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE])
     time_t seconds = (time_t) (ms / 1000);
     struct tm parts;
 
-    if (ms == 0 || !gmtime_r(&seconds, &parts) || strftime(text, CLI_TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+    if (ms == 0 || !gmtime_r(&seconds, &parts) ||
+        strftime(text, CLI_TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
         snprintf(text, CLI_TIME_SIZE, "-");
     return text;
 }
