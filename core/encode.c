@@ -102,6 +102,7 @@ static kt_status_t finish(text_t text, const kt_secret_t *from, kt_secret_t **re
     if (secret == NULL)
         return no_secret(text.size);
     secret->version = from->version;
+    secret->expires = from->expires;
     secret->stale = from->stale;
     *ret_secret = secret;
     return KT_SUCCESS;

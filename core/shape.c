@@ -399,6 +399,7 @@ static kt_status_t field_value(const kt_secret_t *secret, const json_t *member, 
     if (value == NULL)
         return new_failed(0);
     value->version = secret->version;
+    value->expires = secret->expires;
     value->stale = secret->stale;
     *ret_secret = value;
     return KT_SUCCESS;

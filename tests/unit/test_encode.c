@@ -41,11 +41,13 @@ START_TEST(encodings_by_table)
     kt_secret_t *value = secret_of(encodings[_i].value), *text = NULL;
 
     value->version = 7;
+    value->expires = 8;
     value->stale = true;
     assert_ok(kt_secret_encode(value, encodings[_i].encoding, &text));
     assert_secret(text, encodings[_i].text);
     assert_secret(value, encodings[_i].value);
     ck_assert_uint_eq(kt_secret_version(text), 7);
+    ck_assert(text->expires == 8);
     ck_assert_int_ne(kt_secret_stale(text), 0);
     kt_secret_free(text);
     kt_secret_free(value);

@@ -66,6 +66,48 @@ START_TEST(a_name_has_255_bytes_at_most)
 }
 END_TEST
 
+START_TEST(each_byte_is_in_a_name_or_not)
+{
+    static const char bytes[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+    for (int c = 1; c < 256; c++) {
+        char name[] = {'a', (char)c, 'b'};
+
+        assert_status(kt_name_check(name, sizeof(name), NULL),
+                      strchr(bytes, c) != NULL || c == '/' ? KT_SUCCESS : KT_USAGE);
+    }
+}
+END_TEST
+
+/* Of each code point its own form, and each longer one that is not its own. */
+START_TEST(each_character_is_in_a_field_or_not)
+{
+    for (uint32_t code = 0; code < 0x120000; code++) {
+        char text[8] = "a#";
+        bool control = code < ' ' || (code >= 0x7f && code < 0xa0) || code == '#' || code == '@';
+        bool valid = !control && !(code >= 0xd800 && code <= 0xdfff) && code <= 0x10ffff;
+
+        for (uint32_t size = 1; size <= 4; size++) {
+            static const unsigned heads[] = {0, 0, 0xc0, 0xe0, 0xf0};
+            static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000, UINT32_MAX};
+            bool own = code >= least[size] && code < least[size + 1];
+            kt_status_t wanted = own && valid ? KT_SUCCESS : KT_USAGE;
+
+            if ((size == 1 && code >= 0x80) || (size < 4 && code >> (5 * size + 1) != 0))
+                continue;
+            for (uint32_t i = 0; i < size; i++)
+                text[2 + i] = (char)(0x80 | (code >> 6 * (size - 1 - i) & 0x3f));
+            if (size == 1)
+                text[2] = (char)code;
+            else
+                text[2] = (char)(heads[size] | code >> 6 * (size - 1));
+            ck_assert_msg(kt_reference_check(text, 2 + size, NULL) == wanted, "U+%04X in %u bytes",
+                          code, size);
+        }
+    }
+}
+END_TEST
+
 START_TEST(a_length_is_heeded)
 {
     assert_ok(kt_name_check("abc def", 3, NULL));
@@ -362,6 +404,8 @@ static void add_tests(TCase *tests)
 {
     UNIT_TABLE(tests, names_by_table, names);
     tcase_add_test(tests, a_name_has_255_bytes_at_most);
+    tcase_add_test(tests, each_byte_is_in_a_name_or_not);
+    tcase_add_test(tests, each_character_is_in_a_field_or_not);
     tcase_add_test(tests, a_length_is_heeded);
     UNIT_TABLE(tests, references_by_table, references);
     UNIT_TABLE(tests, wrong_references_by_table, wrong);

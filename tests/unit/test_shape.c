@@ -92,11 +92,13 @@ START_TEST(fields_by_table)
     kt_secret_t *value = secret_of(fields[_i].value), *field = NULL;
 
     value->version = 9;
+    value->expires = 8;
     value->stale = true;
     assert_status(kt_secret_field(value, fields[_i].field, &field), fields[_i].status);
     if (fields[_i].status == KT_SUCCESS) {
         assert_secret(field, fields[_i].text);
         ck_assert_uint_eq(kt_secret_version(field), 9);
+        ck_assert(field->expires == 8);
         ck_assert_int_ne(kt_secret_stale(field), 0);
     } else {
         assert_failure(fields[_i].text);
