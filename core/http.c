@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * http.c: the service by which providers speak HTTP: one exchange, TLS verified and at least 1.2, no redirects, limits on time
- * and size.
+ * http.c: the service by which providers speak HTTP: one exchange, TLS verified and at least 1.2,
+ * no redirects, limits on time and size.
  *
- * An answer's body arrives in locked memory that grows by copying and wiping. libcurl's own buffers are wiped when they are freed,
- * unless the host started libcurl before us; what OpenSSL keeps of a record is not ours to wipe.
+ * An answer's body arrives in locked memory that grows by copying and wiping. libcurl's own buffers
+ * are wiped when they are freed, unless the host started libcurl before us; what OpenSSL keeps of a
+ * record is not ours to wipe.
  *
- * Every HTTP status is KTP_SUCCESS: what 404 or 429 means is the provider's business. KTP_UNAVAIL: no whole answer (connection, TLS, time,
- * a body cut short). KTP_MALFORMED: an answer over its limit, or a call that is wrong in itself. Error texts name the server, never the
- * path of the URL, nor anything that the server sent.
+ * Every HTTP status is KTP_SUCCESS: what 404 or 429 means is the provider's business. KTP_UNAVAIL:
+ * no whole answer (connection, TLS, time, a body cut short). KTP_MALFORMED: an answer over its
+ * limit, or a call that is wrong in itself. Error texts name the server, never the path of the URL,
+ * nor anything that the server sent.
  */
 #include "internal.h"
 
@@ -72,7 +74,8 @@ static bool started;
 
 static void start_once(void)
 {
-    started = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup, calloc) == CURLE_OK;
+    started = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
+                                   calloc) == CURLE_OK;
 }
 
 /* ---- errors ---- */
@@ -88,10 +91,12 @@ static ktp_status_t fail_transport(const exchange_t *e, CURLcode code)
     char text[256];
     long number = 0;
 
-    if (curl_easy_getinfo(e->curl, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number != 0 && code == CURLE_COULDNT_CONNECT) {
+    if (curl_easy_getinfo(e->curl, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number != 0 &&
+        code == CURLE_COULDNT_CONNECT) {
         char buffer[128];
 
-        (void)snprintf(text, sizeof(text), "%s: %s", curl_easy_strerror(code), strerror_r((int)number, buffer, sizeof(buffer)));
+        (void)snprintf(text, sizeof(text), "%s: %s", curl_easy_strerror(code),
+                       strerror_r((int)number, buffer, sizeof(buffer)));
     } else if (code == CURLE_OPERATION_TIMEDOUT) {
         (void)snprintf(text, sizeof(text), "no whole answer within %u ms", e->x->timeout);
     } else {
@@ -107,7 +112,8 @@ static bool is_near_four(struct in_addr address)
     return ntohl(address.s_addr) >> 24 == 127 || address.s_addr == inet_addr(METADATA_ADDRESS);
 }
 
-/* By its text, before anything is resolved; what "localhost" resolves to is looked at when its socket is made. */
+/* By its text, before anything is resolved; what "localhost" resolves to is looked at when its
+ * socket is made. */
 static bool is_near(const char *server)
 {
     struct in_addr four;
@@ -123,7 +129,8 @@ static bool is_near_address(const struct sockaddr *address)
 
     if (address->sa_family == AF_INET)
         return is_near_four(((const struct sockaddr_in *)at)->sin_addr);
-    return address->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)at)->sin6_addr);
+    return address->sa_family == AF_INET6 &&
+           IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)at)->sin6_addr);
 }
 
 static ktp_status_t check_url(exchange_t *e)
@@ -132,7 +139,8 @@ static ktp_status_t check_url(exchange_t *e)
     char *scheme = NULL;
     ktp_status_t status = KTP_SUCCESS;
 
-    if (url == NULL || curl_url_set(url, CURLUPART_URL, e->x->url, CURLU_DISALLOW_USER) != CURLUE_OK ||
+    if (url == NULL ||
+        curl_url_set(url, CURLUPART_URL, e->x->url, CURLU_DISALLOW_USER) != CURLUE_OK ||
         curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
         curl_url_get(url, CURLUPART_HOST, &e->server, 0) != CURLUE_OK) {
         status = fail(e, KTP_MALFORMED, "not a URL, or one with a user name");
@@ -223,7 +231,8 @@ static bool add_header(exchange_t *e, const char *text)
     return longer != NULL;
 }
 
-/* libcurl adds some headers by itself: not "Expect", and no type of a body that the provider did not name. */
+/* libcurl adds some headers by itself: not "Expect", and no type of a body that the provider did
+ * not name. */
 static ktp_status_t make_headers(exchange_t *e)
 {
     bool typed = false, good = add_header(e, "Expect:");
@@ -248,7 +257,8 @@ static bool is_method(const char *method)
     return length > 0 && length <= 16 && method[length] == '\0';
 }
 
-#define SET(option, value) (void)(code = code != CURLE_OK ? code : curl_easy_setopt(e->curl, option, value))
+#define SET(option, value) \
+    (void)(code = code != CURLE_OK ? code : curl_easy_setopt(e->curl, option, value))
 
 static CURLcode set_limits(exchange_t *e)
 {
@@ -304,7 +314,8 @@ static CURLcode set_request(exchange_t *e)
     return code;
 }
 
-/* Writing to a connection that the server has closed raises SIGPIPE in OpenSSL; it must not reach the host. */
+/* Writing to a connection that the server has closed raises SIGPIPE in OpenSSL; it must not reach
+ * the host. */
 static CURLcode perform(exchange_t *e)
 {
     const struct timespec none = {0, 0};
@@ -367,7 +378,9 @@ ktp_status_t kt_http(void *host, ktp_http_t *x)
         return fail(&e, KTP_UNAVAIL, "libcurl does not start");
     if (x->timeout == 0)
         x->timeout = TIMEOUT_DEFAULT;
-    status = x->url != NULL && is_method(x->method) ? check_url(&e) : fail(&e, KTP_MALFORMED, "no URL or no method");
+    status = x->url != NULL && is_method(x->method)
+                 ? check_url(&e)
+                 : fail(&e, KTP_MALFORMED, "no URL or no method");
     if (status == KTP_SUCCESS)
         status = make_headers(&e);
     if (status == KTP_SUCCESS) {

@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * connection.c: how a store's file is opened, recognised and locked, and what an SQLite error means.
+ * connection.c: how a store's file is opened, recognised and locked.
  *
- * A reading connection is opened read-only. SQLite then still wants -wal and -shm: it maps -shm if it may, or reads -wal
- * into memory of its own if no writer is connected. With no -wal at all the database is complete by itself and is opened
- * `immutable`, so that a reader makes no file; rows.c then looks after each row whether that still holds. (The way with
- * readonly_shm=1 for all readers was rejected: a process has one -shm for all its connections, and its writer could not write.)
+ * A reading connection is opened read-only. SQLite then still wants -wal and -shm: it maps -shm if
+ * it may, or reads -wal into memory of its own if no writer is connected. With no -wal at all the
+ * database is complete by itself and is opened `immutable`, so that a reader makes no file; rows.c
+ * then looks after each row whether that still holds. (The way with readonly_shm=1 for all readers
+ * was rejected: a process has one -shm for all its connections, and its writer could not write.)
  *
- * The busy handler gives up at one deadline for the whole call. SQLite does not ask it while it waits for a repair of the
- * index that somebody else's lock prevents ("locking protocol", 10 s), so the lock's byte is looked at before.
+ * The busy handler gives up at one deadline for the whole call. SQLite does not ask it while it
+ * waits for a repair of the index that somebody else's lock prevents ("locking protocol", 10 s), so
+ * the lock's byte is looked at before.
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,127 +21,6 @@
 #define OPEN_TRIES 5         /* files that are replaced while they are opened */
 #define SLEEP_MAX 10         /* milliseconds between two looks at a lock */
 #define LENGTH_MAX 1048576   /* bytes of a row or a statement, against a hostile file */
-
-/* ---- errors ---- */
-
-ktp_status_t local_fail(const ktp_instance_t *instance, ktp_status_t status, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    instance->services->error(instance->services->host, "%s", text);
-    return status;
-}
-
-/* The file of the three that this process may not use, or `path`. */
-static const char *culprit(const ktp_instance_t *instance, const char *path, int mode)
-{
-    const char *const files[] = { instance->path, instance->wal, instance->shm };
-
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
-        if (euidaccess(files[i], F_OK) == 0 && euidaccess(files[i], mode) != 0)
-            return files[i];
-    return path;
-}
-
-/* Who may do what with the file, for an operator who has to mend it. */
-static ktp_status_t forbidden(const ktp_instance_t *instance, const char *path, const char *doing)
-{
-    int mode = strcmp(doing, "writing") == 0 ? R_OK | W_OK : R_OK;
-    struct stat st;
-
-    path = culprit(instance, path, mode);
-    if (lstat(path, &st) != 0)
-        return local_fail(instance, KTP_FORBIDDEN, "%s: %s: uid %d may not look into its folder", path, doing, (int)geteuid());
-    return local_fail(instance, KTP_FORBIDDEN, "%s: %s: no permission for uid %d (mode %04o, owner %d:%d)", path, doing,
-                      (int)geteuid(), (unsigned)(st.st_mode & 07777), (int)st.st_uid, (int)st.st_gid);
-}
-
-ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const char *path)
-{
-    char text[128];
-
-    switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-        return local_fail(instance, KTP_UNAVAIL, "no store at %s: create it with `keyturn init`", path);
-    case EISDIR:
-        return local_fail(instance, KTP_MALFORMED, "%s is not a regular file: choose another path", path);
-    case EACCES:
-    case EPERM:
-    case EROFS:
-        return forbidden(instance, path, "reading");
-    case ENOSPC:
-    case EDQUOT:
-    case EIO:
-        return local_fail(instance, KTP_NOSPACE, "%s: %s", path, strerror_r(error, text, sizeof text));
-    default:
-        return local_fail(instance, KTP_UNAVAIL, "%s: %s", path, strerror_r(error, text, sizeof text));
-    }
-}
-
-static ktp_status_t locked_fail(const ktp_instance_t *instance, const char *doing)
-{
-    pid_t pid = local_holder(instance, LOCAL_WRITE_LOCK, NULL);
-
-    if (pid != 0)
-        return local_fail(instance, KTP_TRYAGAIN, "%s: %s: process %d holds the write lock", instance->path, doing, (int)pid);
-    return local_fail(instance, KTP_TRYAGAIN, "%s: %s: another writer holds the lock", instance->path, doing);
-}
-
-static ktp_status_t io_fail(const ktp_instance_t *instance, sqlite3 *db, int code, const char *doing)
-{
-    if (code == SQLITE_IOERR_NOMEM)
-        return local_fail(instance, KTP_UNAVAIL, "%s: %s: out of memory", instance->path, doing);
-    if (code == SQLITE_IOERR_CORRUPTFS || code == SQLITE_IOERR_SHORT_READ)
-        return local_fail(instance, KTP_MALFORMED, "%s is damaged (%s): restore a backup", instance->path, sqlite3_errstr(code));
-    return local_fail(instance, KTP_NOSPACE, "%s: %s: %s (SQLite %d, errno %d)", instance->path, doing,
-                      sqlite3_errstr(code), code, sqlite3_system_errno(db));
-}
-
-ktp_status_t local_sqlite_fail(const ktp_instance_t *instance, sqlite3 *db, int code, const char *doing)
-{
-    const char *path = instance->path;
-
-    switch (code & 0xff) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-    case SQLITE_PROTOCOL:
-    case SQLITE_INTERRUPT:
-        return locked_fail(instance, doing);
-    case SQLITE_FULL:
-        return local_fail(instance, KTP_NOSPACE, "%s: %s: no space left", path, doing);
-    case SQLITE_IOERR:
-        return io_fail(instance, db, code, doing);
-    case SQLITE_NOTADB:
-        return local_fail(instance, KTP_MALFORMED, "%s is not a keyturn store (not an SQLite file): if it was one, "
-                          "restore a backup; if not, choose another path", path);
-    case SQLITE_CORRUPT:
-    case SQLITE_FORMAT:
-    case SQLITE_TOOBIG:
-    case SQLITE_MISMATCH:
-        return local_fail(instance, KTP_MALFORMED, "%s is damaged (%s): restore a backup", path, sqlite3_errstr(code));
-    case SQLITE_READONLY:
-        if (code == SQLITE_READONLY_RECOVERY)
-            return local_fail(instance, KTP_TRYAGAIN, "%s: a writer died while he changed the index: try again", path);
-        return forbidden(instance, path, doing);
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-        return forbidden(instance, path, doing);
-    case SQLITE_CANTOPEN:
-        if (code == SQLITE_CANTOPEN_SYMLINK)
-            return local_fail(instance, KTP_FORBIDDEN, "%s is a symbolic link: name the file itself", path);
-        if (instance->watch.files.shm.ino == 0 && sqlite3_system_errno(db) == ENOENT)
-            return local_fail(instance, KTP_UNAVAIL, "%s is missing beside its -wal: the next write makes it again",
-                              instance->shm);
-        return local_errno_fail(instance, sqlite3_system_errno(db), path);
-    default:
-        return local_fail(instance, KTP_UNAVAIL, "%s: %s: %s (SQLite %d)", path, doing, sqlite3_errstr(code), code);
-    }
-}
 
 /* ---- waiting ---- */
 
@@ -175,8 +50,9 @@ static int on_busy(void *arg, int count)
     return wait_before(connection->deadline, count);
 }
 
-/* Would opening wait for SQLite's own patience? A writer wants the lock anyway. A reader that may write to -shm repairs the index if it is the
- * first to come, and no writer of SQLite ever holds this lock for reading. */
+/* Would opening wait for SQLite's own patience? A writer wants the lock anyway. A reader that may
+ * write to -shm repairs the index if it is the first to come, and no writer of SQLite ever holds
+ * this lock for reading. */
 static int is_in_the_way(const ktp_instance_t *instance, const local_connection_t *connection)
 {
     int shared = 0;
@@ -185,14 +61,16 @@ static int is_in_the_way(const ktp_instance_t *instance, const local_connection_
         return 0;
     if (connection->writing)
         return 1;
-    return shared && local_holder(instance, LOCAL_ALIVE_LOCK, NULL) == 0 && euidaccess(instance->shm, W_OK) == 0;
+    return shared && local_holder(instance, LOCAL_ALIVE_LOCK, NULL) == 0 &&
+           euidaccess(instance->shm, W_OK) == 0;
 }
 
 static ktp_status_t wait_for_lock(ktp_instance_t *instance, const local_connection_t *connection)
 {
     for (int count = 0; is_in_the_way(instance, connection); count++)
         if (!wait_before(connection->deadline, count))
-            return locked_fail(instance, connection->writing ? "waiting to write" : "reading");
+            return local_locked_fail(instance,
+                                     connection->writing ? "waiting to write" : "reading");
     return KTP_SUCCESS;
 }
 
@@ -212,11 +90,13 @@ static int ask_number(sqlite3 *db, const char *sql, int64_t *ret_number)
     return code == SQLITE_ROW ? SQLITE_OK : code == SQLITE_DONE ? SQLITE_CORRUPT : code;
 }
 
-/* All four tables as we made them, and nothing besides them: a trigger or a view would run inside our statements. */
+/* All four tables as we made them, and nothing besides them: a trigger or a view would run inside
+ * our statements. */
 static int ask_schema(sqlite3 *db, int *ret_ours)
 {
     static const char sql[] =
-        "SELECT sum(sql IN ('" LOCAL_SCHEMA_META "', '" LOCAL_SCHEMA_HEAD "', '" LOCAL_SCHEMA_VALUE "', '" LOCAL_SCHEMA_NODE
+        "SELECT sum(sql IN ('" LOCAL_SCHEMA_META "', '" LOCAL_SCHEMA_HEAD "', '" LOCAL_SCHEMA_VALUE
+        "', '" LOCAL_SCHEMA_NODE
         "')) = 4 AND count(*) = 4 FROM sqlite_schema WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'";
     int64_t ours = 0;
     int code = ask_number(db, sql, &ours);
@@ -225,10 +105,12 @@ static int ask_schema(sqlite3 *db, int *ret_ours)
     return code;
 }
 
-/* SQLite fills the last page of a file that was cut inside it with zeros. What lies in -wal may well be written to the file in part. */
+/* SQLite fills the last page of a file that was cut inside it with zeros. What lies in -wal may
+ * well be written to the file in part. */
 static int is_cut(const ktp_instance_t *instance, int64_t page)
 {
-    return instance->watch.files.wal_size <= 0 && page > 0 && instance->watch.files.size % page != 0;
+    return instance->watch.files.wal_size <= 0 && page > 0 &&
+           instance->watch.files.size % page != 0;
 }
 
 static ktp_status_t recognise(const ktp_instance_t *instance, sqlite3 *db, int *ret_code)
@@ -247,17 +129,25 @@ static ktp_status_t recognise(const ktp_instance_t *instance, sqlite3 *db, int *
     if (code != SQLITE_OK)
         return KTP_UNAVAIL; /* the caller says why, or tries another way */
     if (application != LOCAL_APPLICATION_ID)
-        return local_fail(instance, KTP_MALFORMED, "%s is not a keyturn store (an SQLite file with application id 0x%08x%s): "
-                          "choose another path, or restore a backup", instance->path, (unsigned)application,
-                          application == 0 && format == 0 ? ", perhaps empty" : "");
+        return local_fail(
+            instance, KTP_MALFORMED,
+            "%s is not a keyturn store (an SQLite file with application id 0x%08x%s): "
+            "choose another path, or restore a backup",
+            instance->path, (unsigned)application,
+            application == 0 && format == 0 ? ", perhaps empty" : "");
     if (format > LOCAL_FORMAT)
-        return local_fail(instance, KTP_MALFORMED, "%s was made by a newer keyturn (format %lld, this one knows %d): "
-                          "use the newer one", instance->path, (long long)format, LOCAL_FORMAT);
+        return local_fail(instance, KTP_MALFORMED,
+                          "%s was made by a newer keyturn (format %lld, this one knows %d): "
+                          "use the newer one",
+                          instance->path, (long long)format, LOCAL_FORMAT);
     if (format != LOCAL_FORMAT || !ours)
-        return local_fail(instance, KTP_MALFORMED, "%s is not as keyturn made it (format %lld, foreign or missing tables): "
-                          "restore a backup", instance->path, (long long)format);
+        return local_fail(instance, KTP_MALFORMED,
+                          "%s is not as keyturn made it (format %lld, foreign or missing tables): "
+                          "restore a backup",
+                          instance->path, (long long)format);
     if (is_cut(instance, page))
-        return local_fail(instance, KTP_MALFORMED, "%s is damaged (cut short): restore a backup", instance->path);
+        return local_fail(instance, KTP_MALFORMED, "%s is damaged (cut short): restore a backup",
+                          instance->path);
     return KTP_SUCCESS;
 }
 
@@ -275,7 +165,8 @@ static void configure(local_connection_t *connection)
     sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
-    /* a reader too, for its uid may well be allowed to delete the files when it is the last to close */
+    /* a reader too, for its uid may well be allowed to delete the files when it is the last to
+     * close */
     sqlite3_file_control(db, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
     if (!connection->writing)
         sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -284,11 +175,15 @@ static void configure(local_connection_t *connection)
 /* secure_delete: what was destroyed is overwritten, sealed as it is. */
 static int configure_writer(sqlite3 *db)
 {
-    return sqlite3_exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA cell_size_check = ON;"
-                        "PRAGMA journal_size_limit = " LOCAL_WAL_LIMIT, NULL, NULL, NULL);
+    return sqlite3_exec(db,
+                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
+                        "secure_delete = ON; PRAGMA cell_size_check = ON;"
+                        "PRAGMA journal_size_limit = " LOCAL_WAL_LIMIT,
+                        NULL, NULL, NULL);
 }
 
-/* "file:" and the path, with what is special in a URI written as %XX. The caller frees it by sqlite3_free(). */
+/* "file:" and the path, with what is special in a URI written as %XX. The caller frees it by
+ * sqlite3_free(). */
 static char *immutable_uri(const char *path)
 {
     sqlite3_str *uri = sqlite3_str_new(NULL);
@@ -353,14 +248,16 @@ void local_disconnect(ktp_instance_t *instance, local_connection_t *connection)
 }
 
 /* *ret_code is SQLite's if that is what failed, and then nothing was said yet. */
-static ktp_status_t open_once(ktp_instance_t *instance, local_connection_t *connection, int *ret_code)
+static ktp_status_t open_once(ktp_instance_t *instance, local_connection_t *connection,
+                              int *ret_code)
 {
     ktp_status_t status;
 
     connection->alone = !connection->writing && local_stands_alone(&instance->watch.files);
     *ret_code = open_file(instance, connection);
-    if (*ret_code == SQLITE_OK && connection->writing && sqlite3_db_readonly(connection->db, "main") == 1)
-        return forbidden(instance, instance->path, "writing");
+    if (*ret_code == SQLITE_OK && connection->writing &&
+        sqlite3_db_readonly(connection->db, "main") == 1)
+        return local_forbidden(instance, instance->path, "writing");
     if (*ret_code != SQLITE_OK)
         return KTP_UNAVAIL;
     status = recognise(instance, connection->db, ret_code);
@@ -369,7 +266,8 @@ static ktp_status_t open_once(ktp_instance_t *instance, local_connection_t *conn
     return *ret_code != SQLITE_OK ? KTP_UNAVAIL : status;
 }
 
-/* Is it open on the files that are there now? Opening may have made -wal and -shm, and a writer may have come. */
+/* Is it open on the files that are there now? Opening may have made -wal and -shm, and a writer may
+ * have come. */
 static int is_up_to_date(ktp_instance_t *instance, const local_connection_t *connection)
 {
     int moved = 0;
@@ -388,7 +286,8 @@ static ktp_status_t open_connection(ktp_instance_t *instance, local_connection_t
         return status;
     status = open_once(instance, connection, &code);
     if (code != SQLITE_OK)
-        status = local_sqlite_fail(instance, connection->db, code, connection->writing ? "writing" : "reading");
+        status = local_sqlite_fail(instance, connection->db, code,
+                                   connection->writing ? "writing" : "reading");
     if (status == KTP_SUCCESS)
         connection->epoch = is_up_to_date(instance, connection) ? instance->watch.epoch : 0;
     else
@@ -416,21 +315,23 @@ ktp_status_t local_connect(ktp_instance_t *instance, local_connection_t *connect
 
 /* ---- statements ---- */
 
-sqlite3_stmt *local_statement(const ktp_instance_t *instance, local_connection_t *connection, int which,
-                              ktp_status_t *ret_status)
+sqlite3_stmt *local_statement(const ktp_instance_t *instance, local_connection_t *connection,
+                              int which, ktp_status_t *ret_status)
 {
     sqlite3_stmt **at = &connection->statement[which];
     int code;
 
     if (*at != NULL)
         return *at;
-    code = sqlite3_prepare_v3(connection->db, local_sql[which], -1, SQLITE_PREPARE_PERSISTENT, at, NULL);
+    code = sqlite3_prepare_v3(connection->db, local_sql[which], -1, SQLITE_PREPARE_PERSISTENT, at,
+                              NULL);
     if (code != SQLITE_OK)
         *ret_status = local_sqlite_fail(instance, connection->db, code, "preparing");
     return *at;
 }
 
-ktp_status_t local_run(const ktp_instance_t *instance, local_connection_t *connection, int which, const char *doing)
+ktp_status_t local_run(const ktp_instance_t *instance, local_connection_t *connection, int which,
+                       const char *doing)
 {
     ktp_status_t status = KTP_SUCCESS;
     sqlite3_stmt *statement = local_statement(instance, connection, which, &status);
@@ -440,5 +341,6 @@ ktp_status_t local_run(const ktp_instance_t *instance, local_connection_t *conne
         return status;
     code = sqlite3_step(statement);
     sqlite3_reset(statement);
-    return code == SQLITE_DONE ? KTP_SUCCESS : local_sqlite_fail(instance, connection->db, code, doing);
+    return code == SQLITE_DONE ? KTP_SUCCESS
+                               : local_sqlite_fail(instance, connection->db, code, doing);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * create.c: a new store. It is made under another name, whole, and then renamed to its own if that is free, so that nobody sees
- * half a store, whenever the power goes. Only then a writing connection brings in -wal and -shm.
+ * create.c: a new store. It is made under another name, whole, and then renamed to its own if that
+ * is free, so that nobody sees half a store, whenever the power goes. Only then a writing
+ * connection brings in -wal and -shm.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,8 +39,11 @@ static ktp_status_t check_free(const ktp_instance_t *instance)
     for (size_t i = 0; i < COMPANIONS; i++) {
         (void)snprintf(path, sizeof path, "%s%s", instance->path, companions[i]);
         if (lstat(path, &st) == 0)
-            return local_fail(instance, KTP_CONFLICT, i == 0 ? "%s exists already" : "%s is left from another store: "
-                              "move it away first", path);
+            return local_fail(instance, KTP_CONFLICT,
+                              i == 0 ? "%s exists already"
+                                     : "%s is left from another store: "
+                                       "move it away first",
+                              path);
         if (errno != ENOENT)
             return local_errno_fail(instance, errno, path);
     }
@@ -86,7 +90,8 @@ static ktp_status_t fill(const ktp_instance_t *instance, const char *temporary)
     sqlite3 *db = NULL;
     int code;
 
-    code = sqlite3_open_v2(temporary, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
+    code = sqlite3_open_v2(
+        temporary, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
     if (db != NULL)
         local_count(1);
     if (code == SQLITE_OK)
@@ -94,7 +99,8 @@ static ktp_status_t fill(const ktp_instance_t *instance, const char *temporary)
     if (code == SQLITE_OK)
         code = sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     if (code != SQLITE_OK)
-        status = local_sqlite_fail(instance, db, db == NULL ? code : sqlite3_extended_errcode(db), "creating");
+        status = local_sqlite_fail(instance, db, db == NULL ? code : sqlite3_extended_errcode(db),
+                                   "creating");
     sqlite3_close(db);
     if (db != NULL)
         local_count(-1);
@@ -123,11 +129,13 @@ static int move_if_free(const char *from, const char *to)
     return link(from, to);
 }
 
-static ktp_status_t publish(const ktp_instance_t *instance, const char *folder, const char *temporary)
+static ktp_status_t publish(const ktp_instance_t *instance, const char *folder,
+                            const char *temporary)
 {
     if (move_if_free(temporary, instance->path) != 0)
-        return errno == EEXIST ? local_fail(instance, KTP_CONFLICT, "%s exists already", instance->path)
-                               : local_errno_fail(instance, errno, instance->path);
+        return errno == EEXIST
+                   ? local_fail(instance, KTP_CONFLICT, "%s exists already", instance->path)
+                   : local_errno_fail(instance, errno, instance->path);
     return sync_folder(folder) == 0 ? KTP_SUCCESS : local_errno_fail(instance, errno, folder);
 }
 

@@ -13,13 +13,17 @@
 enum { OPTION_PATH, OPTION_KEEP_VERSIONS, OPTION_TIMEOUT, OPTIONS };
 
 static const ktp_option_spec_t local_options[] = {
-    [OPTION_PATH] = { "path", KTP_PATH, 1, NULL, "the store, an SQLite file; -wal and -shm lie beside it" },
-    [OPTION_KEEP_VERSIONS] = { "keep_versions", KTP_NUMBER, 0, "10", "versions of a secret that are kept" },
-    [OPTION_TIMEOUT] = { "timeout", KTP_DURATION, 0, "5s", "the longest that a write waits for other writers" },
+    [OPTION_PATH] = { "path", KTP_PATH, 1, NULL,
+                      "the store, an SQLite file; -wal and -shm lie beside it" },
+    [OPTION_KEEP_VERSIONS] = { "keep_versions", KTP_NUMBER, 0, "10",
+                               "versions of a secret that are kept" },
+    [OPTION_TIMEOUT] = { "timeout", KTP_DURATION, 0, "5s",
+                         "the longest that a write waits for other writers" },
     [OPTIONS] = { NULL, KTP_STRING, 0, NULL, NULL },
 };
 
-/* Its folder by its real name, since SQLite then refuses any link on the way, as it should for the last one. */
+/* Its folder by its real name, since SQLite then refuses any link on the way, as it should for the
+ * last one. */
 static char *resolve(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -71,23 +75,29 @@ static ktp_instance_t *new_instance(const ktp_services_t *services, const ktp_op
     return instance;
 }
 
-/* Opens no file: a store that is missing is an error of the first use, and `keyturn init` has none yet. */
-static ktp_status_t local_open(const ktp_services_t *services, const ktp_option_t *options, size_t count,
-                               ktp_instance_t **ret_instance)
+/* Opens no file: a store that is missing is an error of the first use, and `keyturn init` has none
+ * yet. */
+static ktp_status_t local_open(const ktp_services_t *services, const ktp_option_t *options,
+                               size_t count, ktp_instance_t **ret_instance)
 {
     const char *path;
 
-    if (count < OPTIONS || (path = options[OPTION_PATH].text) == NULL || path[0] == '\0' || strlen(path) > LOCAL_PATH_MAX) {
+    if (count < OPTIONS || (path = options[OPTION_PATH].text) == NULL || path[0] == '\0' ||
+        strlen(path) > LOCAL_PATH_MAX) {
         services->error(services->host, "local: `path` must be the name of a file");
         return KTP_MALFORMED;
     }
     if (!sqlite3_threadsafe()) {
-        services->error(services->host, "local: this SQLite library was built without thread support");
+        services->error(services->host,
+                        "local: this SQLite library was built without thread support");
         return KTP_UNAVAIL;
     }
     if (local_inherited() != 0) {
-        services->error(services->host, "local: process %d forked while its store was open: close it before, or open "
-                        "it only in the child", (int)local_inherited());
+        services->error(
+            services->host,
+            "local: process %d forked while its store was open: close it before, or open "
+            "it only in the child",
+            (int)local_inherited());
         return KTP_UNAVAIL;
     }
     *ret_instance = new_instance(services, options);
@@ -102,7 +112,8 @@ static ktp_status_t same_process(const ktp_instance_t *instance)
 {
     if (instance->pid == local_process())
         return KTP_SUCCESS;
-    return local_fail(instance, KTP_UNAVAIL, "%s: its connection does not survive a fork: open it again", instance->path);
+    return local_fail(instance, KTP_UNAVAIL,
+                      "%s: its connection does not survive a fork: open it again", instance->path);
 }
 
 static void local_end(ktp_txn_t *txn)
@@ -110,7 +121,8 @@ static void local_end(ktp_txn_t *txn)
     local_release(txn);
     if (!sqlite3_get_autocommit(txn->connection->db)) {
         ktp_status_t status;
-        sqlite3_stmt *rollback = local_statement(txn->instance, txn->connection, LOCAL_ROLLBACK, &status);
+        sqlite3_stmt *rollback = local_statement(txn->instance, txn->connection, LOCAL_ROLLBACK,
+                                                 &status);
 
         if (rollback != NULL) {
             (void)sqlite3_step(rollback);
@@ -142,10 +154,12 @@ static ktp_status_t local_check(ktp_instance_t *instance, int writing)
 
     if (status != KTP_SUCCESS)
         return status;
-    connection->deadline = local_clock() + (LOCAL_TIMEOUT < instance->timeout ? LOCAL_TIMEOUT : instance->timeout);
+    connection->deadline = local_clock() +
+                           (LOCAL_TIMEOUT < instance->timeout ? LOCAL_TIMEOUT : instance->timeout);
     status = local_connect(instance, connection);
     if (status == KTP_SUCCESS && instance->watch.files.wal_size > 4 * atoll(LOCAL_WAL_LIMIT))
-        instance->services->debug(instance->services->host, "%s has grown to %lld bytes: a reader holds an old snapshot",
+        instance->services->debug(instance->services->host,
+                                  "%s has grown to %lld bytes: a reader holds an old snapshot",
                                   instance->wal, (long long)instance->watch.files.wal_size);
     return status;
 }
@@ -156,10 +170,12 @@ static ktp_status_t begin_reading(ktp_instance_t *instance)
 {
     ktp_status_t status = local_connect(instance, &instance->reader);
 
-    return status != KTP_SUCCESS ? status : local_run(instance, &instance->reader, LOCAL_BEGIN, "reading");
+    return status != KTP_SUCCESS ? status
+                                 : local_run(instance, &instance->reader, LOCAL_BEGIN, "reading");
 }
 
-/* Under the lock the files are looked at once more: nothing may be written to one that is no longer the store. */
+/* Under the lock the files are looked at once more: nothing may be written to one that is no longer
+ * the store. */
 static ktp_status_t begin_writing(ktp_instance_t *instance)
 {
     local_connection_t *writer = &instance->writer;
@@ -177,11 +193,13 @@ static ktp_status_t begin_writing(ktp_instance_t *instance)
         status = local_run(instance, writer, LOCAL_ROLLBACK, "ending");
     } while (status == KTP_SUCCESS && local_clock() < writer->deadline);
     if (status == KTP_SUCCESS)
-        status = local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced", instance->path);
+        status = local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced",
+                            instance->path);
     return status;
 }
 
-static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn)
+static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned timeout,
+                                ktp_txn_t **ret_txn)
 {
     local_connection_t *connection = writing ? &instance->writer : &instance->reader;
     ktp_status_t status = same_process(instance);
@@ -190,7 +208,8 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
     if (status != KTP_SUCCESS)
         return status;
     if (instance->txn.connection != NULL)
-        return local_fail(instance, KTP_CONFLICT, "%s: a transaction of this instance is open", instance->path);
+        return local_fail(instance, KTP_CONFLICT, "%s: a transaction of this instance is open",
+                          instance->path);
     if (!writing && wait < LOCAL_READ_WAIT)
         wait = LOCAL_READ_WAIT;
     connection->deadline = local_clock() + wait;
@@ -213,7 +232,8 @@ static ktp_status_t local_commit(ktp_txn_t *txn)
         return local_fail(instance, KTP_UNAVAIL, "%s: no transaction is open", instance->path);
     local_release(txn);
     if (sqlite3_get_autocommit(txn->connection->db))
-        status = local_fail(instance, KTP_UNAVAIL, "%s: an earlier error has undone the transaction", instance->path);
+        status = local_fail(instance, KTP_UNAVAIL,
+                            "%s: an earlier error has undone the transaction", instance->path);
     else
         status = local_run(instance, txn->connection, LOCAL_COMMIT, "committing");
     local_end(txn);
@@ -226,7 +246,8 @@ static void local_abort(ktp_txn_t *txn)
         local_end(txn);
 }
 
-static ktp_status_t local_change_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
+static ktp_status_t local_change_token(ktp_instance_t *instance,
+                                       unsigned char ret_token[KTP_TOKEN_SIZE])
 {
     ktp_status_t status = same_process(instance);
 

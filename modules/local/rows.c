@@ -19,7 +19,8 @@ const char *const local_sql[LOCAL_STATEMENTS] = {
     /* in the order of ktp_space_t, and of LOCAL_GET ... LOCAL_REMOVE in each */
     PLAIN(meta),
     STATEMENTS(head, "value", "?1, ?3, ?4, ?5", "stamp = ?3, record = ?4, value = ?5", "id = ?1"),
-    STATEMENTS(value, "NULL", "?1, ?2, ?3, ?4", "stamp = ?3, record = ?4", "id = ?1 AND version = ?2"),
+    STATEMENTS(value, "NULL", "?1, ?2, ?3, ?4", "stamp = ?3, record = ?4",
+               "id = ?1 AND version = ?2"),
     PLAIN(node),
     [LOCAL_BEGIN] = "BEGIN",
     [LOCAL_BEGIN_IMMEDIATE] = "BEGIN IMMEDIATE",
@@ -41,39 +42,46 @@ void local_release(ktp_txn_t *txn)
     txn->active = NULL;
 }
 
-/* Before each call: an error such as a full disk may have undone the transaction, and what follows would stand alone. */
+/* Before each call: an error such as a full disk may have undone the transaction, and what follows
+ * would stand alone. */
 static ktp_status_t ready(ktp_txn_t *txn, int writing)
 {
     const ktp_instance_t *instance = txn->instance;
 
     if (instance->pid != local_process())
-        return local_fail(instance, KTP_UNAVAIL, "%s: its connection does not survive a fork", instance->path);
+        return local_fail(instance, KTP_UNAVAIL, "%s: its connection does not survive a fork",
+                          instance->path);
     if (txn->connection == NULL)
         return local_fail(instance, KTP_UNAVAIL, "%s: no transaction is open", instance->path);
     local_release(txn);
     if (writing && !txn->connection->writing)
-        return local_fail(instance, KTP_FORBIDDEN, "%s: writing in a reading transaction", instance->path);
+        return local_fail(instance, KTP_FORBIDDEN, "%s: writing in a reading transaction",
+                          instance->path);
     if (sqlite3_get_autocommit(txn->connection->db))
-        return local_fail(instance, KTP_UNAVAIL, "%s: an earlier error has undone the transaction", instance->path);
+        return local_fail(instance, KTP_UNAVAIL, "%s: an earlier error has undone the transaction",
+                          instance->path);
     return KTP_SUCCESS;
 }
 
 static ktp_status_t check_key(const ktp_instance_t *instance, const ktp_key_t *key)
 {
     if ((unsigned)key->space > KTP_NODE || key->id_size == 0 || key->id_size > KTP_KEY_MAX)
-        return local_fail(instance, KTP_MALFORMED, "%s: a key of %zu bytes in space %d", instance->path, key->id_size,
-                          (int)key->space);
+        return local_fail(instance, KTP_MALFORMED, "%s: a key of %zu bytes in space %d",
+                          instance->path, key->id_size, (int)key->space);
     return KTP_SUCCESS;
 }
 
-static ktp_status_t check_row(const ktp_instance_t *instance, const ktp_key_t *key, const ktp_row_t *row)
+static ktp_status_t check_row(const ktp_instance_t *instance, const ktp_key_t *key,
+                              const ktp_row_t *row)
 {
-    if (row->stamp == 0 || row->record == NULL || row->record_size == 0 || row->record_size > KTP_ROW_MAX)
-        return local_fail(instance, KTP_MALFORMED, "%s: a record of %zu bytes with stamp %llu", instance->path, row->record_size,
-                          (unsigned long long)row->stamp);
-    if (row->beside != NULL && (key->space != KTP_HEAD || row->beside_size == 0 || row->beside_size > KTP_ROW_MAX))
-        return local_fail(instance, KTP_MALFORMED, "%s: %zu bytes beside a record of space %d", instance->path,
-                          row->beside_size, (int)key->space);
+    if (row->stamp == 0 || row->record == NULL || row->record_size == 0 ||
+        row->record_size > KTP_ROW_MAX)
+        return local_fail(instance, KTP_MALFORMED, "%s: a record of %zu bytes with stamp %llu",
+                          instance->path, row->record_size, (unsigned long long)row->stamp);
+    if (row->beside != NULL &&
+        (key->space != KTP_HEAD || row->beside_size == 0 || row->beside_size > KTP_ROW_MAX))
+        return local_fail(instance, KTP_MALFORMED, "%s: %zu bytes beside a record of space %d",
+                          instance->path, row->beside_size, (int)key->space);
     return KTP_SUCCESS;
 }
 
@@ -87,7 +95,8 @@ static ktp_status_t undisturbed(const ktp_txn_t *txn)
     local_look(instance, 1);
     if (txn->connection->epoch == instance->watch.epoch)
         return KTP_SUCCESS;
-    return local_fail(instance, KTP_TRYAGAIN, "%s: a writer came while it was read without -wal", instance->path);
+    return local_fail(instance, KTP_TRYAGAIN, "%s: a writer came while it was read without -wal",
+                      instance->path);
 }
 
 static ktp_status_t step_fail(const ktp_txn_t *txn, int code, const char *doing)
@@ -95,29 +104,36 @@ static ktp_status_t step_fail(const ktp_txn_t *txn, int code, const char *doing)
     ktp_status_t status = undisturbed(txn);
 
     if (code == SQLITE_READONLY_RECOVERY)
-        txn->connection->epoch = 0; /* a new connection reads -wal by itself, if nobody else holds on to the index */
-    return status != KTP_SUCCESS ? status : local_sqlite_fail(txn->instance, txn->connection->db, code, doing);
+        txn->connection->epoch =
+            0; /* a new connection reads -wal by itself, if nobody else holds on to the index */
+    return status != KTP_SUCCESS
+               ? status
+               : local_sqlite_fail(txn->instance, txn->connection->db, code, doing);
 }
 
 /* Columns 0 to 2: stamp, record, beside. */
 static ktp_status_t take_row(const ktp_txn_t *txn, sqlite3_stmt *statement, ktp_row_t *ret_row)
 {
-    ktp_row_t row = { .record = sqlite3_column_blob(statement, 1), .beside = sqlite3_column_blob(statement, 2) };
+    ktp_row_t row = { .record = sqlite3_column_blob(statement, 1),
+                      .beside = sqlite3_column_blob(statement, 2) };
 
     row.record_size = (size_t)sqlite3_column_bytes(statement, 1);
     row.beside_size = (size_t)sqlite3_column_bytes(statement, 2);
     row.stamp = (uint64_t)sqlite3_column_int64(statement, 0);
-    if (row.stamp == 0 || row.record == NULL || row.record_size > KTP_ROW_MAX || row.beside_size > KTP_ROW_MAX ||
-        sqlite3_column_type(statement, 0) != SQLITE_INTEGER)
-        return local_fail(txn->instance, KTP_MALFORMED, "%s is damaged (a row without record): restore a backup",
+    if (row.stamp == 0 || row.record == NULL || row.record_size > KTP_ROW_MAX ||
+        row.beside_size > KTP_ROW_MAX || sqlite3_column_type(statement, 0) != SQLITE_INTEGER)
+        return local_fail(txn->instance, KTP_MALFORMED,
+                          "%s is damaged (a row without record): restore a backup",
                           txn->instance->path);
     *ret_row = row;
     return KTP_SUCCESS;
 }
 
-static sqlite3_stmt *statement_for(ktp_txn_t *txn, const ktp_key_t *key, int op, ktp_status_t *ret_status)
+static sqlite3_stmt *statement_for(ktp_txn_t *txn, const ktp_key_t *key, int op,
+                                   ktp_status_t *ret_status)
 {
-    sqlite3_stmt *statement = local_statement(txn->instance, txn->connection, (int)key->space * LOCAL_OPS + op, ret_status);
+    sqlite3_stmt *statement = local_statement(txn->instance, txn->connection,
+                                              (int)key->space * LOCAL_OPS + op, ret_status);
 
     if (statement == NULL)
         return NULL;
@@ -155,7 +171,8 @@ ktp_status_t local_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_
 
 static ktp_status_t conflict(const ktp_txn_t *txn)
 {
-    return local_fail(txn->instance, KTP_CONFLICT, "%s: somebody else wrote this row first", txn->instance->path);
+    return local_fail(txn->instance, KTP_CONFLICT, "%s: somebody else wrote this row first",
+                      txn->instance->path);
 }
 
 /* Runs a change that must meet exactly one row. */
@@ -172,7 +189,8 @@ static ktp_status_t change_one(const ktp_txn_t *txn, sqlite3_stmt *statement)
     return sqlite3_changes(db) == 1 ? KTP_SUCCESS : conflict(txn);
 }
 
-ktp_status_t local_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected)
+ktp_status_t local_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
+                           uint64_t expected)
 {
     ktp_status_t status = ready(txn, /* writing= */ 1);
     sqlite3_stmt *statement;
@@ -204,7 +222,9 @@ ktp_status_t local_row_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t exp
     if (status == KTP_SUCCESS && expected == 0) {
         status = local_row_get(txn, key, &row);
         local_release(txn);
-        return status == KTP_NOTFOUND ? KTP_SUCCESS : status == KTP_SUCCESS ? conflict(txn) : status;
+        return status == KTP_NOTFOUND  ? KTP_SUCCESS
+               : status == KTP_SUCCESS ? conflict(txn)
+                                       : status;
     }
     if (status == KTP_SUCCESS)
         status = check_key(txn->instance, key);
@@ -217,13 +237,15 @@ ktp_status_t local_row_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t exp
     return change_one(txn, statement);
 }
 
-static ktp_status_t take_key(const ktp_txn_t *txn, sqlite3_stmt *statement, ktp_space_t space, ktp_key_t *ret_key)
+static ktp_status_t take_key(const ktp_txn_t *txn, sqlite3_stmt *statement, ktp_space_t space,
+                             ktp_key_t *ret_key)
 {
     const void *id = sqlite3_column_blob(statement, 3);
     size_t size = (size_t)sqlite3_column_bytes(statement, 3);
 
     if (id == NULL || size > KTP_KEY_MAX)
-        return local_fail(txn->instance, KTP_MALFORMED, "%s is damaged (a row without key): restore a backup",
+        return local_fail(txn->instance, KTP_MALFORMED,
+                          "%s is damaged (a row without key): restore a backup",
                           txn->instance->path);
     memset(ret_key, 0, sizeof *ret_key);
     ret_key->space = space;
@@ -234,8 +256,8 @@ static ktp_status_t take_key(const ktp_txn_t *txn, sqlite3_stmt *statement, ktp_
 }
 
 /* *ret_code: SQLITE_ROW as long as there may be more. */
-static ktp_status_t scan_one(const ktp_txn_t *txn, sqlite3_stmt *statement, ktp_space_t space, ktp_scan_fn fn, void *arg,
-                             int *ret_code)
+static ktp_status_t scan_one(const ktp_txn_t *txn, sqlite3_stmt *statement, ktp_space_t space,
+                             ktp_scan_fn fn, void *arg, int *ret_code)
 {
     ktp_status_t status;
     ktp_key_t key;
@@ -265,9 +287,11 @@ ktp_status_t local_row_scan(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, v
     if (status != KTP_SUCCESS)
         return status;
     if ((unsigned)space > KTP_NODE)
-        return local_fail(txn->instance, KTP_MALFORMED, "%s: there is no space %d", txn->instance->path, (int)space);
+        return local_fail(txn->instance, KTP_MALFORMED, "%s: there is no space %d",
+                          txn->instance->path, (int)space);
     if (sqlite3_prepare_v2(txn->connection->db, scan_sql[space], -1, &statement, NULL) != SQLITE_OK)
-        return local_sqlite_fail(txn->instance, txn->connection->db, sqlite3_extended_errcode(txn->connection->db), "listing");
+        return local_sqlite_fail(txn->instance, txn->connection->db,
+                                 sqlite3_extended_errcode(txn->connection->db), "listing");
     while (status == KTP_SUCCESS && code == SQLITE_ROW)
         status = scan_one(txn, statement, space, fn, arg, &code);
     sqlite3_finalize(statement);

@@ -2,16 +2,19 @@
 /*
  * watch.c: has anybody written, were the files replaced, did we fork?
  *
- * A commit changes the header of the WAL index, the first 48 bytes of -shm: counters, salts, the checksum of the
- * last frame. The token is these bytes, read from mapped memory, and a digest of which files they are.
+ * A commit changes the header of the WAL index, the first 48 bytes of -shm: counters, salts, the
+ * checksum of the last frame. The token is these bytes, read from mapped memory, and a digest of
+ * which files they are.
  *
- * Why -shm is mapped here and not taken from SQLite (xShmMap of region 0): a reader without write permission has
- * no region as long as no writer is connected (SQLITE_READONLY_CANTINIT), and this is the usual state of a web server
- * beside which a command comes, commits and goes. The descriptor stays open until the process ends, for closing it
- * would drop SQLite's own locks on the file; so each -shm is opened once and kept in `maps`.
+ * Why -shm is mapped here and not taken from SQLite (xShmMap of region 0): a reader without write
+ * permission has no region as long as no writer is connected (SQLITE_READONLY_CANTINIT), and this
+ * is the usual state of a web server beside which a command comes, commits and goes. The descriptor
+ * stays open until the process ends, for closing it would drop SQLite's own locks on the file; so
+ * each -shm is opened once and kept in `maps`.
  *
- * The first connection of all truncates -shm to 3 bytes and rebuilds it. The page stays there, so that reading it
- * cannot fault; the header is zero for a moment, and a token taken then equals no other.
+ * The first connection of all truncates -shm to 3 bytes and rebuilds it. The page stays there, so
+ * that reading it cannot fault; the header is zero for a moment, and a token taken then equals no
+ * other.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,7 +28,7 @@
 
 #include "local.h"
 
-#define MAPS 64u            /* -shm files of one process over its life; beyond, tokens are never equal */
+#define MAPS 64u /* -shm files of one process over its life; beyond, tokens are never equal */
 #define HEADER_WORDS 12u    /* 48 bytes, kept twice one after the other */
 #define HEADER_BYTES (2 * HEADER_WORDS * sizeof(uint32_t))
 #define INIT_WORD 3u        /* holds isInit: 0 while the index is being rebuilt */
@@ -91,8 +94,9 @@ void local_count(int change)
     pthread_mutex_unlock(&watch.lock);
 }
 
-/* SQLite's table of locks came with the fork and says that we hold what the parent holds: unusable. Read without the lock, for
- * another thread may have had it at the fork; nobody but a process with connections of its own writes what is read. */
+/* SQLite's table of locks came with the fork and says that we hold what the parent holds: unusable.
+ * Read without the lock, for another thread may have had it at the fork; nobody but a process with
+ * connections of its own writes what is read. */
 pid_t local_inherited(void)
 {
     return watch.connections > 0 && watch.counted != local_process() ? watch.counted : 0;
@@ -144,8 +148,8 @@ static void look_at(const ktp_instance_t *instance, local_files_t *ret_files)
 /* The size of -wal matters only in whether the database stands alone. */
 static int same_files(const local_files_t *a, const local_files_t *b)
 {
-    return a->error == b->error && same_id(&a->db, &b->db) && same_id(&a->wal, &b->wal) && same_id(&a->shm, &b->shm) &&
-           a->db_size == b->db_size && a->db_mtime == b->db_mtime;
+    return a->error == b->error && same_id(&a->db, &b->db) && same_id(&a->wal, &b->wal) &&
+           same_id(&a->shm, &b->shm) && a->db_size == b->db_size && a->db_mtime == b->db_mtime;
 }
 
 static uint64_t mix(uint64_t digest, uint64_t number)
@@ -176,7 +180,8 @@ static local_map_t *find_map(const local_id_t *id)
     return NULL;
 }
 
-/* Gives up a file that nobody can reach any more by a name: its locks mean nothing, so that closing does no harm. */
+/* Gives up a file that nobody can reach any more by a name: its locks mean nothing, so that closing
+ * does no harm. */
 static int reclaim(local_map_t *map)
 {
     struct stat st;
@@ -215,8 +220,8 @@ static void map_header(local_map_t *map)
     map->header = header == MAP_FAILED ? NULL : header;
 }
 
-/* Opens what the path names now, which may be another file than the one that was looked at: the map says which. Once it is
- * open it is kept. */
+/* Opens what the path names now, which may be another file than the one that was looked at: the map
+ * says which. Once it is open it is kept. */
 static local_map_t *add_map(const char *path)
 {
     local_map_t *map = free_map();
@@ -271,14 +276,17 @@ void local_look(ktp_instance_t *instance, int now)
     w->digest = digest_of(&files);
     local_use_map(instance, &files.shm);
     /* what is not as it should be is looked at again at once */
-    w->next = files.error != 0 || (w->map == NULL && !local_stands_alone(&files)) ? clock : clock + LOOK_EVERY;
+    w->next = files.error != 0 || (w->map == NULL && !local_stands_alone(&files))
+                  ? clock
+                  : clock + LOOK_EVERY;
 }
 
 pid_t local_holder(const ktp_instance_t *instance, int byte, int *ret_shared)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
 
-    if (instance->watch.map == NULL || fcntl(instance->watch.map->fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK)
+    if (instance->watch.map == NULL || fcntl(instance->watch.map->fd, F_GETLK, &lock) != 0 ||
+        lock.l_type == F_UNLCK)
         return 0;
     if (ret_shared != NULL)
         *ret_shared = lock.l_type == F_RDLCK;
@@ -287,7 +295,8 @@ pid_t local_holder(const ktp_instance_t *instance, int byte, int *ret_shared)
 
 /* ---- the token ---- */
 
-/* The header is written second copy first, with a barrier between: two copies that agree are one header. */
+/* The header is written second copy first, with a barrier between: two copies that agree are one
+ * header. */
 static int read_header(const void *header, uint32_t ret_words[HEADER_WORDS])
 {
     const uint32_t *at = header;
@@ -307,7 +316,8 @@ static int read_header(const void *header, uint32_t ret_words[HEADER_WORDS])
 /* Equal to no token before or after it, of this process or another. */
 static uint64_t unequal(void)
 {
-    return (uint64_t)local_process() << 40 | __atomic_add_fetch(&watch.unequal, 1, __ATOMIC_RELAXED);
+    return (uint64_t)local_process() << 40 |
+           __atomic_add_fetch(&watch.unequal, 1, __ATOMIC_RELAXED);
 }
 
 ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * checks_many.c: lists, tokens, two processes, two threads, and 1000 random operations against a model.
+ * checks_many.c: lists, tokens, two processes, two threads, and 1000 random operations against a
+ * model.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -13,21 +14,11 @@
 
 #include "conformance.h"
 
-#define SMALL 128u
 #define LISTED 300u
 #define OPERATIONS 1000u
 #define MODEL_SECRETS 8u
 #define MODEL_VALUES 40u   /* versions of a secret that may be kept at once */
 #define THREAD_ROUNDS 150u
-
-static secret_t fresh(void)
-{
-    static unsigned number = 500000;
-    secret_t secret;
-
-    secret_init(&secret, number++);
-    return secret;
-}
 
 /* ---- scan ---- */
 
@@ -44,8 +35,10 @@ static int list_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 
     for (unsigned i = 0; i < LISTED; i++) {
         ktp_key_t mine = head_key(&listing->secrets[i]);
-        bool same = host_can(KTP_CLEAR_NAMES) ? key->name != NULL && strcmp(key->name, mine.name) == 0
-                                              : key->id_size == mine.id_size && memcmp(key->id, mine.id, mine.id_size) == 0;
+        bool same = host_can(KTP_CLEAR_NAMES)
+                        ? key->name != NULL && strcmp(key->name, mine.name) == 0
+                        : key->id_size == mine.id_size &&
+                              memcmp(key->id, mine.id, mine.id_size) == 0;
         ktp_row_t made;
 
         if (!same)
@@ -67,7 +60,7 @@ static const char *check_scan(void)
     listing_t all = { .secrets = secrets }, some = { .secrets = secrets, .stop_after = 7 };
 
     for (unsigned i = 0; i < LISTED; i++) {
-        secrets[i] = fresh();
+        secrets[i] = fresh_secret();
         EXPECT(write_head(a, &secrets[i], 1, 0, SMALL) == KTP_SUCCESS);
     }
     EXPECT(s_begin(b, /* writing= */ 0, WAIT) == KTP_SUCCESS);
@@ -156,7 +149,7 @@ static void settle(session_t *s, unsigned char last[KTP_TOKEN_SIZE])
 
 static const char *check_token(void)
 {
-    secret_t secret = fresh();
+    secret_t secret = fresh_secret();
     session_t *a = host_open(), *b = host_open();
     unsigned char token[KTP_TOKEN_SIZE];
 
@@ -179,7 +172,7 @@ static const char *check_token(void)
 
 static const char *check_token_other_process(void)
 {
-    secret_t secret = fresh();
+    secret_t secret = fresh_secret();
     session_t *a = host_open();
     unsigned char token[KTP_TOKEN_SIZE];
     char number[16];
@@ -200,7 +193,7 @@ static const char *check_token_other_process(void)
 
 static const char *check_other_process(void)
 {
-    secret_t secret = fresh();
+    secret_t secret = fresh_secret();
     session_t *a = host_open();
     char number[16];
 
@@ -236,7 +229,7 @@ static int try_in_child(session_t *s, const secret_t *secret)
 
 static const char *check_fork(void)
 {
-    secret_t secret = fresh();
+    secret_t secret = fresh_secret();
     session_t *a = host_open();
     int status;
     pid_t pid;
@@ -263,7 +256,8 @@ typedef struct worker {
     unsigned done, trouble;
 } worker_t;
 
-/* A secret of its own, which nobody else writes, and one that all of them write as fast as they are let. */
+/* A secret of its own, which nobody else writes, and one that all of them write as fast as they are
+ * let. */
 static void *work(void *arg)
 {
     worker_t *w = arg;
@@ -274,7 +268,8 @@ static void *work(void *arg)
 
         w->done += status == KTP_SUCCESS;
         w->trouble += status != KTP_SUCCESS && status != KTP_CONFLICT && status != KTP_TRYAGAIN;
-        while ((status = write_head(w->session, &w->own, counter, counter - 1, SMALL)) == KTP_TRYAGAIN)
+        while ((status = write_head(w->session, &w->own, counter, counter - 1, SMALL)) ==
+               KTP_TRYAGAIN)
             continue;
         w->trouble += status != KTP_SUCCESS || read_head(w->session, &w->own, SMALL) != counter;
     }
@@ -283,13 +278,13 @@ static void *work(void *arg)
 
 static const char *check_threads(void)
 {
-    secret_t shared = fresh();
+    secret_t shared = fresh_secret();
     worker_t workers[3] = { 0 };
     unsigned done = 0;
 
     for (int i = 0; i < 3; i++) {
         workers[i].session = host_open();
-        workers[i].own = fresh();
+        workers[i].own = fresh_secret();
         workers[i].shared = shared;
     }
     for (int i = 0; i < 3; i++)
@@ -324,14 +319,16 @@ static bool agrees(session_t *s, const model_t *m)
         ktp_row_t made = value_row(&m->secret, m->versions[i], SMALL), got;
         ktp_status_t status = m->versions[i] == 0 ? KTP_NOTFOUND : s_get(s, &key, &got);
 
-        good = m->kept[i] ? status == KTP_SUCCESS && row_equal(&made, &got) : status == KTP_NOTFOUND;
+        good = m->kept[i] ? status == KTP_SUCCESS && row_equal(&made, &got)
+                          : status == KTP_NOTFOUND;
         row_free(&made);
     }
     s_abort(s);
     return good;
 }
 
-/* One more version of a secret inside the open transaction; now and then an old one goes. The model follows. */
+/* One more version of a secret inside the open transaction; now and then an old one goes. The model
+ * follows. */
 static ktp_status_t change(session_t *s, model_t *m, uint64_t dice)
 {
     uint64_t old = m->counter, counter = old + 1;
@@ -397,14 +394,15 @@ static const char *check_random(void)
 
     for (unsigned i = 0; i < MODEL_SECRETS; i++) {
         memset(&models[i], 0, sizeof models[i]);
-        models[i].secret = fresh();
+        models[i].secret = fresh_secret();
     }
     for (unsigned i = 0; i < OPERATIONS; i++) {
         const char *wrong = one_operation(s[random_number(&random) % 3], models, &random);
 
         if (wrong != NULL)
             return wrong;
-        EXPECT(agrees(s[random_number(&random) % 3], &models[random_number(&random) % MODEL_SECRETS]));
+        EXPECT(
+            agrees(s[random_number(&random) % 3], &models[random_number(&random) % MODEL_SECRETS]));
         if (i % 100 == 99) {
             host_close(s[i / 100 % 3]);
             s[i / 100 % 3] = host_open();
@@ -417,8 +415,10 @@ static const char *check_random(void)
 
 const check_t checks_many[] = {
     { "a scan shows each head once, and ends when told", check_scan, KTP_WRITE | KTP_LIST, false },
-    { "a scan of values, inside the transaction that put them", check_scan_values, KTP_WRITE | KTP_LIST, true },
-    { "the token changes with each commit and not without", check_token, KTP_WRITE | KTP_TOKEN, false },
+    { "a scan of values, inside the transaction that put them", check_scan_values,
+      KTP_WRITE | KTP_LIST, true },
+    { "the token changes with each commit and not without", check_token, KTP_WRITE | KTP_TOKEN,
+      false },
     { "the token sees another process", check_token_other_process, KTP_WRITE | KTP_TOKEN, false },
     { "two processes share the rows", check_other_process, KTP_WRITE, false },
     { "an instance does not survive a fork, and its parent does", check_fork, KTP_WRITE, false },

@@ -4,24 +4,30 @@
  *
  *   conformance [--run=HEX] [ACTION] PROVIDER.so NAME=VALUE...
  *
- * PROVIDER.so needs a path with a slash; NAME=VALUE are its options as in `providers:` of the configuration, paths absolute. Without ACTION
- * the whole suite runs and prints TAP and `N passed, N failed, N not for this provider`; the store must exist, or is
- * created (KTP_CREATE). It may hold other secrets: names are `conformance/RUN-NUMBER`, with a new RUN each time. Nothing is removed.
+ * PROVIDER.so needs a path with a slash; NAME=VALUE are its options as in `providers:` of the
+ * configuration, paths absolute. Without ACTION the whole suite runs and prints TAP and `N passed,
+ * N failed, N not for this provider`; the store must exist, or is created (KTP_CREATE). It may hold
+ * other secrets: names are `conformance/RUN-NUMBER`, with a new RUN each time. Nothing is removed.
  *
- *   --create        makes the store
- *   --check         prints "ok" if it may be read; --check-writing
- *   --bump NUMBER   writes the next version of secret NUMBER, however often it takes; prints its counter
- *   --bumps NUMBER  the same for each line of stdin, with one instance
- *   --try NUMBER    the same once, waiting 300 ms at most: says who is in the way
- *   --race NUMBER   the same 100 times, for several processes at once; prints how often it had to try
- *   --read NUMBER   prints the counter of secret NUMBER, 0 if absent
- *   --grow NUMBER   writes versions of 128 KiB until it fails; prints the last counter and says why on stderr
- *   --hold NUMBER   puts the next version, prints "held" and waits for the end of stdin without a commit
- *   --hold-reading NUMBER  opens a snapshot, prints its counter, and waits likewise; then prints the counter again
- *   --watch NUMBER  prints the counter, and again whenever the token has changed, until the end of stdin; needs KTP_TOKEN
- *   --time NUMBER   prints what a token, an uncached read and a commit cost
+ *   --create               makes the store
+ *   --check                prints "ok" if it may be read; --check-writing
+ *   --bump NUMBER          writes the next version of secret NUMBER, however often it has to try;
+ *                          prints its counter
+ *   --bumps NUMBER         the same for each line of stdin, with one instance
+ *   --try NUMBER           the same once, waiting 300 ms at most: says who is in the way
+ *   --race NUMBER          the same 100 times, for several processes at once; prints the tries
+ *   --read NUMBER          prints the counter of secret NUMBER, 0 if absent
+ *   --grow NUMBER          writes secrets of 128 KiB from NUMBER on until it fails; prints how
+ * many, and says why on stderr
+ *   --hold NUMBER          puts the next version, prints "held" and waits for the end of stdin,
+ *                          without a commit
+ *   --hold-reading NUMBER  opens a snapshot, prints its counter, waits likewise; prints it again
+ *   --watch NUMBER         prints the counter, and again whenever the token has changed, until the
+ *                          end of stdin; needs KTP_TOKEN
+ *   --time NUMBER          prints what a token, an uncached read and a commit cost
  *
- * Exit status: 0, 1 if a check failed or an action was refused (the status and its text go to stderr), 2 for a wrong call.
+ * Exit status: 0, 1 if a check failed or an action was refused (the status and its text go to
+ * stderr), 2 for a wrong call.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
@@ -42,10 +48,12 @@
 static int refused(const session_t *s, ktp_status_t status)
 {
     static const char *const names[] = {
-        "success", "notfound", "gone", "forbidden", "unavail", "tryagain", "malformed", "conflict", "nospace",
+        "success", "notfound", "gone", "forbidden", "unavail",
+        "tryagain", "malformed", "conflict", "nospace",
     };
 
-    (void)fprintf(stderr, "%s: %s\n", (unsigned)status <= KTP_NOSPACE ? names[status] : "?", s->error);
+    (void)fprintf(stderr, "%s: %s\n", (unsigned)status <= KTP_NOSPACE ? names[status] : "?",
+                  s->error);
     return 1;
 }
 
@@ -80,6 +88,7 @@ static void run_check(const check_t *check, tally_t *tally)
 
 static int suite(void)
 {
+    static const check_t *const all[] = { checks, checks_txn, checks_many };
     tally_t tally = { 0 };
 
     if (host_can(KTP_CREATE)) {
@@ -90,11 +99,11 @@ static int suite(void)
             return refused(s, status);
         host_close(s);
     }
-    for (const check_t *check = checks; check->name != NULL; check++)
-        run_check(check, &tally);
-    for (const check_t *check = checks_many; check->name != NULL; check++)
-        run_check(check, &tally);
-    printf("1..%u\n# %u passed, %u failed, %u not for this provider\n", tally.number, tally.passed, tally.failed, tally.skipped);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        for (const check_t *check = all[i]; check->name != NULL; check++)
+            run_check(check, &tally);
+    printf("1..%u\n# %u passed, %u failed, %u not for this provider\n", tally.number, tally.passed,
+           tally.failed, tally.skipped);
     return tally.failed == 0 ? 0 : 1;
 }
 
@@ -130,7 +139,8 @@ static ktp_status_t read_counter(session_t *s, const secret_t *secret, uint64_t 
     return s_commit(s);
 }
 
-static ktp_status_t bump(session_t *s, const secret_t *secret, size_t class, uint64_t *ret_counter, unsigned *tries)
+static ktp_status_t bump(session_t *s, const secret_t *secret, size_t class, uint64_t *ret_counter,
+                         unsigned *tries)
 {
     ktp_status_t status;
     uint64_t counter = 0;
@@ -307,7 +317,9 @@ static double microseconds(const struct timespec *start, unsigned rounds)
     struct timespec end;
 
     clock_gettime(CLOCK_MONOTONIC, &end);
-    return ((double)(end.tv_sec - start->tv_sec) * 1e6 + (double)(end.tv_nsec - start->tv_nsec) / 1e3) / rounds;
+    return ((double)(end.tv_sec - start->tv_sec) * 1e6 +
+            (double)(end.tv_nsec - start->tv_nsec) / 1e3) /
+           rounds;
 }
 
 static int act_time(session_t *s, const secret_t *secret)
@@ -396,7 +408,10 @@ int main(int argc, char **argv)
     if (*argv == NULL || strchr(*argv, '/') == NULL)
         return usage();
     host_load(argv[0], argv + 1);
-    result = action == NULL ? suite() : number != NULL ? run_numbered(action, number) : run_plain(action);
+    if (action == NULL)
+        result = suite();
+    else
+        result = number != NULL ? run_numbered(action, number) : run_plain(action);
     host_close_all();
     return result;
 }

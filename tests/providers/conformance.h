@@ -3,10 +3,11 @@
  * conformance.h: the driver that every sealed provider has to pass.
  *
  *   conformance.c   command line: the suite, or one action for a test in another language
- *   host.c          a host of its own: loads a provider, gives it services, watches its statuses and errors
+ *   host.c          a host of its own: loads a provider, gives it services, watches each call
  *   rows.c          made-up secrets whose records have true clear headers
- *   checks.c        the sentences of keyturn_provider.h, one check each
- *   checks_many.c   the same, by two processes, two threads, 1000 random operations
+ *   checks.c        the sentences of keyturn_provider.h, one check each: what it says of itself,
+ * rows checks_txn.c    ... compare-and-set and transactions checks_many.c   ... lists, tokens,
+ * processes, threads, 1000 random operations
  */
 #ifndef CONFORMANCE_H
 #define CONFORMANCE_H
@@ -37,11 +38,13 @@ extern char **provider_options; /* name=value, NULL at the end */
 /* Loads the provider and reads its options; says on stderr what is wrong and ends the program. */
 void host_load(const char *path, char **options);
 bool host_can(uint32_t capability);
-/* An open instance, closed by host_close_all() at the latest. Ends the program when there is none to be had. */
+/* An open instance, closed by host_close_all() at the latest. Ends the program when there is none
+ * to be had. */
 session_t *host_open(void);
 void host_close(session_t *session);
 void host_close_all(void);
-/* Calls that broke a rule that holds for each call (host.c has them); what was wrong goes to stdout as a comment. */
+/* Calls that broke a rule that holds for each call (host.c has them); what was wrong goes to stdout
+ * as a comment. */
 extern unsigned host_violations;
 
 ktp_status_t s_check(session_t *s, int writing);
@@ -59,8 +62,8 @@ int host_run(const char *action, const char *argument);
 
 /* ---- rows.c ---- */
 
-/* A made-up secret. With KTP_CLEAR_NAMES a server looks at the clear headers, so that a head's stamp is its write counter and goes
- * up by one, and everything about one secret has one id. */
+/* A made-up secret. With KTP_CLEAR_NAMES a server looks at the clear headers, so that a head's
+ * stamp is its write counter and goes up by one, and everything about one secret has one id. */
 typedef struct secret {
     uint64_t run;      /* tells runs on the same server apart */
     unsigned number;
@@ -75,7 +78,8 @@ ktp_key_t value_key(const secret_t *secret, uint64_t version);
 ktp_key_t plain_key(ktp_space_t space, const void *id, size_t size);
 /* A record with its clear header; the caller frees it. The same arguments make the same bytes. */
 unsigned char *make_record(const secret_t *secret, unsigned type, uint64_t version, size_t class);
-/* The row of a head at its write counter, or of a value; row_free() frees it. The current value is version `counter`. */
+/* The row of a head at its write counter, or of a value; row_free() frees it. The current value is
+ * version `counter`. */
 ktp_row_t head_row(const secret_t *secret, uint64_t counter, size_t class);
 ktp_row_t value_row(const secret_t *secret, uint64_t version, size_t class);
 ktp_row_t plain_row(uint64_t stamp, size_t size, uint64_t seed);
@@ -84,11 +88,27 @@ bool row_equal(const ktp_row_t *a, const ktp_row_t *b);
 uint64_t random_number(uint64_t *state);
 
 /* The usual steps in transactions of their own. */
-ktp_status_t write_head(session_t *s, const secret_t *secret, uint64_t counter, uint64_t expected, size_t class);
-/* Reads the head: its counter, 0 if there is none, UINT64_MAX on an error or if the bytes are not those of this counter. */
+ktp_status_t write_head(session_t *s, const secret_t *secret, uint64_t counter, uint64_t expected,
+                        size_t class);
+/* Reads the head: its counter, 0 if there is none, UINT64_MAX on an error or if the bytes are not
+ * those of this counter. */
 uint64_t read_head(session_t *s, const secret_t *secret, size_t class);
 
-/* ---- checks.c, checks_many.c ---- */
+/* A secret that no check has touched. */
+secret_t fresh_secret(void);
+/* Inside the open transaction: head and kept values in the shape of a rotation. What was current
+ * (version counter - 1) becomes a row of its own, version `drop` goes unless it is 0. */
+ktp_status_t rotate(session_t *s, const secret_t *secret, uint64_t counter, uint64_t drop);
+/* Inside the open transaction: is this kept value there, as rotate() put it? */
+bool has_value(session_t *s, const secret_t *secret, uint64_t version);
+/* One row in a transaction of its own, whatever an earlier run has left there; NULL, or what is
+ * wrong. */
+const char *put_one(session_t *s, const ktp_key_t *key, const ktp_row_t *row);
+const char *get_one(session_t *s, const ktp_key_t *key, const ktp_row_t *row);
+
+#define SMALL 128u /* the size class, where a check is not about sizes */
+
+/* ---- checks.c, checks_txn.c, checks_many.c ---- */
 
 typedef struct check {
     const char *name;
@@ -97,7 +117,7 @@ typedef struct check {
     bool hidden_names;          /* only without KTP_CLEAR_NAMES */
 } check_t;
 
-extern const check_t checks[], checks_many[]; /* end with a NULL name */
+extern const check_t checks[], checks_txn[], checks_many[]; /* end with a NULL name */
 
 #define STRING_OF(x) #x
 #define LINE_OF(x) STRING_OF(x)

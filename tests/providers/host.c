@@ -2,7 +2,8 @@
 /*
  * host.c: what a provider sees of a host, and the rules that hold for each call:
  *   - the status is one of those that a provider may answer;
- *   - a status other than SUCCESS and NOTFOUND comes after exactly one error text, SUCCESS after none;
+ *   - a status other than SUCCESS and NOTFOUND comes after exactly one error text, SUCCESS after
+ * none;
  *   - no text holds bytes of a record;
  *   - a failing call leaves its outputs as they were.
  */
@@ -47,7 +48,8 @@ __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *form
     exit(2);
 }
 
-__attribute__((format(printf, 2, 3))) static void violation(const char *call, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void violation(const char *call, const char *format,
+                                                            ...)
 {
     va_list args;
 
@@ -122,8 +124,15 @@ static ktp_status_t service_http(void *host, ktp_http_t *exchange)
 }
 
 static const ktp_services_t services = {
-    sizeof(ktp_services_t), KTP_ABI_MAJOR, KTP_ABI_MINOR, NULL, service_alloc, service_free, service_now, service_error,
-    service_debug, service_http,
+    .size = sizeof(ktp_services_t),
+    .abi_major = KTP_ABI_MAJOR,
+    .abi_minor = KTP_ABI_MINOR,
+    .secret_alloc = service_alloc,
+    .secret_free = service_free,
+    .now = service_now,
+    .error = service_error,
+    .debug = service_debug,
+    .http = service_http,
 };
 
 /* ---- loading ---- */
@@ -211,7 +220,8 @@ void host_load(const char *path, char **given)
     provider = dlsym(handle, "keyturn_provider");
     if (provider == NULL)
         die("%s: %s", path, dlerror());
-    if (provider->magic != KTP_MAGIC || provider->abi_major != KTP_ABI_MAJOR || provider->size < sizeof(ktp_provider_t))
+    if (provider->magic != KTP_MAGIC || provider->abi_major != KTP_ABI_MAJOR ||
+        provider->size < sizeof(ktp_provider_t))
         die("%s: not a provider of ABI %d", path, KTP_ABI_MAJOR);
     if (!(provider->capabilities & KTP_SEALED))
         die("%s: not a sealed provider", path);
@@ -282,7 +292,8 @@ int host_run(const char *action, const char *argument)
     if (posix_spawn_file_actions_init(&files) != 0)
         return -1;
     (void)posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    if (posix_spawn(&pid, "/proc/self/exe", &files, NULL, args, environ) != 0 || waitpid(pid, &status, 0) != pid)
+    if (posix_spawn(&pid, "/proc/self/exe", &files, NULL, args, environ) != 0 ||
+        waitpid(pid, &status, 0) != pid)
         status = -1;
     (void)posix_spawn_file_actions_destroy(&files);
     return status != -1 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rows.c: made-up secrets. A server without a key looks at clear headers and sizes, so these are true; the rest is noise that anybody
- * can make again from the secret's number, the version and the size.
+ * rows.c: made-up secrets. A server without a key looks at clear headers and sizes, so these are
+ * true; the rest is noise that anybody can make again from the secret's number, the version and the
+ * size.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,7 +41,8 @@ void secret_init(secret_t *secret, unsigned number)
 {
     secret->run = rows_run;
     secret->number = number;
-    (void)snprintf(secret->name, sizeof secret->name, "conformance/%016" PRIx64 "-%u", rows_run, number);
+    (void)snprintf(secret->name, sizeof secret->name, "conformance/%016" PRIx64 "-%u", rows_run,
+                   number);
 }
 
 ktp_key_t head_key(const secret_t *secret)
@@ -91,7 +93,9 @@ unsigned char *make_record(const secret_t *secret, unsigned type, uint64_t versi
 
 ktp_row_t head_row(const secret_t *secret, uint64_t counter, size_t class)
 {
-    ktp_row_t row = { .stamp = counter, .record_size = RECORD_OVERHEAD + class, .beside_size = RECORD_OVERHEAD + class };
+    ktp_row_t row = { .stamp = counter,
+                      .record_size = RECORD_OVERHEAD + class,
+                      .beside_size = RECORD_OVERHEAD + class };
 
     row.record = make_record(secret, KTP_RECORD_HEAD, counter, class);
     row.beside = make_record(secret, KTP_RECORD_VALUE, counter, class);
@@ -125,7 +129,8 @@ void row_free(ktp_row_t *row)
     memset(row, 0, sizeof *row);
 }
 
-static bool bytes_equal(const unsigned char *a, size_t a_size, const unsigned char *b, size_t b_size)
+static bool bytes_equal(const unsigned char *a, size_t a_size, const unsigned char *b,
+                        size_t b_size)
 {
     if (a == NULL || b == NULL)
         return a == b;
@@ -134,11 +139,13 @@ static bool bytes_equal(const unsigned char *a, size_t a_size, const unsigned ch
 
 bool row_equal(const ktp_row_t *a, const ktp_row_t *b)
 {
-    return a->stamp == b->stamp && bytes_equal(a->record, a->record_size, b->record, b->record_size) &&
+    return a->stamp == b->stamp &&
+           bytes_equal(a->record, a->record_size, b->record, b->record_size) &&
            bytes_equal(a->beside, a->beside_size, b->beside, b->beside_size);
 }
 
-ktp_status_t write_head(session_t *s, const secret_t *secret, uint64_t counter, uint64_t expected, size_t class)
+ktp_status_t write_head(session_t *s, const secret_t *secret, uint64_t counter, uint64_t expected,
+                        size_t class)
 {
     ktp_row_t row = head_row(secret, counter, class);
     ktp_key_t key = head_key(secret);
@@ -175,4 +182,63 @@ uint64_t read_head(session_t *s, const secret_t *secret, size_t class)
     }
     s_abort(s);
     return counter;
+}
+
+secret_t fresh_secret(void)
+{
+    static unsigned number = 1000;
+    secret_t secret;
+
+    secret_init(&secret, number++);
+    return secret;
+}
+
+ktp_status_t rotate(session_t *s, const secret_t *secret, uint64_t counter, uint64_t drop)
+{
+    ktp_key_t head = head_key(secret), kept = value_key(secret, counter - 1),
+              old = value_key(secret, drop);
+    ktp_row_t row = head_row(secret, counter, SMALL), value = value_row(secret, counter - 1, SMALL);
+    ktp_status_t status = s_put(s, &head, &row, counter - 1);
+
+    if (status == KTP_SUCCESS && counter > 1)
+        status = s_put(s, &kept, &value, 0);
+    if (status == KTP_SUCCESS && drop != 0)
+        status = s_remove(s, &old, 1);
+    row_free(&row);
+    row_free(&value);
+    return status;
+}
+
+bool has_value(session_t *s, const secret_t *secret, uint64_t version)
+{
+    ktp_key_t key = value_key(secret, version);
+    ktp_row_t made = value_row(secret, version, SMALL), got;
+    bool equal = s_get(s, &key, &got) == KTP_SUCCESS && row_equal(&made, &got);
+
+    row_free(&made);
+    return equal;
+}
+
+const char *put_one(session_t *s, const ktp_key_t *key, const ktp_row_t *row)
+{
+    ktp_row_t old = { .stamp = 0 };
+
+    EXPECT(s_begin(s, /* writing= */ 1, WAIT) == KTP_SUCCESS);
+    if (s_get(s, key, &old) == KTP_NOTFOUND)
+        EXPECT(s_put(s, key, row, 0) == KTP_SUCCESS);
+    else
+        EXPECT(old.stamp != 0 && s_put(s, key, row, old.stamp) == KTP_SUCCESS);
+    EXPECT(s_commit(s) == KTP_SUCCESS);
+    return NULL;
+}
+
+const char *get_one(session_t *s, const ktp_key_t *key, const ktp_row_t *row)
+{
+    ktp_row_t got;
+
+    EXPECT(s_begin(s, /* writing= */ 0, WAIT) == KTP_SUCCESS);
+    EXPECT(s_get(s, key, &got) == KTP_SUCCESS);
+    EXPECT(row_equal(row, &got));
+    EXPECT(s_commit(s) == KTP_SUCCESS);
+    return NULL;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * test_http.c: the HTTP service of providers, against a server of bad manners (http_server.py beside this file).
+ * test_http.c: the HTTP service of providers, against a server of bad manners (http_server.py
+ * beside this file).
  */
 #include "unit.h"
 
@@ -23,18 +24,24 @@ static void start_server(void)
     const char *top = getenv("KT_SRCDIR");
     char command[1024];
 
-    (void)snprintf(command, sizeof(command), "exec python3 %s%s%.*shttp_server.py", top != NULL ? top : "", top != NULL ? "/" : "",
+    (void)snprintf(command, sizeof(command), "exec python3 %s%s%.*shttp_server.py",
+                   top != NULL ? top : "", top != NULL ? "/" : "",
                    (int)(strrchr(__FILE__, '/') + 1 - __FILE__), __FILE__);
     server = popen(command, "r");
     ck_assert_ptr_nonnull(server);
-    ck_assert_msg(fscanf(server, "%d %d %d %d %255s", &port, &tls_port, &other_port, &old_port, folder) == 5,
-                  "no server: are python3 and openssl there?");
+    ck_assert_msg(
+        fscanf(server, "%d %d %d %d %255s", &port, &tls_port, &other_port, &old_port, folder) == 5,
+        "no server: are python3 and openssl there?");
     (void)snprintf(ca_file, sizeof(ca_file), "%s/ca.pem", folder);
 }
 
 static ktp_http_t exchange(const char *method, const char *url)
 {
-    return (ktp_http_t){.size = sizeof(ktp_http_t), .method = method, .url = url, .answer_max = ANSWER_MAX, .timeout = TIMEOUT};
+    return (ktp_http_t){ .size = sizeof(ktp_http_t),
+                         .method = method,
+                         .url = url,
+                         .answer_max = ANSWER_MAX,
+                         .timeout = TIMEOUT };
 }
 
 static const char *url_of(const char *scheme, const char *host, int at, const char *path)
@@ -197,10 +204,13 @@ END_TEST
 START_TEST(it_refuses_other_urls)
 {
     static const char *const urls[] = {
-        "http://example.com/CANARY",  "http://10.0.0.1/",        "http://169.254.169.253/", "file:///etc/passwd",
-        "ftp://127.0.0.1/",           "CANARY",                  "http://CANARY@127.0.0.1/", "https://user:CANARY@127.0.0.1/",
-        "http://127.0.0.1.example/",  "http://128.0.0.1/",       "gopher://127.0.0.1/",     "http://[::2]/",
-        "http://localhost.example/",  "",
+        "http://example.com/CANARY", "http://10.0.0.1/",
+        "http://169.254.169.253/",   "file:///etc/passwd",
+        "ftp://127.0.0.1/",          "CANARY",
+        "http://CANARY@127.0.0.1/",  "https://user:CANARY@127.0.0.1/",
+        "http://127.0.0.1.example/", "http://128.0.0.1/",
+        "gopher://127.0.0.1/",       "http://[::2]/",
+        "http://localhost.example/", "",
     };
     ktp_http_t x;
 
@@ -213,7 +223,8 @@ END_TEST
 
 START_TEST(it_refuses_bad_methods_and_headers)
 {
-    static const char *const crlf[] = {"X-A: b\r\nX-CANARY: c", NULL}, *const bare[] = {"CANARY", NULL};
+    static const char *const crlf[] = { "X-A: b\r\nX-CANARY: c", NULL }, *const bare[] = { "CANARY",
+                                                                                           NULL };
     static const char *const methods[] = {"", "get", "GET /", "G\r\nET", "ABCDEFGHIJKLMNOPQ"};
     ktp_http_t x = exchange("GET", plain("ok"));
 
@@ -249,7 +260,8 @@ START_TEST(it_verifies_tls)
     x = exchange("GET", url_of("https", "localhost", tls_port, "ok"));
     x.ca_file = ca_file;
     assert_answer(&x, 200, "hello");
-    x = exchange("GET", url_of("https", "127.0.0.1", tls_port, "CANARY")); /* signed by nobody known */
+    x = exchange("GET",
+                 url_of("https", "127.0.0.1", tls_port, "CANARY")); /* signed by nobody known */
     assert_failed(&x, KTP_UNAVAIL);
     x = exchange("GET", url_of("https", "127.0.0.1", other_port, "CANARY")); /* for another name */
     x.ca_file = ca_file;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * io.c: a library to preload: the call number FAULT_AT of those that change files fails with errno FAULT_ERRNO, and, unless FAULT_ONCE
- * is set, all later ones too. At the end the number of calls goes to FAULT_COUNT, a file. Built by test_local_faults.py.
+ * io.c: a library to preload: the call number FAULT_AT of those that change files fails with errno
+ * FAULT_ERRNO, and, unless FAULT_ONCE is set, all later ones too. At the end the number of calls
+ * goes to FAULT_COUNT, a file. Built by test_local_faults.py.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
