@@ -84,7 +84,8 @@ static ngx_int_t ngx_http_keyturn_refuse(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx);
 static ngx_keyturn_secret_t *ngx_http_keyturn_secret(ngx_http_request_t *r,
     ngx_uint_t variable);
-static ngx_uint_t ngx_http_keyturn_in_upstream(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_keyturn_in_upstream(ngx_http_request_t *r,
+    ngx_keyturn_secret_t *secret);
 static void ngx_http_keyturn_alert(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
 static ngx_http_keyturn_pin_t *ngx_http_keyturn_pin(ngx_http_request_t *r,
@@ -254,7 +255,7 @@ ngx_http_keyturn_get_variable(ngx_http_request_t *r,
 
     if (ctx->logged != r
         && secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
-        && !ngx_http_keyturn_in_upstream(r))
+        && !ngx_http_keyturn_in_upstream(r, secret))
     {
         ngx_http_keyturn_alert(r, ctx, secret);
         return NGX_OK;
@@ -429,7 +430,8 @@ ngx_http_keyturn_secret(ngx_http_request_t *r, ngx_uint_t variable)
  */
 
 static ngx_uint_t
-ngx_http_keyturn_in_upstream(ngx_http_request_t *r)
+ngx_http_keyturn_in_upstream(ngx_http_request_t *r,
+    ngx_keyturn_secret_t *secret)
 {
     ngx_http_upstream_t        *u;
     ngx_http_phase_handler_t   *ph;
@@ -460,9 +462,9 @@ ngx_http_keyturn_in_upstream(ngx_http_request_t *r)
 
 #endif
 
-    /* set as soon as the request has been made */
+    /* set as soon as the request has been made, which has no place for PEM */
 
-    return u->output.pool == NULL;
+    return u->output.pool == NULL && !secret->pem;
 }
 
 
@@ -477,10 +479,13 @@ ngx_http_keyturn_alert(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ctx->alerted = 1;
 
     ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
-                  "\"$%V\" is empty here: its secret is for requests to "
-                  "upstreams only, unless \"secret_get\" in %s:%ui says "
-                  "\"scope=request\"",
-                  &secret->variable, secret->file, secret->line);
+                  "\"$%V\" is empty here: its secret is %s (%s:%ui)",
+                  &secret->variable,
+                  secret->pem ? "for the TLS connection to an upstream, "
+                                "as \"encode=pem\" says"
+                              : "for requests to upstreams only, unless "
+                                "\"scope=request\" is said",
+                  secret->file, secret->line);
 }
 
 

@@ -12,6 +12,7 @@
  *   ngx_keyturn.c         "keyturn_config", one context for each process
  *   ngx_keyturn_check.c   what "nginx -t" says about required secrets
  *   ngx_keyturn_secret.c  the parameters of "secret_get", a secret's text
+ *   ngx_keyturn_pem.c     certificates and keys
  *   ngx_keyturn_agent.c   a thread for the providers that would block
  */
 
@@ -29,6 +30,8 @@
 
 #define NGX_KEYTURN_SCOPE_UPSTREAM  1
 #define NGX_KEYTURN_SCOPE_REQUEST   2
+
+#define NGX_KEYTURN_DIGEST          32
 
 
 /* one "secret_get"; all strings have a NUL after their end */
@@ -52,6 +55,9 @@ typedef struct {
 
     unsigned               dynamic:1;  /* the name has variables */
     unsigned               required:1;
+    unsigned               pem:1;
+
+    u_char                 checked[NGX_KEYTURN_DIGEST];  /* of a good PEM */
 } ngx_keyturn_secret_t;
 
 
@@ -121,6 +127,9 @@ ngx_int_t ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name,
 kt_status_t ngx_keyturn_secret_text(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, ngx_pool_t *pool, ngx_str_t *text, const char **reason);
 
+
+const char *ngx_keyturn_pem_check(ngx_keyturn_secret_t *secret,
+    kt_secret_t *value, kt_secret_t *whole);
 
 /* can worker processes read all of these ngx_keyturn_require_t? */
 ngx_int_t ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,

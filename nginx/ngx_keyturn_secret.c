@@ -48,6 +48,8 @@ static char *ngx_keyturn_set_scope(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret, ngx_str_t *value);
 static ngx_int_t ngx_keyturn_check_literal(ngx_conf_t *cf,
     const char *option, ngx_str_t *value);
+static ngx_int_t ngx_keyturn_check_encoding(ngx_conf_t *cf,
+    ngx_keyturn_secret_t *secret);
 static ngx_int_t ngx_keyturn_check_reference(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret);
 static ngx_uint_t ngx_keyturn_distance(ngx_str_t *a, ngx_str_t *b);
@@ -150,14 +152,9 @@ ngx_keyturn_secret_create(ngx_conf_t *cf)
         return NULL;
     }
 
-    if (secret->field.len && secret->encoding == KT_ENCODE_BASIC) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"encode=basic\" takes the fields \"user\" and "
-                           "\"password\" itself, without \"field=\"");
-        return NULL;
-    }
-
-    if (ngx_keyturn_check_reference(cf, secret) != NGX_OK) {
+    if (ngx_keyturn_check_encoding(cf, secret) != NGX_OK
+        || ngx_keyturn_check_reference(cf, secret) != NGX_OK)
+    {
         return NULL;
     }
 
@@ -199,9 +196,10 @@ ngx_keyturn_secret_text(ngx_keyturn_secret_t *secret, kt_secret_t *value,
 {
     u_char       *p;
     size_t        size;
-    kt_secret_t  *field, *encoded;
+    kt_secret_t  *whole, *field, *encoded;
     kt_status_t   status;
 
+    whole = value;
     field = NULL;
     encoded = NULL;
     *reason = NULL;
@@ -239,21 +237,29 @@ ngx_keyturn_secret_text(ngx_keyturn_secret_t *secret, kt_secret_t *value,
 
     p = (u_char *) kt_secret_bytes(value);
 
-    /* a line feed would start another header */
+    if (secret->pem) {
+        *reason = ngx_keyturn_pem_check(secret, value, whole);
 
-    if (ngx_keyturn_has_control(p, size)) {
+        if (*reason) {
+            goto done;
+        }
+
+    } else if (ngx_keyturn_has_control(p, size)) {
+
+        /* a line feed would start another header */
+
         *reason = "its value has control characters and no \"encode=\"";
         goto done;
     }
 
     status = KT_INTERNAL;
 
-    text->data = ngx_pnalloc(pool, secret->prefix.len + size);
+    text->len = secret->prefix.len + size;
+    text->data = ngx_pnalloc(pool, text->len);
+
     if (text->data == NULL) {
         goto done;
     }
-
-    text->len = secret->prefix.len + size;
 
     ngx_memcpy(ngx_cpymem(text->data, secret->prefix.data, secret->prefix.len),
                p, size);
@@ -407,10 +413,15 @@ ngx_keyturn_set_encode(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
 {
     int  n;
 
+    if (ngx_strcmp(value->data, "pem") == 0) {
+        secret->pem = 1;
+        return NGX_CONF_OK;
+    }
+
     n = kt_encoding_parse((const char *) value->data);
 
     if (n < 0) {
-        return "is not one of base64, base64url, hex, uri, basic";
+        return "is not one of base64, base64url, hex, uri, basic, pem";
     }
 
     secret->encoding = (kt_encoding_t) n;
@@ -487,6 +498,32 @@ ngx_keyturn_check_literal(ngx_conf_t *cf, const char *option,
     if (ngx_strchr(value->data, '$')) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "parameter \"%s\" takes no variables", option);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_keyturn_check_encoding(ngx_conf_t *cf, ngx_keyturn_secret_t *secret)
+{
+    if (secret->field.len && secret->encoding == KT_ENCODE_BASIC) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"encode=basic\" takes the fields \"user\" and "
+                           "\"password\" itself, without \"field=\"");
+        return NGX_ERROR;
+    }
+
+    if (secret->pem
+        && (secret->prefix.len || secret->fallback.len
+            || secret->scope != NGX_KEYTURN_SCOPE_UPSTREAM))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"encode=pem\" is for \"proxy_ssl_certificate "
+                           "data:$%V\" and its like, without \"prefix=\", "
+                           "\"default=\" and \"scope=request\"",
+                           &secret->variable);
         return NGX_ERROR;
     }
 
