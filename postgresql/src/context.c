@@ -107,13 +107,6 @@ ktpg_context(void)
 	return context;
 }
 
-/* The context if there is one, for a place that must not raise an error. */
-kt_ctx_t *
-ktpg_open_context(void)
-{
-	return context;
-}
-
 /*
  * The client's address, "local" for a Unix socket or no client. By way of the
  * SQL function, since the header that shows the connection wants Kerberos'.
@@ -161,6 +154,13 @@ ktpg_request(kt_request_t *req, const char *reference)
 	req->request_id = session;
 	req->purpose = "sql";
 	req->timeout = STORE_WAIT_STEP;
+}
+
+/* The time as the library tells it, in ms. */
+int64
+ktpg_now(void)
+{
+	return GetCurrentTimestamp() / 1000 + KTPG_EPOCH;
 }
 
 /*

@@ -39,6 +39,10 @@
 /* How long a commit may wait for the store; the worker takes over afterwards. */
 #define KTPG_COMMIT_DEADLINE 200	/* ms */
 
+/* PostgreSQL's epoch in the library's time, milliseconds since 1970. */
+#define KTPG_EPOCH \
+	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)
+
 /* Bytes of a verifier with our salt and iterations, its NUL included. */
 #define KTPG_VERIFIER_SIZE	160
 
@@ -52,8 +56,8 @@ extern char *ktpg_debug_stop;
 extern bool ktpg_is_worker;
 
 extern kt_ctx_t *ktpg_context(void);
-extern kt_ctx_t *ktpg_open_context(void);
 extern void ktpg_request(kt_request_t *req, const char *reference);
+extern int64 ktpg_now(void);
 extern bool ktpg_wait_for_store(kt_status_t status, TimestampTz *since);
 
 /* hold.c */

@@ -61,9 +61,7 @@ add_version(Row *row, uint64_t version)
 static void
 add_time(Row *row, int64 ms)
 {
-	int64		epoch = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
-
-	add_datum(row, ms == 0, TimestampTzGetDatum((ms - epoch) * 1000));
+	add_datum(row, ms == 0, TimestampTzGetDatum((ms - KTPG_EPOCH) * 1000));
 }
 
 static void

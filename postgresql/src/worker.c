@@ -4,8 +4,9 @@
  *		The background worker that ends interrupted rotations.
  *
  * It runs with shared_preload_libraries = 'keyturn', from the end of recovery
- * on: so after a crash, a restart and a promotion it looks at all secrets once.
- * Later a backend wakes it that could not finish a rotation at its commit.
+ * on: so after a crash, a restart and a promotion it looks at all secrets. Later
+ * it looks now and then at those that were written, and at once when a backend
+ * wakes it that could not finish a rotation at its commit.
  */
 #include "compat.h"
 
@@ -27,6 +28,7 @@
 
 #define WORKER_RESTART	5		/* s */
 #define WORKER_RETRY	1000	/* ms, while something is left */
+#define WORKER_MARGIN	3000	/* ms by which a clock may have been put back */
 
 /* Where the worker sleeps. Its latch stays valid memory when it is gone. */
 typedef struct WorkerShared
@@ -214,11 +216,16 @@ settle_work(void *arg)
 	return settle_secret(ktpg_context(), arg);
 }
 
-/* Looks at all secrets. False: something is left. */
+/*
+ * Looks at the secrets that were written since *since, which moves on when
+ * nothing is left. So a look at a store that stands still is one list, and one
+ * line in the audit trail. False: something is left.
+ */
 static bool
-look_at_all(void)
+look_at_secrets(int64 *since)
 {
 	Look		look = {NULL, NULL};
+	int64		now = ktpg_now();
 	bool		done;
 
 	look.context = AllocSetContextCreate(TopMemoryContext, "keyturn secrets",
@@ -227,15 +234,20 @@ look_at_all(void)
 	for (KtpgListed *listed = look.first; listed != NULL; listed = listed->next)
 	{
 		CHECK_FOR_INTERRUPTS();
-		done = in_transaction(settle_work, listed->name) && done;
+		if (listed->entry.updated >= *since)
+			done = in_transaction(settle_work, listed->name) && done;
 	}
 	MemoryContextDelete(look.context);
+	if (done)
+		*since = now - WORKER_MARGIN;
 	return done;
 }
 
 void
 keyturn_worker_main(Datum arg)
 {
+	int64		since = 0;
+
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -247,7 +259,7 @@ keyturn_worker_main(Datum arg)
 
 	for (;;)
 	{
-		bool		done = look_at_all();
+		bool		done = look_at_secrets(&since);
 
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 done ? ktpg_reconcile_interval * 1000L : WORKER_RETRY,

@@ -19,7 +19,7 @@ host all all 127.0.0.1/32 scram-sha-256
 
 def initdb(stage, folder, env):
     """A fresh cluster, superuser "postgres"; about a second, so fixtures copy one template."""
-    subprocess.run([stage.pg_bin / "initdb", "-D", folder, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8",
+    subprocess.run([stage.pg_bin / "initdb", "-D", folder, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--wal-segsize=1",
                     "--locale=C.UTF-8"], env=env, check=True, capture_output=True, timeout=120)
     return folder
 

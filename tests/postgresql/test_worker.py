@@ -21,6 +21,25 @@ def test_it_runs_when_preloaded_and_comes_back(make_db):
     wait_for(lambda: db.pg.sql(WORKER) and db.pg.value(WORKER) != pid, 15, what="the worker again")
 
 
+def test_looking_is_one_line_in_the_trail(make_db, canary):
+    """A store that stands still costs a list, however many secrets there are."""
+    db = make_db(shared_preload_libraries="keyturn", keyturn__reconcile_interval="1s")
+
+    def lines(action):
+        return [line for line in db.home.records("postgresql")
+                if line["subject"] == "postgresql:worker" and line["action"] == action]
+    for _ in range(3):
+        db.account(canary("pg-trail"))
+    db.pg.restart()
+    wait_for(lambda: len(lines("info")) >= 3, 10, what="the first look")
+
+    def quiet_looks():
+        before = len(lines("list")), len(lines("info"))
+        wait_for(lambda: len(lines("list")) >= before[0] + 2, 10, what="more looks")
+        return len(lines("info")) == before[1]
+    wait_for(quiet_looks, 15, what="looks without a question for each secret")
+
+
 def test_it_survives_a_configuration_that_is_not_there(make_postgres, home):
     pg = make_postgres(home)
     pg.start(shared_preload_libraries="keyturn", keyturn__config="/nonexistent.yaml")
