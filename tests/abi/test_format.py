@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""docs/format.md is enough: a reader written from it alone agrees with the command, and its vectors are true."""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from lib import read_format as rf
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+READER = TOP / "tests/lib/read_format.py"
+
+
+def vectors():
+    block = (TOP / "docs/format.md").read_text().split("```vectors\n")[1].split("```")[0]
+    return {name: bytes.fromhex(re.sub(r"\s", "", text)) for name, text in re.findall(r"(\w+) =\n((?:  [0-9a-f]+\n)+)", block)}
+
+
+V = vectors()
+E, T, N = b"production", b"api-keys", b"api-keys/stripe"
+
+
+@pytest.mark.parametrize("name, made", [
+    ("environment_key_id", lambda: rf.derive(V["environment_key"], "keyturn key id", size=16)),
+    ("label_key", lambda: rf.derive(V["environment_key"], "keyturn label")),
+    ("type_key", lambda: rf.derive(V["environment_key"], "keyturn type key", E, T)),
+    ("type_key_id", lambda: rf.derive(V["type_key"], "keyturn key id", size=16)),
+    ("head_key", lambda: rf.derive(V["type_key"], "keyturn head")),
+    ("secret_key", lambda: rf.derive(V["type_key"], "keyturn secret", N)),
+    ("name_hash", lambda: rf.derive(V["type_key"], "keyturn name", N)),
+])
+def test_key_vectors(name, made):
+    assert made() == V[name]
+
+
+def test_value_vector():
+    header, plain = rf.unseal(V["secret_key"], E, N, V["value_record"])
+    assert plain == b"sk_live_example"
+    assert header["type"] == rf.VALUE and header["version"] == 3 and header["key"] == V["type_key_id"]
+
+
+def test_head_vector():
+    header, plain = rf.unseal(V["head_key"], E, T, V["head_record"])
+    assert plain == V["head_plain"] and header["version"] == 5
+    head = rf.decode_head(plain)
+    assert head["name"] == N and head["current"] == 3 and head["last"] == 3 and not head["deleted"]
+    assert head["versions"][3]["tag"] == V["value_record"][-16:] and head["versions"][2]["destroyed"]
+    assert head["meta"] == {b"owner": b"payments"} and head["notes"] == {(3, b"target"): b"exec:rotate-stripe"}
+
+
+def test_label_vector():
+    header, plain = rf.unseal(V["label_key"], E, b"", V["label_record"])
+    assert plain == T and header["type"] == rf.LABEL and header["key"] == V["environment_key_id"]
+
+
+def test_bundle_vector():
+    assert V["bundle"] == b"KTB\x01\x01\0\0\2" + rf.fields(V["head_record"], V["value_record"])
+
+
+@pytest.mark.parametrize("name", ["value_record", "head_record", "label_record"])
+def test_a_changed_vector_does_not_open(name):
+    key, bound = {"value_record": ("secret_key", N), "head_record": ("head_key", T), "label_record": ("label_key", b"")}[name]
+    for at in (6, 8, 24, 47, 48, 72, len(V[name]) - 1):
+        bent = bytearray(V[name])
+        bent[at] ^= 1
+        with pytest.raises(ValueError):
+            rf.unseal(V[key], E, bound, bytes(bent))
+    with pytest.raises(ValueError):
+        rf.unseal(V[key], b"staging", bound, V[name])
+
+
+def read_by_reader(home, *names):
+    argv = [sys.executable, str(READER), str(home.key), str(home.store), *names]
+    return subprocess.run(argv, capture_output=True, check=True, env={"PATH": os.environ["PATH"]}).stdout
+
+
+VALUES = {
+    "api-keys/stripe": b"sk_live_1",
+    "api-keys/binary": bytes(range(256)) * 3,
+    "api-keys/large": b"x" * 65536,
+    "api-keys/line": b"ends with a newline\n",
+    "database/primary": b'{"user": "app", "password": "p\xc3\xa4ss"}',
+    "OPENAI_API_KEY": b"one segment",
+    "tls/a/b.c-d_e": b"deep",
+}
+
+
+def test_the_reader_reads_what_the_command_wrote(home):
+    for name, value in VALUES.items():
+        home.set(name, value)
+    assert read_by_reader(home).decode().split() == sorted(VALUES)
+    for name, value in VALUES.items():
+        assert read_by_reader(home, name) == value == home.get(name)
+
+
+def test_the_reader_sees_versions_rollbacks_and_deletions(home):
+    for text in (b"one", b"two", b"three"):
+        home.set("api-keys/k", text)
+    home.rollback("api-keys/k", 1)
+    home.set("api-keys/gone", b"x")
+    home.delete("api-keys/gone")
+    environment, keys = rf.read_key_file(home.key)
+    store = rf.Store(home.store, environment, keys[1])
+    name = b"api-keys/k"
+    assert store.value(name) == b"one" == home.get("api-keys/k")
+    assert [store.value(name, version) for version in (1, 2, 3)] == [b"one", b"two", b"three"]
+    assert read_by_reader(home) == b"api-keys/k\n"
+    with pytest.raises(KeyError):
+        store.value(b"api-keys/gone")
+    with pytest.raises(KeyError):
+        store.value(b"api-keys/never")
+
+
+def test_metadata_and_times_are_where_the_page_says(home):
+    home.set("api-keys/k", b"v", "--meta", "owner=payments", "--expires", "90d")
+    environment, keys = rf.read_key_file(home.key)
+    head = next(rf.Store(home.store, environment, keys[1]).heads())
+    assert head["meta"] == {b"owner": b"payments"}
+    assert head["expires"] - head["created"] == pytest.approx(90 * 86400_000, abs=2000)
+    assert head["created"] == head["updated"] == head["versions"][1]["created"]
+
+
+def test_the_store_is_the_tables_of_the_page_and_nothing_else(home):
+    import sqlite3
+    home.set("api-keys/k", b"v")
+    db = sqlite3.connect(f"file:{home.store}?mode=ro", uri=True)
+    page = (TOP / "docs/format.md").read_text().split("```sql\n")[1].split("```")[0]
+    assert sorted(row[0] for row in db.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")) == sorted(page.splitlines())
+    assert db.execute("PRAGMA application_id").fetchone()[0] == 0x4b545331
+    assert db.execute("PRAGMA user_version").fetchone()[0] == 1
+
+
+def test_another_environments_key_is_told(make_home):
+    one, two = make_home("staging"), make_home("production")
+    one.set("api-keys/k", b"v")
+    environment, keys = rf.read_key_file(two.key)
+    with pytest.raises(ValueError, match="not this store's"):
+        rf.Store(one.store, environment, keys[1])
+
+
+def test_names_and_values_are_nowhere_in_the_clear(home, canary):
+    value, name = canary("format"), "api-keys/verysecretname"
+    home.set(name, value.encode())
+    for path in home.store.parent.glob(home.store.name + "*"):
+        text = path.read_bytes()
+        assert value.encode() not in text and b"verysecretname" not in text and b"api-keys" not in text
