@@ -8,7 +8,8 @@
 
 /*
  *   ngx_http_keyturn_module.c   directives, merging, phases
- *   ngx_http_keyturn_request.c  the secrets of a request
+ *   ngx_http_keyturn_request.c  phases, the variable: who gets a value
+ *   ngx_http_keyturn_pin.c      the secrets of a request, and waiting for them
  */
 
 
@@ -21,6 +22,9 @@
 #include <ngx_http.h>
 
 #include "ngx_keyturn.h"
+
+
+#define NGX_HTTP_KEYTURN_MASK_MIN  8  /* bytes; shorter ones are everywhere */
 
 
 typedef struct {
@@ -50,6 +54,65 @@ typedef struct {
     ngx_array_t            *entries;    /* own and inherited ones */
     ngx_uint_t              off;
 } ngx_http_keyturn_loc_conf_t;
+
+
+typedef struct ngx_http_keyturn_pin_s  ngx_http_keyturn_pin_t;
+
+struct ngx_http_keyturn_pin_s {
+    ngx_http_keyturn_pin_t  *next;
+
+    ngx_http_request_t      *request;
+    ngx_keyturn_secret_t    *secret;
+    ngx_str_t               *subject;
+    ngx_str_t                name;
+    ngx_str_t                reference;
+
+    kt_status_t              status;
+    uint64_t                 version;
+    ngx_str_t                text;
+
+    ngx_http_upstream_t     *upstream;   /* that has got the text */
+
+    ngx_msec_t               deadline;   /* of its fetch by the agent */
+
+    unsigned                 done:1;
+    unsigned                 waited:1;   /* and that has failed */
+    unsigned                 pooled:1;   /* the text is to be wiped */
+};
+
+
+typedef struct {
+    ngx_http_keyturn_pin_t  *pins;
+    ngx_http_request_t      *logged;
+
+    unsigned                 alerted:1;
+    unsigned                 refused:1;
+} ngx_http_keyturn_ctx_t;
+
+
+/* NULL if the request has had nothing to do with secrets */
+ngx_http_keyturn_ctx_t *ngx_http_keyturn_get_ctx(ngx_http_request_t *r);
+ngx_http_keyturn_ctx_t *ngx_http_keyturn_create_ctx(
+    ngx_http_request_t *r);
+
+/*
+ * The pin of a secret in this request, to be filled by a fetch.  A fresh one
+ * evaluates the name again, as a redirect may have changed what it is made of.
+ */
+ngx_http_keyturn_pin_t *ngx_http_keyturn_pin(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret,
+    ngx_uint_t fresh);
+
+/* fills it, with a failure too; unless "final", it may have to be waited for */
+void ngx_http_keyturn_fetch(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin,
+    ngx_uint_t final);
+
+/* NGX_OK: the phases of the request go on when the agent has an answer */
+ngx_int_t ngx_http_keyturn_suspend(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
+void ngx_http_keyturn_fail(ngx_http_request_t *r,
+    ngx_http_keyturn_pin_t *pin, kt_status_t status, const char *reason);
 
 
 /* phase handlers: NGX_DECLINED, NGX_DONE or an HTTP status */

@@ -84,6 +84,17 @@ def test_with_a_body_and_in_a_subrequest(remote, canary):
         ("/auth", value, 0), ("/", value, 100000)]
 
 
+def test_scope_request(remote, canary):
+    value = canary("request")
+    remote.home.set("api-keys/stripe", value)
+    remote.configure("""
+        location / { secret_get $key api-keys/stripe scope=request; set $copy $key; return 200 "$copy"; }
+        location /none { secret_get $key api-keys/none scope=request; return 200 "$key"; }""")
+    remote.nginx.start()
+    assert remote.get("/").body.decode() == value
+    assert remote.get("/none").status == 503
+
+
 def test_optional_and_missing(remote):
     serve(remote, f"secret_get $key api-keys/none optional; {HEADER}")
     assert remote.header("X-Key") is None
