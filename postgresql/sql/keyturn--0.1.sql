@@ -13,7 +13,6 @@ COMMENT ON SCHEMA keyturn IS 'what the extension keyturn keeps';
 
 CREATE TABLE keyturn.rotation_history
 (
-	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	at timestamp with time zone NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	secret text NOT NULL,
 	version bigint NOT NULL,
@@ -27,6 +26,9 @@ CREATE TABLE keyturn.rotation_history
 
 COMMENT ON TABLE keyturn.rotation_history IS
 	'rotations that were committed in this database; names only, never a value';
+
+-- no number to identify a row: a restored sequence would hand out old ones
+CREATE INDEX rotation_history_secret_at ON keyturn.rotation_history (secret, at);
 
 REVOKE ALL ON TABLE keyturn.rotation_history FROM PUBLIC;
 

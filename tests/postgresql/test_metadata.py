@@ -2,6 +2,7 @@
 """list_secrets(), secret_info(), secret_versions(), get_secret(); installing and removing."""
 import contextlib
 import datetime
+import subprocess
 
 import psycopg2
 import pytest
@@ -133,6 +134,20 @@ def test_another_schema_and_removal(make_postgres, home):
     pg.sql("DROP EXTENSION keyturn")
     assert pg.value("SELECT to_regnamespace('keyturn') IS NULL")
     pg.sql("CREATE EXTENSION keyturn")
+
+
+def test_dump_and_restore(db, account, kt):
+    account.rotate()
+    tool = [kt.pg_bin / "pg_dump", "-h", db.pg.sockets, "-p", str(db.pg.port), "-U", "postgres", "postgres"]
+    dump = subprocess.run(tool, env=db.pg.env, capture_output=True, text=True, check=True).stdout
+    assert account.name in dump and account.password() not in dump and "SCRAM" not in dump
+    db.pg.sql("CREATE DATABASE restored")
+    result = db.pg.psql(dump, "-q", "-v", "ON_ERROR_STOP=1", dbname="restored")
+    assert result.returncode == 0, result.stderr
+    history = "SELECT version FROM keyturn.rotation_history WHERE secret = %s ORDER BY at"
+    assert db.pg.sql(history, [account.name], dbname="restored") == [(2,)]
+    assert account.rotate(dbname="restored") == 3
+    assert db.pg.sql(history, [account.name], dbname="restored") == [(2,), (3,)]
 
 
 def test_the_script_is_not_for_psql(db, kt):
