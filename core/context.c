@@ -160,6 +160,7 @@ static kt_status_t new_context(kt_config_t *config, kt_modules_t *modules, const
     if (ctx == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
     ctx->pid = getpid();
+    ctx->wait = KT_WAIT;
     (void)pthread_mutex_init(&ctx->lock, NULL);
     ctx->config = kt_config_ref(config);
     ctx->modules = kt_modules_ref(modules);

@@ -36,6 +36,9 @@
 #define KT_TYPES_MAX 128u    /* types and epochs that one keyring holds at once */
 #define KT_ENVIRONMENT_MAX 64u
 
+#define KT_WAIT 5000u        /* ms that a call that may block waits for a lock ... */
+#define KT_WAIT_PEEK 20u     /* ... and one in an event loop, where failing the request would be worse */
+
 #define KT_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---- status.c ---- */
@@ -434,6 +437,7 @@ struct kt_ctx {
     kt_store_t *stores;      /* by provider index; api NULL: not opened yet */
     kt_audit_t *audit;
     kt_cache_t *cache;
+    unsigned wait;           /* ms that a reading transaction may wait to begin: while somebody recovers a store after a crash */
     kt_ctx_t *agent;         /* a context of its own for what blocks (kt_refresh); its lock is taken first, then this one's */
     char host[32];
     kt_log_fn log;

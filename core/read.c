@@ -86,8 +86,11 @@ static kt_status_t cut_field(const kt_call_t *call, kt_cached_t *entry)
 
 static kt_status_t fetch(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, kt_cached_t *ret_entry)
 {
-    kt_status_t status = kt_switch_read(ctx, call, blocking, ret_entry);
+    kt_status_t status;
 
+    ctx->wait = blocking ? KT_WAIT : KT_WAIT_PEEK;
+    status = kt_switch_read(ctx, call, blocking, ret_entry);
+    ctx->wait = KT_WAIT;
     return status == KT_SUCCESS ? cut_field(call, ret_entry) : status;
 }
 

@@ -325,7 +325,7 @@ kt_status_t kt_store_read(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t
     ktp_txn_t *txn;
     kt_status_t status;
 
-    status = kt_rows_begin(store, false, 0, &txn);
+    status = kt_rows_begin(store, false, ctx->wait, &txn);
     if (status != KT_SUCCESS)
         return status;
     status = read_inside(ctx, store, txn, reference, ret_secret);
@@ -343,7 +343,7 @@ kt_status_t kt_store_head(kt_ctx_t *ctx, kt_store_t *store, const char *name, kt
 
     status = kt_reference_parse(name, 0, &ref);
     if (status == KT_SUCCESS)
-        status = kt_rows_begin(store, false, 0, &txn);
+        status = kt_rows_begin(store, false, ctx->wait, &txn);
     if (status != KT_SUCCESS)
         return status;
     status = kt_store_check(ctx, store, txn);
@@ -421,7 +421,7 @@ kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void 
     ktp_txn_t *txn;
     kt_status_t status;
 
-    status = kt_rows_begin(store, false, 0, &txn);
+    status = kt_rows_begin(store, false, ctx->wait, &txn);
     if (status != KT_SUCCESS)
         return status;
     status = check_again(ctx, store, txn);
