@@ -466,6 +466,7 @@ kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root)
         {"secret_memory", read_memory, offsetof(kt_config_t, memory_required)},
     };
     kt_status_t status;
+    char *path;
 
     config->cache_ttl = 300 * 1000;
     config->cache_negative = 15 * 1000;
@@ -475,9 +476,10 @@ kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root)
         return status;
     if (config->environment[0] == '\0')
         return kt_config_fail(config->path, root->line, "`environment` is missing");
-    if (config->audit_path == NULL)
-        config->audit_path = strdup("/var/log/keyturn");
-    if (config->audit_path == NULL)
+    path = kt_config_resolve(config, config->audit_path != NULL ? config->audit_path : "/var/log/keyturn");
+    if (path == NULL)
         return no_memory();
+    free(config->audit_path);
+    config->audit_path = path;
     return config->nroutes == 0 ? kt_config_switch(config, NULL) : KT_SUCCESS;
 }

@@ -25,7 +25,7 @@ START_TEST(the_whole_is_read)
     ck_assert_str_eq(config->keys[1].source, "credential:keyturn");
     ck_assert(config->cache_ttl == 600000 && config->cache_negative == 0);
     ck_assert(config->cache_stale == 2 * 86400000);
-    ck_assert_str_eq(config->audit_path, "audit");
+    ck_assert_str_eq(config->audit_path, "/etc/keyturn/audit");
     ck_assert_int_eq(config->audit_line, 21);
     ck_assert(!config->audit_required);
     ck_assert(config->audit_reads == 250);
