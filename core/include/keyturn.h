@@ -353,7 +353,9 @@ KT_API size_t kt_bundle_memory(const kt_bundle_t *bundle);  /* bytes of memory, 
 KT_API KT_MUST_USE kt_status_t kt_bundle_copy(const kt_bundle_t *bundle, kt_bundle_t **ret_bundle);
 /* May `next`, sent by a client, replace `old` (NULL: absent)? KT_SUCCESS, or KT_CONFLICT: another id, or not counter + 1. */
 KT_API kt_status_t kt_bundle_follows(const kt_bundle_t *old, const kt_bundle_t *next);
-/* Policy, statistics and trail for a bundle that is served sealed (SECRET.GETSEALED, SETSEALED): `capability` is "read" ... */
+/* Policy, statistics and trail for a bundle that is served sealed (SECRET.GETSEALED, SETSEALED): `capability` is "read" ... With `action`
+ * NULL policy alone, and nothing is recorded. A listing is one record, "list" of a pattern with a star and no policy, and then "list" with
+ * action NULL for each name. */
 KT_API KT_MUST_USE kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req, const char *capability, const char *action);
 
 /* ---- Administration: for the command ---- */
