@@ -119,6 +119,7 @@ kt_status_t verb_undelete(cli_t *cli);
 kt_status_t verb_destroy(cli_t *cli);
 kt_status_t verb_audit_tail(cli_t *cli);
 kt_status_t verb_check(cli_t *cli);
+kt_status_t verb_run(cli_t *cli);
 kt_status_t verb_completion(cli_t *cli);
 
 #endif /* KEYTURN_CLI_H */

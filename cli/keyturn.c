@@ -71,6 +71,10 @@ const cli_verb_t cli_verbs[] = {
     }},
     {"check", "", "configuration, keys, permissions, reachability of each provider",
      verb_check, 0, 0, {{0}}},
+    {"run", "COMMAND [ARGUMENT]...", "start a command with secrets in its environment",
+     verb_run, 1, -1, {
+        {0, "map", "VAR=REF", "the variable and what goes into it; any number of times"},
+    }},
     {"completion", "", NULL, verb_completion, 0, 0, {{0}}},
     {NULL, NULL, NULL, NULL, 0, 0, {{0}}},
 };

@@ -36,7 +36,7 @@ def test_help(keyturn):
     result = keyturn("--help")
     assert result.returncode == 0 and result.stderr == ""
     assert {"init", "keygen", "set", "get", "list", "info", "versions", "rotate", "rollback", "delete", "undelete", "destroy",
-            "audit tail", "check"} <= set(verbs(result.stdout))
+            "audit tail", "check", "run"} <= set(verbs(result.stdout))
     assert max(map(len, result.stdout.splitlines())) <= 100
 
 
