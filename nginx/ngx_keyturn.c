@@ -21,7 +21,6 @@ typedef struct {
 
 
 typedef struct {
-    ngx_keyturn_conf_t    *conf;       /* that the context was opened from */
     kt_ctx_t              *ctx;
     ngx_keyturn_agent_t   *agent;
     time_t                 retry;
@@ -140,15 +139,14 @@ ngx_keyturn_ctx(ngx_log_t *log)
 {
     ngx_keyturn_conf_t  *kcf;
 
+    if (ngx_keyturn_process.ctx) {
+        return ngx_keyturn_process.ctx;
+    }
+
     kcf = (ngx_keyturn_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
                                               ngx_keyturn_module);
 
-    /* without a master a reload changes the cycle under the same process */
-
-    if (kcf != ngx_keyturn_process.conf
-        || (ngx_keyturn_process.ctx == NULL
-            && ngx_time() > ngx_keyturn_process.retry))
-    {
+    if (ngx_time() > ngx_keyturn_process.retry) {
         ngx_keyturn_open(kcf, log);
     }
 
@@ -193,10 +191,7 @@ ngx_keyturn_cancel(ngx_keyturn_wait_t *wait)
 static void
 ngx_keyturn_open(ngx_keyturn_conf_t *kcf, ngx_log_t *log)
 {
-    ngx_keyturn_process.conf = kcf;
     ngx_keyturn_process.retry = ngx_time();
-
-    ngx_keyturn_close(log);
 
     if (kcf->setup == NULL) {
         return;

@@ -32,10 +32,12 @@ ngx_int_t
 ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
     ngx_array_t *requires)
 {
-    int         fd[2];
+    int         fd[2], status;
     pid_t       pid;
     sigset_t    set, old;
     ngx_uint_t  passed;
+
+    status = 0;
 
     if (pipe(fd) == -1) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "pipe() failed");
@@ -74,8 +76,14 @@ ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
     } else {
         passed = ngx_keyturn_check_read(fd[0]);
 
-        while (waitpid(pid, NULL, 0) == -1 && ngx_errno == NGX_EINTR) {
+        while (waitpid(pid, &status, 0) == -1 && ngx_errno == NGX_EINTR) {
             /* void */
+        }
+
+        if (WIFSIGNALED(status)) {
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                          "the check of secrets exited on signal %d",
+                          WTERMSIG(status));
         }
     }
 

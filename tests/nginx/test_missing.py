@@ -2,8 +2,11 @@
 """A secret that cannot be had: 503 by a running nginx, an error of `nginx -t`."""
 import os
 import signal
+import socket
 
 import pytest
+
+from lib.tools import wait_for
 
 HEADER = "proxy_set_header X-Key $key;"
 
@@ -277,6 +280,34 @@ def test_a_store_that_goes_away(site, canary):
     (site.home.audit / "nginx").rename(site.home.audit / "elsewhere")
     assert site.get().status in (200, 503)   # what is open stays open
     (site.home.audit / "elsewhere").rename(site.home.audit / "nginx")
+    assert site.header("X-Key") == value
+
+
+def test_a_worker_that_cannot_open_tries_again(site, canary):
+    value = canary("again")
+    site.home.set("api-keys/stripe", value)
+    site.serve(f"secret_get $key api-keys/stripe; {HEADER}")
+    assert site.header("X-Key") == value
+    trail, before = site.home.audit / "nginx", site.nginx.worker_pids()
+    trail.chmod(0)
+    try:
+        os.kill(before[0], signal.SIGKILL)
+        wait_for(lambda: site.nginx.worker_pids() and site.nginx.worker_pids() != before)
+        answer = site.get()
+        assert answer.status == 503 and "Retry-After" in answer.headers
+        assert "no secret can be served" in site.nginx.error_log()
+    finally:
+        trail.chmod(0o700)
+    wait_for(lambda: site.get().status == 200, timeout=5)
+    assert site.header("X-Key") == value
+
+
+def test_without_a_master(site, canary):
+    value = canary("single")
+    site.home.set("api-keys/stripe", value)
+    site.location(f"secret_get $key api-keys/stripe; {HEADER}", main="master_process off;")
+    site.nginx._has_workers = lambda: socket.create_connection(("127.0.0.1", site.nginx.port)).close() is None
+    site.nginx.start()
     assert site.header("X-Key") == value
 
 
