@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* core/read.c: policy before cache before provider, the trail behind all of them, and how old an answer may be. */
+#include "world.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* `plain` answers for most, `remote` (which blocks) for remote/. */
+static void make_world_with(const char *more)
+{
+    static const ktp_provider_t *const apis[] = {&plain_provider, &remote_provider};
+
+    memset(plain, 0, sizeof(plain));
+    for (size_t i = 0; i < 2; i++) {
+        plain[i].value = "value";
+        plain[i].version = 7;
+    }
+    world_make("plain: {}\n  remote: {}", "\"remote/*\": remote\n  \"both/*\": remote [UNAVAIL=continue] plain\n  \"*\": plain", more);
+    world_open_with(apis, 2);
+}
+
+static void make_world(void)
+{
+    make_world_with("cache: {ttl: 300ms, negative: 100ms, stale: 500ms}\n");
+}
+
+static kt_status_t read_by(const char *subject, bool peek, const char *reference, const char *text)
+{
+    kt_request_t req = request_by(subject, reference);
+    kt_secret_t *secret = (kt_secret_t *)1;
+    kt_status_t status = peek ? kt_peek(world.ctx, &req, &secret) : kt_get(world.ctx, &req, &secret);
+
+    if (status == KT_SUCCESS && text != NULL)
+        assert_secret(secret, text);
+    if (status != KT_SUCCESS)
+        ck_assert_ptr_null(secret);
+    kt_secret_free(secret);
+    return status;
+}
+
+static kt_status_t get(const char *reference, const char *text)
+{
+    return read_by(ALL, false, reference, text);
+}
+
+static kt_status_t peek(const char *reference, const char *text)
+{
+    return read_by(ALL, true, reference, text);
+}
+
+static kt_status_t refresh(const char *reference)
+{
+    kt_request_t req = request(reference);
+
+    return kt_refresh(world.ctx, &req);
+}
+
+static int is_stale(const char *reference)
+{
+    kt_request_t req = request(reference);
+    kt_secret_t *secret = NULL;
+    int stale;
+
+    if (kt_peek(world.ctx, &req, &secret) != KT_SUCCESS)
+        return -1;
+    stale = kt_secret_stale(secret);
+    kt_secret_free(secret);
+    return stale;
+}
+
+static void sleep_ms(unsigned ms)
+{
+    (void)usleep(ms * 1000);
+}
+
+START_TEST(policy_comes_before_the_cache)
+{
+    assert_ok(get("database/a", "value"));
+    assert_status(read_by(READER, false, "database/a", NULL), KT_DENIED);
+    assert_status(read_by(READER, true, "database/a", NULL), KT_DENIED);
+    assert_status(read_by(NULL, false, "database/a", NULL), KT_DENIED);
+    assert_status(read_by("", false, "database/a", NULL), KT_DENIED);
+    ck_assert_uint_eq(plain[0].gets, 1);
+    ck_assert_uint_eq(world_lines("\"denied\"", "database/a", NULL), 4);
+    ck_assert_uint_eq(world_lines("\"success\"", "\"version\":7", "\"provider\":\"plain\"", NULL), 1);
+}
+END_TEST
+
+START_TEST(every_decision_has_its_line)
+{
+    kt_request_t req = request("api-keys/a");
+
+    req.peer = "192.0.2.1";
+    req.request_id = "r-1";
+    req.purpose = "proxy";
+    {
+        kt_secret_t *secret = NULL;
+
+        assert_ok(kt_get(world.ctx, &req, &secret));
+        kt_secret_free(secret);
+    }
+    ck_assert_uint_eq(world_lines("\"peer\":\"192.0.2.1\"", "\"request\":\"r-1\"", "\"purpose\":\"proxy\"", "\"seq\":1,", NULL), 1);
+    assert_ok(get("api-keys/a", NULL)); /* from the cache: recorded as well */
+    ck_assert_uint_eq(world_lines("\"success\"", NULL), 2);
+    plain[0].status = KTP_NOTFOUND;
+    assert_status(get("api-keys/b", NULL), KT_NOTFOUND);
+    plain[0].status = KTP_FORBIDDEN;
+    assert_status(get("api-keys/c", NULL), KT_FORBIDDEN);
+    ck_assert_uint_eq(world_lines("\"notfound\"", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"forbidden\"", NULL), 1);
+    ck_assert_uint_eq(world_lines("value", NULL), 0);
+}
+END_TEST
+
+START_TEST(what_cannot_be_recorded_is_not_served)
+{
+    char state[160];
+
+    assert_ok(get("api-keys/a", "value"));
+    ck_assert_int_eq(unlink(world.log), 0);
+    assert_status(get("api-keys/a", NULL), KT_AUDIT);
+    assert_status(peek("api-keys/a", NULL), KT_AUDIT);
+    assert_status(read_by(READER, false, "database/a", NULL), KT_AUDIT);
+    assert_failure_has("is gone");
+    (void)snprintf(state, sizeof(state), "%s/audit/nginx/state", world.dir);
+    ck_assert_int_eq(unlink(state), 0);
+    assert_ok(get("api-keys/a", "value"));
+}
+END_TEST
+
+START_TEST(a_value_is_cached_for_its_ttl)
+{
+    assert_ok(get("api-keys/a", "value"));
+    plain[0].value = "new";
+    assert_ok(get("api-keys/a", "value"));
+    assert_ok(get("api-keys/a@previous", "new")); /* another reference */
+    ck_assert_str_eq(plain[0].asked, "api-keys/a@previous");
+    sleep_ms(350);
+    assert_ok(get("api-keys/a", "new"));
+}
+END_TEST
+
+START_TEST(an_absence_is_cached_for_less)
+{
+    plain[0].status = KTP_NOTFOUND;
+    assert_status(get("api-keys/a", NULL), KT_NOTFOUND);
+    plain[0].status = KTP_SUCCESS;
+    assert_status(get("api-keys/a", NULL), KT_NOTFOUND);
+    ck_assert_str_ne(kt_error(world.ctx), "");
+    sleep_ms(150);
+    assert_ok(get("api-keys/a", "value"));
+    ck_assert_uint_eq(world_lines("fallback", NULL), 0);
+}
+END_TEST
+
+START_TEST(nothing_is_served_past_its_expiry)
+{
+    plain[0].expires = kt_now() + 100;
+    assert_ok(get("api-keys/a", "value"));
+    sleep_ms(130);
+    assert_status(get("api-keys/a", NULL), KT_GONE);
+    /* nor when nobody knows more, within the stale window */
+    plain[0].expires = kt_now() + 100;
+    sleep_ms(110);
+    plain[0].expires = kt_now() + 100;
+    assert_ok(get("api-keys/b", "value"));
+    plain[0].status = KTP_UNAVAIL;
+    sleep_ms(130);
+    assert_status(get("api-keys/b", NULL), KT_UNAVAIL);
+}
+END_TEST
+
+static const struct {
+    ktp_status_t answer;
+    bool serves;
+} failures[] = {{KTP_UNAVAIL, true},    {KTP_TRYAGAIN, true},  {KTP_FORBIDDEN, false}, {KTP_MALFORMED, false},
+                {KTP_NOTFOUND, false}, {KTP_GONE, false}, {KTP_CONFLICT, false}, {KTP_NOSPACE, false}};
+
+START_TEST(stale_only_when_nobody_knows)
+{
+    assert_ok(get("api-keys/a", "value"));
+    sleep_ms(350);
+    plain[0].status = failures[_i].answer;
+    if (!failures[_i].serves) {
+        assert_status(get("api-keys/a", NULL), (kt_status_t)failures[_i].answer);
+        return;
+    }
+    assert_ok(get("api-keys/a", "value"));
+    ck_assert_int_eq(is_stale("api-keys/a"), 1);
+    ck_assert_uint_eq(world_lines("\"success\"", "\"stale\":true", NULL), 2);
+    sleep_ms(500); /* 300 + 500 since it was fetched: the window is over */
+    assert_status(get("api-keys/a", NULL), (kt_status_t)failures[_i].answer);
+    plain[0].status = KTP_SUCCESS;
+    assert_ok(get("api-keys/a", "value"));
+    ck_assert_int_eq(is_stale("api-keys/a"), 0);
+}
+END_TEST
+
+/* ---- a provider that blocks ---- */
+
+START_TEST(peek_never_asks_over_a_network)
+{
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);
+    ck_assert_uint_eq(plain[1].gets, 0);
+    ck_assert_uint_eq(world_lines("remote/a", NULL), 0); /* not decided yet */
+    assert_ok(refresh("remote/a"));
+    ck_assert_uint_eq(world_lines("remote/a", NULL), 0);
+    assert_ok(peek("remote/a", "value"));
+    ck_assert_uint_eq(plain[1].gets, 1);
+    ck_assert_uint_eq(world_lines("remote/a", NULL), 1);
+}
+END_TEST
+
+START_TEST(a_change_token_ends_what_is_cached)
+{
+    assert_ok(refresh("remote/a"));
+    plain[1].value = "new";
+    assert_ok(peek("remote/a", "value"));
+    plain[1].token++;
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);
+    assert_ok(refresh("remote/a"));
+    assert_ok(peek("remote/a", "new"));
+    plain[1].no_token = true;
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);
+}
+END_TEST
+
+/* A host without an agent (a PostgreSQL backend): the connection that read tells of changes. */
+START_TEST(a_change_token_counts_without_an_agent)
+{
+    assert_ok(get("remote/a", "value"));
+    assert_ok(get("remote/a", "value"));
+    ck_assert_uint_eq(plain[1].gets, 1);
+    plain[1].value = "new";
+    plain[1].token++;
+    assert_ok(get("remote/a", "new"));
+    ck_assert_uint_eq(plain[1].gets, 2);
+}
+END_TEST
+
+static void move_token(void)
+{
+    plain[1].token++; /* somebody commits while the value is being read */
+}
+
+START_TEST(a_commit_during_a_read_makes_it_old_at_once)
+{
+    plain[1].during = move_token;
+    assert_ok(get("remote/a", "value"));
+    plain[1].during = NULL;
+    plain[1].value = "new";
+    assert_ok(get("remote/a", "new"));
+}
+END_TEST
+
+START_TEST(a_failed_refresh_is_remembered_for_a_second)
+{
+    plain[1].status = KTP_UNAVAIL;
+    plain[1].error = "no route to host";
+    assert_status(refresh("remote/a"), KT_UNAVAIL);
+    assert_failure_has("no route to host");
+    assert_status(peek("remote/a", NULL), KT_UNAVAIL);
+    ck_assert_uint_eq(plain[1].gets, 1);
+    ck_assert_uint_eq(world_lines("remote/a", "unavail", NULL), 1);
+    plain[1].status = KTP_SUCCESS;
+    sleep_ms(1050);
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);
+    assert_ok(refresh("remote/a"));
+    assert_ok(peek("remote/a", "value"));
+}
+END_TEST
+
+START_TEST(a_refresh_that_was_refused_ends_the_old_value)
+{
+    assert_ok(refresh("remote/a"));
+    sleep_ms(350);
+    plain[1].status = KTP_FORBIDDEN;
+    assert_status(refresh("remote/a"), KT_FORBIDDEN);
+    assert_status(peek("remote/a", NULL), KT_FORBIDDEN);
+    assert_status(get("remote/a", NULL), KT_FORBIDDEN);
+    plain[1].status = KTP_UNAVAIL; /* then the old one is as good as it was */
+    assert_status(refresh("remote/a"), KT_UNAVAIL);
+    ck_assert_int_eq(is_stale("remote/a"), 1);
+}
+END_TEST
+
+START_TEST(a_refresh_obeys_policy)
+{
+    kt_request_t req = request_by(READER, "remote/a");
+
+    assert_status(kt_refresh(world.ctx, &req), KT_DENIED);
+    ck_assert_uint_eq(plain[1].gets, 0);
+}
+END_TEST
+
+static void write_behind(void)
+{
+    /* what kt_put() of this process does after its commit */
+    kt_cache_drop_name(world.ctx->cache, "remote/a");
+    plain[1].during = NULL;
+}
+
+START_TEST(a_refresh_from_before_a_write_is_dropped)
+{
+    plain[1].during = write_behind;
+    plain[1].value = "from before";
+    assert_ok(refresh("remote/a"));
+    plain[1].value = "after";
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);
+    assert_ok(refresh("remote/a"));
+    assert_ok(peek("remote/a", "after"));
+}
+END_TEST
+
+START_TEST(a_named_provider_is_asked_itself)
+{
+    kt_request_t req = request("both/a");
+    kt_secret_t *secret = NULL;
+
+    assert_ok(get("both/a", "value"));
+    plain[0].value = "of plain";
+    req.provider = "plain";
+    assert_ok(kt_get(world.ctx, &req, &secret));
+    assert_secret(secret, "of plain");
+    kt_secret_free(secret);
+    assert_ok(kt_refresh(world.ctx, &req));
+    assert_ok(get("both/a", "value")); /* and its answer is nobody else's */
+    req.provider = "nope";
+    assert_status(kt_get(world.ctx, &req, &secret), KT_USAGE);
+    req.provider = "remote";
+    assert_status(kt_peek(world.ctx, &req, &secret), KT_TRYAGAIN);
+}
+END_TEST
+
+/* ---- the rest ---- */
+
+START_TEST(a_field_is_cut_out)
+{
+    plain[0].value = "{\"user\": \"app\", \"password\": \"p\", \"port\": 5432}";
+    assert_ok(get("database/a#password", "p"));
+    assert_ok(get("database/a#port", "5432"));
+    assert_ok(get("database/a", plain[0].value));
+    assert_status(get("database/a#nope", NULL), KT_NOTFOUND);
+    ck_assert_uint_eq(world_lines("\"reference\":\"database/a#password\"", "\"version\":7", NULL), 1);
+    plain[0].value = "CANARY no object";
+    assert_status(get("database/b#password", NULL), KT_MALFORMED);
+    ck_assert_ptr_null(strstr(kt_error(world.ctx), "CANARY"));
+    ck_assert_uint_eq(world_lines("CANARY", NULL), 0);
+}
+END_TEST
+
+START_TEST(a_rejected_value_is_fetched_again)
+{
+    kt_request_t req = request("api-keys/a");
+
+    assert_ok(get("api-keys/a", "value"));
+    plain[0].value = "new";
+    kt_reject(world.ctx, &req); /* too early: it has just been fetched */
+    assert_ok(get("api-keys/a", "value"));
+    kt_close(world.ctx);
+    kt_setup_free(world.setup);
+    world.ctx = NULL, world.setup = NULL;
+    world_end();
+    make_world_with("cache: {ttl: 60s, stale: 60s}\n");
+    assert_ok(get("api-keys/a", "value"));
+    plain[0].value = "new";
+    sleep_ms(1050);
+    assert_ok(get("api-keys/a", "value"));
+    kt_reject(world.ctx, &req);
+    plain[0].status = KTP_UNAVAIL;
+    assert_status(get("api-keys/a", NULL), KT_UNAVAIL); /* and a suspect is not served stale */
+    plain[0].status = KTP_SUCCESS;
+    assert_ok(get("api-keys/a", "new"));
+}
+END_TEST
+
+START_TEST(a_probe_leaves_no_trace)
+{
+    kt_request_t req = request("api-keys/a"), other = request_by(READER, "database/a"), far = request("remote/a");
+
+    assert_ok(kt_probe(world.ctx, &req));
+    assert_status(kt_probe(world.ctx, &other), KT_DENIED);
+    assert_status(kt_probe(world.ctx, &far), KT_TRYAGAIN);
+    plain[0].status = KTP_NOTFOUND;
+    assert_status(kt_probe(world.ctx, &req), KT_NOTFOUND);
+    ck_assert_int_ne(access(world.log, F_OK), 0);
+}
+END_TEST
+
+START_TEST(bad_requests_are_usage)
+{
+    kt_secret_t *secret = NULL;
+    kt_request_t req = request("a//b"), unfilled;
+    char subject[300];
+
+    assert_status(kt_get(world.ctx, &req, &secret), KT_USAGE);
+    memset(&unfilled, 0, sizeof(unfilled));
+    assert_status(kt_get(world.ctx, &unfilled, &secret), KT_USAGE);
+    memset(subject, 's', sizeof(subject));
+    subject[299] = '\0';
+    req = request_by(subject, "a/b");
+    assert_status(kt_get(world.ctx, &req, &secret), KT_USAGE);
+    req = request("a/b\0c");
+    req.reference_len = 5;
+    assert_status(kt_get(world.ctx, &req, &secret), KT_USAGE);
+    ck_assert_uint_eq(plain[0].gets, 0);
+}
+END_TEST
+
+START_TEST(a_huge_or_missing_answer_is_malformed)
+{
+    char *huge = malloc(KT_VALUE_MAX + 2);
+
+    memset(huge, 'h', KT_VALUE_MAX + 1);
+    huge[KT_VALUE_MAX + 1] = '\0';
+    plain[0].value = huge;
+    assert_status(get("api-keys/a", NULL), KT_MALFORMED);
+    huge[KT_VALUE_MAX] = '\0';
+    assert_ok(get("api-keys/a", huge));
+    free(huge);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, make_world, world_end);
+    tcase_add_test(tests, policy_comes_before_the_cache);
+    tcase_add_test(tests, every_decision_has_its_line);
+    tcase_add_test(tests, what_cannot_be_recorded_is_not_served);
+    tcase_add_test(tests, a_value_is_cached_for_its_ttl);
+    tcase_add_test(tests, an_absence_is_cached_for_less);
+    tcase_add_test(tests, nothing_is_served_past_its_expiry);
+    UNIT_TABLE(tests, stale_only_when_nobody_knows, failures);
+    tcase_add_test(tests, peek_never_asks_over_a_network);
+    tcase_add_test(tests, a_change_token_ends_what_is_cached);
+    tcase_add_test(tests, a_change_token_counts_without_an_agent);
+    tcase_add_test(tests, a_commit_during_a_read_makes_it_old_at_once);
+    tcase_add_test(tests, a_failed_refresh_is_remembered_for_a_second);
+    tcase_add_test(tests, a_refresh_that_was_refused_ends_the_old_value);
+    tcase_add_test(tests, a_refresh_obeys_policy);
+    tcase_add_test(tests, a_refresh_from_before_a_write_is_dropped);
+    tcase_add_test(tests, a_named_provider_is_asked_itself);
+    tcase_add_test(tests, a_field_is_cut_out);
+    tcase_add_test(tests, a_rejected_value_is_fetched_again);
+    tcase_add_test(tests, a_probe_leaves_no_trace);
+    tcase_add_test(tests, bad_requests_are_usage);
+    tcase_add_test(tests, a_huge_or_missing_answer_is_malformed);
+}
+
+UNIT_MAIN("read", add_tests)
