@@ -26,7 +26,7 @@ START_TEST(the_whole_is_read)
     ck_assert(config->cache_ttl == 600000 && config->cache_negative == 0);
     ck_assert(config->cache_stale == 2 * 86400000);
     ck_assert_str_eq(config->audit_path, "/etc/keyturn/audit");
-    ck_assert_int_eq(config->audit_line, 21);
+    ck_assert_int_eq(config->audit_line, 22);
     ck_assert(!config->audit_required);
     ck_assert(config->audit_reads == 250);
     ck_assert(config->memory_required);
@@ -85,7 +85,8 @@ START_TEST(routes_are_read)
     ck_assert_uint_eq(route->steps[1].provider, 1);
     ck_assert_uint_eq(goes_on(&route->steps[1]), 1u << KT_NOKEY);
     ck_assert_uint_eq(route->steps[2].provider, 2);
-    ck_assert_uint_eq(goes_on(&route->steps[2]), notfound | 1u << KT_GONE | 1u << KT_FORBIDDEN);
+    ck_assert_uint_eq(goes_on(&route->steps[2]), notfound | 1u << KT_GONE | 1u << KT_FORBIDDEN |
+                                                     1u << KT_MALFORMED);
     kt_config_unref(config);
 }
 END_TEST
@@ -99,12 +100,12 @@ START_TEST(rules_are_read)
     ck_assert_str_eq(config->rules[0].who, "nginx:*");
     ck_assert_uint_eq(config->rules[0].allow, KT_CAP_READ);
     ck_assert_uint_eq(config->rules[0].deny, 0);
-    ck_assert_int_eq(config->rules[0].line, 16);
+    ck_assert_int_eq(config->rules[0].line, 17);
     ck_assert_uint_eq(config->rules[0].nnames, 2);
     ck_assert_str_eq(config->rules[0].names[1], "tls/www");
     ck_assert_uint_eq(config->rules[1].allow, 63);
     ck_assert_uint_eq(config->rules[1].deny, KT_CAP_DELETE);
-    ck_assert_int_eq(config->rules[1].line, 17);
+    ck_assert_int_eq(config->rules[1].line, 18);
     kt_config_unref(config);
 }
 END_TEST
