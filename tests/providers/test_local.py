@@ -652,6 +652,26 @@ def test_replaced_files_are_noticed(local, driver, tmp_path, how):
     assert integrity(local.path) == "ok"
 
 
+def test_replaced_files_leave_no_descriptors(local):
+    """-shm is never closed while it may matter; those that are gone for good are, in the end."""
+    writer = local.start("--bumps", "1")
+    counts = []
+    for _ in range(150):
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+        assert next_line(writer)[0].isdigit()
+        counts.append(len(os.listdir(f"/proc/{writer.pid}/fd")))
+        with sqlite3.connect(local.path) as db:
+            db.execute("PRAGMA wal_checkpoint(FULL)")
+        db.close()
+        for path in files(local)[1:]:
+            path.unlink()
+    assert max(counts) < 90 and counts[-1] - counts[80] < 5, counts
+    writer.stdin.close()
+    assert writer.wait() == 0
+    assert local.read() == 150
+
+
 def test_a_backup_by_sqlite_is_a_store(local, driver, tmp_path):
     for number in range(20):
         local.bump(number)
