@@ -372,6 +372,8 @@ static ktp_status_t memory_commit(ktp_txn_t *txn)
 {
     bool failed = fails(txn->instance);
 
+    if (memory.committing != NULL)
+        memory.committing();
     if (!failed) {
         table_free(stored);
         stored = txn->table;

@@ -59,6 +59,7 @@ typedef struct memory {
     bool no_token;           /* the token cannot be told */
     unsigned open_txns, instances;
     void (*before)(void);    /* called in each reading begin, to change something behind the reader's back */
+    void (*committing)(void); /* called in each commit */
 } memory_t;
 extern memory_t memory;
 extern const ktp_provider_t memory_provider;       /* "memory": hashed names, a token, KTP_CREATE */
