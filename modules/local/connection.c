@@ -178,7 +178,7 @@ static int configure_writer(sqlite3 *db)
     return sqlite3_exec(db,
                         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
                         "secure_delete = ON; PRAGMA cell_size_check = ON;"
-                        "PRAGMA journal_size_limit = " LOCAL_WAL_LIMIT,
+                        "PRAGMA journal_size_limit = " LOCAL_TEXT(LOCAL_WAL_LIMIT),
                         NULL, NULL, NULL);
 }
 

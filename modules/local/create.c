@@ -16,15 +16,12 @@
 
 #include "local.h"
 
-#define STRING(number) #number
-#define NUMBER(number) STRING(number)
-
 static const char create_sql[] =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
     "BEGIN IMMEDIATE;"
     LOCAL_SCHEMA_META ";" LOCAL_SCHEMA_HEAD ";" LOCAL_SCHEMA_VALUE ";" LOCAL_SCHEMA_NODE ";"
-    "PRAGMA application_id = " NUMBER(LOCAL_APPLICATION_ID) ";"
-    "PRAGMA user_version = " NUMBER(LOCAL_FORMAT) ";"
+    "PRAGMA application_id = " LOCAL_TEXT(LOCAL_APPLICATION_ID) ";"
+    "PRAGMA user_version = " LOCAL_TEXT(LOCAL_FORMAT) ";"
     "COMMIT";
 
 static const char *const companions[] = { "", "-wal", "-shm", "-journal" };

@@ -80,10 +80,9 @@ static ktp_instance_t *new_instance(const ktp_services_t *services, const ktp_op
 static ktp_status_t local_open(const ktp_services_t *services, const ktp_option_t *options,
                                size_t count, ktp_instance_t **ret_instance)
 {
-    const char *path;
+    const char *path = count == OPTIONS ? options[OPTION_PATH].text : NULL;
 
-    if (count < OPTIONS || (path = options[OPTION_PATH].text) == NULL || path[0] == '\0' ||
-        strlen(path) > LOCAL_PATH_MAX) {
+    if (path == NULL || path[0] == '\0' || strlen(path) > LOCAL_PATH_MAX) {
         services->error(services->host, "local: `path` must be the name of a file");
         return KTP_MALFORMED;
     }
@@ -157,7 +156,7 @@ static ktp_status_t local_check(ktp_instance_t *instance, int writing)
     connection->deadline = local_clock() +
                            (LOCAL_TIMEOUT < instance->timeout ? LOCAL_TIMEOUT : instance->timeout);
     status = local_connect(instance, connection);
-    if (status == KTP_SUCCESS && instance->watch.files.wal_size > 4 * atoll(LOCAL_WAL_LIMIT))
+    if (status == KTP_SUCCESS && instance->watch.files.wal_size > 4 * LOCAL_WAL_LIMIT)
         instance->services->debug(instance->services->host,
                                   "%s has grown to %lld bytes: a reader holds an old snapshot",
                                   instance->wal, (long long)instance->watch.files.wal_size);

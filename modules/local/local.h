@@ -33,9 +33,13 @@
 #define LOCAL_APPLICATION_ID 0x4b545331 /* "KTS1", at offset 68 of the file */
 #define LOCAL_FORMAT 1                  /* user_version: the tables below */
 #define LOCAL_PATH_MAX 4000u            /* bytes, so that "-journal" still fits into PATH_MAX */
-#define LOCAL_WAL_LIMIT "4194304"       /* bytes that -wal shrinks back to after it grew */
+#define LOCAL_WAL_LIMIT 4194304         /* bytes that -wal shrinks back to after it grew */
 #define LOCAL_TIMEOUT 5000 /* milliseconds, for create and check, which are told none */
 #define LOCAL_READ_WAIT 500             /* milliseconds that a read waits at least, for a repair */
+
+/* A number of the above as text, for SQL. */
+#define LOCAL_TEXT_OF(number) #number
+#define LOCAL_TEXT(number) LOCAL_TEXT_OF(number)
 
 /* The tables, as they stand in sqlite_schema: what is there besides them is not ours. */
 #define LOCAL_SCHEMA_META                                                                   \

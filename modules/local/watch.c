@@ -30,7 +30,7 @@
 
 #define MAPS 64u /* -shm files of one process over its life; beyond, tokens are never equal */
 #define HEADER_WORDS 12u    /* 48 bytes, kept twice one after the other */
-#define HEADER_BYTES (2 * HEADER_WORDS * sizeof(uint32_t))
+#define HEADER_BYTES (sizeof(uint32_t) * 2 * HEADER_WORDS)
 #define INIT_WORD 3u        /* holds isInit: 0 while the index is being rebuilt */
 #define TRIES 16u
 #define LOOK_EVERY 1000     /* milliseconds */
