@@ -133,7 +133,7 @@ def test_script_line_is_the_exception(watched, wait_for):
 
 def test_crash_report(open_redis, canary, tmp_path):
     """A crash after a command reports that command's arguments: they are wiped by then."""
-    server = open_redis("appendonly yes")
+    server = open_redis("appendonly yes", "crash-memcheck-enabled no")
     db = server.client()
     db.execute_command("SECRET.SET", NAME, canary("crash"))
     with pytest.raises(client_library.exceptions.ConnectionError):
@@ -145,20 +145,18 @@ def test_crash_report(open_redis, canary, tmp_path):
 
 
 def memory_of(pid):
-    """Every readable page of the process."""
-    found = []
+    """Every readable page of the process; a sanitizer's terabytes of shadow are left out."""
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for line in maps:
             area, rights = line.split()[:2]
-            if rights[0] != "r" or "[v" in line:
-                continue
             start, end = (int(edge, 16) for edge in area.split("-"))
+            if rights[0] != "r" or "[v" in line or end - start > 1 << 30:
+                continue
             try:
                 memory.seek(start)
-                found.append(memory.read(end - start))
+                yield memory.read(end - start)
             except (OSError, ValueError, OverflowError):
                 pass
-    return found
 
 
 def test_sealed_server_never_has_a_value(home, sealed_redis, canary):
@@ -170,7 +168,7 @@ def test_sealed_server_never_has_a_value(home, sealed_redis, canary):
     home.set(NAME, value)
     assert home.get(NAME) == value
     assert server.client().execute_command("SECRET.GETSEALED", NAME)
-    areas = memory_of(server.process.pid)
+    areas = list(memory_of(server.process.pid))
     assert any(b"KTRN" in area for area in areas), "its memory can be read"
     assert not any(CANARY in area for area in areas)
 
