@@ -20,6 +20,8 @@
 
 #define SYMBOL "keyturn_provider"
 #define PROC_NAME 128
+#define KEEP_VERSIONS "keep_versions"
+#define KEPT 10u /* of a provider without that option */
 #define PROVIDER_SIZE_1_0 (offsetof(ktp_provider_t, token) + sizeof(((ktp_provider_t *)0)->token))
 
 /* The folder of providers, and who owns this library. */
@@ -218,6 +220,14 @@ static kt_status_t set_option(const kt_config_t *config, const ktp_option_spec_t
     return spec->type == KTP_STRING || spec->type == KTP_PATH ? KT_SUCCESS : parse_number(option, spec->type);
 }
 
+/* The one option of providers that the core itself obeys. The previous version is always kept. */
+static kt_status_t check_kept(const ktp_option_t *option)
+{
+    if (strcmp(option->name, KEEP_VERSIONS) != 0 || (option->number >= 2 && option->number <= (int64_t)KT_VERSIONS_MAX))
+        return KT_SUCCESS;
+    return kt_fail(KT_CONFIG, "`%s` has to be 2 to %u", option->name, KT_VERSIONS_MAX);
+}
+
 static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)
 {
     const kt_cfg_provider_t *given = module->config;
@@ -255,6 +265,8 @@ static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)
             status = kt_fail(KT_CONFIG, "provider \"%s\" needs `%s`: %s", module->api->name, spec->name, spec->help);
         else if (text != NULL)
             status = set_option(config, spec, text, option);
+        if (status == KT_SUCCESS)
+            status = check_kept(option);
         if (status != KT_SUCCESS)
             return at(config, option->line, status);
     }
@@ -350,12 +362,10 @@ static size_t keep_versions(const kt_module_t *module)
     size_t i;
 
     for (i = 0; i < module->noptions; i++) {
-        const ktp_option_t *option = &module->options[i];
-
-        if (strcmp(option->name, "keep_versions") == 0 && option->number >= 2 && option->number <= (int64_t)KT_VERSIONS_MAX)
-            return (size_t)option->number;
+        if (strcmp(module->options[i].name, KEEP_VERSIONS) == 0)
+            return (size_t)module->options[i].number;
     }
-    return 10;
+    return KEPT;
 }
 
 kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *ret_store)
