@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The loader looks for providers in keyturn/ beside what it is part of: for a unit test that is the program.
 
-UNIT_PROVIDERS := $(BUILD)/tests/unit/keyturn/local.so
+UNIT_PROVIDERS := $(patsubst %,$(BUILD)/tests/unit/keyturn/%.so,local redis)
 UNIT += $(if $(filter yes,$(HAVE_CHECK)),$(UNIT_PROVIDERS))
 
 $(UNIT_PROVIDERS): $(BUILD)/tests/unit/keyturn/%.so: $(BUILD)/lib/keyturn/%.so

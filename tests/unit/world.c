@@ -129,7 +129,8 @@ void world_open_with(const ktp_provider_t *const *apis, size_t count)
 
 void world_of_local(void)
 {
-    world_make(NULL, NULL, NULL);
+    if (world.dir[0] == '\0')
+        world_make(NULL, NULL, NULL);
     world_open();
     assert_ok(kt_create(world.ctx));
 }
