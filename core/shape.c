@@ -15,7 +15,22 @@
 #include <string.h>
 #include <time.h>
 
+#define SHAPE_UNKNOWN ((kt_shape_t)-1) /* for want of memory: nothing may be made of it */
+
 /* ---- The library ---- */
+
+/* The library answers want of memory and want of JSON alike. They must not be taken for each other:
+ * a database's value that "is no JSON object" would be rotated as a whole. */
+static _Thread_local bool starved;
+
+static void *noting_malloc(size_t size)
+{
+    void *data = malloc(size);
+
+    if (data == NULL)
+        starved = true;
+    return data;
+}
 
 static void wiping_free(void *data)
 {
@@ -32,7 +47,7 @@ static void setup_once(void)
 
     json_get_alloc_funcs(&alloc, &release);
     if (alloc == malloc && release == free)
-        json_set_alloc_funcs(malloc, wiping_free);
+        json_set_alloc_funcs(noting_malloc, wiping_free);
 }
 
 void kt_json_setup(void)
@@ -40,9 +55,11 @@ void kt_json_setup(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, setup_once);
+    starved = false;
 }
 
-/* The object that `value` is, or NULL. No error record: it would quote the value, on the stack. */
+/* The object that `value` is; NULL: none, or `starved`. No error record: it would quote the value,
+ * on the stack. */
 static json_t *parse_object(const kt_secret_t *value)
 {
     json_t *json;
@@ -56,13 +73,25 @@ static json_t *parse_object(const kt_secret_t *value)
     return json;
 }
 
+static kt_status_t no_memory(void)
+{
+    return kt_fail(KT_INTERNAL, "out of memory");
+}
+
+static kt_status_t no_object(const char *text)
+{
+    return starved ? no_memory() : kt_fail(KT_MALFORMED, "%s", text);
+}
+
 static bool has_string(const json_t *object, const char *field)
 {
     return json_is_string(json_object_get(object, field));
 }
 
-/* `text` as a JSON string, quotes and all, in locked memory; NULL: it is not UTF-8 or holds NUL. */
-static char *quote(const char *text, size_t size, size_t *ret_size)
+/* `text` as a JSON string, quotes and all, in locked memory. KT_MALFORMED with `fault`: it is not
+ * UTF-8 or holds NUL. */
+static kt_status_t quote(const char *text, size_t size, const char *fault, char **ret_quoted,
+                         size_t *ret_size)
 {
     json_t *json = NULL;
     char *quoted = NULL;
@@ -72,14 +101,20 @@ static char *quote(const char *text, size_t size, size_t *ret_size)
     if (memchr(text, '\0', size) == NULL)
         json = json_stringn(text, size);
     if (json == NULL)
-        return NULL;
+        return no_object(fault);
     need = json_dumpb(json, NULL, 0, JSON_ENCODE_ANY);
     if (need > 0)
         quoted = kt_locked_alloc(need);
-    if (quoted != NULL)
-        *ret_size = json_dumpb(json, quoted, need, JSON_ENCODE_ANY);
+    if (quoted != NULL && json_dumpb(json, quoted, need, JSON_ENCODE_ANY) != need) {
+        kt_locked_free(quoted); /* it allocates here too */
+        quoted = NULL;
+    }
     json_decref(json);
-    return quoted;
+    if (quoted == NULL)
+        return no_memory();
+    *ret_quoted = quoted;
+    *ret_size = need;
+    return KT_SUCCESS;
 }
 
 /* ---- Places in the text of an object, which the library has taken: it ends with `}` ---- */
@@ -139,7 +174,7 @@ static bool names_field(const char *text, size_t size, const char *field)
     return same;
 }
 
-static place_t find_place(const kt_secret_t *object, const char *field)
+static kt_status_t find_place(const kt_secret_t *object, const char *field, place_t *ret_place)
 {
     const char *text = (const char *)object->data;
     size_t at = skip_space(text, 0) + 1;
@@ -154,10 +189,13 @@ static place_t find_place(const kt_secret_t *object, const char *field)
         place.end = at = skip_value(text, place.start);
         place.found = names_field(text + name, name_end - name, field);
         if (place.found)
-            return place;
+            break;
         place.start = place.end;
     }
-    return place;
+    if (!place.found && starved)
+        return no_memory();
+    *ret_place = place;
+    return KT_SUCCESS;
 }
 
 /* ---- Making values ---- */
@@ -166,7 +204,7 @@ static kt_status_t new_failed(size_t size)
 {
     if (size > KT_VALUE_MAX)
         return kt_fail(KT_TOOLARGE, "the value would have %zu bytes, over %u", size, KT_VALUE_MAX);
-    return kt_fail(KT_INTERNAL, "out of memory for secrets");
+    return no_memory();
 }
 
 /* A copy of `old` with `size` bytes for what lies at `place`; *ret_at is where they go. */
@@ -189,20 +227,23 @@ static kt_status_t splice(const kt_secret_t *old, const place_t *place, size_t s
 static kt_status_t set_raw(const kt_secret_t *object, const char *field, const char *raw,
                            size_t size, kt_secret_t **ret_value)
 {
-    place_t place = find_place(object, field);
-    size_t name_size = 0;
     kt_status_t status;
+    size_t name_size;
     char *name, *at;
+    place_t place;
 
+    status = find_place(object, field, &place);
+    if (status != KT_SUCCESS)
+        return status;
     if (place.found) {
         status = splice(object, &place, size, &at, ret_value);
         if (status == KT_SUCCESS)
             memcpy(at, raw, size);
         return status;
     }
-    name = quote(field, strlen(field), &name_size);
-    if (name == NULL)
-        return kt_fail(KT_MALFORMED, "the field's name is not UTF-8");
+    status = quote(field, strlen(field), "the field's name is not UTF-8", &name, &name_size);
+    if (status != KT_SUCCESS)
+        return status;
     status = splice(object, &place, (place.first ? 0 : 2) + name_size + 2 + size, &at, ret_value);
     if (status == KT_SUCCESS) {
         if (!place.first)
@@ -218,13 +259,15 @@ static kt_status_t set_raw(const kt_secret_t *object, const char *field, const c
 static kt_status_t set_string(const kt_secret_t *object, const char *field, const char *text,
                               size_t text_size, kt_secret_t **ret_value)
 {
-    size_t size = 0;
-    char *raw = quote(text, text_size, &size);
+    static const char fault[] = "the new value is not UTF-8 or holds a zero byte: it cannot be a "
+                                "field of a JSON object";
     kt_status_t status;
+    size_t size;
+    char *raw;
 
-    if (raw == NULL)
-        return kt_fail(KT_MALFORMED, "the new value is not UTF-8 or holds a zero byte: it cannot "
-                                     "be a field of a JSON object");
+    status = quote(text, text_size, fault, &raw, &size);
+    if (status != KT_SUCCESS)
+        return status;
     status = set_raw(object, field, raw, size, ret_value);
     kt_locked_free(raw);
     return status;
@@ -235,7 +278,7 @@ static kt_status_t check_object(const kt_secret_t *value)
     json_t *json = parse_object(value);
 
     if (json == NULL)
-        return kt_fail(KT_MALFORMED, "the value is no JSON object");
+        return no_object("the value is no JSON object");
     json_decref(json);
     return KT_SUCCESS;
 }
@@ -266,8 +309,7 @@ static bool holds(const kt_secret_t *value, const char *text)
 
 static kt_shape_t shape_of_object(const json_t *object)
 {
-    if (has_string(object, "password") &&
-        (has_string(object, "user") || has_string(object, "host")))
+    if (has_string(object, "password")) /* of whatever server: somebody else has to know it */
         return KT_SHAPE_DATABASE;
     if (has_string(object, "api_key"))
         return KT_SHAPE_API_KEY;
@@ -282,6 +324,8 @@ kt_shape_t kt_shape_of(const kt_secret_t *value)
     json_t *object = parse_object(value);
     kt_shape_t shape;
 
+    if (object == NULL && starved)
+        return SHAPE_UNKNOWN;
     if (object == NULL) {
         bool pem = holds(value, "-----BEGIN CERTIFICATE-----") || holds(value, "PRIVATE KEY-----");
 
@@ -308,12 +352,13 @@ static kt_status_t replace_string(kt_secret_t **value, const char *field, const 
 
 static kt_status_t keep_previous(kt_secret_t **value, const char *field, const char *previous)
 {
-    place_t place = find_place(*value, field);
     kt_secret_t *next = NULL;
     kt_status_t status;
+    place_t place;
 
-    if (!place.found)
-        return KT_SUCCESS;
+    status = find_place(*value, field, &place);
+    if (status != KT_SUCCESS || !place.found)
+        return status;
     status = set_raw(*value, previous, (const char *)(*value)->data + place.start,
                      place.end - place.start, &next);
     if (status == KT_SUCCESS) {
@@ -371,6 +416,8 @@ kt_status_t kt_shape_rotate(kt_shape_t shape, const kt_secret_t *old, const kt_s
         return kt_fail(KT_CONFLICT, "a certificate is not rotated: set the new one");
     case KT_SHAPE_OPAQUE:
         break;
+    default: /* SHAPE_UNKNOWN */
+        return no_memory();
     }
     value = kt_secret_new(part->data, part->size);
     if (value == NULL)
@@ -386,12 +433,15 @@ static kt_status_t field_value(const kt_secret_t *secret, const json_t *member, 
                                kt_secret_t **ret_secret)
 {
     kt_secret_t *value;
+    kt_status_t status;
+    place_t place;
 
     if (json_is_string(member)) {
         value = kt_secret_new(json_string_value(member), json_string_length(member));
     } else if (json_is_number(member)) {
-        place_t place = find_place(secret, field);
-
+        status = find_place(secret, field, &place);
+        if (status != KT_SUCCESS)
+            return status;
         value = kt_secret_new(secret->data + place.start, place.end - place.start);
     } else {
         return kt_fail(KT_MALFORMED, "the field `%s` is neither a string nor a number", field);
@@ -411,6 +461,8 @@ kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_sec
     const json_t *member;
     kt_status_t status;
 
+    if (object == NULL && starved)
+        return no_memory();
     if (object == NULL)
         return kt_fail(KT_MALFORMED, "the value is no JSON object, hence has no field `%s`", field);
     member = json_object_get(object, field);
