@@ -28,6 +28,16 @@
 	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name)
 
+/* 18 renamed its macro, and wants it in front. */
+#define KTPG_NORETURN __attribute__((noreturn))
+
+/* 14 took wait events out of pgstat.h. */
+#if PG_VERSION_NUM >= 140000
+#include "utils/wait_event.h"
+#else
+#include "pgstat.h"
+#endif
+
 /* 14 added readOnlyTree: our tree is nobody else's, so it may be scribbled on. */
 #if PG_VERSION_NUM >= 140000
 #define KtpgProcessUtility(pstmt, text, dest) \

@@ -9,7 +9,6 @@
 #include "compat.h"
 
 #include "extension.h"
-#include "pgstat.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -17,7 +16,6 @@
 #include "utils/builtins.h"
 #include "utils/inet.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 /* Files that an open context holds: store, its WAL and index, trail, rings, anchors. */
 #define CONTEXT_FILES 8

@@ -68,8 +68,8 @@ extern void ktpg_drop_secret(kt_secret_t **secret);
 /* error.c */
 extern void ktpg_check_name(const char *name);
 extern int	ktpg_sqlstate(kt_status_t status);
-extern void ktpg_error(kt_ctx_t *ctx, kt_status_t status, const char *name,
-					   const char *done) pg_attribute_noreturn();
+extern KTPG_NORETURN void ktpg_error(kt_ctx_t *ctx, kt_status_t status, const char *name,
+									 const char *done);
 
 /* role.c */
 typedef struct KtpgRole

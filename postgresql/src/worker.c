@@ -24,7 +24,6 @@
 #include "storage/spin.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
-#include "utils/wait_event.h"
 
 #define WORKER_RESTART	5		/* s */
 #define WORKER_RETRY	1000	/* ms, while something is left */

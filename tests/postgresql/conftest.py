@@ -129,6 +129,11 @@ class Database:
                              "password": password or "none"})
         return Account(self, role, name, password or "none")
 
+    def let_alter(self, user, account):
+        """What PostgreSQL wants of somebody who changes another role's password: from 16 on the ADMIN OPTION too."""
+        self.pg.sql(f"ALTER ROLE {quote(user)} CREATEROLE")
+        self.pg.sql(f"GRANT {quote(account.role)} TO {quote(user)} WITH ADMIN OPTION")
+
     def files_with(self, *values):
         """Files of the server (cluster, WAL, log) that hold one of the values."""
         needles = [value.encode() for value in values]

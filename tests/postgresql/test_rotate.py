@@ -78,7 +78,7 @@ def test_history_and_state(db, account):
 
 def test_audit_names_the_role_and_its_address(db, account, user):
     db.home.grant(f"postgresql:role:{user['user']}", ["rotate", "read", "list"], [account.name])
-    db.pg.sql(f'ALTER ROLE "{user["user"]}" CREATEROLE')
+    db.let_alter(user["user"], account)
     account.rotate(**user)
     lines = [line for line in db.home.records("postgresql") if account.name in str(line.get("reference"))]
     assert lines
@@ -183,7 +183,7 @@ def test_a_role_without_execute(db, account, user):
 
 
 def test_a_role_that_the_policy_does_not_know(db, account, user):
-    db.pg.sql(f'ALTER ROLE "{user["user"]}" CREATEROLE')
+    db.let_alter(user["user"], account)
     code, text = sqlstate(db, "SELECT rotate_secret(%s)", account.name, **user)
     assert code == "42501" and "denied" in text
     assert account.agree() and not account.pending()
@@ -211,7 +211,7 @@ def test_a_role_rotates_its_own_password(db, account, user):
 
 def test_superusers_are_out_of_reach(db, user, canary):
     account = db.account(canary("pg-super"), options="LOGIN SUPERUSER")
-    db.pg.sql(f'ALTER ROLE "{user["user"]}" CREATEROLE')
+    db.let_alter(user["user"], account)
     db.home.grant(f"postgresql:role:{user['user']}", ["rotate", "read", "list"], [account.name])
     assert sqlstate(db, "SELECT rotate_secret(%s)", account.name, **user)[0] == "42501"
     assert account.agree()
