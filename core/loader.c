@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,24 @@ static kt_status_t at(const kt_config_t *config, int line, kt_status_t status)
     return kt_fail_prefix(status, "%s:%d", config->path, line);
 }
 
+/* A file that was cut short, by a full disk for one, would end the process with SIGBUS inside the dynamic linker. */
+static bool is_whole(int fd, off_t size)
+{
+    ElfW(Ehdr) elf;
+    ElfW(Phdr) part;
+    unsigned i;
+
+    if (pread(fd, &elf, sizeof(elf), 0) != (ssize_t)sizeof(elf) || memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0)
+        return true; /* the linker will say what it is not */
+    for (i = 0; i < elf.e_phnum; i++) {
+        if (pread(fd, &part, sizeof(part), (off_t)(elf.e_phoff + i * sizeof(part))) != (ssize_t)sizeof(part))
+            return false;
+        if (part.p_type == PT_LOAD && (part.p_offset > (size_t)size || part.p_filesz > (size_t)size - part.p_offset))
+            return false;
+    }
+    return true;
+}
+
 static kt_status_t check_file(int fd, const char *path, uid_t library_owner)
 {
     struct stat st;
@@ -59,6 +78,8 @@ static kt_status_t check_file(int fd, const char *path, uid_t library_owner)
         return kt_fail(KT_PERMISSION, "%s: belongs to uid %u, not to root or to the owner of libkeyturn", path, (unsigned)st.st_uid);
     if ((st.st_mode & 0022) != 0)
         return kt_fail(KT_PERMISSION, "%s: mode %04o lets others write it: chmod go-w", path, (unsigned)(st.st_mode & 07777));
+    if (!is_whole(fd, st.st_size))
+        return kt_fail(KT_CONFIG, "%s: the file is cut short: install it again", path);
     return KT_SUCCESS;
 }
 
