@@ -22,6 +22,8 @@ static long balance;   /* allocations that are not freed */
 #endif
 
 #if OWN_MALLOC
+#define EXPORTED __attribute__((visibility("default"))) /* the libraries' too */
+
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *data, size_t size);
@@ -35,7 +37,7 @@ static bool fails(void)
     return true;
 }
 
-void *malloc(size_t size)
+EXPORTED void *malloc(size_t size)
 {
     void *data = fails() ? NULL : __libc_malloc(size);
 
@@ -43,7 +45,7 @@ void *malloc(size_t size)
     return data;
 }
 
-void *calloc(size_t count, size_t size)
+EXPORTED void *calloc(size_t count, size_t size)
 {
     void *data = fails() ? NULL : __libc_calloc(count, size);
 
@@ -51,7 +53,7 @@ void *calloc(size_t count, size_t size)
     return data;
 }
 
-void *realloc(void *data, size_t size)
+EXPORTED void *realloc(void *data, size_t size)
 {
     void *new = fails() ? NULL : __libc_realloc(data, size);
 
@@ -59,7 +61,7 @@ void *realloc(void *data, size_t size)
     return new;
 }
 
-void free(void *data)
+EXPORTED void free(void *data)
 {
     balance -= data != NULL;
     __libc_free(data);
