@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """kill -9 at each step of a rotation: afterwards store and database agree."""
 import contextlib
+import os
+import random
 import signal
+import threading
+import time
 
 import psycopg2
 import pytest
@@ -56,6 +60,36 @@ def test_backend_killed_and_the_next_call_reconciles(make_db, canary, point):
         assert account.password("previous") != first
     else:
         assert account.password("previous") == first
+
+
+def rotate_until_killed(db, account, connection):
+    with contextlib.suppress(psycopg2.OperationalError), connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT rotate_secret(%s)", [account.name])
+
+
+@pytest.mark.parametrize("preloaded", [True, False])
+def test_killed_at_random_times(make_db, canary, preloaded):
+    """Not at the points that we thought of."""
+    db = make_db(restart_after_crash="on", shared_preload_libraries="keyturn" if preloaded else None)
+    account = db.account(canary("pg-crash-random"))
+    random_times = random.Random(os.environ["KEYTURN_CANARY"])
+    for crash in range(2, 10):
+        connection = db.pg.connect()
+        pid = connection.get_backend_pid()
+        rotating = threading.Thread(target=rotate_until_killed, args=(db, account, connection), daemon=True)
+        rotating.start()
+        time.sleep(random_times.uniform(0.01, 0.1))
+        os.kill(pid, signal.SIGKILL)
+        rotating.join(20)
+        connection.close()
+        wait_for(lambda: db.pg.log().count("ready to accept connections") == crash, 30, what="the server after a crash")
+        if preloaded:
+            wait_for(lambda: not account.pending(), 15, what="the worker")
+        else:
+            account.rotate()
+        assert not account.pending()
+        assert account.agree()
 
 
 @pytest.mark.parametrize("point", POINTS)
