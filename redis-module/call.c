@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* call.c: one command being served: who asks, for which key, how it is answered, stored and replicated. */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -141,13 +142,12 @@ static void identify_peer(ktr_call_t *call, unsigned long long id)
     call->req.peer = call->peer;
 }
 
-void ktr_identify(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+static void start(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     const kt_request_t request = KT_REQUEST_INIT;
-    unsigned long long id = RedisModule_GetClientId(ctx);
     int flags = RedisModule_GetContextFlags(ctx);
 
-    memset(call, 0, sizeof(*call));
+    memset(call, 0, offsetof(ktr_call_t, reference)); /* not the buffers: each is written before it is read */
     call->ctx = ctx;
     call->argv = argv;
     call->argc = argc;
@@ -155,16 +155,27 @@ void ktr_identify(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **arg
     call->req = request;
     call->req.subject = call->subject;
     call->replicated = (flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING)) != 0;
-    if (call->replicated) {
-        snprintf(call->subject, sizeof(call->subject), "redis:(replication)");
+    snprintf(call->subject, sizeof(call->subject), "redis:(replication)");
+}
+
+static void identify(ktr_call_t *call)
+{
+    unsigned long long id = RedisModule_GetClientId(call->ctx);
+
+    if (call->replicated)
         return;
-    }
     identify_user(call);
     identify_peer(call, id);
     snprintf(call->subject, sizeof(call->subject), "redis:%s",
              call->user != NULL ? RedisModule_StringPtrLen(call->user, NULL) : "(module)");
     snprintf(call->id, sizeof(call->id), "client-%llu", id);
     call->req.request_id = call->id;
+}
+
+void ktr_begin_keyless(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+    start(call, ctx, argv, argc);
+    identify(call);
 }
 
 /* ---- the key ---- */
@@ -202,7 +213,9 @@ static int check_name(ktr_call_t *call)
 
 int ktr_begin(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc, int flags)
 {
-    ktr_identify(call, ctx, argv, argc);
+    start(call, ctx, argv, argc);
+    if (ktr_context != NULL) /* else nobody decides and nobody records */
+        identify(call);
     call->key = argv[1];
     if (!(flags & KTR_ANY_NAME) && check_name(call) != REDISMODULE_OK)
         goto fail;

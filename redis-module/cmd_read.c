@@ -196,7 +196,7 @@ int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     }
     if (i != argc || cursor < 0)
         return ktr_syntax(ctx);
-    ktr_identify(&call, ctx, argv, argc);
+    ktr_begin_keyless(&call, ctx, argv, argc);
     scan = RedisModule_Call(ctx, "SCAN", match != NULL ? "lccclcs" : "lcccl", cursor, "TYPE", "keyturn-1", "COUNT", count,
                             "MATCH", match);
     if (scan == NULL || RedisModule_CallReplyType(scan) != REDISMODULE_REPLY_ARRAY)

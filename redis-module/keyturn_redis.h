@@ -68,8 +68,8 @@ enum {
     KTR_ANY_NAME = 4  /* the key need not be the name of a secret */
 };
 
-/* Who asks, without a key: LIST. */
-void ktr_identify(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+/* Who asks, for no key: LIST. */
+void ktr_begin_keyless(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
 /* Who asks for which key, opened. REDISMODULE_ERR: an error has been replied and there is nothing to end. */
 int ktr_begin(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc, int flags);
 void ktr_end(ktr_call_t *call);
