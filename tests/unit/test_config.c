@@ -122,6 +122,7 @@ static const struct {
     {"audit: {required: true}\nenvironment: dev\n", true},
     {"\xef\xbb\xbf" "environment: dev\r\n", false}, /* a byte order mark; lines of DOS */
     {"--- # one document\nenvironment: dev\n...\n", false},
+    {"environment: dev\t# a tab\n", false},
 };
 
 START_TEST(defaults_by_table)
@@ -217,12 +218,17 @@ static const struct {
     {"", NULL},          {"xyz", NULL},        {"policies", NULL},   {"enviroment", "environment"},
     {"environ", NULL},   {"env", NULL},        {"evnrionmnet", "environment"},
     {"a name of more than forty bytes which is none", NULL},
+    {"this name has forty bytes, not one morer", "this name has forty bytes, not one more"},
+    {"this name has forty bytes, not one morers", NULL},
+    {"a name that has exactly forty-one bytes!", NULL},
 };
 
 START_TEST(nearest_by_table)
 {
     static const char *const names[] = {"policy", "ttl", "environment",
-                                        "a name of more than forty bytes which is one", NULL};
+                                        "a name of more than forty bytes which is one",
+                                        "this name has forty bytes, not one more",
+                                        "a name that has exactly forty-one bytes!!", NULL};
     static const char *const none[] = {NULL};
 
     ck_assert_pstr_eq(kt_nearest(nearest[_i].name, names), nearest[_i].nearest);
@@ -322,6 +328,8 @@ START_TEST(what_is_no_file_is_refused)
 
     assert_status(kt_config_read(file, &config), KT_CONFIG);
     assert_failure_has("keyturn.yaml: cannot be opened: No such file or directory");
+    assert_status(kt_config_read("/dev/null/keyturn.yaml", &config), KT_CONFIG);
+    assert_failure("/dev/null/keyturn.yaml: cannot be opened: Not a directory");
     ck_assert_int_eq(mkdir(file, 0700), 0);
     assert_status(kt_config_read(file, &config), KT_PERMISSION);
     assert_failure_has("keyturn.yaml: is no regular file");

@@ -28,6 +28,7 @@ static const struct {
     {E "cache: !!map {ttl: 1s}\n", "2: tags (!) are not read"},
     {E "audit: {path: !!str a}\n", "2: tags (!) are not read"},
     {E "policy: !x [a]\n", "2: tags (!) are not read"},
+    {"\tenvironment: dev\n", "1: a tab in the indentation: YAML wants spaces"},
     {E "cache:\n\tttl: 1s\n", "3: a tab in the indentation: YAML wants spaces"},
     {E "cache:\n  \tttl: 1s\n", "3: a tab in the indentation: YAML wants spaces"},
     {E "cache: {ttl: 1s\n", "3: did not find expected ',' or '}' while parsing a flow mapping"},
