@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Many processes on one store of the real provider `local`: nothing that was acknowledged is lost, no reader goes back, and a writer
+ * may be killed at any moment.
+ */
+#include "world.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NAME "api-keys/shared"
+#define EACH 50
+#define PROCESSES 10
+#define KILLS 30
+
+/* What the processes tell each other; made before they are. */
+typedef struct board {
+    atomic_uint taken[PROCESSES * EACH + 2]; /* how often each version was acknowledged */
+    atomic_uint wrong, busy;
+    atomic_bool stop;
+    atomic_ullong acknowledged; /* by the writer that is killed */
+} board_t;
+
+static board_t *board;
+
+static void make_world(void)
+{
+    world_make(NULL, NULL, "cache: {ttl: 60s}\n");
+    world_of_local();
+    kt_close(world.ctx); /* no connection crosses a fork */
+    world.ctx = NULL;
+    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert(board != MAP_FAILED);
+    (void)alarm(110);
+}
+
+static kt_secret_t *value_of(uint64_t number)
+{
+    char text[32];
+
+    (void)snprintf(text, sizeof(text), "value %llu", (unsigned long long)number);
+    return kt_secret_new(text, strlen(text));
+}
+
+/* A child's whole life; 0: all was well. */
+static pid_t start(int (*life)(kt_ctx_t *ctx, unsigned n), unsigned n)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        kt_ctx_t *ctx = NULL;
+        int status = kt_open(world.setup, &ctx) == KT_SUCCESS ? life(ctx, n) : 99;
+
+        kt_close(ctx);
+        _exit(status);
+    }
+    ck_assert_int_gt(pid, 0);
+    return pid;
+}
+
+static void finish(pid_t pid)
+{
+    int status;
+
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a process ended with %x", status);
+}
+
+static int write_each(kt_ctx_t *ctx, unsigned n)
+{
+    kt_request_t req = request(NAME);
+
+    for (unsigned i = 0; i < EACH;) {
+        kt_secret_t *value = value_of(n * 1000 + i);
+        uint64_t version = 0;
+        kt_status_t status = kt_put(ctx, &req, value, NULL, &version);
+
+        kt_secret_free(value);
+        if (status == KT_TRYAGAIN) {
+            atomic_fetch_add(&board->busy, 1);
+            continue;
+        }
+        if (status != KT_SUCCESS || version == 0 || version > PROCESSES * EACH) {
+            (void)fprintf(stderr, "write: %s: %s\n", kt_status_name(status), kt_error(ctx));
+            return 1;
+        }
+        atomic_fetch_add(&board->taken[version], 1);
+        i++;
+    }
+    return 0;
+}
+
+/* kt_peek() as a server does it: each version that is seen is at least the last one. */
+static int read_on(kt_ctx_t *ctx, unsigned n)
+{
+    kt_request_t req = request(NAME);
+    uint64_t last = 0;
+
+    (void)n;
+    while (!atomic_load(&board->stop)) {
+        kt_secret_t *secret = NULL;
+        kt_status_t status = kt_peek(ctx, &req, &secret);
+
+        if (status == KT_NOTFOUND && last == 0)
+            continue;
+        if (status != KT_SUCCESS) {
+            (void)fprintf(stderr, "read: %s: %s\n", kt_status_name(status), kt_error(ctx));
+            return 1;
+        }
+        if (kt_secret_version(secret) < last || kt_secret_size(secret) < 7 || memcmp(kt_secret_bytes(secret), "value ", 6) != 0)
+            return 2;
+        last = kt_secret_version(secret);
+        kt_secret_free(secret);
+    }
+    return 0;
+}
+
+static const unsigned writers[] = {2, PROCESSES};
+
+START_TEST(no_version_is_lost_or_given_twice)
+{
+    unsigned count = writers[_i];
+    pid_t pids[PROCESSES], reader = start(read_on, 0);
+
+    for (unsigned i = 0; i < count; i++)
+        pids[i] = start(write_each, i);
+    for (unsigned i = 0; i < count; i++)
+        finish(pids[i]);
+    atomic_store(&board->stop, true);
+    finish(reader);
+    for (unsigned version = 1; version <= count * EACH; version++)
+        ck_assert_msg(atomic_load(&board->taken[version]) == 1, "version %u was given %u times", version,
+                      atomic_load(&board->taken[version]));
+    world.ctx = world_context();
+    {
+        kt_request_t req = request(NAME);
+        kt_info_t *info = NULL;
+
+        assert_ok(kt_info(world.ctx, &req, &info));
+        ck_assert_uint_eq(kt_info_entry(info)->version, count * EACH);
+        ck_assert_uint_eq(kt_info_counter(info), count * EACH);
+        kt_info_free(info);
+    }
+}
+END_TEST
+
+/* Compare-and-set: of all who saw the same version one wins. */
+static int count_up(kt_ctx_t *ctx, unsigned n)
+{
+    kt_request_t req = request("api-keys/counter");
+
+    (void)n;
+    for (unsigned i = 0; i < 20;) {
+        kt_put_options_t options = KT_PUT_INIT;
+        kt_secret_t *secret = NULL, *value;
+        char text[32];
+        kt_status_t status = kt_get(ctx, &req, &secret);
+
+        if (status != KT_SUCCESS)
+            return 1;
+        (void)snprintf(text, sizeof(text), "%d", atoi((const char *)kt_secret_bytes(secret)) + 1);
+        options.cas = (int64_t)kt_secret_version(secret);
+        kt_secret_free(secret);
+        value = secret_of(text);
+        status = kt_put(ctx, &req, value, &options, NULL);
+        kt_secret_free(value);
+        if (status == KT_SUCCESS)
+            i++;
+        else if (status != KT_CONFLICT && status != KT_TRYAGAIN)
+            return 2;
+    }
+    return 0;
+}
+
+START_TEST(compare_and_set_loses_no_update)
+{
+    pid_t pids[4];
+
+    world.ctx = world_context();
+    put("api-keys/counter", "0", 1);
+    kt_close(world.ctx);
+    world.ctx = NULL;
+    for (unsigned i = 0; i < 4; i++)
+        pids[i] = start(count_up, i);
+    for (unsigned i = 0; i < 4; i++)
+        finish(pids[i]);
+    world.ctx = world_context();
+    assert_value("api-keys/counter", "80", 81);
+}
+END_TEST
+
+static int write_until_killed(kt_ctx_t *ctx, unsigned n)
+{
+    kt_request_t req = request(NAME);
+
+    (void)n;
+    for (;;) {
+        kt_secret_t *value = value_of(atomic_load(&board->acknowledged) + 1);
+        uint64_t version = 0;
+        kt_status_t status = kt_put(ctx, &req, value, NULL, &version);
+
+        kt_secret_free(value);
+        if (status == KT_SUCCESS)
+            atomic_store(&board->acknowledged, version);
+        else if (status != KT_TRYAGAIN)
+            return 1;
+    }
+}
+
+START_TEST(a_killed_writer_loses_nothing_acknowledged)
+{
+    pid_t reader = start(read_on, 0);
+    unsigned progress = 0;
+
+    for (unsigned i = 0; i < KILLS; i++) {
+        uint64_t before = atomic_load(&board->acknowledged), acknowledged;
+        pid_t pid = start(write_until_killed, 0);
+        kt_request_t req = request(NAME);
+        kt_secret_t *secret = NULL;
+        kt_status_t status;
+        int wait_status;
+
+        (void)usleep(5000 + (useconds_t)(random() % 40000));
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, &wait_status, 0), pid);
+        ck_assert_msg(WIFSIGNALED(wait_status), "the writer ended by itself: %x", wait_status);
+        acknowledged = atomic_load(&board->acknowledged);
+        progress += acknowledged > before;
+        world.ctx = world_context();
+        status = kt_get(world.ctx, &req, &secret);
+        if (acknowledged == 0 && status == KT_NOTFOUND) {
+            kt_close(world.ctx);
+            world.ctx = NULL;
+            continue;
+        }
+        ck_assert_msg(status == KT_SUCCESS, "%s: %s", kt_status_name(status), kt_error(world.ctx));
+        /* the last one acknowledged, or one that was committed and not yet acknowledged */
+        ck_assert_msg(kt_secret_version(secret) == acknowledged || kt_secret_version(secret) == acknowledged + 1,
+                      "version %llu, acknowledged %llu", (unsigned long long)kt_secret_version(secret), (unsigned long long)acknowledged);
+        atomic_store(&board->acknowledged, kt_secret_version(secret));
+        kt_secret_free(secret);
+        kt_close(world.ctx);
+        world.ctx = NULL;
+    }
+    atomic_store(&board->stop, true);
+    finish(reader);
+    ck_assert_uint_ge(progress, KILLS / 3);
+    /* each acknowledged write has its intent and its outcome */
+    ck_assert_uint_ge(world_lines("\"write\"", "\"intent\"", NULL), atomic_load(&board->acknowledged));
+}
+END_TEST
+
+/* Killed between any two steps of rotations: old or pending or new, and always something to go on from. */
+static kt_status_t slow_target(void *arg, kt_rotation_t *rotation)
+{
+    (void)arg, (void)rotation;
+    (void)usleep(500);
+    return KT_SUCCESS;
+}
+
+static int rotate_until_killed(kt_ctx_t *ctx, unsigned n)
+{
+    static const kt_target_ops_t target = {sizeof(kt_target_ops_t), "exec:test", slow_target, slow_target};
+    kt_rotate_options_t options = KT_ROTATE_INIT;
+    kt_request_t req = request("database/a");
+
+    (void)n;
+    options.target = &target;
+    for (;;) {
+        kt_status_t status = kt_rotate(ctx, &req, &options, NULL);
+
+        if (status != KT_SUCCESS && status != KT_TRYAGAIN)
+            return 1;
+    }
+}
+
+START_TEST(a_killed_rotation_is_finished_by_the_next)
+{
+    unsigned pending = 0;
+
+    world.ctx = world_context();
+    put("database/a", "{\"user\": \"a\", \"password\": \"p\"}", 1);
+    for (unsigned i = 0; i < KILLS; i++) {
+        kt_request_t req = request("database/a#password");
+        kt_request_t whole = request("database/a");
+        kt_rotation_t *rotation = NULL;
+        kt_secret_t *secret = NULL;
+        kt_status_t status;
+        pid_t pid;
+        int wait_status;
+
+        kt_close(world.ctx);
+        world.ctx = NULL;
+        pid = start(rotate_until_killed, 0);
+        (void)usleep(5000 + (useconds_t)(random() % 30000));
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, &wait_status, 0), pid);
+        ck_assert_msg(WIFSIGNALED(wait_status), "the writer ended by itself: %x", wait_status);
+        world.ctx = world_context();
+        assert_ok(kt_get(world.ctx, &req, &secret));
+        kt_secret_free(secret);
+        status = kt_rotation_resume(world.ctx, &whole, &rotation);
+        ck_assert(status == KT_SUCCESS || status == KT_NOTFOUND);
+        pending += status == KT_SUCCESS;
+        if (rotation != NULL && i % 2)
+            assert_ok(kt_rotation_finish(rotation, 0, NULL));
+        else if (rotation != NULL)
+            assert_ok(kt_rotation_abandon(rotation));
+    }
+    ck_assert_uint_ge(pending, 1);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_set_timeout(tests, 120);
+    tcase_add_checked_fixture(tests, make_world, world_end);
+    UNIT_TABLE(tests, no_version_is_lost_or_given_twice, writers);
+    tcase_add_test(tests, compare_and_set_loses_no_update);
+    tcase_add_test(tests, a_killed_writer_loses_nothing_acknowledged);
+    tcase_add_test(tests, a_killed_rotation_is_finished_by_the_next);
+}
+
+UNIT_MAIN("many", add_tests)
