@@ -233,6 +233,7 @@ static const struct {
     {KT_SHAPE_API_KEY,
      "{\"rotated_at\":null,\"previous_key\":\"older\",\"api_key\":\"old\",\"x\":1}",
      "{\"rotated_at\":" AT ",\"previous_key\":\"old\",\"api_key\":\"new\",\"x\":1}"},
+    {KT_SHAPE_API_KEY, "{\"x\":1}", "{\"x\":1, \"api_key\": \"new\", \"rotated_at\": " AT "}"},
     {KT_SHAPE_OPAQUE, "old", "new"},
     {KT_SHAPE_OPAQUE, "{\"value\":\"old\"}", "new"},
 };
