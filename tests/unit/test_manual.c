@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The manual pages and the comment on top of keyturn.h say what is true: their examples compile,
- * the synopsis has all of the header's prototypes, and each status is told with its exit number.
+ * the synopsis has all of the header's prototypes, each status is told with its exit number, and
+ * the example configurations are taken.
  *
  * Runs in the source tree, or where KT_TOP says it is.
  */
@@ -10,6 +11,8 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <unistd.h>
+
+#include "config.h"
 
 static char work[64]; /* the folder of this test's files */
 
@@ -308,6 +311,29 @@ START_TEST(each_member_of_the_providers_table_is_documented)
 }
 END_TEST
 
+/* Also what is copied from there is taken. */
+START_TEST(the_example_configurations_are_taken)
+{
+    char *page = read_source("cli/keyturn.yaml.5"), *rest = strstr(page, "\n.Sh EXAMPLES\n");
+    char *file = read_source("docs/examples/keyturn.yaml"), *end;
+    kt_config_t *config = NULL;
+
+    assert_ok(kt_config_parse("docs/examples/keyturn.yaml", file, strlen(file), &config));
+    kt_config_unref(config);
+    ck_assert_ptr_nonnull(rest);
+    rest = strstr(rest, "\n.Bd -literal");
+    ck_assert_ptr_nonnull(rest);
+    rest = strchr(rest + 1, '\n') + 1;
+    end = strstr(rest, "\n.Ed\n");
+    ck_assert_ptr_nonnull(end);
+    assert_ok(kt_config_parse("cli/keyturn.yaml.5", rest, (size_t)(end - rest), &config));
+    ck_assert_uint_ge(config->nrules, 1);
+    kt_config_unref(config);
+    free(file);
+    free(page);
+}
+END_TEST
+
 static void make_folder(void)
 {
     const char *top = getenv("TMPDIR");
@@ -330,6 +356,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, each_function_is_documented);
     tcase_add_test(tests, each_status_is_told);
     tcase_add_test(tests, each_member_of_the_providers_table_is_documented);
+    tcase_add_test(tests, the_example_configurations_are_taken);
 }
 
 UNIT_MAIN("manual", add_tests)
