@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn check: is everything as it must be; the worst status is the exit status. */
+/* keyturn check and keyturn verify: is everything as it must be; the worst status is the exit status. */
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +34,7 @@ static void print(const json_t *checks)
     }
 }
 
-kt_status_t verb_check(cli_t *cli)
+static kt_status_t report(cli_t *cli, kt_status_t (*look)(kt_ctx_t *ctx, kt_check_fn fn, void *arg))
 {
     json_t *checks = json_array(), *answer;
     kt_status_t status = cli_open(cli);
@@ -43,7 +43,7 @@ kt_status_t verb_check(cli_t *cli)
         json_decref(checks);
         return status;
     }
-    status = kt_check(cli->ctx, collect, checks);
+    status = look(cli->ctx, collect, checks);
     if (cli->json) {
         answer = json_pack("{s:s, s:O}", "status", kt_status_name(status), "checks", checks);
         json_dumpf(answer, stdout, JSON_ENSURE_ASCII);
@@ -54,4 +54,14 @@ kt_status_t verb_check(cli_t *cli)
     }
     json_decref(checks);
     return status;
+}
+
+kt_status_t verb_check(cli_t *cli)
+{
+    return report(cli, kt_check);
+}
+
+kt_status_t verb_verify(cli_t *cli)
+{
+    return report(cli, kt_verify);
 }

@@ -120,6 +120,7 @@ kt_status_t verb_destroy(cli_t *cli);
 kt_status_t verb_audit_tail(cli_t *cli);
 kt_status_t verb_check(cli_t *cli);
 kt_status_t verb_run(cli_t *cli);
+kt_status_t verb_verify(cli_t *cli);
 kt_status_t verb_completion(cli_t *cli);
 
 #endif /* KEYTURN_CLI_H */

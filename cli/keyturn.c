@@ -69,6 +69,8 @@ const cli_verb_t cli_verbs[] = {
      verb_audit_tail, 0, 1, {
         {0, "follow", NULL, "and go on with what comes"},
     }},
+    {"verify", "", "the whole store: seals, indexes, generations against anchors",
+     verb_verify, 0, 0, {{0}}},
     {"check", "", "configuration, keys, permissions, reachability of each provider",
      verb_check, 0, 0, {{0}}},
     {"run", "COMMAND [ARGUMENT]...", "start a command with secrets in its environment",

@@ -353,6 +353,8 @@ static void format_line(const kt_audit_t *audit, const kt_event_t *event, uint64
     put_string(line, "reference", event->reference, KT_REFERENCE_MAX);
     if (event->version != 0)
         put_number(line, "version", event->version);
+    if (event->generation != 0)
+        put_number(line, "generation", event->generation);
     put_string(line, "provider", event->provider, WORD_MAX);
     put_string(line, "status", event->status, WORD_MAX);
     if (event->stale)

@@ -11,6 +11,7 @@
 
 #include "internal.h"
 #include "store.h"
+#include "index.h"
 
 struct kt_change {
     kt_ctx_t *ctx;
@@ -24,12 +25,15 @@ struct kt_change {
     unsigned char *current;  /* the record beside the head; malloc'ed */
     size_t current_size;
     int64_t now;
+    kt_index_t index;        /* as it will be after the commit */
+    uint64_t settled;        /* the generation that anchors confirm, before it */
 };
 
 static void change_free(kt_change_t *change)
 {
     kt_locked_free(change->type);
     kt_head_clear(&change->head);
+    kt_index_close(&change->index);
     free(change->current);
     free(change);
 }
@@ -360,6 +364,49 @@ static kt_status_t seal_head(kt_change_t *change, unsigned char **ret_record, si
     return status;
 }
 
+static kt_status_t read_store_id(kt_change_t *change, unsigned char ret_id[KT_ID_SIZE])
+{
+    ktp_key_t key;
+    ktp_row_t row;
+    kt_status_t status;
+
+    kt_key_store(&key);
+    status = kt_rows_get(change->store, change->txn, &key, &row);
+    if (status == KT_NOTFOUND || (status == KT_SUCCESS && row.record_size != KT_ID_SIZE))
+        return kt_fail(KT_MALFORMED, "%s: the store has no id: it was not made by `keyturn init`", change->store->name);
+    if (status == KT_SUCCESS)
+        memcpy(ret_id, row.record, KT_ID_SIZE);
+    return status;
+}
+
+/* The new head takes its place in the index, which goes to its next generation. */
+static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key, const unsigned char *record, size_t size)
+{
+    kt_status_t status;
+
+    if (change->store->api->capabilities & KTP_CLEAR_NAMES)
+        return KT_SUCCESS;
+    status = kt_index_open(change->ctx, change->store, change->txn, change->type, &change->index);
+    if (status == KT_SUCCESS)
+        status = kt_anchors_check(change->store->anchors, &change->index);
+    if (status == KT_SUCCESS && change->index.generation == 0)
+        status = read_store_id(change, change->index.store_id);
+    if (status != KT_SUCCESS)
+        return status;
+    change->settled = kt_anchors_highest(change->store->anchors, &change->index);
+    return kt_index_set(&change->index, head_key->id, record + size - KT_TAG_SIZE);
+}
+
+uint64_t kt_change_generation(const kt_change_t *change)
+{
+    return change->index.generation;
+}
+
+bool kt_change_unsettled(const kt_change_t *change)
+{
+    return change->index.generation > change->settled + 1;
+}
+
 kt_status_t kt_change_prepare(kt_change_t *change)
 {
     unsigned char *record = NULL;
@@ -381,8 +428,19 @@ kt_status_t kt_change_prepare(kt_change_t *change)
     kt_key_init(&key, change->store, KTP_HEAD, change->type, change->name);
     row = (ktp_row_t){record, size, change->current, change->current_size, change->head.counter};
     status = kt_from_provider(change->store, change->store->api->row_put(change->txn, &key, &row, change->stamp));
+    if (status == KT_SUCCESS)
+        status = put_index(change, &key, record, size);
     free(record);
     return status;
+}
+
+/* The commit stands whether or not its anchor can be written: the next writer sees that one is owed, and records the generation. */
+static void anchor(const kt_change_t *change)
+{
+    if (change->index.generation == 0 || kt_anchors_write(change->store->anchors, change->ctx->stream, &change->index) == KT_SUCCESS)
+        return;
+    kt_log(change->ctx, 4, "%s", kt_failure());
+    kt_failure_clear();
 }
 
 kt_status_t kt_change_commit(kt_change_t *change)
@@ -390,34 +448,49 @@ kt_status_t kt_change_commit(kt_change_t *change)
     kt_status_t status = kt_from_provider(change->store, change->store->api->commit(change->txn));
 
     change->txn = NULL;
+    if (status == KT_SUCCESS)
+        anchor(change);
     change_free(change);
     return status;
 }
 
 /* ---- a new store ---- */
 
+static kt_status_t put_first_rows(const kt_keyring_t *keyring, const kt_store_t *store, ktp_txn_t *txn)
+{
+    unsigned char label[KT_LABEL_MAX], id[KT_ID_SIZE];
+    ktp_row_t row = {.record = id, .record_size = sizeof(id), .stamp = 1};
+    size_t size = 0;
+    ktp_key_t key;
+    kt_status_t status;
+
+    randombytes_buf(id, sizeof(id));
+    kt_key_store(&key);
+    status = kt_from_provider(store, store->api->row_put(txn, &key, &row, 0));
+    if (status == KT_SUCCESS)
+        status = kt_env_label(keyring->environment, &keyring->env[0], label, &size);
+    if (status != KT_SUCCESS)
+        return status;
+    kt_key_meta(&key, 'e', keyring->env[0].id);
+    row = (ktp_row_t){.record = label, .record_size = size, .stamp = 1};
+    return kt_from_provider(store, store->api->row_put(txn, &key, &row, 0));
+}
+
 kt_status_t kt_store_create(kt_ctx_t *ctx, kt_store_t *store)
 {
-    const kt_envkey_t *env = &ctx->keyring->env[0];
-    unsigned char label[KT_LABEL_MAX];
-    size_t size = 0;
     ktp_txn_t *txn;
-    ktp_key_t key;
-    ktp_row_t row;
     kt_status_t status;
 
     if (ctx->keyring->nenv == 0)
         return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
     status = kt_from_provider(store, store->api->create(store->instance));
     if (status == KT_SUCCESS)
-        status = kt_env_label(ctx->keyring->environment, env, label, &size);
+        status = kt_anchors_make(store->anchors);
     if (status == KT_SUCCESS)
         status = kt_rows_begin(store, true, 5000, &txn);
     if (status != KT_SUCCESS)
         return status;
-    kt_key_meta(&key, 'e', env->id);
-    row = (ktp_row_t){.record = label, .record_size = size, .stamp = 1};
-    status = kt_from_provider(store, store->api->row_put(txn, &key, &row, 0));
+    status = put_first_rows(ctx->keyring, store, txn);
     if (status != KT_SUCCESS) {
         store->api->abort(txn);
         return status;

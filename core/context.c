@@ -213,6 +213,7 @@ kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx)
     ctx->log = setup->log;
     ctx->log_arg = setup->log_arg;
     memcpy(ctx->host, setup->host, sizeof(ctx->host));
+    memcpy(ctx->stream, setup->stream, sizeof(ctx->stream));
     ctx->cache = kt_cache_new(CACHE_LIMIT);
     status = ctx->cache != NULL ? check_memory(ctx) : kt_fail(KT_INTERNAL, "out of memory");
     if (status == KT_SUCCESS)

@@ -236,6 +236,7 @@ kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *l
 kt_status_t kt_env_label(const char *environment, const kt_envkey_t *env, unsigned char *ret_label, size_t *ret_size);
 void kt_name_hash(const kt_typekey_t *key, const char *name, unsigned char ret_hash[KT_HASH_SIZE]);
 void kt_secret_key(const kt_typekey_t *key, const char *name, unsigned char ret_key[KT_KEY_SIZE]); /* seals values */
+void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);                     /* MACs the index */
 void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);                      /* seals heads */
 
 /* ---- seal.c: format 1 ---- */
@@ -301,6 +302,8 @@ kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64
 
 /* ---- store.c: sealed rows to secrets ---- */
 
+typedef struct kt_anchors kt_anchors_t; /* index.h */
+
 /* A provider's instance as the stages see it: loader.c makes it, bundle.c imitates it. */
 typedef struct kt_store {
     const ktp_provider_t *api;
@@ -308,7 +311,7 @@ typedef struct kt_store {
     const char *name;
     size_t keep_versions;
     bool checked;             /* this store has been seen to be of a held environment key */
-    int64_t suspect_since;
+    kt_anchors_t *anchors;    /* NULL: a store without an index (clear names) */
 } kt_store_t;
 
 typedef struct kt_change kt_change_t; /* a secret being changed, inside a writing transaction */
@@ -331,6 +334,8 @@ kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version);
 kt_status_t kt_change_drop(kt_change_t *change, uint64_t version);     /* the row and its entry */
 kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version);  /* the row; the entry stays, marked */
 kt_status_t kt_change_prepare(kt_change_t *change); /* all rows are put: only commit can fail now */
+uint64_t kt_change_generation(const kt_change_t *change); /* after prepare: of the type, when committed; 0: there is no index */
+bool kt_change_unsettled(const kt_change_t *change);      /* after prepare: the generation before was not confirmed by an anchor */
 kt_status_t kt_change_commit(kt_change_t *change);
 void kt_change_abort(kt_change_t *change);          /* NULL is allowed */
 
@@ -383,6 +388,7 @@ typedef struct kt_event {
     const char *subject, *peer, *request_id, *purpose;
     const char *reference;
     uint64_t version;        /* 0: none */
+    uint64_t generation;     /* of the type's index; 0: none */
     const char *provider;    /* NULL: none was asked */
     const char *status;      /* kt_status_name(), or "intent" */
     bool stale, fallback, durable;
@@ -438,6 +444,7 @@ struct kt_ctx {
     kt_audit_t *audit;
     kt_cache_t *cache;
     unsigned wait;           /* ms that a reading transaction may wait to begin: while somebody recovers a store after a crash */
+    char stream[64];
     kt_ctx_t *agent;         /* a context of its own for what blocks (kt_refresh); its lock is taken first, then this one's */
     char host[32];
     kt_log_fn log;
@@ -459,6 +466,7 @@ typedef struct kt_call {              /* a request, understood */
     kt_reference_t ref;
     char text[KT_REFERENCE_MAX];      /* the reference in its normal form */
     const char *subject;
+    uint64_t generation;              /* of the type, for the trail; 0: not said */
 } kt_call_t;
 
 kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);

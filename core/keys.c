@@ -4,6 +4,7 @@
  *
  *     environment key ─▶ type key ─┬▶ head key   (seals the heads of the type, which hold the names)
  *                                  ├▶ secret key (of one name: seals its values)
+ *                                  ├▶ index key  (MACs the index, its root and the anchors)
  *                                  ├▶ name hash  (under which a store keeps it)
  *                                  └▶ key id     (a commitment: tells the wrong key from a broken record)
  *
@@ -69,6 +70,11 @@ void kt_secret_key(const kt_typekey_t *key, const char *name, unsigned char ret_
 void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE])
 {
     derive(ret_key, KT_KEY_SIZE, key->key, "keyturn head    ", NULL, 0);
+}
+
+void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE])
+{
+    derive(ret_key, KT_KEY_SIZE, key->key, "keyturn index   ", NULL, 0);
 }
 
 /* ---- labels ---- */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "index.h"
 
 #define SYMBOL "keyturn_provider"
 #define PROC_NAME 128
@@ -389,6 +390,27 @@ static size_t keep_versions(const kt_module_t *module)
     return KEPT;
 }
 
+/* The folder anchors/ beside a store that has an index: of its option `path`. */
+static kt_status_t open_anchors(const kt_module_t *module, kt_store_t *store)
+{
+    char path[PATH_MAX];
+    const char *slash;
+    size_t i;
+
+    if ((module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) != (KTP_SEALED | KTP_CREATE))
+        return KT_SUCCESS;
+    for (i = 0; i < module->noptions; i++) {
+        if (strcmp(module->options[i].name, "path") != 0 || module->options[i].text == NULL)
+            continue;
+        slash = strrchr(module->options[i].text, '/');
+        if (snprintf(path, sizeof(path), "%.*s/anchors", slash != NULL ? (int)(slash - module->options[i].text) : 1,
+                     slash != NULL ? module->options[i].text : ".") >= (int)sizeof(path))
+            return kt_fail(KT_CONFIG, "the path of the store is too long");
+        return kt_anchors_new(path, &store->anchors);
+    }
+    return KT_SUCCESS;
+}
+
 kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *ret_store)
 {
     const kt_module_t *module = &ctx->modules->list[index];
@@ -397,6 +419,11 @@ kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *re
 
     kt_provider_error_clear();
     status = kt_from_provider(&store, module->api->open(kt_services(), module->options, module->noptions, &store.instance));
+    if (status == KT_SUCCESS) {
+        status = open_anchors(module, &store);
+        if (status != KT_SUCCESS)
+            kt_instance_close(&store);
+    }
     if (status == KT_SUCCESS)
         *ret_store = store;
     return status;
@@ -418,5 +445,6 @@ void kt_instance_close(kt_store_t *store)
 {
     if (store->api != NULL && store->instance != NULL)
         store->api->close(store->instance);
+    kt_anchors_free(store->anchors);
     memset(store, 0, sizeof(*store));
 }

@@ -4,8 +4,11 @@
  *
  *     HEAD   hash of the name     the sealed head, and beside it the sealed current value
  *     VALUE  hash, version        the sealed other values that are kept
- *     META   'e' + key id         the store is of this environment key (sealed by it)
+ *     META   's'                  the store's random id
+ *            'e' + key id         the store is of this environment key (sealed by it)
  *            't' + key id         the name of a type, sealed by the environment key: how its holder can list
+ *
+ *            'r' + key id         the root of the type's index (index.c), with NODE
  *
  * A provider with clear names has HEAD and VALUE only, under the name itself.
  */
@@ -14,6 +17,7 @@
 
 #include "internal.h"
 #include "store.h"
+#include "index.h"
 
 static void set_name_id(ktp_key_t *key, const kt_store_t *store, const kt_typekey_t *type, const char *name)
 {
@@ -41,9 +45,22 @@ void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE
     key->id_size = 1 + KT_KEYID_SIZE;
 }
 
+/* The anchors are taken before the snapshot is: what is committed between the two can only be newer. */
 kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn)
 {
+    kt_status_t status = kt_anchors_load(store->anchors);
+
+    if (status != KT_SUCCESS)
+        return status;
     return kt_from_provider(store, store->api->begin(store->instance, writing, timeout, ret_txn));
+}
+
+void kt_key_store(ktp_key_t *key)
+{
+    memset(key, 0, sizeof(*key));
+    key->space = KTP_META;
+    key->id[0] = 's';
+    key->id_size = 1;
 }
 
 kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row)
@@ -143,6 +160,50 @@ static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *r
     return status;
 }
 
+/* What the index proves of this row: that there is none, or the tag that it has to have. */
+static kt_status_t look_in_index(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
+                                 const unsigned char hash[KT_HASH_SIZE], bool *ret_found, unsigned char ret_tag[KT_TAG_SIZE])
+{
+    kt_index_t index;
+    kt_status_t status;
+
+    *ret_found = false;
+    status = kt_index_open(ctx, store, txn, type, &index);
+    if (status == KT_SUCCESS)
+        status = kt_anchors_check(store->anchors, &index);
+    if (status == KT_SUCCESS)
+        status = kt_index_lookup(&index, hash, ret_found, ret_tag);
+    kt_index_close(&index);
+    return status;
+}
+
+/* The head row under `type`, proved present or absent: KT_ROLLEDBACK when it is not what the index says. The index is asked first, for
+ * the row's memory is the provider's until its next call. */
+static kt_status_t get_proved(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, const char *name,
+                              ktp_row_t *ret_row)
+{
+    unsigned char tag[KT_TAG_SIZE];
+    bool expected = false;
+    ktp_key_t key;
+    kt_status_t status;
+
+    kt_key_init(&key, store, KTP_HEAD, type, name);
+    if (store->api->capabilities & KTP_CLEAR_NAMES)
+        return kt_rows_get(store, txn, &key, ret_row);
+    status = look_in_index(ctx, store, txn, type, key.id, &expected, tag);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "%s", name);
+    status = kt_rows_get(store, txn, &key, ret_row);
+    if (status == KT_NOTFOUND && expected)
+        return kt_fail(KT_ROLLEDBACK, "%s: its row was removed from the store", name);
+    if (status == KT_SUCCESS && !expected)
+        return kt_fail(KT_ROLLEDBACK, "%s: a row was added to the store that nobody wrote", name);
+    if (status == KT_SUCCESS && (ret_row->record_size < KT_TAG_SIZE ||
+                                 memcmp(ret_row->record + ret_row->record_size - KT_TAG_SIZE, tag, KT_TAG_SIZE) != 0))
+        return kt_fail(KT_ROLLEDBACK, "%s: its row is not the one that was written last", name);
+    return status;
+}
+
 /*
  * Finds the head row of `name` and the key that it is under. KT_NOTFOUND leaves *ret_key at the newest key of the type.
  */
@@ -150,13 +211,11 @@ kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
                          const kt_typekey_t **ret_key, ktp_row_t *ret_row)
 {
     const kt_typekey_t *key;
-    ktp_key_t row_key;
     kt_status_t status;
     size_t n;
 
     for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
-        kt_key_init(&row_key, store, KTP_HEAD, key, name);
-        status = kt_rows_get(store, txn, &row_key, ret_row);
+        status = get_proved(ctx, store, txn, key, name, ret_row);
         if (status == KT_SUCCESS && (store->api->capabilities & KTP_CLEAR_NAMES))
             status = match_key(ctx, type, ret_row, &key);
         if (status == KT_SUCCESS)
@@ -361,6 +420,8 @@ typedef struct scan {
     kt_head_fn fn;
     void *arg;
     uint64_t hidden;
+    uint64_t counts[KT_TYPES_MAX]; /* heads seen of each type key */
+    bool stopped;
     kt_status_t status;
 } scan_t;
 
@@ -410,14 +471,38 @@ static int scan_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
         scan->status = status;
         return 1;
     }
+    scan->counts[type - scan->ctx->keyring->types]++;
     stop = scan->fn(scan->arg, &head);
+    scan->stopped = stop != 0;
     kt_head_clear(&head);
     return stop;
 }
 
+/* As many heads as the index of each type says: a list that is short is an error, not a list. */
+static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
+{
+    const kt_keyring_t *keyring = scan->ctx->keyring;
+    kt_index_t index;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    if ((scan->store->api->capabilities & KTP_CLEAR_NAMES) || scan->stopped || keyring->ntypes == KT_TYPES_MAX)
+        return KT_SUCCESS; /* a full keyring has forgotten types on the way */
+    for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
+        status = kt_index_open(scan->ctx, scan->store, txn, &keyring->types[i], &index);
+        if (status == KT_SUCCESS)
+            status = kt_anchors_check(scan->store->anchors, &index);
+        if (status == KT_SUCCESS && index.count != scan->counts[i])
+            status = kt_fail(KT_ROLLEDBACK, "%s: there are %llu secrets of the type \"%s\", but %llu were written", scan->store->name,
+                             (unsigned long long)scan->counts[i], keyring->types[i].type, (unsigned long long)index.count);
+        kt_index_close(&index);
+    }
+    return status;
+}
+
 kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void *arg, uint64_t *ret_hidden)
 {
-    scan_t scan = {ctx, store, fn, arg, 0, KT_SUCCESS};
+    scan_t scan = {.ctx = ctx, .store = store, .fn = fn, .arg = arg, .status = KT_SUCCESS};
     ktp_txn_t *txn;
     kt_status_t status;
 
@@ -429,6 +514,8 @@ kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void 
         status = kt_from_provider(store, store->api->row_scan(txn, KTP_META, scan_label, &scan));
     if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
         status = kt_from_provider(store, store->api->row_scan(txn, KTP_HEAD, scan_head, &scan));
+    if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
+        status = check_counts(&scan, txn);
     store->api->abort(txn);
     if (scan.status != KT_SUCCESS)
         return scan.status;

@@ -4,6 +4,7 @@
 #define KT_STORE_H
 
 void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space, const kt_typekey_t *type, const char *name);
+void kt_key_store(ktp_key_t *key); /* META 's' */
 void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE]);
 kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn);
 kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row);

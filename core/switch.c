@@ -24,6 +24,7 @@ kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret
         return status;
     ret_call->req = req;
     ret_call->subject = req->subject;
+    ret_call->generation = 0;
     kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
     return KT_SUCCESS;
 }
@@ -41,6 +42,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .purpose = call->req->purpose,
         .reference = call->text,
         .version = version,
+        .generation = call->generation,
         .provider = provider,
         .status = (flags & KT_EV_INTENT) ? "intent" : kt_status_name(status),
         .stale = (flags & KT_EV_STALE) != 0,

@@ -30,22 +30,38 @@ kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capabi
     return KT_SUCCESS;
 }
 
+/* A generation that no anchor confirms was committed by somebody who crashed before he could write one: it is recorded as found. */
+static kt_status_t settle(kt_ctx_t *ctx, kt_call_t *call, const kt_change_t *change, const char *provider)
+{
+    kt_status_t status;
+
+    if (!kt_change_unsettled(change))
+        return KT_SUCCESS;
+    call->generation = kt_change_generation(change) - 1;
+    status = kt_decide(ctx, call, "settle", KT_SUCCESS, 0, provider, KT_EV_DURABLE);
+    return status;
+}
+
 /* Prepares, records the intent, commits, records the outcome. Ends the change in any case. */
 kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *change, const char *action, uint64_t version,
                             const char *provider)
 {
+    kt_call_t said = *call;
     kt_status_t status, committed;
 
     status = kt_change_prepare(change);
     if (status == KT_SUCCESS)
-        status = kt_decide(ctx, call, action, KT_SUCCESS, version, provider, KT_EV_DURABLE | KT_EV_INTENT);
+        status = settle(ctx, &said, change, provider);
+    said.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;
+    if (status == KT_SUCCESS)
+        status = kt_decide(ctx, &said, action, KT_SUCCESS, version, provider, KT_EV_DURABLE | KT_EV_INTENT);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return status == KT_AUDIT ? status : kt_decide(ctx, call, action, status, version, provider, KT_EV_DURABLE);
     }
     committed = kt_change_commit(change);
     kt_cache_drop_name(ctx->cache, call->ref.name);
-    status = kt_decide(ctx, call, action, committed, version, provider, KT_EV_DURABLE);
+    status = kt_decide(ctx, &said, action, committed, version, provider, KT_EV_DURABLE);
     if (status == KT_AUDIT && committed == KT_SUCCESS)
         return kt_fail_prefix(status, "%s: the change is made, but its outcome could not be recorded", call->ref.name);
     return status;

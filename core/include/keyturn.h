@@ -371,6 +371,10 @@ typedef void (*kt_check_fn)(void *arg, kt_status_t status, const char *what, con
 /* Configuration, keys, audit stream and each provider's reachability; the worst status. */
 KT_API KT_MUST_USE kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
 
+/* The whole store: seals, indexes, generations against anchors; fn is called for each thing that is wrong (its name, or a row), and
+ * then once for each store with what was looked at. KT_ROLLEDBACK or KT_MALFORMED if anything is. */
+KT_API KT_MUST_USE kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
+
 typedef int (*kt_line_fn)(void *arg, const char *line);
 /* The last `count` lines of one stream, or of all merged by time (stream NULL). Lines end without newline. */
 KT_API KT_MUST_USE kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg);

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * anchors.c: what was last known of each type's index, kept outside the database, so that an old copy of it is recognised.
+ *
+ *     ANCHORS/STREAM    "keyturn-anchors 1", then for each type:
+ *                       key id, store id, generation, tag of the topmost node, MAC; in hex, but for the generation
+ *
+ * The folder lies beside the store. Each writing stream has one file, replaced atomically; a reader takes the highest line of each type over
+ * all files. A line that does not hold proves nothing and is passed over: who may write the folder may not thereby stop the readers of
+ * types whose keys he lacks. A process also remembers the generations it has seen itself.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "index.h"
+
+#define MAGIC "keyturn-anchors 1\n"
+#define FILE_MAX_SIZE (1024u * 1024u)
+#define BODY_SIZE (KT_KEYID_SIZE + KT_ID_SIZE + 8u + KT_TAG_SIZE)
+#define LINE_MAX_SIZE (2u * BODY_SIZE + 2u * KT_HASH_SIZE + 40u)
+
+typedef struct anchor {
+    unsigned char key_id[KT_KEYID_SIZE], store_id[KT_ID_SIZE];
+    uint64_t generation;
+    unsigned char root[KT_TAG_SIZE];
+    unsigned char mac[KT_HASH_SIZE];
+    bool seen;                  /* by this process, not from a file: it needs no MAC */
+} anchor_t;
+
+struct kt_anchors {
+    char *path;
+    int folder;
+    struct timespec changed;    /* the folder, when its files were read */
+    bool loaded;
+    anchor_t *list;
+    size_t count;
+};
+
+kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors)
+{
+    kt_anchors_t *anchors = calloc(1, sizeof(*anchors));
+
+    if (anchors == NULL || (anchors->path = strdup(path)) == NULL) {
+        free(anchors);
+        return kt_fail(KT_INTERNAL, "out of memory");
+    }
+    anchors->folder = -1;
+    *ret_anchors = anchors;
+    return KT_SUCCESS;
+}
+
+void kt_anchors_free(kt_anchors_t *anchors)
+{
+    if (anchors == NULL)
+        return;
+    if (anchors->folder >= 0)
+        (void)close(anchors->folder);
+    free(anchors->path);
+    free(anchors->list);
+    free(anchors);
+}
+
+/* ---- lines ---- */
+
+static void anchor_mac(const unsigned char key[KT_KEY_SIZE], const anchor_t *anchor, unsigned char ret_mac[KT_HASH_SIZE])
+{
+    crypto_generichash_blake2b_state state;
+    unsigned char number[8];
+
+    kt_put_u64(number, anchor->generation);
+    (void)crypto_generichash_blake2b_init_salt_personal(&state, key, KT_KEY_SIZE, KT_HASH_SIZE, NULL,
+                                                        (const unsigned char *)"keyturn anchor  ");
+    (void)crypto_generichash_blake2b_update(&state, anchor->key_id, KT_KEYID_SIZE);
+    (void)crypto_generichash_blake2b_update(&state, anchor->store_id, KT_ID_SIZE);
+    (void)crypto_generichash_blake2b_update(&state, number, sizeof(number));
+    (void)crypto_generichash_blake2b_update(&state, anchor->root, KT_TAG_SIZE);
+    (void)crypto_generichash_blake2b_final(&state, ret_mac, KT_HASH_SIZE);
+}
+
+static bool hex_field(const char **at, unsigned char *out, size_t size)
+{
+    size_t got;
+    const char *end;
+
+    if (sodium_hex2bin(out, size, *at, strcspn(*at, " \n"), NULL, &got, &end) != 0 || got != size)
+        return false;
+    *at = *end == ' ' ? end + 1 : end;
+    return true;
+}
+
+static bool parse_line(const char *line, anchor_t *anchor)
+{
+    char *end;
+
+    memset(anchor, 0, sizeof(*anchor));
+    if (!hex_field(&line, anchor->key_id, KT_KEYID_SIZE) || !hex_field(&line, anchor->store_id, KT_ID_SIZE))
+        return false;
+    if (*line < '1' || *line > '9')
+        return false;
+    errno = 0;
+    anchor->generation = strtoull(line, &end, 10);
+    if (errno != 0 || *end != ' ')
+        return false;
+    line = end + 1;
+    return hex_field(&line, anchor->root, KT_TAG_SIZE) && hex_field(&line, anchor->mac, KT_HASH_SIZE);
+}
+
+static void hex_text(char *text, const unsigned char *data, size_t size, char after)
+{
+    size_t at = strlen(text);
+
+    (void)sodium_bin2hex(text + at, 2 * size + 1, data, size);
+    text[at + 2 * size] = after;
+    text[at + 2 * size + 1] = '\0';
+}
+
+static void format_line(const anchor_t *anchor, char text[LINE_MAX_SIZE])
+{
+    char number[24];
+
+    text[0] = '\0';
+    hex_text(text, anchor->key_id, KT_KEYID_SIZE, ' ');
+    hex_text(text, anchor->store_id, KT_ID_SIZE, ' ');
+    (void)snprintf(number, sizeof(number), "%llu ", (unsigned long long)anchor->generation);
+    strcat(text, number);
+    hex_text(text, anchor->root, KT_TAG_SIZE, ' ');
+    hex_text(text, anchor->mac, KT_HASH_SIZE, '\n');
+}
+
+/* ---- files ---- */
+
+/* The text of one file, NUL behind it; malloc'ed. */
+static kt_status_t read_file(const kt_anchors_t *anchors, const char *name, char **ret_text)
+{
+    int fd = openat(anchors->folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    char *text = NULL;
+    ssize_t got = -1;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= FILE_MAX_SIZE) {
+        text = malloc((size_t)st.st_size + 1);
+        got = text != NULL ? pread(fd, text, (size_t)st.st_size, 0) : -1;
+    }
+    if (fd >= 0)
+        (void)close(fd);
+    if (got < 0 || strncmp((text[got] = '\0', text), MAGIC, strlen(MAGIC)) != 0) {
+        free(text);
+        return kt_fail(KT_ROLLEDBACK, "%s/%s: not a file of anchors", anchors->path, name);
+    }
+    *ret_text = text;
+    return KT_SUCCESS;
+}
+
+static kt_status_t add(kt_anchors_t *anchors, const anchor_t *anchor)
+{
+    anchor_t *grown = realloc(anchors->list, (anchors->count + 1) * sizeof(*grown));
+
+    if (grown == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    anchors->list = grown;
+    grown[anchors->count++] = *anchor;
+    return KT_SUCCESS;
+}
+
+static void drop_files(kt_anchors_t *anchors)
+{
+    size_t i, kept = 0;
+
+    for (i = 0; i < anchors->count; i++) {
+        if (anchors->list[i].seen)
+            anchors->list[kept++] = anchors->list[i];
+    }
+    anchors->count = kept;
+}
+
+static kt_status_t load_file(kt_anchors_t *anchors, const char *name)
+{
+    char *text, *line, *rest = NULL;
+    anchor_t anchor;
+    kt_status_t status;
+
+    status = read_file(anchors, name, &text);
+    if (status != KT_SUCCESS)
+        return status;
+    for (line = strtok_r(text + strlen(MAGIC), "\n", &rest); line != NULL && status == KT_SUCCESS;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (parse_line(line, &anchor))
+            status = add(anchors, &anchor);
+    }
+    free(text);
+    return status;
+}
+
+static kt_status_t load_folder(kt_anchors_t *anchors)
+{
+    int fd = openat(anchors->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    kt_status_t status = KT_SUCCESS;
+
+    if (dir == NULL) {
+        if (fd >= 0)
+            (void)close(fd);
+        return kt_fail(KT_PERMISSION, "%s: %s", anchors->path, strerror(errno));
+    }
+    drop_files(anchors);
+    while (status == KT_SUCCESS && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] != '.')
+            status = load_file(anchors, entry->d_name);
+    }
+    (void)closedir(dir);
+    return status;
+}
+
+kt_status_t kt_anchors_load(kt_anchors_t *anchors)
+{
+    struct stat st;
+    kt_status_t status;
+
+    if (anchors == NULL)
+        return KT_SUCCESS;
+    if (anchors->folder < 0)
+        anchors->folder = open(anchors->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (anchors->folder < 0 && (errno == EACCES || errno == EPERM))
+        return kt_fail(KT_PERMISSION, "%s: %s", anchors->path, strerror(errno));
+    if (anchors->folder < 0 || fstat(anchors->folder, &st) != 0 || st.st_nlink == 0)
+        return kt_fail(KT_ROLLEDBACK, "%s: the folder of anchors is gone: without it an old copy of the store would pass for the "
+                                      "newest (keyturn restore puts it right)", anchors->path);
+    if (anchors->loaded && st.st_mtim.tv_sec == anchors->changed.tv_sec && st.st_mtim.tv_nsec == anchors->changed.tv_nsec)
+        return KT_SUCCESS;
+    status = load_folder(anchors); /* a change during this moves the time on, and the next read loads again */
+    if (status != KT_SUCCESS)
+        return status;
+    anchors->changed = st.st_mtim;
+    anchors->loaded = true;
+    return KT_SUCCESS;
+}
+
+/* ---- comparing ---- */
+
+static bool holds(const anchor_t *anchor, const kt_index_t *index)
+{
+    unsigned char mac[KT_HASH_SIZE];
+
+    if (memcmp(anchor->key_id, index->type->id, KT_KEYID_SIZE) != 0)
+        return false;
+    if (anchor->seen)
+        return true;
+    anchor_mac(index->key, anchor, mac);
+    return sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
+}
+
+static kt_status_t compare(const kt_index_t *index, const anchor_t *anchor)
+{
+    const char *type = index->type->type;
+
+    if (index->generation < anchor->generation)
+        return kt_fail(KT_ROLLEDBACK, "%s: the type \"%s\" is at generation %llu, but generation %llu was seen: an older store was put "
+                                      "in place (keyturn restore records a wanted one)", index->store->name, type,
+                       (unsigned long long)index->generation, (unsigned long long)anchor->generation);
+    if (memcmp(index->store_id, anchor->store_id, KT_ID_SIZE) != 0)
+        return kt_fail(KT_ROLLEDBACK, "%s: the type \"%s\" is of another store than the one that was seen", index->store->name, type);
+    if (index->generation == anchor->generation && memcmp(index->root, anchor->root, KT_TAG_SIZE) != 0)
+        return kt_fail(KT_ROLLEDBACK, "%s: the type \"%s\" differs from what was seen at the same generation %llu", index->store->name,
+                       type, (unsigned long long)index->generation);
+    return KT_SUCCESS;
+}
+
+static anchor_t *find_seen(kt_anchors_t *anchors, const kt_index_t *index)
+{
+    size_t i;
+
+    for (i = 0; i < anchors->count; i++) {
+        if (anchors->list[i].seen && memcmp(anchors->list[i].key_id, index->type->id, KT_KEYID_SIZE) == 0)
+            return &anchors->list[i];
+    }
+    return NULL;
+}
+
+static void fill(anchor_t *anchor, const kt_index_t *index)
+{
+    memcpy(anchor->key_id, index->type->id, KT_KEYID_SIZE);
+    memcpy(anchor->store_id, index->store_id, KT_ID_SIZE);
+    anchor->generation = index->generation;
+    memcpy(anchor->root, index->root, KT_TAG_SIZE);
+}
+
+kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_index_t *index)
+{
+    anchor_t now = {.seen = true}, *seen;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    if (anchors == NULL)
+        return KT_SUCCESS;
+    for (i = 0; i < anchors->count && status == KT_SUCCESS; i++) {
+        if (holds(&anchors->list[i], index))
+            status = compare(index, &anchors->list[i]);
+    }
+    if (status != KT_SUCCESS || index->generation == 0)
+        return status;
+    fill(&now, index);
+    seen = find_seen(anchors, index);
+    if (seen == NULL)
+        return add(anchors, &now);
+    *seen = now;
+    return KT_SUCCESS;
+}
+
+uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index)
+{
+    uint64_t highest = 0;
+    size_t i;
+
+    for (i = 0; anchors != NULL && i < anchors->count; i++) {
+        if (!anchors->list[i].seen && holds(&anchors->list[i], index) && anchors->list[i].generation > highest)
+            highest = anchors->list[i].generation;
+    }
+    return highest;
+}
+
+/* ---- writing ---- */
+
+/* Who writes the same stream's file waits here, so that no line of another type is lost. */
+static int lock_stream(const kt_anchors_t *anchors, const char *stream)
+{
+    char name[80];
+    int fd;
+
+    (void)snprintf(name, sizeof(name), ".%s.lock", stream);
+    fd = openat(anchors->folder, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -1;
+    while (flock(fd, LOCK_EX) != 0) {
+        if (errno != EINTR) {
+            (void)close(fd);
+            return -1;
+        }
+    }
+    return fd;
+}
+
+/* All other lines as they are, and ours, unless a higher one stands there already. */
+static char *merge(const char *old, const anchor_t *anchor)
+{
+    size_t room = strlen(MAGIC) + (old != NULL ? strlen(old) : 0) + LINE_MAX_SIZE + 2;
+    char *text = malloc(room), *copy = old != NULL ? strdup(old) : NULL, *line, *rest = NULL;
+    char ours[LINE_MAX_SIZE];
+    anchor_t other;
+    bool higher = false;
+
+    if (text == NULL || (old != NULL && copy == NULL)) {
+        free(text);
+        free(copy);
+        return NULL;
+    }
+    strcpy(text, MAGIC);
+    for (line = copy != NULL ? strtok_r(copy + strlen(MAGIC), "\n", &rest) : NULL; line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        bool same = parse_line(line, &other) && memcmp(other.key_id, anchor->key_id, KT_KEYID_SIZE) == 0;
+
+        if (same && (other.generation < anchor->generation || memcmp(other.store_id, anchor->store_id, KT_ID_SIZE) != 0))
+            continue;
+        higher = higher || same;
+        strcat(strcat(text, line), "\n");
+    }
+    free(copy);
+    format_line(anchor, ours);
+    if (!higher)
+        strcat(text, ours);
+    return text;
+}
+
+static bool write_new(const kt_anchors_t *anchors, const char *temporary, const char *text)
+{
+    size_t size = strlen(text);
+    int fd = openat(anchors->folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    bool good = fd >= 0 && write(fd, text, size) == (ssize_t)size && fchmod(fd, 0644) == 0 && fdatasync(fd) == 0;
+    int error = errno;
+
+    if (fd >= 0)
+        (void)close(fd);
+    errno = error;
+    return good;
+}
+
+kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_index_t *index)
+{
+    char temporary[80], *old = NULL, *text = NULL;
+    anchor_t anchor = {.seen = false};
+    bool good = false;
+    int lock, error;
+
+    if (anchors == NULL)
+        return KT_SUCCESS;
+    fill(&anchor, index);
+    anchor_mac(index->key, &anchor, anchor.mac);
+    (void)snprintf(temporary, sizeof(temporary), ".%s.new", stream);
+    lock = lock_stream(anchors, stream);
+    if (lock >= 0) {
+        if (faccessat(anchors->folder, stream, F_OK, 0) == 0 && read_file(anchors, stream, &old) != KT_SUCCESS)
+            kt_failure_clear(); /* damaged: what it held is replaced by what is certain now */
+        text = merge(old, &anchor);
+        good = text != NULL && write_new(anchors, temporary, text) &&
+               renameat(anchors->folder, temporary, anchors->folder, stream) == 0;
+    }
+    error = errno;
+    free(old);
+    free(text);
+    if (lock >= 0)
+        (void)close(lock);
+    if (!good)
+        return kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, stream, strerror(error));
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_anchors_make(const kt_anchors_t *anchors)
+{
+    const char *path = anchors != NULL ? anchors->path : NULL;
+    char parent[4096];
+    struct stat st;
+    char *slash;
+    mode_t mode = 0700;
+
+    if (path == NULL)
+        return KT_SUCCESS;
+    (void)snprintf(parent, sizeof(parent), "%s", path);
+    slash = strrchr(parent, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    /* In a folder that a group of writers shares, each stream's owner keeps his own files (sticky). */
+    if (stat(parent, &st) == 0 && (st.st_mode & (S_ISGID | S_IWGRP)) == (S_ISGID | S_IWGRP))
+        mode = 03775;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
+    if (chmod(path, mode) != 0)
+        return kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
+    return KT_SUCCESS;
+}

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * index.c: proof that a head is the one that was written last, and that a name without a head never had one.
+ *
+ * Each type has a tree of its own, from the keyed hash of a name to the tag of its head. A node says what its children hash to; the root row
+ * says what the tree hashes to, at which generation, in which store. All is keyed by the type, and changes in the transaction of the head.
+ *
+ *     META 'r' + key id            store id (16), generation (8), count (8), tag of the topmost node (16), MAC (32)
+ *     NODE key id, path            0, entries of name hash (32) and head tag (16), sorted       a leaf, at most LEAF_MAX
+ *                                  1, sixteen tags (16 each; zero: no child)                     a branch, by the next four bits
+ *
+ * A leaf that grows past LEAF_MAX becomes a branch of leaves, so that a read needs one row a level: one for 32 secrets, four for a
+ * million. A B-tree was rejected: it would have to be balanced, and its shape would tell the order of writing.
+ */
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "store.h"
+#include "index.h"
+
+#define FANOUT 16u
+#define LEAF_MAX 32u
+#define ENTRY_SIZE (KT_HASH_SIZE + KT_TAG_SIZE)
+#define BRANCH_SIZE (1u + FANOUT * KT_TAG_SIZE)
+#define LEAF_SIZE_MAX (1u + (LEAF_MAX + 1u) * ENTRY_SIZE)
+#define NODE_MAX LEAF_SIZE_MAX
+#define DEPTH_MAX 40u /* nibbles of the path that fit a row's key; 2^160 names */
+#define ROOT_BODY (KT_ID_SIZE + 8u + 8u + KT_TAG_SIZE)
+#define ROOT_SIZE (ROOT_BODY + KT_HASH_SIZE)
+enum { LEAF = 0, BRANCH = 1 };
+
+typedef struct node {
+    uint64_t stamp;              /* of its row; 0: there is none yet */
+    size_t size;
+    unsigned char data[NODE_MAX];
+} node_t;
+
+static const unsigned char no_tag[KT_TAG_SIZE];
+
+static unsigned nibble(const unsigned char hash[KT_HASH_SIZE], size_t depth)
+{
+    return depth % 2 == 0 ? hash[depth / 2] >> 4 : hash[depth / 2] & 15u;
+}
+
+/* The row key of the node at `depth` on the way to `hash`: key id, depth, the nibbles passed. */
+static void node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth, ktp_key_t *ret_key)
+{
+    size_t bytes = (depth + 1) / 2;
+
+    memset(ret_key, 0, sizeof(*ret_key));
+    ret_key->space = KTP_NODE;
+    memcpy(ret_key->id, index->type->id, KT_KEYID_SIZE);
+    ret_key->id[KT_KEYID_SIZE] = (unsigned char)depth;
+    memcpy(ret_key->id + KT_KEYID_SIZE + 1, hash, bytes);
+    if (depth % 2 == 1)
+        ret_key->id[KT_KEYID_SIZE + bytes] &= 0xf0;
+    ret_key->id_size = KT_KEYID_SIZE + 1 + bytes;
+}
+
+/* A node's tag binds its place, for else two subtrees could change places. */
+static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsigned char *data, size_t size,
+                     unsigned char ret_tag[KT_TAG_SIZE])
+{
+    crypto_generichash_blake2b_state state;
+
+    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE, KT_TAG_SIZE, NULL,
+                                                        (const unsigned char *)"keyturn node    ");
+    (void)crypto_generichash_blake2b_update(&state, key->id + KT_KEYID_SIZE, key->id_size - KT_KEYID_SIZE);
+    (void)crypto_generichash_blake2b_update(&state, data, size);
+    (void)crypto_generichash_blake2b_final(&state, ret_tag, KT_TAG_SIZE);
+}
+
+static kt_status_t tampered(const kt_index_t *index, const char *what)
+{
+    return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" does not hold: %s", index->store->name, index->type->type, what);
+}
+
+/* ---- the root ---- */
+
+static void root_mac(const kt_index_t *index, const unsigned char body[ROOT_BODY], unsigned char ret_mac[KT_HASH_SIZE])
+{
+    crypto_generichash_blake2b_state state;
+    unsigned char length[4];
+    const char *fields[2] = {index->environment, index->type->type};
+    size_t i;
+
+    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE, KT_HASH_SIZE, NULL,
+                                                        (const unsigned char *)"keyturn root    ");
+    for (i = 0; i < 2; i++) {
+        kt_put_u32(length, (uint32_t)strlen(fields[i]));
+        (void)crypto_generichash_blake2b_update(&state, length, sizeof(length));
+        (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)fields[i], strlen(fields[i]));
+    }
+    (void)crypto_generichash_blake2b_update(&state, body, ROOT_BODY);
+    (void)crypto_generichash_blake2b_final(&state, ret_mac, KT_HASH_SIZE);
+}
+
+static kt_status_t read_root(kt_index_t *index)
+{
+    unsigned char mac[KT_HASH_SIZE];
+    ktp_key_t key;
+    ktp_row_t row;
+    kt_status_t status;
+
+    kt_key_meta(&key, 'r', index->type->id);
+    status = kt_rows_get(index->store, index->txn, &key, &row);
+    if (status == KT_NOTFOUND)
+        return KT_SUCCESS; /* generation 0: nothing of this type was ever written, which anchors confirm or deny */
+    if (status != KT_SUCCESS)
+        return status;
+    if (row.record_size != ROOT_SIZE)
+        return tampered(index, "its root is damaged");
+    root_mac(index, row.record, mac);
+    if (sodium_memcmp(mac, row.record + ROOT_BODY, sizeof(mac)) != 0)
+        return tampered(index, "its root is not authentic");
+    memcpy(index->store_id, row.record, KT_ID_SIZE);
+    index->generation = kt_get_u64(row.record + KT_ID_SIZE);
+    index->count = kt_get_u64(row.record + KT_ID_SIZE + 8);
+    memcpy(index->root, row.record + KT_ID_SIZE + 16, KT_TAG_SIZE);
+    if (row.stamp != index->generation)
+        return tampered(index, "its root's stamp is not its generation");
+    return KT_SUCCESS;
+}
+
+static kt_status_t write_root(kt_index_t *index)
+{
+    unsigned char record[ROOT_SIZE];
+    ktp_row_t row = {.record = record, .record_size = sizeof(record)};
+    ktp_key_t key;
+
+    memcpy(record, index->store_id, KT_ID_SIZE);
+    kt_put_u64(record + KT_ID_SIZE, index->generation + 1);
+    kt_put_u64(record + KT_ID_SIZE + 8, index->count);
+    memcpy(record + KT_ID_SIZE + 16, index->root, KT_TAG_SIZE);
+    root_mac(index, record, record + ROOT_BODY);
+    row.stamp = index->generation + 1;
+    kt_key_meta(&key, 'r', index->type->id);
+    return kt_from_provider(index->store, index->store->api->row_put(index->txn, &key, &row, index->generation));
+}
+
+kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, kt_index_t *ret_index)
+{
+    memset(ret_index, 0, sizeof(*ret_index));
+    ret_index->environment = ctx->keyring->environment;
+    ret_index->store = store;
+    ret_index->txn = txn;
+    ret_index->type = type;
+    kt_index_key(type, ret_index->key);
+    return read_root(ret_index);
+}
+
+void kt_index_close(kt_index_t *index)
+{
+    kt_wipe(index, sizeof(*index));
+}
+
+/* ---- nodes ---- */
+
+/* Reads the node and checks that it hashes to what its parent says. */
+static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key, const unsigned char expected[KT_TAG_SIZE], node_t *ret_node)
+{
+    unsigned char tag[KT_TAG_SIZE];
+    ktp_row_t row;
+    kt_status_t status;
+
+    status = kt_rows_get(index->store, index->txn, key, &row);
+    if (status == KT_NOTFOUND)
+        return tampered(index, "a node is missing");
+    if (status != KT_SUCCESS)
+        return status;
+    node_tag(index, key, row.record, row.record_size, tag);
+    if (sodium_memcmp(tag, expected, sizeof(tag)) != 0)
+        return tampered(index, "a row was put back, removed or exchanged");
+    /* Authentic, so that what follows guards against ourselves only. */
+    if (row.record_size < 1 || row.record_size > NODE_MAX || (row.record[0] == BRANCH && row.record_size != BRANCH_SIZE) ||
+        (row.record[0] == LEAF && (row.record_size - 1) % ENTRY_SIZE != 0) || row.record[0] > BRANCH)
+        return tampered(index, "a node does not parse");
+    ret_node->stamp = row.stamp;
+    ret_node->size = row.record_size;
+    memcpy(ret_node->data, row.record, row.record_size);
+    return KT_SUCCESS;
+}
+
+/* Puts the node and gives its tag to the parent. */
+static kt_status_t write_node(const kt_index_t *index, const ktp_key_t *key, const node_t *node, unsigned char ret_tag[KT_TAG_SIZE])
+{
+    ktp_row_t row = {.record = node->data, .record_size = node->size, .stamp = node->stamp + 1};
+    kt_status_t status;
+
+    status = kt_from_provider(index->store, index->store->api->row_put(index->txn, key, &row, node->stamp));
+    if (status == KT_SUCCESS)
+        node_tag(index, key, node->data, node->size, ret_tag);
+    return status;
+}
+
+static unsigned char *child_tag(node_t *node, unsigned n)
+{
+    return node->data + 1 + n * KT_TAG_SIZE;
+}
+
+static size_t entries(const node_t *leaf)
+{
+    return (leaf->size - 1) / ENTRY_SIZE;
+}
+
+static unsigned char *entry_at(node_t *leaf, size_t i)
+{
+    return leaf->data + 1 + i * ENTRY_SIZE;
+}
+
+/* The entry of `hash`, or where it would stand; true if it is there. */
+static bool find_entry(node_t *leaf, const unsigned char hash[KT_HASH_SIZE], size_t *ret_i)
+{
+    size_t low = 0, high = entries(leaf);
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = memcmp(entry_at(leaf, middle), hash, KT_HASH_SIZE);
+
+        if (order == 0) {
+            *ret_i = middle;
+            return true;
+        }
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret_i = low;
+    return false;
+}
+
+/* ---- proof ---- */
+
+kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], bool *ret_found,
+                            unsigned char ret_tag[KT_TAG_SIZE])
+{
+    unsigned char tag[KT_TAG_SIZE];
+    node_t node;
+    ktp_key_t key;
+    size_t depth, i;
+    kt_status_t status;
+
+    *ret_found = false;
+    if (index->generation == 0)
+        return KT_SUCCESS;
+    memcpy(tag, index->root, sizeof(tag));
+    for (depth = 0; depth <= DEPTH_MAX; depth++) {
+        node_key(index, hash, depth, &key);
+        status = read_node(index, &key, tag, &node);
+        if (status != KT_SUCCESS)
+            return status;
+        if (node.data[0] == LEAF) {
+            *ret_found = find_entry(&node, hash, &i);
+            if (*ret_found)
+                memcpy(ret_tag, entry_at(&node, i) + KT_HASH_SIZE, KT_TAG_SIZE);
+            return KT_SUCCESS;
+        }
+        memcpy(tag, child_tag(&node, nibble(hash, depth)), sizeof(tag));
+        if (memcmp(tag, no_tag, sizeof(tag)) == 0)
+            return KT_SUCCESS;
+    }
+    return tampered(index, "it is too deep");
+}
+
+typedef struct walk {
+    const kt_index_t *index;
+    kt_index_fn fn;
+    void *arg;
+    bool stopped;
+} walk_t;
+
+/* `hash` holds the nibbles of the way down; the rest of it is free. */
+static kt_status_t walk_below(walk_t *walk, unsigned char hash[KT_HASH_SIZE], size_t depth, const unsigned char tag[KT_TAG_SIZE])
+{
+    node_t *node = malloc(sizeof(*node));
+    ktp_key_t key;
+    unsigned n;
+    size_t i;
+    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+
+    node_key(walk->index, hash, depth, &key);
+    if (status == KT_SUCCESS)
+        status = read_node(walk->index, &key, tag, node);
+    for (i = 0; status == KT_SUCCESS && node->data[0] == LEAF && i < entries(node) && !walk->stopped; i++)
+        walk->stopped = walk->fn(walk->arg, entry_at(node, i), entry_at(node, i) + KT_HASH_SIZE) != 0;
+    for (n = 0; status == KT_SUCCESS && node->data[0] == BRANCH && n < FANOUT && !walk->stopped; n++) {
+        unsigned char *at = &hash[depth / 2];
+
+        *at = (unsigned char)(depth % 2 == 0 ? (*at & 0x0f) | n << 4 : (*at & 0xf0) | n);
+        if (memcmp(child_tag(node, n), no_tag, KT_TAG_SIZE) != 0)
+            status = walk_below(walk, hash, depth + 1, child_tag(node, n));
+    }
+    free(node);
+    return status;
+}
+
+kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg)
+{
+    unsigned char hash[KT_HASH_SIZE] = {0};
+    walk_t walk = {index, fn, arg, false};
+
+    return index->generation == 0 ? KT_SUCCESS : walk_below(&walk, hash, 0, index->root);
+}
+
+/* ---- change ---- */
+
+static void insert_entry(node_t *leaf, size_t i, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+{
+    unsigned char *at = entry_at(leaf, i);
+
+    memmove(at + ENTRY_SIZE, at, (entries(leaf) - i) * ENTRY_SIZE);
+    memcpy(at, hash, KT_HASH_SIZE);
+    memcpy(at + KT_HASH_SIZE, tag, KT_TAG_SIZE);
+    leaf->size += ENTRY_SIZE;
+}
+
+/* The entries of a leaf that is too full go into leaves of their own, and it becomes the branch above them. */
+static kt_status_t split(const kt_index_t *index, node_t *node, size_t depth)
+{
+    node_t *child = malloc(sizeof(*child));
+    unsigned char branch[BRANCH_SIZE] = {BRANCH};
+    size_t i = 0, count = entries(node);
+    ktp_key_t key;
+    kt_status_t status = child != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+
+    while (status == KT_SUCCESS && i < count) {
+        const unsigned char *first = entry_at(node, i);
+        unsigned n = nibble(first, depth);
+
+        child->stamp = 0;
+        child->size = 1;
+        child->data[0] = LEAF;
+        for (; i < count && nibble(entry_at(node, i), depth) == n; i++)
+            insert_entry(child, entries(child), entry_at(node, i), entry_at(node, i) + KT_HASH_SIZE);
+        if (entries(child) > LEAF_MAX)
+            status = depth < DEPTH_MAX ? split(index, child, depth + 1) : tampered(index, "it is too deep");
+        node_key(index, first, depth + 1, &key);
+        if (status == KT_SUCCESS)
+            status = write_node(index, &key, child, branch + 1 + n * KT_TAG_SIZE);
+    }
+    free(child);
+    if (status == KT_SUCCESS) {
+        memcpy(node->data, branch, sizeof(branch));
+        node->size = sizeof(branch);
+    }
+    return status;
+}
+
+/* Sets hash to tag in the subtree at `depth`, whose tag is *io_tag (zero: there is none), and gives its new tag. */
+static kt_status_t set_below(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE],
+                             size_t depth, unsigned char io_tag[KT_TAG_SIZE])
+{
+    node_t *node = calloc(1, sizeof(*node));
+    ktp_key_t key;
+    size_t i;
+    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+
+    node_key(index, hash, depth, &key);
+    if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) != 0)
+        status = read_node(index, &key, io_tag, node);
+    else if (status == KT_SUCCESS)
+        node->size = 1; /* a new leaf */
+    if (status == KT_SUCCESS && node->data[0] == BRANCH) {
+        status = set_below(index, hash, tag, depth + 1, child_tag(node, nibble(hash, depth)));
+    } else if (status == KT_SUCCESS && find_entry(node, hash, &i)) {
+        memcpy(entry_at(node, i) + KT_HASH_SIZE, tag, KT_TAG_SIZE);
+    } else if (status == KT_SUCCESS) {
+        insert_entry(node, i, hash, tag);
+        index->count++;
+        if (entries(node) > LEAF_MAX)
+            status = split(index, node, depth);
+    }
+    if (status == KT_SUCCESS)
+        status = write_node(index, &key, node, io_tag);
+    free(node);
+    return status;
+}
+
+kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+{
+    kt_status_t status = set_below(index, hash, tag, 0, index->root);
+
+    if (status == KT_SUCCESS)
+        status = write_root(index);
+    if (status == KT_SUCCESS)
+        index->generation++;
+    return status;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* index.h: the index of one type inside one transaction. Include it after internal.h. */
+#ifndef KT_INDEX_H
+#define KT_INDEX_H
+
+typedef struct kt_index {
+    const char *environment;
+    const kt_store_t *store;
+    ktp_txn_t *txn;
+    const kt_typekey_t *type;          /* has to live as long */
+    unsigned char key[KT_KEY_SIZE];
+    unsigned char store_id[KT_ID_SIZE];
+    uint64_t generation, count;        /* 0: nothing of this type was ever written */
+    unsigned char root[KT_TAG_SIZE];
+} kt_index_t;
+
+/* KT_ROLLEDBACK when the root is not authentic. kt_index_close() wipes. */
+kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, kt_index_t *ret_index);
+void kt_index_close(kt_index_t *index);
+/* Presence with the head's tag, or absence; KT_ROLLEDBACK when a row on the way was changed. */
+kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], bool *ret_found,
+                            unsigned char ret_tag[KT_TAG_SIZE]);
+/* In a writing transaction: the tag of a new or changed head, and the next generation. */
+kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+
+/* Every entry, in no order; KT_ROLLEDBACK as above. A non-zero answer of fn ends the walk. */
+typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg);
+
+/* ---- anchors.c. A store without anchors (NULL) has none to compare with ---- */
+
+kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors);
+void kt_anchors_free(kt_anchors_t *anchors);
+kt_status_t kt_anchors_make(const kt_anchors_t *anchors); /* the folder; it may be there already */
+/* Before a snapshot is opened: what the files say. KT_ROLLEDBACK if the folder is gone. */
+kt_status_t kt_anchors_load(kt_anchors_t *anchors);
+/* Under the snapshot: is this index as new as all that was seen? Remembers it. */
+kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_index_t *index);
+/* The highest generation that files confirm for this type. */
+uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index);
+/* After a commit. KT_NOSPACE. */
+kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_index_t *index);
+
+#endif /* KT_INDEX_H */
