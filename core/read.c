@@ -13,6 +13,7 @@
 
 #define FAILURE_MS 1000 /* how long a failed refresh keeps kt_peek() from asking for the next */
 #define REJECT_MS 1000
+#define SETTLE_MS 100   /* of a value that kt_refresh() fetched: no change of the store is looked for */
 
 static bool nobody_knows(kt_status_t status)
 {
@@ -26,6 +27,10 @@ static bool tokens_match(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t
     kt_ctx_t *asked = entry->by_agent ? ctx->agent : ctx; /* a token is its connection's own */
     bool match;
 
+    /* What was fetched just now is what the fetch was for, even if something else on a busy server has changed since: else a caller who
+     * waits for kt_refresh() and peeks again might never be served. */
+    if (entry->by_agent && kt_monotonic() - entry->fetched < SETTLE_MS)
+        return true;
     if (asked != ctx && pthread_mutex_trylock(&asked->lock) != 0)
         return true; /* the agent is busy with it: until it is back, the TTL has to do */
     match = kt_switch_token(asked, call, route->nsteps, token) && memcmp(token, entry->token, sizeof(token)) == 0;
