@@ -3,10 +3,13 @@
 
 CLI_OBJ := $(call objects,$(wildcard cli/*.c))
 CLI := $(BUILD)/bin/keyturn
+CLI_COMPLETION := $(BUILD)/obj/completions/keyturn
 
 ifneq ($(CLI_OBJ),)
-ALL += $(CLI)
+ALL += $(CLI) $(CLI_COMPLETION)
 $(call installs,755,$(bindir),$(CLI))
+# where bash looks for a command's completion when it is first wanted
+$(call installs,644,$(prefix)/share/bash-completion/completions,$(CLI_COMPLETION))
 endif
 
 $(CLI_OBJ): OBJ_CFLAGS = -Icli $(JANSSON_CFLAGS)
@@ -14,3 +17,7 @@ $(CLI_OBJ): OBJ_CFLAGS = -Icli $(JANSSON_CFLAGS)
 $(CLI): $(CLI_OBJ) $(LIBKEYTURN_DEV)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $(CLI_OBJ) $(KEYTURN_LINK) $(JANSSON_LIBS)
+
+$(CLI_COMPLETION): $(CLI)
+	@mkdir -p $(@D)
+	$(call say,GEN)LD_LIBRARY_PATH=$(BUILD)/lib $(CLI) completion > $@

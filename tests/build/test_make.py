@@ -13,7 +13,8 @@ STAGE = pathlib.Path(os.environ["KT_STAGE"])
 PROVIDERS = ["local.so", "redis.so"]
 # of `make install` with --prefix=/usr, besides manual pages, documents and SQL; {lib} is the library folder
 LIBRARY = ["bin/keyturn", "include/keyturn.h", "include/keyturn_provider.h", "lib/libkeyturn.so", "lib/libkeyturn.so.0",
-           "lib/pkgconfig/keyturn.pc", *(f"lib/keyturn/{name}" for name in PROVIDERS)]
+           "lib/pkgconfig/keyturn.pc", *(f"lib/keyturn/{name}" for name in PROVIDERS),
+           "share/bash-completion/completions/keyturn"]
 NGINX = ["lib/nginx/modules/ngx_http_keyturn_module.so"]
 REDIS = ["lib/redis/modules/keyturn.so"]
 
@@ -137,6 +138,11 @@ def test_modes(installed):
         path = installed / "opt/kt" / name
         mode = path.stat().st_mode & 0o777
         assert mode == (0o755 if ".so" in name or name.startswith("bin/") else 0o644), name
+
+
+def test_the_completion_installed_is_the_commands():
+    printed = run(STAGE / "usr/bin/keyturn", "completion", env={"LD_LIBRARY_PATH": f"{STAGE}/usr/lib"}).stdout
+    assert printed and (STAGE / "usr/share/bash-completion/completions/keyturn").read_text() == printed
 
 
 def test_pkg_config_file_is_enough_to_link(installed, tmp_path):

@@ -78,12 +78,15 @@ def test_completion_is_bash(keyturn, tmp_path):
     text = keyturn("completion").stdout
     (tmp_path / "completion").write_text(text)
     script = f"""
+        keyturn() {{ echo set/up; }}    # the names of a store
         . {tmp_path}/completion
         COMP_WORDS=(keyturn ro) COMP_CWORD=1; _keyturn; echo "${{COMPREPLY[@]}}"
         COMP_WORDS=(keyturn rotate --le) COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}"
+        COMP_WORDS=(keyturn set) COMP_CWORD=1; _keyturn; echo "${{COMPREPLY[@]}}"
+        COMP_WORDS=(keyturn get s) COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}"
     """
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    assert result.stdout == "rotate rollback\n--length\n" and result.stderr == ""
+    assert result.stdout == "rotate rollback\n--length\nset\nset/up\n" and result.stderr == ""
 
 
 def test_examples_of_the_manual(kt, tmp_path):
