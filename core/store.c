@@ -225,6 +225,8 @@ kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
         if (store->api->capabilities & KTP_CLEAR_NAMES)
             break;
     }
+    if (status != KT_NOTFOUND && (status != KT_NOKEY || n == 0)) /* NOKEY is how the epochs end; all else is not about the name */
+        return status;
     status = kt_keyring_type(ctx->keyring, type, 0, ret_key);
     if (status == KT_SUCCESS)
         status = check_again(ctx, store, txn);
