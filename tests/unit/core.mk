@@ -7,3 +7,8 @@ UNIT += $(if $(filter yes,$(HAVE_CHECK)),$(UNIT_PROVIDERS))
 $(UNIT_PROVIDERS): $(BUILD)/tests/unit/keyturn/%.so: $(BUILD)/lib/keyturn/%.so
 	@mkdir -p $(@D)
 	$(call say,COPY)install -m 755 $< $@
+
+# Calls that test_fault.c can make fail.
+FAULTS := malloc calloc realloc reallocarray free strdup strndup asprintf __asprintf_chk kt_locked_alloc kt_locked_free kt_guarded_alloc \
+    kt_guarded_free kt_secret_new open openat read write pread pwrite fsync fdatasync flock
+$(BUILD)/tests/unit/test_fault: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Every allocation and every system call of the core fails once, in each piece of work: never a crash, never a wrong value, nothing left
+ * behind, and a reason in the error text. The linker puts the functions below in front of the real ones (core.mk, FAULTS); the
+ * provider `local` is loaded and keeps the real ones.
+ */
+#include "world.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ALLOCATIONS, CALLS };
+
+static struct {
+    bool armed;
+    int kind;
+    unsigned calls, fail_at;
+    bool failed;
+    int error;
+} fault;
+static long allocated, locked; /* what is in use */
+
+static bool fails(int kind)
+{
+    if (!fault.armed || fault.kind != kind || ++fault.calls != fault.fail_at)
+        return false;
+    fault.failed = true;
+    errno = kind == ALLOCATIONS ? ENOMEM : fault.error;
+    return true;
+}
+
+static void *count(long *counter, void *data)
+{
+    *counter += data != NULL;
+    return data;
+}
+
+/* Names of the linker's, which it wants with two underscores. */
+#define REAL(type, name, ...) \
+    type __real_##name(__VA_ARGS__); \
+    type __wrap_##name(__VA_ARGS__); \
+    type __wrap_##name(__VA_ARGS__)
+
+REAL(void *, malloc, size_t size)
+{
+    return fails(ALLOCATIONS) ? NULL : count(&allocated, __real_malloc(size));
+}
+
+REAL(void *, calloc, size_t n, size_t size)
+{
+    return fails(ALLOCATIONS) ? NULL : count(&allocated, __real_calloc(n, size));
+}
+
+REAL(void *, realloc, void *old, size_t size)
+{
+    if (fails(ALLOCATIONS))
+        return NULL;
+    allocated += old == NULL;
+    return __real_realloc(old, size);
+}
+
+REAL(void *, reallocarray, void *old, size_t n, size_t size)
+{
+    if (fails(ALLOCATIONS))
+        return NULL;
+    allocated += old == NULL;
+    return __real_reallocarray(old, n, size);
+}
+
+REAL(void, free, void *data)
+{
+    allocated -= data != NULL;
+    __real_free(data);
+}
+
+REAL(char *, strdup, const char *text)
+{
+    return fails(ALLOCATIONS) ? NULL : count(&allocated, __real_strdup(text));
+}
+
+REAL(char *, strndup, const char *text, size_t size)
+{
+    return fails(ALLOCATIONS) ? NULL : count(&allocated, __real_strndup(text, size));
+}
+
+static int print(char **text, const char *format, va_list args)
+{
+    if (fails(ALLOCATIONS)) {
+        *text = (char *)1; /* undefined, says the manual */
+        return -1;
+    }
+    allocated++;
+    return vasprintf(text, format, args);
+}
+
+int __wrap_asprintf(char **text, const char *format, ...) KT_PRINTF(2, 3);
+int __wrap_asprintf(char **text, const char *format, ...)
+{
+    va_list args;
+    int size;
+
+    va_start(args, format);
+    size = print(text, format, args);
+    va_end(args);
+    return size;
+}
+
+int __wrap___asprintf_chk(char **text, int flag, const char *format, ...) KT_PRINTF(3, 4);
+int __wrap___asprintf_chk(char **text, int flag, const char *format, ...)
+{
+    va_list args;
+    int size;
+
+    (void)flag;
+    va_start(args, format);
+    size = print(text, format, args);
+    va_end(args);
+    return size;
+}
+
+REAL(void *, kt_locked_alloc, size_t size)
+{
+    return fails(ALLOCATIONS) ? NULL : count(&locked, __real_kt_locked_alloc(size));
+}
+
+REAL(void, kt_locked_free, void *data)
+{
+    locked -= data != NULL;
+    __real_kt_locked_free(data);
+}
+
+REAL(void *, kt_guarded_alloc, size_t size, bool wipe)
+{
+    return fails(ALLOCATIONS) ? NULL : count(&locked, __real_kt_guarded_alloc(size, wipe));
+}
+
+REAL(void, kt_guarded_free, void *data)
+{
+    locked -= data != NULL;
+    __real_kt_guarded_free(data);
+}
+
+REAL(kt_secret_t *, kt_secret_new, const void *data, size_t size)
+{
+    return fails(ALLOCATIONS) ? NULL : __real_kt_secret_new(data, size);
+}
+
+#define FAILING(type, name, arguments, ...) \
+    REAL(type, name, __VA_ARGS__) \
+    { \
+        return fails(CALLS) ? -1 : __real_##name arguments; \
+    }
+
+FAILING(ssize_t, read, (fd, data, size), int fd, void *data, size_t size)
+FAILING(ssize_t, write, (fd, data, size), int fd, const void *data, size_t size)
+FAILING(ssize_t, pread, (fd, data, size, at), int fd, void *data, size_t size, off_t at)
+FAILING(ssize_t, pwrite, (fd, data, size, at), int fd, const void *data, size_t size, off_t at)
+FAILING(int, fsync, (fd), int fd)
+FAILING(int, fdatasync, (fd), int fd)
+FAILING(int, flock, (fd, operation), int fd, int operation)
+FAILING(int, open, (path, flags, mode), const char *path, int flags, mode_t mode)
+FAILING(int, openat, (fd, path, flags, mode), int fd, const char *path, int flags, mode_t mode)
+
+/* ---- pieces of work ---- */
+
+#define OLD "{\"user\": \"app\", \"password\": \"old-password\"}"
+
+static kt_status_t work_get(kt_ctx_t *ctx)
+{
+    kt_request_t req = request("database/a#password");
+    kt_secret_t *secret = NULL;
+    kt_status_t status = kt_get(ctx, &req, &secret);
+
+    if (status == KT_SUCCESS && !kt_secret_equal(secret, "old-password", 12))
+        ck_abort_msg("a wrong value");
+    kt_secret_free(secret);
+    return status;
+}
+
+static kt_status_t work_previous(kt_ctx_t *ctx)
+{
+    kt_request_t req = request("database/a@previous");
+    kt_secret_t *secret = NULL;
+    kt_status_t status = kt_get(ctx, &req, &secret);
+
+    if (status == KT_SUCCESS && !kt_secret_equal(secret, "first", 5))
+        ck_abort_msg("a wrong value");
+    kt_secret_free(secret);
+    return status;
+}
+
+static kt_status_t work_refresh(kt_ctx_t *ctx)
+{
+    kt_request_t req = request("database/a");
+
+    return kt_refresh(ctx, &req);
+}
+
+static kt_status_t work_put(kt_ctx_t *ctx)
+{
+    static const kt_meta_t meta[] = {{"owner", "me"}, {"tier", "1"}};
+    kt_request_t req = request("api-keys/new");
+    kt_put_options_t options = KT_PUT_INIT;
+    kt_secret_t *value = kt_secret_new("new", 3);
+    kt_status_t status;
+
+    if (value == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    options.meta = meta;
+    options.nmeta = 2;
+    status = kt_put(ctx, &req, value, &options, NULL);
+    kt_secret_free(value);
+    return status;
+}
+
+static kt_status_t work_put_field(kt_ctx_t *ctx)
+{
+    kt_request_t req = request("database/b");
+    kt_put_options_t options = KT_PUT_INIT;
+    kt_secret_t *value = kt_secret_new("new", 3);
+    kt_status_t status;
+
+    if (value == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    options.field = "password";
+    status = kt_put(ctx, &req, value, &options, NULL);
+    kt_secret_free(value);
+    return status;
+}
+
+static kt_status_t work_rotate(kt_ctx_t *ctx)
+{
+    kt_request_t req = request("api-keys/rotated");
+
+    return kt_rotate(ctx, &req, NULL, NULL);
+}
+
+static kt_status_t no_target(void *arg, kt_rotation_t *rotation)
+{
+    kt_secret_t *password = NULL;
+    kt_status_t status = kt_rotation_value(rotation, "password", &password);
+
+    (void)arg;
+    if (status == KT_SUCCESS)
+        status = kt_rotation_note(rotation, "key", "value");
+    kt_secret_free(password);
+    return status;
+}
+
+static kt_status_t work_rotate_target(kt_ctx_t *ctx)
+{
+    static const kt_target_ops_t target = {sizeof(kt_target_ops_t), "exec:test", no_target, NULL};
+    kt_rotate_options_t options = KT_ROTATE_INIT;
+    kt_request_t req = request("database/b");
+    kt_status_t status;
+
+    options.target = &target;
+    status = kt_rotate(ctx, &req, &options, NULL);
+    if (status != KT_SUCCESS) { /* what is left pending is given up, so that the next round can begin */
+        kt_rotation_t *rotation = NULL;
+        char why[KT_ERROR_SIZE];
+
+        memcpy(why, kt_failure(), sizeof(why));
+        fault.armed = false;
+        if (kt_rotation_resume(ctx, &req, &rotation) == KT_SUCCESS)
+            assert_ok(kt_rotation_abandon(rotation));
+        (void)kt_fail(status, "%s", why);
+    }
+    return status;
+}
+
+static kt_status_t work_changes(kt_ctx_t *ctx)
+{
+    kt_request_t req = request("api-keys/rotated");
+    kt_status_t status = kt_rollback(ctx, &req, 0, NULL);
+
+    if (status == KT_SUCCESS)
+        status = kt_delete(ctx, &req);
+    if (status == KT_SUCCESS)
+        status = kt_undelete(ctx, &req);
+    if (status != KT_SUCCESS) { /* whatever came of it, the next round begins with a live one */
+        char why[KT_ERROR_SIZE];
+
+        memcpy(why, kt_failure(), sizeof(why));
+        fault.armed = false;
+        (void)!kt_undelete(ctx, &req);
+        (void)kt_fail(status, "%s", why);
+    }
+    return status;
+}
+
+/* No ck_assert in what follows: Check itself allocates. */
+static int count_entry(void *arg, const kt_entry_t *entry)
+{
+    *(unsigned *)arg += entry->name[0] == 'd';
+    return 0;
+}
+
+static kt_status_t work_list(kt_ctx_t *ctx)
+{
+    kt_request_t req = request("database/*");
+    unsigned n = 0;
+    uint64_t hidden = 0;
+    kt_status_t status = kt_list(ctx, &req, count_entry, &n, &hidden);
+
+    if (status == KT_SUCCESS && (n != 2 || hidden != 0))
+        ck_abort_msg("a listing of %u names, %u hidden", n, (unsigned)hidden);
+    return status;
+}
+
+static kt_status_t work_info(kt_ctx_t *ctx)
+{
+    kt_request_t req = request("database/a");
+    kt_info_t *info = NULL;
+    kt_status_t status = kt_info(ctx, &req, &info);
+
+    if (status == KT_SUCCESS && kt_info_versions(info) != 2)
+        ck_abort_msg("%zu versions", kt_info_versions(info));
+    kt_info_free(info);
+    return status;
+}
+
+static kt_status_t work_bundle(kt_ctx_t *ctx)
+{
+    kt_bundle_t *slot = NULL, *copy = NULL;
+    kt_request_t req = request("api-keys/b");
+    kt_secret_t *value = kt_secret_new("in the bundle", 13), *secret = NULL;
+    kt_status_t status;
+
+    if (value == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    req.bundle = &slot;
+    status = kt_put(ctx, &req, value, NULL, NULL);
+    if (status == KT_SUCCESS)
+        status = kt_rotate(ctx, &req, NULL, NULL);
+    if (status == KT_SUCCESS)
+        status = kt_bundle_copy(slot, &copy);
+    req.bundle = &copy;
+    req.reference = "api-keys/b@1";
+    if (status == KT_SUCCESS)
+        status = kt_get(ctx, &req, &secret);
+    if (status == KT_SUCCESS && !kt_secret_equal(secret, "in the bundle", 13))
+        ck_abort_msg("a wrong value");
+    kt_secret_free(secret);
+    kt_secret_free(value);
+    kt_bundle_free(copy);
+    kt_bundle_free(slot);
+    return status;
+}
+
+static int see_line(void *arg, const char *line)
+{
+    (void)arg;
+    return line[0] != '{';
+}
+
+static kt_status_t work_tail(kt_ctx_t *ctx)
+{
+    return kt_audit_tail(ctx, NULL, 5, see_line, NULL);
+}
+
+static kt_status_t work_keys(kt_ctx_t *ctx)
+{
+    char path[160];
+    kt_status_t status;
+
+    (void)ctx;
+    (void)snprintf(path, sizeof(path), "%s/types.key", world.dir);
+    status = kt_keygen_types(world.setup, "api-keys,tls", path);
+    if (status != KT_SUCCESS)
+        status = access(path, F_OK) != 0 ? status : KT_NOTFOUND; /* a key file is left behind */
+    (void)unlink(path);
+    return status;
+}
+
+static const struct {
+    const char *name;
+    kt_status_t (*work)(kt_ctx_t *ctx);
+} works[] = {{"get", work_get},       {"previous", work_previous}, {"refresh", work_refresh}, {"put", work_put},
+             {"field", work_put_field}, {"rotate", work_rotate},     {"target", work_rotate_target}, {"changes", work_changes},
+             {"list", work_list},     {"info", work_info},         {"bundle", work_bundle},   {"tail", work_tail},
+             {"keys", work_keys}};
+
+static unsigned open_files(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    unsigned n = 0;
+
+    while (dir != NULL && readdir(dir) != NULL)
+        n++;
+    (void)closedir(dir);
+    return n;
+}
+
+/* All of a process's life: reading the configuration, opening, working, closing. */
+static kt_status_t live(kt_status_t (*work)(kt_ctx_t *ctx), char why[KT_ERROR_SIZE])
+{
+    kt_setup_t *setup = NULL;
+    kt_ctx_t *ctx = NULL;
+    kt_status_t status = kt_setup(world.config, "nginx", &setup);
+
+    if (status == KT_SUCCESS)
+        status = kt_open(setup, &ctx);
+    (void)snprintf(why, KT_ERROR_SIZE, "%s", setup != NULL ? kt_setup_error(setup) : "out of memory");
+    if (status == KT_SUCCESS) {
+        status = work(ctx);
+        (void)snprintf(why, KT_ERROR_SIZE, "%s", kt_error(ctx));
+    }
+    kt_close(ctx);
+    kt_setup_free(setup);
+    return status;
+}
+
+static void make_world(void)
+{
+    world_make(NULL, NULL, NULL);
+    world_of_local();
+    put("database/a", "first", 1);
+    put("database/a", OLD, 2);
+    put("database/b", OLD, 1);
+    put("api-keys/rotated", "one", 1);
+    put("api-keys/rotated", "two", 2);
+    fault.error = EIO;
+}
+
+static void fail_each(int kind, int which)
+{
+    char why[KT_ERROR_SIZE];
+    unsigned rounds = 0, files;
+    long memory_before, locked_before;
+
+    assert_ok(live(works[which].work, why)); /* what is made once is made now */
+    files = open_files();
+    memory_before = allocated;
+    locked_before = locked;
+    do {
+        kt_status_t status;
+
+        fault.failed = false;
+        fault.calls = 0;
+        fault.kind = kind;
+        fault.fail_at = ++rounds;
+        fault.armed = true;
+        status = live(works[which].work, why);
+        fault.armed = false;
+        if (status != KT_SUCCESS) {
+            ck_assert_msg(fault.failed, "%s: %s without a fault: %s", works[which].name, kt_status_name(status), why);
+            ck_assert_msg(why[0] != '\0', "%s, call %u: %s without a reason", works[which].name, rounds, kt_status_name(status));
+            ck_assert_msg(status != KT_NOTFOUND && status != KT_GONE && status != KT_WRONGKEY && status != KT_DENIED &&
+                              status != KT_NOKEY && status != KT_MOVED,
+                          "%s, call %u: %s, which is a fact: %s", works[which].name, rounds, kt_status_name(status), why);
+        }
+        ck_assert_msg(open_files() == files, "%s, call %u: a descriptor is left", works[which].name, rounds);
+        ck_assert_msg(locked == locked_before, "%s, call %u: locked memory is left", works[which].name, rounds);
+        ck_assert_msg(allocated == memory_before, "%s, call %u: %ld allocations are left", works[which].name, rounds,
+                      allocated - memory_before);
+    } while (fault.failed);
+    ck_assert_uint_gt(rounds, 5);
+    assert_value("database/a", OLD, 2);
+    assert_value("database/a@1", "first", 1);
+}
+
+START_TEST(every_allocation_fails_once)
+{
+    fail_each(ALLOCATIONS, _i);
+}
+END_TEST
+
+START_TEST(every_call_fails_once)
+{
+    fail_each(CALLS, _i);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_set_timeout(tests, 120);
+    tcase_add_checked_fixture(tests, make_world, world_end);
+    UNIT_TABLE(tests, every_allocation_fails_once, works);
+    UNIT_TABLE(tests, every_call_fails_once, works);
+}
+
+UNIT_MAIN("fault", add_tests)
