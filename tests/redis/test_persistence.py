@@ -176,6 +176,15 @@ def test_truncated_aof_loses_the_tail_only(open_redis, canary):
     assert server.client().execute_command("SECRET.GET", NAME) == first
 
 
+def test_each_database_has_its_own(open_redis):
+    server = open_redis("appendonly yes")
+    for number in (0, 3, 7):
+        server.client(db=number).execute_command("SECRET.SET", NAME, f"in-{number}")
+    server.restart(signal.SIGKILL)
+    for number in (0, 3, 7):
+        assert server.client(db=number).execute_command("SECRET.GET", NAME) == f"in-{number}".encode()
+
+
 def test_warnings(open_redis, make_redis):
     server = open_redis("appendonly no")
     assert "secrets do not survive a restart" in server.log()
