@@ -30,10 +30,13 @@ static int no_key(RedisModuleCtx *ctx)
 
 int ktr_moved(const ktr_call_t *call)
 {
+    const char *key;
     size_t len;
-    const char *key = RedisModule_StringPtrLen(call->key, &len);
 
-    return call->value != NULL && (call->value->name_len != len || memcmp(call->value->name, key, len) != 0);
+    if (call->value == NULL)
+        return 0;
+    key = RedisModule_StringPtrLen(call->key, &len);
+    return call->value->name_len != len || memcmp(call->value->name, key, len) != 0;
 }
 
 int ktr_refuse_moved(ktr_call_t *call)

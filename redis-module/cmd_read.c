@@ -140,7 +140,22 @@ static int may_see(ktr_call_t *call, RedisModuleUser *user, RedisModuleString *n
     if (ktr_context == NULL)
         return 1;
     call->req.reference = RedisModule_StringPtrLen(name, &call->req.reference_len);
-    return kt_authorize(ktr_context, &call->req, "list", "list") == KT_SUCCESS;
+    return kt_authorize(ktr_context, &call->req, "list", NULL) == KT_SUCCESS;
+}
+
+/* One record for all that this call tells, under its pattern; a glob that is more than stars is recorded as all. */
+static kt_status_t record_list(ktr_call_t *call, RedisModuleString *match)
+{
+    static const char bytes[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/*";
+    size_t len;
+    const char *pattern = match != NULL ? RedisModule_StringPtrLen(match, &len) : NULL;
+
+    if (ktr_context == NULL)
+        return KT_SUCCESS;
+    if (pattern == NULL || len > KT_NAME_MAX || strspn(pattern, bytes) != len || strchr(pattern, '*') == NULL)
+        pattern = "*";
+    call->req.reference = pattern;
+    return kt_authorize(ktr_context, &call->req, "list", "list");
 }
 
 static long reply_names(ktr_call_t *call, RedisModuleCallReply *names)
@@ -177,12 +192,14 @@ static void reply_scan(ktr_call_t *call, RedisModuleCallReply *scan)
  * SECRET.LIST [cursor] [MATCH pattern] [COUNT n]
  *
  * As SCAN: the next cursor (0: done) and names, those that the ACL gives the user some right to and that the policy lets him list.
+ * || -SECRETAUDIT
  */
 int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     RedisModuleString *match = NULL;
     RedisModuleCallReply *scan;
     long long cursor = 0, count = 10;
+    kt_status_t status;
     ktr_call_t call;
     int i = 1;
 
@@ -197,6 +214,11 @@ int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     if (i != argc || cursor < 0)
         return ktr_syntax(ctx);
     ktr_begin_keyless(&call, ctx, argv, argc);
+    status = record_list(&call, match);
+    if (status != KT_SUCCESS) {
+        ktr_fail(&call, status);
+        goto out;
+    }
     scan = RedisModule_Call(ctx, "SCAN", match != NULL ? "lccclcs" : "lcccl", cursor, "TYPE", "keyturn-1", "COUNT", count,
                             "MATCH", match);
     if (scan == NULL || RedisModule_CallReplyType(scan) != REDISMODULE_REPLY_ARRAY)
@@ -205,6 +227,7 @@ int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
         reply_scan(&call, scan);
     if (scan != NULL)
         RedisModule_FreeCallReply(scan);
+out:
     ktr_end(&call);
     return REDISMODULE_OK;
 }

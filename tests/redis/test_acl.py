@@ -154,6 +154,16 @@ def test_list_shows_what_one_may_list(ruled):
 
 # the trail
 
+def test_a_list_is_one_record(ruled, home):
+    """Names that are not shown are no attempts."""
+    for options, told in (([], "*"), (["MATCH", "tls/*"], "tls/*"), (["MATCH", "tls/www"], "*"), (["MATCH", "[a-z]*?"], "*")):
+        before = len(home.records("redis"))
+        ruled[1]["app"].execute_command("SECRET.LIST", 0, "COUNT", 100, *options)
+        records = home.records("redis")[before:]
+        assert [(r["action"], r["subject"], r["reference"], r["status"]) for r in records] == [
+            ("list", "redis:app", told, "success")]
+
+
 def test_each_access_is_recorded(ruled, home, refused):
     app, ops = ruled[1]["app"], ruled[1]["ops"]
     before = len(home.records("redis"))
@@ -198,6 +208,7 @@ def test_what_cannot_be_recorded_is_refused(ruled, home, refused):
     log.rename(aside)
     refused("SECRETAUDIT", app, "SECRET.GET", NAME)
     refused("SECRETAUDIT", app, "SECRET.GETSEALED", NAME)
+    refused("SECRETAUDIT", app, "SECRET.LIST")
     refused("SECRETAUDIT", ops, "SECRET.SET", NAME, "v2")
     aside.rename(log)
     assert app.execute_command("SECRET.GET", NAME) == b"v1"
