@@ -138,8 +138,10 @@ START_TEST(memory_is_locked_and_used_again)
 
     kt_locked_free(kt_locked_alloc(100));
     before = locked_kilobytes();
+#ifndef __SANITIZE_ADDRESS__ /* which makes mlock() do nothing */
     if (kt_locked_failures() == 0)
         ck_assert_uint_ge(before, 256);
+#endif
     for (size_t i = 0; i < 20000; i++)
         kt_secret_free(kt_secret_new(NULL, i % 3000));
     ck_assert_uint_le(locked_kilobytes(), before + 256);
