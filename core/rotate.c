@@ -289,7 +289,7 @@ uint64_t kt_rotation_version(const kt_rotation_t *rotation)
     return rotation->version;
 }
 
-kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret)
+static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector, const char *field, kt_secret_t **ret_secret)
 {
     kt_reference_t ref = rotation->call.ref;
     kt_secret_t *whole = NULL;
@@ -298,7 +298,7 @@ kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_sec
     *ret_secret = NULL;
     if (status != KT_SUCCESS)
         return status;
-    ref.selector = KT_SEL_NUMBER;
+    ref.selector = selector;
     ref.version = rotation->version;
     status = kt_store_read(rotation->ctx, rotation->store, &ref, &whole);
     kt_leave(rotation->ctx);
@@ -311,6 +311,16 @@ kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_sec
     status = kt_secret_field(whole, field, ret_secret);
     kt_secret_free(whole);
     return status;
+}
+
+kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret)
+{
+    return rotation_read(rotation, KT_SEL_NUMBER, field, ret_secret);
+}
+
+kt_status_t kt_rotation_old(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret)
+{
+    return rotation_read(rotation, KT_SEL_CURRENT, field, ret_secret);
 }
 
 /* A change of this rotation's secret, of which the version has to be pending still. */
@@ -356,6 +366,36 @@ kt_status_t kt_rotation_note(kt_rotation_t *rotation, const char *key, const cha
     kt_meta_t note = {key, value};
 
     return kt_rotation_notes(rotation, &note, 1);
+}
+
+static kt_status_t noted_locked(kt_rotation_t *r, int pending, const char *key, char *value, size_t size)
+{
+    kt_head_t head;
+    const char *note;
+    kt_status_t status = kt_store_head(r->ctx, r->store, r->call.ref.name, &head);
+
+    if (status != KT_SUCCESS)
+        return status;
+    note = kt_head_get_note(&head, pending ? r->version : head.current, key);
+    if (note == NULL)
+        status = kt_fail(KT_NOTFOUND, "%s: no note \"%s\"", r->call.ref.name, key);
+    else if (strlen(note) >= size)
+        status = kt_fail(KT_TOOLARGE, "%s: the note \"%s\" does not fit", r->call.ref.name, key);
+    else
+        memcpy(value, note, strlen(note) + 1);
+    kt_head_clear(&head);
+    return status;
+}
+
+kt_status_t kt_rotation_noted(kt_rotation_t *rotation, int pending, const char *key, char *value, size_t size)
+{
+    kt_status_t status = kt_enter(rotation->ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = noted_locked(rotation, pending, key, value, size);
+    kt_leave(rotation->ctx);
+    return status;
 }
 
 static kt_status_t finish_locked(kt_rotation_t *r, unsigned deadline)

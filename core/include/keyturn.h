@@ -332,11 +332,16 @@ KT_API KT_MUST_USE kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_reques
 KT_API KT_MUST_USE kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation);
 /* The new value whole (field NULL), or its field ("password"); the caller frees it. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret);
+/* The same of what is being replaced, the current value. Both need no more than the right to rotate, and none to read. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_old(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret);
 KT_API uint64_t kt_rotation_version(const kt_rotation_t *rotation);
 /* A note kept with the pending version, sealed (64 of 128/1024 bytes): for whoever has to find out what the target knows. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_note(kt_rotation_t *rotation, const char *key, const char *value);
 /* Several at once, in one commit: one is as dear as all of them. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, size_t count);
+/* A note of the pending version (pending != 0; also "target", the name of the one that created it) or of the current one, with NUL
+ * into `value`. KT_NOTFOUND: there is none; KT_TOOLARGE: it does not fit. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_noted(kt_rotation_t *rotation, int pending, const char *key, char *value, size_t size);
 KT_API KT_MUST_USE kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint64_t *ret_version);
 KT_API KT_MUST_USE kt_status_t kt_rotation_abandon(kt_rotation_t *rotation); /* the target does not have it: drop it */
 KT_API void kt_rotation_leave(kt_rotation_t *rotation);                      /* nobody knows: keep it pending */
