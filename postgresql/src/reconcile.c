@@ -58,28 +58,25 @@ role_has_password(kt_rotation_t *rotation)
 
 /* What to do with the pending version: KTPG_FINISHED, KTPG_ABANDONED or KTPG_FOREIGN. */
 static KtpgOutcome
-judge(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t *rotation)
+judge(kt_rotation_t *rotation)
 {
-	kt_info_t **info = ktpg_hold_info();
-	const char *target;
+	char		target[KT_META_VALUE_MAX + 1];
 
-	if (kt_info(ctx, req, info) != KT_SUCCESS)
-		return KTPG_FOREIGN;
-	target = kt_info_note(*info, kt_rotation_version(rotation), KTPG_NOTE_TARGET);
-	if (target == NULL || strcmp(target, ktpg_target()) != 0)
+	if (kt_rotation_noted(rotation, 1, KTPG_NOTE_TARGET, target, sizeof(target)) != KT_SUCCESS ||
+		strcmp(target, ktpg_target()) != 0)
 		return KTPG_FOREIGN;
 	return role_has_password(rotation) ? KTPG_FINISHED : KTPG_ABANDONED;
 }
 
 /* As judge(), but the rotation is left alone when an error is raised. */
 static KtpgOutcome
-judge_safely(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t *rotation)
+judge_safely(kt_rotation_t *rotation)
 {
 	volatile KtpgOutcome outcome = KTPG_FOREIGN;
 
 	PG_TRY();
 	{
-		outcome = judge(ctx, req, rotation);
+		outcome = judge(rotation);
 	}
 	PG_CATCH();
 	{
@@ -106,7 +103,7 @@ ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req, kt_status_t *status)
 	if (*status != KT_SUCCESS)
 		return KTPG_LATER;
 
-	outcome = judge_safely(ctx, req, rotation);
+	outcome = judge_safely(rotation);
 	if (outcome == KTPG_FINISHED)
 		*status = kt_rotation_finish(rotation, KTPG_COMMIT_DEADLINE, NULL);
 	else if (outcome == KTPG_ABANDONED)

@@ -146,24 +146,6 @@ find_role(Rotating *r)
 	ktpg_role_lock(&r->role);
 }
 
-/* The verifier that a rotation left with a version, or NULL. */
-static const char *
-noted_verifier(Rotating *r, uint64_t (*which) (const kt_info_t *), uint64_t version)
-{
-	kt_info_t **info = ktpg_hold_info();
-	kt_status_t status = kt_info(r->ctx, &r->req, info);
-
-	if (status != KT_SUCCESS)
-		ktpg_error(r->ctx, status, r->name, r->action);
-	return kt_info_note(*info, which != NULL ? which(*info) : version, KTPG_NOTE_VERIFIER);
-}
-
-static uint64_t
-current_version(const kt_info_t *info)
-{
-	return kt_info_entry(info)->version;
-}
-
 /* The password of a version, read with the caller's rights. */
 static kt_secret_t **
 read_password(Rotating *r, const char *version)
@@ -187,16 +169,20 @@ read_password(Rotating *r, const char *version)
 static void
 check_in_step(Rotating *r)
 {
-	const char *noted;
+	char		noted[KT_META_VALUE_MAX + 1];
 	kt_secret_t **password;
+	kt_status_t status;
 	bool		match;
 
 	if (r->role.verifier == NULL)
 		return;
-	noted = noted_verifier(r, current_version, 0);
-	if (noted != NULL && strcmp(noted, r->role.verifier) == 0)
+	if (kt_rotation_noted(*r->rotation, 0, KTPG_NOTE_VERIFIER, noted, sizeof(noted)) == KT_SUCCESS &&
+		strcmp(noted, r->role.verifier) == 0)
 		return;
-	password = read_password(r, "current");
+	password = ktpg_hold_secret();
+	status = kt_rotation_old(*r->rotation, "password", password);
+	if (status != KT_SUCCESS)
+		ktpg_error(r->ctx, status, r->name, r->action);
 	match = ktpg_verifier_match(&r->role, *password);
 	ktpg_drop_secret(password);
 	if (!match)
@@ -269,11 +255,17 @@ keyturn_rotate_secret(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(version);
 }
 
-/* "previous" or a number, as a number for notes; errors are for kt_get() to tell. */
-static uint64_t
-version_number(const char *text)
+/* The verifier that the role had with a version ("previous" or a number), or NULL. */
+static const char *
+noted_verifier(Rotating *r, const char *version)
 {
-	return strtoull(text, NULL, 10);
+	kt_info_t **info = ktpg_hold_info();
+	kt_status_t status = kt_info(r->ctx, &r->req, info);
+
+	if (status != KT_SUCCESS)
+		ktpg_error(r->ctx, status, r->name, r->action);
+	return kt_info_note(*info, strcmp(version, "previous") == 0 ? kt_info_previous(*info) :
+						strtoull(version, NULL, 10), KTPG_NOTE_VERIFIER);
 }
 
 /*
@@ -297,8 +289,7 @@ keyturn_rollback_secret(PG_FUNCTION_ARGS)
 	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rolled back", "rollback_secret()");
 	from = PG_ARGISNULL(1) ? "previous" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	r.password = read_password(&r, from);
-	noted = noted_verifier(&r, strcmp(from, "previous") == 0 ? kt_info_previous : NULL,
-						   version_number(from));
+	noted = noted_verifier(&r, from);
 	if (noted != NULL && strlen(noted) < sizeof(r.verifier))
 		strlcpy(r.verifier, noted, sizeof(r.verifier));
 	else

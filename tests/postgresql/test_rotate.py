@@ -77,7 +77,7 @@ def test_history_and_state(db, account):
 
 
 def test_audit_names_the_role_and_its_address(db, account, user):
-    db.home.grant(f"postgresql:role:{user['user']}", ["rotate", "read", "list"], [account.name])
+    db.home.grant(f"postgresql:role:{user['user']}", ["rotate"], [account.name])
     db.let_alter(user["user"], account)
     account.rotate(**user)
     lines = [line for line in db.home.records("postgresql") if account.name in str(line.get("reference"))]
@@ -192,7 +192,7 @@ def test_a_role_that_the_policy_does_not_know(db, account, user):
 
 
 def test_a_role_that_postgresql_does_not_let(db, account, user):
-    db.home.grant(f"postgresql:role:{user['user']}", ["rotate", "read", "list"], [account.name])
+    db.home.grant(f"postgresql:role:{user['user']}", ["rotate"], [account.name])
     version = db.home.info(account.name)["version"]
     code, text = sqlstate(db, "SELECT rotate_secret(%s)", account.name, **user)
     assert code == "42501" and "could not be rotated" not in text
@@ -204,7 +204,7 @@ def test_a_role_rotates_its_own_password(db, account, user):
     own = db.account(None, name="database/own", role="own_password")
     db.set_password("own_password", "none")
     db.pg.sql("GRANT EXECUTE ON FUNCTION rotate_secret TO own_password")
-    db.home.grant("postgresql:role:own_password", ["rotate", "read", "list"], ["database/own"])
+    db.home.grant("postgresql:role:own_password", ["rotate"], ["database/own"])
     own.rotate(user="own_password", password="none", tcp=True)
     assert own.agree()
 
@@ -212,7 +212,7 @@ def test_a_role_rotates_its_own_password(db, account, user):
 def test_superusers_are_out_of_reach(db, user, canary):
     account = db.account(canary("pg-super"), options="LOGIN SUPERUSER")
     db.let_alter(user["user"], account)
-    db.home.grant(f"postgresql:role:{user['user']}", ["rotate", "read", "list"], [account.name])
+    db.home.grant(f"postgresql:role:{user['user']}", ["rotate"], [account.name])
     assert sqlstate(db, "SELECT rotate_secret(%s)", account.name, **user)[0] == "42501"
     assert account.agree()
     account.rotate()
@@ -233,6 +233,18 @@ def test_a_security_definer_function_acts_as_its_owner(db, account, user):
     assert account.agree()
     assert db.pg.sql("SELECT by_role, session_role, client FROM keyturn.rotation_history WHERE secret = %s",
                      [account.name]) == [("postgres", user["user"], "127.0.0.1")]
+
+
+def test_who_rotates_need_not_be_able_to_read(db, account, user):
+    """And not to list: the right to rotate is enough, also to take a role over and after a crash."""
+    db.home.grant(f"postgresql:role:{user['user']}", ["rotate"], [account.name])
+    db.let_alter(user["user"], account)
+    account.rotate(**user)
+    account.rotate(**user)
+    assert account.agree()
+    assert sqlstate(db, "SELECT get_secret(%s)", account.name, **user)[0] == "42501"
+    assert {line["action"] for line in db.home.records("postgresql") if line["status"] != "denied"
+            if line["subject"] == f"postgresql:role:{user['user']}"} == {"rotate.create", "rotate.finish"}
 
 
 # where and what
