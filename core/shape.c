@@ -59,12 +59,14 @@ void kt_json_setup(void)
 }
 
 /* The object that `value` is; NULL: none, or `starved`. No error record: it would quote the value,
- * on the stack. */
+ * on the stack. A zero byte behind a number is passed over by the library: to us it is no JSON. */
 static json_t *parse_object(const kt_secret_t *value)
 {
     json_t *json;
 
     kt_json_setup();
+    if (memchr(value->data, '\0', value->size) != NULL)
+        return NULL;
     json = json_loadb((const char *)value->data, value->size, JSON_REJECT_DUPLICATES, NULL);
     if (json != NULL && !json_is_object(json)) {
         json_decref(json);
@@ -117,7 +119,7 @@ static kt_status_t quote(const char *text, size_t size, const char *fault, char 
     return KT_SUCCESS;
 }
 
-/* ---- Places in the text of an object, which the library has taken: it ends with `}` ---- */
+/* ---- Places in the text of an object, which the library has taken ---- */
 
 typedef struct place {
     bool found;
@@ -125,39 +127,58 @@ typedef struct place {
     size_t start, end; /* of the field's value; not found: both where a new field goes */
 } place_t;
 
-static size_t skip_space(const char *text, size_t at)
+/* Where the library and we should disagree on a text, the cursor ends up at the end, not past it. */
+typedef struct cursor {
+    const char *text;
+    size_t at, end;
+} cursor_t;
+
+static char here(const cursor_t *cursor)
 {
-    while (text[at] == ' ' || text[at] == '\t' || text[at] == '\n' || text[at] == '\r')
-        at++;
-    return at;
+    return cursor->at < cursor->end ? cursor->text[cursor->at] : '\0';
 }
 
-static size_t skip_string(const char *text, size_t at)
+static void step(cursor_t *cursor)
 {
-    for (at++; text[at] != '"'; at++)
-        at += text[at] == '\\';
-    return at + 1;
+    cursor->at += cursor->at < cursor->end;
 }
 
-static size_t skip_value(const char *text, size_t at)
+static void skip_space(cursor_t *cursor)
+{
+    while (cursor->at < cursor->end && strchr(" \t\n\r", here(cursor)) != NULL)
+        step(cursor);
+}
+
+static void skip_string(cursor_t *cursor)
+{
+    step(cursor);
+    while (cursor->at < cursor->end && here(cursor) != '"') {
+        if (here(cursor) == '\\')
+            step(cursor);
+        step(cursor);
+    }
+    step(cursor);
+}
+
+static void skip_value(cursor_t *cursor)
 {
     static const char between[] = "{[]},: \t\r\n";
     size_t depth = 0;
 
     do {
-        char c = text[at];
+        char c = here(cursor);
 
         if (c == '"') {
-            at = skip_string(text, at);
+            skip_string(cursor);
         } else if (strchr(between, c) != NULL) {
             depth += c == '{' || c == '[';
             depth -= c == '}' || c == ']';
-            at++;
+            step(cursor);
         } else {
-            at += strcspn(text + at, between);
+            while (cursor->at < cursor->end && strchr(between, here(cursor)) == NULL)
+                step(cursor);
         }
-    } while (depth > 0);
-    return at;
+    } while (depth > 0 && cursor->at < cursor->end);
 }
 
 /* Is the quoted string at `text` the name `field`? */
@@ -174,24 +195,45 @@ static bool names_field(const char *text, size_t size, const char *field)
     return same;
 }
 
+/* Past the comma, the name and the colon of the next field; whether that is `field`. */
+static bool skip_name(cursor_t *cursor, const char *field)
+{
+    size_t start;
+    bool same;
+
+    if (here(cursor) == ',') {
+        step(cursor);
+        skip_space(cursor);
+    }
+    start = cursor->at;
+    skip_string(cursor);
+    same = names_field(cursor->text + start, cursor->at - start, field);
+    skip_space(cursor);
+    step(cursor);
+    skip_space(cursor);
+    return same;
+}
+
 static kt_status_t find_place(const kt_secret_t *object, const char *field, place_t *ret_place)
 {
-    const char *text = (const char *)object->data;
-    size_t at = skip_space(text, 0) + 1;
-    place_t place = {.first = true, .start = at, .end = at};
+    cursor_t cursor = {.text = (const char *)object->data, .end = object->size};
+    place_t place = {.first = true};
 
-    for (at = skip_space(text, at); text[at] != '}'; at = skip_space(text, at)) {
-        size_t name = text[at] == ',' ? skip_space(text, at + 1) : at;
-        size_t name_end = skip_string(text, name);
-
+    skip_space(&cursor);
+    step(&cursor);
+    place.start = place.end = cursor.at;
+    for (skip_space(&cursor); cursor.at < cursor.end && here(&cursor) != '}'; skip_space(&cursor)) {
         place.first = false;
-        place.start = skip_space(text, skip_space(text, name_end) + 1);
-        place.end = at = skip_value(text, place.start);
-        place.found = names_field(text + name, name_end - name, field);
+        place.found = skip_name(&cursor, field);
+        place.start = cursor.at;
+        skip_value(&cursor);
+        place.end = cursor.at;
         if (place.found)
             break;
         place.start = place.end;
     }
+    if (cursor.at == cursor.end)
+        return kt_fail(KT_MALFORMED, "the value is no JSON object");
     if (!place.found && starved)
         return no_memory();
     *ret_place = place;

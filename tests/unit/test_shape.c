@@ -110,6 +110,23 @@ START_TEST(fields_by_table)
 }
 END_TEST
 
+START_TEST(a_zero_byte_is_nowhere_in_json)
+{
+    static const char whole[] = "{ \"a\" : 1 , \"b\" : [ 0 , true ] , \"c\" : \"x\" } ";
+    kt_secret_t *part = secret_of("x"), *value = NULL;
+
+    for (size_t i = 0; i < sizeof(whole) - 1; i++) {
+        kt_secret_t *bad = kt_secret_new(whole, sizeof(whole) - 1);
+
+        bad->data[i] = '\0';
+        assert_status(kt_secret_field(bad, "c", &value), KT_MALFORMED);
+        assert_status(kt_shape_set_field(bad, "d", part, &value), KT_MALFORMED);
+        kt_secret_free(bad);
+    }
+    kt_secret_free(part);
+}
+END_TEST
+
 START_TEST(an_endless_nesting_is_refused)
 {
     size_t depth = 60000;
@@ -342,6 +359,7 @@ static void add_tests(TCase *tests)
 {
     UNIT_TABLE(tests, shapes_by_table, shapes);
     UNIT_TABLE(tests, fields_by_table, fields);
+    tcase_add_test(tests, a_zero_byte_is_nowhere_in_json);
     tcase_add_test(tests, an_endless_nesting_is_refused);
     UNIT_TABLE(tests, sets_by_table, sets);
     UNIT_TABLE(tests, what_cannot_be_set_by_table, not_sets);
