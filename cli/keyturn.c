@@ -69,6 +69,11 @@ const cli_verb_t cli_verbs[] = {
      verb_audit_tail, 0, 1, {
         {0, "follow", NULL, "and go on with what comes"},
     }},
+    {"backup", "FILE", "a consistent copy of the store in a new file, encrypted",
+     verb_backup, 1, 1, {{0}}},
+    {"restore", "FILE", "make a backup the store again, on the record", verb_restore, 1, 1, {
+        {0, "going-back", NULL, "although the store has something newer, or something else"},
+    }},
     {"verify", "", "the whole store: seals, indexes, generations against anchors",
      verb_verify, 0, 0, {{0}}},
     {"check", "", "configuration, keys, permissions, reachability of each provider",

@@ -145,11 +145,16 @@ uint64_t kt_cache_drops(const kt_cache_t *cache)
     return cache->drops;
 }
 
+void kt_cache_clear(kt_cache_t *cache)
+{
+    while (cache->newest != NULL)
+        drop(cache, cache->newest);
+}
+
 void kt_cache_free(kt_cache_t *cache)
 {
     if (cache == NULL)
         return;
-    while (cache->newest != NULL)
-        drop(cache, cache->newest);
+    kt_cache_clear(cache);
     free(cache);
 }

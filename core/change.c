@@ -476,16 +476,14 @@ static kt_status_t put_first_rows(const kt_keyring_t *keyring, const kt_store_t 
     return kt_from_provider(store, store->api->row_put(txn, &key, &row, 0));
 }
 
-kt_status_t kt_store_create(kt_ctx_t *ctx, kt_store_t *store)
+kt_status_t kt_store_begin_new(kt_ctx_t *ctx, kt_store_t *store)
 {
     ktp_txn_t *txn;
     kt_status_t status;
 
     if (ctx->keyring->nenv == 0)
         return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
-    status = kt_from_provider(store, store->api->create(store->instance));
-    if (status == KT_SUCCESS)
-        status = kt_anchors_make(store->anchors);
+    status = kt_anchors_make(store->anchors);
     if (status == KT_SUCCESS)
         status = kt_rows_begin(store, true, 5000, &txn);
     if (status != KT_SUCCESS)
@@ -496,4 +494,14 @@ kt_status_t kt_store_create(kt_ctx_t *ctx, kt_store_t *store)
         return status;
     }
     return kt_from_provider(store, store->api->commit(txn));
+}
+
+kt_status_t kt_store_create(kt_ctx_t *ctx, kt_store_t *store)
+{
+    kt_status_t status;
+
+    if (ctx->keyring->nenv == 0)
+        return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
+    status = kt_from_provider(store, store->api->create(store->instance));
+    return status == KT_SUCCESS ? kt_store_begin_new(ctx, store) : status;
 }

@@ -119,6 +119,7 @@ static kt_status_t read_root(kt_index_t *index)
     index->generation = kt_get_u64(row.record + KT_ID_SIZE);
     index->count = kt_get_u64(row.record + KT_ID_SIZE + 8);
     memcpy(index->root, row.record + KT_ID_SIZE + 16, KT_TAG_SIZE);
+    index->stamp = row.stamp;
     if (row.stamp != index->generation)
         return tampered(index, "its root's stamp is not its generation");
     return KT_SUCCESS;
@@ -137,7 +138,7 @@ static kt_status_t write_root(kt_index_t *index)
     root_mac(index, record, record + ROOT_BODY);
     row.stamp = index->generation + 1;
     kt_key_meta(&key, 'r', index->type->id);
-    return kt_from_provider(index->store, index->store->api->row_put(index->txn, &key, &row, index->generation));
+    return kt_from_provider(index->store, index->store->api->row_put(index->txn, &key, &row, index->stamp));
 }
 
 kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, kt_index_t *ret_index)
@@ -379,13 +380,49 @@ static kt_status_t set_below(kt_index_t *index, const unsigned char hash[KT_HASH
     return status;
 }
 
+static kt_status_t next_generation(kt_index_t *index)
+{
+    kt_status_t status = write_root(index);
+
+    if (status != KT_SUCCESS)
+        return status;
+    index->generation++;
+    index->stamp = index->generation;
+    return KT_SUCCESS;
+}
+
 kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
 {
     kt_status_t status = set_below(index, hash, tag, 0, index->root);
 
-    if (status == KT_SUCCESS)
-        status = write_root(index);
-    if (status == KT_SUCCESS)
-        index->generation++;
-    return status;
+    return status == KT_SUCCESS ? next_generation(index) : status;
+}
+
+void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE], uint64_t generation)
+{
+    memcpy(index->store_id, store_id, KT_ID_SIZE);
+    memset(index->root, 0, sizeof(index->root));
+    index->generation = generation;
+    index->count = 0;
+    index->stamp = 0;
+}
+
+/* An empty leaf, for a root has to stand on a node. */
+kt_status_t kt_index_settle(kt_index_t *index)
+{
+    static const unsigned char nowhere[KT_HASH_SIZE];
+    node_t *leaf;
+    ktp_key_t key;
+    kt_status_t status;
+
+    if (index->generation == 0 || memcmp(index->root, no_tag, KT_TAG_SIZE) != 0)
+        return KT_SUCCESS;
+    leaf = calloc(1, sizeof(*leaf));
+    if (leaf == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    leaf->size = 1;
+    node_key(index, nowhere, 0, &key);
+    status = write_node(index, &key, leaf, index->root);
+    free(leaf);
+    return status == KT_SUCCESS ? next_generation(index) : status;
 }

@@ -12,6 +12,7 @@ typedef struct kt_index {
     unsigned char store_id[KT_ID_SIZE];
     uint64_t generation, count;        /* 0: nothing of this type was ever written */
     unsigned char root[KT_TAG_SIZE];
+    uint64_t stamp;                    /* of the root's row; 0: there is none */
 } kt_index_t;
 
 /* KT_ROLLEDBACK when the root is not authentic. kt_index_close() wipes. */
@@ -23,6 +24,10 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
 /* In a writing transaction: the tag of a new or changed head, and the next generation. */
 kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
 
+/* For a restore, before the rows of the old index are removed: an empty index that goes on behind `generation`; and after it, the
+ * root of a type without secrets, if anything of it was seen. */
+void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE], uint64_t generation);
+kt_status_t kt_index_settle(kt_index_t *index);
 /* Every entry, in no order; KT_ROLLEDBACK as above. A non-zero answer of fn ends the walk. */
 typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg);

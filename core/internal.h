@@ -236,6 +236,7 @@ kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *l
 kt_status_t kt_env_label(const char *environment, const kt_envkey_t *env, unsigned char *ret_label, size_t *ret_size);
 void kt_name_hash(const kt_typekey_t *key, const char *name, unsigned char ret_hash[KT_HASH_SIZE]);
 void kt_secret_key(const kt_typekey_t *key, const char *name, unsigned char ret_key[KT_KEY_SIZE]); /* seals values */
+void kt_backup_key(const kt_envkey_t *env, unsigned char ret_key[KT_KEY_SIZE]); /* encrypts backups */
 void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);                     /* MACs the index */
 void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);                      /* seals heads */
 
@@ -417,6 +418,7 @@ kt_cache_t *kt_cache_new(size_t limit);
 void kt_cache_free(kt_cache_t *cache);
 kt_cached_t *kt_cache_find(kt_cache_t *cache, const char *reference); /* until the next call */
 void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *entry); /* takes a reference on the secret */
+void kt_cache_clear(kt_cache_t *cache);
 void kt_cache_drop_name(kt_cache_t *cache, const char *name);         /* all references of one name */
 uint64_t kt_cache_drops(const kt_cache_t *cache); /* how often that was done: what was fetched in between may be old */
 

@@ -72,6 +72,11 @@ void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE])
     derive(ret_key, KT_KEY_SIZE, key->key, "keyturn head    ", NULL, 0);
 }
 
+void kt_backup_key(const kt_envkey_t *env, unsigned char ret_key[KT_KEY_SIZE])
+{
+    derive(ret_key, KT_KEY_SIZE, env->key, "keyturn backup  ", NULL, 0);
+}
+
 void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE])
 {
     derive(ret_key, KT_KEY_SIZE, key->key, "keyturn index   ", NULL, 0);

@@ -20,4 +20,7 @@ kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head
 kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
                          const kt_typekey_t **ret_key, ktp_row_t *ret_row);
 
+/* The first rows of a store that its provider has just created. */
+kt_status_t kt_store_begin_new(kt_ctx_t *ctx, kt_store_t *store);
+
 #endif /* KT_STORE_H */

@@ -380,6 +380,16 @@ KT_API KT_MUST_USE kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg
  * then once for each store with what was looked at. KT_ROLLEDBACK or KT_MALFORMED if anything is. */
 KT_API KT_MUST_USE kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
 
+/*
+ * A consistent copy of the store in a new file of mode 0600, encrypted under a key derived from the environment key (format.md); and a file
+ * made the store's contents again, which is recorded. Both need `admin` on "*" and the environment key; req->reference is not used.
+ * kt_restore() makes a store that is missing, keeps the id of one that is there, and refuses (KT_CONFLICT) to take away what is newer than
+ * the file or not of it, unless going_back. *ret_rows counts rows. KT_MALFORMED: the file is damaged or cut short, and nothing was changed.
+ */
+KT_API KT_MUST_USE kt_status_t kt_backup(kt_ctx_t *ctx, const kt_request_t *req, const char *path, uint64_t *ret_rows);
+KT_API KT_MUST_USE kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req, const char *path, int going_back,
+                                          uint64_t *ret_rows);
+
 typedef int (*kt_line_fn)(void *arg, const char *line);
 /* The last `count` lines of one stream, or of all merged by time (stream NULL). Lines end without newline. */
 KT_API KT_MUST_USE kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg);

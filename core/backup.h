@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* backup.h: the file of a backup, row by row. Include it after internal.h and sodium.h. */
+#ifndef KT_BACKUP_H
+#define KT_BACKUP_H
+
+typedef struct kt_backup {
+    const char *path;
+    FILE *file;
+    bool created;                 /* by us and not whole yet: kt_backup_close() removes it */
+    uint64_t rows;
+    unsigned char key_id[KT_KEYID_SIZE];
+    unsigned char *key;           /* locked memory */
+    unsigned char *frame, *plain;
+    crypto_secretstream_xchacha20poly1305_state stream;
+} kt_backup_t;
+
+/* A new file of mode 0600 for the newest environment key of `keyring`. After a failure, too, kt_backup_close() has to be called. */
+kt_status_t kt_backup_create(kt_backup_t *b, const char *path, const kt_keyring_t *keyring);
+kt_status_t kt_backup_put(kt_backup_t *b, const ktp_key_t *key, const ktp_row_t *row);
+kt_status_t kt_backup_finish(kt_backup_t *b); /* durable */
+kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t *keyring);
+/* *ret_more false: that was the end, and it is whole. */
+kt_status_t kt_backup_next(kt_backup_t *b, bool *ret_more, ktp_key_t *ret_key, ktp_row_t *ret_row);
+void kt_backup_close(kt_backup_t *b);
+
+#endif /* KT_BACKUP_H */

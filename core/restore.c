@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * restore.c: kt_backup() and kt_restore(): a whole store into a file, and a file into the store.
+ *
+ * A restore is one transaction: what was there is removed, the rows of the file are put, and the index of each type is built anew from the
+ * heads that are put. Its generations begin behind the highest of the file, the store and the anchors, so that every reader goes
+ * on; and it stands in the trail before it is made.
+ */
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "store.h"
+#include "index.h"
+#include "backup.h"
+#include "write.h"
+
+/* ---- common ---- */
+
+static kt_status_t begin_call(kt_ctx_t *ctx, const kt_request_t *req, const char *action, kt_call_t *ret_call)
+{
+    kt_status_t status;
+
+    memset(ret_call, 0, sizeof(*ret_call));
+    ret_call->req = req;
+    ret_call->subject = req->subject;
+    memcpy(ret_call->text, "*", 2);
+    status = kt_policy_check(ctx->config, req->subject, KT_CAP_ADMIN, "*");
+    return status == KT_SUCCESS ? status : kt_decide(ctx, ret_call, action, status, 0, NULL, KT_EV_DURABLE);
+}
+
+/* The store that keyturn init makes: of the first provider with an index. */
+static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
+{
+    size_t i;
+
+    for (i = 0; i < ctx->modules->count; i++) {
+        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE))
+            return kt_instance_open(ctx, i, ret_store);
+    }
+    return kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to back up");
+}
+
+/* ---- backup ---- */
+
+typedef struct writing {
+    kt_backup_t *backup;
+    kt_status_t status;
+} writing_t;
+
+static int write_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    writing_t *writing = arg;
+
+    writing->status = kt_backup_put(writing->backup, key, row);
+    return writing->status != KT_SUCCESS;
+}
+
+static kt_status_t write_rows(kt_ctx_t *ctx, kt_store_t *store, kt_backup_t *backup)
+{
+    static const ktp_space_t spaces[] = {KTP_META, KTP_HEAD, KTP_VALUE}; /* the index is built anew from these */
+    writing_t writing = {backup, KT_SUCCESS};
+    ktp_txn_t *txn;
+    kt_status_t status;
+    size_t i;
+
+    status = kt_rows_begin(store, false, ctx->wait, &txn);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_store_check(ctx, store, txn);
+    for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
+        status = kt_from_provider(store, store->api->row_scan(txn, spaces[i], write_row, &writing));
+        if (status == KT_SUCCESS)
+            status = writing.status;
+    }
+    store->api->abort(txn);
+    return status;
+}
+
+static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path, uint64_t *ret_rows)
+{
+    kt_backup_t backup = {.file = NULL};
+    kt_store_t *store;
+    kt_call_t call;
+    kt_status_t status;
+
+    status = begin_call(ctx, req, "backup", &call);
+    if (status == KT_SUCCESS)
+        status = find_store(ctx, &store);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_backup_create(&backup, path, ctx->keyring);
+    if (status == KT_SUCCESS)
+        status = write_rows(ctx, store, &backup);
+    /* On the record before it is whole: a copy of everything must not leave unrecorded. */
+    status = kt_decide(ctx, &call, "backup", status, 0, store->name, KT_EV_DURABLE);
+    if (status == KT_SUCCESS)
+        status = kt_backup_finish(&backup);
+    if (status == KT_SUCCESS)
+        *ret_rows = backup.rows;
+    kt_backup_close(&backup);
+    return status;
+}
+
+kt_status_t kt_backup(kt_ctx_t *ctx, const kt_request_t *req, const char *path, uint64_t *ret_rows)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = backup_locked(ctx, req, path, ret_rows);
+    kt_leave(ctx);
+    return status;
+}
+
+/* ---- restore ---- */
+
+typedef struct type_root {           /* of each type key, in the file and in the store */
+    unsigned char key_id[KT_KEYID_SIZE];
+    uint64_t generation;
+    unsigned char store_id[KT_ID_SIZE];
+} type_root_t;
+
+typedef struct restore {
+    kt_ctx_t *ctx;
+    kt_store_t *store;
+    ktp_txn_t *txn;
+    const char *path;
+    bool going_back;
+    bool fresh;                      /* the store was made for this */
+    unsigned char file_id[KT_ID_SIZE], store_id[KT_ID_SIZE];
+    type_root_t *roots;              /* of the file */
+    size_t nroots;
+    ktp_key_t *old;                  /* rows to remove */
+    uint64_t *old_stamps;
+    size_t nold;
+    uint64_t rows;
+    kt_status_t status;
+} restore_t;
+
+static bool is_meta(const ktp_key_t *key, char kind)
+{
+    return key->space == KTP_META && key->id_size > 0 && key->id[0] == (unsigned char)kind;
+}
+
+static kt_status_t take_root(restore_t *r, const ktp_key_t *key, const ktp_row_t *row)
+{
+    type_root_t *grown = realloc(r->roots, (r->nroots + 1) * sizeof(*grown));
+
+    if (grown == NULL || row->record_size < KT_ID_SIZE + 8 || key->id_size != 1 + KT_KEYID_SIZE)
+        return kt_fail(KT_MALFORMED, "%s: a root does not parse", r->path);
+    r->roots = grown;
+    memcpy(grown[r->nroots].key_id, key->id + 1, KT_KEYID_SIZE);
+    memcpy(grown[r->nroots].store_id, row->record, KT_ID_SIZE);
+    grown[r->nroots].generation = kt_get_u64(row->record + KT_ID_SIZE);
+    r->nroots++;
+    return KT_SUCCESS;
+}
+
+/* The whole file once, before anything is touched: is it whole, and what does it hold? */
+static kt_status_t survey(restore_t *r)
+{
+    kt_backup_t backup;
+    ktp_key_t key;
+    ktp_row_t row;
+    bool more = true;
+    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring);
+
+    while (status == KT_SUCCESS && (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
+        if (is_meta(&key, 's') && row.record_size == KT_ID_SIZE)
+            memcpy(r->file_id, row.record, KT_ID_SIZE);
+        else if (is_meta(&key, 'r'))
+            status = take_root(r, &key, &row);
+        else if (is_meta(&key, 't'))
+            status = kt_keyring_adopt_label(r->ctx->keyring, row.record, row.record_size);
+    }
+    kt_backup_close(&backup);
+    return status;
+}
+
+static const type_root_t *root_of(const restore_t *r, const unsigned char key_id[KT_KEYID_SIZE])
+{
+    size_t i;
+
+    for (i = 0; i < r->nroots; i++) {
+        if (memcmp(r->roots[i].key_id, key_id, KT_KEYID_SIZE) == 0)
+            return &r->roots[i];
+    }
+    return NULL;
+}
+
+static kt_status_t refuse(const restore_t *r, const char *type, const char *why)
+{
+    return kt_fail(KT_CONFLICT, "%s: of the type \"%s\" %s than the backup has: --going-back replaces it all the same, on the record",
+                   r->store->name, type, why);
+}
+
+/* Would the restore take something away that is newer than the file, or not of it at all? */
+static kt_status_t check_newer(restore_t *r)
+{
+    const kt_keyring_t *keyring = r->ctx->keyring;
+    kt_index_t index;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    for (i = 0; i < keyring->ntypes && status == KT_SUCCESS && !r->going_back; i++) {
+        const type_root_t *root = root_of(r, keyring->types[i].id);
+
+        status = kt_index_open(r->ctx, r->store, r->txn, &keyring->types[i], &index);
+        if (status == KT_SUCCESS && index.generation > (root != NULL ? root->generation : 0))
+            status = refuse(r, keyring->types[i].type, "the store has something newer");
+        else if (status == KT_SUCCESS && index.generation > 0 && memcmp(r->store_id, r->file_id, KT_ID_SIZE) != 0)
+            status = refuse(r, keyring->types[i].type, "the store has something else");
+        kt_index_close(&index);
+    }
+    return status;
+}
+
+static int collect(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    restore_t *r = arg;
+
+    if (is_meta(key, 's') || is_meta(key, 'e'))
+        return 0;
+    if ((r->nold & (r->nold - 1)) == 0) {
+        size_t room = r->nold == 0 ? 1 : r->nold * 2;
+        ktp_key_t *old = realloc(r->old, room * sizeof(*old));
+        uint64_t *stamps;
+
+        if (old != NULL)
+            r->old = old;
+        stamps = realloc(r->old_stamps, room * sizeof(*stamps));
+        if (stamps != NULL)
+            r->old_stamps = stamps;
+        if (old == NULL || stamps == NULL) {
+            r->status = kt_fail(KT_INTERNAL, "out of memory");
+            return 1;
+        }
+    }
+    r->old[r->nold] = *key;
+    r->old[r->nold].name = NULL;
+    r->old_stamps[r->nold++] = row->stamp;
+    return 0;
+}
+
+static kt_status_t remove_old(restore_t *r)
+{
+    static const ktp_space_t spaces[] = {KTP_META, KTP_HEAD, KTP_VALUE, KTP_NODE};
+    const ktp_provider_t *api = r->store->api;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
+        status = kt_from_provider(r->store, api->row_scan(r->txn, spaces[i], collect, r));
+        if (status == KT_SUCCESS)
+            status = r->status;
+    }
+    for (i = 0; i < r->nold && status == KT_SUCCESS; i++)
+        status = kt_from_provider(r->store, api->row_remove(r->txn, &r->old[i], r->old_stamps[i]));
+    return status;
+}
+
+/* Whose head is it? Its tag goes into that type's index. */
+static kt_status_t index_head(restore_t *r, kt_index_t *indexes, const ktp_key_t *key, const ktp_row_t *row)
+{
+    const kt_typekey_t *type;
+    kt_header_t header;
+    kt_status_t status;
+
+    status = kt_header_parse(row->record, row->record_size, &header);
+    if (status == KT_SUCCESS)
+        status = kt_keyring_find(r->ctx->keyring, header.key_id, &type);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "%s", r->path);
+    return kt_index_set(&indexes[type - r->ctx->keyring->types], key->id, row->record + row->record_size - KT_TAG_SIZE);
+}
+
+static kt_status_t put_rows(restore_t *r, kt_index_t *indexes)
+{
+    kt_backup_t backup;
+    ktp_key_t key;
+    ktp_row_t row;
+    bool more = true;
+    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring);
+
+    while (status == KT_SUCCESS && (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
+        if (is_meta(&key, 's') || is_meta(&key, 'e') || is_meta(&key, 'r') || key.space == KTP_NODE)
+            continue;
+        status = kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &row, 0));
+        if (status == KT_SUCCESS && key.space == KTP_HEAD)
+            status = index_head(r, indexes, &key, &row);
+        r->rows++;
+    }
+    kt_backup_close(&backup);
+    return status;
+}
+
+/* An empty index of each type that is known, to go on behind all that was seen of it. */
+static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
+{
+    const kt_keyring_t *keyring = r->ctx->keyring;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
+        const type_root_t *root = root_of(r, keyring->types[i].id);
+        kt_index_t *index = &indexes[i];
+        uint64_t highest;
+
+        status = kt_index_open(r->ctx, r->store, r->txn, &keyring->types[i], index);
+        if (status == KT_ROLLEDBACK || status == KT_MALFORMED)
+            status = KT_SUCCESS; /* what is being replaced need not hold */
+        highest = kt_anchors_highest(r->store->anchors, index);
+        if (root != NULL && root->generation > highest)
+            highest = root->generation;
+        if (index->generation > highest)
+            highest = index->generation;
+        kt_index_start(index, r->store_id, highest);
+    }
+    return status;
+}
+
+static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
+{
+    size_t count = r->ctx->keyring->ntypes, i;
+    kt_index_t *indexes = kt_locked_alloc((count + 1) * sizeof(*indexes));
+    kt_status_t status, committed;
+
+    if (indexes == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    status = start_indexes(r, indexes);
+    if (status == KT_SUCCESS)
+        status = remove_old(r);
+    if (status == KT_SUCCESS)
+        status = put_rows(r, indexes);
+    for (i = 0; i < count && status == KT_SUCCESS; i++)
+        status = kt_index_settle(&indexes[i]);
+    if (status == KT_SUCCESS)
+        status = kt_decide(r->ctx, call, "restore", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE | KT_EV_INTENT);
+    if (status == KT_SUCCESS) {
+        committed = kt_from_provider(r->store, r->store->api->commit(r->txn));
+        r->txn = NULL;
+        for (i = 0; i < count && committed == KT_SUCCESS; i++) {
+            if (indexes[i].generation > 0 && kt_anchors_write(r->store->anchors, r->ctx->stream, &indexes[i]) != KT_SUCCESS)
+                kt_log(r->ctx, 4, "%s", kt_failure());
+        }
+        status = kt_decide(r->ctx, call, "restore", committed, 0, r->store->name, KT_EV_DURABLE);
+    }
+    kt_locked_free(indexes);
+    return status;
+}
+
+static kt_status_t read_id(restore_t *r)
+{
+    ktp_key_t key;
+    ktp_row_t row;
+    kt_status_t status;
+
+    kt_key_store(&key);
+    status = kt_rows_get(r->store, r->txn, &key, &row);
+    if (status == KT_NOTFOUND || (status == KT_SUCCESS && row.record_size != KT_ID_SIZE))
+        return kt_fail(KT_MALFORMED, "%s: the store has no id", r->store->name);
+    if (status != KT_SUCCESS)
+        return status;
+    memcpy(r->store_id, row.record, KT_ID_SIZE);
+    if (!r->fresh)
+        return KT_SUCCESS;
+    /* A store that was lost and is made anew takes the id of its backup, which the anchors know. */
+    row = (ktp_row_t){.record = r->file_id, .record_size = KT_ID_SIZE, .stamp = row.stamp + 1};
+    memcpy(r->store_id, r->file_id, KT_ID_SIZE);
+    return kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &row, row.stamp - 1));
+}
+
+static kt_status_t open_target(restore_t *r)
+{
+    kt_status_t status;
+
+    status = kt_from_provider(r->store, r->store->api->create(r->store->instance));
+    if (status == KT_SUCCESS) {
+        r->fresh = true;
+        status = kt_store_begin_new(r->ctx, r->store);
+    } else if (status == KT_CONFLICT) {
+        kt_failure_clear();
+        status = kt_anchors_make(r->store->anchors);
+    }
+    if (status == KT_SUCCESS)
+        status = kt_rows_begin(r->store, true, 5000, &r->txn);
+    if (status == KT_SUCCESS)
+        status = kt_store_check(r->ctx, r->store, r->txn);
+    return status == KT_SUCCESS ? read_id(r) : status;
+}
+
+static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path, int going_back, uint64_t *ret_rows)
+{
+    restore_t r = {.ctx = ctx, .path = path, .going_back = going_back != 0};
+    kt_call_t call;
+    kt_status_t status;
+
+    status = begin_call(ctx, req, "restore", &call);
+    if (status == KT_SUCCESS)
+        status = find_store(ctx, &r.store);
+    if (status == KT_SUCCESS)
+        status = survey(&r);
+    if (status == KT_SUCCESS && ctx->keyring->ntypes == KT_TYPES_MAX)
+        status = kt_fail(KT_TOOLARGE, "%s: more types than fit one keyring", path);
+    if (status == KT_SUCCESS)
+        status = open_target(&r);
+    if (status == KT_SUCCESS)
+        status = check_newer(&r);
+    if (status == KT_SUCCESS)
+        status = restore_rows(&r, &call);
+    if (r.txn != NULL)
+        r.store->api->abort(r.txn);
+    if (status == KT_SUCCESS)
+        *ret_rows = r.rows;
+    kt_cache_clear(ctx->cache);
+    free(r.roots);
+    free(r.old);
+    free(r.old_stamps);
+    return status;
+}
+
+kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req, const char *path, int going_back, uint64_t *ret_rows)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = restore_locked(ctx, req, path, going_back, ret_rows);
+    kt_leave(ctx);
+    return status;
+}
