@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* call.c: one command being served: who asks, for which key, how it is answered, stored and replicated. */
+/* call.c: one command being served: who asks, for which key, how it is answered and stored. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -25,7 +25,8 @@ int ktr_syntax(RedisModuleCtx *ctx)
 
 static int no_key(RedisModuleCtx *ctx)
 {
-    return ktr_error(ctx, "SECRETSEALED", "this server holds no key: it was loaded without a configuration");
+    return ktr_error(ctx, "SECRETSEALED",
+                     "this server holds no key: it was loaded without a configuration");
 }
 
 int ktr_moved(const ktr_call_t *call)
@@ -41,7 +42,8 @@ int ktr_moved(const ktr_call_t *call)
 
 int ktr_refuse_moved(ktr_call_t *call)
 {
-    return ktr_error(call->ctx, "SECRETMOVED", "the key holds a secret of another name: RENAME it back");
+    return ktr_error(call->ctx, "SECRETMOVED",
+                     "the key holds a secret of another name: RENAME it back");
 }
 
 static const char *prefix_of(const ktr_call_t *call, kt_status_t status)
@@ -70,8 +72,8 @@ int ktr_fail(ktr_call_t *call, kt_status_t status)
 {
     const char *text = ktr_context != NULL ? kt_error(ktr_context) : "";
 
-    if (ktr_moved(call) &&
-        (status == KT_MALFORMED || status == KT_MOVED || status == KT_WRONGKEY || status == KT_NOKEY))
+    if (ktr_moved(call) && (status == KT_MALFORMED || status == KT_MOVED || status == KT_WRONGKEY ||
+                            status == KT_NOKEY))
         return ktr_refuse_moved(call);
     if (text == NULL || text[0] == '\0')
         text = kt_status_text(status);
@@ -95,8 +97,9 @@ void ktr_redact(RedisModuleCtx *ctx, int from, int to)
 }
 
 /*
- * A crash report prints arguments, redacted or not, and freed memory is not zeroed. The bytes belong to the connection's own
- * argument vector; in a script or a call by another module they may be shared with others, so there they stay.
+ * A crash report prints arguments, redacted or not, and freed memory is not zeroed. The bytes
+ * belong to the connection's own argument vector; in a script or a call by another module they may
+ * be shared with others, so there they stay.
  */
 void ktr_wipe(ktr_call_t *call, int i)
 {
@@ -110,8 +113,9 @@ void ktr_wipe(ktr_call_t *call, int i)
 /* ---- who asks ---- */
 
 /*
- * RedisModule_GetCurrentUserName() of 7.0 and 7.2 follows a NULL pointer when the client has no user: a master's, or that of
- * another module's RedisModule_Call(). Asked to run a command that does not exist "as the user", the server tells the two apart.
+ * RedisModule_GetCurrentUserName() of 7.0 and 7.2 follows a NULL pointer when the client has no
+ * user: a master's, or that of another module's RedisModule_Call(). Asked to run a command that
+ * does not exist "as the user", the server tells the two apart.
  */
 static int has_user(RedisModuleCtx *ctx)
 {
@@ -141,7 +145,8 @@ static void identify_peer(ktr_call_t *call, unsigned long long id)
     if (info.flags & REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET)
         snprintf(call->peer, sizeof(call->peer), "unix");
     else
-        snprintf(call->peer, sizeof(call->peer), strchr(info.addr, ':') ? "[%s]:%u" : "%s:%u", info.addr, (unsigned) info.port);
+        snprintf(call->peer, sizeof(call->peer), strchr(info.addr, ':') ? "[%s]:%u" : "%s:%u",
+                 info.addr, (unsigned) info.port);
     call->req.peer = call->peer;
 }
 
@@ -150,14 +155,16 @@ static void start(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **arg
     const kt_request_t request = KT_REQUEST_INIT;
     int flags = RedisModule_GetContextFlags(ctx);
 
-    memset(call, 0, offsetof(ktr_call_t, reference)); /* not the buffers: each is written before it is read */
+    /* not the buffers: each is written before it is read */
+    memset(call, 0, offsetof(ktr_call_t, reference));
     call->ctx = ctx;
     call->argv = argv;
     call->argc = argc;
     call->conflict = "SECRETVERSION";
     call->req = request;
     call->req.subject = call->subject;
-    call->replicated = (flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING)) != 0;
+    call->replicated =
+        (flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING)) != 0;
     snprintf(call->subject, sizeof(call->subject), "redis:(replication)");
 }
 
@@ -208,7 +215,8 @@ static int check_name(ktr_call_t *call)
     const char *name = RedisModule_StringPtrLen(call->key, &len), *why = NULL;
 
     if (len == 0 || kt_name_check(name, len, &why) != KT_SUCCESS) {
-        ktr_error(call->ctx, "ERR the key is not the name of a secret:", why != NULL ? why : "it is empty");
+        ktr_error(call->ctx,
+                  "ERR the key is not the name of a secret:", why != NULL ? why : "it is empty");
         return REDISMODULE_ERR;
     }
     return REDISMODULE_OK;
@@ -249,7 +257,8 @@ void ktr_end(ktr_call_t *call)
     call->absent = NULL;
 }
 
-/* Room for name, field and version in their largest form is KT_REFERENCE_MAX; what is longer is no reference. */
+/* Room for name, field and version in their largest form is KT_REFERENCE_MAX; what is longer is no
+ * reference. */
 static int append(ktr_call_t *call, size_t *len, const char *mark, RedisModuleString *part)
 {
     size_t size;
@@ -257,7 +266,9 @@ static int append(ktr_call_t *call, size_t *len, const char *mark, RedisModuleSt
 
     if (size == 0 || memchr(text, '#', size) != NULL || memchr(text, '@', size) != NULL ||
         *len + strlen(mark) + size > KT_REFERENCE_MAX) {
-        ktr_error(call->ctx, "ERR", mark[0] == '#' ? "not a field" : "not a version: a number, current, previous or pending");
+        ktr_error(call->ctx, "ERR",
+                  mark[0] == '#' ? "not a field"
+                                 : "not a version: a number, current, previous or pending");
         return REDISMODULE_ERR;
     }
     memcpy(call->reference + *len, mark, strlen(mark));
@@ -291,10 +302,11 @@ static void replicate(ktr_call_t *call, mstime_t expire)
     const char *bytes = kt_bundle_bytes(value->bundle, &size);
 
     if (expire == REDISMODULE_NO_EXPIRE)
-        RedisModule_Replicate(call->ctx, "SECRET.RESTORE", "sbcb", call->key, bytes, size, "NAME", value->name, value->name_len);
+        RedisModule_Replicate(call->ctx, "SECRET.RESTORE", "sbcb", call->key, bytes, size, "NAME",
+                              value->name, value->name_len);
     else
-        RedisModule_Replicate(call->ctx, "SECRET.RESTORE", "sbcbcl", call->key, bytes, size, "NAME", value->name,
-                              value->name_len, "PXAT", (long long) expire);
+        RedisModule_Replicate(call->ctx, "SECRET.RESTORE", "sbcbcl", call->key, bytes, size, "NAME",
+                              value->name, value->name_len, "PXAT", (long long) expire);
 }
 
 static void publish(ktr_call_t *call, const char *event, mstime_t expire)
@@ -310,7 +322,8 @@ static void publish(ktr_call_t *call, const char *event, mstime_t expire)
     RedisModule_NotifyKeyspaceEvent(call->ctx, REDISMODULE_NOTIFY_MODULE, event, call->key);
 }
 
-int ktr_adopt(ktr_call_t *call, kt_bundle_t *bundle, const char *name, size_t name_len, const char *event, mstime_t expire)
+int ktr_adopt(ktr_call_t *call, kt_bundle_t *bundle, const char *name, size_t name_len,
+              const char *event, mstime_t expire)
 {
     ktr_value_t *value = ktr_value_new(bundle, name, name_len);
 
@@ -330,7 +343,8 @@ int ktr_store(ktr_call_t *call, const char *event, mstime_t expire)
     size_t len;
     const char *key;
 
-    /* of a call that failed half way, too, what was committed is stored: the core said how far it came by the counter */
+    /* of a call that failed half way, too, what was committed is stored: the core said how far it
+     * came by the counter */
     if (bundle == NULL || kt_bundle_counter(bundle) == call->counter)
         return REDISMODULE_OK;
     if (call->value != NULL) {
@@ -339,5 +353,6 @@ int ktr_store(ktr_call_t *call, const char *event, mstime_t expire)
     }
     call->absent = NULL;
     key = RedisModule_StringPtrLen(call->key, &len);
-    return ktr_adopt(call, bundle, key, len, event, expire == KTR_KEEP_EXPIRE ? REDISMODULE_NO_EXPIRE : expire);
+    return ktr_adopt(call, bundle, key, len, event,
+                     expire == KTR_KEEP_EXPIRE ? REDISMODULE_NO_EXPIRE : expire);
 }

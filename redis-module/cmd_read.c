@@ -7,8 +7,8 @@
 /*
  * SECRET.GET key [VERSION n] [FIELD f]
  *
- * The value || nil: absent or deleted || -SECRETVERSION no such version || -SECRETDENIED || -SECRETSEALED || -SECRETCORRUPT ||
- * -SECRETMOVED || -SECRETAUDIT
+ * The value || nil: absent or deleted || -SECRETVERSION no such version || -SECRETDENIED ||
+ * -SECRETSEALED || -SECRETCORRUPT || -SECRETMOVED || -SECRETAUDIT
  */
 int ktr_get(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
@@ -33,7 +33,8 @@ int ktr_get(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
         goto out;
     status = kt_get(ktr_context, &call.req, &secret);
     if (status == KT_SUCCESS)
-        RedisModule_ReplyWithStringBuffer(ctx, (const char *) kt_secret_bytes(secret), kt_secret_size(secret));
+        RedisModule_ReplyWithStringBuffer(ctx, (const char *) kt_secret_bytes(secret),
+                                          kt_secret_size(secret));
     else if (status == KT_NOTFOUND && version != NULL && call.value != NULL)
         ktr_error(ctx, "SECRETVERSION", kt_error(ktr_context));
     else if (status == KT_NOTFOUND || status == KT_GONE)
@@ -96,7 +97,8 @@ static void reply_versions(RedisModuleCtx *ctx, const kt_info_t *info)
     }
 }
 
-static int describe(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, void (*reply)(RedisModuleCtx *, const kt_info_t *))
+static int describe(RedisModuleCtx *ctx, RedisModuleString **argv, int argc,
+                    void (*reply)(RedisModuleCtx *, const kt_info_t *))
 {
     kt_info_t *info = NULL;
     kt_status_t status;
@@ -118,7 +120,8 @@ static int describe(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, voi
     return REDISMODULE_OK;
 }
 
-/* SECRET.INFO key: a map || nil: absent || -SECRETDENIED || -SECRETSEALED || -SECRETCORRUPT || -SECRETMOVED || -SECRETAUDIT */
+/* SECRET.INFO key: a map || nil: absent || -SECRETDENIED || -SECRETSEALED || -SECRETCORRUPT ||
+ * -SECRETMOVED || -SECRETAUDIT */
 int ktr_info(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     return describe(ctx, argv, argc, reply_info);
@@ -132,10 +135,12 @@ int ktr_versions(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
 /* ---- LIST ---- */
 
-/* Has the user any right to the key, and does the policy let him list it? Without a user another module asks: it may do all. */
+/* Has the user any right to the key, and does the policy let him list it? Without a user another
+ * module asks: it may do all. */
 static int may_see(ktr_call_t *call, RedisModuleUser *user, RedisModuleString *name)
 {
-    if (call->user != NULL && (user == NULL || RedisModule_ACLCheckKeyPermissions(user, name, 0) != REDISMODULE_OK))
+    if (call->user != NULL &&
+        (user == NULL || RedisModule_ACLCheckKeyPermissions(user, name, 0) != REDISMODULE_OK))
         return 0;
     if (ktr_context == NULL)
         return 1;
@@ -143,16 +148,19 @@ static int may_see(ktr_call_t *call, RedisModuleUser *user, RedisModuleString *n
     return kt_authorize(ktr_context, &call->req, "list", NULL) == KT_SUCCESS;
 }
 
-/* One record for all that this call tells, under its pattern; a glob that is more than stars is recorded as all. */
+/* One record for all that this call tells, under its pattern; a glob that is more than stars is
+ * recorded as all. */
 static kt_status_t record_list(ktr_call_t *call, RedisModuleString *match)
 {
-    static const char bytes[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/*";
+    static const char bytes[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/*";
     size_t len;
     const char *pattern = match != NULL ? RedisModule_StringPtrLen(match, &len) : NULL;
 
     if (ktr_context == NULL)
         return KT_SUCCESS;
-    if (pattern == NULL || len > KT_NAME_MAX || strspn(pattern, bytes) != len || strchr(pattern, '*') == NULL)
+    if (pattern == NULL || len > KT_NAME_MAX || strspn(pattern, bytes) != len ||
+        strchr(pattern, '*') == NULL)
         pattern = "*";
     call->req.reference = pattern;
     return kt_authorize(ktr_context, &call->req, "list", "list");
@@ -160,11 +168,13 @@ static kt_status_t record_list(ktr_call_t *call, RedisModuleString *match)
 
 static long reply_names(ktr_call_t *call, RedisModuleCallReply *names)
 {
-    RedisModuleUser *user = call->user != NULL ? RedisModule_GetModuleUserFromUserName(call->user) : NULL;
+    RedisModuleUser *user =
+        call->user != NULL ? RedisModule_GetModuleUserFromUserName(call->user) : NULL;
     long shown = 0;
 
     for (size_t i = 0; i < RedisModule_CallReplyLength(names); i++) {
-        RedisModuleString *name = RedisModule_CreateStringFromCallReply(RedisModule_CallReplyArrayElement(names, i));
+        RedisModuleString *name =
+            RedisModule_CreateStringFromCallReply(RedisModule_CallReplyArrayElement(names, i));
 
         if (may_see(call, user, name)) {
             RedisModule_ReplyWithString(call->ctx, name);
@@ -179,19 +189,22 @@ static long reply_names(ktr_call_t *call, RedisModuleCallReply *names)
 
 static void reply_scan(ktr_call_t *call, RedisModuleCallReply *scan)
 {
-    RedisModuleString *next = RedisModule_CreateStringFromCallReply(RedisModule_CallReplyArrayElement(scan, 0));
+    RedisModuleString *next =
+        RedisModule_CreateStringFromCallReply(RedisModule_CallReplyArrayElement(scan, 0));
 
     RedisModule_ReplyWithArray(call->ctx, 2);
     RedisModule_ReplyWithString(call->ctx, next);
     RedisModule_FreeString(call->ctx, next);
     RedisModule_ReplyWithArray(call->ctx, REDISMODULE_POSTPONED_LEN);
-    RedisModule_ReplySetArrayLength(call->ctx, reply_names(call, RedisModule_CallReplyArrayElement(scan, 1)));
+    RedisModule_ReplySetArrayLength(call->ctx,
+                                    reply_names(call, RedisModule_CallReplyArrayElement(scan, 1)));
 }
 
 /*
  * SECRET.LIST [cursor] [MATCH pattern] [COUNT n]
  *
- * As SCAN: the next cursor (0: done) and names, those that the ACL gives the user some right to and that the policy lets him list.
+ * As SCAN: the next cursor (0: done) and names, those that the ACL gives the user some right to and
+ * that the policy lets him list.
  * || -SECRETAUDIT
  */
 int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
@@ -208,7 +221,8 @@ int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     for (; i + 1 < argc; i += 2) {
         if (ktr_is(argv[i], "MATCH"))
             match = argv[i + 1];
-        else if (!ktr_is(argv[i], "COUNT") || RedisModule_StringToLongLong(argv[i + 1], &count) != REDISMODULE_OK || count < 1)
+        else if (!ktr_is(argv[i], "COUNT") ||
+                 RedisModule_StringToLongLong(argv[i + 1], &count) != REDISMODULE_OK || count < 1)
             return ktr_syntax(ctx);
     }
     if (i != argc || cursor < 0)
@@ -219,8 +233,8 @@ int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
         ktr_fail(&call, status);
         goto out;
     }
-    scan = RedisModule_Call(ctx, "SCAN", match != NULL ? "lccclcs" : "lcccl", cursor, "TYPE", "keyturn-1", "COUNT", count,
-                            "MATCH", match);
+    scan = RedisModule_Call(ctx, "SCAN", match != NULL ? "lccclcs" : "lcccl", cursor, "TYPE",
+                            "keyturn-1", "COUNT", count, "MATCH", match);
     if (scan == NULL || RedisModule_CallReplyType(scan) != REDISMODULE_REPLY_ARRAY)
         RedisModule_ReplyWithError(ctx, "ERR SCAN failed");
     else

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cmd_sealed.c: secrets that travel sealed. No key is needed here: a server without one keeps and serves them, and whoever holds the
- * key opens them at his end (the provider `redis`). Where a context exists, its policy decides and its trail records all the same.
+ * cmd_sealed.c: secrets that travel sealed. No key is needed here: a server without one keeps and
+ * serves them, and whoever holds the key opens them at his end (the provider `redis`). Where a
+ * context exists, its policy decides and its trail records all the same.
  */
 #include <string.h>
 
@@ -18,12 +19,16 @@ static int authorize(ktr_call_t *call, const char *capability, const char *actio
     status = kt_authorize(ktr_context, &request, capability, action);
     if (status == KT_SUCCESS)
         return REDISMODULE_OK;
-    ktr_error(call->ctx, status == KT_DENIED ? "SECRETDENIED" : status == KT_AUDIT ? "SECRETAUDIT" : "ERR",
+    ktr_error(call->ctx,
+              status == KT_DENIED  ? "SECRETDENIED"
+              : status == KT_AUDIT ? "SECRETAUDIT"
+                                   : "ERR",
               kt_error(ktr_context));
     return REDISMODULE_ERR;
 }
 
-/* SECRET.GETSEALED key: the bundle || nil: absent || -SECRETDENIED || -SECRETMOVED || -SECRETAUDIT */
+/* SECRET.GETSEALED key: the bundle || nil: absent || -SECRETDENIED || -SECRETMOVED || -SECRETAUDIT
+ */
 int ktr_getsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     const char *bytes;
@@ -74,9 +79,9 @@ static int parse_pxat(RedisModuleString *number, mstime_t *ret_expire)
 /*
  * SECRET.SETSEALED key bundle [PXAT ms]
  *
- * The bundle must follow what is there: the same id, the write counter one higher. Without PXAT the key does not expire, as after SET.
- * The write counter || -SECRETVERSION somebody wrote first || -SECRETCORRUPT not a bundle || -SECRETDENIED || -SECRETMOVED ||
- * -SECRETAUDIT
+ * The bundle must follow what is there: the same id, the write counter one higher. Without PXAT the
+ * key does not expire, as after SET. The write counter || -SECRETVERSION somebody wrote first ||
+ * -SECRETCORRUPT not a bundle || -SECRETDENIED || -SECRETMOVED || -SECRETAUDIT
  */
 int ktr_setsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
@@ -120,9 +125,9 @@ out:
 /*
  * SECRET.RESTORE key bundle [NAME name] [PXAT ms]
  *
- * Internal: what a master, the AOF and its rewrite say. It replaces whatever is there, so that from a client it takes the policy's
- * `admin` besides the ACL's +secret.restore.
- * OK || -SECRETCORRUPT not a bundle || -SECRETDENIED || -SECRETAUDIT
+ * Internal: what a master, the AOF and its rewrite say. It replaces whatever is there, so that from
+ * a client it takes the policy's `admin` besides the ACL's +secret.restore. OK || -SECRETCORRUPT
+ * not a bundle || -SECRETDENIED || -SECRETAUDIT
  */
 int ktr_restore(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {

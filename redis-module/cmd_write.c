@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cmd_write.c: what changes a secret. The core decides, records and seals; here is the order around it: hide the value from
- * MONITOR and SLOWLOG first, parse, call, store the new bundle, reply, wipe the value.
+ * cmd_write.c: what changes a secret. The core decides, records and seals; here is the order around
+ * it: hide the value from MONITOR and SLOWLOG first, parse, call, store the new bundle, reply, wipe
+ * the value.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +19,8 @@ static kt_secret_t *take_value(ktr_call_t *call, int i)
 
     ktr_wipe(call, i);
     if (value == NULL)
-        ktr_error(call->ctx, "ERR", error == EFBIG ? "the value is longer than 65536 bytes" : "out of memory");
+        ktr_error(call->ctx, "ERR",
+                  error == EFBIG ? "the value is longer than 65536 bytes" : "out of memory");
     return value;
 }
 
@@ -46,7 +48,8 @@ typedef struct set_options {
     kt_meta_t meta[KT_META_MAX];
 } set_options_t;
 
-/* EX, PX, EXAT and PXAT as in SET: *ret_expire in milliseconds since the epoch, which must lie ahead. 0: not one of them. -1: wrong. */
+/* EX, PX, EXAT and PXAT as in SET: *ret_expire in milliseconds since the epoch, which must lie
+ * ahead. 0: not one of them. -1: wrong. */
 static int parse_expire(RedisModuleString *word, RedisModuleString *number, mstime_t *ret_expire)
 {
     int seconds = ktr_is(word, "EX") || ktr_is(word, "EXAT");
@@ -56,7 +59,8 @@ static int parse_expire(RedisModuleString *word, RedisModuleString *number, msti
 
     if (!seconds && !absolute && !ktr_is(word, "PX"))
         return 0;
-    if (RedisModule_StringToLongLong(number, &n) != REDISMODULE_OK || n <= 0 || n > INT64_MAX / 1000 - now)
+    if (RedisModule_StringToLongLong(number, &n) != REDISMODULE_OK || n <= 0 ||
+        n > INT64_MAX / 1000 - now)
         return -1;
     n *= seconds ? 1000 : 1;
     *ret_expire = absolute ? n : now + n;
@@ -124,8 +128,8 @@ static const char *parse_set(set_options_t *options, RedisModuleString **argv, i
 /*
  * SECRET.SET key value [EX s | PX ms | EXAT s | PXAT ms] [CAS n] [META k v ...]
  *
- * The new version || -SECRETVERSION not the version of CAS || -SECRETDENIED || -SECRETSEALED || -SECRETCORRUPT || -SECRETMOVED ||
- * -SECRETAUDIT
+ * The new version || -SECRETVERSION not the version of CAS || -SECRETDENIED || -SECRETSEALED ||
+ * -SECRETCORRUPT || -SECRETMOVED || -SECRETAUDIT
  */
 int ktr_set(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
@@ -164,8 +168,8 @@ out:
 /*
  * SECRET.ROTATE key [LENGTH n | VALUE v]
  *
- * The new version || -ERR no such secret, unfinished rotation, a database shape || -SECRETDENIED || -SECRETSEALED ||
- * -SECRETCORRUPT || -SECRETMOVED || -SECRETAUDIT
+ * The new version || -ERR no such secret, unfinished rotation, a database shape || -SECRETDENIED ||
+ * -SECRETSEALED || -SECRETCORRUPT || -SECRETMOVED || -SECRETAUDIT
  */
 int ktr_rotate(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
@@ -184,7 +188,8 @@ int ktr_rotate(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     }
     if (has_value)
         ktr_redact(ctx, 3, 4);
-    else if (argc == 4 && (RedisModule_StringToLongLong(argv[3], &length) != REDISMODULE_OK || length < 16 || length > 1024))
+    else if (argc == 4 && (RedisModule_StringToLongLong(argv[3], &length) != REDISMODULE_OK ||
+                           length < 16 || length > 1024))
         return RedisModule_ReplyWithError(ctx, "ERR LENGTH is a number from 16 to 1024");
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
         return REDISMODULE_OK;
@@ -196,7 +201,8 @@ int ktr_rotate(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     status = kt_rotate(ktr_context, &call.req, &options, &version);
     kt_secret_free(value);
     if (ktr_store(&call, "secret.rotate", KTR_KEEP_EXPIRE) == REDISMODULE_OK)
-        status == KT_SUCCESS ? RedisModule_ReplyWithLongLong(ctx, (long long) version) : ktr_fail(&call, status);
+        status == KT_SUCCESS ? RedisModule_ReplyWithLongLong(ctx, (long long) version)
+                             : ktr_fail(&call, status);
 out:
     ktr_end(&call);
     return REDISMODULE_OK;
@@ -215,7 +221,8 @@ static int parse_version(RedisModuleString *argument, uint64_t *ret_version)
 /*
  * SECRET.ROLLBACK key [VERSION n]
  *
- * The version that is current now || -SECRETVERSION no such version, none before || -SECRETDENIED ... as ROTATE
+ * The version that is current now || -SECRETVERSION no such version, none before || -SECRETDENIED
+ * ... as ROTATE
  */
 int ktr_rollback(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
@@ -225,7 +232,8 @@ int ktr_rollback(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
     if (argc != 2 && argc != 4)
         return RedisModule_WrongArity(ctx);
-    if (argc == 4 && (!ktr_is(argv[2], "VERSION") || parse_version(argv[3], &version) != REDISMODULE_OK))
+    if (argc == 4 &&
+        (!ktr_is(argv[2], "VERSION") || parse_version(argv[3], &version) != REDISMODULE_OK))
         return ktr_syntax(ctx);
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
         return REDISMODULE_OK;
@@ -241,8 +249,8 @@ int ktr_rollback(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 /*
  * SECRET.DEL key
  *
- * 1 || 0: absent or deleted already || -SECRETDENIED ... as ROTATE. The key stays, as a sealed tombstone that UNDELETE brings
- * back; the server's own DEL takes all of it away.
+ * 1 || 0: absent or deleted already || -SECRETDENIED ... as ROTATE. The key stays, as a sealed
+ * tombstone that UNDELETE brings back; the server's own DEL takes all of it away.
  */
 int ktr_del(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
@@ -283,7 +291,8 @@ int ktr_undelete(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     return REDISMODULE_OK;
 }
 
-/* SECRET.DESTROY key VERSION n: OK || -SECRETVERSION no such version, or it is the current one || -SECRETDENIED ... as ROTATE */
+/* SECRET.DESTROY key VERSION n: OK || -SECRETVERSION no such version, or it is the current one ||
+ * -SECRETDENIED ... as ROTATE */
 int ktr_destroy(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     uint64_t version;

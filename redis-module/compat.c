@@ -5,5 +5,6 @@ int (*ktr_SetCommandACLCategories)(RedisModuleCommand *command, const char *cate
 
 void ktr_compat_init(void)
 {
-    RedisModule_GetApi("RedisModule_SetCommandACLCategories", (void *) &ktr_SetCommandACLCategories);
+    RedisModule_GetApi("RedisModule_SetCommandACLCategories",
+                       (void *) &ktr_SetCommandACLCategories);
 }

@@ -2,8 +2,9 @@
 /*
  * compat.h: redismodule.h of Redis 7.0, and what later servers add to it.
  *
- * The module is built with the 7.0 header and loads on 7.0 and all later servers. A call that came later is looked up at load
- * time into a pointer of ours, which stays NULL on an older server: test it before each use.
+ * The module is built with the 7.0 header and loads on 7.0 and all later servers. A call that came
+ * later is looked up at load time into a pointer of ours, which stays NULL on an older server: test
+ * it before each use.
  */
 #ifndef KTR_COMPAT_H
 #define KTR_COMPAT_H

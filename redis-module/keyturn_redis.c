@@ -18,8 +18,9 @@ kt_ctx_t *ktr_context;
 enum { KTR_NO_KEY = 0 }; /* key flags of a command without one */
 
 /*
- * Flags are the server's. The key flags are what an ACL selects by: who has %W~ only may SET and never GET; INFO and VERSIONS need any
- * right to the key. A command that takes a value hides it by ktr_redact().
+ * Flags are the server's. The key flags are what an ACL selects by: who has %W~ only may SET and
+ * never GET; INFO and VERSIONS need any right to the key. A command that takes a value hides it by
+ * ktr_redact().
  */
 typedef struct ktr_command {
     const char *name;
@@ -45,28 +46,31 @@ static const ktr_command_t commands[] = {
     { "SECRET.GET", ktr_get, "readonly fast", -2, RO | ACCESS, "read fast",
       "key [VERSION version] [FIELD field]",
       "The current value, another version's, or one field of a JSON object." },
-    { "SECRET.GETSEALED", ktr_getsealed, "readonly fast", 2, RO | ACCESS, "read fast",
-      "key", "The whole secret as it is stored, sealed; needs no key here." },
+    { "SECRET.GETSEALED", ktr_getsealed, "readonly fast", 2, RO | ACCESS, "read fast", "key",
+      "The whole secret as it is stored, sealed; needs no key here." },
     { "SECRET.SETSEALED", ktr_setsealed, "write deny-oom", -3, OW | UPDATE, "write",
-      "key bundle [PXAT ms]", "Stores a secret that the client sealed, if it follows what is there." },
+      "key bundle [PXAT ms]",
+      "Stores a secret that the client sealed, if it follows what is there." },
     { "SECRET.RESTORE", ktr_restore, "write deny-oom", -3, OW | UPDATE, "write admin dangerous",
       "key bundle [NAME name] [PXAT ms]", "Internal: how a write is replicated." },
     { "SECRET.ROTATE", ktr_rotate, "write deny-oom", -2, RW | UPDATE, "write",
-      "key [LENGTH n | VALUE value]", "Puts a generated value, or the one given, in place; answers its version." },
+      "key [LENGTH n | VALUE value]",
+      "Puts a generated value, or the one given, in place; answers its version." },
     { "SECRET.ROLLBACK", ktr_rollback, "write deny-oom", -2, RW | UPDATE, "write",
       "key [VERSION version]", "Makes the previous version current again, or the one named." },
-    { "SECRET.INFO", ktr_info, "readonly fast", 2, RO, "read fast",
-      "key", "What is known of a secret, its metadata included; never the value." },
-    { "SECRET.VERSIONS", ktr_versions, "readonly fast", 2, RO, "read fast",
-      "key", "The kept versions, newest first." },
+    { "SECRET.INFO", ktr_info, "readonly fast", 2, RO, "read fast", "key",
+      "What is known of a secret, its metadata included; never the value." },
+    { "SECRET.VERSIONS", ktr_versions, "readonly fast", 2, RO, "read fast", "key",
+      "The kept versions, newest first." },
     { "SECRET.LIST", ktr_list, "readonly", -1, KTR_NO_KEY, "read slow",
-      "[cursor] [MATCH pattern] [COUNT n]", "Names of secrets that the user has some right to, as SCAN does it." },
-    { "SECRET.DEL", ktr_del, "write", 2, RW | DELETE, "write",
-      "key", "Deletes so that UNDELETE brings it back." },
-    { "SECRET.UNDELETE", ktr_undelete, "write", 2, RW | UPDATE, "write",
-      "key", "Takes a SECRET.DEL back." },
-    { "SECRET.DESTROY", ktr_destroy, "write", 4, RW | DELETE, "write",
-      "key VERSION version", "Removes the value of one version for ever." },
+      "[cursor] [MATCH pattern] [COUNT n]",
+      "Names of secrets that the user has some right to, as SCAN does it." },
+    { "SECRET.DEL", ktr_del, "write", 2, RW | DELETE, "write", "key",
+      "Deletes so that UNDELETE brings it back." },
+    { "SECRET.UNDELETE", ktr_undelete, "write", 2, RW | UPDATE, "write", "key",
+      "Takes a SECRET.DEL back." },
+    { "SECRET.DESTROY", ktr_destroy, "write", 4, RW | DELETE, "write", "key VERSION version",
+      "Removes the value of one version for ever." },
     { "SECRET.HELP", ktr_help, "fast", 1, KTR_NO_KEY, "fast", "", "This text." },
 };
 
@@ -104,7 +108,8 @@ static int register_commands(RedisModuleCtx *ctx)
         const ktr_command_t *row = &commands[i];
         int key = row->key != KTR_NO_KEY;
 
-        if (RedisModule_CreateCommand(ctx, row->name, row->fn, row->flags, key, key, key) != REDISMODULE_OK ||
+        if (RedisModule_CreateCommand(ctx, row->name, row->fn, row->flags, key, key, key) !=
+                REDISMODULE_OK ||
             register_info(ctx, row) != REDISMODULE_OK) {
             RedisModule_Log(ctx, "warning", "cannot register %s", row->name);
             return REDISMODULE_ERR;
@@ -120,7 +125,8 @@ int ktr_help(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     REDISMODULE_NOT_USED(argc);
     RedisModule_ReplyWithArray(ctx, 2 * (long) COMMANDS);
     for (size_t i = 0; i < COMMANDS; i++) {
-        RedisModuleString *line = RedisModule_CreateStringPrintf(ctx, "%s %s", commands[i].name, commands[i].args);
+        RedisModuleString *line =
+            RedisModule_CreateStringPrintf(ctx, "%s %s", commands[i].name, commands[i].args);
 
         RedisModule_ReplyWithString(ctx, line);
         RedisModule_FreeString(ctx, line);
@@ -135,21 +141,25 @@ int ktr_help(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
 static void log_line(void *arg, int level, const char *text)
 {
-    const char *name = level <= 4 ? "warning" : level == 5 ? "notice" : level == 6 ? "verbose" : "debug";
+    static const char *const names[] = { "warning", "warning", "warning", "warning",
+                                         "warning", "notice",  "verbose", "debug" };
 
     REDISMODULE_NOT_USED(arg);
-    RedisModule_Log(NULL, name, "keyturn: %s", text);
+    RedisModule_Log(NULL, names[level & 7], "keyturn: %s", text);
 }
 
-/* A secret is an ordinary key: the server may evict it, and loses it with the process when it persists nothing. */
+/* A secret is an ordinary key: the server may evict it, and loses it with the process when it
+ * persists nothing. */
 static void warn_of_loss(RedisModuleCtx *ctx)
 {
     int flags = RedisModule_GetContextFlags(ctx);
 
     if (flags & REDISMODULE_CTX_FLAGS_EVICT)
-        RedisModule_Log(ctx, "warning", "maxmemory-policy evicts keys, secrets among them: use noeviction");
+        RedisModule_Log(ctx, "warning",
+                        "maxmemory-policy evicts keys, secrets among them: use noeviction");
     if (!(flags & (REDISMODULE_CTX_FLAGS_AOF | REDISMODULE_CTX_FLAGS_RDB)))
-        RedisModule_Log(ctx, "warning", "neither appendonly nor save is set: secrets do not survive a restart");
+        RedisModule_Log(ctx, "warning",
+                        "neither appendonly nor save is set: secrets do not survive a restart");
 }
 
 static void on_config(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)
@@ -169,9 +179,9 @@ static void on_config(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub,
     }
 }
 
-/* At exit(), not at the server's event of it: a shutdown whose RDB cannot be saved is taken back, and the server goes on. */
-__attribute__((destructor))
-static void close_context(void)
+/* At exit(), not at the server's event of it: a shutdown whose RDB cannot be saved is taken back,
+ * and the server goes on. */
+__attribute__((destructor)) static void close_context(void)
 {
     kt_close(ktr_context);
     ktr_context = NULL;
@@ -201,7 +211,8 @@ static int open_context(RedisModuleCtx *ctx, const char *config)
         RedisModule_Log(ctx, "notice", "keyturn %s: environment %s, audit stream %s", KT_VERSION,
                         kt_setup_environment(setup), kt_setup_stream(setup));
     else
-        RedisModule_Log(ctx, "warning", "keyturn: %s", setup != NULL ? kt_setup_error(setup) : kt_status_text(status));
+        RedisModule_Log(ctx, "warning", "keyturn: %s",
+                        setup != NULL ? kt_setup_error(setup) : kt_status_text(status));
     kt_setup_free(setup);
     return status == KT_SUCCESS ? REDISMODULE_OK : REDISMODULE_ERR;
 }
@@ -209,7 +220,9 @@ static int open_context(RedisModuleCtx *ctx, const char *config)
 static int open_configured(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     if (argc == 0) {
-        RedisModule_Log(ctx, "notice", "keyturn %s: no configuration, no key: sealed values are kept and served", KT_VERSION);
+        RedisModule_Log(ctx, "notice",
+                        "keyturn %s: no configuration, no key: sealed values are kept and served",
+                        KT_VERSION);
         return REDISMODULE_OK;
     }
     if (argc != 2 || !ktr_is(argv[0], "config")) {
@@ -219,17 +232,19 @@ static int open_configured(RedisModuleCtx *ctx, RedisModuleString **argv, int ar
     return open_context(ctx, RedisModule_StringPtrLen(argv[1], NULL));
 }
 
-__attribute__((visibility("default")))
-int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+__attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ctx,
+                                                              RedisModuleString **argv, int argc);
 
 int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     if (RedisModule_Init(ctx, "keyturn", 1, REDISMODULE_APIVER_1) != REDISMODULE_OK)
         return REDISMODULE_ERR;
     ktr_compat_init();
-    /* sealed writes only are signalled as modifications: a refused command must not fail somebody's WATCH */
-    RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD |
-                                      REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED);
+    /* sealed writes only are signalled as modifications: a refused command must not fail somebody's
+     * WATCH */
+    RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS |
+                                          REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD |
+                                          REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED);
     if (open_configured(ctx, argv, argc) != REDISMODULE_OK)
         return REDISMODULE_ERR;
     if (ktr_type_register(ctx) != REDISMODULE_OK || register_commands(ctx) != REDISMODULE_OK ||

@@ -4,16 +4,18 @@
  *
  *   keyturn_redis.c   load, the table of commands, SECRET.HELP
  *   type.c            the native type keyturn-1: RDB, AOF rewrite, DUMP
- *   call.c            one command being served: who asks, which key, how it is answered, stored and replicated
+ *   call.c            one command being served: who asks, which key, how it is answered and stored
  *   cmd_read.c        GET INFO VERSIONS LIST
  *   cmd_write.c       SET ROTATE ROLLBACK DEL UNDELETE DESTROY
  *   cmd_sealed.c      GETSEALED SETSEALED RESTORE
  *
  * Invariants:
- *   1. What lies in the keyspace, and so in RDB, AOF, DUMP and the replication stream, is a bundle: sealed records.
- *   2. A write is replicated as SECRET.RESTORE with the new bundle, never verbatim: neither a value nor a clock nor a random number
- *      reaches a replica, and a replica needs no key.
- *   3. What arrives from a master or from the AOF was decided and recorded where it happened: no policy and no audit record again.
+ *   1. What lies in the keyspace, and so in RDB, AOF, DUMP and the replication stream, is a bundle:
+ *      sealed records.
+ *   2. A write is replicated as SECRET.RESTORE with the new bundle, never verbatim: neither a value
+ *      nor a clock nor a random number reaches a replica, and a replica needs no key.
+ *   3. What arrives from a master or from the AOF was decided and recorded where it happened: no
+ *      policy and no audit record again.
  *   4. All of it runs in the main thread. A forked child saves bytes and never touches the context.
  */
 #ifndef KEYTURN_REDIS_H
@@ -22,7 +24,8 @@
 #include "compat.h"
 #include "keyturn.h"
 
-/* The one context of this process; NULL when loaded without a configuration: then sealed values are kept and served, no more. */
+/* The one context of this process; NULL when loaded without a configuration: then sealed values are
+ * kept and served, no more. */
 extern kt_ctx_t *ktr_context;
 
 /* ---- type.c ---- */
@@ -32,11 +35,12 @@ extern RedisModuleType *ktr_type;
 typedef struct ktr_value {
     kt_bundle_t *bundle;
     size_t name_len;
-    char name[];         /* as which it was stored: a hint, outside the seal, that needs no key to tell a moved secret */
+    char name[]; /* as which it was stored: unsealed, to tell a moved secret without a key */
 } ktr_value_t;
 
 int ktr_type_register(RedisModuleCtx *ctx);
-ktr_value_t *ktr_value_new(kt_bundle_t *bundle, const char *name, size_t name_len); /* takes the bundle */
+/* Takes the bundle. */
+ktr_value_t *ktr_value_new(kt_bundle_t *bundle, const char *name, size_t name_len);
 void ktr_value_free(void *value);
 
 /* ---- call.c ---- */
@@ -45,15 +49,15 @@ typedef struct ktr_call {
     RedisModuleCtx *ctx;
     RedisModuleString **argv;
     int argc;
-    RedisModuleString *key;      /* argv[1] */
-    RedisModuleString *user;     /* ACL user; NULL: none (replication, another module) */
-    int replicated;              /* from a master or the AOF */
-    int direct;                  /* argv is the client's own, so that it may be wiped */
+    RedisModuleString *key;  /* argv[1] */
+    RedisModuleString *user; /* ACL user; NULL: none (replication, another module) */
+    int replicated;          /* from a master or the AOF */
+    int direct;              /* argv is the client's own, so that it may be wiped */
     RedisModuleKey *handle;
-    ktr_value_t *value;          /* NULL: the key is absent */
-    kt_bundle_t *absent;         /* the request's bundle when there is no value yet */
-    uint64_t counter;            /* of the bundle before the call; 0: absent */
-    const char *conflict;        /* error prefix of KT_CONFLICT */
+    ktr_value_t *value;   /* NULL: the key is absent */
+    kt_bundle_t *absent;  /* the request's bundle when there is no value yet */
+    uint64_t counter;     /* of the bundle before the call; 0: absent */
+    const char *conflict; /* error prefix of KT_CONFLICT */
     kt_request_t req;
     char reference[KT_REFERENCE_MAX + 1];
     char subject[KT_SUBJECT_MAX + 1];
@@ -64,17 +68,19 @@ typedef struct ktr_call {
 enum {
     KTR_READ = 0,
     KTR_WRITE = 1,
-    KTR_KEY = 2,      /* needs the context: SECRETSEALED without */
-    KTR_ANY_NAME = 4  /* the key need not be the name of a secret */
+    KTR_KEY = 2,     /* needs the context: SECRETSEALED without */
+    KTR_ANY_NAME = 4 /* the key need not be the name of a secret */
 };
 
 /* Who asks, for no key: LIST. */
 void ktr_begin_keyless(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
-/* Who asks for which key, opened. REDISMODULE_ERR: an error has been replied and there is nothing to end. */
+/* Who asks for which key, opened. REDISMODULE_ERR: an error has been replied and there is nothing
+ * to end. */
 int ktr_begin(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc, int flags);
 void ktr_end(ktr_call_t *call);
 
-/* The request's reference: the key with #field and @version, each may be NULL. REDISMODULE_ERR: replied. */
+/* The request's reference: the key with #field and @version, each may be NULL. REDISMODULE_ERR:
+ * replied. */
 int ktr_refer(ktr_call_t *call, RedisModuleString *field, RedisModuleString *version);
 
 /* The value lies under another name than it was stored as. */
@@ -83,12 +89,14 @@ int ktr_refuse_moved(ktr_call_t *call);
 
 #define KTR_KEEP_EXPIRE (-2)
 /*
- * After a call of the core: if it changed the bundle, puts that into the key, sets the key's expiry (milliseconds since the epoch,
- * REDISMODULE_NO_EXPIRE or KTR_KEEP_EXPIRE), replicates, signals and notifies. REDISMODULE_ERR: it cannot be stored, an error was replied.
+ * After a call of the core: if it changed the bundle, puts that into the key, sets the key's expiry
+ * (milliseconds since the epoch, REDISMODULE_NO_EXPIRE or KTR_KEEP_EXPIRE), replicates, signals and
+ * notifies. REDISMODULE_ERR: it cannot be stored, an error was replied.
  */
 int ktr_store(ktr_call_t *call, const char *event, mstime_t expire);
 /* The same for a bundle that did not come from the core. */
-int ktr_adopt(ktr_call_t *call, kt_bundle_t *bundle, const char *name, size_t name_len, const char *event, mstime_t expire);
+int ktr_adopt(ktr_call_t *call, kt_bundle_t *bundle, const char *name, size_t name_len,
+              const char *event, mstime_t expire);
 
 /* Replies with the prefix and the core's text that `status` has. */
 int ktr_fail(ktr_call_t *call, kt_status_t status);

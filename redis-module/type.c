@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * type.c: the native type keyturn-1. A value is a bundle (sealed head and sealed values) and the name under which it was stored.
+ * type.c: the native type keyturn-1. A value is a bundle (sealed head and sealed values) and the
+ * name under which it was stored.
  *
- * RDB and DUMP, encoding version 0: name, bundle. A payload may come from anybody who may RESTORE, so that rdb_load believes
- * nothing: the name must be a name, the bundle must parse, and what is inside is proven by its seal when it is read.
+ * RDB and DUMP, encoding version 0: name, bundle. A payload may come from anybody who may RESTORE,
+ * so that rdb_load believes nothing: the name must be a name, the bundle must parse, and what is
+ * inside is proven by its seal when it is read.
  */
 #include <string.h>
 
@@ -51,7 +53,9 @@ static void *type_rdb_load(RedisModuleIO *rdb, int encver)
     ktr_value_t *value = NULL;
 
     if (encver != KTR_ENCVER) {
-        RedisModule_LogIOError(rdb, "warning", "a secret of encoding version %d: this module reads %d", encver, KTR_ENCVER);
+        RedisModule_LogIOError(rdb, "warning",
+                               "a secret of encoding version %d: this module reads %d", encver,
+                               KTR_ENCVER);
         return NULL;
     }
     name = RedisModule_LoadStringBuffer(rdb, &name_len);
@@ -87,7 +91,8 @@ static void type_aof_rewrite(RedisModuleIO *aof, RedisModuleString *key, void *d
     size_t size;
     const char *bytes = kt_bundle_bytes(value->bundle, &size);
 
-    RedisModule_EmitAOF(aof, "SECRET.RESTORE", "sbcb", key, bytes, size, "NAME", value->name, value->name_len);
+    RedisModule_EmitAOF(aof, "SECRET.RESTORE", "sbcb", key, bytes, size, "NAME", value->name,
+                        value->name_len);
 }
 
 static size_t type_mem_usage(RedisModuleKeyOptCtx *ctx, const void *data, size_t sample_size)

@@ -33,7 +33,9 @@ ktp_status_t kr_fail(ktp_instance_t *instance, ktp_status_t status, const char *
 
 ktp_status_t kr_usable(ktp_instance_t *instance)
 {
-    return instance->pid == getpid() ? KTP_SUCCESS : kr_fail(instance, KTP_UNAVAIL, "opened by another process, before a fork");
+    return instance->pid == getpid()
+               ? KTP_SUCCESS
+               : kr_fail(instance, KTP_UNAVAIL, "opened by another process, before a fork");
 }
 
 /* ---- what an error reply means ---- */
@@ -77,11 +79,14 @@ static ktp_status_t explain(ktp_instance_t *instance, const redisReply *reply)
     for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
         size_t len = strlen(meanings[i].start);
 
-        if (reply->len >= len && memcmp(reply->str, meanings[i].start, len) == 0)
-            return kr_fail(instance, meanings[i].status, "%s", meanings[i].text);
+        if (reply->len < len || memcmp(reply->str, meanings[i].start, len) != 0)
+            continue;
+        instance->moved = strcmp(meanings[i].start, "SECRETMOVED") == 0;
+        return kr_fail(instance, meanings[i].status, "%s", meanings[i].text);
     }
     word = strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-    return kr_fail(instance, KTP_UNAVAIL, "an unexpected error (%.*s)", (int)(word > 24 ? 24 : word), reply->str);
+    return kr_fail(instance, KTP_UNAVAIL, "an unexpected error (%.*s)",
+                   (int)(word > 24 ? 24 : word), reply->str);
 }
 
 /* ---- bytes ---- */
@@ -124,11 +129,14 @@ static int send_all(int fd, const char *bytes, size_t size, int64_t deadline)
 
 int kr_send_now(kr_connection_t *connection, const char *bytes, size_t size)
 {
-    return send(connection->context->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size ? 0 : -1;
+    return send(connection->context->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size
+               ? 0
+               : -1;
 }
 
 /* One answer, of KR_ANSWER_MAX bytes at most. *ret_why is set unless a reply is returned. */
-static redisReply *receive(kr_connection_t *connection, int64_t deadline, ktp_status_t *ret_status, const char **ret_why)
+static redisReply *receive(kr_connection_t *connection, int64_t deadline, ktp_status_t *ret_status,
+                           const char **ret_why)
 {
     redisReader *reader = connection->context->reader;
     char bytes[16384];
@@ -141,7 +149,8 @@ static redisReply *receive(kr_connection_t *connection, int64_t deadline, ktp_st
     for (;;) {
         if (redisReaderGetReply(reader, &reply) != REDIS_OK || total > KR_ANSWER_MAX) {
             *ret_status = KTP_MALFORMED;
-            *ret_why = total > KR_ANSWER_MAX ? "the answer is too long" : "this is no Redis server's answer";
+            *ret_why = total > KR_ANSWER_MAX ? "the answer is too long"
+                                             : "this is no Redis server's answer";
             break;
         }
         if (reply != NULL)
@@ -167,8 +176,8 @@ static redisReply *receive(kr_connection_t *connection, int64_t deadline, ktp_st
 
 /* ---- commands ---- */
 
-static ktp_status_t send_command(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
-                                 const kr_argument_t *arguments, size_t count)
+static ktp_status_t send_command(ktp_instance_t *instance, kr_connection_t *connection,
+                                 int64_t deadline, const kr_argument_t *arguments, size_t count)
 {
     const char *data[8];
     size_t sizes[8];
@@ -188,7 +197,9 @@ static ktp_status_t send_command(ktp_instance_t *instance, kr_connection_t *conn
     redisFreeCommand(command);
     if (error == 0)
         return KTP_SUCCESS;
-    return kr_fail(instance, KTP_UNAVAIL, "%s", error == ETIMEDOUT ? "it does not take our command in time" : "the connection is broken");
+    return kr_fail(instance, KTP_UNAVAIL, "%s",
+                   error == ETIMEDOUT ? "it does not take our command in time"
+                                      : "the connection is broken");
 }
 
 ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
@@ -227,8 +238,8 @@ void kr_close(kr_connection_t *connection)
 }
 
 /* An answer of no interest. */
-static ktp_status_t run(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline, const kr_argument_t *arguments,
-                        size_t count)
+static ktp_status_t run(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
+                        const kr_argument_t *arguments, size_t count)
 {
     redisReply *reply = NULL;
     ktp_status_t status = kr_exchange(instance, connection, deadline, arguments, count, &reply);
@@ -250,19 +261,22 @@ static ktp_status_t log_in(ktp_instance_t *instance, kr_connection_t *connection
         arguments[count++] = (kr_argument_t){instance->username, strlen(instance->username)};
     arguments[count++] = (kr_argument_t){instance->password, instance->password_size};
     status = run(instance, connection, deadline, arguments, count);
-    if (status == KTP_UNAVAIL && connection->context != NULL) /* a refusal that has no word of its own */
+    if (status == KTP_UNAVAIL &&
+        connection->context != NULL) /* a refusal that has no word of its own */
         return kr_fail(instance, KTP_FORBIDDEN, "the server does not accept our user and password");
     return status;
 }
 
-static ktp_status_t choose_db(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline)
+static ktp_status_t choose_db(ktp_instance_t *instance, kr_connection_t *connection,
+                              int64_t deadline)
 {
     kr_argument_t arguments[2] = {KR_TEXT("SELECT")};
     char number[24];
 
     if (instance->db == 0)
         return KTP_SUCCESS;
-    arguments[1] = (kr_argument_t){number, (size_t)snprintf(number, sizeof(number), "%lld", (long long)instance->db)};
+    arguments[1] = (kr_argument_t){
+        number, (size_t)snprintf(number, sizeof(number), "%lld", (long long)instance->db)};
     return run(instance, connection, deadline, arguments, 2);
 }
 
@@ -286,7 +300,8 @@ ktp_status_t kr_open(ktp_instance_t *instance, kr_connection_t *connection, int6
     ktp_status_t status;
 
     if (context == NULL || context->err != 0) {
-        status = kr_fail(instance, KTP_UNAVAIL, "cannot connect: %.128s", context != NULL ? context->errstr : "out of memory");
+        status = kr_fail(instance, KTP_UNAVAIL, "cannot connect: %.128s",
+                         context != NULL ? context->errstr : "out of memory");
         redisFree(context);
         return status;
     }
@@ -302,18 +317,21 @@ ktp_status_t kr_open(ktp_instance_t *instance, kr_connection_t *connection, int6
     return status;
 }
 
-/* Did the server close it while nobody looked (its `timeout`, a restart)? There is nothing to be read between commands. */
+/* Did the server close it while nobody looked (its `timeout`, a restart)? There is nothing to be
+ * read between commands. */
 static int is_alive(const kr_connection_t *connection)
 {
     char byte;
 
-    return recv(connection->context->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+    return recv(connection->context->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EINTR);
 }
 
 static ktp_status_t connect_until(ktp_instance_t *instance, int64_t deadline)
 {
     ktp_status_t status = kr_usable(instance);
 
+    instance->moved = 0;
     if (status != KTP_SUCCESS)
         return status;
     if (instance->commands.context != NULL && !is_alive(&instance->commands))
@@ -325,7 +343,8 @@ static ktp_status_t connect_until(ktp_instance_t *instance, int64_t deadline)
     return status;
 }
 
-ktp_status_t kr_call(ktp_instance_t *instance, const kr_argument_t *arguments, size_t count, redisReply **ret_reply)
+ktp_status_t kr_call(ktp_instance_t *instance, const kr_argument_t *arguments, size_t count,
+                     redisReply **ret_reply)
 {
     int64_t deadline = kr_clock() + instance->timeout;
     ktp_status_t status = connect_until(instance, deadline);

@@ -46,9 +46,11 @@ static int parse_address(ktp_instance_t *instance, const char *address)
 }
 
 /* Where an option stands, for the operator who has to change it. */
-static ktp_status_t bad_option(const ktp_services_t *services, const ktp_option_t *option, const char *what)
+static ktp_status_t bad_option(const ktp_services_t *services, const ktp_option_t *option,
+                               const char *what)
 {
-    services->error(services->host, "%s:%d: %s: %s", option->file != NULL ? option->file : "redis", option->line, option->name, what);
+    services->error(services->host, "%s:%d: %s: %s", option->file != NULL ? option->file : "redis",
+                    option->line, option->name, what);
     return KTP_MALFORMED;
 }
 
@@ -71,7 +73,8 @@ static ktp_status_t take_options(ktp_instance_t *instance, const ktp_option_t *o
 {
     instance->address = options[OPT_ADDRESS].text;
     if (parse_address(instance, instance->address) != 0)
-        return bad_option(instance->services, &options[OPT_ADDRESS], "not HOST:PORT, [IPV6]:PORT or unix:/PATH (TLS is not spoken)");
+        return bad_option(instance->services, &options[OPT_ADDRESS],
+                          "not HOST:PORT, [IPV6]:PORT or unix:/PATH (TLS is not spoken)");
     instance->username = options[OPT_USERNAME].text;
     take_password(instance, &options[OPT_PASSWORD]);
     if (instance->username != NULL && instance->password == NULL)
@@ -97,8 +100,8 @@ static void redis_close(ktp_instance_t *instance)
     free(instance);
 }
 
-static ktp_status_t redis_open(const ktp_services_t *services, const ktp_option_t *options, size_t count,
-                               ktp_instance_t **ret_instance)
+static ktp_status_t redis_open(const ktp_services_t *services, const ktp_option_t *options,
+                               size_t count, ktp_instance_t **ret_instance)
 {
     ktp_instance_t *instance = calloc(1, sizeof(*instance));
     ktp_status_t status;
@@ -131,7 +134,8 @@ static ktp_status_t check_role(ktp_instance_t *instance)
         return KTP_SUCCESS;
     if (status != KTP_SUCCESS)
         return status;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 && reply->element[0]->type == REDIS_REPLY_STRING &&
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
+        reply->element[0]->type == REDIS_REPLY_STRING &&
         strcmp(reply->element[0]->str, "master") != 0)
         status = kr_fail(instance, KTP_UNAVAIL, "this is a replica: it takes no writes");
     freeReplyObject(reply);
@@ -140,7 +144,8 @@ static ktp_status_t check_role(ktp_instance_t *instance)
 
 static ktp_status_t check(ktp_instance_t *instance, int writing)
 {
-    static const kr_argument_t list[] = {KR_TEXT("SECRET.LIST"), KR_TEXT("0"), KR_TEXT("COUNT"), KR_TEXT("1")};
+    static const kr_argument_t list[] = {KR_TEXT("SECRET.LIST"), KR_TEXT("0"), KR_TEXT("COUNT"),
+                                         KR_TEXT("1")};
     redisReply *reply = NULL;
     ktp_status_t status = kr_call(instance, list, 4, &reply);
 
@@ -166,7 +171,8 @@ static ktp_status_t redis_check(ktp_instance_t *instance, int writing)
     return say(instance, check(instance, writing));
 }
 
-static ktp_status_t redis_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn)
+static ktp_status_t redis_begin(ktp_instance_t *instance, int writing, unsigned timeout,
+                                ktp_txn_t **ret_txn)
 {
     return say(instance, kr_begin(instance, writing, timeout, ret_txn));
 }
@@ -176,7 +182,8 @@ static ktp_status_t redis_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_
     return say(kr_instance(txn), kr_row_get(txn, key, ret_row));
 }
 
-static ktp_status_t redis_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected)
+static ktp_status_t redis_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
+                                  uint64_t expected)
 {
     return say(kr_instance(txn), kr_row_put(txn, key, row, expected));
 }
@@ -203,11 +210,11 @@ static ktp_status_t redis_token(ktp_instance_t *instance, unsigned char ret_toke
     return say(instance, kr_token(instance, ret_token));
 }
 
-__attribute__((visibility("default")))
-const ktp_provider_t keyturn_provider = {
+__attribute__((visibility("default"))) const ktp_provider_t keyturn_provider = {
     KTP_HEADER,
     .name = "redis",
-    .capabilities = KTP_SEALED | KTP_BLOCKING | KTP_WRITE | KTP_LIST | KTP_CAS | KTP_CLEAR_NAMES | KTP_TOKEN,
+    .capabilities =
+        KTP_SEALED | KTP_BLOCKING | KTP_WRITE | KTP_LIST | KTP_CAS | KTP_CLEAR_NAMES | KTP_TOKEN,
     .options = options_of_redis,
     .open = redis_open,
     .close = redis_close,

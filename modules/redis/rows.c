@@ -2,9 +2,10 @@
 /*
  * rows.c: a bundle as rows, and rows as a bundle.
  *
- * A transaction fetches a secret when its name is first asked for and keeps it, so that what it sees of one name is of one moment. A
- * writing one changes one name: the server compares and stores one bundle at a time. Its commit is SECRET.SETSEALED, which the server takes only
- * if the id is the same and the write counter one higher than its own: that is the compare-and-set.
+ * A transaction fetches a secret when its name is first asked for and keeps it, so that what it
+ * sees of one name is of one moment. A writing one changes one name: the server compares and stores
+ * one bundle at a time. Its commit is SECRET.SETSEALED, which the server takes only if the id is
+ * the same and the write counter one higher than its own: that is the compare-and-set.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +62,8 @@ static unsigned char *put_number(unsigned char *at, size_t bytes, uint64_t numbe
     return at + bytes;
 }
 
-static ktp_status_t fail(const ktp_txn_t *txn, ktp_status_t status, const char *name, const char *what)
+static ktp_status_t fail(const ktp_txn_t *txn, ktp_status_t status, const char *name,
+                         const char *what)
 {
     return kr_fail(txn->instance, status, "%s: %s", name, what);
 }
@@ -114,7 +116,8 @@ static void free_secret(secret_t *secret)
 }
 
 /* Takes record number i, *ret_at behind it. 0, or -1. */
-static int take_record(secret_t *secret, size_t i, int has_current, const unsigned char **ret_at, const unsigned char *end)
+static int take_record(secret_t *secret, size_t i, int has_current, const unsigned char **ret_at,
+                       const unsigned char *end)
 {
     const unsigned char *at = *ret_at;
     record_t *record = &secret->head;
@@ -124,7 +127,8 @@ static int take_record(secret_t *secret, size_t i, int has_current, const unsign
         return -1;
     size = (size_t)get_number(at, LENGTH_SIZE);
     at += LENGTH_SIZE;
-    if (size > (size_t)(end - at) || size < KTP_RECORD_HEADER + KTP_RECORD_TAG || size > KTP_ROW_MAX)
+    if (size > (size_t)(end - at) || size < KTP_RECORD_HEADER + KTP_RECORD_TAG ||
+        size > KTP_ROW_MAX)
         return -1;
     if (at[KTP_RECORD_TYPE_AT] != (i == 0 ? KTP_RECORD_HEAD : KTP_RECORD_VALUE))
         return -1;
@@ -139,11 +143,13 @@ static int take_record(secret_t *secret, size_t i, int has_current, const unsign
 
 static int take_bundle(secret_t *secret)
 {
-    const unsigned char *at = (const unsigned char *)secret->reply->str, *end = at + secret->reply->len;
+    const unsigned char *at = (const unsigned char *)secret->reply->str,
+                        *end = at + secret->reply->len;
     size_t count;
     int has_current;
 
-    if ((size_t)(end - at) < KTP_BUNDLE_HEADER || memcmp(at, MAGIC, 4) != 0 || (at[4] & ~KTP_BUNDLE_CURRENT) != 0 || at[5] != 0)
+    if ((size_t)(end - at) < KTP_BUNDLE_HEADER || memcmp(at, MAGIC, 4) != 0 ||
+        (at[4] & ~KTP_BUNDLE_CURRENT) != 0 || at[5] != 0)
         return -1;
     has_current = (at[4] & KTP_BUNDLE_CURRENT) != 0;
     count = (size_t)get_number(at + 6, 2);
@@ -261,7 +267,8 @@ static ktp_status_t find_changed(ktp_txn_t *txn, const ktp_key_t *key, secret_t 
     ktp_status_t status;
 
     if (!txn->writing)
-        return fail(txn, KTP_CONFLICT, key->name != NULL ? key->name : "a row", "this transaction only reads");
+        return fail(txn, KTP_CONFLICT, key->name != NULL ? key->name : "a row",
+                    "this transaction only reads");
     if (key->space != KTP_HEAD && key->space != KTP_VALUE)
         return fail(txn, KTP_CONFLICT, "a row", "this store has heads and values only");
     status = find(txn, key, ret_secret);
@@ -272,7 +279,8 @@ static ktp_status_t find_changed(ktp_txn_t *txn, const ktp_key_t *key, secret_t 
     return KTP_SUCCESS;
 }
 
-static ktp_status_t put_head(ktp_txn_t *txn, secret_t *secret, const ktp_row_t *row, uint64_t expected)
+static ktp_status_t put_head(ktp_txn_t *txn, secret_t *secret, const ktp_row_t *row,
+                             uint64_t expected)
 {
     /* the row may be one that we gave: each is copied before the old one goes */
     if (stamp_of(secret) != expected)
@@ -286,7 +294,8 @@ static ktp_status_t put_head(ktp_txn_t *txn, secret_t *secret, const ktp_row_t *
     return KTP_SUCCESS;
 }
 
-static ktp_status_t put_value(ktp_txn_t *txn, secret_t *secret, uint64_t version, const ktp_row_t *row, uint64_t expected)
+static ktp_status_t put_value(ktp_txn_t *txn, secret_t *secret, uint64_t version,
+                              const ktp_row_t *row, uint64_t expected)
 {
     record_t *value = find_value(secret, version);
 
@@ -301,7 +310,8 @@ static ktp_status_t put_value(ktp_txn_t *txn, secret_t *secret, uint64_t version
     return KTP_SUCCESS;
 }
 
-ktp_status_t kr_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected)
+ktp_status_t kr_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
+                        uint64_t expected)
 {
     secret_t *secret;
     ktp_status_t status;
@@ -317,7 +327,8 @@ ktp_status_t kr_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *r
     return status;
 }
 
-/* A head is not removed: a deletion is a head that says so, lest an older copy pass for the present one. */
+/* A head is not removed: a deletion is a head that says so, lest an older copy pass for the present
+ * one. */
 ktp_status_t kr_row_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t expected)
 {
     record_t *value;
@@ -358,7 +369,8 @@ static unsigned char *put_record(unsigned char *at, const record_t *record)
 static unsigned char *make_bundle(secret_t *secret, size_t *ret_size)
 {
     size_t count = 1 + (secret->current.data != NULL) + secret->count;
-    size_t size = KTP_BUNDLE_HEADER + count * LENGTH_SIZE + secret->head.size + secret->current.size;
+    size_t size =
+        KTP_BUNDLE_HEADER + count * LENGTH_SIZE + secret->head.size + secret->current.size;
     unsigned char *bundle, *at;
 
     for (size_t i = 0; i < secret->count; i++)
@@ -381,7 +393,8 @@ static unsigned char *make_bundle(secret_t *secret, size_t *ret_size)
 }
 
 /* The connection broke and nobody knows whether the server has it: ask. */
-static ktp_status_t find_out(ktp_txn_t *txn, const char *name, const unsigned char *bundle, size_t size, ktp_status_t status)
+static ktp_status_t find_out(ktp_txn_t *txn, const char *name, const unsigned char *bundle,
+                             size_t size, ktp_status_t status)
 {
     secret_t *secret = NULL;
     int stored;
@@ -457,8 +470,8 @@ static void free_names(names_t *names)
 
 static int add_name(names_t *names, const redisReply *reply)
 {
-    if (reply->type != REDIS_REPLY_STRING || reply->len > KR_NAME_MAX || strlen(reply->str) != reply->len)
-        return 0; /* no name of ours */
+    if (!kr_is_name(reply))
+        return 0;
     if (names->count == names->room) {
         size_t room = names->room > 0 ? 2 * names->room : 64;
         char **list = realloc(names->list, room * sizeof(*list));
@@ -473,7 +486,8 @@ static int add_name(names_t *names, const redisReply *reply)
 }
 
 /* One answer of SECRET.LIST: the next cursor in `cursor`. */
-static ktp_status_t take_names(ktp_txn_t *txn, const redisReply *reply, char *cursor, size_t cursor_size, names_t *names)
+static ktp_status_t take_names(ktp_txn_t *txn, const redisReply *reply, char *cursor,
+                               size_t cursor_size, names_t *names)
 {
     const redisReply *next, *list;
 
@@ -481,7 +495,8 @@ static ktp_status_t take_names(ktp_txn_t *txn, const redisReply *reply, char *cu
         return fail(txn, KTP_MALFORMED, "SECRET.LIST", "this is not its answer");
     next = reply->element[0];
     list = reply->element[1];
-    if (next->type != REDIS_REPLY_STRING || next->len >= cursor_size || list->type != REDIS_REPLY_ARRAY)
+    if (next->type != REDIS_REPLY_STRING || next->len >= cursor_size ||
+        list->type != REDIS_REPLY_ARRAY)
         return fail(txn, KTP_MALFORMED, "SECRET.LIST", "this is not its answer");
     memcpy(cursor, next->str, next->len + 1);
     for (size_t i = 0; i < list->elements; i++) {
@@ -498,7 +513,8 @@ static int by_name(const void *a, const void *b)
 
 static ktp_status_t list_names(ktp_txn_t *txn, names_t *names)
 {
-    kr_argument_t arguments[] = {KR_TEXT("SECRET.LIST"), {NULL, 0}, KR_TEXT("COUNT"), KR_TEXT("1000")};
+    kr_argument_t arguments[] = {
+        KR_TEXT("SECRET.LIST"), {NULL, 0}, KR_TEXT("COUNT"), KR_TEXT("1000")};
     redisReply *reply = NULL;
     char cursor[24] = "0";
     ktp_status_t status;
@@ -516,8 +532,13 @@ static ktp_status_t list_names(ktp_txn_t *txn, names_t *names)
     return status;
 }
 
-/* One name; *ret_stop as fn() answers it. A secret that went away meanwhile, or that we may list but not read, is passed over. */
-static ktp_status_t scan_name(ktp_txn_t *txn, const char *name, ktp_scan_fn fn, void *arg, int *ret_stop)
+/*
+ * One name; *ret_stop as fn() answers it. Passed over: a secret that went away meanwhile, one that
+ * we may list but not read, and one that somebody moved there: a single RENAME must not take the
+ * list from everybody.
+ */
+static ktp_status_t scan_name(ktp_txn_t *txn, const char *name, ktp_scan_fn fn, void *arg,
+                              int *ret_stop)
 {
     ktp_key_t key = {.space = KTP_HEAD, .name = name};
     secret_t *secret = NULL;
@@ -525,7 +546,7 @@ static ktp_status_t scan_name(ktp_txn_t *txn, const char *name, ktp_scan_fn fn, 
     ktp_row_t row;
 
     status = fetch(txn, name, &secret);
-    if (status == KTP_FORBIDDEN)
+    if (status == KTP_FORBIDDEN || (status == KTP_MALFORMED && txn->instance->moved))
         return KTP_SUCCESS;
     if (status != KTP_SUCCESS)
         return status;
@@ -547,7 +568,8 @@ ktp_status_t kr_row_scan(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void
         return KTP_SUCCESS;
     status = list_names(txn, &names);
     for (size_t i = 0; status == KTP_SUCCESS && !stop && i < names.count; i++) {
-        if (i == 0 || strcmp(names.list[i], names.list[i - 1]) != 0) /* a scan may tell a name twice */
+        if (i == 0 ||
+            strcmp(names.list[i], names.list[i - 1]) != 0) /* a scan may tell a name twice */
             status = scan_name(txn, names.list[i], fn, arg, &stop);
     }
     free_names(&names);

@@ -2,14 +2,16 @@
 /*
  * watch.c: the change token.
  *
- * The server announces which keys change (client tracking, RESP2 form) to a connection that is there for nothing else: it redirects
- * to itself and is subscribed to __redis__:invalidate. An announcement that may mean a secret changes the token. So does everything after which
- * one may have been missed: a connection that was made anew, broke, or has been silent for too long.
+ * The server announces which keys change (client tracking, RESP2 form) to a connection that is
+ * there for nothing else: it redirects to itself and is subscribed to __redis__:invalidate. An
+ * announcement that may mean a secret changes the token. So does everything after which one may
+ * have been missed: a connection that was made anew, broke, or has been silent for too long.
  *
- * Tracking is by BCAST: every change, also of what we never read. The default mode tells the first change of what the
- * connection has read since, so that a token would stay the same over the second; and it ends, unnoticed here, with the connection that
- * reads. A server that is used for other things too announces those as well; keys that cannot be names of secrets (most have a colon) do
- * not count.
+ * Tracking is by BCAST: every change, also of what we never read. The default mode tells the first
+ * change of what the connection has read since, so that a token would stay the same over the
+ * second; and it ends, unnoticed here, with the connection that reads. A server that is used for
+ * other things too announces those as well; keys that cannot be names of secrets (most have a
+ * colon) do not count.
  */
 #include <errno.h>
 #include <poll.h>
@@ -20,13 +22,16 @@
 #include "redis.h"
 
 #define CHANNEL "__redis__:invalidate"
-#define HEARTBEAT 5000 /* milliseconds of silence after which the connection is asked whether it is alive */
+#define HEARTBEAT \
+    5000 /* milliseconds of silence after which the connection is asked whether it is alive */
 #define PING "*1\r\n$4\r\nPING\r\n"
 
-static ktp_status_t ask(ktp_instance_t *instance, int64_t deadline, const kr_argument_t *arguments, size_t count, long long *ret_number)
+static ktp_status_t ask(ktp_instance_t *instance, int64_t deadline, const kr_argument_t *arguments,
+                        size_t count, long long *ret_number)
 {
     redisReply *reply = NULL;
-    ktp_status_t status = kr_exchange(instance, &instance->watch, deadline, arguments, count, &reply);
+    ktp_status_t status =
+        kr_exchange(instance, &instance->watch, deadline, arguments, count, &reply);
 
     if (status != KTP_SUCCESS)
         return status;
@@ -40,7 +45,8 @@ static ktp_status_t track(ktp_instance_t *instance, int64_t deadline)
     static const kr_argument_t ask_id[] = {KR_TEXT("CLIENT"), KR_TEXT("ID")};
     static const kr_argument_t subscribe[] = {KR_TEXT("SUBSCRIBE"), KR_TEXT(CHANNEL)};
     kr_argument_t tracking[] = {
-        KR_TEXT("CLIENT"), KR_TEXT("TRACKING"), KR_TEXT("ON"), KR_TEXT("BCAST"), KR_TEXT("REDIRECT"), {NULL, 0},
+        KR_TEXT("CLIENT"), KR_TEXT("TRACKING"), KR_TEXT("ON"),
+        KR_TEXT("BCAST"),  KR_TEXT("REDIRECT"), {NULL, 0},
     };
     long long number = 0;
     ktp_status_t status;
@@ -67,18 +73,23 @@ ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline)
     if (status != KTP_SUCCESS)
         kr_close(&instance->watch);
     if (status == KTP_FORBIDDEN)
-        return kr_fail(instance, status, "to follow changes our user needs +client|id +client|tracking +subscribe &%s", CHANNEL);
+        return kr_fail(
+            instance, status,
+            "to follow changes our user needs +client|id +client|tracking +subscribe &%s", CHANNEL);
     return status;
 }
 
-static int may_be_secret(const redisReply *key)
+int kr_is_name(const redisReply *reply)
 {
-    static const char grammar[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/";
+    static const char bytes[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/";
 
-    return key->type != REDIS_REPLY_STRING || (key->len <= KR_NAME_MAX && strspn(key->str, grammar) == key->len);
+    return reply->type == REDIS_REPLY_STRING && reply->len <= KR_NAME_MAX &&
+           strspn(reply->str, bytes) == reply->len;
 }
 
-/* "message", the channel, and the keys, or nil for all of them. The answer to a PING is "pong" and "". */
+/* "message", the channel, and the keys, or nil for all of them. The answer to a PING is "pong" and
+ * "". */
 static int tells_of_change(const redisReply *message)
 {
     const redisReply *keys;
@@ -89,7 +100,7 @@ static int tells_of_change(const redisReply *message)
     if (keys->type != REDIS_REPLY_ARRAY)
         return 1;
     for (size_t i = 0; i < keys->elements; i++) {
-        if (may_be_secret(keys->element[i]))
+        if (kr_is_name(keys->element[i]))
             return 1;
     }
     return 0;
@@ -128,7 +139,8 @@ static int read_messages(ktp_instance_t *instance)
     return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
 }
 
-/* A network that is gone says nothing. Until it has answered, a connection that was silent for long vouches for nothing. */
+/* A network that is gone says nothing. Until it has answered, a connection that was silent for long
+ * vouches for nothing. */
 static int check_pulse(ktp_instance_t *instance)
 {
     int64_t now = kr_clock();

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * caller.c: another module, for the tests. Its calls reach ours through RedisModule_Call(), with and without a user.
+ * caller.c: another module, for the tests. Its calls reach ours through RedisModule_Call(), with and
+ * without a user.
  *
  *   CALLER.ROOT command [argument ...]   as the server's unrestricted user, who has no name
  *   CALLER.USER command [argument ...]   as the user of the client
- *   CALLER.LATER command [argument ...]  from a timer: there is no client at all; the reply goes to the list caller:replies
+ *   CALLER.LATER command [argument ...]  from a timer, where there is no client; the reply goes to
+ *                                        the list caller:replies
  */
 #include <redismodule.h>
 #include <stddef.h>
@@ -18,7 +20,8 @@ static int call(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const c
 
     if (argc < 2)
         return RedisModule_WrongArity(ctx);
-    reply = RedisModule_Call(ctx, RedisModule_StringPtrLen(argv[1], NULL), format, argv + 2, (size_t)argc - 2);
+    reply = RedisModule_Call(ctx, RedisModule_StringPtrLen(argv[1], NULL), format, argv + 2,
+                             (size_t)argc - 2);
     if (reply == NULL)
         return RedisModule_ReplyWithError(ctx, "ERR no reply");
     RedisModule_ReplyWithCallReply(ctx, reply);
@@ -48,7 +51,8 @@ static void on_timer(RedisModuleCtx *ctx, void *data)
     size_t len = 0;
     RedisModuleCallReply *reply;
 
-    reply = RedisModule_Call(ctx, RedisModule_StringPtrLen(later->argv[1], NULL), "vE", later->argv + 2, (size_t)later->argc - 2);
+    reply = RedisModule_Call(ctx, RedisModule_StringPtrLen(later->argv[1], NULL), "vE",
+                             later->argv + 2, (size_t)later->argc - 2);
     text = reply != NULL ? RedisModule_CallReplyStringPtr(reply, &len) : NULL;
     if (text == NULL)
         text = "other", len = 5;
@@ -78,13 +82,15 @@ static int later(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
 int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
+    static const struct {
+        const char *name;
+        RedisModuleCmdFunc fn;
+    } commands[] = {{"CALLER.ROOT", as_root}, {"CALLER.USER", as_user}, {"CALLER.LATER", later}};
+    int status = RedisModule_Init(ctx, "caller", 1, REDISMODULE_APIVER_1);
+
     (void)argv;
     (void)argc;
-    if (RedisModule_Init(ctx, "caller", 1, REDISMODULE_APIVER_1) != REDISMODULE_OK)
-        return REDISMODULE_ERR;
-    if (RedisModule_CreateCommand(ctx, "CALLER.ROOT", as_root, "write", 0, 0, 0) != REDISMODULE_OK ||
-        RedisModule_CreateCommand(ctx, "CALLER.USER", as_user, "write", 0, 0, 0) != REDISMODULE_OK ||
-        RedisModule_CreateCommand(ctx, "CALLER.LATER", later, "write", 0, 0, 0) != REDISMODULE_OK)
-        return REDISMODULE_ERR;
-    return REDISMODULE_OK;
+    for (size_t i = 0; i < 3 && status == REDISMODULE_OK; i++)
+        status = RedisModule_CreateCommand(ctx, commands[i].name, commands[i].fn, "write", 0, 0, 0);
+    return status;
 }

@@ -77,6 +77,16 @@ def test_list(sealed):
     assert home.list("tls/*") == ["tls/www"]
 
 
+def test_list_without_what_was_moved(sealed):
+    """A RENAME takes one name from the list, not the list."""
+    home, server = sealed
+    for name in ("api-keys/a", "api-keys/b", "api-keys/c"):
+        home.set(name, "v")
+    server.client().rename("api-keys/b", "api-keys/moved")
+    server.client().rename("api-keys/c", "no name of ours")
+    assert home.list() == ["api-keys/a"]
+
+
 def test_absent(sealed):
     home, _ = sealed
     for words in (["get", NAME], ["info", NAME], ["rotate", NAME], ["rollback", NAME], ["delete", NAME]):
