@@ -71,7 +71,7 @@ $(BUILD)/obj/%.o: %.c $(CONFIGURED)
 MAN := $(wildcard */*.[1-8] modules/*/*.[1-8])
 $(foreach n,1 2 3 4 5 6 7 8,$(call installs,644,$(mandir)/man$(n),$(filter %.$(n),$(MAN))))
 $(call installs,644,$(docdir),$(wildcard README.md CHANGELOG.md LICENSE))
-$(call installs,644,$(docdir)/examples,$(wildcard docs/examples/* */examples/*))
+$(call installs,644,$(docdir)/examples,$(wildcard docs/examples/* */examples/* packaging/systemd/*))
 
 install: all
 	$(Q)set -e; \
