@@ -130,8 +130,6 @@ static kt_status_t check_file(const kt_audit_t *audit, const char *name, int fd,
         return failed(audit, name);
     if (!S_ISREG(st.st_mode))
         return kt_fail(KT_AUDIT, "audit trail %s/%s: not a regular file", audit->path, name);
-    if (st.st_nlink > 1 && geteuid() != audit->owner)
-        return kt_fail(KT_AUDIT, "audit trail %s/%s: has another name elsewhere (a hard link)", audit->path, name);
     if (st.st_uid == audit->owner)
         return KT_SUCCESS;
     if (!made)
