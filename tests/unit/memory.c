@@ -128,6 +128,12 @@ unsigned char *memory_beside(size_t n, size_t *ret_size)
     return row != NULL ? row->beside : NULL;
 }
 
+void memory_stamp(size_t n, uint64_t stamp)
+{
+    nth(KTP_HEAD, n)->stamp = stamp;
+    generation++;
+}
+
 void memory_swap(ktp_space_t space, size_t a, size_t b)
 {
     row_t *x = nth(space, a), *y = nth(space, b), t = *x;

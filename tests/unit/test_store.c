@@ -110,6 +110,38 @@ START_TEST(swapped_values_are_noticed)
 }
 END_TEST
 
+START_TEST(a_stamp_that_is_not_the_heads_is_noticed)
+{
+    put("api-keys/a", "one", 1);
+    memory_stamp(0, 7);
+    assert_status(get("api-keys/a"), KT_MALFORMED);
+    memory_stamp(0, 1);
+    assert_value("api-keys/a", "one", 1);
+}
+END_TEST
+
+/* A value that is sealed by the right key under the right name, version and id, but is not the one that the head was written for. */
+START_TEST(another_value_of_the_same_version_is_noticed)
+{
+    unsigned char key[KT_KEY_SIZE], *record, *beside;
+    const kt_typekey_t *type;
+    kt_header_t header;
+    size_t size, beside_size;
+
+    put("api-keys/a", "one", 1);
+    beside = memory_beside(0, &beside_size);
+    assert_ok(kt_header_parse(beside, beside_size, &header));
+    assert_ok(kt_keyring_type(world.ctx->keyring, "api-keys", 0, &type));
+    kt_secret_key(type, "api-keys/a", key);
+    assert_ok(kt_seal(key, &header, "test", "api-keys/a", "two", 3, &record, &size));
+    ck_assert_uint_eq(size, beside_size);
+    memcpy(beside, record, size);
+    assert_status(get("api-keys/a"), KT_MALFORMED);
+    assert_failure_has("not the one that belongs to version 1");
+    free(record);
+}
+END_TEST
+
 START_TEST(a_rollback_to_an_exchanged_value_is_refused)
 {
     kt_request_t req = request("api-keys/a");
@@ -258,7 +290,8 @@ END_TEST
 /* The first secret of a type, written by the holder of its key: the holder of the environment key lists it. */
 START_TEST(a_types_label_comes_with_its_first_secret)
 {
-    kt_ctx_t *ctx = context_of_types("tls"), *other;
+    static const ktp_provider_t *const apis[] = {&memory_provider};
+    kt_ctx_t *ctx = context_of_types("tls");
     kt_request_t req = request("tls/a"), all = request("*");
     kt_secret_t *value = secret_of("written");
     int count = 0;
@@ -266,10 +299,11 @@ START_TEST(a_types_label_comes_with_its_first_secret)
     assert_ok(kt_put(ctx, &req, value, NULL, NULL));
     kt_secret_free(value);
     kt_close(ctx);
-    other = world_context();
-    assert_ok(kt_list(other, &all, count_entry, &count, NULL));
+    kt_close(world.ctx);
+    kt_setup_free(world.setup);
+    world_open_with(apis, 1); /* which has not heard of the type */
+    assert_ok(kt_list(world.ctx, &all, count_entry, &count, NULL));
     ck_assert_int_eq(count, 1);
-    kt_close(other);
 }
 END_TEST
 
@@ -371,6 +405,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, names_and_types_are_not_in_the_rows);
     tcase_add_test(tests, swapped_secrets_are_noticed);
     tcase_add_test(tests, swapped_values_are_noticed);
+    tcase_add_test(tests, a_stamp_that_is_not_the_heads_is_noticed);
+    tcase_add_test(tests, another_value_of_the_same_version_is_noticed);
     tcase_add_test(tests, a_rollback_to_an_exchanged_value_is_refused);
     tcase_add_test(tests, a_removed_value_is_noticed);
     tcase_add_test(tests, every_byte_of_a_secret_is_held);

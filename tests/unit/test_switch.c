@@ -146,6 +146,26 @@ START_TEST(metadata_of_a_chain)
 }
 END_TEST
 
+/* Two sealed ones, the first of which cannot tell. */
+START_TEST(metadata_behind_a_failure_are_not_absent)
+{
+    static const ktp_provider_t *const apis[] = {&memory_provider, &memory_clear_provider};
+    kt_request_t req = request("a/b");
+    kt_info_t *info = NULL;
+
+    memory_reset();
+    world_make("memory: {}\n  clear: {}", "\"*\": memory [UNAVAIL=continue] clear", NULL);
+    world_open_with(apis, 2);
+    assert_ok(kt_create(world.ctx));
+    assert_status(kt_info(world.ctx, &req, &info), KT_NOTFOUND);
+    memory.calls = 0;
+    memory.fail_at = 1;
+    memory.fail_with = KTP_UNAVAIL;
+    assert_status(kt_info(world.ctx, &req, &info), KT_UNAVAIL);
+    assert_failure_has("told to fail");
+}
+END_TEST
+
 START_TEST(tokens_of_a_chain_are_all_of_theirs)
 {
     unsigned char before[KTP_TOKEN_SIZE], after[KTP_TOKEN_SIZE];
@@ -175,6 +195,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, versions_are_asked_only_of_who_has_them);
     tcase_add_test(tests, a_write_goes_to_the_first_that_can);
     tcase_add_test(tests, metadata_of_a_chain);
+    tcase_add_test(tests, metadata_behind_a_failure_are_not_absent);
     tcase_add_test(tests, tokens_of_a_chain_are_all_of_theirs);
 }
 
