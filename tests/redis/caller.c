@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * caller.c: another module, for the tests. Its calls reach ours through RedisModule_Call(), with and
+ * caller.c: another module, for the tests. Its calls reach ours by RedisModule_Call(), with and
  * without a user.
  *
  *   CALLER.ROOT command [argument ...]   as the server's unrestricted user, who has no name
