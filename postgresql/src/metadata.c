@@ -171,8 +171,9 @@ list_entries(kt_ctx_t *ctx, const char *pattern)
 		ktpg_error(ctx, status, pattern != NULL ? pattern : "*", "listed");
 	if (hidden > 0)
 		ereport(NOTICE,
-				(errmsg("the list is incomplete: no key is held for %llu secrets",
-						(unsigned long long) hidden)));
+				(errmsg_plural("the list is incomplete: no key is held for %llu secret",
+							   "the list is incomplete: no key is held for %llu secrets",
+							   hidden, (unsigned long long) hidden)));
 	return first;
 }
 
