@@ -106,12 +106,12 @@ kt_status_t kt_setup(const char *config, const char *host, kt_setup_t **ret_setu
 
 const char *kt_setup_error(const kt_setup_t *setup)
 {
-    return setup->error;
+    return setup != NULL ? setup->error : "out of memory";
 }
 
 kt_status_t kt_setup_status(const kt_setup_t *setup)
 {
-    return setup->status;
+    return setup != NULL ? setup->status : KT_INTERNAL;
 }
 
 void kt_setup_free(kt_setup_t *setup)

@@ -159,7 +159,7 @@ typedef struct kt_config {
     bool memory_required;                /* secret_memory: require */
 } kt_config_t;
 
-/* KT_CONFIG with "FILE:LINE: ...", KT_PERMISSION if it cannot be opened or others may write it. */
+/* KT_CONFIG with "FILE:LINE: ...", or if it is missing; KT_PERMISSION if it cannot be opened or others may write it. */
 kt_status_t kt_config_read(const char *path, kt_config_t **ret_config);
 kt_config_t *kt_config_ref(kt_config_t *config);
 void kt_config_unref(kt_config_t *config);

@@ -123,7 +123,8 @@ typedef void (*kt_log_fn)(void *arg, int level, const char *text);
  * Errors: KT_CONFIG (file, line, nearest valid key), KT_PERMISSION, KT_WRONGKEY, KT_INTERNAL.
  */
 KT_API KT_MUST_USE kt_status_t kt_setup(const char *config, const char *host, kt_setup_t **ret_setup);
-KT_API const char *kt_setup_error(const kt_setup_t *setup);   /* valid until the next call with this setup */
+/* Valid until the next call with this setup. Of NULL, what the lack of memory left: "out of memory", KT_INTERNAL. */
+KT_API const char *kt_setup_error(const kt_setup_t *setup);
 KT_API kt_status_t kt_setup_status(const kt_setup_t *setup);  /* of the last kt_setup() or kt_open() */
 KT_API void kt_setup_free(kt_setup_t *setup);                 /* NULL is allowed; contexts opened from it stay valid */
 
