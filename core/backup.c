@@ -37,6 +37,18 @@ static kt_status_t damaged(const kt_backup_t *b, const char *what)
     return kt_fail(KT_MALFORMED, "%s: %s", b->path, what);
 }
 
+/* Takes the descriptor over, also when it fails. */
+static FILE *open_stream(int fd, const char *mode)
+{
+    FILE *file = fd >= 0 ? fdopen(fd, mode) : NULL;
+    int error = errno;
+
+    if (file == NULL && fd >= 0)
+        (void)close(fd);
+    errno = error;
+    return file;
+}
+
 static kt_status_t set_key(kt_backup_t *b, const kt_keyring_t *keyring)
 {
     if (keyring->nenv == 0)
@@ -66,10 +78,10 @@ kt_status_t kt_backup_create(kt_backup_t *b, const char *path, const kt_keyring_
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0 && errno == EEXIST)
         return kt_fail(KT_CONFLICT, "%s exists already; a backup is never overwritten", path);
-    b->file = fd >= 0 ? fdopen(fd, "wb") : NULL;
+    b->created = fd >= 0;
+    b->file = open_stream(fd, "wb");
     if (b->file == NULL)
         return io_error(b);
-    b->created = true;
     (void)crypto_secretstream_xchacha20poly1305_init_push(&b->stream, header, b->key);
     if (fwrite(MAGIC, 8, 1, b->file) != 1 || fwrite(b->key_id, sizeof(b->key_id), 1, b->file) != 1 ||
         fwrite(header, sizeof(header), 1, b->file) != 1)
@@ -156,12 +168,12 @@ kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t 
     if (status != KT_SUCCESS)
         return status;
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    b->file = fd >= 0 ? fdopen(fd, "rb") : NULL;
+    b->file = open_stream(fd, "rb");
+    if (b->file == NULL)
+        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
     b->plain = malloc(FRAME_MAX);
     if (b->plain == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
-    if (b->file == NULL)
-        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
     if (fread(head, sizeof(head), 1, b->file) != 1 || memcmp(head, MAGIC, 8) != 0)
         return damaged(b, "not a backup of keyturn");
     for (i = 0; i < keyring->nenv && memcmp(keyring->env[i].id, head + 8, KT_KEYID_SIZE) != 0; i++)

@@ -147,6 +147,7 @@ uint64_t kt_cache_drops(const kt_cache_t *cache)
 
 void kt_cache_clear(kt_cache_t *cache)
 {
+    cache->drops++;
     while (cache->newest != NULL)
         drop(cache, cache->newest);
 }

@@ -87,10 +87,11 @@ static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const c
     kt_status_t status;
 
     status = begin_call(ctx, req, "backup", &call);
-    if (status == KT_SUCCESS)
-        status = find_store(ctx, &store);
     if (status != KT_SUCCESS)
         return status;
+    status = find_store(ctx, &store);
+    if (status != KT_SUCCESS)
+        return kt_decide(ctx, &call, "backup", status, 0, NULL, KT_EV_DURABLE);
     status = kt_backup_create(&backup, path, ctx->keyring);
     if (status == KT_SUCCESS)
         status = write_rows(ctx, store, &backup);
@@ -339,6 +340,8 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         status = kt_index_settle(&indexes[i]);
     if (status == KT_SUCCESS)
         status = kt_decide(r->ctx, call, "restore", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE | KT_EV_INTENT);
+    else
+        status = kt_decide(r->ctx, call, "restore", status, 0, r->store->name, KT_EV_DURABLE);
     if (status == KT_SUCCESS) {
         committed = kt_from_provider(r->store, r->store->api->commit(r->txn));
         r->txn = NULL;
@@ -399,8 +402,9 @@ static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const 
     kt_status_t status;
 
     status = begin_call(ctx, req, "restore", &call);
-    if (status == KT_SUCCESS)
-        status = find_store(ctx, &r.store);
+    if (status != KT_SUCCESS)
+        return status;
+    status = find_store(ctx, &r.store);
     if (status == KT_SUCCESS)
         status = survey(&r);
     if (status == KT_SUCCESS && ctx->keyring->ntypes == KT_TYPES_MAX)
@@ -411,6 +415,8 @@ static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const 
         status = check_newer(&r);
     if (status == KT_SUCCESS)
         status = restore_rows(&r, &call);
+    else
+        status = kt_decide(ctx, &call, "restore", status, 0, NULL, KT_EV_DURABLE);
     if (r.txn != NULL)
         r.store->api->abort(r.txn);
     if (status == KT_SUCCESS)

@@ -52,7 +52,7 @@ def test_something_newer_is_kept(store, backup):
     store.run("restore", "--going-back", backup)
     check(store)
     actions = [(record["action"], record["status"]) for record in store.records() if record["action"] == "restore"]
-    assert actions == [("restore", "intent"), ("restore", "success")]
+    assert actions == [("restore", "conflict"), ("restore", "intent"), ("restore", "success")]
 
 
 def test_store_that_was_lost(store, backup):
