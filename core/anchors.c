@@ -138,23 +138,60 @@ static void format_line(const anchor_t *anchor, char text[LINE_MAX_SIZE])
 
 /* ---- files ---- */
 
+/* What kept us from reading is told from what is there: want of memory or descriptors is no sign of tampering. */
+static kt_status_t cannot_read(const kt_anchors_t *anchors, const char *name)
+{
+    switch (errno) {
+    case EACCES:
+    case EPERM:
+        return kt_fail(KT_PERMISSION, "%s/%s: %s", anchors->path, name, strerror(errno));
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case ENXIO:
+    case EISDIR:
+        return kt_fail(KT_ROLLEDBACK, "%s/%s: not a file of anchors", anchors->path, name);
+    case EIO:
+        return kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
+    default:
+        return kt_fail(KT_INTERNAL, "%s/%s: %s", anchors->path, name, strerror(errno));
+    }
+}
+
+/* The whole file into `text`, NUL behind it. */
+static kt_status_t read_text(const kt_anchors_t *anchors, const char *name, int fd, char *text, size_t size)
+{
+    ssize_t got = pread(fd, text, size, 0);
+
+    if (got < 0)
+        return cannot_read(anchors, name);
+    text[got] = '\0';
+    if (strncmp(text, MAGIC, strlen(MAGIC)) != 0)
+        return kt_fail(KT_ROLLEDBACK, "%s/%s: not a file of anchors", anchors->path, name);
+    return KT_SUCCESS;
+}
+
 /* The text of one file, NUL behind it; malloc'ed. */
 static kt_status_t read_file(const kt_anchors_t *anchors, const char *name, char **ret_text)
 {
     int fd = openat(anchors->folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     char *text = NULL;
-    ssize_t got = -1;
+    kt_status_t status;
 
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= FILE_MAX_SIZE) {
-        text = malloc((size_t)st.st_size + 1);
-        got = text != NULL ? pread(fd, text, (size_t)st.st_size, 0) : -1;
-    }
+    if (fd < 0 || fstat(fd, &st) != 0)
+        status = cannot_read(anchors, name);
+    else if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX_SIZE)
+        status = kt_fail(KT_ROLLEDBACK, "%s/%s: not a file of anchors", anchors->path, name);
+    else if ((text = malloc((size_t)st.st_size + 1)) == NULL)
+        status = kt_fail(KT_INTERNAL, "out of memory");
+    else
+        status = read_text(anchors, name, fd, text, (size_t)st.st_size);
     if (fd >= 0)
         (void)close(fd);
-    if (got < 0 || strncmp((text[got] = '\0', text), MAGIC, strlen(MAGIC)) != 0) {
+    if (status != KT_SUCCESS) {
         free(text);
-        return kt_fail(KT_ROLLEDBACK, "%s/%s: not a file of anchors", anchors->path, name);
+        return status;
     }
     *ret_text = text;
     return KT_SUCCESS;
@@ -208,9 +245,11 @@ static kt_status_t load_folder(kt_anchors_t *anchors)
     kt_status_t status = KT_SUCCESS;
 
     if (dir == NULL) {
+        kt_status_t failed = cannot_read(anchors, ".");
+
         if (fd >= 0)
             (void)close(fd);
-        return kt_fail(KT_PERMISSION, "%s: %s", anchors->path, strerror(errno));
+        return failed;
     }
     drop_files(anchors);
     while (status == KT_SUCCESS && (entry = readdir(dir)) != NULL) {
@@ -230,8 +269,8 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
         return KT_SUCCESS;
     if (anchors->folder < 0)
         anchors->folder = open(anchors->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (anchors->folder < 0 && (errno == EACCES || errno == EPERM))
-        return kt_fail(KT_PERMISSION, "%s: %s", anchors->path, strerror(errno));
+    if (anchors->folder < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+        return cannot_read(anchors, ".");
     if (anchors->folder < 0 || fstat(anchors->folder, &st) != 0 || st.st_nlink == 0)
         return kt_fail(KT_ROLLEDBACK, "%s: the folder of anchors is gone: without it an old copy of the store would pass for the "
                                       "newest (keyturn restore puts it right)", anchors->path);
@@ -398,6 +437,7 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     anchor_t anchor = {.seen = false};
     bool good = false;
     int lock, error;
+    kt_status_t status = KT_SUCCESS;
 
     if (anchors == NULL)
         return KT_SUCCESS;
@@ -405,9 +445,11 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     anchor_mac(index->key, &anchor, anchor.mac);
     (void)snprintf(temporary, sizeof(temporary), ".%s.new", stream);
     lock = lock_stream(anchors, stream);
-    if (lock >= 0) {
-        if (faccessat(anchors->folder, stream, F_OK, 0) == 0 && read_file(anchors, stream, &old) != KT_SUCCESS)
-            kt_failure_clear(); /* damaged: what it held is replaced by what is certain now */
+    if (lock >= 0 && (faccessat(anchors->folder, stream, F_OK, 0) == 0 || errno != ENOENT))
+        status = read_file(anchors, stream, &old);
+    if (status == KT_ROLLEDBACK)
+        status = KT_SUCCESS; /* damaged: what it held is replaced by what is certain now */
+    if (lock >= 0 && status == KT_SUCCESS) { /* what could not be read must not be lost: lines of other types are in it */
         text = merge(old, &anchor);
         good = text != NULL && write_new(anchors, temporary, text) &&
                renameat(anchors->folder, temporary, anchors->folder, stream) == 0;
@@ -417,8 +459,11 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     free(text);
     if (lock >= 0)
         (void)close(lock);
+    if (status != KT_SUCCESS)
+        return status;
     if (!good)
         return kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, stream, strerror(error));
+    kt_failure_clear();
     return KT_SUCCESS;
 }
 

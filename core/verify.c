@@ -46,6 +46,10 @@ typedef struct verify {
 
 static void wrong(verify_t *v, kt_status_t status, const char *what, const char *detail)
 {
+    if (status == KT_INTERNAL)
+        v->fatal = status; /* ours, and no finding; what comes after it would be found wrong for want of it */
+    if (v->fatal != KT_SUCCESS)
+        return;
     if (v->worst == KT_SUCCESS || status == KT_ROLLEDBACK)
         v->worst = status;
     v->fn(v->arg, status, what, detail);
@@ -306,8 +310,9 @@ static int scan_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     status = kt_keyring_adopt_label(v->ctx->keyring, row->record, row->record_size);
     if (status != KT_SUCCESS && status != KT_NOKEY)
         wrong(v, status, "label of a type", kt_failure());
-    kt_failure_clear();
-    return 0;
+    if (v->fatal == KT_SUCCESS)
+        kt_failure_clear();
+    return v->fatal != KT_SUCCESS;
 }
 
 static kt_status_t verify_rows(verify_t *v)
@@ -318,7 +323,7 @@ static kt_status_t verify_rows(verify_t *v)
     status = kt_store_check(v->ctx, v->store, v->txn);
     if (status == KT_SUCCESS && v->ctx->keyring->nenv > 0)
         status = kt_from_provider(v->store, api->row_scan(v->txn, KTP_META, scan_label, v));
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS && v->fatal == KT_SUCCESS)
         status = take_indexes(v);
     if (status == KT_SUCCESS)
         status = kt_from_provider(v->store, api->row_scan(v->txn, KTP_HEAD, scan_head, v));
@@ -348,7 +353,7 @@ static kt_status_t verify_store(kt_ctx_t *ctx, kt_store_t *store, kt_check_fn fn
     char detail[160];
     kt_status_t status;
 
-    status = kt_rows_begin(store, false, 0, &v.txn);
+    status = kt_rows_begin(store, false, ctx->wait, &v.txn);
     if (status == KT_SUCCESS) {
         status = verify_rows(&v);
         store->api->abort(v.txn);
