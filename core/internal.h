@@ -33,7 +33,7 @@
 #define KT_TAG_SIZE KTP_RECORD_TAG
 #define KT_ERROR_SIZE 512u   /* bytes of an error text, NUL included */
 #define KT_EPOCHS_MAX 8u     /* epochs in one key file */
-#define KT_TYPES_MAX 128u    /* types and epochs that one keyring holds at once */
+#define KT_TYPES_MAX 4096u   /* types and epochs that one keyring holds at once */
 #define KT_ENVIRONMENT_MAX 64u
 
 #define KT_WAIT 5000u        /* ms that a call that may block waits for a lock ... */
@@ -59,6 +59,9 @@ void *kt_locked_alloc(size_t size);  /* zeroed, locked as far as the limit goes,
 void kt_locked_free(void *data);     /* wipes */
 /* Guarded pages for keys; with `wipe_on_fork` a child reads zeros. */
 void *kt_guarded_alloc(size_t size, bool wipe_on_fork);
+/* The same of address space: only the first `used` bytes are locked, and wiped at the end, until kt_guarded_extend() says more. */
+void *kt_guarded_reserve(size_t size, size_t used, bool wipe_on_fork);
+void kt_guarded_extend(void *data, size_t used);
 void kt_guarded_free(void *data);
 void kt_free_wiped(char *string);    /* wipes up to NUL and frees; NULL is allowed */
 size_t kt_locked_failures(void);     /* how many bytes could not be locked */
@@ -214,7 +217,7 @@ typedef struct kt_keyring {
     size_t nenv;                         /* 0: type keys only */
     kt_envkey_t env[KT_EPOCHS_MAX];      /* newest first */
     size_t ntypes;
-    kt_typekey_t types[KT_TYPES_MAX];    /* newest epoch of a type first; grows as types are derived */
+    kt_typekey_t types[KT_TYPES_MAX];    /* grows as types are derived; the last member, for what is not in use is not memory yet */
 } kt_keyring_t;
 
 /* Reads the key source of `host`; guarded memory. KT_CONFIG, KT_PERMISSION, KT_WRONGKEY (another environment), KT_MALFORMED. */

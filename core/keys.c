@@ -163,11 +163,17 @@ kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *l
 
 /* ---- the keyring ---- */
 
+static size_t keyring_size(size_t ntypes)
+{
+    return offsetof(kt_keyring_t, types) + ntypes * sizeof(kt_typekey_t);
+}
+
 /* A place for one more type key. When the table is full the last one, which was derived and can be again, makes room. */
 static kt_typekey_t *new_type(kt_keyring_t *keyring)
 {
     if (keyring->ntypes == KT_TYPES_MAX)
         keyring->ntypes--;
+    kt_guarded_extend(keyring, keyring_size(keyring->ntypes + 1));
     return &keyring->types[keyring->ntypes++];
 }
 
@@ -242,7 +248,7 @@ kt_status_t kt_keyring_find(kt_keyring_t *keyring, const unsigned char id[KT_KEY
 
 kt_status_t kt_keyring_new(const char *environment, kt_keyring_t **ret_keyring)
 {
-    kt_keyring_t *keyring = kt_guarded_alloc(sizeof(*keyring), false);
+    kt_keyring_t *keyring = kt_guarded_reserve(sizeof(*keyring), keyring_size(0), false);
 
     if (keyring == NULL)
         return kt_fail(KT_INTERNAL, "out of memory for keys");
@@ -253,11 +259,11 @@ kt_status_t kt_keyring_new(const char *environment, kt_keyring_t **ret_keyring)
 
 kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork, kt_keyring_t **ret_keyring)
 {
-    kt_keyring_t *copy = kt_guarded_alloc(sizeof(*copy), wipe_on_fork);
+    kt_keyring_t *copy = kt_guarded_reserve(sizeof(*copy), keyring_size(keyring->ntypes), wipe_on_fork);
 
     if (copy == NULL)
         return kt_fail(KT_INTERNAL, "out of memory for keys");
-    memcpy(copy, keyring, sizeof(*copy));
+    memcpy(copy, keyring, keyring_size(keyring->ntypes));
     copy->alive = 1;
     *ret_keyring = copy;
     return KT_SUCCESS;

@@ -179,16 +179,40 @@ size_t kt_locked_failures(void)
     return unlocked;
 }
 
+typedef struct guarded {
+    size_t size;        /* of the pages between the guards */
+    size_t used;        /* of those, from the front on: locked, and wiped at the end */
+} guarded_t;
+
+_Static_assert(sizeof(guarded_t) % 16 == 0, "what stands behind it is aligned");
+
+static size_t round_up(size_t size, size_t page)
+{
+    return (size + page - 1) / page * page;
+}
+
+/* Pages that nobody has touched cost nothing, and are not locked. */
+static void lock_pages(guarded_t *block, size_t used)
+{
+    unsigned char *from = (unsigned char *)block + block->used;
+
+    (void)pthread_mutex_lock(&arena.lock);
+    if (mlock(from, used - block->used) != 0)
+        arena.unlocked += used - block->used;
+    (void)pthread_mutex_unlock(&arena.lock);
+    block->used = used;
+}
+
 /*
- * [no access][size, data ...][no access]. The size lies in the pages themselves: where a fork has zeroed them, kt_guarded_free()
+ * [no access][sizes, data ...][no access]. The sizes lie in the pages themselves: where a fork has zeroed them, kt_guarded_free()
  * sees 0 and leaves them to the process's end.
  */
-void *kt_guarded_alloc(size_t size, bool wipe_on_fork)
+void *kt_guarded_reserve(size_t size, size_t used, bool wipe_on_fork)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t inner = (size + sizeof(block_t) + page - 1) / page * page;
+    size_t inner = round_up(size + sizeof(guarded_t), page);
     unsigned char *base;
-    block_t *block;
+    guarded_t *block;
 
     (void)pthread_once(&sodium_once, start_sodium);
     base = mmap(NULL, inner + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -199,31 +223,42 @@ void *kt_guarded_alloc(size_t size, bool wipe_on_fork)
         errno = ENOMEM;
         return NULL;
     }
-    (void)pthread_mutex_lock(&arena.lock);
-    if (mlock(base + page, inner) != 0)
-        arena.unlocked += inner;
-    (void)pthread_mutex_unlock(&arena.lock);
     (void)madvise(base + page, inner, MADV_DONTDUMP);
     if (wipe_on_fork)
         (void)madvise(base + page, inner, MADV_WIPEONFORK);
-    block = (block_t *)(void *)(base + page);
+    block = (guarded_t *)(void *)(base + page);
     block->size = inner;
+    lock_pages(block, round_up(used + sizeof(guarded_t), page));
     return block + 1;
+}
+
+void *kt_guarded_alloc(size_t size, bool wipe_on_fork)
+{
+    return kt_guarded_reserve(size, size, wipe_on_fork);
+}
+
+void kt_guarded_extend(void *data, size_t used)
+{
+    guarded_t *block = (guarded_t *)data - 1;
+
+    used = round_up(used + sizeof(guarded_t), (size_t)sysconf(_SC_PAGESIZE));
+    if (used > block->used && used <= block->size)
+        lock_pages(block, used);
 }
 
 void kt_guarded_free(void *data)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    block_t *block;
+    guarded_t *block;
     size_t inner;
 
     if (data == NULL)
         return;
-    block = (block_t *)data - 1;
+    block = (guarded_t *)data - 1;
     inner = block->size;
     if (inner == 0)
         return;
-    kt_wipe(block, inner);
+    kt_wipe(block, block->used);
     (void)munmap((unsigned char *)block - page, inner + 2 * page);
 }
 

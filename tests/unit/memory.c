@@ -16,7 +16,7 @@ typedef struct row {
 } row_t;
 
 typedef struct table {
-    row_t rows[512];
+    row_t rows[1024];
     size_t count;
 } table_t;
 

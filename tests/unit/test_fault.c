@@ -139,6 +139,11 @@ REAL(void *, kt_guarded_alloc, size_t size, bool wipe)
     return fails(ALLOCATIONS) ? NULL : count(&locked, __real_kt_guarded_alloc(size, wipe));
 }
 
+REAL(void *, kt_guarded_reserve, size_t size, size_t used, bool wipe)
+{
+    return fails(ALLOCATIONS) ? NULL : count(&locked, __real_kt_guarded_reserve(size, used, wipe));
+}
+
 REAL(void, kt_guarded_free, void *data)
 {
     locked -= data != NULL;

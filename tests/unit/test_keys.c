@@ -2,6 +2,19 @@
 /* core/keys.c: derivations as docs/format.md has them, and who holds what. */
 #include "vectors.h"
 
+static size_t locked_kilobytes(void)
+{
+    char line[128];
+    size_t size = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+        (void)sscanf(line, "VmLck: %zu", &size);
+    if (file != NULL)
+        (void)fclose(file);
+    return size;
+}
+
 static kt_keyring_t *keyring_of(const char *environment, unsigned epochs)
 {
     kt_keyring_t *keyring = NULL;
@@ -189,13 +202,40 @@ START_TEST(more_types_than_fit_are_derived_again)
     char type[32];
 
     memcpy(first, type_of(keyring, "t0", 0)->id, 16);
-    for (unsigned i = 0; i < 400; i++) {
+    for (unsigned i = 0; i < KT_TYPES_MAX + 200; i++) {
         (void)snprintf(type, sizeof(type), "t%u", i);
         memcpy(last, type_of(keyring, type, i % 2)->id, 16);
     }
     ck_assert_uint_eq(keyring->ntypes, KT_TYPES_MAX);
     ck_assert_mem_eq(type_of(keyring, "t0", 0)->id, first, 16);
-    ck_assert_mem_eq(type_of(keyring, "t399", 1)->id, last, 16);
+    ck_assert_mem_eq(type_of(keyring, type, 1)->id, last, 16);
+    kt_keyring_free(keyring);
+}
+END_TEST
+
+/* What is not in use is not memory: a server has a keyring in every process. */
+START_TEST(a_keyring_locks_what_it_uses)
+{
+    kt_keyring_t *keyring = keyring_of("production", 1), *copy = NULL;
+    size_t before = locked_kilobytes();
+    char type[32];
+
+    assert_ok(kt_keyring_copy(keyring, true, &copy));
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which make mlock() do nothing */
+    if (kt_locked_failures() == 0)
+        ck_assert_uint_gt(locked_kilobytes(), before);
+#endif
+    ck_assert_uint_le(locked_kilobytes(), before + 16);
+    for (unsigned i = 0; i < 300; i++) {
+        (void)snprintf(type, sizeof(type), "t%u", i);
+        ck_assert_str_eq(type_of(copy, type, 0)->type, type);
+    }
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    if (kt_locked_failures() == 0)
+        ck_assert_uint_ge(locked_kilobytes(), before + 300 * sizeof(kt_typekey_t) / 1024);
+#endif
+    kt_keyring_free(copy);
+    ck_assert_uint_le(locked_kilobytes(), before + 256); /* the values' own */
     kt_keyring_free(keyring);
 }
 END_TEST
@@ -225,6 +265,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_label_is_nothing_else);
     tcase_add_test(tests, a_type_may_have_the_longest_name);
     tcase_add_test(tests, more_types_than_fit_are_derived_again);
+    tcase_add_test(tests, a_keyring_locks_what_it_uses);
     tcase_add_test(tests, a_copy_is_alive_and_apart);
 }
 

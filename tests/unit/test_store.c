@@ -307,6 +307,30 @@ START_TEST(a_types_label_comes_with_its_first_secret)
 }
 END_TEST
 
+/* More types than the first pages of a keyring hold: each is listed, and none is said to be without its key. */
+START_TEST(many_types_are_listed)
+{
+    static const ktp_provider_t *const apis[] = {&memory_provider};
+    kt_request_t all = request("*");
+    uint64_t hidden = 9;
+    int count = 0;
+    char name[32];
+
+    for (unsigned i = 0; i < 150; i++) {
+        (void)snprintf(name, sizeof(name), "type%u/a", i);
+        put(name, "v", 1);
+    }
+    kt_close(world.ctx);
+    kt_setup_free(world.setup);
+    world_open_with(apis, 1);
+    assert_ok(kt_list(world.ctx, &all, count_entry, &count, &hidden));
+    ck_assert_int_eq(count, 150);
+    ck_assert_uint_eq(hidden, 0);
+    assert_value("type149/a", "v", 1);
+    assert_value("type3/a", "v", 1);
+}
+END_TEST
+
 START_TEST(a_damaged_head_is_named_by_the_listing)
 {
     kt_request_t all = request("*");
@@ -414,6 +438,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_store_that_was_exchanged_is_wrongkey);
     tcase_add_test(tests, a_type_key_opens_its_type_and_no_other);
     tcase_add_test(tests, a_types_label_comes_with_its_first_secret);
+    tcase_add_test(tests, many_types_are_listed);
     tcase_add_test(tests, a_damaged_head_is_named_by_the_listing);
     UNIT_TABLE(tests, a_write_that_fails_anywhere_changes_nothing, failures);
     UNIT_TABLE(tests, a_read_that_fails_anywhere_says_so, failures);
