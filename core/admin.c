@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "command.h"
 
 /* ---- create ---- */
 
@@ -78,6 +79,24 @@ static kt_status_t check_provider(kt_ctx_t *ctx, size_t index)
     return status == KT_NOTFOUND || status == KT_NOKEY ? KT_SUCCESS : status;
 }
 
+static void check_command(checking_t *checking, char *const *argv, const char *what)
+{
+    kt_status_t status = argv != NULL ? kt_command_check(argv[0]) : KT_SUCCESS;
+
+    if (argv != NULL)
+        report(checking, status, what, status == KT_SUCCESS ? argv[0] : kt_failure());
+}
+
+static void check_targets(const kt_ctx_t *ctx, checking_t *checking)
+{
+    size_t i;
+
+    for (i = 0; i < ctx->config->ntargets; i++) {
+        check_command(checking, ctx->config->targets[i].exec, "target");
+        check_command(checking, ctx->config->targets[i].notify, "notify");
+    }
+}
+
 kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
 {
     checking_t checking = {fn, arg, KT_SUCCESS};
@@ -97,6 +116,7 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
         status = check_provider(ctx, i);
         report(&checking, status, what, status == KT_SUCCESS ? "answers" : kt_failure());
     }
+    check_targets(ctx, &checking);
     kt_leave(ctx);
     return checking.worst;
 }

@@ -176,6 +176,7 @@ void kt_config_unref(kt_config_t *config)
     free_routes(config);
     free_rules(config);
     free_keys(config);
+    kt_config_free_targets(config);
     free(config->audit_path);
     free(config->folder);
     free(config->path);

@@ -44,4 +44,9 @@ kt_status_t kt_config_parse(const char *path, const char *data, size_t size,
 kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root);
 kt_status_t kt_config_switch(kt_config_t *config, const kt_yaml_t *value);
 
+/* ---- config_targets.c ---- */
+
+kt_status_t kt_config_targets(kt_config_t *config, const kt_yaml_t *value);
+void kt_config_free_targets(kt_config_t *config);
+
 #endif /* KT_CONFIG_H */

@@ -316,6 +316,14 @@ static kt_status_t read_switch(kt_config_t *config, const char *key, const kt_ya
     return kt_config_switch(config, value);
 }
 
+static kt_status_t read_targets(kt_config_t *config, const char *key, const kt_yaml_t *value,
+                                void *field)
+{
+    (void)key;
+    (void)field;
+    return kt_config_targets(config, value);
+}
+
 static kt_status_t read_cache(kt_config_t *config, const char *key, const kt_yaml_t *value,
                               void *field)
 {
@@ -458,7 +466,7 @@ kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root)
         {"providers", read_providers, 0},
         {"switch", read_switch, 0},
         {"cache", read_cache, 0},
-        {"targets", NULL, 0},
+        {"targets", read_targets, 0},
         {"policy", read_policy, 0},
         {"audit", read_audit, 0},
         {"api", NULL, 0},

@@ -399,6 +399,14 @@ kt_status_t kt_head_note(kt_head_t *head, uint64_t version, const char *key, con
     return append_pair(&head->notes, &head->nnotes, version, key, strlen(key), value, strlen(value));
 }
 
+void kt_head_drop_note(kt_head_t *head, uint64_t version, const char *key)
+{
+    kt_head_pair_t *pair = find_pair(head->notes, head->nnotes, version, key);
+
+    if (pair != NULL)
+        drop_pair(head->notes, &head->nnotes, (size_t)(pair - head->notes));
+}
+
 const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char *key)
 {
     const kt_head_pair_t *pair = find_pair(head->notes, head->nnotes, version, key);

@@ -22,7 +22,8 @@ static const char *state_of(const kt_head_t *head)
 
 static void fill_entry(const kt_head_t *head, kt_entry_t *entry)
 {
-    *entry = (kt_entry_t){head->name, head->current, state_of(head), head->created, head->updated, head->expires};
+    *entry = (kt_entry_t){head->name, head->current, state_of(head), head->created, head->updated, head->expires,
+                          kt_schedule_due(head)};
 }
 
 static const char *version_state(const kt_head_t *head, const kt_head_version_t *version)
@@ -188,6 +189,16 @@ void kt_info_meta(const kt_info_t *info, size_t i, const char **key, const char 
 {
     *key = i < info->head.nmetas ? info->head.metas[i].key : NULL;
     *value = i < info->head.nmetas ? info->head.metas[i].value : NULL;
+}
+
+int64_t kt_info_rotated(const kt_info_t *info)
+{
+    return kt_schedule_rotated(&info->head);
+}
+
+int64_t kt_info_due(const kt_info_t *info)
+{
+    return kt_schedule_due(&info->head);
 }
 
 const char *kt_info_note(const kt_info_t *info, uint64_t version, const char *key)

@@ -141,6 +141,14 @@ typedef struct kt_cfg_key {
     int line;
 } kt_cfg_key_t;
 
+typedef struct kt_cfg_target {
+    char *pattern;                       /* of names; the first that matches counts */
+    char **exec, **notify;               /* words of a command, NULL behind the last; NULL: none */
+    bool old, whole, test;               /* gets the current value too, whole values, is asked by a `test` step */
+    int64_t timeout;                     /* ms, of one run */
+    int line;
+} kt_cfg_target_t;
+
 typedef struct kt_config {
     atomic_uint refs;
     char *path;                          /* absolute */
@@ -154,6 +162,8 @@ typedef struct kt_config {
     size_t nroutes;
     kt_cfg_rule_t *rules;
     size_t nrules;
+    kt_cfg_target_t *targets;
+    size_t ntargets;
     int64_t cache_ttl, cache_negative, cache_stale; /* ms */
     char *audit_path;
     int audit_line;
@@ -170,6 +180,8 @@ void kt_config_unref(kt_config_t *config);
 const char *kt_nearest(const char *name, const char *const *names);
 /* "300s", "12h", "90d", "250ms", "0" to milliseconds; -1. */
 int64_t kt_duration_parse(const char *text);
+/* The target of this name, or NULL. */
+const kt_cfg_target_t *kt_config_target(const kt_config_t *config, const char *name);
 /* `path` itself if absolute, else below the configuration's folder; malloc'ed. */
 char *kt_config_resolve(const kt_config_t *config, const char *path);
 
@@ -300,9 +312,31 @@ kt_status_t kt_head_add(kt_head_t *head, uint64_t version, int64_t now, kt_head_
 void kt_head_drop(kt_head_t *head, uint64_t version);             /* and its notes */
 kt_status_t kt_head_meta(kt_head_t *head, const char *key, const char *value); /* NULL removes; KT_TOOLARGE, KT_USAGE */
 kt_status_t kt_head_note(kt_head_t *head, uint64_t version, const char *key, const char *value);
+void kt_head_drop_note(kt_head_t *head, uint64_t version, const char *key);
 const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char *key);
 /* The number that a selector means: KT_NOTFOUND, KT_GONE (destroyed). Does not look at deleted or expires. */
 kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number, uint64_t *ret_version);
+
+#define KT_NOTE_ROTATED "keyturn.rotated" /* of a version that a rotation made: when it became current, ms since the epoch */
+#define KT_NOTE_BUSY "keyturn.busy"       /* of a pending version: whose process is at it, and until when (rotate_run.c) */
+
+/* ---- schedule.c: when a rotation is due, by the metadata `rotation` ---- */
+
+#define KT_META_ROTATION "rotation"
+/* "critical", "weekly", "90d" ... to milliseconds; -1. */
+int64_t kt_schedule_parse(const char *text);
+/* When the current value came: by a rotation, else by whoever wrote it. 0: there is none. */
+int64_t kt_schedule_rotated(const kt_head_t *head);
+int64_t kt_schedule_due(const kt_head_t *head); /* ms since the epoch; 0: no schedule */
+
+/* ---- debug.c ---- */
+
+#ifdef KT_DEBUG_HOOKS
+/* Stops (SIGSTOP) or with ":kill" kills this process at the point that KEYTURN_DEBUG_STOP names. */
+void kt_debug_point(const char *point);
+#else
+#define kt_debug_point(point) ((void)0)
+#endif
 
 /* ---- store.c: sealed rows to secrets ---- */
 

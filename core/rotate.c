@@ -1,31 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rotate.c: create, set, test, finish.
+ * rotate.c: the steps create and finish, and what lies around set and test. rotate_run.c does all four.
  *
  * The new value is stored as pending before any target hears of it, and becomes current after the target has it. A crash between two steps
  * leaves a pending version; whoever next has access to both asks the target which value it knows, and finishes or abandons. Without
  * a target there is nothing to agree with, and all is one transaction.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
+#include "command.h"
+#include "rotate.h"
 #include "write.h"
 
 #define DEFAULT_LENGTH 32u
-
-struct kt_rotation {
-    kt_ctx_t *ctx;
-    kt_call_t call;
-    kt_request_t req;               /* its strings are copies, below */
-    char *strings[4];
-    kt_store_t own;                 /* opened at create, so that finish opens nothing */
-    kt_bundle_store_t bundle;
-    kt_store_t *store;
-    uint64_t version;
-    int64_t expires;                /* to set at finish; 0: leave */
-};
 
 /* ---- the new value ---- */
 
@@ -47,23 +38,24 @@ static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **re
                            : kt_fail(KT_INTERNAL, "out of memory");
 }
 
-static kt_status_t check_target(const kt_head_t *head, kt_shape_t shape, const kt_rotate_options_t *options)
-{
-    if (shape != KT_SHAPE_DATABASE || options->target != NULL || options->store_only)
-        return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT, "%s holds a database password, and nothing here would tell the database: rotate it in PostgreSQL "
-                                "(SELECT rotate_secret('%s')), or change only the store with --store-only", head->name, head->name);
-}
-
-static kt_status_t check_rotatable(kt_change_t *change)
+static kt_status_t check_rotatable(kt_change_t *change, const kt_rotate_options_t *options)
 {
     const kt_head_t *head = kt_change_head(change);
+    kt_status_t status;
 
     if (!kt_change_exists(change) || head->current == 0)
         return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", head->name);
-    if (head->deleted)
-        return kt_fail(KT_GONE, "%s is deleted", head->name);
-    return kt_write_no_pending(head);
+    status = kt_rotate_check_head(head, options);
+    return status == KT_SUCCESS ? kt_write_no_pending(head) : status;
+}
+
+/* A version that a rotation made says so: when it became current decides when the next one is due. */
+static kt_status_t note_time(kt_head_t *head, uint64_t version)
+{
+    char now[24];
+
+    (void)snprintf(now, sizeof(now), "%lld", (long long)kt_now());
+    return kt_head_note(head, version, KT_NOTE_ROTATED, now);
 }
 
 /* Adds the rotated value as a version; it is neither pending nor current yet. */
@@ -74,13 +66,13 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
     kt_shape_t shape;
     kt_status_t status;
 
-    status = check_rotatable(change);
+    status = check_rotatable(change, options);
     if (status == KT_SUCCESS)
         status = kt_change_value(change, head->current, &old);
     if (status != KT_SUCCESS)
         return status;
     shape = kt_shape_of(old);
-    status = check_target(head, shape, options);
+    status = kt_rotate_check_target(head, shape, options);
     if (status == KT_SUCCESS)
         status = new_part(options, &part);
     if (status == KT_SUCCESS)
@@ -89,15 +81,30 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
         status = kt_change_add(change, value, ret_version);
     if (status == KT_SUCCESS && options->target != NULL)
         status = kt_head_note(head, *ret_version, "target", options->target->name);
+    if (status == KT_SUCCESS)
+        status = note_time(head, *ret_version);
     kt_secret_free(value);
     kt_secret_free(part);
     kt_secret_free(old);
     return status;
 }
 
+/* The note is there since the version was added, so that nothing is wanting here, behind the target's back. */
+static kt_status_t make_current(kt_change_t *change, uint64_t version)
+{
+    kt_status_t status = kt_change_make_current(change, version);
+
+    if (status != KT_SUCCESS)
+        return status;
+    kt_head_drop_note(kt_change_head(change), version, KT_NOTE_BUSY);
+    if (note_time(kt_change_head(change), version) != KT_SUCCESS)
+        kt_failure_clear();
+    return KT_SUCCESS;
+}
+
 /* ---- without a target: one transaction ---- */
 
-static kt_status_t rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call, const kt_rotate_options_t *options, uint64_t *ret_version)
+kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call, const kt_rotate_options_t *options, uint64_t *ret_version)
 {
     kt_bundle_store_t bundle;
     kt_change_t *change = NULL;
@@ -112,7 +119,7 @@ static kt_status_t rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call, const kt
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, ret_version);
     if (status == KT_SUCCESS)
-        status = kt_change_make_current(change, *ret_version);
+        status = make_current(change, *ret_version);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return kt_decide(ctx, call, "rotate", status, 0, store->name, KT_EV_DURABLE);
@@ -124,7 +131,7 @@ static kt_status_t rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call, const kt
 
 /* ---- step by step ---- */
 
-static void rotation_free(kt_rotation_t *rotation)
+void kt_rotation_free(kt_rotation_t *rotation)
 {
     size_t i;
 
@@ -143,7 +150,7 @@ static bool keep_string(kt_rotation_t *rotation, size_t i, const char *from, con
     return rotation->strings[i] != NULL;
 }
 
-static kt_status_t rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
+kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
 {
     kt_rotation_t *r;
     kt_status_t status;
@@ -157,7 +164,7 @@ static kt_status_t rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotat
     r->req = *req;
     if (!keep_string(r, 0, req->subject, &r->req.subject) || !keep_string(r, 1, req->peer, &r->req.peer) ||
         !keep_string(r, 2, req->request_id, &r->req.request_id) || !keep_string(r, 3, req->purpose, &r->req.purpose)) {
-        rotation_free(r);
+        kt_rotation_free(r);
         return kt_fail(KT_INTERNAL, "out of memory");
     }
     status = kt_call_begin(ctx, &r->req, &r->call);
@@ -167,14 +174,14 @@ static kt_status_t rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotat
         status = kt_write_begin(ctx, &r->call, KT_CAP_ROTATE, "rotate");
     }
     if (status != KT_SUCCESS) {
-        rotation_free(r);
+        kt_rotation_free(r);
         return status;
     }
     *ret_rotation = r;
     return KT_SUCCESS;
 }
 
-static kt_status_t rotation_open(kt_rotation_t *r)
+kt_status_t kt_rotation_open(kt_rotation_t *r)
 {
     kt_store_t *shared;
     size_t index;
@@ -192,7 +199,7 @@ static kt_status_t rotation_open(kt_rotation_t *r)
     return status;
 }
 
-static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *options)
+static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *options, const char *busy)
 {
     kt_change_t *change = NULL;
     kt_status_t status;
@@ -200,6 +207,8 @@ static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *op
     status = kt_change_begin(r->ctx, r->store, r->call.ref.name, kt_write_timeout(&r->req), &change);
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, &r->version);
+    if (status == KT_SUCCESS && busy != NULL)
+        status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_BUSY, busy);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name, KT_EV_DURABLE);
@@ -208,7 +217,7 @@ static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *op
     return kt_write_finish(r->ctx, &r->call, change, "rotate.create", r->version, r->store->name);
 }
 
-static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
+static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, const char *busy,
                                  kt_rotation_t **ret_rotation)
 {
     kt_rotation_t *r;
@@ -216,34 +225,42 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req, const k
 
     if (options == NULL || options->size < sizeof(*options))
         return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
-    status = rotation_new(ctx, req, &r);
+    status = kt_rotation_new(ctx, req, &r);
     if (status != KT_SUCCESS)
         return status;
     r->expires = options->expires;
-    status = rotation_open(r);
+    status = kt_rotation_open(r);
+    if (status == KT_SUCCESS && kt_exec_is(options->target))
+        status = kt_exec_check(options->target);
     if (status == KT_SUCCESS)
-        status = store_pending(r, options);
+        status = store_pending(r, options, busy);
     else
         status = kt_decide(ctx, &r->call, "rotate.create", status, 0, NULL, KT_EV_DURABLE);
     if (status != KT_SUCCESS) {
-        rotation_free(r);
+        kt_rotation_free(r);
         return status;
     }
     *ret_rotation = r;
     return KT_SUCCESS;
 }
 
-kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
-                               kt_rotation_t **ret_rotation)
+kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, const char *busy,
+                                    kt_rotation_t **ret_rotation)
 {
     kt_status_t status = kt_enter(ctx);
 
     *ret_rotation = NULL;
     if (status != KT_SUCCESS)
         return status;
-    status = create_locked(ctx, req, options, ret_rotation);
+    status = create_locked(ctx, req, options, busy, ret_rotation);
     kt_leave(ctx);
     return status;
+}
+
+kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
+                               kt_rotation_t **ret_rotation)
+{
+    return kt_rotation_create_busy(ctx, req, options, /* busy= */ NULL, ret_rotation);
 }
 
 static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
@@ -252,10 +269,10 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_rota
     kt_head_t head;
     kt_status_t status;
 
-    status = rotation_new(ctx, req, &r);
+    status = kt_rotation_new(ctx, req, &r);
     if (status != KT_SUCCESS)
         return status;
-    status = rotation_open(r);
+    status = kt_rotation_open(r);
     if (status == KT_SUCCESS)
         status = kt_store_head(ctx, r->store, r->call.ref.name, &head);
     if (status == KT_SUCCESS) {
@@ -265,7 +282,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_rota
             status = kt_fail(KT_NOTFOUND, "%s: no rotation is unfinished", r->call.ref.name);
     }
     if (status != KT_SUCCESS) {
-        rotation_free(r);
+        kt_rotation_free(r);
         return status;
     }
     *ret_rotation = r;
@@ -287,6 +304,11 @@ kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req, kt_rotati
 uint64_t kt_rotation_version(const kt_rotation_t *rotation)
 {
     return rotation->version;
+}
+
+const char *kt_rotation_name(const kt_rotation_t *rotation)
+{
+    return rotation->call.ref.name;
 }
 
 static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector, const char *field, kt_secret_t **ret_secret)
@@ -324,7 +346,7 @@ kt_status_t kt_rotation_old(kt_rotation_t *rotation, const char *field, kt_secre
 }
 
 /* A change of this rotation's secret, of which the version has to be pending still. */
-static kt_status_t begin_step(kt_rotation_t *r, unsigned timeout, kt_change_t **ret_change)
+kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change_t **ret_change)
 {
     kt_status_t status;
 
@@ -346,7 +368,7 @@ kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, s
 
     if (status != KT_SUCCESS)
         return status;
-    status = begin_step(rotation, kt_write_timeout(&rotation->req), &change);
+    status = kt_rotation_begin_step(rotation, kt_write_timeout(&rotation->req), &change);
     if (status == KT_SUCCESS) {
         for (i = 0; i < count && status == KT_SUCCESS; i++)
             status = kt_head_note(kt_change_head(change), rotation->version, notes[i].key, notes[i].value);
@@ -403,9 +425,9 @@ static kt_status_t finish_locked(kt_rotation_t *r, unsigned deadline)
     kt_change_t *change;
     kt_status_t status;
 
-    status = begin_step(r, deadline, &change);
+    status = kt_rotation_begin_step(r, deadline, &change);
     if (status == KT_SUCCESS) {
-        status = kt_change_make_current(change, r->version);
+        status = make_current(change, r->version);
         if (status != KT_SUCCESS)
             kt_change_abort(change);
     }
@@ -426,7 +448,7 @@ kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint6
     kt_leave(rotation->ctx);
     if (status == KT_SUCCESS && ret_version != NULL)
         *ret_version = rotation->version;
-    rotation_free(rotation);
+    kt_rotation_free(rotation);
     return status;
 }
 
@@ -435,7 +457,7 @@ static kt_status_t abandon_locked(kt_rotation_t *r)
     kt_change_t *change;
     kt_status_t status;
 
-    status = begin_step(r, kt_write_timeout(&r->req), &change);
+    status = kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change);
     if (status == KT_SUCCESS) {
         status = kt_change_drop(change, r->version);
         if (status != KT_SUCCESS)
@@ -454,72 +476,12 @@ kt_status_t kt_rotation_abandon(kt_rotation_t *rotation)
         return status;
     status = abandon_locked(rotation);
     kt_leave(rotation->ctx);
-    rotation_free(rotation);
+    kt_rotation_free(rotation);
     return status;
 }
 
 void kt_rotation_leave(kt_rotation_t *rotation)
 {
     if (rotation != NULL)
-        rotation_free(rotation);
-}
-
-/* ---- all of it ---- */
-
-/* The target's answer decides: rejected means it kept the old value, and anything else but success that nobody knows. */
-static kt_status_t ask_target(kt_rotation_t *rotation, const kt_rotate_options_t *options)
-{
-    kt_status_t status = options->target->set(options->target_arg, rotation);
-
-    if (status == KT_SUCCESS && options->target->test != NULL)
-        status = options->target->test(options->target_arg, rotation);
-    return status;
-}
-
-static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
-                                      uint64_t *ret_version)
-{
-    kt_rotation_t *rotation;
-    char why[KT_ERROR_SIZE];
-    kt_status_t status;
-
-    status = kt_rotation_create(ctx, req, options, &rotation);
-    if (status != KT_SUCCESS)
-        return status;
-    status = ask_target(rotation, options);
-    if (status == KT_SUCCESS)
-        return kt_rotation_finish(rotation, 0, ret_version);
-    memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
-    if (status == KT_CONFLICT)
-        (void)!kt_rotation_abandon(rotation); /* left pending if even that fails: the next attempt finds it */
-    else
-        kt_rotation_leave(rotation);
-    return kt_fail(status, "%s", why);
-}
-
-kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, uint64_t *ret_version)
-{
-    static const kt_rotate_options_t none = KT_ROTATE_INIT;
-    kt_call_t call;
-    uint64_t version = 0;
-    kt_status_t status;
-
-    if (options == NULL)
-        options = &none;
-    if (options->size < sizeof(*options))
-        return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
-    if (options->target != NULL)
-        return rotate_with_target(ctx, req, options, ret_version);
-    status = kt_enter(ctx);
-    if (status != KT_SUCCESS)
-        return status;
-    status = kt_call_begin(ctx, req, &call);
-    if (status == KT_SUCCESS)
-        status = kt_write_begin(ctx, &call, KT_CAP_ROTATE, "rotate");
-    if (status == KT_SUCCESS)
-        status = rotate_at_once(ctx, &call, options, &version);
-    kt_leave(ctx);
-    if (status == KT_SUCCESS && ret_version != NULL)
-        *ret_version = version;
-    return status;
+        kt_rotation_free(rotation);
 }

@@ -168,6 +168,15 @@ static kt_status_t with_field(kt_change_t *change, const put_arg_t *put, kt_secr
     return status;
 }
 
+/* A schedule that nobody understands would never be due. */
+static kt_status_t check_schedule(const kt_meta_t *meta)
+{
+    if (strcmp(meta->key, KT_META_ROTATION) != 0 || meta->value == NULL || kt_schedule_parse(meta->value) > 0)
+        return KT_SUCCESS;
+    return kt_fail(KT_USAGE, "the metadata `" KT_META_ROTATION "` is a duration (30d, 12h), critical or weekly, high or monthly, database "
+                             "or quarterly, api-key or annually, or daily");
+}
+
 static kt_status_t apply_options(kt_head_t *head, const kt_put_options_t *options)
 {
     kt_status_t status = KT_SUCCESS;
@@ -175,6 +184,8 @@ static kt_status_t apply_options(kt_head_t *head, const kt_put_options_t *option
 
     head->deleted = false;
     head->expires = options->expires;
+    for (i = 0; i < options->nmeta && status == KT_SUCCESS; i++)
+        status = check_schedule(&options->meta[i]);
     for (i = 0; i < options->nmeta && status == KT_SUCCESS; i++)
         status = kt_head_meta(head, options->meta[i].key, options->meta[i].value);
     return status;
@@ -230,6 +241,9 @@ static kt_status_t change_rollback(kt_ctx_t *ctx, kt_change_t *change, const voi
     if (head->deleted)
         return kt_fail(KT_GONE, "%s is deleted: undelete it first", head->name);
     target = kt_head_get_note(head, head->current, "target");
+    if (target != NULL && strncmp(target, "exec:", 5) == 0)
+        return kt_fail(KT_CONFLICT, "%s: \"%s\" knows the current value, and would not know the older one: rotate to that one "
+                                    "(keyturn get NAME@previous | keyturn rotate NAME --file -)", head->name, target);
     if (target != NULL && strcmp(ctx->host, "postgresql") != 0)
         return kt_fail(KT_CONFLICT, "%s: \"%s\" knows the current value, and would not know the older one: roll it back there "
                                     "(in PostgreSQL: SELECT rollback_secret)", head->name, target);

@@ -227,6 +227,7 @@ typedef struct kt_entry {
     uint64_t version;        /* current; 0 if there is none */
     const char *state;       /* "live", "deleted", "expired" */
     int64_t created, updated, expires; /* milliseconds since the epoch; 0: not set */
+    int64_t due;             /* when its metadata `rotation` wants the next rotation; 0: it has none */
 } kt_entry_t;
 /* Called for each secret in the order of the provider; a non-zero answer ends the listing. `entry` lives through the call. */
 typedef int (*kt_list_fn)(void *arg, const kt_entry_t *entry);
@@ -252,6 +253,9 @@ KT_API size_t kt_info_versions(const kt_info_t *info);           /* kept version
 KT_API const kt_version_t *kt_info_version(const kt_info_t *info, size_t i);
 KT_API size_t kt_info_metas(const kt_info_t *info);
 KT_API void kt_info_meta(const kt_info_t *info, size_t i, const char **key, const char **value);
+/* When the current value came, by a rotation or by a write; when the next rotation is due by the metadata `rotation`, 0: no schedule. */
+KT_API int64_t kt_info_rotated(const kt_info_t *info);
+KT_API int64_t kt_info_due(const kt_info_t *info);
 /* A note that a rotation left with a version ("postgresql.verifier"), or NULL. Version 0: of the secret itself. */
 KT_API const char *kt_info_note(const kt_info_t *info, uint64_t version, const char *key);
 
@@ -316,10 +320,16 @@ typedef struct kt_rotate_options {
 /*
  * All four steps. What is new follows the shape of the current value: of a database-shaped secret the password (and rotated_at),
  * of an API key api_key (the old one becomes previous_key), else the whole value. A database shape needs a target or store_only,
- * else KT_CONFLICT: a password that no server knows locks everybody out. An unfinished rotation of somebody else: KT_CONFLICT.
+ * else KT_CONFLICT: a password that no server knows locks everybody out. Without a target of the caller's the host "cli" runs the command
+ * that `targets:` of the configuration names; other hosts refuse such a name (KT_CONFLICT). An unfinished rotation with the same target is
+ * finished first: the target is tested, and set unless it knows the value. One that a living process is at, or of another target: KT_CONFLICT.
  */
 KT_API KT_MUST_USE kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
                                          uint64_t *ret_version);
+
+/* Would kt_rotate() with these options go to work? The refusal that it would give, without touching anything and without a record: for a
+ * dry run. *options may be NULL. */
+KT_API KT_MUST_USE kt_status_t kt_rotate_check(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options);
 
 /*
  * The same, step by step, for a host whose commit lies between (PostgreSQL). kt_rotation_create() stores the new value as

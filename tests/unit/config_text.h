@@ -32,7 +32,11 @@ static const char whole[] = "# a comment\n"
                             "    allow: [read, write, rotate, list, delete, admin]\n"
                             "    deny: [delete]\n"
                             "audit: {path: audit, required: false, reads: 250ms}\n"
-                            "secret_memory: require\n";
+                            "secret_memory: require\n"
+                            "targets:\n"
+                            "  database/reporting: {exec: \"/opt/rotate  --now\", old: true, whole: true,\n"
+                            "                       test: false, timeout: 5m}\n"
+                            "  \"database/*\": {exec: [/opt/rotate, a b], notify: /opt/tell}\n";
 
 
 static inline kt_status_t parse(const char *text, kt_config_t **ret_config)

@@ -401,10 +401,34 @@ START_TEST(a_read_leaves_no_descriptor_open)
 }
 END_TEST
 
+START_TEST(targets_are_read)
+{
+    const kt_cfg_target_t *target;
+    kt_config_t *config;
+
+    assert_ok(parse(whole, &config));
+    ck_assert_uint_eq(config->ntargets, 2);
+    target = kt_config_target(config, "database/reporting");
+    ck_assert_str_eq(target->exec[0], "/opt/rotate");
+    ck_assert_str_eq(target->exec[1], "--now");
+    ck_assert_ptr_null(target->exec[2]);
+    ck_assert(target->old && target->whole && !target->test && target->notify == NULL);
+    ck_assert_int_eq(target->timeout, 300000);
+    target = kt_config_target(config, "database/other");
+    ck_assert_str_eq(target->exec[1], "a b");
+    ck_assert_str_eq(target->notify[0], "/opt/tell");
+    ck_assert(!target->old && !target->whole && target->test);
+    ck_assert_int_eq(target->timeout, 60000);
+    ck_assert_ptr_null(kt_config_target(config, "api-keys/a"));
+    kt_config_unref(config);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_folder, remove_folder);
     tcase_add_test(tests, the_whole_is_read);
+    tcase_add_test(tests, targets_are_read);
     tcase_add_test(tests, providers_are_read);
     tcase_add_test(tests, routes_are_read);
     tcase_add_test(tests, rules_are_read);

@@ -12,10 +12,12 @@ static kt_rotate_options_t options;
 
 /* A target that does what the test says. */
 static struct {
-    kt_status_t set, test;
+    kt_status_t set, test, first_test;
     unsigned sets, tests;
     char password[64];
     kt_status_t inside; /* of a call on the same context: no lock may be held */
+    bool again;         /* rotate once more from inside, as somebody else at the same time */
+    kt_status_t second;
 } target;
 
 static kt_status_t target_set(void *arg, kt_rotation_t *rotation)
@@ -31,6 +33,10 @@ static kt_status_t target_set(void *arg, kt_rotation_t *rotation)
                    (const char *)kt_secret_bytes(password));
     kt_secret_free(password);
     target.inside = kt_get(world.ctx, &read, &other);
+    if (target.again) {
+        target.again = false;
+        target.second = kt_rotate(world.ctx, &req, &options, NULL);
+    }
     kt_secret_free(other);
     if (target.set != KT_SUCCESS)
         (void)kt_fail(target.set, "the target says no");
@@ -39,12 +45,18 @@ static kt_status_t target_set(void *arg, kt_rotation_t *rotation)
 
 static kt_status_t target_test(void *arg, kt_rotation_t *rotation)
 {
+    kt_status_t first = target.first_test;
+
     (void)arg, (void)rotation;
     target.tests++;
-    return target.test;
+    target.first_test = KT_SUCCESS;
+    return first != KT_SUCCESS ? first : target.test;
 }
 
 static const kt_target_ops_t ops = {sizeof(kt_target_ops_t), "exec:test", target_set, target_test};
+
+static const kt_target_ops_t other_ops = {sizeof(kt_target_ops_t), "exec2:test", target_set, target_test};
+static const kt_target_ops_t untested_ops = {sizeof(kt_target_ops_t), "exec:test", target_set, NULL};
 
 static void make_world(void)
 {
@@ -169,7 +181,9 @@ START_TEST(a_target_that_nobody_heard_from_leaves_it_pending)
     assert_failure_has("the target says no");
     assert_value("database/a#password", "old", 1);
     assert_value("database/a#password@pending", target.password, 2);
-    /* nobody may decide about it but a rotation */
+    /* nobody may decide about it but a rotation with this target */
+    assert_status(kt_rotate(world.ctx, &req, NULL, NULL), KT_CONFLICT);
+    options.target = &other_ops;
     assert_status(kt_rotate(world.ctx, &req, &options, NULL), KT_CONFLICT);
     assert_status(kt_put(world.ctx, &req, value, NULL, NULL), KT_CONFLICT);
     assert_status(kt_rollback(world.ctx, &req, 0, NULL), KT_CONFLICT);
@@ -183,6 +197,125 @@ START_TEST(a_target_that_nobody_heard_from_leaves_it_pending)
     assert_status(kt_rotation_resume(world.ctx, &req, &rotation), KT_NOTFOUND);
     ck_assert_ptr_null(rotation);
     kt_secret_free(value);
+}
+END_TEST
+
+/* 0: it is asked and has the value; 1: it has not, and gets it; 2: it cannot be asked, and gets it again; 3: nobody knows still */
+START_TEST(the_next_rotation_takes_up_an_unfinished_one)
+{
+    char first[64];
+    kt_info_t *info = NULL;
+    uint64_t version = 0;
+
+    options.target = &ops;
+    target.set = KT_UNAVAIL;
+    assert_status(kt_rotate(world.ctx, &req, &options, NULL), KT_UNAVAIL);
+    ck_assert_uint_eq(world_lines("rotate.set", "unavail", NULL), 1);
+    memcpy(first, target.password, sizeof(first));
+    target.set = KT_SUCCESS;
+    target.sets = target.tests = 0;
+    if (_i == 1)
+        target.first_test = KT_CONFLICT;
+    if (_i == 2)
+        options.target = &untested_ops;
+    if (_i == 3)
+        target.test = KT_TRYAGAIN;
+    assert_status(kt_rotate(world.ctx, &req, &options, &version), _i == 3 ? KT_TRYAGAIN : KT_SUCCESS);
+    ck_assert_uint_eq(target.sets, _i == 1 || _i == 2);
+    ck_assert_uint_eq(target.tests, _i == 2 ? 0 : _i == 1 ? 2 : 1);
+    ck_assert_uint_eq(world_lines("rotate.resume", "success", NULL), 1);
+    if (_i == 3) {
+        assert_value("database/a#password@pending", first, 2);
+        return;
+    }
+    ck_assert_uint_eq(version, 2);
+    assert_value("database/a#password", first, 2);
+    assert_ok(kt_info(world.ctx, &req, &info));
+    ck_assert_ptr_null(kt_info_note(info, 2, KT_NOTE_BUSY));
+    ck_assert(kt_info_rotated(info) > kt_now() - 60000);
+    kt_info_free(info);
+}
+END_TEST
+
+START_TEST(a_value_that_was_brought_follows_the_unfinished_one)
+{
+    kt_secret_t *value = secret_of("brought-by-the-caller");
+    char first[64];
+
+    options.target = &ops;
+    target.set = KT_UNAVAIL;
+    assert_status(kt_rotate(world.ctx, &req, &options, NULL), KT_UNAVAIL);
+    memcpy(first, target.password, sizeof(first));
+    target.set = KT_SUCCESS;
+    options.value = value;
+    assert_ok(kt_rotate(world.ctx, &req, &options, NULL));
+    assert_value("database/a#password", "brought-by-the-caller", 3);
+    assert_value("database/a#password@previous", first, 2);
+    ck_assert_str_eq(target.password, "brought-by-the-caller");
+    kt_secret_free(value);
+}
+END_TEST
+
+START_TEST(two_at_once_are_one_winner_and_a_conflict)
+{
+    options.target = &ops;
+    target.again = true;
+    assert_ok(kt_rotate(world.ctx, &req, &options, NULL));
+    ck_assert_int_eq(target.second, KT_CONFLICT);
+    ck_assert_uint_eq(target.sets, 1);
+    assert_value("database/a#password", target.password, 2);
+    ck_assert_uint_eq(world_lines("rotate.resume", "conflict", NULL), 1);
+}
+END_TEST
+
+/* A process of another machine that nobody can ask has its time. */
+static const struct {
+    const char *busy;
+    kt_status_t status;
+} owners[] = {
+    {"elsewhere 1 1 1 9999999999999", KT_CONFLICT},
+    {"elsewhere 1 1 1 1000", KT_SUCCESS},
+    {"garbage", KT_SUCCESS},
+    {"", KT_SUCCESS},
+};
+
+START_TEST(whose_process_is_at_it)
+{
+    kt_meta_t note = {KT_NOTE_BUSY, owners[_i].busy};
+    kt_rotation_t *rotation = NULL;
+
+    options.target = &ops;
+    assert_ok(kt_rotation_create(world.ctx, &req, &options, &rotation));
+    assert_ok(kt_rotation_notes(rotation, &note, 1));
+    kt_rotation_leave(rotation);
+    assert_status(kt_rotate_check(world.ctx, &req, &options), owners[_i].status);
+    assert_status(kt_rotate(world.ctx, &req, &options, NULL), owners[_i].status);
+    if (owners[_i].status != KT_SUCCESS)
+        assert_failure_has("another machine");
+}
+END_TEST
+
+START_TEST(a_check_touches_nothing)
+{
+    kt_request_t opaque = request("api-keys/other"), missing = request("api-keys/none"), by = request_by(READER, "database/a");
+    uint64_t before;
+
+    put("tls/a", "-----BEGIN CERTIFICATE-----\n", 1);
+    before = world_lines("", NULL);
+    assert_ok(kt_rotate_check(world.ctx, &opaque, NULL));
+    assert_status(kt_rotate_check(world.ctx, &missing, NULL), KT_NOTFOUND);
+    assert_status(kt_rotate_check(world.ctx, &req, NULL), KT_CONFLICT);
+    assert_failure_has("--store-only");
+    assert_status(kt_rotate_check(world.ctx, &by, NULL), KT_DENIED);
+    opaque.reference = "tls/a";
+    assert_status(kt_rotate_check(world.ctx, &opaque, NULL), KT_CONFLICT);
+    assert_failure_has("certificate");
+    options.store_only = 1;
+    assert_ok(kt_rotate_check(world.ctx, &req, &options));
+    options.size = 1;
+    assert_status(kt_rotate_check(world.ctx, &req, &options), KT_USAGE);
+    ck_assert_uint_eq(world_lines("", NULL), before);
+    assert_value("database/a#password", "old", 1);
 }
 END_TEST
 
@@ -347,6 +480,11 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, the_target_knows_it_before_anybody_reads_it);
     tcase_add_test(tests, a_target_that_rejects_leaves_nothing);
     tcase_add_test(tests, a_target_that_nobody_heard_from_leaves_it_pending);
+    tcase_add_loop_test(tests, the_next_rotation_takes_up_an_unfinished_one, 0, 4);
+    tcase_add_test(tests, a_value_that_was_brought_follows_the_unfinished_one);
+    tcase_add_test(tests, two_at_once_are_one_winner_and_a_conflict);
+    UNIT_TABLE(tests, whose_process_is_at_it, owners);
+    tcase_add_test(tests, a_check_touches_nothing);
     tcase_add_test(tests, destroying_the_pending_version_gives_up);
     tcase_add_test(tests, step_by_step_with_notes);
     tcase_add_test(tests, somebody_else_was_quicker);

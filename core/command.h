@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* command.h: commands of `targets:`: command.c runs them, target.c knows what for. Include it after internal.h. */
+#ifndef KT_COMMAND_H
+#define KT_COMMAND_H
+
+typedef struct kt_command {
+    char *const *argv;          /* argv[0]: an absolute path */
+    const char *environment, *name, *step;
+    uint64_t version;
+    const kt_secret_t *input;   /* on descriptor 0 */
+    const kt_secret_t *extra;   /* on descriptor 3; NULL: nothing */
+    int64_t timeout;            /* ms */
+} kt_command_t;
+
+/* May it be run: it and all folders above it belong to root or us, and nobody else may write them. KT_CONFIG, KT_PERMISSION. */
+kt_status_t kt_command_check(const char *path);
+/* Runs it to its end. *ret_exit is its exit status, or -1: a signal ended it, or it took longer than its timeout and was killed with
+ * its process group. Any other answer than KT_SUCCESS: it was not started. Needs no lock; SIGCHLD must not be ignored. */
+kt_status_t kt_command_run(const kt_command_t *command, int *ret_exit);
+
+/* ---- target.c ---- */
+
+/* A configured command as target of one rotation. */
+typedef struct kt_exec {
+    kt_target_ops_t ops;        /* its name points to `label` */
+    char label[KT_ERROR_SIZE];  /* "exec:/path" */
+    kt_ctx_t *ctx;
+    const kt_cfg_target_t *config;
+} kt_exec_t;
+#define KT_EXEC "exec:"
+
+void kt_exec_init(kt_exec_t *exec, kt_ctx_t *ctx, const kt_cfg_target_t *config);
+bool kt_exec_is(const kt_target_ops_t *ops);
+kt_status_t kt_exec_check(const kt_target_ops_t *ops); /* kt_command_check() of one that is */
+/* Tells the command of `notify` that a version is current; false, with kt_failure(), if it did not end with 0. */
+bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name, uint64_t version);
+
+#endif /* KT_COMMAND_H */

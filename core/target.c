@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * target.c: a command of `targets:` as the target of a rotation.
+ *
+ *   exit 0     it worked
+ *   exit 65    rejected: the target has the old value, and keeps it
+ *   any other  nobody knows: a traceback ends with 1, a missing program with 127, a connection that broke with anything
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+#include "command.h"
+#include "rotate.h"
+
+#define EXIT_REJECTED 65
+
+/* What is new of a value of this shape, as a rotation is given it (kt_rotate_options_t.value). */
+static kt_status_t new_part(const kt_secret_t *value, kt_secret_t **ret_part)
+{
+    switch (kt_shape_of(value)) {
+    case KT_SHAPE_DATABASE:
+        return kt_secret_field(value, "password", ret_part);
+    case KT_SHAPE_API_KEY:
+        return kt_secret_field(value, "api_key", ret_part);
+    default:
+        *ret_part = kt_secret_new(value->data, value->size);
+        return *ret_part != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    }
+}
+
+static kt_status_t cut(const kt_exec_t *exec, kt_status_t status, kt_secret_t **value)
+{
+    kt_secret_t *part = NULL;
+
+    if (status != KT_SUCCESS || exec->config->whole)
+        return status;
+    status = new_part(*value, &part);
+    kt_secret_free(*value);
+    *value = part;
+    return status;
+}
+
+static kt_status_t outcome(const kt_exec_t *exec, const char *step, int status)
+{
+    if (status == 0)
+        return KT_SUCCESS;
+    if (status == EXIT_REJECTED)
+        return kt_fail(KT_CONFLICT, "%s: rejected in step %s (exit status %d)", exec->label, step, status);
+    if (status < 0)
+        return kt_fail(KT_UNAVAIL, "%s: ended by a signal or its timeout in step %s: nobody knows whether it worked; rotate again to "
+                                   "find out", exec->label, step);
+    return kt_fail(KT_UNAVAIL, "%s: exit status %d in step %s: nobody knows whether it worked; rotate again to find out", exec->label,
+                   status, step);
+}
+
+static kt_status_t run_step(kt_exec_t *exec, kt_rotation_t *rotation, const char *step)
+{
+    kt_secret_t *value = NULL, *old = NULL;
+    kt_command_t command = {.argv = exec->config->exec, .environment = exec->ctx->config->environment,
+                            .name = kt_rotation_name(rotation), .step = step, .version = kt_rotation_version(rotation),
+                            .timeout = exec->config->timeout};
+    int ended = -1;
+    kt_status_t status;
+
+    status = cut(exec, kt_rotation_value(rotation, NULL, &value), &value);
+    if (status == KT_SUCCESS && exec->config->old)
+        status = cut(exec, kt_rotation_old(rotation, NULL, &old), &old);
+    command.input = value;
+    command.extra = old;
+    if (status == KT_SUCCESS)
+        status = kt_command_run(&command, &ended);
+    kt_secret_free(value);
+    kt_secret_free(old);
+    /* only the command may say that the target rejected something */
+    if (status != KT_SUCCESS)
+        return status == KT_CONFLICT ? kt_fail_prefix(KT_UNAVAIL, "%s", exec->label) : status;
+    return outcome(exec, step, ended);
+}
+
+static kt_status_t exec_set(void *arg, kt_rotation_t *rotation)
+{
+    return run_step(arg, rotation, "set");
+}
+
+static kt_status_t exec_test(void *arg, kt_rotation_t *rotation)
+{
+    return run_step(arg, rotation, "test");
+}
+
+void kt_exec_init(kt_exec_t *exec, kt_ctx_t *ctx, const kt_cfg_target_t *config)
+{
+    (void)snprintf(exec->label, sizeof(exec->label), KT_EXEC "%s", config->exec[0]);
+    exec->ctx = ctx;
+    exec->config = config;
+    exec->ops = (kt_target_ops_t){sizeof(kt_target_ops_t), exec->label, exec_set, config->test ? exec_test : NULL};
+}
+
+bool kt_exec_is(const kt_target_ops_t *ops)
+{
+    return ops != NULL && ops->set == exec_set;
+}
+
+kt_status_t kt_exec_check(const kt_target_ops_t *ops)
+{
+    const kt_exec_t *exec = (const kt_exec_t *)ops; /* its first member */
+
+    return kt_command_check(exec->config->exec[0]);
+}
+
+/* ---- who wants to hear of it ---- */
+
+bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name, uint64_t version)
+{
+    char text[KT_NAME_MAX + KT_ENVIRONMENT_MAX + 128];
+    kt_command_t command = {.argv = config->notify, .environment = ctx->config->environment, .name = name, .step = "notify",
+                            .version = version, .timeout = config->timeout};
+    kt_secret_t *event;
+    int ended = -1;
+    kt_status_t status;
+
+    /* names and environments have no byte that JSON would escape */
+    (void)snprintf(text, sizeof(text), "{\"event\": \"rotated\", \"environment\": \"%s\", \"name\": \"%s\", \"version\": %llu}\n",
+                   ctx->config->environment, name, (unsigned long long)version);
+    event = kt_secret_new(text, strlen(text));
+    command.input = event;
+    status = event != NULL ? kt_command_run(&command, &ended) : kt_fail(KT_INTERNAL, "out of memory");
+    kt_secret_free(event);
+    if (status == KT_SUCCESS && ended != 0)
+        (void)kt_fail(KT_UNAVAIL, "%s: ended with %d", config->notify[0], ended);
+    return status == KT_SUCCESS && ended == 0;
+}
