@@ -13,7 +13,7 @@
 
 #include "keyturn.h"
 
-#define CLI_OPTIONS_MAX 8  /* of one verb, the last one empty */
+#define CLI_OPTIONS_MAX 10 /* of one verb, the last one empty */
 #define CLI_GIVEN_MAX 80   /* options in one command: all metadata of a secret and some more */
 
 typedef struct cli cli_t;
@@ -76,6 +76,8 @@ kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
 kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status);  /* with the context's own words */
 /* not with --quiet */
 void cli_warn(const cli_t *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* also with --quiet: one of several errors */
+void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The answer: `object` (taken) with its status for --json. */
 kt_status_t cli_answer(cli_t *cli, json_t *object);
 /* The answer of a verb that makes a version: the number alone on its line, or name and version. */

@@ -25,7 +25,8 @@ static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
 {
     const kt_entry_t *entry = kt_info_entry(info);
 
-    return cli_answer(cli, json_pack("{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o}",
+    return cli_answer(cli, json_pack("{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
+                                     "s:o}",
                                      "name", entry->name,
                                      "version", (json_int_t) entry->version,
                                      "state", entry->state,
@@ -36,6 +37,8 @@ static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
                                      "created", cli_json_time(entry->created),
                                      "updated", cli_json_time(entry->updated),
                                      "expires", cli_json_time(entry->expires),
+                                     "rotated", cli_json_time(kt_info_rotated(info)),
+                                     "due", cli_json_time(kt_info_due(info)),
                                      "metadata", metadata(info)));
 }
 
@@ -68,6 +71,10 @@ static void print(const kt_info_t *info)
     print_row("updated", cli_time(entry->updated, time));
     if (entry->expires)
         print_row("expires", cli_time(entry->expires, time));
+    if (kt_info_due(info)) {
+        print_row("rotated", cli_time(kt_info_rotated(info), time));
+        print_row("due", cli_time(kt_info_due(info), time));
+    }
     for (size_t i = 0; i < kt_info_metas(info); i++) {
         kt_info_meta(info, i, &key, &value);
         printf("meta      ");

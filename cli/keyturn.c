@@ -50,12 +50,16 @@ const cli_verb_t cli_verbs[] = {
     {"list", "[PATTERN]", "names, versions and states", verb_list, 0, 1, {{0}}},
     {"info", "NAME", "metadata of a secret, never its value", verb_info, 1, 1, {{0}}},
     {"versions", "NAME", "kept versions of a secret, newest first", verb_versions, 1, 1, {{0}}},
-    {"rotate", "NAME", "a new random value, or one from a file; prints the new version",
-     verb_rotate, 1, 1, {
+    {"rotate", "[NAME]", "a new random value, or one from a file; prints the new version",
+     verb_rotate, 0, 1, {
         {0, "length", "N", "characters of the random value, 16 to 1024 [32]"},
         {0, "alphabet", "CLASS", "alnum, urlsafe, symbols, hex or uuid [alnum]"},
         {0, "file", "F", "take the new value from this file; - is stdin"},
         {0, "store-only", NULL, "a database password that you change on the server yourself"},
+        {0, "due", NULL, "instead of NAME: all whose metadata `rotation` says that it is time"},
+        {0, "type", "T", "instead of NAME, or with --due: those of this type"},
+        {0, "all", NULL, "instead of NAME: all of them"},
+        {0, "dry-run", NULL, "only tell which would be rotated, which not, and why"},
     }},
     {"rollback", "NAME [VERSION]", "make the previous or an older version current again",
      verb_rollback, 1, 2, {{0}}},

@@ -18,13 +18,14 @@ static int collect(void *arg, const kt_entry_t *entry)
     if (width > all->width)
         all->width = width;
     return json_array_append_new(
-        all->secrets, json_pack("{s:s, s:I, s:s, s:o, s:o, s:o}",
+        all->secrets, json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o}",
                                 "name", entry->name,
                                 "version", (json_int_t) entry->version,
                                 "state", entry->state,
                                 "created", cli_json_time(entry->created),
                                 "updated", cli_json_time(entry->updated),
-                                "expires", cli_json_time(entry->expires)));
+                                "expires", cli_json_time(entry->expires),
+                                "due", cli_json_time(entry->due)));
 }
 
 static const char *string_of(const json_t *secret, const char *key)

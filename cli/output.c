@@ -101,6 +101,18 @@ void cli_warn(const cli_t *cli, const char *format, ...)
     fprintf(stderr, "keyturn: %s\n", text);
 }
 
+void cli_say(const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    clean(text);
+    fprintf(stderr, "keyturn: %s\n", text);
+}
+
 /* ---- answers ---- */
 
 kt_status_t cli_write(cli_t *cli, const void *data, size_t size)

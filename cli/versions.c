@@ -10,12 +10,16 @@ static json_t *as_json(const kt_info_t *info)
 
     for (size_t i = 0; i < kt_info_versions(info); i++) {
         const kt_version_t *version = kt_info_version(info, i);
+        bool rotated = kt_info_note(info, version->version, "keyturn.rotated") != NULL;
 
-        json_array_append_new(array, json_pack("{s:I, s:s, s:o, s:o}",
+        json_array_append_new(array, json_pack("{s:I, s:s, s:o, s:o, s:s, s:s?}",
                                                "version", (json_int_t) version->version,
                                                "state", version->state,
                                                "created", cli_json_time(version->created),
-                                               "expires", cli_json_time(version->expires)));
+                                               "expires", cli_json_time(version->expires),
+                                               "by", rotated ? "rotation" : "write",
+                                               "target", kt_info_note(info, version->version,
+                                                                      "target")));
     }
     return array;
 }
