@@ -35,4 +35,14 @@ kt_status_t kt_exec_check(const kt_target_ops_t *ops); /* kt_command_check() of 
 /* Tells the command of `notify` that a version is current; false, with kt_failure(), if it did not end with 0. */
 bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name, uint64_t version);
 
+/* The event as one JSON object; no value. */
+#define KT_EVENT_SIZE (KT_NAME_MAX + KT_ENVIRONMENT_MAX + 128)
+void kt_event_format(const kt_ctx_t *ctx, const char *name, uint64_t version, char text[KT_EVENT_SIZE]);
+
+/* ---- webhook.c ---- */
+
+/* The same to the server of `webhook`, signed. `req` is the rotation's: its subject must be allowed to read the key. Takes the context's
+ * lock for that, not while it waits for the server. */
+kt_status_t kt_webhook_send(kt_ctx_t *ctx, const kt_request_t *req, const kt_cfg_target_t *config, const char *name, uint64_t version);
+
 #endif /* KT_COMMAND_H */

@@ -123,6 +123,40 @@ static kt_status_t read_timeout(kt_config_t *config, const char *key, const kt_y
     return KT_SUCCESS;
 }
 
+static kt_status_t read_string(kt_config_t *config, const char *key, const kt_yaml_t *value,
+                               void *field)
+{
+    char **text = field;
+
+    if (value->kind != KT_YAML_TEXT || value->text[0] == '\0')
+        return kt_config_fail(config->path, value->line, "`%s` is no text", key);
+    *text = strdup(value->text);
+    return *text != NULL ? KT_SUCCESS : no_memory();
+}
+
+/* Not shown in errors: it may have a token in it. http: is refused later, unless it is to this machine. */
+static kt_status_t read_url(kt_config_t *config, const char *key, const kt_yaml_t *value,
+                            void *field)
+{
+    kt_status_t status = read_string(config, key, value, field);
+
+    if (status == KT_SUCCESS && strncmp(value->text, "https://", 8) != 0 &&
+        strncmp(value->text, "http://", 7) != 0)
+        status = kt_config_fail(config->path, value->line, "`%s` is no URL such as https://HOST/PATH",
+                                key);
+    return status;
+}
+
+static kt_status_t read_reference(kt_config_t *config, const char *key, const kt_yaml_t *value,
+                                  void *field)
+{
+    kt_status_t status = read_string(config, key, value, field);
+
+    if (status == KT_SUCCESS && kt_reference_check(value->text, 0, NULL) != KT_SUCCESS)
+        status = kt_config_fail(config->path, value->line, "`%s` is no name of a secret", key);
+    return status;
+}
+
 static const struct {
     const char *name;
     kt_status_t (*read)(kt_config_t *config, const char *key, const kt_yaml_t *value, void *field);
@@ -130,6 +164,9 @@ static const struct {
 } rows[] = {
     {"exec", read_command, offsetof(kt_cfg_target_t, exec)},
     {"notify", read_command, offsetof(kt_cfg_target_t, notify)},
+    {"webhook", read_url, offsetof(kt_cfg_target_t, webhook)},
+    {"webhook_key", read_reference, offsetof(kt_cfg_target_t, webhook_key)},
+    {"webhook_ca", read_string, offsetof(kt_cfg_target_t, webhook_ca)},
     {"old", read_flag, offsetof(kt_cfg_target_t, old)},
     {"whole", read_flag, offsetof(kt_cfg_target_t, whole)},
     {"test", read_flag, offsetof(kt_cfg_target_t, test)},
@@ -147,7 +184,7 @@ static kt_status_t unknown_key(const kt_config_t *config, const kt_yaml_t *key)
         return kt_config_fail(config->path, key->line, "unknown key `%.64s`, did you mean `%s`?",
                               key->text, nearest);
     return kt_config_fail(config->path, key->line, "unknown key `%.64s`: there are exec, notify, "
-                                                   "old, whole, test, timeout", key->text);
+                                                   "webhook, webhook_key, webhook_ca, old, whole, test, timeout", key->text);
 }
 
 static kt_status_t read_key(kt_config_t *config, const kt_yaml_t *key, const kt_yaml_t *value,
@@ -161,6 +198,20 @@ static kt_status_t read_key(kt_config_t *config, const kt_yaml_t *key, const kt_
         return rows[i].read(config, rows[i].name, value, (char *)target + rows[i].offset);
     }
     return unknown_key(config, key);
+}
+
+static kt_status_t check_target(const kt_config_t *config, const kt_yaml_t *pattern,
+                                const kt_cfg_target_t *target)
+{
+    if (target->exec == NULL && target->notify == NULL && target->webhook == NULL)
+        return kt_config_fail(config->path, pattern->line,
+                              "the target of `%.64s` has neither `exec` nor `notify` nor `webhook`",
+                              pattern->text);
+    if ((target->webhook == NULL) != (target->webhook_key == NULL))
+        return kt_config_fail(config->path, pattern->line,
+                              "the target of `%.64s` has only one of `webhook` and `webhook_key`: "
+                              "what is not signed could come from anybody", pattern->text);
+    return KT_SUCCESS;
 }
 
 static kt_status_t add_target(kt_config_t *config, const kt_yaml_t *pattern,
@@ -185,11 +236,7 @@ static kt_status_t add_target(kt_config_t *config, const kt_yaml_t *pattern,
         return no_memory();
     for (size_t i = 0; i < value->count && status == KT_SUCCESS; i += 2)
         status = read_key(config, value->items[i], value->items[i + 1], target);
-    if (status == KT_SUCCESS && target->exec == NULL && target->notify == NULL)
-        return kt_config_fail(config->path, pattern->line,
-                              "the target of `%.64s` has neither `exec` nor `notify`",
-                              pattern->text);
-    return status;
+    return status == KT_SUCCESS ? check_target(config, pattern, target) : status;
 }
 
 kt_status_t kt_config_targets(kt_config_t *config, const kt_yaml_t *value)
@@ -220,6 +267,9 @@ void kt_config_free_targets(kt_config_t *config)
         free(config->targets[i].pattern);
         free_command(config->targets[i].exec);
         free_command(config->targets[i].notify);
+        free(config->targets[i].webhook);
+        free(config->targets[i].webhook_key);
+        free(config->targets[i].webhook_ca);
     }
     free(config->targets);
 }

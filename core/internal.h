@@ -145,6 +145,7 @@ typedef struct kt_cfg_target {
     char *pattern;                       /* of names; the first that matches counts */
     char **exec, **notify;               /* words of a command, NULL behind the last; NULL: none */
     bool old, whole, test;               /* gets the current value too, whole values, is asked by a `test` step */
+    char *webhook, *webhook_key, *webhook_ca; /* URL, name of the secret that signs, file of certificates; NULL: none */
     int64_t timeout;                     /* ms, of one run */
     int line;
 } kt_cfg_target_t;

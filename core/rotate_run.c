@@ -326,25 +326,35 @@ static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const 
     return status;
 }
 
-/* The rotation stands, whatever comes of this: a failure is recorded and logged. */
-static void notify(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, uint64_t version)
+/* The rotation stands, whatever came of this: a failure is recorded and logged. */
+static void record_notice(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version)
 {
-    kt_status_t status = KT_SUCCESS;
-    kt_call_t call;
-
-    if (plan->config == NULL || plan->config->notify == NULL || !runs_commands(ctx, req) ||
-        kt_call_begin(ctx, req, &call) != KT_SUCCESS)
-        return;
-    if (!kt_exec_notify(ctx, plan->config, call.ref.name, version)) {
-        kt_log(ctx, 4, "%s is rotated, but the command to be notified failed: %s", call.ref.name, kt_failure());
-        status = KT_UNAVAIL;
-    }
+    if (status != KT_SUCCESS)
+        kt_log(ctx, 4, "%s is rotated, but who is to be notified was not: %s", call->ref.name, kt_failure());
     if (kt_enter(ctx) == KT_SUCCESS) {
-        if (kt_decide(ctx, &call, "rotate.notify", status, version, NULL, KT_EV_DURABLE) == KT_AUDIT)
+        if (kt_decide(ctx, call, action, status, version, NULL, KT_EV_DURABLE) == KT_AUDIT)
             kt_log(ctx, 4, "%s", kt_failure());
         kt_leave(ctx);
     }
     kt_failure_clear();
+}
+
+static void notify(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, uint64_t version)
+{
+    const kt_cfg_target_t *config = plan->config;
+    kt_call_t call;
+    kt_status_t status;
+
+    if (config == NULL || !runs_commands(ctx, req) || kt_call_begin(ctx, req, &call) != KT_SUCCESS)
+        return;
+    if (config->notify != NULL) {
+        status = kt_exec_notify(ctx, config, call.ref.name, version) ? KT_SUCCESS : KT_UNAVAIL;
+        record_notice(ctx, &call, "rotate.notify", status, version);
+    }
+    if (config->webhook != NULL) {
+        status = kt_webhook_send(ctx, req, config, call.ref.name, version);
+        record_notice(ctx, &call, "rotate.webhook", status, version);
+    }
 }
 
 kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, uint64_t *ret_version)

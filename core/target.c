@@ -110,18 +110,23 @@ kt_status_t kt_exec_check(const kt_target_ops_t *ops)
 
 /* ---- who wants to hear of it ---- */
 
+void kt_event_format(const kt_ctx_t *ctx, const char *name, uint64_t version, char text[KT_EVENT_SIZE])
+{
+    /* names and environments have no byte that JSON would escape */
+    (void)snprintf(text, KT_EVENT_SIZE, "{\"event\": \"rotated\", \"environment\": \"%s\", \"name\": \"%s\", \"version\": %llu}\n",
+                   ctx->config->environment, name, (unsigned long long)version);
+}
+
 bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name, uint64_t version)
 {
-    char text[KT_NAME_MAX + KT_ENVIRONMENT_MAX + 128];
+    char text[KT_EVENT_SIZE];
     kt_command_t command = {.argv = config->notify, .environment = ctx->config->environment, .name = name, .step = "notify",
                             .version = version, .timeout = config->timeout};
     kt_secret_t *event;
     int ended = -1;
     kt_status_t status;
 
-    /* names and environments have no byte that JSON would escape */
-    (void)snprintf(text, sizeof(text), "{\"event\": \"rotated\", \"environment\": \"%s\", \"name\": \"%s\", \"version\": %llu}\n",
-                   ctx->config->environment, name, (unsigned long long)version);
+    kt_event_format(ctx, name, version, text);
     event = kt_secret_new(text, strlen(text));
     command.input = event;
     status = event != NULL ? kt_command_run(&command, &ended) : kt_fail(KT_INTERNAL, "out of memory");

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Rotation outside PostgreSQL: commands as targets, what a kill leaves, many at once, schedules, notifications."""
+import hashlib
+import hmac
 import json
 import os
 import signal
@@ -315,7 +317,61 @@ def test_notify(home, tmp_path):
     assert json.loads(told.read_text()) == {"event": "rotated", "environment": "development", "name": "api-keys/a", "version": 2}
     command.write_text("#!/bin/sh\nexit 7\n")
     result = home.run("rotate", "api-keys/a")
-    assert result.stdout == b"3\n" and b"is rotated, but the command to be notified failed" in result.stderr
+    assert result.stdout == b"3\n" and b"is rotated, but who is to be notified was not" in result.stderr
     assert [r["status"] for r in home.records() if r.get("action") == "rotate.notify"] == ["success", "unavail"]
     os.unlink(command)
     assert home.rotate("api-keys/a") == 4
+
+
+# ---- webhooks ----
+
+KEY = b"a key of the webhook, thirty-two bytes"
+
+
+@pytest.fixture
+def hooked(home, upstream):
+    home.write_config(home.read_config() + f"""targets:
+  "api-keys/*": {{webhook: "http://127.0.0.1:{upstream.port}/hook?t=CANARYTOKEN", webhook_key: webhooks/shop, timeout: 2s}}
+""")
+    home.set("api-keys/a", b"old")
+    home.set("webhooks/shop", KEY)
+    return upstream
+
+
+def notices(home):
+    return [r["status"] for r in home.records() if r.get("action") == "rotate.webhook"]
+
+
+def test_webhook_is_signed(home, hooked):
+    before = time.time()
+    assert home.rotate("api-keys/a") == 2
+    [request] = hooked.requests
+    assert (request.method, request.path) == ("POST", "/hook?t=CANARYTOKEN")
+    assert request.headers["Content-Type"] == "application/json"
+    assert json.loads(request.body) == {"event": "rotated", "environment": "development", "name": "api-keys/a", "version": 2}
+    parts = dict(part.split("=") for part in request.headers["Keyturn-Signature"].split(","))
+    assert before - 2 <= int(parts["t"]) <= time.time() + 1
+    assert parts["v1"] == hmac.new(KEY, parts["t"].encode() + b"." + request.body, hashlib.sha256).hexdigest()
+    assert notices(home) == ["success"]
+    assert [r["purpose"] for r in home.records() if r.get("action") == "read" and r.get("reference") == "webhooks/shop"] == ["webhook"]
+
+
+def test_webhook_that_fails_undoes_nothing(home, hooked):
+    hooked.respond = lambda request: (500, {}, b"CANARY-body")
+    result = home.run("rotate", "api-keys/a")
+    assert result.stdout == b"2\n" and b"the server answered 500" in result.stderr
+    assert b"CANARY" not in result.stderr
+    home.delete("webhooks/shop")
+    result = home.run("rotate", "api-keys/a")
+    assert result.stdout == b"3\n" and b"the webhook's key" in result.stderr
+    hooked.close()
+    home.undelete("webhooks/shop")
+    result = home.run("rotate", "api-keys/a")
+    assert result.stdout == b"4\n" and b"webhook" in result.stderr and b"CANARY" not in result.stderr
+    assert notices(home) == ["unavail", "gone", "unavail"]
+
+
+def test_webhook_without_tls_only_on_this_machine(home, hooked):
+    home.write_config(home.read_config().replace("http://127.0.0.1", "http://192.0.2.1"))
+    result = home.run("rotate", "api-keys/a")
+    assert result.stdout == b"2\n" and b"say https:" in result.stderr

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * webhook.c: tells a server by HTTPS that a version is current, so signed that it can tell us from anybody else.
+ *
+ *     Keyturn-Signature: t=1790000000,v1=HEX     HEX = HMAC-SHA-256(key, "1790000000." + body)
+ *
+ * The time is inside, so that what was heard on the way cannot be sent again later.
+ */
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "command.h"
+
+#define ANSWER_MAX 65536u
+
+static void sign(const kt_secret_t *key, const char *time, const char *body, char *ret_hex, size_t size)
+{
+    crypto_auth_hmacsha256_state state;
+    unsigned char mac[crypto_auth_hmacsha256_BYTES];
+
+    crypto_auth_hmacsha256_init(&state, key->data, key->size);
+    crypto_auth_hmacsha256_update(&state, (const unsigned char *)time, strlen(time));
+    crypto_auth_hmacsha256_update(&state, (const unsigned char *)".", 1);
+    crypto_auth_hmacsha256_update(&state, (const unsigned char *)body, strlen(body));
+    crypto_auth_hmacsha256_final(&state, mac);
+    kt_wipe(&state, sizeof(state));
+    (void)sodium_bin2hex(ret_hex, size, mac, sizeof(mac));
+}
+
+static kt_status_t send_signed(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const kt_secret_t *key, const char *body)
+{
+    char hex[2 * crypto_auth_hmacsha256_BYTES + 1], time[24], signature[160];
+    const char *headers[] = {"Content-Type: application/json", signature, NULL};
+    ktp_http_t x = {.size = sizeof(x), .method = "POST", .url = config->webhook, .headers = headers, .body = body,
+                    .body_size = strlen(body), .answer_max = ANSWER_MAX, .timeout = (unsigned)config->timeout};
+    char *ca = NULL;
+    ktp_status_t answer;
+
+    if (config->webhook_ca != NULL) {
+        ca = kt_config_resolve(ctx->config, config->webhook_ca);
+        if (ca == NULL)
+            return kt_fail(KT_INTERNAL, "out of memory");
+        x.ca_file = ca;
+    }
+    (void)snprintf(time, sizeof(time), "%lld", (long long)(kt_now() / 1000));
+    sign(key, time, body, hex, sizeof(hex));
+    (void)snprintf(signature, sizeof(signature), "Keyturn-Signature: t=%s,v1=%s", time, hex);
+    kt_provider_error_clear();
+    answer = kt_http(NULL, &x);
+    free(ca);
+    kt_locked_free(x.answer.data);
+    if (answer != KTP_SUCCESS)
+        return kt_fail(KT_UNAVAIL, "the webhook: %s", kt_provider_error());
+    if (x.status < 200 || x.status > 299)
+        return kt_fail(KT_UNAVAIL, "the webhook: the server answered %ld", x.status);
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_webhook_send(kt_ctx_t *ctx, const kt_request_t *req, const kt_cfg_target_t *config, const char *name, uint64_t version)
+{
+    kt_request_t read = *req;
+    char body[KT_EVENT_SIZE];
+    kt_secret_t *key = NULL;
+    kt_status_t status;
+
+    /* by whoever rotates, under policy and trail like any other read */
+    read.reference = config->webhook_key;
+    read.reference_len = 0;
+    read.purpose = "webhook";
+    read.provider = NULL;
+    status = kt_get(ctx, &read, &key);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "the webhook's key");
+    kt_event_format(ctx, name, version, body);
+    status = send_signed(ctx, config, key, body);
+    kt_secret_free(key);
+    return status;
+}
