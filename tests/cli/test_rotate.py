@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import signal
 import time
 
@@ -173,6 +174,21 @@ def test_killed_while_the_command_runs(home, server, step, wait_for):
     assert password(home) == b"first"
     assert home.rotate("database/primary") == 2
     assert password(home) == server.password == home.get("database/primary#password@2")
+
+
+def test_killed_at_random_times(home, server):
+    """What the server has is the current or the pending value, whenever it ends; the next rotation brings both together."""
+    for _ in range(25):
+        process = home.popen("rotate", "database/primary", stdout=-3, stderr=-3)
+        time.sleep(random.uniform(0, 0.08))
+        process.kill()
+        process.wait()
+        pending = home.info("database/primary")["pending"]
+        known = {password(home)} | ({home.get("database/primary#password@pending")} if pending else set())
+        assert server.password in known | {b""}  # b"": its command, which goes on, is just writing
+        home.rotate("database/primary")
+        assert password(home) == server.password and home.info("database/primary")["pending"] is None
+    assert home.run("verify").returncode == 0
 
 
 def test_two_at_once_are_one_winner_and_a_conflict(home, server, wait_for):
