@@ -128,9 +128,28 @@ unsigned char *memory_beside(size_t n, size_t *ret_size)
     return row != NULL ? row->beside : NULL;
 }
 
-void memory_stamp(size_t n, uint64_t stamp)
+void memory_stamp(ktp_space_t space, size_t n, uint64_t stamp)
 {
-    nth(KTP_HEAD, n)->stamp = stamp;
+    nth(space, n)->stamp = stamp;
+    generation++;
+}
+
+void *memory_take(ktp_space_t space, size_t n)
+{
+    row_t *row = calloc(1, sizeof(*row));
+
+    *row = *nth(space, n);
+    row->record = copy_of(row->record, row->record_size);
+    row->beside = copy_of(row->beside, row->beside_size);
+    return row;
+}
+
+void memory_give(void *taken)
+{
+    row_t *row = taken;
+
+    stored->rows[stored->count++] = *row;
+    free(row);
     generation++;
 }
 

@@ -425,6 +425,20 @@ static const struct {
              {"list", work_list},     {"info", work_info},         {"bundle", work_bundle},   {"tail", work_tail},
              {"keys", work_keys},     {"verify", work_verify},     {"check", work_check},     {"backup", work_backup}};
 
+/* Lines of the anchors: one a type, and none may ever be lost. */
+static unsigned anchor_lines(void)
+{
+    char path[160], *text;
+    unsigned n = 0;
+
+    (void)snprintf(path, sizeof(path), "%s/anchors/nginx", world.dir);
+    text = world_read(path, NULL);
+    for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
+        n++;
+    free(text);
+    return n;
+}
+
 static unsigned open_files(void)
 {
     DIR *dir = opendir("/proc/self/fd");
@@ -470,7 +484,7 @@ static void make_world(void)
 static void fail_each(int kind, int which)
 {
     char why[KT_ERROR_SIZE];
-    unsigned rounds = 0, files;
+    unsigned rounds = 0, files, anchors = anchor_lines();
     long memory_before, locked_before;
 
     assert_ok(live(works[which].work, why)); /* what is made once is made now */
@@ -496,6 +510,7 @@ static void fail_each(int kind, int which)
                               status != KT_NOKEY && status != KT_MOVED && status != KT_ROLLEDBACK,
                           "%s, call %u: %s, which is a fact: %s", works[which].name, rounds, kt_status_name(status), why);
         }
+        ck_assert_msg(anchor_lines() >= anchors, "%s, call %u: an anchor is lost", works[which].name, rounds);
         ck_assert_msg(open_files() == files, "%s, call %u: a descriptor is left", works[which].name, rounds);
         ck_assert_msg(locked == locked_before, "%s, call %u: locked memory is left", works[which].name, rounds);
         ck_assert_msg(allocated == memory_before, "%s, call %u: %ld allocations are left", works[which].name, rounds,

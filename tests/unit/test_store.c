@@ -113,9 +113,9 @@ END_TEST
 START_TEST(a_stamp_that_is_not_the_heads_is_noticed)
 {
     put("api-keys/a", "one", 1);
-    memory_stamp(0, 7);
+    memory_stamp(KTP_HEAD, 0, 7);
     assert_status(get("api-keys/a"), KT_MALFORMED);
-    memory_stamp(0, 1);
+    memory_stamp(KTP_HEAD, 0, 1);
     assert_value("api-keys/a", "one", 1);
 }
 END_TEST

@@ -68,7 +68,10 @@ void memory_reset(void);
 /* The stored bytes of a row, to be changed by a test: NULL if there is none. `n` counts rows of the space. */
 unsigned char *memory_record(ktp_space_t space, size_t n, size_t *ret_size);
 unsigned char *memory_beside(size_t n, size_t *ret_size);
-void memory_stamp(size_t n, uint64_t stamp); /* of the n-th head */
+void memory_stamp(ktp_space_t space, size_t n, uint64_t stamp);
+/* A copy of a row, and its way back into whatever is stored then. */
+void *memory_take(ktp_space_t space, size_t n);
+void memory_give(void *taken);
 void memory_swap(ktp_space_t space, size_t a, size_t b); /* exchanges two rows' contents */
 void memory_remove(ktp_space_t space, size_t n);
 size_t memory_count(ktp_space_t space);

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* core/index.c: presence and absence are proved, in trees that have split, and against rows of an earlier time. */
+#include "world.h"
+
+#include <stdio.h>
+
+#define MANY 600 /* leaves hold 32: the tree has two levels of branches */
+
+static void make_world(void)
+{
+    world_of_memory("cache: {ttl: 0s, negative: 0s, stale: 0s}\n");
+}
+
+static kt_status_t get(const char *reference)
+{
+    kt_request_t req = request(reference);
+    kt_secret_t *secret = NULL;
+    kt_status_t status = kt_get(world.ctx, &req, &secret);
+
+    kt_secret_free(secret);
+    return status;
+}
+
+static void put_many(unsigned from, unsigned to)
+{
+    char name[32];
+
+    for (unsigned i = from; i < to; i++) {
+        (void)snprintf(name, sizeof(name), "api-keys/n%u", i);
+        put(name, name, 1);
+    }
+}
+
+static int count_entry(void *arg, const kt_entry_t *entry)
+{
+    (void)entry;
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+static unsigned findings;
+
+static void see_finding(void *arg, kt_status_t status, const char *what, const char *detail)
+{
+    (void)arg, (void)what, (void)detail;
+    findings += status != KT_SUCCESS;
+}
+
+static kt_status_t verify(void)
+{
+    findings = 0;
+    return kt_verify(world.ctx, see_finding, NULL);
+}
+
+START_TEST(a_tree_that_split_proves_what_is_there_and_what_is_not)
+{
+    kt_request_t all = request("*");
+    unsigned count = 0;
+    char name[32];
+
+    put_many(0, MANY);
+    ck_assert_uint_gt(memory_count(KTP_NODE), MANY / 32);
+    for (unsigned i = 0; i < 2 * MANY; i += 7) {
+        (void)snprintf(name, sizeof(name), "api-keys/n%u", i);
+        assert_status(get(name), i < MANY ? KT_SUCCESS : KT_NOTFOUND);
+    }
+    put("api-keys/n5", "again", 2);
+    assert_value("api-keys/n5", "again", 2);
+    assert_ok(kt_list(world.ctx, &all, count_entry, &count, NULL));
+    ck_assert_uint_eq(count, MANY);
+    assert_ok(verify());
+    ck_assert_uint_eq(findings, 0);
+}
+END_TEST
+
+static const unsigned sizes[] = {1, 32, 33, 200};
+
+/* Every node, each byte of its first and last row's worth, in trees of one leaf, a full one, one just split, and a larger one. */
+START_TEST(a_changed_node_is_noticed)
+{
+    char name[32];
+
+    put_many(0, sizes[_i]);
+    for (size_t n = 0; n < memory_count(KTP_NODE); n++) {
+        unsigned noticed = 0;
+        size_t size;
+
+        (void)memory_record(KTP_NODE, n, &size);
+        memory_record(KTP_NODE, n, &size)[size - 1] ^= 1;
+        for (unsigned i = 0; i < sizes[_i]; i++) {
+            kt_status_t status;
+
+            (void)snprintf(name, sizeof(name), "api-keys/n%u", i);
+            status = get(name);
+            ck_assert(status == KT_SUCCESS || status == KT_ROLLEDBACK);
+            noticed += status == KT_ROLLEDBACK;
+        }
+        ck_assert_uint_gt(noticed, 0);
+        ck_assert_int_eq(verify(), KT_ROLLEDBACK);
+        memory_record(KTP_NODE, n, &size)[size - 1] ^= 1;
+    }
+    assert_ok(verify());
+}
+END_TEST
+
+/* One row as it was before the last write, all others as they are. */
+static unsigned char *old_row(ktp_space_t space, size_t n, size_t *ret_size)
+{
+    unsigned char *copy;
+    const unsigned char *record = memory_record(space, n, ret_size);
+
+    ck_assert_ptr_nonnull(record);
+    copy = malloc(*ret_size);
+    memcpy(copy, record, *ret_size);
+    return copy;
+}
+
+START_TEST(a_head_of_yesterday_is_noticed)
+{
+    unsigned char *old, *beside, *now;
+    size_t size, beside_size, now_size;
+
+    put("api-keys/a", "yesterday", 1);
+    old = old_row(KTP_HEAD, 0, &size);
+    beside = memory_beside(0, &beside_size);
+    beside = memcpy(malloc(beside_size), beside, beside_size);
+    put("api-keys/a", "today", 2);
+    now = memory_record(KTP_HEAD, 0, &now_size);
+    ck_assert_uint_eq(now_size, size);
+    memcpy(now, old, size);
+    memcpy(memory_beside(0, &beside_size), beside, beside_size);
+    memory_stamp(KTP_HEAD, 0, 1);
+    assert_status(get("api-keys/a"), KT_ROLLEDBACK);
+    free(old);
+    free(beside);
+}
+END_TEST
+
+START_TEST(a_deleted_secret_stays_deleted)
+{
+    kt_request_t req = request("api-keys/a");
+    unsigned char *old, *now;
+    size_t size, now_size;
+
+    put("api-keys/a", "value", 1);
+    old = old_row(KTP_HEAD, 0, &size);
+    assert_ok(kt_delete(world.ctx, &req));
+    now = memory_record(KTP_HEAD, 0, &now_size);
+    ck_assert_uint_eq(now_size, size);
+    memcpy(now, old, size);
+    memory_stamp(KTP_HEAD, 0, 1);
+    assert_status(get("api-keys/a"), KT_ROLLEDBACK);
+    free(old);
+}
+END_TEST
+
+START_TEST(a_removed_secret_is_not_absent)
+{
+    put("api-keys/a", "value", 1);
+    put("api-keys/b", "value", 1);
+    memory_remove(KTP_HEAD, 0);
+    ck_assert(get("api-keys/a") == KT_ROLLEDBACK || get("api-keys/b") == KT_ROLLEDBACK);
+    ck_assert_int_eq(verify(), KT_ROLLEDBACK);
+    memory_remove(KTP_HEAD, 0);
+    assert_status(get("api-keys/a"), KT_ROLLEDBACK);
+    assert_status(get("api-keys/b"), KT_ROLLEDBACK);
+    assert_status(get("api-keys/c"), KT_NOTFOUND); /* which the index still proves */
+}
+END_TEST
+
+START_TEST(an_added_secret_is_noticed)
+{
+    void *row;
+
+    put("api-keys/a", "value", 1);
+    memory_save();
+    put("api-keys/b", "value", 1);
+    row = memory_take(KTP_HEAD, 1);
+    memory_restore(); /* before b was ever written ... */
+    assert_status(get("api-keys/b"), KT_NOTFOUND);
+    memory_give(row); /* ... but for its row */
+    assert_status(get("api-keys/b"), KT_ROLLEDBACK);
+    assert_value("api-keys/a", "value", 1);
+    ck_assert_int_eq(verify(), KT_ROLLEDBACK);
+}
+END_TEST
+
+/* The root: 80 bytes, the only row of this size among the first ones. */
+START_TEST(a_changed_root_is_noticed)
+{
+    size_t n = 0, size = 0;
+
+    put("api-keys/a", "value", 1);
+    put("api-keys/a", "value", 2);
+    while (memory_record(KTP_META, n, &size) != NULL && size != 80)
+        n++;
+    ck_assert_uint_eq(size, 80);
+    for (size_t i = 0; i < size; i++) {
+        memory_record(KTP_META, n, &size)[i] ^= 1;
+        assert_status(get("api-keys/a"), KT_ROLLEDBACK);
+        memory_record(KTP_META, n, &size)[i] ^= 1;
+    }
+    memory_stamp(KTP_META, n, 1);
+    assert_status(get("api-keys/a"), KT_ROLLEDBACK);
+    memory_stamp(KTP_META, n, 2);
+    assert_value("api-keys/a", "value", 2);
+    memory_remove(KTP_META, n);
+    assert_status(get("api-keys/a"), KT_ROLLEDBACK);
+}
+END_TEST
+
+START_TEST(a_removed_node_is_noticed_by_reading_and_writing)
+{
+    kt_request_t req = request("api-keys/n1");
+    kt_secret_t *value = secret_of("x");
+
+    put_many(0, 3);
+    memory_remove(KTP_NODE, 0);
+    assert_status(get("api-keys/n1"), KT_ROLLEDBACK);
+    assert_status(get("api-keys/never"), KT_ROLLEDBACK);
+    assert_status(kt_put(world.ctx, &req, value, NULL, NULL), KT_ROLLEDBACK);
+    kt_secret_free(value);
+}
+END_TEST
+
+/* The indexes of two types do not stand in for each other, and one is whole when the other is broken. */
+START_TEST(types_have_trees_of_their_own)
+{
+    put("api-keys/a", "value", 1);
+    put("database/a", "value", 1);
+    memory_swap(KTP_NODE, 0, 1);
+    assert_status(get("api-keys/a"), KT_ROLLEDBACK);
+    assert_status(get("database/a"), KT_ROLLEDBACK);
+    memory_swap(KTP_NODE, 0, 1);
+    assert_value("api-keys/a", "value", 1);
+    memory_remove(KTP_NODE, 0);
+    ck_assert((get("api-keys/a") == KT_SUCCESS) != (get("database/a") == KT_SUCCESS));
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, make_world, world_end);
+    tcase_add_test(tests, a_tree_that_split_proves_what_is_there_and_what_is_not);
+    UNIT_TABLE(tests, a_changed_node_is_noticed, sizes);
+    tcase_add_test(tests, a_head_of_yesterday_is_noticed);
+    tcase_add_test(tests, a_deleted_secret_stays_deleted);
+    tcase_add_test(tests, a_removed_secret_is_not_absent);
+    tcase_add_test(tests, an_added_secret_is_noticed);
+    tcase_add_test(tests, a_changed_root_is_noticed);
+    tcase_add_test(tests, a_removed_node_is_noticed_by_reading_and_writing);
+    tcase_add_test(tests, types_have_trees_of_their_own);
+}
+
+UNIT_MAIN("index", add_tests)
