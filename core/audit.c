@@ -32,6 +32,8 @@ typedef struct state {          /* as it lies in the file, of this machine's byt
     uint64_t sequence;
     uint64_t inode;             /* of the log */
     uint64_t length;            /* of the log, through the line of that number */
+    uint64_t durable;           /* as much of it as is on the disk for certain */
+    char boot[40];              /* id of the boot that wrote this */
 } state_t;
 
 struct kt_audit {
@@ -182,32 +184,52 @@ static bool folder_has_inode(const kt_audit_t *audit, uint64_t inode)
     return found;
 }
 
-/*
- * What lies behind the recorded length was written by a process that died before it had recorded it: its lines count, half a line goes.
- */
-static kt_status_t adopt_tail_inlock(const kt_audit_t *audit, state_t *state, uint64_t size)
+/* Counts the lines between two offsets; *ret_end is where the last of them ends. */
+static kt_status_t count_lines(const kt_audit_t *audit, uint64_t from, uint64_t to, uint64_t *ret_lines, uint64_t *ret_end)
 {
-    uint64_t at = state->length;
     char bytes[4096];
+    uint64_t at = from;
 
-    if (size < state->length)
-        return kt_fail(KT_AUDIT, "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then remove %s/state)", audit->path,
-                       (unsigned long long)size, (unsigned long long)state->length, audit->path);
-    while (at < size) {
+    *ret_lines = 0;
+    *ret_end = from;
+    while (at < to) {
         ssize_t got = pread(audit->log, bytes, sizeof(bytes), (off_t)at), i;
 
         if (got <= 0)
             return failed(audit, "log");
         for (i = 0; i < got; i++) {
             if (bytes[i] == '\n') {
-                state->sequence++;
-                state->length = at + (uint64_t)i + 1;
+                ++*ret_lines;
+                *ret_end = at + (uint64_t)i + 1;
             }
         }
         at += (uint64_t)got;
     }
-    if (state->length < size && ftruncate(audit->log, (off_t)state->length) != 0)
+    return KT_SUCCESS;
+}
+
+/*
+ * What lies behind the recorded length was written by a process that died before it had recorded it: its lines count, half a line goes.
+ * What is missing was cut off, unless the power went before it reached the disk: then the numbers go on behind the gap.
+ */
+static kt_status_t adopt_tail_inlock(const kt_audit_t *audit, state_t *state, uint64_t size)
+{
+    bool rebooted = memcmp(state->boot, audit->boot, sizeof(state->boot)) != 0;
+    bool lost = size < state->length;
+    uint64_t lines, end;
+    kt_status_t status;
+
+    if (lost && (!rebooted || size < state->durable))
+        return kt_fail(KT_AUDIT, "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then remove %s/state)", audit->path,
+                       (unsigned long long)size, (unsigned long long)state->length, audit->path);
+    status = count_lines(audit, lost ? state->durable : state->length, size, &lines, &end);
+    if (status != KT_SUCCESS)
+        return status;
+    if (end < size && ftruncate(audit->log, (off_t)end) != 0)
         return failed(audit, "log");
+    state->length = end;
+    if (!lost)
+        state->sequence += lines;
     return KT_SUCCESS;
 }
 
@@ -234,7 +256,7 @@ static kt_status_t check_log_inlock(kt_audit_t *audit, state_t *state)
             return failed(audit, "log");
     }
     if (state->inode != open_log.st_ino)
-        state->length = 0;
+        state->length = state->durable = 0;
     state->inode = open_log.st_ino;
     return adopt_tail_inlock(audit, state, (uint64_t)open_log.st_size);
 }
@@ -382,6 +404,9 @@ static kt_status_t append_inlock(const kt_audit_t *audit, state_t *state, const 
     if (durable && fdatasync(audit->log) != 0)
         return failed(audit, "log");
     state->length += line->size;
+    if (durable)
+        state->durable = state->length;
+    memcpy(state->boot, audit->boot, sizeof(state->boot));
     return KT_SUCCESS;
 }
 

@@ -197,6 +197,42 @@ START_TEST(a_log_that_was_cut_is_noticed)
 }
 END_TEST
 
+/* What the state says after the power went: written in another boot. */
+static void reboot(void)
+{
+    int fd = open(state, O_WRONLY);
+
+    ck_assert_int_eq(pwrite(fd, "another-boot", 12, 40), 12);
+    (void)close(fd);
+}
+
+/* The state may reach the disk before lines that nobody synced: those are lost, and their numbers are not used again. */
+START_TEST(a_power_cut_is_no_tampering)
+{
+    kt_event_t durable = event_of("durable/one");
+    size_t synced;
+    struct stat st;
+
+    durable.durable = true;
+    assert_ok(kt_audit_write(audit, &durable));
+    free(world_read(world.log, &synced));
+    assert_ok(record("a/lost"));
+    assert_ok(record("a/lost"));
+    reboot();
+    ck_assert_int_eq(truncate(world.log, (off_t)synced + 30), 0); /* in the middle of a line */
+    assert_ok(record_anew());
+    ck_assert_uint_eq(world_lines("\"seq\":1,", "durable/one", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"seq\":4,", "a/b", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"seq\":", NULL), 2);
+    /* but what was synced cannot be lost that way */
+    reboot();
+    ck_assert_int_eq(stat(world.log, &st), 0);
+    ck_assert_int_eq(truncate(world.log, (off_t)synced - 1), 0);
+    assert_status(record_anew(), KT_AUDIT);
+    assert_failure_has("was cut to");
+}
+END_TEST
+
 START_TEST(logrotate_begins_a_new_log)
 {
     assert_ok(record("a/b"));
@@ -567,6 +603,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, files_are_private);
     tcase_add_test(tests, a_log_that_is_gone_is_noticed);
     tcase_add_test(tests, a_log_that_was_cut_is_noticed);
+    tcase_add_test(tests, a_power_cut_is_no_tampering);
     tcase_add_test(tests, logrotate_begins_a_new_log);
     tcase_add_test(tests, a_removed_state_is_begun_anew);
     tcase_add_test(tests, what_a_dead_process_left_is_counted);
