@@ -94,6 +94,8 @@ void cli_json_init(void);  /* jansson wipes what it frees */
 /* From the file ("-": stdin), with file NULL from stdin or, on a terminal, a prompt. The caller
  * frees *ret_value. */
 kt_status_t cli_read_value(cli_t *cli, const char *name, const char *file, kt_secret_t **ret_value);
+/* Of --passphrase, without warnings; NULL if it is not given. */
+kt_status_t cli_passphrase(cli_t *cli, kt_secret_t **ret_passphrase);
 /* Asks twice without echo on the terminal `fd`. */
 kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_value);
 

@@ -20,6 +20,7 @@ static kt_status_t keygen_types(cli_t *cli, const char *types, const char *out)
 /* A configuration that names the environment is enough: its key may be what is made here. */
 static kt_status_t keygen_new(cli_t *cli, const char *out)
 {
+    kt_secret_t *passphrase = NULL;
     const char *given = cli_given(cli, "environment"), *environment;
     char error[512] = "";
     kt_status_t status;
@@ -36,7 +37,11 @@ static kt_status_t keygen_new(cli_t *cli, const char *out)
     if (!environment)
         return cli_fail(cli, KT_USAGE,
                         "not a name for an environment: letters, digits and . _ - only");
-    status = kt_keygen(out, environment, error, sizeof error);
+    status = cli_passphrase(cli, &passphrase);
+    if (status)
+        return status;
+    status = kt_keygen_passphrase(out, environment, passphrase, error, sizeof error);
+    kt_secret_free(passphrase);
     if (status)
         cli_fail(cli, status, "%s", error[0] ? error : kt_status_text(status));
     return status;
@@ -47,6 +52,8 @@ kt_status_t verb_keygen(cli_t *cli)
     const char *types = cli_given(cli, "types"), *out = cli->args[0];
     kt_status_t status;
 
+    if (types && cli_given(cli, "passphrase"))
+        return cli_fail(cli, KT_USAGE, "a file of type keys is under no passphrase");
     if (types && cli_given(cli, "environment"))
         return cli_fail(cli, KT_USAGE,
                         "--types takes the configuration's environment: leave out --environment");

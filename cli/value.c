@@ -84,3 +84,19 @@ kt_status_t cli_read_value(cli_t *cli, const char *name, const char *file, kt_se
     close(fd);
     return status;
 }
+
+kt_status_t cli_passphrase(cli_t *cli, kt_secret_t **ret_passphrase)
+{
+    const char *file = cli_given(cli, "passphrase");
+    bool quiet = cli->quiet;
+    kt_status_t status;
+
+    *ret_passphrase = NULL;
+    if (!file)
+        return KT_SUCCESS;
+    cli->quiet = true;  /* a newline at its end is none of it */
+    status = cli_read_value(cli, "the passphrase", strcmp(file, "-") == 0 ? NULL : file,
+                            ret_passphrase);
+    cli->quiet = quiet;
+    return status;
+}

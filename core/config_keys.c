@@ -166,20 +166,26 @@ static bool credential_name(const char *name)
     return strchr(name, '/') == NULL && kt_name_check(name, 0, NULL) == KT_SUCCESS;
 }
 
+/* keysource.c reads them. */
 static kt_status_t check_source(const kt_config_t *config, const kt_yaml_t *value)
 {
-    static const char *const later[] = {"exec:", "passphrase:", "keyring:"};
+    const char *text = value->text, *rest = strchr(text, ':');
 
-    for (size_t i = 0; i < KT_ARRAY(later); i++)
-        if (begins(value->text, later[i]))
-            return unavailable(config, "a key source other than file: and credential:",
-                               value->line);
-    if (begins(value->text, "file:") && value->text[5] != '\0')
+    rest = rest != NULL ? rest + 1 : "";
+    if (rest[0] == '\0' || rest[0] == ' ' || rest[0] == '\t')
+        rest = NULL;
+    if (begins(text, "exec:") && (rest == NULL || rest[0] != '/'))
+        return kt_config_fail(config->path, value->line,
+                              "exec: wants the whole path of a command, from / on");
+    if (rest != NULL && (begins(text, "file:") || begins(text, "exec:") || begins(text, "passphrase:")))
         return KT_SUCCESS;
-    if (begins(value->text, "credential:") && credential_name(value->text + 11))
+    if (rest != NULL && begins(text, "keyring:") && strlen(rest) <= 255)
+        return KT_SUCCESS;
+    if (begins(text, "credential:") && credential_name(text + 11))
         return KT_SUCCESS;
     return kt_config_fail(config->path, value->line,
-                          "`key` is neither file:PATH nor credential:NAME");
+                          "`key` is none of file:PATH, credential:NAME, exec:COMMAND, keyring:DESC "
+                          "and passphrase:PROMPT");
 }
 
 /* `host` NULL: any. */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyfile.c: where keys come from, and the text in which they are kept.
+ * keyfile.c: the text in which keys are kept. keysource.c says where it comes from.
  *
  *     keyturn-key 1                          keyturn-key 1
  *     environment production                 environment production
  *     key 2 <32 bytes in base64>             type api-keys 2 <32 bytes> <label>
  *     key 1 <32 bytes in base64>             type api-keys 1 <32 bytes> <label>
  *
- * On the left every key of an environment, newest epoch first; on the right what a consumer of one type is given. A `#` begins a comment.
+ * On the left every key of an environment, newest epoch first, or one line `argon2id` that has them under a passphrase (passphrase.c);
+ * on the right what a consumer of one type is given. A `#` begins a comment.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +21,8 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "keysource.h"
 
-#define FILE_MAX_SIZE (512u * 1024u)
 #define BASE64 sodium_base64_VARIANT_ORIGINAL
 #define LABEL_TEXT (KT_LABEL_MAX * 4 / 3 + 8)
 
@@ -40,7 +41,7 @@ static kt_status_t check_descriptor(int fd, const char *path, size_t *ret_size)
     if ((st.st_mode & 0137) != 0)
         return kt_fail(KT_PERMISSION, "%s: mode %04o is too open for a key file: chmod 0600 (or 0640 for its group)", path,
                        (unsigned)(st.st_mode & 07777));
-    if (st.st_size > FILE_MAX_SIZE)
+    if (st.st_size > KT_KEYFILE_MAX)
         return kt_fail(KT_CONFIG, "%s: too large for a key file", path);
     *ret_size = (size_t)st.st_size;
     return KT_SUCCESS;
@@ -125,6 +126,7 @@ typedef struct parser {
     kt_keyring_t *keyring;
     unsigned char *key;   /* locked scratch */
     const char *expected; /* the environment that the configuration names */
+    const kt_secret_t *phrase;
     bool magic, environment;
 } parser_t;
 
@@ -165,12 +167,37 @@ static kt_status_t parse_type(parser_t *p, char **rest)
     return status;
 }
 
+static kt_status_t parse_sealed(parser_t *p, char **rest)
+{
+    char *words[4];
+    size_t i;
+
+    if (p->phrase == NULL)
+        return kt_fail(KT_CONFIG, "this key is under a passphrase: `key: passphrase:PROMPT FILE` in the configuration opens it");
+    if (p->keyring->nenv > 0 || p->keyring->ntypes > 0)
+        return kt_fail(KT_CONFIG, "a key under a passphrase stands alone");
+    for (i = 0; i < KT_ARRAY(words); i++)
+        words[i] = strtok_r(NULL, " \t", rest);
+    return kt_phrase_open(p->phrase, p->keyring, words);
+}
+
+static kt_status_t parse_clear(parser_t *p, char **rest)
+{
+    unsigned epoch;
+    kt_status_t status = parse_epoch(strtok_r(NULL, " \t", rest), &epoch);
+
+    if (status == KT_SUCCESS)
+        status = parse_key(strtok_r(NULL, " \t", rest), p->key);
+    if (status == KT_SUCCESS)
+        status = kt_keyring_add_env(p->keyring, epoch, p->key);
+    return status;
+}
+
 static kt_status_t parse_line(parser_t *p, char *line)
 {
     char *rest = NULL;
     const char *word = strtok_r(line, " \t", &rest);
-    unsigned epoch;
-    kt_status_t status;
+    kt_status_t status = KT_SUCCESS;
 
     if (word == NULL || word[0] == '#')
         return KT_SUCCESS;
@@ -184,27 +211,23 @@ static kt_status_t parse_line(parser_t *p, char *line)
         return parse_environment(p, strtok_r(NULL, " \t", &rest));
     } else if (!p->environment) {
         return kt_fail(KT_CONFIG, "the environment has to come before the keys");
+    } else if (strcmp(word, "argon2id") == 0) {
+        status = parse_sealed(p, &rest);
+    } else if (p->phrase != NULL && (strcmp(word, "key") == 0 || strcmp(word, "type") == 0)) {
+        return kt_fail(KT_CONFIG, "this key is under no passphrase: name the file with file:, or make another with keyturn keygen --passphrase");
     } else if (strcmp(word, "key") == 0) {
-        status = parse_epoch(strtok_r(NULL, " \t", &rest), &epoch);
-        if (status == KT_SUCCESS)
-            status = parse_key(strtok_r(NULL, " \t", &rest), p->key);
-        if (status == KT_SUCCESS)
-            status = kt_keyring_add_env(p->keyring, epoch, p->key);
-        if (status != KT_SUCCESS)
-            return status;
+        status = parse_clear(p, &rest);
     } else if (strcmp(word, "type") == 0) {
         status = parse_type(p, &rest);
-        if (status != KT_SUCCESS)
-            return status;
     } else {
         return kt_fail(KT_CONFIG, "expected \"environment\", \"key\" or \"type\""); /* the word itself may be a key */
     }
-    if (strtok_r(NULL, " \t", &rest) != NULL)
-        return kt_fail(KT_CONFIG, "too many words");
-    return KT_SUCCESS;
+    if (status == KT_SUCCESS && strtok_r(NULL, " \t", &rest) != NULL)
+        status = kt_fail(KT_CONFIG, "too many words");
+    return status;
 }
 
-static kt_status_t parse_text(parser_t *p, const char *path, char *text, size_t size)
+static kt_status_t parse_lines(parser_t *p, const char *path, char *text, size_t size)
 {
     char *line = text, *end = text + size;
     unsigned number = 1;
@@ -228,22 +251,17 @@ static kt_status_t parse_text(parser_t *p, const char *path, char *text, size_t 
     return KT_SUCCESS;
 }
 
-kt_status_t kt_keyring_parse(const char *path, const char *environment, kt_keyring_t **ret_keyring)
+kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size, const char *environment, const kt_secret_t *phrase,
+                                  kt_keyring_t **ret_keyring)
 {
-    parser_t p = {.expected = environment};
-    char *text = NULL;
-    size_t size = 0;
-    kt_status_t status;
+    parser_t p = {.expected = environment, .phrase = phrase};
+    kt_status_t status = kt_keyring_new(environment, &p.keyring);
 
-    status = kt_keyring_new(environment, &p.keyring);
-    if (status == KT_SUCCESS)
-        status = kt_read_private(path, &text, &size);
     if (status == KT_SUCCESS) {
         p.key = kt_locked_alloc(KT_KEY_SIZE);
-        status = p.key != NULL ? parse_text(&p, path, text, size) : kt_fail(KT_INTERNAL, "out of memory");
+        status = p.key != NULL ? parse_lines(&p, where, text, size) : kt_fail(KT_INTERNAL, "out of memory");
     }
     kt_locked_free(p.key);
-    kt_locked_free(text);
     if (status != KT_SUCCESS) {
         kt_keyring_free(p.keyring);
         return status;
@@ -252,56 +270,15 @@ kt_status_t kt_keyring_parse(const char *path, const char *environment, kt_keyri
     return KT_SUCCESS;
 }
 
-/* ---- sources ---- */
-
-static const kt_cfg_key_t *source_for(const kt_config_t *config, const char *host)
+kt_status_t kt_keyring_parse(const char *path, const char *environment, kt_keyring_t **ret_keyring)
 {
-    size_t i;
+    char *text = NULL;
+    size_t size = 0;
+    kt_status_t status = kt_read_private(path, &text, &size);
 
-    for (i = 0; i < config->nkeys; i++) {
-        if (config->keys[i].host == NULL || strcmp(config->keys[i].host, host) == 0)
-            return &config->keys[i];
-    }
-    return NULL;
-}
-
-/* The path that a source means; malloc'ed. */
-static kt_status_t source_path(const kt_config_t *config, const kt_cfg_key_t *key, char **ret_path)
-{
-    const char *folder;
-    char *path = NULL;
-
-    if (strncmp(key->source, "file:", 5) == 0) {
-        path = kt_config_resolve(config, key->source + 5);
-    } else if (strncmp(key->source, "credential:", 11) == 0) {
-        folder = secure_getenv("CREDENTIALS_DIRECTORY");
-        if (folder == NULL || strchr(key->source + 11, '/') != NULL)
-            return kt_fail(KT_CONFIG, "%s:%d: %s: systemd passed no credentials to this process (LoadCredential=)", config->path,
-                           key->line, key->source);
-        if (asprintf(&path, "%s/%s", folder, key->source + 11) < 0)
-            path = NULL;
-    } else {
-        return kt_fail(KT_CONFIG, "%s:%d: expected file:PATH or credential:NAME", config->path, key->line);
-    }
-    if (path == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
-    *ret_path = path;
-    return KT_SUCCESS;
-}
-
-kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring)
-{
-    const kt_cfg_key_t *key = source_for(config, host);
-    char *path = NULL;
-    kt_status_t status;
-
-    if (key == NULL)
-        return kt_fail(KT_CONFIG, "%s: no key for the host \"%s\": add one under `key:`", config->path, host);
-    status = source_path(config, key, &path);
-    if (status != KT_SUCCESS)
-        return status;
-    status = kt_keyring_parse(path, config->environment, ret_keyring);
-    free(path);
+    if (status == KT_SUCCESS)
+        status = kt_keyring_parse_text(path, text, size, environment, NULL, ret_keyring);
+    kt_locked_free(text);
     return status;
 }
 
@@ -356,29 +333,56 @@ static void encode(char *text, size_t room, const unsigned char *data, size_t si
     (void)sodium_bin2base64(text + at, room - at, data, size, BASE64);
 }
 
-kt_status_t kt_keygen(const char *path, const char *environment, char *error, size_t error_size)
+/* The text of a key file of these keys, in clear or under a passphrase. */
+static kt_status_t write_keys(const char *path, const char *environment, const kt_envkey_t *keys, size_t count,
+                              const kt_secret_t *phrase)
+{
+    size_t room = 2048, i;
+    char *text = kt_locked_alloc(room);
+    kt_status_t status = KT_SUCCESS;
+
+    if (text == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    (void)snprintf(text, room, "keyturn-key 1\n# Whoever reads this file%s reads every secret of the environment.\nenvironment %s\n",
+                   phrase != NULL ? " and knows its passphrase" : "", environment);
+    if (phrase != NULL)
+        status = kt_phrase_seal(phrase, environment, keys, count, text, room);
+    for (i = 0; phrase == NULL && i < count; i++) {
+        size_t at = strlen(text);
+
+        (void)snprintf(text + at, room - at, "key %u ", keys[i].epoch);
+        encode(text, room - 1, keys[i].key, KT_KEY_SIZE);
+        strcat(text, "\n");
+    }
+    if (status == KT_SUCCESS)
+        status = write_private(path, text);
+    kt_locked_free(text);
+    return status;
+}
+
+kt_status_t kt_keygen_passphrase(const char *path, const char *environment, const kt_secret_t *passphrase, char *error,
+                                 size_t error_size)
 {
     char name[KT_ENVIRONMENT_MAX];
-    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE);
-    size_t room = 512;
-    char *text = kt_locked_alloc(room);
+    kt_envkey_t *key = kt_locked_alloc(sizeof(*key));
     kt_status_t status = kt_environment_parse(environment, name);
 
-    if (status == KT_SUCCESS && (key == NULL || text == NULL))
+    if (status == KT_SUCCESS && key == NULL)
         status = kt_fail(KT_INTERNAL, "out of memory");
     if (status == KT_SUCCESS) {
-        randombytes_buf(key, KT_KEY_SIZE);
-        (void)snprintf(text, room, "keyturn-key 1\n# Whoever reads this file reads every secret of the environment.\n"
-                                   "environment %s\nkey 1 ", name);
-        encode(text, room - 1, key, KT_KEY_SIZE);
-        strcat(text, "\n");
-        status = write_private(path, text);
+        key->epoch = 1;
+        randombytes_buf(key->key, KT_KEY_SIZE);
+        status = write_keys(path, name, key, 1, passphrase);
     }
     kt_locked_free(key);
-    kt_locked_free(text);
     if (status != KT_SUCCESS && error != NULL)
         (void)snprintf(error, error_size, "%s", kt_failure());
     return status;
+}
+
+kt_status_t kt_keygen(const char *path, const char *environment, char *error, size_t error_size)
+{
+    return kt_keygen_passphrase(path, environment, NULL, error, error_size);
 }
 
 static void append_type(char *text, size_t room, const kt_typekey_t *key)

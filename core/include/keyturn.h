@@ -378,6 +378,10 @@ KT_API KT_MUST_USE kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *r
 
 /* Writes a new key file (O_EXCL, 0600). KT_CONFLICT if `path` exists. `error` gets one line. */
 KT_API KT_MUST_USE kt_status_t kt_keygen(const char *path, const char *environment, char *error, size_t error_size);
+/* The same under a passphrase of 12 to 1024 bytes (a newline at its end is none of it; KT_USAGE): Argon2id, which takes 256 MiB and about
+ * a second here and at each kt_setup(). NULL: as kt_keygen(). */
+KT_API KT_MUST_USE kt_status_t kt_keygen_passphrase(const char *path, const char *environment, const kt_secret_t *passphrase,
+                                                    char *error, size_t error_size);
 /* A key file with the keys of some types only ("api-keys,tls"), in every epoch that `setup` holds. Mode 0600. */
 KT_API KT_MUST_USE kt_status_t kt_keygen_types(kt_setup_t *setup, const char *types, const char *path);
 /* Creates the store of the provider that the route of "*" names first. KT_CONFLICT if it is there. */
