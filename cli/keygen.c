@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn keygen OUT: a new key, or the keys of some types for a host that needs no others. */
+/* keyturn keygen OUT: a new key, the configuration's with one more epoch, or the keys of some types for a host that needs no others. */
 #include <stdio.h>
 
 #include "cli.h"
@@ -12,6 +12,23 @@ static kt_status_t keygen_types(cli_t *cli, const char *types, const char *out)
     if (status)
         return status;
     status = kt_keygen_types(cli->setup, types, out);
+    if (status)
+        return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));
+    return KT_SUCCESS;
+}
+
+/* The key that the configuration names, and one more epoch of it. */
+static kt_status_t keygen_epoch(cli_t *cli, const char *out)
+{
+    kt_secret_t *passphrase = NULL;
+    kt_status_t status = cli_setup(cli);
+
+    if (!status)
+        status = cli_passphrase(cli, &passphrase);
+    if (status)
+        return status;
+    status = kt_keygen_epoch(cli->setup, passphrase, out);
+    kt_secret_free(passphrase);
     if (status)
         return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));
     return KT_SUCCESS;
@@ -50,14 +67,22 @@ static kt_status_t keygen_new(cli_t *cli, const char *out)
 kt_status_t verb_keygen(cli_t *cli)
 {
     const char *types = cli_given(cli, "types"), *out = cli->args[0];
+    bool epoch = cli_given(cli, "epoch") != NULL;
     kt_status_t status;
+
+    if (epoch && (types || cli_given(cli, "environment")))
+        return cli_fail(cli, KT_USAGE, "--epoch takes the configuration's key as it is: leave out --%s",
+                        types ? "types" : "environment");
 
     if (types && cli_given(cli, "passphrase"))
         return cli_fail(cli, KT_USAGE, "a file of type keys is under no passphrase");
     if (types && cli_given(cli, "environment"))
         return cli_fail(cli, KT_USAGE,
                         "--types takes the configuration's environment: leave out --environment");
-    status = types ? keygen_types(cli, types, out) : keygen_new(cli, out);
+    if (epoch)
+        status = keygen_epoch(cli, out);
+    else
+        status = types ? keygen_types(cli, types, out) : keygen_new(cli, out);
     if (status)
         return status;
     return cli->json ? cli_answer(cli, json_pack("{s:s}", "file", out)) : KT_SUCCESS;

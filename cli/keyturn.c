@@ -35,6 +35,7 @@ const cli_verb_t cli_verbs[] = {
     {"keygen", "OUT", "make a key file", verb_keygen, 1, 1, {
         {0, "environment", "E", "the environment of a new key [the configuration's]"},
         {0, "types", "T,...", "only the keys of these types, derived from the configuration's key"},
+        {0, "epoch", NULL, "the configuration's key with one more epoch"},
         {0, "passphrase", "F", "under the passphrase in this file; - is stdin or a prompt"},
     }},
     {"set", "NAME", "store a value: from stdin, a prompt or a file; prints the new version",

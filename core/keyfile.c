@@ -385,6 +385,35 @@ kt_status_t kt_keygen(const char *path, const char *environment, char *error, si
     return kt_keygen_passphrase(path, environment, NULL, error, error_size);
 }
 
+static kt_status_t next_epoch(const kt_setup_t *setup, const kt_secret_t *passphrase, kt_envkey_t keys[KT_EPOCHS_MAX])
+{
+    const kt_keyring_t *keyring = setup->keyring;
+
+    if (keyring == NULL || keyring->nenv == 0)
+        return kt_fail(KT_NOKEY, "the configuration's key file holds keys of types: only the environment's key has a next epoch");
+    if (keyring->nenv == KT_EPOCHS_MAX)
+        return kt_fail(KT_TOOLARGE, "the key has %u epochs already: take out those that no store uses any more", KT_EPOCHS_MAX);
+    if (passphrase == NULL && kt_source_is_phrase(setup->config, setup->host))
+        return kt_fail(KT_USAGE, "the configuration's key is under a passphrase: give the new file one too, with --passphrase");
+    keys[0].epoch = keyring->env[0].epoch + 1;
+    randombytes_buf(keys[0].key, KT_KEY_SIZE);
+    memcpy(keys + 1, keyring->env, keyring->nenv * sizeof(*keys));
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_keygen_epoch(kt_setup_t *setup, const kt_secret_t *passphrase, const char *path)
+{
+    kt_envkey_t *keys = kt_locked_alloc(KT_EPOCHS_MAX * sizeof(*keys));
+    kt_status_t status = keys != NULL ? next_epoch(setup, passphrase, keys) : kt_fail(KT_INTERNAL, "out of memory");
+
+    if (status == KT_SUCCESS)
+        status = write_keys(path, setup->keyring->environment, keys, setup->keyring->nenv + 1, passphrase);
+    kt_locked_free(keys);
+    setup->status = status;
+    (void)snprintf(setup->error, sizeof(setup->error), "%s", status == KT_SUCCESS ? "" : kt_failure());
+    return status;
+}
+
 static void append_type(char *text, size_t room, const kt_typekey_t *key)
 {
     size_t at = strlen(text);

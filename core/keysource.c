@@ -141,13 +141,29 @@ static kt_status_t read_source(const kt_config_t *config, const kt_cfg_key_t *ke
     return status;
 }
 
-kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring)
+static const kt_cfg_key_t *key_of(const kt_config_t *config, const char *host)
 {
     size_t i;
 
     for (i = 0; i < config->nkeys; i++) {
         if (config->keys[i].host == NULL || strcmp(config->keys[i].host, host) == 0)
-            return read_source(config, &config->keys[i], ret_keyring);
+            return &config->keys[i];
     }
-    return kt_fail(KT_CONFIG, "%s: no key for the host \"%s\": add one under `key:`", config->path, host);
+    return NULL;
+}
+
+bool kt_source_is_phrase(const kt_config_t *config, const char *host)
+{
+    const kt_cfg_key_t *key = key_of(config, host);
+
+    return key != NULL && strncmp(key->source, "passphrase:", 11) == 0;
+}
+
+kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring)
+{
+    const kt_cfg_key_t *key = key_of(config, host);
+
+    if (key == NULL)
+        return kt_fail(KT_CONFIG, "%s: no key for the host \"%s\": add one under `key:`", config->path, host);
+    return read_source(config, key, ret_keyring);
 }

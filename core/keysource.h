@@ -12,6 +12,8 @@
 kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size, const char *environment, const kt_secret_t *phrase,
                                   kt_keyring_t **ret_keyring);
 
+bool kt_source_is_phrase(const kt_config_t *config, const char *host); /* keysource.c */
+
 /* ---- keyexec.c: what a command prints ---- */
 
 /* Runs the words of `command` (the first one absolute) without a shell, for at most `limit` ms. What it printed is in locked memory, with a NUL

@@ -204,8 +204,56 @@ static kt_status_t get_proved(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
     return status;
 }
 
+/* Is there a row of META for this id? KT_SUCCESS, KT_NOTFOUND. */
+static kt_status_t has_meta(const kt_store_t *store, ktp_txn_t *txn, char kind, const unsigned char id[KT_KEYID_SIZE])
+{
+    ktp_key_t key;
+    ktp_row_t row;
+
+    kt_key_meta(&key, kind, id);
+    return kt_rows_get(store, txn, &key, &row);
+}
+
+/* The newest key of the type whose row of this kind is there: KT_NOTFOUND if none is. */
+static kt_status_t newest_with(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, char kind,
+                               const kt_typekey_t **ret_key)
+{
+    const kt_typekey_t *key;
+    kt_status_t status;
+    size_t n;
+
+    for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
+        status = has_meta(store, txn, kind, kind == 'e' ? key->env_id : key->id);
+        if (status == KT_SUCCESS)
+            *ret_key = key;
+        if (status != KT_NOTFOUND)
+            return status;
+    }
+    if (status == KT_NOKEY && n > 0)
+        return KT_NOTFOUND;
+    return status;
+}
+
 /*
- * Finds the head row of `name` and the key that it is under. KT_NOTFOUND leaves *ret_key at the newest key of the type.
+ * The key that a new name goes under: that of the epoch at which the type has its index, and for a type without one of the epoch that the
+ * store is marked with. A key file gets its next epoch on one machine after the other, so the newest one held says only what is to come:
+ * a secret under it would be lost to those who have not got it yet. The newest one, where the provider keeps no such rows.
+ */
+static kt_status_t key_for_new(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const kt_typekey_t **ret_key)
+{
+    kt_status_t status = KT_NOTFOUND;
+
+    if ((store->api->capabilities & KTP_CLEAR_NAMES) == 0) {
+        status = newest_with(ctx, store, txn, type, 'r', ret_key);
+        if (status == KT_NOTFOUND)
+            status = newest_with(ctx, store, txn, type, 'e', ret_key);
+    }
+    return status == KT_NOTFOUND ? kt_keyring_type(ctx->keyring, type, 0, ret_key) : status;
+}
+
+/*
+ * Finds the head row of `name` and the key that it is under. KT_NOTFOUND leaves *ret_key at the one that a new secret of the type is
+ * to go under.
  */
 kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
                          const kt_typekey_t **ret_key, ktp_row_t *ret_row)
@@ -227,9 +275,9 @@ kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
     }
     if (status != KT_NOTFOUND && (status != KT_NOKEY || n == 0)) /* NOKEY is how the epochs end; all else is not about the name */
         return status;
-    status = kt_keyring_type(ctx->keyring, type, 0, ret_key);
+    status = check_again(ctx, store, txn);
     if (status == KT_SUCCESS)
-        status = check_again(ctx, store, txn);
+        status = key_for_new(ctx, store, txn, type, ret_key);
     if (status != KT_SUCCESS)
         return status;
     return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name);

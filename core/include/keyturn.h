@@ -382,6 +382,9 @@ KT_API KT_MUST_USE kt_status_t kt_keygen(const char *path, const char *environme
  * a second here and at each kt_setup(). NULL: as kt_keygen(). */
 KT_API KT_MUST_USE kt_status_t kt_keygen_passphrase(const char *path, const char *environment, const kt_secret_t *passphrase,
                                                     char *error, size_t error_size);
+/* The setup's environment key with one more epoch, newest first, in a new file; with `passphrase` not NULL under it. KT_NOKEY: type keys only;
+ * KT_TOOLARGE: 8 epochs already. Stores go on under the epoch that they have, until they are rekeyed. */
+KT_API KT_MUST_USE kt_status_t kt_keygen_epoch(kt_setup_t *setup, const kt_secret_t *passphrase, const char *path);
 /* A key file with the keys of some types only ("api-keys,tls"), in every epoch that `setup` holds. Mode 0600. */
 KT_API KT_MUST_USE kt_status_t kt_keygen_types(kt_setup_t *setup, const char *types, const char *path);
 /* Creates the store of the provider that the route of "*" names first. KT_CONFLICT if it is there. */

@@ -97,14 +97,12 @@ def test_keyring(filled):
 # passphrase
 
 @pytest.fixture
-def phrased(home, tmp_path):
-    """A home whose key is under a passphrase from its first secret on."""
-    phrase = tmp_path / "phrase"
+def phrased(filled, tmp_path):
+    """A home whose key is under a passphrase: its own, and one epoch more."""
+    home, phrase = filled, tmp_path / "phrase"
     phrase.write_bytes(PHRASE + b"\n")
     phrase.chmod(0o600)
-    home.keyturn("keygen", "--environment", "development", "--passphrase", phrase, tmp_path / "p.key")
-    for path in home.dir.glob("*.db*"):
-        path.unlink()
+    home.run("keygen", "--epoch", "--passphrase", phrase, tmp_path / "p.key")
     home.key.unlink()
     (tmp_path / "p.key").rename(home.key)
     home.line = use(home, f"passphrase:{phrase}")
@@ -127,8 +125,9 @@ def test_keygen_under_a_passphrase(home, tmp_path):
 
 def test_passphrase_from_a_file(phrased):
     line = phrased.line
-    result = phrased.run("check", check=False)
-    assert b"passphrase" not in result.stderr, result
+    assert phrased.get("api-keys/a") == b"value"
+    use(phrased, f"passphrase:{phrased.phrase} {phrased.key}")
+    assert phrased.get("api-keys/a") == b"value" and phrased.set("api-keys/b", b"x") == 1
     phrased.phrase.write_bytes(b"another horse battery")
     fails(phrased, 77, f"keyturn.yaml:{line}: {phrased.key}:4: the key is not under this passphrase")
     phrased.phrase.chmod(0o644)
@@ -150,7 +149,7 @@ def test_passphrase_at_a_prompt(phrased):
     result = subprocess.run(["setsid", "--wait", phrased.stage.keyturn, "-c", phrased.config, "list"], env=phrased.env,
                             stdin=subprocess.DEVNULL, capture_output=True)
     assert result.returncode == 78 and b"no terminal" in result.stderr, result
-    for typed, status in ((PHRASE + b"\n", 69), (b"correct horse batterX\x7fy\n", 69), (b"x\x15" + PHRASE + b"\r", 69),
+    for typed, status in ((PHRASE + b"\n", 0), (b"correct horse batterX\x7fy\n", 0), (b"x\x15" + PHRASE + b"\r", 0),
                           (b"wrong horse battery\n", 77), (b"\x03", 78), (b"\n", 78)):
         master, slave = pty.openpty()
         process = subprocess.Popen(["setsid", "--ctty", "--wait", phrased.stage.keyturn, "-c", phrased.config, "get", "api-keys/a"],
@@ -169,5 +168,51 @@ def test_passphrase_at_a_prompt(phrased):
             pass
         os.close(master)
         assert b"horse" not in shown + out + err
-        assert process.returncode == status, (typed, err)  # 69: the key is open, and this home has no store
+        assert process.returncode == status, (typed, err)
+        assert out == (b"" if status else b"value")
         assert (b"not under this" in err) == (status == 77) and (b"no passphrase was typed" in err) == (len(typed) == 1), (typed, err)
+
+
+# epochs
+
+def test_a_store_goes_on_under_its_epoch(filled, tmp_path):
+    """Whoever has the new epoch writes what those who have not got it can read."""
+    old = f"file:{filled.key}"
+    filled.run("keygen", "--epoch", tmp_path / "2.key")
+    lines = [line.split()[:2] for line in (tmp_path / "2.key").read_text().splitlines() if line.startswith("key ")]
+    assert lines == [["key", "2"], ["key", "1"]] and filled.key.read_text().split("key 1 ")[1] in (tmp_path / "2.key").read_text()
+    use(filled, f"file:{tmp_path}/2.key")
+    assert filled.get("api-keys/a") == b"value"
+    assert filled.set("api-keys/a", b"second") == 2
+    assert filled.set("api-keys/new", b"new") == 1 and filled.set("newtype/a", b"other") == 1
+    filled.run("verify")
+    use(filled, old)
+    assert [filled.get(name) for name in ("api-keys/a", "api-keys/new", "newtype/a")] == [b"second", b"new", b"other"]
+    assert sorted(filled.list()) == ["api-keys/a", "api-keys/new", "newtype/a"]
+    filled.run("verify")
+
+
+def test_a_new_store_is_under_the_newest_epoch(make_home, tmp_path):
+    home = make_home("development")
+    home.run("keygen", "--epoch", tmp_path / "2.key")
+    use(home, f"file:{tmp_path}/2.key")
+    home.run("keygen", "--epoch", tmp_path / "3.key")
+    assert "key 3 " in (tmp_path / "3.key").read_text()
+    home.run("keygen", "--types", "api-keys", tmp_path / "types.key")
+    assert (tmp_path / "types.key").read_text().count("type api-keys ") == 2
+    use(home, f"file:{tmp_path}/types.key")
+    assert home.set("api-keys/a", b"by type") == 1
+    result = home.run("keygen", "--epoch", tmp_path / "no.key", check=False)
+    assert result.returncode == 77 and b"keys of types" in result.stderr and not (tmp_path / "no.key").exists()
+    use(home, f"file:{home.key}")
+    assert home.get("api-keys/a") == b"by type"
+    assert home.run("keygen", "--epoch", tmp_path / "3.key", check=False).returncode == 73
+    assert home.run("keygen", "--epoch", "--types", "a", tmp_path / "no.key", check=False).returncode == 64
+
+
+def test_the_next_epoch_of_a_key_under_a_passphrase(phrased, tmp_path):
+    result = phrased.run("keygen", "--epoch", tmp_path / "3.key", check=False)
+    assert result.returncode == 64 and b"--passphrase" in result.stderr and not (tmp_path / "3.key").exists()
+    phrased.run("keygen", "--epoch", "--passphrase", "-", tmp_path / "3.key", input=PHRASE)
+    use(phrased, f"passphrase:{phrased.phrase} {tmp_path}/3.key")
+    assert phrased.get("api-keys/a") == b"value"

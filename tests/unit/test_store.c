@@ -2,6 +2,11 @@
 /* core/store.c and core/change.c: rows to secrets and back, over a provider that takes its rows back; and an editor of the store. */
 #include "world.h"
 
+#include <unistd.h>
+
+#include "index.h"
+#include "store.h"
+
 #include <stdio.h>
 
 static void make_world(void)
@@ -287,6 +292,111 @@ START_TEST(a_type_key_opens_its_type_and_no_other)
 }
 END_TEST
 
+/* ---- epochs ---- */
+
+/* A context whose key file has one epoch more than the store. */
+static kt_ctx_t *context_of_next_epoch(void)
+{
+    static kt_setup_t setup;
+    char path[160];
+    kt_ctx_t *ctx = NULL;
+
+    (void)snprintf(path, sizeof(path), "%s/epoch2.key", world.dir);
+    assert_ok(kt_keygen_epoch(world.setup, NULL, path));
+    setup = *world.setup;
+    assert_ok(kt_keyring_parse(path, "test", &setup.keyring));
+    ck_assert_uint_eq(setup.keyring->nenv, 2);
+    ck_assert_uint_eq(setup.keyring->env[0].epoch, 2);
+    assert_ok(kt_open(&setup, &ctx));
+    kt_keyring_free(setup.keyring);
+    return ctx;
+}
+
+/* Which epoch's key of `type` sealed the n-th head? */
+static unsigned epoch_of_head(kt_ctx_t *ctx, const char *type, size_t n)
+{
+    const kt_typekey_t *key;
+    kt_header_t header;
+    size_t size, i;
+    unsigned char *record = memory_record(KTP_HEAD, n, &size);
+
+    assert_ok(kt_header_parse(record, size, &header));
+    for (i = 0; kt_keyring_type(ctx->keyring, type, i, &key) == KT_SUCCESS; i++)
+        if (memcmp(key->id, header.key_id, KT_KEYID_SIZE) == 0)
+            return key->epoch;
+    return 0;
+}
+
+static void put_by(kt_ctx_t *ctx, const char *name, const char *text)
+{
+    kt_request_t req = request(name);
+    kt_secret_t *value = secret_of(text);
+
+    assert_ok(kt_put(ctx, &req, value, NULL, NULL));
+    kt_secret_free(value);
+}
+
+START_TEST(new_names_go_under_the_epoch_of_their_type)
+{
+    kt_ctx_t *ctx;
+
+    put("api-keys/a", "one", 1);
+    ctx = context_of_next_epoch();
+    put_by(ctx, "api-keys/a", "two");
+    put_by(ctx, "api-keys/b", "new name");
+    put_by(ctx, "database/c", "new type");
+    assert_value("api-keys/a", "two", 2); /* world.ctx has the first epoch only */
+    assert_value("api-keys/b", "new name", 1);
+    assert_value("database/c", "new type", 1);
+    ck_assert_uint_eq(memory_count(KTP_HEAD), 3);
+    for (size_t n = 0; n < 3; n++)
+        ck_assert_uint_eq(epoch_of_head(ctx, "api-keys", n) + epoch_of_head(ctx, "database", n), 1);
+    kt_close(ctx);
+}
+END_TEST
+
+/* As rekey will leave a type: its root under the new epoch. The old one, still held, gets nothing new. */
+START_TEST(a_type_of_the_new_epoch_stays_there)
+{
+    const kt_typekey_t *key;
+    kt_store_t *store = NULL;
+    kt_index_t index;
+    ktp_txn_t *txn;
+    kt_ctx_t *ctx = context_of_next_epoch();
+
+    put_by(ctx, "database/other", "epoch 1");
+    assert_ok(kt_instance_open(ctx, 0, &store));
+    assert_ok(kt_keyring_type(ctx->keyring, "api-keys", 0, &key));
+    assert_ok(kt_rows_begin(store, true, 1000, &txn));
+    assert_ok(kt_index_open(ctx, store, txn, key, &index));
+    assert_ok(kt_index_set(&index, (const unsigned char[KT_HASH_SIZE]){1}, (const unsigned char[KT_TAG_SIZE]){1}));
+    kt_index_close(&index);
+    ck_assert_int_eq(store->api->commit(txn), KTP_SUCCESS);
+    put_by(ctx, "api-keys/a", "epoch 2");
+    put_by(ctx, "database/b", "epoch 1");
+    for (size_t n = 0; n < 3; n++) {
+        unsigned epoch = epoch_of_head(ctx, "api-keys", n);
+
+        ck_assert_uint_eq(epoch != 0 ? epoch : 1 + epoch_of_head(ctx, "database", n), 2);
+    }
+    kt_close(ctx);
+}
+END_TEST
+
+START_TEST(eight_epochs_are_the_last)
+{
+    char path[160];
+
+    (void)snprintf(path, sizeof(path), "%s/more.key", world.dir);
+    world.setup->keyring->nenv = KT_EPOCHS_MAX;
+    assert_status(kt_keygen_epoch(world.setup, NULL, path), KT_TOOLARGE);
+    world.setup->keyring->nenv = 0;
+    assert_status(kt_keygen_epoch(world.setup, NULL, path), KT_NOKEY);
+    ck_assert_int_ne(access(path, F_OK), 0);
+    world.setup->keyring->nenv = 1;
+}
+END_TEST
+
 /* The first secret of a type, written by the holder of its key: the holder of the environment key lists it. */
 START_TEST(a_types_label_comes_with_its_first_secret)
 {
@@ -437,6 +547,9 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, another_key_is_wrongkey_and_never_notfound);
     tcase_add_test(tests, a_store_that_was_exchanged_is_wrongkey);
     tcase_add_test(tests, a_type_key_opens_its_type_and_no_other);
+    tcase_add_test(tests, new_names_go_under_the_epoch_of_their_type);
+    tcase_add_test(tests, a_type_of_the_new_epoch_stays_there);
+    tcase_add_test(tests, eight_epochs_are_the_last);
     tcase_add_test(tests, a_types_label_comes_with_its_first_secret);
     tcase_add_test(tests, many_types_are_listed);
     tcase_add_test(tests, a_damaged_head_is_named_by_the_listing);
