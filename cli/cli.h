@@ -127,6 +127,7 @@ kt_status_t verb_run(cli_t *cli);
 kt_status_t verb_verify(cli_t *cli);
 kt_status_t verb_backup(cli_t *cli);
 kt_status_t verb_restore(cli_t *cli);
+kt_status_t verb_hash(cli_t *cli);
 kt_status_t verb_completion(cli_t *cli);
 
 #endif /* KEYTURN_CLI_H */

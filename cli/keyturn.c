@@ -84,6 +84,11 @@ const cli_verb_t cli_verbs[] = {
      verb_verify, 0, 0, {{0}}},
     {"check", "", "configuration, keys, permissions, reachability of each provider",
      verb_check, 0, 0, {{0}}},
+    {"hash", "", "an Argon2id string that recognises a value and does not tell it",
+     verb_hash, 0, 0, {
+        {0, "file", "F", "take the value from this file; - is stdin"},
+        {0, "check", "H", "is it the value of the hash in this file? Prints a better hash if need be"},
+    }},
     {"run", "COMMAND [ARGUMENT]...", "start a command with secrets in its environment",
      verb_run, 1, -1, {
         {0, "map", "VAR=REF", "the variable and what goes into it; any number of times"},
@@ -316,7 +321,7 @@ static kt_status_t check_operands(cli_t *cli)
         return cli_fail(cli, KT_USAGE, "%s wants: %s", verb->name, verb->args);
     if (verb->max < 0 || cli->nargs <= verb->max)
         return KT_SUCCESS;
-    if (verb->run == verb_set || verb->run == verb_rotate)
+    if (verb->run == verb_set || verb->run == verb_rotate || verb->run == verb_hash)
         return cli_fail(cli, KT_USAGE,
                         "a value is not taken from the command line, where every user of this "
                         "machine can read it: give it on stdin%s or with --file",

@@ -291,6 +291,14 @@ KT_API int kt_alphabet_parse(const char *name); /* alnum, urlsafe, symbols, hex,
 /* A random secret of `length` characters (16 to 1024; uuid: 36). NULL with errno EINVAL or ENOMEM. The caller frees it. */
 KT_API KT_MUST_USE kt_secret_t *kt_generate(kt_alphabet_t alphabet, size_t length);
 
+#define KT_HASH_MAX 128 /* bytes of a hash's text, NUL included */
+/* An Argon2id string that recognises the secret and does not tell it; each call gives another. 64 MiB, a tenth of a second. Thread-safe. */
+KT_API KT_MUST_USE kt_status_t kt_hash(const kt_secret_t *secret, char ret_hash[KT_HASH_MAX]);
+/* KT_SUCCESS: `hash` is of this secret; ret_upgraded is the string to keep from now on, or "" if `hash` is good. PBKDF2-HMAC-SHA256 of
+ * 100,000 rounds (the hex of 32 bytes of salt and 32 of key) is always upgraded. KT_DENIED: of another; KT_MALFORMED: no hash, or one that
+ * would take more than 1 GiB or 16 passes. */
+KT_API KT_MUST_USE kt_status_t kt_hash_check(const kt_secret_t *secret, const char *hash, char ret_upgraded[KT_HASH_MAX]);
+
 typedef struct kt_rotation kt_rotation_t;
 
 /*
