@@ -97,6 +97,29 @@ static kt_status_t answer_json(cli_t *cli, const char *reference, const kt_secre
     return cli_answer(cli, object);
 }
 
+/* The mask of a value, in place of it wherever it goes. */
+static kt_status_t answer_mask(cli_t *cli, const char *reference, const kt_secret_t *value,
+                               int style)
+{
+    kt_secret_t *mask = NULL;
+    kt_status_t status = kt_mask(value, (kt_mask_style_t) style, &mask);
+
+    if (status)
+        return cli_fail(cli, status, "%s", kt_status_text(status));
+    if (cli->json)
+        status = cli_answer(cli, json_pack("{s:s%, s:I, s:s%}", "name", reference,
+                                           strcspn(reference, "#@"), "version",
+                                           (json_int_t) kt_secret_version(value), "masked",
+                                           (const char *) kt_secret_bytes(mask),
+                                           kt_secret_size(mask)));
+    else
+        status = cli_write(cli, kt_secret_bytes(mask), kt_secret_size(mask));
+    if (!status && !cli->json)
+        status = cli_write(cli, "\n", 1);
+    kt_secret_free(mask);
+    return status;
+}
+
 static void warn_of_readers(const cli_t *cli)
 {
     struct stat st;
@@ -107,13 +130,15 @@ static void warn_of_readers(const cli_t *cli)
 
 kt_status_t verb_get(cli_t *cli)
 {
-    const char *reference = cli->args[0], *why = "";
+    const char *reference = cli->args[0], *why = "", *mask = cli_given(cli, "mask");
     kt_secret_t *value = NULL;
     kt_request_t req;
     kt_status_t status;
 
     if (kt_reference_check(reference, 0, &why) != KT_SUCCESS)
         return cli_fail(cli, KT_USAGE, "not a reference: %s", why);
+    if (mask && (kt_mask_parse(mask) < 0 || cli_given(cli, "reveal")))
+        return cli_fail(cli, KT_USAGE, "--mask is full or partial, and not with --reveal");
     status = cli_open(cli);
     if (status)
         return status;
@@ -121,6 +146,8 @@ kt_status_t verb_get(cli_t *cli)
     status = kt_get(cli->ctx, &req, &value);
     if (status) {
         status = cli_fail_ctx(cli, status);
+    } else if (mask) {
+        status = answer_mask(cli, reference, value, kt_mask_parse(mask));
     } else if (cli->json) {
         status = answer_json(cli, reference, value);
     } else if (!isatty(STDOUT_FILENO)) {

@@ -48,6 +48,7 @@ const cli_verb_t cli_verbs[] = {
     }},
     {"get", "REFERENCE", "write a value, byte for byte; masked on a terminal", verb_get, 1, 1, {
         {0, "reveal", NULL, "show it on a terminal, or in the JSON object"},
+        {0, "mask", "STYLE", "write its mask instead, everywhere: full, or partial (both ends)"},
     }},
     {"list", "[PATTERN]", "names, versions and states", verb_list, 0, 1, {{0}}},
     {"info", "NAME", "metadata of a secret, never its value", verb_info, 1, 1, {{0}}},

@@ -176,6 +176,17 @@ KT_API KT_MUST_USE kt_status_t kt_secret_encode(const kt_secret_t *secret, kt_en
  * KT_MALFORMED: no JSON object, or neither string nor number there. */
 KT_API KT_MUST_USE kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_secret_t **ret_secret);
 
+typedef enum kt_mask_style { KT_MASK_FULL = 0, KT_MASK_PARTIAL } kt_mask_style_t;
+KT_API int kt_mask_parse(const char *name); /* "full", "partial"; -1 */
+/* What may be shown in place of the value, as a new secret. FULL: "[MASKED]". PARTIAL: the first and last four characters and stars between, all
+ * stars up to eight characters; control characters and what is not UTF-8 show as '?'. It tells the length and up to eight characters. */
+KT_API KT_MUST_USE kt_status_t kt_mask(const kt_secret_t *secret, kt_mask_style_t style, kt_secret_t **ret_text);
+/* For texts that others made; keyturn's own hold no value. `out` gets at most `size` bytes with NUL (the text is cut), and may not be `text`.
+ * A log line loses each run of 20 or more letters and digits; an error what stands in quotes behind password, key or secret, and the paths of
+ * .env files. A guess: no substitute for keeping values out. Thread-safe. */
+KT_API void kt_sanitize_log(const char *text, char *out, size_t size);
+KT_API void kt_sanitize_error(const char *text, char *out, size_t size);
+
 /* ---- Requests ---- */
 
 /* A secret that the consumer itself stores (the Redis module): head and values, sealed. Below, "Bundles". */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Values: every byte comes back, limits, where they come from and where they never show."""
 import base64
+import json
 import os
 
 import pytest
@@ -115,3 +116,24 @@ def test_others_never_show_a_value(home, canary):
     for path in home.dir.rglob("*"):
         if path.is_file():
             assert value not in path.read_bytes(), path
+
+
+# masks (requirements 70 to 72)
+
+@pytest.mark.parametrize("value, mask", [(b"12345678", b"********"), (b"123456789", b"1234*6789"), (b"x", b"*"),
+                                         ("gr\u00fc\u00dfe-an-alle".encode(), "gr\u00fc\u00df*****alle".encode())])
+def test_mask(home, value, mask):
+    home.set("a", value)
+    assert home.run("get", "--mask", "partial", "a").stdout == mask + b"\n"
+    assert home.run("get", "--mask", "full", "a").stdout == b"[MASKED]\n"
+    answer = json.loads(home.run("--json", "get", "--mask", "partial", "a").stdout)
+    assert answer["masked"] == mask.decode() and answer["version"] == 1 and "value" not in answer
+    assert home.get("a") == value
+
+
+def test_masks_that_are_none(home):
+    home.set("a", b"v")
+    for options in (["--mask", "none"], ["--mask", "partial", "--reveal"], ["--mask", ""]):
+        result = home.run("get", *options, "a", check=False)
+        assert result.returncode == 64 and result.stdout == b"", options
+    assert home.run("get", "--mask", "full", "b", check=False).returncode == 66
