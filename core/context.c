@@ -14,8 +14,8 @@
 
 #include "internal.h"
 
-#ifndef KT_CONFIG_PATH
-#define KT_CONFIG_PATH "/etc/keyturn/keyturn.yaml"
+#ifndef KT_DEFAULT_CONFIG /* configure's --sysconfdir */
+#define KT_DEFAULT_CONFIG "/etc/keyturn/keyturn.yaml"
 #endif
 #define CACHE_LIMIT 1024u
 
@@ -93,7 +93,7 @@ kt_status_t kt_setup(const char *config, const char *host, kt_setup_t **ret_setu
     if (config == NULL)
         config = secure_getenv("KEYTURN_CONFIG");
     if (config == NULL || config[0] == '\0')
-        config = KT_CONFIG_PATH;
+        config = KT_DEFAULT_CONFIG;
     status = set_host(setup, host);
     if (status == KT_SUCCESS)
         status = kt_config_read(config, &setup->config);
