@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn check and keyturn verify: is everything as it must be; the worst status is the exit status. */
+/* keyturn check, verify and audit verify: is everything as it must be; the worst status is the exit status. */
 #include <stdio.h>
 #include <string.h>
 
@@ -34,18 +34,12 @@ static void print(const json_t *checks)
     }
 }
 
-static kt_status_t report(cli_t *cli, kt_status_t (*look)(kt_ctx_t *ctx, kt_check_fn fn, void *arg))
+/* Takes the rows. */
+static kt_status_t report(cli_t *cli, kt_status_t status, json_t *checks)
 {
-    json_t *checks = json_array(), *answer;
-    kt_status_t status = cli_open(cli);
-
-    if (status) {
-        json_decref(checks);
-        return status;
-    }
-    status = look(cli->ctx, collect, checks);
     if (cli->json) {
-        answer = json_pack("{s:s, s:O}", "status", kt_status_name(status), "checks", checks);
+        json_t *answer = json_pack("{s:s, s:O}", "status", kt_status_name(status), "checks", checks);
+
         json_dumpf(answer, stdout, JSON_ENSURE_ASCII);
         putchar('\n');
         json_decref(answer);
@@ -56,12 +50,43 @@ static kt_status_t report(cli_t *cli, kt_status_t (*look)(kt_ctx_t *ctx, kt_chec
     return status;
 }
 
+static kt_status_t look_at(cli_t *cli, kt_status_t (*look)(kt_ctx_t *ctx, kt_check_fn fn, void *arg))
+{
+    kt_status_t status = cli_open(cli);
+    json_t *checks;
+
+    if (status)
+        return status;
+    checks = json_array();
+    status = look(cli->ctx, collect, checks);
+    return report(cli, status, checks);
+}
+
 kt_status_t verb_check(cli_t *cli)
 {
-    return report(cli, kt_check);
+    return look_at(cli, kt_check);
 }
 
 kt_status_t verb_verify(cli_t *cli)
 {
-    return report(cli, kt_verify);
+    return look_at(cli, kt_verify);
+}
+
+/* With a DIR no configuration is needed: the trail may be another machine's. */
+kt_status_t verb_audit_verify(cli_t *cli)
+{
+    const char *dir = cli->nargs > 0 ? cli->args[0] : NULL;
+    json_t *checks;
+    kt_status_t status = dir ? KT_SUCCESS : cli_setup(cli);
+
+    if (status)
+        return status;
+    checks = json_array();
+    status = kt_audit_verify(dir ? dir : kt_setup_audit_path(cli->setup),
+                             cli_given(cli, "audit-key"), collect, checks);
+    if (status && json_array_size(checks) == 0) {
+        json_decref(checks);
+        return cli_fail(cli, status, "%s", kt_error(NULL));
+    }
+    return report(cli, status, checks);
 }

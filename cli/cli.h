@@ -122,6 +122,8 @@ kt_status_t verb_delete(cli_t *cli);
 kt_status_t verb_undelete(cli_t *cli);
 kt_status_t verb_destroy(cli_t *cli);
 kt_status_t verb_audit_tail(cli_t *cli);
+kt_status_t verb_audit_verify(cli_t *cli);
+kt_status_t verb_audit_verify(cli_t *cli);
 kt_status_t verb_check(cli_t *cli);
 kt_status_t verb_run(cli_t *cli);
 kt_status_t verb_verify(cli_t *cli);

@@ -18,12 +18,16 @@ typedef struct {
     char quoted[PATH_MAX];   /* as it stands inside YAML's double quotes */
     char config[PATH_MAX];
     const char *environment;
+    char audit_key[KT_AUDIT_KEY_LINE];
+    const char *audit_file;  /* where it is; NULL: we tell it */
     bool ours;               /* we made the folder itself */
     bool begun;              /* it was empty, and is ours to fill */
 } home_t;
 
 static void undo(const home_t *home)
 {
+    if (home->audit_file)
+        unlink(home->audit_file);
     if (home->begun)
         init_empty(home->dir);
     if (home->ours)
@@ -115,22 +119,34 @@ static kt_status_t make_config(cli_t *cli, home_t *home)
     return init_config(cli, home->config, &values);
 }
 
-static kt_status_t make_store(cli_t *cli, const home_t *home)
+static kt_status_t make_stream(cli_t *cli, const home_t *home, const char *stream)
 {
-    static const char *const streams[] = {"audit", "audit/nginx", "audit/redis",
-                                          "audit/postgresql"};
-    char mine[NAME_MAX];
-    kt_status_t status = KT_SUCCESS;
+    char name[NAME_MAX], path[PATH_MAX];
+    kt_status_t status;
 
+    snprintf(name, sizeof name, "audit/%s", stream);
+    status = make_below(cli, home, name);
+    if (status)
+        return status;
+    if (snprintf(path, sizeof path, "%s/%s", home->dir, name) >= (int) sizeof path)
+        return cli_fail(cli, KT_USAGE, "the folder's path is too long");
+    return init_stream(cli, path, home->environment, stream, home->audit_key);
+}
+
+static kt_status_t make_store(cli_t *cli, home_t *home)
+{
+    static const char *const streams[] = {"nginx", "redis", "postgresql"};
+    kt_status_t status = make_below(cli, home, "audit");
+
+    if (!status)
+        status = init_audit_key(cli, home->audit_key, &home->audit_file);
     for (size_t i = 0; i < sizeof streams / sizeof *streams && !status; i++)
-        status = make_below(cli, home, streams[i]);
+        status = make_stream(cli, home, streams[i]);
     cli->config = home->config;
     if (!status)
         status = cli_setup(cli);
-    if (status)
-        return status;
-    snprintf(mine, sizeof mine, "audit/%s", kt_setup_stream(cli->setup));
-    status = make_below(cli, home, mine);
+    if (!status)
+        status = make_stream(cli, home, kt_setup_stream(cli->setup));
     if (status)
         return status;
     status = kt_open(cli->setup, &cli->ctx);
@@ -143,10 +159,11 @@ static kt_status_t make_store(cli_t *cli, const home_t *home)
 static kt_status_t answer(cli_t *cli, const home_t *home)
 {
     const char *keyturn_config = getenv("KEYTURN_CONFIG");
+    const char *told = home->audit_key[0] && !home->audit_file ? home->audit_key : NULL;
 
     if (cli->json)
-        return cli_answer(cli, json_pack("{s:s, s:s}", "environment", home->environment, "config",
-                                         home->config));
+        return cli_answer(cli, json_pack("{s:s, s:s, s:s*}", "environment", home->environment,
+                                         "config", home->config, "audit_key", told));
     if (cli->quiet)
         return KT_SUCCESS;
     printf("%s is a keyturn home for the environment %s:\n"
@@ -155,6 +172,8 @@ static kt_status_t answer(cli_t *cli, const home_t *home)
            "  %s.db    the store\n"
            "  audit/         who read what\n",
            home->dir, home->environment, home->environment, home->environment);
+    if (told)
+        init_tell_audit_key(told);
     if (!keyturn_config || strcmp(keyturn_config, home->config) != 0)
         printf("Next: export KEYTURN_CONFIG=%s\n", home->config);
     return KT_SUCCESS;
@@ -173,11 +192,14 @@ static kt_status_t init_home(cli_t *cli)
         status = make_config(cli, &home);
     if (!status)
         status = make_store(cli, &home);
-    if (!status)
-        return answer(cli, &home);
-    kt_close(cli->ctx);
-    cli->ctx = NULL;
-    undo(&home);
+    if (!status) {
+        status = answer(cli, &home);
+    } else {
+        kt_close(cli->ctx);
+        cli->ctx = NULL;
+        undo(&home);
+    }
+    explicit_bzero(home.audit_key, sizeof home.audit_key);
     return status;
 }
 

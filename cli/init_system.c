@@ -47,6 +47,8 @@ typedef struct {
     cli_t *cli;
     const char *environment;
     char config[PATH_MAX], key[PATH_MAX], store[PATH_MAX];
+    char audit_key[KT_AUDIT_KEY_LINE];
+    const char *audit_file;  /* where it is; NULL: we tell it */
     struct { char *what; enum { A_FILE, A_FOLDER, A_GROUP } kind; } made[MADE_MAX];
     size_t nmade;
 } system_t;
@@ -200,6 +202,23 @@ static kt_status_t make_config(system_t *s)
     return own(s->cli, s->config, 0, READERS, 0640);
 }
 
+/* A stream's folder, and its start; one that is there and has begun goes on. */
+static kt_status_t make_stream(system_t *s, const char *stream, uid_t uid, const char *group)
+{
+    char path[PATH_MAX], state[PATH_MAX];
+    kt_status_t status;
+
+    snprintf(path, sizeof path, LOG "/%s", stream);
+    snprintf(state, sizeof state, LOG "/%s/state", stream);
+    status = make_folder(s, path, uid, group, 0700);
+    if (status || !s->audit_key[0] || access(state, F_OK) == 0)
+        return status;
+    status = init_stream(s->cli, path, s->environment, stream, s->audit_key);
+    if (!status)
+        note_made(s, state, A_FILE);
+    return status;
+}
+
 static kt_status_t make_host(system_t *s, const struct host *host)
 {
     const struct passwd *user = user_of(host);
@@ -214,8 +233,7 @@ static kt_status_t make_host(system_t *s, const struct host *host)
                                                host->user, NULL});
     if (status)
         return status;
-    snprintf(path, sizeof path, LOG "/%s", host->name);
-    status = make_folder(s, path, uid, host->user, 0700);
+    status = make_stream(s, host->name, uid, host->user);
     if (status)
         return status;
     snprintf(path, sizeof path, ETC "/%s.key", host->name);
@@ -228,11 +246,8 @@ static kt_status_t make_host(system_t *s, const struct host *host)
 
 static kt_status_t make_store(system_t *s)
 {
-    char stream[PATH_MAX];
-    kt_status_t status;
+    kt_status_t status = make_stream(s, kt_setup_stream(s->cli->setup), 0, NULL);
 
-    snprintf(stream, sizeof stream, LOG "/%s", kt_setup_stream(s->cli->setup));
-    status = make_folder(s, stream, 0, NULL, 0700);
     if (status)
         return status;
     status = kt_open(s->cli->setup, &s->cli->ctx);
@@ -252,6 +267,10 @@ static kt_status_t make_all(system_t *s)
         status = make_config(s);
     s->cli->config = s->config;
     if (!status)
+        status = init_audit_key(s->cli, s->audit_key, &s->audit_file);
+    if (!status && s->audit_file)
+        note_made(s, s->audit_file, A_FILE);
+    if (!status)
         status = cli_setup(s->cli);
     for (size_t i = 0; i < HOSTS && !status; i++)
         status = make_host(s, &hosts[i]);
@@ -262,9 +281,11 @@ static kt_status_t answer(const system_t *s)
 {
     const char *other = getenv("KEYTURN_CONFIG");
 
+    const char *told = s->audit_key[0] && !s->audit_file ? s->audit_key : NULL;
+
     if (s->cli->json)
-        return cli_answer(s->cli, json_pack("{s:s, s:s}", "environment", s->environment, "config",
-                                            s->config));
+        return cli_answer(s->cli, json_pack("{s:s, s:s, s:s*}", "environment", s->environment,
+                                            "config", s->config, "audit_key", told));
     if (s->cli->quiet)
         return KT_SUCCESS;
     printf("%s is the configuration of this machine, environment %s.\n"
@@ -274,6 +295,8 @@ static kt_status_t answer(const system_t *s)
         if (user_of(&hosts[i]))
             printf("%s (user %s) may open the types %s; restart it, for its new group.\n",
                    hosts[i].name, hosts[i].user, hosts[i].types);
+    if (told)
+        init_tell_audit_key(told);
     printf("Next: take the # from the servers' lines under policy.\n");
     if (other && strcmp(other, s->config) != 0)
         printf("KEYTURN_CONFIG names another configuration: unset it.\n");
@@ -298,5 +321,8 @@ kt_status_t init_system(cli_t *cli)
     if (!status)
         status = make_all(&s);
     finish(&s, status != KT_SUCCESS);
-    return status ? status : answer(&s);
+    if (!status)
+        status = answer(&s);
+    explicit_bzero(s.audit_key, sizeof s.audit_key);
+    return status;
 }

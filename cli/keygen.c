@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn keygen OUT: a new key, the configuration's with one more epoch, or the keys of some types for a host that needs no others. */
+/* keyturn keygen OUT: a new key, the configuration's with one more epoch, the keys of some types for a host that needs no
+ * others, or the start of a stream of the trail. */
 #include <stdio.h>
 
 #include "cli.h"
@@ -35,12 +36,9 @@ static kt_status_t keygen_epoch(cli_t *cli, const char *out)
 }
 
 /* A configuration that names the environment is enough: its key may be what is made here. */
-static kt_status_t keygen_new(cli_t *cli, const char *out)
+static kt_status_t environment_of(cli_t *cli, const char **ret_environment)
 {
-    kt_secret_t *passphrase = NULL;
-    const char *given = cli_given(cli, "environment"), *environment;
-    char error[512] = "";
-    kt_status_t status;
+    const char *given = cli_given(cli, "environment");
 
     if (!given) {
         kt_status_t configured = kt_setup(cli->config, "cli", &cli->setup);
@@ -50,11 +48,22 @@ static kt_status_t keygen_new(cli_t *cli, const char *out)
             return cli_fail(cli, configured ? configured : KT_CONFIG, "no --environment, and %s",
                             cli->setup ? kt_setup_error(cli->setup) : "out of memory");
     }
-    environment = cli_environment(given);
-    if (!environment)
+    *ret_environment = cli_environment(given);
+    if (!*ret_environment)
         return cli_fail(cli, KT_USAGE,
                         "not a name for an environment: letters, digits and . _ - only");
-    status = cli_passphrase(cli, &passphrase);
+    return KT_SUCCESS;
+}
+
+static kt_status_t keygen_new(cli_t *cli, const char *out)
+{
+    kt_secret_t *passphrase = NULL;
+    const char *environment;
+    char error[512] = "";
+    kt_status_t status = environment_of(cli, &environment);
+
+    if (!status)
+        status = cli_passphrase(cli, &passphrase);
     if (status)
         return status;
     status = kt_keygen_passphrase(out, environment, passphrase, error, sizeof error);
@@ -64,22 +73,37 @@ static kt_status_t keygen_new(cli_t *cli, const char *out)
     return status;
 }
 
+static kt_status_t keygen_stream(cli_t *cli, const char *stream, const char *out)
+{
+    const char *key = cli_given(cli, "audit-key"), *environment;
+    char error[512] = "";
+    kt_status_t status = environment_of(cli, &environment);
+
+    if (status)
+        return status;
+    status = kt_audit_start(out, environment, stream, key, error, sizeof error);
+    return status ? cli_fail(cli, status, "%s", error) : KT_SUCCESS;
+}
+
 kt_status_t verb_keygen(cli_t *cli)
 {
-    const char *types = cli_given(cli, "types"), *out = cli->args[0];
+    const char *types = cli_given(cli, "types"), *stream = cli_given(cli, "stream"), *out = cli->args[0];
     bool epoch = cli_given(cli, "epoch") != NULL;
     kt_status_t status;
 
+    if (!stream != !cli_given(cli, "audit-key") || (stream && (types || epoch || cli_given(cli, "passphrase"))))
+        return cli_fail(cli, KT_USAGE, "--stream and --audit-key go together, and without --types, --epoch and --passphrase");
     if (epoch && (types || cli_given(cli, "environment")))
         return cli_fail(cli, KT_USAGE, "--epoch takes the configuration's key as it is: leave out --%s",
                         types ? "types" : "environment");
-
     if (types && cli_given(cli, "passphrase"))
         return cli_fail(cli, KT_USAGE, "a file of type keys is under no passphrase");
     if (types && cli_given(cli, "environment"))
         return cli_fail(cli, KT_USAGE,
                         "--types takes the configuration's environment: leave out --environment");
-    if (epoch)
+    if (stream)
+        status = keygen_stream(cli, stream, out);
+    else if (epoch)
         status = keygen_epoch(cli, out);
     else
         status = types ? keygen_types(cli, types, out) : keygen_new(cli, out);

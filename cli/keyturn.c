@@ -31,12 +31,15 @@ const cli_verb_t cli_verbs[] = {
          "for this machine's nginx, Redis and PostgreSQL, in " KT_SYSCONFDIR "/keyturn; as root"},
         {0, "environment", "E",
          "development, staging, production or another name [$ENVIRONMENT, else development]"},
+        {0, "audit-key", "FILE", "write the audit key to this new file [it is shown once]"},
     }},
     {"keygen", "OUT", "make a key file", verb_keygen, 1, 1, {
         {0, "environment", "E", "the environment of a new key [the configuration's]"},
         {0, "types", "T,...", "only the keys of these types, derived from the configuration's key"},
         {0, "epoch", NULL, "the configuration's key with one more epoch"},
         {0, "passphrase", "F", "under the passphrase in this file; - is stdin or a prompt"},
+        {0, "stream", "NAME", "no key file: the folder OUT of a stream of the trail"},
+        {0, "audit-key", "FILE", "the audit key under which the stream begins"},
     }},
     {"set", "NAME", "store a value: from stdin, a prompt or a file; prints the new version",
      verb_set, 1, 1, {
@@ -75,6 +78,10 @@ const cli_verb_t cli_verbs[] = {
     {"audit tail", "[STREAM]", "the last 20 lines of the trail, all streams by time",
      verb_audit_tail, 0, 1, {
         {0, "follow", NULL, "and go on with what comes"},
+    }},
+    {"audit verify", "[DIR]", "is the trail what was written, line by line?",
+     verb_audit_verify, 0, 1, {
+        {0, "audit-key", "FILE", "prove by the audit key also who wrote it"},
     }},
     {"backup", "FILE", "a consistent copy of the store in a new file, encrypted",
      verb_backup, 1, 1, {{0}}},

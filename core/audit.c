@@ -2,11 +2,15 @@
 /*
  * audit.c: one JSON line for each decision, in the folder of the host's stream.
  *
- *     PATH/STREAM/log     the lines
- *     PATH/STREAM/state   the last sequence number, the log's inode and length, under a lock that every process of the stream takes
+ *     PATH/STREAM/log     the lines, and after each block of them a seal
+ *     PATH/STREAM/state   the key of the next seal, and how far the log goes; under a lock that every process of the stream takes
  *
  * What cannot be recorded is not served: every failure here is KT_AUDIT, and read.c and write.c refuse for it. The folder is opened
  * when a context is, the files at the first record, so that a context that decides nothing (`nginx -t`) leaves no trace.
+ *
+ * A durable decision is sealed at once, with all that wait: the log reaches the disk, then the state. Others wait for the next seal, for a
+ * second or 1024 lines at most while there is traffic, and until the context is closed: a seal for each read would be two fdatasync()s.
+ * They survive the end of the process as they are; a power cut may take them, and the next line then says how many.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,29 +23,21 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "audit.h"
 
-#define LINE_MAX_SIZE 8192u
-#define STATE_MAGIC "KTA1"
-#define WORD_MAX 64u            /* bytes of what the host calls something, before they are escaped */
-#define TEXT_MAX 128u           /* of an address or a request's id */
-
-typedef struct state {          /* as it lies in the file, of this machine's byte order */
-    char magic[4];
-    uint32_t reserved;
-    uint64_t sequence;
-    uint64_t inode;             /* of the log */
-    uint64_t length;            /* of the log, through the line of that number */
-    uint64_t durable;           /* as much of it as is on the disk for certain */
-    char boot[40];              /* id of the boot that wrote this */
-} state_t;
+#define WAIT_MS 1000
+#define WAIT_LINES 1024u
 
 struct kt_audit {
     char *path;                 /* of the stream's folder */
     char stream[64];
+    char environment[KT_ENVIRONMENT_MAX];
     char boot[40];
+    kt_trail_name_t name;       /* of these three */
     int folder, log, state;     /* descriptors; -1: not open */
     uid_t owner;
+    bool waiting;               /* a line of ours may wait for its seal */
+    kt_recovery_t recovered;    /* found at the present call */
 };
 
 static kt_status_t failed(const kt_audit_t *audit, const char *what)
@@ -90,7 +86,9 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
         return kt_fail(KT_INTERNAL, "out of memory");
     audit->folder = audit->log = audit->state = -1;
     (void)snprintf(audit->stream, sizeof(audit->stream), "%s", stream);
+    (void)snprintf(audit->environment, sizeof(audit->environment), "%s", config->environment);
     read_boot_id(audit->boot);
+    audit->name = (kt_trail_name_t){audit->environment, audit->stream, audit->boot};
     if (asprintf(&audit->path, "%s/%s", config->audit_path, stream) < 0) {
         audit->path = NULL;
         status = kt_fail(KT_INTERNAL, "out of memory");
@@ -116,6 +114,8 @@ void kt_audit_close(kt_audit_t *audit)
 {
     if (audit == NULL)
         return;
+    if (audit->waiting)
+        kt_audit_drain(audit);
     close_fd(&audit->log);
     close_fd(&audit->state);
     close_fd(&audit->folder);
@@ -165,101 +165,7 @@ static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flag
     return KT_SUCCESS;
 }
 
-/* ---- the log that the state means ---- */
-
-static bool folder_has_inode(const kt_audit_t *audit, uint64_t inode)
-{
-    int fd = openat(audit->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dirent *entry;
-    bool found = false;
-
-    if (dir == NULL) {
-        close_fd(&fd);
-        return false;
-    }
-    while (!found && (entry = readdir(dir)) != NULL)
-        found = entry->d_ino == inode;
-    (void)closedir(dir);
-    return found;
-}
-
-/* Counts the lines between two offsets; *ret_end is where the last of them ends. */
-static kt_status_t count_lines(const kt_audit_t *audit, uint64_t from, uint64_t to, uint64_t *ret_lines, uint64_t *ret_end)
-{
-    char bytes[4096];
-    uint64_t at = from;
-
-    *ret_lines = 0;
-    *ret_end = from;
-    while (at < to) {
-        ssize_t got = pread(audit->log, bytes, sizeof(bytes), (off_t)at), i;
-
-        if (got <= 0)
-            return failed(audit, "log");
-        for (i = 0; i < got; i++) {
-            if (bytes[i] == '\n') {
-                ++*ret_lines;
-                *ret_end = at + (uint64_t)i + 1;
-            }
-        }
-        at += (uint64_t)got;
-    }
-    return KT_SUCCESS;
-}
-
-/*
- * What lies behind the recorded length was written by a process that died before it had recorded it: its lines count, half a line goes.
- * What is missing was cut off, unless the power went before it reached the disk: then the numbers go on behind the gap.
- */
-static kt_status_t adopt_tail_inlock(const kt_audit_t *audit, state_t *state, uint64_t size)
-{
-    bool rebooted = memcmp(state->boot, audit->boot, sizeof(state->boot)) != 0;
-    bool lost = size < state->length;
-    uint64_t lines, end;
-    kt_status_t status;
-
-    if (lost && (!rebooted || size < state->durable))
-        return kt_fail(KT_AUDIT, "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then remove %s/state)", audit->path,
-                       (unsigned long long)size, (unsigned long long)state->length, audit->path);
-    status = count_lines(audit, lost ? state->durable : state->length, size, &lines, &end);
-    if (status != KT_SUCCESS)
-        return status;
-    if (end < size && ftruncate(audit->log, (off_t)end) != 0)
-        return failed(audit, "log");
-    state->length = end;
-    if (!lost)
-        state->sequence += lines;
-    return KT_SUCCESS;
-}
-
-/*
- * The open log has to be the file that is called "log" now. If it got another name (logrotate), a new one is begun; if it is gone, somebody
- * removed the trail, and nothing more is served until an operator has looked.
- */
-static kt_status_t check_log_inlock(kt_audit_t *audit, state_t *state)
-{
-    struct stat named, open_log;
-    kt_status_t status;
-
-    if (audit->log >= 0 && (fstatat(audit->folder, "log", &named, AT_SYMLINK_NOFOLLOW) != 0 || fstat(audit->log, &open_log) != 0 ||
-                            named.st_ino != open_log.st_ino))
-        close_fd(&audit->log);
-    if (audit->log < 0) {
-        if (state->inode != 0 && !folder_has_inode(audit, state->inode))
-            return kt_fail(KT_AUDIT, "audit trail %s/log: the log that was being written is gone (look into it, then remove %s/state)",
-                           audit->path, audit->path);
-        status = open_file(audit, "log", O_APPEND, 0640, &audit->log);
-        if (status != KT_SUCCESS)
-            return status;
-        if (fstat(audit->log, &open_log) != 0)
-            return failed(audit, "log");
-    }
-    if (state->inode != open_log.st_ino)
-        state->length = state->durable = 0;
-    state->inode = open_log.st_ino;
-    return adopt_tail_inlock(audit, state, (uint64_t)open_log.st_size);
-}
+/* ---- the state ---- */
 
 static kt_status_t open_state(kt_audit_t *audit)
 {
@@ -284,150 +190,256 @@ static kt_status_t lock_state(kt_audit_t *audit)
     return status;
 }
 
-static kt_status_t read_state_inlock(const kt_audit_t *audit, state_t *ret_state)
+static void unlock_state(kt_audit_t *audit)
 {
-    ssize_t got = pread(audit->state, ret_state, sizeof(*ret_state), 0);
+    (void)flock(audit->state, LOCK_UN);
+}
+
+/* Without a start state of `keyturn init` or `keygen --stream` the stream begins under a key that nobody knows: that proves a chain only. */
+static kt_status_t read_state_inlock(const kt_audit_t *audit, kt_trail_state_t *ret_state)
+{
+    unsigned char bytes[KT_TRAIL_STATE];
+    ssize_t got = pread(audit->state, bytes, sizeof(bytes), 0);
+    kt_status_t status = KT_SUCCESS;
 
     if (got == 0) {
-        memset(ret_state, 0, sizeof(*ret_state));
-        memcpy(ret_state->magic, STATE_MAGIC, sizeof(ret_state->magic));
+        kt_trail_new_state(NULL, &audit->name, ret_state);
         return KT_SUCCESS;
     }
-    if (got != (ssize_t)sizeof(*ret_state) || memcmp(ret_state->magic, STATE_MAGIC, sizeof(ret_state->magic)) != 0)
-        return kt_fail(KT_AUDIT, "audit trail %s/state: damaged", audit->path);
-    return KT_SUCCESS;
+    if (got != (ssize_t)sizeof(bytes) || !kt_trail_decode(bytes, ret_state))
+        status = kt_fail(KT_AUDIT, "audit trail %s/state: damaged", audit->path);
+    kt_wipe(bytes, sizeof(bytes));
+    return status;
+}
+
+static kt_status_t write_state_inlock(const kt_audit_t *audit, kt_trail_state_t *state)
+{
+    unsigned char bytes[KT_TRAIL_STATE];
+    ssize_t written;
+
+    memcpy(state->boot, audit->boot, sizeof(state->boot));
+    kt_trail_encode(state, bytes);
+    written = pwrite(audit->state, bytes, sizeof(bytes), 0);
+    kt_wipe(bytes, sizeof(bytes));
+    return written == (ssize_t)sizeof(bytes) ? KT_SUCCESS : failed(audit, "state");
 }
 
 /* ---- lines ---- */
 
-typedef struct line {
-    char text[LINE_MAX_SIZE];
-    size_t size;
-} line_t;
-
-static void put(line_t *line, const char *text)
+/* All or nothing: of what fails nothing stays in the log. `seal`: it, then the state, are on the disk afterwards. */
+static kt_status_t append_inlock(const kt_audit_t *audit, int log, kt_trail_state_t *state, const kt_lines_t *lines, bool seal)
 {
-    size_t size = strlen(text);
-
-    if (line->size + size < sizeof(line->text)) {
-        memcpy(line->text + line->size, text, size + 1);
-        line->size += size;
-    }
-}
-
-/* Names come from clients: everything but plain ASCII is escaped, so that no line can be forged. At most `max` bytes, so that all fit. */
-static void put_string(line_t *line, const char *key, const char *value, size_t max)
-{
-    char escaped[8];
-    size_t i;
-
-    if (value == NULL)
-        return;
-    put(line, ",\"");
-    put(line, key);
-    put(line, "\":\"");
-    for (i = 0; value[i] != '\0' && i < max; i++) {
-        unsigned char c = (unsigned char)value[i];
-
-        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
-            (void)snprintf(escaped, sizeof(escaped), "\\u%04x", c);
-        else
-            (void)snprintf(escaped, sizeof(escaped), "%c", c);
-        put(line, escaped);
-    }
-    put(line, "\"");
-}
-
-static void put_number(line_t *line, const char *key, uint64_t number)
-{
-    char text[64];
-
-    (void)snprintf(text, sizeof(text), ",\"%s\":%llu", key, (unsigned long long)number);
-    put(line, text);
-}
-
-static void put_time(line_t *line)
-{
-    char text[48];
-    struct timespec now;
-    struct tm tm;
-    size_t size;
-
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    (void)gmtime_r(&now.tv_sec, &tm);
-    size = strftime(text, sizeof(text), "{\"time\":\"%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(text + size, sizeof(text) - size, ".%03ldZ\"", now.tv_nsec / 1000000);
-    put(line, text);
-}
-
-static void format_line(const kt_audit_t *audit, const kt_event_t *event, uint64_t sequence, line_t *line)
-{
-    line->size = 0;
-    put_time(line);
-    put_string(line, "boot", audit->boot, WORD_MAX);
-    put_string(line, "stream", audit->stream, WORD_MAX);
-    put_number(line, "seq", sequence);
-    put_string(line, "action", event->action, WORD_MAX);
-    put_string(line, "subject", event->subject != NULL ? event->subject : "", KT_SUBJECT_MAX);
-    put_string(line, "peer", event->peer, TEXT_MAX);
-    put_string(line, "reference", event->reference, KT_REFERENCE_MAX);
-    if (event->version != 0)
-        put_number(line, "version", event->version);
-    if (event->generation != 0)
-        put_number(line, "generation", event->generation);
-    put_string(line, "provider", event->provider, WORD_MAX);
-    put_string(line, "status", event->status, WORD_MAX);
-    if (event->stale)
-        put(line, ",\"stale\":true");
-    if (event->fallback)
-        put(line, ",\"fallback\":true");
-    put_string(line, "purpose", event->purpose, WORD_MAX);
-    put_string(line, "request", event->request_id, TEXT_MAX);
-    put(line, "}\n");
-}
-
-static kt_status_t append_inlock(const kt_audit_t *audit, state_t *state, const line_t *line, bool durable)
-{
+    off_t before = (off_t)(state->recorded.length - lines->size);
+    kt_status_t status = KT_SUCCESS;
     ssize_t written;
+    int error;
 
     do
-        written = write(audit->log, line->text, line->size);
+        written = write(log, lines->text, lines->size);
     while (written < 0 && errno == EINTR);
-    if (written != (ssize_t)line->size) {
-        int error = written < 0 ? errno : ENOSPC;
+    if (written >= 0 && written != (ssize_t)lines->size)
+        errno = ENOSPC;
+    if (written != (ssize_t)lines->size || (seal && fdatasync(log) != 0))
+        status = failed(audit, "log");
+    if (status == KT_SUCCESS)
+        status = write_state_inlock(audit, state);
+    if (status == KT_SUCCESS && seal && fdatasync(audit->state) != 0)
+        return failed(audit, "state"); /* what stands in both is right */
+    error = errno;
+    if (status != KT_SUCCESS && written > 0)
+        (void)!ftruncate(log, before);
+    errno = error;
+    return status;
+}
 
-        if (written > 0)
-            (void)!ftruncate(audit->log, (off_t)state->length); /* half a line is worse than none */
-        errno = error;
-        return failed(audit, "log");
+static void take_line(kt_trail_state_t *state, const kt_lines_t *lines, size_t at)
+{
+    kt_trail_link(state->recorded.chain, lines->text + at, lines->size - at);
+    state->recorded.length += lines->size - at;
+}
+
+/* The seal of all that waits, behind `lines`. */
+static void seal_lines(kt_trail_state_t *state, kt_lines_t *lines, int64_t now)
+{
+    take_line(state, lines, kt_line_seal(lines, state, now));
+    kt_trail_sealed(state);
+}
+
+/* ---- the log that the state means ---- */
+
+/* The name under which the inode stands in the folder. That the folder cannot be read (no descriptor is left) is no sign that it is gone. */
+static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_name[256])
+{
+    int fd = openat(audit->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    bool found = false;
+
+    if (dir == NULL) {
+        kt_status_t status = failed(audit, ".");
+
+        close_fd(&fd);
+        return status;
     }
-    if (durable && fdatasync(audit->log) != 0)
-        return failed(audit, "log");
-    state->length += line->size;
-    if (durable)
-        state->durable = state->length;
-    memcpy(state->boot, audit->boot, sizeof(state->boot));
+    while (!found && (entry = readdir(dir)) != NULL) {
+        found = entry->d_ino == inode;
+        if (found)
+            (void)snprintf(ret_name, 256, "%s", entry->d_name);
+    }
+    (void)closedir(dir);
+    if (!found)
+        return kt_fail(KT_AUDIT, "audit trail %s/log: the log that was being written is gone (look into it, then remove %s/state)",
+                       audit->path, audit->path);
     return KT_SUCCESS;
 }
 
-kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event)
+static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_trail_state_t *state)
 {
-    line_t line;
-    state_t state;
+    struct stat st;
+
+    if (fstat(log, &st) != 0)
+        return failed(audit, "log");
+    if ((uint64_t)st.st_size == state->recorded.length && memcmp(state->boot, audit->boot, sizeof(state->boot)) == 0)
+        return KT_SUCCESS;
+    return kt_trail_recover(audit->path, log, (uint64_t)st.st_size, audit->boot, state, &audit->recovered);
+}
+
+/* logrotate was here: the log gets its last seal under its new name, before the next one is begun. */
+static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
+{
+    char name[256];
+    kt_lines_t lines = {.size = 0};
+    int log = -1;
+    kt_status_t status = find_inode(audit, state->inode, name);
+
+    if (status == KT_SUCCESS)
+        status = open_file(audit, name, O_APPEND, 0640, &log);
+    if (status == KT_SUCCESS)
+        status = recover_inlock(audit, log, state);
+    if (status == KT_SUCCESS && state->recorded.length > state->sealed.length) {
+        seal_lines(state, &lines, kt_now());
+        status = append_inlock(audit, log, state, &lines, true);
+    }
+    close_fd(&log);
+    return status;
+}
+
+/* A log that this stream has not written to: empty, but where an instance begins behind what another one has left. */
+static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_trail_state_t *state, uint64_t inode, uint64_t size)
+{
+    char last = '\n';
+
+    if (size > 0 && state->inode != 0)
+        return kt_fail(KT_AUDIT, "audit trail %s/log: it has lines that are not of this stream (look into it, then move it away)",
+                       audit->path);
+    if (size > 0 && (pread(audit->log, &last, 1, (off_t)size - 1) != 1 || (last != '\n' && write(audit->log, "\n", 1) != 1)))
+        return failed(audit, "log");
+    state->inode = inode;
+    state->begun = false;
+    state->recorded.length = size + (last != '\n');
+    state->sealed = state->recorded;
+    return write_state_inlock(audit, state);
+}
+
+/*
+ * The open log has to be the file that is called "log" now. If it got another name (logrotate), a new one is begun; if it is gone, somebody
+ * removed the trail, and nothing more is served until an operator has looked.
+ */
+static kt_status_t check_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
+{
+    struct stat named, open_log;
+    kt_status_t status = KT_SUCCESS;
+    bool there = fstatat(audit->folder, "log", &named, AT_SYMLINK_NOFOLLOW) == 0;
+
+    if (audit->log >= 0 && (!there || fstat(audit->log, &open_log) != 0 || named.st_ino != open_log.st_ino))
+        close_fd(&audit->log);
+    if (state->inode != 0 && (!there || named.st_ino != state->inode))
+        status = leave_log_inlock(audit, state);
+    if (status == KT_SUCCESS && audit->log < 0)
+        status = open_file(audit, "log", O_APPEND, 0640, &audit->log);
+    if (status != KT_SUCCESS)
+        return status;
+    if (fstat(audit->log, &open_log) != 0)
+        return failed(audit, "log");
+    if (state->inode != open_log.st_ino)
+        return enter_log_inlock(audit, state, open_log.st_ino, (uint64_t)open_log.st_size);
+    return recover_inlock(audit, audit->log, state);
+}
+
+/* ---- writing ---- */
+
+static bool is_due(const kt_trail_state_t *state, int64_t now)
+{
+    return state->recorded.sequence - state->sealed.sequence >= WAIT_LINES || now - state->waiting >= WAIT_MS || now < state->waiting;
+}
+
+/* What has to be said first: true, and is sealed with what follows, if there is anything. */
+static bool prepare(const kt_audit_t *audit, kt_trail_state_t *state, kt_lines_t *lines, int64_t now)
+{
+    kt_recovery_t found = audit->recovered;
+
+    lines->size = 0;
+    if (!state->begun)
+        take_line(state, lines, kt_line_log(lines, &audit->name, state, now));
+    if (found.dropped > 0 || found.missing > 0)
+        take_line(state, lines, kt_line_recovery(lines, &audit->name, found.dropped, found.missing, ++state->recorded.sequence, now));
+    return lines->size > 0;
+}
+
+static kt_status_t record_inlock(kt_audit_t *audit, kt_trail_state_t *state, const kt_event_t *event)
+{
+    int64_t now = kt_now();
+    kt_lines_t lines;
+    bool seal = prepare(audit, state, &lines, now);
+
+    take_line(state, &lines, kt_line_event(&lines, &audit->name, event, ++state->recorded.sequence, now));
+    if (state->waiting == 0)
+        state->waiting = now;
+    seal = seal || event->durable || is_due(state, now);
+    if (seal)
+        seal_lines(state, &lines, now);
+    audit->waiting = !seal;
+    return append_inlock(audit, audit->log, state, &lines, seal);
+}
+
+static kt_status_t drain_inlock(kt_audit_t *audit, kt_trail_state_t *state)
+{
+    int64_t now = kt_now();
+    kt_lines_t lines;
+
+    if (!prepare(audit, state, &lines, now) && state->recorded.length == state->sealed.length)
+        return KT_SUCCESS;
+    seal_lines(state, &lines, now);
+    return append_inlock(audit, audit->log, state, &lines, true);
+}
+
+/* With an event, or to seal what waits. */
+static kt_status_t locked(kt_audit_t *audit, const kt_event_t *event)
+{
+    kt_trail_state_t state;
     kt_status_t status;
 
     status = lock_state(audit);
     if (status != KT_SUCCESS)
         return status;
+    memset(&audit->recovered, 0, sizeof(audit->recovered));
     status = read_state_inlock(audit, &state);
     if (status == KT_SUCCESS)
         status = check_log_inlock(audit, &state);
-    if (status == KT_SUCCESS) {
-        format_line(audit, event, ++state.sequence, &line);
-        status = append_inlock(audit, &state, &line, event->durable);
-    }
-    if (status == KT_SUCCESS && pwrite(audit->state, &state, sizeof(state), 0) != (ssize_t)sizeof(state))
-        status = failed(audit, "state");
-    (void)flock(audit->state, LOCK_UN);
+    if (status == KT_SUCCESS)
+        status = event != NULL ? record_inlock(audit, &state, event) : drain_inlock(audit, &state);
+    unlock_state(audit);
+    kt_wipe(&state, sizeof(state));
     return status;
+}
+
+kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event)
+{
+    return locked(audit, event);
+}
+
+void kt_audit_drain(kt_audit_t *audit)
+{
+    audit->waiting = false;
+    (void)locked(audit, NULL); /* who cannot seal them now leaves them to the next */
 }

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "audit.h"
 
 #define TAIL_MAX (1024u * 1024u) /* bytes of one log that are looked at */
 #define TIME_AT 9u               /* {"time":"2026-... */
@@ -69,25 +69,42 @@ static int by_time(const void *a, const void *b)
     return strtoull(p + 6, NULL, 10) < strtoull(q + 6, NULL, 10) ? -1 : 1;
 }
 
-/* The end of the text by whole lines, `count` of them at most. `cut`: it may begin within one. */
+static bool is_decision(const char *text, size_t size)
+{
+    return (size < strlen(KT_TRAIL_SEAL) || memcmp(text, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) != 0) &&
+           (size < strlen(KT_TRAIL_LOG) || memcmp(text, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) != 0);
+}
+
+/* The end of the text by whole lines, `count` decisions of them at most. `cut`: it may begin within one. What has no end is being written. */
 static bool take_tail(lines_t *lines, const char *text, size_t size, size_t count, bool cut)
 {
-    const char *at = text + size, *end;
+    const char *end = memrchr(text, '\n', size), *at = end, *line;
 
-    for (count++; count > 0 && (end = memrchr(text, '\n', (size_t)(at - text))) != NULL; count--)
-        at = end;
-    if (count == 0)
-        at++; /* behind the end of the line before */
-    else if (!cut)
-        at = text;
-    else if (at < text + size)
-        at++; /* what stands before belongs to a line that began earlier */
-    while ((end = memchr(at, '\n', (size_t)(text + size - at))) != NULL) { /* what has no end is being written */
-        if (!add_line(lines, at, (size_t)(end - at)))
-            return false;
-        at = end + 1;
+    while (end != NULL && count > 0) {
+        at = memrchr(text, '\n', (size_t)(end - text));
+        if (at == NULL && cut)
+            return true; /* what stands before belongs to a line that began earlier */
+        line = at != NULL ? at + 1 : text;
+        if (is_decision(line, (size_t)(end - line))) {
+            if (!add_line(lines, line, (size_t)(end - line)))
+                return false;
+            count--;
+        }
+        end = at;
     }
     return true;
+}
+
+static void turn(lines_t *lines, size_t from)
+{
+    size_t to;
+
+    for (to = lines->count; from + 1 < to; from++) {
+        char *line = lines->list[from];
+
+        lines->list[from] = lines->list[--to];
+        lines->list[to] = line;
+    }
 }
 
 static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
@@ -95,7 +112,7 @@ static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat st;
     char *text = NULL;
-    size_t size;
+    size_t size, from = lines->count;
     ssize_t got = 0;
     kt_status_t status = KT_SUCCESS;
 
@@ -111,6 +128,7 @@ static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
         got = pread(fd, text, size, st.st_size - (off_t)size);
     if (text == NULL || got < 0 || !take_tail(lines, text, (size_t)got, count, (off_t)size < st.st_size))
         status = kt_fail(KT_INTERNAL, "%s: %s", path, strerror(errno));
+    turn(lines, from);
     free(text);
     (void)close(fd);
     return status;

@@ -435,6 +435,7 @@ typedef struct kt_event {
 kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit);
 void kt_audit_close(kt_audit_t *audit);
 kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event); /* KT_AUDIT */
+void kt_audit_drain(kt_audit_t *audit); /* seals what waits for its seal */
 kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count, kt_line_fn fn, void *arg);
 
 /* ---- cache.c ---- */

@@ -406,6 +406,14 @@ KT_API KT_MUST_USE kt_status_t kt_keygen_passphrase(const char *path, const char
 KT_API KT_MUST_USE kt_status_t kt_keygen_epoch(kt_setup_t *setup, const kt_secret_t *passphrase, const char *path);
 /* A key file with the keys of some types only ("api-keys,tls"), in every epoch that `setup` holds. Mode 0600. */
 KT_API KT_MUST_USE kt_status_t kt_keygen_types(kt_setup_t *setup, const char *types, const char *path);
+#define KT_AUDIT_KEY_LINE 80 /* bytes of an audit key's line, NUL included */
+/* A new audit key, by which `audit verify` proves who wrote a trail. It belongs elsewhere than on the machine that writes the trail. The
+ * caller wipes the line. KT_INTERNAL. */
+KT_API KT_MUST_USE kt_status_t kt_audit_keygen(char ret_line[KT_AUDIT_KEY_LINE]);
+/* Makes `folder`, if need be, the folder of a stream that begins under the audit key: `key` is its line, or the path of a private file with
+ * it. The folder's owner owns what is made. KT_CONFLICT if the stream has begun. `error` gets one line. */
+KT_API KT_MUST_USE kt_status_t kt_audit_start(const char *folder, const char *environment, const char *stream, const char *key, char *error,
+                                              size_t error_size);
 /* Creates the store of the provider that the route of "*" names first. KT_CONFLICT if it is there. */
 KT_API KT_MUST_USE kt_status_t kt_create(kt_ctx_t *ctx);
 
@@ -430,6 +438,10 @@ KT_API KT_MUST_USE kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req
 typedef int (*kt_line_fn)(void *arg, const char *line);
 /* The last `count` lines of one stream, or of all merged by time (stream NULL). Lines end without newline. */
 KT_API KT_MUST_USE kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg);
+/* The proof of all streams below `folder`, or of the one that it is: with the audit key (as for kt_audit_start()) that each line was
+ * written by this stream and is where it was, without (NULL) only that chain and numbers hold. fn is called for what is wrong, with the file
+ * and line, and at the end of each stream. KT_MALFORMED if anything is wrong or, with the key, not proved. Writers are not kept waiting. */
+KT_API KT_MUST_USE kt_status_t kt_audit_verify(const char *folder, const char *key, kt_check_fn fn, void *arg);
 
 #ifdef __cplusplus
 }

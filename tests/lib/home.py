@@ -102,6 +102,7 @@ class Home:
         lines = []
         for log in sorted(self.audit.glob(f"{stream or '*'}/log")):
             lines += [json.loads(line) for line in log.read_text().splitlines() if line.strip()]
+        lines = [line for line in lines if "seal" not in line and "log" not in line]
         return sorted(lines, key=lambda line: str(line.get("time", "")))
 
     # the configuration, as text

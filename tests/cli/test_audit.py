@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The audit key and `audit verify`, as an operator meets them."""
+import re
+import shutil
+import stat
+
+import pytest
+
+from lib.home import Home
+
+LINE = re.compile(r"^keyturn-audit-key 1 [A-Za-z0-9+/]{43}=$", re.M)
+
+
+def create(kt, folder, *options):
+    kt.need("keyturn")
+    home = Home(kt, folder)
+    home.told = home.keyturn("init", *options, home.dir).stdout.decode()
+    return home
+
+
+def verify(home, *args, check=True):
+    return home.run("audit", "verify", *args, check=check)
+
+
+def test_init_tells_the_key_once_and_keeps_it_nowhere(kt, tmp_path):
+    home = create(kt, tmp_path / "home")
+    key = LINE.findall(home.told)
+    assert len(key) == 1
+    secret = key[0].split()[-1].encode()
+    assert not [path for path in home.dir.rglob("*") if path.is_file() and secret in path.read_bytes()]
+    (tmp_path / "audit.key").write_text(key[0] + "\n")
+    (tmp_path / "audit.key").chmod(0o600)
+    home.set("a", b"v")
+    assert verify(home, "--audit-key", tmp_path / "audit.key").stdout.startswith(b"ok ")
+
+
+def test_init_writes_the_key_to_a_new_file(kt, tmp_path):
+    key = tmp_path / "audit.key"
+    home = create(kt, tmp_path / "home", "--audit-key", key)
+    assert not LINE.search(home.told) and LINE.match(key.read_text())
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    again = home.keyturn("init", "--audit-key", key, tmp_path / "other", check=False)
+    assert again.returncode == 73 and not (tmp_path / "other").exists() and LINE.match(key.read_text())
+
+
+def test_a_failed_init_takes_the_key_back(kt, tmp_path):
+    home = create(kt, tmp_path / "home")
+    failed = home.keyturn("init", "--audit-key", tmp_path / "no/such/folder/key", tmp_path / "other", check=False)
+    assert failed.returncode != 0 and not (tmp_path / "other").exists()
+
+
+def test_json_has_the_key_and_quiet_makes_none(kt, tmp_path):
+    home = create(kt, tmp_path / "home")
+    assert home.json("init", tmp_path / "json")["audit_key"].startswith("keyturn-audit-key 1 ")
+    home.keyturn("--quiet", "init", tmp_path / "quiet")
+    assert not list((tmp_path / "quiet/audit").glob("*/state"))
+
+
+@pytest.fixture
+def proved(kt, tmp_path):
+    home = create(kt, tmp_path / "home", "--audit-key", tmp_path / "audit.key")
+    home.audit_key = tmp_path / "audit.key"
+    home.set("a", b"v")
+    home.get("a")
+    home.log = next(home.audit.glob("cli-*/log"))
+    return home
+
+
+def test_verify_with_the_key_and_without(proved):
+    text = verify(proved, "--audit-key", proved.audit_key).stdout.decode()
+    assert "3 lines" in text and "0 of them not sealed" in text and "not who wrote" not in text
+    assert "not who wrote them" in verify(proved).stdout.decode()
+    assert proved.json("audit", "verify")["status"] == "success"
+
+
+def test_verify_on_another_machine(proved, tmp_path):
+    shutil.copytree(proved.audit, tmp_path / "copy", ignore=lambda folder, names: [name for name in names if name == "state"])
+    text = proved.keyturn("audit", "verify", "--audit-key", proved.audit_key, tmp_path / "copy").stdout.decode()
+    assert "3 lines" in text and "is not known without the stream's state" in text
+
+
+def test_verify_names_file_and_line(proved):
+    proved.log.write_bytes(proved.log.read_bytes().replace(b'"action":"read"', b'"action":"list"'))
+    for options in ((), ("--audit-key", proved.audit_key)):
+        result = verify(proved, *options, check=False)
+        assert result.returncode == 65 and b"log:7: block 2: its lines from log:6 on are not those" in result.stdout
+
+
+def test_a_trail_begun_anew_does_not_pass(proved, tmp_path):
+    proved.log.with_name("state").unlink()
+    proved.get("a")
+    result = verify(proved, "--audit-key", proved.audit_key, check=False)
+    assert result.returncode == 65 and b"begun without the audit key" in result.stdout
+
+
+def test_another_stream(proved):
+    folder = proved.audit / "web"
+    proved.run("keygen", "--stream", "web", "--audit-key", proved.audit_key, folder)
+    assert stat.S_IMODE((folder / "state").stat().st_mode) == 0o600
+    assert proved.run("keygen", "--stream", "web", "--audit-key", proved.audit_key, folder, check=False).returncode == 73
+    for wrong in (["--stream", "web"], ["--audit-key", proved.audit_key],
+                  ["--stream", "web", "--audit-key", proved.audit_key, "--types", "a"]):
+        assert proved.run("keygen", *wrong, folder, check=False).returncode == 64
+
+
+@pytest.mark.parametrize("key, status", [("/nonexistent", 78), ("keyturn-audit-key 1 AAAA", 78)])
+def test_a_wrong_audit_key(proved, key, status):
+    result = verify(proved, "--audit-key", key, check=False)
+    assert result.returncode == status and result.stderr.startswith(b"keyturn: ")
+
+
+def test_nothing_to_verify(proved, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert proved.keyturn("audit", "verify", tmp_path / "empty", check=False).returncode == 66
