@@ -62,14 +62,6 @@ static kt_status_t check_file(const char *path)
     return KT_SUCCESS;
 }
 
-/* Without links, so that what was checked is what is run. */
-static kt_status_t resolve(const char *path, char ret_path[PATH_MAX])
-{
-    if (realpath(path, ret_path) == NULL)
-        return kt_fail(errno == ENOENT || errno == ENOTDIR ? KT_CONFIG : KT_PERMISSION, "%s: %s", path, strerror(errno));
-    return KT_SUCCESS;
-}
-
 static kt_status_t check_resolved(const char *path)
 {
     char folder[PATH_MAX];
@@ -85,12 +77,21 @@ static kt_status_t check_resolved(const char *path)
     return status;
 }
 
+/* Without links, so that what was checked is what is run. */
+kt_status_t kt_command_find(const char *path, char ret_path[PATH_MAX])
+{
+    if (path[0] != '/')
+        return kt_fail(KT_CONFIG, "a command needs its whole path, from / on");
+    if (realpath(path, ret_path) == NULL)
+        return kt_fail(errno == ENOENT || errno == ENOTDIR ? KT_CONFIG : KT_PERMISSION, "%s: %s", path, strerror(errno));
+    return check_resolved(ret_path);
+}
+
 kt_status_t kt_command_check(const char *path)
 {
-    char resolved[PATH_MAX];
-    kt_status_t status = resolve(path, resolved);
+    char found[PATH_MAX];
 
-    return status == KT_SUCCESS ? check_resolved(resolved) : status;
+    return kt_command_find(path, found);
 }
 
 /* ---- pipes ---- */
@@ -267,10 +268,8 @@ kt_status_t kt_command_run(const kt_command_t *command, int *ret_exit)
     char path[PATH_MAX];
     pid_t pid = 0;
     int error;
-    kt_status_t status = resolve(command->argv[0], path);
+    kt_status_t status = kt_command_find(command->argv[0], path);
 
-    if (status == KT_SUCCESS)
-        status = check_resolved(path);
     if (status != KT_SUCCESS)
         return status;
     if (!feed_open(&input, command->input) || !feed_open(&extra, command->extra)) {

@@ -3,6 +3,8 @@
 #ifndef KT_COMMAND_H
 #define KT_COMMAND_H
 
+#include <limits.h>
+
 typedef struct kt_command {
     char *const *argv;          /* argv[0]: an absolute path */
     const char *environment, *name, *step;
@@ -14,6 +16,8 @@ typedef struct kt_command {
 
 /* May it be run: it and all folders above it belong to root or us, and nobody else may write them. KT_CONFIG, KT_PERMISSION. */
 kt_status_t kt_command_check(const char *path);
+/* The same, and the path without links, which is what to run: of a key's command, too (keyexec.c). */
+kt_status_t kt_command_find(const char *path, char ret_path[PATH_MAX]);
 /* Runs it to its end. *ret_exit is its exit status, or -1: a signal ended it, or it took longer than its timeout and was killed with
  * its process group. Any other answer than KT_SUCCESS: it was not started. Needs no lock; SIGCHLD must not be ignored. */
 kt_status_t kt_command_run(const kt_command_t *command, int *ret_exit);

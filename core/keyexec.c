@@ -7,19 +7,18 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "internal.h"
 #include "keysource.h"
+#include "command.h"
 
 #define WORDS_MAX 32u
 #define ROOM_FIRST 4096u
@@ -34,51 +33,9 @@ typedef struct run {
     size_t size, room;
 } run_t;
 
-/* ---- may it be run? ---- */
-
-static bool is_ours(const struct stat *st)
-{
-    return st->st_uid == 0 || st->st_uid == geteuid();
-}
-
-/* Who may write the folder may put another command there; in a sticky one (/tmp) only the owner may. */
-static kt_status_t check_folder(const char *path)
-{
-    char *copy = strdup(path);
-    struct stat st;
-    kt_status_t status = KT_SUCCESS;
-
-    if (copy == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
-    if (stat(dirname(copy), &st) != 0)
-        status = kt_fail(KT_CONFIG, "%s: %s", path, strerror(errno));
-    else if (!is_ours(&st) || ((st.st_mode & 022) != 0 && (st.st_mode & S_ISVTX) == 0))
-        status = kt_fail(KT_PERMISSION, "%s: others may write the folder that it is in: chmod go-w", path);
-    free(copy);
-    return status;
-}
-
-static kt_status_t check_command(const char *path)
-{
-    struct stat st;
-
-    if (path[0] != '/')
-        return kt_fail(KT_CONFIG, "a command needs its whole path, from / on");
-    if (stat(path, &st) != 0)
-        return kt_fail(errno == ENOENT ? KT_CONFIG : KT_PERMISSION, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode) || access(path, X_OK) != 0)
-        return kt_fail(KT_PERMISSION, "%s: not a file that may be executed", path);
-    if (!is_ours(&st))
-        return kt_fail(KT_PERMISSION, "%s: a key's command has to belong to root or to uid %u, not to uid %u", path,
-                       (unsigned)geteuid(), (unsigned)st.st_uid);
-    if ((st.st_mode & 022) != 0)
-        return kt_fail(KT_PERMISSION, "%s: mode %04o lets others change it: chmod go-w", path, (unsigned)(st.st_mode & 07777));
-    return check_folder(path);
-}
-
 /* ---- run ---- */
 
-static int spawn(run_t *run, char *const argv[], int out)
+static int spawn(run_t *run, const char *path, char *const argv[], int out)
 {
     char *const environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
     posix_spawn_file_actions_t actions;
@@ -105,13 +62,13 @@ static int spawn(run_t *run, char *const argv[], int out)
     if (error == 0)
         error = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     if (error == 0)
-        error = posix_spawn(&run->pid, argv[0], &actions, &attributes, argv, environment);
+        error = posix_spawn(&run->pid, path, &actions, &attributes, argv, environment);
     (void)posix_spawnattr_destroy(&attributes);
     (void)posix_spawn_file_actions_destroy(&actions);
     return error;
 }
 
-static kt_status_t start(run_t *run, char *const argv[])
+static kt_status_t start(run_t *run, const char *path, char *const argv[])
 {
     int ends[2], error;
 
@@ -123,7 +80,7 @@ static kt_status_t start(run_t *run, char *const argv[])
         (void)close(ends[1]);
         ends[1] = moved;
     }
-    error = ends[1] < 0 ? EMFILE : spawn(run, argv, ends[1]);
+    error = ends[1] < 0 ? EMFILE : spawn(run, path, argv, ends[1]);
     (void)close(ends[1]);
     if (error != 0) {
         (void)close(ends[0]);
@@ -220,10 +177,11 @@ static void stop(run_t *run)
 
 static kt_status_t run_words(run_t *run, char *const argv[], unsigned limit)
 {
-    kt_status_t status = check_command(argv[0]);
+    char path[PATH_MAX];
+    kt_status_t status = kt_command_find(argv[0], path);
 
     if (status == KT_SUCCESS)
-        status = start(run, argv);
+        status = start(run, path, argv);
     if (status != KT_SUCCESS)
         return status;
     run->deadline = kt_monotonic() + limit;

@@ -122,7 +122,7 @@ END_TEST
 static const struct {
     mode_t mode;
     const char *error;
-} command_modes[] = {{0600, "not a file that may be executed"}, {0720, "lets others change it"}, {0702, "lets others change it"}};
+} command_modes[] = {{0600, "we may not execute it"}, {0720, "others may write it"}, {0702, "others may write it"}};
 
 START_TEST(a_command_that_others_may_change_is_refused)
 {
@@ -141,15 +141,39 @@ START_TEST(a_command_that_is_not_there)
     assert_failure_has("No such file");
     assert_status(kt_exec_read("bin/true", 1000, &text, &size), KT_CONFIG);
     assert_status(kt_exec_read(" ", 1000, &text, &size), KT_CONFIG);
-    assert_status(kt_exec_read(world.dir, 1000, &text, &size), KT_PERMISSION);
+    assert_status(kt_exec_read(world.dir, 1000, &text, &size), KT_CONFIG);
     write_script(":", 0700);
     ck_assert_int_eq(chmod(world.dir, 0777), 0);
     assert_status(read_source("exec:%s"), KT_PERMISSION);
-    assert_failure_has("others may write the folder");
+    assert_failure_has("may put a command of theirs there");
     world_write(path, "no program", 0700);
     ck_assert_int_eq(chmod(world.dir, 0700), 0);
     assert_status(read_source("exec:%s"), KT_CONFIG);
     assert_failure_has("cannot be executed");
+}
+END_TEST
+
+/* Not only the folder that it is in: who may write one above may exchange that. And a link is judged by where it leads. */
+START_TEST(folders_above_and_links_count)
+{
+    char above[1024], folder[1100], command[1200], link[1100], *text;
+    size_t size;
+
+    (void)snprintf(above, sizeof(above), "%s/above", world.dir);
+    (void)snprintf(folder, sizeof(folder), "%s/folder", above);
+    (void)snprintf(command, sizeof(command), "%s/command", folder);
+    (void)snprintf(link, sizeof(link), "%s/link", world.dir);
+    ck_assert_int_eq(mkdir(above, 0700), 0);
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    world_write(command, "#!/bin/sh\necho text\n", 0700);
+    ck_assert_int_eq(symlink(command, link), 0);
+    assert_ok(kt_exec_read(link, 5000, &text, &size));
+    ck_assert_uint_eq(size, 5);
+    kt_locked_free(text);
+    ck_assert_int_eq(chmod(above, 0777), 0);
+    assert_status(kt_exec_read(command, 5000, &text, &size), KT_PERMISSION);
+    assert_status(kt_exec_read(link, 5000, &text, &size), KT_PERMISSION);
+    assert_failure_has("/above: others than root and us");
 }
 END_TEST
 
@@ -412,6 +436,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_command_gets_its_words_and_no_shell);
     UNIT_TABLE(tests, a_command_that_others_may_change_is_refused, command_modes);
     tcase_add_test(tests, a_command_that_is_not_there);
+    tcase_add_test(tests, folders_above_and_links_count);
     UNIT_TABLE(tests, a_command_that_hangs_is_killed_with_its_children, slow);
     tcase_add_test(tests, the_kernels_keyring_or_its_refusal);
     tcase_add_test(tests, a_key_under_a_passphrase);
