@@ -100,7 +100,7 @@ password_keys(const kt_secret_t *password, const unsigned char *salt, int salt_s
 	}
 	else
 		ok = derive_keys(bytes, size, salt, salt_size, iterations, keys);
-	explicit_bzero(text, size);
+	explicit_bzero(text, strlen(text)); /* pnstrdup() took no more than this */
 	pfree(text);
 	return ok;
 }
@@ -187,7 +187,7 @@ match_otherwise(const KtpgRole *role, const kt_secret_t *password)
 
 	match = strlen(text) == size &&
 		plain_crypt_verify(role->name, role->verifier, text, &detail) == STATUS_OK;
-	explicit_bzero(text, size);
+	explicit_bzero(text, strlen(text)); /* pnstrdup() took no more than this */
 	pfree(text);
 	return match;
 }
