@@ -398,6 +398,58 @@ kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZ
     return status == KT_SUCCESS ? next_generation(index) : status;
 }
 
+/* The subtree of sorted entries, each node of it once. */
+static kt_status_t fill_below(const kt_index_t *index, const kt_index_entry_t *list, size_t count, size_t depth,
+                              unsigned char ret_tag[KT_TAG_SIZE])
+{
+    node_t *node = calloc(1, sizeof(*node));
+    size_t i, end;
+    ktp_key_t key;
+    kt_status_t status = node != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+
+    if (status == KT_SUCCESS && depth > DEPTH_MAX)
+        status = tampered(index, "it is too deep");
+    if (status == KT_SUCCESS && count <= LEAF_MAX) {
+        node->size = 1;
+        for (i = 0; i < count; i++)
+            insert_entry(node, i, list[i].hash, list[i].tag);
+    } else if (status == KT_SUCCESS) {
+        node->size = BRANCH_SIZE;
+        node->data[0] = BRANCH;
+        for (i = 0; i < count && status == KT_SUCCESS; i = end) {
+            unsigned n = nibble(list[i].hash, depth);
+
+            for (end = i + 1; end < count && nibble(list[end].hash, depth) == n; end++)
+                continue;
+            status = fill_below(index, list + i, end - i, depth + 1, child_tag(node, n));
+        }
+    }
+    node_key(index, list[0].hash, depth, &key);
+    if (status == KT_SUCCESS)
+        status = write_node(index, &key, node, ret_tag);
+    free(node);
+    return status;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    return memcmp(a, b, KT_HASH_SIZE);
+}
+
+kt_status_t kt_index_fill(kt_index_t *index, kt_index_entry_t *list, size_t count)
+{
+    kt_status_t status;
+
+    if (count == 0)
+        return KT_SUCCESS;
+    qsort(list, count, sizeof(*list), compare_entries);
+    status = fill_below(index, list, count, 0, index->root);
+    if (status != KT_SUCCESS)
+        return status;
+    index->count = count;
+    return next_generation(index);
+}
+
 void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE], uint64_t generation)
 {
     memcpy(index->store_id, store_id, KT_ID_SIZE);

@@ -24,9 +24,13 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
 /* In a writing transaction: the tag of a new or changed head, and the next generation. */
 kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
 
-/* For a restore, before the rows of the old index are removed: an empty index that goes on behind `generation`; and after it, the
- * root of a type without secrets, if anything of it was seen. */
+/* For a restore, before the rows of the old index are removed: an empty index that goes on behind `generation`; then all entries at once
+ * (which are sorted for it), as one generation; and the root of a type without secrets, if anything of it was seen. */
+typedef struct kt_index_entry {
+    unsigned char hash[KT_HASH_SIZE], tag[KT_TAG_SIZE];
+} kt_index_entry_t;
 void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE], uint64_t generation);
+kt_status_t kt_index_fill(kt_index_t *index, kt_index_entry_t *list, size_t count);
 kt_status_t kt_index_settle(kt_index_t *index);
 /* Every entry, in no order; KT_ROLLEDBACK as above. A non-zero answer of fn ends the walk. */
 typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);

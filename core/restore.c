@@ -263,8 +263,29 @@ static kt_status_t remove_old(restore_t *r)
     return status;
 }
 
+typedef struct heads {               /* of one type, for its index */
+    kt_index_entry_t *list;
+    size_t count, room;
+} heads_t;
+
+static kt_status_t take_head(heads_t *heads, const unsigned char *hash, const unsigned char *tag)
+{
+    if (heads->count == heads->room) {
+        size_t room = heads->room == 0 ? 64 : 2 * heads->room;
+        kt_index_entry_t *grown = reallocarray(heads->list, room, sizeof(*grown));
+
+        if (grown == NULL)
+            return kt_fail(KT_INTERNAL, "out of memory");
+        heads->list = grown;
+        heads->room = room;
+    }
+    memcpy(heads->list[heads->count].hash, hash, KT_HASH_SIZE);
+    memcpy(heads->list[heads->count++].tag, tag, KT_TAG_SIZE);
+    return KT_SUCCESS;
+}
+
 /* Whose head is it? Its tag goes into that type's index. */
-static kt_status_t index_head(restore_t *r, kt_index_t *indexes, const ktp_key_t *key, const ktp_row_t *row)
+static kt_status_t index_head(restore_t *r, heads_t *heads, const ktp_key_t *key, const ktp_row_t *row)
 {
     const kt_typekey_t *type;
     kt_header_t header;
@@ -275,10 +296,10 @@ static kt_status_t index_head(restore_t *r, kt_index_t *indexes, const ktp_key_t
         status = kt_keyring_find(r->ctx->keyring, header.key_id, &type);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", r->path);
-    return kt_index_set(&indexes[type - r->ctx->keyring->types], key->id, row->record + row->record_size - KT_TAG_SIZE);
+    return take_head(&heads[type - r->ctx->keyring->types], key->id, row->record + row->record_size - KT_TAG_SIZE);
 }
 
-static kt_status_t put_rows(restore_t *r, kt_index_t *indexes)
+static kt_status_t put_rows(restore_t *r, heads_t *heads)
 {
     kt_backup_t backup;
     ktp_key_t key;
@@ -291,7 +312,7 @@ static kt_status_t put_rows(restore_t *r, kt_index_t *indexes)
             continue;
         status = kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &row, 0));
         if (status == KT_SUCCESS && key.space == KTP_HEAD)
-            status = index_head(r, indexes, &key, &row);
+            status = index_head(r, heads, &key, &row);
         r->rows++;
     }
     kt_backup_close(&backup);
@@ -327,17 +348,22 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
 {
     size_t count = r->ctx->keyring->ntypes, i;
     kt_index_t *indexes = kt_locked_alloc((count + 1) * sizeof(*indexes));
-    kt_status_t status, committed;
+    heads_t *heads = calloc(count + 1, sizeof(*heads));
+    kt_status_t status = KT_SUCCESS, committed;
 
-    if (indexes == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
-    status = start_indexes(r, indexes);
+    if (indexes == NULL || heads == NULL)
+        status = kt_fail(KT_INTERNAL, "out of memory");
+    if (status == KT_SUCCESS)
+        status = start_indexes(r, indexes);
     if (status == KT_SUCCESS)
         status = remove_old(r);
     if (status == KT_SUCCESS)
-        status = put_rows(r, indexes);
-    for (i = 0; i < count && status == KT_SUCCESS; i++)
-        status = kt_index_settle(&indexes[i]);
+        status = put_rows(r, heads);
+    for (i = 0; i < count && status == KT_SUCCESS; i++) {
+        status = kt_index_fill(&indexes[i], heads[i].list, heads[i].count);
+        if (status == KT_SUCCESS)
+            status = kt_index_settle(&indexes[i]);
+    }
     if (status == KT_SUCCESS)
         status = kt_decide(r->ctx, call, "restore", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE | KT_EV_INTENT);
     else
@@ -351,6 +377,9 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         }
         status = kt_decide(r->ctx, call, "restore", committed, 0, r->store->name, KT_EV_DURABLE);
     }
+    for (i = 0; heads != NULL && i < count; i++)
+        free(heads[i].list);
+    free(heads);
     kt_locked_free(indexes);
     return status;
 }

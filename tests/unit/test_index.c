@@ -186,15 +186,55 @@ START_TEST(an_added_secret_is_noticed)
 END_TEST
 
 /* The root: 80 bytes, the only row of this size among the first ones. */
+static unsigned char *root_record(size_t *ret_n)
+{
+    unsigned char *record;
+    size_t n = 0, size = 0;
+
+    while ((record = memory_record(KTP_META, n, &size)) != NULL && size != 80)
+        n++;
+    ck_assert_uint_eq(size, 80);
+    *ret_n = n;
+    return record;
+}
+
+/* The tag of the topmost node tells that it is the same tree, node for node; the generation goes on. */
+START_TEST(a_restored_tree_is_the_one_that_grew)
+{
+    unsigned char grown[80];
+    char path[128], name[32];
+    kt_request_t req = request(NULL);
+    uint64_t rows = 0;
+    size_t n, nodes;
+
+    put_many(0, MANY);
+    memcpy(grown, root_record(&n), sizeof(grown));
+    nodes = memory_count(KTP_NODE);
+    (void)snprintf(path, sizeof(path), "%s/backup", world.dir);
+    assert_ok(kt_backup(world.ctx, &req, path, &rows));
+    put_many(MANY, MANY + 40);
+    assert_ok(kt_restore(world.ctx, &req, path, 1, &rows));
+    ck_assert_mem_eq(root_record(&n) + 32, grown + 32, 16);
+    ck_assert_mem_eq(root_record(&n) + 24, grown + 24, 8);
+    ck_assert_uint_eq(root_record(&n)[23], (MANY + 40 + 1) & 255);
+    ck_assert_uint_eq(memory_count(KTP_NODE), nodes);
+    assert_ok(verify());
+    for (unsigned i = 0; i < MANY + 40; i += 7) {
+        (void)snprintf(name, sizeof(name), "api-keys/n%u", i);
+        assert_status(get(name), i < MANY ? KT_SUCCESS : KT_NOTFOUND);
+    }
+    put("api-keys/n5", "again", 2);
+    assert_value("api-keys/n5", "again", 2);
+}
+END_TEST
+
 START_TEST(a_changed_root_is_noticed)
 {
-    size_t n = 0, size = 0;
+    size_t n = 0, size = 80;
 
     put("api-keys/a", "value", 1);
     put("api-keys/a", "value", 2);
-    while (memory_record(KTP_META, n, &size) != NULL && size != 80)
-        n++;
-    ck_assert_uint_eq(size, 80);
+    (void)root_record(&n);
     for (size_t i = 0; i < size; i++) {
         memory_record(KTP_META, n, &size)[i] ^= 1;
         assert_status(get("api-keys/a"), KT_ROLLEDBACK);
@@ -247,6 +287,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_deleted_secret_stays_deleted);
     tcase_add_test(tests, a_removed_secret_is_not_absent);
     tcase_add_test(tests, an_added_secret_is_noticed);
+    tcase_add_test(tests, a_restored_tree_is_the_one_that_grew);
     tcase_add_test(tests, a_changed_root_is_noticed);
     tcase_add_test(tests, a_removed_node_is_noticed_by_reading_and_writing);
     tcase_add_test(tests, types_have_trees_of_their_own);
