@@ -68,10 +68,11 @@ $(BUILD)/obj/%.o: %.c $(CONFIGURED)
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 # Installing: the same rows both ways.
-MAN := $(wildcard */*.[1-8] modules/*/*.[1-8])
+MAN := $(filter-out modules/sample/%,$(wildcard */*.[1-8] modules/*/*.[1-8]))
 $(foreach n,1 2 3 4 5 6 7 8,$(call installs,644,$(mandir)/man$(n),$(filter %.$(n),$(MAN))))
 $(call installs,644,$(docdir),$(wildcard README.md CHANGELOG.md LICENSE))
 $(call installs,644,$(docdir)/examples,$(wildcard docs/examples/* */examples/* packaging/systemd/*))
+$(call installs,644,$(docdir)/examples/sample,$(wildcard modules/sample/*))
 
 install: all
 	$(Q)set -e; \
@@ -88,8 +89,8 @@ install: all
 uninstall:
 	$(Q)for row in $(INSTALLED); do rm -f "$(DESTDIR)$${row##*:}"; done; \
 	for row in $(INSTALLED_LINKS); do rm -f "$(DESTDIR)$${row#*:}"; done; \
-	rmdir "$(DESTDIR)$(libdir)/keyturn" "$(DESTDIR)$(docdir)/examples" "$(DESTDIR)$(docdir)" \
-	    2>/dev/null || true
+	rmdir "$(DESTDIR)$(libdir)/keyturn" "$(DESTDIR)$(docdir)/examples/sample" \
+	    "$(DESTDIR)$(docdir)/examples" "$(DESTDIR)$(docdir)" 2>/dev/null || true
 
 # clean keeps what configure wrote and build folders inside the build folder (build/check)
 clean:

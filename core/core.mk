@@ -33,13 +33,14 @@ $(call installs,644,$(includedir),$(wildcard core/include/*.h))
 $(call installs,644,$(libdir)/pkgconfig,$(BUILD)/keyturn.pc)
 
 # $(eval $(call provider,NAME,CFLAGS,LIBS)): NAME.so from every .c file of modules/NAME. It links
-# its own libraries and never libkeyturn; the one symbol it shows is its provider record.
+# its own libraries and never libkeyturn; the one symbol it shows is its provider record. All are
+# installed but the one that is there to be copied: of that the source is.
 define provider
 PROVIDER_$(1) := $$(BUILD)/lib/keyturn/$(1).so
 PROVIDER_OBJ_$(1) := $$(call objects,$$(wildcard modules/$(1)/*.c))
 ifneq ($$(PROVIDER_OBJ_$(1)),)
 ALL += $$(PROVIDER_$(1))
-$$(call installs,755,$$(libdir)/keyturn,$$(PROVIDER_$(1)))
+$(if $(filter sample,$(1)),,$$(call installs,755,$$(libdir)/keyturn,$$(PROVIDER_$(1))))
 endif
 $$(PROVIDER_OBJ_$(1)): OBJ_CFLAGS = $(2)
 $$(PROVIDER_$(1)): $$(PROVIDER_OBJ_$(1)) $$(CONFIGURED)

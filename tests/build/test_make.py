@@ -130,6 +130,9 @@ def test_install_below_another_prefix_moves_the_host_folders(installed):
 
 @pytest.mark.parametrize("page", sorted(path.name for pattern in ("*/*.[1-8]", "modules/*/*.[1-8]") for path in TOP.glob(pattern)))
 def test_each_manual_page_is_installed(page):
+    if page == "keyturn-sample.7":  # whose provider is not
+        assert (STAGE / f"usr/share/doc/keyturn/examples/sample/{page}").is_file()
+        return
     assert (STAGE / f"usr/share/man/man{page[-1]}/{page}").is_file()
 
 

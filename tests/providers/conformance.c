@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * conformance.c: does a sealed provider keep the promises of keyturn_provider.h?
+ * conformance.c: does a provider keep the promises of keyturn_provider.h?
  *
  *   conformance [--run=HEX] [ACTION] PROVIDER.so NAME=VALUE...
  *
@@ -8,6 +8,8 @@
  * configuration, paths absolute. Without ACTION the whole suite runs and prints TAP and `N passed,
  * N failed, N not for this provider`; the store must exist, or is created (KTP_CREATE). It may hold
  * other secrets: names are `conformance/RUN-NUMBER`, with a new RUN each time. Nothing is removed.
+ *
+ * Actions, of sealed providers but for the check:
  *
  *   --create               makes the store
  *   --check                prints "ok" if it may be read; --check-writing
@@ -86,9 +88,20 @@ static void run_check(const check_t *check, tally_t *tally)
     (void)fflush(stdout);
 }
 
+/* What a provider is asked depends on its nature, and on nothing but what it declares. */
+static const struct {
+    const check_t *checks;
+    uint32_t nature, of; /* capabilities & of == nature */
+} suites[] = {
+    { checks, 0, 0 },
+    { checks_rows, KTP_SEALED, KTP_SEALED },
+    { checks_txn, KTP_SEALED, KTP_SEALED },
+    { checks_many, KTP_SEALED, KTP_SEALED },
+    { checks_plain, 0, KTP_SEALED },
+};
+
 static int suite(void)
 {
-    static const check_t *const all[] = { checks, checks_txn, checks_many };
     tally_t tally = { 0 };
 
     if (host_can(KTP_CREATE)) {
@@ -99,9 +112,10 @@ static int suite(void)
             return refused(s, status);
         host_close(s);
     }
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        for (const check_t *check = all[i]; check->name != NULL; check++)
-            run_check(check, &tally);
+    for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++)
+        if ((provider->capabilities & suites[i].of) == suites[i].nature)
+            for (const check_t *check = suites[i].checks; check->name != NULL; check++)
+                run_check(check, &tally);
     printf("1..%u\n# %u passed, %u failed, %u not for this provider\n", tally.number, tally.passed,
            tally.failed, tally.skipped);
     return tally.failed == 0 ? 0 : 1;
@@ -408,6 +422,8 @@ int main(int argc, char **argv)
     if (*argv == NULL || strchr(*argv, '/') == NULL)
         return usage();
     host_load(argv[0], argv + 1);
+    if (action != NULL && strncmp(action, "--check", 7) != 0 && !host_can(KTP_SEALED))
+        return usage();
     if (action == NULL)
         result = suite();
     else

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * conformance.h: the driver that every sealed provider has to pass.
+ * conformance.h: the driver that every provider has to pass.
  *
  *   conformance.c   command line: the suite, or one action for a test in another language
  *   host.c          a host of its own: loads a provider, gives it services, watches each call
  *   rows.c          made-up secrets whose records have true clear headers
  *   checks.c        the sentences of keyturn_provider.h, one check each: what it says of itself,
- * rows checks_txn.c    ... compare-and-set and transactions checks_many.c   ... lists, tokens,
- * processes, threads, 1000 random operations
+ *                   and rows
+ *   checks_txn.c    ... compare-and-set and transactions
+ *   checks_many.c   ... lists, tokens, processes, threads, 1000 random operations
+ *   checks_plain.c  ... values of providers that are not sealed
  */
 #ifndef CONFORMANCE_H
 #define CONFORMANCE_H
@@ -28,6 +30,7 @@ typedef struct session {
     ktp_instance_t *instance; /* NULL: not in use */
     ktp_txn_t *txn;           /* NULL: none is open */
     unsigned errors;          /* of the call that runs */
+    unsigned blocks;          /* of secret memory that the provider has now */
     char error[600];
 } session_t;
 
@@ -57,6 +60,14 @@ ktp_status_t s_scan(session_t *s, ktp_space_t space, ktp_scan_fn fn, void *arg);
 ktp_status_t s_commit(session_t *s);
 void s_abort(session_t *s);
 ktp_status_t s_token(session_t *s, unsigned char ret_token[KTP_TOKEN_SIZE]);
+/* Plain. The value is in memory of the session's secret_alloc; value_free() gives it back. */
+ktp_status_t s_value_get(session_t *s, const char *name, const char *version,
+                         ktp_value_t *ret_value);
+ktp_status_t s_value_put(session_t *s, const char *name, const void *data, size_t size,
+                         uint64_t *ret_version);
+ktp_status_t s_value_remove(session_t *s, const char *name);
+ktp_status_t s_list(session_t *s, int (*fn)(void *arg, const char *name), void *arg);
+void value_free(session_t *s, ktp_value_t *value);
 /* Runs this program with `action` and the provider's options and waits for it; its exit status. */
 int host_run(const char *action, const char *argument);
 
@@ -108,7 +119,7 @@ const char *get_one(session_t *s, const ktp_key_t *key, const ktp_row_t *row);
 
 #define SMALL 128u /* the size class, where a check is not about sizes */
 
-/* ---- checks.c, checks_txn.c, checks_many.c ---- */
+/* ---- checks.c, checks_txn.c, checks_many.c, checks_plain.c ---- */
 
 typedef struct check {
     const char *name;
@@ -117,7 +128,8 @@ typedef struct check {
     bool hidden_names;          /* only without KTP_CLEAR_NAMES */
 } check_t;
 
-extern const check_t checks[], checks_txn[], checks_many[]; /* end with a NULL name */
+/* Each ends with a NULL name. */
+extern const check_t checks[], checks_rows[], checks_txn[], checks_many[], checks_plain[];
 
 #define STRING_OF(x) #x
 #define LINE_OF(x) STRING_OF(x)

@@ -5,7 +5,8 @@
  *   - a status other than SUCCESS and NOTFOUND comes after exactly one error text, SUCCESS after
  * none;
  *   - no text holds bytes of a record;
- *   - a failing call leaves its outputs as they were.
+ *   - a failing call leaves its outputs as they were;
+ *   - secret memory is given back or handed over with a value.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -63,16 +64,46 @@ __attribute__((format(printf, 2, 3))) static void violation(const char *call, co
 
 /* ---- services ---- */
 
+/* A block says whose it is, so that one of another session, or of malloc, is told. */
+typedef struct block {
+    const session_t *of;
+    size_t size;
+    max_align_t data[];
+} block_t;
+
 static void *service_alloc(void *host, size_t size)
 {
-    (void)host;
-    return calloc(1, size);
+    block_t *block = calloc(1, sizeof *block + size);
+    session_t *s = host;
+
+    if (block == NULL)
+        return NULL;
+    block->of = s;
+    block->size = size;
+    s->blocks++;
+    return block->data;
+}
+
+static block_t *block_of(const session_t *s, void *data)
+{
+    block_t *block = (block_t *)((char *)data - offsetof(block_t, data));
+
+    return block->of == s ? block : NULL;
 }
 
 static void service_free(void *host, void *data)
 {
-    (void)host;
-    free(data);
+    session_t *s = host;
+    block_t *block;
+
+    if (data == NULL)
+        return;
+    block = block_of(s, data);
+    if (block == NULL)
+        die("secret_free: not from secret_alloc of this host");
+    block->of = NULL;
+    s->blocks--;
+    free(block);
 }
 
 static int64_t service_now(void *host)
@@ -223,8 +254,6 @@ void host_load(const char *path, char **given)
     if (provider->magic != KTP_MAGIC || provider->abi_major != KTP_ABI_MAJOR ||
         provider->size < sizeof(ktp_provider_t))
         die("%s: not a provider of ABI %d", path, KTP_ABI_MAJOR);
-    if (!(provider->capabilities & KTP_SEALED))
-        die("%s: not a sealed provider", path);
     provider_path = path;
     provider_options = given;
     read_options(given);
@@ -260,8 +289,11 @@ void host_close(session_t *s)
 {
     if (s->instance != NULL)
         provider->close(s->instance);
+    if (s->blocks != 0)
+        violation("close", "%u blocks of secret memory are left", s->blocks);
     s->instance = NULL;
     s->txn = NULL;
+    s->blocks = 0;
 }
 
 void host_close_all(void)
@@ -407,4 +439,103 @@ ktp_status_t s_token(session_t *s, unsigned char ret_token[KTP_TOKEN_SIZE])
 {
     before(s);
     return after(s, "token", provider->token(s->instance, ret_token));
+}
+
+/* ---- calls of plain providers ---- */
+
+static ktp_request_t request_for(const char *name, const char *version)
+{
+    return (ktp_request_t){ sizeof(ktp_request_t), "development", name, version, WAIT };
+}
+
+void value_free(session_t *s, ktp_value_t *value)
+{
+    service_free(s, value->value.data);
+    *value = (ktp_value_t){ .size = sizeof *value };
+}
+
+static void look_at_value(session_t *s, const ktp_value_t *value)
+{
+    const block_t *block = value->value.data != NULL ? block_of(s, value->value.data) : NULL;
+
+    if (block == NULL)
+        violation("get", "the value is not in memory of secret_alloc");
+    else if (block->size < value->value.size)
+        violation("get", "the value is larger than its memory");
+    if (value->size != sizeof *value)
+        violation("get", "the size of the struct was changed");
+    if (value->version != 0 && !host_can(KTP_VERSIONS))
+        violation("get", "a version of a provider that declares none");
+    if (value->created < 0 || value->expires < 0)
+        violation("get", "a time before 1970");
+}
+
+ktp_status_t s_value_get(session_t *s, const char *name, const char *version,
+                         ktp_value_t *ret_value)
+{
+    const ktp_value_t untouched = { .size = sizeof untouched, .expires = 0x7e5 };
+    ktp_request_t request = request_for(name, version);
+    ktp_value_t value = untouched;
+    unsigned blocks = s->blocks;
+    ktp_status_t status;
+
+    before(s);
+    status = after(s, "get", provider->get(s->instance, &request, &value));
+    if (status == KTP_SUCCESS) {
+        look_at_value(s, &value);
+        *ret_value = value;
+    } else if (memcmp(&value, &untouched, sizeof value) != 0) {
+        violation("get", "answered %d and changed its output", (int)status);
+    }
+    if (s->blocks != blocks + (status == KTP_SUCCESS))
+        violation("get", "answered %d and left %u blocks of secret memory", (int)status,
+                  s->blocks - blocks);
+    return status;
+}
+
+/* The host's memory is the host's: what was put must be as it was. */
+ktp_status_t s_value_put(session_t *s, const char *name, const void *data, size_t size,
+                         uint64_t *ret_version)
+{
+    ktp_request_t request = request_for(name, "current");
+    ktp_value_t value = { .size = sizeof value };
+    unsigned char *copy = service_alloc(s, size + 1);
+    unsigned blocks = s->blocks;
+    uint64_t version = 0xfeedface;
+    ktp_status_t status;
+
+    if (copy == NULL)
+        die("out of memory");
+    memcpy(copy, data, size);
+    value.value = (ktp_buffer_t){ copy, size };
+    before(s);
+    status = after(s, "put", provider->put(s->instance, &request, &value, &version));
+    if ((status == KTP_SUCCESS) == (version == 0xfeedface))
+        violation("put", "answered %d and %s a version", (int)status,
+                  status == KTP_SUCCESS ? "not" : "changed");
+    if (s->blocks != blocks || value.value.data != copy || memcmp(copy, data, size) != 0)
+        violation("put", "the value was changed, taken, or memory was left");
+    service_free(s, copy);
+    if (status == KTP_SUCCESS)
+        *ret_version = version;
+    return status;
+}
+
+ktp_status_t s_value_remove(session_t *s, const char *name)
+{
+    ktp_request_t request = request_for(name, "current");
+    unsigned blocks = s->blocks;
+    ktp_status_t status;
+
+    before(s);
+    status = after(s, "remove", provider->remove(s->instance, &request));
+    if (s->blocks != blocks)
+        violation("remove", "memory was left");
+    return status;
+}
+
+ktp_status_t s_list(session_t *s, int (*fn)(void *arg, const char *name), void *arg)
+{
+    before(s);
+    return after(s, "list", provider->list(s->instance, fn, arg));
 }

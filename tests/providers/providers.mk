@@ -7,3 +7,11 @@ TESTS += $(CONFORMANCE)
 $(CONFORMANCE): $(CONFORMANCE_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $(CONFORMANCE_OBJ) -ldl -pthread
+
+# The sample is not installed, so that a staged installation has none.
+SAMPLE := $(BUILD)/tests/providers/sample.so
+TESTS += $(SAMPLE)
+
+$(SAMPLE): $(BUILD)/lib/keyturn/sample.so
+	@mkdir -p $(@D)
+	$(call say,COPY)install -m 755 $< $@
