@@ -1,143 +1,286 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cache.c: what was read, by reference. It knows neither time nor providers: read.c decides what is still good. Bounded; the entry that was
- * used longest ago makes room. Evicted values are wiped by kt_secret_free() as soon as nobody uses them.
+ * cache.c: what was read, by reference. It knows neither time nor providers: read.c decides what is still good.
+ *
+ * Bounded in bytes, since values lie in locked memory, of which a process has little: seven eighths for values, one for what is remembered of
+ * names without one. Each part makes room by itself, the entry used longest ago first, so that names which somebody makes up (an
+ * nginx variable may hold a client's text) push out other such names and no value. Buckets are chosen by a hash under a random key:
+ * nobody can make up names that all go into one. Evicted values are wiped by kt_secret_free() as soon as nobody uses them.
  */
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
 
-#define BUCKETS 256u
+#define BUCKETS_MIN 64u
+#define GRANTS 4u /* subjects remembered with an entry */
+
+typedef struct part part_t;
 
 typedef struct node {
+    kt_cached_t entry;           /* the first member: callers hold its address */
     struct node *chain;          /* of the bucket */
-    struct node *newer, *older;  /* by use */
-    kt_cached_t entry;
-    char reference[KT_REFERENCE_MAX];
+    struct node *newer, *older;  /* by use, in the part */
+    part_t *part;
+    uint64_t hash;
+    size_t bytes;                /* what the part counts for it */
+    char *granted[GRANTS];
+    unsigned next_grant;
+    char reference[];
 } node_t;
 
-struct kt_cache {
-    uint64_t drops;              /* calls of kt_cache_drop_name() */
-    size_t count, limit;
+struct part {
     node_t *newest, *oldest;
-    node_t *buckets[BUCKETS];
+    size_t bytes, limit;
+};
+
+struct kt_cache {
+    unsigned char key[crypto_shorthash_KEYBYTES];
+    uint64_t drops;              /* calls of kt_cache_drop_name() */
+    size_t count, nbuckets;      /* a power of two */
+    node_t **buckets;
+    part_t values, absences;
 };
 
 kt_cache_t *kt_cache_new(size_t limit)
 {
     kt_cache_t *cache = calloc(1, sizeof(*cache));
 
-    if (cache != NULL)
-        cache->limit = limit;
+    if (cache == NULL)
+        return NULL;
+    cache->nbuckets = BUCKETS_MIN;
+    cache->buckets = calloc(cache->nbuckets, sizeof(*cache->buckets));
+    if (cache->buckets == NULL) {
+        free(cache);
+        return NULL;
+    }
+    cache->absences.limit = limit / 8;
+    cache->values.limit = limit - limit / 8;
+    randombytes_buf(cache->key, sizeof(cache->key));
     return cache;
 }
 
-static size_t bucket_of(const char *reference)
-{
-    uint32_t hash = 2166136261u; /* FNV-1a: references come from our own configuration, not from an attacker with 2^32 tries */
+/* ---- the table ---- */
 
-    for (; *reference != '\0'; reference++)
-        hash = (hash ^ (unsigned char)*reference) * 16777619u;
-    return hash % BUCKETS;
+static uint64_t hash_of(const kt_cache_t *cache, const char *reference)
+{
+    unsigned char hash[crypto_shorthash_BYTES];
+
+    (void)crypto_shorthash(hash, (const unsigned char *)reference, strlen(reference), cache->key);
+    return kt_get_u64(hash);
 }
 
-static void unlink_use(kt_cache_t *cache, node_t *node)
+static node_t **bucket_of(const kt_cache_t *cache, uint64_t hash)
 {
-    if (node->newer != NULL)
-        node->newer->older = node->older;
-    else
-        cache->newest = node->older;
-    if (node->older != NULL)
-        node->older->newer = node->newer;
-    else
-        cache->oldest = node->newer;
+    return &cache->buckets[hash & (cache->nbuckets - 1)];
 }
 
-static void link_newest(kt_cache_t *cache, node_t *node)
+static node_t *find(const kt_cache_t *cache, const char *reference, uint64_t hash)
 {
+    node_t *node = *bucket_of(cache, hash);
+
+    while (node != NULL && (node->hash != hash || strcmp(node->reference, reference) != 0))
+        node = node->chain;
+    return node;
+}
+
+/* Twice as many buckets. Without memory for them the chains get longer. */
+static void grow(kt_cache_t *cache)
+{
+    size_t i, old_count = cache->nbuckets;
+    node_t **old = cache->buckets, *node, *next;
+    node_t **buckets = calloc(old_count * 2, sizeof(*buckets));
+
+    if (buckets == NULL)
+        return;
+    cache->buckets = buckets;
+    cache->nbuckets = old_count * 2;
+    for (i = 0; i < old_count; i++) {
+        for (node = old[i]; node != NULL; node = next) {
+            next = node->chain;
+            node->chain = *bucket_of(cache, node->hash);
+            *bucket_of(cache, node->hash) = node;
+        }
+    }
+    free(old);
+}
+
+/* ---- the parts ---- */
+
+static void leave_part(node_t *node)
+{
+    part_t *part = node->part;
+
+    *(node->newer != NULL ? &node->newer->older : &part->newest) = node->older;
+    *(node->older != NULL ? &node->older->newer : &part->oldest) = node->newer;
+    part->bytes -= node->bytes;
+}
+
+static void join_part(part_t *part, node_t *node)
+{
+    node->part = part;
     node->newer = NULL;
-    node->older = cache->newest;
-    if (cache->newest != NULL)
-        cache->newest->newer = node;
-    else
-        cache->oldest = node;
-    cache->newest = node;
+    node->older = part->newest;
+    *(part->newest != NULL ? &part->newest->newer : &part->oldest) = node;
+    part->newest = node;
+    part->bytes += node->bytes;
+}
+
+static size_t bytes_of(const node_t *node)
+{
+    size_t i, bytes = sizeof(*node) + strlen(node->reference) + 1;
+
+    for (i = 0; i < GRANTS; i++) {
+        if (node->granted[i] != NULL)
+            bytes += strlen(node->granted[i]) + 1;
+    }
+    return bytes + kt_locked_size(node->entry.secret);
 }
 
 static void drop(kt_cache_t *cache, node_t *node)
 {
-    node_t **at = &cache->buckets[bucket_of(node->reference)];
+    node_t **at = bucket_of(cache, node->hash);
+    size_t i;
 
     while (*at != node)
         at = &(*at)->chain;
     *at = node->chain;
-    unlink_use(cache, node);
+    leave_part(node);
     kt_secret_free(node->entry.secret);
+    for (i = 0; i < GRANTS; i++)
+        free(node->granted[i]);
     kt_wipe(node, sizeof(*node));
     free(node);
     cache->count--;
 }
 
-static node_t *find(kt_cache_t *cache, const char *reference)
+/* The node itself stays, even where it is larger than all of its part. */
+static void make_room(kt_cache_t *cache, part_t *part, const node_t *node)
 {
-    node_t *node = cache->buckets[bucket_of(reference)];
-
-    while (node != NULL && strcmp(node->reference, reference) != 0)
-        node = node->chain;
-    return node;
+    while (part->bytes > part->limit && part->oldest != node)
+        drop(cache, part->oldest);
 }
+
+/* Counts the node anew, as the one used last. */
+static void settle(kt_cache_t *cache, node_t *node)
+{
+    if (node->part != NULL)
+        leave_part(node);
+    node->bytes = bytes_of(node);
+    join_part(node->entry.secret != NULL ? &cache->values : &cache->absences, node);
+    make_room(cache, node->part, node);
+}
+
+/* ---- what others use ---- */
 
 kt_cached_t *kt_cache_find(kt_cache_t *cache, const char *reference)
 {
-    node_t *node = find(cache, reference);
+    node_t *node = find(cache, reference, hash_of(cache, reference));
+
+    return node != NULL ? &node->entry : NULL;
+}
+
+void kt_cache_use(kt_cached_t *entry)
+{
+    node_t *node = (node_t *)entry;
+
+    if (node->newer == NULL)
+        return;
+    leave_part(node);
+    join_part(node->part, node);
+}
+
+static node_t *add(kt_cache_t *cache, const char *reference, uint64_t hash)
+{
+    size_t size = strlen(reference) + 1;
+    node_t *node = calloc(1, sizeof(*node) + size);
 
     if (node == NULL)
         return NULL;
-    if (cache->newest != node) {
-        unlink_use(cache, node);
-        link_newest(cache, node);
-    }
-    return &node->entry;
+    if (cache->count >= cache->nbuckets)
+        grow(cache);
+    memcpy(node->reference, reference, size);
+    node->hash = hash;
+    node->chain = *bucket_of(cache, hash);
+    *bucket_of(cache, hash) = node;
+    cache->count++;
+    return node;
 }
 
 void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *entry)
 {
-    node_t *node = find(cache, reference);
+    uint64_t hash = hash_of(cache, reference);
+    node_t *node = find(cache, reference, hash);
     kt_secret_t *old;
 
-    if (node == NULL) {
-        node = calloc(1, sizeof(*node));
-        if (node == NULL)
-            return; /* a cache may forget */
-        if (cache->count >= cache->limit)
-            drop(cache, cache->oldest);
-        memcpy(node->reference, reference, strlen(reference) + 1);
-        node->chain = cache->buckets[bucket_of(reference)];
-        cache->buckets[bucket_of(reference)] = node;
-        link_newest(cache, node);
-        cache->count++;
-    }
+    if (node == NULL)
+        node = add(cache, reference, hash);
+    if (node == NULL)
+        return; /* a cache may forget */
     old = node->entry.secret;
     node->entry = *entry;
     if (node->entry.secret != NULL)
         (void)kt_secret_ref(node->entry.secret);
     kt_secret_free(old);
+    settle(cache, node);
 }
 
-void kt_cache_drop_name(kt_cache_t *cache, const char *name)
+bool kt_cache_granted(const kt_cached_t *entry, const char *subject)
 {
-    size_t size = strlen(name);
-    node_t *node = cache->newest, *older;
+    const node_t *node = (const node_t *)entry;
+    size_t i;
 
-    cache->drops++;
-    for (; node != NULL; node = older) {
-        char after = strncmp(node->reference, name, size) == 0 ? node->reference[size] : 'x';
+    for (i = 0; i < GRANTS; i++) {
+        if (node->granted[i] != NULL && strcmp(node->granted[i], subject) == 0)
+            return true;
+    }
+    return false;
+}
 
+void kt_cache_grant(kt_cache_t *cache, kt_cached_t *entry, const char *subject)
+{
+    node_t *node = (node_t *)entry;
+    char *copy = strdup(subject);
+
+    if (copy == NULL)
+        return;
+    free(node->granted[node->next_grant]);
+    node->granted[node->next_grant] = copy;
+    node->next_grant = (node->next_grant + 1) % GRANTS;
+    settle(cache, node);
+}
+
+void kt_cache_expire(kt_cache_t *cache, int64_t before)
+{
+    while (cache->values.oldest != NULL && cache->values.oldest->entry.fetched < before)
+        drop(cache, cache->values.oldest);
+}
+
+static bool is_of(const node_t *node, const char *name, size_t size)
+{
+    char after = strncmp(node->reference, name, size) == 0 ? node->reference[size] : 'x';
+
+    return after == '\0' || after == '#' || after == '@';
+}
+
+static void drop_in(kt_cache_t *cache, const part_t *part, const char *name)
+{
+    node_t *node, *older;
+
+    for (node = part->newest; node != NULL; node = older) {
         older = node->older;
-        if (after == '\0' || after == '#' || after == '@')
+        if (name == NULL || is_of(node, name, strlen(name)))
             drop(cache, node);
     }
+}
+
+/* Through all entries: a write costs a hundred times as much. */
+void kt_cache_drop_name(kt_cache_t *cache, const char *name)
+{
+    cache->drops++;
+    drop_in(cache, &cache->values, name);
+    drop_in(cache, &cache->absences, name);
 }
 
 uint64_t kt_cache_drops(const kt_cache_t *cache)
@@ -145,11 +288,16 @@ uint64_t kt_cache_drops(const kt_cache_t *cache)
     return cache->drops;
 }
 
+size_t kt_cache_bytes(const kt_cache_t *cache)
+{
+    return cache->values.bytes + cache->absences.bytes;
+}
+
 void kt_cache_clear(kt_cache_t *cache)
 {
     cache->drops++;
-    while (cache->newest != NULL)
-        drop(cache, cache->newest);
+    drop_in(cache, &cache->values, NULL);
+    drop_in(cache, &cache->absences, NULL);
 }
 
 void kt_cache_free(kt_cache_t *cache)
@@ -157,5 +305,7 @@ void kt_cache_free(kt_cache_t *cache)
     if (cache == NULL)
         return;
     kt_cache_clear(cache);
+    free(cache->buckets);
+    kt_wipe(cache, sizeof(*cache));
     free(cache);
 }

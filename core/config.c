@@ -104,6 +104,18 @@ int64_t kt_duration_parse(const char *text)
     return -1;
 }
 
+int64_t kt_size_parse(const char *text)
+{
+    int64_t number = 0, unit = 1;
+    const char *at = text;
+
+    for (; *at >= '0' && *at <= '9' && at - text < 12; at++)
+        number = number * 10 + (*at - '0');
+    if (*at == 'K' || *at == 'M')
+        unit = *at++ == 'K' ? 1024 : 1024 * 1024;
+    return at == text || *at != '\0' ? -1 : number * unit;
+}
+
 char *kt_config_resolve(const kt_config_t *config, const char *path)
 {
     const char *slash = strcmp(config->folder, "/") == 0 ? "" : "/";

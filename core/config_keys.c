@@ -20,6 +20,8 @@ typedef struct row {
 } row_t;
 
 #define ROWS_MAX 16u
+#define CACHE_MIN (512 * 1024)
+#define CACHE_MAX (1024 * 1024 * 1024)
 
 static kt_status_t no_memory(void)
 {
@@ -330,6 +332,18 @@ static kt_status_t read_targets(kt_config_t *config, const char *key, const kt_y
     return kt_config_targets(config, value);
 }
 
+/* Of the cache: room for a few of the largest values, and at most what one may have to lock. */
+static kt_status_t read_size(kt_config_t *config, const char *key, const kt_yaml_t *value,
+                             void *field)
+{
+    int64_t size = value->kind == KT_YAML_TEXT ? kt_size_parse(value->text) : -1;
+
+    if (size < CACHE_MIN || size > CACHE_MAX)
+        return kt_config_fail(config->path, value->line, "`%s` is no size from 512K to 1024M", key);
+    *(size_t *)field = (size_t)size;
+    return KT_SUCCESS;
+}
+
 static kt_status_t read_cache(kt_config_t *config, const char *key, const kt_yaml_t *value,
                               void *field)
 {
@@ -337,6 +351,7 @@ static kt_status_t read_cache(kt_config_t *config, const char *key, const kt_yam
         {"ttl", read_duration, offsetof(kt_config_t, cache_ttl)},
         {"negative", read_duration, offsetof(kt_config_t, cache_negative)},
         {"stale", read_duration, offsetof(kt_config_t, cache_stale)},
+        {"size", read_size, offsetof(kt_config_t, cache_size)},
     };
 
     (void)key;
@@ -485,6 +500,7 @@ kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root)
     config->cache_ttl = 300 * 1000;
     config->cache_negative = 15 * 1000;
     config->cache_stale = 3600 * 1000;
+    config->cache_size = 4u * 1024 * 1024;
     status = read_map(config, "the configuration", root, rows, KT_ARRAY(rows), config);
     if (status != KT_SUCCESS)
         return status;

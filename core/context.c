@@ -17,7 +17,6 @@
 #ifndef KT_DEFAULT_CONFIG /* configure's --sysconfdir */
 #define KT_DEFAULT_CONFIG "/etc/keyturn/keyturn.yaml"
 #endif
-#define CACHE_LIMIT 1024u
 
 int64_t kt_now(void)
 {
@@ -162,6 +161,7 @@ static kt_status_t new_context(kt_config_t *config, kt_modules_t *modules, const
     ctx->pid = getpid();
     ctx->wait = KT_WAIT;
     (void)pthread_mutex_init(&ctx->lock, NULL);
+    (void)pthread_cond_init(&ctx->landed, NULL);
     ctx->config = kt_config_ref(config);
     ctx->modules = kt_modules_ref(modules);
     ctx->stores = calloc(modules->count > 0 ? modules->count : 1, sizeof(*ctx->stores));
@@ -214,7 +214,7 @@ kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx)
     ctx->log_arg = setup->log_arg;
     memcpy(ctx->host, setup->host, sizeof(ctx->host));
     memcpy(ctx->stream, setup->stream, sizeof(ctx->stream));
-    ctx->cache = kt_cache_new(CACHE_LIMIT);
+    ctx->cache = kt_cache_new(ctx->config->cache_size);
     status = ctx->cache != NULL ? check_memory(ctx) : kt_fail(KT_INTERNAL, "out of memory");
     if (status == KT_SUCCESS)
         status = open_audit(ctx, setup->stream);
@@ -254,6 +254,7 @@ void kt_close(kt_ctx_t *ctx)
     kt_keyring_free(ctx->keyring);
     kt_modules_unref(ctx->modules);
     kt_config_unref(ctx->config);
+    (void)pthread_cond_destroy(&ctx->landed);
     (void)pthread_mutex_destroy(&ctx->lock);
     free(ctx);
 }

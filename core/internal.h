@@ -57,6 +57,7 @@ int kt_status_parse(const char *name, size_t len);
 void kt_wipe(void *data, size_t size);
 void *kt_locked_alloc(size_t size);  /* zeroed, locked as far as the limit goes, undumpable; NULL: ENOMEM. Thread-safe */
 void kt_locked_free(void *data);     /* wipes */
+size_t kt_locked_size(const void *data); /* bytes of locked memory that it takes; of NULL none */
 /* Guarded pages for keys; with `wipe_on_fork` a child reads zeros. */
 void *kt_guarded_alloc(size_t size, bool wipe_on_fork);
 /* The same of address space: only the first `used` bytes are locked, and wiped at the end, until kt_guarded_extend() says more. */
@@ -166,6 +167,7 @@ typedef struct kt_config {
     kt_cfg_target_t *targets;
     size_t ntargets;
     int64_t cache_ttl, cache_negative, cache_stale; /* ms */
+    size_t cache_size;                   /* bytes */
     char *audit_path;
     int audit_line;
     bool audit_required;
@@ -181,6 +183,7 @@ void kt_config_unref(kt_config_t *config);
 const char *kt_nearest(const char *name, const char *const *names);
 /* "300s", "12h", "90d", "250ms", "0" to milliseconds; -1. */
 int64_t kt_duration_parse(const char *text);
+int64_t kt_size_parse(const char *text); /* "4M", "512K", "100000" to bytes; -1 */
 /* The target of this name, or NULL. */
 const kt_cfg_target_t *kt_config_target(const kt_config_t *config, const char *name);
 /* `path` itself if absolute, else below the configuration's folder; malloc'ed. */
@@ -445,21 +448,41 @@ typedef struct kt_cached {
     kt_status_t status;      /* KT_SUCCESS, or a remembered KT_NOTFOUND or KT_GONE */
     kt_secret_t *secret;
     size_t provider;         /* index of the one that answered */
-    size_t nsteps;           /* steps of the route that were asked */
+    const kt_cfg_route_t *route; /* NULL: a provider was named, or no route matches */
+    size_t nsteps;           /* steps of it that were asked */
     unsigned char token[KTP_TOKEN_SIZE]; /* of all those that were asked, from before they were */
     bool by_agent;           /* the token is of the agent's connections */
     int64_t fetched;         /* ms, monotonic */
     bool suspect;
     kt_status_t failed;      /* why the last attempt to renew it failed, at failed_at; else KT_SUCCESS */
     int64_t failed_at;
+    uint64_t failure;        /* the how many-th failure of the context that was */
 } kt_cached_t;
-kt_cache_t *kt_cache_new(size_t limit);
+kt_cache_t *kt_cache_new(size_t limit);                               /* bytes, the locked memory of values included */
 void kt_cache_free(kt_cache_t *cache);
-kt_cached_t *kt_cache_find(kt_cache_t *cache, const char *reference); /* until the next call */
+kt_cached_t *kt_cache_find(kt_cache_t *cache, const char *reference); /* until the next change of the cache */
+void kt_cache_use(kt_cached_t *entry);                                /* it was of use now: others are to make room first */
 void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *entry); /* takes a reference on the secret */
+/* Subjects whom the policy has allowed to read the entry's reference. A context's policy never changes, so that they stay allowed; a
+ * refusal is not remembered. An entry forgets all but the last four. */
+bool kt_cache_granted(const kt_cached_t *entry, const char *subject);
+void kt_cache_grant(kt_cache_t *cache, kt_cached_t *entry, const char *subject);
+/* Drops what was used longest ago, up to the first value that was fetched at `before` (ms, monotonic) or later. */
+void kt_cache_expire(kt_cache_t *cache, int64_t before);
 void kt_cache_clear(kt_cache_t *cache);
 void kt_cache_drop_name(kt_cache_t *cache, const char *name);         /* all references of one name */
 uint64_t kt_cache_drops(const kt_cache_t *cache); /* how often that was done: what was fetched in between may be old */
+size_t kt_cache_bytes(const kt_cache_t *cache);
+
+/* ---- flight.c: one fetch for all who want the same; all under the lock of the context ---- */
+
+typedef struct kt_flight kt_flight_t;
+/* The fetch of this reference that is under way, or a new one that the caller makes (*ret_mine). NULL: no memory; fetch without. */
+kt_flight_t *kt_flight_join(kt_ctx_t *ctx, const char *reference, bool *ret_mine);
+/* For whoever did not make it: waits without the lock, and answers what the fetch did, with its error text. */
+kt_status_t kt_flight_wait(kt_ctx_t *ctx, kt_flight_t *flight);
+void kt_flight_land(kt_ctx_t *ctx, kt_flight_t *flight, kt_status_t status); /* for whoever made it; NULL is allowed */
+int kt_flight_waiting(const kt_ctx_t *ctx, const char *reference); /* how many wait for the fetch that is under way; -1: none is */
 
 /* ---- context.c ---- */
 
@@ -486,6 +509,9 @@ struct kt_ctx {
     kt_cache_t *cache;
     unsigned wait;           /* ms that a reading transaction may wait to begin: while somebody recovers a store after a crash */
     char stream[64];
+    kt_flight_t *flights;    /* fetches of kt_refresh() that are under way */
+    pthread_cond_t landed;
+    atomic_ullong failures;  /* of fetches that block: who finds a new one has waited while it happened */
     kt_ctx_t *agent;         /* a context of its own for what blocks (kt_refresh); its lock is taken first, then this one's */
     char host[32];
     kt_log_fn log;
@@ -518,8 +544,8 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
 /* Asks the route's providers in turn. `blocking` false: KT_TRYAGAIN instead of asking one that blocks. ret_entry is filled for
  * KT_SUCCESS, KT_NOTFOUND and KT_GONE; its secret is the caller's. */
 kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, kt_cached_t *ret_entry);
-/* The tokens of the first nsteps providers of the name's route, as one. False: at least one cannot say. */
-bool kt_switch_token(kt_ctx_t *ctx, const kt_call_t *call, size_t nsteps, unsigned char ret_token[KTP_TOKEN_SIZE]);
+/* The tokens of all providers of the route, as one. False: at least one cannot say. */
+bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route, unsigned char ret_token[KTP_TOKEN_SIZE]);
 bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call); /* does a provider of the route block? */
 /* Policy, then the trail: answers `status` itself, or KT_AUDIT when it cannot be recorded. */
 kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version,

@@ -20,9 +20,8 @@ static bool nobody_knows(kt_status_t status)
     return status == KT_UNAVAIL || status == KT_TRYAGAIN;
 }
 
-static bool tokens_match(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
+static bool tokens_match(kt_ctx_t *ctx, const kt_cached_t *entry)
 {
-    const kt_cfg_route_t *route = kt_switch_route(ctx->config, call->ref.name);
     unsigned char token[KTP_TOKEN_SIZE];
     kt_ctx_t *asked = entry->by_agent ? ctx->agent : ctx; /* a token is its connection's own */
     bool match;
@@ -33,13 +32,13 @@ static bool tokens_match(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t
         return true;
     if (asked != ctx && pthread_mutex_trylock(&asked->lock) != 0)
         return true; /* the agent is busy with it: until it is back, the TTL has to do */
-    match = kt_switch_token(asked, call, route->nsteps, token) && memcmp(token, entry->token, sizeof(token)) == 0;
+    match = kt_switch_token(asked, entry->route, token) && memcmp(token, entry->token, sizeof(token)) == 0;
     if (asked != ctx)
         (void)pthread_mutex_unlock(&asked->lock);
     return match;
 }
 
-static bool is_fresh(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
+static bool is_fresh(kt_ctx_t *ctx, const kt_cached_t *entry)
 {
     int64_t age = kt_monotonic() - entry->fetched;
 
@@ -47,7 +46,7 @@ static bool is_fresh(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *en
         return false;
     if (entry->secret != NULL && entry->secret->expires != 0 && entry->secret->expires <= kt_now())
         return false;
-    return tokens_match(ctx, call, entry);
+    return tokens_match(ctx, entry);
 }
 
 static bool may_serve_stale(const kt_ctx_t *ctx, const kt_cached_t *entry)
@@ -139,35 +138,76 @@ static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_stat
     answer->flags = KT_EV_STALE;
 }
 
-static void look_up(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, answer_t *answer)
+typedef struct asking {
+    bool blocking;
+    uint64_t failures;   /* of the context, before its lock was waited for */
+} asking_t;
+
+/* Is the last attempt's failure this one's answer too? For kt_peek() while it is young or the next attempt is under way, so that only one
+ * request waits for a provider that is down; for kt_get() if it came while the caller waited for the lock. */
+static bool has_failed(const kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *cached, const asking_t *asking)
 {
-    kt_cached_t *cached = call->req->provider == NULL ? kt_cache_find(ctx->cache, call->text) : NULL;
+    if (cached == NULL || cached->failed == KT_SUCCESS)
+        return false;
+    if (asking->blocking)
+        return cached->failure > asking->failures;
+    return kt_monotonic() - cached->failed_at < FAILURE_MS || kt_flight_waiting(ctx, call->text) >= 0;
+}
+
+/* What a failed attempt leaves in the cache: the old entry, marked, or an entry that only says so. */
+static void remember_failure(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t status)
+{
+    kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
+    kt_cached_t entry = {.status = KT_UNAVAIL, .failed = status, .failed_at = kt_monotonic()};
+
+    entry.failure = atomic_fetch_add(&ctx->failures, 1) + 1;
+    if (cached == NULL) {
+        kt_cache_put(ctx->cache, call->text, &entry);
+        return;
+    }
+    cached->failed = status;
+    cached->failed_at = entry.failed_at;
+    cached->failure = entry.failure;
+}
+
+/* And what nobody will be given any more, even stale, is not kept in memory. */
+static void keep(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
+{
+    kt_cache_put(ctx->cache, call->text, entry);
+    kt_cache_expire(ctx->cache, kt_monotonic() - ctx->config->cache_ttl - ctx->config->cache_stale);
+}
+
+static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached, const asking_t *asking, answer_t *answer)
+{
     kt_cached_t entry;
     kt_status_t status;
 
-    if (cached != NULL && cached->status != KT_UNAVAIL && is_fresh(ctx, call, cached)) {
+    if (cached != NULL && cached->status != KT_UNAVAIL && is_fresh(ctx, cached)) {
+        kt_cache_use(cached);
         answer_from(ctx, cached, answer);
         return;
     }
-    if (!blocking && cached != NULL && cached->failed != KT_SUCCESS && kt_monotonic() - cached->failed_at < FAILURE_MS) {
+    if (has_failed(ctx, call, cached, asking)) {
         (void)kt_fail(cached->failed, "%s: %s", call->ref.name, kt_status_text(cached->failed));
         answer_stale(ctx, cached, cached->failed, answer);
         return;
     }
-    status = fetch(ctx, call, blocking, &entry);
+    status = fetch(ctx, call, asking->blocking, &entry);
     if (is_cacheable(status)) {
-        if (call->req->provider == NULL)
-            kt_cache_put(ctx->cache, call->text, &entry);
+        if (entry.route != NULL)
+            keep(ctx, call, &entry);
         answer->status = status;
         answer->secret = entry.secret;
-        answer->provider = provider_name(ctx, &entry);
+        answer->provider = entry.route != NULL || call->req->provider != NULL ? provider_name(ctx, &entry) : NULL;
         answer->flags = entry.nsteps > 1 && status == KT_SUCCESS ? KT_EV_FALLBACK : 0;
         return;
     }
     answer->status = status;
-    answer->silent = !blocking && status == KT_TRYAGAIN && kt_switch_blocks(ctx, call);
+    answer->silent = !asking->blocking && status == KT_TRYAGAIN && kt_switch_blocks(ctx, call);
     if (!answer->silent)
         answer_stale(ctx, cached, status, answer);
+    if (asking->blocking && call->req->provider == NULL && kt_switch_blocks(ctx, call))
+        remember_failure(ctx, call, status);
 }
 
 static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, answer_t *answer)
@@ -182,22 +222,38 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, answer_t *answe
     answer->provider = bundle.store.name;
 }
 
-static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, bool blocking, kt_secret_t **ret_secret)
+/* Policy comes first, whatever the cache has; the cache only remembers whom it has allowed. */
+static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached)
+{
+    kt_status_t status;
+
+    if (cached != NULL && call->subject != NULL && kt_cache_granted(cached, call->subject))
+        return KT_SUCCESS;
+    status = kt_policy_check(ctx->config, call->subject, KT_CAP_READ, call->ref.name);
+    if (status == KT_SUCCESS && cached != NULL)
+        kt_cache_grant(ctx->cache, cached, call->subject);
+    return status;
+}
+
+static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const asking_t *asking, kt_secret_t **ret_secret)
 {
     answer_t answer = {.status = KT_SUCCESS};
+    kt_cached_t *cached = NULL;
     kt_call_t call;
     kt_status_t status;
 
     status = kt_call_begin(ctx, req, &call);
     if (status != KT_SUCCESS)
         return status;
-    status = kt_policy_check(ctx->config, call.subject, KT_CAP_READ, call.ref.name);
+    if (req->bundle == NULL && req->provider == NULL)
+        cached = kt_cache_find(ctx->cache, call.text);
+    status = allow(ctx, &call, cached);
     if (status != KT_SUCCESS)
         return kt_decide(ctx, &call, "read", status, 0, NULL, 0);
     if (req->bundle != NULL)
         look_in_bundle(ctx, &call, &answer);
     else
-        look_up(ctx, &call, blocking, &answer);
+        look_up(ctx, &call, cached, asking, &answer);
     if (answer.silent)
         return answer.status;
     status = kt_decide(ctx, &call, "read", answer.status, answer.secret != NULL ? answer.secret->version : 0, answer.provider,
@@ -212,13 +268,14 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, bool bloc
 
 static kt_status_t read_one(kt_ctx_t *ctx, const kt_request_t *req, bool blocking, kt_secret_t **ret_secret)
 {
+    asking_t asking = {blocking, atomic_load(&ctx->failures)};
     kt_status_t status;
 
     *ret_secret = NULL;
     status = kt_enter(ctx);
     if (status != KT_SUCCESS)
         return status;
-    status = read_locked(ctx, req, blocking, ret_secret);
+    status = read_locked(ctx, req, &asking, ret_secret);
     kt_leave(ctx);
     return status;
 }
@@ -235,63 +292,86 @@ kt_status_t kt_get(kt_ctx_t *ctx, const kt_request_t *req, kt_secret_t **ret_sec
 
 /* ---- refreshing ---- */
 
-static kt_status_t ensure_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent, uint64_t *ret_drops)
+static kt_status_t ensure_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
 {
-    kt_status_t status = kt_enter(ctx);
+    kt_status_t status = KT_SUCCESS;
 
-    if (status != KT_SUCCESS)
-        return status;
     if (ctx->agent == NULL)
         status = kt_open_agent(ctx, &ctx->agent);
     *ret_agent = ctx->agent;
-    *ret_drops = kt_cache_drops(ctx->cache);
-    kt_leave(ctx);
     return status;
 }
 
-/* What a failed attempt leaves in the cache: the old entry, marked, or an entry that only says so. */
-static void remember_failure(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t status)
+/* Somebody else of the same mind was just served: a queue of such requests is one fetch. */
+static bool is_settled(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t *ret_status)
 {
-    kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
-    kt_cached_t entry = {.status = KT_UNAVAIL, .failed = status, .failed_at = kt_monotonic()};
+    const kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
 
-    if (cached == NULL) {
-        kt_cache_put(ctx->cache, call->text, &entry);
-        return;
+    if (cached == NULL || !cached->by_agent || cached->suspect || cached->failed != KT_SUCCESS ||
+        kt_monotonic() - cached->fetched >= SETTLE_MS || !is_fresh(ctx, cached))
+        return false;
+    *ret_status = cached->status == KT_SUCCESS ? KT_SUCCESS : kt_fail(cached->status, "%s", kt_status_text(cached->status));
+    return true;
+}
+
+/* Through the agent, without the lock: others are served meanwhile. */
+static kt_status_t fetch_by_agent(kt_ctx_t *ctx, kt_ctx_t *agent, const kt_call_t *call, kt_cached_t *ret_entry)
+{
+    kt_status_t status;
+
+    (void)pthread_mutex_unlock(&ctx->lock);
+    status = kt_enter(agent);
+    if (status == KT_SUCCESS) {
+        status = fetch(agent, call, true, ret_entry);
+        kt_leave(agent);
     }
-    cached->failed = status;
-    cached->failed_at = entry.failed_at;
+    (void)pthread_mutex_lock(&ctx->lock);
+    ret_entry->by_agent = true;
+    return status;
+}
+
+static kt_status_t refresh_locked(kt_ctx_t *ctx, const kt_call_t *call)
+{
+    uint64_t drops = kt_cache_drops(ctx->cache);
+    kt_cached_t entry = {.secret = NULL};
+    kt_flight_t *flight = NULL;
+    bool mine = true;
+    kt_ctx_t *agent;
+    kt_status_t status;
+
+    if (call->req->provider == NULL && is_settled(ctx, call, &status))
+        return status;
+    status = ensure_agent(ctx, &agent);
+    if (status != KT_SUCCESS)
+        return status;
+    if (call->req->provider == NULL)
+        flight = kt_flight_join(ctx, call->text, &mine);
+    if (!mine)
+        return kt_flight_wait(ctx, flight);
+    status = fetch_by_agent(ctx, agent, call, &entry);
+    if (call->req->provider == NULL && !is_cacheable(status))
+        remember_failure(ctx, call, status);
+    else if (entry.route != NULL && drops == kt_cache_drops(ctx->cache)) /* else it may be from before a write of ours */
+        keep(ctx, call, &entry);
+    if (is_cacheable(status))
+        kt_secret_free(entry.secret);
+    kt_flight_land(ctx, flight, status);
+    return status;
 }
 
 kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req)
 {
-    kt_cached_t entry;
     kt_call_t call;
-    kt_ctx_t *agent;
-    uint64_t drops;
-    kt_status_t status;
+    kt_status_t status = kt_enter(ctx);
 
-    status = ensure_agent(ctx, &agent, &drops);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_call_begin(ctx, req, &call);
     if (status == KT_SUCCESS)
-        status = kt_call_begin(ctx, req, &call);
-    if (status != KT_SUCCESS)
-        return status;
-    status = kt_policy_check(ctx->config, call.subject, KT_CAP_READ, call.ref.name);
-    if (status != KT_SUCCESS)
-        return status; /* nothing was asked: the read itself will be refused, and recorded */
-    status = kt_enter(agent);
-    if (status != KT_SUCCESS)
-        return status;
-    status = fetch(agent, &call, true, &entry);
-    entry.by_agent = true;
-    kt_leave(agent);
-    (void)pthread_mutex_lock(&ctx->lock);
-    if (!is_cacheable(status))
-        remember_failure(ctx, &call, status);
-    else if (req->provider == NULL && drops == kt_cache_drops(ctx->cache)) /* else it may be from before a write of ours */
-        kt_cache_put(ctx->cache, call.text, &entry);
-    kt_secret_free(entry.secret);
-    (void)pthread_mutex_unlock(&ctx->lock);
+        status = kt_policy_check(ctx->config, call.subject, KT_CAP_READ, call.ref.name);
+    if (status == KT_SUCCESS) /* else nothing is asked: the read itself will be refused, and recorded */
+        status = refresh_locked(ctx, &call);
+    kt_leave(ctx);
     return status;
 }
 

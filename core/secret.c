@@ -169,6 +169,11 @@ void kt_locked_free(void *data)
     (void)pthread_mutex_unlock(&arena.lock);
 }
 
+size_t kt_locked_size(const void *data)
+{
+    return data != NULL ? ((const block_t *)data - 1)->size : 0;
+}
+
 size_t kt_locked_failures(void)
 {
     size_t unlocked;

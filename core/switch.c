@@ -147,27 +147,26 @@ bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call)
     return false;
 }
 
-bool kt_switch_token(kt_ctx_t *ctx, const kt_call_t *call, size_t nsteps, unsigned char ret_token[KTP_TOKEN_SIZE])
+bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route, unsigned char ret_token[KTP_TOKEN_SIZE])
 {
-    const kt_cfg_route_t *route = kt_switch_route(ctx->config, call->ref.name);
     crypto_generichash_state all;
     kt_store_t *store;
     size_t i;
 
     memset(ret_token, 0, KTP_TOKEN_SIZE);
-    if (nsteps > 1)
+    if (route->nsteps > 1)
         (void)crypto_generichash_init(&all, NULL, 0, KTP_TOKEN_SIZE);
-    for (i = 0; route != NULL && i < nsteps && i < route->nsteps; i++) {
+    for (i = 0; i < route->nsteps; i++) {
         size_t index = route->steps[i].provider;
 
         if (!(capabilities(ctx, index) & KTP_TOKEN))
             continue; /* its values live as long as the cache's TTL says */
         if (kt_instance_open(ctx, index, &store) != KT_SUCCESS || store->api->token(store->instance, ret_token) != KTP_SUCCESS)
             return false;
-        if (nsteps > 1)
+        if (route->nsteps > 1)
             (void)crypto_generichash_update(&all, ret_token, KTP_TOKEN_SIZE);
     }
-    if (nsteps > 1)
+    if (route->nsteps > 1)
         (void)crypto_generichash_final(&all, ret_token, KTP_TOKEN_SIZE);
     return true;
 }
@@ -303,10 +302,11 @@ kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, 
         return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
     /* Before the read: a commit between the two makes the entry old at once, never new too long. A chain that ends early has the tokens
      * of all its steps counted: one comparison too many is harmless. */
-    if (!kt_switch_token(ctx, call, route->nsteps, token))
+    if (!kt_switch_token(ctx, route, token))
         memset(token, 0, sizeof(token));
     status = walk(ctx, call, route, blocking, ret_entry);
     if (is_fact(status)) {
+        ret_entry->route = route;
         memcpy(ret_entry->token, token, sizeof(token));
         if (ret_entry->nsteps > 1 && status == KT_SUCCESS)
             kt_log(ctx, 5, "%s: served by the fallback \"%s\"", call->ref.name,

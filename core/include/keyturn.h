@@ -222,11 +222,14 @@ KT_API kt_status_t kt_reference_check(const char *reference, size_t len, const c
 /*
  * kt_peek() never waits for a network: the answer of the cache or of a provider that does not block (local), else
  * KT_TRYAGAIN, and kt_refresh() on another thread will fetch it. kt_get() may block. Both check policy first, then audit the
- * decision; what cannot be audited is not served (KT_AUDIT). The caller frees *ret_secret, which is NULL unless KT_SUCCESS.
+ * decision; what cannot be audited is not served (KT_AUDIT). kt_get() holds the context's lock while it waits, so that the other threads'
+ * calls wait too, and those for the same reference share a failure; event loops use kt_peek() and kt_refresh(). The caller frees
+ * *ret_secret, which is NULL unless KT_SUCCESS.
  */
 KT_API KT_MUST_USE kt_status_t kt_peek(kt_ctx_t *ctx, const kt_request_t *req, kt_secret_t **ret_secret);
 KT_API KT_MUST_USE kt_status_t kt_get(kt_ctx_t *ctx, const kt_request_t *req, kt_secret_t **ret_secret);
-/* Fetches into the cache without serving, for a thread that the host starts. Not audited as a read. */
+/* Fetches into the cache without serving, for a thread that the host starts. Not audited as a read. Threads that want the same reference
+ * share one fetch and its status; what was fetched within the last 100 ms is not fetched again. */
 KT_API KT_MUST_USE kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req);
 /* The value was refused where it was used (401, failed login): forget it, so that the next read fetches, at most once a second. */
 KT_API void kt_reject(kt_ctx_t *ctx, const kt_request_t *req);

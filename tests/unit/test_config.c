@@ -25,6 +25,7 @@ START_TEST(the_whole_is_read)
     ck_assert_str_eq(config->keys[1].source, "credential:keyturn");
     ck_assert(config->cache_ttl == 600000 && config->cache_negative == 0);
     ck_assert(config->cache_stale == 2 * 86400000);
+    ck_assert_uint_eq(config->cache_size, 768 * 1024);
     ck_assert_str_eq(config->audit_path, "/etc/keyturn/audit");
     ck_assert_int_eq(config->audit_line, 22);
     ck_assert(!config->audit_required);
@@ -134,6 +135,7 @@ START_TEST(defaults_by_table)
     ck_assert_str_eq(config->audit_path, "/var/log/keyturn");
     ck_assert(config->cache_ttl == 300000 && config->cache_negative == 15000);
     ck_assert(config->cache_stale == 3600000);
+    ck_assert_uint_eq(config->cache_size, 4 * 1024 * 1024);
     ck_assert(!config->memory_required);
     ck_assert_uint_eq(config->nkeys + config->nproviders + config->nroutes + config->nrules, 0);
     kt_config_unref(config);

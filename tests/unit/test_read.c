@@ -346,7 +346,227 @@ START_TEST(a_named_provider_is_asked_itself)
 }
 END_TEST
 
+/* ---- several at once ---- */
+
+#define THREADS 6
+
+typedef struct caller {
+    pthread_t thread;
+    pid_t tid;
+    kt_status_t status;
+    char error[KT_ERROR_SIZE];
+} caller_t;
+static caller_t callers[THREADS];
+
+static void *refresh_thread(void *arg)
+{
+    kt_request_t req = request("remote/a");
+    caller_t *caller = arg;
+
+    caller->status = kt_refresh(world.ctx, &req);
+    (void)snprintf(caller->error, sizeof(caller->error), "%s", kt_error(world.ctx));
+    return NULL;
+}
+
+static void *get_thread(void *arg)
+{
+    kt_request_t req = request("remote/a");
+    kt_secret_t *secret = NULL;
+    caller_t *caller = arg;
+
+    __atomic_store_n(&caller->tid, gettid(), __ATOMIC_RELEASE);
+    caller->status = kt_get(world.ctx, &req, &secret);
+    kt_secret_free(secret);
+    return NULL;
+}
+
+static void run_threads(void *(*run)(void *))
+{
+    memset(callers, 0, sizeof(callers));
+    for (size_t i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&callers[i].thread, NULL, run, &callers[i]), 0);
+    for (size_t i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_join(callers[i].thread, NULL), 0);
+}
+
+static int waiting(void)
+{
+    int count;
+
+    (void)pthread_mutex_lock(&world.ctx->lock);
+    count = kt_flight_waiting(world.ctx, "remote/a");
+    (void)pthread_mutex_unlock(&world.ctx->lock);
+    return count;
+}
+
+static int stale_meanwhile;
+
+/* In the provider: the others are all waiting for this one answer. */
+static void until_others_wait(void)
+{
+    plain[1].during = NULL;
+    for (unsigned i = 0; waiting() < THREADS - 1 && i < 20000; i++)
+        sleep_ms(1);
+    ck_assert_int_eq(waiting(), THREADS - 1);
+    stale_meanwhile = is_stale("remote/a");
+}
+
+START_TEST(refreshes_of_several_threads_are_one_call)
+{
+    plain[1].during = until_others_wait;
+    run_threads(refresh_thread);
+    ck_assert_uint_eq(plain[1].gets, 1);
+    for (size_t i = 0; i < THREADS; i++)
+        assert_ok(callers[i].status);
+    ck_assert_int_eq(stale_meanwhile, -1); /* nobody may be served yet, and nobody was kept waiting in kt_peek() */
+    assert_ok(peek("remote/a", "value"));
+    ck_assert_int_eq(waiting(), -1);
+}
+END_TEST
+
+START_TEST(a_failed_refresh_fails_for_all_who_waited)
+{
+    plain[1].during = until_others_wait;
+    plain[1].status = KTP_UNAVAIL;
+    plain[1].error = "no route to host";
+    run_threads(refresh_thread);
+    ck_assert_uint_eq(plain[1].gets, 1);
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_status(callers[i].status, KT_UNAVAIL);
+        ck_assert_ptr_nonnull(strstr(callers[i].error, "no route to host"));
+    }
+}
+END_TEST
+
+/* While it is found out whether a provider that was down is back, the old value serves. */
+START_TEST(a_retry_keeps_nobody_from_the_stale_value)
+{
+    assert_ok(refresh("remote/a"));
+    sleep_ms(350);
+    plain[1].status = KTP_UNAVAIL;
+    assert_status(refresh("remote/a"), KT_UNAVAIL);
+    kt_cache_find(world.ctx->cache, "remote/a")->failed_at -= 1100; /* a second later */
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);             /* who comes first goes and asks */
+    plain[1].during = until_others_wait;
+    run_threads(refresh_thread);
+    ck_assert_int_eq(stale_meanwhile, 1);
+    ck_assert_uint_eq(plain[1].gets, 3);
+}
+END_TEST
+
+static void write_and_refresh(void)
+{
+    kt_request_t req = request("remote/a");
+    bool mine = false;
+
+    plain[1].during = NULL;
+    (void)pthread_mutex_lock(&world.ctx->lock);
+    kt_cache_drop_name(world.ctx->cache, "remote/a"); /* a write of ours */
+    kt_flight_land(world.ctx, kt_flight_join(world.ctx, req.reference, &mine), KT_SUCCESS);
+    (void)pthread_mutex_unlock(&world.ctx->lock);
+    ck_assert(mine);
+}
+
+START_TEST(nobody_joins_a_fetch_from_before_a_write)
+{
+    plain[1].during = write_and_refresh;
+    assert_ok(refresh("remote/a"));
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);
+}
+END_TEST
+
+static char state_of(pid_t tid)
+{
+    char path[64], *text;
+    const char *close;
+    size_t size;
+    char state = '?';
+
+    if (tid == 0)
+        return state;
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
+    text = world_read(path, &size);
+    close = strrchr(text, ')');
+    if (close != NULL)
+        state = close[2];
+    free(text);
+    return state;
+}
+
+/* All other threads sleep: there is nothing but the context's lock that they could sleep for. */
+static void until_others_sleep(void)
+{
+    size_t asleep = 0;
+
+    plain[1].during = NULL;
+    for (unsigned i = 0; asleep < THREADS - 1 && i < 20000; i++) {
+        asleep = 0;
+        for (size_t j = 0; j < THREADS; j++)
+            asleep += state_of(__atomic_load_n(&callers[j].tid, __ATOMIC_ACQUIRE)) == 'S';
+        if (asleep < THREADS - 1)
+            sleep_ms(1);
+    }
+    ck_assert_uint_ge(asleep, THREADS - 1);
+}
+
+START_TEST(a_failure_is_told_to_all_who_waited_in_get)
+{
+    plain[1].during = until_others_sleep;
+    plain[1].status = KTP_UNAVAIL;
+    run_threads(get_thread);
+    ck_assert_uint_eq(plain[1].gets, 1);
+    for (size_t i = 0; i < THREADS; i++)
+        assert_status(callers[i].status, KT_UNAVAIL);
+    plain[1].status = KTP_SUCCESS;
+    assert_ok(get("remote/a", "value")); /* who comes later asks again */
+}
+END_TEST
+
+START_TEST(what_was_just_fetched_is_not_fetched_again)
+{
+    assert_ok(refresh("remote/a"));
+    assert_ok(refresh("remote/a"));
+    ck_assert_uint_eq(plain[1].gets, 1);
+    kt_cache_find(world.ctx->cache, "remote/a")->fetched -= 100;
+    assert_ok(refresh("remote/a"));
+    ck_assert_uint_eq(plain[1].gets, 2);
+    kt_cache_find(world.ctx->cache, "remote/a")->suspect = true;
+    assert_ok(refresh("remote/a"));
+    ck_assert_uint_eq(plain[1].gets, 3);
+    plain[1].status = KTP_NOTFOUND;
+    assert_status(refresh("remote/b"), KT_NOTFOUND);
+    assert_status(refresh("remote/b"), KT_NOTFOUND);
+    ck_assert_uint_eq(plain[1].gets, 4);
+}
+END_TEST
+
 /* ---- the rest ---- */
+
+START_TEST(what_nobody_can_be_given_any_more_is_not_kept)
+{
+    assert_ok(get("api-keys/a", "value"));
+    kt_cache_find(world.ctx->cache, "api-keys/a")->fetched -= 801; /* ttl and stale window */
+    assert_ok(get("api-keys/b", "value"));
+    ck_assert_ptr_null(kt_cache_find(world.ctx->cache, "api-keys/a"));
+    ck_assert_ptr_nonnull(kt_cache_find(world.ctx->cache, "api-keys/b"));
+}
+END_TEST
+
+START_TEST(a_name_without_a_route_is_not_found_by_nobody)
+{
+    world_end();
+    world_make("plain: {}", "\"remote/*\": plain", "");
+    world_open_with((const ktp_provider_t *const[]){&plain_provider}, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_status(get("api-keys/a", NULL), KT_NOTFOUND);
+        assert_status(peek("api-keys/a", NULL), KT_NOTFOUND);
+        assert_status(refresh("api-keys/a"), KT_NOTFOUND);
+    }
+    ck_assert_uint_eq(plain[0].gets, 0);
+    ck_assert_uint_eq(world_lines("api-keys/a", "\"provider\"", NULL), 0);
+    ck_assert_ptr_null(kt_cache_find(world.ctx->cache, "api-keys/a"));
+}
+END_TEST
 
 START_TEST(a_field_is_cut_out)
 {
@@ -453,6 +673,14 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_refresh_that_was_refused_ends_the_old_value);
     tcase_add_test(tests, a_refresh_obeys_policy);
     tcase_add_test(tests, a_refresh_from_before_a_write_is_dropped);
+    tcase_add_test(tests, refreshes_of_several_threads_are_one_call);
+    tcase_add_test(tests, a_failed_refresh_fails_for_all_who_waited);
+    tcase_add_test(tests, a_retry_keeps_nobody_from_the_stale_value);
+    tcase_add_test(tests, nobody_joins_a_fetch_from_before_a_write);
+    tcase_add_test(tests, a_failure_is_told_to_all_who_waited_in_get);
+    tcase_add_test(tests, what_was_just_fetched_is_not_fetched_again);
+    tcase_add_test(tests, what_nobody_can_be_given_any_more_is_not_kept);
+    tcase_add_test(tests, a_name_without_a_route_is_not_found_by_nobody);
     tcase_add_test(tests, a_named_provider_is_asked_itself);
     tcase_add_test(tests, a_field_is_cut_out);
     tcase_add_test(tests, a_rejected_value_is_fetched_again);

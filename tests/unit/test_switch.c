@@ -170,19 +170,21 @@ START_TEST(tokens_of_a_chain_are_all_of_theirs)
 {
     unsigned char before[KTP_TOKEN_SIZE], after[KTP_TOKEN_SIZE];
     kt_request_t req = request("a/b");
+    const kt_cfg_route_t *route;
     kt_call_t call;
 
     make_routes("\"*\": plain remote memory");
     assert_ok(kt_call_begin(world.ctx, &req, &call));
     ck_assert(kt_switch_blocks(world.ctx, &call));
-    ck_assert(kt_switch_token(world.ctx, &call, 3, before));
-    ck_assert(kt_switch_token(world.ctx, &call, 3, after));
+    route = kt_switch_route(world.ctx->config, "a/b");
+    ck_assert(kt_switch_token(world.ctx, route, before));
+    ck_assert(kt_switch_token(world.ctx, route, after));
     ck_assert_mem_eq(before, after, sizeof(after));
     plain[1].token++;
-    ck_assert(kt_switch_token(world.ctx, &call, 3, after));
+    ck_assert(kt_switch_token(world.ctx, route, after));
     ck_assert_mem_ne(before, after, sizeof(after));
     plain[1].no_token = true;
-    ck_assert(!kt_switch_token(world.ctx, &call, 3, after));
+    ck_assert(!kt_switch_token(world.ctx, route, after));
 }
 END_TEST
 

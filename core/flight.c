@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * flight.c: one fetch for all who want the same. Whoever comes while it is under way waits for its answer; a hundred threads that miss the
+ * same entry ask the provider once.
+ *
+ * A flight that began before a write of this process (kt_cache_drops() tells) may bring back what was there before it, so nobody joins
+ * it afterwards: he makes his own, behind it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+struct kt_flight {
+    kt_flight_t *next;
+    uint64_t drops;      /* of the cache, when it began */
+    unsigned waiting;
+    bool landed;
+    kt_status_t status;
+    char error[KT_ERROR_SIZE];
+    char reference[KT_REFERENCE_MAX];
+};
+
+kt_flight_t *kt_flight_join(kt_ctx_t *ctx, const char *reference, bool *ret_mine)
+{
+    kt_flight_t *flight = ctx->flights;
+
+    while (flight != NULL && (flight->drops != kt_cache_drops(ctx->cache) || strcmp(flight->reference, reference) != 0))
+        flight = flight->next;
+    *ret_mine = flight == NULL;
+    if (flight != NULL)
+        return flight;
+    flight = calloc(1, sizeof(*flight));
+    if (flight == NULL)
+        return NULL;
+    flight->drops = kt_cache_drops(ctx->cache);
+    memcpy(flight->reference, reference, strlen(reference) + 1);
+    flight->next = ctx->flights;
+    ctx->flights = flight;
+    return flight;
+}
+
+kt_status_t kt_flight_wait(kt_ctx_t *ctx, kt_flight_t *flight)
+{
+    kt_status_t status;
+
+    flight->waiting++;
+    while (!flight->landed)
+        (void)pthread_cond_wait(&ctx->landed, &ctx->lock);
+    status = flight->status == KT_SUCCESS ? KT_SUCCESS : kt_fail(flight->status, "%s", flight->error);
+    if (--flight->waiting == 0)
+        free(flight);
+    return status;
+}
+
+void kt_flight_land(kt_ctx_t *ctx, kt_flight_t *flight, kt_status_t status)
+{
+    kt_flight_t **at = &ctx->flights;
+
+    if (flight == NULL)
+        return;
+    while (*at != flight)
+        at = &(*at)->next;
+    *at = flight->next;
+    if (flight->waiting == 0) {
+        free(flight);
+        return;
+    }
+    flight->landed = true;
+    flight->status = status;
+    memcpy(flight->error, kt_failure(), strlen(kt_failure()) + 1);
+    (void)pthread_cond_broadcast(&ctx->landed);
+}
+
+int kt_flight_waiting(const kt_ctx_t *ctx, const char *reference)
+{
+    const kt_flight_t *flight = ctx->flights;
+
+    while (flight != NULL && strcmp(flight->reference, reference) != 0)
+        flight = flight->next;
+    return flight != NULL ? (int)flight->waiting : -1;
+}
