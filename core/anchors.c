@@ -18,14 +18,17 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
+#include "busy.h"
 #include "index.h"
 
 #define MAGIC "keyturn-anchors 1\n"
 #define FILE_MAX_SIZE (1024u * 1024u)
 #define BODY_SIZE (KT_KEYID_SIZE + KT_ID_SIZE + 8u + KT_TAG_SIZE)
+#define LOCK_WAIT 500 /* ms; who has it writes one small file */
 #define LINE_MAX_SIZE (2u * BODY_SIZE + 2u * KT_HASH_SIZE + 40u)
 
 typedef struct anchor {
@@ -369,23 +372,36 @@ uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index
 
 /* ---- writing ---- */
 
-/* Who writes the same stream's file waits here, so that no line of another type is lost. */
-static int lock_stream(const kt_anchors_t *anchors, const char *stream)
+/* Who writes the same stream's file waits here, so that no line of another type is lost; but not for ever, for its holder may have been
+ * stopped, and the commit stands without its anchor too. */
+static kt_status_t lock_stream(const kt_anchors_t *anchors, const char *stream, int *ret_fd)
 {
-    char name[80];
+    const struct timespec pause = {.tv_nsec = 2000000};
+    int64_t deadline = kt_monotonic() + LOCK_WAIT;
+    char name[80], holder[96];
     int fd;
 
     (void)snprintf(name, sizeof(name), ".%s.lock", stream);
     fd = openat(anchors->folder, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
-        return -1;
-    while (flock(fd, LOCK_EX) != 0) {
-        if (errno != EINTR) {
-            (void)close(fd);
-            return -1;
+        return kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        kt_status_t status = KT_SUCCESS;
+
+        if (errno == EWOULDBLOCK && kt_monotonic() >= deadline) {
+            kt_lock_holder(fd, holder, sizeof(holder));
+            status = kt_fail(KT_TRYAGAIN, "%s/%s: %s holds it", anchors->path, name, holder);
+        } else if (errno != EWOULDBLOCK && errno != EINTR) {
+            status = kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
         }
+        if (status != KT_SUCCESS) {
+            (void)close(fd);
+            return status;
+        }
+        (void)nanosleep(&pause, NULL);
     }
-    return fd;
+    *ret_fd = fd;
+    return KT_SUCCESS;
 }
 
 /* All other lines as they are, and ours, unless a higher one stands there already. */
@@ -436,20 +452,22 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     char temporary[80], *old = NULL, *text = NULL;
     anchor_t anchor = {.seen = false};
     bool good = false;
-    int lock, error;
-    kt_status_t status = KT_SUCCESS;
+    int lock = -1, error;
+    kt_status_t status;
 
     if (anchors == NULL)
         return KT_SUCCESS;
     fill(&anchor, index);
     anchor_mac(index->key, &anchor, anchor.mac);
     (void)snprintf(temporary, sizeof(temporary), ".%s.new", stream);
-    lock = lock_stream(anchors, stream);
-    if (lock >= 0 && (faccessat(anchors->folder, stream, F_OK, 0) == 0 || errno != ENOENT))
+    status = lock_stream(anchors, stream, &lock);
+    if (status != KT_SUCCESS)
+        return status;
+    if (faccessat(anchors->folder, stream, F_OK, 0) == 0 || errno != ENOENT)
         status = read_file(anchors, stream, &old);
     if (status == KT_ROLLEDBACK)
         status = KT_SUCCESS; /* damaged: what it held is replaced by what is certain now */
-    if (lock >= 0 && status == KT_SUCCESS) { /* what could not be read must not be lost: lines of other types are in it */
+    if (status == KT_SUCCESS) { /* what could not be read must not be lost: lines of other types are in it */
         text = merge(old, &anchor);
         good = text != NULL && write_new(anchors, temporary, text) &&
                renameat(anchors->folder, temporary, anchors->folder, stream) == 0;
@@ -457,8 +475,7 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     error = errno;
     free(old);
     free(text);
-    if (lock >= 0)
-        (void)close(lock);
+    (void)close(lock);
     if (status != KT_SUCCESS)
         return status;
     if (!good)

@@ -169,13 +169,15 @@ struct ktp_instance {
     kt_bundle_t **slot;
 };
 
+/* A reading one looks into the bundle itself, however many versions that has; a writing one works on copies. */
 struct ktp_txn {
     kt_bundle_t **slot;
+    const kt_bundle_t *reading;    /* NULL: nothing is stored, or it is a writing one */
     unsigned char *head, *current; /* malloc'ed copies; current NULL if there is none */
     size_t head_size, current_size;
-    value_row_t values[RECORDS_MAX];
     size_t nvalues;
     bool writing, touched;
+    value_row_t values[];          /* RECORDS_MAX of a writing one, else none */
 };
 
 static unsigned char *copy_bytes(const unsigned char *data, size_t size)
@@ -223,14 +225,16 @@ static bool take_records(ktp_txn_t *txn, const kt_bundle_t *bundle)
 
 static ktp_status_t bundle_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn)
 {
-    ktp_txn_t *txn = calloc(1, sizeof(*txn));
+    ktp_txn_t *txn = calloc(1, sizeof(*txn) + (writing ? RECORDS_MAX : 0) * sizeof(txn->values[0]));
 
     (void)timeout;
     if (txn == NULL)
         return KTP_UNAVAIL;
     txn->slot = instance->slot;
     txn->writing = writing != 0;
-    if (*txn->slot != NULL && !take_records(txn, *txn->slot)) {
+    if (!writing) {
+        txn->reading = *txn->slot;
+    } else if (*txn->slot != NULL && !take_records(txn, *txn->slot)) {
         txn_free(txn);
         return KTP_UNAVAIL;
     }
@@ -254,11 +258,32 @@ static uint64_t head_stamp(const ktp_txn_t *txn)
     return txn->head != NULL ? kt_get_u64(txn->head + KTP_RECORD_VERSION_AT) : 0;
 }
 
+static ktp_status_t get_in_place(const kt_bundle_t *bundle, const ktp_key_t *key, ktp_row_t *ret_row)
+{
+    size_t others = bundle->has_current ? 2 : 1, i;
+    const record_t *r = bundle->records;
+
+    if (key->space == KTP_HEAD) {
+        *ret_row = (ktp_row_t){r[0].data, r[0].size, bundle->has_current ? r[1].data : NULL, bundle->has_current ? r[1].size : 0,
+                               r[0].header.version};
+        return KTP_SUCCESS;
+    }
+    for (i = others; i < bundle->count && key->space == KTP_VALUE; i++) {
+        if (r[i].header.version == key->version) {
+            *ret_row = (ktp_row_t){r[i].data, r[i].size, NULL, 0, 1};
+            return KTP_SUCCESS;
+        }
+    }
+    return KTP_NOTFOUND;
+}
+
 static ktp_status_t bundle_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row)
 {
     const value_row_t *value;
 
     memset(ret_row, 0, sizeof(*ret_row));
+    if (txn->reading != NULL)
+        return get_in_place(txn->reading, key, ret_row);
     if (key->space == KTP_HEAD && txn->head != NULL) {
         *ret_row = (ktp_row_t){txn->head, txn->head_size, txn->current, txn->current_size, head_stamp(txn)};
         return KTP_SUCCESS;
@@ -312,6 +337,8 @@ static ktp_status_t put_value(ktp_txn_t *txn, uint64_t version, const ktp_row_t 
 
 static ktp_status_t bundle_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected)
 {
+    if (!txn->writing)
+        return KTP_FORBIDDEN;
     txn->touched = true;
     if (key->space == KTP_HEAD)
         return put_head(txn, row, expected);
@@ -322,6 +349,8 @@ static ktp_status_t bundle_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t
 {
     value_row_t *value = key->space == KTP_VALUE ? find_value(txn, key->version) : NULL;
 
+    if (!txn->writing)
+        return KTP_FORBIDDEN;
     if (value == NULL || expected == 0)
         return KTP_CONFLICT;
     free(value->data);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * busy.c: is somebody at a pending version right now, or was he killed?
+ * busy.c: is somebody at a pending version right now, or was he killed? And who holds a lock?
  *
  * Who begins or takes up a rotation notes "BOOT NAMESPACE PID START UNTIL" with it. On the same machine the process itself answers:
  * gone, or another with its number, is dead. From elsewhere (a store behind a network, another container) nobody can tell before UNTIL.
@@ -101,4 +101,53 @@ bool kt_busy_is(const char *text, long *ret_pid)
         return false;
     read_start(owner.pid, start);
     return strcmp(start, "-") == 0 || strcmp(owner.start, "-") == 0 || strcmp(start, owner.start) == 0;
+}
+
+/* ---- locks ---- */
+
+/* A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:01:1234 0 EOF". 0: not this file's, or a process of another namespace. */
+static long flock_owner(const char *line, ino_t ino)
+{
+    unsigned long long number;
+    char kind[16];
+    long pid;
+
+    if (sscanf(line, "%*d: %15s %*s %*s %ld %*x:%*x:%llu", kind, &pid, &number) != 3 || strcmp(kind, "FLOCK") != 0)
+        return 0;
+    return number == (unsigned long long)ino && pid != (long)getpid() ? pid : 0;
+}
+
+static void describe(long pid, char *text, size_t size)
+{
+    char path[48], status[1024], name[16] = "?";
+    const char *at = NULL;
+    unsigned uid = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/status", pid);
+    if (read_text(path, status, sizeof(status))) {
+        (void)sscanf(status, "Name:\t%15[^\n]", name);
+        at = strstr(status, "\nUid:");
+    }
+    if (at != NULL && sscanf(at, "\nUid: %*u %u", &uid) == 1)
+        (void)snprintf(text, size, "process %ld (%s of uid %u)", pid, name, uid);
+    else
+        (void)snprintf(text, size, "process %ld", pid);
+}
+
+void kt_lock_holder(int fd, char *text, size_t size)
+{
+    FILE *file = fopen("/proc/locks", "re");
+    struct stat st;
+    char line[256];
+    long pid = 0;
+
+    (void)snprintf(text, size, "another process");
+    if (file != NULL && fstat(fd, &st) == 0) {
+        while (pid <= 0 && fgets(line, sizeof(line), file) != NULL)
+            pid = flock_owner(line, st.st_ino);
+        if (pid > 0)
+            describe(pid, text, size);
+    }
+    if (file != NULL)
+        (void)fclose(file);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* busy.h: whose process is at a pending version. */
+/* busy.h: whose process is at a pending version, or holds a lock. */
 #ifndef KT_BUSY_H
 #define KT_BUSY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define KT_BUSY_SIZE 160u
@@ -12,5 +13,8 @@
 void kt_busy_format(int64_t lease, char text[KT_BUSY_SIZE]);
 /* Does that process live, and is its time not over? *ret_pid is 0 if it is of another machine. NULL: nobody is. */
 bool kt_busy_is(const char *text, long *ret_pid);
+
+/* Who holds the flock() of this file: "process 4711 (keyturn of uid 33)", or "another process". */
+void kt_lock_holder(int fd, char *text, size_t size);
 
 #endif /* KT_BUSY_H */

@@ -112,6 +112,8 @@ kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, 
     memcpy(change->name, ref.name, sizeof(ref.name));
     change->type = kt_locked_alloc(sizeof(*change->type));
     status = change->type != NULL ? kt_rows_begin(store, true, timeout, &change->txn) : no_memory();
+    if (status == KT_TRYAGAIN)
+        kt_log(ctx, 4, "%s", kt_failure()); /* it names who is in the way: the operator may have to stop him */
     if (status == KT_SUCCESS)
         status = load(change, ref.type);
     if (status != KT_SUCCESS) {
@@ -448,6 +450,7 @@ kt_status_t kt_change_commit(kt_change_t *change)
     kt_status_t status = kt_from_provider(change->store, change->store->api->commit(change->txn));
 
     change->txn = NULL;
+    kt_debug_point("write.committed");
     if (status == KT_SUCCESS)
         anchor(change);
     change_free(change);

@@ -47,7 +47,7 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors);
 kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_index_t *index);
 /* The highest generation that files confirm for this type. */
 uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index);
-/* After a commit. KT_NOSPACE. */
+/* After a commit. KT_NOSPACE; KT_TRYAGAIN: somebody holds the stream's lock. */
 kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_index_t *index);
 
 #endif /* KT_INDEX_H */

@@ -49,7 +49,9 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     kt_call_t said = *call;
     kt_status_t status, committed;
 
+    kt_debug_point("write.begun");
     status = kt_change_prepare(change);
+    kt_debug_point("write.prepared");
     if (status == KT_SUCCESS)
         status = settle(ctx, &said, change, provider);
     said.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;
@@ -59,9 +61,12 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
         kt_change_abort(change);
         return status == KT_AUDIT ? status : kt_decide(ctx, call, action, status, version, provider, KT_EV_DURABLE);
     }
+    kt_debug_point("write.intent");
     committed = kt_change_commit(change);
     kt_cache_drop_name(ctx->cache, call->ref.name);
+    kt_debug_point("write.anchored");
     status = kt_decide(ctx, &said, action, committed, version, provider, KT_EV_DURABLE);
+    kt_debug_point("write.recorded");
     if (status == KT_AUDIT && committed == KT_SUCCESS)
         return kt_fail_prefix(status, "%s: the change is made, but its outcome could not be recorded", call->ref.name);
     return status;

@@ -8,71 +8,15 @@
  * then looks after each row whether that still holds. (The way with readonly_shm=1 for all readers
  * was rejected: a process has one -shm for all its connections, and its writer could not write.)
  *
- * The busy handler gives up at one deadline for the whole call. SQLite does not ask it while it
- * waits for a repair of the index that somebody else's lock prevents ("locking protocol", 10 s), so
- * the lock's byte is looked at before.
+ * All waiting has one deadline for the whole call: lock.c.
  */
 #define _GNU_SOURCE
-#include <time.h>
 #include <unistd.h>
 
 #include "local.h"
 
 #define OPEN_TRIES 5         /* files that are replaced while they are opened */
-#define SLEEP_MAX 10         /* milliseconds between two looks at a lock */
 #define LENGTH_MAX 1048576   /* bytes of a row or a statement, against a hostile file */
-
-/* ---- waiting ---- */
-
-static void sleep_ms(int64_t ms)
-{
-    struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
-
-    (void)nanosleep(&time, NULL);
-}
-
-/* Sleeps a little longer each time; 0: the deadline is past. */
-static int wait_before(int64_t deadline, int count)
-{
-    int64_t left = deadline - local_clock();
-    int64_t ms = count < SLEEP_MAX ? count + 1 : SLEEP_MAX;
-
-    if (left <= 0)
-        return 0;
-    sleep_ms(ms < left ? ms : left);
-    return 1;
-}
-
-static int on_busy(void *arg, int count)
-{
-    const local_connection_t *connection = arg;
-
-    return wait_before(connection->deadline, count);
-}
-
-/* Would opening wait for SQLite's own patience? A writer wants the lock anyway. A reader that may
- * write to -shm repairs the index if it is the first to come, and no writer of SQLite ever holds
- * this lock for reading. */
-static int is_in_the_way(const ktp_instance_t *instance, const local_connection_t *connection)
-{
-    int shared = 0;
-
-    if (local_holder(instance, LOCAL_WRITE_LOCK, &shared) == 0)
-        return 0;
-    if (connection->writing)
-        return 1;
-    return shared && local_holder(instance, LOCAL_ALIVE_LOCK, NULL) == 0 &&
-           euidaccess(instance->shm, W_OK) == 0;
-}
-
-static ktp_status_t wait_for_lock(ktp_instance_t *instance, const local_connection_t *connection)
-{
-    for (int count = 0; is_in_the_way(instance, connection); count++)
-        if (!wait_before(connection->deadline, count))
-            return local_locked_fail(instance,
-                                     connection->writing ? "waiting to write" : "reading");
-    return KTP_SUCCESS;
-}
 
 /* ---- is it ours? ---- */
 
@@ -159,7 +103,7 @@ static void configure(local_connection_t *connection)
     int persist = 1;
 
     sqlite3_extended_result_codes(db, 1);
-    sqlite3_busy_handler(db, on_busy, connection);
+    sqlite3_busy_handler(db, local_on_busy, connection);
     sqlite3_limit(db, SQLITE_LIMIT_LENGTH, LENGTH_MAX);
     sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
@@ -208,7 +152,7 @@ static int open_file(const ktp_instance_t *instance, local_connection_t *connect
         if (uri == NULL)
             return SQLITE_NOMEM;
     }
-    code = sqlite3_open_v2(uri != NULL ? uri : instance->path, &connection->db, flags, NULL);
+    code = sqlite3_open_v2(uri != NULL ? uri : instance->path, &connection->db, flags, local_vfs());
     sqlite3_free(uri);
     if (connection->db != NULL)
         local_count(1);
@@ -279,11 +223,9 @@ static int is_up_to_date(ktp_instance_t *instance, const local_connection_t *con
 
 static ktp_status_t open_connection(ktp_instance_t *instance, local_connection_t *connection)
 {
-    ktp_status_t status = wait_for_lock(instance, connection);
+    ktp_status_t status;
     int code = SQLITE_OK;
 
-    if (status != KTP_SUCCESS)
-        return status;
     status = open_once(instance, connection, &code);
     if (code != SQLITE_OK)
         status = local_sqlite_fail(instance, connection->db, code,
@@ -302,7 +244,7 @@ ktp_status_t local_connect(ktp_instance_t *instance, local_connection_t *connect
     local_look(instance, connection->writing || connection->alone || connection->db == NULL);
     for (int try = 0; try < OPEN_TRIES; try++) {
         if (connection->db != NULL && connection->epoch == instance->watch.epoch)
-            return connection->writing ? wait_for_lock(instance, connection) : KTP_SUCCESS;
+            return KTP_SUCCESS;
         close_file(instance, connection);
         if (instance->watch.files.error != 0)
             return local_errno_fail(instance, instance->watch.files.error, instance->path);

@@ -79,15 +79,23 @@ ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const c
     }
 }
 
+/* Nobody of SQLite or keyturn ever holds such a byte for reading: it is done to keep writers out. */
 ktp_status_t local_locked_fail(const ktp_instance_t *instance, const char *doing)
 {
-    pid_t pid = local_holder(instance, LOCAL_WRITE_LOCK, NULL);
+    local_holder_t holder;
+    char who[200];
 
-    if (pid != 0)
-        return local_fail(instance, KTP_TRYAGAIN, "%s: %s: process %d holds the write lock",
-                          instance->path, doing, (int)pid);
-    return local_fail(instance, KTP_TRYAGAIN, "%s: %s: another writer holds the lock",
-                      instance->path, doing);
+    if (!local_find_holder(instance, &holder))
+        return local_fail(instance, KTP_TRYAGAIN, "%s: %s: another writer holds the lock",
+                          instance->path, doing);
+    local_describe_holder(&holder, who, sizeof who);
+    if (holder.shared)
+        return local_fail(instance, KTP_TRYAGAIN,
+                          "%s: %s: %s keeps writers out by a lock for reading on %s, as no consumer "
+                          "does: stop it, and ask what else it did",
+                          instance->path, doing, who, holder.file);
+    return local_fail(instance, KTP_TRYAGAIN, "%s: %s: %s holds the write lock", instance->path,
+                      doing, who);
 }
 
 static ktp_status_t io_fail(const ktp_instance_t *instance, sqlite3 *db, int code,

@@ -115,6 +115,7 @@ static ktp_status_t same_process(const ktp_instance_t *instance)
                       "%s: its connection does not survive a fork: open it again", instance->path);
 }
 
+/* The deadline holds until here, for a reading one takes its lock with its first row. */
 static void local_end(ktp_txn_t *txn)
 {
     local_release(txn);
@@ -129,6 +130,7 @@ static void local_end(ktp_txn_t *txn)
         }
     }
     txn->connection = NULL;
+    local_wait_until(0);
 }
 
 /* In a child nothing of SQLite is touched: what was inherited is left to the parent. */
@@ -146,6 +148,21 @@ static void local_close(ktp_instance_t *instance)
     free_instance(instance);
 }
 
+/* A reader cannot stop a commit, but it can keep -wal from being emptied. */
+static void say_what_grew(const ktp_instance_t *instance)
+{
+    local_holder_t holder;
+    char who[200] = "somebody";
+
+    if (instance->watch.files.wal_size <= 4 * LOCAL_WAL_LIMIT)
+        return;
+    if (local_find_pin(instance, &holder))
+        local_describe_holder(&holder, who, sizeof who);
+    instance->services->debug(instance->services->host,
+                              "%s has grown to %lld bytes: %s holds an old snapshot", instance->wal,
+                              (long long)instance->watch.files.wal_size, who);
+}
+
 static ktp_status_t local_check(ktp_instance_t *instance, int writing)
 {
     local_connection_t *connection = writing ? &instance->writer : &instance->reader;
@@ -155,11 +172,11 @@ static ktp_status_t local_check(ktp_instance_t *instance, int writing)
         return status;
     connection->deadline = local_clock() +
                            (LOCAL_TIMEOUT < instance->timeout ? LOCAL_TIMEOUT : instance->timeout);
+    local_wait_until(connection->deadline);
     status = local_connect(instance, connection);
-    if (status == KTP_SUCCESS && instance->watch.files.wal_size > 4 * LOCAL_WAL_LIMIT)
-        instance->services->debug(instance->services->host,
-                                  "%s has grown to %lld bytes: a reader holds an old snapshot",
-                                  instance->wal, (long long)instance->watch.files.wal_size);
+    local_wait_until(0);
+    if (status == KTP_SUCCESS)
+        say_what_grew(instance);
     return status;
 }
 
@@ -212,17 +229,31 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
     if (!writing && wait < LOCAL_READ_WAIT)
         wait = LOCAL_READ_WAIT;
     connection->deadline = local_clock() + wait;
+    local_wait_until(connection->deadline);
     status = writing ? begin_writing(instance) : begin_reading(instance);
-    if (status != KTP_SUCCESS)
+    if (status != KTP_SUCCESS) {
+        local_wait_until(0);
         return status;
+    }
     instance->txn.connection = connection;
     *ret_txn = &instance->txn;
     return KTP_SUCCESS;
 }
 
+/* Not into files that were put aside since begin: who opened the new ones holds none of their locks. */
+static ktp_status_t commit_here(ktp_instance_t *instance, local_connection_t *connection)
+{
+    local_look(instance, 1);
+    if (connection->writing && connection->epoch != instance->watch.epoch)
+        return local_fail(instance, KTP_TRYAGAIN,
+                          "%s: its files were replaced while it was written: nothing was committed",
+                          instance->path);
+    return local_run(instance, connection, LOCAL_COMMIT, "committing");
+}
+
 static ktp_status_t local_commit(ktp_txn_t *txn)
 {
-    const ktp_instance_t *instance = txn->instance;
+    ktp_instance_t *instance = txn->instance;
     ktp_status_t status = same_process(instance);
 
     if (status != KTP_SUCCESS)
@@ -234,7 +265,7 @@ static ktp_status_t local_commit(ktp_txn_t *txn)
         status = local_fail(instance, KTP_UNAVAIL,
                             "%s: an earlier error has undone the transaction", instance->path);
     else
-        status = local_run(instance, txn->connection, LOCAL_COMMIT, "committing");
+        status = commit_here(instance, txn->connection);
     local_end(txn);
     return status;
 }

@@ -5,6 +5,7 @@
  *   local.c       what the host sees: options, check, transactions
  *   rows.c        get, put, remove, scan: one table of statements
  *   connection.c  how a file is opened, recognised, locked
+ *   lock.c        how long a lock is waited for, and who holds it
  *   error.c       what an SQLite error means, and what an operator is told
  *   create.c      a new store
  *   watch.c       the change token, replaced files, forks
@@ -137,12 +138,32 @@ void local_look(ktp_instance_t *instance, int now);
 void local_use_map(ktp_instance_t *instance, const local_id_t *id);
 /* No -wal, or an empty one without -shm: the database is complete by itself. */
 int local_stands_alone(const local_files_t *files);
-/* The process that holds a lock on the byte of -shm, as fcntl tells it; 0: nobody else. *ret_shared
- * (may be NULL): for reading. */
-pid_t local_holder(const ktp_instance_t *instance, int byte, int *ret_shared);
+ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);
+
+/* ---- lock.c ---- */
+
 #define LOCAL_WRITE_LOCK 120 /* SQLite's byte for the writer, who locks it for writing */
 #define LOCAL_ALIVE_LOCK 128 /* its byte that every connection to -shm holds */
-ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);
+
+typedef struct local_holder {
+    const char *file;
+    ino_t ino;
+    pid_t pid;   /* -1: the lock is an open file description's; 0: of another pid namespace */
+    int shared;  /* for reading */
+} local_holder_t;
+
+/* The VFS of all connections: SQLite's own, with a sleep that ends at the deadline. NULL: the
+ * default one, for want of memory. */
+const char *local_vfs(void);
+/* For the calling thread: local_clock(), 0: no call runs. */
+void local_wait_until(int64_t deadline);
+int local_on_busy(void *arg, int count); /* the busy handler of a local_connection_t */
+/* Who keeps us from writing, or from repairing the index; 0: nobody else, any more. */
+int local_find_holder(const ktp_instance_t *instance, local_holder_t *ret_holder);
+/* Who keeps -wal from being emptied. */
+int local_find_pin(const ktp_instance_t *instance, local_holder_t *ret_holder);
+/* "process 4711 (python3 of www-data, uid 33)" */
+void local_describe_holder(const local_holder_t *holder, char *text, size_t size);
 
 /* ---- error.c ---- */
 

@@ -281,18 +281,6 @@ void local_look(ktp_instance_t *instance, int now)
                   : clock + LOOK_EVERY;
 }
 
-pid_t local_holder(const ktp_instance_t *instance, int byte, int *ret_shared)
-{
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
-
-    if (instance->watch.map == NULL || fcntl(instance->watch.map->fd, F_GETLK, &lock) != 0 ||
-        lock.l_type == F_UNLCK)
-        return 0;
-    if (ret_shared != NULL)
-        *ret_shared = lock.l_type == F_RDLCK;
-    return lock.l_pid;
-}
-
 /* ---- the token ---- */
 
 /* The header is written second copy first, with a barrier between: two copies that agree are one

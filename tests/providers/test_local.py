@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The provider `local`: the conformance suite, and what is its own: files, modes, damage, crashes, other tools."""
-import fcntl
 import os
+import pathlib
+import pwd
 import random
 import shutil
 import sqlite3
@@ -423,66 +424,140 @@ def test_the_lock_names_its_holder(local):
     assert local.bump() == 2
 
 
-LOCK_BYTE_120 = """
-import fcntl, os, sys
-fd = os.open(sys.argv[1], os.O_RDONLY)
-fcntl.lockf(fd, fcntl.LOCK_SH, 1, 120)
+# fd of FILE with R or W, the byte, F_RDLCK or F_WRLCK; "ofd": a lock that belongs to no process
+LOCKER = """
+import fcntl, os, struct, sys
+path, kind, byte = sys.argv[1], sys.argv[2], int(sys.argv[3])
+fd = os.open(path, os.O_RDWR if kind == "write" else os.O_RDONLY)
+lock = struct.pack("hhqqi", fcntl.F_WRLCK if kind == "write" else fcntl.F_RDLCK, 0, byte, 1, 0)
+fcntl.fcntl(fd, 37 if kind == "ofd" else fcntl.F_SETLK, lock)
 print("held", flush=True)
 sys.stdin.read()
 """
 
 
-def test_a_hostile_reader_delays_by_no_more_than_the_deadline(local):
-    """A lock for reading on the writer's byte of -shm: SQLite alone waits 10 s when nobody else is connected."""
+@pytest.fixture
+def locker():
+    """locker(path, "read" | "write" | "ofd", byte): a process that holds that lock, until locker.end(it)."""
+    children = []
+
+    def start(path, kind, byte):
+        child = subprocess.Popen([sys.executable, "-c", LOCKER, path, kind, str(byte)], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, text=True)
+        children.append(child)
+        assert child.stdout.readline() == "held\n"
+        return child
+
+    def end(child):
+        child.kill()
+        child.communicate()
+        children.remove(child)
+
+    start.end = end
+    yield start
+    for child in list(children):
+        end(child)
+
+
+def named(child):
+    """How an error tells who that is."""
+    name = (pathlib.Path("/proc") / str(child.pid) / "comm").read_text().strip()
+    return f"process {child.pid} ({name} of {pwd.getpwuid(os.getuid()).pw_name}, uid {os.getuid()})"
+
+
+WRITE, CHECKPOINT, RECOVER, ALIVE = 120, 121, 122, 128  # SQLite's bytes of -shm; 123 to 127 are the readers'
+PENDING = 0x40000000                                     # and of the database
+
+
+@pytest.mark.parametrize("kind", ["read", "ofd"])
+@pytest.mark.parametrize("byte", range(WRITE, ALIVE + 1))
+def test_no_lock_of_a_reader_delays_a_writer_past_its_deadline(local, locker, byte, kind):
+    """Whatever he locks of -shm, who may only read: nobody else is connected, so that a writer has to make the index anew, for which SQLite
+    alone waits 10 s."""
     local.bump()
-    hostile = subprocess.Popen([sys.executable, "-c", LOCK_BYTE_120, local.beside("-shm")], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True)
-    try:
-        assert hostile.stdout.readline() == "held\n"
-        start = time.monotonic()
-        done = local.call("--try", "1")
-        assert time.monotonic() - start < 1.5
-        assert done.status == "tryagain" and f"process {hostile.pid} " in done.text
-    finally:
-        hostile.kill()
-        hostile.communicate()
+    hostile = locker(local.beside("-shm"), kind, byte)
+    start = time.monotonic()
+    done = local.call("--try", "1")
+    assert time.monotonic() - start < 3
+    if byte in (WRITE, CHECKPOINT, RECOVER):
+        assert done.status == "tryagain" and named(hostile) in done.text and str(local.beside("-shm")) in done.text
+        assert "keeps writers out" in done.text
+    else:
+        assert done.status == "success"
+    locker.end(hostile)
+    assert local.bump() == (2 if done.status == "tryagain" else 3)
+
+
+@pytest.mark.parametrize("byte", [WRITE, CHECKPOINT, RECOVER])
+def test_nor_while_others_are_connected(local, locker, byte):
+    local.bump()
+    reader = local.start("--hold-reading", "1")
+    assert next_line(reader)[0] == "1"
+    hostile = locker(local.beside("-shm"), "read", byte)
+    done = local.call("--try", "1")
+    assert done.status == ("tryagain" if byte == WRITE else "success")
+    assert byte != WRITE or named(hostile) in done.text
+
+
+@pytest.mark.parametrize("byte", [PENDING, PENDING + 1, PENDING + 2, PENDING + 511])
+def test_locks_of_a_reader_on_the_database_hold_nobody_up(local, locker, byte):
+    local.bump()
+    locker(local.path, "read", byte)
+    locker(local.beside("-wal"), "read", 0)
+    assert local.bump() == 2
+    assert local.read() == 2
+
+
+def test_a_lock_for_writing_on_the_database_is_named(local, locker):
+    """That takes permission to write it."""
+    local.bump()
+    hostile = locker(local.path, "write", PENDING)
+    start = time.monotonic()
+    done = local.call("--try", "1")
+    assert time.monotonic() - start < 3
+    assert done.status == "tryagain" and named(hostile) in done.text
+    done = local.call("--read", "1", timeout="100ms")
+    assert done.status == "tryagain" and named(hostile) in done.text
+    locker.end(hostile)
     assert local.bump() == 2
 
 
-def test_a_hostile_reader_does_not_delay_readers(local):
+@pytest.mark.parametrize("byte", range(WRITE, ALIVE + 1))
+def test_a_hostile_reader_does_not_delay_readers(local, locker, byte):
     local.bump()
     for permission in (read_only, writable):
         permission(local)
         watcher = local.start("--watch", "1")  # connected before
         assert next_line(watcher)[0] == "1"
-        hostile = subprocess.Popen([sys.executable, "-c", LOCK_BYTE_120, local.beside("-shm")], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, text=True)
-        try:
-            assert hostile.stdout.readline() == "held\n"
-            start = time.monotonic()
-            assert local.read() == 1
-            assert time.monotonic() - start < 1
-        finally:
-            hostile.kill()
-            hostile.communicate()
+        hostile = locker(local.beside("-shm"), "read", byte)
+        start = time.monotonic()
+        assert local.read() == 1
+        assert time.monotonic() - start < 3
+        locker.end(hostile)
         watcher.stdin.close()
         assert watcher.wait() == 0
 
 
-def test_a_hostile_reader_alone_delays_a_repairing_reader_little(local):
+@pytest.mark.parametrize("byte", range(WRITE, ALIVE + 1))
+def test_nor_one_that_may_only_read_with_nobody_connected(local, locker, byte):
+    local.bump()
+    locker(local.beside("-shm"), "read", byte)
+    read_only(local)
+    start = time.monotonic()
+    assert local.read() == 1
+    assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("byte", [WRITE, CHECKPOINT, RECOVER])
+def test_a_hostile_reader_alone_delays_a_repairing_reader_little(local, locker, byte):
     """Nobody is connected, and the reader may write: SQLite would make the index anew, and wait 10 s for it."""
     local.bump()
-    hostile = subprocess.Popen([sys.executable, "-c", LOCK_BYTE_120, local.beside("-shm")], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True)
-    try:
-        assert hostile.stdout.readline() == "held\n"
-        start = time.monotonic()
-        done = local.call("--read", "1", timeout="100ms")
-        assert time.monotonic() - start < 1.5
-        assert done.status == "tryagain" and f"process {hostile.pid} " in done.text
-    finally:
-        hostile.kill()
-        hostile.communicate()
+    hostile = locker(local.beside("-shm"), "read", byte)
+    start = time.monotonic()
+    done = local.call("--read", "1", timeout="100ms")
+    assert time.monotonic() - start < 3
+    assert done.status == "tryagain" and named(hostile) in done.text
+    locker.end(hostile)
     assert local.read() == 1
 
 

@@ -133,6 +133,41 @@ START_TEST(a_secret_lives_in_its_bundle)
 }
 END_TEST
 
+/* What a reading one answers lies in the bundle itself: a read costs the same at a hundred versions as at one. */
+START_TEST(reading_copies_nothing)
+{
+    kt_bundle_t *slot = NULL;
+    kt_bundle_store_t store;
+    const unsigned char *bytes;
+    ktp_key_t key = {.space = KTP_HEAD};
+    ktp_row_t row;
+    ktp_txn_t *txn;
+    size_t size;
+
+    for (uint64_t version = 1; version <= 3; version++)
+        put_in(&slot, "api-keys/a", "value", version);
+    bytes = kt_bundle_bytes(slot, &size);
+    kt_bundle_store_init(&store, &slot);
+    ck_assert_int_eq(store.store.api->begin(store.store.instance, 0, 0, &txn), KTP_SUCCESS);
+    ck_assert_int_eq(store.store.api->row_get(txn, &key, &row), KTP_SUCCESS);
+    ck_assert(row.record > bytes && row.record + row.record_size <= row.beside);
+    ck_assert(row.beside + row.beside_size < bytes + size);
+    ck_assert_uint_eq(row.stamp, 3);
+    key.space = KTP_VALUE;
+    for (key.version = 0; key.version <= 4; key.version++) {
+        bool kept = key.version == 1 || key.version == 2;
+
+        ck_assert_int_eq(store.store.api->row_get(txn, &key, &row), kept ? KTP_SUCCESS : KTP_NOTFOUND);
+        ck_assert(!kept || (row.record > bytes && row.record + row.record_size <= bytes + size));
+    }
+    ck_assert_int_eq(store.store.api->row_put(txn, &key, &row, 0), KTP_FORBIDDEN);
+    ck_assert_int_eq(store.store.api->row_remove(txn, &key, 1), KTP_FORBIDDEN);
+    store.store.api->abort(txn);
+    ck_assert_int_eq(get_in(&slot, "api-keys/a@previous", "value"), KT_SUCCESS);
+    kt_bundle_free(slot);
+}
+END_TEST
+
 START_TEST(a_bundle_under_another_name_is_moved)
 {
     kt_bundle_t *slot = NULL;
@@ -236,6 +271,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, cut_or_changed_it_is_refused_or_harmless);
     tcase_add_test(tests, records_of_two_secrets_are_no_bundle);
     tcase_add_test(tests, a_secret_lives_in_its_bundle);
+    tcase_add_test(tests, reading_copies_nothing);
     tcase_add_test(tests, a_bundle_under_another_name_is_moved);
     tcase_add_test(tests, a_failed_write_leaves_it_as_it_was);
     tcase_add_test(tests, what_may_follow);
