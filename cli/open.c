@@ -30,11 +30,13 @@ kt_status_t cli_setup(cli_t *cli)
     return cli_fail(cli, kt_setup_status(cli->setup), "%s", kt_setup_error(cli->setup));
 }
 
-/* What a rotation has to say though it worked: that nobody could be told of it. */
+/* Alerts; and what a rotation has to say though it worked: that nobody could be told of it. */
 static void warn(void *arg, int level, const char *text)
 {
-    if (level <= 4)
-        cli_warn(arg, "%s", text);
+    const cli_t *cli = arg;
+
+    if (level <= (cli->verb && cli->verb->run == verb_rotate ? 4 : 2))
+        cli_warn(cli, "%s", text);
 }
 
 kt_status_t cli_open(cli_t *cli)
@@ -43,8 +45,7 @@ kt_status_t cli_open(cli_t *cli)
 
     if (status)
         return status;
-    if (cli->verb && cli->verb->run == verb_rotate)
-        kt_setup_log(cli->setup, warn, cli);
+    kt_setup_log(cli->setup, warn, cli);
     status = kt_open(cli->setup, &cli->ctx);
     if (status)
         return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));

@@ -155,8 +155,10 @@ static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsign
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_policy_check(ctx->config, call.subject, wanted, call.ref.name);
-    return action == NULL ? status : kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);
+    if (action == NULL)
+        return kt_policy_check(ctx->config, call.subject, wanted, call.ref.name);
+    status = kt_admit(ctx, call.subject, req->peer, wanted, call.ref.name);
+    return kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);
 }
 
 kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req, const char *capability, const char *action)

@@ -124,6 +124,9 @@ size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_ev
         put(lines, ",\"stale\":true");
     if (event->fallback)
         put(lines, ",\"fallback\":true");
+    if (event->seconds != 0)
+        put_number(lines, "seconds", event->seconds);
+    put_string(lines, "severity", kt_severity(event), WORD_MAX);
     put_string(lines, "purpose", event->purpose, WORD_MAX);
     put_string(lines, "request", event->request_id, TEXT_MAX);
     put(lines, "}\n");

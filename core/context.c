@@ -251,6 +251,7 @@ void kt_close(kt_ctx_t *ctx)
     free(ctx->stores);
     kt_cache_free(ctx->cache);
     kt_audit_close(ctx->audit);
+    kt_refusals_close(ctx->refusals);
     kt_keyring_free(ctx->keyring);
     kt_modules_unref(ctx->modules);
     kt_config_unref(ctx->config);

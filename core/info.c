@@ -111,7 +111,7 @@ static kt_status_t info_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t
     status = kt_call_begin(ctx, req, &call);
     if (status != KT_SUCCESS)
         return status;
-    status = kt_policy_check(ctx->config, call.subject, KT_CAP_LIST, call.ref.name);
+    status = kt_admit(ctx, call.subject, req->peer, KT_CAP_LIST, call.ref.name);
     if (status == KT_SUCCESS)
         status = find_head(ctx, &call, &head, &provider);
     if (status != KT_SUCCESS)

@@ -196,6 +196,23 @@ kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsi
 const char *kt_capability_name(unsigned capability);
 unsigned kt_capability_parse(const char *name, size_t len); /* 0: there is none of this name */
 
+/* ---- refusals.c: who is refused too often is refused for a while ---- */
+
+#define KT_REFUSALS_MAX 10u  /* of one source within an hour; the next one is a lock-out */
+typedef struct kt_refusals kt_refusals_t;
+/* The table of the stream whose folder it is. KT_AUDIT. */
+kt_status_t kt_refusals_open(const char *folder, kt_refusals_t **ret_refusals);
+void kt_refusals_close(kt_refusals_t *refusals);
+int64_t kt_refusals_now(void);   /* s since the epoch: what the next two mean by `now` */
+/* For how many s more the source is locked out; 0: it is not. Subject and peer may be NULL. */
+unsigned kt_refusals_locked(const kt_refusals_t *refusals, const char *subject, const char *peer, int64_t now);
+/* One more refusal: of how many s is the lock-out that begins with it; 0: none does. */
+unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const char *peer, int64_t now);
+/* Of a context: KT_DENIED to a source that is locked out; that and kt_policy_check(); and a refusal that was recorded. */
+kt_status_t kt_lockout_check(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability, const char *name);
+kt_status_t kt_admit(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability, const char *name);
+unsigned kt_refused(kt_ctx_t *ctx, const char *subject, const char *peer);
+
 /* ---- shape.c: what is known of a value's inside ---- */
 
 typedef enum kt_shape { KT_SHAPE_OPAQUE = 0, KT_SHAPE_DATABASE, KT_SHAPE_API_KEY, KT_SHAPE_CERTIFICATE } kt_shape_t;
@@ -433,6 +450,7 @@ typedef struct kt_event {
     uint64_t generation;     /* of the type's index; 0: none */
     const char *provider;    /* NULL: none was asked */
     const char *status;      /* kt_status_name(), or "intent" */
+    uint64_t seconds;        /* of a lock-out; 0: none */
     bool stale, fallback, durable;
 } kt_event_t;
 kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit);
@@ -440,6 +458,11 @@ void kt_audit_close(kt_audit_t *audit);
 kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event); /* KT_AUDIT */
 void kt_audit_drain(kt_audit_t *audit); /* seals what waits for its seal */
 kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count, kt_line_fn fn, void *arg);
+
+/* ---- severity.c ---- */
+
+/* "critical", "high", "medium", or NULL: nothing to be alarmed about. */
+const char *kt_severity(const kt_event_t *event);
 
 /* ---- cache.c ---- */
 
@@ -506,6 +529,8 @@ struct kt_ctx {
     kt_keyring_t *keyring;
     kt_store_t *stores;      /* by provider index; api NULL: not opened yet */
     kt_audit_t *audit;
+    kt_refusals_t *refusals; /* NULL: not opened yet, or `uncounted` */
+    bool uncounted;
     kt_cache_t *cache;
     unsigned wait;           /* ms that a reading transaction may wait to begin: while somebody recovers a store after a crash */
     char stream[64];

@@ -225,10 +225,10 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, answer_t *answe
 /* Policy comes first, whatever the cache has; the cache only remembers whom it has allowed. */
 static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached)
 {
-    kt_status_t status;
+    kt_status_t status = kt_lockout_check(ctx, call->subject, call->req->peer, KT_CAP_READ, call->ref.name);
 
-    if (cached != NULL && call->subject != NULL && kt_cache_granted(cached, call->subject))
-        return KT_SUCCESS;
+    if (status != KT_SUCCESS || (cached != NULL && call->subject != NULL && kt_cache_granted(cached, call->subject)))
+        return status;
     status = kt_policy_check(ctx->config, call->subject, KT_CAP_READ, call->ref.name);
     if (status == KT_SUCCESS && cached != NULL)
         kt_cache_grant(ctx->cache, cached, call->subject);

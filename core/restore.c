@@ -27,7 +27,7 @@ static kt_status_t begin_call(kt_ctx_t *ctx, const kt_request_t *req, const char
     ret_call->req = req;
     ret_call->subject = req->subject;
     memcpy(ret_call->text, "*", 2);
-    status = kt_policy_check(ctx->config, req->subject, KT_CAP_ADMIN, "*");
+    status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
     return status == KT_SUCCESS ? status : kt_decide(ctx, ret_call, action, status, 0, NULL, KT_EV_DURABLE);
 }
 

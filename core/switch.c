@@ -31,6 +31,29 @@ kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret
 
 /* ---- the trail ---- */
 
+/* The one too many of its source: a line of its own, and a critical word to whoever reads the host's log. */
+static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
+{
+    unsigned seconds = kt_refused(ctx, refusal->subject, refusal->peer);
+    kt_event_t event = {.action = "alert", .subject = refusal->subject, .peer = refusal->peer, .request_id = refusal->request_id,
+                        .reference = refusal->reference, .status = refusal->status, .seconds = seconds, .durable = true};
+    char failure[KT_ERROR_SIZE], who[KT_SUBJECT_MAX + 160], *at;
+
+    if (seconds == 0)
+        return;
+    memcpy(failure, kt_failure(), strlen(kt_failure()) + 1);
+    if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
+        kt_log(ctx, 4, "%s", kt_failure());
+    (void)snprintf(who, sizeof(who), "%s%s%s", refusal->subject != NULL ? refusal->subject : "an unnamed subject",
+                   refusal->peer != NULL ? " from " : "", refusal->peer != NULL ? refusal->peer : "");
+    for (at = who; *at != '\0'; at++) {
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = '?'; /* a log has lines */
+    }
+    kt_log(ctx, 2, "alert: %s was refused more than %u times within an hour, and is locked out for %u s", who, KT_REFUSALS_MAX, seconds);
+    (void)kt_fail(KT_DENIED, "%s", failure);
+}
+
 kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version,
                       const char *provider, unsigned flags)
 {
@@ -56,6 +79,8 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         return status;
     memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
     recorded = kt_audit_write(ctx->audit, &event);
+    if (status == KT_DENIED)
+        count_refusal(ctx, &event);
     if (recorded == KT_SUCCESS)
         return status;
     if (ctx->config->audit_required)
