@@ -104,6 +104,9 @@ kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_v
 #define CLI_TIME_SIZE 32
 /* --expires, a duration or an RFC 3339 time; 0: not given */
 kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms);
+/* --since, a duration before now or an RFC 3339 time; 0: not given */
+kt_status_t cli_since(cli_t *cli, int64_t *ret_ms);
+int64_t cli_now(void);  /* ms */
 const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE]);  /* RFC 3339 in UTC; "-" for 0 */
 json_t *cli_json_time(int64_t ms);                           /* null for 0 */
 
@@ -123,7 +126,7 @@ kt_status_t verb_undelete(cli_t *cli);
 kt_status_t verb_destroy(cli_t *cli);
 kt_status_t verb_audit_tail(cli_t *cli);
 kt_status_t verb_audit_verify(cli_t *cli);
-kt_status_t verb_audit_verify(cli_t *cli);
+kt_status_t verb_audit_report(cli_t *cli);
 kt_status_t verb_check(cli_t *cli);
 kt_status_t verb_run(cli_t *cli);
 kt_status_t verb_verify(cli_t *cli);

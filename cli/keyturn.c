@@ -83,6 +83,10 @@ const cli_verb_t cli_verbs[] = {
      verb_audit_verify, 0, 1, {
         {0, "audit-key", "FILE", "prove by the audit key also who wrote it"},
     }},
+    {"audit report", "[DIR]", "who was refused, what failed, who read and changed what",
+     verb_audit_report, 0, 1, {
+        {0, "since", "T", "only from T on: 90d, 12h, 30m, 45s or 2w ago, or an RFC 3339 time"},
+    }},
     {"backup", "FILE", "a consistent copy of the store in a new file, encrypted",
      verb_backup, 1, 1, {{0}}},
     {"restore", "FILE", "make a backup the store again, on the record", verb_restore, 1, 1, {

@@ -8,7 +8,7 @@
 
 #define CENTURY (100 * 366 * INT64_C(86400000))  /* ms; a lifetime beyond it is a slip */
 
-static int64_t now_ms(void)
+int64_t cli_now(void)
 {
     struct timespec now;
 
@@ -96,15 +96,33 @@ kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms)
         return KT_SUCCESS;
     ms = parse_duration(text);
     if (ms > 0)
-        ms += now_ms();
+        ms += cli_now();
     else
         ms = parse_rfc3339(text);
     if (ms < 0)
         return cli_fail(cli, KT_USAGE,
                         "--expires wants a duration (90d, 12h, 30m, 45s, 2w) or a time as "
                         "2027-01-31T12:00:00Z");
-    if (ms <= now_ms() || ms > now_ms() + CENTURY)
+    if (ms <= cli_now() || ms > cli_now() + CENTURY)
         return cli_fail(cli, KT_USAGE, "--expires lies in the past, or more than a century ahead");
+    *ret_ms = ms;
+    return KT_SUCCESS;
+}
+
+kt_status_t cli_since(cli_t *cli, int64_t *ret_ms)
+{
+    const char *text = cli_given(cli, "since");
+    int64_t ms;
+
+    *ret_ms = 0;
+    if (!text)
+        return KT_SUCCESS;
+    ms = parse_duration(text);
+    ms = ms >= 0 ? cli_now() - ms : parse_rfc3339(text);
+    if (ms < 0)
+        return cli_fail(cli, KT_USAGE,
+                        "--since wants a duration (90d, 12h, 30m, 45s, 2w) or a time as "
+                        "2027-01-31T12:00:00Z");
     *ret_ms = ms;
     return KT_SUCCESS;
 }

@@ -8,6 +8,7 @@
  *   audit_key.c     the audit key, and the start of a stream
  *   audit_verify.c  the proof, with the audit key or without
  *   audit_read.c    the last lines
+ *   audit_scan.c    all lines
  */
 #ifndef KT_AUDIT_H
 #define KT_AUDIT_H

@@ -111,7 +111,7 @@ KT_API const char *kt_status_text(kt_status_t status);
 typedef struct kt_setup kt_setup_t;
 typedef struct kt_ctx kt_ctx_t;
 
-/* Levels as in syslog.h: 3 error, 4 warning, 5 notice, 6 info, 7 debug. `text` is one line and never holds a value. */
+/* Levels as in syslog.h: 2 critical (an alert), 3 error, 4 warning, 5 notice, 6 info, 7 debug. `text` is one line and never holds a value. */
 typedef void (*kt_log_fn)(void *arg, int level, const char *text);
 
 /*
@@ -441,6 +441,10 @@ KT_API KT_MUST_USE kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req
 typedef int (*kt_line_fn)(void *arg, const char *line);
 /* The last `count` lines of one stream, or of all merged by time (stream NULL). Lines end without newline. */
 KT_API KT_MUST_USE kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg);
+/* Every decision of all streams below `folder`, or of the one that it is, stream by stream and from the oldest log on; `since` (ms since the
+ * epoch; 0: all) leaves out what is older. fn also gets lines that are none; a non-zero answer ends it. `note` (may be NULL) is told what was
+ * passed over: compressed logs, and what may not be read. KT_NOTFOUND: there is nothing that may be read. */
+KT_API KT_MUST_USE kt_status_t kt_audit_scan(const char *folder, int64_t since, kt_line_fn fn, kt_check_fn note, void *arg);
 /* The proof of all streams below `folder`, or of the one that it is: with the audit key (as for kt_audit_start()) that each line was
  * written by this stream and is where it was, without (NULL) only that chain and numbers hold. fn is called for what is wrong, with the file
  * and line, and at the end of each stream. KT_MALFORMED if anything is wrong or, with the key, not proved. Writers are not kept waiting. */

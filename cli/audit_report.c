@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * keyturn audit report [--since T] [DIR]: who was refused, what failed, who read and changed what.
+ * Counted from the lines of the trail alone, so it works on another machine's copy of it too.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+#define SUSPICIOUS 5   /* a source with more refusals and failures is named */
+#define HEAVY 1000     /* a secret with more reads is heavily used */
+
+typedef struct {
+    json_t *notes;        /* [{stream, note}]: what was passed over */
+    json_t *streams;      /* {stream: lines} */
+    json_t *sources;      /* {subject and peer: {...}} */
+    json_t *patterns;     /* {what: {...}} */
+    json_t *actions;      /* {action: {status: count}} */
+    json_t *severities;   /* {severity: count} */
+    json_t *alerts;       /* the lines */
+    json_t *secrets;      /* {name: {...}} */
+    char first[32], last[32];
+    json_int_t lines, malformed, refusals, failures;
+} report_t;
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "";
+}
+
+static json_int_t number_of(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static void add(json_t *object, const char *key, json_int_t count)
+{
+    json_object_set_new(object, key, json_integer(number_of(object, key) + count));
+}
+
+/* The object at `key`, made if it is not there. */
+static json_t *at(json_t *object, const char *key)
+{
+    if (!json_object_get(object, key))
+        json_object_set_new(object, key, json_object());
+    return json_object_get(object, key);
+}
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+    json_object_set_new(object, key, json_string(text));
+}
+
+/* Lines come stream by stream: a time is the first or the last only by comparison. */
+static void widen(json_t *object, const char *time)
+{
+    const char *first = text_of(object, "first"), *last = text_of(object, "last");
+
+    if (!first[0] || strcmp(time, first) < 0)
+        set_text(object, "first", time);
+    if (strcmp(time, last) > 0)
+        set_text(object, "last", time);
+}
+
+static bool is_one_of(const char *text, const char *const *list)
+{
+    for (; *list; list++)
+        if (strcmp(text, *list) == 0)
+            return true;
+    return false;
+}
+
+static bool is_failure(const char *status)
+{
+    static const char *const answers[] = {"success", "intent", "notfound", "conflict", "denied",
+                                          NULL};
+
+    return !is_one_of(status, answers);
+}
+
+/* ---- counting ---- */
+
+static void count_source(report_t *report, const json_t *line, bool refusal, json_int_t count)
+{
+    const char *subject = text_of(line, "subject"), *peer = text_of(line, "peer");
+    char key[600];
+    json_t *source;
+
+    snprintf(key, sizeof key, "%.280s %.280s", subject, peer);
+    source = at(report->sources, key);
+    set_text(source, "subject", subject);
+    set_text(source, "peer", peer);
+    add(source, refusal ? "refusals" : "failures", count);
+    add(source, "count", count);
+    widen(source, text_of(line, "time"));
+}
+
+/* An access by somebody without a name. */
+static void count_pattern(report_t *report, const json_t *line, json_int_t count)
+{
+    const char *subject = text_of(line, "subject"), *colon = strrchr(subject, ':');
+    char key[1000];
+    json_t *pattern;
+
+    if (subject[0] && strcmp(colon ? colon + 1 : subject, "anonymous") != 0)
+        return;
+    snprintf(key, sizeof key, "%.60s %.600s %.280s", text_of(line, "action"),
+             text_of(line, "reference"), subject);
+    pattern = at(report->patterns, key);
+    set_text(pattern, "pattern", "anonymous");
+    set_text(pattern, "subject", subject);
+    set_text(pattern, "action", text_of(line, "action"));
+    set_text(pattern, "reference", text_of(line, "reference"));
+    add(pattern, "count", count);
+    widen(pattern, text_of(line, "time"));
+}
+
+static void count_read(json_t *secret, const json_t *line, json_int_t count)
+{
+    const char *time = text_of(line, "time");
+
+    add(secret, "accesses", count);
+    add(at(secret, "subjects"), text_of(line, "subject"), count);
+    if (strcmp(time, text_of(secret, "last_access")) > 0) {
+        set_text(secret, "last_access", time);
+        set_text(secret, "last_subject", text_of(line, "subject"));
+    }
+}
+
+static void remember_change(json_t *secret, const json_t *line)
+{
+    static const char *const keys[] = {"time", "action", "version", "subject", "status", NULL};
+    json_t *changes = json_object_get(secret, "changes"), *change = json_object();
+
+    if (!changes) {
+        changes = json_array();
+        json_object_set_new(secret, "changes", changes);
+    }
+    for (size_t i = 0; keys[i]; i++)
+        if (json_object_get(line, keys[i]))
+            json_object_set(change, keys[i], json_object_get(line, keys[i]));
+    json_array_append_new(changes, change);
+}
+
+static void count_secret(report_t *report, const json_t *line, json_int_t count)
+{
+    static const char *const changing[] = {"write", "rollback", "delete", "undelete", "destroy",
+                                           NULL};
+    const char *action = text_of(line, "action"), *status = text_of(line, "status");
+    const char *reference = text_of(line, "reference");
+    char name[KT_NAME_MAX + 1];
+    size_t size = strcspn(reference, "#@");
+    json_t *secret;
+
+    if (size == 0 || size > KT_NAME_MAX || strchr(reference, '*') || strcmp(status, "intent") == 0)
+        return;
+    snprintf(name, sizeof name, "%.*s", (int) size, reference);
+    if (strcmp(action, "read") == 0 && strcmp(status, "success") == 0) {
+        count_read(at(report->secrets, name), line, count);
+    } else if (strcmp(status, "denied") == 0 || is_failure(status)) {
+        secret = at(report->secrets, name);
+        add(secret, is_failure(status) ? "failures" : "refusals", count);
+        if (strncmp(action, "rotate", 6) == 0)
+            remember_change(secret, line);
+    } else if (strcmp(status, "success") == 0 &&
+               (strncmp(action, "rotate", 6) == 0 || is_one_of(action, changing))) {
+        remember_change(at(report->secrets, name), line);
+    }
+}
+
+static void count_line(report_t *report, json_t *line)
+{
+    const char *action = text_of(line, "action"), *status = text_of(line, "status");
+    const char *time = text_of(line, "time"), *severity = text_of(line, "severity");
+    json_int_t count = number_of(line, "count") > 1 ? number_of(line, "count") : 1;
+
+    report->lines++;
+    if (!report->first[0] || strcmp(time, report->first) < 0)
+        snprintf(report->first, sizeof report->first, "%s", time);
+    if (strcmp(time, report->last) > 0)
+        snprintf(report->last, sizeof report->last, "%s", time);
+    add(report->streams, text_of(line, "stream"), 1);
+    add(at(report->actions, action), status, count);
+    if (severity[0])
+        add(report->severities, severity, count);
+    if (strcmp(action, "alert") == 0) {
+        json_array_append(report->alerts, line);
+        return;  /* the refusals are lines of their own */
+    }
+    if (strcmp(status, "denied") == 0) {
+        report->refusals += count;
+        count_source(report, line, true, count);
+    } else if (is_failure(status)) {
+        report->failures += count;
+        count_source(report, line, false, count);
+    }
+    if (strcmp(action, "recover") != 0)
+        count_pattern(report, line, count);
+    count_secret(report, line, count);
+}
+
+static int take_line(void *arg, const char *text)
+{
+    report_t *report = arg;
+    json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+
+    if (json_is_object(line) && text_of(line, "time")[0] && text_of(line, "action")[0])
+        count_line(report, line);
+    else
+        report->malformed++;
+    json_decref(line);
+    return 0;
+}
+
+static void take_note(void *arg, kt_status_t status, const char *what, const char *detail)
+{
+    report_t *report = arg;
+
+    (void) status;
+    json_array_append_new(report->notes,
+                          json_pack("{s:s, s:s}", "stream", what, "note", detail));
+}
+
+/* ---- the answer ---- */
+
+/* Values of an object, those with the highest `key` first; only with more than `over`. */
+static json_t *ranked(const json_t *object, const char *key, json_int_t over)
+{
+    json_t *list = json_array(), *value;
+    const char *name;
+    size_t i;
+
+    json_object_foreach((json_t *) object, name, value) {
+        json_int_t rank = number_of(value, key);
+
+        if (rank <= over)
+            continue;
+        for (i = 0; i < json_array_size(list); i++)
+            if (number_of(json_array_get(list, i), key) < rank)
+                break;
+        json_array_insert(list, i, value);
+    }
+    return list;
+}
+
+/* The secrets by their names: what was never read, and what is read a lot. */
+static json_t *names(const report_t *report, bool heavy)
+{
+    json_t *list = json_array(), *secret;
+    const char *name;
+
+    json_object_foreach(report->secrets, name, secret) {
+        json_int_t accesses = number_of(secret, "accesses");
+
+        if (heavy ? accesses > HEAVY : accesses == 0 && json_object_get(secret, "changes"))
+            json_array_append_new(list, json_string(name));
+    }
+    return list;
+}
+
+static json_t *to_json(const report_t *report, int64_t since, int64_t now)
+{
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:O, s:O, s:o, s:o, s:O, s:O, "
+                     "s:O, s:O, s:o, s:o}",
+                     "analysis_time", cli_json_time(now), "since", cli_json_time(since),
+                     "lines", report->lines, "malformed", report->malformed,
+                     "refusals", report->refusals, "failures", report->failures,
+                     "total_failed_attempts", report->refusals + report->failures,
+                     "first", report->first, "last", report->last,
+                     "streams", report->streams, "passed_over", report->notes,
+                     "suspicious_sources", ranked(report->sources, "count", SUSPICIOUS),
+                     "suspicious_patterns", ranked(report->patterns, "count", 0),
+                     "alerts", report->alerts, "severities", report->severities,
+                     "actions", report->actions, "secrets", report->secrets,
+                     "unused", names(report, false), "heavily_used", names(report, true));
+}
+
+static void print_counts(const json_t *counts)
+{
+    const char *key;
+    json_t *count;
+
+    json_object_foreach((json_t *) counts, key, count) {
+        putchar(' ');
+        putchar(' ');
+        cli_print(key, 0);
+        printf(" %lld", (long long) json_integer_value(count));
+    }
+    putchar('\n');
+}
+
+static void print_sources(const json_t *answer)
+{
+    const json_t *sources = json_object_get(answer, "suspicious_sources");
+    const json_t *patterns = json_object_get(answer, "suspicious_patterns");
+    size_t i;
+    json_t *row;
+
+    if (json_array_size(sources) > 0)
+        printf("\nSources of more than %d refusals and failures:\n", SUSPICIOUS);
+    json_array_foreach(sources, i, row) {
+        printf("  %6lld  ", (long long) number_of(row, "count"));
+        cli_print(text_of(row, "subject")[0] ? text_of(row, "subject") : "(nobody)", 26);
+        putchar(' ');
+        cli_print(text_of(row, "peer")[0] ? text_of(row, "peer") : "-", 16);
+        printf(" %.24s to %.24s\n", text_of(row, "first"), text_of(row, "last"));
+    }
+    if (json_array_size(patterns) > 0)
+        printf("\nBy nobody in particular:\n");
+    json_array_foreach(patterns, i, row) {
+        printf("  %6lld  ", (long long) number_of(row, "count"));
+        cli_print(text_of(row, "action"), 13);
+        putchar(' ');
+        cli_print(text_of(row, "reference"), 0);
+        putchar('\n');
+    }
+}
+
+static void print_alerts(const json_t *alerts)
+{
+    size_t i;
+    json_t *row;
+
+    if (json_array_size(alerts) > 0)
+        printf("\nLocked out:\n");
+    json_array_foreach(alerts, i, row) {
+        printf("  %.24s ", text_of(row, "time"));
+        cli_print(text_of(row, "subject"), 26);
+        putchar(' ');
+        cli_print(text_of(row, "peer"), 16);
+        printf(" for %lld s\n", (long long) number_of(row, "seconds"));
+    }
+}
+
+static void print_secrets(const json_t *secrets)
+{
+    const char *name;
+    json_t *secret;
+
+    if (json_object_size(secrets) > 0)
+        printf("\n   reads  last read                 changes  last change               name\n");
+    json_object_foreach((json_t *) secrets, name, secret) {
+        const json_t *changes = json_object_get(secret, "changes");
+        size_t count = json_array_size(changes);
+        const char *read = text_of(secret, "last_access");
+        const char *changed = text_of(json_array_get(changes, count ? count - 1 : 0), "time");
+
+        printf("%8lld  %-24.24s  %7zu  %-24.24s  ", (long long) number_of(secret, "accesses"),
+               read[0] ? read : "-", count, changed[0] ? changed : "-");
+        cli_print(name, 0);
+        if (number_of(secret, "accesses") > HEAVY)
+            printf("  (heavily used)");
+        else if (count > 0 && !read[0])
+            printf("  (unused)");
+        putchar('\n');
+    }
+}
+
+static void print(const report_t *report, const json_t *answer)
+{
+    const char *action;
+    json_t *counts, *row;
+    size_t i;
+
+    printf("%lld lines of %zu streams, %lld malformed ones passed over", (long long) report->lines,
+           json_object_size(report->streams), (long long) report->malformed);
+    if (report->first[0]) {
+        printf("; from %.24s to %.24s", report->first, report->last);
+    }
+    printf("\n%lld refusals, %lld failures, %zu alerts\n", (long long) report->refusals,
+           (long long) report->failures, json_array_size(report->alerts));
+    json_array_foreach(report->notes, i, row) {
+        cli_print(text_of(row, "stream"), 0);
+        putchar('/');
+        cli_print(text_of(row, "note"), 0);
+        putchar('\n');
+    }
+    print_alerts(report->alerts);
+    print_sources(answer);
+    if (json_object_size(report->actions) > 0)
+        printf("\nActions:\n");
+    json_object_foreach(report->actions, action, counts) {
+        printf("  ");
+        cli_print(action, 14);
+        print_counts(counts);
+    }
+    print_secrets(report->secrets);
+}
+
+static void init(report_t *report)
+{
+    memset(report, 0, sizeof *report);
+    report->notes = json_array();
+    report->alerts = json_array();
+    report->streams = json_object();
+    report->sources = json_object();
+    report->patterns = json_object();
+    report->actions = json_object();
+    report->severities = json_object();
+    report->secrets = json_object();
+}
+
+static void done(report_t *report)
+{
+    json_decref(report->notes);
+    json_decref(report->alerts);
+    json_decref(report->streams);
+    json_decref(report->sources);
+    json_decref(report->patterns);
+    json_decref(report->actions);
+    json_decref(report->severities);
+    json_decref(report->secrets);
+}
+
+kt_status_t verb_audit_report(cli_t *cli)
+{
+    const char *dir = cli->nargs > 0 ? cli->args[0] : NULL;
+    int64_t since;
+    report_t report;
+    json_t *answer;
+    kt_status_t status = cli_since(cli, &since);
+
+    if (!status && !dir)
+        status = cli_setup(cli);
+    if (status)
+        return status;
+    init(&report);
+    status = kt_audit_scan(dir ? dir : kt_setup_audit_path(cli->setup), since, take_line, take_note,
+                           &report);
+    if (status) {
+        done(&report);
+        return cli_fail(cli, status, "%s", kt_error(NULL));
+    }
+    answer = to_json(&report, since, cli_now());
+    if (cli->json) {
+        status = cli_answer(cli, answer);
+    } else {
+        print(&report, answer);
+        json_decref(answer);
+    }
+    done(&report);
+    return status;
+}
