@@ -110,6 +110,16 @@ int64_t cli_now(void);  /* ms */
 const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE]);  /* RFC 3339 in UTC; "-" for 0 */
 json_t *cli_json_time(int64_t ms);                           /* null for 0 */
 
+/* ---- usage.c: how often secrets were read ---- */
+
+/* {name: {accessed, last_accessed, last_subject}} of all that were ever read; the caller's. Not
+ * complete: some streams may not be read or had no room, and the warning is given. */
+kt_status_t cli_usage(cli_t *cli, json_t **ret_usage, bool *ret_complete);
+json_t *cli_json_subject(const kt_usage_t *usage);  /* null: not known, or no UTF-8 */
+/* "unused", "normal", "high", or "unknown" where a count of 0 may not be the truth; row NULL: never
+ * read */
+const char *cli_usage_word(const json_t *row, bool complete);
+
 /* ---- the verbs ---- */
 
 kt_status_t verb_init(cli_t *cli);

@@ -24,9 +24,10 @@ static json_t *number_or_null(uint64_t number)
 static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
 {
     const kt_entry_t *entry = kt_info_entry(info);
+    const kt_usage_t *usage = kt_info_usage(info);
 
     return cli_answer(cli, json_pack("{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
-                                     "s:o}",
+                                     "s:o, s:I, s:o, s:o}",
                                      "name", entry->name,
                                      "version", (json_int_t) entry->version,
                                      "state", entry->state,
@@ -39,7 +40,10 @@ static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
                                      "expires", cli_json_time(entry->expires),
                                      "rotated", cli_json_time(kt_info_rotated(info)),
                                      "due", cli_json_time(kt_info_due(info)),
-                                     "metadata", metadata(info)));
+                                     "metadata", metadata(info),
+                                     "accessed", (json_int_t) usage->count,
+                                     "last_accessed", cli_json_time(usage->last),
+                                     "last_subject", cli_json_subject(usage)));
 }
 
 static void print_row(const char *what, const char *text)
@@ -75,6 +79,11 @@ static void print(const kt_info_t *info)
         print_row("rotated", cli_time(kt_info_rotated(info), time));
         print_row("due", cli_time(kt_info_due(info), time));
     }
+    printf("accessed  %llu\n", (unsigned long long) kt_info_usage(info)->count);
+    if (kt_info_usage(info)->last) {
+        print_row("last", cli_time(kt_info_usage(info)->last, time));
+        print_row("by", kt_info_usage(info)->subject ? kt_info_usage(info)->subject : "-");
+    }
     for (size_t i = 0; i < kt_info_metas(info); i++) {
         kt_info_meta(info, i, &key, &value);
         printf("meta      ");
@@ -97,6 +106,9 @@ kt_status_t verb_info(cli_t *cli)
     status = kt_info(cli->ctx, &req, &info);
     if (status)
         return cli_fail_ctx(cli, status);
+    if (kt_info_usage(info)->hidden > 0)
+        cli_warn(cli, "accessed: the counts of %u audit streams may not be read by this user",
+                 kt_info_usage(info)->hidden);
     if (cli->json)
         status = answer_json(cli, info);
     else

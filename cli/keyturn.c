@@ -53,7 +53,9 @@ const cli_verb_t cli_verbs[] = {
         {0, "reveal", NULL, "show it on a terminal, or in the JSON object"},
         {0, "mask", "STYLE", "write its mask instead, everywhere: full, or partial (both ends)"},
     }},
-    {"list", "[PATTERN]", "names, versions and states", verb_list, 0, 1, {{0}}},
+    {"list", "[PATTERN]", "names, versions and states", verb_list, 0, 1, {
+        {0, "usage", NULL, "how often each was read, when last and by whom"},
+    }},
     {"info", "NAME", "metadata of a secret, never its value", verb_info, 1, 1, {{0}}},
     {"versions", "NAME", "kept versions of a secret, newest first", verb_versions, 1, 1, {{0}}},
     {"rotate", "[NAME]", "a new random value, or one from a file; prints the new version",

@@ -28,6 +28,25 @@ static int collect(void *arg, const kt_entry_t *entry)
                                 "due", cli_json_time(entry->due)));
 }
 
+/* Each secret gets the numbers of `usage`. */
+static void add_usage(const collected_t *all, const json_t *usage, bool complete)
+{
+    size_t i;
+    json_t *secret;
+
+    json_array_foreach(all->secrets, i, secret) {
+        json_t *row = json_object_get(usage, json_string_value(json_object_get(secret, "name")));
+
+        if (row)
+            json_object_update(secret, row);
+        else
+            json_object_update_missing_new(
+                secret, json_pack("{s:i, s:n, s:n}", "accessed", 0, "last_accessed",
+                                  "last_subject"));
+        json_object_set_new(secret, "usage", json_string(cli_usage_word(row, complete)));
+    }
+}
+
 static const char *string_of(const json_t *secret, const char *key)
 {
     const char *text = json_string_value(json_object_get(secret, key));
@@ -35,21 +54,35 @@ static const char *string_of(const json_t *secret, const char *key)
     return text ? text : "-";
 }
 
-static void print_table(const cli_t *cli, const collected_t *all)
+static long long number_of(const json_t *secret, const char *key)
+{
+    return (long long) json_integer_value(json_object_get(secret, key));
+}
+
+static void print_secret(const json_t *secret, bool usage)
+{
+    printf("  %7lld  %-7s", number_of(secret, "version"), string_of(secret, "state"));
+    if (!usage) {
+        printf("  %-20s  %s", string_of(secret, "updated"), string_of(secret, "expires"));
+        return;
+    }
+    printf("  %8lld  %-7s  %-20s  ", number_of(secret, "accessed"), string_of(secret, "usage"),
+           string_of(secret, "last_accessed"));
+    cli_print(string_of(secret, "last_subject"), 0);
+}
+
+static void print_table(const cli_t *cli, const collected_t *all, bool usage)
 {
     size_t i;
     json_t *secret;
 
     if (!cli->quiet && json_array_size(all->secrets) > 0)
-        printf("%-*s  %7s  %-7s  %-20s  %s\n", all->width, "NAME", "VERSION", "STATE", "UPDATED",
-               "EXPIRES");
+        printf("%-*s  %7s  %-7s  %s\n", all->width, "NAME", "VERSION", "STATE",
+               usage ? "ACCESSED  USAGE    LAST ACCESSED         BY" : "UPDATED               EXPIRES");
     json_array_foreach(all->secrets, i, secret) {
         cli_print(string_of(secret, "name"), cli->quiet ? 0 : all->width);
         if (!cli->quiet)
-            printf("  %7lld  %-7s  %-20s  %s",
-                   (long long) json_integer_value(json_object_get(secret, "version")),
-                   string_of(secret, "state"), string_of(secret, "updated"),
-                   string_of(secret, "expires"));
+            print_secret(secret, usage);
         putchar('\n');
     }
 }
@@ -57,6 +90,8 @@ static void print_table(const cli_t *cli, const collected_t *all)
 kt_status_t verb_list(cli_t *cli)
 {
     collected_t all = {json_array(), 4};
+    bool with_usage = cli_given(cli, "usage") != NULL, complete = true;
+    json_t *usage = NULL;
     uint64_t hidden = 0;
     kt_request_t req;
     kt_status_t status = cli_open(cli);
@@ -67,14 +102,19 @@ kt_status_t verb_list(cli_t *cli)
         if (status)
             cli_fail_ctx(cli, status);
     }
+    if (!status && with_usage)
+        status = cli_usage(cli, &usage, &complete);
     if (status) {
         json_decref(all.secrets);
         return status;
     }
+    if (with_usage)
+        add_usage(&all, usage, complete);
+    json_decref(usage);
     if (cli->json)
         return cli_answer(cli, json_pack("{s:o, s:I}", "secrets", all.secrets, "hidden",
                                          (json_int_t) hidden));
-    print_table(cli, &all);
+    print_table(cli, &all, with_usage);
     if (hidden > 0)
         cli_warn(cli, "incomplete: %llu more are of types whose key is not held",
                  (unsigned long long) hidden);

@@ -150,6 +150,7 @@ static kt_status_t authorize_list(kt_ctx_t *ctx, const kt_request_t *req, const 
 
 static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsigned wanted, const char *action)
 {
+    uint32_t slot = 0;
     kt_call_t call;
     kt_status_t status = kt_call_begin(ctx, req, &call);
 
@@ -158,7 +159,10 @@ static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsign
     if (action == NULL)
         return kt_policy_check(ctx->config, call.subject, wanted, call.ref.name);
     status = kt_admit(ctx, call.subject, req->peer, wanted, call.ref.name);
-    return kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);
+    status = kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);
+    if (status == KT_SUCCESS && wanted == KT_CAP_READ)
+        kt_note_read(ctx, &call, &slot);
+    return status;
 }
 
 kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req, const char *capability, const char *action)

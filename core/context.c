@@ -250,6 +250,7 @@ void kt_close(kt_ctx_t *ctx)
         kt_instance_close(&ctx->stores[i]);
     free(ctx->stores);
     kt_cache_free(ctx->cache);
+    kt_access_close(ctx->access);
     kt_audit_close(ctx->audit);
     kt_refusals_close(ctx->refusals);
     kt_keyring_free(ctx->keyring);

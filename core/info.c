@@ -11,6 +11,8 @@ struct kt_info {
     kt_entry_t entry;
     char provider[64];
     kt_version_t *versions;
+    kt_access_sum_t accessed;
+    kt_usage_t usage;
 };
 
 static const char *state_of(const kt_head_t *head)
@@ -39,7 +41,7 @@ static const char *version_state(const kt_head_t *head, const kt_head_version_t 
 
 /* ---- one ---- */
 
-static kt_status_t make_info(kt_head_t *head, const char *provider, kt_info_t **ret_info)
+static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *provider, kt_info_t **ret_info)
 {
     kt_info_t *info = calloc(1, sizeof(*info));
     size_t i;
@@ -59,6 +61,8 @@ static kt_status_t make_info(kt_head_t *head, const char *provider, kt_info_t **
 
         info->versions[i] = (kt_version_t){version->version, version_state(&info->head, version), version->created, version->expires};
     }
+    kt_access_of(ctx, info->head.name, &info->accessed);
+    kt_usage_fill(info->head.name, &info->accessed, &info->usage);
     *ret_info = info;
     return KT_SUCCESS;
 }
@@ -121,7 +125,7 @@ static kt_status_t info_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t
         kt_head_clear(&head);
         return status;
     }
-    return make_info(&head, provider, ret_info);
+    return make_info(ctx, &head, provider, ret_info);
 }
 
 kt_status_t kt_info(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t **ret_info)
@@ -148,6 +152,11 @@ void kt_info_free(kt_info_t *info)
 const kt_entry_t *kt_info_entry(const kt_info_t *info)
 {
     return &info->entry;
+}
+
+const kt_usage_t *kt_info_usage(const kt_info_t *info)
+{
+    return &info->usage;
 }
 
 const char *kt_info_provider(const kt_info_t *info)

@@ -41,6 +41,8 @@
 
 #define KT_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 
+typedef struct kt_call kt_call_t; /* a request, understood: switch.c */
+
 /* ---- status.c ---- */
 
 /* Sets the thread's error text and answers `status`, so that `return kt_fail(...)` reads well. */
@@ -464,6 +466,29 @@ kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t 
 /* "critical", "high", "medium", or NULL: nothing to be alarmed about. */
 const char *kt_severity(const kt_event_t *event);
 
+/* ---- access.c: how often secrets were read; it never fails, at most it does not count ---- */
+
+typedef struct kt_access kt_access_t;
+typedef struct kt_access_sum {
+    uint64_t count;
+    int64_t last;                        /* ms since the epoch; 0: never */
+    char subject[KT_SUBJECT_MAX + 1];    /* of the last read; "" if it is not known */
+    uint64_t lost;                       /* reads of secrets for which a table had no room; of all streams together */
+    unsigned hidden;                     /* streams whose statistics may not be read */
+} kt_access_sum_t;
+kt_access_t *kt_access_open(const kt_config_t *config, const char *stream); /* NULL: there are no statistics */
+void kt_access_close(kt_access_t *access);
+/* *slot is 0, or what an earlier note of this name left there. */
+void kt_access_note(kt_access_t *access, const char *name, const char *subject, uint32_t *slot);
+void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot); /* the same by the context, which opens its statistics if need be */
+/* Over all streams, of one name; or of each, a name perhaps several times, in no order, with what concerns all in *ret_total. */
+void kt_access_of(const kt_ctx_t *ctx, const char *name, kt_access_sum_t *ret_sum);
+typedef void (*kt_access_fn)(void *arg, const char *name, const kt_access_sum_t *sum);
+void kt_access_all(const kt_ctx_t *ctx, kt_access_fn fn, void *arg, kt_access_sum_t *ret_total);
+
+/* ---- usage.c ---- */
+void kt_usage_fill(const char *name, const kt_access_sum_t *sum, kt_usage_t *ret_usage); /* its texts are those of name and sum */
+
 /* ---- cache.c ---- */
 
 typedef struct kt_cache kt_cache_t;
@@ -479,6 +504,7 @@ typedef struct kt_cached {
     bool suspect;
     kt_status_t failed;      /* why the last attempt to renew it failed, at failed_at; else KT_SUCCESS */
     int64_t failed_at;
+    uint32_t slot;           /* of the access statistics; 0: not known yet */
     uint64_t failure;        /* the how many-th failure of the context that was */
 } kt_cached_t;
 kt_cache_t *kt_cache_new(size_t limit);                               /* bytes, the locked memory of values included */
@@ -531,6 +557,8 @@ struct kt_ctx {
     kt_audit_t *audit;
     kt_refusals_t *refusals; /* NULL: not opened yet, or `uncounted` */
     bool uncounted;
+    kt_access_t *access;     /* NULL: not opened yet, or there are no statistics */
+    bool access_opened;
     kt_cache_t *cache;
     unsigned wait;           /* ms that a reading transaction may wait to begin: while somebody recovers a store after a crash */
     char stream[64];
@@ -553,13 +581,13 @@ int64_t kt_monotonic(void);           /* ms */
 
 /* ---- switch.c ---- */
 
-typedef struct kt_call {              /* a request, understood */
+struct kt_call {
     const kt_request_t *req;
     kt_reference_t ref;
     char text[KT_REFERENCE_MAX];      /* the reference in its normal form */
     const char *subject;
     uint64_t generation;              /* of the type, for the trail; 0: not said */
-} kt_call_t;
+};
 
 kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
 const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *name);

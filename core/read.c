@@ -109,6 +109,7 @@ typedef struct answer {
     const char *provider;
     unsigned flags;
     bool silent;         /* no decision yet: the caller has to come back */
+    uint32_t *slot;      /* of the entry that answered; NULL: none did */
 } answer_t;
 
 static const char *provider_name(const kt_ctx_t *ctx, const kt_cached_t *entry)
@@ -185,6 +186,7 @@ static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached, c
     if (cached != NULL && cached->status != KT_UNAVAIL && is_fresh(ctx, cached)) {
         kt_cache_use(cached);
         answer_from(ctx, cached, answer);
+        answer->slot = &cached->slot;
         return;
     }
     if (has_failed(ctx, call, cached, asking)) {
@@ -239,6 +241,7 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const ask
 {
     answer_t answer = {.status = KT_SUCCESS};
     kt_cached_t *cached = NULL;
+    uint32_t slot = 0;
     kt_call_t call;
     kt_status_t status;
 
@@ -262,6 +265,7 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const ask
         kt_secret_free(answer.secret);
         return status;
     }
+    kt_note_read(ctx, &call, answer.slot != NULL ? answer.slot : &slot);
     *ret_secret = answer.secret;
     return KT_SUCCESS;
 }

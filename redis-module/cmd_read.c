@@ -58,9 +58,10 @@ static void reply_pair(RedisModuleCtx *ctx, const char *name, long long number)
 static void reply_info(RedisModuleCtx *ctx, const kt_info_t *info)
 {
     const kt_entry_t *entry = kt_info_entry(info);
+    const kt_usage_t *usage = kt_info_usage(info);
     const char *key, *value;
 
-    RedisModule_ReplyWithMap(ctx, 11);
+    RedisModule_ReplyWithMap(ctx, 14);
     RedisModule_ReplyWithCString(ctx, "name");
     RedisModule_ReplyWithCString(ctx, entry->name);
     RedisModule_ReplyWithCString(ctx, "state");
@@ -73,6 +74,10 @@ static void reply_info(RedisModuleCtx *ctx, const kt_info_t *info)
     reply_pair(ctx, "created", entry->created);
     reply_pair(ctx, "updated", entry->updated);
     reply_pair(ctx, "expires", entry->expires);
+    reply_pair(ctx, "accessed", (long long) usage->count);
+    reply_pair(ctx, "last-accessed", usage->last);
+    RedisModule_ReplyWithCString(ctx, "last-subject");
+    RedisModule_ReplyWithCString(ctx, usage->subject ? usage->subject : "");
     RedisModule_ReplyWithCString(ctx, "meta");
     RedisModule_ReplyWithMap(ctx, (long) kt_info_metas(info));
     for (size_t i = 0; i < kt_info_metas(info); i++) {

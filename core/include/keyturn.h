@@ -259,6 +259,24 @@ typedef struct kt_version {
 KT_API KT_MUST_USE kt_status_t kt_info(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t **ret_info);
 KT_API void kt_info_free(kt_info_t *info);
 KT_API const kt_entry_t *kt_info_entry(const kt_info_t *info);
+/*
+ * How often a secret was read (by kt_get(), kt_peek() and sealed service, whatever field or version), when last and by whom: of all audit
+ * streams on this machine that this process may read. Counts outlive a kill -9; a power cut may take those of the last half minute.
+ */
+typedef struct kt_usage {
+    const char *name;
+    uint64_t count;
+    int64_t last;            /* ms since the epoch; 0: never */
+    const char *subject;     /* of the last read; NULL: not known */
+    uint64_t lost;           /* reads of secrets for which a stream's table (16384 names) had no room; of all streams together */
+    unsigned hidden;         /* streams whose counts may not be read: with 0 the count is the whole truth */
+} kt_usage_t;
+#define KT_USAGE_HIGH 1000u  /* more reads than these are worth a look */
+KT_API const kt_usage_t *kt_info_usage(const kt_info_t *info); /* as of kt_info(); never NULL */
+typedef int (*kt_usage_fn)(void *arg, const kt_usage_t *usage);
+/* Calls fn for each secret that was ever read, by name, deleted ones too; a non-zero answer ends it. *ret_total (may be NULL) has the sums of
+ * those told, `lost` and `hidden`. No policy is asked: whoever may read a stream's folder may read its names. KT_INTERNAL. */
+KT_API KT_MUST_USE kt_status_t kt_usage(kt_ctx_t *ctx, kt_usage_fn fn, void *arg, kt_usage_t *ret_total);
 KT_API const char *kt_info_provider(const kt_info_t *info);
 KT_API uint64_t kt_info_counter(const kt_info_t *info);          /* the head's write counter */
 KT_API uint64_t kt_info_previous(const kt_info_t *info);         /* 0: none */

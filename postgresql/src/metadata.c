@@ -26,8 +26,8 @@ KTPG_FUNCTION(keyturn_rotation_states);
 typedef struct Row
 {
 	int			n;
-	Datum		values[10];
-	bool		nulls[10];
+	Datum		values[13];
+	bool		nulls[13];
 } Row;
 
 /* An answer of several rows. */
@@ -48,6 +48,15 @@ static void
 add_text(Row *row, const char *text)
 {
 	add_datum(row, text == NULL, text == NULL ? 0 : CStringGetTextDatum(text));
+}
+
+/* The same of bytes that other servers wrote; null if they are no text here. */
+static void
+add_foreign_text(Row *row, const char *text)
+{
+	if (text != NULL && !pg_verifymbstr(text, strlen(text), true))
+		text = NULL;
+	add_text(row, text);
 }
 
 /* A version; 0 is none. */
@@ -252,6 +261,9 @@ keyturn_secret_info(PG_FUNCTION_ARGS)
 	add_time(&row, entry->updated);
 	add_time(&row, entry->expires);
 	add_datum(&row, false, metadata_json(*info));
+	add_datum(&row, false, Int64GetDatum((int64) kt_info_usage(*info)->count));
+	add_time(&row, kt_info_usage(*info)->last);
+	add_foreign_text(&row, kt_info_usage(*info)->subject);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row.values,
 													  row.nulls)));
 }

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How often secrets were read, for list and check. */
+#include "cli.h"
+
+json_t *cli_json_subject(const kt_usage_t *usage)
+{
+    json_t *text = usage->subject ? json_string(usage->subject) : NULL;
+
+    return text ? text : json_null();  /* not UTF-8 */
+}
+
+static int collect(void *arg, const kt_usage_t *usage)
+{
+    json_t *row = json_pack("{s:I, s:o, s:o}", "accessed", (json_int_t) usage->count,
+                            "last_accessed", cli_json_time(usage->last), "last_subject",
+                            cli_json_subject(usage));
+
+    return json_object_set_new(arg, usage->name, row);
+}
+
+kt_status_t cli_usage(cli_t *cli, json_t **ret_usage, bool *ret_complete)
+{
+    json_t *usage = json_object();
+    kt_usage_t total;
+    kt_status_t status = kt_usage(cli->ctx, collect, usage, &total);
+
+    if (status) {
+        json_decref(usage);
+        return cli_fail_ctx(cli, status);
+    }
+    *ret_complete = total.hidden == 0 && total.lost == 0;
+    if (total.hidden > 0)
+        cli_warn(cli, "incomplete: the counts of %u audit streams may not be read by this user",
+                 total.hidden);
+    if (total.lost > 0)
+        cli_warn(cli, "incomplete: %llu reads were of secrets that a stream had no room to count",
+                 (unsigned long long) total.lost);
+    *ret_usage = usage;
+    return KT_SUCCESS;
+}
+
+const char *cli_usage_word(const json_t *row, bool complete)
+{
+    json_int_t count = json_integer_value(json_object_get(row, "accessed"));
+
+    if (count == 0)
+        return complete ? "unused" : "unknown";
+    return count > (json_int_t) KT_USAGE_HIGH ? "high" : "normal";
+}
