@@ -131,12 +131,12 @@ void kt_setup_log(kt_setup_t *setup, kt_log_fn log, void *arg)
 
 const char *kt_setup_config(const kt_setup_t *setup)
 {
-    return setup->config->path;
+    return setup->config != NULL ? setup->config->path : NULL;
 }
 
 const char *kt_setup_environment(const kt_setup_t *setup)
 {
-    return setup->config->environment;
+    return setup->config != NULL ? setup->config->environment : NULL;
 }
 
 const char *kt_setup_stream(const kt_setup_t *setup)
@@ -146,7 +146,7 @@ const char *kt_setup_stream(const kt_setup_t *setup)
 
 const char *kt_setup_audit_path(const kt_setup_t *setup)
 {
-    return setup->config->audit_path;
+    return setup->config != NULL ? setup->config->audit_path : NULL;
 }
 
 /* ---- contexts ---- */

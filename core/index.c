@@ -174,8 +174,8 @@ static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key, cons
     node_tag(index, key, row.record, row.record_size, tag);
     if (sodium_memcmp(tag, expected, sizeof(tag)) != 0)
         return tampered(index, "a row was put back, removed or exchanged");
-    /* Authentic, so that what follows guards against ourselves only. */
-    if (row.record_size < 1 || row.record_size > NODE_MAX || (row.record[0] == BRANCH && row.record_size != BRANCH_SIZE) ||
+    /* Authentic, so that what follows guards against ourselves and against whoever holds the type's key: a node_t has room for one entry more. */
+    if (row.record_size < 1 || row.record_size > NODE_MAX - ENTRY_SIZE || (row.record[0] == BRANCH && row.record_size != BRANCH_SIZE) ||
         (row.record[0] == LEAF && (row.record_size - 1) % ENTRY_SIZE != 0) || row.record[0] > BRANCH)
         return tampered(index, "a node does not parse");
     ret_node->stamp = row.stamp;

@@ -118,7 +118,7 @@ typedef void (*kt_log_fn)(void *arg, int level, const char *text);
  * Reads the configuration file, its key source and the providers' credentials for `host` (nginx, redis, postgresql,
  * cli: it chooses the entry of a `key:` map and the audit stream). `config` NULL means KEYTURN_CONFIG (ignored in a
  * set-id process), else /etc/keyturn/keyturn.yaml. *ret_setup is always set, but for want of memory to NULL; on failure
- * only kt_setup_error(), kt_setup_status() and kt_setup_free() take it. Opens no store and starts no thread. Keys lie in
+ * only the kt_setup functions take it. Opens no store and starts no thread. Keys lie in
  * locked memory that a fork copies; kt_setup_free() wipes them.
  * Errors: KT_CONFIG (file, line, nearest valid key), KT_PERMISSION, KT_WRONGKEY, KT_INTERNAL.
  */
@@ -131,7 +131,8 @@ KT_API void kt_setup_free(kt_setup_t *setup);                 /* NULL is allowed
 /* The one log hook, for the contexts opened afterwards. The library itself never logs anywhere else. */
 KT_API void kt_setup_log(kt_setup_t *setup, kt_log_fn log, void *arg);
 
-/* What was read: the configuration's path, the environment, `host`'s audit stream. Valid as long as the setup. */
+/* What was read: the configuration's path, the environment, `host`'s audit stream. Valid as long as the setup. NULL, but for the stream, if
+ * the configuration could not be read; a key or a provider that failed leaves them. */
 KT_API const char *kt_setup_config(const kt_setup_t *setup);
 KT_API const char *kt_setup_environment(const kt_setup_t *setup);
 KT_API const char *kt_setup_stream(const kt_setup_t *setup);

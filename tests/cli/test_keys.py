@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import subprocess
 
 import pytest
 
@@ -128,6 +129,16 @@ def test_keygen_overwrites_nothing(home, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "target")
     assert home.run("keygen", tmp_path / "link", check=False).returncode == 73
     assert (tmp_path / "a.key").read_text() == "precious" and not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize("args", [(), ("--stream", "nginx", "--audit-key", "nothing")], ids=["key", "stream"])
+def test_keygen_without_a_configuration(kt, tmp_path, args):
+    """There is nowhere to have the environment from."""
+    result = subprocess.run([kt.keyturn, "-c", tmp_path / "none.yaml", "keygen", *args, tmp_path / "out"], env=kt.environment(),
+                            capture_output=True, text=True)
+    assert result.returncode == 78
+    assert result.stderr.startswith("keyturn: no --environment, and ") and str(tmp_path / "none.yaml") in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_keygen_of_some_types(home, tmp_path):

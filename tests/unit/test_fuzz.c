@@ -11,6 +11,31 @@
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_json
 #include "../fuzz/fuzz_json.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_seal
+#include "../fuzz/fuzz_seal.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_bundle
+#include "../fuzz/fuzz_bundle.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_keyfile
+#include "../fuzz/fuzz_keyfile.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_backup
+#include "../fuzz/fuzz_backup.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_trail
+#include "../fuzz/fuzz_trail.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_index
+#include "../fuzz/fuzz_index.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_anchors
+#include "../fuzz/fuzz_anchors.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_text
+#include "../fuzz/fuzz_text.c"
+#undef LLVMFuzzerTestOneInput
 
 #include <dirent.h>
 
@@ -23,7 +48,19 @@ typedef int (*target_t)(const uint8_t *data, size_t size);
 static const struct {
     const char *folder;
     target_t target;
-} targets[] = {{"reference", fuzz_reference}, {"config", fuzz_config}, {"json", fuzz_json}};
+} targets[] = {
+    {"reference", fuzz_reference},
+    {"config", fuzz_config},
+    {"json", fuzz_json},
+    {"seal", fuzz_seal},
+    {"bundle", fuzz_bundle},
+    {"keyfile", fuzz_keyfile},
+    {"backup", fuzz_backup},
+    {"trail", fuzz_trail},
+    {"index", fuzz_index},
+    {"anchors", fuzz_anchors},
+    {"text", fuzz_text},
+};
 
 static size_t read_input(const char *path, uint8_t *data)
 {

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a machine's audit trail may be turned into: the input is a log, the text of a seal line, and
+ * the bytes of a state.
+ */
+#include "fuzz.h"
+#include "audit.h"
+
+/* Of the log that is kept in the corpus. */
+#define FUZZ_AUDIT_KEY "keyturn-audit-key 1 WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo="
+
+static void count_wrong(void *arg, kt_status_t status, const char *what, const char *detail)
+{
+    must(what != NULL && detail != NULL && detail[0] != '\0');
+    *(size_t *)arg += status != KT_SUCCESS;
+}
+
+static void verify_log(const char *folder, const char *key)
+{
+    size_t wrong = 0;
+    kt_status_t status = kt_audit_verify(folder, key, count_wrong, &wrong);
+
+    must(status == KT_SUCCESS || status == KT_MALFORMED || status == KT_NOTFOUND);
+    must((status == KT_MALFORMED) == (wrong > 0));
+}
+
+/* Lines end on a terminal. */
+static int look_at_line(void *arg, const char *line)
+{
+    for (; *line != '\0'; line++)
+        must((unsigned char)*line >= ' ' && (unsigned char)*line < 0x7f);
+    return ++*(size_t *)arg >= 20;
+}
+
+static void read_tail(const char *folder)
+{
+    const char *slash = strrchr(folder, '/');
+    char parent[64], stream[64];
+    kt_config_t config = {.audit_path = parent};
+    size_t lines = 0;
+
+    snprintf(parent, sizeof(parent), "%.*s", (int)(slash - folder), folder);
+    snprintf(stream, sizeof(stream), "%s", slash + 1);
+    must(kt_audit_read(&config, stream, 20, look_at_line, &lines) == KT_SUCCESS && lines <= 20);
+}
+
+static void try_seal(const uint8_t *data, size_t size)
+{
+    char *line = malloc(size + 1);
+    kt_trail_seal_t seal;
+
+    must(line != NULL);
+    memcpy(line, data, size);
+    line[size] = '\0';
+    if (kt_trail_parse_seal(line, size, &seal))
+        must(seal.maced < size && line[size - 1] == '\n' && strlen(line) == size);
+    free(line);
+}
+
+/* What is taken for a state is written as it was. */
+static void try_state(const uint8_t *data, size_t size)
+{
+    unsigned char bytes[KT_TRAIL_STATE] = {0}, again[KT_TRAIL_STATE];
+    kt_trail_state_t state, back;
+
+    memcpy(bytes, data, size < sizeof(bytes) ? size : sizeof(bytes));
+    if (!kt_trail_decode(bytes, &state))
+        return;
+    kt_trail_encode(&state, again);
+    must(kt_trail_decode(again, &back));
+    must(state.block == back.block && state.recorded.length == back.recorded.length);
+    must(memcmp(state.key, back.key, sizeof(state.key)) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_write("log", data, size);
+    verify_log(fuzz_folder(), NULL);
+    verify_log(fuzz_folder(), FUZZ_AUDIT_KEY);
+    read_tail(fuzz_folder());
+    try_seal(data, size);
+    try_state(data, size);
+    return 0;
+}
