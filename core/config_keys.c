@@ -207,6 +207,12 @@ static kt_status_t add_key(kt_config_t *config, const char *host, const kt_yaml_
     return key->source != NULL && (host == NULL || key->host != NULL) ? KT_SUCCESS : no_memory();
 }
 
+/* cli-USER: a user of the command who has a key of his own. */
+static bool is_user(const char *host)
+{
+    return begins(host, "cli-") && host[4] != '\0' && credential_name(host);
+}
+
 static kt_status_t read_key(kt_config_t *config, const char *key, const kt_yaml_t *value,
                             void *field)
 {
@@ -227,9 +233,9 @@ static kt_status_t read_key(kt_config_t *config, const char *key, const kt_yaml_
 
         while (hosts[host] != NULL && strcmp(value->items[i]->text, hosts[host]) != 0)
             host++;
-        if (hosts[host] == NULL)
+        if (hosts[host] == NULL && !is_user(value->items[i]->text))
             return unknown(config, "host", value->items[i], hosts);
-        status = add_key(config, hosts[host], value->items[i + 1]);
+        status = add_key(config, value->items[i]->text, value->items[i + 1]);
     }
     return status;
 }

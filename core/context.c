@@ -97,7 +97,7 @@ kt_status_t kt_setup(const char *config, const char *host, kt_setup_t **ret_setu
     if (status == KT_SUCCESS)
         status = kt_config_read(config, &setup->config);
     if (status == KT_SUCCESS)
-        status = kt_keyring_read(setup->config, host, &setup->keyring);
+        status = kt_keyring_read(setup->config, setup->stream, &setup->keyring);
     if (status == KT_SUCCESS)
         status = kt_modules_load(setup->config, &setup->modules);
     return finish_setup(setup, status);

@@ -139,7 +139,7 @@ typedef struct kt_cfg_rule {
 } kt_cfg_rule_t;
 
 typedef struct kt_cfg_key {
-    char *host;                          /* NULL: any */
+    char *host;                          /* or "cli-USER"; NULL: any */
     char *source;                        /* "file:/etc/keyturn/production.key" */
     int line;
 } kt_cfg_key_t;
@@ -255,7 +255,7 @@ typedef struct kt_keyring {
     kt_typekey_t types[KT_TYPES_MAX];    /* grows as types are derived; the last member, for what is not in use is not memory yet */
 } kt_keyring_t;
 
-/* Reads the key source of `host`; guarded memory. KT_CONFIG, KT_PERMISSION, KT_WRONGKEY (another environment), KT_MALFORMED. */
+/* Reads the key source of `host`, which is the name of a stream: "nginx", "cli-USER"; guarded memory. KT_CONFIG, KT_PERMISSION, KT_WRONGKEY (another environment), KT_MALFORMED. */
 kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring);
 kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork, kt_keyring_t **ret_keyring);
 void kt_keyring_free(kt_keyring_t *keyring);

@@ -393,7 +393,7 @@ static kt_status_t next_epoch(const kt_setup_t *setup, const kt_secret_t *passph
         return kt_fail(KT_NOKEY, "the configuration's key file holds keys of types: only the environment's key has a next epoch");
     if (keyring->nenv == KT_EPOCHS_MAX)
         return kt_fail(KT_TOOLARGE, "the key has %u epochs already: take out those that no store uses any more", KT_EPOCHS_MAX);
-    if (passphrase == NULL && kt_source_is_phrase(setup->config, setup->host))
+    if (passphrase == NULL && kt_source_is_phrase(setup->config, setup->stream))
         return kt_fail(KT_USAGE, "the configuration's key is under a passphrase: give the new file one too, with --passphrase");
     keys[0].epoch = keyring->env[0].epoch + 1;
     randombytes_buf(keys[0].key, KT_KEY_SIZE);

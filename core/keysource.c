@@ -141,7 +141,7 @@ static kt_status_t read_source(const kt_config_t *config, const kt_cfg_key_t *ke
     return status;
 }
 
-static const kt_cfg_key_t *key_of(const kt_config_t *config, const char *host)
+static const kt_cfg_key_t *find_key(const kt_config_t *config, const char *host)
 {
     size_t i;
 
@@ -150,6 +150,14 @@ static const kt_cfg_key_t *key_of(const kt_config_t *config, const char *host)
             return &config->keys[i];
     }
     return NULL;
+}
+
+/* A user of the command may have a key of his own (`cli-USER`); the others have the one of `cli`. */
+static const kt_cfg_key_t *key_of(const kt_config_t *config, const char *host)
+{
+    const kt_cfg_key_t *key = find_key(config, host);
+
+    return key == NULL && strncmp(host, "cli-", 4) == 0 ? find_key(config, "cli") : key;
 }
 
 bool kt_source_is_phrase(const kt_config_t *config, const char *host)
@@ -164,6 +172,7 @@ kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyr
     const kt_cfg_key_t *key = key_of(config, host);
 
     if (key == NULL)
-        return kt_fail(KT_CONFIG, "%s: no key for the host \"%s\": add one under `key:`", config->path, host);
+        return kt_fail(KT_CONFIG, "%s: no key for the host \"%s\": add one under `key:`", config->path,
+                       strncmp(host, "cli-", 4) == 0 ? "cli" : host);
     return read_source(config, key, ret_keyring);
 }

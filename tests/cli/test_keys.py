@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """init, keygen, and key files that are wrong; environments that cannot open each other."""
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -96,6 +97,22 @@ def no_files():
     import signal
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+def test_a_user_may_have_a_key_of_his_own(home):
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    home.set("api-keys/a", b"v")
+    home.set("database/b", b"v")
+    home.run("keygen", "--types", "api-keys", home.dir / "mine.key")
+    text = home.read_config().replace(f'"file:{home.key}"', f'{{cli: "file:{home.key}", cli-{user}: "file:mine.key"}}', 1)
+    home.write_config(text)
+    assert home.get("api-keys/a") == b"v"
+    assert home.run("get", "database/b", check=False).returncode == 77
+    home.write_config(text.replace(f"cli-{user}", "cli-somebody"))
+    assert home.get("database/b") == b"v"
+    home.write_config(text.replace(f"cli-{user}", "cli-a/b"))
+    result = home.run("get", "database/b", check=False)
+    assert result.returncode == 78 and b"unknown host" in result.stderr
 
 
 def test_init_system_is_for_root(kt, tmp_path):
