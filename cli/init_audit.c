@@ -26,7 +26,20 @@ static kt_status_t write_key(cli_t *cli, const char *path, const char *line)
     return cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", path, strerror(error));
 }
 
-kt_status_t init_audit_key(cli_t *cli, char line[KT_AUDIT_KEY_LINE], const char **ret_file)
+/* A later init may be started elsewhere. */
+static kt_status_t note_file(cli_t *cli, const init_journal_t *journal, const char *path)
+{
+    char here[PATH_MAX] = "", whole[PATH_MAX];
+
+    if (path[0] != '/' && !getcwd(here, sizeof here))
+        return cli_fail(cli, init_status(errno), "cannot tell the present folder: %s", strerror(errno));
+    if (snprintf(whole, sizeof whole, "%s%s%s", here, here[0] ? "/" : "", path) >= PATH_MAX)
+        return cli_fail(cli, KT_USAGE, "the path of the audit key is too long");
+    return init_note(cli, journal, "file", whole);
+}
+
+kt_status_t init_audit_key(cli_t *cli, const init_journal_t *journal, char line[KT_AUDIT_KEY_LINE],
+                           const char **ret_file)
 {
     const char *path = cli_given(cli, "audit-key");
     kt_status_t status;
@@ -39,6 +52,8 @@ kt_status_t init_audit_key(cli_t *cli, char line[KT_AUDIT_KEY_LINE], const char 
     if (status)
         return cli_fail(cli, status, "%s", kt_status_text(status));
     if (path)
+        status = note_file(cli, journal, path);
+    if (path && !status)
         status = write_key(cli, path, line);
     if (path && !status)
         *ret_file = path;

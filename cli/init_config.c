@@ -11,7 +11,7 @@
 
 #include "init.h"
 
-/* %1 environment, %2 value of `key`, %3 a key file, %4 store, %5 audit folder, %6 user */
+/* %1 environment, %2 value of `key`, %3 a key file, %4 store, %5 audit folder, %6 user, %7 grants */
 static const char config_text[] =
     "# keyturn: the configuration of one environment. keyturn.yaml(5) describes every key; one\n"
     "# that is unknown is an error that names its line. `keyturn check` tries all of it.\n"
@@ -42,6 +42,7 @@ static const char config_text[] =
     " names: [\"api-keys/*\"]}\n"
     "  #- {who: \"postgresql:role:postgres\", allow: [read, write, rotate, list, delete],"
     " names: [\"database/*\"]}\n"
+    "%7$s"
     "\n"
     "# The trail: a folder for each host. Where it is required, what cannot be recorded is not\n"
     "# served.\n"
@@ -92,7 +93,7 @@ kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *value
     if (!file)
         return cli_fail(cli, init_status(errno), "cannot write %s: %s", path, strerror(errno));
     fprintf(file, config_text, values->environment, values->key, values->key_file, values->store,
-            values->audit, user);
+            values->audit, user, values->grants);
     written = fflush(file) == 0 && fsync(fd) == 0 && !ferror(file);
     if (fclose(file) != 0 || !written)
         return cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", path, strerror(errno));

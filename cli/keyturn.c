@@ -31,6 +31,7 @@ const cli_verb_t cli_verbs[] = {
          "for this machine's nginx, Redis and PostgreSQL, in " KT_SYSCONFDIR "/keyturn; as root"},
         {0, "environment", "E",
          "development, staging, production or another name [$ENVIRONMENT, else development]"},
+        {0, "user", "USER", "with --system: one more who may read; USER:TYPE,... [type api-keys]"},
         {0, "audit-key", "FILE", "write the audit key to this new file [it is shown once]"},
     }},
     {"keygen", "OUT", "make a key file", verb_keygen, 1, 1, {

@@ -492,6 +492,7 @@ kt_status_t kt_store_begin_new(kt_ctx_t *ctx, kt_store_t *store)
     if (status != KT_SUCCESS)
         return status;
     status = put_first_rows(ctx->keyring, store, txn);
+    kt_debug_point("after_first_rows");
     if (status != KT_SUCCESS) {
         store->api->abort(txn);
         return status;
@@ -506,5 +507,6 @@ kt_status_t kt_store_create(kt_ctx_t *ctx, kt_store_t *store)
     if (ctx->keyring->nenv == 0)
         return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
     status = kt_from_provider(store, store->api->create(store->instance));
+    kt_debug_point("after_store");
     return status == KT_SUCCESS ? kt_store_begin_new(ctx, store) : status;
 }

@@ -32,7 +32,7 @@ from lib.upstream import Upstream  # noqa: E402
 
 
 def pytest_configure(config):
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and not os.path.exists("/etc/keyturn-test-machine"):  # system/machine has made it
         raise pytest.UsageError("not as root: auto/check runs the tests as the user postgres")
     os.environ.setdefault("KEYTURN_CANARY", "CANARY" + secrets.token_hex(8))
 

@@ -32,6 +32,7 @@ class Postgres:
 
     `postgres` comes in without password by the socket; everybody else needs one (scram-sha-256), and always by TCP.
     """
+    prefix = []  # a command that becomes the server: setpriv, for root
 
     def __init__(self, stage, folder, sockets, template, home=None):
         stage.need("pg_bin")
@@ -63,7 +64,7 @@ class Postgres:
     def start(self, timeout=30, **settings):
         """Settings as in postgresql.conf, a dot written as two underscores: shared_preload_libraries="keyturn"."""
         self.write_settings(**settings)
-        self.process = Process([self.stage.pg_bin / "postgres", "-D", self.data], self.env, self.log_path, self.dir)
+        self.process = Process([*self.prefix, self.stage.pg_bin / "postgres", "-D", self.data], self.env, self.log_path, self.dir)
         self.process.wait_ready(self._ready, timeout, "postgres")
         return self
 

@@ -15,6 +15,7 @@ class Redis:
 
     Without a home the module is loaded without a configuration: it has no key, as on a replica.
     """
+    prefix = []  # a command that becomes the server: setpriv, for root
 
     def __init__(self, stage, folder, sockets, home=None):
         stage.need("redis", "redis_module")
@@ -39,7 +40,7 @@ class Redis:
             text.append(f"loadmodule {self.stage.redis_module}{config}")
         conf = self.dir / "redis.conf"
         conf.write_text("\n".join(text + self.lines) + "\n")
-        self.process = Process([self.stage.redis, conf], self.stage.environment(), self.log_path, self.dir)
+        self.process = Process([*self.prefix, self.stage.redis, conf], self.stage.environment(), self.log_path, self.dir)
         self.process.wait_ready(self._ready, timeout, "redis-server")
         return self
 

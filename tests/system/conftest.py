@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Root of a machine of its own (tests/system/machine): what a server's user may do is tried by that user."""
+import os
+import subprocess
+
+import pytest
+
+from lib.machine import Machine
+
+
+def pytest_configure(config):
+    if os.geteuid() != 0 or not os.path.exists("/etc/keyturn-test-machine"):
+        raise pytest.UsageError("only by tests/system/machine: these tests make users and write to /etc")
+
+
+@pytest.fixture(scope="session")
+def users(kt):
+    """Two further users: `deploy` with a group of his own, `human` in one with others."""
+    subprocess.run("useradd --system --user-group deploy && useradd --gid users --no-user-group human", shell=True, check=True)
+
+
+@pytest.fixture
+def machine(kt, users):
+    machine = Machine(kt)
+    machine.take_away()
+    yield machine
+    machine.take_away()

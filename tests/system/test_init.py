@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""init --system: the layout, further users, and all or nothing."""
+import grp
+import json
+import subprocess
+
+import pytest
+
+from lib.machine import AUDIT_KEY, CONFIG, ETC, HOSTS, LIB, LOG, STORE, owner
+
+
+def members(group):
+    return sorted(grp.getgrnam(group).gr_mem)
+
+
+def nothing_is_there():
+    with pytest.raises(KeyError):
+        grp.getgrnam("keyturn")
+    return not (ETC.exists() or LIB.exists() or LOG.exists() or AUDIT_KEY.exists())
+
+
+def is_whole(machine):
+    assert machine.set("api-keys/a", b"v") == 1 and machine.get("api-keys/a") == b"v"
+    machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+    assert not list(ETC.glob(".*")), "something is left"
+    return members("keyturn") == ["postgres", "redis", "www-data"]
+
+
+def test_layout(machine):
+    text = machine.init().stdout.decode()
+    assert owner(ETC) == ("0755", "root", "root") and owner(CONFIG) == ("0640", "root", "keyturn")
+    assert owner(ETC / "production.key") == ("0600", "root", "root")
+    assert owner(LIB) == ("0750", "root", "keyturn") and owner(LIB / "store") == ("2775", "root", "keyturn-write")
+    assert owner(LIB / "store/anchors") == ("3775", "root", "keyturn-write")
+    for name in (STORE.name, STORE.name + "-wal", STORE.name + "-shm"):
+        assert owner(STORE.parent / name) == ("0664", "root", "keyturn-write")
+    for host, user in HOSTS.items():
+        assert owner(ETC / f"{host}.key") == ("0640", "root", user) and owner(LOG / host) == ("0700", user, user)
+        assert owner(LOG / host / "state")[:2] == ("0600", user) and f"{host} (user {user})" in text
+    assert members("keyturn-write") == ["postgres"] and is_whole(machine)
+
+
+def test_nothing_is_overwritten(machine):
+    machine.init()
+    before = {path: path.read_bytes() for path in ETC.iterdir()}
+    assert machine.init(check=False).returncode == 73
+    assert {path: path.read_bytes() for path in ETC.iterdir()} == before and is_whole(machine)
+
+
+@pytest.mark.parametrize("path", [ETC / "nginx.key", ETC / "production.key", STORE])
+def test_a_file_in_the_way_stays_and_nothing_else_does(machine, path):
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    result = machine.init(check=False)
+    assert result.returncode == 73 and str(path).encode() in result.stderr
+    assert path.read_text() == "precious"
+    assert [file for folder in (ETC, LIB, LOG) for file in folder.rglob("*") if file.is_file()] == [path]
+    path.unlink()
+    assert machine.init().returncode == 0 and is_whole(machine)
+
+
+# further users
+
+def test_users_with_the_first_run(machine):
+    text = machine.init("--user", "deploy:api-keys,database", "--user", "human").stdout.decode()
+    assert "cli-deploy.key" in text and "cli-human.key" in text
+    assert owner(ETC / "cli-deploy.key") == ("0640", "root", "deploy")
+    assert owner(ETC / "cli-human.key") == ("0400", "human", "root")  # others are in the group of human
+    assert owner(LOG / "cli-human")[:2] == ("0700", "human") and owner(LOG / "cli-human/state")[:2] == ("0600", "human")
+    assert members("keyturn") == ["deploy", "human", "postgres", "redis", "www-data"] and members("keyturn-write") == ["postgres"]
+    assert '#- {who: "uid:deploy", allow: [read], names: ["api-keys/*", "database/*"]}' in CONFIG.read_text()
+    assert '#- {who: "uid:human", allow: [read], names: ["api-keys/*"]}' in CONFIG.read_text()
+    machine.sh("sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml")
+    machine.set("api-keys/a", b"one")
+    machine.set("database/b", b"two")
+    assert machine.get("api-keys/a", "deploy") == b"one" and machine.get("database/b", "deploy") == b"two"
+    assert machine.get("api-keys/a", "human") == b"one" and machine.get("database/b", "human") == 77
+    machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+    assert machine.wrong() == []
+
+
+def test_a_user_is_added_later(machine):
+    machine.init("--user", "deploy")
+    machine.set("api-keys/a", b"one")
+    CONFIG.write_text(CONFIG.read_text() + "# the operator's own line\n")
+    before = {path: path.read_bytes() for path in ETC.iterdir() if path != CONFIG}
+    text = machine.keyturn("init", "--system", "--user", "human:api-keys", "--audit-key", AUDIT_KEY).stdout.decode()
+    assert "human may open" in text and "audit key" not in text
+    assert all(path.read_bytes() == data for path, data in before.items()) and owner(CONFIG) == ("0640", "root", "keyturn")
+    assert "# the operator's own line" in CONFIG.read_text() and 'cli-human: "file:/etc/keyturn/cli-human.key"}' in CONFIG.read_text()
+    machine.sh("sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml")
+    assert machine.get("api-keys/a", "human") == machine.get("api-keys/a", "deploy") == b"one"
+    machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+    # once more changes nothing
+    after = {path: path.read_bytes() for path in ETC.iterdir()}
+    machine.keyturn("init", "--system", "--user", "human:database", "--user", "deploy")
+    assert {path: path.read_bytes() for path in ETC.iterdir()} == after
+
+
+@pytest.mark.parametrize("options, says", [
+    (["--user", "deploy", "--user", "noone"], b"there is no user noone; nothing was changed"),
+    (["--user", "deploy", "--user", "deploy:tls"], b"given twice"), (["--user", "root"], b"root has the key of every type"),
+    (["--user", "deploy:"], b"wants types"), (["--user", "deploy:a,,b"], b"wants types"), (["--user", "deploy:a/b"], b"wants types"),
+    (["--user", ""], b"--user wants"), (["--user", "../deploy"], b"--user wants")])
+@pytest.mark.parametrize("first", [True, False])
+def test_wrong_users_change_nothing(machine, options, says, first):
+    if not first:
+        machine.init()
+    before = {path: path.read_bytes() for folder in (ETC, LOG) for path in folder.rglob("*") if path.is_file()}
+    result = machine.init(*options, check=False)
+    assert result.returncode == 64 and says in result.stderr
+    assert nothing_is_there() if first else members("keyturn") == ["postgres", "redis", "www-data"]
+    assert {path: path.read_bytes() for folder in (ETC, LOG) for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_another_environment_or_key_line_is_told_before_anything_is_changed(machine):
+    machine.init()
+    result = machine.keyturn("init", "--system", "--environment", "staging", "--user", "deploy", check=False)
+    assert result.returncode == 73 and b"production" in result.stderr
+    text = CONFIG.read_text().replace("\nkey: {cli", "\nkey:\n  {cli")
+    CONFIG.write_text(text)
+    result = machine.keyturn("init", "--system", "--user", "deploy", check=False)
+    assert result.returncode == 73 and b'add cli-deploy: "file:/etc/keyturn/cli-deploy.key"' in result.stderr
+    assert "deploy" not in members("keyturn") and not (ETC / "cli-deploy.key").exists() and CONFIG.read_text() == text
+    CONFIG.write_text(text.replace("{cli:", '{cli-deploy: "file:/etc/keyturn/cli-deploy.key", cli:'))
+    machine.keyturn("init", "--system", "--user", "deploy")
+    machine.grant('  - {who: "uid:*", allow: [read, write], names: ["*"]}')
+    machine.set("api-keys/a", b"v")
+    assert machine.get("api-keys/a", "deploy") == b"v"
+
+
+# killed
+
+def killed_everywhere(machine, init):
+    """Calls init(environment) with each point in turn, until none is met."""
+    for number in range(300):
+        result = init({"KEYTURN_DEBUG_STOP": f"init.{number}:kill"})
+        if result.returncode == 0:
+            assert number > 5
+            return
+        assert result.returncode == -9, result
+        yield number
+
+
+def test_killed_at_each_step(machine):
+    for number in killed_everywhere(machine, lambda env: machine.init("--user", "deploy", check=False, env=env)):
+        if not CONFIG.exists():
+            assert machine.init("--user", "human").returncode == 0, number
+            assert not (ETC / "cli-deploy.key").exists() and not (LOG / "cli-deploy").exists()
+            assert members("keyturn") == ["human", "postgres", "redis", "www-data"]
+        else:
+            assert machine.init(check=False).returncode == 73
+            (ETC / ".keyturn-init").unlink(missing_ok=True)
+        machine.set("api-keys/a", b"v")
+        machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+        machine.take_away()
+
+
+def test_killed_between_the_store_and_its_rows(machine):
+    assert machine.init(check=False, env={"KEYTURN_DEBUG_STOP": "after_store:kill"}).returncode == -9
+    assert STORE.exists() and not CONFIG.exists()
+    assert machine.init().returncode == 0 and is_whole(machine)
+
+
+def test_a_user_is_added_though_killed_at_each_step(machine):
+    machine.init()
+    whole = CONFIG.read_text()
+
+    def add(env=None):
+        return machine.keyturn("init", "--system", "--user", "deploy", "--audit-key", AUDIT_KEY, check=False, env=env)
+    for number in killed_everywhere(machine, add):
+        machine.keyturn("list")  # it is as good as before, at each moment
+        assert add().returncode == 0, number
+        assert CONFIG.read_text().count("cli-deploy:") == 1 and not list(ETC.glob(".*")), number
+        machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+        (ETC / "cli-deploy.key").unlink()
+        machine.sh(f"rm -r {LOG}/cli-deploy; gpasswd -d deploy keyturn")
+        CONFIG.write_text(whole)
+
+
+def test_two_at_once(machine):
+    running = [subprocess.Popen([machine.stage.keyturn, "--json", "init", "--system"], env=machine.env, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE) for _ in range(4)]
+    answers = [(json.loads(process.communicate(timeout=60)[0]), process.returncode) for process in running]
+    assert sorted(code for _, code in answers) == [0, 73, 73, 73], answers
+    machine.set("a", b"v")
