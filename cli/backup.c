@@ -23,7 +23,9 @@ kt_status_t verb_backup(cli_t *cli)
     if (status)
         return status;
     req = cli_request(cli, "*");
+    cli_progress(cli);
     status = kt_backup(cli->ctx, &req, cli->args[0], &rows);
+    cli_progress_end(cli);
     return status ? cli_fail_ctx(cli, status) : answer(cli, "saved", rows);
 }
 
@@ -36,6 +38,8 @@ kt_status_t verb_restore(cli_t *cli)
     if (status)
         return status;
     req = cli_request(cli, "*");
+    cli_progress(cli);
     status = kt_restore(cli->ctx, &req, cli->args[0], cli_given(cli, "going-back") != NULL, &rows);
+    cli_progress_end(cli);
     return status ? cli_fail_ctx(cli, status) : answer(cli, "restored", rows);
 }

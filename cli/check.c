@@ -58,7 +58,9 @@ static kt_status_t look_at(cli_t *cli, kt_status_t (*look)(kt_ctx_t *ctx, kt_che
     if (status)
         return status;
     checks = json_array();
+    cli_progress(cli);
     status = look(cli->ctx, collect, checks);
+    cli_progress_end(cli);
     return report(cli, status, checks);
 }
 

@@ -46,6 +46,7 @@ struct cli {
     char subject[KT_SUBJECT_MAX + 1];  /* uid:NAME of the effective user */
     kt_setup_t *setup;
     kt_ctx_t *ctx;
+    int64_t progress_next;  /* progress.c: when to show the next; 0: nothing is shown */
 };
 
 extern const cli_option_t cli_globals[];
@@ -88,6 +89,11 @@ kt_status_t cli_write(cli_t *cli, const void *data, size_t size);
 /* to stdout, what a terminal would obey made visible; padded */
 void cli_print(const char *text, int width);
 void cli_json_init(void);  /* jansson wipes what it frees */
+
+/* ---- progress.c: on a terminal, from 4096 of whatever is counted ---- */
+
+void cli_progress(cli_t *cli);      /* until cli_progress_end() */
+void cli_progress_end(cli_t *cli);
 
 /* ---- value.c, prompt.c: a value comes in ---- */
 

@@ -1,123 +1,206 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn list [PATTERN]: names, versions, states. */
+/*
+ * keyturn list [PATTERN]: names, versions, states.
+ *
+ * The first ten thousand are held back, so that the table has its width and a failure leaves no half list; what comes behind them
+ * goes out as it comes, for a store may have millions.
+ */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
+#define HELD_MAX 10000
+
 typedef struct {
-    json_t *secrets;
-    int width;  /* of the longest name */
-} collected_t;
+    kt_entry_t entry;
+    char *name;
+    char state[12];
+} held_t;
 
-static int collect(void *arg, const kt_entry_t *entry)
+typedef struct {
+    cli_t *cli;
+    json_t *usage;        /* by name; NULL: it is not asked for */
+    bool complete;        /* it is the whole truth */
+    held_t *held;
+    size_t nheld;
+    int width;            /* of the longest name that was held */
+    uint64_t printed;
+    bool begun;           /* the head of the table or object is out */
+} listing_t;
+
+static void add_usage(const listing_t *listing, json_t *secret, const char *name)
 {
-    collected_t *all = arg;
-    int width = (int) strlen(entry->name);
+    json_t *row = json_object_get(listing->usage, name);
 
-    if (width > all->width)
-        all->width = width;
-    return json_array_append_new(
-        all->secrets, json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o}",
-                                "name", entry->name,
-                                "version", (json_int_t) entry->version,
-                                "state", entry->state,
-                                "created", cli_json_time(entry->created),
-                                "updated", cli_json_time(entry->updated),
-                                "expires", cli_json_time(entry->expires),
-                                "due", cli_json_time(entry->due)));
+    if (row)
+        json_object_update(secret, row);
+    else
+        json_object_update_missing_new(
+            secret, json_pack("{s:i, s:n, s:n}", "accessed", 0, "last_accessed", "last_subject"));
+    json_object_set_new(secret, "usage", json_string(cli_usage_word(row, listing->complete)));
 }
 
-/* Each secret gets the numbers of `usage`. */
-static void add_usage(const collected_t *all, const json_t *usage, bool complete)
+static void print_json(listing_t *listing, const kt_entry_t *entry)
 {
-    size_t i;
-    json_t *secret;
+    json_t *secret = json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o}",
+                               "name", entry->name,
+                               "version", (json_int_t) entry->version,
+                               "state", entry->state,
+                               "created", cli_json_time(entry->created),
+                               "updated", cli_json_time(entry->updated),
+                               "expires", cli_json_time(entry->expires),
+                               "due", cli_json_time(entry->due));
 
-    json_array_foreach(all->secrets, i, secret) {
-        json_t *row = json_object_get(usage, json_string_value(json_object_get(secret, "name")));
-
-        if (row)
-            json_object_update(secret, row);
-        else
-            json_object_update_missing_new(
-                secret, json_pack("{s:i, s:n, s:n}", "accessed", 0, "last_accessed",
-                                  "last_subject"));
-        json_object_set_new(secret, "usage", json_string(cli_usage_word(row, complete)));
-    }
+    if (listing->usage)
+        add_usage(listing, secret, entry->name);
+    if (listing->printed > 0)
+        fputs(", ", stdout);
+    json_dumpf(secret, stdout, 0);
+    json_decref(secret);
 }
 
-static const char *string_of(const json_t *secret, const char *key)
+static const char *string_of(const json_t *row, const char *key)
 {
-    const char *text = json_string_value(json_object_get(secret, key));
+    const char *text = json_string_value(json_object_get(row, key));
 
     return text ? text : "-";
 }
 
-static long long number_of(const json_t *secret, const char *key)
+static void print_usage(const listing_t *listing, const kt_entry_t *entry)
 {
-    return (long long) json_integer_value(json_object_get(secret, key));
+    const json_t *row = json_object_get(listing->usage, entry->name);
+
+    printf("  %8lld  %-7s  %-20s  ",
+           (long long) json_integer_value(json_object_get(row, "accessed")),
+           cli_usage_word(row, listing->complete), string_of(row, "last_accessed"));
+    cli_print(string_of(row, "last_subject"), 0);
 }
 
-static void print_secret(const json_t *secret, bool usage)
+static void print_row(const listing_t *listing, const kt_entry_t *entry)
 {
-    printf("  %7lld  %-7s", number_of(secret, "version"), string_of(secret, "state"));
-    if (!usage) {
-        printf("  %-20s  %s", string_of(secret, "updated"), string_of(secret, "expires"));
-        return;
+    char updated[CLI_TIME_SIZE], expires[CLI_TIME_SIZE];
+
+    cli_print(entry->name, listing->cli->quiet ? 0 : listing->width);
+    if (!listing->cli->quiet) {
+        printf("  %7llu  %-7s", (unsigned long long) entry->version, entry->state);
+        if (listing->usage)
+            print_usage(listing, entry);
+        else
+            printf("  %-20s  %s", cli_time(entry->updated, updated),
+                   cli_time(entry->expires, expires));
     }
-    printf("  %8lld  %-7s  %-20s  ", number_of(secret, "accessed"), string_of(secret, "usage"),
-           string_of(secret, "last_accessed"));
-    cli_print(string_of(secret, "last_subject"), 0);
+    putchar('\n');
 }
 
-static void print_table(const cli_t *cli, const collected_t *all, bool usage)
+static void print(listing_t *listing, const kt_entry_t *entry)
 {
-    size_t i;
-    json_t *secret;
+    if (listing->cli->json)
+        print_json(listing, entry);
+    else
+        print_row(listing, entry);
+    listing->printed++;
+}
 
-    if (!cli->quiet && json_array_size(all->secrets) > 0)
-        printf("%-*s  %7s  %-7s  %s\n", all->width, "NAME", "VERSION", "STATE",
-               usage ? "ACCESSED  USAGE    LAST ACCESSED         BY" : "UPDATED               EXPIRES");
-    json_array_foreach(all->secrets, i, secret) {
-        cli_print(string_of(secret, "name"), cli->quiet ? 0 : all->width);
-        if (!cli->quiet)
-            print_secret(secret, usage);
-        putchar('\n');
-    }
+/* What was held, and the head above it. */
+static void begin(listing_t *listing)
+{
+    if (listing->cli->json)
+        fputs("{\"secrets\": [", stdout);
+    else if (!listing->cli->quiet && listing->nheld > 0)
+        printf("%-*s  %7s  %-7s  %s\n", listing->width, "NAME", "VERSION", "STATE",
+               listing->usage ? "ACCESSED  USAGE    LAST ACCESSED         BY"
+                              : "UPDATED               EXPIRES");
+    for (size_t i = 0; i < listing->nheld; i++)
+        print(listing, &listing->held[i].entry);
+    listing->begun = true;
+}
+
+static int hold(listing_t *listing, const kt_entry_t *entry)
+{
+    held_t *held = &listing->held[listing->nheld];
+    int width = (int) strlen(entry->name);
+
+    held->name = strdup(entry->name);
+    if (!held->name)
+        return -1;
+    held->entry = *entry;
+    held->entry.name = held->name;
+    snprintf(held->state, sizeof held->state, "%s", entry->state);
+    held->entry.state = held->state;
+    listing->nheld++;
+    if (width > listing->width)
+        listing->width = width;
+    return 0;
+}
+
+static int take(void *arg, const kt_entry_t *entry)
+{
+    listing_t *listing = arg;
+
+    if (listing->nheld < HELD_MAX)
+        return hold(listing, entry);
+    if (!listing->begun)
+        begin(listing);
+    print(listing, entry);
+    return ferror(stdout);
+}
+
+/* An object that was begun is ended, with the failure in it. */
+static kt_status_t fail(listing_t *listing, kt_status_t status)
+{
+    cli_t *cli = listing->cli;
+    json_t *text;
+
+    if (!cli->json || !listing->begun)
+        return cli_fail_ctx(cli, status);
+    text = json_string(kt_error(cli->ctx));
+    printf("], \"status\": \"%s\", \"error\": ", kt_status_name(status));
+    if (text)
+        json_dumpf(text, stdout, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    else
+        fputs("\"\"", stdout);
+    puts("}");
+    json_decref(text);
+    cli->failure = status;
+    return status;
+}
+
+static kt_status_t answer(listing_t *listing, uint64_t hidden)
+{
+    if (!listing->begun)
+        begin(listing);
+    if (listing->cli->json)
+        printf("], \"hidden\": %llu, \"status\": \"success\"}\n", (unsigned long long) hidden);
+    else if (hidden > 0)
+        cli_warn(listing->cli, "incomplete: %llu more are of types whose key is not held",
+                 (unsigned long long) hidden);
+    return KT_SUCCESS;
 }
 
 kt_status_t verb_list(cli_t *cli)
 {
-    collected_t all = {json_array(), 4};
-    bool with_usage = cli_given(cli, "usage") != NULL, complete = true;
-    json_t *usage = NULL;
+    listing_t listing = {.cli = cli, .width = 4};
     uint64_t hidden = 0;
     kt_request_t req;
     kt_status_t status = cli_open(cli);
 
-    if (!status) {
-        req = cli_request(cli, cli->nargs > 0 ? cli->args[0] : NULL);
-        status = kt_list(cli->ctx, &req, collect, &all, &hidden);
-        if (status)
-            cli_fail_ctx(cli, status);
-    }
-    if (!status && with_usage)
-        status = cli_usage(cli, &usage, &complete);
-    if (status) {
-        json_decref(all.secrets);
+    if (!status && cli_given(cli, "usage"))
+        status = cli_usage(cli, &listing.usage, &listing.complete);
+    if (status)
         return status;
+    listing.held = calloc(HELD_MAX, sizeof *listing.held);
+    if (!listing.held) {
+        json_decref(listing.usage);
+        return cli_fail(cli, KT_INTERNAL, "out of memory");
     }
-    if (with_usage)
-        add_usage(&all, usage, complete);
-    json_decref(usage);
-    if (cli->json)
-        return cli_answer(cli, json_pack("{s:o, s:I}", "secrets", all.secrets, "hidden",
-                                         (json_int_t) hidden));
-    print_table(cli, &all, with_usage);
-    if (hidden > 0)
-        cli_warn(cli, "incomplete: %llu more are of types whose key is not held",
-                 (unsigned long long) hidden);
-    json_decref(all.secrets);
-    return KT_SUCCESS;
+    req = cli_request(cli, cli->nargs > 0 ? cli->args[0] : NULL);
+    status = kt_list(cli->ctx, &req, take, &listing, &hidden);
+    status = status ? fail(&listing, status) : answer(&listing, hidden);
+    for (size_t i = 0; i < listing.nheld; i++)
+        free(listing.held[i].name);
+    free(listing.held);
+    json_decref(listing.usage);
+    return status;
 }

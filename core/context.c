@@ -34,6 +34,18 @@ int64_t kt_monotonic(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+void kt_progress(kt_ctx_t *ctx, kt_progress_fn fn, void *arg)
+{
+    ctx->progress = fn;
+    ctx->progress_arg = arg;
+}
+
+void kt_progress_tell(const kt_ctx_t *ctx, const char *what, uint64_t done, uint64_t total)
+{
+    if (ctx->progress != NULL)
+        ctx->progress(ctx->progress_arg, what, done, total);
+}
+
 void kt_log(const kt_ctx_t *ctx, int level, const char *format, ...)
 {
     char text[KT_ERROR_SIZE];

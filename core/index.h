@@ -24,13 +24,18 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
 /* In a writing transaction: the tag of a new or changed head, and the next generation. */
 kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
 
-/* For a restore, before the rows of the old index are removed: an empty index that goes on behind `generation`; then all entries at once
- * (which are sorted for it), as one generation; and the root of a type without secrets, if anything of it was seen. */
+/* For a restore, before the rows of the old index are removed: an empty index that goes on behind `generation`; then all its entries, as
+ * one generation; and the root of a type without secrets, if anything of it was seen. Entries in rising order of their hashes are
+ * written node by node, out of order each is put in by itself. */
 typedef struct kt_index_entry {
     unsigned char hash[KT_HASH_SIZE], tag[KT_TAG_SIZE];
 } kt_index_entry_t;
+typedef struct kt_filling kt_filling_t;
 void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE], uint64_t generation);
-kt_status_t kt_index_fill(kt_index_t *index, kt_index_entry_t *list, size_t count);
+kt_status_t kt_index_fill_begin(kt_index_t *index, kt_filling_t **ret_filling); /* after a failure, too, kt_index_fill_free() */
+kt_status_t kt_index_fill_add(kt_filling_t *filling, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+kt_status_t kt_index_fill_end(kt_filling_t *filling);
+void kt_index_fill_free(kt_filling_t *filling); /* NULL is allowed */
 kt_status_t kt_index_settle(kt_index_t *index);
 /* Every entry, in no order; KT_ROLLEDBACK as above. A non-zero answer of fn ends the walk. */
 typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);

@@ -569,11 +569,14 @@ struct kt_ctx {
     char host[32];
     kt_log_fn log;
     void *log_arg;
+    kt_progress_fn progress; /* NULL: nobody wants to know */
+    void *progress_arg;
 };
 
 /* Without the agent: no trail, no cache. */
 kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent);
 void kt_log(const kt_ctx_t *ctx, int level, const char *format, ...) KT_PRINTF(3, 4);
+void kt_progress_tell(const kt_ctx_t *ctx, const char *what, uint64_t done, uint64_t total);
 kt_status_t kt_enter(kt_ctx_t *ctx);  /* checks the pid, takes the lock, clears the error */
 void kt_leave(kt_ctx_t *ctx);
 int64_t kt_now(void);                 /* wall clock, ms */

@@ -17,6 +17,8 @@
 #include "backup.h"
 #include "write.h"
 
+#define STEP 1024u /* rows between two reports of progress */
+
 /* ---- common ---- */
 
 static kt_status_t begin_call(kt_ctx_t *ctx, const kt_request_t *req, const char *action, kt_call_t *ret_call)
@@ -46,6 +48,7 @@ static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
 /* ---- backup ---- */
 
 typedef struct writing {
+    const kt_ctx_t *ctx;
     kt_backup_t *backup;
     kt_status_t status;
 } writing_t;
@@ -54,6 +57,8 @@ static int write_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     writing_t *writing = arg;
 
+    if (writing->backup->rows % STEP == 0)
+        kt_progress_tell(writing->ctx, "backup", writing->backup->rows, 0);
     writing->status = kt_backup_put(writing->backup, key, row);
     return writing->status != KT_SUCCESS;
 }
@@ -61,7 +66,7 @@ static int write_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 static kt_status_t write_rows(kt_ctx_t *ctx, kt_store_t *store, kt_backup_t *backup)
 {
     static const ktp_space_t spaces[] = {KTP_META, KTP_HEAD, KTP_VALUE}; /* the index is built anew from these */
-    writing_t writing = {backup, KT_SUCCESS};
+    writing_t writing = {ctx, backup, KT_SUCCESS};
     ktp_txn_t *txn;
     kt_status_t status;
     size_t i;
@@ -99,8 +104,10 @@ static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const c
     status = kt_decide(ctx, &call, "backup", status, 0, store->name, KT_EV_DURABLE);
     if (status == KT_SUCCESS)
         status = kt_backup_finish(&backup);
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS) {
         *ret_rows = backup.rows;
+        kt_progress_tell(ctx, "backup", backup.rows, backup.rows);
+    }
     kt_backup_close(&backup);
     return status;
 }
@@ -137,8 +144,7 @@ typedef struct restore {
     ktp_key_t *old;                  /* rows to remove */
     uint64_t *old_stamps;
     size_t nold;
-    uint64_t rows;
-    kt_status_t status;
+    uint64_t removed, rows, file_rows;
 } restore_t;
 
 static bool is_meta(const ktp_key_t *key, char kind)
@@ -170,6 +176,8 @@ static kt_status_t survey(restore_t *r)
     kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring);
 
     while (status == KT_SUCCESS && (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
+        if (r->file_rows++ % STEP == 0)
+            kt_progress_tell(r->ctx, "restore: reading", r->file_rows - 1, 0);
         if (is_meta(&key, 's') && row.record_size == KT_ID_SIZE)
             memcpy(r->file_id, row.record, KT_ID_SIZE);
         else if (is_meta(&key, 'r'))
@@ -219,73 +227,55 @@ static kt_status_t check_newer(restore_t *r)
     return status;
 }
 
+#define OLD_MAX 4096u /* rows that are removed at once: what is not remembered is met again by the next scan */
+
 static int collect(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     restore_t *r = arg;
 
     if (is_meta(key, 's') || is_meta(key, 'e'))
         return 0;
-    if ((r->nold & (r->nold - 1)) == 0) {
-        size_t room = r->nold == 0 ? 1 : r->nold * 2;
-        ktp_key_t *old = realloc(r->old, room * sizeof(*old));
-        uint64_t *stamps;
-
-        if (old != NULL)
-            r->old = old;
-        stamps = realloc(r->old_stamps, room * sizeof(*stamps));
-        if (stamps != NULL)
-            r->old_stamps = stamps;
-        if (old == NULL || stamps == NULL) {
-            r->status = kt_fail(KT_INTERNAL, "out of memory");
-            return 1;
-        }
-    }
     r->old[r->nold] = *key;
     r->old[r->nold].name = NULL;
     r->old_stamps[r->nold++] = row->stamp;
-    return 0;
+    return r->nold == OLD_MAX;
+}
+
+static kt_status_t remove_some(restore_t *r, ktp_space_t space)
+{
+    const ktp_provider_t *api = r->store->api;
+    kt_status_t status;
+    size_t i;
+
+    r->nold = 0;
+    status = kt_from_provider(r->store, api->row_scan(r->txn, space, collect, r));
+    for (i = 0; i < r->nold && status == KT_SUCCESS; i++)
+        status = kt_from_provider(r->store, api->row_remove(r->txn, &r->old[i], r->old_stamps[i]));
+    r->removed += r->nold;
+    kt_progress_tell(r->ctx, "restore: removing", r->removed, 0);
+    return status;
 }
 
 static kt_status_t remove_old(restore_t *r)
 {
     static const ktp_space_t spaces[] = {KTP_META, KTP_HEAD, KTP_VALUE, KTP_NODE};
-    const ktp_provider_t *api = r->store->api;
     kt_status_t status = KT_SUCCESS;
     size_t i;
 
+    r->old = reallocarray(NULL, OLD_MAX, sizeof(*r->old));
+    r->old_stamps = reallocarray(NULL, OLD_MAX, sizeof(*r->old_stamps));
+    if (r->old == NULL || r->old_stamps == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
     for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
-        status = kt_from_provider(r->store, api->row_scan(r->txn, spaces[i], collect, r));
-        if (status == KT_SUCCESS)
-            status = r->status;
+        do
+            status = remove_some(r, spaces[i]);
+        while (status == KT_SUCCESS && r->nold == OLD_MAX);
     }
-    for (i = 0; i < r->nold && status == KT_SUCCESS; i++)
-        status = kt_from_provider(r->store, api->row_remove(r->txn, &r->old[i], r->old_stamps[i]));
     return status;
 }
 
-typedef struct heads {               /* of one type, for its index */
-    kt_index_entry_t *list;
-    size_t count, room;
-} heads_t;
-
-static kt_status_t take_head(heads_t *heads, const unsigned char *hash, const unsigned char *tag)
-{
-    if (heads->count == heads->room) {
-        size_t room = heads->room == 0 ? 64 : 2 * heads->room;
-        kt_index_entry_t *grown = reallocarray(heads->list, room, sizeof(*grown));
-
-        if (grown == NULL)
-            return kt_fail(KT_INTERNAL, "out of memory");
-        heads->list = grown;
-        heads->room = room;
-    }
-    memcpy(heads->list[heads->count].hash, hash, KT_HASH_SIZE);
-    memcpy(heads->list[heads->count++].tag, tag, KT_TAG_SIZE);
-    return KT_SUCCESS;
-}
-
 /* Whose head is it? Its tag goes into that type's index. */
-static kt_status_t index_head(restore_t *r, heads_t *heads, const ktp_key_t *key, const ktp_row_t *row)
+static kt_status_t index_head(restore_t *r, kt_filling_t **fillings, const ktp_key_t *key, const ktp_row_t *row)
 {
     const kt_typekey_t *type;
     kt_header_t header;
@@ -296,10 +286,10 @@ static kt_status_t index_head(restore_t *r, heads_t *heads, const ktp_key_t *key
         status = kt_keyring_find(r->ctx->keyring, header.key_id, &type);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", r->path);
-    return take_head(&heads[type - r->ctx->keyring->types], key->id, row->record + row->record_size - KT_TAG_SIZE);
+    return kt_index_fill_add(fillings[type - r->ctx->keyring->types], key->id, row->record + row->record_size - KT_TAG_SIZE);
 }
 
-static kt_status_t put_rows(restore_t *r, heads_t *heads)
+static kt_status_t put_rows(restore_t *r, kt_filling_t **fillings)
 {
     kt_backup_t backup;
     ktp_key_t key;
@@ -312,8 +302,9 @@ static kt_status_t put_rows(restore_t *r, heads_t *heads)
             continue;
         status = kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &row, 0));
         if (status == KT_SUCCESS && key.space == KTP_HEAD)
-            status = index_head(r, heads, &key, &row);
-        r->rows++;
+            status = index_head(r, fillings, &key, &row);
+        if (r->rows++ % STEP == 0)
+            kt_progress_tell(r->ctx, "restore", r->rows - 1, r->file_rows);
     }
     kt_backup_close(&backup);
     return status;
@@ -348,19 +339,21 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
 {
     size_t count = r->ctx->keyring->ntypes, i;
     kt_index_t *indexes = kt_locked_alloc((count + 1) * sizeof(*indexes));
-    heads_t *heads = calloc(count + 1, sizeof(*heads));
+    kt_filling_t **fillings = calloc(count + 1, sizeof(kt_filling_t *));
     kt_status_t status = KT_SUCCESS, committed;
 
-    if (indexes == NULL || heads == NULL)
+    if (indexes == NULL || fillings == NULL)
         status = kt_fail(KT_INTERNAL, "out of memory");
     if (status == KT_SUCCESS)
         status = start_indexes(r, indexes);
     if (status == KT_SUCCESS)
         status = remove_old(r);
+    for (i = 0; i < count && status == KT_SUCCESS; i++)
+        status = kt_index_fill_begin(&indexes[i], &fillings[i]);
     if (status == KT_SUCCESS)
-        status = put_rows(r, heads);
+        status = put_rows(r, fillings);
     for (i = 0; i < count && status == KT_SUCCESS; i++) {
-        status = kt_index_fill(&indexes[i], heads[i].list, heads[i].count);
+        status = kt_index_fill_end(fillings[i]);
         if (status == KT_SUCCESS)
             status = kt_index_settle(&indexes[i]);
     }
@@ -377,9 +370,9 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         }
         status = kt_decide(r->ctx, call, "restore", committed, 0, r->store->name, KT_EV_DURABLE);
     }
-    for (i = 0; heads != NULL && i < count; i++)
-        free(heads[i].list);
-    free(heads);
+    for (i = 0; fillings != NULL && i < count; i++)
+        kt_index_fill_free(fillings[i]);
+    free(fillings);
     kt_locked_free(indexes);
     return status;
 }

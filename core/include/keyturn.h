@@ -447,6 +447,12 @@ KT_API KT_MUST_USE kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg
  * then once for each store with what was looked at. KT_ROLLEDBACK or KT_MALFORMED if anything is. */
 KT_API KT_MUST_USE kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
 
+/* How far kt_verify(), kt_backup() and kt_restore() are: `done` of about `total` (0: not known) secrets or rows, `what` a word
+ * ("verify"). Called every thousand or so, and at the end, by the calling thread inside that call: it may not use the context. */
+typedef void (*kt_progress_fn)(void *arg, const char *what, uint64_t done, uint64_t total);
+/* From now on; NULL: nobody wants to know. Not while another thread is in one of those calls. */
+KT_API void kt_progress(kt_ctx_t *ctx, kt_progress_fn fn, void *arg);
+
 /*
  * A consistent copy of the store in a new file of mode 0600, encrypted under a key derived from the environment key (format.md); and a file
  * made the store's contents again, which is recorded. Both need `admin` on "*" and the environment key; req->reference is not used.

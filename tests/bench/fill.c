@@ -147,6 +147,7 @@ static void commit(fill_t *fill)
 static void put_index(fill_t *fill)
 {
     unsigned char store_id[KT_ID_SIZE];
+    kt_filling_t *filling;
     kt_index_t index;
     ktp_key_t key;
     ktp_row_t row;
@@ -160,7 +161,11 @@ static void put_index(fill_t *fill)
     put_row(fill, &key, &row);
     must(kt_index_open(fill->ctx, fill->store, fill->txn, fill->type, &index));
     kt_index_start(&index, store_id, 0);
-    must(kt_index_fill(&index, fill->entries, fill->count));
+    must(kt_index_fill_begin(&index, &filling));
+    for (uint32_t n = 0; n < fill->count; n++)
+        must(kt_index_fill_add(filling, fill->entries[n].hash, fill->entries[n].tag));
+    must(kt_index_fill_end(filling));
+    kt_index_fill_free(filling);
     commit(fill);
     must(kt_anchors_write(fill->store->anchors, fill->ctx->stream, &index));
     kt_index_close(&index);

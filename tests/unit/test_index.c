@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/index.c: presence and absence are proved, in trees that have split, and against rows of an earlier time. */
 #include "world.h"
+#include "index.h"
 
 #include <stdio.h>
 
@@ -228,6 +229,95 @@ START_TEST(a_restored_tree_is_the_one_that_grew)
 }
 END_TEST
 
+/* Entries with all ways to share a beginning: none, a leaf full, one more than that, and many down to the 20th nibble. */
+static size_t make_entries(kt_index_entry_t *list)
+{
+    static const struct {
+        unsigned count;
+        size_t shared; /* bytes */
+    } groups[] = {{1, 9}, {32, 1}, {33, 2}, {40, 10}, {500, 0}};
+    size_t n = 0;
+
+    for (size_t g = 0; g < KT_ARRAY(groups); g++) {
+        for (unsigned i = 0; i < groups[g].count; i++, n++) {
+            for (size_t k = 0; k < sizeof(list[n].hash); k++)
+                list[n].hash[k] = k < groups[g].shared ? (unsigned char)(17 * g) : (unsigned char)random();
+            memset(list[n].tag, (int)(n + 1), sizeof(list[n].tag));
+        }
+    }
+    return n;
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    return memcmp(a, b, KT_HASH_SIZE);
+}
+
+/* The topmost tag and the number of nodes of a tree that is filled, or grown entry by entry. */
+static size_t build(const kt_index_entry_t *list, size_t count, bool fill, unsigned char ret_root[KT_TAG_SIZE])
+{
+    static const unsigned char id[KT_ID_SIZE] = "a store";
+    const kt_typekey_t *type;
+    kt_filling_t *filling = NULL;
+    kt_index_t index;
+    kt_store_t *store;
+    ktp_txn_t *txn;
+    size_t nodes;
+
+    assert_ok(kt_instance_open(world.ctx, 0, &store));
+    assert_ok(kt_keyring_type(world.ctx->keyring, "api-keys", 0, &type));
+    ck_assert_int_eq(store->api->begin(store->instance, 1, 0, &txn), KTP_SUCCESS);
+    assert_ok(kt_index_open(world.ctx, store, txn, type, &index));
+    kt_index_start(&index, id, 0);
+    assert_ok(kt_index_fill_begin(&index, &filling));
+    for (size_t i = 0; i < count; i++) {
+        if (fill)
+            assert_ok(kt_index_fill_add(filling, list[i].hash, list[i].tag));
+        else
+            assert_ok(kt_index_set(&index, list[i].hash, list[i].tag));
+    }
+    if (fill)
+        assert_ok(kt_index_fill_end(filling));
+    kt_index_fill_free(filling);
+    ck_assert_uint_eq(index.count, count);
+    ck_assert_uint_eq(index.generation, count == 0 ? 0 : fill ? 1 : count);
+    memcpy(ret_root, index.root, KT_TAG_SIZE);
+    for (size_t i = 0; i < count; i++) {
+        unsigned char tag[KT_TAG_SIZE];
+        bool found;
+
+        assert_ok(kt_index_lookup(&index, list[i].hash, &found, tag));
+        ck_assert(found && memcmp(tag, list[i].tag, sizeof(tag)) == 0);
+    }
+    ck_assert_int_eq(store->api->commit(txn), KTP_SUCCESS);
+    nodes = memory_count(KTP_NODE);
+    memory_restore();
+    return nodes;
+}
+
+START_TEST(a_filled_tree_is_the_one_that_grew)
+{
+    kt_index_entry_t list[700], out_of_order;
+    unsigned char grown[KT_TAG_SIZE], filled[KT_TAG_SIZE];
+    size_t count = make_entries(list), nodes;
+
+    memory_save();
+    for (size_t n = 0; n <= count; n += n < 70 ? 1 : 67) {
+        nodes = build(list, n, false, grown);
+        qsort(list, n, sizeof(list[0]), by_hash);
+        ck_assert_uint_eq(build(list, n, true, filled), nodes);
+        ck_assert_mem_eq(grown, filled, sizeof(grown));
+        if (n < 3)
+            continue;
+        out_of_order = list[0]; /* the first of all comes in the middle */
+        memmove(list, list + 1, n / 2 * sizeof(list[0]));
+        list[n / 2] = out_of_order;
+        ck_assert_uint_eq(build(list, n, true, filled), nodes);
+        ck_assert_mem_eq(grown, filled, sizeof(grown));
+    }
+}
+END_TEST
+
 START_TEST(a_changed_root_is_noticed)
 {
     size_t n = 0, size = 80;
@@ -288,6 +378,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_removed_secret_is_not_absent);
     tcase_add_test(tests, an_added_secret_is_noticed);
     tcase_add_test(tests, a_restored_tree_is_the_one_that_grew);
+    tcase_add_test(tests, a_filled_tree_is_the_one_that_grew);
     tcase_add_test(tests, a_changed_root_is_noticed);
     tcase_add_test(tests, a_removed_node_is_noticed_by_reading_and_writing);
     tcase_add_test(tests, types_have_trees_of_their_own);
