@@ -36,7 +36,8 @@ typedef struct anchor {
     uint64_t generation;
     unsigned char root[KT_TAG_SIZE];
     unsigned char mac[KT_HASH_SIZE];
-    bool seen;                  /* by this process, not from a file: it needs no MAC */
+    bool seen;                  /* by this process, not from a file */
+    bool holds;                 /* its MAC was looked at, and is of its type's key */
 } anchor_t;
 
 struct kt_anchors {
@@ -289,16 +290,17 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
 
 /* ---- comparing ---- */
 
-static bool holds(const anchor_t *anchor, const kt_index_t *index)
+static bool holds(anchor_t *anchor, const kt_index_t *index)
 {
     unsigned char mac[KT_HASH_SIZE];
 
     if (memcmp(anchor->key_id, index->type->id, KT_KEYID_SIZE) != 0)
         return false;
-    if (anchor->seen)
+    if (anchor->seen || anchor->holds)
         return true;
     anchor_mac(index->key, anchor, mac);
-    return sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
+    anchor->holds = sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
+    return anchor->holds;
 }
 
 static kt_status_t compare(const kt_index_t *index, const anchor_t *anchor)

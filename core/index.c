@@ -9,7 +9,7 @@
  *     NODE key id, path            0, entries of name hash (32) and head tag (16), sorted       a leaf, at most LEAF_MAX
  *                                  1, sixteen tags (16 each; zero: no child)                     a branch, by the next four bits
  *
- * A leaf that grows past LEAF_MAX becomes a branch of leaves, so that a read needs one row a level: one for 32 secrets, four for a
+ * A leaf that grows past LEAF_MAX becomes a branch of leaves, so that a proof takes one node a level: one for 20 secrets, five for a
  * million. A B-tree was rejected: it would have to be balanced, and its shape would tell the order of writing.
  */
 #include <sodium.h>
@@ -20,8 +20,8 @@
 #include "store.h"
 #include "index.h"
 
-#define FANOUT 16u
-#define LEAF_MAX 32u
+#define FANOUT KT_FANOUT
+#define LEAF_MAX 20u  /* with 21 a row is more than SQLite keeps in a page of 4096 bytes: each read would cost one more */
 #define ENTRY_SIZE (KT_HASH_SIZE + KT_TAG_SIZE)
 #define BRANCH_SIZE (1u + FANOUT * KT_TAG_SIZE)
 #define LEAF_SIZE_MAX (1u + (LEAF_MAX + 1u) * ENTRY_SIZE)
@@ -159,8 +159,8 @@ void kt_index_close(kt_index_t *index)
 
 /* ---- nodes ---- */
 
-/* Reads the node and checks that it hashes to what its parent says. */
-static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key, const unsigned char expected[KT_TAG_SIZE], node_t *ret_node)
+/* The node's row, checked that it hashes to what its parent says. It is the provider's until its next call. */
+static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key, const unsigned char expected[KT_TAG_SIZE], ktp_row_t *ret_row)
 {
     unsigned char tag[KT_TAG_SIZE];
     ktp_row_t row;
@@ -178,6 +178,18 @@ static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key, cons
     if (row.record_size < 1 || row.record_size > NODE_MAX - ENTRY_SIZE || (row.record[0] == BRANCH && row.record_size != BRANCH_SIZE) ||
         (row.record[0] == LEAF && (row.record_size - 1) % ENTRY_SIZE != 0) || row.record[0] > BRANCH)
         return tampered(index, "a node does not parse");
+    *ret_row = row;
+    return KT_SUCCESS;
+}
+
+/* A copy of the node, to be changed. */
+static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key, const unsigned char expected[KT_TAG_SIZE], node_t *ret_node)
+{
+    ktp_row_t row;
+    kt_status_t status = get_node(index, key, expected, &row);
+
+    if (status != KT_SUCCESS)
+        return status;
     ret_node->stamp = row.stamp;
     ret_node->size = row.record_size;
     memcpy(ret_node->data, row.record, row.record_size);
@@ -211,14 +223,14 @@ static unsigned char *entry_at(node_t *leaf, size_t i)
     return leaf->data + 1 + i * ENTRY_SIZE;
 }
 
-/* The entry of `hash`, or where it would stand; true if it is there. */
-static bool find_entry(node_t *leaf, const unsigned char hash[KT_HASH_SIZE], size_t *ret_i)
+/* The entry of `hash` in a leaf's bytes, or where it would stand; true if it is there. */
+static bool find_in(const unsigned char *leaf, size_t size, const unsigned char hash[KT_HASH_SIZE], size_t *ret_i)
 {
-    size_t low = 0, high = entries(leaf);
+    size_t low = 0, high = (size - 1) / ENTRY_SIZE;
 
     while (low < high) {
         size_t middle = (low + high) / 2;
-        int order = memcmp(entry_at(leaf, middle), hash, KT_HASH_SIZE);
+        int order = memcmp(leaf + 1 + middle * ENTRY_SIZE, hash, KT_HASH_SIZE);
 
         if (order == 0) {
             *ret_i = middle;
@@ -233,13 +245,19 @@ static bool find_entry(node_t *leaf, const unsigned char hash[KT_HASH_SIZE], siz
     return false;
 }
 
+static bool find_entry(const node_t *leaf, const unsigned char hash[KT_HASH_SIZE], size_t *ret_i)
+{
+    return find_in(leaf->data, leaf->size, hash, ret_i);
+}
+
 /* ---- proof ---- */
 
 kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], bool *ret_found,
                             unsigned char ret_tag[KT_TAG_SIZE])
 {
     unsigned char tag[KT_TAG_SIZE];
-    node_t node;
+    const unsigned char *children;
+    ktp_row_t row;
     ktp_key_t key;
     size_t depth, i;
     kt_status_t status;
@@ -249,17 +267,22 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
         return KT_SUCCESS;
     memcpy(tag, index->root, sizeof(tag));
     for (depth = 0; depth <= DEPTH_MAX; depth++) {
-        node_key(index, hash, depth, &key);
-        status = read_node(index, &key, tag, &node);
-        if (status != KT_SUCCESS)
-            return status;
-        if (node.data[0] == LEAF) {
-            *ret_found = find_entry(&node, hash, &i);
-            if (*ret_found)
-                memcpy(ret_tag, entry_at(&node, i) + KT_HASH_SIZE, KT_TAG_SIZE);
-            return KT_SUCCESS;
+        children = kt_memo_find(index->store->memo, tag);
+        if (children == NULL) {
+            node_key(index, hash, depth, &key);
+            status = get_node(index, &key, tag, &row);
+            if (status != KT_SUCCESS)
+                return status;
+            if (row.record[0] == LEAF) {
+                *ret_found = find_in(row.record, row.record_size, hash, &i);
+                if (*ret_found)
+                    memcpy(ret_tag, row.record + 1 + i * ENTRY_SIZE + KT_HASH_SIZE, KT_TAG_SIZE);
+                return KT_SUCCESS;
+            }
+            children = row.record + 1;
+            kt_memo_keep(index->store->memo, tag, children);
         }
-        memcpy(tag, child_tag(&node, nibble(hash, depth)), sizeof(tag));
+        memcpy(tag, children + nibble(hash, depth) * KT_TAG_SIZE, sizeof(tag));
         if (memcmp(tag, no_tag, sizeof(tag)) == 0)
             return KT_SUCCESS;
     }

@@ -41,6 +41,15 @@ kt_status_t kt_index_settle(kt_index_t *index);
 typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg);
 
+/* ---- memo.c: branches that were proved. NULL: nothing is remembered ---- */
+
+#define KT_FANOUT 16u
+kt_memo_t *kt_memo_new(void); /* NULL: ENOMEM */
+void kt_memo_free(kt_memo_t *memo);
+/* The sixteen tags below the branch of this tag; NULL: not met. */
+const unsigned char *kt_memo_find(const kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE]);
+void kt_memo_keep(kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE], const unsigned char children[KT_FANOUT * KT_TAG_SIZE]);
+
 /* ---- anchors.c. A store without anchors (NULL) has none to compare with ---- */
 
 kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors);

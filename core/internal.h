@@ -241,6 +241,7 @@ typedef struct kt_typekey {
     unsigned epoch;
     unsigned char key[KT_KEY_SIZE];
     unsigned char id[KT_KEYID_SIZE];
+    unsigned char index_key[KT_KEY_SIZE], head_key[KT_KEY_SIZE]; /* derived, as each read needs both */
     unsigned char env_id[KT_KEYID_SIZE]; /* of the environment key that it came from */
     unsigned char label[KT_LABEL_MAX];   /* the type's name, sealed by the environment key */
     size_t label_size;
@@ -364,6 +365,7 @@ void kt_debug_point(const char *point);
 /* ---- store.c: sealed rows to secrets ---- */
 
 typedef struct kt_anchors kt_anchors_t; /* index.h */
+typedef struct kt_memo kt_memo_t;       /* index.h */
 
 /* A provider's instance as the stages see it: loader.c makes it, bundle.c imitates it. */
 typedef struct kt_store {
@@ -373,6 +375,7 @@ typedef struct kt_store {
     size_t keep_versions;
     bool checked;             /* this store has been seen to be of a held environment key */
     kt_anchors_t *anchors;    /* NULL: a store without an index (clear names) */
+    kt_memo_t *memo;          /* of reads; NULL: each proof goes all the way */
 } kt_store_t;
 
 typedef struct kt_change kt_change_t; /* a secret being changed, inside a writing transaction */

@@ -51,6 +51,14 @@ static void derive_type(const unsigned char env[KT_KEY_SIZE], const char *enviro
     derive(ret_key, KT_KEY_SIZE, env, "keyturn type key", fields, 2);
 }
 
+/* What follows from the type key alone. */
+static void derive_parts(kt_typekey_t *key)
+{
+    derive_id(key->id, key->key);
+    derive(key->index_key, KT_KEY_SIZE, key->key, "keyturn index   ", NULL, 0);
+    derive(key->head_key, KT_KEY_SIZE, key->key, "keyturn head    ", NULL, 0);
+}
+
 /* The key that seals labels of types: of the environment, but not its key itself. */
 static void derive_label_key(const unsigned char env[KT_KEY_SIZE], unsigned char ret_key[KT_KEY_SIZE])
 {
@@ -69,7 +77,7 @@ void kt_secret_key(const kt_typekey_t *key, const char *name, unsigned char ret_
 
 void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE])
 {
-    derive(ret_key, KT_KEY_SIZE, key->key, "keyturn head    ", NULL, 0);
+    memcpy(ret_key, key->head_key, KT_KEY_SIZE);
 }
 
 void kt_backup_key(const kt_envkey_t *env, unsigned char ret_key[KT_KEY_SIZE])
@@ -79,7 +87,7 @@ void kt_backup_key(const kt_envkey_t *env, unsigned char ret_key[KT_KEY_SIZE])
 
 void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE])
 {
-    derive(ret_key, KT_KEY_SIZE, key->key, "keyturn index   ", NULL, 0);
+    memcpy(ret_key, key->index_key, KT_KEY_SIZE);
 }
 
 /* ---- labels ---- */
@@ -187,7 +195,7 @@ static kt_status_t add_derived(kt_keyring_t *keyring, const kt_envkey_t *env, co
     key->epoch = env->epoch;
     memcpy(key->env_id, env->id, KT_KEYID_SIZE);
     derive_type(env->key, keyring->environment, type, key->key);
-    derive_id(key->id, key->key);
+    derive_parts(key);
     status = seal_label(keyring->environment, env, type, key->label, &key->label_size);
     if (status != KT_SUCCESS) {
         kt_wipe(key, sizeof(*key));
@@ -309,7 +317,7 @@ kt_status_t kt_keyring_add_type(kt_keyring_t *keyring, const char *type, unsigne
     memcpy(held->type, type, strlen(type) + 1);
     held->epoch = epoch;
     memcpy(held->key, key, KT_KEY_SIZE);
-    derive_id(held->id, key);
+    derive_parts(held);
     memcpy(held->env_id, header.key_id, KT_KEYID_SIZE);
     memcpy(held->label, label, label_size);
     held->label_size = label_size;

@@ -424,6 +424,8 @@ kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *re
         if (status != KT_SUCCESS)
             kt_instance_close(&store);
     }
+    if (status == KT_SUCCESS && (module->api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED)
+        store.memo = kt_memo_new();
     if (status == KT_SUCCESS)
         *ret_store = store;
     return status;
@@ -446,5 +448,6 @@ void kt_instance_close(kt_store_t *store)
     if (store->api != NULL && store->instance != NULL)
         store->api->close(store->instance);
     kt_anchors_free(store->anchors);
+    kt_memo_free(store->memo);
     memset(store, 0, sizeof(*store));
 }
