@@ -27,7 +27,7 @@
 
 #include "internal.h"
 
-#define MAGIC "KTR1"
+#define MAGIC "KTF1"
 #define SETS 64u
 #define WAYS 16u
 #define WINDOW_S 3600u

@@ -7,7 +7,7 @@ HEADER, SLOT = 64, 64
 
 def slots(folder):
     data = (folder / "refusals").read_bytes()
-    assert data[:4] == b"KTR1" and len(data) == HEADER + SLOT * struct.unpack("=I", data[4:8])[0]
+    assert data[:4] == b"KTF1" and len(data) == HEADER + SLOT * struct.unpack("=I", data[4:8])[0]
     for at in range(HEADER, len(data), SLOT):
         source, until, seconds = struct.unpack("=QII", data[at:at + 16])
         if source:

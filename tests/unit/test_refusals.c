@@ -211,7 +211,7 @@ START_TEST(the_file_is_looked_at)
     assert_status(kt_refusals_open(folder, &other), KT_AUDIT);
     ck_assert_int_eq(chmod(file, 0600), 0);
     fd = open(file, O_RDWR);
-    ck_assert_int_eq(pwrite(fd, "KTR9", 4, 0), 4);
+    ck_assert_int_eq(pwrite(fd, "KTF9", 4, 0), 4);
     (void)close(fd);
     assert_status(kt_refusals_open(folder, &other), KT_AUDIT);
     assert_failure_has("not a table of this version");
