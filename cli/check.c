@@ -84,8 +84,9 @@ kt_status_t verb_audit_verify(cli_t *cli)
     if (status)
         return status;
     checks = json_array();
-    status = kt_audit_verify(dir ? dir : kt_setup_audit_path(cli->setup),
-                             cli_given(cli, "audit-key"), collect, checks);
+    status = kt_audit_verify_received(dir ? dir : kt_setup_audit_path(cli->setup),
+                                      cli_given(cli, "audit-key"), cli_given(cli, "received"),
+                                      collect, checks);
     if (status && json_array_size(checks) == 0) {
         json_decref(checks);
         return cli_fail(cli, status, "%s", kt_error(NULL));

@@ -85,6 +85,7 @@ const cli_verb_t cli_verbs[] = {
     {"audit verify", "[DIR]", "is the trail what was written, line by line?",
      verb_audit_verify, 0, 1, {
         {0, "audit-key", "FILE", "prove by the audit key also who wrote it"},
+        {0, "received", "FILE", "lines that a sink received: is each seal of them in the trail?"},
     }},
     {"audit report", "[DIR]", "who was refused, what failed, who read and changed what",
      verb_audit_report, 0, 1, {

@@ -9,6 +9,7 @@
  *   audit_verify.c  the proof, with the audit key or without
  *   audit_read.c    the last lines
  *   audit_scan.c    all lines
+ *   audit_received.c  what a sink received, against the trail
  */
 #ifndef KT_AUDIT_H
 #define KT_AUDIT_H
@@ -102,5 +103,17 @@ kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, const cha
 
 /* The audit key out of its one line of text, or out of the private file that holds it. Locked memory: kt_locked_free(). */
 kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key);
+
+/* ---- audit_received.c ---- */
+
+typedef struct kt_received kt_received_t;
+/* The seals in a file of received lines; "-": standard input. KT_NOTFOUND: there are none. */
+kt_status_t kt_received_read(const char *path, kt_received_t **ret_received);
+void kt_received_free(kt_received_t *received);
+/* What the trail has: a log that begins before this block, a seal. */
+void kt_received_log(kt_received_t *received, const unsigned char instance[KT_TRAIL_ID], uint64_t block);
+void kt_received_seal(kt_received_t *received, const kt_trail_seal_t *seal, const char *line, size_t size);
+/* Tells what is not there, and answers how much that is. */
+size_t kt_received_conclude(const kt_received_t *received, kt_check_fn fn, void *arg);
 
 #endif /* KT_AUDIT_H */

@@ -40,6 +40,7 @@ typedef struct proof {
     kt_check_fn fn;
     void *arg;
     const unsigned char *audit_key;      /* NULL: chain and numbers only */
+    kt_received_t *received;             /* NULL: nothing is to be compared */
     const char *what;                    /* the stream's name, as its folder has it */
     const char *expected;                /* the stream has to be of this name; NULL: any */
     bool bound;                          /* `end` is what the state says */
@@ -159,6 +160,8 @@ static void take_head(proof_t *proof, const log_head_t *head, const char *file, 
 {
     bool goes_on = proof->inside && !head->first && memcmp(head->instance, proof->instance, KT_TRAIL_ID) == 0;
 
+    if (proof->received != NULL)
+        kt_received_log(proof->received, head->instance, head->block);
     if (!goes_on) {
         if (proof->inside && proof->waiting > 0)
             tell(proof, KT_MALFORMED, "%s: lines from %zu on have no seal, and another instance follows", proof->open_file, proof->open_line);
@@ -189,6 +192,8 @@ static void take_seal(proof_t *proof, const char *line, size_t size, const char 
         tell(proof, KT_MALFORMED, "%s:%zu: a seal that does not parse", file, number);
         return;
     }
+    if (proof->received != NULL)
+        kt_received_seal(proof->received, &seal, line, size);
     if (memcmp(seal.instance, proof->instance, KT_TRAIL_ID) != 0 || seal.block != proof->block)
         tell(proof, KT_MALFORMED, "%s:%zu: the seal of block %llu stands where that of block %llu has to", file, number,
              (unsigned long long)seal.block, (unsigned long long)proof->block);
@@ -464,34 +469,47 @@ static size_t verify_all(const proof_t *like, int folder)
     return wrong;
 }
 
-kt_status_t kt_audit_verify(const char *path, const char *key, kt_check_fn fn, void *arg)
+static kt_status_t verify(const char *path, proof_t *like)
 {
-    size_t streams = 0;
-    proof_t like = {.fn = fn, .arg = arg, .streams = &streams};
-    unsigned char *audit_key = NULL;
     const char *slash = strrchr(path, '/');
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    size_t streams = 0, wrong;
+
+    if (folder < 0)
+        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
+    like->streams = &streams;
+    if (faccessat(folder, "log", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        wrong = verify_one(like, folder, ".", slash != NULL && slash[1] != '\0' ? slash + 1 : path, NULL);
+    else
+        wrong = verify_all(like, folder);
+    (void)close(folder);
+    if (like->received != NULL)
+        wrong += kt_received_conclude(like->received, like->fn, like->arg);
+    if (streams == 0 && wrong == 0)
+        return kt_fail(KT_NOTFOUND, "%s: there is no trail in it", path);
+    return wrong == 0 ? KT_SUCCESS : kt_fail(KT_MALFORMED, "the trail is not what was written, or that cannot be proved");
+}
+
+kt_status_t kt_audit_verify_received(const char *path, const char *key, const char *received, kt_check_fn fn, void *arg)
+{
+    proof_t like = {.fn = fn, .arg = arg};
+    unsigned char *audit_key = NULL;
     kt_status_t status = KT_SUCCESS;
-    size_t wrong = 0;
-    int folder;
 
     kt_failure_clear();
     if (key != NULL)
         status = kt_trail_read_key(key, &audit_key);
-    if (status != KT_SUCCESS)
-        return status;
+    if (status == KT_SUCCESS && received != NULL)
+        status = kt_received_read(received, &like.received);
     like.audit_key = audit_key;
-    folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) {
-        kt_locked_free(audit_key);
-        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
-    }
-    if (faccessat(folder, "log", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        wrong = verify_one(&like, folder, ".", slash != NULL && slash[1] != '\0' ? slash + 1 : path, NULL);
-    else
-        wrong = verify_all(&like, folder);
-    (void)close(folder);
+    if (status == KT_SUCCESS)
+        status = verify(path, &like);
+    kt_received_free(like.received);
     kt_locked_free(audit_key);
-    if (streams == 0 && wrong == 0)
-        return kt_fail(KT_NOTFOUND, "%s: there is no trail in it", path);
-    return wrong == 0 ? KT_SUCCESS : kt_fail(KT_MALFORMED, "the trail is not what was written, or that cannot be proved");
+    return status;
+}
+
+kt_status_t kt_audit_verify(const char *path, const char *key, kt_check_fn fn, void *arg)
+{
+    return kt_audit_verify_received(path, key, NULL, fn, arg);
 }

@@ -474,6 +474,9 @@ KT_API KT_MUST_USE kt_status_t kt_audit_scan(const char *folder, int64_t since, 
  * written by this stream and is where it was, without (NULL) only that chain and numbers hold. fn is called for what is wrong, with the file
  * and line, and at the end of each stream. KT_MALFORMED if anything is wrong or, with the key, not proved. Writers are not kept waiting. */
 KT_API KT_MUST_USE kt_status_t kt_audit_verify(const char *folder, const char *key, kt_check_fn fn, void *arg);
+/* And each seal among the lines of the file `received`, as an external sink got them ("-": standard input), has to stand in the trail: so an
+ * end that was cut off together with the state is missed. KT_NOTFOUND: there is no seal in the file. */
+KT_API KT_MUST_USE kt_status_t kt_audit_verify_received(const char *folder, const char *key, const char *received, kt_check_fn fn, void *arg);
 
 #ifdef __cplusplus
 }

@@ -112,3 +112,65 @@ def test_a_wrong_audit_key(proved, key, status):
 def test_nothing_to_verify(proved, tmp_path):
     (tmp_path / "empty").mkdir()
     assert proved.keyturn("audit", "verify", tmp_path / "empty", check=False).returncode == 66
+
+
+# what left the machine
+
+@pytest.fixture
+def received(proved, tmp_path):
+    """received(): every seal so far, as a syslog has it, in a file."""
+    def take():
+        path = tmp_path / "auth.log"
+        lines = [line for log in sorted(proved.log.parent.glob("log*")) for line in log.read_text().splitlines()]
+        path.write_text("Nov 23 10:00:00 web sshd[1]: hello\n" +
+                        "".join(f"Nov 23 10:00:01 web keyturn[4711]: {line}\n" for line in lines))
+        return path
+    return take
+
+
+def test_what_was_received_is_in_the_trail(proved, received):
+    path = received()
+    for options in ((), ("--audit-key", proved.audit_key)):
+        assert b"seals that were received are in the trail, 0 are older" in verify(proved, "--received", path, *options).stdout
+    assert b" are in the trail" in proved.run("audit", "verify", "--received", "-", input=path.read_bytes()).stdout
+    proved.get("a")
+    assert proved.json("audit", "verify", "--received", path)["status"] == "success"  # there may be more than was received
+
+
+def test_a_tail_that_is_cut_off_with_its_state_is_missed(proved, received):
+    before = {path: path.read_bytes() for path in (proved.log, proved.log.with_name("state"))}
+    proved.set("a", b"w")
+    path = received()
+    for file, data in before.items():  # in place, as somebody would who knows what he does
+        file.write_bytes(data)
+    assert verify(proved, "--audit-key", proved.audit_key).returncode == 0  # by itself it is right
+    result = verify(proved, "--audit-key", proved.audit_key, "--received", path, check=False)
+    assert result.returncode == 65 and b"is not in the trail: it was cut off" in result.stdout
+    proved.set("a", b"x")  # and what is written since then does not hide it
+    result = verify(proved, "--audit-key", proved.audit_key, "--received", path, check=False)
+    assert result.returncode == 65 and b"was written anew" in result.stdout
+
+
+def test_a_stream_that_is_gone_is_missed(proved, received):
+    path = received()
+    shutil.rmtree(proved.log.parent)
+    proved.set("a", b"w")
+    result = verify(proved, "--received", path, check=False)
+    assert result.returncode == 65 and b"a whole trail is missing" in result.stdout
+
+
+def test_logs_that_were_removed_by_and_by(proved, received):
+    proved.log.rename(proved.log.with_name("log.1"))
+    proved.set("a", b"w")
+    path = received()
+    proved.log.with_name("log.1").unlink()
+    result = verify(proved, "--received", path)
+    assert re.search(rb"are in the trail, [1-9]\d* are older than its logs", result.stdout)
+
+
+@pytest.mark.parametrize("text, status", [(None, 66), ("nothing\n", 66), ('{"seal":0,"instance":"00"}\n', 66)])
+def test_nothing_was_received(proved, tmp_path, text, status):
+    path = tmp_path / "received"
+    if text is not None:
+        path.write_text(text)
+    assert verify(proved, "--received", path, check=False).returncode == status
