@@ -50,7 +50,27 @@ static kt_status_t report(cli_t *cli, kt_status_t status, json_t *checks)
     return status;
 }
 
-static kt_status_t look_at(cli_t *cli, kt_status_t (*look)(kt_ctx_t *ctx, kt_check_fn fn, void *arg))
+kt_status_t verb_check(cli_t *cli)
+{
+    kt_status_t status = cli_open(cli), looked = KT_SUCCESS;
+    json_t *checks;
+
+    if (status)
+        return status;
+    checks = json_array();
+    cli_progress(cli);
+    status = kt_check(cli->ctx, collect, checks);
+    cli_progress_end(cli);
+    if (cli_given(cli, "secrets"))
+        looked = cli_check_secrets(cli, checks);
+    if (looked) {
+        json_decref(checks);
+        return looked;
+    }
+    return report(cli, status, checks);
+}
+
+kt_status_t verb_verify(cli_t *cli)
 {
     kt_status_t status = cli_open(cli);
     json_t *checks;
@@ -59,19 +79,9 @@ static kt_status_t look_at(cli_t *cli, kt_status_t (*look)(kt_ctx_t *ctx, kt_che
         return status;
     checks = json_array();
     cli_progress(cli);
-    status = look(cli->ctx, collect, checks);
+    status = kt_verify(cli->ctx, collect, checks);
     cli_progress_end(cli);
     return report(cli, status, checks);
-}
-
-kt_status_t verb_check(cli_t *cli)
-{
-    return look_at(cli, kt_check);
-}
-
-kt_status_t verb_verify(cli_t *cli)
-{
-    return look_at(cli, kt_verify);
 }
 
 /* With a DIR no configuration is needed: the trail may be another machine's. */

@@ -126,6 +126,13 @@ json_t *cli_json_subject(const kt_usage_t *usage);  /* null: not known, or no UT
  * read */
 const char *cli_usage_word(const json_t *row, bool complete);
 
+/* ---- check_secrets.c ---- */
+
+/* Rows of warnings about all secrets that may be listed and read: weak, shared, unused, high usage. */
+kt_status_t cli_check_secrets(cli_t *cli, json_t *rows);
+/* The bits of kt_strength() in words. */
+void cli_weakness(unsigned weak, char *text, size_t size);
+
 /* ---- the verbs ---- */
 
 kt_status_t verb_init(cli_t *cli);

@@ -99,7 +99,9 @@ const cli_verb_t cli_verbs[] = {
     {"verify", "", "the whole store: seals, indexes, generations against anchors",
      verb_verify, 0, 0, {{0}}},
     {"check", "", "configuration, keys, permissions, reachability of each provider",
-     verb_check, 0, 0, {{0}}},
+     verb_check, 0, 0, {
+        {0, "secrets", NULL, "and all secrets: weak, used twice, never read or very often"},
+    }},
     {"hash", "", "an Argon2id string that recognises a value and does not tell it",
      verb_hash, 0, 0, {
         {0, "file", "F", "take the value from this file; - is stdin"},

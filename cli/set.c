@@ -29,6 +29,25 @@ static kt_status_t take_meta(cli_t *cli, kt_meta_t *meta, size_t *ret_count)
     return KT_SUCCESS;
 }
 
+/* A weak value is stored all the same: it may be what some other service has given out. For that reason too what is merely shorter
+ * than recommended is left to `check --secrets`. */
+static void warn_of_weakness(const cli_t *cli, const char *name, const char *field,
+                             const kt_secret_t *value)
+{
+    kt_secret_t *part = NULL;
+    kt_strength_t kind;
+    char text[360];
+
+    if (kt_strength_part(name, field, value, &kind, &part) == KT_SUCCESS) {
+        unsigned weak = kt_strength(part, kind) & ~(unsigned) KT_WEAK_BELOW;
+
+        cli_weakness(weak, text, sizeof text);
+        if (weak)
+            cli_warn(cli, "the value is weak: %s (`keyturn rotate` makes strong ones)", text);
+    }
+    kt_secret_free(part);
+}
+
 kt_status_t verb_set(cli_t *cli)
 {
     kt_put_options_t options = KT_PUT_INIT;
@@ -60,6 +79,8 @@ kt_status_t verb_set(cli_t *cli)
     req = cli_request(cli, name);
     status = kt_put(cli->ctx, &req, value, &options, &version);
     status = status ? cli_fail_ctx(cli, status) : cli_answer_version(cli, name, version);
+    if (!status)
+        warn_of_weakness(cli, name, options.field, value);
 out:
     kt_secret_free(value);
     for (size_t i = 0; i < CLI_GIVEN_MAX; i++)

@@ -7,6 +7,8 @@
 
 void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot)
 {
+    if (call->req->purpose != NULL && strcmp(call->req->purpose, "check") == 0)
+        return; /* else a check for unused secrets would use them */
     if (!ctx->access_opened)
         ctx->access = kt_access_open(ctx->config, ctx->stream);
     ctx->access_opened = true;

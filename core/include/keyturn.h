@@ -204,7 +204,7 @@ typedef struct kt_request {
     const char *subject;     /* what the host vouches for: nginx:SERVER, redis:USER, postgresql:role:ROLE, uid:NAME */
     const char *peer;        /* address of the client, or NULL */
     const char *request_id;  /* the host's own id of this request, or NULL */
-    const char *purpose;     /* what for, in a word ("proxy", "tls"), or NULL */
+    const char *purpose;     /* what for, in a word ("proxy", "tls"), or NULL; a read for "check" serves nobody and is not counted */
     kt_bundle_t **bundle;    /* NULL: the route's providers. Else the consumer's own record: *bundle NULL means absent; a
                                 write replaces *bundle by the new one and frees the old, a failure leaves it as it was */
     const char *provider;    /* NULL: the route decides. Else only this provider */
@@ -323,6 +323,26 @@ typedef enum kt_alphabet {
 KT_API int kt_alphabet_parse(const char *name); /* alnum, urlsafe, symbols, hex, uuid; -1 */
 /* A random secret of `length` characters (16 to 1024; uuid: 36). NULL with errno EINVAL or ENOMEM. The caller frees it. */
 KT_API KT_MUST_USE kt_secret_t *kt_generate(kt_alphabet_t alphabet, size_t length);
+
+/* What somebody chose, judged: 16 bytes at least, with lower case, upper case and digits; 32 recommended for keys, 64 for secrets of JWTs; no
+ * pattern, no placeholder. Hexadecimal of 32 digits and more, UUIDs and bytes need no upper case. It finds mistakes, not all weak values. */
+typedef enum kt_strength { KT_STRENGTH_PASSWORD = 0, KT_STRENGTH_KEY, KT_STRENGTH_JWT } kt_strength_t;
+enum {
+    KT_WEAK_SHORT = 1,       /* under 16 bytes */
+    KT_WEAK_BELOW = 2,       /* under what is recommended: advice rather than a fault */
+    KT_WEAK_PLAIN = 4,       /* lacks lower case, upper case or a digit */
+    KT_WEAK_PATTERN = 8,     /* fewer than 8 different bytes, or mostly a sequence */
+    KT_WEAK_PLACEHOLDER = 16 /* "change-me", "your-api-key-here" */
+};
+KT_API unsigned kt_strength(const kt_secret_t *value, kt_strength_t kind); /* bits of KT_WEAK_; 0: nothing to say */
+KT_API const char *kt_strength_text(unsigned weakness); /* of the lowest bit: "shorter than 16 characters"; "" of 0; static */
+/* What of a value is to be strong, and what it is: the password of a database, api_key, `value`, or all of it; with `field` (else NULL) the value
+ * of that field. KT_NOTFOUND: nothing, as of certificates. The caller frees *ret_part. Thread-safe. */
+KT_API KT_MUST_USE kt_status_t kt_strength_part(const char *name, const char *field, const kt_secret_t *value, kt_strength_t *ret_kind,
+                                                kt_secret_t **ret_part);
+#define KT_MARK_SIZE 16 /* bytes of a mark */
+/* Equal for equal values in this process, and says nothing anywhere else: to find a value that is used twice. Thread-safe. */
+KT_API void kt_secret_mark(const kt_secret_t *secret, unsigned char ret_mark[KT_MARK_SIZE]);
 
 #define KT_HASH_MAX 128 /* bytes of a hash's text, NUL included */
 /* An Argon2id string that recognises the secret and does not tell it; each call gives another. 64 MiB, a tenth of a second. Thread-safe. */

@@ -16,7 +16,7 @@ def test_first_steps_of_the_readme(kt, tmp_path):
     result = subprocess.run(["bash", "-euo", "pipefail", "-c", first_steps], cwd=tmp_path, capture_output=True, text=True,
                             env={**kt.environment(HOME=tmp_path), "PATH": f"{kt.keyturn.parent}:/usr/bin:/bin"})
     assert result.returncode == 0 and result.stderr == "", result.stderr
-    assert re.search(r"^11$", result.stdout, re.M) and "api-keys/stripe" in result.stdout
+    assert re.search(r"^20$", result.stdout, re.M) and "api-keys/stripe" in result.stdout
 
 
 def test_what_the_readme_names_is_there():

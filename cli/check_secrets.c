@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keyturn check --secrets: values that are weak or used twice, secrets that are never read or very often. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+typedef struct {
+    char *name;
+    unsigned char mark[KT_MARK_SIZE];
+    bool marked;
+} secret_t;
+
+typedef struct {
+    cli_t *cli;
+    secret_t *list;
+    size_t count, room;
+    bool starved;
+    json_t *rows;
+    unsigned warnings;
+} look_t;
+
+static void warn(look_t *look, const char *what, const char *detail)
+{
+    json_t *row = json_pack("{s:s, s:s, s:s}", "status", "warning", "what", what, "detail", detail);
+
+    look->warnings++;
+    json_array_append_new(look->rows, row);
+}
+
+static int collect(void *arg, const kt_entry_t *entry)
+{
+    look_t *look = arg;
+
+    if (strcmp(entry->state, "live") != 0)
+        return 0;
+    if (look->count == look->room) {
+        size_t room = look->room * 2 + 64;
+        secret_t *more = realloc(look->list, room * sizeof *more);
+
+        look->starved = !more;
+        if (!more)
+            return 1;
+        look->list = more;
+        look->room = room;
+    }
+    look->list[look->count] = (secret_t){.name = strdup(entry->name)};
+    look->starved = !look->list[look->count].name;
+    if (!look->starved)
+        look->count++;
+    return look->starved;
+}
+
+void cli_weakness(unsigned weak, char *text, size_t size)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (unsigned bit = 1; bit <= weak; bit <<= 1)
+        if ((weak & bit) && used < size)
+            used += (size_t) snprintf(text + used, size - used, "%s%s", used > 0 ? "; " : "",
+                                      kt_strength_text(bit));
+}
+
+static void judge(look_t *look, secret_t *secret)
+{
+    kt_request_t req = cli_request(look->cli, secret->name);
+    kt_secret_t *value = NULL, *part = NULL;
+    kt_strength_t kind;
+    char text[400], weakness[360];
+    unsigned weak;
+    kt_status_t status;
+
+    req.purpose = "check";
+    status = kt_get(look->cli->ctx, &req, &value);
+    if (status) {
+        snprintf(text, sizeof text, "not judged: %s", kt_error(look->cli->ctx));
+        warn(look, secret->name, text);
+        return;
+    }
+    if (kt_strength_part(secret->name, NULL, value, &kind, &part) == KT_SUCCESS) {
+        kt_secret_mark(part, secret->mark);
+        secret->marked = true;
+        weak = kt_strength(part, kind);
+        cli_weakness(weak, weakness, sizeof weakness);
+        snprintf(text, sizeof text, "weak: %s", weakness);
+        if (weak)
+            warn(look, secret->name, text);
+    }
+    kt_secret_free(part);
+    kt_secret_free(value);
+}
+
+static int by_mark(const void *a, const void *b)
+{
+    const secret_t *x = a, *y = b;
+    int order = (int) y->marked - (int) x->marked;
+
+    if (order == 0)
+        order = memcmp(x->mark, y->mark, sizeof x->mark);
+    return order != 0 ? order : strcmp(x->name, y->name);
+}
+
+/* Each purpose is to have a secret of its own: a leak of one is a leak of both. */
+static void find_shared(look_t *look)
+{
+    char text[KT_NAME_MAX + 32];
+
+    if (look->count > 0)
+        qsort(look->list, look->count, sizeof *look->list, by_mark);
+    for (size_t i = 1; i < look->count && look->list[i].marked; i++)
+        if (memcmp(look->list[i - 1].mark, look->list[i].mark, sizeof look->list[i].mark) == 0) {
+            snprintf(text, sizeof text, "the same value as %s", look->list[i - 1].name);
+            warn(look, look->list[i].name, text);
+        }
+}
+
+static kt_status_t find_usage(look_t *look)
+{
+    json_t *usage = NULL;
+    bool complete = true;
+    char text[64];
+    kt_status_t status = cli_usage(look->cli, &usage, &complete);
+
+    for (size_t i = 0; !status && i < look->count; i++) {
+        const json_t *row = json_object_get(usage, look->list[i].name);
+        const char *word = cli_usage_word(row, complete);
+
+        if (strcmp(word, "unused") == 0)
+            warn(look, look->list[i].name, "unused: it was never read");
+        if (strcmp(word, "high") != 0)
+            continue;
+        snprintf(text, sizeof text, "high usage: read %lld times",
+                 (long long) json_integer_value(json_object_get(row, "accessed")));
+        warn(look, look->list[i].name, text);
+    }
+    json_decref(usage);
+    return status;
+}
+
+kt_status_t cli_check_secrets(cli_t *cli, json_t *rows)
+{
+    look_t look = {.cli = cli, .rows = rows};
+    kt_request_t req = cli_request(cli, NULL);
+    char text[64];
+    kt_status_t status = kt_list(cli->ctx, &req, collect, &look, NULL);
+
+    if (!status && look.starved)
+        status = cli_fail(cli, KT_INTERNAL, "out of memory");
+    else if (status)
+        cli_fail_ctx(cli, status);
+    for (size_t i = 0; !status && i < look.count; i++)
+        judge(&look, &look.list[i]);
+    if (!status) {
+        status = find_usage(&look);
+        find_shared(&look);
+    }
+    snprintf(text, sizeof text, "%zu looked at, %u warnings", look.count, look.warnings);
+    if (!status)
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "status", "success", "what",
+                                              "secrets", "detail", text));
+    for (size_t i = 0; i < look.count; i++)
+        free(look.list[i].name);
+    free(look.list);
+    return status;
+}
