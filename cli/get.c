@@ -144,6 +144,8 @@ kt_status_t verb_get(cli_t *cli)
         return status;
     req = cli_request(cli, reference);
     status = kt_get(cli->ctx, &req, &value);
+    if (!status)
+        status = kt_audit_flush(cli->ctx, 0); /* what is not on the record is not shown */
     if (status) {
         status = cli_fail_ctx(cli, status);
     } else if (mask) {

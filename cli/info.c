@@ -104,8 +104,12 @@ kt_status_t verb_info(cli_t *cli)
         return status;
     req = cli_request(cli, cli->args[0]);
     status = kt_info(cli->ctx, &req, &info);
-    if (status)
+    if (!status)
+        status = kt_audit_flush(cli->ctx, 0); /* what is not on the record is not shown */
+    if (status) {
+        kt_info_free(info);
         return cli_fail_ctx(cli, status);
+    }
     if (kt_info_usage(info)->hidden > 0)
         cli_warn(cli, "accessed: the counts of %u audit streams may not be read by this user",
                  kt_info_usage(info)->hidden);

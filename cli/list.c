@@ -197,6 +197,8 @@ kt_status_t verb_list(cli_t *cli)
     }
     req = cli_request(cli, cli->nargs > 0 ? cli->args[0] : NULL);
     status = kt_list(cli->ctx, &req, take, &listing, &hidden);
+    if (!status)
+        status = kt_audit_flush(cli->ctx, 0); /* what is not on the record is not shown; of a long list, not to its end */
     status = status ? fail(&listing, status) : answer(&listing, hidden);
     for (size_t i = 0; i < listing.nheld; i++)
         free(listing.held[i].name);

@@ -83,12 +83,16 @@ static char **merge_environment(char **variables, size_t count)
     return merged;
 }
 
-/* Comes back only if it failed. The trail is written: closing waits for that. */
+/* Comes back only if it failed. What is not on the record is not handed over. */
 static kt_status_t execute(cli_t *cli, char **variables, size_t count)
 {
-    char **merged = merge_environment(variables, count);
+    kt_status_t status = kt_audit_flush(cli->ctx, 0);
+    char **merged;
     int error;
 
+    if (status)
+        return cli_fail_ctx(cli, status);
+    merged = merge_environment(variables, count);
     if (!merged)
         return cli_fail(cli, KT_INTERNAL, "out of memory");
     kt_close(cli->ctx);

@@ -48,8 +48,12 @@ kt_status_t verb_versions(cli_t *cli)
         return status;
     req = cli_request(cli, cli->args[0]);
     status = kt_info(cli->ctx, &req, &info);
-    if (status)
+    if (!status)
+        status = kt_audit_flush(cli->ctx, 0); /* what is not on the record is not shown */
+    if (status) {
+        kt_info_free(info);
         return cli_fail_ctx(cli, status);
+    }
     if (cli->json)
         status = cli_answer(cli, json_pack("{s:s, s:o}", "name", kt_info_entry(info)->name,
                                            "versions", as_json(info)));

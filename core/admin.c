@@ -129,7 +129,10 @@ kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_li
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_audit_read(ctx->config, stream, count, fn, arg);
+    if (ctx->audit != NULL)
+        status = kt_audit_answer(ctx, kt_audit_drain(ctx->audit)); /* what was done here so far is in it */
+    if (status == KT_SUCCESS)
+        status = kt_audit_read(ctx->config, stream, count, fn, arg);
     kt_leave(ctx);
     return status;
 }

@@ -2,17 +2,38 @@
 /* audit_line.c: decisions as JSON, one line each, and the lines around them. */
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "audit.h"
 
 #define WORD_MAX 64u            /* bytes of what the host calls something, before they are escaped */
 #define TEXT_MAX 128u           /* of an address or a request's id */
 
+kt_status_t kt_lines_begin(kt_lines_t *lines, size_t room)
+{
+    if (lines->room < room) {
+        kt_lines_free(lines);
+        lines->text = malloc(room);
+        if (lines->text == NULL)
+            return kt_fail(KT_AUDIT, "audit trail: out of memory");
+        lines->room = room;
+    }
+    lines->size = 0;
+    lines->decisions = 0;
+    return KT_SUCCESS;
+}
+
+void kt_lines_free(kt_lines_t *lines)
+{
+    free(lines->text);
+    lines->text = NULL;
+    lines->room = 0;
+}
+
 static void put_bytes(kt_lines_t *lines, const char *text, size_t size)
 {
-    if (lines->size + size <= sizeof(lines->text)) {
+    if (lines->size + size <= lines->room) {
         memcpy(lines->text + lines->size, text, size);
         lines->size += size;
     }
@@ -81,17 +102,46 @@ static void put_hex(kt_lines_t *lines, const char *key, const unsigned char *byt
     put(lines, "\"");
 }
 
+/* The day's number since 1970 as year, month and day, by the civil calendar of 400 years from a first of March. */
+static void put_date(char *text, int64_t day)
+{
+    int64_t from = day + 719468, era = (from >= 0 ? from : from - 146096) / 146097, of_era = from - era * 146097;
+    int64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int64_t of_year = of_era - (365 * year + year / 4 - year / 100), month = (5 * of_year + 2) / 153;
+    int64_t of_month = of_year - (153 * month + 2) / 5 + 1;
+
+    month = month < 10 ? month + 3 : month - 9;
+    year += era * 400 + (month <= 2);
+    (void)snprintf(text, 12, "%04u-%02u-%02uT", (unsigned)(year % 10000), (unsigned)month, (unsigned)of_month);
+}
+
+static void put_two(char *text, int64_t number, char behind)
+{
+    text[0] = (char)('0' + number / 10);
+    text[1] = (char)('0' + number % 10);
+    text[2] = behind;
+}
+
+/* Not by gmtime_r(): it takes the C library's lock of time zones, which a child forked by another thread may find taken for ever. */
 static void put_time(kt_lines_t *lines, int64_t now)
 {
-    char text[40];
-    time_t seconds = (time_t)(now / 1000);
-    struct tm tm;
-    size_t size;
+    int64_t second = now / 1000, of_day = second % 86400;
+    char rest[7];
 
-    (void)gmtime_r(&seconds, &tm);
-    size = strftime(text, sizeof(text), "\"%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(text + size, sizeof(text) - size, ".%03dZ\"", (int)(now % 1000));
-    put(lines, text);
+    if (second != lines->second || lines->moment[0] == '\0') {
+        put_date(lines->moment, second / 86400);
+        put_two(lines->moment + 11, of_day / 3600, ':');
+        put_two(lines->moment + 14, of_day / 60 % 60, ':');
+        put_two(lines->moment + 17, of_day % 60, '\0');
+        lines->second = second;
+    }
+    put_bytes(lines, "\"", 1);
+    put_bytes(lines, lines->moment, 19);
+    rest[0] = '.';
+    rest[1] = (char)('0' + now / 100 % 10);
+    put_two(rest + 2, now % 100, 'Z');
+    rest[5] = '"';
+    put_bytes(lines, rest, 6);
 }
 
 static size_t begin(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t sequence, int64_t now)
@@ -124,6 +174,8 @@ size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_ev
         put(lines, ",\"stale\":true");
     if (event->fallback)
         put(lines, ",\"fallback\":true");
+    if (event->count > 1)
+        put_number(lines, "count", event->count);
     if (event->seconds != 0)
         put_number(lines, "seconds", event->seconds);
     put_string(lines, "severity", kt_severity(event), WORD_MAX);
@@ -163,7 +215,7 @@ size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trai
     return at;
 }
 
-size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, int64_t now)
+size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_trail_range_t *range, int64_t now)
 {
     unsigned char mac[KT_TRAIL_HASH];
     size_t at = lines->size;
@@ -173,6 +225,11 @@ size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, int64_t no
     put_hex(lines, "instance", state->instance, KT_TRAIL_ID);
     put_number(lines, "first", state->sealed.sequence + 1);
     put_number(lines, "last", state->recorded.sequence);
+    if (range != NULL) {
+        put_hex(lines, "ring", range->ring, KT_RING_ID);
+        put_number(lines, "from", range->from);
+        put_number(lines, "to", range->to);
+    }
     put_key(lines, "time");
     put_time(lines, now);
     put_hex(lines, "chain", state->recorded.chain, KT_TRAIL_HASH);

@@ -15,7 +15,7 @@
 
 #include "audit.h"
 
-#define STATE_MAGIC "KTA2"
+#define STATE_MAGIC "KTA3"
 
 static void begin_hash(crypto_generichash_blake2b_state *state, const unsigned char *key, const char personal[17])
 {
@@ -102,15 +102,24 @@ bool kt_trail_take_hex(const char **at, const char *key, unsigned char *bytes, s
     return true;
 }
 
+static bool take_range(const char **at, kt_trail_range_t *range)
+{
+    if (strncmp(*at, ",\"ring\":", 8) != 0)
+        return true;
+    return kt_trail_take_hex(at, ",\"ring\":\"", range->ring, KT_RING_ID) && kt_trail_take_number(at, "\",\"from\":", &range->from) &&
+           kt_trail_take_number(at, ",\"to\":", &range->to);
+}
+
 bool kt_trail_parse_seal(const char *line, size_t size, kt_trail_seal_t *ret_seal)
 {
     kt_trail_seal_t seal;
     const char *at = line;
 
+    memset(&seal, 0, sizeof(seal));
     if (strlen(line) != size || !kt_trail_take_number(&at, KT_TRAIL_SEAL, &seal.block) ||
         !kt_trail_take_hex(&at, ",\"instance\":\"", seal.instance, KT_TRAIL_ID) || !kt_trail_take_number(&at, "\",\"first\":", &seal.first) ||
-        !kt_trail_take_number(&at, ",\"last\":", &seal.last) || strncmp(at, ",\"time\":\"", 9) != 0 || (at = strchr(at + 9, '"')) == NULL ||
-        !kt_trail_take_hex(&at, "\",\"chain\":\"", seal.chain, KT_TRAIL_HASH))
+        !kt_trail_take_number(&at, ",\"last\":", &seal.last) || !take_range(&at, &seal.range) || strncmp(at, ",\"time\":\"", 9) != 0 ||
+        (at = strchr(at + 9, '"')) == NULL || !kt_trail_take_hex(&at, "\",\"chain\":\"", seal.chain, KT_TRAIL_HASH))
         return false;
     seal.maced = (size_t)(at - line) + 1; /* its closing quote */
     if (!kt_trail_take_hex(&at, "\",\"mac\":\"", seal.mac, KT_TRAIL_HASH) || strcmp(at, "\"}\n") != 0)
@@ -123,7 +132,6 @@ void kt_trail_sealed(kt_trail_state_t *state)
 {
     kt_trail_next_key(state->key);
     state->block++;
-    state->waiting = 0;
     state->begun = true;
     state->sealed = state->recorded;
 }
@@ -141,22 +149,6 @@ void kt_trail_new_state(const unsigned char *audit_key, const kt_trail_name_t *n
         randombytes_buf(ret_state->key, KT_TRAIL_HASH);
 }
 
-static unsigned char *put_end(unsigned char *at, const kt_trail_end_t *end)
-{
-    kt_put_u64(at, end->sequence);
-    kt_put_u64(at + 8, end->length);
-    memcpy(at + 16, end->chain, KT_TRAIL_HASH);
-    return at + 16 + KT_TRAIL_HASH;
-}
-
-static const unsigned char *get_end(const unsigned char *at, kt_trail_end_t *end)
-{
-    end->sequence = kt_get_u64(at);
-    end->length = kt_get_u64(at + 8);
-    memcpy(end->chain, at + 16, KT_TRAIL_HASH);
-    return at + 16 + KT_TRAIL_HASH;
-}
-
 void kt_trail_encode(const kt_trail_state_t *state, unsigned char ret_bytes[KT_TRAIL_STATE])
 {
     memset(ret_bytes, 0, KT_TRAIL_STATE);
@@ -166,9 +158,12 @@ void kt_trail_encode(const kt_trail_state_t *state, unsigned char ret_bytes[KT_T
     memcpy(ret_bytes + 24, state->key, KT_TRAIL_HASH);
     kt_put_u64(ret_bytes + 56, state->block);
     kt_put_u64(ret_bytes + 64, state->inode);
-    kt_put_u64(ret_bytes + 72, (uint64_t)state->waiting);
-    memcpy(ret_bytes + 80, state->boot, 36);
-    (void)put_end(put_end(ret_bytes + 120, &state->sealed), &state->recorded);
+    kt_put_u64(ret_bytes + 72, state->sealed.sequence);
+    kt_put_u64(ret_bytes + 80, state->sealed.length);
+    memcpy(ret_bytes + 88, state->sealed.chain, KT_TRAIL_HASH);
+    kt_put_u64(ret_bytes + 120, state->reserved);
+    memcpy(ret_bytes + 128, state->range.ring, KT_RING_ID);
+    kt_put_u64(ret_bytes + 144, state->range.to);
 }
 
 bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t *ret_state)
@@ -184,78 +179,58 @@ bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t
     memcpy(ret_state->key, bytes + 24, KT_TRAIL_HASH);
     ret_state->block = kt_get_u64(bytes + 56);
     ret_state->inode = kt_get_u64(bytes + 64);
-    ret_state->waiting = (int64_t)kt_get_u64(bytes + 72);
-    memcpy(ret_state->boot, bytes + 80, 36);
-    (void)get_end(get_end(bytes + 120, &ret_state->sealed), &ret_state->recorded);
-    return ret_state->sealed.length <= ret_state->recorded.length && ret_state->sealed.sequence <= ret_state->recorded.sequence;
+    ret_state->sealed.sequence = kt_get_u64(bytes + 72);
+    ret_state->sealed.length = kt_get_u64(bytes + 80);
+    memcpy(ret_state->sealed.chain, bytes + 88, KT_TRAIL_HASH);
+    ret_state->reserved = kt_get_u64(bytes + 120);
+    memcpy(ret_state->range.ring, bytes + 128, KT_RING_ID);
+    ret_state->range.to = kt_get_u64(bytes + 144);
+    ret_state->recorded = ret_state->sealed;
+    return true;
 }
 
 /* ---- recovery ---- */
 
-typedef struct scan {
-    kt_trail_end_t end;      /* through the last whole line that was taken in */
-    uint64_t lines;          /* decisions since the last seal */
-    bool met;                /* what the state says was recorded is there, as it was */
-} scan_t;
-
-static void meet(scan_t *scan, const kt_trail_end_t *recorded)
-{
-    if (scan->end.length == recorded->length && memcmp(scan->end.chain, recorded->chain, KT_TRAIL_HASH) == 0)
-        scan->met = true;
-}
-
-/* A seal under the present key moves the state on. */
-static bool take_seal(kt_trail_state_t *state, scan_t *scan, const char *line, size_t size)
+/* A seal under the present key moves the state on. `end` is through the line before. */
+static bool take_seal(kt_trail_state_t *state, kt_trail_end_t *end, const char *line, size_t size)
 {
     unsigned char mac[KT_TRAIL_HASH];
     kt_trail_seal_t seal;
 
     if (!kt_trail_parse_seal(line, size, &seal) || seal.block != state->block ||
-        memcmp(seal.chain, scan->end.chain, KT_TRAIL_HASH) != 0 || memcmp(seal.instance, state->instance, KT_TRAIL_ID) != 0)
+        memcmp(seal.chain, end->chain, KT_TRAIL_HASH) != 0 || memcmp(seal.instance, state->instance, KT_TRAIL_ID) != 0)
         return false;
     kt_trail_mac(state->key, seal.chain, line, seal.maced, mac);
     if (sodium_memcmp(mac, seal.mac, sizeof(mac)) != 0)
         return false;
-    kt_trail_link(scan->end.chain, line, size);
-    scan->end.length += size;
-    scan->end.sequence = seal.last;
-    scan->lines = 0;
-    if (scan->end.length > state->recorded.length) {
-        state->recorded = scan->end;
-        scan->met = true;
-    }
-    kt_trail_next_key(state->key);
-    state->block++;
-    state->begun = true;
-    state->sealed = scan->end;
+    kt_trail_link(end->chain, line, size);
+    end->length += size;
+    end->sequence = seal.last;
+    state->recorded = *end;
+    if (seal.range.to != 0)
+        state->range = seal.range;
+    kt_trail_sealed(state);
     return true;
 }
 
 /* Up to what is no whole line: of ours none is longer, and none has a zero byte. */
-static void scan_lines(FILE *file, char *line, kt_trail_state_t *state, scan_t *scan)
+static void take_blocks(FILE *file, char *line, kt_trail_state_t *state)
 {
+    kt_trail_end_t end = state->sealed;
     size_t size;
 
-    scan->end = state->sealed;
-    scan->lines = 0;
-    scan->met = false;
-    meet(scan, &state->recorded);
     while (fgets(line, KT_TRAIL_LINE, file) != NULL && (size = strlen(line)) > 0 && line[size - 1] == '\n') {
         if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0) {
-            if (!take_seal(state, scan, line, size))
+            if (!take_seal(state, &end, line, size))
                 break;
             continue;
         }
-        kt_trail_link(scan->end.chain, line, size);
-        scan->end.length += size;
-        if (strncmp(line, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) != 0)
-            scan->lines++;
-        meet(scan, &state->recorded);
+        kt_trail_link(end.chain, line, size);
+        end.length += size;
     }
 }
 
-/* From the last seal on. */
-static kt_status_t scan_log(const char *path, int log, kt_trail_state_t *state, scan_t *ret_scan)
+static kt_status_t look_behind(const char *path, int log, kt_trail_state_t *state)
 {
     char *line = malloc(KT_TRAIL_LINE);
     int fd = line != NULL ? dup(log) : -1;
@@ -263,7 +238,7 @@ static kt_status_t scan_log(const char *path, int log, kt_trail_state_t *state, 
     kt_status_t status = KT_SUCCESS;
 
     if (file != NULL && fseeko(file, (off_t)state->sealed.length, SEEK_SET) == 0)
-        scan_lines(file, line, state, ret_scan);
+        take_blocks(file, line, state);
     else
         status = kt_fail(KT_AUDIT, "audit trail %s/log: %s", path, strerror(errno));
     if (file != NULL)
@@ -274,44 +249,19 @@ static kt_status_t scan_log(const char *path, int log, kt_trail_state_t *state, 
     return status;
 }
 
-static kt_status_t cut(const char *path, uint64_t size, const kt_trail_state_t *state)
+kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state, kt_recovery_t *ret_recovery)
 {
-    return kt_fail(KT_AUDIT, "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then remove %s/state)", path,
-                   (unsigned long long)size, (unsigned long long)state->recorded.length, path);
-}
-
-/* The lines that no seal covers yet, after a power cut: what is there counts, what is not is said. */
-static void count_missing(kt_trail_state_t *state, const scan_t *scan, kt_recovery_t *ret_recovery)
-{
-    uint64_t there = state->sealed.sequence + scan->lines;
-
-    ret_recovery->missing = state->recorded.sequence > there ? state->recorded.sequence - there : 0;
-    if (there > state->recorded.sequence)
-        state->recorded.sequence = there;
-    state->recorded.length = scan->end.length;
-    memcpy(state->recorded.chain, scan->end.chain, KT_TRAIL_HASH);
-}
-
-kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, const char *boot, kt_trail_state_t *state, kt_recovery_t *ret_recovery)
-{
-    bool rebooted = strcmp(state->boot, boot) != 0;
     kt_status_t status;
-    scan_t scan;
 
-    if (size < state->sealed.length || (size < state->recorded.length && !rebooted))
-        return cut(path, size, state);
-    status = scan_log(path, log, state, &scan);
-    if (status != KT_SUCCESS)
+    if (size < state->sealed.length)
+        return kt_fail(KT_AUDIT, "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then remove %s/state)", path,
+                       (unsigned long long)size, (unsigned long long)state->sealed.length, path);
+    status = look_behind(path, log, state);
+    if (status != KT_SUCCESS || size == state->sealed.length)
         return status;
-    if (!scan.met && !rebooted)
-        return kt_fail(KT_AUDIT, "audit trail %s/log: lines that were not sealed yet have changed (look into it, then remove %s/state)", path,
-                       path);
-    if (!scan.met)
-        count_missing(state, &scan, ret_recovery);
-    if (size > state->recorded.length) {
-        if (ftruncate(log, (off_t)state->recorded.length) != 0)
-            return kt_fail(KT_AUDIT, "audit trail %s/log: %s", path, strerror(errno));
-        ret_recovery->dropped += size - state->recorded.length;
-    }
+    if (ftruncate(log, (off_t)state->sealed.length) != 0)
+        return kt_fail(KT_AUDIT, "audit trail %s/log: %s", path, strerror(errno));
+    state->reserved = 0; /* that was cut as well */
+    ret_recovery->dropped += size - state->sealed.length;
     return KT_SUCCESS;
 }

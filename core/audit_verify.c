@@ -21,6 +21,7 @@
 
 #define FILES_MAX 512u
 #define BLOCKS_MAX (1u << 30)
+#define RINGS_MAX 1024u      /* processes that record at the same time, of which a gap is found */
 #define WRONG_MAX 20u        /* things that are wrong, of one stream, before the rest is only counted */
 
 typedef struct log_head {    /* the first line of an instance, or of a further log of it */
@@ -52,6 +53,8 @@ typedef struct proof {
     bool inside, keyed;
     unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH], key[KT_TRAIL_HASH];
     uint64_t block, sequence, sealed;
+    kt_trail_range_t rings[RINGS_MAX];   /* the last of each; the one that was longest without is forgotten first */
+    uint64_t ring_used[RINGS_MAX];
     size_t waiting;                      /* lines since the last seal */
     size_t open_line;                    /* the first line of the block */
     const char *open_file;
@@ -183,6 +186,38 @@ static void take_head(proof_t *proof, const log_head_t *head, const char *file, 
     }
 }
 
+/* Where a block had records of this ring last; a place for it, if none had. */
+static size_t find_ring(const proof_t *proof, const unsigned char ring[KT_RING_ID])
+{
+    size_t i, oldest = 0;
+
+    for (i = 0; i < RINGS_MAX && proof->ring_used[i] != 0; i++) {
+        if (memcmp(proof->rings[i].ring, ring, KT_RING_ID) == 0)
+            return i;
+        if (proof->ring_used[i] < proof->ring_used[oldest])
+            oldest = i;
+    }
+    return i < RINGS_MAX ? i : oldest;
+}
+
+/* Each record of a process is in one block, or there is a line about those that are lost. */
+static void take_range(proof_t *proof, const kt_trail_seal_t *seal, const char *file, size_t number)
+{
+    size_t at;
+    bool known;
+
+    if (seal->range.to == 0)
+        return;
+    at = find_ring(proof, seal->range.ring);
+    known = proof->ring_used[at] != 0 && memcmp(proof->rings[at].ring, seal->range.ring, KT_RING_ID) == 0;
+    if (seal->range.from > seal->range.to || (known && seal->range.from != proof->rings[at].to + 1))
+        tell(proof, KT_MALFORMED, "%s:%zu: block %llu: has the records %llu to %llu of a process, and the block before has them up to %llu",
+             file, number, (unsigned long long)seal->block, (unsigned long long)seal->range.from, (unsigned long long)seal->range.to,
+             (unsigned long long)(known ? proof->rings[at].to : 0));
+    proof->rings[at] = seal->range;
+    proof->ring_used[at] = proof->blocks + 1;
+}
+
 static void take_seal(proof_t *proof, const char *line, size_t size, const char *file, size_t number)
 {
     unsigned char mac[KT_TRAIL_HASH];
@@ -213,6 +248,7 @@ static void take_seal(proof_t *proof, const char *line, size_t size, const char 
         if (seal.block >= proof->block)
             kt_trail_next_key(proof->key);
     }
+    take_range(proof, &seal, file, number);
     /* The next block is judged by itself, so that one change is one finding: its chain goes on from what stands here. */
     memcpy(proof->chain, seal.chain, KT_TRAIL_HASH);
     kt_trail_link(proof->chain, line, size);

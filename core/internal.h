@@ -456,12 +456,19 @@ typedef struct kt_event {
     const char *provider;    /* NULL: none was asked */
     const char *status;      /* kt_status_name(), or "intent" */
     uint64_t seconds;        /* of a lock-out; 0: none */
+    uint32_t count;          /* of coalesced reads; 0, 1: one */
     bool stale, fallback, durable;
+    bool counted;            /* may be one of many: a read that was answered from facts, without refusal */
+    bool outcome;            /* has to be recorded: the change that it is about cannot be taken back */
 } kt_event_t;
 kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit);
 void kt_audit_close(kt_audit_t *audit);
 kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event); /* KT_AUDIT */
-void kt_audit_drain(kt_audit_t *audit); /* seals what waits for its seal */
+kt_status_t kt_audit_drain(kt_audit_t *audit);  /* all that this process has recorded becomes lines, sealed and on the disk; KT_AUDIT */
+kt_status_t kt_audit_sweep(kt_audit_t *audit);  /* and what the stream's other processes have recorded */
+kt_status_t kt_audit_serve(kt_audit_t *audit, kt_log_fn log, void *arg); /* drains until kt_audit_end(): a thread's whole work */
+void kt_audit_end(kt_audit_t *audit);
+kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status); /* of the trail, by audit.required */
 kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count, kt_line_fn fn, void *arg);
 
 /* ---- severity.c ---- */
@@ -562,6 +569,7 @@ struct kt_ctx {
     bool uncounted;
     kt_access_t *access;     /* NULL: not opened yet, or there are no statistics */
     bool access_opened;
+    bool audit_warned;       /* that it fails was said, and may be */
     kt_cache_t *cache;
     unsigned wait;           /* ms that a reading transaction may wait to begin: while somebody recovers a store after a crash */
     char stream[64];
@@ -593,6 +601,7 @@ struct kt_call {
     char text[KT_REFERENCE_MAX];      /* the reference in its normal form */
     const char *subject;
     uint64_t generation;              /* of the type, for the trail; 0: not said */
+    bool begun;                       /* of a rotation whose pending version may be known to its target: it has to be recorded to its end */
 };
 
 kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
@@ -609,6 +618,6 @@ bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call); /* does a provider 
 /* Policy, then the trail: answers `status` itself, or KT_AUDIT when it cannot be recorded. */
 kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version,
                       const char *provider, unsigned flags);
-enum { KT_EV_STALE = 1, KT_EV_FALLBACK = 2, KT_EV_DURABLE = 4, KT_EV_INTENT = 8 };
+enum { KT_EV_STALE = 1, KT_EV_FALLBACK = 2, KT_EV_DURABLE = 4, KT_EV_INTENT = 8, KT_EV_OUTCOME = 16, KT_EV_COUNTED = 32 };
 
 #endif /* KT_INTERNAL_H */

@@ -224,6 +224,14 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, answer_t *answe
     answer->provider = bundle.store.name;
 }
 
+/* What a fact about the secret answered may share a line with others like it; a failure and a stale value have their own. */
+static unsigned may_be_counted(const answer_t *answer)
+{
+    bool fact = answer->status == KT_SUCCESS || answer->status == KT_NOTFOUND || answer->status == KT_GONE;
+
+    return fact && (answer->flags & KT_EV_STALE) == 0 ? KT_EV_COUNTED : 0;
+}
+
 /* Policy comes first, whatever the cache has; the cache only remembers whom it has allowed. */
 static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached)
 {
@@ -260,7 +268,7 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const ask
     if (answer.silent)
         return answer.status;
     status = kt_decide(ctx, &call, "read", answer.status, answer.secret != NULL ? answer.secret->version : 0, answer.provider,
-                       answer.flags);
+                       answer.flags | may_be_counted(&answer));
     if (status != KT_SUCCESS) {
         kt_secret_free(answer.secret);
         return status;

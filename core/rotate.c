@@ -240,6 +240,7 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req, const k
         kt_rotation_free(r);
         return status;
     }
+    r->call.begun = true;
     *ret_rotation = r;
     return KT_SUCCESS;
 }
@@ -285,6 +286,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_rota
         kt_rotation_free(r);
         return status;
     }
+    r->call.begun = true;
     *ret_rotation = r;
     return KT_SUCCESS;
 }

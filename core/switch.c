@@ -25,6 +25,7 @@ kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret
     ret_call->req = req;
     ret_call->subject = req->subject;
     ret_call->generation = 0;
+    ret_call->begun = false;
     kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
     return KT_SUCCESS;
 }
@@ -71,6 +72,8 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .stale = (flags & KT_EV_STALE) != 0,
         .fallback = (flags & KT_EV_FALLBACK) != 0,
         .durable = (flags & KT_EV_DURABLE) != 0,
+        .outcome = call->begun || (flags & KT_EV_OUTCOME) != 0,
+        .counted = (flags & KT_EV_COUNTED) != 0,
     };
     char why[KT_ERROR_SIZE];
     kt_status_t recorded;
@@ -78,14 +81,11 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
     if (ctx->audit == NULL)
         return status;
     memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
-    recorded = kt_audit_write(ctx->audit, &event);
+    recorded = kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
     if (status == KT_DENIED)
         count_refusal(ctx, &event);
-    if (recorded == KT_SUCCESS)
-        return status;
-    if (ctx->config->audit_required)
+    if (recorded != KT_SUCCESS)
         return recorded;
-    kt_log(ctx, 4, "%s", kt_failure());
     return status == KT_SUCCESS ? status : kt_fail(status, "%s", why);
 }
 

@@ -65,7 +65,7 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     committed = kt_change_commit(change);
     kt_cache_drop_name(ctx->cache, call->ref.name);
     kt_debug_point("write.anchored");
-    status = kt_decide(ctx, &said, action, committed, version, provider, KT_EV_DURABLE);
+    status = kt_decide(ctx, &said, action, committed, version, provider, KT_EV_DURABLE | KT_EV_OUTCOME);
     kt_debug_point("write.recorded");
     if (status == KT_AUDIT && committed == KT_SUCCESS)
         return kt_fail_prefix(status, "%s: the change is made, but its outcome could not be recorded", call->ref.name);

@@ -23,7 +23,10 @@ typedef struct {
 typedef struct {
     kt_ctx_t              *ctx;
     ngx_keyturn_agent_t   *agent;
+    pthread_t              trail;
     time_t                 retry;
+
+    unsigned               recording:1;  /* the thread "trail" runs */
 } ngx_keyturn_process_t;
 
 
@@ -207,6 +210,15 @@ ngx_keyturn_open(ngx_keyturn_conf_t *kcf, ngx_log_t *log)
         return;
     }
 
+    /* without the thread, requests write the trail down themselves */
+
+    if (ngx_keyturn_trail_start(&ngx_keyturn_process.trail,
+                                ngx_keyturn_process.ctx, log)
+        == NGX_OK)
+    {
+        ngx_keyturn_process.recording = 1;
+    }
+
     /* the context has its own keys, so a process does not hold them twice */
 
     kt_setup_free(kcf->setup);
@@ -218,8 +230,10 @@ static void
 ngx_keyturn_close(ngx_log_t *log)
 {
     kt_ctx_t             *ctx;
+    ngx_uint_t            left;
     ngx_keyturn_agent_t  *agent;
 
+    left = 0;
     ctx = ngx_keyturn_process.ctx;
     agent = ngx_keyturn_process.agent;
 
@@ -229,10 +243,25 @@ ngx_keyturn_close(ngx_log_t *log)
     if (agent && ngx_keyturn_agent_destroy(agent) == NGX_AGAIN) {
         ngx_log_error(NGX_LOG_ERR, log, 0,
                       "a provider does not answer, its thread is left behind");
-        return;
+        left = 1;
     }
 
-    kt_close(ctx);
+    if (ngx_keyturn_process.recording) {
+        ngx_keyturn_process.recording = 0;
+
+        kt_audit_stop(ctx);
+
+        if (ngx_keyturn_thread_join(ngx_keyturn_process.trail) == NGX_AGAIN) {
+            ngx_log_error(NGX_LOG_ERR, log, 0,
+                          "the audit trail is not written, "
+                          "its thread is left behind");
+            left = 1;
+        }
+    }
+
+    if (!left) {
+        kt_close(ctx);
+    }
 }
 
 

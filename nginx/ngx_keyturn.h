@@ -14,6 +14,7 @@
  *   ngx_keyturn_secret.c  the parameters of "secret_get", a secret's text
  *   ngx_keyturn_pem.c     certificates and keys
  *   ngx_keyturn_agent.c   a thread for the providers that would block
+ *   ngx_keyturn_thread.c  threads, and the one that writes the audit trail
  */
 
 
@@ -26,6 +27,8 @@
 #include <ngx_event.h>
 
 #include <keyturn.h>
+
+#include <pthread.h>
 
 
 #define NGX_KEYTURN_SCOPE_UPSTREAM  1
@@ -134,6 +137,16 @@ const char *ngx_keyturn_pem_check(ngx_keyturn_secret_t *secret,
 /* can worker processes read all of these ngx_keyturn_require_t? */
 ngx_int_t ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
     ngx_array_t *requires);
+
+ngx_int_t ngx_keyturn_thread_start(pthread_t *thread,
+    void *(*cycle)(void *data), void *data, ngx_log_t *log);
+
+/* NGX_AGAIN: it blocks, and is left behind */
+ngx_int_t ngx_keyturn_thread_join(pthread_t thread);
+
+/* until kt_audit_stop() */
+ngx_int_t ngx_keyturn_trail_start(pthread_t *thread, kt_ctx_t *ctx,
+    ngx_log_t *log);
 
 ngx_keyturn_agent_t *ngx_keyturn_agent_create(kt_ctx_t *ctx, ngx_log_t *log);
 ngx_int_t ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,

@@ -23,11 +23,7 @@
 
 #include "ngx_keyturn.h"
 
-#include <pthread.h>
 #include <sys/eventfd.h>
-
-
-#define NGX_KEYTURN_JOIN  2    /* seconds to wait for a thread that blocks */
 
 
 typedef struct {
@@ -57,8 +53,6 @@ struct ngx_keyturn_agent_s {
 
 
 static ngx_int_t ngx_keyturn_agent_listen(ngx_keyturn_agent_t *agent,
-    ngx_log_t *log);
-static ngx_int_t ngx_keyturn_agent_start(ngx_keyturn_agent_t *agent,
     ngx_log_t *log);
 static ngx_keyturn_job_t *ngx_keyturn_agent_find(ngx_keyturn_agent_t *agent,
     kt_request_t *req);
@@ -93,7 +87,10 @@ ngx_keyturn_agent_create(kt_ctx_t *ctx, ngx_log_t *log)
         return NULL;
     }
 
-    if (ngx_keyturn_agent_start(agent, log) != NGX_OK) {
+    if (ngx_keyturn_thread_start(&agent->thread, ngx_keyturn_agent_cycle, agent,
+                                 log)
+        != NGX_OK)
+    {
         ngx_keyturn_agent_free(agent);
         return NULL;
     }
@@ -136,9 +133,8 @@ ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,
 ngx_int_t
 ngx_keyturn_agent_destroy(ngx_keyturn_agent_t *agent)
 {
-    int                 err;
+    ngx_int_t           rc;
     ngx_queue_t        *q;
-    struct timespec     ts;
     ngx_keyturn_job_t  *job;
 
     (void) pthread_mutex_lock(&agent->mutex);
@@ -148,10 +144,7 @@ ngx_keyturn_agent_destroy(ngx_keyturn_agent_t *agent)
     (void) pthread_cond_signal(&agent->cond);
     (void) pthread_mutex_unlock(&agent->mutex);
 
-    (void) clock_gettime(CLOCK_REALTIME, &ts);
-    ts.tv_sec += NGX_KEYTURN_JOIN;
-
-    err = pthread_timedjoin_np(agent->thread, NULL, &ts);
+    rc = ngx_keyturn_thread_join(agent->thread);
 
     while (!ngx_queue_empty(&agent->jobs)) {
         q = ngx_queue_head(&agent->jobs);
@@ -164,12 +157,12 @@ ngx_keyturn_agent_destroy(ngx_keyturn_agent_t *agent)
 
         /* the thread may still read what it was given */
 
-        if (err == 0) {
+        if (rc == NGX_OK) {
             ngx_free(job);
         }
     }
 
-    if (err) {
+    if (rc == NGX_AGAIN) {
         return NGX_AGAIN;
     }
 
@@ -227,38 +220,6 @@ failed:
     (void) close(agent->fd);
 
     return NGX_ERROR;
-}
-
-
-static ngx_int_t
-ngx_keyturn_agent_start(ngx_keyturn_agent_t *agent, ngx_log_t *log)
-{
-    int       err;
-    sigset_t  set, old;
-
-    /* signals are for the event loop, faults for whoever causes them */
-
-    (void) sigfillset(&set);
-    (void) sigdelset(&set, SIGILL);
-    (void) sigdelset(&set, SIGFPE);
-    (void) sigdelset(&set, SIGSEGV);
-    (void) sigdelset(&set, SIGBUS);
-
-    err = pthread_sigmask(SIG_BLOCK, &set, &old);
-
-    if (err == 0) {
-        err = pthread_create(&agent->thread, NULL, ngx_keyturn_agent_cycle,
-                             agent);
-
-        (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
-    }
-
-    if (err) {
-        ngx_log_error(NGX_LOG_ALERT, log, err, "pthread_create() failed");
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
 }
 
 

@@ -6,8 +6,11 @@
  *
  * Without `config` the module has no key: it keeps and serves sealed values, as on a replica.
  */
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "keyturn_redis.h"
 
@@ -179,10 +182,49 @@ static void on_config(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub,
     }
 }
 
+/* ---- the thread that writes the audit trail down, so that no command waits for a disk ---- */
+
+static pthread_t trail;
+static pid_t trail_of; /* the process whose thread it is; 0: none */
+
+static void *write_trail(void *arg)
+{
+    return kt_audit_run(arg) == KT_SUCCESS ? NULL : arg; /* why not, the log hook has said */
+}
+
+/* Signals are for the server, faults for whoever causes them. Without the thread, commands write
+ * the trail down themselves. */
+static void start_trail(RedisModuleCtx *ctx)
+{
+    sigset_t set, old;
+
+    sigfillset(&set);
+    sigdelset(&set, SIGILL);
+    sigdelset(&set, SIGFPE);
+    sigdelset(&set, SIGSEGV);
+    sigdelset(&set, SIGBUS);
+    pthread_sigmask(SIG_BLOCK, &set, &old);
+    if (pthread_create(&trail, NULL, write_trail, ktr_context) == 0)
+        trail_of = getpid();
+    else
+        RedisModule_Log(ctx, "warning", "keyturn: no thread can be started for the audit trail");
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void end_trail(void)
+{
+    if (trail_of != getpid())
+        return; /* a child has no such thread */
+    trail_of = 0;
+    kt_audit_stop(ktr_context);
+    pthread_join(trail, NULL);
+}
+
 /* At exit(), not at the server's event of it: a shutdown whose RDB cannot be saved is taken back,
  * and the server goes on. */
 __attribute__((destructor)) static void close_context(void)
 {
+    end_trail();
     kt_close(ktr_context);
     ktr_context = NULL;
 }
@@ -207,6 +249,8 @@ static int open_context(RedisModuleCtx *ctx, const char *config)
         kt_setup_log(setup, log_line, NULL);
         status = kt_open(setup, &ktr_context);
     }
+    if (status == KT_SUCCESS)
+        start_trail(ctx);
     if (status == KT_SUCCESS)
         RedisModule_Log(ctx, "notice", "keyturn %s: environment %s, audit stream %s", KT_VERSION,
                         kt_setup_environment(setup), kt_setup_stream(setup));

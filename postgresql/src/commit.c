@@ -132,24 +132,32 @@ end_all(bool committed)
 	}
 }
 
+/*
+ * What was asked in a transaction is a line of the trail when it ends: before
+ * the commit, which fails without, and after an abort as far as that goes. A
+ * rotation's own lines are on the disk when each of its steps returns.
+ */
 static void
 transaction_event(XactEvent event, void *arg)
 {
-	if (pendings == NULL)
-		return;
-
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			ktpg_require_trail();
+			break;
 		case XACT_EVENT_COMMIT:
 			end_all(true);
 			break;
 		case XACT_EVENT_ABORT:
 			end_all(false);
+			(void) ktpg_flush_trail(false);
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot PREPARE a transaction that has rotated a secret")));
+			if (pendings != NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that has rotated a secret")));
+			ktpg_require_trail();
 			break;
 		default:
 			break;

@@ -106,6 +106,24 @@ ktpg_context(void)
 }
 
 /*
+ * Makes lines of the trail of what this process has recorded, or all backends
+ * have. False: that failed, and what is recorded waits.
+ */
+bool
+ktpg_flush_trail(bool everybody)
+{
+	return context == NULL || kt_audit_flush(context, everybody) == KT_SUCCESS;
+}
+
+/* Raises why it failed. */
+void
+ktpg_require_trail(void)
+{
+	if (!ktpg_flush_trail(false))
+		ktpg_error(context, KT_AUDIT, "*", "recorded");
+}
+
+/*
  * The client's address, "local" for a Unix socket or no client. By way of the
  * SQL function, since the header that shows the connection wants Kerberos'.
  */
@@ -152,6 +170,7 @@ ktpg_request(kt_request_t *req, const char *reference)
 	req->request_id = session;
 	req->purpose = "sql";
 	req->timeout = STORE_WAIT_STEP;
+	ktpg_worker_sweep();
 }
 
 /* The time as the library tells it, in ms. */

@@ -56,6 +56,8 @@ extern char *ktpg_debug_stop;
 extern bool ktpg_is_worker;
 
 extern kt_ctx_t *ktpg_context(void);
+extern bool ktpg_flush_trail(bool everybody);
+extern void ktpg_require_trail(void);
 extern void ktpg_request(kt_request_t *req, const char *reference);
 extern int64 ktpg_now(void);
 extern bool ktpg_wait_for_store(kt_status_t status, TimestampTz *since);
@@ -131,6 +133,7 @@ extern kt_status_t ktpg_list(kt_ctx_t *ctx, const char *pattern, KtpgListed **fi
 /* worker.c */
 extern void ktpg_worker_register(void);
 extern void ktpg_worker_wake(void);
+extern void ktpg_worker_sweep(void);
 PGDLLEXPORT void keyturn_worker_main(Datum arg);
 
 /* debug.c */

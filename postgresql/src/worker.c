@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * worker.c
- *		The background worker that ends interrupted rotations.
+ *		The background worker that ends interrupted rotations, and writes the
+ *		audit trail of backends down that are slow to do it.
  *
  * It runs with shared_preload_libraries = 'keyturn', from the end of recovery
  * on: so after a crash, a restart and a promotion it looks at all secrets. Later
@@ -27,6 +28,7 @@
 
 #define WORKER_RESTART	5		/* s */
 #define WORKER_RETRY	1000	/* ms, while something is left */
+#define WORKER_SWEEP	1000	/* ms that a record of a backend waits for the trail */
 #define WORKER_MARGIN	3000	/* ms by which a clock may have been put back */
 
 /* Where the worker sleeps. Its latch stays valid memory when it is gone. */
@@ -34,6 +36,8 @@ typedef struct WorkerShared
 {
 	slock_t		mutex;
 	Latch	   *latch;
+	bool		look;			/* at secrets, at once */
+	bool		sweep;			/* a backend has recorded something */
 } WorkerShared;
 
 static WorkerShared *shared = NULL;
@@ -64,6 +68,7 @@ attach_memory(void)
 	{
 		SpinLockInit(&shared->mutex);
 		shared->latch = NULL;
+		shared->look = shared->sweep = false;
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -92,21 +97,55 @@ ktpg_worker_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
+/* Sets a wish, and wakes the worker if it was not set. */
+static void
+wish(bool *which)
+{
+	Latch	   *latch = NULL;
+
+	SpinLockAcquire(&shared->mutex);
+	if (!*which)
+		latch = shared->latch;
+	*which = true;
+	SpinLockRelease(&shared->mutex);
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+static bool
+has_wish(bool *which, bool take)
+{
+	bool		set;
+
+	if (shared == NULL)
+		return false;
+	SpinLockAcquire(&shared->mutex);
+	set = *which;
+	if (take)
+		*which = false;
+	SpinLockRelease(&shared->mutex);
+	return set;
+}
+
 /*
  * Something is left to do. Raises no error; without preloading it does nothing.
  */
 void
 ktpg_worker_wake(void)
 {
-	Latch	   *latch;
+	if (shared != NULL)
+		wish(&shared->look);
+}
 
-	if (shared == NULL)
-		return;
-	SpinLockAcquire(&shared->mutex);
-	latch = shared->latch;
-	SpinLockRelease(&shared->mutex);
-	if (latch != NULL)
-		SetLatch(latch);
+/*
+ * This process is about to record something. It writes that down itself when
+ * its transaction ends; the worker does if that is later than in a second.
+ */
+void
+ktpg_worker_sweep(void)
+{
+	if (shared != NULL && !ktpg_is_worker)
+		wish(&shared->sweep);
 }
 
 static void
@@ -242,6 +281,40 @@ look_at_secrets(int64 *since)
 	return done;
 }
 
+/* Waits for the time to look at secrets again, and sweeps meanwhile. */
+static void
+wait_for_look(int64 next)
+{
+	for (;;)
+	{
+		int64		wait = next - ktpg_now();
+		bool		sweep = has_wish(&shared->sweep, false);
+		int			events;
+
+		if (wait <= 0 || has_wish(&shared->look, true))
+			return;
+		if (sweep)
+			wait = Min(wait, WORKER_SWEEP);
+		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						   wait, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			return;
+		}
+		if (sweep && (events & WL_TIMEOUT))
+		{
+			(void) has_wish(&shared->sweep, true);
+			if (!ktpg_flush_trail(true))
+				ereport(LOG,
+						(errmsg("keyturn: %s", kt_error(ktpg_context()))));
+		}
+	}
+}
+
 void
 keyturn_worker_main(Datum arg)
 {
@@ -260,15 +333,6 @@ keyturn_worker_main(Datum arg)
 	{
 		bool		done = look_at_secrets(&since);
 
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 done ? ktpg_reconcile_interval * 1000L : WORKER_RETRY,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
+		wait_for_look(ktpg_now() + (done ? ktpg_reconcile_interval * 1000L : WORKER_RETRY));
 	}
 }

@@ -1,8 +1,27 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A keyturn home made by `keyturn init`, and the command on it."""
+import fcntl
 import json
 import pathlib
+import struct
 import subprocess
+
+from lib.tools import wait_for
+
+
+def is_drained(ring):
+    """Is all that a process has put into its ring a line? That of a dead one is for the next process of the stream."""
+    try:
+        with open(ring, "rb") as file:
+            head, tail = (struct.unpack_from("=Q", header, at)[0] for header in [file.read(4096)] for at in (128, 192))
+            if head == tail:
+                return True
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
 
 
 class Failed(Exception):
@@ -98,7 +117,10 @@ class Home:
         return self.json("versions", name)["versions"]
 
     def records(self, stream=None):
-        """The audit trail as the log files have it, every JSON line of one stream or of all, oldest first."""
+        """The audit trail as the log files have it, every JSON line of one stream or of all, oldest first. What living processes have
+        recorded is waited for until it is a line."""
+        for ring in self.audit.glob(f"{stream or '*'}/rings/*"):
+            wait_for(lambda ring=ring: is_drained(ring), 30, what=f"the records of {ring}")
         lines = []
         for log in sorted(self.audit.glob(f"{stream or '*'}/log")):
             lines += [json.loads(line) for line in log.read_text().splitlines() if line.strip()]

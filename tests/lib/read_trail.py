@@ -36,6 +36,7 @@ def verify(audit_key, lines):
     proved, waiting = [], []
     key = instance = None
     chain, block, sequence = bytes(32), 0, 0
+    rings = {}
     for number, line in enumerate(lines, 1):
         what = json.loads(line)
         if key is None and what.get("log") != "start":
@@ -52,6 +53,10 @@ def verify(audit_key, lines):
             if (what["seal"], what["instance"], what["last"], bytes.fromhex(what["chain"])) != (block, instance, sequence, chain) or (
                     bytes.fromhex(what["mac"]) != mac):
                 raise ValueError(f"line {number}: the seal does not hold")
+            if "ring" in what:
+                if what["from"] != rings.get(what["ring"], what["from"] - 1) + 1 or what["to"] < what["from"]:
+                    raise ValueError(f"line {number}: records of a ring are in no block")
+                rings[what["ring"]] = what["to"]
             proved, waiting = proved + waiting, []
             key, block = hashed("keyturn next", b"", key), block + 1
         else:

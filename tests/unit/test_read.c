@@ -118,7 +118,10 @@ START_TEST(what_cannot_be_recorded_is_not_served)
     char state[160];
 
     assert_ok(get("api-keys/a", "value"));
+    ck_assert_uint_eq(world_lines("api-keys/a", NULL), 1);
     ck_assert_int_eq(unlink(world.log), 0);
+    assert_ok(get("api-keys/a", "value")); /* it is recorded, but is no line yet */
+    assert_status(kt_audit_flush(world.ctx, 0), KT_AUDIT);
     assert_status(get("api-keys/a", NULL), KT_AUDIT);
     assert_status(peek("api-keys/a", NULL), KT_AUDIT);
     assert_status(read_by(READER, false, "database/a", NULL), KT_AUDIT);
@@ -126,6 +129,7 @@ START_TEST(what_cannot_be_recorded_is_not_served)
     (void)snprintf(state, sizeof(state), "%s/audit/nginx/state", world.dir);
     ck_assert_int_eq(unlink(state), 0);
     assert_ok(get("api-keys/a", "value"));
+    ck_assert_uint_eq(world_lines("api-keys/a", NULL), 2); /* what was recorded, and no more */
 }
 END_TEST
 

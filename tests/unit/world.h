@@ -39,7 +39,7 @@ void world_end(void); /* also takes the folder away */
 void world_write(const char *path, const char *text, mode_t mode);
 /* A file's contents, malloc'ed, with NUL behind them. */
 char *world_read(const char *path, size_t *ret_size);
-/* How many lines of the trail have all these texts (NULL at the end). */
+/* How many lines of the trail, with all that waits to be one, have all these texts (NULL at the end). */
 size_t world_lines(const char *text, ...);
 
 kt_request_t request(const char *reference);
