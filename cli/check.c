@@ -3,19 +3,33 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli.h"
+#include "check.h"
 
 static int collect_row(json_t *checks, kt_status_t status, const char *what, const char *detail)
 {
     json_t *row = json_pack("{s:s, s:s, s:s}", "status", kt_status_name(status), "what", what,
                             "detail", detail ? detail : "");
+    size_t size = detail ? strlen(detail) : 0;
+    const char *mend = status && size > 2 && detail[size - 1] == '`' ? memrchr(detail, '`', size - 1) : NULL;
 
+    if (mend)
+        json_object_set_new(row, "mend", json_stringn(mend + 1, size - 2 - (size_t) (mend - detail)));
     return json_array_append_new(checks, row);
 }
 
 static void collect(void *arg, kt_status_t status, const char *what, const char *detail)
 {
     (void) collect_row(arg, status, what, detail);
+}
+
+void check_collect(void *arg, kt_status_t status, const char *what, const char *detail)
+{
+    collect(arg, status, what, detail);
+}
+
+kt_status_t check_worse(kt_status_t a, kt_status_t b)
+{
+    return a == KT_SUCCESS || (b != KT_SUCCESS && kt_status_exit(b) > kt_status_exit(a)) ? b : a;
 }
 
 static void print(const json_t *checks)
@@ -50,24 +64,38 @@ static kt_status_t report(cli_t *cli, kt_status_t status, json_t *checks)
     return status;
 }
 
+static kt_status_t check_all(cli_t *cli, json_t *checks, kt_status_t *ret_worst)
+{
+    cli_progress(cli);
+    *ret_worst = kt_check(cli->ctx, collect, checks);
+    cli_progress_end(cli);
+    return cli_given(cli, "secrets") ? cli_check_secrets(cli, checks) : KT_SUCCESS;
+}
+
+/* The users first: a process that has a store open does not fork. */
 kt_status_t verb_check(cli_t *cli)
 {
-    kt_status_t status = cli_open(cli), looked = KT_SUCCESS;
-    json_t *checks;
+    kt_status_t status = cli_setup(cli), users, worst, looked = KT_SUCCESS;
+    json_t *rows, *checks;
 
     if (status)
         return status;
+    rows = json_array();
     checks = json_array();
-    cli_progress(cli);
-    status = kt_check(cli->ctx, collect, checks);
-    cli_progress_end(cli);
-    if (cli_given(cli, "secrets"))
-        looked = cli_check_secrets(cli, checks);
-    if (looked) {
-        json_decref(checks);
-        return looked;
-    }
-    return report(cli, status, checks);
+    users = check_users(cli, rows);
+    worst = kt_open(cli->setup, &cli->ctx);
+    if (!worst)
+        looked = check_all(cli, checks, &worst);
+    else if (json_array_size(rows) == 0)
+        looked = cli_fail(cli, worst, "%s", kt_setup_error(cli->setup));
+    else
+        collect(checks, worst, "audit", kt_setup_error(cli->setup));
+    json_array_extend(checks, rows);
+    json_decref(rows);
+    if (!looked)
+        return report(cli, check_worse(worst, users), checks);
+    json_decref(checks);
+    return looked;
 }
 
 kt_status_t verb_verify(cli_t *cli)

@@ -62,7 +62,7 @@ static void check_keys(kt_ctx_t *ctx, checking_t *checking)
     report(checking, KT_SUCCESS, "keys", detail);
 }
 
-static kt_status_t check_provider(kt_ctx_t *ctx, size_t index)
+kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index)
 {
     kt_store_t *store;
     kt_head_t head;
@@ -113,7 +113,7 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
     report(&checking, ctx->audit != NULL ? KT_SUCCESS : KT_AUDIT, "audit", ctx->config->audit_path);
     for (i = 0; i < ctx->modules->count; i++) {
         (void)snprintf(what, sizeof(what), "provider %s", ctx->config->providers[i].name);
-        status = check_provider(ctx, i);
+        status = kt_provider_try(ctx, i);
         report(&checking, status, what, status == KT_SUCCESS ? "answers" : kt_failure());
     }
     check_targets(ctx, &checking);

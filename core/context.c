@@ -163,7 +163,7 @@ const char *kt_setup_audit_path(const kt_setup_t *setup)
 
 /* ---- contexts ---- */
 
-static kt_status_t new_context(kt_config_t *config, kt_modules_t *modules, const kt_keyring_t *keyring, kt_ctx_t **ret_ctx)
+kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_keyring_t *keyring, kt_ctx_t **ret_ctx)
 {
     kt_ctx_t *ctx = calloc(1, sizeof(*ctx));
     kt_status_t status;
@@ -219,7 +219,7 @@ kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx)
     if (setup->keyring == NULL || setup->modules == NULL)
         return setup->status; /* kt_setup() failed, and said why */
     kt_failure_clear();
-    status = new_context(setup->config, setup->modules, setup->keyring, &ctx);
+    status = kt_context_new(setup->config, setup->modules, setup->keyring, &ctx);
     if (status != KT_SUCCESS)
         return finish_setup(setup, status);
     ctx->log = setup->log;
@@ -240,7 +240,7 @@ kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx)
 
 kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
 {
-    kt_status_t status = new_context(ctx->config, ctx->modules, ctx->keyring, ret_agent);
+    kt_status_t status = kt_context_new(ctx->config, ctx->modules, ctx->keyring, ret_agent);
 
     if (status != KT_SUCCESS)
         return status;

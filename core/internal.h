@@ -584,6 +584,10 @@ struct kt_ctx {
     void *progress_arg;
 };
 
+/* Without trail, cache and agent. */
+kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_keyring_t *keyring, kt_ctx_t **ret_ctx);
+/* Does the provider of this index answer, and has it a held key's store? (admin.c) */
+kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index);
 /* Without the agent: no trail, no cache. */
 kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent);
 void kt_log(const kt_ctx_t *ctx, int level, const char *format, ...) KT_PRINTF(3, 4);

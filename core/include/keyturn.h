@@ -463,6 +463,29 @@ typedef void (*kt_check_fn)(void *arg, kt_status_t status, const char *what, con
 /* Configuration, keys, audit stream and each provider's reachability; the worst status. */
 KT_API KT_MUST_USE kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
 
+/*
+ * The same for the user of a server, or of the command: what may he open of configuration, keys, store and streams, and is there anything that he
+ * may and should not? For root, who asks in a child process with the ids and groups of that user; nothing is changed, and providers are
+ * asked. fn is called for each thing that is wrong, with the text and in `...` at its end the command that mends it; else once. Before
+ * kt_open(), in a process of one thread. Strings belong to the caller. KT_PERMISSION for others than root, KT_USAGE without such a user;
+ * else the worst status.
+ */
+typedef struct kt_check_user {
+    size_t size;
+    const char *stream;              /* "nginx", "redis", "postgresql" or "cli-USER": names his key and his stream */
+    const char *user;                /* whom the process runs as */
+    const char *types;               /* "api-keys,tls": of them he must have the keys that policy allows; NULL: of all */
+    const char *readers, *writers;   /* the groups of those who read the store, and who write it */
+    int writes;                      /* he writes the store; a user of the command also where policy allows it */
+    int as_root;                     /* root reads configuration and credentials for him, as nginx' master does */
+    const char *const *others;       /* streams that are not his; he may not write them */
+    size_t nothers;
+} kt_check_user_t;
+#define KT_CHECK_USER_INIT { sizeof(kt_check_user_t), NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, 0 }
+KT_API KT_MUST_USE kt_status_t kt_check_user(kt_setup_t *setup, const kt_check_user_t *user, kt_check_fn fn, void *arg);
+/* The i-th entry of a `key:` that is a map: "nginx", "cli-USER"; NULL behind the last one, and where `key:` is of all. */
+KT_API const char *kt_setup_key(const kt_setup_t *setup, size_t i);
+
 /* The whole store: seals, indexes, generations against anchors; fn is called for each thing that is wrong (its name, or a row), and
  * then once for each store with what was looked at. KT_ROLLEDBACK or KT_MALFORMED if anything is. */
 KT_API KT_MUST_USE kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg);

@@ -15,8 +15,8 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def users(kt):
-    """Two further users: `deploy` with a group of his own, `human` in one with others."""
-    subprocess.run("useradd --system --user-group deploy && useradd --gid users --no-user-group human", shell=True, check=True)
+    """Further users: `deploy` and `web` with groups of their own, `human` in one with others."""
+    subprocess.run("useradd --system --user-group deploy && useradd --system --user-group web && useradd --gid users --no-user-group human", shell=True, check=True)
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * keyturn check: what systemd takes from a server beyond the permissions of its user. A unit with ProtectSystem=strict writes to the paths
+ * of ReadWritePaths= alone, as Debian's Redis does. Unit and drop-ins are read as systemd.unit(5) says: of files of one name the first folder
+ * counts, drop-ins add in the order of their names, an empty value takes back what was listed.
+ */
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "check.h"
+
+#define FILES_MAX 64
+
+static const char *const folders[] = {"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
+                                      "/usr/lib/systemd/system", "/lib/systemd/system"};
+#define FOLDERS (sizeof folders / sizeof *folders)
+
+typedef struct unit {
+    bool strict;
+    bool writable;       /* the folder in question */
+    const char *folder;
+} unit_t;
+
+/* Is one of the paths the folder or above it? "-/a", "+/a" and "/a:/b" are paths too. */
+static bool covers(const char *paths, const char *folder)
+{
+    while (*(paths += strspn(paths, " \t\"")) != '\0') {
+        size_t size = strcspn(paths, " \t\""), skip = strspn(paths, "-+");
+        size_t length = size - skip;
+
+        while (length > 1 && paths[skip + length - 1] == '/')
+            length--;
+        if (strncmp(folder, paths + skip, length) == 0 && (length == 1 || folder[length] == '/' || folder[length] == '\0'))
+            return true;
+        paths += size;
+    }
+    return false;
+}
+
+static void take_line(unit_t *unit, char *line)
+{
+    char *value = strchr(line, '=');
+    size_t size;
+
+    if (!value || line[0] == '#' || line[0] == ';')
+        return;
+    *value++ = '\0';
+    value += strspn(value, " \t");
+    for (size = strlen(value); size > 0 && strchr(" \t\r\n", value[size - 1]); size--)
+        value[size - 1] = '\0';
+    for (size = strlen(line); size > 0 && strchr(" \t", line[size - 1]); size--)
+        line[size - 1] = '\0';
+    if (strcmp(line, "ProtectSystem") == 0)
+        unit->strict = strcmp(value, "strict") == 0;
+    else if (strcmp(line, "ReadWritePaths") == 0 || strcmp(line, "ReadWriteDirectories") == 0)
+        unit->writable = value[0] != '\0' && (unit->writable || covers(value, unit->folder));
+}
+
+static bool read_file(unit_t *unit, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char *line = NULL;
+    size_t room = 0;
+
+    if (!file)
+        return false;
+    while (getline(&line, &room, file) >= 0)
+        take_line(unit, line);
+    free(line);
+    fclose(file);
+    return true;
+}
+
+/* The first folder that has the name counts; a link to /dev/null is a file without lines. */
+static int by_name(const void *a, const void *b)
+{
+    const char *left = *(char *const *) a, *right = *(char *const *) b;
+    int order = strcmp(strrchr(left, '/'), strrchr(right, '/'));
+
+    return order != 0 ? order : left[0] - right[0];
+}
+
+static void read_drop_ins(unit_t *unit, const char *name)
+{
+    char *files[FILES_MAX];
+    size_t count = 0;
+
+    for (size_t i = 0; i < FOLDERS; i++) {
+        char path[PATH_MAX];
+        struct dirent *entry;
+        DIR *dir;
+
+        snprintf(path, sizeof path, "%s/%s.d", folders[i], name);
+        dir = opendir(path);
+        while (dir && (entry = readdir(dir)) && count < FILES_MAX) {
+            size_t size = strlen(entry->d_name);
+
+            /* the folder's rank first, so that sorting keeps it */
+            if (size > 5 && strcmp(entry->d_name + size - 5, ".conf") == 0 &&
+                asprintf(&files[count], "%c%s/%s", (int) ('0' + i), path, entry->d_name) > 0)
+                count++;
+        }
+        if (dir)
+            closedir(dir);
+    }
+    qsort(files, count, sizeof *files, by_name);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || strcmp(strrchr(files[i], '/'), strrchr(files[i - 1], '/')) != 0)
+            read_file(unit, files[i] + 1);
+    }
+    for (size_t i = 0; i < count; i++)
+        free(files[i]);
+}
+
+static bool read_unit(unit_t *unit, const char *name)
+{
+    char path[PATH_MAX];
+    bool found = false;
+
+    for (size_t i = 0; i < FOLDERS && !found; i++) {
+        snprintf(path, sizeof path, "%s/%s", folders[i], name);
+        found = read_file(unit, path);
+    }
+    if (found)
+        read_drop_ins(unit, name);
+    return found;
+}
+
+kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows)
+{
+    char stream[PATH_MAX], *text;
+    unit_t unit = {.folder = stream};
+
+    snprintf(stream, sizeof stream, "%s/%s", kt_setup_audit_path(cli->setup), host->name);
+    if (!host->unit || access("/run/systemd/system", F_OK) != 0 || !read_unit(&unit, host->unit) || !unit.strict ||
+        unit.writable)
+        return KT_SUCCESS;
+    if (asprintf(&text,
+             "%s cannot write %s as systemd starts it (ProtectSystem=strict in %s): `mkdir -p /etc/systemd/system/%s.d && "
+             "printf '[Service]\\nReadWritePaths=-%s\\n' > /etc/systemd/system/%s.d/keyturn.conf && systemctl daemon-reload && "
+             "systemctl restart %s`", host->user, stream, host->unit, host->unit, stream, host->unit, host->unit) < 0)
+        return KT_INTERNAL;
+    check_collect(rows, KT_AUDIT, host->name, text);
+    free(text);
+    return KT_AUDIT;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keyturn check, as root: which users the configuration is for, and what each of them misses. */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "hosts.h"
+
+#define STREAMS_MAX 64
+
+typedef struct streams {
+    const char *names[STREAMS_MAX];
+    size_t count;
+} streams_t;
+
+static void add(streams_t *streams, const char *name)
+{
+    for (size_t i = 0; i < streams->count; i++)
+        if (strcmp(streams->names[i], name) == 0)
+            return;
+    if (streams->count < STREAMS_MAX)
+        streams->names[streams->count++] = name;
+}
+
+/* The owner of the stream's folder, 0 if there is none. */
+static uid_t owner_of(const cli_t *cli, const char *stream)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/%s", kt_setup_audit_path(cli->setup), stream);
+    return lstat(path, &st) == 0 ? st.st_uid : 0;
+}
+
+static bool has_key(const cli_t *cli, const char *stream)
+{
+    const char *name;
+
+    for (size_t i = 0; (name = kt_setup_key(cli->setup, i)); i++)
+        if (strcmp(name, stream) == 0)
+            return true;
+    return false;
+}
+
+static bool is_usual(const char *name)
+{
+    for (const cli_host_t *host = cli_hosts; host->name; host++)
+        if (strcmp(host->user, name) == 0)
+            return true;
+    return false;
+}
+
+/*
+ * Whom the host runs as: who has its stream, as an operator may have given it to another user than the usual one. A
+ * stream that somebody else's server has is a mistake, and the usual user is meant.
+ */
+static const struct passwd *user_of(const cli_t *cli, const cli_host_t *host)
+{
+    uid_t owner = owner_of(cli, host->name);
+    const struct passwd *user = owner != 0 ? getpwuid(owner) : NULL;
+
+    if (user && !is_usual(user->pw_name))
+        return user;
+    return cli_host_user(host);
+}
+
+/* In a home of one user no other one is expected. */
+static bool is_expected(const cli_t *cli, const cli_host_t *host)
+{
+    return has_key(cli, host->name) || owner_of(cli, host->name) != 0;
+}
+
+static void check_host(cli_t *cli, const cli_host_t *host, const streams_t *streams, json_t *rows,
+                       kt_status_t *worst)
+{
+    const struct passwd *user = user_of(cli, host);
+    kt_check_user_t asked = KT_CHECK_USER_INIT;
+    char name[64];
+
+    if (!user || !is_expected(cli, host))
+        return;
+    snprintf(name, sizeof name, "%s", user->pw_name);
+    asked.stream = host->name;
+    asked.user = name;
+    asked.types = host->types;
+    asked.readers = CLI_READERS;
+    asked.writers = CLI_WRITERS;
+    asked.writes = host->writes;
+    asked.as_root = host->as_root;
+    asked.others = streams->names;
+    asked.nothers = streams->count;
+    *worst = check_worse(*worst, kt_check_user(cli->setup, &asked, check_collect, rows));
+    *worst = check_worse(*worst, check_unit(cli, host, rows));
+}
+
+static void check_person(cli_t *cli, const char *stream, const streams_t *streams, json_t *rows,
+                         kt_status_t *worst)
+{
+    kt_check_user_t asked = KT_CHECK_USER_INIT;
+
+    if (strncmp(stream, "cli-", 4) != 0 || strcmp(stream, "cli-root") == 0)
+        return;
+    asked.stream = stream;
+    asked.user = stream + 4;
+    asked.readers = CLI_READERS;
+    asked.writers = CLI_WRITERS;
+    asked.others = streams->names;
+    asked.nothers = streams->count;
+    *worst = check_worse(*worst, kt_check_user(cli->setup, &asked, check_collect, rows));
+}
+
+kt_status_t check_users(cli_t *cli, json_t *rows)
+{
+    streams_t streams = {.count = 0};
+    kt_status_t worst = KT_SUCCESS;
+    const char *name;
+
+    if (geteuid() != 0) {
+        if (kt_setup_key(cli->setup, 0))
+            check_collect(rows, KT_SUCCESS, "users",
+                          "this is what the present user may; root is also told what each server's user misses");
+        return KT_SUCCESS;
+    }
+    for (const cli_host_t *host = cli_hosts; host->name; host++)
+        add(&streams, host->name);
+    add(&streams, "cli-root");
+    for (size_t i = 0; (name = kt_setup_key(cli->setup, i)); i++)
+        if (strncmp(name, "cli-", 4) == 0)
+            add(&streams, name);
+    for (const cli_host_t *host = cli_hosts; host->name; host++)
+        check_host(cli, host, &streams, rows, &worst);
+    for (size_t i = 0; (name = kt_setup_key(cli->setup, i)); i++)
+        check_person(cli, name, &streams, rows, &worst);
+    return worst;
+}

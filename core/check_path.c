@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * check_path.c: why this process may not open a file, and the command that mends it.
+ *
+ * Whether it may is asked of the kernel, by access(), which changes nothing; the process has the ids of the user in question. Why is
+ * then read from owner, group and mode of the first thing on the way that is in the way. Words of a command are quoted for a shell.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check_user.h"
+
+bool kt_person_in(const kt_person_t *person, gid_t gid)
+{
+    int i;
+
+    for (i = 0; i < person->ngroups; i++) {
+        if (person->groups[i] == gid)
+            return true;
+    }
+    return false;
+}
+
+/* `path` as one word of a shell. */
+static const char *quoted(const char *path, char word[2 * PATH_MAX])
+{
+    const char *safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@:,=";
+    size_t at = 0;
+
+    if (path[strspn(path, safe)] == '\0')
+        return path;
+    word[at++] = '\'';
+    for (; *path != '\0' && at < 2 * PATH_MAX - 8; path++) {
+        if (*path == '\'')
+            at += (size_t)snprintf(word + at, 8, "'\\''");
+        else
+            word[at++] = *path;
+    }
+    word[at++] = '\'';
+    word[at] = '\0';
+    return word;
+}
+
+/* "rw" of R_OK | W_OK */
+static const char *letters(int wanted, char text[4])
+{
+    size_t at = 0;
+
+    if (wanted & R_OK)
+        text[at++] = 'r';
+    if (wanted & W_OK)
+        text[at++] = 'w';
+    if (wanted & X_OK)
+        text[at++] = 'x';
+    text[at] = '\0';
+    return text;
+}
+
+static const char *doing(int wanted)
+{
+    return wanted & W_OK ? "write" : wanted & R_OK ? "read" : "pass";
+}
+
+/* A copy: what getgrgid() answers is overwritten by the next question. */
+static const char *group_name(gid_t gid, char name[64])
+{
+    const struct group *group = getgrgid(gid);
+
+    if (group != NULL)
+        (void)snprintf(name, 64, "%s", group->gr_name);
+    else
+        (void)snprintf(name, 64, "%u", (unsigned)gid);
+    return name;
+}
+
+static bool is_group(gid_t gid, const char *name)
+{
+    const struct group *group = name != NULL ? getgrnam(name) : NULL;
+
+    return group != NULL && group->gr_gid == gid;
+}
+
+/* Of the one thing `path`, whose folder can be passed. */
+static void explain(const kt_person_t *person, const char *path, int wanted, const char *expected, char *text, size_t size)
+{
+    char word[2 * PATH_MAX], mode[4], group[64];
+    struct stat st;
+    unsigned bits = (unsigned)wanted;
+
+    if (stat(path, &st) != 0) {
+        (void)snprintf(text, size, "%s cannot look at %s: %s", person->name, path, strerror(errno));
+        return;
+    }
+    (void)group_name(st.st_gid, group);
+    if (st.st_uid == person->uid)
+        (void)snprintf(text, size, "%s cannot %s %s, its own: `chmod u+%s %s`", person->name, doing(wanted), path, letters(wanted, mode),
+                       quoted(path, word));
+    else if (!(wanted & W_OK) && is_group(st.st_gid, person->writers) && !kt_person_in(person, st.st_gid))
+        (void)snprintf(text, size, "%s cannot %s %s, which is for others too: `chmod o+%s %s`", person->name, doing(wanted), path,
+                       letters(wanted, mode), quoted(path, word)); /* not into the group of those who write, to read */
+    else if (kt_person_in(person, st.st_gid))
+        (void)snprintf(text, size, "%s cannot %s %s, of its group %s: `chmod g+%s %s`", person->name, doing(wanted), path,
+                       group, letters(wanted, mode), quoted(path, word));
+    else if ((st.st_mode >> 3 & bits) == bits && is_group(st.st_gid, expected))
+        (void)snprintf(text, size, "%s is not in group %s and cannot %s %s: `usermod -aG %s %s`", person->name, group,
+                       doing(wanted), path, group, person->name);
+    else if (expected != NULL)
+        (void)snprintf(text, size, "%s cannot %s %s (mode %04o, group %s): `chgrp %s %s && chmod g+%s %s`", person->name, doing(wanted),
+                       path, (unsigned)(st.st_mode & 07777), group, expected, quoted(path, word),
+                       letters(wanted, mode), quoted(path, word));
+    else
+        (void)snprintf(text, size, "%s cannot %s %s (mode %04o): `chown %s %s && chmod u+%s %s`", person->name, doing(wanted), path,
+                       (unsigned)(st.st_mode & 07777), person->name, quoted(path, word), letters(wanted, mode), quoted(path, word));
+}
+
+kt_status_t kt_path_check(const kt_person_t *person, const char *path, int wanted, const char *group, char *ret_text, size_t size)
+{
+    char part[PATH_MAX];
+    const char *slash;
+
+    for (slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        (void)snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
+        if (access(part, X_OK) == 0)
+            continue;
+        if (errno == ENOENT)
+            break;
+        explain(person, part, X_OK, person->readers, ret_text, size);
+        return KT_PERMISSION;
+    }
+    if (access(path, wanted) == 0)
+        return KT_SUCCESS;
+    if (errno == ENOENT || errno == ENOTDIR) {
+        (void)snprintf(ret_text, size, "%s is not there", path);
+        return KT_UNAVAIL;
+    }
+    if (errno == EROFS)
+        (void)snprintf(ret_text, size, "%s cannot write %s: the file system is mounted read-only", person->name, path);
+    else
+        explain(person, path, wanted, group, ret_text, size);
+    return KT_PERMISSION;
+}
+
+kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwanted, const char *what, char *ret_text, size_t size)
+{
+    char word[2 * PATH_MAX], mode[4], group[64];
+    struct stat st;
+
+    if (access(path, unwanted) != 0 || stat(path, &st) != 0)
+        return KT_SUCCESS;
+    (void)group_name(st.st_gid, group);
+    if (st.st_uid == person->uid)
+        (void)snprintf(ret_text, size, "%s owns %s, %s: `chown root %s`", person->name, path, what, quoted(path, word));
+    else if (!kt_person_in(person, st.st_gid))
+        (void)snprintf(ret_text, size, "%s may %s %s, %s, as everybody may: `chmod o-%s %s`", person->name, doing(unwanted), path, what,
+                       letters(unwanted, mode), quoted(path, word));
+    else if (st.st_gid != person->gid)
+        (void)snprintf(ret_text, size, "%s is in group %s and may %s %s, %s: `gpasswd -d %s %s`", person->name, group,
+                       doing(unwanted), path, what, person->name, group);
+    else
+        (void)snprintf(ret_text, size, "%s may %s %s, %s, by its group: `chmod g-%s %s`", person->name, doing(unwanted), path, what,
+                       letters(unwanted, mode), quoted(path, word));
+    return KT_PERMISSION;
+}
+
+/* The first thing in the folder that is somebody else's, or cannot be written. */
+static bool find_foreign(const kt_person_t *person, const char *folder, char found[PATH_MAX])
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    struct stat st;
+    bool foreign = false;
+
+    while (dir != NULL && !foreign && (entry = readdir(dir)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        foreign = snprintf(found, PATH_MAX, "%s/%s", folder, entry->d_name) < PATH_MAX && lstat(found, &st) == 0 &&
+                  !S_ISLNK(st.st_mode) && st.st_uid != person->uid;
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    return foreign;
+}
+
+kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret_text, size_t size)
+{
+    static const char *const files[] = {"log", "state"};
+    char word[2 * PATH_MAX], found[PATH_MAX], rings[PATH_MAX];
+    size_t i;
+    char group[64];
+    struct stat st;
+
+    if (lstat(path, &st) != 0 && errno == ENOENT) {
+        (void)snprintf(ret_text, size, "%s is not there: `install -d -m 700 -o %s -g %s %s`", path, person->name,
+                       group_name(person->gid, group), quoted(path, word));
+        return KT_AUDIT;
+    }
+    if (lstat(path, &st) == 0 && st.st_uid != person->uid) {
+        const struct passwd *other = getpwuid(st.st_uid);
+
+        (void)snprintf(ret_text, size, "%s cannot write %s, which belongs to %s: `chown -R %s %s`", person->name, path,
+                       other != NULL ? other->pw_name : "somebody", person->name, quoted(path, word));
+        return KT_AUDIT;
+    }
+    if (kt_path_check(person, path, R_OK | W_OK | X_OK, NULL, ret_text, size) != KT_SUCCESS)
+        return KT_AUDIT;
+    for (i = 0; i < KT_ARRAY(files); i++) {
+        (void)snprintf(found, sizeof(found), "%s/%s", path, files[i]);
+        if (lstat(found, &st) == 0 && st.st_uid == person->uid &&
+            kt_path_check(person, found, R_OK | W_OK, NULL, ret_text, size) != KT_SUCCESS)
+            return KT_AUDIT;
+    }
+    (void)snprintf(rings, sizeof(rings), "%s/rings", path);
+    if (!find_foreign(person, path, found) && !find_foreign(person, rings, found))
+        return KT_SUCCESS;
+    (void)snprintf(ret_text, size, "%s does not own %s: `chown -R %s %s`", person->name, found, person->name, quoted(path, word));
+    return KT_AUDIT;
+}

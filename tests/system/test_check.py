@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""check, as root: each permission that a server's user misses is named, with the command that mends it, and so is what one may too much."""
+import os
+import pathlib
+import re
+import shutil
+
+import pytest
+
+from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE
+
+DROP_IN = pathlib.Path(__file__).resolve().parents[2] / "packaging/systemd/redis-server.service.conf"
+ANCHORS = STORE.parent / "anchors"
+READERS = {"nginx", "redis", "cli-deploy", "cli-human"}
+ALL = READERS | {"postgresql"}
+KEYGEN = f"keyturn keygen --types api-keys /x.key && cat /x.key > {ETC}/postgresql.key && rm /x.key"
+
+# what is broken: by which command, who misses something then, and what is said of one of them
+BREAKAGES = [
+    ("gpasswd -d www-data keyturn", {"nginx"}, "www-data is not in group keyturn and cannot pass /var/lib/keyturn: `usermod -aG keyturn www-data`"),
+    ("gpasswd -d redis keyturn", {"redis"}, "redis is not in group keyturn and cannot read /etc/keyturn/keyturn.yaml"),
+    ("gpasswd -d deploy keyturn", {"cli-deploy"}, "`usermod -aG keyturn deploy`"),
+    ("gpasswd -d postgres keyturn-write", {"postgresql"}, "postgres is not in group keyturn-write and cannot write /var/lib/keyturn/store"),
+    (f"chmod 700 {LIB}", ALL, "redis cannot pass /var/lib/keyturn, of its group keyturn: `chmod g+x /var/lib/keyturn`"),
+    (f"chgrp root {LIB}", ALL, "`chgrp keyturn /var/lib/keyturn && chmod g+x /var/lib/keyturn`"),
+    (f"chmod o-x {LIB}/store", READERS, "which is for others too: `chmod o+x /var/lib/keyturn/store`"),
+    (f"chmod g-w {LIB}/store", {"postgresql"}, "postgres cannot write /var/lib/keyturn/store"),
+    (f"chgrp root {LIB}/store", {"postgresql"}, "`chgrp keyturn-write /var/lib/keyturn/store"),
+    (f"chmod o-r {STORE}", READERS, f"www-data cannot read {STORE}"),
+    (f"chmod g-w {STORE}", {"postgresql"}, f"postgres cannot write {STORE}, of its group keyturn-write"),
+    (f"chmod o-r {STORE}-wal", READERS, f"cannot read {STORE}-wal"),
+    (f"chmod o-r {STORE}-shm", READERS, f"cannot read {STORE}-shm"),
+    (f"chmod g-w {STORE}-wal", {"postgresql"}, f"cannot write {STORE}-wal"),
+    (f"chmod o-rx {ANCHORS}", READERS, f"cannot read {ANCHORS}"),
+    (f"chmod g-w {ANCHORS}", {"postgresql"}, f"postgres cannot write {ANCHORS}"),
+    (f"chmod o-r {ANCHORS}/cli-root", READERS, f"cannot read {ANCHORS}/cli-root"),
+    (f"chmod 600 {CONFIG}", ALL - {"nginx"}, "cannot read /etc/keyturn/keyturn.yaml, of its group keyturn"),  # root reads it for nginx
+    (f"chmod 750 {ETC}", ALL, "cannot pass /etc/keyturn"),
+    (f"chmod 600 {ETC}/nginx.key", {"nginx"}, "www-data cannot read /etc/keyturn/nginx.key"),
+    (f"chgrp root {ETC}/redis.key", {"redis"}, "`chgrp redis /etc/keyturn/redis.key"),
+    (f"chown root {ETC}/cli-human.key", {"cli-human"}, "`chown human /etc/keyturn/cli-human.key"),
+    (f"chmod 644 {ETC}/postgresql.key", ALL, "redis may read /etc/keyturn/postgresql.key, the key of postgresql, as everybody may"),
+    (f"chgrp redis {ETC}/cli-deploy.key", {"redis", "cli-deploy"}, "redis may read /etc/keyturn/cli-deploy.key, the key of cli-deploy"),
+    ("usermod -aG www-data redis", {"redis"}, "redis is in group www-data and may read /etc/keyturn/nginx.key"),
+    ("usermod -aG keyturn-write redis", {"redis"}, "redis is in group keyturn-write and may write /var/lib/keyturn/store, where it only reads"),
+    (f"chmod o+w {STORE}", READERS, f"www-data may write {STORE}, where it only reads, as everybody may: `chmod o-w {STORE}`"),
+    (f"chmod o+w {LIB}/store", READERS, "`chmod o-w /var/lib/keyturn/store`"),
+    (f"chmod o+w {ANCHORS}", READERS, f"`chmod o-w {ANCHORS}`"),
+    (KEYGEN, {"postgresql"}, "/etc/keyturn/postgresql.key lacks the type database, which policy allows postgres"),
+    (f"chmod 700 {LOG}", ALL, "cannot pass /var/log/keyturn"),
+    (f"chown root {LOG}/redis", {"redis"}, "redis cannot write /var/log/keyturn/redis, which belongs to root: `chown -R redis /var/log/keyturn/redis`"),
+    (f"chown redis {LOG}/nginx", {"nginx", "redis"}, "redis owns /var/log/keyturn/nginx, a stream that is not its own"),
+    (f"chmod 500 {LOG}/nginx", {"nginx"}, "www-data cannot write /var/log/keyturn/nginx, its own"),
+    (f"chown root {LOG}/postgresql/state", {"postgresql"}, "postgres does not own /var/log/keyturn/postgresql/state"),
+    (f"chmod 400 {LOG}/postgresql/state", {"postgresql"}, "postgres cannot write /var/log/keyturn/postgresql/state"),
+    (f"rm -r {LOG}/redis", {"redis"}, "/var/log/keyturn/redis is not there: `install -d -m 700 -o redis -g redis /var/log/keyturn/redis`"),
+    (f"chmod 777 {LOG}/postgresql", READERS, "www-data may write /var/log/keyturn/postgresql, a stream that is not its own"),
+]
+
+
+@pytest.fixture
+def layout(machine):
+    machine.init("--user", "deploy", "--user", "human")
+    machine.sh("sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml")
+    machine.set("api-keys/a", b"v")
+    yield machine
+    machine.sh("gpasswd -d redis www-data; gpasswd -d redis keyturn-write", check=False)
+    shutil.rmtree("/run/systemd", ignore_errors=True)
+    shutil.rmtree("/etc/systemd/system/redis-server.service.d", ignore_errors=True)
+
+
+def mend(machine, times=4):
+    """Does what check says, until it finds nothing."""
+    for _ in range(times):
+        rows, status = machine.check()
+        commands = {row["mend"] for what in rows for row in rows[what] if "mend" in row}
+        if status == 0:
+            return
+        assert commands, rows
+        # `keyturn` and `systemctl` are the machine's, elsewhere
+        machine.sh("systemctl() { :; }; keyturn() { %s \"$@\"; }; set -e; export LD_LIBRARY_PATH=%s; %s"
+                   % (machine.stage.keyturn, machine.stage.libdir, "\n".join(sorted(commands))))
+    raise AssertionError(machine.wrong())
+
+
+def test_nothing_is_wrong(layout):
+    rows, status = layout.check()
+    assert status == 0 and ALL <= set(rows)
+    assert "opens api-keys,tls" in rows["nginx"][0]["detail"] and "reads /var/lib/keyturn/store" in rows["nginx"][0]["detail"]
+    assert "opens database" in rows["postgresql"][0]["detail"] and "writes /var/lib/keyturn/store" in rows["postgresql"][0]["detail"]
+    text = layout.keyturn("check").stdout.decode()
+    assert re.search(r"^ok +redis +opens api-keys; reads", text, re.M)
+
+
+@pytest.mark.parametrize("broken, who, says", BREAKAGES, ids=[row[0] for row in BREAKAGES])
+def test_what_is_missing_is_named_and_mended(layout, broken, who, says):
+    layout.sh(f"keyturn() {{ {layout.stage.keyturn} \"$@\"; }}; export LD_LIBRARY_PATH={layout.stage.libdir}; {broken}")
+    before = listing()
+    wrong = layout.wrong()
+    assert {what for what, _ in wrong} == who, wrong
+    assert any(says in detail for _, detail in wrong), wrong
+    assert listing() == before, "check has changed something"
+    mend(layout)
+
+
+def listing():
+    found = {}
+    for folder in (ETC, LIB, LOG):
+        for path in [folder, *folder.rglob("*")]:
+            st = os.lstat(path)
+            # its own trail; SQLite gives an empty -wal the mode of the database when root opens it
+            if "cli-root" not in str(path) and not path.name.endswith(("-wal", "-shm")):
+                found[path] = (st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns if path.is_file() else 0)
+    return found
+
+
+def test_exit_status_and_text(layout):
+    layout.sh("gpasswd -d www-data keyturn")
+    result = layout.keyturn("check", check=False)
+    assert result.returncode == 77
+    assert re.search(r"^permission +nginx +www-data is not in group keyturn", result.stdout.decode(), re.M)
+    layout.sh("usermod -aG keyturn www-data")
+    layout.sh(f"chown root {LOG}/redis")
+    assert layout.keyturn("check", check=False).returncode == 74
+
+
+def test_a_user_of_the_command_who_may_write_by_policy(layout):
+    layout.grant('  - {who: "uid:deploy", allow: [read, rotate], names: ["api-keys/*", "tls/*"]}')
+    wrong = layout.wrong()
+    assert {what for what, _ in wrong} == {"cli-deploy"}
+    assert any("deploy is not in group keyturn-write" in detail for _, detail in wrong)
+    assert any("cli-deploy.key lacks the type tls" in detail for _, detail in wrong)
+    mend(layout)
+    assert int(layout.keyturn("rotate", "api-keys/a", user="deploy").stdout) == 2
+    layout.sh("gpasswd -d deploy keyturn-write")
+
+
+def test_others_than_root_see_for_themselves(layout):
+    rows, status = layout.check(user="deploy")
+    assert status == 0 and "root is also told" in rows["users"][0]["detail"] and "nginx" not in rows
+    layout.sh(f"chmod o-r {STORE}")
+    rows, status = layout.check(user="deploy")
+    assert status == 77 and rows["provider local"][0]["status"] == "forbidden"
+
+
+def test_a_host_that_runs_as_another_user(layout):
+    """Whoever was given the stream is it."""
+    layout.sh(f"chown -R web {LOG}/nginx && chgrp web {ETC}/nginx.key")
+    assert {what for what, _ in layout.wrong()} == {"nginx"}
+    mend(layout)
+    assert "web" in layout.sh("getent group keyturn").stdout
+
+
+# systemd, which does not run here: its files are read
+
+def test_drop_in_of_the_redis_unit(layout):
+    pathlib.Path("/run/systemd/system").mkdir(parents=True)
+    [(what, detail)] = layout.wrong()
+    assert what == "redis" and "redis cannot write /var/log/keyturn/redis as systemd starts it (ProtectSystem=strict in redis-server.service)" in detail
+    mend(layout)
+    made = pathlib.Path("/etc/systemd/system/redis-server.service.d/keyturn.conf")
+    ours = [line for line in DROP_IN.read_text().splitlines() if line and not line.startswith("#")]
+    assert made.read_text().splitlines() == ours
+    assert f"# {made}:" in DROP_IN.read_text()
+    made.write_text(DROP_IN.read_text())
+    assert layout.wrong() == []
+    # a later drop-in that takes the paths back counts
+    made.with_name("zz.conf").write_text("[Service]\nReadWritePaths=\nReadWritePaths=/var/log/keyturn/redis2\n")
+    assert [what for what, _ in layout.wrong()] == ["redis"]
+    made.with_name("zz.conf").write_text("[Service]\nProtectSystem=full\n")
+    assert layout.wrong() == []
+
+
+def test_readme_has_the_packaged_drop_in():
+    readme = (DROP_IN.parents[2] / "README.md").read_text()
+    block = re.search(r"cat > (/etc/systemd/system/redis-server.service.d/keyturn.conf) <<'END'\n(.*?)END\n", readme, re.S)
+    ours = [line for line in DROP_IN.read_text().splitlines() if line and not line.startswith("#")]
+    assert block[2].splitlines() == ours and block[1] in DROP_IN.read_text()
+    assert AUDIT_KEY.parent != LOG
