@@ -2,6 +2,7 @@
 /* keyturn backup FILE, keyturn restore FILE: the whole store, encrypted, and back. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli.h"
 
@@ -16,6 +17,7 @@ static kt_status_t answer(cli_t *cli, const char *done, uint64_t rows)
 
 kt_status_t verb_backup(cli_t *cli)
 {
+    kt_backup_options_t options = KT_BACKUP_INIT;
     kt_request_t req;
     uint64_t rows = 0;
     kt_status_t status = cli_open(cli);
@@ -23,23 +25,33 @@ kt_status_t verb_backup(cli_t *cli)
     if (status)
         return status;
     req = cli_request(cli, "*");
+    options.recipient = cli_given(cli, "recipient");
     cli_progress(cli);
-    status = kt_backup(cli->ctx, &req, cli->args[0], &rows);
+    status = kt_backup_with(cli->ctx, &req, cli->args[0], &options, &rows);
     cli_progress_end(cli);
     return status ? cli_fail_ctx(cli, status) : answer(cli, "saved", rows);
 }
 
 kt_status_t verb_restore(cli_t *cli)
 {
+    const char *key = cli_given(cli, "recipient-key");
+    kt_restore_options_t options = KT_RESTORE_INIT;
+    kt_secret_t *text = NULL;
     kt_request_t req;
     uint64_t rows = 0;
     kt_status_t status = cli_open(cli);
 
+    if (!status && key && strcmp(key, "-") == 0)
+        status = cli_read_value(cli, "the recipient's key", key, &text);
     if (status)
         return status;
     req = cli_request(cli, "*");
+    options.going_back = cli_given(cli, "going-back") != NULL;
+    options.recipient_key = key;
+    options.recipient_text = text;
     cli_progress(cli);
-    status = kt_restore(cli->ctx, &req, cli->args[0], cli_given(cli, "going-back") != NULL, &rows);
+    status = kt_restore_with(cli->ctx, &req, cli->args[0], &options, &rows);
     cli_progress_end(cli);
+    kt_secret_free(text);
     return status ? cli_fail_ctx(cli, status) : answer(cli, "restored", rows);
 }

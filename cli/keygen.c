@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* keyturn keygen OUT: a new key, the configuration's with one more epoch, the keys of some types for a host that needs no
- * others, or the start of a stream of the trail. */
+ * others, a pair of keys for backups, or the start of a stream of the trail. */
 #include <stdio.h>
 
 #include "cli.h"
@@ -85,6 +85,15 @@ static kt_status_t keygen_stream(cli_t *cli, const char *stream, const char *out
     return status ? cli_fail(cli, status, "%s", error) : KT_SUCCESS;
 }
 
+/* Of no environment: it is for whoever keeps the backups. */
+static kt_status_t keygen_recipient(cli_t *cli, const char *out)
+{
+    char error[512] = "";
+    kt_status_t status = kt_keygen_recipient(out, error, sizeof error);
+
+    return status ? cli_fail(cli, status, "%s", error) : KT_SUCCESS;
+}
+
 kt_status_t verb_keygen(cli_t *cli)
 {
     const char *types = cli_given(cli, "types"), *stream = cli_given(cli, "stream"), *out = cli->args[0];
@@ -101,7 +110,11 @@ kt_status_t verb_keygen(cli_t *cli)
     if (types && cli_given(cli, "environment"))
         return cli_fail(cli, KT_USAGE,
                         "--types takes the configuration's environment: leave out --environment");
-    if (stream)
+    if (cli_given(cli, "recipient"))
+        status = cli->ngiven > 1
+                     ? cli_fail(cli, KT_USAGE, "--recipient goes with no other option of keygen")
+                     : keygen_recipient(cli, out);
+    else if (stream)
         status = keygen_stream(cli, stream, out);
     else if (epoch)
         status = keygen_epoch(cli, out);

@@ -41,6 +41,7 @@ const cli_verb_t cli_verbs[] = {
         {0, "passphrase", "F", "under the passphrase in this file; - is stdin or a prompt"},
         {0, "stream", "NAME", "no key file: the folder OUT of a stream of the trail"},
         {0, "audit-key", "FILE", "the audit key under which the stream begins"},
+        {0, "recipient", NULL, "no key file: a pair of keys for backups, OUT and OUT.pub"},
     }},
     {"set", "NAME", "store a value: from stdin, a prompt or a file; prints the new version",
      verb_set, 1, 1, {
@@ -92,9 +93,12 @@ const cli_verb_t cli_verbs[] = {
         {0, "since", "T", "only from T on: 90d, 12h, 30m, 45s or 2w ago, or an RFC 3339 time"},
     }},
     {"backup", "FILE", "a consistent copy of the store in a new file, encrypted",
-     verb_backup, 1, 1, {{0}}},
+     verb_backup, 1, 1, {
+        {0, "recipient", "FILE", "only the holder of this public key's other half can read it"},
+    }},
     {"restore", "FILE", "make a backup the store again, on the record", verb_restore, 1, 1, {
         {0, "going-back", NULL, "although the store has something newer, or something else"},
+        {0, "recipient-key", "FILE", "the private key of the one whom it is for; - is stdin"},
     }},
     {"verify", "", "the whole store: seals, indexes, generations against anchors",
      verb_verify, 0, 0, {{0}}},

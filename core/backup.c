@@ -3,6 +3,9 @@
  * backup.c: a store in a file, encrypted, and back.
  *
  *     "KTBK" 1 0 0 0, key id (16), header of the stream (24), then frames: length (4), encrypted row; the last one is marked
+ *     "KTBK" 1 1 0 0, key id, for whom (recipient.c), header of the stream, then the same
+ *
+ * The file has no name before it is whole (O_TMPFILE), so that a run that is killed leaves nothing that looks like a backup.
  *
  * The rows are copied as they are: values stay sealed, so a backup opens nothing. Around them is libsodium's secretstream (XChaCha20-Poly1305,
  * truncation shows) under a key derived from the environment key, or from that of the recipient. A restore keeps the id of the store it
@@ -10,6 +13,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +26,9 @@
 #include "index.h"
 #include "backup.h"
 
-#define MAGIC "KTBK\1\0\0"       /* and the NUL behind it: 8 bytes */
+#define MAGIC "KTBK\1"           /* then what kind it is, and two zeros */
+#define MAGIC_SIZE 5u
+enum { FOR_ENVIRONMENT = 0, FOR_RECIPIENT = 1 };
 #define ROW_HEADER (1u + 1u + KTP_KEY_MAX + 8u + 8u + 4u + 4u)
 #define FRAME_MAX (ROW_HEADER + 2u * KTP_ROW_MAX)
 #define STREAM_TAG crypto_secretstream_xchacha20poly1305_ABYTES
@@ -64,27 +70,67 @@ static kt_status_t set_key(kt_backup_t *b, const kt_keyring_t *keyring)
 
 /* ---- writing ---- */
 
-kt_status_t kt_backup_create(kt_backup_t *b, const char *path, const kt_keyring_t *keyring)
+/* The folder of a path; malloc'ed. */
+static char *folder_of(const char *path)
 {
-    unsigned char header[crypto_secretstream_xchacha20poly1305_HEADERBYTES];
-    int fd;
+    char *copy = strdup(path), *folder = copy != NULL ? strdup(dirname(copy)) : NULL;
+
+    free(copy);
+    return folder;
+}
+
+/* A file without a name, or where the file system has none of them one whose name says that it is not whole. -1 with errno. */
+static int open_unnamed(kt_backup_t *b)
+{
+    char *folder = folder_of(b->path);
+    int fd = -1;
+
+    if (folder == NULL)
+        return -1;
+    fd = open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    free(folder);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+        return fd;
+    if (asprintf(&b->partial, "%s.partial-%d", b->path, (int)getpid()) < 0) {
+        b->partial = NULL;
+        return -1;
+    }
+    fd = open(b->partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        free(b->partial);
+        b->partial = NULL;
+    }
+    return fd;
+}
+
+static kt_status_t exists(const kt_backup_t *b)
+{
+    return kt_fail(KT_CONFLICT, "%s exists already; a backup is never overwritten", b->path);
+}
+
+kt_status_t kt_backup_create(kt_backup_t *b, const char *path, const kt_keyring_t *keyring, const char *recipient)
+{
+    unsigned char header[crypto_secretstream_xchacha20poly1305_HEADERBYTES], sealed[KT_RECIPIENT_SIZE];
+    unsigned char magic[8] = MAGIC;
+    struct stat st;
     kt_status_t status;
 
     memset(b, 0, sizeof(*b));
     b->path = path;
     status = set_key(b, keyring);
+    if (status == KT_SUCCESS && recipient != NULL)
+        status = kt_recipient_seal(recipient, b->key, sealed);
     if (status != KT_SUCCESS)
         return status;
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 && errno == EEXIST)
-        return kt_fail(KT_CONFLICT, "%s exists already; a backup is never overwritten", path);
-    b->created = fd >= 0;
-    b->file = open_stream(fd, "wb");
+    if (lstat(path, &st) == 0)
+        return exists(b); /* not only after all the work */
+    b->file = open_stream(open_unnamed(b), "wb");
     if (b->file == NULL)
         return io_error(b);
+    magic[MAGIC_SIZE] = recipient != NULL ? FOR_RECIPIENT : FOR_ENVIRONMENT;
     (void)crypto_secretstream_xchacha20poly1305_init_push(&b->stream, header, b->key);
-    if (fwrite(MAGIC, 8, 1, b->file) != 1 || fwrite(b->key_id, sizeof(b->key_id), 1, b->file) != 1 ||
-        fwrite(header, sizeof(header), 1, b->file) != 1)
+    if (fwrite(magic, sizeof(magic), 1, b->file) != 1 || fwrite(b->key_id, sizeof(b->key_id), 1, b->file) != 1 ||
+        (recipient != NULL && fwrite(sealed, sizeof(sealed), 1, b->file) != 1) || fwrite(header, sizeof(header), 1, b->file) != 1)
         return io_error(b);
     return KT_SUCCESS;
 }
@@ -129,23 +175,43 @@ kt_status_t kt_backup_put(kt_backup_t *b, const ktp_key_t *key, const ktp_row_t 
     return status;
 }
 
+/* Gives it its name, if that is free still, for good. */
+static kt_status_t give_name(kt_backup_t *b)
+{
+    char self[40], *folder = folder_of(b->path);
+    int fd = folder != NULL ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    kt_status_t status = KT_SUCCESS;
+
+    free(folder);
+    (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fileno(b->file));
+    if (fd < 0)
+        return io_error(b);
+    if (linkat(AT_FDCWD, b->partial != NULL ? b->partial : self, AT_FDCWD, b->path, AT_SYMLINK_FOLLOW) != 0) {
+        status = errno == EEXIST ? exists(b) : io_error(b);
+    } else if (fsync(fd) != 0) {
+        status = io_error(b);
+        (void)unlink(b->path);
+    }
+    (void)close(fd);
+    return status;
+}
+
 kt_status_t kt_backup_finish(kt_backup_t *b)
 {
     kt_status_t status = push(b, NULL, 0, crypto_secretstream_xchacha20poly1305_TAG_FINAL);
 
     if (status == KT_SUCCESS && (fflush(b->file) != 0 || fsync(fileno(b->file)) != 0))
         status = io_error(b);
-    if (status == KT_SUCCESS)
-        b->created = false; /* whole: it stays */
-    return status;
+    return status == KT_SUCCESS ? give_name(b) : status;
 }
 
 void kt_backup_close(kt_backup_t *b)
 {
     if (b->file != NULL)
         (void)fclose(b->file);
-    if (b->created)
-        (void)unlink(b->path);
+    if (b->partial != NULL)
+        (void)unlink(b->partial);
+    free(b->partial);
     kt_locked_free(b->key);
     free(b->frame);
     free(b->plain);
@@ -155,9 +221,10 @@ void kt_backup_close(kt_backup_t *b)
 
 /* ---- reading ---- */
 
-kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t *keyring)
+kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t *keyring, const unsigned char *private_key)
 {
-    unsigned char head[8 + KT_KEYID_SIZE + crypto_secretstream_xchacha20poly1305_HEADERBYTES];
+    unsigned char head[8 + KT_KEYID_SIZE], sealed[KT_RECIPIENT_SIZE], header[crypto_secretstream_xchacha20poly1305_HEADERBYTES];
+    bool whole;
     size_t i;
     int fd;
     kt_status_t status;
@@ -174,14 +241,24 @@ kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t 
     b->plain = malloc(FRAME_MAX);
     if (b->plain == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
-    if (fread(head, sizeof(head), 1, b->file) != 1 || memcmp(head, MAGIC, 8) != 0)
+    if (fread(head, sizeof(head), 1, b->file) != 1 || memcmp(head, MAGIC, MAGIC_SIZE) != 0 || head[MAGIC_SIZE] > FOR_RECIPIENT ||
+        head[6] != 0 || head[7] != 0)
         return damaged(b, "not a backup of keyturn");
+    whole = (head[MAGIC_SIZE] != FOR_RECIPIENT || fread(sealed, sizeof(sealed), 1, b->file) == 1) &&
+            fread(header, sizeof(header), 1, b->file) == 1;
+    if (!whole)
+        return damaged(b, "cut short");
     for (i = 0; i < keyring->nenv && memcmp(keyring->env[i].id, head + 8, KT_KEYID_SIZE) != 0; i++)
         ;
     if (i == keyring->nenv)
         return kt_fail(KT_WRONGKEY, "%s: written for another key than the one that is held", path);
     kt_backup_key(&keyring->env[i], b->key);
-    if (crypto_secretstream_xchacha20poly1305_init_pull(&b->stream, head + 8 + KT_KEYID_SIZE, b->key) != 0)
+    if (head[MAGIC_SIZE] == FOR_RECIPIENT) {
+        status = kt_recipient_open(path, private_key, b->key, sealed);
+        if (status != KT_SUCCESS)
+            return status;
+    }
+    if (crypto_secretstream_xchacha20poly1305_init_pull(&b->stream, header, b->key) != 0)
         return damaged(b, "its header is damaged");
     return KT_SUCCESS;
 }

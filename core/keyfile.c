@@ -296,8 +296,7 @@ static int sync_folder(const char *path)
     return failed;
 }
 
-/* Writes the whole text into a new file of mode 0600, durable, or leaves none. */
-static kt_status_t write_private(const char *path, const char *text)
+kt_status_t kt_write_key(const char *path, const char *text, mode_t mode)
 {
     size_t size = strlen(text), at = 0;
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -315,7 +314,7 @@ static kt_status_t write_private(const char *path, const char *text)
             break;
         at += (size_t)put;
     }
-    if (at < size || fchmod(fd, 0600) != 0 || fsync(fd) != 0 || sync_folder(path) != 0) {
+    if (at < size || fchmod(fd, mode) != 0 || fsync(fd) != 0 || sync_folder(path) != 0) {
         int error = errno;
 
         (void)unlink(path);
@@ -355,7 +354,7 @@ static kt_status_t write_keys(const char *path, const char *environment, const k
         strcat(text, "\n");
     }
     if (status == KT_SUCCESS)
-        status = write_private(path, text);
+        status = kt_write_key(path, text, 0600);
     kt_locked_free(text);
     return status;
 }
@@ -465,7 +464,7 @@ kt_status_t kt_keygen_types(kt_setup_t *setup, const char *types, const char *pa
                    setup->keyring->environment);
     status = append_types(setup->keyring, list, text, room);
     if (status == KT_SUCCESS)
-        status = write_private(path, text);
+        status = kt_write_key(path, text, 0600);
 out:
     kt_locked_free(text);
     free(list);

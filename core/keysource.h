@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keysource.h: what the files about keys (keyfile.c, keysource.c, keyexec.c, kernelkey.c, passphrase.c) share. Include it after internal.h. */
+/* keysource.h: what the files about keys (keyfile.c, keysource.c, keyexec.c, kernelkey.c, passphrase.c, recipient.c) share. Include it after internal.h. */
 #ifndef KT_KEYSOURCE_H
 #define KT_KEYSOURCE_H
 
@@ -11,6 +11,9 @@
 /* The text of a key file, which is cut up. `where` is for errors; `phrase` NULL: a sealed key is refused; given: a clear one is. */
 kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size, const char *environment, const kt_secret_t *phrase,
                                   kt_keyring_t **ret_keyring);
+
+/* Writes the whole text into a new file of this mode, durable, or leaves none. KT_CONFLICT if there is one. */
+kt_status_t kt_write_key(const char *path, const char *text, mode_t mode); /* keyfile.c */
 
 bool kt_source_is_phrase(const kt_config_t *config, const char *host); /* keysource.c */
 

@@ -17,6 +17,7 @@
 #include "backup.h"
 #include "write.h"
 
+#define TIMEOUT 5000u /* ms for the writer's lock */
 #define STEP 1024u /* rows between two reports of progress */
 
 /* ---- common ---- */
@@ -84,7 +85,8 @@ static kt_status_t write_rows(kt_ctx_t *ctx, kt_store_t *store, kt_backup_t *bac
     return status;
 }
 
-static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path, uint64_t *ret_rows)
+static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_backup_options_t *options,
+                                 uint64_t *ret_rows)
 {
     kt_backup_t backup = {.file = NULL};
     kt_store_t *store;
@@ -97,11 +99,13 @@ static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const c
     status = find_store(ctx, &store);
     if (status != KT_SUCCESS)
         return kt_decide(ctx, &call, "backup", status, 0, NULL, KT_EV_DURABLE);
-    status = kt_backup_create(&backup, path, ctx->keyring);
+    status = kt_backup_create(&backup, path, ctx->keyring, options->recipient);
     if (status == KT_SUCCESS)
         status = write_rows(ctx, store, &backup);
+    kt_debug_point("backup.written");
     /* On the record before it is whole: a copy of everything must not leave unrecorded. */
     status = kt_decide(ctx, &call, "backup", status, 0, store->name, KT_EV_DURABLE);
+    kt_debug_point("backup.recorded");
     if (status == KT_SUCCESS)
         status = kt_backup_finish(&backup);
     if (status == KT_SUCCESS) {
@@ -112,15 +116,26 @@ static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const c
     return status;
 }
 
-kt_status_t kt_backup(kt_ctx_t *ctx, const kt_request_t *req, const char *path, uint64_t *ret_rows)
+kt_status_t kt_backup_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_backup_options_t *options,
+                           uint64_t *ret_rows)
 {
     kt_status_t status = kt_enter(ctx);
 
     if (status != KT_SUCCESS)
         return status;
-    status = backup_locked(ctx, req, path, ret_rows);
+    if (options->size < sizeof(*options))
+        status = kt_fail(KT_USAGE, "the options are not filled in (KT_BACKUP_INIT)");
+    else
+        status = backup_locked(ctx, req, path, options, ret_rows);
     kt_leave(ctx);
     return status;
+}
+
+kt_status_t kt_backup(kt_ctx_t *ctx, const kt_request_t *req, const char *path, uint64_t *ret_rows)
+{
+    static const kt_backup_options_t none = KT_BACKUP_INIT;
+
+    return kt_backup_with(ctx, req, path, &none, ret_rows);
 }
 
 /* ---- restore ---- */
@@ -136,8 +151,9 @@ typedef struct restore {
     kt_store_t *store;
     ktp_txn_t *txn;
     const char *path;
+    unsigned char *private_key;      /* of the recipient, in locked memory; NULL: none is held */
     bool going_back;
-    bool fresh;                      /* the store was made for this */
+    bool fresh;                      /* nothing was ever written to the store */
     unsigned char file_id[KT_ID_SIZE], store_id[KT_ID_SIZE];
     type_root_t *roots;              /* of the file */
     size_t nroots;
@@ -173,7 +189,7 @@ static kt_status_t survey(restore_t *r)
     ktp_key_t key;
     ktp_row_t row;
     bool more = true;
-    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring);
+    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring, r->private_key);
 
     while (status == KT_SUCCESS && (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
         if (r->file_rows++ % STEP == 0)
@@ -295,7 +311,7 @@ static kt_status_t put_rows(restore_t *r, kt_filling_t **fillings)
     ktp_key_t key;
     ktp_row_t row;
     bool more = true;
-    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring);
+    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring, r->private_key);
 
     while (status == KT_SUCCESS && (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
         if (is_meta(&key, 's') || is_meta(&key, 'e') || is_meta(&key, 'r') || key.space == KTP_NODE)
@@ -352,6 +368,7 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         status = kt_index_fill_begin(&indexes[i], &fillings[i]);
     if (status == KT_SUCCESS)
         status = put_rows(r, fillings);
+    kt_debug_point("restore.put");
     for (i = 0; i < count && status == KT_SUCCESS; i++) {
         status = kt_index_fill_end(fillings[i]);
         if (status == KT_SUCCESS)
@@ -361,9 +378,11 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         status = kt_decide(r->ctx, call, "restore", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE | KT_EV_INTENT);
     else
         status = kt_decide(r->ctx, call, "restore", status, 0, r->store->name, KT_EV_DURABLE);
+    kt_debug_point("restore.intent");
     if (status == KT_SUCCESS) {
         committed = kt_from_provider(r->store, r->store->api->commit(r->txn));
         r->txn = NULL;
+        kt_debug_point("restore.committed");
         for (i = 0; i < count && committed == KT_SUCCESS; i++) {
             if (indexes[i].generation > 0 && kt_anchors_write(r->store->anchors, r->ctx->stream, &indexes[i]) != KT_SUCCESS)
                 kt_log(r->ctx, 4, "%s", kt_failure());
@@ -398,28 +417,82 @@ static kt_status_t read_id(restore_t *r)
     return kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &row, row.stamp - 1));
 }
 
+static int see_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    bool *seen = arg;
+
+    (void)row;
+    *seen = *seen || !(is_meta(key, 's') || is_meta(key, 'e'));
+    return *seen;
+}
+
+static int see_any(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    bool *seen = arg;
+
+    (void)key, (void)row;
+    *seen = true;
+    return 1;
+}
+
+static kt_status_t scan_meta(const restore_t *r, ktp_txn_t *txn, ktp_scan_fn fn, bool *ret_seen)
+{
+    *ret_seen = false;
+    return kt_from_provider(r->store, r->store->api->row_scan(txn, KTP_META, fn, ret_seen));
+}
+
+/* The store of a restore that was killed right after it had made the file: not even its id is there. */
+static kt_status_t is_bare(const restore_t *r, bool *ret_bare)
+{
+    bool seen = false;
+    ktp_txn_t *txn;
+    kt_status_t status = kt_from_provider(r->store, r->store->api->begin(r->store->instance, 0, TIMEOUT, &txn));
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = scan_meta(r, txn, see_any, &seen);
+    r->store->api->abort(txn);
+    *ret_bare = !seen;
+    return status;
+}
+
+/* A store in which nothing was ever written is as good as one that is made now. */
 static kt_status_t open_target(restore_t *r)
 {
+    bool bare = true, seen = false;
     kt_status_t status;
 
     status = kt_from_provider(r->store, r->store->api->create(r->store->instance));
-    if (status == KT_SUCCESS) {
-        r->fresh = true;
-        status = kt_store_begin_new(r->ctx, r->store);
-    } else if (status == KT_CONFLICT) {
+    if (status == KT_CONFLICT) {
         kt_failure_clear();
-        status = kt_anchors_make(r->store->anchors);
+        status = is_bare(r, &bare);
     }
+    kt_debug_point("restore.made");
     if (status == KT_SUCCESS)
-        status = kt_rows_begin(r->store, true, 5000, &r->txn);
+        status = bare ? kt_store_begin_new(r->ctx, r->store) : kt_anchors_make(r->store->anchors);
+    kt_debug_point("restore.begun");
+    if (status == KT_SUCCESS)
+        status = kt_rows_begin(r->store, true, TIMEOUT, &r->txn);
     if (status == KT_SUCCESS)
         status = kt_store_check(r->ctx, r->store, r->txn);
+    if (status == KT_SUCCESS)
+        status = scan_meta(r, r->txn, see_row, &seen);
+    r->fresh = !seen;
     return status == KT_SUCCESS ? read_id(r) : status;
 }
 
-static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path, int going_back, uint64_t *ret_rows)
+static kt_status_t read_recipient(restore_t *r, const kt_restore_options_t *options)
 {
-    restore_t r = {.ctx = ctx, .path = path, .going_back = going_back != 0};
+    if (options->recipient_key == NULL && options->recipient_text == NULL)
+        return KT_SUCCESS;
+    r->private_key = kt_locked_alloc(KT_KEY_SIZE);
+    return r->private_key != NULL ? kt_recipient_read(options, r->private_key) : kt_fail(KT_INTERNAL, "out of memory");
+}
+
+static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_restore_options_t *options,
+                                  uint64_t *ret_rows)
+{
+    restore_t r = {.ctx = ctx, .path = path, .going_back = options->going_back != 0};
     kt_call_t call;
     kt_status_t status;
 
@@ -427,6 +500,8 @@ static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const 
     if (status != KT_SUCCESS)
         return status;
     status = find_store(ctx, &r.store);
+    if (status == KT_SUCCESS)
+        status = read_recipient(&r, options);
     if (status == KT_SUCCESS)
         status = survey(&r);
     if (status == KT_SUCCESS && ctx->keyring->ntypes == KT_TYPES_MAX)
@@ -441,22 +516,37 @@ static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const 
         status = kt_decide(ctx, &call, "restore", status, 0, NULL, KT_EV_DURABLE);
     if (r.txn != NULL)
         r.store->api->abort(r.txn);
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS) {
         *ret_rows = r.rows;
+        kt_progress_tell(ctx, "restore", r.rows, r.rows);
+    }
     kt_cache_clear(ctx->cache);
+    kt_locked_free(r.private_key);
     free(r.roots);
     free(r.old);
     free(r.old_stamps);
     return status;
 }
 
-kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req, const char *path, int going_back, uint64_t *ret_rows)
+kt_status_t kt_restore_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_restore_options_t *options,
+                            uint64_t *ret_rows)
 {
     kt_status_t status = kt_enter(ctx);
 
     if (status != KT_SUCCESS)
         return status;
-    status = restore_locked(ctx, req, path, going_back, ret_rows);
+    if (options->size < sizeof(*options))
+        status = kt_fail(KT_USAGE, "the options are not filled in (KT_RESTORE_INIT)");
+    else
+        status = restore_locked(ctx, req, path, options, ret_rows);
     kt_leave(ctx);
     return status;
+}
+
+kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req, const char *path, int going_back, uint64_t *ret_rows)
+{
+    kt_restore_options_t options = KT_RESTORE_INIT;
+
+    options.going_back = going_back;
+    return kt_restore_with(ctx, req, path, &options, ret_rows);
 }

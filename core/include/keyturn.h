@@ -507,6 +507,31 @@ KT_API KT_MUST_USE kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req
                                           uint64_t *ret_rows);
 
 /*
+ * The same with more to choose. A backup for a recipient can be restored only with his private key, and with the environment key too: the
+ * machine that made it cannot read it later. kt_keygen_recipient() writes a pair of keys into new files, the private one (0600) into `path`,
+ * the public one (0644) into path.pub; `error` gets one line. KT_CONFLICT: one of them exists. kt_restore_with() of a file that is for nobody
+ * else takes no notice of the key. KT_NOKEY, KT_WRONGKEY: it is for a recipient, and not with this key; KT_CONFIG, KT_PERMISSION: what is
+ * named holds no such key, or others may read (the private) or write (the public) it.
+ */
+typedef struct kt_backup_options {
+    size_t size;
+    const char *recipient;             /* path of the file with his public key; NULL: for nobody else than the environment key's holder */
+} kt_backup_options_t;
+#define KT_BACKUP_INIT { sizeof(kt_backup_options_t), NULL }
+typedef struct kt_restore_options {
+    size_t size;
+    int going_back;
+    const char *recipient_key;         /* path of a private file with the recipient's key ... */
+    const kt_secret_t *recipient_text; /* ... or what is in it */
+} kt_restore_options_t;
+#define KT_RESTORE_INIT { sizeof(kt_restore_options_t), 0, NULL, NULL }
+KT_API KT_MUST_USE kt_status_t kt_keygen_recipient(const char *path, char *error, size_t error_size);
+KT_API KT_MUST_USE kt_status_t kt_backup_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_backup_options_t *options,
+                                              uint64_t *ret_rows);
+KT_API KT_MUST_USE kt_status_t kt_restore_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_restore_options_t *options,
+                                               uint64_t *ret_rows);
+
+/*
  * How decisions become lines of the trail. What changes a secret is on the disk when its call returns. Any other decision is put into memory
  * that outlives the process (a mapped file), in less than a microsecond, and becomes a line, sealed and on the disk,
  *
@@ -525,6 +550,7 @@ KT_API KT_MUST_USE kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req
 KT_API KT_MUST_USE kt_status_t kt_audit_flush(kt_ctx_t *ctx, int everybody);
 KT_API KT_MUST_USE kt_status_t kt_audit_run(kt_ctx_t *ctx);
 KT_API void kt_audit_stop(kt_ctx_t *ctx);
+
 typedef int (*kt_line_fn)(void *arg, const char *line);
 /* The last `count` lines of one stream, or of all merged by time (stream NULL). Lines end without newline. */
 KT_API KT_MUST_USE kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg);

@@ -141,6 +141,43 @@ def test_another_environments_key_is_told(make_home):
         rf.Store(one.store, environment, keys[1])
 
 
+def store_rows(home):
+    import sqlite3
+    db = sqlite3.connect(f"file:{home.store}?mode=ro", uri=True)
+    rows = [(0, id, 0, stamp, record, None) for id, stamp, record in db.execute("SELECT * FROM meta")]
+    rows += [(1, id, 0, *rest) for id, *rest in db.execute("SELECT * FROM head")]
+    rows += [(2, *rest, None) for rest in db.execute("SELECT * FROM value")]
+    db.close()
+    return sorted(rows)
+
+
+@pytest.mark.parametrize("recipient", [False, True])
+def test_the_reader_reads_a_backup(home, tmp_path, recipient):
+    """All rows but those of the index, as they stand in the store."""
+    for text in (b"one", b"two"):
+        home.set("api-keys/k", text)
+    home.set("tls/k", b"x")
+    _, keys = rf.read_key_file(home.key)
+    private = None
+    if recipient:
+        home.keyturn("keygen", "--recipient", tmp_path / "pair")
+        private = rf.read_recipient_key(tmp_path / "pair")
+    home.run("backup", tmp_path / "backup", *(["--recipient", tmp_path / "pair.pub"] if recipient else []))
+    data = (tmp_path / "backup").read_bytes()
+    assert sorted(rf.backup(data, keys[1], private)) == store_rows(home)
+    for key, other in ((bytes(32), private), (keys[1], bytes([9]) * 32 if recipient else None)):
+        if (key, other) != (keys[1], private):
+            with pytest.raises(ValueError):
+                list(rf.backup(data, key, other))
+
+
+def test_backup_vectors():
+    """Made by a clock and a random number: what is fixed is how they are opened."""
+    for name, private in (("backup_file", None), ("recipient_backup", V["recipient_private_key"])):
+        rows = list(rf.backup(V[name], V["environment_key"], private))
+        assert rows == [(0, b"s", 0, 1, bytes(range(16)), None), (1, V["name_hash"], 0, 5, V["head_record"], V["value_record"])]
+
+
 def test_names_and_values_are_nowhere_in_the_clear(home, canary):
     value, name = canary("format"), "api-keys/verysecretname"
     home.set(name, value.encode())

@@ -118,3 +118,138 @@ def test_wants_admin(store, backup, tmp_path):
         result = store.run(*args, check=False)
         assert result.returncode == 77 and not (tmp_path / "no").exists()
     assert [r["action"] for r in store.records() if r["status"] == "denied"] == ["backup", "restore"]
+
+
+# for a recipient
+
+@pytest.fixture
+def recipient(store, tmp_path):
+    """The path of a private key; its public half lies beside it."""
+    store.keyturn("keygen", "--recipient", tmp_path / "alice")
+    return tmp_path / "alice"
+
+
+def public(path):
+    return path.with_name(path.name + ".pub")
+
+
+def test_a_pair_of_keys(store, recipient, tmp_path):
+    assert stat.S_IMODE(os.stat(recipient).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(public(recipient)).st_mode) == 0o644
+    before = recipient.read_bytes(), public(recipient).read_bytes()
+    assert before[0].startswith(b"keyturn-recipient-key 1 ") and before[1].startswith(b"keyturn-recipient 1 ")
+    assert store.keyturn("keygen", "--recipient", recipient, check=False).returncode == 73
+    assert (recipient.read_bytes(), public(recipient).read_bytes()) == before
+    recipient.unlink()
+    assert store.keyturn("keygen", "--recipient", recipient, check=False).returncode == 73
+    assert not recipient.exists() and public(recipient).read_bytes() == before[1], "with one half there, the other is not made"
+    for more in ["--epoch"], ["--types", "a"], ["--environment", "production"]:
+        assert store.run("keygen", "--recipient", *more, tmp_path / "no", check=False).returncode == 64
+
+
+def test_for_a_recipient(store, recipient, tmp_path):
+    """What made it cannot read it: not with all that is on the machine."""
+    store.run("backup", "--recipient", public(recipient), tmp_path / "sealed")
+    data = (tmp_path / "sealed").read_bytes()
+    assert b"api-keys" not in data and store.values["api-keys/a"].encode() not in data
+    store.set("api-keys/a", b"later")
+    store.keyturn("keygen", "--recipient", tmp_path / "bob")
+    for options, status, text in ([], 77, b"--recipient-key"), (["--recipient-key", tmp_path / "bob"], 77, b"another recipient"), \
+            (["--recipient-key", public(recipient)], 77, b"too open"), (["--recipient-key", store.key], 78, b"not a private key"), \
+            (["--recipient-key", tmp_path / "none"], 78, b"No such file"):
+        result = store.run("restore", "--going-back", *options, tmp_path / "sealed", check=False)
+        assert result.returncode == status and text in result.stderr, result
+        assert store.get("api-keys/a") == b"later"
+    store.run("restore", "--going-back", "--recipient-key", recipient, tmp_path / "sealed")
+    check(store)
+    store.set("api-keys/a", b"later")
+    store.run("restore", "--going-back", "--recipient-key", "-", tmp_path / "sealed", input=recipient.read_bytes())
+    check(store)
+
+
+def test_the_private_key_alone_is_not_enough(store, recipient, make_home, tmp_path):
+    store.run("backup", "--recipient", public(recipient), tmp_path / "sealed")
+    other = make_home(store.environment, "other")
+    result = other.run("restore", "--going-back", "--recipient-key", recipient, tmp_path / "sealed", check=False)
+    assert result.returncode == 77 and b"another key" in result.stderr
+
+
+def test_a_backup_for_nobody_else_takes_no_notice(store, backup, recipient):
+    store.run("restore", "--recipient-key", recipient, backup)
+    check(store)
+
+
+@pytest.mark.parametrize("damage", ["id", "box", "header", "cut"])
+def test_damaged_for_a_recipient(store, recipient, tmp_path, damage):
+    file = tmp_path / "sealed"
+    store.run("backup", "--recipient", public(recipient), file)
+    data = bytearray(file.read_bytes())
+    data[{"id": 30, "box": 100, "header": 130, "cut": 0}[damage]] ^= 0 if damage == "cut" else 1
+    file.write_bytes(data[:60] if damage == "cut" else data)
+    result = store.run("restore", "--going-back", "--recipient-key", recipient, file, check=False)
+    assert result.returncode == (77 if damage == "id" else 65), result
+    check(store)
+
+
+def test_who_may_write_the_public_key(store, recipient, tmp_path):
+    """Whoever can exchange it reads the backups."""
+    public(recipient).chmod(0o664)
+    result = store.run("backup", "--recipient", public(recipient), tmp_path / "no", check=False)
+    assert result.returncode == 77 and b"nobody else may write it" in result.stderr
+    public(recipient).chmod(0o644)
+    public(recipient).write_text("ssh-ed25519 AAAA\n")
+    result = store.run("backup", "--recipient", public(recipient), tmp_path / "no", check=False)
+    assert result.returncode == 78 and b"not a public key" in result.stderr
+    public(recipient).write_text("keyturn-recipient 1 " + "A" * 43 + "=\n")
+    result = store.run("backup", "--recipient", public(recipient), tmp_path / "no", check=False)
+    assert result.returncode == 78 and b"sealed to" in result.stderr
+    assert not (tmp_path / "no").exists()
+
+
+# killed
+
+def killed(store, point, *args):
+    result = store.run(*args, check=False, env={**store.env, "KEYTURN_DEBUG_STOP": f"{point}:kill"})
+    if result.returncode == 0:
+        pytest.skip("needs --enable-debug-hooks")
+    assert result.returncode == -9, result
+
+
+@pytest.mark.parametrize("point", ["backup.written", "backup.recorded"])
+def test_a_killed_backup_leaves_nothing(store, tmp_path, point):
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    killed(store, point, "backup", folder / "b")
+    assert list(folder.iterdir()) == []
+    store.run("backup", folder / "b")
+    assert [path.name for path in folder.iterdir()] == ["b"]
+    store.run("restore", folder / "b")
+    check(store)
+
+
+@pytest.mark.parametrize("point", ["restore.made", "restore.begun", "restore.put", "restore.intent", "restore.committed"])
+def test_a_killed_restore_is_done_or_not(store, backup, point):
+    store.set("api-keys/a", b"later")
+    killed(store, point, "restore", "--going-back", backup)
+    if point == "restore.committed":
+        check(store)
+    else:
+        assert store.get("api-keys/a") == b"later"
+        assert store.run("verify").returncode == 0
+    store.run("restore", "--going-back", backup)
+    check(store)
+    store.set("api-keys/a", b"goes on")
+
+
+@pytest.mark.parametrize("point", ["restore.made", "restore.begun", "restore.put", "restore.intent", "restore.committed"])
+def test_of_a_store_that_was_lost(store, backup, point):
+    """The anchors know the id that was lost: whatever the killed run left, the next one makes a store of that id."""
+    for path in store.dir.glob("development.db*"):
+        path.unlink()
+    killed(store, point, "restore", backup)
+    if point == "restore.committed":
+        check(store)
+    store.run("restore", *(["--going-back"] if point == "restore.committed" else []), backup)
+    check(store)
+    store.set("api-keys/a", b"goes on")
+    assert store.run("verify").returncode == 0

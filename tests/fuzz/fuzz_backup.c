@@ -43,6 +43,7 @@ static size_t encrypt(fuzz_input_t in, unsigned char *file)
 
 static void read_backup(void)
 {
+    static const unsigned char private_key[KT_KEY_SIZE] = {1};
     kt_backup_t backup;
     bool more = true;
     char path[128];
@@ -51,7 +52,7 @@ static void read_backup(void)
     kt_status_t status;
 
     snprintf(path, sizeof(path), "%s/backup", fuzz_folder());
-    status = kt_backup_open(&backup, path, fuzz_keyring());
+    status = kt_backup_open(&backup, path, fuzz_keyring(), private_key);
     while (status == KT_SUCCESS && more) {
         status = kt_backup_next(&backup, &more, &key, &row);
         if (status != KT_SUCCESS || !more)

@@ -5,6 +5,8 @@
     read_format.py KEYFILE STORE            names, a line each
     read_format.py KEYFILE STORE NAME...    the current value of each, as it is
 
+and backup() opens a backup, for a recipient too.
+
 The comments name the sections of docs/format.md. It reads; it checks what a reader has to check; it repairs nothing.
 """
 import base64
@@ -132,6 +134,49 @@ class Store:
         if (header["type"], header["version"], header["id"], header["tag"]) != (VALUE, version, head_header["id"], kept["tag"]):
             raise ValueError("not the value that the head means")
         return plain
+
+
+def read_recipient_key(path):
+    """"Backup": the private key of a recipient."""
+    magic, number, text = open(path).read().split()
+    if (magic, number) != ("keyturn-recipient-key", "1"):
+        raise ValueError("not a recipient's key")
+    return base64.b64decode(text)
+
+
+def backup_stream(data, key, private=None):
+    """"Backup": the state of its stream, and the frames."""
+    if data[:5] != b"KTBK\x01" or data[5] > 1 or data[6:8] != b"\0\0":
+        raise ValueError("not a backup")
+    if data[8:24] != derive(key, "keyturn key id", size=16):
+        raise ValueError("for another environment key")
+    stream_key, at = derive(key, "keyturn backup"), 24
+    if data[5] == 1:
+        public = bindings.crypto_scalarmult_base(private)
+        if data[24:40] != derive(public, "keyturn key id", size=16):
+            raise ValueError("for another recipient")
+        fresh = bindings.crypto_box_seal_open(data[40:120], public, private)
+        stream_key = hashlib.blake2b(fresh + public, key=stream_key, digest_size=32, person=b"keyturn sealed  ").digest()
+        at = 120
+    state = bindings.crypto_secretstream_xchacha20poly1305_state()
+    bindings.crypto_secretstream_xchacha20poly1305_init_pull(state, data[at:at + 24], stream_key)
+    return state, data[at + 24:]
+
+
+def backup(data, key, private=None):
+    """"Backup": its rows, as (space, key, version, stamp, record, what lies beside it or None)."""
+    state, data = backup_stream(data, key, private)
+    while True:
+        size = int.from_bytes(data[:4], "big")
+        row, tag = bindings.crypto_secretstream_xchacha20poly1305_pull(state, data[4:4 + size], None)
+        data = data[4 + size:]
+        if tag == bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL:
+            if data:
+                raise ValueError("more bytes than rows")
+            return
+        version, stamp, record, beside = struct.unpack(">QQII", row[66:90])
+        yield (row[0], row[2:2 + row[1]], version, stamp, row[90:90 + record],
+               None if beside == 0xffffffff else row[90 + record:90 + record + beside])
 
 
 def main(key_file, path, *names):
