@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn check --secrets: values that are weak or used twice, secrets that are never read or very often. */
+/* keyturn check --secrets: values that are weak or used twice, secrets that nobody reads. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -89,6 +89,7 @@ kt_status_t cli_write(cli_t *cli, const void *data, size_t size);
 /* to stdout, what a terminal would obey made visible; padded */
 void cli_print(const char *text, int width);
 void cli_json_init(void);  /* jansson wipes what it frees */
+void cli_json_free(char *text);  /* of json_dumps() */
 
 /* ---- progress.c: on a terminal, from 4096 of whatever is counted ---- */
 
@@ -155,6 +156,7 @@ kt_status_t verb_run(cli_t *cli);
 kt_status_t verb_verify(cli_t *cli);
 kt_status_t verb_backup(cli_t *cli);
 kt_status_t verb_restore(cli_t *cli);
+kt_status_t verb_import(cli_t *cli);
 kt_status_t verb_hash(cli_t *cli);
 kt_status_t verb_completion(cli_t *cli);
 

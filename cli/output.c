@@ -37,6 +37,11 @@ static void wiping_free(void *data)
     free(header);
 }
 
+void cli_json_free(char *text)
+{
+    wiping_free(text);
+}
+
 void cli_json_init(void)
 {
     json_set_alloc_funcs(wiping_malloc, wiping_free);

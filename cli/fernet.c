@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Fernet tokens, for `keyturn import`; they are read and never made.
+ *
+ *     key    base64url of a signing key and an encryption key, 16 bytes each
+ *     token  base64url of 0x80, time (8 bytes), IV (16), ciphertext (AES-128-CBC, PKCS #7),
+ *            HMAC-SHA256 of all of these (32)
+ *
+ * libsodium has no AES-CBC, so this file alone uses libcrypto. The MAC is checked, in constant
+ * time, before anything is decrypted: padding errors are no oracle. How old a token is does not
+ * matter here: it is a file that was kept.
+ */
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fernet.h"
+
+#define IV 16u
+#define MAC 32u
+#define HEAD (1u + 8u + IV)
+#define BLOCK 16u
+
+static int digit(unsigned char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '-' ? 62 : c == '_' ? 63 : -1;
+}
+
+/* base64url with its padding or without, of which the last bits are zero. `out` has room for
+ * size * 3 / 4 bytes. */
+static bool decode(const char *text, size_t size, unsigned char *out, size_t *ret_size)
+{
+    unsigned bits = 0, held = 0;
+    size_t padding = 0, n = 0;
+
+    while (size > 0 && padding < 2 && size % 4 == 0 && text[size - 1 - padding] == '=')
+        padding++;
+    size -= padding;
+    for (size_t i = 0; i < size; i++) {
+        int value = digit((unsigned char) text[i]);
+
+        if (value < 0)
+            return false;
+        bits = (bits << 6 | (unsigned) value) & 0xfff;
+        held += 6;
+        if (held >= 8) {
+            held -= 8;
+            out[n++] = (unsigned char) (bits >> held);
+        }
+    }
+    *ret_size = n;
+    return size % 4 != 1 && (bits & ((1u << held) - 1)) == 0;
+}
+
+static size_t trimmed(const char *text, size_t size)
+{
+    while (size > 0 && strchr(" \t\r\n", text[size - 1]))
+        size--;
+    return size;
+}
+
+bool fernet_key(const char *text, size_t size, fernet_key_t *ret_key)
+{
+    unsigned char bytes[48];
+    size_t length = 0;
+    bool good = false;
+
+    size = trimmed(text, size);
+    if (size <= 44)
+        good = decode(text, size, bytes, &length) && length == sizeof ret_key->bytes;
+    if (good)
+        memcpy(ret_key->bytes, bytes, sizeof ret_key->bytes);
+    explicit_bzero(bytes, sizeof bytes);
+    return good;
+}
+
+static bool is_signed(const fernet_key_t *key, const unsigned char *token, size_t size)
+{
+    unsigned char mac[EVP_MAX_MD_SIZE];
+    unsigned length = 0;
+
+    return HMAC(EVP_sha256(), key->bytes, 16, token, size - MAC, mac, &length) && length == MAC &&
+           CRYPTO_memcmp(mac, token + size - MAC, MAC) == 0;
+}
+
+static bool decrypt(const fernet_key_t *key, const unsigned char *token, size_t size,
+                    unsigned char *plain, size_t *ret_size)
+{
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    int first = 0, last = 0;
+    bool good =
+        ctx && EVP_DecryptInit_ex(ctx, EVP_aes_128_cbc(), NULL, key->bytes + 16, token + 9) &&
+        EVP_DecryptUpdate(ctx, plain, &first, token + HEAD, (int) (size - HEAD - MAC)) &&
+        EVP_DecryptFinal_ex(ctx, plain + first, &last);
+
+    EVP_CIPHER_CTX_free(ctx);  /* wipes */
+    *ret_size = good ? (size_t) (first + last) : 0;
+    return good;
+}
+
+static const char *open_bytes(const fernet_key_t *key, const unsigned char *token, size_t size,
+                              unsigned char *plain, size_t *ret_size)
+{
+    if (size < HEAD + BLOCK + MAC || (size - HEAD - MAC) % BLOCK != 0 || token[0] != 0x80)
+        return "it is no Fernet token";
+    if (!is_signed(key, token, size))
+        return "the key is another, or the token was changed";
+    return decrypt(key, token, size, plain, ret_size) ? NULL : "its padding is wrong";
+}
+
+const char *fernet_open(const fernet_key_t *key, const char *text, size_t size, char **ret_plain,
+                        size_t *ret_size)
+{
+    unsigned char *token, *plain;
+    const char *why = "out of memory";
+    size_t length = 0;
+
+    size = trimmed(text, size);
+    if (size > FERNET_MAX)
+        return "it is too large";
+    token = malloc(size + 1);
+    plain = malloc(size + BLOCK + 1);
+    if (token && plain)
+        why = decode(text, size, token, &length)
+                  ? open_bytes(key, token, length, plain, ret_size)
+                  : "it is no Fernet token";
+    free(token);  /* ciphertext */
+    if (why) {
+        if (plain)
+            explicit_bzero(plain, size + BLOCK + 1);
+        free(plain);
+        return why;
+    }
+    plain[*ret_size] = '\0';
+    *ret_plain = (char *) plain;
+    return NULL;
+}
