@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Three servers under three users of one store that `init --system` made: nginx (www-data), Redis (redis), PostgreSQL (postgres).
+Each reads what it should, writes where it should, and nothing else, though policy allows everybody to read everything."""
+import contextlib
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import subprocess
+
+import pytest
+import redis as redis_client
+
+from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE, Machine
+from lib.nginx import Nginx
+from lib.postgres import Postgres, initdb
+from lib.redis import Redis
+from lib.tools import wait_for
+
+PLACE = pathlib.Path("/var/lib/test")  # the servers' own files; in memory
+STREAMS = {"www-data": "nginx", "redis": "redis", "postgres": "postgresql", "deploy": "cli-deploy"}
+ANCHORS = STORE.parent / "anchors"
+
+# who may do what with each file, tried by opening it; of a folder "w" is making a file in it. nobody: no user of keyturn
+FILES = {
+    CONFIG: {"www-data": "r", "redis": "r", "postgres": "r", "deploy": "r"},
+    ETC: {}, LOG: {},
+    ETC / "production.key": {},
+    ETC / "nginx.key": {"www-data": "r"}, ETC / "redis.key": {"redis": "r"}, ETC / "postgresql.key": {"postgres": "r"},
+    ETC / "cli-deploy.key": {"deploy": "r"},
+    STORE: {"www-data": "r", "redis": "r", "deploy": "r", "postgres": "rw"},
+    pathlib.Path(f"{STORE}-wal"): {"www-data": "r", "redis": "r", "deploy": "r", "postgres": "rw"},
+    pathlib.Path(f"{STORE}-shm"): {"www-data": "r", "redis": "r", "deploy": "r", "postgres": "rw"},
+    LIB: {}, LIB / "store": {"postgres": "w"}, ANCHORS: {"postgres": "w"},
+    ANCHORS / "cli-root": {"www-data": "r", "redis": "r", "deploy": "r", "postgres": "r"},
+    LOG / "nginx": {"www-data": "w"}, LOG / "redis": {"redis": "w"}, LOG / "postgresql": {"postgres": "w"},
+    LOG / "cli-deploy": {"deploy": "w"}, LOG / "cli-root": {},
+    LOG / "nginx/log": {"www-data": "rw"}, LOG / "redis/log": {"redis": "rw"}, LOG / "postgresql/log": {"postgres": "rw"},
+    LOG / "nginx/state": {"www-data": "rw"}, LOG / "redis/state": {"redis": "rw"}, LOG / "postgresql/state": {"postgres": "rw"},
+}
+# by the user's own process: real openings, for access() may be told otherwise
+TRY = """
+import json, os, sys
+found = {}
+for path in json.loads(sys.argv[1]):
+    may = ""
+    if os.path.isdir(path) or not os.path.exists(path) and not path.endswith(("log", "state", "key", "yaml")) and "." not in path:
+        try:
+            os.close(os.open(path + "/try", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)); os.unlink(path + "/try"); may = "w"
+        except OSError: pass
+    else:
+        for letter, flags in (("r", os.O_RDONLY), ("w", os.O_WRONLY)):
+            try:
+                os.close(os.open(path, flags)); may += letter
+            except OSError: pass
+    found[path] = may
+print(json.dumps(found))
+"""
+
+
+class Servers:
+    """machine, nginx, redis, postgres; nginx_get(path) is what an application behind nginx was sent."""
+
+    def __init__(self, kt, stack, canary):
+        self.machine, self.key, self.note = Machine(kt), canary("system-key"), canary("system-note")
+        self.machine.take_away()
+        stack.callback(self.machine.take_away)
+        self.machine.init("--user", "deploy")
+        self.machine.grant('  - {who: "*", allow: [read, list], names: ["*"]}\n'
+                           '  - {who: "redis:default", allow: [write, rotate], names: ["*"]}\n'
+                           '  - {who: "postgresql:role:postgres", allow: [write, rotate], names: ["*"]}')
+        self.machine.set("api-keys/stripe", self.key.encode())
+        self.machine.set("tls/note", self.note.encode())
+        self.machine.set("database/primary", json.dumps({"user": "app", "password": "none yet"}).encode())
+        shutil.rmtree(PLACE, ignore_errors=True)
+        PLACE.mkdir(mode=0o755)
+        self.start_nginx(kt, stack)
+        self.start_redis(kt, stack)
+        self.start_postgres(kt, stack)
+
+    def own(self, path, user):
+        path.mkdir(mode=0o755, exist_ok=True)
+        self.machine.sh(f"chown -R {user}: {path}")
+        return path
+
+    def start_nginx(self, kt, stack):
+        self.nginx = Nginx(kt, PLACE / "nginx")
+        self.nginx.configure("""
+            secret_get $stripe api-keys/stripe; secret_get $note tls/note;
+            server { listen 127.0.0.1:@PORT@;
+                     location /echo { return 200 $http_x_secret; }
+                     location /stripe { proxy_set_header X-Secret $stripe; proxy_pass http://127.0.0.1:@PORT@/echo; }
+                     location /note { proxy_set_header X-Secret $note; proxy_pass http://127.0.0.1:@PORT@/echo; }
+                     location /password { secret_get $password database/$arg_name field=password;
+                                          proxy_set_header X-Secret $password; proxy_pass http://127.0.0.1:@PORT@/echo; } }""",
+                             main="user www-data;", keyturn=f"keyturn_config {CONFIG};", workers=2)
+        stack.callback(self.nginx.stop)
+        self.nginx.start()
+
+    def start_redis(self, kt, stack):
+        folder = self.own(PLACE / "redis", "redis")
+        self.redis = Redis(kt, folder, folder)
+        self.redis.prefix = self.machine.become("redis")
+        self.redis.module = False
+        stack.callback(self.redis.stop)
+        self.redis.start(f"loadmodule {kt.redis_module} config {CONFIG}")
+        # root talks to its socket
+        self.redis_do = lambda *words: self.redis.client().execute_command(*words)
+
+    def start_postgres(self, kt, stack):
+        folder, template = self.own(PLACE / "postgres", "postgres"), PLACE / "postgres/template"
+        env = kt.environment()
+        argv = [*self.machine.become("postgres"), kt.pg_bin / "initdb", "-D", template, "-U", "postgres", "-A", "trust", "-N", "--locale=C.UTF-8"]
+        subprocess.run(argv, env=env, check=True, capture_output=True, timeout=120, cwd="/")
+        self.postgres = Postgres(kt, folder, folder, template)
+        self.own(folder, "postgres")
+        self.postgres.prefix = self.machine.become("postgres")
+        stack.callback(self.postgres.stop)
+        self.postgres.start(keyturn__config=CONFIG, shared_preload_libraries="keyturn")
+        self.postgres.sql("CREATE EXTENSION keyturn")
+        self.postgres.sql("CREATE ROLE app LOGIN")
+
+    def ask_nginx(self, path):
+        return self.nginx.get(path).body.decode()
+
+
+@pytest.fixture(scope="module")
+def servers(kt, users, canary, tmp_path_factory):
+    with contextlib.ExitStack() as stack:
+        servers = Servers(kt, stack, canary)
+        stack.callback(keep, tmp_path_factory.mktemp("written"))
+        yield servers
+
+
+def keep(folder):
+    """What they wrote, for the search for canaries: all but the cluster and the keys."""
+    for place in (STORE.parent, LOG, PLACE / "nginx", PLACE / "redis", PLACE / "postgres/postgresql.log"):
+        subprocess.run(["cp", "-r", "--parents", "--no-preserve=ownership", place, folder], check=False, capture_output=True)
+
+
+def uid_of(process):
+    return pwd.getpwuid(os.stat(f"/proc/{process}").st_uid).pw_name
+
+
+def test_they_run_as_their_users(servers):
+    assert uid_of(servers.nginx.master_pid) == "root" and {uid_of(pid) for pid in servers.nginx.worker_pids()} == {"www-data"}
+    assert uid_of(servers.redis.process.pid) == "redis" and uid_of(servers.postgres.process.pid) == "postgres"
+    assert servers.machine.wrong() == []
+
+
+# each reads what it should, and no other type: by its key, for policy lets it
+
+def test_nginx_reads_its_types(servers):
+    assert servers.ask_nginx("/stripe") == servers.key and servers.ask_nginx("/note") == servers.note
+    assert servers.nginx.get("/password?name=primary").status == 503
+
+    def recorded():
+        records = [json.loads(line) for line in (LOG / "nginx/log").read_text().splitlines()]
+        return {record["status"] for record in records if record.get("reference", "").startswith("database/")}
+    wait_for(recorded, 20)
+    assert recorded() == {"nokey"}
+
+
+def test_redis_reads_its_types(servers):
+    servers.redis_do("SECRET.SET", "api-keys/resend", "re-1")
+    assert servers.redis_do("SECRET.GET", "api-keys/resend") == b"re-1"
+    assert servers.redis_do("SECRET.ROTATE", "api-keys/resend") == 2
+    for name in ("database/primary", "tls/note"):
+        with pytest.raises(redis_client.exceptions.ResponseError, match="SECRETSEALED|no key"):
+            servers.redis_do("SECRET.SET", name, "x")
+
+
+def test_postgresql_reads_its_type_and_rotates_it(servers):
+    assert json.loads(servers.postgres.value("SELECT get_secret('database/primary')"))["user"] == "app"
+    for name in ("api-keys/stripe", "tls/note"):
+        with pytest.raises(Exception, match="no key"):
+            servers.postgres.value("SELECT get_secret(%s)", (name,))
+    before = json.loads(servers.machine.keyturn("--json", "info", "database/primary").stdout)["version"]
+    assert servers.postgres.value("SELECT rotate_secret('database/primary')") == before + 1
+    password = servers.machine.get("database/primary#password").decode()
+    assert password != "none yet" and servers.postgres.can_login("app", password)
+
+
+def test_a_user_of_the_command_reads_its_type(servers):
+    assert servers.machine.get("api-keys/stripe", "deploy") == servers.key.encode()
+    assert servers.machine.get("database/primary", "deploy") == 77
+    result = servers.machine.keyturn("get", "database/primary", user="deploy", check=False)
+    assert b"no key" in result.stderr
+    assert servers.machine.keyturn("get", "api-keys/stripe", user="nobody", check=False).returncode == 77  # not even the configuration
+
+
+def test_each_sees_what_another_writes(servers):
+    """Root and postgres write; nginx' next request has it, without a reload."""
+    servers.machine.set("api-keys/stripe", b"sk-2")
+    assert servers.ask_nginx("/stripe") == "sk-2" and servers.machine.get("api-keys/stripe", "deploy") == b"sk-2"
+    # after a write by postgres -wal and -shm are still everybody's to read
+    servers.postgres.value("SELECT rotate_secret('database/primary')")
+    servers.machine.set("api-keys/stripe", b"sk-3")
+    assert servers.ask_nginx("/stripe") == "sk-3"
+    assert servers.machine.keyturn("verify").returncode == 0
+
+
+# the files
+
+@pytest.mark.parametrize("user", ["www-data", "redis", "postgres", "deploy", "nobody"])
+def test_files(servers, user):
+    servers.ask_nginx("/stripe")
+    servers.redis_do("SECRET.SET", "api-keys/x", "x")
+    servers.postgres.value("SELECT rotate_secret('database/primary')")
+    assert all(os.path.lexists(path) for path in FILES), [path for path in FILES if not os.path.lexists(path)]
+    argv = [*servers.machine.become(user), "/usr/bin/python3", "-c", TRY, json.dumps([str(path) for path in FILES])]
+    found = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True, cwd="/").stdout)
+    wanted = {str(path): may.get(user, "") for path, may in FILES.items()}
+    assert found == wanted
+
+
+@pytest.mark.parametrize("user", ["www-data", "redis", "deploy"])
+def test_a_reader_cannot_write_the_store(servers, user):
+    """By SQLite, with the library that the provider uses."""
+    text = ("import sqlite3, sys\n"
+            "try:\n    sqlite3.connect(sys.argv[1], timeout=0).execute('DELETE FROM head')\n"
+            "except sqlite3.OperationalError as error: sys.exit(str(error))\n")
+    result = subprocess.run([*servers.machine.become(user), "/usr/bin/python3", "-c", text, STORE], capture_output=True, text=True, cwd="/")
+    assert result.returncode == 1 and "readonly" in result.stderr
+    assert servers.ask_nginx("/note") == servers.note
+
+
+def test_the_command_writes_for_writers_only(servers):
+    """Policy allows deploy nothing; and were it to, the files would not."""
+    text = CONFIG.read_text()
+    CONFIG.write_text(text.replace("policy:\n", 'policy:\n  - {who: "uid:deploy", allow: [write], names: ["*"]}\n'))
+    result = servers.machine.keyturn("--quiet", "set", "api-keys/stripe", user="deploy", input=b"mine", check=False)
+    CONFIG.write_text(text)
+    assert result.returncode == 77 and str(STORE).encode() in result.stderr
+    assert servers.machine.get("api-keys/stripe") != b"mine"
+
+
+def test_a_writer_cannot_take_anothers_anchors_away(servers):
+    """The folder is sticky: postgres makes files of its own, and leaves those of others."""
+    for command in (f"rm -f {ANCHORS}/cli-root", f"mv {ANCHORS}/cli-root {ANCHORS}/x", f"ln -sf /dev/null {ANCHORS}/cli-root"):
+        argv = [*servers.machine.become("postgres"), "sh", "-c", command]
+        assert subprocess.run(argv, capture_output=True, cwd="/").returncode != 0, command
+    assert (ANCHORS / "cli-root").is_file() and (ANCHORS / "postgresql").is_file()
+
+
+def test_a_readers_folder_counts_nothing(servers):
+    """What www-data puts beside its own stream, as if it were anchors, changes no answer."""
+    servers.machine.sh(f"cp -r {ANCHORS} {LOG}/nginx/anchors && chown -R www-data {LOG}/nginx/anchors && "
+                       f"sed -i 's/ [0-9][0-9]* / 999999 /' {LOG}/nginx/anchors/cli-root")
+    assert servers.machine.get("api-keys/stripe", "deploy") == servers.machine.get("api-keys/stripe")
+    assert servers.ask_nginx("/note") == servers.note and servers.machine.keyturn("verify").returncode == 0
+    shutil.rmtree(LOG / "nginx/anchors")
+
+
+# the trail
+
+def test_each_has_its_own_trail_and_all_of_them_hold(servers):
+    for server in (servers.redis, servers.postgres, servers.nginx):
+        server.stop()  # seals what waits
+    servers.machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+    for user, stream in STREAMS.items():
+        files = [path for path in (LOG / stream).rglob("*")]
+        assert files and {pwd.getpwuid(path.lstat().st_uid).pw_name for path in files} == {user}, stream
+    assert servers.machine.wrong() == []
+
+
+# a user without his right: the server says why, and check names it
+
+def test_a_server_without_its_group_does_not_start(servers):
+    """nginx tries its secrets as www-data would, and so does check."""
+    servers.machine.sh("gpasswd -d www-data keyturn")
+    result = servers.nginx.test()
+    assert result.returncode != 0 and "Permission denied" in result.stderr and "api-keys/stripe" in result.stderr
+    assert [what for what, _ in servers.machine.wrong()] == ["nginx"]
+    servers.machine.sh("usermod -aG keyturn www-data")
+    servers.nginx.start()
+    assert servers.ask_nginx("/note") == servers.note and servers.machine.wrong() == []
