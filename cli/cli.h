@@ -157,6 +157,7 @@ kt_status_t verb_verify(cli_t *cli);
 kt_status_t verb_backup(cli_t *cli);
 kt_status_t verb_restore(cli_t *cli);
 kt_status_t verb_import(cli_t *cli);
+kt_status_t verb_rekey(cli_t *cli);
 kt_status_t verb_hash(cli_t *cli);
 kt_status_t verb_completion(cli_t *cli);
 

@@ -92,6 +92,10 @@ const cli_verb_t cli_verbs[] = {
      verb_audit_report, 0, 1, {
         {0, "since", "T", "only from T on: 90d, 12h, 30m, 45s or 2w ago, or an RFC 3339 time"},
     }},
+    {"rekey", "", "move the store to the newest epoch of the key, while it is in use", verb_rekey, 0, 0, {
+        {0, "status", NULL, "only tell how far it is, and prove what is left behind"},
+        {0, "handed-out", NULL, "key files that cannot be seen from here list that epoch"},
+    }},
     {"backup", "FILE", "a consistent copy of the store in a new file, encrypted",
      verb_backup, 1, 1, {
         {0, "recipient", "FILE", "only the holder of this public key's other half can read it"},

@@ -30,12 +30,12 @@ kt_status_t cli_setup(cli_t *cli)
     return cli_fail(cli, kt_setup_status(cli->setup), "%s", kt_setup_error(cli->setup));
 }
 
-/* Alerts; and what a rotation has to say though it worked: that nobody could be told of it. */
+/* Alerts; and what a rotation or a rekey has to say though it worked: that nobody could be told of it. */
 static void warn(void *arg, int level, const char *text)
 {
     const cli_t *cli = arg;
 
-    if (level <= (cli->verb && cli->verb->run == verb_rotate ? 4 : 2))
+    if (level <= (cli->verb && (cli->verb->run == verb_rotate || cli->verb->run == verb_rekey) ? 4 : 2))
         cli_warn(cli, "%s", text);
 }
 

@@ -294,7 +294,7 @@ static bool holds(anchor_t *anchor, const kt_index_t *index)
 {
     unsigned char mac[KT_HASH_SIZE];
 
-    if (memcmp(anchor->key_id, index->type->id, KT_KEYID_SIZE) != 0)
+    if (memcmp(anchor->key_id, index->key_id, KT_KEYID_SIZE) != 0)
         return false;
     if (anchor->seen || anchor->holds)
         return true;
@@ -305,7 +305,7 @@ static bool holds(anchor_t *anchor, const kt_index_t *index)
 
 static kt_status_t compare(const kt_index_t *index, const anchor_t *anchor)
 {
-    const char *type = index->type->type;
+    const char *type = index->type;
 
     if (index->generation < anchor->generation)
         return kt_fail(KT_ROLLEDBACK, "%s: the type \"%s\" is at generation %llu, but generation %llu was seen: an older store was put "
@@ -324,7 +324,7 @@ static anchor_t *find_seen(kt_anchors_t *anchors, const kt_index_t *index)
     size_t i;
 
     for (i = 0; i < anchors->count; i++) {
-        if (anchors->list[i].seen && memcmp(anchors->list[i].key_id, index->type->id, KT_KEYID_SIZE) == 0)
+        if (anchors->list[i].seen && memcmp(anchors->list[i].key_id, index->key_id, KT_KEYID_SIZE) == 0)
             return &anchors->list[i];
     }
     return NULL;
@@ -332,7 +332,7 @@ static anchor_t *find_seen(kt_anchors_t *anchors, const kt_index_t *index)
 
 static void fill(anchor_t *anchor, const kt_index_t *index)
 {
-    memcpy(anchor->key_id, index->type->id, KT_KEYID_SIZE);
+    memcpy(anchor->key_id, index->key_id, KT_KEYID_SIZE);
     memcpy(anchor->store_id, index->store_id, KT_ID_SIZE);
     anchor->generation = index->generation;
     memcpy(anchor->root, index->root, KT_TAG_SIZE);

@@ -12,6 +12,7 @@
 #include "internal.h"
 #include "store.h"
 #include "index.h"
+#include "epochs.h"
 
 struct kt_change {
     kt_ctx_t *ctx;
@@ -25,7 +26,7 @@ struct kt_change {
     unsigned char *current;  /* the record beside the head; malloc'ed */
     size_t current_size;
     int64_t now;
-    kt_index_t index;        /* as it will be after the commit */
+    kt_trees_t trees;        /* as they will be after the commit */
     uint64_t settled;        /* the generation that anchors confirm, before it */
 };
 
@@ -33,7 +34,7 @@ static void change_free(kt_change_t *change)
 {
     kt_locked_free(change->type);
     kt_head_clear(&change->head);
-    kt_index_close(&change->index);
+    kt_trees_close(&change->trees);
     free(change->current);
     free(change);
 }
@@ -111,11 +112,19 @@ kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, 
     change->now = kt_now();
     memcpy(change->name, ref.name, sizeof(ref.name));
     change->type = kt_locked_alloc(sizeof(*change->type));
-    status = change->type != NULL ? kt_rows_begin(store, true, timeout, &change->txn) : no_memory();
-    if (status == KT_TRYAGAIN)
-        kt_log(ctx, 4, "%s", kt_failure()); /* it names who is in the way: the operator may have to stop him */
-    if (status == KT_SUCCESS)
-        status = load(change, ref.type);
+    status = change->type != NULL ? KT_SUCCESS : no_memory();
+    while (status == KT_SUCCESS && change->txn == NULL) {
+        status = kt_rows_begin(store, true, timeout, &change->txn);
+        if (status == KT_TRYAGAIN)
+            kt_log(ctx, 4, "%s", kt_failure()); /* it names who is in the way: the operator may have to stop him */
+        if (status == KT_SUCCESS)
+            status = load(change, ref.type);
+        if (!kt_keys_again(ctx, status))
+            break;
+        store->api->abort(change->txn);
+        change->txn = NULL;
+        status = KT_SUCCESS;
+    }
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return status;
@@ -166,8 +175,8 @@ kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t *
     return kt_fetch_value(change->ctx, change->store, change->txn, change->type, &change->head, &row, version, ret_secret);
 }
 
-static kt_status_t seal_value(kt_change_t *change, uint64_t version, const kt_secret_t *value, unsigned char **ret_record,
-                              size_t *ret_size)
+kt_status_t kt_seal_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, uint64_t version, const kt_secret_t *value,
+                          unsigned char **ret_record, size_t *ret_size)
 {
     kt_header_t header = {.type = KTP_RECORD_VALUE, .version = version};
     unsigned char *key = kt_locked_alloc(KT_KEY_SIZE);
@@ -175,11 +184,10 @@ static kt_status_t seal_value(kt_change_t *change, uint64_t version, const kt_se
 
     if (key == NULL)
         return no_memory();
-    memcpy(header.key_id, change->type->id, KT_KEYID_SIZE);
-    memcpy(header.id, change->head.id, KT_ID_SIZE);
-    kt_secret_key(change->type, change->name, key);
-    status = kt_seal(key, &header, change->ctx->keyring->environment, change->name, value->data, value->size, ret_record,
-                     ret_size);
+    memcpy(header.key_id, type->id, KT_KEYID_SIZE);
+    memcpy(header.id, head->id, KT_ID_SIZE);
+    kt_secret_key(type, head->name, key);
+    status = kt_seal(key, &header, ctx->keyring->environment, head->name, value->data, value->size, ret_record, ret_size);
     kt_locked_free(key);
     return status;
 }
@@ -194,7 +202,7 @@ kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_
 
     if (value->size > KT_VALUE_MAX)
         return kt_fail(KT_TOOLARGE, "a value has at most %u bytes", KT_VALUE_MAX);
-    status = seal_value(change, version, value, &record, &size);
+    status = kt_seal_value(change->ctx, change->type, &change->head, version, value, &record, &size);
     if (status == KT_SUCCESS)
         status = put_value(change, version, record, size);
     if (status == KT_SUCCESS)
@@ -328,85 +336,97 @@ static kt_status_t prune(kt_change_t *change)
 
 /* ---- the end ---- */
 
-/* So that the holder of the environment key can list the type. */
-static kt_status_t put_label(kt_change_t *change)
+kt_status_t kt_put_label(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type)
 {
     ktp_key_t key;
     ktp_row_t row;
     kt_status_t status;
 
-    if (change->exists || (change->store->api->capabilities & KTP_CLEAR_NAMES))
-        return KT_SUCCESS;
-    kt_key_meta(&key, 't', change->type->id);
-    status = kt_rows_get(change->store, change->txn, &key, &row);
+    kt_key_meta(&key, 't', type->id);
+    status = kt_rows_get(store, txn, &key, &row);
     if (status != KT_NOTFOUND)
         return status;
-    row = (ktp_row_t){.record = change->type->label, .record_size = change->type->label_size, .stamp = 1};
-    return kt_from_provider(change->store, change->store->api->row_put(change->txn, &key, &row, 0));
+    row = (ktp_row_t){.record = type->label, .record_size = type->label_size, .stamp = 1};
+    return kt_from_provider(store, store->api->row_put(txn, &key, &row, 0));
 }
 
-static kt_status_t seal_head(kt_change_t *change, unsigned char **ret_record, size_t *ret_size)
+static kt_status_t put_label(kt_change_t *change)
 {
-    kt_header_t header = {.type = KTP_RECORD_HEAD, .version = change->head.counter};
+    if (change->exists || (change->store->api->capabilities & KTP_CLEAR_NAMES))
+        return KT_SUCCESS;
+    return kt_put_label(change->store, change->txn, change->type);
+}
+
+kt_status_t kt_seal_head(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, unsigned char **ret_record, size_t *ret_size)
+{
+    kt_header_t header = {.type = KTP_RECORD_HEAD, .version = head->counter};
     unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
     size_t size = 0;
     kt_status_t status;
 
     if (key == NULL)
         return no_memory();
-    memcpy(header.key_id, change->type->id, KT_KEYID_SIZE);
-    memcpy(header.id, change->head.id, KT_ID_SIZE);
-    kt_head_key(change->type, key);
-    status = kt_head_encode(&change->head, &plain, &size);
+    memcpy(header.key_id, type->id, KT_KEYID_SIZE);
+    memcpy(header.id, head->id, KT_ID_SIZE);
+    kt_head_key(type, key);
+    status = kt_head_encode(head, &plain, &size);
     if (status == KT_SUCCESS)
-        status = kt_seal(key, &header, change->ctx->keyring->environment, change->type->type, plain, size, ret_record, ret_size);
+        status = kt_seal(key, &header, ctx->keyring->environment, type->type, plain, size, ret_record, ret_size);
     kt_wipe(plain, size);
     free(plain);
     kt_locked_free(key);
     return status;
 }
 
-static kt_status_t read_store_id(kt_change_t *change, unsigned char ret_id[KT_ID_SIZE])
+kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn, unsigned char ret_id[KT_ID_SIZE])
 {
     ktp_key_t key;
     ktp_row_t row;
     kt_status_t status;
 
     kt_key_store(&key);
-    status = kt_rows_get(change->store, change->txn, &key, &row);
+    status = kt_rows_get(store, txn, &key, &row);
     if (status == KT_NOTFOUND || (status == KT_SUCCESS && row.record_size != KT_ID_SIZE))
-        return kt_fail(KT_MALFORMED, "%s: the store has no id: it was not made by `keyturn init`", change->store->name);
+        return kt_fail(KT_MALFORMED, "%s: the store has no id: it was not made by `keyturn init`", store->name);
     if (status == KT_SUCCESS)
         memcpy(ret_id, row.record, KT_ID_SIZE);
     return status;
 }
 
-/* The new head takes its place in the index, which goes to its next generation. */
+/* The new head takes its place in the index that it is in, and the type goes to its next generation. */
 static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key, const unsigned char *record, size_t size)
 {
+    kt_trees_t *trees = &change->trees;
+    kt_index_t *index = &trees->index;
     kt_status_t status;
 
     if (change->store->api->capabilities & KTP_CLEAR_NAMES)
         return KT_SUCCESS;
-    status = kt_index_open(change->ctx, change->store, change->txn, change->type, &change->index);
+    status = kt_trees_open(change->ctx, change->store, change->txn, change->type->type, trees);
     if (status == KT_SUCCESS)
-        status = kt_anchors_check(change->store->anchors, &change->index);
-    if (status == KT_SUCCESS && change->index.generation == 0)
-        status = read_store_id(change, change->index.store_id);
+        status = kt_trees_writable(change->ctx, trees);
+    if (status == KT_SUCCESS && index->generation == 0) {
+        status = kt_index_open(change->ctx, change->store, change->txn, change->type, index);
+        if (status == KT_SUCCESS)
+            status = kt_read_store_id(change->store, change->txn, index->store_id);
+    }
     if (status != KT_SUCCESS)
         return status;
-    change->settled = kt_anchors_highest(change->store->anchors, &change->index);
-    return kt_index_set(&change->index, head_key->id, record + size - KT_TAG_SIZE);
+    change->settled = kt_anchors_highest(change->store->anchors, index);
+    if (memcmp(index->key_id, change->type->id, KT_KEYID_SIZE) != 0)
+        index = &trees->old;
+    status = kt_index_put(index, head_key->id, record + size - KT_TAG_SIZE);
+    return status == KT_SUCCESS ? kt_trees_seal(trees) : status;
 }
 
 uint64_t kt_change_generation(const kt_change_t *change)
 {
-    return change->index.generation;
+    return change->trees.index.generation;
 }
 
 bool kt_change_unsettled(const kt_change_t *change)
 {
-    return change->index.generation > change->settled + 1;
+    return change->trees.index.generation > change->settled + 1;
 }
 
 kt_status_t kt_change_prepare(kt_change_t *change)
@@ -424,7 +444,7 @@ kt_status_t kt_change_prepare(kt_change_t *change)
         return status;
     change->head.counter = change->stamp + 1;
     change->head.updated = change->now;
-    status = seal_head(change, &record, &size);
+    status = kt_seal_head(change->ctx, change->type, &change->head, &record, &size);
     if (status != KT_SUCCESS)
         return status;
     kt_key_init(&key, change->store, KTP_HEAD, change->type, change->name);
@@ -439,7 +459,7 @@ kt_status_t kt_change_prepare(kt_change_t *change)
 /* The commit stands whether or not its anchor can be written: the next writer sees that one is owed, and records the generation. */
 static void anchor(const kt_change_t *change)
 {
-    if (change->index.generation == 0 || kt_anchors_write(change->store->anchors, change->ctx->stream, &change->index) == KT_SUCCESS)
+    if (kt_trees_anchor(change->store, change->ctx->stream, &change->trees) == KT_SUCCESS)
         return;
     kt_log(change->ctx, 4, "%s", kt_failure());
     kt_failure_clear();

@@ -246,6 +246,7 @@ kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
         return status;
     (*ret_agent)->log = ctx->log;
     (*ret_agent)->log_arg = ctx->log_arg;
+    memcpy((*ret_agent)->host, ctx->host, sizeof(ctx->host));
     return KT_SUCCESS;
 }
 
@@ -285,6 +286,7 @@ kt_status_t kt_enter(kt_ctx_t *ctx)
     if (ctx->keyring->alive == 0) /* costs nothing, and getpid() is a system call */
         return kt_fail(KT_INTERNAL, "this context belongs to process %d: open one after the fork", (int)ctx->pid);
     (void)pthread_mutex_lock(&ctx->lock);
+    ctx->lacking = false;
     kt_provider_error_clear();
     kt_services_speak(ctx);
     return KT_SUCCESS;

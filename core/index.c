@@ -5,7 +5,8 @@
  * Each type has a tree of its own, from the keyed hash of a name to the tag of its head. A node says what its children hash to; the root row
  * says what the tree hashes to, at which generation, in which store. All is keyed by the type, and changes in the transaction of the head.
  *
- *     META 'r' + key id            store id (16), generation (8), count (8), tag of the topmost node (16), MAC (32)
+ *     META 'r' + key id            store id (16), generation (8), count (8), tag of the topmost node (16; zero: there is none), MAC (32);
+ *                                  in front of the MAC, if the type is or was on its way to another epoch: how (1), other key id (16)
  *     NODE key id, path            0, entries of name hash (32) and head tag (16), sorted       a leaf, at most LEAF_MAX
  *                                  1, sixteen tags (16 each; zero: no child)                     a branch, by the next four bits
  *
@@ -28,7 +29,8 @@
 #define NODE_MAX LEAF_SIZE_MAX
 #define DEPTH_MAX 40u /* nibbles of the path that fit a row's key; 2^160 names */
 #define ROOT_BODY (KT_ID_SIZE + 8u + 8u + KT_TAG_SIZE)
-#define ROOT_SIZE (ROOT_BODY + KT_HASH_SIZE)
+#define ROOT_LINK (1u + KT_KEYID_SIZE)
+#define ROOT_SIZE_MAX (ROOT_BODY + ROOT_LINK + KT_HASH_SIZE)
 enum { LEAF = 0, BRANCH = 1 };
 
 typedef struct node {
@@ -51,7 +53,7 @@ static void node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_S
 
     memset(ret_key, 0, sizeof(*ret_key));
     ret_key->space = KTP_NODE;
-    memcpy(ret_key->id, index->type->id, KT_KEYID_SIZE);
+    memcpy(ret_key->id, index->key_id, KT_KEYID_SIZE);
     ret_key->id[KT_KEYID_SIZE] = (unsigned char)depth;
     memcpy(ret_key->id + KT_KEYID_SIZE + 1, hash, bytes);
     if (depth % 2 == 1)
@@ -74,16 +76,16 @@ static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsign
 
 static kt_status_t tampered(const kt_index_t *index, const char *what)
 {
-    return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" does not hold: %s", index->store->name, index->type->type, what);
+    return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" does not hold: %s", index->store->name, index->type, what);
 }
 
 /* ---- the root ---- */
 
-static void root_mac(const kt_index_t *index, const unsigned char body[ROOT_BODY], unsigned char ret_mac[KT_HASH_SIZE])
+static void root_mac(const kt_index_t *index, const unsigned char *body, size_t size, unsigned char ret_mac[KT_HASH_SIZE])
 {
     crypto_generichash_blake2b_state state;
     unsigned char length[4];
-    const char *fields[2] = {index->environment, index->type->type};
+    const char *fields[2] = {index->environment, index->type};
     size_t i;
 
     (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE, KT_HASH_SIZE, NULL,
@@ -93,7 +95,7 @@ static void root_mac(const kt_index_t *index, const unsigned char body[ROOT_BODY
         (void)crypto_generichash_blake2b_update(&state, length, sizeof(length));
         (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)fields[i], strlen(fields[i]));
     }
-    (void)crypto_generichash_blake2b_update(&state, body, ROOT_BODY);
+    (void)crypto_generichash_blake2b_update(&state, body, size);
     (void)crypto_generichash_blake2b_final(&state, ret_mac, KT_HASH_SIZE);
 }
 
@@ -102,19 +104,28 @@ static kt_status_t read_root(kt_index_t *index)
     unsigned char mac[KT_HASH_SIZE];
     ktp_key_t key;
     ktp_row_t row;
+    size_t size;
     kt_status_t status;
 
-    kt_key_meta(&key, 'r', index->type->id);
+    kt_key_meta(&key, 'r', index->key_id);
     status = kt_rows_get(index->store, index->txn, &key, &row);
     if (status == KT_NOTFOUND)
         return KT_SUCCESS; /* generation 0: nothing of this type was ever written, which anchors confirm or deny */
     if (status != KT_SUCCESS)
         return status;
-    if (row.record_size != ROOT_SIZE)
+    if (row.record_size != ROOT_BODY + KT_HASH_SIZE && row.record_size != ROOT_SIZE_MAX)
         return tampered(index, "its root is damaged");
-    root_mac(index, row.record, mac);
-    if (sodium_memcmp(mac, row.record + ROOT_BODY, sizeof(mac)) != 0)
+    size = row.record_size - KT_HASH_SIZE;
+    root_mac(index, row.record, size, mac);
+    if (sodium_memcmp(mac, row.record + size, sizeof(mac)) != 0)
         return tampered(index, "its root is not authentic");
+    if (size > ROOT_BODY) {
+        if (row.record[ROOT_BODY] < KT_LINK_TO || row.record[ROOT_BODY] > KT_LINK_FROM)
+            return kt_fail(KT_MALFORMED, "%s: the root of the type \"%s\" says what this version does not know", index->store->name,
+                           index->type);
+        index->link = (kt_link_t)row.record[ROOT_BODY];
+        memcpy(index->other, row.record + ROOT_BODY + 1, KT_KEYID_SIZE);
+    }
     memcpy(index->store_id, row.record, KT_ID_SIZE);
     index->generation = kt_get_u64(row.record + KT_ID_SIZE);
     index->count = kt_get_u64(row.record + KT_ID_SIZE + 8);
@@ -125,20 +136,30 @@ static kt_status_t read_root(kt_index_t *index)
     return KT_SUCCESS;
 }
 
-static kt_status_t write_root(kt_index_t *index)
+kt_status_t kt_index_seal(kt_index_t *index, uint64_t generation)
 {
-    unsigned char record[ROOT_SIZE];
-    ktp_row_t row = {.record = record, .record_size = sizeof(record)};
+    unsigned char record[ROOT_SIZE_MAX];
+    ktp_row_t row = {.record = record, .stamp = generation};
+    size_t size = ROOT_BODY;
     ktp_key_t key;
+    kt_status_t status;
 
     memcpy(record, index->store_id, KT_ID_SIZE);
-    kt_put_u64(record + KT_ID_SIZE, index->generation + 1);
+    kt_put_u64(record + KT_ID_SIZE, generation);
     kt_put_u64(record + KT_ID_SIZE + 8, index->count);
     memcpy(record + KT_ID_SIZE + 16, index->root, KT_TAG_SIZE);
-    root_mac(index, record, record + ROOT_BODY);
-    row.stamp = index->generation + 1;
-    kt_key_meta(&key, 'r', index->type->id);
-    return kt_from_provider(index->store, index->store->api->row_put(index->txn, &key, &row, index->stamp));
+    if (index->link != KT_LINK_NONE) {
+        record[ROOT_BODY] = (unsigned char)index->link;
+        memcpy(record + ROOT_BODY + 1, index->other, KT_KEYID_SIZE);
+        size += ROOT_LINK;
+    }
+    root_mac(index, record, size, record + size);
+    row.record_size = size + KT_HASH_SIZE;
+    kt_key_meta(&key, 'r', index->key_id);
+    status = kt_from_provider(index->store, index->store->api->row_put(index->txn, &key, &row, index->stamp));
+    if (status == KT_SUCCESS)
+        index->generation = index->stamp = generation;
+    return status;
 }
 
 kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, kt_index_t *ret_index)
@@ -147,7 +168,9 @@ kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn
     ret_index->environment = ctx->keyring->environment;
     ret_index->store = store;
     ret_index->txn = txn;
-    ret_index->type = type;
+    memcpy(ret_index->type, type->type, sizeof(ret_index->type));
+    ret_index->epoch = type->epoch;
+    memcpy(ret_index->key_id, type->id, KT_KEYID_SIZE);
     kt_index_key(type, ret_index->key);
     return read_root(ret_index);
 }
@@ -252,6 +275,11 @@ static bool find_entry(const node_t *leaf, const unsigned char hash[KT_HASH_SIZE
 
 /* ---- proof ---- */
 
+bool kt_index_is_empty(const kt_index_t *index)
+{
+    return memcmp(index->root, no_tag, sizeof(no_tag)) == 0;
+}
+
 kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], bool *ret_found,
                             unsigned char ret_tag[KT_TAG_SIZE])
 {
@@ -263,7 +291,7 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
     kt_status_t status;
 
     *ret_found = false;
-    if (index->generation == 0)
+    if (index->generation == 0 || kt_index_is_empty(index))
         return KT_SUCCESS;
     memcpy(tag, index->root, sizeof(tag));
     for (depth = 0; depth <= DEPTH_MAX; depth++) {
@@ -326,7 +354,7 @@ kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg)
     unsigned char hash[KT_HASH_SIZE] = {0};
     walk_t walk = {index, fn, arg, false};
 
-    return index->generation == 0 ? KT_SUCCESS : walk_below(&walk, hash, 0, index->root);
+    return index->generation == 0 || kt_index_is_empty(index) ? KT_SUCCESS : walk_below(&walk, hash, 0, index->root);
 }
 
 /* ---- change ---- */
@@ -403,22 +431,70 @@ static kt_status_t set_below(kt_index_t *index, const unsigned char hash[KT_HASH
     return status;
 }
 
-static kt_status_t next_generation(kt_index_t *index)
+static bool has_child(node_t *node)
 {
-    kt_status_t status = write_root(index);
+    unsigned n;
 
-    if (status != KT_SUCCESS)
-        return status;
-    index->generation++;
-    index->stamp = index->generation;
-    return KT_SUCCESS;
+    for (n = 0; n < FANOUT; n++) {
+        if (memcmp(child_tag(node, n), no_tag, KT_TAG_SIZE) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Takes `hash` out of the subtree at `depth`, of which nothing stays if it was the last: *io_tag becomes zero. */
+static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth, unsigned char io_tag[KT_TAG_SIZE])
+{
+    node_t *node = malloc(sizeof(*node));
+    ktp_key_t key;
+    bool keep = false;
+    size_t i;
+    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+
+    node_key(index, hash, depth, &key);
+    if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) == 0)
+        status = tampered(index, "an entry is missing");
+    if (status == KT_SUCCESS)
+        status = read_node(index, &key, io_tag, node);
+    if (status == KT_SUCCESS && node->data[0] == BRANCH) {
+        status = remove_below(index, hash, depth + 1, child_tag(node, nibble(hash, depth)));
+        keep = has_child(node);
+    } else if (status == KT_SUCCESS && find_entry(node, hash, &i)) {
+        memmove(entry_at(node, i), entry_at(node, i + 1), (entries(node) - i - 1) * ENTRY_SIZE);
+        node->size -= ENTRY_SIZE;
+        keep = node->size > 1;
+    } else if (status == KT_SUCCESS) {
+        status = tampered(index, "an entry is missing");
+    }
+    if (status == KT_SUCCESS && keep) {
+        status = write_node(index, &key, node, io_tag);
+    } else if (status == KT_SUCCESS) {
+        status = kt_from_provider(index->store, index->store->api->row_remove(index->txn, &key, node->stamp));
+        memset(io_tag, 0, KT_TAG_SIZE);
+    }
+    free(node);
+    return status;
+}
+
+kt_status_t kt_index_put(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+{
+    return set_below(index, hash, tag, 0, index->root);
+}
+
+kt_status_t kt_index_remove(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE])
+{
+    kt_status_t status = remove_below(index, hash, 0, index->root);
+
+    if (status == KT_SUCCESS)
+        index->count--;
+    return status;
 }
 
 kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
 {
-    kt_status_t status = set_below(index, hash, tag, 0, index->root);
+    kt_status_t status = kt_index_put(index, hash, tag);
 
-    return status == KT_SUCCESS ? next_generation(index) : status;
+    return status == KT_SUCCESS ? kt_index_seal(index, index->generation + 1) : status;
 }
 
 /* ---- a whole tree at once ---- */
@@ -556,7 +632,7 @@ kt_status_t kt_index_fill_end(kt_filling_t *f)
     kt_status_t status = close_all(f);
 
     if (status == KT_SUCCESS && f->index->count > 0)
-        status = next_generation(f->index);
+        status = kt_index_seal(f->index, f->index->generation + 1);
     return status;
 }
 
@@ -576,6 +652,7 @@ void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE],
     index->generation = generation;
     index->count = 0;
     index->stamp = 0;
+    index->link = KT_LINK_NONE;
 }
 
 /* An empty leaf, for a root has to stand on a node. */
@@ -595,5 +672,5 @@ kt_status_t kt_index_settle(kt_index_t *index)
     node_key(index, nowhere, 0, &key);
     status = write_node(index, &key, leaf, index->root);
     free(leaf);
-    return status == KT_SUCCESS ? next_generation(index) : status;
+    return status == KT_SUCCESS ? kt_index_seal(index, index->generation + 1) : status;
 }

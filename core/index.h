@@ -3,12 +3,23 @@
 #ifndef KT_INDEX_H
 #define KT_INDEX_H
 
+/* While a type goes from one epoch to the next it has an index under each, and their roots name each other (rekey.c). */
+typedef enum kt_link {
+    KT_LINK_NONE = 0,   /* all of the type is here */
+    KT_LINK_TO = 1,     /* what is not here any more, and all that is new, is under the newer key `other` */
+    KT_LINK_MOVED = 2,  /* nothing is here: all is under the newer key `other` */
+    KT_LINK_FROM = 3    /* what is not here yet is under the older key `other` */
+} kt_link_t;
+
 typedef struct kt_index {
     const char *environment;
     const kt_store_t *store;
     ktp_txn_t *txn;
-    const kt_typekey_t *type;          /* has to live as long */
-    unsigned char key[KT_KEY_SIZE];
+    char type[KT_NAME_MAX + 1];
+    unsigned epoch;
+    unsigned char key_id[KT_KEYID_SIZE], key[KT_KEY_SIZE];
+    kt_link_t link;
+    unsigned char other[KT_KEYID_SIZE];
     unsigned char store_id[KT_ID_SIZE];
     uint64_t generation, count;        /* 0: nothing of this type was ever written */
     unsigned char root[KT_TAG_SIZE];
@@ -23,6 +34,12 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
                             unsigned char ret_tag[KT_TAG_SIZE]);
 /* In a writing transaction: the tag of a new or changed head, and the next generation. */
 kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+
+/* The same apart: the tree alone, of which a removed entry must be there; and the root, which puts it into force at `generation`. */
+kt_status_t kt_index_put(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+kt_status_t kt_index_remove(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE]);
+kt_status_t kt_index_seal(kt_index_t *index, uint64_t generation);
+bool kt_index_is_empty(const kt_index_t *index); /* there is no node */
 
 /* For a restore, before the rows of the old index are removed: an empty index that goes on behind `generation`; then all its entries, as
  * one generation; and the root of a type without secrets, if anything of it was seen. Entries in rising order of their hashes are

@@ -252,13 +252,17 @@ typedef struct kt_keyring {
     char environment[KT_ENVIRONMENT_MAX];
     size_t nenv;                         /* 0: type keys only */
     kt_envkey_t env[KT_EPOCHS_MAX];      /* newest first */
-    size_t ntypes;
+    size_t ntypes, evicted;              /* evicted: how often a full table made room */
     kt_typekey_t types[KT_TYPES_MAX];    /* grows as types are derived; the last member, for what is not in use is not memory yet */
 } kt_keyring_t;
 
 /* Reads the key source of `host`, which is the name of a stream: "nginx", "cli-USER"; guarded memory. KT_CONFIG, KT_PERMISSION, KT_WRONGKEY (another environment), KT_MALFORMED. */
 kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring);
+/* The same in a running server, where it must neither wait for a command nor ask for a passphrase: KT_NOKEY for those. */
+kt_status_t kt_keyring_read_again(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring);
 kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork, kt_keyring_t **ret_keyring);
+/* The same keyring with the keys of `fresh`, in place: for what points to it. Pointers to its keys are void after it. */
+void kt_keyring_update(kt_keyring_t *keyring, const kt_keyring_t *fresh);
 void kt_keyring_free(kt_keyring_t *keyring);
 kt_status_t kt_keyring_new(const char *environment, kt_keyring_t **ret_keyring); /* empty, inherited by a fork */
 kt_status_t kt_keyring_add_env(kt_keyring_t *keyring, unsigned epoch, const unsigned char key[KT_KEY_SIZE]);
@@ -269,6 +273,8 @@ kt_status_t kt_keyring_parse(const char *path, const char *environment, kt_keyri
 kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n, const kt_typekey_t **ret_key);
 /* The held type key with this id; KT_NOKEY. */
 kt_status_t kt_keyring_find(kt_keyring_t *keyring, const unsigned char id[KT_KEYID_SIZE], const kt_typekey_t **ret_key);
+/* The type that a label names, opened with the environment key; KT_NOKEY without it. */
+kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *label, size_t size, char ret_type[KT_NAME_MAX + 1]);
 /* Opens a type's label with the environment key and takes the type in. KT_NOKEY without that key. */
 kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *label, size_t size);
 /* The label of the environment itself: of the type "". */
@@ -571,6 +577,8 @@ struct kt_ctx {
     bool access_opened;
     bool audit_warned;       /* that it fails was said, and may be */
     kt_cache_t *cache;
+    bool lacking;            /* a call met a type that has moved to an epoch whose key is not held (epochs.c) */
+    int64_t keys_read;       /* ms, monotonic, when that made it read its keys again; 0: never */
     unsigned wait;           /* ms that a reading transaction may wait to begin: while somebody recovers a store after a crash */
     char stream[64];
     kt_flight_t *flights;    /* fetches of kt_refresh() that are under way */

@@ -130,14 +130,12 @@ static const kt_envkey_t *find_env(const kt_keyring_t *keyring, const unsigned c
     return NULL;
 }
 
-kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *label, size_t size)
+kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *label, size_t size, char ret_type[KT_NAME_MAX + 1])
 {
-    const kt_typekey_t *ignored;
     const kt_envkey_t *env;
     kt_header_t header;
     unsigned char *key, *plain;
-    char type[KT_NAME_MAX + 1];
-    size_t plain_size, n = 0;
+    size_t plain_size;
     kt_status_t status;
 
     status = kt_header_parse(label, size, &header);
@@ -158,9 +156,22 @@ kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *l
         kt_locked_free(plain);
         return kt_fail(KT_MALFORMED, "a label of a type does not parse");
     }
-    memcpy(type, plain, plain_size);
-    type[plain_size] = '\0';
+    memcpy(ret_type, plain, plain_size);
+    ret_type[plain_size] = '\0';
     kt_locked_free(plain);
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *label, size_t size)
+{
+    const kt_typekey_t *ignored;
+    char type[KT_NAME_MAX + 1];
+    size_t n = 0;
+    kt_status_t status;
+
+    status = kt_label_open(keyring, label, size, type);
+    if (status != KT_SUCCESS)
+        return status;
     while ((status = kt_keyring_type(keyring, type, n, &ignored)) == KT_SUCCESS)
         n++; /* derives every epoch of it */
     if (status != KT_NOKEY) /* which is how the epochs end */
@@ -176,11 +187,12 @@ static size_t keyring_size(size_t ntypes)
     return offsetof(kt_keyring_t, types) + ntypes * sizeof(kt_typekey_t);
 }
 
-/* A place for one more type key. When the table is full the last one, which was derived and can be again, makes room. */
+/* A place for one more type key. When the table is full those at its end, which were derived and can be again, make room in turn: the keys
+ * of one type at all its epochs stay side by side. */
 static kt_typekey_t *new_type(kt_keyring_t *keyring)
 {
     if (keyring->ntypes == KT_TYPES_MAX)
-        keyring->ntypes--;
+        return &keyring->types[KT_TYPES_MAX - 1 - keyring->evicted++ % (2 * KT_EPOCHS_MAX)];
     kt_guarded_extend(keyring, keyring_size(keyring->ntypes + 1));
     return &keyring->types[keyring->ntypes++];
 }
@@ -191,17 +203,18 @@ static kt_status_t add_derived(kt_keyring_t *keyring, const kt_envkey_t *env, co
     kt_status_t status;
 
     kt_wipe(key, sizeof(*key));
-    memcpy(key->type, type, strlen(type) + 1);
-    key->epoch = env->epoch;
-    memcpy(key->env_id, env->id, KT_KEYID_SIZE);
     derive_type(env->key, keyring->environment, type, key->key);
     derive_parts(key);
     status = seal_label(keyring->environment, env, type, key->label, &key->label_size);
     if (status != KT_SUCCESS) {
         kt_wipe(key, sizeof(*key));
-        keyring->ntypes--;
+        if (key == &keyring->types[keyring->ntypes - 1])
+            keyring->ntypes--;
         return status;
     }
+    key->epoch = env->epoch;
+    memcpy(key->env_id, env->id, KT_KEYID_SIZE);
+    memcpy(key->type, type, strlen(type) + 1); /* of no type until it is whole */
     *ret_key = key;
     return KT_SUCCESS;
 }
@@ -275,6 +288,16 @@ kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork, kt_k
     copy->alive = 1;
     *ret_keyring = copy;
     return KT_SUCCESS;
+}
+
+void kt_keyring_update(kt_keyring_t *keyring, const kt_keyring_t *fresh)
+{
+    size_t from = offsetof(kt_keyring_t, environment), old = keyring_size(keyring->ntypes), size = keyring_size(fresh->ntypes);
+
+    kt_guarded_extend(keyring, size);
+    if (old > size)
+        kt_wipe((unsigned char *)keyring + size, old - size);
+    memcpy((unsigned char *)keyring + from, (const unsigned char *)fresh + from, size - from);
 }
 
 void kt_keyring_free(kt_keyring_t *keyring)

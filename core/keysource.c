@@ -153,7 +153,7 @@ static const kt_cfg_key_t *find_key(const kt_config_t *config, const char *host)
 }
 
 /* A user of the command may have a key of his own (`cli-USER`); the others have the one of `cli`. */
-static const kt_cfg_key_t *key_of(const kt_config_t *config, const char *host)
+const kt_cfg_key_t *kt_key_of(const kt_config_t *config, const char *host)
 {
     const kt_cfg_key_t *key = find_key(config, host);
 
@@ -162,17 +162,26 @@ static const kt_cfg_key_t *key_of(const kt_config_t *config, const char *host)
 
 bool kt_source_is_phrase(const kt_config_t *config, const char *host)
 {
-    const kt_cfg_key_t *key = key_of(config, host);
+    const kt_cfg_key_t *key = kt_key_of(config, host);
 
     return key != NULL && strncmp(key->source, "passphrase:", 11) == 0;
 }
 
 kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring)
 {
-    const kt_cfg_key_t *key = key_of(config, host);
+    const kt_cfg_key_t *key = kt_key_of(config, host);
 
     if (key == NULL)
         return kt_fail(KT_CONFIG, "%s: no key for the host \"%s\": add one under `key:`", config->path,
                        strncmp(host, "cli-", 4) == 0 ? "cli" : host);
     return read_source(config, key, ret_keyring);
+}
+
+kt_status_t kt_keyring_read_again(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring)
+{
+    const kt_cfg_key_t *key = kt_key_of(config, host);
+
+    if (key != NULL && (strncmp(key->source, "exec:", 5) == 0 || strncmp(key->source, "passphrase:", 11) == 0))
+        return kt_fail(KT_NOKEY, "%.*s is not asked again by a running process: restart it", (int)strcspn(key->source, ":") + 1, key->source);
+    return kt_keyring_read(config, host, ret_keyring);
 }

@@ -15,6 +15,7 @@ kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size, co
 /* Writes the whole text into a new file of this mode, durable, or leaves none. KT_CONFLICT if there is one. */
 kt_status_t kt_write_key(const char *path, const char *text, mode_t mode); /* keyfile.c */
 
+const kt_cfg_key_t *kt_key_of(const kt_config_t *config, const char *host); /* the entry of `key:` that this host uses, or NULL */
 bool kt_source_is_phrase(const kt_config_t *config, const char *host); /* keysource.c */
 
 /* ---- keyexec.c: what a command prints ---- */

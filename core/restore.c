@@ -14,6 +14,7 @@
 #include "internal.h"
 #include "store.h"
 #include "index.h"
+#include "epochs.h"
 #include "backup.h"
 #include "write.h"
 
@@ -249,7 +250,7 @@ static int collect(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     restore_t *r = arg;
 
-    if (is_meta(key, 's') || is_meta(key, 'e'))
+    if (is_meta(key, 's') || is_meta(key, 'e') || (is_meta(key, 'r') && !kt_epochs_holds(r->ctx, key)))
         return 0;
     r->old[r->nold] = *key;
     r->old[r->nold].name = NULL;
@@ -309,12 +310,14 @@ static kt_status_t put_rows(restore_t *r, kt_filling_t **fillings)
 {
     kt_backup_t backup;
     ktp_key_t key;
-    ktp_row_t row;
+    ktp_row_t row, ignored;
     bool more = true;
     kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring, r->private_key);
 
     while (status == KT_SUCCESS && (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
-        if (is_meta(&key, 's') || is_meta(&key, 'e') || is_meta(&key, 'r') || key.space == KTP_NODE)
+        if (is_meta(&key, 's') || key.space == KTP_NODE || (is_meta(&key, 'r') && kt_epochs_holds(r->ctx, &key)))
+            continue;
+        if ((is_meta(&key, 'e') || is_meta(&key, 'r')) && kt_rows_get(r->store, r->txn, &key, &ignored) == KT_SUCCESS)
             continue;
         status = kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &row, 0));
         if (status == KT_SUCCESS && key.space == KTP_HEAD)
@@ -369,11 +372,10 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
     if (status == KT_SUCCESS)
         status = put_rows(r, fillings);
     kt_debug_point("restore.put");
-    for (i = 0; i < count && status == KT_SUCCESS; i++) {
+    for (i = 0; i < count && status == KT_SUCCESS; i++)
         status = kt_index_fill_end(fillings[i]);
-        if (status == KT_SUCCESS)
-            status = kt_index_settle(&indexes[i]);
-    }
+    if (status == KT_SUCCESS)
+        status = kt_epochs_restored(r->ctx, r->store, r->txn, indexes, count);
     if (status == KT_SUCCESS)
         status = kt_decide(r->ctx, call, "restore", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE | KT_EV_INTENT);
     else

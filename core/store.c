@@ -18,6 +18,7 @@
 #include "internal.h"
 #include "store.h"
 #include "index.h"
+#include "epochs.h"
 
 static void set_name_id(ktp_key_t *key, const kt_store_t *store, const kt_typekey_t *type, const char *name)
 {
@@ -155,45 +156,26 @@ static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *r
         if (status == KT_SUCCESS && memcmp((*ret_key)->id, header.key_id, KT_KEYID_SIZE) == 0)
             return KT_SUCCESS;
     }
+    ctx->lacking = ctx->lacking || status == KT_NOKEY; /* a clear name does not tell a newer epoch from another environment */
     if (status == KT_NOKEY && n > 1)
         return kt_fail(KT_WRONGKEY, "the key held for the type \"%s\" did not seal this secret", type);
     return status;
 }
 
-/* What the index proves of this row: that there is none, or the tag that it has to have. */
-static kt_status_t look_in_index(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
-                                 const unsigned char hash[KT_HASH_SIZE], bool *ret_found, unsigned char ret_tag[KT_TAG_SIZE])
-{
-    kt_index_t index;
-    kt_status_t status;
-
-    *ret_found = false;
-    status = kt_index_open(ctx, store, txn, type, &index);
-    if (status == KT_SUCCESS)
-        status = kt_anchors_check(store->anchors, &index);
-    if (status == KT_SUCCESS)
-        status = kt_index_lookup(&index, hash, ret_found, ret_tag);
-    kt_index_close(&index);
-    return status;
-}
-
-/* The head row under `type`, proved present or absent: KT_ROLLEDBACK when it is not what the index says. The index is asked first, for
- * the row's memory is the provider's until its next call. */
-static kt_status_t get_proved(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, const char *name,
-                              ktp_row_t *ret_row)
+/* The head row under this index's key, proved present or absent: KT_ROLLEDBACK when it is not what the index says. The index is asked first,
+ * for the row's memory is the provider's until its next call. */
+static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type, const char *name, ktp_row_t *ret_row)
 {
     unsigned char tag[KT_TAG_SIZE];
     bool expected = false;
     ktp_key_t key;
     kt_status_t status;
 
-    kt_key_init(&key, store, KTP_HEAD, type, name);
-    if (store->api->capabilities & KTP_CLEAR_NAMES)
-        return kt_rows_get(store, txn, &key, ret_row);
-    status = look_in_index(ctx, store, txn, type, key.id, &expected, tag);
+    kt_key_init(&key, index->store, KTP_HEAD, type, name);
+    status = kt_index_lookup(index, key.id, &expected, tag);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", name);
-    status = kt_rows_get(store, txn, &key, ret_row);
+    status = kt_rows_get(index->store, index->txn, &key, ret_row);
     if (status == KT_NOTFOUND && expected)
         return kt_fail(KT_ROLLEDBACK, "%s: its row was removed from the store", name);
     if (status == KT_SUCCESS && !expected)
@@ -204,83 +186,80 @@ static kt_status_t get_proved(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
     return status;
 }
 
-/* Is there a row of META for this id? KT_SUCCESS, KT_NOTFOUND. */
-static kt_status_t has_meta(const kt_store_t *store, ktp_txn_t *txn, char kind, const unsigned char id[KT_KEYID_SIZE])
+/* The head of a type that has no root, under the key where it would be. */
+static kt_status_t get_of_no_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                                  const kt_typekey_t **ret_key)
 {
     ktp_key_t key;
     ktp_row_t row;
+    kt_status_t status = kt_epoch_for_new(ctx, store, txn, type, ret_key);
 
-    kt_key_meta(&key, kind, id);
-    return kt_rows_get(store, txn, &key, &row);
-}
-
-/* The newest key of the type whose row of this kind is there: KT_NOTFOUND if none is. */
-static kt_status_t newest_with(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, char kind,
-                               const kt_typekey_t **ret_key)
-{
-    const kt_typekey_t *key;
-    kt_status_t status;
-    size_t n;
-
-    for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
-        status = has_meta(store, txn, kind, kind == 'e' ? key->env_id : key->id);
-        if (status == KT_SUCCESS)
-            *ret_key = key;
-        if (status != KT_NOTFOUND)
-            return status;
-    }
-    if (status == KT_NOKEY && n > 0)
-        return KT_NOTFOUND;
+    if (status != KT_SUCCESS)
+        return status;
+    kt_key_init(&key, store, KTP_HEAD, *ret_key, name);
+    status = kt_rows_get(store, txn, &key, &row);
+    if (status == KT_SUCCESS)
+        return kt_fail(KT_ROLLEDBACK, "%s: a row was added to the store that nobody wrote", name);
     return status;
 }
 
-/*
- * The key that a new name goes under: that of the epoch at which the type has its index, and for a type without one of the epoch that the
- * store is marked with. A key file gets its next epoch on one machine after the other, so the newest one held says only what is to come:
- * a secret under it would be lost to those who have not got it yet. The newest one, where the provider keeps no such rows.
- */
-static kt_status_t key_for_new(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const kt_typekey_t **ret_key)
+/* By its hash, in the trees of its type. KT_NOTFOUND, with the key that it would go under, is proved. */
+static kt_status_t find_hashed(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                               const kt_typekey_t **ret_key, ktp_row_t *ret_row)
 {
-    kt_status_t status = KT_NOTFOUND;
+    kt_trees_t trees;
+    kt_status_t status;
 
-    if ((store->api->capabilities & KTP_CLEAR_NAMES) == 0) {
-        status = newest_with(ctx, store, txn, type, 'r', ret_key);
-        if (status == KT_NOTFOUND)
-            status = newest_with(ctx, store, txn, type, 'e', ret_key);
+    status = kt_trees_open(ctx, store, txn, type, &trees);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "%s", name);
+    *ret_key = trees.key;
+    if (trees.index.generation == 0)
+        status = get_of_no_type(ctx, store, txn, type, name, ret_key);
+    else
+        status = get_proved(&trees.index, trees.key, name, ret_row);
+    if (status == KT_NOTFOUND && trees.old.generation > 0) {
+        status = get_proved(&trees.old, trees.old_key, name, ret_row);
+        if (status == KT_SUCCESS)
+            *ret_key = trees.old_key;
     }
-    return status == KT_NOTFOUND ? kt_keyring_type(ctx->keyring, type, 0, ret_key) : status;
+    if (status == KT_NOTFOUND)
+        status = kt_trees_absent(ctx, &trees);
+    kt_trees_close(&trees);
+    return status;
+}
+
+static kt_status_t find_clear(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                              const kt_typekey_t **ret_key, ktp_row_t *ret_row)
+{
+    ktp_key_t key;
+    kt_status_t status = kt_keyring_type(ctx->keyring, type, 0, ret_key); /* before the provider is asked: without a key it is of no use */
+
+    if (status != KT_SUCCESS)
+        return status;
+    kt_key_init(&key, store, KTP_HEAD, *ret_key, name);
+    status = kt_rows_get(store, txn, &key, ret_row);
+    return status == KT_SUCCESS ? match_key(ctx, type, ret_row, ret_key) : status;
 }
 
 /*
  * Finds the head row of `name` and the key that it is under. KT_NOTFOUND leaves *ret_key at the one that a new secret of the type is
- * to go under.
+ * to go under: that of the epoch at which the type is, whatever newer ones a key file lists. For a file gets its next epoch on one machine
+ * after the other, and a secret under it would be lost to those who have not got it yet.
  */
 kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
                          const kt_typekey_t **ret_key, ktp_row_t *ret_row)
 {
-    const kt_typekey_t *key;
     kt_status_t status;
-    size_t n;
 
-    for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
-        status = get_proved(ctx, store, txn, key, name, ret_row);
-        if (status == KT_SUCCESS && (store->api->capabilities & KTP_CLEAR_NAMES))
-            status = match_key(ctx, type, ret_row, &key);
-        if (status == KT_SUCCESS)
-            *ret_key = key;
-        if (status != KT_NOTFOUND)
-            return status;
-        if (store->api->capabilities & KTP_CLEAR_NAMES)
-            break;
-    }
-    if (status != KT_NOTFOUND && (status != KT_NOKEY || n == 0)) /* NOKEY is how the epochs end; all else is not about the name */
+    if (store->api->capabilities & KTP_CLEAR_NAMES)
+        status = find_clear(ctx, store, txn, type, name, ret_key, ret_row);
+    else
+        status = find_hashed(ctx, store, txn, type, name, ret_key, ret_row);
+    if (status != KT_NOTFOUND)
         return status;
     status = check_again(ctx, store, txn);
-    if (status == KT_SUCCESS)
-        status = key_for_new(ctx, store, txn, type, ret_key);
-    if (status != KT_SUCCESS)
-        return status;
-    return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name);
+    return status == KT_SUCCESS ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name) : status;
 }
 
 kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
@@ -434,11 +413,13 @@ kt_status_t kt_store_read(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t
     ktp_txn_t *txn;
     kt_status_t status;
 
-    status = kt_rows_begin(store, false, ctx->wait, &txn);
-    if (status != KT_SUCCESS)
-        return status;
-    status = read_inside(ctx, store, txn, reference, ret_secret);
-    store->api->abort(txn);
+    do {
+        status = kt_rows_begin(store, false, ctx->wait, &txn);
+        if (status != KT_SUCCESS)
+            return status;
+        status = read_inside(ctx, store, txn, reference, ret_secret);
+        store->api->abort(txn);
+    } while (kt_keys_again(ctx, status));
     return status;
 }
 
@@ -451,14 +432,17 @@ kt_status_t kt_store_head(kt_ctx_t *ctx, kt_store_t *store, const char *name, kt
     kt_status_t status;
 
     status = kt_reference_parse(name, 0, &ref);
-    if (status == KT_SUCCESS)
-        status = kt_rows_begin(store, false, ctx->wait, &txn);
     if (status != KT_SUCCESS)
         return status;
-    status = kt_store_check(ctx, store, txn);
-    if (status == KT_SUCCESS)
-        status = kt_load_head(ctx, store, txn, ref.type, ref.name, &type, &row, ret_head);
-    store->api->abort(txn);
+    do {
+        status = kt_rows_begin(store, false, ctx->wait, &txn);
+        if (status != KT_SUCCESS)
+            return status;
+        status = kt_store_check(ctx, store, txn);
+        if (status == KT_SUCCESS)
+            status = kt_load_head(ctx, store, txn, ref.type, ref.name, &type, &row, ret_head);
+        store->api->abort(txn);
+    } while (kt_keys_again(ctx, status));
     return status;
 }
 
@@ -550,13 +534,49 @@ static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
     return status;
 }
 
+/* Is something under an epoch that is not held? */
+static kt_status_t check_epochs(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
+{
+    const kt_keyring_t *keyring = ctx->keyring;
+    const kt_typekey_t *ignored;
+    kt_trees_t trees;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    if (store->api->capabilities & KTP_CLEAR_NAMES)
+        return KT_SUCCESS;
+    if (keyring->nenv > 0)
+        return kt_epoch_for_new(ctx, store, txn, "general", &ignored);
+    for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
+        status = kt_trees_open(ctx, store, txn, keyring->types[i].type, &trees);
+        if (status == KT_SUCCESS)
+            status = kt_trees_writable(ctx, &trees);
+        kt_trees_close(&trees);
+    }
+    return status;
+}
+
+/* A list would lack what lies under an epoch that is not held: the key, read again, may have it. If not, the count of what is hidden tells. */
+static kt_status_t begin_scan(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t **ret_txn)
+{
+    kt_status_t status = kt_rows_begin(store, false, ctx->wait, ret_txn);
+
+    while (status == KT_SUCCESS && kt_keys_again(ctx, check_epochs(ctx, store, *ret_txn))) {
+        store->api->abort(*ret_txn);
+        status = kt_rows_begin(store, false, ctx->wait, ret_txn);
+    }
+    if (status == KT_SUCCESS)
+        kt_failure_clear();
+    return status;
+}
+
 kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void *arg, uint64_t *ret_hidden)
 {
     scan_t scan = {.ctx = ctx, .store = store, .fn = fn, .arg = arg, .status = KT_SUCCESS};
     ktp_txn_t *txn;
     kt_status_t status;
 
-    status = kt_rows_begin(store, false, ctx->wait, &txn);
+    status = begin_scan(ctx, store, &txn);
     if (status != KT_SUCCESS)
         return status;
     status = check_again(ctx, store, txn);

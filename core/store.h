@@ -20,6 +20,14 @@ kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head
 kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
                          const kt_typekey_t **ret_key, ktp_row_t *ret_row);
 
+/* A value and a head sealed under the keys of `type`; the record is malloc'ed (change.c). */
+kt_status_t kt_seal_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, uint64_t version, const kt_secret_t *value,
+                          unsigned char **ret_record, size_t *ret_size);
+kt_status_t kt_seal_head(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, unsigned char **ret_record, size_t *ret_size);
+/* So that the holder of the environment key can list the type. */
+kt_status_t kt_put_label(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type);
+kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn, unsigned char ret_id[KT_ID_SIZE]);
+
 /* The first rows of a store that its provider has just created. */
 kt_status_t kt_store_begin_new(kt_ctx_t *ctx, kt_store_t *store);
 

@@ -15,6 +15,7 @@
 #include "internal.h"
 #include "store.h"
 #include "index.h"
+#include "epochs.h"
 
 #define STEP 1024u /* secrets between two reports of progress */
 
@@ -165,6 +166,24 @@ static int count_entry(void *arg, const unsigned char hash[KT_HASH_SIZE], const 
     return 0;
 }
 
+/* Does the root stand where the roots of the type's other epochs say? */
+static kt_status_t check_place(verify_t *v, const kt_index_t *index)
+{
+    kt_trees_t trees;
+    kt_status_t status;
+
+    if (index->generation == 0)
+        return KT_SUCCESS;
+    status = kt_trees_open(v->ctx, v->store, v->txn, index->type, &trees);
+    if (status == KT_SUCCESS && index->link != KT_LINK_MOVED && memcmp(index->key_id, trees.index.key_id, KT_KEYID_SIZE) != 0 &&
+        memcmp(index->key_id, trees.old.key_id, KT_KEYID_SIZE) != 0)
+        status = kt_fail(KT_ROLLEDBACK, "its root at epoch %u is one that was left: it was put back", index->epoch);
+    if (status == KT_SUCCESS && index->link == KT_LINK_MOVED && index->count > 0)
+        status = kt_fail(KT_ROLLEDBACK, "its root at epoch %u says that all is elsewhere, and counts secrets", index->epoch);
+    kt_trees_close(&trees);
+    return status;
+}
+
 /* The nodes alone: a tree that does not hold vouches for nothing. */
 static void check_index(verify_t *v, size_t n)
 {
@@ -177,12 +196,14 @@ static void check_index(verify_t *v, size_t n)
     if (status == KT_SUCCESS)
         status = kt_anchors_check(v->store->anchors, &index);
     if (status == KT_SUCCESS)
+        status = check_place(v, &index);
+    if (status == KT_SUCCESS)
         status = kt_index_walk(&index, count_entry, &count);
     if (status == KT_SUCCESS && count != index.count)
         status = kt_fail(KT_ROLLEDBACK, "its index has %llu entries and says %llu", (unsigned long long)count,
                          (unsigned long long)index.count);
     if (status != KT_SUCCESS)
-        wrong(v, status, type->type, kt_failure());
+        wrong(v, status, index.type, kt_failure());
     v->broken[n] = status != KT_SUCCESS;
     v->expected += count;
     kt_index_close(&index);
@@ -240,7 +261,7 @@ static kt_status_t check_indexes(verify_t *v)
     kt_index_t index;
     size_t i;
 
-    v->broken = calloc(keyring->ntypes + 1, sizeof(*v->broken));
+    v->broken = calloc(KT_TYPES_MAX, sizeof(*v->broken));
     if (v->broken == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
     for (i = 0; i < keyring->ntypes && v->fatal == KT_SUCCESS; i++)

@@ -531,6 +531,52 @@ KT_API KT_MUST_USE kt_status_t kt_backup_with(kt_ctx_t *ctx, const kt_request_t 
 KT_API KT_MUST_USE kt_status_t kt_restore_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_restore_options_t *options,
                                                uint64_t *ret_rows);
 
+/* How far a type is on its way to the newest epoch. */
+typedef struct kt_rekey_type {
+    const char *type;
+    unsigned epoch;          /* that new secrets of it go under */
+    unsigned from;           /* the older one that still has some; 0: none has */
+    uint64_t moved, left;    /* secrets under `epoch`, and under the older one */
+} kt_rekey_type_t;
+typedef void (*kt_rekey_fn)(void *arg, const kt_rekey_type_t *type);
+
+typedef struct kt_rekey_options {
+    size_t size;
+    int handed_out;          /* key files that cannot be seen from here list the newest epoch: the caller's word */
+    kt_check_fn refused;     /* called for each key file that stands against it; may be NULL */
+    kt_rekey_fn progress;    /* called after each transaction; may be NULL */
+    void *arg;               /* of both */
+} kt_rekey_options_t;
+#define KT_REKEY_INIT { sizeof(kt_rekey_options_t), 0, NULL, NULL, NULL }
+
+#define KT_REKEY_EPOCHS 8
+typedef struct kt_rekey_epoch {
+    unsigned epoch;
+    uint64_t rows;           /* of secrets and of the index that are under it */
+} kt_rekey_epoch_t;
+typedef struct kt_rekey_result {
+    size_t size;             /* sizeof(kt_rekey_result_t) */
+    unsigned epoch;          /* the newest that the key lists */
+    uint64_t moved;          /* secrets that this call moved */
+    uint64_t unknown;        /* rows under keys that are not held */
+    size_t nepochs;          /* older epochs that the key lists, newest first; one without rows is left, which is proved by the count */
+    kt_rekey_epoch_t epochs[KT_REKEY_EPOCHS];
+} kt_rekey_result_t;
+#define KT_REKEY_RESULT_INIT { .size = sizeof(kt_rekey_result_t) }
+
+/*
+ * Moves the store to the newest epoch that the key lists, type by type, in transactions of some 20 ms with pauses for other writers; every value,
+ * head and label is sealed anew, and versions, times and metadata stay. It needs `admin` on "*" and the environment key; req->reference is not
+ * used. Killed at any point it goes on where it was. KT_CONFLICT: a consumer's key file lacks the epoch, or cannot be seen and handed_out is 0;
+ * nothing was moved. KT_MALFORMED, KT_ROLLEDBACK: a secret that does not hold keeps its type from being finished, and other types are moved.
+ * Names in providers with clear names (redis) stay under the epoch that they have.
+ */
+KT_API KT_MUST_USE kt_status_t kt_rekey(kt_ctx_t *ctx, const kt_request_t *req, const kt_rekey_options_t *options,
+                                        kt_rekey_result_t *ret_result);
+/* What kt_rekey() has done and has to do: fn is called for each type, and the rows of the store are counted. Changes nothing. */
+KT_API KT_MUST_USE kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t *req, kt_rekey_fn fn, void *arg,
+                                               kt_rekey_result_t *ret_result);
+
 /*
  * How decisions become lines of the trail. What changes a secret is on the disk when its call returns. Any other decision is put into memory
  * that outlives the process (a mapped file), in less than a microsecond, and becomes a line, sealed and on the disk,

@@ -31,6 +31,7 @@ E, T, N = b"production", b"api-keys", b"api-keys/stripe"
     ("head_key", lambda: rf.derive(V["type_key"], "keyturn head")),
     ("secret_key", lambda: rf.derive(V["type_key"], "keyturn secret", N)),
     ("name_hash", lambda: rf.derive(V["type_key"], "keyturn name", N)),
+    ("index_key", lambda: rf.derive(V["type_key"], "keyturn index")),
 ])
 def test_key_vectors(name, made):
     assert made() == V[name]
@@ -58,6 +59,19 @@ def test_label_vector():
 
 def test_bundle_vector():
     assert V["bundle"] == b"KTB\x01\x01\0\0\2" + rf.fields(V["head_record"], V["value_record"])
+
+
+OTHER = bytes(range(0xe0, 0xf0))
+
+
+@pytest.mark.parametrize("name, link, entries, other", [("root_record", 0, 2, None), ("root_from", 3, 2, OTHER), ("root_moved", 2, 0, OTHER)])
+def test_root_vectors(name, link, entries, other):
+    assert rf.open_root(V["type_key"], E, T, V[name]) == {"generation": 7, "entries": entries, "link": link, "other": other}
+    for at in range(len(V[name])):
+        bent = bytearray(V[name])
+        bent[at] ^= 1
+        with pytest.raises(ValueError):
+            rf.open_root(V["type_key"], E, T, bytes(bent))
 
 
 @pytest.mark.parametrize("name", ["value_record", "head_record", "label_record"])

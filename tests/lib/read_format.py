@@ -81,29 +81,77 @@ def read_key_file(path):
     return words[1][1].encode(), keys
 
 
-class Store:
-    """"Store": the rows of an SQLite file, with an environment key."""
+def open_root(type_key, environment, kind, record):
+    """"Index" and "Epochs": generation, entries, how the type is linked with another epoch (0: not), that one's key id."""
+    body, mac = record[:-32], record[-32:]
+    made = hashlib.blake2b(fields(environment, kind) + body, key=derive(type_key, "keyturn index"), digest_size=32,
+                           person=b"keyturn root".ljust(16)).digest()
+    if len(body) not in (48, 65) or mac != made:
+        raise ValueError("the root does not hold")
+    generation, entries = struct.unpack(">QQ", body[16:32])
+    link, other = (body[48], body[49:]) if len(body) == 65 else (0, None)
+    if link > 3 or (other and not link):
+        raise ValueError("unknown link of a root")
+    return {"generation": generation, "entries": entries, "link": link, "other": other}
 
-    def __init__(self, path, environment, key):
+
+class Elsewhere(Exception):
+    """The secret may be under an epoch whose key is not here: that is not to say that there is none."""
+
+
+class Store:
+    """"Store": the rows of an SQLite file, with environment keys: one, or some by their epochs."""
+
+    def __init__(self, path, environment, keys):
         self.db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        self.environment, self.key = environment, key
-        self.key_id = derive(key, "keyturn key id", size=16)
-        if self.rows("SELECT record FROM meta WHERE id = ?", b"e" + self.key_id) == []:
+        self.environment = environment
+        self.keys = [keys] if isinstance(keys, bytes) else [keys[epoch] for epoch in sorted(keys, reverse=True)]  # newest first
+        self.key_ids = [derive(key, "keyturn key id", size=16) for key in self.keys]
+        if not any(self.rows("SELECT record FROM meta WHERE id = ?", b"e" + key_id) for key_id in self.key_ids):
             raise ValueError("this key is not this store's")
 
     def rows(self, sql, *values):
         return self.db.execute(sql, values).fetchall()
 
-    def type_key(self, name):
-        kind = name.split(b"/")[0] if b"/" in name else b"general"
-        return kind, derive(self.key, "keyturn type key", self.environment, kind)
+    def type_key(self, key, kind):
+        return derive(key, "keyturn type key", self.environment, kind)
 
     def types(self):
-        """"Labels"."""
-        label_key = derive(self.key, "keyturn label")
+        """"Labels": the id of a type key to the name and the key."""
         for row_id, record in self.rows("SELECT id, record FROM meta"):
-            if row_id[:1] == b"t" and record[8:24] == self.key_id:
-                yield row_id[1:], unseal(label_key, self.environment, b"", record)[1]
+            if row_id[:1] == b"t" and record[8:24] in self.key_ids:
+                key = self.keys[self.key_ids.index(record[8:24])]
+                kind = unseal(derive(key, "keyturn label"), self.environment, b"", record)[1]
+                yield row_id[1:], (kind, self.type_key(key, kind))
+
+    def root(self, type_key, kind):
+        row = self.rows("SELECT record, stamp FROM meta WHERE id = ?", b"r" + derive(type_key, "keyturn key id", size=16))
+        if not row:
+            return None
+        root = open_root(type_key, self.environment, kind, row[0][0])
+        if root["generation"] != row[0][1]:
+            raise ValueError("the root's stamp is not its generation")
+        return root
+
+    def trees(self, kind):
+        """"Epochs": the type keys under which a name may be, and whether that is all of them."""
+        keys = [self.type_key(key, kind) for key in self.keys]
+        ids = [derive(key, "keyturn key id", size=16) for key in keys]
+        newest = next((i for i, key in enumerate(keys) if self.root(key, kind)), None)
+        if newest is None:
+            return keys, True
+        root = self.root(keys[newest], kind)
+        if root["link"] == 0:
+            return [keys[newest]], True
+        if root["link"] != 3 or root["other"] not in ids:
+            if root["other"] in ids[:newest]:
+                raise ValueError("the newer root is gone")
+            return [keys[newest]], False
+        old = keys[ids.index(root["other"])]
+        other = self.root(old, kind)
+        if not other or (other["link"], other["other"], other["generation"]) != (1, ids[newest], root["generation"]):
+            raise ValueError("the roots do not fit")
+        return [keys[newest], old], True
 
     def open_head(self, type_key, kind, record, stamp):
         header, plain = unseal(derive(type_key, "keyturn head"), self.environment, kind, record)
@@ -115,20 +163,27 @@ class Store:
         kinds = dict(self.types())
         for record, stamp in self.rows("SELECT record, stamp FROM head"):
             if record[8:24] in kinds:
-                kind = kinds[record[8:24]]
-                yield self.open_head(derive(self.key, "keyturn type key", self.environment, kind), kind, record, stamp)[1]
+                kind, key = kinds[record[8:24]]
+                yield self.open_head(key, kind, record, stamp)[1]
+
+    def find(self, name):
+        """The type, its key and the row of the head."""
+        kind = name.split(b"/")[0] if b"/" in name else b"general"
+        keys, all_of_them = self.trees(kind)
+        for key in keys:
+            row = self.rows("SELECT record, stamp, value FROM head WHERE id = ?", derive(key, "keyturn name", name))
+            if row:
+                return kind, key, row[0]
+        raise KeyError(name) if all_of_them else Elsewhere(name)
 
     def value(self, name, version=None):
-        kind, key = self.type_key(name)
-        row = self.rows("SELECT record, stamp, value FROM head WHERE id = ?", derive(key, "keyturn name", name))
-        if not row:
-            raise KeyError(name)
-        head_header, head = self.open_head(key, kind, *row[0][:2])
+        kind, key, row = self.find(name)
+        head_header, head = self.open_head(key, kind, *row[:2])
         version = version or head["current"]
         kept = head["versions"][version]
         if head["name"] != name or head["deleted"] or kept["destroyed"]:
             raise KeyError(name)
-        record = row[0][2] if version == head["current"] else self.rows(
+        record = row[2] if version == head["current"] else self.rows(
             "SELECT record FROM value WHERE id = ? AND version = ?", derive(key, "keyturn name", name), version)[0][0]
         header, plain = unseal(derive(key, "keyturn secret", name), self.environment, name, record)
         if (header["type"], header["version"], header["id"], header["tag"]) != (VALUE, version, head_header["id"], kept["tag"]):
@@ -181,7 +236,7 @@ def backup(data, key, private=None):
 
 def main(key_file, path, *names):
     environment, keys = read_key_file(key_file)
-    store = Store(path, environment, keys[max(keys)])
+    store = Store(path, environment, keys)
     for name in names:
         sys.stdout.buffer.write(store.value(name.encode()))
     if not names:

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * epochs.c: under which epochs the secrets of a type lie, for readers and writers. rekey.c moves them.
+ *
+ * A type has a root at the epoch that it is under. While it moves to a newer one it has two, which name each other and have one generation:
+ *
+ *     settled at X   ─▶   X "to Y" and Y "from X", generation G each   ─▶   X "moved to Y", and settled at Y
+ *
+ * The newest root that a keyring can open decides. A name that it does not have is absent if the type is settled there; if it is on its way,
+ * the other tree is asked; and who cannot open that one does not know, and answers NOKEY. A root says where the others are, so that none can
+ * be removed or put back alone; and as each change raises both, neither can be put back without the other.
+ *
+ * A store is marked with the environment keys that it knows (META 'e'); the mark's stamp is 1, or 2 when a newer key has its mark too. It
+ * tells the holder of an old key that types may have begun without him.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+#include "store.h"
+#include "index.h"
+#include "epochs.h"
+
+#define AGAIN_MS 1000   /* how often keys are read again at most */
+#define MARK_NEWEST 1u
+#define MARK_LEFT 2u
+
+/* ---- reading the keys again ---- */
+
+static kt_status_t lacking(kt_ctx_t *ctx, const kt_store_t *store, const char *type)
+{
+    ctx->lacking = true;
+    return kt_fail(KT_NOKEY, "%s: secrets of the type \"%s\" are under an epoch that the key held does not list", store->name, type);
+}
+
+static bool has_more(const kt_keyring_t *keyring, const kt_keyring_t *fresh)
+{
+    size_t i, j;
+
+    for (i = 0; i < fresh->nenv; i++) {
+        for (j = 0; j < keyring->nenv && memcmp(keyring->env[j].id, fresh->env[i].id, KT_KEYID_SIZE) != 0; j++)
+            ;
+        if (j == keyring->nenv)
+            return true;
+    }
+    for (i = 0; fresh->nenv == 0 && i < fresh->ntypes; i++) {
+        for (j = 0; j < keyring->ntypes && memcmp(keyring->types[j].id, fresh->types[i].id, KT_KEYID_SIZE) != 0; j++)
+            ;
+        if (j == keyring->ntypes)
+            return true;
+    }
+    return false;
+}
+
+bool kt_keys_again(kt_ctx_t *ctx, kt_status_t status)
+{
+    char why[KT_ERROR_SIZE];
+    kt_keyring_t *fresh;
+    bool more;
+
+    if ((status != KT_NOKEY && status != KT_WRONGKEY) || !ctx->lacking)
+        return false;
+    ctx->lacking = false;
+    if (ctx->keys_read != 0 && kt_monotonic() - ctx->keys_read < AGAIN_MS)
+        return false;
+    ctx->keys_read = kt_monotonic();
+    memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
+    if (kt_keyring_read_again(ctx->config, ctx->host, &fresh) != KT_SUCCESS) {
+        char reason[200];
+
+        (void)snprintf(reason, sizeof(reason), "%s", kt_failure());
+        (void)kt_fail(status, "%.250s, and could not be read again (%s)", why, reason);
+        return false;
+    }
+    more = has_more(ctx->keyring, fresh);
+    if (more)
+        kt_keyring_update(ctx->keyring, fresh);
+    kt_keyring_free(fresh);
+    if (!more)
+        (void)kt_fail(status, "%s", why);
+    return more;
+}
+
+/* ---- the trees of a type ---- */
+
+static kt_status_t open_index(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *key, kt_index_t *ret_index)
+{
+    kt_status_t status = kt_index_open(ctx, store, txn, key, ret_index);
+
+    return status == KT_SUCCESS ? kt_anchors_check(store->anchors, ret_index) : status;
+}
+
+static kt_status_t misfit(const kt_store_t *store, const char *type, const char *what)
+{
+    return kt_fail(KT_ROLLEDBACK, "%s: the roots of the type \"%s\" do not fit: %s", store->name, type, what);
+}
+
+/* The tree that the newest one, found at the n-th epoch, is filled from. */
+static kt_status_t open_old(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, size_t n, kt_trees_t *trees)
+{
+    const kt_typekey_t *key;
+    kt_status_t status;
+
+    while ((status = kt_keyring_type(ctx->keyring, type, ++n, &key)) == KT_SUCCESS) {
+        if (memcmp(key->id, trees->index.other, KT_KEYID_SIZE) == 0)
+            break;
+    }
+    if (status == KT_NOKEY) {
+        kt_failure_clear();
+        return KT_SUCCESS;
+    }
+    if (status == KT_SUCCESS)
+        status = open_index(ctx, store, txn, key, &trees->old);
+    if (status != KT_SUCCESS)
+        return status;
+    trees->old_key = key;
+    if (trees->old.generation == 0)
+        return misfit(store, type, "the one under the older epoch is gone");
+    if (trees->old.link != KT_LINK_TO || memcmp(trees->old.other, trees->index.key_id, KT_KEYID_SIZE) != 0)
+        return misfit(store, type, "the older one does not know of the newer one");
+    if (trees->old.generation != trees->index.generation || memcmp(trees->old.store_id, trees->index.store_id, KT_ID_SIZE) != 0)
+        return misfit(store, type, "they are of two generations");
+    return KT_SUCCESS;
+}
+
+static kt_status_t open_linked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, size_t n, kt_trees_t *trees)
+{
+    const kt_typekey_t *key;
+    size_t i;
+
+    if (trees->index.link == KT_LINK_FROM)
+        return open_old(ctx, store, txn, type, n, trees);
+    for (i = 0; trees->index.link != KT_LINK_NONE && i < n; i++) {
+        if (kt_keyring_type(ctx->keyring, type, i, &key) == KT_SUCCESS && memcmp(key->id, trees->index.other, KT_KEYID_SIZE) == 0)
+            return misfit(store, type, "the one under the newer epoch is gone");
+    }
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_trees_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, kt_trees_t *ret_trees)
+{
+    const kt_typekey_t *key;
+    kt_status_t status;
+    size_t n;
+
+    memset(ret_trees, 0, sizeof(*ret_trees));
+    for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
+        status = open_index(ctx, store, txn, key, &ret_trees->index);
+        if (status == KT_SUCCESS && ret_trees->index.generation > 0) {
+            ret_trees->key = key;
+            status = open_linked(ctx, store, txn, type, n, ret_trees);
+        }
+        if (status != KT_SUCCESS || ret_trees->index.generation > 0)
+            break;
+        kt_index_close(&ret_trees->index);
+    }
+    if (status == KT_NOKEY && n > 0) { /* which is how the epochs end */
+        kt_failure_clear();
+        status = KT_SUCCESS;
+    }
+    if (status != KT_SUCCESS)
+        kt_trees_close(ret_trees);
+    return status;
+}
+
+void kt_trees_close(kt_trees_t *trees)
+{
+    kt_wipe(trees, sizeof(*trees));
+}
+
+/* Is all that there is of the type open? */
+static bool is_whole(const kt_trees_t *trees)
+{
+    return trees->index.link == KT_LINK_NONE || (trees->index.link == KT_LINK_FROM && trees->old.generation > 0);
+}
+
+kt_status_t kt_trees_absent(kt_ctx_t *ctx, const kt_trees_t *trees)
+{
+    return is_whole(trees) ? KT_NOTFOUND : lacking(ctx, trees->index.store, trees->index.type);
+}
+
+kt_status_t kt_trees_writable(kt_ctx_t *ctx, const kt_trees_t *trees)
+{
+    return is_whole(trees) ? KT_SUCCESS : lacking(ctx, trees->index.store, trees->index.type);
+}
+
+kt_status_t kt_trees_seal(kt_trees_t *trees)
+{
+    uint64_t generation = trees->index.generation + 1;
+    kt_status_t status = kt_index_seal(&trees->index, generation);
+
+    return status == KT_SUCCESS && trees->old.generation > 0 ? kt_index_seal(&trees->old, generation) : status;
+}
+
+kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees)
+{
+    kt_status_t status = KT_SUCCESS;
+
+    if (trees->index.generation > 0)
+        status = kt_anchors_write(store->anchors, stream, &trees->index);
+    if (status == KT_SUCCESS && trees->old.generation > 0)
+        status = kt_anchors_write(store->anchors, stream, &trees->old);
+    return status;
+}
+
+/* ---- which epochs a store is marked with ---- */
+
+static kt_status_t get_mark(const kt_store_t *store, ktp_txn_t *txn, const unsigned char id[KT_KEYID_SIZE], ktp_key_t *ret_key,
+                            ktp_row_t *ret_row)
+{
+    kt_key_meta(ret_key, 'e', id);
+    return kt_rows_get(store, txn, ret_key, ret_row);
+}
+
+/* The newest of the type's keys that the store is marked with. */
+static kt_status_t newest_marked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const kt_typekey_t **ret_key)
+{
+    const kt_typekey_t *key;
+    ktp_key_t mark;
+    ktp_row_t row;
+    kt_status_t status;
+    size_t n;
+
+    for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
+        status = get_mark(store, txn, key->env_id, &mark, &row);
+        if (status == KT_NOTFOUND)
+            continue;
+        if (status == KT_SUCCESS && row.stamp != MARK_NEWEST)
+            return lacking(ctx, store, type);
+        if (status == KT_SUCCESS)
+            *ret_key = key;
+        return status;
+    }
+    return status == KT_NOKEY && n > 0 ? KT_NOTFOUND : status;
+}
+
+kt_status_t kt_epoch_for_new(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const kt_typekey_t **ret_key)
+{
+    kt_status_t status = KT_NOTFOUND;
+
+    if ((store->api->capabilities & KTP_CLEAR_NAMES) == 0)
+        status = newest_marked(ctx, store, txn, type, ret_key);
+    return status == KT_NOTFOUND ? kt_keyring_type(ctx->keyring, type, 0, ret_key) : status;
+}
+
+static kt_status_t put_mark(const kt_keyring_t *keyring, const kt_envkey_t *env, const kt_store_t *store, ktp_txn_t *txn, uint64_t stamp,
+                            uint64_t expected)
+{
+    unsigned char label[KT_LABEL_MAX];
+    ktp_row_t row = {.record = label, .stamp = stamp};
+    ktp_key_t key;
+    kt_status_t status;
+
+    status = kt_env_label(keyring->environment, env, label, &row.record_size);
+    kt_key_meta(&key, 'e', env->id);
+    return status == KT_SUCCESS ? kt_from_provider(store, store->api->row_put(txn, &key, &row, expected)) : status;
+}
+
+kt_status_t kt_epochs_mark(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, bool newest, bool *ret_changed)
+{
+    const kt_keyring_t *keyring = ctx->keyring;
+    uint64_t wanted = MARK_NEWEST;
+    kt_status_t status = KT_SUCCESS;
+    ktp_key_t key;
+    ktp_row_t row;
+    size_t i;
+
+    for (i = 0; i < keyring->nenv && status == KT_SUCCESS; i++) {
+        uint64_t stamp = 0;
+
+        status = get_mark(store, txn, keyring->env[i].id, &key, &row);
+        if (status == KT_SUCCESS)
+            stamp = row.stamp;
+        if (status == KT_NOTFOUND)
+            status = KT_SUCCESS;
+        if (status == KT_SUCCESS && stamp != wanted && (stamp != 0 || (i == 0 && newest))) {
+            status = put_mark(keyring, &keyring->env[i], store, txn, wanted, stamp);
+            *ret_changed = true;
+        }
+        if (stamp != 0 || (i == 0 && newest))
+            wanted = MARK_LEFT;
+    }
+    return status;
+}
+
+/* ---- after a restore ---- */
+
+bool kt_epochs_holds(kt_ctx_t *ctx, const ktp_key_t *root)
+{
+    const kt_typekey_t *key;
+    bool held = root->id_size == 1 + KT_KEYID_SIZE && kt_keyring_find(ctx->keyring, root->id + 1, &key) == KT_SUCCESS;
+
+    kt_failure_clear();
+    return held;
+}
+
+static kt_status_t bind(kt_index_t *newest, kt_index_t *old)
+{
+    uint64_t generation = (newest->generation > old->generation ? newest->generation : old->generation) + 1;
+    kt_status_t status;
+
+    old->link = old->count > 0 ? KT_LINK_TO : KT_LINK_MOVED;
+    memcpy(old->other, newest->key_id, KT_KEYID_SIZE);
+    if (old->count > 0 && newest->link != KT_LINK_NONE)
+        return kt_fail(KT_CONFLICT, "%s: the backup was made while the type \"%s\" was being rekeyed to an epoch that this store has left",
+                       newest->store->name, newest->type);
+    if (old->count > 0) {
+        newest->link = KT_LINK_FROM;
+        memcpy(newest->other, old->key_id, KT_KEYID_SIZE);
+    }
+    status = kt_index_seal(old, generation);
+    return status == KT_SUCCESS ? kt_index_seal(newest, generation) : status;
+}
+
+/* A store that had moved on, or a backup from the midst of it, leaves two epochs: what is under the older one waits for the next rekey. */
+static kt_status_t bind_type(kt_index_t *indexes, size_t count, size_t first)
+{
+    kt_index_t *newest = NULL, *moving = NULL;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    for (i = first; i < count; i++) {
+        if (strcmp(indexes[i].type, indexes[first].type) != 0 || indexes[i].generation == 0)
+            continue;
+        if (newest == NULL || indexes[i].epoch > newest->epoch)
+            newest = &indexes[i];
+    }
+    if (newest == NULL)
+        return KT_SUCCESS;
+    for (i = first; i < count && status == KT_SUCCESS; i++) {
+        if (&indexes[i] == newest || strcmp(indexes[i].type, newest->type) != 0 || indexes[i].generation == 0)
+            continue;
+        if (indexes[i].count > 0 && moving == NULL)
+            moving = &indexes[i]; /* last, so that both end at one generation */
+        else
+            status = bind(newest, &indexes[i]);
+    }
+    if (status == KT_SUCCESS && moving != NULL)
+        return bind(newest, moving);
+    /* a root has to stand, if only to say that there is nothing */
+    return status == KT_SUCCESS ? kt_index_settle(newest) : status;
+}
+
+kt_status_t kt_epochs_restored(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, kt_index_t *indexes, size_t count)
+{
+    bool changed = false;
+    size_t i, j;
+    kt_status_t status = kt_epochs_mark(ctx, store, txn, false, &changed);
+
+    for (i = 0; i < count && status == KT_SUCCESS; i++) {
+        for (j = 0; j < i && strcmp(indexes[j].type, indexes[i].type) != 0; j++)
+            ;
+        if (j == i)
+            status = bind_type(indexes, count, i);
+    }
+    return status;
+}

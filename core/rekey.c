@@ -1,0 +1,595 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rekey.c: kt_rekey(): a store goes to the newest epoch of its key, type by type, while it is in use.
+ *
+ *     mark     the store is marked with the newest key: types that begin from now on go under it
+ *     begin    a type gets its second root: new names go under the new key, the others are found under the old one
+ *     batch    some secrets are opened, sealed anew and put under the new key; this again until none is left
+ *     finish   the old root says "moved", the new one that all is here
+ *
+ * Each step is one transaction that leaves a store which every reader understands (epochs.c), so a crash needs no repair: whoever rekeys
+ * next sees by the roots where he is. A cursor of its own was rejected: what the old index still lists is what is left to do, and it is authenticated.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "internal.h"
+#include "store.h"
+#include "index.h"
+#include "epochs.h"
+#include "rekey.h"
+
+#define BATCH_MAX 64u
+#define BATCH_MS 20      /* of holding the store's lock, after which the batch is closed */
+#define PAUSE_MS 10      /* at least, between two: SQLite's lock is not fair, and a waiting writer looks again every few ms */
+#define LOCK_TRIES 12u   /* of KT_WAIT each */
+
+typedef struct rekey {
+    kt_ctx_t *ctx;
+    kt_store_t *store;
+    kt_call_t call;          /* its text is the pattern of the type at hand, for the trail */
+    const kt_rekey_options_t *options;
+    kt_types_t types;
+    uint64_t moved;
+} rekey_t;
+
+typedef struct step {        /* one transaction on one type */
+    rekey_t *r;
+    ktp_txn_t *txn;
+    const char *type;
+    kt_typekey_t *keys;      /* locked copies: of the tree that fills, and of the one that empties */
+    kt_trees_t trees;
+    int64_t began;
+} step_t;
+
+/* ---- the types that there are ---- */
+
+static int take_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    kt_types_t *types = arg;
+    char type[KT_NAME_MAX + 1], *copy, **grown;
+    kt_status_t status;
+    size_t i;
+
+    if (key->id_size == 0 || key->id[0] != 't')
+        return 0;
+    status = kt_label_open(types->keyring, row->record, row->record_size, type);
+    if (status == KT_NOKEY)
+        return 0;
+    for (i = 0; status == KT_SUCCESS && i < types->count; i++) {
+        if (strcmp(types->list[i], type) == 0)
+            return 0;
+    }
+    copy = status == KT_SUCCESS ? strdup(type) : NULL;
+    grown = copy != NULL ? realloc(types->list, (types->count + 1) * sizeof(*grown)) : NULL;
+    if (grown != NULL) {
+        types->list = grown;
+        grown[types->count++] = copy;
+        return 0;
+    }
+    free(copy);
+    types->status = status != KT_SUCCESS ? status : kt_fail(KT_INTERNAL, "out of memory");
+    return 1;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+kt_status_t kt_types_read(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, kt_types_t *ret_types)
+{
+    kt_status_t status;
+
+    *ret_types = (kt_types_t){.keyring = ctx->keyring};
+    status = kt_from_provider(store, store->api->row_scan(txn, KTP_META, take_label, ret_types));
+    if (status == KT_SUCCESS)
+        status = ret_types->status;
+    if (status == KT_SUCCESS) {
+        kt_failure_clear();
+        if (ret_types->count > 1)
+            qsort(ret_types->list, ret_types->count, sizeof(*ret_types->list), by_name);
+    }
+    return status;
+}
+
+void kt_types_free(kt_types_t *types)
+{
+    while (types->count > 0)
+        free(types->list[--types->count]);
+    free(types->list);
+}
+
+/* ---- transactions ---- */
+
+/* A rekey waits for writers rather than give up in the middle. */
+static kt_status_t begin_writing(rekey_t *r, ktp_txn_t **ret_txn)
+{
+    kt_status_t status = KT_TRYAGAIN;
+    unsigned tries;
+
+    for (tries = 0; tries < LOCK_TRIES && status == KT_TRYAGAIN; tries++)
+        status = kt_rows_begin(r->store, true, KT_WAIT, ret_txn);
+    return status;
+}
+
+static kt_status_t mark(rekey_t *r)
+{
+    bool changed = false;
+    ktp_txn_t *txn;
+    kt_status_t status = begin_writing(r, &txn);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_store_check(r->ctx, r->store, txn);
+    if (status == KT_SUCCESS)
+        status = kt_epochs_mark(r->ctx, r->store, txn, true, &changed);
+    if (status != KT_SUCCESS || !changed) {
+        r->store->api->abort(txn);
+        return status;
+    }
+    kt_debug_point("rekey.mark");
+    status = kt_from_provider(r->store, r->store->api->commit(txn));
+    kt_debug_point("rekey.marked");
+    return status;
+}
+
+/* ---- one secret ---- */
+
+static kt_status_t copy_row(const ktp_row_t *row, ktp_row_t *ret_copy)
+{
+    unsigned char *record = malloc(row->record_size), *beside = row->beside != NULL ? malloc(row->beside_size + 1) : NULL;
+
+    if (record == NULL || (row->beside != NULL && beside == NULL)) {
+        free(record);
+        free(beside);
+        return kt_fail(KT_INTERNAL, "out of memory");
+    }
+    memcpy(record, row->record, row->record_size);
+    if (beside != NULL)
+        memcpy(beside, row->beside, row->beside_size);
+    *ret_copy = (ktp_row_t){record, row->record_size, beside, row->beside_size, row->stamp};
+    return KT_SUCCESS;
+}
+
+static void free_row(ktp_row_t *row)
+{
+    free((void *)row->record);
+    free((void *)row->beside);
+}
+
+/* Opens a record of the old key, seals its value under the new one, and gives the head the new tag. */
+static kt_status_t reseal(step_t *s, const kt_head_t *head, kt_head_version_t *entry, const unsigned char *record, size_t size,
+                          unsigned char **ret_record, size_t *ret_size)
+{
+    kt_secret_t *value;
+    kt_status_t status = kt_open_value(s->r->ctx, &s->keys[1], head, entry, record, size, &value);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_seal_value(s->r->ctx, &s->keys[0], head, entry->version, value, ret_record, ret_size);
+    kt_secret_free(value);
+    if (status == KT_SUCCESS)
+        memcpy(entry->tag, *ret_record + *ret_size - KT_TAG_SIZE, KT_TAG_SIZE);
+    return status;
+}
+
+/* The row of a value that is kept beside the current one. */
+static kt_status_t move_value(step_t *s, const kt_head_t *head, kt_head_version_t *entry)
+{
+    const kt_store_t *store = s->r->store;
+    unsigned char *record = NULL;
+    ktp_key_t old, new;
+    uint64_t stamp;
+    ktp_row_t row;
+    size_t size;
+    kt_status_t status;
+
+    kt_key_init(&old, store, KTP_VALUE, &s->keys[1], head->name);
+    kt_key_init(&new, store, KTP_VALUE, &s->keys[0], head->name);
+    old.version = new.version = entry->version;
+    status = kt_rows_get(store, s->txn, &old, &row);
+    if (status == KT_NOTFOUND)
+        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store", head->name,
+                       (unsigned long long)entry->version);
+    if (status != KT_SUCCESS)
+        return status;
+    stamp = row.stamp;
+    status = reseal(s, head, entry, row.record, row.record_size, &record, &size);
+    row = (ktp_row_t){.record = record, .record_size = size, .stamp = 1};
+    if (status == KT_SUCCESS)
+        status = kt_from_provider(store, store->api->row_put(s->txn, &new, &row, 0));
+    if (status == KT_SUCCESS)
+        status = kt_from_provider(store, store->api->row_remove(s->txn, &old, stamp));
+    free(record);
+    return status;
+}
+
+static kt_status_t move_values(step_t *s, kt_head_t *head, const ktp_row_t *old, ktp_row_t *new)
+{
+    unsigned char *record = NULL;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    for (i = 0; i < head->nversions && status == KT_SUCCESS; i++) {
+        kt_head_version_t *entry = &head->versions[i];
+
+        if (entry->destroyed)
+            continue;
+        if (entry->version != head->current || old->beside == NULL) {
+            status = move_value(s, head, entry);
+            continue;
+        }
+        status = reseal(s, head, entry, old->beside, old->beside_size, &record, &new->beside_size);
+        new->beside = record;
+    }
+    return status;
+}
+
+/* The head that the old index lists, under the name that it says: else it was put there by somebody else. */
+static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row_t *ret_row, kt_head_t *ret_head)
+{
+    unsigned char hash[KT_HASH_SIZE];
+    ktp_key_t key = {.space = KTP_HEAD, .id_size = KT_HASH_SIZE};
+    ktp_row_t row;
+    kt_status_t status;
+
+    memcpy(key.id, entry->hash, KT_HASH_SIZE);
+    status = kt_rows_get(s->r->store, s->txn, &key, &row);
+    if (status == KT_NOTFOUND)
+        return kt_fail(KT_ROLLEDBACK, "%s: a secret of the type \"%s\" was removed from the store", s->r->store->name, s->type);
+    if (status != KT_SUCCESS)
+        return status;
+    if (row.record_size < KT_TAG_SIZE || memcmp(row.record + row.record_size - KT_TAG_SIZE, entry->tag, KT_TAG_SIZE) != 0)
+        return kt_fail(KT_ROLLEDBACK, "%s: a row of the type \"%s\" is not the one that was written last", s->r->store->name, s->type);
+    status = copy_row(&row, ret_row);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_open_head(s->r->ctx, &s->keys[1], ret_row, ret_head);
+    if (status == KT_SUCCESS) {
+        kt_name_hash(&s->keys[1], ret_head->name, hash);
+        if (memcmp(hash, entry->hash, KT_HASH_SIZE) == 0 && ret_row->stamp == ret_head->counter)
+            return KT_SUCCESS;
+        status = kt_fail(KT_MOVED, "%s stands in the row of another name", ret_head->name);
+        kt_head_clear(ret_head);
+    }
+    free_row(ret_row);
+    return status;
+}
+
+static kt_status_t move_head(step_t *s, const kt_index_entry_t *entry, kt_head_t *head, const ktp_row_t *old)
+{
+    const ktp_provider_t *api = s->r->store->api;
+    unsigned char *record = NULL;
+    ktp_key_t old_key = {.space = KTP_HEAD, .id_size = KT_HASH_SIZE}, key;
+    ktp_row_t new = {.stamp = 0};
+    kt_status_t status;
+
+    memcpy(old_key.id, entry->hash, KT_HASH_SIZE);
+    kt_key_init(&key, s->r->store, KTP_HEAD, &s->keys[0], head->name);
+    status = move_values(s, head, old, &new);
+    head->counter++;
+    if (status == KT_SUCCESS)
+        status = kt_seal_head(s->r->ctx, &s->keys[0], head, &record, &new.record_size);
+    new.record = record;
+    new.stamp = head->counter;
+    if (status == KT_SUCCESS)
+        status = kt_from_provider(s->r->store, api->row_put(s->txn, &key, &new, 0));
+    if (status == KT_SUCCESS)
+        status = kt_from_provider(s->r->store, api->row_remove(s->txn, &old_key, old->stamp));
+    if (status == KT_SUCCESS)
+        status = kt_index_put(&s->trees.index, key.id, record + new.record_size - KT_TAG_SIZE);
+    if (status == KT_SUCCESS)
+        status = kt_index_remove(&s->trees.old, entry->hash);
+    free_row(&new);
+    return status;
+}
+
+static kt_status_t move_secret(step_t *s, const kt_index_entry_t *entry)
+{
+    kt_head_t head;
+    ktp_row_t row;
+    kt_status_t status = open_listed(s, entry, &row, &head);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = move_head(s, entry, &head, &row);
+    if (status != KT_SUCCESS)
+        (void)kt_fail_prefix(status, "%s", head.name);
+    kt_head_clear(&head);
+    free_row(&row);
+    return status;
+}
+
+/* ---- the steps of a type ---- */
+
+typedef struct batch {
+    kt_index_entry_t entries[BATCH_MAX];
+    size_t count;
+} batch_t;
+
+static int take_entry(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+{
+    batch_t *batch = arg;
+
+    memcpy(batch->entries[batch->count].hash, hash, KT_HASH_SIZE);
+    memcpy(batch->entries[batch->count].tag, tag, KT_TAG_SIZE);
+    return ++batch->count == BATCH_MAX;
+}
+
+static kt_status_t step_batch(step_t *s)
+{
+    batch_t *batch = calloc(1, sizeof(*batch));
+    size_t i = 0;
+    kt_status_t status = batch != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+
+    if (status == KT_SUCCESS)
+        status = kt_index_walk(&s->trees.old, take_entry, batch);
+    for (; status == KT_SUCCESS && i < batch->count && (i == 0 || kt_monotonic() - s->began < BATCH_MS); i++)
+        status = move_secret(s, &batch->entries[i]);
+    if (status == KT_SUCCESS && i == 0)
+        status = kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" lists fewer than it counts", s->r->store->name, s->type);
+    if (status == KT_SUCCESS)
+        s->r->moved += i;
+    free(batch);
+    return status;
+}
+
+static kt_status_t step_begin(step_t *s)
+{
+    kt_index_t *new = &s->trees.index, *old = &s->trees.old;
+    kt_status_t status;
+
+    *old = *new;
+    status = kt_index_open(s->r->ctx, s->r->store, s->txn, &s->keys[0], new);
+    if (status == KT_SUCCESS)
+        status = kt_put_label(s->r->store, s->txn, &s->keys[0]);
+    memcpy(new->store_id, old->store_id, KT_ID_SIZE);
+    new->generation = old->generation;
+    new->link = KT_LINK_FROM;
+    old->link = KT_LINK_TO;
+    memcpy(new->other, old->key_id, KT_KEYID_SIZE);
+    memcpy(old->other, new->key_id, KT_KEYID_SIZE);
+    return status;
+}
+
+static kt_status_t step_finish(step_t *s)
+{
+    const kt_store_t *store = s->r->store;
+    ktp_key_t label;
+    ktp_row_t row;
+    kt_status_t status;
+
+    if (!kt_index_is_empty(&s->trees.old))
+        return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" lists more than it counts", store->name, s->type);
+    s->trees.old.link = KT_LINK_MOVED;
+    s->trees.index.link = KT_LINK_NONE;
+    memset(s->trees.index.other, 0, KT_KEYID_SIZE);
+    kt_key_meta(&label, 't', s->trees.old.key_id);
+    status = kt_rows_get(store, s->txn, &label, &row);
+    if (status == KT_NOTFOUND)
+        return KT_SUCCESS;
+    return status == KT_SUCCESS ? kt_from_provider(store, store->api->row_remove(s->txn, &label, row.stamp)) : status;
+}
+
+typedef enum todo { TODO_NOTHING, TODO_BEGIN, TODO_BATCH, TODO_FINISH } todo_t;
+
+/* What the roots say that is next; the keys for it are copied. */
+static kt_status_t look(step_t *s, todo_t *ret_todo)
+{
+    const kt_trees_t *trees = &s->trees;
+    const kt_typekey_t *newest;
+    kt_status_t status;
+
+    status = kt_trees_open(s->r->ctx, s->r->store, s->txn, s->type, &s->trees);
+    if (status == KT_SUCCESS)
+        status = kt_trees_writable(s->r->ctx, trees);
+    if (status == KT_SUCCESS)
+        status = kt_keyring_type(s->r->ctx->keyring, s->type, 0, &newest);
+    if (status != KT_SUCCESS)
+        return status;
+    *ret_todo = TODO_NOTHING;
+    if (trees->old.generation > 0) {
+        memcpy(&s->keys[0], trees->key, sizeof(*newest));
+        memcpy(&s->keys[1], trees->old_key, sizeof(*newest));
+        *ret_todo = trees->old.count > 0 ? TODO_BATCH : TODO_FINISH;
+    } else if (trees->index.generation > 0 && trees->key != newest) {
+        memcpy(&s->keys[0], newest, sizeof(*newest));
+        memcpy(&s->keys[1], trees->key, sizeof(*newest));
+        *ret_todo = TODO_BEGIN;
+    }
+    return KT_SUCCESS;
+}
+
+/* Of each type and call: what is begun, or gone on with. A generation without an anchor is somebody's who crashed before he could write it. */
+static kt_status_t record_intent(step_t *s)
+{
+    rekey_t *r = s->r;
+    uint64_t generation = s->trees.index.generation;
+    kt_status_t status = KT_SUCCESS;
+
+    r->call.generation = generation;
+    if (r->store->anchors != NULL && generation > kt_anchors_highest(r->store->anchors, &s->trees.index))
+        status = kt_decide(r->ctx, &r->call, "settle", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE);
+    r->call.generation = generation + 1;
+    if (status == KT_SUCCESS)
+        status = kt_decide(r->ctx, &r->call, "rekey", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE | KT_EV_INTENT);
+    return status;
+}
+
+static kt_status_t change(step_t *s, todo_t todo)
+{
+    static kt_status_t (*const steps[])(step_t *s) = {
+        [TODO_BEGIN] = step_begin, [TODO_BATCH] = step_batch, [TODO_FINISH] = step_finish,
+    };
+    kt_status_t status = steps[todo](s);
+
+    return status == KT_SUCCESS ? kt_trees_seal(&s->trees) : status;
+}
+
+static kt_status_t commit(step_t *s, todo_t todo)
+{
+    static const char *const before[] = {[TODO_BEGIN] = "rekey.begin", [TODO_BATCH] = "rekey.batch", [TODO_FINISH] = "rekey.finish"};
+    static const char *const after[] = {[TODO_BEGIN] = "rekey.begun", [TODO_BATCH] = "rekey.moved", [TODO_FINISH] = "rekey.finished"};
+    kt_status_t status;
+
+    (void)before, (void)after, (void)todo; /* without hooks */
+    kt_debug_point(before[todo]);
+    status = kt_from_provider(s->r->store, s->r->store->api->commit(s->txn));
+    s->txn = NULL;
+    kt_debug_point(after[todo]);
+    if (status == KT_SUCCESS && kt_trees_anchor(s->r->store, s->r->ctx->stream, &s->trees) != KT_SUCCESS) {
+        kt_log(s->r->ctx, 4, "%s", kt_failure()); /* as after any write: the next one records that an anchor is owed */
+        kt_failure_clear();
+    }
+    kt_debug_point("rekey.anchored");
+    return status;
+}
+
+static void report(const step_t *s, todo_t todo)
+{
+    const kt_trees_t *trees = &s->trees;
+    kt_rekey_type_t type = {s->type, s->keys[0].epoch, todo == TODO_FINISH ? 0 : s->keys[1].epoch, trees->index.count, trees->old.count};
+
+    s->r->call.generation = trees->index.generation;
+    if (s->r->options->progress != NULL)
+        s->r->options->progress(s->r->options->arg, &type);
+}
+
+static kt_status_t run_step(step_t *s, bool *io_said, todo_t *ret_todo)
+{
+    kt_status_t status = begin_writing(s->r, &s->txn);
+
+    if (status != KT_SUCCESS)
+        return status;
+    s->began = kt_monotonic();
+    status = look(s, ret_todo);
+    if (status == KT_SUCCESS && *ret_todo != TODO_NOTHING && !*io_said) {
+        *io_said = true;
+        status = record_intent(s);
+    }
+    if (status == KT_SUCCESS && *ret_todo != TODO_NOTHING)
+        status = change(s, *ret_todo);
+    if (status == KT_SUCCESS && *ret_todo != TODO_NOTHING)
+        status = commit(s, *ret_todo);
+    if (status == KT_SUCCESS && *ret_todo != TODO_NOTHING)
+        report(s, *ret_todo);
+    if (s->txn != NULL)
+        s->r->store->api->abort(s->txn);
+    s->txn = NULL;
+    return status;
+}
+
+/* As long as the store was held, so that others get at least half of it. */
+static void pause_after(const step_t *s)
+{
+    int64_t ms = kt_monotonic() - s->began;
+    struct timespec time = {.tv_nsec = (ms < PAUSE_MS ? PAUSE_MS : ms > 200 ? 200 : ms) * 1000000L};
+
+    (void)nanosleep(&time, NULL);
+}
+
+static kt_status_t move_type(rekey_t *r, const char *type)
+{
+    step_t s = {.r = r, .type = type};
+    todo_t todo = TODO_BEGIN;
+    bool said = false;
+    kt_status_t status;
+
+    (void)snprintf(r->call.text, sizeof(r->call.text), "%s/*", type);
+    r->call.generation = 0;
+    s.keys = kt_locked_alloc(2 * sizeof(*s.keys));
+    status = s.keys != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    while (status == KT_SUCCESS && todo != TODO_NOTHING) {
+        bool more;
+
+        status = run_step(&s, &said, &todo);
+        more = todo == TODO_BATCH && s.trees.old.count > 0;
+        kt_trees_close(&s.trees);
+        if (status == KT_SUCCESS && more)
+            pause_after(&s);
+    }
+    kt_locked_free(s.keys);
+    if (said || (status != KT_SUCCESS && status != KT_AUDIT))
+        status = kt_decide(r->ctx, &r->call, "rekey", status, 0, r->store->name, KT_EV_DURABLE);
+    return status;
+}
+
+/* ---- all of it ---- */
+
+static bool is_of_one_secret(kt_status_t status)
+{
+    return status == KT_MALFORMED || status == KT_ROLLEDBACK || status == KT_MOVED;
+}
+
+static kt_status_t read_types(rekey_t *r)
+{
+    ktp_txn_t *txn;
+    kt_status_t status = kt_rows_begin(r->store, false, r->ctx->wait, &txn);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_store_check(r->ctx, r->store, txn);
+    if (status == KT_SUCCESS)
+        status = kt_types_read(r->ctx, r->store, txn, &r->types);
+    r->store->api->abort(txn);
+    return status;
+}
+
+static kt_status_t move_store(rekey_t *r)
+{
+    char why[KT_ERROR_SIZE] = "";
+    kt_status_t status, worst = KT_SUCCESS;
+    size_t i;
+
+    status = mark(r);
+    if (status == KT_SUCCESS)
+        status = read_types(r); /* after the mark: none can begin under an old key any more */
+    for (i = 0; status == KT_SUCCESS && i < r->types.count; i++) {
+        status = move_type(r, r->types.list[i]);
+        if (!is_of_one_secret(status))
+            continue;
+        if (worst == KT_SUCCESS)
+            memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
+        if (worst == KT_SUCCESS)
+            worst = status;
+        status = KT_SUCCESS;
+    }
+    return status == KT_SUCCESS && worst != KT_SUCCESS ? kt_fail(worst, "%s", why) : status;
+}
+
+static kt_status_t rekey_locked(rekey_t *r, kt_rekey_result_t *ret_result)
+{
+    kt_status_t status = kt_rekey_begin(r->ctx, r->call.req, &r->call, &r->store);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_rekey_consumers(r->ctx, r->options);
+    if (status != KT_SUCCESS)
+        return kt_decide(r->ctx, &r->call, "rekey", status, 0, r->store->name, KT_EV_DURABLE);
+    status = move_store(r);
+    kt_cache_clear(r->ctx->cache);
+    ret_result->moved = r->moved;
+    return status;
+}
+
+kt_status_t kt_rekey(kt_ctx_t *ctx, const kt_request_t *req, const kt_rekey_options_t *options, kt_rekey_result_t *ret_result)
+{
+    static const kt_rekey_options_t none = KT_REKEY_INIT;
+    rekey_t r = {.ctx = ctx, .call = {.req = req}, .options = options != NULL ? options : &none};
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (r.options->size < sizeof(*options) || ret_result->size < sizeof(*ret_result))
+        status = kt_fail(KT_USAGE, "the options are not filled in (KT_REKEY_INIT, KT_REKEY_RESULT_INIT)");
+    if (status == KT_SUCCESS)
+        status = rekey_locked(&r, ret_result);
+    if (status == KT_SUCCESS)
+        status = kt_rekey_count(ctx, r.store, NULL, NULL, ret_result);
+    kt_types_free(&r.types);
+    kt_leave(ctx);
+    return status;
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rekey_check.c: who may rekey, whether every consumer is ready for it, and how far it is.
+ *
+ * A consumer whose key file lacks the new epoch would answer NOKEY for every secret that is moved. So each entry of `key:` is read, where this
+ * process may read it, and compared with the key held, by key ids: an epoch's number alone proves nothing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "store.h"
+#include "index.h"
+#include "epochs.h"
+#include "keysource.h"
+#include "rekey.h"
+
+/* ---- the right, the store ---- */
+
+static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
+{
+    size_t i;
+
+    for (i = 0; i < ctx->modules->count; i++) {
+        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE))
+            return kt_instance_open(ctx, i, ret_store);
+    }
+    return kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to rekey");
+}
+
+kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call, kt_store_t **ret_store)
+{
+    kt_status_t status;
+
+    memset(ret_call, 0, sizeof(*ret_call));
+    ret_call->req = req;
+    ret_call->subject = req->subject;
+    memcpy(ret_call->text, "*", 2);
+    status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
+    if (status == KT_SUCCESS && ctx->keyring->nenv == 0)
+        status = kt_fail(KT_NOKEY, "a rekey needs the environment key: type keys do not cover the whole store");
+    if (status == KT_SUCCESS)
+        status = find_store(ctx, ret_store);
+    return status == KT_SUCCESS ? status : kt_decide(ctx, ret_call, "rekey", status, 0, NULL, KT_EV_DURABLE);
+}
+
+/* ---- the consumers ---- */
+
+#define DETAIL_MAX 1024u
+
+typedef struct consumers {
+    kt_ctx_t *ctx;
+    const kt_rekey_options_t *options;
+    size_t against;
+} consumers_t;
+
+static void stands_against(consumers_t *c, kt_status_t status, const char *what, const char *detail)
+{
+    c->against++;
+    if (c->options->refused != NULL)
+        c->options->refused(c->options->arg, status, what, detail);
+    kt_failure_clear();
+}
+
+static void unseen(consumers_t *c, const kt_cfg_key_t *key, const char *why)
+{
+    char what[80], detail[DETAIL_MAX];
+
+    if (c->options->handed_out) {
+        kt_failure_clear();
+        return;
+    }
+    (void)snprintf(what, sizeof(what), "the key of %.60s", key->host != NULL ? key->host : "other hosts");
+    (void)snprintf(detail, sizeof(detail), "it cannot be seen from here (%s): make sure that it lists epoch %u, and say so with --handed-out",
+                   why, c->ctx->keyring->env[0].epoch);
+    stands_against(c, KT_PERMISSION, what, detail);
+}
+
+/* Has the file the newest key of this type? */
+static bool has_newest(consumers_t *c, const kt_keyring_t *seen, const char *type)
+{
+    const kt_typekey_t *newest;
+    size_t i;
+
+    if (kt_keyring_type(c->ctx->keyring, type, 0, &newest) != KT_SUCCESS)
+        return false;
+    for (i = 0; i < seen->ntypes; i++) {
+        if (memcmp(seen->types[i].id, newest->id, KT_KEYID_SIZE) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void append(char *text, const char *word)
+{
+    size_t at = strlen(text);
+
+    if (at + strlen(word) + 8 < DETAIL_MAX / 4)
+        (void)sprintf(text + at, "%s%s", at > 0 ? "," : "", word);
+    else if (strcmp(text + at - 3, "...") != 0)
+        strcat(text, "...");
+}
+
+static void check_types(consumers_t *c, const char *path, const kt_keyring_t *seen)
+{
+    char missing[DETAIL_MAX / 4] = "", all[DETAIL_MAX / 4] = "", detail[DETAIL_MAX];
+    const char *previous = "";
+    size_t i;
+
+    for (i = 0; i < seen->ntypes; i++) {
+        const char *type = seen->types[i].type;
+
+        if (strcmp(type, previous) == 0)
+            continue; /* all epochs of a type stand together, as keygen writes them; else it is named twice */
+        previous = type;
+        append(all, type);
+        if (!has_newest(c, seen, type))
+            append(missing, type);
+    }
+    if (missing[0] == '\0')
+        return;
+    (void)snprintf(detail, sizeof(detail), "it lacks epoch %u of %s: put a new one in its place (keyturn keygen --types %s NEWFILE)",
+                   c->ctx->keyring->env[0].epoch, missing, all);
+    stands_against(c, KT_CONFLICT, path, detail);
+}
+
+static void check_seen(consumers_t *c, const char *path, const kt_keyring_t *seen)
+{
+    const kt_envkey_t *newest = &c->ctx->keyring->env[0];
+    char detail[DETAIL_MAX];
+    size_t i;
+
+    if (seen->nenv == 0) {
+        check_types(c, path, seen);
+        return;
+    }
+    for (i = 0; i < seen->nenv; i++) {
+        if (memcmp(seen->env[i].id, newest->id, KT_KEYID_SIZE) == 0)
+            return;
+    }
+    (void)snprintf(detail, sizeof(detail), "it lacks epoch %u: copy the file that has it there, or give it the types that it needs "
+                                           "(keyturn keygen --types T,... NEWFILE)", newest->epoch);
+    stands_against(c, KT_CONFLICT, path, detail);
+}
+
+static void check_file(consumers_t *c, const kt_cfg_key_t *key)
+{
+    char *path = kt_config_resolve(c->ctx->config, key->source + 5);
+    kt_keyring_t *seen = NULL;
+
+    if (path == NULL || kt_keyring_parse(path, c->ctx->keyring->environment, &seen) != KT_SUCCESS)
+        unseen(c, key, path != NULL ? kt_failure() : "out of memory");
+    else
+        check_seen(c, path, seen);
+    kt_keyring_free(seen);
+    free(path);
+}
+
+/* The entry that this process was set up from is held. If it is for every host, those have the same, unless its contents depend on who asks. */
+static void check_consumer(consumers_t *c, const kt_cfg_key_t *key)
+{
+    bool is_file = strncmp(key->source, "file:", 5) == 0, is_phrase = strncmp(key->source, "passphrase:", 11) == 0;
+
+    if (key == kt_key_of(c->ctx->config, c->ctx->host) && (key->host != NULL || is_file || is_phrase))
+        return;
+    if (is_file)
+        check_file(c, key);
+    else
+        unseen(c, key, key->source[0] == 'c' ? "a credential" : key->source[0] == 'e' ? "what a command prints" :
+               is_phrase ? "under a passphrase" : "in a keyring of the kernel");
+}
+
+kt_status_t kt_rekey_consumers(kt_ctx_t *ctx, const kt_rekey_options_t *options)
+{
+    consumers_t c = {.ctx = ctx, .options = options};
+    size_t i;
+
+    for (i = 0; i < ctx->config->nkeys; i++)
+        check_consumer(&c, &ctx->config->keys[i]);
+    if (c.against == 0)
+        return KT_SUCCESS;
+    return kt_fail(KT_CONFLICT, "%zu of %zu entries of `key:` stand against epoch %u: nothing was moved", c.against, ctx->config->nkeys,
+                   ctx->keyring->env[0].epoch);
+}
+
+/* ---- what is where ---- */
+
+typedef struct count {
+    kt_ctx_t *ctx;
+    kt_rekey_result_t *result;
+    kt_status_t status;
+} count_t;
+
+/* Under which of the epochs is this key? */
+static void count_key(count_t *count, const unsigned char id[KT_KEYID_SIZE])
+{
+    const kt_typekey_t *key;
+    size_t i;
+
+    if (kt_keyring_find(count->ctx->keyring, id, &key) != KT_SUCCESS) {
+        kt_failure_clear();
+        count->result->unknown++;
+        return;
+    }
+    for (i = 0; i < count->result->nepochs; i++) {
+        if (count->result->epochs[i].epoch == key->epoch)
+            count->result->epochs[i].rows++;
+    }
+}
+
+static int count_record(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    count_t *count = arg;
+    kt_header_t header;
+
+    (void)key;
+    count->status = kt_header_parse(row->record, row->record_size, &header);
+    if (count->status == KT_SUCCESS)
+        count_key(count, header.key_id);
+    return count->status != KT_SUCCESS;
+}
+
+static int count_node(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    (void)row;
+    if (key->id_size >= KT_KEYID_SIZE)
+        count_key(arg, key->id);
+    return 0;
+}
+
+static kt_status_t count_rows(count_t *count, const kt_store_t *store, ktp_txn_t *txn)
+{
+    static const struct {
+        ktp_space_t space;
+        ktp_scan_fn fn;
+    } spaces[] = {{KTP_HEAD, count_record}, {KTP_VALUE, count_record}, {KTP_NODE, count_node}};
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
+        status = kt_from_provider(store, store->api->row_scan(txn, spaces[i].space, spaces[i].fn, count));
+        if (status == KT_SUCCESS)
+            status = count->status;
+    }
+    return status;
+}
+
+static kt_status_t count_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, kt_rekey_fn fn, void *arg)
+{
+    kt_rekey_type_t told = {.type = type};
+    const kt_typekey_t *newest;
+    kt_trees_t trees;
+    kt_status_t status = kt_trees_open(ctx, store, txn, type, &trees);
+
+    if (status == KT_SUCCESS)
+        status = kt_trees_writable(ctx, &trees);
+    if (status == KT_SUCCESS)
+        status = kt_keyring_type(ctx->keyring, type, 0, &newest);
+    if (status == KT_SUCCESS && trees.index.generation > 0 && fn != NULL) {
+        told.epoch = trees.index.epoch;
+        told.moved = trees.index.count;
+        told.left = trees.old.count;
+        told.from = trees.old.generation > 0 ? trees.old.epoch : 0;
+        if (trees.key != newest && told.from == 0) { /* not begun yet */
+            told.from = told.epoch;
+            told.left = told.moved;
+            told.moved = 0;
+        }
+        fn(arg, &told);
+    }
+    kt_trees_close(&trees);
+    return status;
+}
+
+static kt_status_t count_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, kt_rekey_fn fn, void *arg)
+{
+    kt_types_t types;
+    const kt_typekey_t *ignored;
+    kt_status_t status = kt_types_read(ctx, store, txn, &types);
+    size_t i, n;
+
+    for (i = 0; i < types.count && status == KT_SUCCESS; i++) {
+        status = count_type(ctx, store, txn, types.list[i], fn, arg);
+        for (n = 0; n < ctx->keyring->nenv && status == KT_SUCCESS; n++)
+            status = kt_keyring_type(ctx->keyring, types.list[i], n, &ignored); /* for count_key() */
+    }
+    kt_types_free(&types);
+    return status;
+}
+
+kt_status_t kt_rekey_count(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg, kt_rekey_result_t *ret_result)
+{
+    count_t count = {.ctx = ctx, .result = ret_result};
+    ktp_txn_t *txn;
+    size_t i;
+    kt_status_t status = kt_rows_begin(store, false, ctx->wait, &txn);
+
+    if (status != KT_SUCCESS)
+        return status;
+    ret_result->epoch = ctx->keyring->env[0].epoch;
+    ret_result->unknown = 0;
+    ret_result->nepochs = ctx->keyring->nenv - 1;
+    for (i = 0; i < ret_result->nepochs; i++) {
+        ret_result->epochs[i].epoch = ctx->keyring->env[i + 1].epoch;
+        ret_result->epochs[i].rows = 0;
+    }
+    status = kt_store_check(ctx, store, txn);
+    if (status == KT_SUCCESS)
+        status = count_types(ctx, store, txn, fn, arg);
+    if (status == KT_SUCCESS)
+        status = count_rows(&count, store, txn);
+    store->api->abort(txn);
+    return status;
+}
+
+kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t *req, kt_rekey_fn fn, void *arg, kt_rekey_result_t *ret_result)
+{
+    kt_store_t *store;
+    kt_call_t call;
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (ret_result->size < sizeof(*ret_result))
+        status = kt_fail(KT_USAGE, "the result is not filled in (KT_REKEY_RESULT_INIT)");
+    if (status == KT_SUCCESS)
+        status = kt_rekey_begin(ctx, req, &call, &store);
+    if (status == KT_SUCCESS)
+        status = kt_rekey_count(ctx, store, fn, arg, ret_result);
+    kt_leave(ctx);
+    return status;
+}
