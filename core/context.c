@@ -247,6 +247,7 @@ kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
     (*ret_agent)->log = ctx->log;
     (*ret_agent)->log_arg = ctx->log_arg;
     memcpy((*ret_agent)->host, ctx->host, sizeof(ctx->host));
+    memcpy((*ret_agent)->stream, ctx->stream, sizeof(ctx->stream)); /* by which keys are read again */
     return KT_SUCCESS;
 }
 

@@ -65,7 +65,7 @@ bool kt_keys_again(kt_ctx_t *ctx, kt_status_t status)
         return false;
     ctx->keys_read = kt_monotonic();
     memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
-    if (kt_keyring_read_again(ctx->config, ctx->host, &fresh) != KT_SUCCESS) {
+    if (kt_keyring_read_again(ctx->config, ctx->stream, &fresh) != KT_SUCCESS) {
         char reason[200];
 
         (void)snprintf(reason, sizeof(reason), "%s", kt_failure());

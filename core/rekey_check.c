@@ -162,7 +162,7 @@ static void check_consumer(consumers_t *c, const kt_cfg_key_t *key)
 {
     bool is_file = strncmp(key->source, "file:", 5) == 0, is_phrase = strncmp(key->source, "passphrase:", 11) == 0;
 
-    if (key == kt_key_of(c->ctx->config, c->ctx->host) && (key->host != NULL || is_file || is_phrase))
+    if (key == kt_key_of(c->ctx->config, c->ctx->stream) && (key->host != NULL || is_file || is_phrase))
         return;
     if (is_file)
         check_file(c, key);

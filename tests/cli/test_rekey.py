@@ -14,11 +14,12 @@ import time
 
 import pytest
 
+from lib import epochs
 from lib import read_format as rf
+from lib.epochs import drop_epoch
+from lib.epochs import kill_rekey as kill
 from lib.home import Home
 
-POINTS = ["rekey.mark", "rekey.marked", "rekey.begin", "rekey.begun", "rekey.batch", "rekey.moved", "rekey.anchored",
-          "rekey.finish", "rekey.finished"]
 MANY = 70  # of one type: more than a batch
 
 
@@ -26,14 +27,8 @@ def next_epoch(home):
     """The home's key gets one more epoch; what it was stays beside it."""
     old = home.dir / "old.key"
     shutil.copy(home.key, old)
-    home.run("keygen", "--epoch", home.dir / "next.key")
-    (home.dir / "next.key").rename(home.key)
+    epochs.next_epoch(home)
     return old
-
-
-def drop_epoch(home, epoch):
-    text = "".join(line for line in home.key.read_text().splitlines(True) if not line.startswith(f"key {epoch} "))
-    home.key.write_text(text)
 
 
 class Old:
@@ -93,9 +88,10 @@ def check_all(home):
 
 
 def known(home):
-    """What `info` and `versions` say of every secret, but for how often it was sealed."""
+    """What `info` and `versions` say of every secret, but for how often it was sealed and read."""
     names = [name for name in home.list() if not re.match("api-keys/n[1-9]", name)]
-    return {name: ({**home.info(name), "counter": None}, home.versions(name)) for name in names}
+    more = {"counter", "accessed", "last_accessed", "last_subject"}
+    return {name: ({k: v for k, v in home.info(name).items() if k not in more}, home.versions(name)) for name in names}
 
 
 def status(home):
@@ -187,9 +183,8 @@ def types_key(home, config, name, types, **more):
 def test_refused_until_every_key_file_has_it(filled):
     old = Old(filled, filled.old)
     nginx = types_key(filled, old.config, "nginx", "api-keys,tls")
-    lines = filled.read_config().splitlines(keepends=True)
-    key = f"key: {{cli: 'file:{filled.key}', nginx: 'file:{nginx}', redis: 'file:{filled.old}', postgresql: 'exec:/bin/cat /nowhere'}}\n"
-    filled.write_config("".join(key if line.startswith("key:") else line for line in lines))
+    epochs.use_keys(filled, f"{{cli: 'file:{filled.key}', nginx: 'file:{nginx}', redis: 'file:{filled.old}', "
+                            "postgresql: 'exec:/bin/cat /nowhere'}")
     result = filled.run("rekey", check=False)
     text = result.stderr.decode()
     assert result.returncode == 73
@@ -221,9 +216,7 @@ def test_a_number_alone_is_no_key(filled):
     """Two machines each made their own epoch 2."""
     other = filled.dir / "other.key"
     filled.keyturn("-c", Old(filled, filled.old).config, "keygen", "--epoch", other)
-    lines = filled.read_config().splitlines(keepends=True)
-    key = f"key: {{cli: 'file:{filled.key}', nginx: 'file:{other}'}}\n"
-    filled.write_config("".join(key if line.startswith("key:") else line for line in lines))
+    epochs.use_keys(filled, f"{{cli: 'file:{filled.key}', nginx: 'file:{other}'}}")
     result = filled.run("rekey", check=False)
     assert result.returncode == 73 and f"{other}: it lacks epoch 2" in result.stderr.decode()
 
@@ -240,12 +233,6 @@ def test_who_may(filled):
 
 # crashes
 
-def kill(home, point):
-    result = home.run("rekey", check=False, env={**home.env, "KEYTURN_DEBUG_STOP": f"{point}:kill"})
-    assert result.returncode in (0, -signal.SIGKILL), result
-    return result.returncode != 0
-
-
 def check_old(old):
     """Who lacks the new epoch is served or told so; never that there is none."""
     answers = set()
@@ -257,7 +244,7 @@ def check_old(old):
     return answers
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", epochs.POINTS)
 def test_killed(filled, point):
     old, times = Old(filled, filled.old), 0
     while kill(filled, point):

@@ -11,8 +11,10 @@
 static void set_index(kt_index_t *index, kt_store_t *store)
 {
     *store = (kt_store_t){.name = "fuzz"};
-    *index = (kt_index_t){.environment = FUZZ_ENVIRONMENT, .store = store, .type = fuzz_type(), .generation = FUZZ_GENERATION};
-    kt_index_key(index->type, index->key);
+    *index = (kt_index_t){.environment = FUZZ_ENVIRONMENT, .store = store, .generation = FUZZ_GENERATION};
+    memcpy(index->type, fuzz_type()->type, sizeof(index->type));
+    memcpy(index->key_id, fuzz_type()->id, KT_KEYID_SIZE);
+    kt_index_key(fuzz_type(), index->key);
     memset(index->store_id, 0x11, sizeof(index->store_id));
     memset(index->root, 0x22, sizeof(index->root));
 }

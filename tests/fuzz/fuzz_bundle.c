@@ -51,7 +51,7 @@ static void use_as_store(kt_bundle_t **slot)
 
 static void read_it(kt_bundle_t **slot)
 {
-    kt_ctx_t ctx = {.keyring = fuzz_keyring()};
+    kt_ctx_t ctx = {.keyring = fuzz_keyring(), .keys_read = INT64_MAX}; /* there is no source to read them from again */
     kt_secret_t *secret = NULL;
     kt_bundle_store_t bundle;
     kt_reference_t reference;
