@@ -136,7 +136,10 @@ def test_a_terminal_is_not_driven_by_a_value(home, terminal):
 
 def test_a_pipe_gets_the_bytes_although_stdin_is_a_terminal(home, terminal, tmp_path):
     home.set("a", b"bytes")
-    os.umask(0o077)
-    with open(tmp_path / "out", "wb") as out:
-        assert terminal("get", "a", stdout=out).end() == 0
+    old = os.umask(0o077)
+    try:
+        with open(tmp_path / "out", "wb") as out:
+            assert terminal("get", "a", stdout=out).end() == 0
+    finally:
+        os.umask(old)
     assert (tmp_path / "out").read_bytes() == b"bytes"
