@@ -221,6 +221,10 @@ kt_status_t kt_trail_drain(kt_audit_t *audit, const kt_event_t *event, bool all)
 /* Also those of living processes. */
 kt_status_t kt_trail_sweep(kt_audit_t *audit);
 
+/* ---- audit_verify.c ---- */
+
+extern KT_HIDDEN uint64_t kt_trail_reach; /* blocks missing from a stream whose keys are passed over, all in all; tests make it less */
+
 /* ---- audit_key.c ---- */
 
 /* The audit key out of its one line of text, or out of the private file that holds it. Locked memory: kt_locked_free(). */

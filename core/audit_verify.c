@@ -20,9 +20,10 @@
 #include "audit.h"
 
 #define FILES_MAX 512u
-#define BLOCKS_MAX (1u << 30)
 #define RINGS_MAX 1024u      /* processes that record at the same time, of which a gap is found */
 #define WRONG_MAX 20u        /* things that are wrong, of one stream, before the rest is only counted */
+
+uint64_t kt_trail_reach = 1u << 30;
 
 typedef struct log_head {    /* the first line of an instance, or of a further log of it */
     bool first, keyed;
@@ -49,6 +50,7 @@ typedef struct proof {
     size_t wrong;
     size_t *streams;                     /* that have anything */
     uint64_t lines, blocks, late, missing;
+    uint64_t passed;                     /* blocks that are in no file here, on the way to the keys of others */
     /* of the instance that is being read */
     bool inside, keyed;
     unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH], key[KT_TRAIL_HASH];
@@ -120,12 +122,17 @@ static bool parse_head(const char *line, log_head_t *head)
 
 /* ---- one line ---- */
 
-/* The key of a block some further on; what is out of reason is left, and proves nothing. */
+/* The key of a block some further on. All in all as many as a stream may have: else one line with a made-up number would keep us for minutes,
+ * and a log of such lines for ever. */
 static void move_key(proof_t *proof, uint64_t blocks)
 {
-    if (blocks <= BLOCKS_MAX)
-        for (; blocks > 0; blocks--)
-            kt_trail_next_key(proof->key);
+    if (blocks > kt_trail_reach - proof->passed) {
+        tell(proof, KT_MALFORMED, "its blocks leave out more than %llu: what follows cannot be proved", (unsigned long long)kt_trail_reach);
+        return;
+    }
+    proof->passed += blocks;
+    for (; blocks > 0; blocks--)
+        kt_trail_next_key(proof->key);
 }
 
 /* The key of a log's first block: also where those before it are not there. */
@@ -134,7 +141,7 @@ static void find_key(proof_t *proof, const log_head_t *head)
     kt_trail_name_t name = {head->environment, head->stream, ""};
 
     kt_trail_first_key(proof->audit_key, &name, head->instance, proof->key);
-    move_key(proof, head->block);
+    move_key(proof, head->first ? 0 : head->block);
 }
 
 static void begin_instance(proof_t *proof, const log_head_t *head, const char *file, size_t number)

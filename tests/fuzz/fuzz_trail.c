@@ -76,6 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    kt_trail_reach = 1000;
     fuzz_write("log", data, size);
     verify_log(fuzz_folder(), NULL);
     verify_log(fuzz_folder(), FUZZ_AUDIT_KEY);

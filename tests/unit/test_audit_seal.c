@@ -381,6 +381,38 @@ START_TEST(a_later_key_seals_no_earlier_block)
 }
 END_TEST
 
+/* A log of another instance that says it goes on at a block far away; its number is what it likes. */
+static void add_far_log(const char *name, unsigned block)
+{
+    char path[256], instance[] = "00000000000000000000000000000000", text[1024];
+    char *log = world_read(world.log, NULL), *end = strchr(log, '\n');
+    const char *rest = strstr(log, "\",\"keyed\"");
+    char *number = strstr(log, "\"block\":0");
+
+    instance[0] = name[4];
+    *end = '\0';
+    *number = '\0';
+    (void)snprintf(text, sizeof(text), "{\"log\":\"continue\",\"instance\":\"%s%s\"block\":%u%s\n", instance, rest, block, number + 9);
+    (void)snprintf(path, sizeof(path), "%s/%s", stream, name);
+    world_write(path, text, 0640);
+    free(log);
+}
+
+/* Else whoever writes a log decides how long a proof takes: hours for a file of such lines. */
+START_TEST(a_made_up_block_number_is_not_counted_to)
+{
+    kt_trail_reach = 1000;
+    write_some();
+    add_far_log("log.2", 800);
+    (void)verify(audit_key);
+    ck_assert_msg(strstr(findings.text, "block 800") != NULL && strstr(findings.text, "leave out more") == NULL, "%s", findings.text);
+    add_far_log("log.3", 201); /* all in all */
+    assert_wrong(audit_key, "its blocks leave out more than 1000: what follows cannot be proved");
+    add_far_log("log.2", 4000000000u);
+    assert_wrong(audit_key, "its blocks leave out more than 1000");
+}
+END_TEST
+
 /* ---- crashes ---- */
 
 static char *saved;
@@ -614,6 +646,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, each_change_is_found_elsewhere);
     tcase_add_test(tests, what_is_wrong_is_said_with_its_line);
     tcase_add_test(tests, a_later_key_seals_no_earlier_block);
+    tcase_add_test(tests, a_made_up_block_number_is_not_counted_to);
     UNIT_TABLE(tests, a_sealed_block_behind_the_state_is_taken, blocks);
     tcase_add_test(tests, lines_without_a_seal_are_cut);
     tcase_add_test(tests, a_foreign_block_behind_the_state_is_cut);
