@@ -88,18 +88,18 @@ pid_t local_process(void)
 
 void local_count(int change)
 {
-    pthread_mutex_lock(&watch.lock);
-    watch.counted = local_process();
-    watch.connections += change;
-    pthread_mutex_unlock(&watch.lock);
+    __atomic_store_n(&watch.counted, local_process(), __ATOMIC_RELAXED);
+    __atomic_add_fetch(&watch.connections, change, __ATOMIC_RELEASE); /* who sees it sees whose they are */
 }
 
 /* SQLite's table of locks came with the fork and says that we hold what the parent holds: unusable.
- * Read without the lock, for another thread may have had it at the fork; nobody but a process with
- * connections of its own writes what is read. */
+ * Counted without a lock, for another thread may have had it at the fork. */
 pid_t local_inherited(void)
 {
-    return watch.connections > 0 && watch.counted != local_process() ? watch.counted : 0;
+    int connections = __atomic_load_n(&watch.connections, __ATOMIC_ACQUIRE);
+    pid_t counted = __atomic_load_n(&watch.counted, __ATOMIC_RELAXED);
+
+    return connections > 0 && counted != local_process() ? counted : 0;
 }
 
 /* ---- the files ---- */
