@@ -25,6 +25,9 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from lib.stage import Stage  # noqa: E402
 
 
 class Goal:
@@ -135,6 +138,7 @@ class Bench:
         self.quick, self.folder = quick, pathlib.Path(folder)
         self.keyturn = pathlib.Path(os.environ["KT_BIN"])
         self.programs = pathlib.Path(os.environ["KT_TEST_BIN"]) / "bench"
+        self.stage = Stage()
         self.stores = {}
 
     def few(self, full, quick):
@@ -189,6 +193,11 @@ audit: {path: audit, required: true}
 NO_CACHE = "cache: {ttl: 0s, negative: 0s, stale: 0s}\n"
 
 
+def cpu_clock(pid):
+    """For time.clock_gettime(): the CPU of a process and all its threads, by nanoseconds (clock_getcpuclockid(3))."""
+    return ~pid << 3 | 2
+
+
 def warm(path):
     """Reads a file, so that what is measured is not the disk."""
     with open(path, "rb") as file:
@@ -200,8 +209,9 @@ def run_group(bench, group, samples, results):
     try:
         taken = group.run(bench)
         samples.update(taken)
-    except Failed as error:
-        taken, failure = None, str(error)
+    except Exception as error:  # noqa: BLE001 - whatever kept it from running, its rows say so and the others go on
+        taken, failure = None, str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        failure = failure[0]
     for row in group.rows:
         if taken is None:
             results.append(missing(row, failure))
@@ -296,7 +306,6 @@ def arguments():
 def main():
     options = arguments()
     rows, status = [], 0
-    sys.path.insert(0, str(HERE))
     for part in options.parts or parts():
         results, plot = run_part(part, options.quick)
         rows += results

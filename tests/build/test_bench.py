@@ -23,18 +23,18 @@ def run(*args, top=TOP, **env):
                           env=os.environ | env)
 
 
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    """A quick run of the core's part: the result, and what it wrote."""
+@pytest.fixture(scope="module", params=["core", "nginx", "redis"])
+def measured(request, tmp_path_factory):
+    """A quick run of a part: the result, and what it wrote."""
     file = tmp_path_factory.mktemp("bench") / "rows.json"
-    result = run("core", "--quick", "--json", file)
+    result = run(request.param, "--quick", "--json", file)
     return result, json.loads(file.read_text())
 
 
-def test_every_row_is_measured(core):
-    result, written = core
+def test_every_row_is_measured(measured):
+    result, written = measured
     assert result.returncode == 0, result.stdout + result.stderr
-    assert list(written) == ["rows"] and len(written["rows"]) >= 15
+    assert list(written) == ["rows"] and len(written["rows"]) >= 3
     for row in written["rows"]:
         assert set(row) == KEYS
         assert isinstance(row["value"], (int, float)) and row["unit"]
@@ -43,8 +43,8 @@ def test_every_row_is_measured(core):
         assert len(row["spread"]) == 2 and row["spread"][0] <= row["spread"][1]
 
 
-def test_one_line_a_row(core):
-    result, written = core
+def test_one_line_a_row(measured):
+    result, written = measured
     lines = result.stdout.splitlines()
     assert len(lines) == len(written["rows"])
     for line, row in zip(lines, written["rows"]):
@@ -107,7 +107,8 @@ def plot(bench, samples, results):
 @pytest.fixture
 def tree(tmp_path):
     """A tree with one more part."""
-    shutil.copytree(TOP / "tests/bench", tmp_path / "tests/bench")
+    for folder in ("tests/bench", "tests/lib"):
+        shutil.copytree(TOP / folder, tmp_path / folder)
     (tmp_path / "docs").mkdir()
     (tmp_path / "tests/bench/part_toy.py").write_text(PART)
     for name in ("README.md", "docs/benchmarks.md"):
