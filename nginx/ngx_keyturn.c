@@ -185,8 +185,7 @@ void
 ngx_keyturn_cancel(ngx_keyturn_wait_t *wait)
 {
     if (wait->queued) {
-        ngx_queue_remove(&wait->queue);
-        wait->queued = 0;
+        ngx_keyturn_agent_cancel(wait);
     }
 }
 

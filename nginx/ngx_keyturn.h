@@ -73,9 +73,11 @@ typedef struct {
 /* somebody who waits for the agent; lives as long as it is queued */
 
 typedef struct ngx_keyturn_wait_s  ngx_keyturn_wait_t;
+typedef struct ngx_keyturn_job_s  ngx_keyturn_job_t;
 
 struct ngx_keyturn_wait_s {
     ngx_queue_t            queue;
+    ngx_keyturn_job_t     *job;
     void                 (*handler)(ngx_keyturn_wait_t *wait);
     void                  *data;
     kt_status_t            status;
@@ -151,6 +153,7 @@ ngx_int_t ngx_keyturn_trail_start(pthread_t *thread, kt_ctx_t *ctx,
 ngx_keyturn_agent_t *ngx_keyturn_agent_create(kt_ctx_t *ctx, ngx_log_t *log);
 ngx_int_t ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,
     ngx_keyturn_wait_t *wait);
+void ngx_keyturn_agent_cancel(ngx_keyturn_wait_t *wait);
 
 /* NGX_AGAIN if the thread could not be stopped and still uses the context */
 ngx_int_t ngx_keyturn_agent_destroy(ngx_keyturn_agent_t *agent);

@@ -26,14 +26,20 @@
 #include <sys/eventfd.h>
 
 
-typedef struct {
+#define NGX_KEYTURN_JOBS  256  /* more than can be fetched in time anyway */
+
+
+struct ngx_keyturn_job_s {
     ngx_queue_t             queue;      /* in agent->jobs */
     ngx_queue_t             link;       /* in agent->todo or agent->done */
     ngx_queue_t             waiters;
+    ngx_keyturn_agent_t    *agent;
 
     kt_request_t            req;
     kt_status_t             status;
-} ngx_keyturn_job_t;
+
+    ngx_uint_t              taken;      /* by the thread, under the mutex */
+};
 
 
 struct ngx_keyturn_agent_s {
@@ -42,6 +48,7 @@ struct ngx_keyturn_agent_s {
     ngx_socket_t            fd;
 
     ngx_queue_t             jobs;
+    ngx_uint_t              njobs;
 
     pthread_t               thread;
     pthread_mutex_t         mutex;
@@ -108,12 +115,22 @@ ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,
     job = ngx_keyturn_agent_find(agent, req);
 
     if (job == NULL) {
+
+        /* names may come from clients: a queue without end serves nobody */
+
+        if (agent->njobs >= NGX_KEYTURN_JOBS) {
+            return NGX_ERROR;
+        }
+
         job = ngx_keyturn_agent_job(req);
         if (job == NULL) {
             return NGX_ERROR;
         }
 
+        job->agent = agent;
+
         ngx_queue_insert_tail(&agent->jobs, &job->queue);
+        agent->njobs++;
 
         (void) pthread_mutex_lock(&agent->mutex);
 
@@ -124,9 +141,47 @@ ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,
     }
 
     ngx_queue_insert_tail(&job->waiters, &wait->queue);
+    wait->job = job;
     wait->queued = 1;
 
     return NGX_OK;
+}
+
+
+/* a job that nobody waits for any more keeps others waiting: it is dropped */
+
+void
+ngx_keyturn_agent_cancel(ngx_keyturn_wait_t *wait)
+{
+    ngx_uint_t            taken;
+    ngx_keyturn_job_t    *job;
+    ngx_keyturn_agent_t  *agent;
+
+    job = wait->job;
+    agent = job->agent;
+
+    ngx_queue_remove(&wait->queue);
+    wait->queued = 0;
+
+    if (!ngx_queue_empty(&job->waiters)) {
+        return;
+    }
+
+    (void) pthread_mutex_lock(&agent->mutex);
+
+    taken = job->taken;
+
+    if (!taken) {
+        ngx_queue_remove(&job->link);
+    }
+
+    (void) pthread_mutex_unlock(&agent->mutex);
+
+    if (!taken) {
+        ngx_queue_remove(&job->queue);
+        agent->njobs--;
+        ngx_free(job);
+    }
 }
 
 
@@ -152,6 +207,7 @@ ngx_keyturn_agent_destroy(ngx_keyturn_agent_t *agent)
 
         ngx_queue_remove(q);
 
+        job->taken = 1;
         job->status = KT_UNAVAIL;
         ngx_keyturn_agent_finish(job);
 
@@ -305,9 +361,11 @@ ngx_keyturn_agent_cycle(void *data)
         q = ngx_queue_head(&agent->todo);
         ngx_queue_remove(q);
 
+        job = ngx_queue_data(q, ngx_keyturn_job_t, link);
+        job->taken = 1;
+
         (void) pthread_mutex_unlock(&agent->mutex);
 
-        job = ngx_queue_data(q, ngx_keyturn_job_t, link);
         job->status = kt_refresh(agent->ctx, &job->req);
 
         (void) pthread_mutex_lock(&agent->mutex);
@@ -361,6 +419,7 @@ ngx_keyturn_agent_event(ngx_event_t *ev)
 
         ngx_queue_remove(q);
         ngx_queue_remove(&job->queue);
+        agent->njobs--;
 
         ngx_keyturn_agent_finish(job);
         ngx_free(job);

@@ -201,3 +201,48 @@ def test_reloads_while_requests_wait(remote, canary):
         remote.nginx.reload()
         assert {answer.status for answer in together(remote, 5)} == {200}
     assert "[alert]" not in remote.nginx.error_log()
+
+
+def fetches(redis):
+    """How often the provider has asked for a secret."""
+    stats = redis.client().info("commandstats")
+    return sum(row["calls"] for name, row in stats.items() if "getsealed" in name.lower())
+
+
+def test_nobody_fetches_for_clients_that_have_gone(remote, canary, wait_for):
+    """Names that clients make up wait in a queue of their own making; when they hang up, it is empty."""
+    value = canary("gone")
+    remote.home.set("api-keys/good", value)
+    serve(remote, f"secret_get $key api-keys/$arg_name optional; {HEADER}")
+    assert remote.header("X-Key", "/?name=good") == value
+    before = fetches(remote.redis)
+    remote.redis.process.send(signal.SIGSTOP)
+    sockets = []
+    for number in range(60):
+        sockets.append(socket.create_connection(("127.0.0.1", remote.nginx.port)))
+        sockets[-1].sendall(f"GET /?name=made-up-{number} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert remote.get("/quick").status == 200
+    assert remote.get("/quick").status == 200  # the worker has had all of the others in its hands
+    for sock in sockets:
+        sock.close()
+    wait_for(lambda: remote.nginx.error_log().count("prematurely closed connection") >= 60)
+    remote.redis.process.send(signal.SIGCONT)
+    assert remote.get("/?name=absent").status == 200
+    assert 1 <= fetches(remote.redis) - before < 10
+
+
+def test_a_queue_has_an_end(remote, canary):
+    """More names at once than could ever be fetched in time are refused at once."""
+    remote.home.set("api-keys/good", canary("end"))
+    serve(remote, f"secret_get $key api-keys/$arg_name required; {HEADER}")
+    assert remote.get("/?name=good").status == 200
+    remote.redis.process.send(signal.SIGSTOP)
+    with contextlib.ExitStack() as stack:
+        for number in range(300):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", remote.nginx.port)))
+            sock.sendall(f"GET /?name=made-up-{number} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        began = time.monotonic()
+        answer = remote.get("/?name=made-up-last")
+        assert answer.status == 503 and time.monotonic() - began < 4
+        assert "it cannot be fetched in the background" in remote.nginx.error_log()
+        assert remote.get("/quick").status == 200
