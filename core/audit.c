@@ -211,7 +211,7 @@ kt_status_t kt_audit_drain(kt_audit_t *audit)
 {
     kt_ring_t *ring = atomic_load(&audit->ring);
 
-    if (ring == NULL || (kt_ring_is_empty(ring) && !atomic_load(&audit->failing)))
+    if ((ring == NULL || kt_ring_is_empty(ring)) && !atomic_load(&audit->failing))
         return KT_SUCCESS;
     return drain(audit, NULL, true);
 }
