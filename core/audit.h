@@ -121,7 +121,7 @@ kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_
 
 /* ---- ring.c ---- */
 
-#define KT_RING_INLINE (256u * 1024u)        /* bytes of records: where the process drains its ring itself */
+#define KT_RING_INLINE (128u * 1024u)        /* bytes of records: where the process drains its ring itself */
 #define KT_RING_THREAD (4u * 1024u * 1024u)  /* and where a thread does */
 
 typedef struct kt_ring kt_ring_t;

@@ -23,8 +23,8 @@
 
 #include "audit.h"
 
-#define RESERVE (1024u * 1024u)     /* bytes behind the log's end: what is kept */
-#define RESERVE_STEP (1024u * 1024u) /* and what is allocated at once, beyond */
+#define RESERVE (512u * 1024u)      /* bytes behind the log's end: what is kept */
+#define RESERVE_STEP (128u * 1024u) /* and what is allocated at once, beyond */
 
 kt_status_t kt_trail_failed(const kt_audit_t *audit, const char *what)
 {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The background worker, a standby, and a store that cannot be reached at the commit."""
 import contextlib
+import json
 import sqlite3
 import subprocess
 import time
@@ -110,3 +111,26 @@ def test_a_standby_refuses_and_after_promotion_rotates(standby, canary):
     account.db.pg = replica
     account.rotate()
     assert replica.can_login(account.role, account.password())
+
+
+def reads(db, name):
+    log = db.home.audit / "postgresql/log"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return len([line for line in lines if line.get("action") == "read" and line.get("reference") == name])
+
+
+def test_it_writes_down_what_an_idle_transaction_has_read(make_db, canary):
+    db = make_db(shared_preload_libraries="keyturn")
+    wait_for(lambda: db.pg.sql(WORKER), 10, what="the worker")
+    db.home.set("api-keys/idle", canary("pg-idle"))
+    db.home.grant("postgresql:role:postgres", ["read"], ["api-keys/*"])
+    with contextlib.closing(db.pg.connect(autocommit=False)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT get_secret('api-keys/idle')")
+        wait_for(lambda: reads(db, "api-keys/idle") == 1, 30, what="the line of an open transaction")
+        cursor.execute("SELECT get_secret('api-keys/idle')")
+        connection.rollback()
+        assert reads(db, "api-keys/idle") == 2, "what was aborted was read all the same"
+        cursor.execute("SELECT get_secret('api-keys/idle')")
+        connection.commit()
+        assert reads(db, "api-keys/idle") == 3
+    db.home.run("audit", "verify")

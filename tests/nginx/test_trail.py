@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a worker process records: in a ring, and soon a line of the trail."""
+import json
+import os
+import signal
+
+from lib.tools import wait_for
+
+SERVED = "secret_get $key api-keys/stripe; proxy_set_header X-Key $key;"
+
+
+def reads(site):
+    return sum(line.get("count", 1) for line in site.records(action="read", status="success"))
+
+
+def test_a_killed_worker_loses_and_doubles_nothing(site, canary):
+    site.home.set("api-keys/stripe", canary("killed"))
+    site.serve(SERVED)
+    served = 0
+    for _ in range(4):
+        for _ in range(25):
+            assert site.get().status == 200
+            served += 1
+        before = site.nginx.worker_pids()
+        os.kill(before[0], signal.SIGKILL)
+        wait_for(lambda: site.nginx.worker_pids() and site.nginx.worker_pids() != before)
+    wait_for(lambda: site.get().status == 200)
+    assert reads(site) == served + 1
+    site.nginx.stop()
+    assert not list((site.home.audit / "nginx/rings").iterdir())
+    site.home.run("audit", "verify")
+
+
+def test_an_idle_worker_seals_its_last_reads(site, canary):
+    site.home.set("api-keys/stripe", canary("idle"))
+    site.serve(SERVED)
+    assert site.get().status == 200
+    log = site.home.audit / "nginx/log"
+    wait_for(lambda: log.exists() and "seal" in json.loads(log.read_text().splitlines()[-1]), timeout=20)
+    assert reads(site) == 1
+
+
+def test_reads_of_one_window_are_one_line(site, canary):
+    site.home.set("api-keys/stripe", canary("window"))
+    site.home.write_config(site.home.read_config().replace("audit:\n", "audit:\n  reads: 10m\n"))
+    site.serve(SERVED)
+    for _ in range(40):
+        assert site.get().status == 200
+    site.nginx.stop()
+    lines = site.records(action="read", status="success")
+    assert [(line["count"], "peer" in line, "request" in line) for line in lines] == [(40, False, False)]
+
+
+def test_a_log_that_is_gone_refuses(site, canary):
+    """When the thread notices, not before; and until it is back."""
+    site.home.set("api-keys/stripe", canary("gone"))
+    site.serve(SERVED)
+    assert site.get().status == 200
+    assert reads(site) == 1
+    log, aside = site.home.audit / "nginx/log", site.home.audit / "aside"
+    log.rename(aside)
+    wait_for(lambda: site.get().status == 503, timeout=20)
+    assert "nginx/log" in site.nginx.error_log() and "is gone" in site.nginx.error_log()
+    aside.rename(log)
+    wait_for(lambda: site.get().status == 200, timeout=20)
+    site.home.records("nginx")
+    site.home.run("audit", "verify")
