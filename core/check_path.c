@@ -26,14 +26,15 @@ bool kt_person_in(const kt_person_t *person, gid_t gid)
     return false;
 }
 
-/* `path` as one word of a shell. */
-static const char *quoted(const char *path, char word[2 * PATH_MAX])
+const char *kt_shell_word(const char *path, char word[2 * PATH_MAX])
 {
     const char *safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@:,=";
     size_t at = 0;
 
-    if (path[strspn(path, safe)] == '\0')
-        return path;
+    if (path[strspn(path, safe)] == '\0') {
+        (void)snprintf(word, 2 * PATH_MAX, "%s", path);
+        return word;
+    }
     word[at++] = '\'';
     for (; *path != '\0' && at < 2 * PATH_MAX - 8; path++) {
         if (*path == '\'')
@@ -99,23 +100,23 @@ static void explain(const kt_person_t *person, const char *path, int wanted, con
     (void)group_name(st.st_gid, group);
     if (st.st_uid == person->uid)
         (void)snprintf(text, size, "%s cannot %s %s, its own: `chmod u+%s %s`", person->name, doing(wanted), path, letters(wanted, mode),
-                       quoted(path, word));
+                       kt_shell_word(path, word));
     else if (!(wanted & W_OK) && is_group(st.st_gid, person->writers) && !kt_person_in(person, st.st_gid))
         (void)snprintf(text, size, "%s cannot %s %s, which is for others too: `chmod o+%s %s`", person->name, doing(wanted), path,
-                       letters(wanted, mode), quoted(path, word)); /* not into the group of those who write, to read */
+                       letters(wanted, mode), kt_shell_word(path, word)); /* not into the group of those who write, to read */
     else if (kt_person_in(person, st.st_gid))
         (void)snprintf(text, size, "%s cannot %s %s, of its group %s: `chmod g+%s %s`", person->name, doing(wanted), path,
-                       group, letters(wanted, mode), quoted(path, word));
+                       group, letters(wanted, mode), kt_shell_word(path, word));
     else if ((st.st_mode >> 3 & bits) == bits && is_group(st.st_gid, expected))
         (void)snprintf(text, size, "%s is not in group %s and cannot %s %s: `usermod -aG %s %s`", person->name, group,
                        doing(wanted), path, group, person->name);
     else if (expected != NULL)
         (void)snprintf(text, size, "%s cannot %s %s (mode %04o, group %s): `chgrp %s %s && chmod g+%s %s`", person->name, doing(wanted),
-                       path, (unsigned)(st.st_mode & 07777), group, expected, quoted(path, word),
-                       letters(wanted, mode), quoted(path, word));
+                       path, (unsigned)(st.st_mode & 07777), group, expected, kt_shell_word(path, word),
+                       letters(wanted, mode), kt_shell_word(path, word));
     else
         (void)snprintf(text, size, "%s cannot %s %s (mode %04o): `chown %s %s && chmod u+%s %s`", person->name, doing(wanted), path,
-                       (unsigned)(st.st_mode & 07777), person->name, quoted(path, word), letters(wanted, mode), quoted(path, word));
+                       (unsigned)(st.st_mode & 07777), person->name, kt_shell_word(path, word), letters(wanted, mode), kt_shell_word(path, word));
 }
 
 kt_status_t kt_path_check(const kt_person_t *person, const char *path, int wanted, const char *group, char *ret_text, size_t size)
@@ -154,16 +155,16 @@ kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwa
         return KT_SUCCESS;
     (void)group_name(st.st_gid, group);
     if (st.st_uid == person->uid)
-        (void)snprintf(ret_text, size, "%s owns %s, %s: `chown root %s`", person->name, path, what, quoted(path, word));
+        (void)snprintf(ret_text, size, "%s owns %s, %s: `chown root %s`", person->name, path, what, kt_shell_word(path, word));
     else if (!kt_person_in(person, st.st_gid))
         (void)snprintf(ret_text, size, "%s may %s %s, %s, as everybody may: `chmod o-%s %s`", person->name, doing(unwanted), path, what,
-                       letters(unwanted, mode), quoted(path, word));
+                       letters(unwanted, mode), kt_shell_word(path, word));
     else if (st.st_gid != person->gid)
         (void)snprintf(ret_text, size, "%s is in group %s and may %s %s, %s: `gpasswd -d %s %s`", person->name, group,
                        doing(unwanted), path, what, person->name, group);
     else
         (void)snprintf(ret_text, size, "%s may %s %s, %s, by its group: `chmod g-%s %s`", person->name, doing(unwanted), path, what,
-                       letters(unwanted, mode), quoted(path, word));
+                       letters(unwanted, mode), kt_shell_word(path, word));
     return KT_PERMISSION;
 }
 
@@ -196,14 +197,14 @@ kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret
 
     if (lstat(path, &st) != 0 && errno == ENOENT) {
         (void)snprintf(ret_text, size, "%s is not there: `install -d -m 700 -o %s -g %s %s`", path, person->name,
-                       group_name(person->gid, group), quoted(path, word));
+                       group_name(person->gid, group), kt_shell_word(path, word));
         return KT_AUDIT;
     }
     if (lstat(path, &st) == 0 && st.st_uid != person->uid) {
         const struct passwd *other = getpwuid(st.st_uid);
 
         (void)snprintf(ret_text, size, "%s cannot write %s, which belongs to %s: `chown -R %s %s`", person->name, path,
-                       other != NULL ? other->pw_name : "somebody", person->name, quoted(path, word));
+                       other != NULL ? other->pw_name : "somebody", person->name, kt_shell_word(path, word));
         return KT_AUDIT;
     }
     if (kt_path_check(person, path, R_OK | W_OK | X_OK, NULL, ret_text, size) != KT_SUCCESS)
@@ -217,6 +218,6 @@ kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret
     (void)snprintf(rings, sizeof(rings), "%s/rings", path);
     if (!find_foreign(person, path, found) && !find_foreign(person, rings, found))
         return KT_SUCCESS;
-    (void)snprintf(ret_text, size, "%s does not own %s: `chown -R %s %s`", person->name, found, person->name, quoted(path, word));
+    (void)snprintf(ret_text, size, "%s does not own %s: `chown -R %s %s`", person->name, found, person->name, kt_shell_word(path, word));
     return KT_AUDIT;
 }

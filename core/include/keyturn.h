@@ -467,7 +467,7 @@ KT_API KT_MUST_USE kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg
  * The same for the user of a server, or of the command: what may he open of configuration, keys, store and streams, and is there anything that he
  * may and should not? For root, who asks in a child process with the ids and groups of that user; nothing is changed, and providers are
  * asked. fn is called for each thing that is wrong, with the text and in `...` at its end the command that mends it; else once. Before
- * kt_open(), in a process of one thread. Strings belong to the caller. KT_PERMISSION for others than root, KT_USAGE without such a user;
+ * kt_open(), in a process of one thread. Strings belong to the caller. KT_PERMISSION for others than root, KT_CONFIG without such a user;
  * else the worst status.
  */
 typedef struct kt_check_user {

@@ -16,7 +16,8 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def users(kt):
     """Further users: `deploy` and `web` with groups of their own, `human` in one with others."""
-    subprocess.run("useradd --system --user-group deploy && useradd --system --user-group web && useradd --gid users --no-user-group human", shell=True, check=True)
+    for options in ("--system --user-group deploy", "--system --user-group web", "--gid users --no-user-group human"):
+        subprocess.run(["useradd", *options.split()], check=True)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """check, as root: each permission that a server's user misses is named, with the command that mends it, and so is what one may too much."""
+import json
 import os
 import pathlib
 import re
@@ -17,7 +18,8 @@ KEYGEN = f"keyturn keygen --types api-keys /x.key && cat /x.key > {ETC}/postgres
 
 # what is broken: by which command, who misses something then, and what is said of one of them
 BREAKAGES = [
-    ("gpasswd -d www-data keyturn", {"nginx"}, "www-data is not in group keyturn and cannot pass /var/lib/keyturn: `usermod -aG keyturn www-data`"),
+    ("gpasswd -d www-data keyturn", {"nginx"},
+     "www-data is not in group keyturn and cannot pass /var/lib/keyturn: `usermod -aG keyturn www-data`"),
     ("gpasswd -d redis keyturn", {"redis"}, "redis is not in group keyturn and cannot read /etc/keyturn/keyturn.yaml"),
     ("gpasswd -d deploy keyturn", {"cli-deploy"}, "`usermod -aG keyturn deploy`"),
     ("gpasswd -d postgres keyturn-write", {"postgresql"}, "postgres is not in group keyturn-write and cannot write /var/lib/keyturn/store"),
@@ -40,6 +42,8 @@ BREAKAGES = [
     (f"chgrp root {ETC}/redis.key", {"redis"}, "`chgrp redis /etc/keyturn/redis.key"),
     (f"chown root {ETC}/cli-human.key", {"cli-human"}, "`chown human /etc/keyturn/cli-human.key"),
     (f"chmod 644 {ETC}/postgresql.key", ALL, "redis may read /etc/keyturn/postgresql.key, the key of postgresql, as everybody may"),
+    (f"rm {ETC}/nginx.key", {"nginx"}, "/etc/keyturn/nginx.key, the key file of www-data, is not there: `keyturn keygen --types api-keys,tls"),
+    (f"rm {ETC}/cli-human.key", {"cli-human"}, "`keyturn keygen --types api-keys /etc/keyturn/cli-human.key && chown human"),
     (f"chgrp redis {ETC}/cli-deploy.key", {"redis", "cli-deploy"}, "redis may read /etc/keyturn/cli-deploy.key, the key of cli-deploy"),
     ("usermod -aG www-data redis", {"redis"}, "redis is in group www-data and may read /etc/keyturn/nginx.key"),
     ("usermod -aG keyturn-write redis", {"redis"}, "redis is in group keyturn-write and may write /var/lib/keyturn/store, where it only reads"),
@@ -151,12 +155,25 @@ def test_a_host_that_runs_as_another_user(layout):
     assert "web" in layout.sh("getent group keyturn").stdout
 
 
+def test_a_key_for_a_user_who_is_gone(layout):
+    CONFIG.write_text(CONFIG.read_text().replace("cli-human:", "cli-ghost:", 1))
+    assert layout.wrong() == [("cli-ghost", "there is no user ghost")]
+    assert layout.check()[1] == 78
+
+
+def test_a_home_of_root_expects_nobody_else(machine, tmp_path):
+    machine.keyturn("init", tmp_path / "home")
+    rows = json.loads(machine.keyturn("--json", "-c", tmp_path / "home/keyturn.yaml", "check").stdout)["checks"]
+    assert not {"nginx", "redis", "postgresql"} & {row["what"] for row in rows}
+
+
 # systemd, which does not run here: its files are read
 
 def test_drop_in_of_the_redis_unit(layout):
     pathlib.Path("/run/systemd/system").mkdir(parents=True)
     [(what, detail)] = layout.wrong()
-    assert what == "redis" and "redis cannot write /var/log/keyturn/redis as systemd starts it (ProtectSystem=strict in redis-server.service)" in detail
+    assert what == "redis" and "redis cannot write /var/log/keyturn/redis as systemd starts it" in detail
+    assert "(ProtectSystem=strict in redis-server.service)" in detail
     mend(layout)
     made = pathlib.Path("/etc/systemd/system/redis-server.service.d/keyturn.conf")
     ours = [line for line in DROP_IN.read_text().splitlines() if line and not line.startswith("#")]

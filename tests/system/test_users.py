@@ -201,6 +201,20 @@ def test_each_sees_what_another_writes(servers):
     assert servers.machine.keyturn("verify").returncode == 0
 
 
+def test_a_unit_with_private_users(servers):
+    """systemd's PrivateUsers=, as Debian's Redis has it: root and the unit's own user and group are mapped, and all others are nobody."""
+    user = pwd.getpwnam("deploy")
+    wait = 'until grep -q . /proc/self/gid_map && grep -q . /proc/self/uid_map; do sleep 0.01; done; exec "$0" get api-keys/stripe'
+    argv = [*servers.machine.become("deploy"), "unshare", "--user", "sh", "-c", wait, servers.machine.stage.keyturn]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=servers.machine.env, cwd="/")
+    own = os.readlink("/proc/self/ns/user")
+    wait_for(lambda: os.readlink(f"/proc/{process.pid}/ns/user") != own)
+    for name, number in (("gid_map", user.pw_gid), ("uid_map", user.pw_uid)):
+        pathlib.Path(f"/proc/{process.pid}/{name}").write_text(f"0 0 1\n{number} {number} 1\n")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and out == servers.machine.get("api-keys/stripe"), err
+
+
 # the files
 
 @pytest.mark.parametrize("user", ["www-data", "redis", "postgres", "deploy", "nobody"])

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * check_look.c: what is looked at for the user that this process has become: configuration, key and its types, the keys of others, stores,
+ * his stream and those of others; and then whether it goes. A line for each thing that is wrong, or one if nothing is.
+ */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check_user.h"
+
+static void say(kt_visit_t *v, kt_status_t status, const char *text)
+{
+    char line[KT_VISIT_TEXT];
+    size_t i;
+
+    (void)snprintf(line, sizeof(line), "%s", text);
+    for (i = 0; line[i] != '\0'; i++) {
+        if ((unsigned char)line[i] < 0x20)
+            line[i] = '?';
+    }
+    v->wrong += status != KT_SUCCESS;
+    (void)fprintf(v->out, "%d %s\n", (int)status, line);
+}
+
+static bool tell(kt_visit_t *v, kt_status_t status, const char *text)
+{
+    if (status != KT_SUCCESS)
+        say(v, status, text);
+    return status == KT_SUCCESS;
+}
+
+static void add_good(kt_visit_t *v, const char *format, const char *what)
+{
+    size_t at = strlen(v->good);
+
+    (void)snprintf(v->good + at, sizeof(v->good) - at, "%s", at > 0 ? "; " : "");
+    at = strlen(v->good);
+    (void)snprintf(v->good + at, sizeof(v->good) - at, format, what);
+}
+
+/* ---- what policy says ---- */
+
+static bool speaks_of(const kt_visit_t *v, const kt_cfg_rule_t *rule)
+{
+    const char *stream = v->asked->stream;
+    char subject[80];
+    size_t size = strlen(stream);
+
+    if (strncmp(stream, "cli-", 4) == 0) {
+        (void)snprintf(subject, sizeof(subject), "uid:%s", v->person.name);
+        return kt_pattern_match(rule->who, subject);
+    }
+    return strcmp(rule->who, "*") == 0 || (strncmp(rule->who, stream, size) == 0 && rule->who[size] == ':');
+}
+
+static bool may_write(const kt_visit_t *v)
+{
+    const unsigned writing = KT_CAP_WRITE | KT_CAP_ROTATE | KT_CAP_DELETE;
+    size_t i;
+
+    if (v->asked->writes || strncmp(v->asked->stream, "cli-", 4) != 0)
+        return v->asked->writes != 0;
+    for (i = 0; i < v->config->nrules; i++) {
+        if ((v->config->rules[i].allow & writing) != 0 && speaks_of(v, &v->config->rules[i]))
+            return true;
+    }
+    return false;
+}
+
+/* The one type of the names that a pattern means; false: it may mean several. */
+static bool type_of(const char *pattern, char type[KT_NAME_MAX + 1])
+{
+    size_t size = strcspn(pattern, "/");
+
+    if (memchr(pattern, '*', size) != NULL || size > KT_NAME_MAX)
+        return false;
+    (void)snprintf(type, KT_NAME_MAX + 1, "%.*s", pattern[size] == '/' ? (int)size : 7, pattern[size] == '/' ? pattern : "general");
+    return true;
+}
+
+static bool in_list(const char *list, const char *name)
+{
+    size_t size = strlen(name);
+    const char *at;
+
+    for (at = list; *at != '\0'; at += *at == ',') {
+        size_t part = strcspn(at, ",");
+
+        if (part == size && strncmp(at, name, size) == 0)
+            return true;
+        at += part;
+    }
+    return false;
+}
+
+static bool holds(const kt_keyring_t *keyring, const char *type)
+{
+    size_t i;
+
+    for (i = 0; i < keyring->ntypes; i++) {
+        if (strcmp(keyring->types[i].type, type) == 0)
+            return true;
+    }
+    return keyring->nenv > 0;
+}
+
+static void append(char *list, size_t size, const char *type)
+{
+    if (in_list(list, type))
+        return;
+    if (list[0] != '\0')
+        strncat(list, ",", size - strlen(list) - 1);
+    strncat(list, type, size - strlen(list) - 1);
+}
+
+/* ---- configuration and keys ---- */
+
+static void look_at_config(kt_visit_t *v)
+{
+    char text[KT_VISIT_TEXT];
+
+    if (!v->asked->as_root)
+        (void)tell(v, kt_path_check(&v->person, v->config->path, R_OK, v->person.readers, text, sizeof(text)), text);
+}
+
+static const kt_cfg_key_t *key_of(const kt_visit_t *v, const char *stream)
+{
+    size_t i;
+
+    for (i = 0; i < v->config->nkeys; i++) {
+        if (v->config->keys[i].host == NULL || strcmp(v->config->keys[i].host, stream) == 0)
+            return &v->config->keys[i];
+    }
+    return strncmp(stream, "cli-", 4) == 0 ? key_of(v, "cli") : NULL;
+}
+
+/* NULL: it is no file. */
+static char *file_of(const kt_visit_t *v, const kt_cfg_key_t *key)
+{
+    return key != NULL && strncmp(key->source, "file:", 5) == 0 ? kt_config_resolve(v->config, key->source + 5) : NULL;
+}
+
+static void look_at_types(kt_visit_t *v, const char *path)
+{
+    char word[2 * PATH_MAX], missing[512] = "", held[512] = "", more[512] = "", type[KT_NAME_MAX + 1], *text;
+    size_t i, n;
+
+    for (i = 0; i < v->keyring->ntypes; i++)
+        append(held, sizeof(held), v->keyring->types[i].type);
+    for (i = 0; i < v->config->nrules; i++) {
+        const kt_cfg_rule_t *rule = &v->config->rules[i];
+
+        for (n = 0; rule->allow != 0 && speaks_of(v, rule) && n < rule->nnames; n++) {
+            if (!type_of(rule->names[n], type) || holds(v->keyring, type))
+                continue;
+            append(v->asked->types == NULL || in_list(v->asked->types, type) ? missing : more, 512, type);
+        }
+    }
+    if (missing[0] != '\0') {
+        (void)kt_shell_word(path, word);
+        if (asprintf(&text, "%s lacks the type%s %s, which policy allows %s: `keyturn keygen --types %s%s%s %s.new && chown --reference=%s "
+                     "%s.new && chmod --reference=%s %s.new && mv %s.new %s`", path, strchr(missing, ',') != NULL ? "s" : "", missing,
+                     v->person.name, held, held[0] != '\0' ? "," : "", missing, word, word, word, word, word, word, word) < 0)
+            text = NULL;
+        say(v, KT_NOKEY, text != NULL ? text : missing);
+        free(text);
+    }
+    add_good(v, "opens %s", v->keyring->nenv > 0 ? "every type" : held);
+    if (more[0] != '\0')
+        add_good(v, "policy allows %s too, for which the key file has no key", more);
+}
+
+static void say_missing_key(kt_visit_t *v, const char *path)
+{
+    const char *group = v->person.own_group, *types = v->asked->types != NULL ? v->asked->types : "api-keys";
+    char word[2 * PATH_MAX], *text;
+
+    (void)kt_shell_word(path, word);
+    if (asprintf(&text, "%s, the key file of %s, is not there: `keyturn keygen --types %s %s && %s %s %s && chmod %s %s`", path,
+                 v->person.name, types, word, group[0] != '\0' ? "chgrp" : "chown", group[0] != '\0' ? group : v->person.name, word,
+                 group[0] != '\0' ? "0640" : "0400", word) < 0)
+        text = NULL;
+    say(v, KT_CONFIG, text != NULL ? text : path);
+    free(text);
+}
+
+static void look_at_key(kt_visit_t *v)
+{
+    const kt_cfg_key_t *key = key_of(v, v->asked->stream);
+    char *path = file_of(v, key), text[KT_VISIT_TEXT];
+    kt_status_t status;
+
+    if (key == NULL) {
+        add_good(v, "has no key under `key:`%s", "");
+    } else if (path == NULL) {
+        add_good(v, "its key, %s, can only be tried by itself", key->source);
+    } else {
+        status = kt_path_check(&v->person, path, R_OK, v->person.own_group[0] != '\0' ? v->person.own_group : NULL, text, sizeof(text));
+        if (status == KT_UNAVAIL) {
+            say_missing_key(v, path);
+        } else if (tell(v, status, text)) {
+            kt_failure_clear();
+            status = kt_keyring_read(v->config, v->asked->stream, &v->keyring);
+            if (tell(v, status, kt_failure()))
+                look_at_types(v, path);
+        }
+    }
+    free(path);
+}
+
+/* The key files of others. */
+static void look_at_others(kt_visit_t *v)
+{
+    char *own = file_of(v, key_of(v, v->asked->stream)), text[KT_VISIT_TEXT], what[128];
+    size_t i;
+
+    for (i = 0; i < v->config->nkeys; i++) {
+        const kt_cfg_key_t *key = &v->config->keys[i];
+        char *path = file_of(v, key);
+
+        (void)snprintf(what, sizeof(what), "the key of %.64s", key->host != NULL ? key->host : "all");
+        if (path != NULL && (own == NULL || strcmp(own, path) != 0))
+            (void)tell(v, kt_path_closed(&v->person, path, R_OK, what, text, sizeof(text)), text);
+        free(path);
+    }
+    free(own);
+}
+
+/* ---- providers ---- */
+
+/* Each writer's file is read by all. */
+static void look_at_anchors(kt_visit_t *v, const char *folder)
+{
+    DIR *dir = opendir(folder);
+    char name[PATH_MAX], text[KT_VISIT_TEXT];
+    struct dirent *entry;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] != '.' && snprintf(name, sizeof(name), "%s/%s", folder, entry->d_name) < (int)sizeof(name))
+            (void)tell(v, kt_path_check(&v->person, name, R_OK, v->person.readers, text, sizeof(text)), text);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+}
+
+/* The files of a store in a folder; a writer makes some of them. */
+static void look_at_store(kt_visit_t *v, const char *path)
+{
+    static const char *const beside[] = {"", "-wal", "-shm"};
+    bool writes = may_write(v);
+    int wanted = writes ? R_OK | W_OK : R_OK;
+    char name[PATH_MAX], text[KT_VISIT_TEXT];
+    const char *slash = strrchr(path, '/'), *group = writes ? v->person.writers : v->person.readers;
+    kt_status_t status = KT_SUCCESS;
+    size_t i, before = v->wrong;
+
+    if (slash == NULL || slash == path)
+        return;
+    (void)snprintf(name, sizeof(name), "%.*s", (int)(slash - path), path);
+    if (!tell(v, kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : X_OK, group, text, sizeof(text)), text))
+        return;
+    if (!writes)
+        (void)tell(v, kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)), text);
+    for (i = 0; i < KT_ARRAY(beside); i++) {
+        (void)snprintf(name, sizeof(name), "%s%s", path, beside[i]);
+        status = kt_path_check(&v->person, name, wanted, group, text, sizeof(text));
+        if (status == KT_PERMISSION || (status != KT_SUCCESS && i == 0))
+            (void)tell(v, status, text);
+        else if (!writes && status == KT_SUCCESS)
+            (void)tell(v, kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)), text);
+    }
+    (void)snprintf(name, sizeof(name), "%.*s/anchors", (int)(slash - path), path);
+    status = kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : R_OK | X_OK, group, text, sizeof(text));
+    if (tell(v, status, text)) {
+        if (!writes)
+            (void)tell(v, kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)), text);
+        look_at_anchors(v, name);
+    }
+    if (v->wrong == before)
+        add_good(v, writes ? "writes %s" : "reads %s", path);
+}
+
+static void look_at_module(kt_visit_t *v, const kt_cfg_provider_t *config, const kt_module_t *module)
+{
+    bool store = (module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE);
+    const ktp_option_spec_t *spec;
+    char text[KT_VISIT_TEXT];
+    size_t i;
+
+    for (i = 0; i < config->noptions; i++) {
+        const char *given = config->options[i].text;
+        char *path = NULL;
+
+        for (spec = module->api->options; spec->name != NULL && strcmp(spec->name, config->options[i].name) != 0; spec++)
+            ;
+        if (spec->name == NULL)
+            continue;
+        if (spec->type == KTP_PATH)
+            path = kt_config_resolve(v->config, given);
+        else if (spec->type == KTP_SECRET && strncmp(given, "file:", 5) == 0 && !v->asked->as_root)
+            path = kt_config_resolve(v->config, given + 5);
+        if (path != NULL && store && strcmp(spec->name, "path") == 0)
+            look_at_store(v, path);
+        else if (path != NULL)
+            (void)tell(v, kt_path_check(&v->person, path, R_OK, v->person.readers, text, sizeof(text)), text);
+        free(path);
+    }
+}
+
+/* Then it must go as the user: what keeps it from that is none of the permissions that were looked at. */
+static void try_providers(kt_visit_t *v)
+{
+    kt_config_t *config = (kt_config_t *)(uintptr_t)v->config;
+    kt_modules_t *modules = NULL;
+    kt_ctx_t *ctx = NULL;
+    char text[KT_VISIT_TEXT];
+    kt_status_t status;
+    size_t i;
+
+    if (v->wrong > 0 || v->keyring == NULL)
+        return;
+    kt_failure_clear();
+    status = v->asked->as_root ? KT_SUCCESS : kt_modules_load(config, &modules);
+    if (status == KT_SUCCESS)
+        status = kt_context_new(config, modules != NULL ? modules : v->setup->modules, v->keyring, &ctx);
+    if (status != KT_SUCCESS) {
+        say(v, status, kt_failure());
+        return;
+    }
+    for (i = 0; i < ctx->modules->count; i++) {
+        if (kt_enter(ctx) != KT_SUCCESS)
+            break;
+        status = kt_provider_try(ctx, i);
+        (void)snprintf(text, sizeof(text), "%s: provider %s: %s", v->person.name, config->providers[i].name, kt_failure());
+        (void)tell(v, status, text);
+        kt_leave(ctx);
+    }
+    kt_close(ctx);
+}
+
+/* ---- streams ---- */
+
+static void look_at_stream(kt_visit_t *v)
+{
+    char path[PATH_MAX], text[KT_VISIT_TEXT];
+    size_t i;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", v->config->audit_path, v->asked->stream);
+    if (tell(v, kt_path_check(&v->person, v->config->audit_path, X_OK, v->person.readers, text, sizeof(text)), text) &&
+        tell(v, kt_path_owned(&v->person, path, text, sizeof(text)), text))
+        add_good(v, "writes %s", path);
+    for (i = 0; i < v->asked->nothers; i++) {
+        if (strcmp(v->asked->others[i], v->asked->stream) == 0)
+            continue;
+        (void)snprintf(path, sizeof(path), "%s/%s", v->config->audit_path, v->asked->others[i]);
+        (void)tell(v, kt_path_closed(&v->person, path, W_OK, "a stream that is not its own", text, sizeof(text)), text);
+    }
+}
+
+/* ---- all of it ---- */
+
+void kt_visit(kt_visit_t *v)
+{
+    size_t i;
+
+    look_at_config(v);
+    look_at_key(v);
+    look_at_others(v);
+    for (i = 0; i < v->config->nproviders; i++)
+        look_at_module(v, &v->config->providers[i], &v->setup->modules->list[i]);
+    look_at_stream(v);
+    try_providers(v);
+    kt_keyring_free(v->keyring);
+    if (v->wrong == 0)
+        say(v, KT_SUCCESS, v->good);
+}
