@@ -9,6 +9,7 @@
 #ifndef KT_BENCH_H
 #define KT_BENCH_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -26,6 +27,9 @@ void bench_run(const char *name, bench_fn fn, void *arg, unsigned count);
 /* Ends the program unless the call succeeded. */
 void bench_must(kt_ctx_t *ctx, kt_status_t status);
 kt_ctx_t *bench_open(const char *config);
+/* The same with a thread that drains its ring, as servers have one: what it does is not in the CPU of the thread that measures. */
+kt_ctx_t *bench_open_drained(const char *config, pthread_t *ret_thread);
+void bench_close_drained(kt_ctx_t *ctx, pthread_t thread);
 kt_request_t bench_request(const char *reference);
 /* argv[i] as a number from 1 on, or the program ends. */
 unsigned bench_number(int argc, char **argv, int i);

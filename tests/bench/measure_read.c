@@ -17,6 +17,7 @@
 
 typedef struct store {
     kt_ctx_t *ctx;
+    pthread_t draining;
     sqlite3 *db;
     sqlite3_stmt *select;
     bench_name_t *names;
@@ -60,7 +61,7 @@ static void open_store(const char *folder, unsigned count, store_t *store)
     store->count = bench_names(path, &store->names);
     store->picked = calloc(count, sizeof(*store->picked));
     (void)snprintf(path, sizeof(path), "%s/keyturn.yaml", folder);
-    store->ctx = bench_open(path);
+    store->ctx = bench_open_drained(path, &store->draining);
     (void)snprintf(path, sizeof(path), "%s/test.db", folder);
     if (store->picked == NULL || sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
         sqlite3_prepare_v3(store->db, "SELECT stamp, record, value FROM head WHERE id = ?1", -1, SQLITE_PREPARE_PERSISTENT, &store->select,
@@ -72,7 +73,7 @@ static void close_store(store_t *store)
 {
     (void)sqlite3_finalize(store->select);
     (void)sqlite3_close(store->db);
-    kt_close(store->ctx);
+    bench_close_drained(store->ctx, store->draining);
     free(store->names);
     free(store->picked);
 }
