@@ -147,7 +147,7 @@ class Bench:
     def call(self, *argv):
         """A command's output; Failed with the last line that it said."""
         try:
-            result = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=180)
+            result = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=240)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Failed(str(error)) from None
         if result.returncode != 0:
