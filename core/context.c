@@ -190,8 +190,11 @@ static kt_status_t check_memory(const kt_ctx_t *ctx)
 {
     size_t unlocked = kt_locked_failures();
 
-    if (unlocked == 0)
+    if (unlocked == 0 && (!ctx->config->memory_required || kt_locked_room(ctx->config->cache_size)))
         return KT_SUCCESS;
+    if (unlocked == 0)
+        return kt_fail(KT_CONFIG, "a cache of %zu bytes could not be locked and secret_memory is `require`: raise RLIMIT_MEMLOCK "
+                                  "(LimitMEMLOCK=) or lower `cache: {size: ...}`", ctx->config->cache_size);
     if (ctx->config->memory_required)
         return kt_fail(KT_CONFIG, "%zu bytes of secret memory could not be locked and secret_memory is `require`: raise "
                                   "RLIMIT_MEMLOCK (LimitMEMLOCK=)", unlocked);

@@ -174,6 +174,18 @@ size_t kt_locked_size(const void *data)
     return data != NULL ? ((const block_t *)data - 1)->size : 0;
 }
 
+bool kt_locked_room(size_t size)
+{
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    bool room;
+
+    if (pages == MAP_FAILED)
+        return false;
+    room = mlock2(pages, size, MLOCK_ONFAULT) == 0; /* counts all of it, and fetches none */
+    (void)munmap(pages, size);
+    return room;
+}
+
 size_t kt_locked_failures(void)
 {
     size_t unlocked;

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -282,6 +283,36 @@ START_TEST(threads_share_a_context)
 }
 END_TEST
 
+/* Said at the start: a cache that fills up weeks later could not refuse any more. */
+START_TEST(a_cache_that_cannot_be_locked)
+{
+    static const struct {
+        const char *more;
+        kt_status_t status;
+    } cases[] = {{"secret_memory: require\ncache: {size: 4M}\n", KT_CONFIG},
+                 {"secret_memory: require\ncache: {size: 512K}\n", KT_SUCCESS},
+                 {"secret_memory: prefer\ncache: {size: 4M}\n", KT_SUCCESS}};
+    struct rlimit limit;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    limit.rlim_cur = 3u << 20;
+    ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    for (size_t i = 0; i < KT_ARRAY(cases); i++) {
+        kt_ctx_t *ctx = NULL;
+        kt_setup_t *setup;
+
+        world_end();
+        world_make(NULL, NULL, cases[i].more);
+        assert_ok(kt_setup(world.config, "nginx", &setup));
+        assert_status(kt_open(setup, &ctx), cases[i].status);
+        if (cases[i].status != KT_SUCCESS)
+            ck_assert_ptr_nonnull(strstr(kt_setup_error(setup), "a cache of 4194304 bytes could not be locked"));
+        kt_close(ctx);
+        kt_setup_free(setup);
+    }
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_world, world_end);
@@ -294,6 +325,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_setup_crosses_a_fork);
     tcase_add_test(tests, the_hook_hears_of_a_trail_that_is_not_required);
     tcase_add_test(tests, threads_share_a_context);
+    tcase_add_test(tests, a_cache_that_cannot_be_locked);
 }
 
 UNIT_MAIN("context", add_tests)
