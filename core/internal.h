@@ -49,6 +49,7 @@ typedef struct kt_call kt_call_t; /* a request, understood: switch.c */
 kt_status_t kt_fail(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
 /* Puts "prefix: " in front of the thread's error text. */
 kt_status_t kt_fail_prefix(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
+void kt_flatten(char *text);      /* control characters show as '?' */
 const char *kt_failure(void);     /* the thread's error text; "" after kt_failure_clear() */
 void kt_failure_clear(void);
 /* The status of this upper-case name as in `[UNAVAIL=continue]`, or -1. */

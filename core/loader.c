@@ -419,6 +419,8 @@ kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *re
 
     kt_provider_error_clear();
     status = kt_from_provider(&store, module->api->open(kt_services(), module->options, module->noptions, &store.instance));
+    if (status == KT_SUCCESS && store.instance == NULL)
+        status = kt_fail(KT_MALFORMED, "%s: success without an instance, which no provider may answer", store.name);
     if (status == KT_SUCCESS) {
         status = open_anchors(module, &store);
         if (status != KT_SUCCESS)

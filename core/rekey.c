@@ -84,7 +84,7 @@ kt_status_t kt_types_read(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn
     kt_status_t status;
 
     *ret_types = (kt_types_t){.keyring = ctx->keyring};
-    status = kt_from_provider(store, store->api->row_scan(txn, KTP_META, take_label, ret_types));
+    status = kt_rows_scan(store, txn, KTP_META, take_label, ret_types);
     if (status == KT_SUCCESS)
         status = ret_types->status;
     if (status == KT_SUCCESS) {

@@ -239,7 +239,7 @@ static kt_status_t count_rows(count_t *count, const kt_store_t *store, ktp_txn_t
     size_t i;
 
     for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
-        status = kt_from_provider(store, store->api->row_scan(txn, spaces[i].space, spaces[i].fn, count));
+        status = kt_rows_scan(store, txn, spaces[i].space, spaces[i].fn, count);
         if (status == KT_SUCCESS)
             status = count->status;
     }

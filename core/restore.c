@@ -78,7 +78,7 @@ static kt_status_t write_rows(kt_ctx_t *ctx, kt_store_t *store, kt_backup_t *bac
         return status;
     status = kt_store_check(ctx, store, txn);
     for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
-        status = kt_from_provider(store, store->api->row_scan(txn, spaces[i], write_row, &writing));
+        status = kt_rows_scan(store, txn, spaces[i], write_row, &writing);
         if (status == KT_SUCCESS)
             status = writing.status;
     }
@@ -265,7 +265,7 @@ static kt_status_t remove_some(restore_t *r, ktp_space_t space)
     size_t i;
 
     r->nold = 0;
-    status = kt_from_provider(r->store, api->row_scan(r->txn, space, collect, r));
+    status = kt_rows_scan(r->store, r->txn, space, collect, r);
     for (i = 0; i < r->nold && status == KT_SUCCESS; i++)
         status = kt_from_provider(r->store, api->row_remove(r->txn, &r->old[i], r->old_stamps[i]));
     r->removed += r->nold;
@@ -440,7 +440,7 @@ static int see_any(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 static kt_status_t scan_meta(const restore_t *r, ktp_txn_t *txn, ktp_scan_fn fn, bool *ret_seen)
 {
     *ret_seen = false;
-    return kt_from_provider(r->store, r->store->api->row_scan(txn, KTP_META, fn, ret_seen));
+    return kt_rows_scan(r->store, txn, KTP_META, fn, ret_seen);
 }
 
 /* The store of a restore that was killed right after it had made the file: not even its id is there. */
@@ -448,7 +448,7 @@ static kt_status_t is_bare(const restore_t *r, bool *ret_bare)
 {
     bool seen = false;
     ktp_txn_t *txn;
-    kt_status_t status = kt_from_provider(r->store, r->store->api->begin(r->store->instance, 0, TIMEOUT, &txn));
+    kt_status_t status = kt_txn_begin(r->store, false, TIMEOUT, &txn);
 
     if (status != KT_SUCCESS)
         return status;

@@ -50,6 +50,7 @@ static void service_debug(void *host, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    kt_flatten(text);
     kt_log(speaking, 7, "%s", text);
 }
 
@@ -89,8 +90,10 @@ kt_status_t kt_from_provider(const kt_store_t *store, ktp_status_t answer)
 {
     kt_status_t status = answer >= KTP_SUCCESS && answer <= KTP_NOSPACE ? (kt_status_t)answer : KT_MALFORMED;
 
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS) {
+        kt_provider_error_clear(); /* said all the same: it must not pass for the reason of what fails next */
         return status;
+    }
     (void)kt_fail(status, "%s: %s", store->name, provider_error[0] != '\0' ? provider_error : kt_status_text(status));
     kt_provider_error_clear();
     return status;

@@ -77,7 +77,7 @@ int kt_status_parse(const char *name, size_t len)
 }
 
 /* Operators read one line: what came from a file or a server cannot break it. */
-static void flatten(char *text)
+void kt_flatten(char *text)
 {
     for (; *text != '\0'; text++)
         if ((unsigned char)*text < ' ' || *text == 0x7f)
@@ -97,7 +97,7 @@ static void failure_set(kt_status_t status, const char *tail, const char *format
         len = snprintf(text, sizeof(text), "%s", kt_status_text(status));
     if (tail != NULL && (size_t)len < sizeof(text))
         snprintf(text + len, sizeof(text) - (size_t)len, "%s%s", *tail != '\0' ? ": " : "", tail);
-    flatten(text);
+    kt_flatten(text);
     memcpy(failure, text, sizeof(failure));
 }
 

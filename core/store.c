@@ -53,7 +53,81 @@ kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeou
 
     if (status != KT_SUCCESS)
         return status;
-    return kt_from_provider(store, store->api->begin(store->instance, writing, timeout, ret_txn));
+    return kt_txn_begin(store, writing, timeout, ret_txn);
+}
+
+/* ---- what a provider answers is looked at before it is used: it is somebody else's code ---- */
+
+static kt_status_t not_a_provider(const kt_store_t *store, const char *what)
+{
+    return kt_fail(KT_MALFORMED, "%s: %s, which no provider may answer", store->name, what);
+}
+
+kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn)
+{
+    ktp_txn_t *txn = NULL;
+    kt_status_t status = kt_from_provider(store, store->api->begin(store->instance, writing, timeout, &txn));
+
+    if (status == KT_SUCCESS && txn == NULL)
+        return not_a_provider(store, "success without a transaction");
+    if (status == KT_SUCCESS)
+        *ret_txn = txn;
+    return status;
+}
+
+static bool is_row(const ktp_row_t *row)
+{
+    return row->record != NULL && row->record_size <= KTP_ROW_MAX && row->beside_size <= KTP_ROW_MAX && row->stamp != 0 &&
+           (row->beside != NULL || row->beside_size == 0);
+}
+
+typedef struct rows {
+    ktp_scan_fn fn;
+    void *arg;
+    uint64_t count;
+    ktp_key_t last;
+    char last_name[KT_NAME_MAX + 1];
+    int ended;            /* what fn answered */
+    const char *wrong;
+} rows_t;
+
+/* A cursor that does not move would go on for ever. */
+static bool is_last(const rows_t *rows, const ktp_key_t *key)
+{
+    if (rows->count == 0 || key->version != rows->last.version || (key->name != NULL) != (rows->last.name != NULL))
+        return false;
+    if (key->name != NULL)
+        return strcmp(key->name, rows->last_name) == 0;
+    return key->id_size == rows->last.id_size && memcmp(key->id, rows->last.id, key->id_size) == 0;
+}
+
+static int take_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    rows_t *rows = arg;
+
+    if (rows->ended != 0)
+        return rows->ended; /* it was told to end */
+    if (key == NULL || row == NULL || key->id_size > KTP_KEY_MAX || (key->name != NULL && strlen(key->name) > KT_NAME_MAX) || !is_row(row))
+        rows->wrong = "a row that is none, in a list";
+    else if (is_last(rows, key))
+        rows->wrong = "the same row again and again, in a list";
+    else
+        rows->ended = rows->fn(rows->arg, key, row);
+    if (rows->wrong != NULL)
+        return rows->ended = 1;
+    rows->last = *key;
+    if (key->name != NULL)
+        memcpy(rows->last_name, key->name, strlen(key->name) + 1);
+    rows->count++;
+    return rows->ended;
+}
+
+kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg)
+{
+    rows_t rows = {.fn = fn, .arg = arg};
+    kt_status_t status = kt_from_provider(store, store->api->row_scan(txn, space, take_row, &rows));
+
+    return rows.wrong != NULL ? not_a_provider(store, rows.wrong) : status;
 }
 
 void kt_key_store(ktp_key_t *key)
@@ -66,10 +140,15 @@ void kt_key_store(ktp_key_t *key)
 
 kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row)
 {
-    ktp_status_t status = store->api->row_get(txn, key, ret_row);
+    ktp_row_t row = {.record = NULL};
+    ktp_status_t status = store->api->row_get(txn, key, &row);
 
     if (status == KTP_NOTFOUND)
         return KT_NOTFOUND; /* the caller knows what is missing, and says so */
+    if (status == KTP_SUCCESS && !is_row(&row))
+        return not_a_provider(store, "a row that is none");
+    if (status == KTP_SUCCESS)
+        *ret_row = row;
     return kt_from_provider(store, status);
 }
 
@@ -581,9 +660,9 @@ kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void 
         return status;
     status = check_again(ctx, store, txn);
     if (status == KT_SUCCESS && !(store->api->capabilities & KTP_CLEAR_NAMES) && ctx->keyring->nenv > 0)
-        status = kt_from_provider(store, store->api->row_scan(txn, KTP_META, scan_label, &scan));
+        status = kt_rows_scan(store, txn, KTP_META, scan_label, &scan);
     if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
-        status = kt_from_provider(store, store->api->row_scan(txn, KTP_HEAD, scan_head, &scan));
+        status = kt_rows_scan(store, txn, KTP_HEAD, scan_head, &scan);
     if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
         status = check_counts(&scan, txn);
     store->api->abort(txn);

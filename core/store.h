@@ -7,6 +7,9 @@ void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space, con
 void kt_key_store(ktp_key_t *key); /* META 's' */
 void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE]);
 kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn);
+kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn); /* without anchors */
+/* Each row of a space. KT_MALFORMED for what is no row, and for one that comes again and again. */
+kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg);
 kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row);
 kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn);
 kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,

@@ -222,7 +222,7 @@ static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_referen
     status = kt_from_provider(store, store->api->get(store->instance, &request, &value));
     if (status != KT_SUCCESS)
         return status;
-    if (value.value.size > KT_VALUE_MAX || (value.value.data == NULL && value.value.size > 0)) {
+    if (value.value.size > KT_VALUE_MAX || value.value.data == NULL) { /* no bytes at all are a value that is empty, not none */
         kt_locked_free(value.value.data);
         return kt_fail(KT_MALFORMED, "%s: answered no value of at most %u bytes", store->name, KT_VALUE_MAX);
     }

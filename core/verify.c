@@ -409,7 +409,7 @@ static int look_at_value(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 
 static kt_status_t scan(verify_t *v, ktp_space_t space, ktp_scan_fn fn)
 {
-    kt_status_t status = kt_from_provider(v->store, v->store->api->row_scan(v->txn, space, fn, v));
+    kt_status_t status = kt_rows_scan(v->store, v->txn, space, fn, v);
 
     return v->fatal != KT_SUCCESS ? v->fatal : status;
 }

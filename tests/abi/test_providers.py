@@ -52,11 +52,11 @@ class Bench:
         home.add("switch", '"plain/*": x')
         self.line = home.read_config().splitlines().index("  x: {}") + 1
 
-    def build(self, more="", symbol="keyturn_provider", flags=()):
+    def build(self, more="", symbol="keyturn_provider", flags=(), include="core/include"):
         source = self.path.with_suffix(".c")
         source.write_text(PROVIDER % {"symbol": symbol, "more": more})
         # one initialiser more than once is how the cases are written
-        subprocess.run(["cc", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-override-init", f"-I{TOP}/core/include", *flags, "-o",
+        subprocess.run(["cc", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-override-init", f"-I{TOP}/{include}", *flags, "-o",
                         self.path, source], check=True)
         os.chmod(self.path, 0o755)
 
@@ -84,8 +84,8 @@ def test_a_good_one_serves(bench):
     assert bench.run("get", "plain/a").stdout == b"plain"
 
 
-def header(name):
-    text = (TOP / "core/include/keyturn_provider.h").read_text()
+def header(name, folder="core/include"):
+    text = (TOP / folder / "keyturn_provider.h").read_text()
     return int(re.search(rf"#define {name} (\w+)", text)[1].rstrip("u"), 0)
 
 
@@ -96,6 +96,29 @@ MAJOR, MINOR = header("KTP_ABI_MAJOR"), header("KTP_ABI_MINOR")
 def test_a_newer_minor_loads(bench, flags):
     bench.build(f".abi_minor = {MINOR + 7}," + (".size = sizeof(ktp_provider_t) + 64," if flags else ""), flags=flags)
     assert bench.run("get", "plain/a").stdout == b"plain"
+
+
+OLD = "tests/abi/1.0"  # the header as it was when that ABI was released; nothing in it changes any more
+
+
+def test_an_older_minor_loads(bench):
+    """Built against the first header of this major: its table is as long as it was then."""
+    assert (header("KTP_ABI_MAJOR", OLD), header("KTP_ABI_MINOR", OLD)) == (MAJOR, 0)
+    bench.build(include=OLD)
+    assert bench.run("get", "plain/a").stdout == b"plain"
+
+
+def members(path):
+    """The members of ktp_provider_t, in their order."""
+    text = re.sub(r"/\*.*?\*/", " ", path.read_text(), flags=re.S)
+    body = re.search(r"typedef struct ktp_provider \{(.*?)\} ktp_provider_t;", text, re.S)[1]
+    return [" ".join(member.split()) for member in body.split(";")[:-1]]
+
+
+def test_the_table_is_only_added_to():
+    old, new = members(TOP / OLD / "keyturn_provider.h"), members(TOP / "core/include/keyturn_provider.h")
+    assert len(old) > 20 and new[:len(old)] == old
+    assert (len(new) > len(old)) == (MINOR > 0)
 
 
 @pytest.mark.parametrize("more, texts", [

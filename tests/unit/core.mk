@@ -12,3 +12,6 @@ $(UNIT_PROVIDERS): $(BUILD)/tests/unit/keyturn/%.so: $(BUILD)/lib/keyturn/%.so
 FAULTS := malloc calloc realloc reallocarray free strdup strndup asprintf __asprintf_chk kt_locked_alloc kt_locked_free kt_guarded_alloc \
     kt_guarded_reserve kt_guarded_free kt_secret_new open openat read write pread pwrite fsync fdatasync flock
 $(BUILD)/tests/unit/test_fault: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
+
+# The clock that test_mocks.c moves.
+$(BUILD)/tests/unit/test_mocks: LDFLAGS += -Wl,--wrap=kt_monotonic
