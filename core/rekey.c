@@ -138,96 +138,6 @@ static kt_status_t mark(rekey_t *r)
 
 /* ---- one secret ---- */
 
-static kt_status_t copy_row(const ktp_row_t *row, ktp_row_t *ret_copy)
-{
-    unsigned char *record = malloc(row->record_size), *beside = row->beside != NULL ? malloc(row->beside_size + 1) : NULL;
-
-    if (record == NULL || (row->beside != NULL && beside == NULL)) {
-        free(record);
-        free(beside);
-        return kt_fail(KT_INTERNAL, "out of memory");
-    }
-    memcpy(record, row->record, row->record_size);
-    if (beside != NULL)
-        memcpy(beside, row->beside, row->beside_size);
-    *ret_copy = (ktp_row_t){record, row->record_size, beside, row->beside_size, row->stamp};
-    return KT_SUCCESS;
-}
-
-static void free_row(ktp_row_t *row)
-{
-    free((void *)row->record);
-    free((void *)row->beside);
-}
-
-/* Opens a record of the old key, seals its value under the new one, and gives the head the new tag. */
-static kt_status_t reseal(step_t *s, const kt_head_t *head, kt_head_version_t *entry, const unsigned char *record, size_t size,
-                          unsigned char **ret_record, size_t *ret_size)
-{
-    kt_secret_t *value;
-    kt_status_t status = kt_open_value(s->r->ctx, &s->keys[1], head, entry, record, size, &value);
-
-    if (status != KT_SUCCESS)
-        return status;
-    status = kt_seal_value(s->r->ctx, &s->keys[0], head, entry->version, value, ret_record, ret_size);
-    kt_secret_free(value);
-    if (status == KT_SUCCESS)
-        memcpy(entry->tag, *ret_record + *ret_size - KT_TAG_SIZE, KT_TAG_SIZE);
-    return status;
-}
-
-/* The row of a value that is kept beside the current one. */
-static kt_status_t move_value(step_t *s, const kt_head_t *head, kt_head_version_t *entry)
-{
-    const kt_store_t *store = s->r->store;
-    unsigned char *record = NULL;
-    ktp_key_t old, new;
-    uint64_t stamp;
-    ktp_row_t row;
-    size_t size;
-    kt_status_t status;
-
-    kt_key_init(&old, store, KTP_VALUE, &s->keys[1], head->name);
-    kt_key_init(&new, store, KTP_VALUE, &s->keys[0], head->name);
-    old.version = new.version = entry->version;
-    status = kt_rows_get(store, s->txn, &old, &row);
-    if (status == KT_NOTFOUND)
-        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store", head->name,
-                       (unsigned long long)entry->version);
-    if (status != KT_SUCCESS)
-        return status;
-    stamp = row.stamp;
-    status = reseal(s, head, entry, row.record, row.record_size, &record, &size);
-    row = (ktp_row_t){.record = record, .record_size = size, .stamp = 1};
-    if (status == KT_SUCCESS)
-        status = kt_from_provider(store, store->api->row_put(s->txn, &new, &row, 0));
-    if (status == KT_SUCCESS)
-        status = kt_from_provider(store, store->api->row_remove(s->txn, &old, stamp));
-    free(record);
-    return status;
-}
-
-static kt_status_t move_values(step_t *s, kt_head_t *head, const ktp_row_t *old, ktp_row_t *new)
-{
-    unsigned char *record = NULL;
-    kt_status_t status = KT_SUCCESS;
-    size_t i;
-
-    for (i = 0; i < head->nversions && status == KT_SUCCESS; i++) {
-        kt_head_version_t *entry = &head->versions[i];
-
-        if (entry->destroyed)
-            continue;
-        if (entry->version != head->current || old->beside == NULL) {
-            status = move_value(s, head, entry);
-            continue;
-        }
-        status = reseal(s, head, entry, old->beside, old->beside_size, &record, &new->beside_size);
-        new->beside = record;
-    }
-    return status;
-}
-
 /* The head that the old index lists, under the name that it says: else it was put there by somebody else. */
 static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row_t *ret_row, kt_head_t *ret_head)
 {
@@ -244,7 +154,7 @@ static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row
         return status;
     if (row.record_size < KT_TAG_SIZE || memcmp(row.record + row.record_size - KT_TAG_SIZE, entry->tag, KT_TAG_SIZE) != 0)
         return kt_fail(KT_ROLLEDBACK, "%s: a row of the type \"%s\" is not the one that was written last", s->r->store->name, s->type);
-    status = copy_row(&row, ret_row);
+    status = kt_row_copy(&row, ret_row);
     if (status != KT_SUCCESS)
         return status;
     status = kt_open_head(s->r->ctx, &s->keys[1], ret_row, ret_head);
@@ -255,35 +165,30 @@ static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row
         status = kt_fail(KT_MOVED, "%s stands in the row of another name", ret_head->name);
         kt_head_clear(ret_head);
     }
-    free_row(ret_row);
+    kt_row_free(ret_row);
     return status;
 }
 
 static kt_status_t move_head(step_t *s, const kt_index_entry_t *entry, kt_head_t *head, const ktp_row_t *old)
 {
     const ktp_provider_t *api = s->r->store->api;
-    unsigned char *record = NULL;
+    kt_reseal_t reseal = {s->r->ctx, s->r->store, s->txn, &s->keys[1], &s->keys[0]};
     ktp_key_t old_key = {.space = KTP_HEAD, .id_size = KT_HASH_SIZE}, key;
-    ktp_row_t new = {.stamp = 0};
-    kt_status_t status;
+    ktp_row_t new;
+    kt_status_t status = kt_reseal(&reseal, head, old, &new);
 
+    if (status != KT_SUCCESS)
+        return status;
     memcpy(old_key.id, entry->hash, KT_HASH_SIZE);
     kt_key_init(&key, s->r->store, KTP_HEAD, &s->keys[0], head->name);
-    status = move_values(s, head, old, &new);
-    head->counter++;
-    if (status == KT_SUCCESS)
-        status = kt_seal_head(s->r->ctx, &s->keys[0], head, &record, &new.record_size);
-    new.record = record;
-    new.stamp = head->counter;
-    if (status == KT_SUCCESS)
-        status = kt_from_provider(s->r->store, api->row_put(s->txn, &key, &new, 0));
+    status = kt_from_provider(s->r->store, api->row_put(s->txn, &key, &new, 0));
     if (status == KT_SUCCESS)
         status = kt_from_provider(s->r->store, api->row_remove(s->txn, &old_key, old->stamp));
     if (status == KT_SUCCESS)
-        status = kt_index_put(&s->trees.index, key.id, record + new.record_size - KT_TAG_SIZE);
+        status = kt_index_put(&s->trees.index, key.id, new.record + new.record_size - KT_TAG_SIZE);
     if (status == KT_SUCCESS)
         status = kt_index_remove(&s->trees.old, entry->hash);
-    free_row(&new);
+    kt_row_free(&new);
     return status;
 }
 
@@ -299,7 +204,7 @@ static kt_status_t move_secret(step_t *s, const kt_index_entry_t *entry)
     if (status != KT_SUCCESS)
         (void)kt_fail_prefix(status, "%s", head.name);
     kt_head_clear(&head);
-    free_row(&row);
+    kt_row_free(&row);
     return status;
 }
 
@@ -568,8 +473,11 @@ static kt_status_t rekey_locked(rekey_t *r, kt_rekey_result_t *ret_result)
         return status;
     status = kt_rekey_consumers(r->ctx, r->options);
     if (status != KT_SUCCESS)
-        return kt_decide(r->ctx, &r->call, "rekey", status, 0, r->store->name, KT_EV_DURABLE);
-    status = move_store(r);
+        return kt_decide(r->ctx, &r->call, "rekey", status, 0, NULL, KT_EV_DURABLE);
+    if (r->store != NULL)
+        status = move_store(r);
+    if (status == KT_SUCCESS)
+        status = kt_rekey_clear(r->ctx, &r->call, r->options, &r->moved);
     kt_cache_clear(r->ctx->cache);
     ret_result->moved = r->moved;
     return status;

@@ -18,15 +18,21 @@
 
 /* ---- the right, the store ---- */
 
+/* The one with an index; NULL if there are others only, by clear names. */
 static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
 {
+    bool others = false;
     size_t i;
 
     for (i = 0; i < ctx->modules->count; i++) {
-        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE))
+        const ktp_provider_t *api = ctx->modules->list[i].api;
+
+        if ((api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE))
             return kt_instance_open(ctx, i, ret_store);
+        others = others || kt_is_clear(api);
     }
-    return kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to rekey");
+    *ret_store = NULL;
+    return others ? KT_SUCCESS : kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to rekey");
 }
 
 kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call, kt_store_t **ret_store)
@@ -289,22 +295,14 @@ static kt_status_t count_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t
     return status;
 }
 
-kt_status_t kt_rekey_count(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg, kt_rekey_result_t *ret_result)
+static kt_status_t count_store(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg, kt_rekey_result_t *result)
 {
-    count_t count = {.ctx = ctx, .result = ret_result};
+    count_t count = {.ctx = ctx, .result = result};
     ktp_txn_t *txn;
-    size_t i;
     kt_status_t status = kt_rows_begin(store, false, ctx->wait, &txn);
 
     if (status != KT_SUCCESS)
         return status;
-    ret_result->epoch = ctx->keyring->env[0].epoch;
-    ret_result->unknown = 0;
-    ret_result->nepochs = ctx->keyring->nenv - 1;
-    for (i = 0; i < ret_result->nepochs; i++) {
-        ret_result->epochs[i].epoch = ctx->keyring->env[i + 1].epoch;
-        ret_result->epochs[i].rows = 0;
-    }
     status = kt_store_check(ctx, store, txn);
     if (status == KT_SUCCESS)
         status = count_types(ctx, store, txn, fn, arg);
@@ -312,6 +310,23 @@ kt_status_t kt_rekey_count(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, voi
         status = count_rows(&count, store, txn);
     store->api->abort(txn);
     return status;
+}
+
+kt_status_t kt_rekey_count(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg, kt_rekey_result_t *ret_result)
+{
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    ret_result->epoch = ctx->keyring->env[0].epoch;
+    ret_result->unknown = 0;
+    ret_result->nepochs = ctx->keyring->nenv - 1;
+    for (i = 0; i < ret_result->nepochs; i++) {
+        ret_result->epochs[i].epoch = ctx->keyring->env[i + 1].epoch;
+        ret_result->epochs[i].rows = 0;
+    }
+    if (store != NULL)
+        status = count_store(ctx, store, fn, arg, ret_result);
+    return status == KT_SUCCESS ? kt_rekey_count_clear(ctx, fn, arg, ret_result) : status;
 }
 
 kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t *req, kt_rekey_fn fn, void *arg, kt_rekey_result_t *ret_result)

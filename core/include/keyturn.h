@@ -569,7 +569,8 @@ typedef struct kt_rekey_result {
  * head and label is sealed anew, and versions, times and metadata stay. It needs `admin` on "*" and the environment key; req->reference is not
  * used. Killed at any point it goes on where it was. KT_CONFLICT: a consumer's key file lacks the epoch, or cannot be seen and handed_out is 0;
  * nothing was moved. KT_MALFORMED, KT_ROLLEDBACK: a secret that does not hold keeps its type from being finished, and other types are moved.
- * Names in providers with clear names (redis) stay under the epoch that they have.
+ * Afterwards the names in providers with clear names (redis), one by one; there a `type` of kt_rekey_type_t is the provider's name. KT_UNAVAIL:
+ * one of those cannot be reached; the store itself was moved.
  */
 KT_API KT_MUST_USE kt_status_t kt_rekey(kt_ctx_t *ctx, const kt_request_t *req, const kt_rekey_options_t *options,
                                         kt_rekey_result_t *ret_result);

@@ -699,6 +699,72 @@ START_TEST(roots_are_those_of_the_page)
 }
 END_TEST
 
+/* ---- clear names ---- */
+
+static void make_clear_world(void)
+{
+    static const ktp_provider_t *const apis[] = {&memory_clear_provider};
+
+    memory_reset();
+    world_make("clear: {}", "\"*\": clear", "cache: {ttl: 0s, negative: 0s, stale: 0s}\n");
+    world_open_with(apis, 1);
+    (void)snprintf(next_key, sizeof(next_key), "%s/next.key", world.dir);
+    assert_ok(kt_keygen_epoch(world.setup, NULL, next_key));
+    both = context_of(next_key);
+}
+
+START_TEST(clear_names_are_moved_one_by_one)
+{
+    kt_request_t all = request("*"), gone = request("tls/gone");
+    kt_rekey_result_t before = KT_REKEY_RESULT_INIT;
+
+    put("api-keys/a", "first", 1);
+    put("api-keys/a", "second", 2);
+    put("api-keys/a", "third", 3);
+    put("tls/gone", "deleted", 1);
+    assert_ok(kt_delete(world.ctx, &gone));
+    assert_ok(put_by(both, "api-keys/new", "under the new epoch"));
+    assert_ok(kt_rekey_status(both, &all, NULL, NULL, &before));
+    ck_assert_uint_eq(before.epochs[0].rows, 2);
+    assert_ok(rekey_with(NULL));
+    ck_assert_uint_eq(result.moved, 2);
+    ck_assert_uint_eq(result.epochs[0].rows + result.unknown, 0);
+    assert_ok(get_by(both, "api-keys/a", "third"));
+    assert_ok(get_by(both, "api-keys/a@previous", "second"));
+    assert_ok(get_by(both, "api-keys/a@1", "first"));
+    assert_status(get_by(both, "tls/gone", NULL), KT_GONE);
+    assert_ok(kt_undelete(both, &gone));
+    assert_ok(get_by(both, "tls/gone", "deleted"));
+    assert_status(get_by(world.ctx, "api-keys/a", NULL), KT_WRONGKEY);
+    both->keyring->nenv = 1;
+    both->keyring->ntypes = 0;
+    assert_ok(get_by(both, "api-keys/a@2", "second"));
+    ck_assert_uint_eq(world_lines("\"rekey\"", "\"provider\":\"clear\"", NULL), 2);
+}
+END_TEST
+
+START_TEST(clear_names_that_fail_anywhere_go_on)
+{
+    kt_status_t status = KT_UNAVAIL;
+    unsigned failures = 0;
+
+    put("api-keys/a", "first", 1);
+    put("api-keys/a", "second", 2);
+    put("tls/b", "other", 1);
+    memory.fail_with = KTP_UNAVAIL;
+    for (uint64_t at = 1; at < 1000 && status != KT_SUCCESS; at++, failures++) {
+        memory.calls = 0;
+        memory.fail_at = at;
+        status = rekey_with(NULL);
+        memory.fail_at = 0;
+        assert_ok(get_by(both, "api-keys/a", "second"));
+        assert_ok(get_by(both, "api-keys/a@1", "first"));
+    }
+    ck_assert_uint_ge(failures, 10);
+    ck_assert_uint_eq(result.epochs[0].rows, 0);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_world, end_world);
@@ -718,4 +784,16 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, roots_are_those_of_the_page);
 }
 
-UNIT_MAIN("rekey", add_tests)
+static void add_clear_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, make_clear_world, end_world);
+    tcase_add_test(tests, clear_names_are_moved_one_by_one);
+    tcase_add_test(tests, clear_names_that_fail_anywhere_go_on);
+}
+
+int main(void)
+{
+    int failed = unit_run("rekey", add_tests);
+
+    return unit_run("rekey, clear names", add_clear_tests) == EXIT_SUCCESS ? failed : EXIT_FAILURE;
+}
