@@ -124,6 +124,19 @@ def test_meta(db, name, refused):
     assert pairs(call(db, "INFO", key))["version"] == 2
 
 
+def test_as_much_meta_as_there_may_be(db, name, refused):
+    """Exactly at the limits, and nothing is written one byte beyond."""
+    key = name()
+    keys, value = [f"k{i:02}".ljust(128, "x") for i in range(64)], "v" * 512
+    pair_list = [word for k in keys for word in (k, value)]
+    assert call(db, "SET", key, "v", "META", *pair_list) == 1
+    assert pairs(pairs(call(db, "INFO", key))["meta"]) == {k: value.encode() for k in keys}
+    refused("ERR", db, "SECRET.SET", key, "w", "META", "more", "v")
+    refused("ERR", db, "SECRET.SET", key, "w", "META", keys[0], value + "v")
+    assert call(db, "GET", key) == b"v"
+    assert pairs(pairs(call(db, "INFO", key))["meta"]) == {k: value.encode() for k in keys}
+
+
 def test_expiry(db, name, refused):
     now = int(time.time() * 1000)
     for options, left in ((["EX", 100], 100000), (["PX", 90000], 90000), (["EXAT", now // 1000 + 80], 80000),
