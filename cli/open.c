@@ -17,26 +17,29 @@ void cli_user(char *name, size_t size)
         snprintf(name, size, "%lu", (unsigned long) geteuid());
 }
 
+/* Alerts; what a rotation or a rekey has to say though it worked: that nobody could be told of it; and to check what providers remark. */
+static void warn(void *arg, int level, const char *text)
+{
+    const cli_t *cli = arg;
+    kt_status_t (*run)(cli_t *cli) = cli->verb ? cli->verb->run : NULL;
+
+    if (level <= (run == verb_rotate || run == verb_rekey ? 4 : 2) || (level == 7 && run == verb_check))
+        cli_warn(cli, "%s", text);
+}
+
 kt_status_t cli_setup(cli_t *cli)
 {
     char user[KT_SUBJECT_MAX - 3];
 
     cli_user(user, sizeof user);
     snprintf(cli->subject, sizeof cli->subject, "uid:%s", user);
-    if (kt_setup(cli->config, "cli", &cli->setup) == KT_SUCCESS)
+    if (kt_setup(cli->config, "cli", &cli->setup) == KT_SUCCESS) {
+        kt_setup_log(cli->setup, warn, cli);
         return KT_SUCCESS;
+    }
     if (!cli->setup)
         return cli_fail(cli, KT_INTERNAL, "out of memory");
     return cli_fail(cli, kt_setup_status(cli->setup), "%s", kt_setup_error(cli->setup));
-}
-
-/* Alerts; and what a rotation or a rekey has to say though it worked: that nobody could be told of it. */
-static void warn(void *arg, int level, const char *text)
-{
-    const cli_t *cli = arg;
-
-    if (level <= (cli->verb && (cli->verb->run == verb_rotate || cli->verb->run == verb_rekey) ? 4 : 2))
-        cli_warn(cli, "%s", text);
 }
 
 kt_status_t cli_open(cli_t *cli)
@@ -45,7 +48,6 @@ kt_status_t cli_open(cli_t *cli)
 
     if (status)
         return status;
-    kt_setup_log(cli->setup, warn, cli);
     status = kt_open(cli->setup, &cli->ctx);
     if (status)
         return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 
 import pytest
@@ -156,6 +157,53 @@ def test_a_store_that_cannot_be_written(home):
     result = home.run("set", "a", input=b"w", check=False)
     assert result.returncode in (74, 77), result
     assert home.get("a") == b"v"
+
+
+LOCKER = """
+import fcntl, os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.lockf(fd, fcntl.LOCK_SH, 1, int(sys.argv[2]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def locker(home):
+    """A process that holds a lock for reading on that byte of -shm, as SQLite numbers them."""
+    children = []
+
+    def start(byte):
+        shm = home.store.with_name(home.store.name + "-shm")
+        child = subprocess.Popen([sys.executable, "-c", LOCKER, shm, str(byte)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        children.append(child)
+        assert child.stdout.readline() == b"held\n"
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def test_who_keeps_writers_out_is_named(home, locker):
+    home.set("a", b"v")
+    hostile = locker(120)
+    home.replace("keep_versions: 10", "keep_versions: 10, timeout: 300ms")
+    result = home.run("set", "a", input=b"w", check=False)
+    assert result.returncode == 75 and result.stderr.count(b"\n") == 1
+    assert b"process %d (" % hostile.pid in result.stderr and b"uid %d" % os.getuid() in result.stderr
+    assert [line for line in home.records() if line["action"] == "write" and line["status"] == "tryagain"]
+
+
+def test_who_keeps_the_wal_from_being_emptied_is_named(home, locker):
+    home.set("a", b"v")
+    assert home.run("check").stderr == b""
+    os.truncate(home.store.with_name(home.store.name + "-wal"), 20_000_000)  # zeros are no frames
+    pinning = locker(124)
+    result = home.run("check")
+    assert b"has grown" in result.stderr and b"process %d (" % pinning.pid in result.stderr, result
+    assert home.run("--quiet", "check").stderr == b"" and home.get("a") == b"v"
 
 
 # a full disk
