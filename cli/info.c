@@ -27,7 +27,7 @@ static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
     const kt_usage_t *usage = kt_info_usage(info);
 
     return cli_answer(cli, json_pack("{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
-                                     "s:o, s:I, s:o, s:o}",
+                                     "s:o, s:I, s:I, s:o, s:o}",
                                      "name", entry->name,
                                      "version", (json_int_t) entry->version,
                                      "state", entry->state,
@@ -42,6 +42,7 @@ static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
                                      "due", cli_json_time(kt_info_due(info)),
                                      "metadata", metadata(info),
                                      "accessed", (json_int_t) usage->count,
+                                     "hidden_streams", (json_int_t) usage->hidden,
                                      "last_accessed", cli_json_time(usage->last),
                                      "last_subject", cli_json_subject(usage)));
 }
@@ -79,7 +80,11 @@ static void print(const kt_info_t *info)
         print_row("rotated", cli_time(kt_info_rotated(info), time));
         print_row("due", cli_time(kt_info_due(info), time));
     }
-    printf("accessed  %llu\n", (unsigned long long) kt_info_usage(info)->count);
+    printf("accessed  %llu", (unsigned long long) kt_info_usage(info)->count);
+    if (kt_info_usage(info)->hidden > 0)
+        printf(" and what %u audit streams counted that this user may not read",
+               kt_info_usage(info)->hidden);
+    putchar('\n');
     if (kt_info_usage(info)->last) {
         print_row("last", cli_time(kt_info_usage(info)->last, time));
         print_row("by", kt_info_usage(info)->subject ? kt_info_usage(info)->subject : "-");
@@ -110,9 +115,6 @@ kt_status_t verb_info(cli_t *cli)
         kt_info_free(info);
         return cli_fail_ctx(cli, status);
     }
-    if (kt_info_usage(info)->hidden > 0)
-        cli_warn(cli, "accessed: the counts of %u audit streams may not be read by this user",
-                 kt_info_usage(info)->hidden);
     if (cli->json)
         status = answer_json(cli, info);
     else

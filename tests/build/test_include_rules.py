@@ -93,8 +93,10 @@ def test_only_the_loader_calls_dlopen():
 
 
 def test_only_secret_c_locks_and_wipes():
-    functions = ["mlock2?", "mlockall", "madvise", "sodium_mlock", "sodium_malloc", "sodium_memzero", "explicit_bzero"]
+    functions = ["mlock2?", "mlockall", "sodium_mlock", "sodium_malloc", "sodium_memzero", "explicit_bzero"]
     assert callers(functions, ["core"]) == {"core/secret.c"}
+    advice = re.compile(r"\bMADV_(DONTDUMP|WIPEONFORK)\b")  # MADV_DONTFORK keeps a ring from a child: that is no secret
+    assert [path.name for path in sources("core") if advice.search(code(path))] == ["secret.c"]
 
 
 def test_nothing_of_the_core_logs():
