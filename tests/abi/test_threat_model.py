@@ -19,4 +19,4 @@ def test_witness_exists(file, name):
     pattern = rf"^def {name}\(" if file.endswith(".py") else rf"^START_TEST\({name}\)"
     assert re.search(pattern, text, flags=re.M)
     if file.endswith(".c"):  # and it runs
-        assert re.search(rf"(?:tcase_add_test|UNIT_TABLE)\(tests, {name}[,)]", text)
+        assert re.search(rf"(?:tcase_add_test|tcase_add_loop_test|UNIT_TABLE)\(tests, {name}[,)]", text)
