@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "sinks.h"
 #include "command.h"
 
 /* ---- create ---- */
@@ -97,6 +98,17 @@ static void check_targets(const kt_ctx_t *ctx, checking_t *checking)
     }
 }
 
+static void check_sinks(const kt_ctx_t *ctx, checking_t *checking)
+{
+    size_t i;
+
+    for (i = 0; i < ctx->config->nsinks; i++) {
+        kt_status_t status = kt_sink_check(&ctx->config->sinks[i]);
+
+        report(checking, status, "audit sink", status == KT_SUCCESS ? ctx->config->sinks[i].text : kt_failure());
+    }
+}
+
 kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
 {
     checking_t checking = {fn, arg, KT_SUCCESS};
@@ -117,6 +129,7 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
         report(&checking, status, what, status == KT_SUCCESS ? "answers" : kt_failure());
     }
     check_targets(ctx, &checking);
+    check_sinks(ctx, &checking);
     kt_leave(ctx);
     return checking.worst;
 }

@@ -69,6 +69,7 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
         return kt_fail(KT_INTERNAL, "out of memory");
     audit->folder = audit->log = audit->state = audit->rings = -1;
     audit->reads = config->audit_reads;
+    audit->interval = config->audit_checkpoint;
     (void)pthread_mutex_init(&audit->lock, NULL);
     (void)pthread_mutex_init(&audit->why_lock, NULL);
     (void)sem_init(&audit->wake, 0, 0);
@@ -231,10 +232,13 @@ kt_status_t kt_audit_sweep(kt_audit_t *audit)
 
 /* ---- a thread that drains ---- */
 
-static void wait_for_work(kt_audit_t *audit)
+static void wait_for_work(kt_audit_t *audit, int64_t most)
 {
     struct timespec until;
     long ms = atomic_load(&audit->failing) ? RETRY_MS : DRAIN_MS;
+
+    if (most < ms)
+        ms = (long)most;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += ms % 1000 * 1000000L;
@@ -280,11 +284,22 @@ kt_status_t kt_audit_serve(kt_audit_t *audit, kt_log_fn log, void *arg)
         status = drain(audit, NULL, ring != NULL && kt_ring_is_pressed(ring));
         tell(audit, failed_before, status);
         failed_before = status != KT_SUCCESS;
-        wait_for_work(audit);
+        wait_for_work(audit, audit->tick != NULL ? audit->tick(audit->tick_arg) : DRAIN_MS);
     }
     atomic_store(&audit->threaded, false);
     atomic_store(&audit->stopping, false);
     return kt_audit_drain(audit);
+}
+
+void kt_audit_besides(kt_audit_t *audit, int64_t (*tick)(void *arg), void *arg)
+{
+    audit->tick = tick;
+    audit->tick_arg = arg;
+}
+
+bool kt_audit_is_new(const kt_audit_t *audit)
+{
+    return atomic_load(&audit->checkpoint) == 0;
 }
 
 void kt_audit_end(kt_audit_t *audit)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * audit.h: what the files of the trail share. Only core/audit*.c include it.
+ * audit.h: what the files of the trail share. core/audit*.c include it, and what hangs on the trail: sinks, checkpoints.
  *
  *   audit.c         a decision on its way: into the ring, or at once to the disk; the thread that drains
  *   ring.c          the mapped file in which a process keeps its decisions until they are lines
@@ -50,6 +50,7 @@ typedef struct kt_trail_state {
     uint64_t block;                     /* number of the next seal */
     uint64_t inode;                     /* of the log; 0: none yet */
     uint64_t reserved;                  /* how far the log has space on the disk */
+    int64_t checkpoint;                 /* ms: of the last one, or since when none was; 0: not known */
     kt_trail_range_t range;             /* of the last block that had one: the ring itself may not know yet; `from` is not kept */
     kt_trail_end_t sealed;              /* through the last seal: that is what the file says */
     kt_trail_end_t recorded;            /* through the last line: only while a block is made */
@@ -178,6 +179,8 @@ struct kt_audit {
     uid_t owner;                     /* of the folder */
     bool direct;                     /* root, in the folder of somebody else: no ring */
     int64_t reads;                   /* ms of a window */
+    int64_t interval;                /* ms between two checkpoints */
+    _Atomic int64_t checkpoint;      /* what the state said of the last one; 0: it was not read yet */
     _Atomic(kt_ring_t *) ring;       /* NULL before the first record */
     int64_t since;                   /* ms: when the producer put a record into an empty ring; 0: it did not */
 
@@ -193,6 +196,8 @@ struct kt_audit {
     atomic_bool failing;             /* the last drain failed: */
     pthread_mutex_t why_lock;
     char why[KT_ERROR_SIZE];         /* why it did */
+    int64_t (*tick)(void *arg);      /* what the thread does besides: after how many ms it wants to be called again; NULL: nothing */
+    void *tick_arg;
     kt_log_fn log_fn;                /* for the thread; NULL: nobody listens */
     void *log_arg;
 };
@@ -218,6 +223,8 @@ void kt_trail_close_fd(int *fd);
 /* Our ring's records as blocks, then `event` if it is not NULL, which is on the disk afterwards; and rings that dead processes left. `all`:
  * also of windows that still run. Makes our ring, if there is none. */
 kt_status_t kt_trail_drain(kt_audit_t *audit, const kt_event_t *event, bool all);
+/* Is the last checkpoint old, as far as this process knows? Under the stream's lock the state decides. */
+bool kt_trail_wants_checkpoint(const kt_audit_t *audit, int64_t now);
 /* Also those of living processes. */
 kt_status_t kt_trail_sweep(kt_audit_t *audit);
 
@@ -229,6 +236,10 @@ extern KT_HIDDEN uint64_t kt_trail_reach; /* blocks missing from a stream whose 
 
 /* The audit key out of its one line of text, or out of the private file that holds it. Locked memory: kt_locked_free(). */
 kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key);
+
+/* ---- audit_scan.c ---- */
+
+bool kt_trail_is_compressed(const char *name); /* what logrotate has compressed is left alone */
 
 /* ---- audit_received.c ---- */
 

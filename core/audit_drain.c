@@ -274,6 +274,33 @@ static kt_status_t sweep_inlock(kt_audit_t *audit, kt_trail_state_t *state, bool
     return status;
 }
 
+/* ---- checkpoints ---- */
+
+static bool is_due(int64_t last, int64_t interval, int64_t now)
+{
+    return last != 0 && (now - last >= interval || now < last);
+}
+
+bool kt_trail_wants_checkpoint(const kt_audit_t *audit, int64_t now)
+{
+    return is_due(atomic_load_explicit(&audit->checkpoint, memory_order_relaxed), audit->interval, now);
+}
+
+/* The first is due an hour after the stream began. Another process may have written this one meanwhile. */
+static const kt_event_t *begin_checkpoint(const kt_audit_t *audit, kt_trail_state_t *state, const kt_event_t *event, int64_t now)
+{
+    int64_t since = atomic_load(&audit->checkpoint);
+
+    if (state->checkpoint == 0)
+        state->checkpoint = since != 0 ? since : now;
+    if (event == NULL || event->generations == NULL)
+        return event;
+    if (!is_due(state->checkpoint, audit->interval, now))
+        return NULL;
+    state->checkpoint = now;
+    return event;
+}
+
 /* ---- all of it ---- */
 
 static kt_status_t make_ring_inlock(kt_audit_t *audit)
@@ -307,6 +334,7 @@ static kt_status_t drain_inlock(kt_audit_t *audit, kt_trail_state_t *state, cons
     job_t job = {.audit = audit, .state = state, .event = order->event, .now = kt_now(), .window = order->all ? 0 : audit->reads};
     kt_status_t status;
 
+    job.event = begin_checkpoint(audit, state, order->event, job.now);
     if (audit->direct)
         return drain_ring(&job);
     status = kt_trail_open_rings(audit);
@@ -331,6 +359,8 @@ static kt_status_t drain_locked(kt_audit_t *audit, const drain_order_t *order)
     if (status != KT_SUCCESS)
         return status;
     status = drain_inlock(audit, &state, order);
+    if (status == KT_SUCCESS)
+        atomic_store(&audit->checkpoint, state.checkpoint);
     kt_trail_unlock(audit);
     kt_wipe(&state, sizeof(state));
     return status;

@@ -28,11 +28,19 @@ kt_status_t kt_audit_flush(kt_ctx_t *ctx, int everybody)
     return status;
 }
 
+static int64_t forward(void *arg)
+{
+    return kt_forward(arg);
+}
+
 /* Not under the context's lock: whoever reads must not wait for a disk. */
 kt_status_t kt_audit_run(kt_ctx_t *ctx)
 {
     kt_failure_clear();
-    return ctx->audit != NULL ? kt_audit_serve(ctx->audit, ctx->log, ctx->log_arg) : KT_SUCCESS;
+    if (ctx->audit == NULL)
+        return KT_SUCCESS;
+    kt_audit_besides(ctx->audit, forward, ctx);
+    return kt_audit_serve(ctx->audit, ctx->log, ctx->log_arg);
 }
 
 void kt_audit_stop(kt_ctx_t *ctx)

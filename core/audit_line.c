@@ -178,6 +178,13 @@ size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_ev
         put_number(lines, "count", event->count);
     if (event->seconds != 0)
         put_number(lines, "seconds", event->seconds);
+    if (event->generations != NULL) {
+        put(lines, ",\"generations\":{");
+        put(lines, event->generations);
+        put(lines, "}");
+        if (event->more > 0)
+            put_number(lines, "more", event->more);
+    }
     put_string(lines, "severity", kt_severity(event), WORD_MAX);
     put_string(lines, "purpose", event->purpose, WORD_MAX);
     put_string(lines, "request", event->request_id, TEXT_MAX);

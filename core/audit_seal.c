@@ -164,6 +164,7 @@ void kt_trail_encode(const kt_trail_state_t *state, unsigned char ret_bytes[KT_T
     kt_put_u64(ret_bytes + 120, state->reserved);
     memcpy(ret_bytes + 128, state->range.ring, KT_RING_ID);
     kt_put_u64(ret_bytes + 144, state->range.to);
+    kt_put_u64(ret_bytes + 152, (uint64_t)state->checkpoint);
 }
 
 bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t *ret_state)
@@ -185,6 +186,7 @@ bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t
     ret_state->reserved = kt_get_u64(bytes + 120);
     memcpy(ret_state->range.ring, bytes + 128, KT_RING_ID);
     ret_state->range.to = kt_get_u64(bytes + 144);
+    ret_state->checkpoint = (int64_t)kt_get_u64(bytes + 152);
     ret_state->recorded = ret_state->sealed;
     return true;
 }

@@ -49,7 +49,8 @@ typedef struct proof {
     kt_trail_state_t end;
     size_t wrong;
     size_t *streams;                     /* that have anything */
-    uint64_t lines, blocks, late, missing;
+    uint64_t lines, blocks, late, missing, checkpoints;
+    char checked[25];                    /* time of the last checkpoint */
     uint64_t passed;                     /* blocks that are in no file here, on the way to the keys of others */
     /* of the instance that is being read */
     bool inside, keyed;
@@ -266,6 +267,14 @@ static void take_seal(proof_t *proof, const char *line, size_t size, const char 
     proof->blocks++;
 }
 
+static void count_checkpoint(proof_t *proof, const char *line)
+{
+    if (strstr(line, ",\"action\":\"checkpoint\",") == NULL || strncmp(line, "{\"time\":\"", 9) != 0)
+        return;
+    proof->checkpoints++;
+    (void)snprintf(proof->checked, sizeof(proof->checked), "%.24s", line + 9);
+}
+
 /* Keys of a line are in their order, and quotes inside a string are escaped: the first "seq" is the number. */
 static void take_decision(proof_t *proof, const char *line, size_t size, const char *file, size_t number)
 {
@@ -311,6 +320,7 @@ static void take_line(proof_t *proof, const char *line, size_t size, const char 
         return;
     }
     take_decision(proof, line, size, file, number);
+    count_checkpoint(proof, line);
     proof->waiting++;
     kt_trail_link(proof->chain, line, size);
 }
@@ -447,10 +457,15 @@ static void conclude(proof_t *proof, size_t nfiles)
     const char *end = proof->bound ? "" : "; whether lines after the last are missing is not known without the stream's state";
     const char *by = proof->audit_key != NULL ? "" : "; without the audit key this proves chain and numbers, not who wrote them";
 
+    char checkpoints[80] = "";
+
     if (!proof->bound && proof->sequence != proof->sealed)
         proof->late = proof->sequence - proof->sealed;
-    tell(proof, KT_SUCCESS, "%llu lines in %llu blocks and %zu files, %llu of them not sealed yet%s%s", (unsigned long long)proof->lines,
-         (unsigned long long)proof->blocks, nfiles, (unsigned long long)proof->late, by, end);
+    if (proof->checkpoints > 0)
+        (void)snprintf(checkpoints, sizeof(checkpoints), "; %llu checkpoints, the last of %s", (unsigned long long)proof->checkpoints,
+                       proof->checked);
+    tell(proof, KT_SUCCESS, "%llu lines in %llu blocks and %zu files, %llu of them not sealed yet%s%s%s", (unsigned long long)proof->lines,
+         (unsigned long long)proof->blocks, nfiles, (unsigned long long)proof->late, checkpoints, by, end);
 }
 
 static void verify_stream(proof_t *proof, int folder)

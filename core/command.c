@@ -163,7 +163,7 @@ static void make_variables(const kt_command_t *command, variables_t *v)
 {
     size_t i, n = 0;
 
-    (void)snprintf(v->text[n++], sizeof(v->text[0]), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    (void)snprintf(v->text[n++], sizeof(v->text[0]), "%s", KT_COMMAND_PATH);
     (void)snprintf(v->text[n++], sizeof(v->text[0]), "LC_ALL=C.UTF-8");
     (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_ENVIRONMENT=%s", command->environment);
     (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_NAME=%s", command->name);
@@ -174,18 +174,18 @@ static void make_variables(const kt_command_t *command, variables_t *v)
     v->list[n] = NULL;
 }
 
-static int add_actions(posix_spawn_file_actions_t *actions, const feed_t *input, const feed_t *extra)
+static int add_actions(posix_spawn_file_actions_t *actions, int input, int extra)
 {
-    int error = posix_spawn_file_actions_adddup2(actions, input->read, STDIN_FILENO);
+    int error = posix_spawn_file_actions_adddup2(actions, input, STDIN_FILENO);
 
     if (error == 0)
         error = posix_spawn_file_actions_addopen(actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
     if (error == 0)
         error = posix_spawn_file_actions_adddup2(actions, STDOUT_FILENO, STDERR_FILENO);
-    if (error == 0 && extra->read >= 0)
-        error = posix_spawn_file_actions_adddup2(actions, extra->read, EXTRA_FD);
+    if (error == 0 && extra >= 0)
+        error = posix_spawn_file_actions_adddup2(actions, extra, EXTRA_FD);
     if (error == 0)
-        error = posix_spawn_file_actions_addclosefrom_np(actions, extra->read >= 0 ? EXTRA_FD + 1 : EXTRA_FD);
+        error = posix_spawn_file_actions_addclosefrom_np(actions, extra >= 0 ? EXTRA_FD + 1 : EXTRA_FD);
     return error;
 }
 
@@ -205,11 +205,10 @@ static int set_attributes(posix_spawnattr_t *attributes)
     return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 }
 
-static int spawn(const kt_command_t *command, const char *path, const feed_t *input, const feed_t *extra, pid_t *ret_pid)
+int kt_command_spawn(const char *path, char *const *argv, char *const *variables, int input, int extra, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
-    variables_t variables;
     int error = posix_spawn_file_actions_init(&actions);
 
     if (error != 0)
@@ -219,12 +218,11 @@ static int spawn(const kt_command_t *command, const char *path, const feed_t *in
         (void)posix_spawn_file_actions_destroy(&actions);
         return error;
     }
-    make_variables(command, &variables);
     error = add_actions(&actions, input, extra);
     if (error == 0)
         error = set_attributes(&attributes);
     if (error == 0)
-        error = posix_spawn(ret_pid, path, &actions, &attributes, command->argv, variables.list);
+        error = posix_spawn(ret_pid, path, &actions, &attributes, argv, variables);
     (void)posix_spawnattr_destroy(&attributes);
     (void)posix_spawn_file_actions_destroy(&actions);
     return error;
@@ -266,6 +264,7 @@ kt_status_t kt_command_run(const kt_command_t *command, int *ret_exit)
 {
     feed_t input = {-1, -1, NULL, 0}, extra = {-1, -1, NULL, 0};
     char path[PATH_MAX];
+    variables_t variables;
     pid_t pid = 0;
     int error;
     kt_status_t status = kt_command_find(command->argv[0], path);
@@ -276,7 +275,8 @@ kt_status_t kt_command_run(const kt_command_t *command, int *ret_exit)
         status = kt_fail(KT_INTERNAL, "no pipe to a command: %s", strerror(errno));
         goto out;
     }
-    error = spawn(command, path, &input, &extra, &pid);
+    make_variables(command, &variables);
+    error = kt_command_spawn(path, command->argv, variables.list, input.read, extra.read, &pid);
     if (error != 0)
         status = kt_fail(KT_CONFIG, "%s: cannot be run: %s", command->argv[0], strerror(error));
     else

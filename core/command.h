@@ -18,6 +18,10 @@ typedef struct kt_command {
 kt_status_t kt_command_check(const char *path);
 /* The same, and the path without links, which is what to run: of a key's command, too (keyexec.c). */
 kt_status_t kt_command_find(const char *path, char ret_path[PATH_MAX]);
+#define KT_COMMAND_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+/* Starts it: the descriptors `input` as 0, `extra` (-1: none) as 3, and no others but 1 and 2 on /dev/null; usual signals, a process group of
+ * its own. 0 or an errno. */
+int kt_command_spawn(const char *path, char *const *argv, char *const *variables, int input, int extra, pid_t *ret_pid);
 /* Runs it to its end. *ret_exit is its exit status, or -1: a signal ended it, or it took longer than its timeout and was killed with
  * its process group. Any other answer than KT_SUCCESS: it was not started. Needs no lock; SIGCHLD must not be ignored. */
 kt_status_t kt_command_run(const kt_command_t *command, int *ret_exit);

@@ -189,6 +189,7 @@ void kt_config_unref(kt_config_t *config)
     free_rules(config);
     free_keys(config);
     kt_config_free_targets(config);
+    kt_config_free_sinks(config);
     free(config->audit_path);
     free(config->folder);
     free(config->path);

@@ -49,4 +49,10 @@ kt_status_t kt_config_switch(kt_config_t *config, const kt_yaml_t *value);
 kt_status_t kt_config_targets(kt_config_t *config, const kt_yaml_t *value);
 void kt_config_free_targets(kt_config_t *config);
 
+/* ---- config_sinks.c ---- */
+
+kt_status_t kt_config_sinks(kt_config_t *config, const kt_yaml_t *value);
+kt_status_t kt_config_send(kt_config_t *config, const kt_yaml_t *value);
+void kt_config_free_sinks(kt_config_t *config);
+
 #endif /* KT_CONFIG_H */

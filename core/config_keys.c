@@ -22,6 +22,7 @@ typedef struct row {
 #define ROWS_MAX 16u
 #define CACHE_MIN (512 * 1024)
 #define CACHE_MAX (1024 * 1024 * 1024)
+#define CHECKPOINT_MAX (3600 * 1000)
 
 static kt_status_t no_memory(void)
 {
@@ -364,6 +365,32 @@ static kt_status_t read_cache(kt_config_t *config, const char *key, const kt_yam
     return read_map(config, "`cache`", value, rows, KT_ARRAY(rows), field);
 }
 
+static kt_status_t read_sinks(kt_config_t *config, const char *key, const kt_yaml_t *value,
+                              void *field)
+{
+    (void)key;
+    (void)field;
+    return kt_config_sinks(config, value);
+}
+
+static kt_status_t read_send(kt_config_t *config, const char *key, const kt_yaml_t *value,
+                             void *field)
+{
+    (void)key;
+    (void)field;
+    return kt_config_send(config, value);
+}
+
+static kt_status_t read_checkpoint(kt_config_t *config, const char *key, const kt_yaml_t *value,
+                                   void *field)
+{
+    kt_status_t status = read_duration(config, key, value, field);
+
+    if (status == KT_SUCCESS && (config->audit_checkpoint < 1000 || config->audit_checkpoint > CHECKPOINT_MAX))
+        return kt_config_fail(config->path, value->line, "`checkpoint` is 1s to 1h");
+    return status;
+}
+
 static kt_status_t read_audit(kt_config_t *config, const char *key, const kt_yaml_t *value,
                               void *field)
 {
@@ -371,7 +398,9 @@ static kt_status_t read_audit(kt_config_t *config, const char *key, const kt_yam
         {"path", read_text, offsetof(kt_config_t, audit_path)},
         {"required", read_bool, offsetof(kt_config_t, audit_required)},
         {"reads", read_duration, offsetof(kt_config_t, audit_reads)},
-        {"sinks", NULL, 0},
+        {"sinks", read_sinks, 0},
+        {"send", read_send, 0},
+        {"checkpoint", read_checkpoint, offsetof(kt_config_t, audit_checkpoint)},
     };
 
     (void)key;
@@ -507,6 +536,7 @@ kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root)
     config->cache_negative = 15 * 1000;
     config->cache_stale = 3600 * 1000;
     config->cache_size = 4u * 1024 * 1024;
+    config->audit_checkpoint = CHECKPOINT_MAX;
     status = read_map(config, "the configuration", root, rows, KT_ARRAY(rows), config);
     if (status != KT_SUCCESS)
         return status;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "sinks.h"
 
 #ifndef KT_DEFAULT_CONFIG /* configure's --sysconfdir */
 #define KT_DEFAULT_CONFIG "/etc/keyturn/keyturn.yaml"
@@ -233,6 +234,8 @@ kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx)
     status = ctx->cache != NULL ? check_memory(ctx) : kt_fail(KT_INTERNAL, "out of memory");
     if (status == KT_SUCCESS)
         status = open_audit(ctx, setup->stream);
+    if (status == KT_SUCCESS && ctx->audit != NULL)
+        status = kt_sinks_open(ctx->config, ctx->stream, ctx->log, ctx->log_arg, &ctx->sinks);
     if (status != KT_SUCCESS) {
         kt_close(ctx);
         return finish_setup(setup, status);
@@ -262,6 +265,7 @@ void kt_close(kt_ctx_t *ctx)
         return;
     if (ctx->pid != getpid())
         return; /* a fork's copy: descriptors, connections and locked pages are the parent's */
+    kt_forward_last(ctx);
     kt_close(ctx->agent);
     for (i = 0; ctx->stores != NULL && i < ctx->modules->count; i++)
         kt_instance_close(&ctx->stores[i]);
@@ -269,6 +273,7 @@ void kt_close(kt_ctx_t *ctx)
     kt_cache_free(ctx->cache);
     kt_access_close(ctx->access);
     kt_audit_close(ctx->audit);
+    kt_sinks_close(ctx->sinks);
     kt_refusals_close(ctx->refusals);
     kt_keyring_free(ctx->keyring);
     kt_modules_unref(ctx->modules);

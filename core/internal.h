@@ -155,6 +155,15 @@ typedef struct kt_cfg_target {
     int line;
 } kt_cfg_target_t;
 
+typedef enum kt_send { KT_SEND_ALERTS, KT_SEND_SEALS, KT_SEND_ALL } kt_send_t;
+typedef struct kt_cfg_sink {
+    char *text;                          /* "syslog:auth", "exec:/path/command" */
+    char **argv;                         /* of exec, NULL behind the last; NULL: it is a syslog */
+    char *socket;                        /* of syslog */
+    int facility;
+    int line;
+} kt_cfg_sink_t;
+
 typedef struct kt_config {
     atomic_uint refs;
     char *path;                          /* absolute */
@@ -176,6 +185,10 @@ typedef struct kt_config {
     int audit_line;
     bool audit_required;
     int64_t audit_reads;                 /* ms; 0: every read has its line */
+    int64_t audit_checkpoint;            /* ms between two of them */
+    kt_cfg_sink_t *sinks;
+    size_t nsinks;
+    kt_send_t send;                      /* what goes to them */
     bool memory_required;                /* secret_memory: require */
 } kt_config_t;
 
@@ -464,6 +477,8 @@ typedef struct kt_event {
     const char *provider;    /* NULL: none was asked */
     const char *status;      /* kt_status_name(), or "intent" */
     uint64_t seconds;        /* of a lock-out; 0: none */
+    const char *generations; /* of a checkpoint: what stands between the braces, as JSON; NULL: it is none. Durable events only */
+    unsigned more;           /* how much of that was left out */
     uint32_t count;          /* of coalesced reads; 0, 1: one */
     bool stale, fallback, durable;
     bool counted;            /* may be one of many: a read that was answered from facts, without refusal */
@@ -476,6 +491,8 @@ kt_status_t kt_audit_drain(kt_audit_t *audit);  /* all that this process has rec
 kt_status_t kt_audit_sweep(kt_audit_t *audit);  /* and what the stream's other processes have recorded */
 kt_status_t kt_audit_serve(kt_audit_t *audit, kt_log_fn log, void *arg); /* drains until kt_audit_end(): a thread's whole work */
 void kt_audit_end(kt_audit_t *audit);
+void kt_audit_besides(kt_audit_t *audit, int64_t (*tick)(void *arg), void *arg); /* what that thread does, too; before it starts */
+bool kt_audit_is_new(const kt_audit_t *audit); /* nothing was recorded yet, nor read */
 kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status); /* of the trail, by audit.required */
 kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count, kt_line_fn fn, void *arg);
 
@@ -506,6 +523,12 @@ void kt_access_all(const kt_ctx_t *ctx, kt_access_fn fn, void *arg, kt_access_su
 
 /* ---- usage.c ---- */
 void kt_usage_fill(const char *name, const kt_access_sum_t *sum, kt_usage_t *ret_usage); /* its texts are those of name and sum */
+
+/* ---- checkpoint.c ---- */
+
+void kt_checkpoint(kt_ctx_t *ctx);      /* a line of the trail, if the last one is too old */
+int64_t kt_forward(kt_ctx_t *ctx);      /* that, and a step of the external sinks: after how many ms it wants to be called again */
+void kt_forward_last(kt_ctx_t *ctx);    /* of the command, before its context is closed */
 
 /* ---- cache.c ---- */
 
@@ -573,6 +596,7 @@ struct kt_ctx {
     kt_keyring_t *keyring;
     kt_store_t *stores;      /* by provider index; api NULL: not opened yet */
     kt_audit_t *audit;
+    struct kt_sinks *sinks;  /* NULL: there are none */
     kt_refusals_t *refusals; /* NULL: not opened yet, or `uncounted` */
     bool uncounted;
     kt_access_t *access;     /* NULL: not opened yet, or there are no statistics */

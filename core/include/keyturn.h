@@ -597,6 +597,10 @@ KT_API KT_MUST_USE kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t
 KT_API KT_MUST_USE kt_status_t kt_audit_flush(kt_ctx_t *ctx, int everybody);
 KT_API KT_MUST_USE kt_status_t kt_audit_run(kt_ctx_t *ctx);
 KT_API void kt_audit_stop(kt_ctx_t *ctx);
+/* What kt_audit_run() does besides, for a host without such a thread: writes a checkpoint if the last one is too old, and goes on sending to
+ * external sinks, without waiting for one. One thread at a time; not beside kt_audit_run(). Answers after how many ms it wants to be called
+ * again. The command's kt_close() does it, too, and waits for its sinks a second at most. */
+KT_API int kt_audit_forward(kt_ctx_t *ctx);
 
 typedef int (*kt_line_fn)(void *arg, const char *line);
 /* The last `count` lines of one stream, or of all merged by time (stream NULL). Lines end without newline. */

@@ -115,6 +115,16 @@ ktpg_flush_trail(bool everybody)
 	return context == NULL || kt_audit_flush(context, everybody) == KT_SUCCESS;
 }
 
+/*
+ * What else there is to be done for the trail: a checkpoint, external sinks.
+ * After how many ms again.
+ */
+int64
+ktpg_forward_trail(void)
+{
+	return context == NULL ? 60000 : kt_audit_forward(context);
+}
+
 /* Raises why it failed. */
 void
 ktpg_require_trail(void)

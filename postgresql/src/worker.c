@@ -293,6 +293,7 @@ wait_for_look(int64 next)
 
 		if (wait <= 0 || has_wish(&shared->look, true))
 			return;
+		wait = Min(wait, ktpg_forward_trail());
 		if (sweep)
 			wait = Min(wait, WORKER_SWEEP);
 		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

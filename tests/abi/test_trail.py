@@ -55,3 +55,23 @@ def test_both_find_what_was_changed(site):
                 assert site.run("audit", "verify", "--audit-key", site.audit_key, check=False).returncode == 65
     log.write_bytes(b"".join(whole))
     site.run("audit", "verify", "--audit-key", site.audit_key)
+
+
+def test_checkpoints(site, wait_for):
+    site.write_config(site.read_config().replace("\naudit:\n", "\naudit:\n  checkpoint: 1s\n"))
+    site.set("database/b", b"1")
+
+    def proved():
+        site.set("api-keys/a", b"2")
+        lines = read_trail.verify(read_trail.read_audit_key(site.audit_key), lines_of(log_of(site)))
+        found = read_trail.checkpoints(lines)
+        return lines if len(found) >= 2 else None
+    lines = wait_for(proved, timeout=30, what="two checkpoints")
+    first, last = [line["generations"]["local"] for line in read_trail.checkpoints(lines)][:2]
+    assert first["database"] == last["database"] == 1 and first["api-keys"] < last["api-keys"]
+    assert b" checkpoints, the last of 20" in site.run("audit", "verify", "--audit-key", site.audit_key).stdout
+    for line in lines:  # an older store that was put in place together with its anchors
+        if line["action"] == "checkpoint":
+            line["generations"]["local"]["api-keys"], line["seq"] = 100 - line["seq"], line["seq"]
+    with pytest.raises(ValueError):
+        read_trail.checkpoints(lines)

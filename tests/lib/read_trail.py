@@ -68,5 +68,17 @@ def verify(audit_key, lines):
     return proved
 
 
+def checkpoints(proved):
+    """The checkpoints among them; ValueError if a generation goes back from one to the next."""
+    found, highest = [line for line in proved if line["action"] == "checkpoint"], {}
+    for line in found:
+        for place in [(store, kind) for store, types in line["generations"].items() for kind in types]:
+            generation = line["generations"][place[0]][place[1]]
+            if generation < highest.get(place, 0):
+                raise ValueError(f"number {line['seq']}: {place} is at generation {generation}, and was at {highest[place]}")
+            highest[place] = generation
+    return found
+
+
 if __name__ == "__main__":
     print(len(verify(read_audit_key(sys.argv[1]), [line for path in sys.argv[2:] for line in open(path, "rb")])))

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * checkpoint.c: at least hourly, also when nothing happens, a sealed line with the time and the generation of each type.
+ *
+ * It says: at this time the trail went thus far, and the store too. Outside it is what an end that was cut off is missed by, and a store
+ * that was put back together with its anchors. One process of the stream writes it: under the stream's lock the state says when the last one
+ * was. Who can: a host's thread (kt_audit_run), a host that asks for it (kt_audit_forward), the command when it ends.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "audit.h"
+#include "store.h"
+#include "index.h"
+#include "sinks.h"
+
+#define ROOM 6000u           /* bytes of generations in one line; of what has no room only the number is said */
+#define IDLE_MS 60000        /* between two looks of a host without sinks */
+#define SINK_MS 1000         /* and with them */
+#define BUSY_MS 100          /* while a sink is at it */
+#define FINISH_MS 1000       /* that a command waits for its sinks at its end */
+
+typedef struct gather {
+    kt_ctx_t *ctx;
+    char *text;              /* "local":{"api-keys":12,"database":40},... */
+    size_t size;
+    unsigned more;           /* types that had no room, stores that could not be read */
+} gather_t;
+
+static bool add(gather_t *gather, const char *text)
+{
+    size_t size = strlen(text);
+
+    if (gather->size + size + 3 > ROOM) { /* a brace, a comma and NUL */
+        gather->more++;
+        return false;
+    }
+    memcpy(gather->text + gather->size, text, size + 1);
+    gather->size += size;
+    return true;
+}
+
+static int take_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    gather_t *gather = arg;
+
+    if (key->id_size > 0 && key->id[0] == 't')
+        (void)kt_keyring_adopt_label(gather->ctx->keyring, row->record, row->record_size);
+    return 0;
+}
+
+/* The highest of all epochs of a type; 0: another epoch was first, or nothing was written. */
+static uint64_t generation_of(const gather_t *gather, const kt_store_t *store, ktp_txn_t *txn, size_t n)
+{
+    const kt_keyring_t *keyring = gather->ctx->keyring;
+    const char *type = keyring->types[n].type;
+    uint64_t highest = 0;
+    kt_index_t index;
+    size_t i;
+
+    for (i = 0; i < keyring->ntypes; i++) {
+        if (strcmp(keyring->types[i].type, type) != 0)
+            continue;
+        if (i < n)
+            return 0;
+        if (kt_index_open(gather->ctx, store, txn, &keyring->types[i], &index) == KT_SUCCESS) {
+            if (index.generation > highest)
+                highest = index.generation;
+            kt_index_close(&index);
+        }
+    }
+    return highest;
+}
+
+static kt_status_t read_store(gather_t *gather, kt_store_t *store)
+{
+    char text[KT_NAME_MAX + 64];
+    bool first = true;
+    ktp_txn_t *txn;
+    size_t i;
+    kt_status_t status = kt_rows_begin(store, false, KT_WAIT_PEEK, &txn);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (gather->ctx->keyring->nenv > 0)
+        (void)store->api->row_scan(txn, KTP_META, take_label, gather);
+    (void)snprintf(text, sizeof(text), "%s\"%.64s\":{", gather->size > 0 ? "," : "", store->name);
+    if (add(gather, text)) {
+        for (i = 0; i < gather->ctx->keyring->ntypes; i++) {
+            uint64_t generation = generation_of(gather, store, txn, i);
+
+            if (generation == 0)
+                continue;
+            (void)snprintf(text, sizeof(text), "%s\"%s\":%llu", first ? "" : ",", gather->ctx->keyring->types[i].type,
+                           (unsigned long long)generation);
+            first = !add(gather, text) && first;
+        }
+        gather->text[gather->size++] = '}';
+        gather->text[gather->size] = '\0';
+    }
+    store->api->abort(txn);
+    return KT_SUCCESS;
+}
+
+/* Of the stores that have an index: others have no generations. */
+static void read_stores(gather_t *gather)
+{
+    kt_ctx_t *ctx = gather->ctx;
+    kt_store_t *store;
+    size_t i;
+
+    for (i = 0; i < ctx->modules->count; i++) {
+        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) != KTP_SEALED)
+            continue;
+        if (kt_instance_open(ctx, i, &store) != KT_SUCCESS || read_store(gather, store) != KT_SUCCESS)
+            gather->more++;
+    }
+}
+
+/* The context's lock is held for as long as reading a row for each type takes, once an hour. */
+static bool collect(kt_ctx_t *ctx, gather_t *gather)
+{
+    *gather = (gather_t){.ctx = ctx, .text = calloc(1, ROOM)};
+    if (gather->text == NULL || kt_enter(ctx) != KT_SUCCESS)
+        return false;
+    ctx->wait = KT_WAIT_PEEK;
+    read_stores(gather);
+    ctx->wait = KT_WAIT;
+    kt_failure_clear();
+    kt_leave(ctx);
+    return true;
+}
+
+void kt_checkpoint(kt_ctx_t *ctx)
+{
+    kt_event_t event = {.action = "checkpoint", .status = "success", .durable = true};
+    gather_t gather;
+
+    if (ctx->audit == NULL || !kt_trail_wants_checkpoint(ctx->audit, kt_now()))
+        return;
+    if (collect(ctx, &gather)) {
+        event.generations = gather.text;
+        event.more = gather.more;
+        if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
+            kt_log(ctx, 4, "%s", kt_failure());
+    }
+    free(gather.text);
+}
+
+/* ---- who does it, and sends what there is ---- */
+
+int64_t kt_forward(kt_ctx_t *ctx)
+{
+    kt_checkpoint(ctx);
+    if (kt_sinks_step(ctx->sinks))
+        return BUSY_MS;
+    return ctx->sinks != NULL ? SINK_MS : IDLE_MS;
+}
+
+int kt_audit_forward(kt_ctx_t *ctx)
+{
+    if (ctx->audit == NULL)
+        return IDLE_MS;
+    if (kt_audit_is_new(ctx->audit) && kt_audit_flush(ctx, 1) != KT_SUCCESS) /* reads when the last checkpoint was */
+        return IDLE_MS;
+    return (int)kt_forward(ctx);
+}
+
+/* The command ends: it waits a moment for sinks, not for slow ones. */
+void kt_forward_last(kt_ctx_t *ctx)
+{
+    if (strcmp(ctx->host, "cli") != 0 || ctx->audit == NULL || kt_audit_is_new(ctx->audit))
+        return;
+    kt_checkpoint(ctx);
+    if (ctx->sinks == NULL)
+        return;
+    (void)kt_audit_drain(ctx->audit);
+    kt_sinks_finish(ctx->sinks, FINISH_MS);
+}

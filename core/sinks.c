@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * sinks.c: external sinks follow the log.
+ *
+ *     PATH/STREAM/sent    how far each sink has the trail; locked by the one process of the stream that sends at this moment
+ *
+ * Nobody who records a decision waits for a sink, nor can a sink refuse one: a copy is made of what is sealed and on the disk. So a sink that
+ * hangs, ends or is not there gets everything later, in order, from where it was, through logs that logrotate has renamed; what a sink
+ * has not said to have is sent again, also after a crash of either side: a line may come twice, and its number tells.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sinks.h"
+
+#define CHUNK (256u * 1024u)          /* bytes of the log at once; more if a block is longer */
+#define CHUNK_MAX (8u * 1024u * 1024u)
+#define BATCHES 16u                   /* of one sink in one step */
+#define AGAIN_MIN_MS 1000             /* to the next attempt with a sink that failed, doubled each time */
+#define AGAIN_MAX_MS 300000
+#define AT_IT_MS ((KT_SINK_EXEC_S + 15) * 1000) /* for which nobody else sends what a process that is gone was sending */
+#define MAGIC 0x3153544bu             /* "KTS1" */
+
+_Static_assert(sizeof(kt_sent_t) == 128, "docs/format.md has the layout of `sent`");
+
+typedef struct sink {
+    const kt_cfg_sink_t *config;
+    unsigned char id[16];
+    size_t slot;
+    kt_sent_t sent;
+    kt_batch_t batch;                 /* under way */
+    uint64_t after;                   /* offset behind it */
+    bool failing;                     /* was said */
+    kt_sink_exec_t exec;
+    kt_sink_syslog_t syslog;
+} sink_t;
+
+struct kt_sinks {
+    char *path;                       /* of the stream's folder */
+    char stream[64], environment[KT_ENVIRONMENT_MAX];
+    kt_send_t send;
+    int folder, lock;                 /* descriptors; -1: not open */
+    bool holding;
+    kt_log_fn log;
+    void *arg;
+    sink_t list[KT_SINKS_MAX];
+    size_t count;
+    kt_config_t *config;
+};
+
+/* ---- life ---- */
+
+kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log, void *arg, kt_sinks_t **ret_sinks)
+{
+    kt_sinks_t *sinks;
+    size_t i;
+
+    if (config->nsinks == 0) {
+        *ret_sinks = NULL;
+        return KT_SUCCESS;
+    }
+    sinks = calloc(1, sizeof(*sinks));
+    if (sinks == NULL || asprintf(&sinks->path, "%s/%s", config->audit_path, stream) < 0) {
+        free(sinks);
+        return kt_fail(KT_INTERNAL, "out of memory");
+    }
+    (void)snprintf(sinks->stream, sizeof(sinks->stream), "%s", stream);
+    (void)snprintf(sinks->environment, sizeof(sinks->environment), "%s", config->environment);
+    sinks->config = kt_config_ref(config);
+    sinks->send = config->send;
+    sinks->folder = sinks->lock = -1;
+    sinks->log = log;
+    sinks->arg = arg;
+    for (i = 0; i < config->nsinks && i < KT_SINKS_MAX; i++) {
+        sink_t *sink = &sinks->list[sinks->count++];
+
+        sink->config = &config->sinks[i];
+        (void)crypto_generichash(sink->id, sizeof(sink->id), (const unsigned char *)sink->config->text, strlen(sink->config->text), NULL, 0);
+        kt_sink_exec_init(&sink->exec);
+        sink->syslog.fd = -1;
+    }
+    *ret_sinks = sinks;
+    return KT_SUCCESS;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
+
+static void let_go(kt_sinks_t *sinks)
+{
+    size_t i;
+
+    for (i = 0; i < sinks->count; i++) {
+        kt_batch_free(&sinks->list[i].batch);
+        kt_sink_exec_close(&sinks->list[i].exec);
+    }
+    if (sinks->holding)
+        (void)flock(sinks->lock, LOCK_UN);
+    sinks->holding = false;
+}
+
+void kt_sinks_close(kt_sinks_t *sinks)
+{
+    size_t i;
+
+    if (sinks == NULL)
+        return;
+    let_go(sinks);
+    for (i = 0; i < sinks->count; i++)
+        kt_sink_syslog_close(&sinks->list[i].syslog);
+    close_fd(&sinks->lock);
+    close_fd(&sinks->folder);
+    kt_config_unref(sinks->config);
+    free(sinks->path);
+    free(sinks);
+}
+
+/* ---- what the host's log is told: once when it begins, and once when it is over ---- */
+
+static void say(const kt_sinks_t *sinks, int level, const sink_t *sink, const char *what)
+{
+    char text[KT_ERROR_SIZE + 300];
+
+    if (sinks->log == NULL)
+        return;
+    (void)snprintf(text, sizeof(text), "audit sink %.200s: %s", sink->config->text, what);
+    sinks->log(sinks->arg, level, text);
+}
+
+/* ---- the file of positions ---- */
+
+static bool open_files(kt_sinks_t *sinks)
+{
+    struct stat st;
+
+    if (sinks->folder < 0)
+        sinks->folder = open(sinks->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (sinks->folder < 0 || fstat(sinks->folder, &st) != 0 || st.st_uid != geteuid())
+        return false; /* root in somebody's stream: its own processes will send */
+    if (sinks->lock < 0)
+        sinks->lock = openat(sinks->folder, "sent", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+    return sinks->lock >= 0 && fstat(sinks->lock, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
+}
+
+static bool is_configured(const kt_sinks_t *sinks, const unsigned char id[16])
+{
+    size_t i;
+
+    for (i = 0; i < sinks->count; i++)
+        if (memcmp(sinks->list[i].id, id, 16) == 0)
+            return true;
+    return false;
+}
+
+/* The slot that a sink has; or one that is nobody's, or of a sink that is no longer configured. */
+static void find_slot(const kt_sinks_t *sinks, sink_t *sink, kt_sent_t *slots)
+{
+    size_t i;
+
+    for (i = 0; i < KT_SINKS_MAX; i++)
+        if (slots[i].magic == MAGIC && memcmp(slots[i].id, sink->id, 16) == 0)
+            break;
+    if (i == KT_SINKS_MAX) {
+        for (i = 0; i + 1 < KT_SINKS_MAX && slots[i].magic == MAGIC && is_configured(sinks, slots[i].id); i++)
+            ;
+        memset(&slots[i], 0, sizeof(slots[i]));
+        slots[i].magic = MAGIC;
+        memcpy(slots[i].id, sink->id, 16);
+    }
+    sink->slot = i;
+    sink->sent = slots[i];
+}
+
+static bool hold(kt_sinks_t *sinks)
+{
+    kt_sent_t slots[KT_SINKS_MAX];
+    size_t i;
+
+    if (sinks->holding)
+        return true;
+    if (!open_files(sinks) || flock(sinks->lock, LOCK_EX | LOCK_NB) != 0)
+        return false;
+    memset(slots, 0, sizeof(slots));
+    if (pread(sinks->lock, slots, sizeof(slots), 0) < 0)
+        memset(slots, 0, sizeof(slots));
+    for (i = 0; i < sinks->count; i++)
+        find_slot(sinks, &sinks->list[i], slots);
+    sinks->holding = true;
+    return true;
+}
+
+/* Not synced: what a power cut takes of it is sent again. */
+static void save(const kt_sinks_t *sinks, const sink_t *sink)
+{
+    (void)!pwrite(sinks->lock, &sink->sent, sizeof(sink->sent), (off_t)(sink->slot * sizeof(sink->sent)));
+}
+
+/* ---- logs ---- */
+
+static void enter(const kt_sinks_t *sinks, sink_t *sink, const kt_sink_log_t *head, uint64_t offset)
+{
+    sink->sent.inode = head->inode;
+    sink->sent.head_block = head->block;
+    memcpy(sink->sent.instance, head->instance, KT_TRAIL_ID);
+    sink->sent.offset = offset;
+    save(sinks, sink);
+}
+
+/* The log that this sink is at. *ret_old: the present one is another. -1: there is nothing to be sent. */
+static int open_current(const kt_sinks_t *sinks, sink_t *sink, bool *ret_old)
+{
+    kt_sink_log_t head;
+    int log = kt_sink_log_open(sinks->folder, "log", &head);
+
+    *ret_old = false;
+    if (sink->sent.inode == 0) {
+        if (log >= 0)
+            enter(sinks, sink, &head, kt_sink_log_near_end(log, &head));
+        return log;
+    }
+    if (log >= 0 && kt_sink_log_is(&sink->sent, &head))
+        return log;
+    *ret_old = log >= 0;
+    close_fd(&log);
+    log = kt_sink_log_find(sinks->folder, &sink->sent, false, &head);
+    if (log >= 0)
+        return log;
+    if (!*ret_old)
+        return -1; /* between two logs, or the trail was removed */
+    log = kt_sink_log_find(sinks->folder, &sink->sent, true, &head);
+    if (log < 0)
+        log = kt_sink_log_open(sinks->folder, "log", &head);
+    say(sinks, 4, sink, "the log that was being sent is gone: some of its lines were not");
+    if (log >= 0)
+        enter(sinks, sink, &head, 0);
+    return log;
+}
+
+/* From one log to the next. */
+static bool go_on(const kt_sinks_t *sinks, sink_t *sink)
+{
+    kt_sink_log_t head;
+    int log = kt_sink_log_find(sinks->folder, &sink->sent, true, &head);
+
+    if (log < 0)
+        log = kt_sink_log_open(sinks->folder, "log", &head); /* of another instance */
+    if (log < 0)
+        return false;
+    (void)close(log);
+    enter(sinks, sink, &head, 0);
+    return true;
+}
+
+/* ---- a batch ---- */
+
+static char *read_chunk(int log, uint64_t offset, size_t want, size_t *ret_size)
+{
+    char *text = malloc(want);
+    ssize_t got = text != NULL ? pread(log, text, want, (off_t)offset) : -1;
+
+    if (got <= 0) {
+        free(text);
+        return NULL;
+    }
+    *ret_size = (size_t)got;
+    return text;
+}
+
+/* The next blocks of the log. False: there are none. */
+static bool fill_from(const kt_sinks_t *sinks, sink_t *sink, int log)
+{
+    size_t want, size, used = 0;
+    char *text;
+
+    for (want = CHUNK; want <= CHUNK_MAX && used == 0; want *= 4) {
+        text = read_chunk(log, sink->sent.offset, want, &size);
+        if (text == NULL || kt_batch_make(text, size, sinks->send, &used, &sink->batch) != KT_SUCCESS) {
+            free(text);
+            return false;
+        }
+        free(text);
+        if (used == 0)
+            kt_batch_free(&sink->batch);
+        if (size < want)
+            break;
+    }
+    sink->after = sink->sent.offset + used;
+    return used > 0;
+}
+
+static bool fill(const kt_sinks_t *sinks, sink_t *sink)
+{
+    bool old = true, filled;
+    int log;
+
+    while (old) {
+        log = open_current(sinks, sink, &old);
+        if (log < 0)
+            return false;
+        filled = fill_from(sinks, sink, log);
+        (void)close(log);
+        if (filled)
+            return true;
+        if (old && !go_on(sinks, sink))
+            return false;
+    }
+    return false;
+}
+
+/* ---- sending ---- */
+
+static void took(const kt_sinks_t *sinks, sink_t *sink)
+{
+    if (sink->failing)
+        say(sinks, 5, sink, "works again");
+    sink->failing = false;
+    sink->sent.offset = sink->after;
+    sink->sent.failures = 0;
+    sink->sent.next = 0;
+    save(sinks, sink);
+    kt_batch_free(&sink->batch);
+}
+
+static void failed(const kt_sinks_t *sinks, sink_t *sink)
+{
+    int64_t pause = AGAIN_MIN_MS << (sink->sent.failures < 9 ? sink->sent.failures : 9);
+
+    if (!sink->failing)
+        say(sinks, 4, sink, kt_failure());
+    sink->failing = true;
+    sink->sent.failures++;
+    sink->sent.next = kt_now() + (pause < AGAIN_MAX_MS ? pause : AGAIN_MAX_MS);
+    save(sinks, sink);
+    kt_batch_free(&sink->batch);
+    kt_failure_clear();
+}
+
+static kt_delivery_t deliver(kt_sinks_t *sinks, sink_t *sink)
+{
+    if (sink->batch.size == 0)
+        return KT_DELIVERY_DONE; /* nothing of these blocks is for a sink */
+    if (sink->config->argv == NULL)
+        return kt_sink_syslog_send(&sink->syslog, sink->config, &sink->batch);
+    if (sink->sent.next == 0) { /* if this process is gone before it ends, nobody begins the same at once */
+        sink->sent.next = kt_now() + AT_IT_MS;
+        save(sinks, sink);
+    }
+    return kt_sink_exec_send(&sink->exec, sink->config, sinks->environment, sinks->stream, &sink->batch);
+}
+
+static bool may_begin(const sink_t *sink)
+{
+    int64_t now = kt_now();
+
+    return sink->sent.next <= now || sink->sent.next > now + AGAIN_MAX_MS + AT_IT_MS; /* the clock was set back */
+}
+
+/* Is it at it still? */
+static bool step(kt_sinks_t *sinks, sink_t *sink)
+{
+    unsigned batches;
+
+    for (batches = 0; batches < BATCHES; batches++) {
+        if (sink->batch.text == NULL) {
+            if (!may_begin(sink) || !fill(sinks, sink))
+                return false;
+            sink->sent.next = 0;
+        }
+        switch (deliver(sinks, sink)) {
+        case KT_DELIVERY_DONE:
+            took(sinks, sink);
+            break;
+        case KT_DELIVERY_BUSY:
+            return true;
+        default:
+            failed(sinks, sink);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool kt_sinks_step(kt_sinks_t *sinks)
+{
+    bool busy = false, under_way = false;
+    size_t i;
+
+    if (sinks == NULL || !hold(sinks))
+        return false;
+    for (i = 0; i < sinks->count; i++) {
+        busy = step(sinks, &sinks->list[i]) || busy;
+        under_way = under_way || sinks->list[i].batch.text != NULL;
+    }
+    if (!under_way)
+        let_go(sinks); /* the next step may be another process's */
+    return busy;
+}
+
+void kt_sinks_finish(kt_sinks_t *sinks, unsigned ms)
+{
+    const struct timespec nap = {0, 2000000};
+    int64_t until = kt_monotonic() + ms;
+
+    while (kt_sinks_step(sinks) && kt_monotonic() < until)
+        (void)nanosleep(&nap, NULL);
+}
