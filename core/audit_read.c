@@ -134,14 +134,71 @@ static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
     return status;
 }
 
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
+/* Of the logs that logrotate renamed the newest that was written to last before this time. "": there is none. */
+static void find_former(const char *folder, struct timespec *before, char ret_name[256])
+{
+    DIR *dir = opendir(folder);
+    struct timespec newest = {0, 0};
+    struct dirent *entry;
+    struct stat st;
+
+    ret_name[0] = '\0';
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (strncmp(entry->d_name, "log", 3) != 0 || strcmp(entry->d_name, "log") == 0 || kt_trail_is_compressed(entry->d_name) ||
+            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
+            !is_before(&newest, &st.st_mtim) || !is_before(&st.st_mtim, before))
+            continue;
+        newest = st.st_mtim;
+        (void)snprintf(ret_name, 256, "%s", entry->d_name);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    *before = newest;
+}
+
+/* Where the log has just begun, the end of those before belongs to its tail. */
+static kt_status_t read_former(const char *folder, size_t count, lines_t *lines)
+{
+    struct timespec before = {INT64_MAX, 0};
+    size_t from = lines->count;
+    kt_status_t status = KT_SUCCESS;
+    char name[256], *path;
+
+    while (status == KT_SUCCESS && lines->count - from < count) {
+        find_former(folder, &before, name);
+        if (name[0] == '\0')
+            break;
+        if (asprintf(&path, "%s/%s", folder, name) < 0)
+            return kt_fail(KT_INTERNAL, "out of memory");
+        status = read_log(path, count - (lines->count - from), lines);
+        if (status == KT_NOTFOUND)
+            status = KT_SUCCESS; /* it was renamed once more at this moment */
+        free(path);
+    }
+    return status;
+}
+
 static kt_status_t read_stream(const kt_config_t *config, const char *stream, size_t count, lines_t *lines)
 {
+    size_t before = lines->count;
     char *path;
     kt_status_t status;
 
     if (asprintf(&path, "%s/%s/log", config->audit_path, stream) < 0)
         return kt_fail(KT_INTERNAL, "out of memory");
     status = read_log(path, count, lines);
+    *strrchr(path, '/') = '\0';
+    if ((status == KT_SUCCESS || status == KT_NOTFOUND) && lines->count - before < count) {
+        kt_status_t former = read_former(path, count - (lines->count - before), lines);
+
+        if (lines->count > before || former != KT_SUCCESS)
+            status = former;
+    }
     free(path);
     return status;
 }

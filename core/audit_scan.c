@@ -52,7 +52,7 @@ static void format_since(int64_t since, char text[25])
         (void)snprintf(text + size, 25 - size, ".%03dZ", (int)(since % 1000));
 }
 
-static bool is_compressed(const char *name)
+bool kt_trail_is_compressed(const char *name)
 {
     static const char *const ends[] = {".gz", ".xz", ".bz2", ".zst", ".lz4"};
     size_t size = strlen(name), i;
@@ -87,7 +87,7 @@ static bool look_at(scan_t *scan, const char *stream, int folder, const char *na
 
     if (strncmp(name, "log", 3) != 0)
         return false;
-    if (is_compressed(name)) {
+    if (kt_trail_is_compressed(name)) {
         note(scan, stream, name, "compressed, and not read");
         return false;
     }

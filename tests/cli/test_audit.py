@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The audit key and `audit verify`, as an operator meets them."""
+import json
 import re
 import shutil
 import stat
+import subprocess
 
 import pytest
 
 from lib.home import Home
+from lib.tools import wait_for
 
 LINE = re.compile(r"^keyturn-audit-key 1 [A-Za-z0-9+/]{43}=$", re.M)
 
@@ -174,3 +177,28 @@ def test_nothing_was_received(proved, tmp_path, text, status):
     if text is not None:
         path.write_text(text)
     assert verify(proved, "--received", path, check=False).returncode == status
+
+
+def test_tail_follows_through_logrotate(proved, tmp_path):
+    """No line is missed, none is told twice, and a tail does not end where a log has just begun."""
+    out = tmp_path / "followed"
+
+    def seen():
+        return [json.loads(line)["seq"] for line in out.read_text().splitlines()]
+    with open(out, "wb") as file:
+        follower = proved.popen("--json", "audit", "tail", "--follow", stdout=file, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: len(seen()) == 3, what="what there was")
+        for _ in range(2):
+            for older in (2, 1):
+                if proved.log.with_name(f"log.{older}").exists():
+                    proved.log.with_name(f"log.{older}").rename(proved.log.with_name(f"log.{older + 1}"))
+            proved.get("a")
+            proved.log.rename(proved.log.with_name("log.1"))
+            proved.get("a")
+        wait_for(lambda: len(seen()) >= 7, what="what was written since")
+        assert seen() == list(range(1, 8))
+    finally:
+        follower.kill()
+        follower.wait()
+    assert [line["seq"] for line in proved.json("audit", "tail")["lines"]] == list(range(1, 8))
