@@ -379,6 +379,34 @@ START_TEST(a_key_file_is_read_again)
 }
 END_TEST
 
+static void *read_many(void *arg)
+{
+    for (int i = 0; i < 300; i++)
+        *(unsigned *)arg += get_by(world.ctx, "api-keys/n3", "api-keys/n3") == KT_SUCCESS;
+    return NULL;
+}
+
+/* Threads of one server share its context: the first that meets the new epoch reads the keys for all. */
+START_TEST(threads_read_on_while_keys_are_read_again)
+{
+    pthread_t threads[4];
+    unsigned good[4] = {0};
+    char *text;
+
+    put("api-keys/n3", "api-keys/n3", 1);
+    assert_ok(rekey_with(NULL));
+    text = world_read(next_key, NULL);
+    world_write(world.key, text, 0600);
+    kt_free_wiped(text);
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, read_many, &good[i]), 0);
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+        ck_assert_uint_eq(good[i], 300);
+    }
+}
+END_TEST
+
 /* ---- failures, each once ---- */
 
 START_TEST(a_rekey_that_fails_anywhere_goes_on)
@@ -773,6 +801,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, readers_and_writers_go_on);
     tcase_add_test(tests, the_holder_of_the_new_key_alone_does_not_know);
     tcase_add_test(tests, a_key_file_is_read_again);
+    tcase_add_test(tests, threads_read_on_while_keys_are_read_again);
     tcase_add_test(tests, a_rekey_that_fails_anywhere_goes_on);
     tcase_add_test(tests, no_root_is_removed_or_put_back_alone);
     tcase_add_test(tests, every_byte_of_a_root_on_its_way_is_held);
