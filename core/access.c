@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "busy.h"
 
 #define MAGIC 0x313053534543434bu /* "KCCESS01", and the byte order of this machine */
 #define SLOTS 16384u
@@ -89,7 +90,7 @@ static bool prepare_file(int fd)
     struct stat st;
     bool good;
 
-    if (flock(fd, LOCK_EX) != 0)
+    if (!kt_lock_file(fd, KT_LOCK_WAIT))
         return false;
     good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
     if (good && st.st_size == 0)

@@ -16,9 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -28,7 +26,6 @@
 #define MAGIC "keyturn-anchors 1\n"
 #define FILE_MAX_SIZE (1024u * 1024u)
 #define BODY_SIZE (KT_KEYID_SIZE + KT_ID_SIZE + 8u + KT_TAG_SIZE)
-#define LOCK_WAIT 500 /* ms; who has it writes one small file */
 #define LINE_MAX_SIZE (2u * BODY_SIZE + 2u * KT_HASH_SIZE + 40u)
 
 typedef struct anchor {
@@ -378,8 +375,6 @@ uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index
  * stopped, and the commit stands without its anchor too. */
 static kt_status_t lock_stream(const kt_anchors_t *anchors, const char *stream, int *ret_fd)
 {
-    const struct timespec pause = {.tv_nsec = 2000000};
-    int64_t deadline = kt_monotonic() + LOCK_WAIT;
     char name[80], holder[96];
     int fd;
 
@@ -387,20 +382,17 @@ static kt_status_t lock_stream(const kt_anchors_t *anchors, const char *stream, 
     fd = openat(anchors->folder, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
-    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        kt_status_t status = KT_SUCCESS;
+    if (!kt_lock_file(fd, KT_LOCK_WAIT)) {
+        kt_status_t status;
 
-        if (errno == EWOULDBLOCK && kt_monotonic() >= deadline) {
+        if (errno == EWOULDBLOCK) {
             kt_lock_holder(fd, holder, sizeof(holder));
             status = kt_fail(KT_TRYAGAIN, "%s/%s: %s holds it", anchors->path, name, holder);
-        } else if (errno != EWOULDBLOCK && errno != EINTR) {
+        } else {
             status = kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
         }
-        if (status != KT_SUCCESS) {
-            (void)close(fd);
-            return status;
-        }
-        (void)nanosleep(&pause, NULL);
+        (void)close(fd);
+        return status;
     }
     *ret_fd = fd;
     return KT_SUCCESS;

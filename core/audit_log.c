@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "busy.h"
 
 #define RESERVE (512u * 1024u)      /* bytes behind the log's end: what is kept */
 #define RESERVE_STEP (128u * 1024u) /* and what is allocated at once, beyond */
@@ -102,6 +103,16 @@ kt_status_t kt_trail_open_rings(kt_audit_t *audit)
 
 /* ---- the state ---- */
 
+static kt_status_t lock_failed(const kt_audit_t *audit)
+{
+    char holder[96];
+
+    if (errno != EWOULDBLOCK)
+        return kt_trail_failed(audit, "state");
+    kt_lock_holder(audit->state, holder, sizeof(holder));
+    return kt_fail(KT_AUDIT, "audit trail %s/state: %s holds it, and does not go on", audit->path, holder);
+}
+
 /* The file that is called "state" now, locked. */
 static kt_status_t lock_state(kt_audit_t *audit)
 {
@@ -112,10 +123,8 @@ static kt_status_t lock_state(kt_audit_t *audit)
         status = audit->state >= 0 ? KT_SUCCESS : open_file(audit, "state", 0, 0600, &audit->state);
         if (status != KT_SUCCESS)
             return status;
-        while (flock(audit->state, LOCK_EX) != 0) {
-            if (errno != EINTR)
-                return kt_trail_failed(audit, "state");
-        }
+        if (!kt_lock_file(audit->state, KT_WAIT))
+            return lock_failed(audit);
         if (fstat(audit->state, &st) != 0 || st.st_nlink > 0)
             return KT_SUCCESS;
         kt_trail_close_fd(&audit->state); /* an operator has removed it, and what it says with it */

@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -132,6 +134,26 @@ static void describe(long pid, char *text, size_t size)
         (void)snprintf(text, size, "process %ld (%s of uid %u)", pid, name, uid);
     else
         (void)snprintf(text, size, "process %ld", pid);
+}
+
+/* Its holder may have been stopped, so that a lock is never waited for without end; and there is no flock() with a timeout. */
+bool kt_lock_file(int fd, unsigned wait)
+{
+    struct timespec pause = {.tv_nsec = 50000};
+    int64_t deadline = 0;
+
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR)
+            continue;
+        if (deadline == 0)
+            deadline = kt_monotonic() + wait;
+        if (errno != EWOULDBLOCK || kt_monotonic() >= deadline)
+            return false;
+        (void)nanosleep(&pause, NULL);
+        if (pause.tv_nsec < 2000000)
+            pause.tv_nsec *= 2;
+    }
+    return true;
 }
 
 void kt_lock_holder(int fd, char *text, size_t size)

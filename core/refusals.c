@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "busy.h"
 
 #define MAGIC "KTF1"
 #define SETS 64u
@@ -118,8 +119,11 @@ static kt_status_t map_file(const char *folder, int dir, uid_t owner, table_t **
 
     if (fd < 0)
         return failed(folder);
-    while (flock(fd, LOCK_EX) != 0 && errno == EINTR)
-        ;
+    if (!kt_lock_file(fd, KT_LOCK_WAIT)) {
+        status = failed(folder);
+        (void)close(fd);
+        return status;
+    }
     status = check_file(folder, fd, owner);
     if (status == KT_SUCCESS) {
         table = mmap(NULL, sizeof(table_t), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -224,15 +224,15 @@ START_TEST(a_writer_stopped_at_each_step)
 }
 END_TEST
 
-/* Has the lock of the anchors of the stream "nginx", says so by a byte, and is stopped. */
-static pid_t hold_anchors(void)
+/* Has the lock of a file of the stream "nginx", says so by a byte, and is stopped. */
+static pid_t hold(const char *file)
 {
     char path[160], byte;
     int ready[2];
     pid_t pid;
 
     ck_assert_int_eq(pipe(ready), 0);
-    (void)snprintf(path, sizeof(path), "%s/anchors/.nginx.lock", world.dir);
+    (void)snprintf(path, sizeof(path), "%s/%s", world.dir, file);
     pid = fork();
     if (pid == 0) {
         int fd = open(path, O_RDWR);
@@ -251,7 +251,7 @@ static pid_t hold_anchors(void)
 /* The commit stands, and the next writer records what was not anchored. */
 START_TEST(a_stopped_holder_of_the_anchors_is_named)
 {
-    pid_t pid = hold_anchors();
+    pid_t pid = hold("anchors/.nginx.lock");
     char who[32];
 
     kt_setup_log(world.setup, log_line, NULL);
@@ -269,6 +269,29 @@ START_TEST(a_stopped_holder_of_the_anchors_is_named)
 }
 END_TEST
 
+/* What cannot be recorded is refused, and in the end: whoever waited behind it would wait for ever. */
+START_TEST(a_stopped_holder_of_the_trail_is_named)
+{
+    char who[32];
+    int64_t begun;
+    pid_t pid;
+
+    end_readers();
+    pid = hold("audit/nginx/state");
+    world.ctx = world_context();
+    begun = kt_monotonic();
+    assert_status(put_number(world.ctx, 2, 0, NULL), KT_AUDIT);
+    ck_assert_int_lt(kt_monotonic() - begun, 30000);
+    (void)snprintf(who, sizeof(who), "process %d (", (int)pid);
+    assert_failure_has(who);
+    assert_failure_has("audit/nginx/state");
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    assert_ok(put_number(world.ctx, 3, 0, NULL));
+    assert_value(NAME, "value 3", 2);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_set_timeout(tests, 120);
@@ -276,6 +299,7 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, a_writer_killed_at_each_step, points);
     UNIT_TABLE(tests, a_writer_stopped_at_each_step, points);
     tcase_add_test(tests, a_stopped_holder_of_the_anchors_is_named);
+    tcase_add_test(tests, a_stopped_holder_of_the_trail_is_named);
 }
 
 #else
