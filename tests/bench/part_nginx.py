@@ -64,9 +64,9 @@ def front():
 
 def measure(bench, client):
     samples = {}
-    for _ in range(bench.few(61, 2)):
+    for _ in range(bench.few(241, 2)):
         for path in ("literal", "secret", "literals", "secrets"):
-            samples.setdefault(path, []).append(client.run(f"/{path}", bench.few(1600, 64)))
+            samples.setdefault(path, []).append(client.run(f"/{path}", bench.few(384, 64)))
     samples["extra"] = [secret - literal for secret, literal in zip(samples["secret"], samples["literal"])]
     samples["each"] = [(secrets - literals) / MORE for secrets, literals in zip(samples["secrets"], samples["literals"])]
     return samples
