@@ -31,6 +31,7 @@
 #define STRIPES 8u
 #define PROBES 64u                /* places that are looked at for one name */
 #define TEXT 256u                 /* bytes of a name or subject, NUL included */
+#define NOWHERE UINT32_MAX        /* for a name that found no place: it is not looked for at each read */
 
 enum { FREE, CLAIMED, SHOWN };
 
@@ -210,7 +211,9 @@ void kt_access_note(kt_access_t *access, const char *name, const char *subject, 
         return;
     if (*slot == 0)
         *slot = (uint32_t)(find_place(access, access->table->slots, SLOTS, sizeof(slot_t), name) + 1);
-    if (*slot == 0) {
+    if (*slot == 0)
+        *slot = NOWHERE;
+    if (*slot == NOWHERE) {
         (void)atomic_fetch_add_explicit(&access->table->lost, 1, memory_order_relaxed);
         return;
     }

@@ -169,11 +169,13 @@ START_TEST(a_full_table_says_what_it_lost)
 
         (void)snprintf(name, sizeof(name), "api-keys/n%u", i);
         kt_access_note(access, name, ALL, &slot);
-        noted += slot != 0;
+        noted += slot <= 16384;
+        if (slot > 16384)
+            kt_access_note(access, name, ALL, &slot); /* it stays so */
     }
     sum = sum_of("api-keys/n0");
     ck_assert_uint_eq(sum.count, 1);
-    ck_assert_uint_eq(sum.lost, 20000 - noted);
+    ck_assert_uint_eq(sum.lost, 2 * (20000 - noted));
     ck_assert_uint_ge(noted, 16000);
     ck_assert_uint_le(noted, 16384);
     kt_access_close(access);
