@@ -111,3 +111,11 @@ def test_the_command_writes_a_checkpoint_when_it_is_time(sunk, command):
     assert line["generations"] == {"local": {"api-keys": 1, "database": 1}} and line["status"] == "success"
     wait_for(lambda: '"checkpoint"' in command.out.read_text(), what="the checkpoint outside")
     assert home.json("audit", "verify", "--audit-key", home.key, "--received", command.out)["status"] == "success"
+
+
+def test_a_sink_that_works_does_not_stand_in_for_the_log(sunk, command):
+    home = sunk(command(), send="all")
+    home.set("a", b"v")
+    next(home.audit.glob("cli-*/log")).unlink()
+    result = home.run("get", "a", check=False)
+    assert result.returncode == 74 and result.stdout == b"" and b"is gone" in result.stderr
