@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """docs/format.md is enough to verify an audit trail: a reader written from it alone agrees with `keyturn audit verify`."""
+import json
+import pathlib
+import re
+
 import pytest
 
 from lib import read_trail
 from lib.home import Home
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -29,6 +35,26 @@ def lines_of(*logs):
 def test_the_reader_verifies_what_the_command_wrote(site):
     proved = read_trail.verify(read_trail.read_audit_key(site.audit_key), lines_of(log_of(site)))
     assert [line["action"] for line in proved] == ["write", "write", "read", "read"] and proved == site.records()
+
+
+def test_the_vector(tmp_path):
+    vectors = (TOP / "docs/format.md").read_text().split("```vectors\n")[1]
+    key, block = (bytes.fromhex(re.search(rf"^{name} =\n((?:  [0-9a-f]+\n)+)", vectors, re.M)[1]) for name in ("audit_key", "trail_block"))
+    (line,) = read_trail.verify(key, block.splitlines(keepends=True))
+    assert (line["reference"], line["count"]) == ("api-keys/stripe", 7)
+    with pytest.raises(ValueError):
+        read_trail.verify(key, block.replace(b'"to":1', b'"to":2').splitlines(keepends=True))
+
+
+def test_records_of_a_ring_follow_each_other(site):
+    ranges = {}
+    for _ in range(3):
+        site.run("get", "api-keys/a")
+    for line in map(json.loads, lines_of(log_of(site))):
+        if "ring" in line:
+            assert line["from"] == ranges.get(line["ring"], 0) + 1
+            ranges[line["ring"]] = line["to"]
+    assert len(ranges) == 5, "a ring for each process that has read"
 
 
 def test_the_reader_follows_logrotate(site):

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/audit_seal.c, audit_key.c, audit_verify.c: what was sealed cannot be changed unnoticed, and a crash is no change. */
+#include "vectors.h"
 #include "world.h"
 
 #include <fcntl.h>
@@ -75,6 +76,56 @@ static void write_some(void)
     record("a/3", true);
     record("a/4", true);
 }
+
+/* ---- the page ---- */
+
+/* A first block as docs/format.md has it: abi/test_format.py verifies it without this code. */
+START_TEST(a_block_is_that_of_the_page)
+{
+    const kt_trail_name_t name = {"production", "nginx", "00000000-0000-4000-8000-000000000000"};
+    const kt_event_t event = {.action = "read", .subject = "nginx:example.org", .reference = "api-keys/stripe", .version = 3,
+                              .provider = "local", .status = "success", .count = 7, .purpose = "proxy"};
+    const int64_t now = 1795435200250; /* 2026-11-23T12:00:00.250Z */
+    kt_trail_state_t trail = {.keyed = true};
+    kt_trail_range_t range = {.from = 1, .to = 1};
+    kt_lines_t lines = {.size = 0};
+
+    memcpy(trail.instance, vector("trail_instance").bytes, KT_TRAIL_ID);
+    memcpy(range.ring, vector("trail_ring").bytes, KT_RING_ID);
+    kt_trail_first_key(vector("audit_key").bytes, &name, trail.instance, trail.key);
+    assert_vector(trail.key, sizeof(trail.key), "trail_key");
+    assert_ok(kt_lines_begin(&lines, KT_LINES_MIN));
+    kt_trail_take(&trail, &lines, kt_line_log(&lines, &name, &trail, now));
+    kt_trail_take(&trail, &lines, kt_line_event(&lines, &name, &event, ++trail.recorded.sequence, now));
+    kt_trail_take(&trail, &lines, kt_line_seal(&lines, &trail, &range, now));
+    kt_trail_sealed(&trail);
+    assert_vector(lines.text, lines.size, "trail_block");
+    assert_vector(trail.key, sizeof(trail.key), "trail_next_key");
+    kt_lines_free(&lines);
+}
+END_TEST
+
+static const struct {
+    int64_t time;
+    const char *text;
+} moments[] = {
+    {0, "\"1970-01-01T00:00:00.000Z\""}, {951782399999, "\"2000-02-28T23:59:59.999Z\""}, {951782400000, "\"2000-02-29T00:00:00.000Z\""},
+    {951868800001, "\"2000-03-01T00:00:00.001Z\""}, {1735689599010, "\"2024-12-31T23:59:59.010Z\""},
+    {4107542400000, "\"2100-03-01T00:00:00.000Z\""}, {253402300799999, "\"9999-12-31T23:59:59.999Z\""},
+};
+
+START_TEST(a_time_is_that_of_the_calendar)
+{
+    const kt_trail_name_t name = {"production", "nginx", ""};
+    const kt_event_t event = {.action = "read", .status = "success"};
+    kt_lines_t lines = {.size = 0};
+
+    assert_ok(kt_lines_begin(&lines, KT_LINES_MIN));
+    (void)kt_line_event(&lines, &name, &event, 1, moments[_i].time);
+    ck_assert_int_eq(strncmp(lines.text + 8, moments[_i].text, strlen(moments[_i].text)), 0);
+    kt_lines_free(&lines);
+}
+END_TEST
 
 /* ---- what verify says ---- */
 
@@ -637,6 +688,8 @@ END_TEST
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_world, end_world);
+    tcase_add_test(tests, a_block_is_that_of_the_page);
+    UNIT_TABLE(tests, a_time_is_that_of_the_calendar, moments);
     tcase_add_test(tests, a_trail_is_proved);
     tcase_add_test(tests, another_key_proves_nothing);
     tcase_add_test(tests, an_instance_without_the_key_is_told);
