@@ -168,11 +168,12 @@ static void wake(kt_audit_t *audit)
 static kt_status_t prepare(kt_audit_t *audit, bool threaded, int64_t now)
 {
     kt_ring_t *ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
+    bool failing = atomic_load_explicit(&audit->failing, memory_order_relaxed);
     kt_status_t status;
 
-    if (threaded && ring != NULL)
-        return atomic_load_explicit(&audit->failing, memory_order_relaxed) ? refuse(audit) : KT_SUCCESS;
-    if (ring != NULL && !atomic_load_explicit(&audit->failing, memory_order_relaxed) && !kt_ring_is_pressed(ring) &&
+    if (threaded && (ring != NULL || failing))
+        return failing ? refuse(audit) : KT_SUCCESS;
+    if (ring != NULL && !failing && !kt_ring_is_pressed(ring) &&
         (audit->since == 0 || (now - audit->since < DRAIN_MS && now >= audit->since)))
         return KT_SUCCESS;
     status = drain(audit, NULL, ring != NULL && kt_ring_is_pressed(ring));

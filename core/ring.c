@@ -480,7 +480,7 @@ static bool is_whole(const kt_ring_t *ring, const kt_ring_walk_t *walk, const re
     const char *at = record->texts;
     size_t i;
 
-    if (walk->at % SLOT != 0 || walk->end < walk->at || walk->end - walk->at > ring->size)
+    if (walk->end < walk->at || walk->end - walk->at > ring->size)
         return false;
     if (record->size < SLOT || record->size % SLOT != 0 || record->size > left || record->size > walk->end - walk->at)
         return false;
@@ -536,6 +536,8 @@ kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, 
     for (;; walk->at += record->size) {
         if (walk->at == walk->end)
             return KT_RING_END;
+        if (walk->at % SLOT != 0)
+            return KT_RING_DAMAGED;
         record = record_at(ring, walk->at);
         if (!is_whole(ring, walk, record))
             return KT_RING_DAMAGED;
