@@ -202,3 +202,15 @@ def test_tail_follows_through_logrotate(proved, tmp_path):
         follower.kill()
         follower.wait()
     assert [line["seq"] for line in proved.json("audit", "tail")["lines"]] == list(range(1, 8))
+
+
+def test_reads_that_are_alike_share_a_line(proved):
+    """`run` reads one secret twice: one line with a count, which tail, report and verify know."""
+    proved.write_config(proved.read_config().replace("audit:\n", "audit:\n  reads: 1h\n"))
+    before = proved.json("audit", "report")["secrets"]["a"]["accesses"]
+    proved.run("run", "--map", "ONE=a", "--map", "TWO=a", "--", "true")
+    line = proved.records()[-1]
+    assert (line["action"], line["reference"], line["count"]) == ("read", "a", 2) and "peer" not in line
+    assert "2 times" in proved.run("audit", "tail").stdout.decode().splitlines()[-1]
+    assert proved.json("audit", "report")["secrets"]["a"]["accesses"] == before + 2
+    verify(proved, "--audit-key", proved.audit_key)
