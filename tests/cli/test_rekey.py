@@ -306,7 +306,7 @@ def test_killed_at_random_times_while_it_is_used(filled):
         while True:
             process = filled.popen("--quiet", "rekey", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             try:
-                process.communicate(timeout=random.uniform(0.005, 0.06 + kills / 50))
+                process.communicate(timeout=random.uniform(0.003, 0.02 + kills / 50))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
@@ -318,7 +318,7 @@ def test_killed_at_random_times_while_it_is_used(filled):
         stop.set()
         for thread in threads:
             thread.join()
-    assert wrong == [] and kills > 0 and done["reads"] > 0 and done["writes"] > 1
+    assert wrong == [] and kills > 0 and done["reads"] > 0 and done["writes"] > 0
     assert status(filled)["complete"] is True and filled.get("tls/a") == b"%d" % done["writes"]
     drop_epoch(filled, 1)
     filled.run("verify")
@@ -360,6 +360,48 @@ def test_an_older_file_is_noticed_under_both_epochs(filled, tmp_path):
         assert filled.run("rekey", check=False).returncode == 65
         put_back(filled, tmp_path / f"after-{folder}")
     check_all(filled)
+
+
+def test_each_row_matters_in_the_midst(filled):
+    """Rows of either epoch, removed or put back as they were a step before: verify finds each."""
+    def rows(table):
+        db = sqlite3.connect(filled.store)
+        found = {row[:2] if table == "value" else row[:1]: row for row in db.execute(f"SELECT * FROM {table}")}
+        db.close()
+        return found
+
+    def change(table, key, row):
+        where = "id=? AND version=?" if table == "value" else "id=?"
+        db = sqlite3.connect(filled.store)
+        db.execute(f"DELETE FROM {table} WHERE {where}", key)
+        if row:
+            db.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
+        db.commit()
+        db.close()
+
+    tables = "meta", "node", "head", "value"
+    assert kill(filled, "rekey.anchored")
+    before = {table: rows(table) for table in tables}
+    assert kill(filled, "rekey.anchored")
+    filled.run("verify")
+    missed, tried = [], 0
+    for table in tables:
+        now = rows(table)
+        changed = [key for key in {**before[table], **now} if before[table].get(key) != now.get(key)]
+        chosen = changed if table in ("meta", "node") else changed[:6] + changed[-6:]
+        for key in chosen + list(now)[:3]:
+            if (table == "meta" and key[0][:1] != b"r") or (table == "node" and key not in now):
+                continue  # a node that no other one names is in nobody's way
+            for row in {before[table].get(key), None} - {now.get(key)}:
+                change(table, key, row)
+                tried += 1
+                if filled.run("verify", check=False).returncode != 65:
+                    missed.append((table, key, row and "put back"))
+                change(table, key, now.get(key))
+    assert missed == [] and tried > 20
+    filled.run("verify")
+    filled.run("rekey")
+    check_some(filled)
 
 
 def test_backups_of_before_the_midst_and_after(filled, tmp_path):
