@@ -5,6 +5,7 @@
  */
 #include "fuzz.h"
 #include "audit.h"
+#include "sinks.h"
 
 /* Of the log that is kept in the corpus. */
 #define FUZZ_AUDIT_KEY "keyturn-audit-key 1 WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo="
@@ -72,15 +73,53 @@ static void try_state(const uint8_t *data, size_t size)
     must(memcmp(state.key, back.key, sizeof(state.key)) == 0);
 }
 
+/* The log as what a sink received of it: seals are found behind whatever stands before them. */
+static void verify_received(const char *folder)
+{
+    size_t wrong = 0;
+    char path[128];
+    kt_status_t status;
+
+    snprintf(path, sizeof(path), "%s/log", folder);
+    status = kt_audit_verify_received(folder, NULL, path, count_wrong, &wrong);
+    must(status == KT_SUCCESS || status == KT_MALFORMED || status == KT_NOTFOUND);
+    must((status == KT_MALFORMED) == (wrong > 0));
+}
+
+/* What goes to a sink: whole lines, no more than there are. */
+static void try_batch(const uint8_t *data, size_t size)
+{
+    size_t used = SIZE_MAX, all;
+    kt_batch_t batch;
+
+    must(kt_batch_make((const char *)data, size, KT_SEND_ALL, &used, &batch) == KT_SUCCESS);
+    all = batch.size;
+    must(used <= size && all == used && (all == 0 || batch.text[all - 1] == '\n'));
+    kt_batch_free(&batch);
+    must(kt_batch_make((const char *)data, size, KT_SEND_ALERTS, &used, &batch) == KT_SUCCESS && batch.size <= all);
+    kt_batch_free(&batch);
+}
+
+static int take_line(void *arg, const char *line)
+{
+    must(strchr(line, '\n') == NULL);
+    return ++*(size_t *)arg >= 100;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    size_t lines = 0;
+
     kt_trail_reach = 1000;
     fuzz_write("log", data, size);
     verify_log(fuzz_folder(), NULL);
     verify_log(fuzz_folder(), FUZZ_AUDIT_KEY);
     read_tail(fuzz_folder());
+    verify_received(fuzz_folder());
+    must(kt_audit_scan(fuzz_folder(), 0, take_line, NULL, &lines) == KT_SUCCESS && lines <= 100);
+    try_batch(data, size);
     try_seal(data, size);
     try_state(data, size);
     return 0;
