@@ -133,7 +133,7 @@ static kt_ring_t *map(int fd, const char *name, uint64_t size)
         free(ring);
         return NULL;
     }
-    (void)madvise(mapping, HEADER + size, MADV_DONTFORK);
+    kt_keep_from_forks(mapping, HEADER + size);
     ring->fd = fd;
     (void)snprintf(ring->name, sizeof(ring->name), "%s", name);
     ring->size = size;

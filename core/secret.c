@@ -186,6 +186,11 @@ bool kt_locked_room(size_t size)
     return room;
 }
 
+void kt_keep_from_forks(void *pages, size_t size)
+{
+    (void)madvise(pages, size, MADV_DONTFORK);
+}
+
 size_t kt_locked_failures(void)
 {
     size_t unlocked;
