@@ -209,6 +209,28 @@ def fetches(redis):
     return sum(row["calls"] for name, row in stats.items() if "getsealed" in name.lower())
 
 
+def test_servers_share_a_fetch(remote, canary):
+    """Two servers of one worker, each a subject of its own, want the same secret at once: it is fetched once."""
+    value = canary("shared")
+    remote.home.set("api-keys/stripe", value)
+    proxy = f"location / {{ secret_get $key api-keys/stripe; {HEADER} @PROXY@ }}"
+    remote.configure(proxy, outside=f"server {{ listen 127.0.0.1:@PORT@; server_name other.example; {proxy} }}")
+    remote.nginx.start()
+    before = fetches(remote.redis)
+    remote.redis.process.send(signal.SIGSTOP)
+    answers = []
+    threads = [threading.Thread(target=lambda host=host: answers.append(remote.get("/", headers={"Host": host}).status))
+               for host in ("app.example", "other.example") * 5]
+    for thread in threads:
+        thread.start()
+    remote.redis.process.send(signal.SIGCONT)
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 10
+    assert fetches(remote.redis) - before == 1
+    assert {line["subject"] for line in remote.records(action="read")} == {"nginx:app.example", "nginx:other.example"}
+
+
 def test_nobody_fetches_for_clients_that_have_gone(remote, canary, wait_for):
     """Names that clients make up wait in a queue of their own making; when they hang up, it is empty."""
     value = canary("gone")
