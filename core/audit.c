@@ -3,7 +3,7 @@
  * audit.c: a decision on its way into the trail.
  *
  * What cannot be recorded is not served: every failure here is KT_AUDIT, and read.c and write.c refuse for it. A decision that changes
- * something is on the disk when the call returns. Any other is put into the ring of its process (ring.c), which takes no system call and
+ * something is on the disk when the call returns. Any other is put into the ring of its process (ring.h), which takes no system call and
  * outlives the process; it becomes a line soon after, by one of two ways:
  *
  *   a thread of the host (kt_audit_serve)   every second, and when the ring is half full

@@ -3,7 +3,7 @@
  * audit.h: what the files of the trail share. core/audit*.c include it, and what hangs on the trail: sinks, checkpoints.
  *
  *   audit.c         a decision on its way: into the ring, or at once to the disk; the thread that drains
- *   ring.c          the mapped file in which a process keeps its decisions until they are lines
+ *   ring.h          the mapped file in which a process keeps its decisions until they are lines
  *   audit_drain.c   rings to blocks of lines, each with its seal
  *   audit_log.c     the stream's files: lock, state, and the log that the state means
  *   audit_line.c    a decision as JSON
@@ -120,7 +120,7 @@ typedef struct kt_recovery {
  */
 kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state, kt_recovery_t *ret_recovery);
 
-/* ---- ring.c ---- */
+/* ---- ring.c, ring_put.c, ring_take.c ---- */
 
 #define KT_RING_INLINE (128u * 1024u)        /* bytes of records: where the process drains its ring itself */
 #define KT_RING_THREAD (4u * 1024u * 1024u)  /* and where a thread does */

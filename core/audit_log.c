@@ -4,7 +4,7 @@
  *
  *     PATH/STREAM/log     the lines, and after each block of them a seal
  *     PATH/STREAM/state   the key of the next seal, and how far the log goes; under a lock that every process of the stream takes
- *     PATH/STREAM/rings/  what processes have recorded, and are no lines yet (ring.c)
+ *     PATH/STREAM/rings/  what processes have recorded, and are no lines yet (ring.h)
  *
  * A block is appended, synced, the state written, and synced: so the log never ends before what the state says, and what stands behind that is
  * either one block under the state's key or nothing that anybody was answered for.

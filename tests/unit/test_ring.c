@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/ring.c, audit_drain.c: what was recorded becomes a line once, whatever dies in between. */
+/* core/ring*.c, audit_drain.c: what was recorded becomes a line once, whatever dies in between. */
 #include "world.h"
 
 #include <dirent.h>

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * ring.h: where a process keeps its decisions until they are lines of the trail.
+ *
+ *     PATH/STREAM/rings/ID   one mapped file for each process that records, locked (flock) for as long as it lives
+ *
+ * What was put into the mapping is the kernel's: it survives kill -9, and costs no system call. The file's blocks are allocated before it is
+ * mapped, so that a full disk is no SIGBUS. Who writes and who reads:
+ *
+ *   the producer   one thread of the process at a time: writes a record, then moves `head` behind it
+ *   the consumer   whoever has the stream's lock, in any process: reads up to `head`, and moves `tail` when the lines are on the disk
+ *
+ * A record that has no room before the end of the ring stands at its beginning, behind a filler. Machine and format are the same for all who
+ * read a ring: its numbers are in the machine's own order. A checksum tells what a stop of the whole machine has left half written.
+ *
+ *   ring.c       the file
+ *   ring_put.c   the producer's side
+ *   ring_take.c  the consumer's
+ *
+ * Only these three include it.
+ */
+#ifndef KT_RING_H
+#define KT_RING_H
+
+#include <string.h>
+
+#include "audit.h"
+
+#define HEADER 4096u         /* bytes before the first record */
+#define SLOT 64u             /* records take whole ones */
+#define COUNT_FINAL 0x80000000u
+
+typedef struct header {
+    char magic[4];
+    uint32_t zero;
+    unsigned char id[KT_RING_ID];
+    uint64_t size;                           /* bytes of records */
+    char boot[40];
+    _Alignas(SLOT) _Atomic uint64_t head;    /* bytes ever put; modulo size: where the next goes */
+    _Atomic uint64_t sequence;               /* of the last that was put */
+    _Alignas(SLOT) _Atomic uint64_t tail;    /* bytes ever released */
+    _Atomic uint64_t drained;                /* number of the last that was released */
+} header_t;
+
+enum { ACTION, SUBJECT, PEER, REFERENCE, PROVIDER, STATUS, PURPOSE, REQUEST, TEXTS };
+enum { STALE = 1, FALLBACK = 2, COUNTED = 4, FILLER = 8 };
+
+typedef struct record {
+    uint32_t size;                           /* bytes up to the next one */
+    _Atomic uint32_t count;
+    uint32_t check;                          /* of all but `count` and itself */
+    uint32_t flags;
+    uint64_t sequence;
+    int64_t time;
+    uint64_t version, generation;
+    uint16_t lengths[TEXTS];                 /* with NUL; 0: there is none */
+    char texts[];
+} record_t;
+
+_Static_assert(sizeof(header_t) <= HEADER && sizeof(record_t) == SLOT, "the layout of a ring");
+
+#define RECENT 256u          /* records into which reads are counted */
+
+struct kt_ring {
+    int fd;
+    char name[2 * KT_RING_ID + 1];
+    uint64_t size;
+    header_t *header;
+    unsigned char *records;
+    uint64_t salt;                           /* of checksums, so that what another ring left on the disk is no record of ours */
+    uint64_t sequence;                       /* the producer's */
+    _Atomic uint64_t urgent;                 /* offset behind the last record that is one for itself */
+    struct {
+        uint64_t hash, at;
+    } *recent;
+};
+
+static inline uint64_t mix(uint64_t sum, uint64_t word)
+{
+    sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
+    return sum ^ (sum >> 29);
+}
+
+static inline record_t *record_at(const kt_ring_t *ring, uint64_t at)
+{
+    return (record_t *)(void *)(ring->records + at % ring->size);
+}
+
+/* `used`: its bytes, a multiple of 8. */
+static inline uint32_t checksum(const kt_ring_t *ring, const record_t *record, size_t used)
+{
+    uint64_t sum = mix(ring->salt, record->size), word;
+    size_t at;
+
+    sum = mix(sum, record->flags);
+    for (at = offsetof(record_t, sequence); at < used; at += 8) {
+        memcpy(&word, (const char *)record + at, 8);
+        sum = mix(sum, word);
+    }
+    return (uint32_t)(sum ^ (sum >> 32));
+}
+
+static inline size_t used_by(const record_t *record)
+{
+    size_t used = sizeof(*record), i;
+
+    for (i = 0; i < TEXTS; i++)
+        used += record->lengths[i];
+    return (used + 7) & ~(size_t)7;
+}
+
+#endif /* KT_RING_H */

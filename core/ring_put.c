@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* ring_put.c: a decision into the ring of its process, as a record of its own or counted into one that is there. */
+#include "ring.h"
+
+#define WORD_MAX 64u         /* bytes of what the host calls something */
+#define TEXT_MAX 128u        /* of an address or a request's id */
+
+static const uint16_t limits[TEXTS] = {
+    [ACTION] = WORD_MAX, [SUBJECT] = KT_SUBJECT_MAX, [PEER] = TEXT_MAX, [REFERENCE] = KT_REFERENCE_MAX,
+    [PROVIDER] = WORD_MAX, [STATUS] = WORD_MAX, [PURPOSE] = WORD_MAX, [REQUEST] = TEXT_MAX,
+};
+
+static void texts_of(const kt_event_t *event, const char *texts[TEXTS])
+{
+    texts[ACTION] = event->action;
+    texts[SUBJECT] = event->subject;
+    texts[PEER] = event->peer;
+    texts[REFERENCE] = event->reference;
+    texts[PROVIDER] = event->provider;
+    texts[STATUS] = event->status;
+    texts[PURPOSE] = event->purpose;
+    texts[REQUEST] = event->request_id;
+}
+
+/* Lengths with NUL, cut to what a line has; the bytes of all. */
+static size_t measure(const char *const texts[TEXTS], uint16_t lengths[TEXTS])
+{
+    size_t all = 0, i;
+
+    for (i = 0; i < TEXTS; i++) {
+        lengths[i] = texts[i] != NULL ? (uint16_t)(strnlen(texts[i], limits[i]) + 1) : 0;
+        all += lengths[i];
+    }
+    return all;
+}
+
+static void fill(const kt_ring_t *ring, record_t *record, uint32_t size, uint64_t sequence)
+{
+    memset(record, 0, sizeof(*record));
+    record->size = size;
+    record->flags = FILLER;
+    record->sequence = sequence;
+    record->check = checksum(ring, record, sizeof(*record));
+}
+
+/* Room for `size` bytes in one piece: *at is where, behind a filler if need be. */
+static bool find_room(kt_ring_t *ring, size_t size, uint64_t *at)
+{
+    uint64_t tail = atomic_load_explicit(&ring->header->tail, memory_order_acquire);
+    uint64_t left = ring->size - *at % ring->size;
+
+    if (size > left) {
+        if (ring->size - (*at - tail) < left + size)
+            return false;
+        fill(ring, record_at(ring, *at), (uint32_t)left, ring->sequence);
+        *at += left;
+        return true;
+    }
+    return ring->size - (*at - tail) >= size;
+}
+
+static bool same(const record_t *record, const kt_event_t *event, const char *const texts[TEXTS], const uint16_t lengths[TEXTS])
+{
+    const char *at = record->texts;
+    size_t i;
+
+    if (record->version != event->version || record->flags != (COUNTED | (event->fallback ? FALLBACK : 0u)))
+        return false;
+    for (i = 0; i < TEXTS; i++) {
+        if (i != PEER && i != REQUEST &&
+            (record->lengths[i] != lengths[i] || (lengths[i] > 0 && memcmp(at, texts[i], lengths[i] - 1u) != 0)))
+            return false;
+        at += record->lengths[i];
+    }
+    return true;
+}
+
+static uint64_t hash(const kt_event_t *event, const char *const texts[TEXTS], const uint16_t lengths[TEXTS])
+{
+    static const int keys[] = {REFERENCE, SUBJECT, STATUS};
+    uint64_t sum = event->version, word;
+    size_t i, at, size;
+
+    for (i = 0; i < KT_ARRAY(keys); i++) {
+        for (at = 0, size = lengths[keys[i]]; at < size; at += 8) {
+            word = 0;
+            memcpy(&word, texts[keys[i]] + at, size - at < 8 ? size - at - 1 : 8);
+            sum = mix(sum, word);
+        }
+    }
+    return sum | 1;
+}
+
+/* One more of a record whose window runs, and which is no line yet. */
+static bool count_in(kt_ring_t *ring, uint64_t at, const kt_event_t *event, const char *const texts[TEXTS],
+                     const uint16_t lengths[TEXTS], int64_t now, int64_t window)
+{
+    record_t *record = record_at(ring, at);
+    uint32_t count;
+
+    if (at < atomic_load_explicit(&ring->header->tail, memory_order_acquire) || now - record->time >= window || now < record->time ||
+        !same(record, event, texts, lengths))
+        return false;
+    count = atomic_load_explicit(&record->count, memory_order_relaxed);
+    do {
+        if ((count & COUNT_FINAL) != 0 || count == COUNT_FINAL - 1)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&record->count, &count, count + 1, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+static void write_record(const kt_ring_t *ring, record_t *record, const kt_event_t *event, const char *const texts[TEXTS],
+                         const uint16_t lengths[TEXTS], uint32_t size, int64_t now, bool counted)
+{
+    char *at = record->texts;
+    size_t i;
+
+    record->size = size;
+    atomic_store_explicit(&record->count, 1, memory_order_relaxed);
+    record->flags = (event->stale ? STALE : 0u) | (event->fallback ? FALLBACK : 0u) | (counted ? COUNTED : 0u);
+    record->sequence = ring->sequence;
+    record->time = now;
+    record->version = event->version;
+    record->generation = event->generation;
+    memcpy(record->lengths, lengths, sizeof(record->lengths));
+    for (i = 0; i < TEXTS; i++) {
+        if (lengths[i] == 0)
+            continue;
+        memcpy(at, texts[i], lengths[i] - 1u);
+        at[lengths[i] - 1] = '\0';
+        at += lengths[i];
+    }
+    memset(at, 0, (size_t)((char *)record + used_by(record) - at));
+    record->check = checksum(ring, record, used_by(record));
+}
+
+kt_ring_answer_t kt_ring_put(kt_ring_t *ring, const kt_event_t *event, int64_t now, int64_t window)
+{
+    uint64_t at = atomic_load_explicit(&ring->header->head, memory_order_relaxed), sum = 0;
+    bool counted = event->counted && window > 0;
+    const char *texts[TEXTS];
+    uint16_t lengths[TEXTS];
+    size_t size;
+
+    texts_of(event, texts);
+    size = (sizeof(record_t) + measure(texts, lengths) + SLOT - 1) & ~(size_t)(SLOT - 1);
+    if (counted) {
+        sum = hash(event, texts, lengths);
+        if (ring->recent[sum / 2 % RECENT].hash == sum &&
+            count_in(ring, ring->recent[sum / 2 % RECENT].at, event, texts, lengths, now, window))
+            return KT_RING_COUNTED;
+    }
+    if (!find_room(ring, size, &at))
+        return KT_RING_FULL;
+    ring->sequence++;
+    write_record(ring, record_at(ring, at), event, texts, lengths, (uint32_t)size, now, counted);
+    if (counted) {
+        ring->recent[sum / 2 % RECENT].hash = sum;
+        ring->recent[sum / 2 % RECENT].at = at;
+    } else {
+        atomic_store_explicit(&ring->urgent, at + size, memory_order_relaxed);
+    }
+    atomic_store_explicit(&ring->header->sequence, ring->sequence, memory_order_relaxed);
+    atomic_store_explicit(&ring->header->head, at + size, memory_order_release);
+    return KT_RING_PUT;
+}
+
+bool kt_ring_is_pressed(const kt_ring_t *ring)
+{
+    return atomic_load_explicit(&ring->header->head, memory_order_relaxed) -
+           atomic_load_explicit(&ring->header->tail, memory_order_relaxed) > ring->size / 2;
+}
+
+bool kt_ring_is_empty(const kt_ring_t *ring)
+{
+    return atomic_load_explicit(&ring->header->head, memory_order_acquire) ==
+           atomic_load_explicit(&ring->header->tail, memory_order_acquire);
+}
