@@ -272,7 +272,9 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
         anchors->folder = open(anchors->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (anchors->folder < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
         return cannot_read(anchors, ".");
-    if (anchors->folder < 0 || fstat(anchors->folder, &st) != 0 || st.st_nlink == 0)
+    if (anchors->folder >= 0 && fstat(anchors->folder, &st) != 0)
+        return cannot_read(anchors, ".");
+    if (anchors->folder < 0 || st.st_nlink == 0)
         return kt_fail(KT_ROLLEDBACK, "%s: the folder of anchors is gone: without it an old copy of the store would pass for the "
                                       "newest (keyturn restore puts it right)", anchors->path);
     if (anchors->loaded && st.st_mtim.tv_sec == anchors->changed.tv_sec && st.st_mtim.tv_nsec == anchors->changed.tv_nsec)

@@ -10,7 +10,8 @@ $(UNIT_PROVIDERS): $(BUILD)/tests/unit/keyturn/%.so: $(BUILD)/lib/keyturn/%.so
 
 # Calls that test_fault.c can make fail.
 FAULTS := malloc calloc realloc reallocarray free strdup strndup asprintf __asprintf_chk kt_locked_alloc kt_locked_free kt_guarded_alloc \
-    kt_guarded_reserve kt_guarded_free kt_secret_new open openat read write pread pwrite fsync fdatasync flock
+    kt_guarded_reserve kt_guarded_free kt_secret_new open openat read write pread pwrite fsync fdatasync flock fstat fchmod ftruncate fallocate \
+    posix_fallocate renameat linkat fflush fwrite mmap
 $(BUILD)/tests/unit/test_fault: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
 
 # The clock that test_mocks.c moves.

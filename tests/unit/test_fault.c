@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -170,6 +171,29 @@ FAILING(int, fdatasync, (fd), int fd)
 FAILING(int, flock, (fd, operation), int fd, int operation)
 FAILING(int, open, (path, flags, mode), const char *path, int flags, mode_t mode)
 FAILING(int, openat, (fd, path, flags, mode), int fd, const char *path, int flags, mode_t mode)
+
+FAILING(int, fstat, (fd, st), int fd, struct stat *st)
+FAILING(int, fchmod, (fd, mode), int fd, mode_t mode)
+FAILING(int, ftruncate, (fd, size), int fd, off_t size)
+FAILING(int, fallocate, (fd, mode, at, size), int fd, int mode, off_t at, off_t size)
+FAILING(int, renameat, (from, path, to, name), int from, const char *path, int to, const char *name)
+FAILING(int, linkat, (from, path, to, name, flags), int from, const char *path, int to, const char *name, int flags)
+FAILING(int, fflush, (file), FILE *file)
+
+REAL(int, posix_fallocate, int fd, off_t at, off_t size)
+{
+    return fails(CALLS) ? fault.error : __real_posix_fallocate(fd, at, size);
+}
+
+REAL(size_t, fwrite, const void *data, size_t size, size_t count, FILE *file)
+{
+    return fails(CALLS) ? 0 : __real_fwrite(data, size, count, file);
+}
+
+REAL(void *, mmap, void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    return fails(CALLS) ? MAP_FAILED : __real_mmap(at, size, protection, flags, fd, offset);
+}
 
 /* ---- pieces of work ---- */
 
