@@ -61,7 +61,7 @@ static void put_string(kt_lines_t *lines, const char *key, const char *value, si
         return;
     put_key(lines, key);
     put(lines, "\"");
-    for (i = 0; value[i] != '\0' && i < max; i++) {
+    for (i = 0; i < max && value[i] != '\0'; i++) {
         unsigned char c = (unsigned char)value[i];
 
         if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')

@@ -76,7 +76,7 @@ static kt_status_t start(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, cons
 
     if (status != KT_SUCCESS)
         return status;
-    for (i = 1; config->argv[i] != NULL && i < 65; i++)
+    for (i = 1; i < 65 && config->argv[i] != NULL; i++)
         argv[4 + i] = config->argv[i];
     (void)snprintf(seconds, sizeof(seconds), "%d", KT_SINK_EXEC_S);
     (void)snprintf(names[0], sizeof(names[0]), "KEYTURN_ENVIRONMENT=%s", environment);
