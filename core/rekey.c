@@ -8,7 +8,8 @@
  *     finish   the old root says "moved", the new one that all is here
  *
  * Each step is one transaction that leaves a store which every reader understands (epochs.c), so a crash needs no repair: whoever rekeys
- * next sees by the roots where he is. A cursor of its own was rejected: what the old index still lists is what is left to do, and it is authenticated.
+ * next sees by the roots where he is. A cursor of its own was rejected: what the old index still lists is what is left to do, and it is
+ * authenticated.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,7 @@ typedef struct step {        /* one transaction on one type */
     const char *type;
     kt_typekey_t *keys;      /* locked copies: of the tree that fills, and of the one that empties */
     kt_trees_t trees;
+    uint64_t moved;          /* secrets, when it is committed */
     int64_t began;
 } step_t;
 
@@ -236,8 +238,7 @@ static kt_status_t step_batch(step_t *s)
         status = move_secret(s, &batch->entries[i]);
     if (status == KT_SUCCESS && i == 0)
         status = kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" lists fewer than it counts", s->r->store->name, s->type);
-    if (status == KT_SUCCESS)
-        s->r->moved += i;
+    s->moved = i;
     free(batch);
     return status;
 }
@@ -353,11 +354,12 @@ static kt_status_t commit(step_t *s, todo_t todo)
     return status;
 }
 
-static void report(const step_t *s, todo_t todo)
+static void report(step_t *s, todo_t todo)
 {
     const kt_trees_t *trees = &s->trees;
     kt_rekey_type_t type = {s->type, s->keys[0].epoch, todo == TODO_FINISH ? 0 : s->keys[1].epoch, trees->index.count, trees->old.count};
 
+    s->r->moved += todo == TODO_BATCH ? s->moved : 0;
     s->r->call.generation = trees->index.generation;
     if (s->r->options->progress != NULL)
         s->r->options->progress(s->r->options->arg, &type);

@@ -434,6 +434,7 @@ START_TEST(a_rekey_that_fails_anywhere_goes_on)
         failures++;
     }
     ck_assert_uint_gt(failures, 20);
+    ck_assert_uint_eq(moved, 5); /* each secret once */
     assert_all_are_new();
 }
 END_TEST
