@@ -12,6 +12,8 @@
 #include "internal.h"
 #include "store.h"
 #include "index.h"
+
+#define RESERVE (6u * KT_VALUE_MAX) /* bytes: three values move, overwritten where they were, and some nodes of the index change */
 #include "epochs.h"
 
 struct kt_change {
@@ -454,6 +456,15 @@ kt_status_t kt_change_prepare(kt_change_t *change)
         status = put_index(change, &key, record, size);
     free(record);
     return status;
+}
+
+/*
+ * Each change leaves as much space behind it as the end of a rotation may need, and only that end does without: when a target has the new
+ * value, no full disk and nobody who fills it may keep the store from it.
+ */
+kt_status_t kt_change_reserve(kt_change_t *change)
+{
+    return kt_from_provider(change->store, kt_provider_reserve(change->store->api, change->txn, RESERVE));
 }
 
 /* The commit stands whether or not its anchor can be written: the next writer sees that one is owed, and records the generation. */

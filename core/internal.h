@@ -420,6 +420,7 @@ kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version);
 kt_status_t kt_change_drop(kt_change_t *change, uint64_t version);     /* the row and its entry */
 kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version);  /* the row; the entry stays, marked */
 kt_status_t kt_change_prepare(kt_change_t *change); /* all rows are put: only commit can fail now */
+kt_status_t kt_change_reserve(kt_change_t *change); /* after prepare: one more change of this secret will have its space. KT_NOSPACE */
 uint64_t kt_change_generation(const kt_change_t *change); /* after prepare: of the type, when committed; 0: there is no index */
 bool kt_change_unsettled(const kt_change_t *change);      /* after prepare: the generation before was not confirmed by an anchor */
 kt_status_t kt_change_commit(kt_change_t *change);
@@ -456,6 +457,8 @@ kt_status_t kt_instance_open(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store
 /* A further instance of its own, for kt_rotation_create; kt_instance_close() ends it. */
 kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *ret_store);
 void kt_instance_close(kt_store_t *store);
+/* reserve() of a provider that has it; one that cannot keep space free promises none. */
+ktp_status_t kt_provider_reserve(const ktp_provider_t *api, ktp_txn_t *txn, uint64_t bytes);
 const ktp_services_t *kt_services(void);
 void kt_services_speak(const kt_ctx_t *ctx); /* whose log hook takes this thread's debug lines */
 const char *kt_provider_error(void);  /* what the provider said last on this thread; "" if nothing */

@@ -52,6 +52,8 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     kt_debug_point("write.begun");
     status = kt_change_prepare(change);
     kt_debug_point("write.prepared");
+    if (status == KT_SUCCESS && !call->begun)
+        status = kt_change_reserve(change);
     if (status == KT_SUCCESS)
         status = settle(ctx, &said, change, provider);
     said.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;

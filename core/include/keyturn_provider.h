@@ -20,6 +20,7 @@
  *
  * ABI changelog
  *   1.0  first
+ *   1.1  reserve
  */
 #ifndef KEYTURN_PROVIDER_H
 #define KEYTURN_PROVIDER_H
@@ -33,7 +34,7 @@ extern "C" {
 
 #define KTP_MAGIC 0x4b545031u /* "KTP1" */
 #define KTP_ABI_MAJOR 1
-#define KTP_ABI_MINOR 0
+#define KTP_ABI_MINOR 1
 
 /* As kt_status_t; no other number is accepted from a provider (it counts as KTP_MALFORMED). */
 typedef enum ktp_status {
@@ -241,6 +242,11 @@ typedef struct ktp_provider {
     void (*abort)(ktp_txn_t *txn);
     /* With KTP_TOKEN: bytes that differ after any commit of anybody. Costs no query and no system call in the usual case. */
     ktp_status_t (*token)(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);
+    /*
+     * Since 1.1. Sealed, may be NULL. In a writing transaction, when all its rows are put: `bytes` are kept free behind its commit, so that a
+     * later one of that size does not fail for want of space. It is not asked again for that one. KTP_NOSPACE.
+     */
+    ktp_status_t (*reserve)(ktp_txn_t *txn, uint64_t bytes);
 } ktp_provider_t;
 
 #define KTP_HEADER .magic = KTP_MAGIC, .abi_major = KTP_ABI_MAJOR, .abi_minor = KTP_ABI_MINOR, .size = sizeof(ktp_provider_t)

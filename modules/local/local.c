@@ -310,4 +310,5 @@ __attribute__((visibility("default"))) const ktp_provider_t keyturn_provider = {
     .commit = local_commit,
     .abort = local_abort,
     .token = local_change_token,
+    .reserve = local_reserve,
 };

@@ -8,6 +8,7 @@
  *   lock.c        how long a lock is waited for, and who holds it
  *   error.c       what an SQLite error means, and what an operator is told
  *   create.c      a new store
+ *   reserve.c     space for the next commit
  *   watch.c       the change token, replaced files, forks
  *
  * An instance has two connections, each opened when it is first needed: a read-only one for reading
@@ -138,6 +139,8 @@ void local_look(ktp_instance_t *instance, int now);
 void local_use_map(ktp_instance_t *instance, const local_id_t *id);
 /* No -wal, or an empty one without -shm: the database is complete by itself. */
 int local_stands_alone(const local_files_t *files);
+/* Bytes of -wal that hold what is committed; -1: that cannot be told. Inside a transaction. */
+int64_t local_wal_used(const ktp_instance_t *instance);
 ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);
 
 /* ---- lock.c ---- */
@@ -198,6 +201,11 @@ ktp_status_t local_run(const ktp_instance_t *instance, local_connection_t *conne
 /* ---- create.c ---- */
 
 ktp_status_t local_create(ktp_instance_t *instance);
+
+/* ---- reserve.c ---- */
+
+/* -wal is as long on the disk as this transaction and one of `bytes` after it may make it. */
+ktp_status_t local_reserve(ktp_txn_t *txn, uint64_t bytes);
 
 /* ---- rows.c ---- */
 

@@ -32,6 +32,9 @@
 #define HEADER_WORDS 12u    /* 48 bytes, kept twice one after the other */
 #define HEADER_BYTES (sizeof(uint32_t) * 2 * HEADER_WORDS)
 #define INIT_WORD 3u        /* holds isInit: 0 while the index is being rebuilt */
+#define FRAMES_WORD 4u      /* how many frames -wal has that are committed */
+#define WAL_HEADER 32
+#define FRAME_HEADER 24
 #define TRIES 16u
 #define LOOK_EVERY 1000     /* milliseconds */
 
@@ -299,6 +302,19 @@ static int read_header(const void *header, uint32_t ret_words[HEADER_WORDS])
             return ((const unsigned char *)&ret_words[INIT_WORD])[0] != 0;
     }
     return 0;
+}
+
+/* Words of the header: number and size of the frames that are committed. A page size of 65536 is written as 1. */
+int64_t local_wal_used(const ktp_instance_t *instance)
+{
+    const local_map_t *map = instance->watch.map;
+    uint32_t words[HEADER_WORDS];
+    uint16_t page;
+
+    if (map == NULL || map->header == NULL || !read_header(map->header, words))
+        return -1;
+    memcpy(&page, (const unsigned char *)&words[INIT_WORD] + 2, sizeof page);
+    return WAL_HEADER + (int64_t)words[FRAMES_WORD] * (FRAME_HEADER + (page == 1 ? 65536 : page));
 }
 
 /* Equal to no token before or after it, of this process or another. */

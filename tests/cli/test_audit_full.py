@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The trail on a disk that is full: what cannot be recorded is not served, and what a target knows already is recorded."""
+"""A disk that is full: what cannot be recorded is not served, and what a target knows already is stored and recorded."""
 import os
 import pathlib
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 from lib.home import Home
 
-# The target takes the new value. When it is done, the disk of the trail is full, and others have written there as long as they could.
+# The target takes the new value. When it is done, the small disk is full, and others have written there as long as they could.
 FILLS = """#!/bin/sh
 new=$(cat)
 case $KEYTURN_STEP in
@@ -17,7 +17,8 @@ set)
     for size in 65536 4096 512 1; do
         dd if=/dev/zero bs=$size count=4096 >> {disk}/filler 2>/dev/null || true
     done
-    while printf x | {keyturn} --quiet set api-keys/b; do :; done > {log} 2>&1 ;;
+    while printf x | {keyturn} --quiet set api-keys/b; do :; done > {log} 2>&1
+    while printf x | {keyturn} --quiet set other/b; do :; done >> {log} 2>&1 ;;
 test) [ "$new" = "$(cat {server})" ] || exit 65 ;;
 esac
 """
@@ -91,3 +92,28 @@ def test_a_full_disk_does_not_stop_a_rotation_that_the_target_knows_of(home, dis
     actions = [(line["action"], line["status"]) for line in home.records() if line.get("reference") == "database/a"]
     assert ("rotate.finish", "intent") in actions and ("rotate.finish", "success") in actions
     home.run("audit", "verify", "--audit-key", home.audit_key)
+
+
+def test_nor_does_a_full_disk_of_the_store(kt, tmp_path, disk):
+    """64 KiB, the most that has to move; and who fills the disk goes on writing secrets as long as he can."""
+    kt.need("keyturn")
+    home = Home(kt, tmp_path / "home")
+    home.keyturn("init", "--audit-key", tmp_path / "audit.key", home.dir)
+    home.replace(str(home.store), str(disk / home.store.name))
+    for file in [*home.dir.glob(f"{home.store.name}*"), home.dir / "anchors"]:
+        shutil.move(file, disk / file.name)
+    server, target, log = tmp_path / "server", tmp_path / "target", tmp_path / "others"
+    keyturn = f"LD_LIBRARY_PATH={home.env.get('LD_LIBRARY_PATH', '')} {home.stage.keyturn} -c {home.config}"
+    target.write_text(FILLS.format(server=server, disk=disk, log=log, keyturn=keyturn))
+    target.chmod(0o700)
+    home.write_config(home.read_config() + f'targets:\n  "tls/*": {{exec: "{target}", timeout: 120s, test: true}}\n')
+    home.set("tls/a", os.urandom(32768).hex())
+    (tmp_path / "new").write_text(os.urandom(32768).hex())
+    assert home.rotate("tls/a", "--file", tmp_path / "new") == 2
+    assert "no space for what may have to be written next" in log.read_text()
+    assert home.get("tls/a") == (tmp_path / "new").read_bytes()
+    refused = home.run("rotate", "tls/a", "--file", tmp_path / "new", check=False)
+    assert refused.returncode == 74 and b"no space" in refused.stderr, "no other one begins"
+    (disk / "filler").unlink()
+    assert home.rotate("tls/a", "--file", tmp_path / "new") == 3
+    home.run("verify")

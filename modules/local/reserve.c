@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * reserve.c: space for the next commit, taken before this one.
+ *
+ * A commit is written to -wal, behind the frames that are there, and that is all that has to have room: a checkpoint that fails leaves
+ * everything in -wal. So -wal is made longer than it is used. SQLite finds zeros behind the frames, as after its own checkpoints it finds
+ * older ones. The file is SQLite's own open one: nobody else may open and close it (local.h).
+ */
+#include "local.h"
+
+static sqlite3_file *wal_of(sqlite3 *db)
+{
+    sqlite3_file *file = NULL;
+
+    if (sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file) != SQLITE_OK ||
+        file == NULL || file->pMethods == NULL)
+        return NULL;
+    return file;
+}
+
+ktp_status_t local_reserve(ktp_txn_t *txn, uint64_t bytes)
+{
+    ktp_instance_t *instance = txn->instance;
+    sqlite3_file *file = txn->connection != NULL ? wal_of(txn->connection->db) : NULL;
+    sqlite3_int64 size = local_wal_used(instance), end;
+    int step = 4096;
+
+    if (file == NULL || txn->connection->writing == 0)
+        return local_fail(instance, KTP_UNAVAIL, "%s: no writing transaction is open",
+                          instance->path);
+    if (size < 0 && file->pMethods->xFileSize(file, &size) != SQLITE_OK)
+        return local_fail(instance, KTP_UNAVAIL, "%s: its size cannot be told", instance->wal);
+    end = size + 2 * (sqlite3_int64)bytes;
+    (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_CHUNK_SIZE, &step);
+    if (file->pMethods->xFileControl(file, SQLITE_FCNTL_SIZE_HINT, &end) != SQLITE_OK)
+        return local_fail(instance, KTP_NOSPACE,
+                          "%s: no space for what may have to be written next: free %lld bytes",
+                          instance->wal, 2 * (long long)bytes);
+    return KTP_SUCCESS;
+}
