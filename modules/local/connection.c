@@ -210,19 +210,28 @@ static ktp_status_t open_once(ktp_instance_t *instance, local_connection_t *conn
     return *ret_code != SQLITE_OK ? KTP_UNAVAIL : status;
 }
 
-/* Is it open on the files that are there now? Opening may have made -wal and -shm, and a writer may
- * have come. */
-static int is_up_to_date(ktp_instance_t *instance, const local_connection_t *connection)
+static int stayed(const local_id_t *before, const local_id_t *now)
 {
+    return before->ino == 0 || (before->ino == now->ino && before->dev == now->dev);
+}
+
+/* Is it open on the files that are there now? Opening may have made -wal and -shm, and a writer may
+ * have come; but one that was there before and is another now may be the one that was opened. */
+static int is_up_to_date(ktp_instance_t *instance, const local_connection_t *connection,
+                         const local_files_t *before)
+{
+    const local_files_t *now = &instance->watch.files;
     int moved = 0;
 
     local_look(instance, 1);
     sqlite3_file_control(connection->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    return !moved && (!connection->alone || local_stands_alone(&instance->watch.files));
+    return !moved && stayed(&before->wal, &now->wal) && stayed(&before->shm, &now->shm) &&
+           (!connection->alone || local_stands_alone(now));
 }
 
 static ktp_status_t open_connection(ktp_instance_t *instance, local_connection_t *connection)
 {
+    local_files_t before = instance->watch.files;
     ktp_status_t status;
     int code = SQLITE_OK;
 
@@ -231,7 +240,7 @@ static ktp_status_t open_connection(ktp_instance_t *instance, local_connection_t
         status = local_sqlite_fail(instance, connection->db, code,
                                    connection->writing ? "writing" : "reading");
     if (status == KTP_SUCCESS)
-        connection->epoch = is_up_to_date(instance, connection) ? instance->watch.epoch : 0;
+        connection->epoch = is_up_to_date(instance, connection, &before) ? instance->watch.epoch : 0;
     else
         close_file(instance, connection);
     return status;

@@ -307,10 +307,12 @@ static int act_watch(session_t *s, const secret_t *secret)
         memcpy(last, token, sizeof last);
         if (status == KTP_SUCCESS)
             status = read_counter(s, secret, &counter);
-        if (status == KTP_SUCCESS)
+        if (status == KTP_SUCCESS) {
             printf("%" PRIu64 "\n", counter);
-        else
+        } else {
             printf("status %d\n", (int)status);
+            memset(last, 0, sizeof last); /* nothing was seen of this change yet: once more */
+        }
         (void)fflush(stdout);
     } while (poll(&end, 1, 1) == 0);
     return 0;

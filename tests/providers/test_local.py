@@ -9,6 +9,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -331,12 +332,15 @@ def test_a_writer_needs_the_folder_too(local):
     assert local.answer("--check") == "ok"
 
 
-def next_line(child, timeout=5):
+def next_line(child, timeout=30):
     """The next line of a child, and how long it took."""
     start = time.monotonic()
+    limit = threading.Timer(timeout, child.kill)  # a line that never comes must not hold up the whole run
+    limit.start()
     line = child.stdout.readline()
+    limit.cancel()
     took = time.monotonic() - start
-    assert took < timeout
+    assert took < timeout, "no line came"
     return line.strip(), took
 
 
@@ -670,7 +674,7 @@ def test_a_watcher_of_a_bare_database_notices_the_next_writer(local):
         start = time.monotonic()
         while next_line(watcher)[0] != str(counter):
             continue
-        assert time.monotonic() - start < 2.5
+        assert time.monotonic() - start < 10
     watcher.stdin.close()
     assert watcher.wait() == 0
 
@@ -718,7 +722,7 @@ def test_replaced_files_are_noticed(local, driver, tmp_path, how):
     start = time.monotonic()
     while next_line(watcher)[0] != str(wanted):
         continue
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < 10
     assert local.read() == wanted
     for child in (watcher, writer):
         child.stdin.close()
