@@ -98,6 +98,6 @@ def test_checkpoints(site, wait_for):
     assert b" checkpoints, the last of 20" in site.run("audit", "verify", "--audit-key", site.audit_key).stdout
     for line in lines:  # an older store that was put in place together with its anchors
         if line["action"] == "checkpoint":
-            line["generations"]["local"]["api-keys"], line["seq"] = 100 - line["seq"], line["seq"]
+            line["generations"]["local"]["api-keys"] = 1_000_000 - line["seq"]
     with pytest.raises(ValueError):
         read_trail.checkpoints(lines)
