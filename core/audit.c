@@ -145,12 +145,15 @@ static kt_status_t refuse(kt_audit_t *audit)
     return kt_fail(KT_AUDIT, "%s", why);
 }
 
+/* `all`: also of windows that still run, as of a ring that is pressed. */
 static kt_status_t drain(kt_audit_t *audit, const kt_event_t *event, bool all)
 {
+    kt_ring_t *ring;
     kt_status_t status;
 
     (void)pthread_mutex_lock(&audit->lock);
-    status = kt_trail_drain(audit, event, all);
+    ring = atomic_load(&audit->ring);
+    status = kt_trail_drain(audit, event, all || (ring != NULL && kt_ring_is_pressed(ring)));
     note(audit, status);
     (void)pthread_mutex_unlock(&audit->lock);
     return status;
@@ -176,19 +179,41 @@ static kt_status_t prepare(kt_audit_t *audit, bool threaded, int64_t now)
     if (ring != NULL && !failing && !kt_ring_is_pressed(ring) &&
         (audit->since == 0 || (now - audit->since < DRAIN_MS && now >= audit->since)))
         return KT_SUCCESS;
-    status = drain(audit, NULL, ring != NULL && kt_ring_is_pressed(ring));
+    status = drain(audit, NULL, false);
     if (status == KT_SUCCESS)
         audit->since = kt_ring_is_empty(atomic_load(&audit->ring)) ? 0 : now;
     return status;
+}
+
+/* A ring that was made before there was a thread is too small for one. Only its producer may take another. */
+static void outgrow(kt_audit_t *audit)
+{
+    kt_ring_t *ring = atomic_load(&audit->ring);
+    kt_status_t status;
+
+    if (ring == NULL || kt_ring_size(ring) >= KT_RING_THREAD || atomic_load_explicit(&audit->failing, memory_order_relaxed))
+        return;
+    (void)pthread_mutex_lock(&audit->lock);
+    status = kt_trail_drain(audit, NULL, true);
+    note(audit, status);
+    if (status == KT_SUCCESS && kt_ring_is_empty(ring)) {
+        kt_ring_remove(audit->rings, ring);
+        kt_ring_close(ring);
+        atomic_store(&audit->ring, NULL);
+    }
+    (void)pthread_mutex_unlock(&audit->lock);
 }
 
 static kt_status_t put(kt_audit_t *audit, const kt_event_t *event)
 {
     bool threaded = atomic_load_explicit(&audit->threaded, memory_order_relaxed);
     int64_t now = kt_now();
-    kt_status_t status = prepare(audit, threaded, now);
+    kt_status_t status;
     kt_ring_t *ring;
 
+    if (threaded)
+        outgrow(audit);
+    status = prepare(audit, threaded, now);
     if (status != KT_SUCCESS)
         return status;
     ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
@@ -211,11 +236,14 @@ kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event)
 
 kt_status_t kt_audit_drain(kt_audit_t *audit)
 {
-    kt_ring_t *ring = atomic_load(&audit->ring);
+    kt_ring_t *ring;
+    bool idle;
 
-    if ((ring == NULL || kt_ring_is_empty(ring)) && !atomic_load(&audit->failing))
-        return KT_SUCCESS;
-    return drain(audit, NULL, true);
+    (void)pthread_mutex_lock(&audit->lock);
+    ring = atomic_load(&audit->ring);
+    idle = (ring == NULL || kt_ring_is_empty(ring)) && !atomic_load(&audit->failing);
+    (void)pthread_mutex_unlock(&audit->lock);
+    return idle ? KT_SUCCESS : drain(audit, NULL, true);
 }
 
 kt_status_t kt_audit_sweep(kt_audit_t *audit)
@@ -266,7 +294,6 @@ static void tell(const kt_audit_t *audit, bool failed_before, kt_status_t status
 
 kt_status_t kt_audit_serve(kt_audit_t *audit, kt_log_fn log, void *arg)
 {
-    kt_ring_t *ring;
     bool failed_before = false;
     kt_status_t status;
 
@@ -281,8 +308,7 @@ kt_status_t kt_audit_serve(kt_audit_t *audit, kt_log_fn log, void *arg)
     audit->log_arg = arg;
     (void)pthread_mutex_unlock(&audit->lock);
     while (!atomic_load(&audit->stopping)) {
-        ring = atomic_load(&audit->ring);
-        status = drain(audit, NULL, ring != NULL && kt_ring_is_pressed(ring));
+        status = drain(audit, NULL, false);
         tell(audit, failed_before, status);
         failed_before = status != KT_SUCCESS;
         wait_for_work(audit, audit->tick != NULL ? audit->tick(audit->tick_arg) : DRAIN_MS);

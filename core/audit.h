@@ -141,6 +141,7 @@ kt_ring_t *kt_ring_open(int rings, const char *name, uid_t owner);
 void kt_ring_remove_unmade(int rings, const char *name, uid_t owner); /* a file whose process died before it was a ring */
 void kt_ring_close(kt_ring_t *ring);               /* NULL is allowed; the file stays */
 void kt_ring_remove(int rings, kt_ring_t *ring);   /* the file; the ring is still to be closed */
+uint64_t kt_ring_size(const kt_ring_t *ring);      /* bytes of records */
 bool kt_ring_is_removed(const kt_ring_t *ring);    /* by somebody else */
 bool kt_ring_take_over(kt_ring_t *ring);           /* of another process: is it dead? Then the ring is ours */
 const char *kt_ring_name(const kt_ring_t *ring);
@@ -181,7 +182,7 @@ struct kt_audit {
     int64_t reads;                   /* ms of a window */
     int64_t interval;                /* ms between two checkpoints */
     _Atomic int64_t checkpoint;      /* what the state said of the last one; 0: it was not read yet */
-    _Atomic(kt_ring_t *) ring;       /* NULL before the first record */
+    _Atomic(kt_ring_t *) ring;       /* NULL before the first record; changes under the lock below */
     int64_t since;                   /* ms: when the producer put a record into an empty ring; 0: it did not */
 
     pthread_mutex_t lock;            /* for what follows: taken behind the context's, before the state's */

@@ -149,6 +149,11 @@ void kt_ring_remove(int rings, kt_ring_t *ring)
     (void)unlinkat(rings, ring->name, 0);
 }
 
+uint64_t kt_ring_size(const kt_ring_t *ring)
+{
+    return ring->size;
+}
+
 bool kt_ring_is_removed(const kt_ring_t *ring)
 {
     struct stat st;

@@ -225,6 +225,39 @@ START_TEST(a_full_ring_refuses)
 }
 END_TEST
 
+static bool is_threaded(void)
+{
+    return atomic_load(&audit->threaded);
+}
+
+/* A server's first request may be quicker than its thread. */
+START_TEST(a_ring_grows_with_the_thread)
+{
+    unsigned accepted = 0;
+    kt_status_t status;
+    int fd;
+
+    open_trail(false);
+    assert_ok(record("a/0"));
+    ck_assert_uint_lt(kt_ring_size(atomic_load(&audit->ring)), KT_RING_THREAD);
+    start_thread();
+    wait_until(is_threaded, "the thread");
+    assert_ok(record("a/1"));
+    ck_assert_uint_eq(kt_ring_size(atomic_load(&audit->ring)), KT_RING_THREAD);
+    wait_until(is_drained, "the lines");
+    fd = open(state, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+    while (accepted < 10000 && (status = record("a/1")) == KT_SUCCESS)
+        accepted++;
+    ck_assert_uint_eq(accepted, 10000);
+    (void)close(fd);
+    stop_thread();
+    ck_assert_uint_eq(world_lines("a/0", NULL), 1);
+    ck_assert_uint_eq(world_lines("a/1", NULL), accepted + 1);
+    assert_verified();
+}
+END_TEST
+
 static char saved[KT_TRAIL_STATE];
 
 static void remove_log(void)
@@ -422,6 +455,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, its_end_writes_the_rest);
     UNIT_TABLE(tests, what_is_recorded_during_a_drain_is_one_line, windows);
     tcase_add_test(tests, a_full_ring_refuses);
+    tcase_add_test(tests, a_ring_grows_with_the_thread);
     tcase_add_loop_test(tests, a_trail_that_fails_refuses_until_it_works, 0, 2 * (int)KT_ARRAY(faults));
     tcase_add_test(tests, a_folder_for_rings_that_cannot_be_written);
     tcase_add_test(tests, what_is_not_required_is_warned_of_once);
