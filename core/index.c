@@ -20,34 +20,21 @@
 #include "internal.h"
 #include "store.h"
 #include "index.h"
+#include "index_node.h"
 
-#define FANOUT KT_FANOUT
-#define LEAF_MAX 20u  /* with 21 a row is more than SQLite keeps in a page of 4096 bytes: each read would cost one more */
-#define ENTRY_SIZE (KT_HASH_SIZE + KT_TAG_SIZE)
-#define BRANCH_SIZE (1u + FANOUT * KT_TAG_SIZE)
-#define LEAF_SIZE_MAX (1u + (LEAF_MAX + 1u) * ENTRY_SIZE)
-#define NODE_MAX LEAF_SIZE_MAX
-#define DEPTH_MAX 40u /* nibbles of the path that fit a row's key; 2^160 names */
 #define ROOT_BODY (KT_ID_SIZE + 8u + 8u + KT_TAG_SIZE)
 #define ROOT_LINK (1u + KT_KEYID_SIZE)
 #define ROOT_SIZE_MAX (ROOT_BODY + ROOT_LINK + KT_HASH_SIZE)
-enum { LEAF = 0, BRANCH = 1 };
-
-typedef struct node {
-    uint64_t stamp;              /* of its row; 0: there is none yet */
-    size_t size;
-    unsigned char data[NODE_MAX];
-} node_t;
 
 static const unsigned char no_tag[KT_TAG_SIZE];
 
-static unsigned nibble(const unsigned char hash[KT_HASH_SIZE], size_t depth)
+unsigned kt_nibble(const unsigned char hash[KT_HASH_SIZE], size_t depth)
 {
     return depth % 2 == 0 ? hash[depth / 2] >> 4 : hash[depth / 2] & 15u;
 }
 
 /* The row key of the node at `depth` on the way to `hash`: key id, depth, the nibbles passed. */
-static void node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth, ktp_key_t *ret_key)
+void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth, ktp_key_t *ret_key)
 {
     size_t bytes = (depth + 1) / 2;
 
@@ -74,7 +61,7 @@ static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsign
     (void)crypto_generichash_blake2b_final(&state, ret_tag, KT_TAG_SIZE);
 }
 
-static kt_status_t tampered(const kt_index_t *index, const char *what)
+kt_status_t kt_index_tampered(const kt_index_t *index, const char *what)
 {
     return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" does not hold: %s", index->store->name, index->type, what);
 }
@@ -114,11 +101,11 @@ static kt_status_t read_root(kt_index_t *index)
     if (status != KT_SUCCESS)
         return status;
     if (row.record_size != ROOT_BODY + KT_HASH_SIZE && row.record_size != ROOT_SIZE_MAX)
-        return tampered(index, "its root is damaged");
+        return kt_index_tampered(index, "its root is damaged");
     size = row.record_size - KT_HASH_SIZE;
     root_mac(index, row.record, size, mac);
     if (sodium_memcmp(mac, row.record + size, sizeof(mac)) != 0)
-        return tampered(index, "its root is not authentic");
+        return kt_index_tampered(index, "its root is not authentic");
     if (size > ROOT_BODY) {
         if (row.record[ROOT_BODY] < KT_LINK_TO || row.record[ROOT_BODY] > KT_LINK_FROM)
             return kt_fail(KT_MALFORMED, "%s: the root of the type \"%s\" says what this version does not know", index->store->name,
@@ -132,7 +119,7 @@ static kt_status_t read_root(kt_index_t *index)
     memcpy(index->root, row.record + KT_ID_SIZE + 16, KT_TAG_SIZE);
     index->stamp = row.stamp;
     if (row.stamp != index->generation)
-        return tampered(index, "its root's stamp is not its generation");
+        return kt_index_tampered(index, "its root's stamp is not its generation");
     return KT_SUCCESS;
 }
 
@@ -191,16 +178,16 @@ static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key, const
 
     status = kt_rows_get(index->store, index->txn, key, &row);
     if (status == KT_NOTFOUND)
-        return tampered(index, "a node is missing");
+        return kt_index_tampered(index, "a node is missing");
     if (status != KT_SUCCESS)
         return status;
     node_tag(index, key, row.record, row.record_size, tag);
     if (sodium_memcmp(tag, expected, sizeof(tag)) != 0)
-        return tampered(index, "a row was put back, removed or exchanged");
+        return kt_index_tampered(index, "a row was put back, removed or exchanged");
     /* Authentic, so that what follows guards against ourselves and against whoever holds the type's key: a node_t has room for one entry more. */
     if (row.record_size < 1 || row.record_size > NODE_MAX - ENTRY_SIZE || (row.record[0] == BRANCH && row.record_size != BRANCH_SIZE) ||
         (row.record[0] == LEAF && (row.record_size - 1) % ENTRY_SIZE != 0) || row.record[0] > BRANCH)
-        return tampered(index, "a node does not parse");
+        return kt_index_tampered(index, "a node does not parse");
     *ret_row = row;
     return KT_SUCCESS;
 }
@@ -220,7 +207,7 @@ static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key, cons
 }
 
 /* Puts the node and gives its tag to the parent. */
-static kt_status_t write_node(const kt_index_t *index, const ktp_key_t *key, const node_t *node, unsigned char ret_tag[KT_TAG_SIZE])
+kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const node_t *node, unsigned char ret_tag[KT_TAG_SIZE])
 {
     ktp_row_t row = {.record = node->data, .record_size = node->size, .stamp = node->stamp + 1};
     kt_status_t status;
@@ -231,12 +218,12 @@ static kt_status_t write_node(const kt_index_t *index, const ktp_key_t *key, con
     return status;
 }
 
-static unsigned char *child_tag(node_t *node, unsigned n)
+unsigned char *kt_node_child(node_t *node, unsigned n)
 {
     return node->data + 1 + n * KT_TAG_SIZE;
 }
 
-static size_t entries(const node_t *leaf)
+size_t kt_leaf_entries(const node_t *leaf)
 {
     return (leaf->size - 1) / ENTRY_SIZE;
 }
@@ -297,7 +284,7 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
     for (depth = 0; depth <= DEPTH_MAX; depth++) {
         children = kt_memo_find(index->store->memo, tag);
         if (children == NULL) {
-            node_key(index, hash, depth, &key);
+            kt_node_key(index, hash, depth, &key);
             status = get_node(index, &key, tag, &row);
             if (status != KT_SUCCESS)
                 return status;
@@ -310,11 +297,11 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
             children = row.record + 1;
             kt_memo_keep(index->store->memo, tag, children);
         }
-        memcpy(tag, children + nibble(hash, depth) * KT_TAG_SIZE, sizeof(tag));
+        memcpy(tag, children + kt_nibble(hash, depth) * KT_TAG_SIZE, sizeof(tag));
         if (memcmp(tag, no_tag, sizeof(tag)) == 0)
             return KT_SUCCESS;
     }
-    return tampered(index, "it is too deep");
+    return kt_index_tampered(index, "it is too deep");
 }
 
 typedef struct walk {
@@ -333,17 +320,17 @@ static kt_status_t walk_below(walk_t *walk, unsigned char hash[KT_HASH_SIZE], si
     size_t i;
     kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
 
-    node_key(walk->index, hash, depth, &key);
+    kt_node_key(walk->index, hash, depth, &key);
     if (status == KT_SUCCESS)
         status = read_node(walk->index, &key, tag, node);
-    for (i = 0; status == KT_SUCCESS && node->data[0] == LEAF && i < entries(node) && !walk->stopped; i++)
+    for (i = 0; status == KT_SUCCESS && node->data[0] == LEAF && i < kt_leaf_entries(node) && !walk->stopped; i++)
         walk->stopped = walk->fn(walk->arg, entry_at(node, i), entry_at(node, i) + KT_HASH_SIZE) != 0;
     for (n = 0; status == KT_SUCCESS && node->data[0] == BRANCH && n < FANOUT && !walk->stopped; n++) {
         unsigned char *at = &hash[depth / 2];
 
         *at = (unsigned char)(depth % 2 == 0 ? (*at & 0x0f) | n << 4 : (*at & 0xf0) | n);
-        if (memcmp(child_tag(node, n), no_tag, KT_TAG_SIZE) != 0)
-            status = walk_below(walk, hash, depth + 1, child_tag(node, n));
+        if (memcmp(kt_node_child(node, n), no_tag, KT_TAG_SIZE) != 0)
+            status = walk_below(walk, hash, depth + 1, kt_node_child(node, n));
     }
     free(node);
     return status;
@@ -359,11 +346,11 @@ kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg)
 
 /* ---- change ---- */
 
-static void insert_entry(node_t *leaf, size_t i, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+void kt_leaf_insert(node_t *leaf, size_t i, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
 {
     unsigned char *at = entry_at(leaf, i);
 
-    memmove(at + ENTRY_SIZE, at, (entries(leaf) - i) * ENTRY_SIZE);
+    memmove(at + ENTRY_SIZE, at, (kt_leaf_entries(leaf) - i) * ENTRY_SIZE);
     memcpy(at, hash, KT_HASH_SIZE);
     memcpy(at + KT_HASH_SIZE, tag, KT_TAG_SIZE);
     leaf->size += ENTRY_SIZE;
@@ -374,24 +361,24 @@ static kt_status_t split(const kt_index_t *index, node_t *node, size_t depth)
 {
     node_t *child = malloc(sizeof(*child));
     unsigned char branch[BRANCH_SIZE] = {BRANCH};
-    size_t i = 0, count = entries(node);
+    size_t i = 0, count = kt_leaf_entries(node);
     ktp_key_t key;
     kt_status_t status = child != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
 
     while (status == KT_SUCCESS && i < count) {
         const unsigned char *first = entry_at(node, i);
-        unsigned n = nibble(first, depth);
+        unsigned n = kt_nibble(first, depth);
 
         child->stamp = 0;
         child->size = 1;
         child->data[0] = LEAF;
-        for (; i < count && nibble(entry_at(node, i), depth) == n; i++)
-            insert_entry(child, entries(child), entry_at(node, i), entry_at(node, i) + KT_HASH_SIZE);
-        if (entries(child) > LEAF_MAX)
-            status = depth < DEPTH_MAX ? split(index, child, depth + 1) : tampered(index, "it is too deep");
-        node_key(index, first, depth + 1, &key);
+        for (; i < count && kt_nibble(entry_at(node, i), depth) == n; i++)
+            kt_leaf_insert(child, kt_leaf_entries(child), entry_at(node, i), entry_at(node, i) + KT_HASH_SIZE);
+        if (kt_leaf_entries(child) > LEAF_MAX)
+            status = depth < DEPTH_MAX ? split(index, child, depth + 1) : kt_index_tampered(index, "it is too deep");
+        kt_node_key(index, first, depth + 1, &key);
         if (status == KT_SUCCESS)
-            status = write_node(index, &key, child, branch + 1 + n * KT_TAG_SIZE);
+            status = kt_node_write(index, &key, child, branch + 1 + n * KT_TAG_SIZE);
     }
     free(child);
     if (status == KT_SUCCESS) {
@@ -402,7 +389,7 @@ static kt_status_t split(const kt_index_t *index, node_t *node, size_t depth)
 }
 
 /* Sets hash to tag in the subtree at `depth`, whose tag is *io_tag (zero: there is none), and gives its new tag. */
-static kt_status_t set_below(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE],
+kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE],
                              size_t depth, unsigned char io_tag[KT_TAG_SIZE])
 {
     node_t *node = calloc(1, sizeof(*node));
@@ -410,23 +397,23 @@ static kt_status_t set_below(kt_index_t *index, const unsigned char hash[KT_HASH
     size_t i;
     kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
 
-    node_key(index, hash, depth, &key);
+    kt_node_key(index, hash, depth, &key);
     if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) != 0)
         status = read_node(index, &key, io_tag, node);
     else if (status == KT_SUCCESS)
         node->size = 1; /* a new leaf */
     if (status == KT_SUCCESS && node->data[0] == BRANCH) {
-        status = set_below(index, hash, tag, depth + 1, child_tag(node, nibble(hash, depth)));
+        status = kt_node_set(index, hash, tag, depth + 1, kt_node_child(node, kt_nibble(hash, depth)));
     } else if (status == KT_SUCCESS && find_entry(node, hash, &i)) {
         memcpy(entry_at(node, i) + KT_HASH_SIZE, tag, KT_TAG_SIZE);
     } else if (status == KT_SUCCESS) {
-        insert_entry(node, i, hash, tag);
+        kt_leaf_insert(node, i, hash, tag);
         index->count++;
-        if (entries(node) > LEAF_MAX)
+        if (kt_leaf_entries(node) > LEAF_MAX)
             status = split(index, node, depth);
     }
     if (status == KT_SUCCESS)
-        status = write_node(index, &key, node, io_tag);
+        status = kt_node_write(index, &key, node, io_tag);
     free(node);
     return status;
 }
@@ -436,7 +423,7 @@ static bool has_child(node_t *node)
     unsigned n;
 
     for (n = 0; n < FANOUT; n++) {
-        if (memcmp(child_tag(node, n), no_tag, KT_TAG_SIZE) != 0)
+        if (memcmp(kt_node_child(node, n), no_tag, KT_TAG_SIZE) != 0)
             return true;
     }
     return false;
@@ -451,23 +438,23 @@ static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_H
     size_t i;
     kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
 
-    node_key(index, hash, depth, &key);
+    kt_node_key(index, hash, depth, &key);
     if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) == 0)
-        status = tampered(index, "an entry is missing");
+        status = kt_index_tampered(index, "an entry is missing");
     if (status == KT_SUCCESS)
         status = read_node(index, &key, io_tag, node);
     if (status == KT_SUCCESS && node->data[0] == BRANCH) {
-        status = remove_below(index, hash, depth + 1, child_tag(node, nibble(hash, depth)));
+        status = remove_below(index, hash, depth + 1, kt_node_child(node, kt_nibble(hash, depth)));
         keep = has_child(node);
     } else if (status == KT_SUCCESS && find_entry(node, hash, &i)) {
-        memmove(entry_at(node, i), entry_at(node, i + 1), (entries(node) - i - 1) * ENTRY_SIZE);
+        memmove(entry_at(node, i), entry_at(node, i + 1), (kt_leaf_entries(node) - i - 1) * ENTRY_SIZE);
         node->size -= ENTRY_SIZE;
         keep = node->size > 1;
     } else if (status == KT_SUCCESS) {
-        status = tampered(index, "an entry is missing");
+        status = kt_index_tampered(index, "an entry is missing");
     }
     if (status == KT_SUCCESS && keep) {
-        status = write_node(index, &key, node, io_tag);
+        status = kt_node_write(index, &key, node, io_tag);
     } else if (status == KT_SUCCESS) {
         status = kt_from_provider(index->store, index->store->api->row_remove(index->txn, &key, node->stamp));
         memset(io_tag, 0, KT_TAG_SIZE);
@@ -478,7 +465,7 @@ static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_H
 
 kt_status_t kt_index_put(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
 {
-    return set_below(index, hash, tag, 0, index->root);
+    return kt_node_set(index, hash, tag, 0, index->root);
 }
 
 kt_status_t kt_index_remove(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE])
@@ -495,154 +482,6 @@ kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZ
     kt_status_t status = kt_index_put(index, hash, tag);
 
     return status == KT_SUCCESS ? kt_index_seal(index, index->generation + 1) : status;
-}
-
-/* ---- a whole tree at once ---- */
-
-/* The nodes on the way to the last entry, the topmost first: all but the last are branches, and each is written once, when its last
- * entry has come. */
-struct kt_filling {
-    kt_index_t *index;
-    node_t *open[DEPTH_MAX + 1];      /* as far down as was ever needed */
-    size_t depth;                     /* of the last one that is open */
-    unsigned char last[KT_HASH_SIZE];
-    bool begun, loose;                /* loose: an entry came out of order, and from there each goes in by itself */
-};
-
-kt_status_t kt_index_fill_begin(kt_index_t *index, kt_filling_t **ret_filling)
-{
-    kt_filling_t *f = calloc(1, sizeof(*f));
-
-    if (f == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
-    f->index = index;
-    *ret_filling = f;
-    return KT_SUCCESS;
-}
-
-static kt_status_t open_leaf(kt_filling_t *f, size_t depth)
-{
-    if (depth > DEPTH_MAX)
-        return tampered(f->index, "it is too deep");
-    if (f->open[depth] == NULL)
-        f->open[depth] = malloc(sizeof(node_t));
-    if (f->open[depth] == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
-    f->open[depth]->stamp = 0;
-    f->open[depth]->size = 1;
-    f->open[depth]->data[0] = LEAF;
-    f->depth = depth;
-    return KT_SUCCESS;
-}
-
-static kt_status_t close_last(kt_filling_t *f)
-{
-    unsigned char *tag = f->depth > 0 ? child_tag(f->open[f->depth - 1], nibble(f->last, f->depth - 1)) : f->index->root;
-    ktp_key_t key;
-    kt_status_t status;
-
-    node_key(f->index, f->last, f->depth, &key);
-    status = write_node(f->index, &key, f->open[f->depth], tag);
-    if (f->depth > 0)
-        f->depth--;
-    return status;
-}
-
-static kt_status_t close_all(kt_filling_t *f)
-{
-    kt_status_t status = KT_SUCCESS;
-
-    while (status == KT_SUCCESS && f->begun) {
-        f->begun = f->depth > 0;
-        status = close_last(f);
-    }
-    return status;
-}
-
-/* The last leaf is too full: it becomes a branch, and what belongs to the last entry's child stays open. */
-static kt_status_t open_below(kt_filling_t *f)
-{
-    node_t *node = f->open[f->depth];
-    size_t depth = f->depth, count = entries(node), i;
-    unsigned char full[LEAF_SIZE_MAX];
-    kt_status_t status = open_leaf(f, depth + 1);
-
-    memcpy(full, node->data, node->size);
-    memset(node->data, 0, BRANCH_SIZE);
-    node->data[0] = BRANCH;
-    node->size = BRANCH_SIZE;
-    for (i = 0; i < count && status == KT_SUCCESS; i++) {
-        const unsigned char *entry = full + 1 + i * ENTRY_SIZE;
-
-        if (i > 0 && nibble(entry, depth) != nibble(f->last, depth)) {
-            status = close_last(f);
-            if (status == KT_SUCCESS)
-                status = open_leaf(f, depth + 1);
-        }
-        memcpy(f->last, entry, KT_HASH_SIZE);
-        if (status == KT_SUCCESS)
-            insert_entry(f->open[depth + 1], entries(f->open[depth + 1]), entry, entry + KT_HASH_SIZE);
-    }
-    return status;
-}
-
-static bool same_way(const unsigned char *a, const unsigned char *b, size_t depth)
-{
-    return memcmp(a, b, depth / 2) == 0 && (depth % 2 == 0 || nibble(a, depth - 1) == nibble(b, depth - 1));
-}
-
-static kt_status_t add_behind(kt_filling_t *f, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
-{
-    kt_status_t status = KT_SUCCESS;
-    node_t *node;
-
-    if (!f->begun)
-        status = open_leaf(f, 0);
-    while (status == KT_SUCCESS && f->depth > 0 && !same_way(f->last, hash, f->depth))
-        status = close_last(f);
-    if (status == KT_SUCCESS && f->open[f->depth]->data[0] == BRANCH)
-        status = open_leaf(f, f->depth + 1);
-    if (status != KT_SUCCESS)
-        return status;
-    node = f->open[f->depth];
-    insert_entry(node, entries(node), hash, tag);
-    f->begun = true;
-    f->index->count++;
-    while (status == KT_SUCCESS && entries(f->open[f->depth]) > LEAF_MAX)
-        status = open_below(f); /* which leaves f->last at this entry */
-    memcpy(f->last, hash, KT_HASH_SIZE);
-    return status;
-}
-
-kt_status_t kt_index_fill_add(kt_filling_t *f, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
-{
-    kt_status_t status = KT_SUCCESS;
-
-    if (!f->loose && f->begun && memcmp(hash, f->last, KT_HASH_SIZE) <= 0) {
-        status = close_all(f);
-        f->loose = true;
-    }
-    if (status != KT_SUCCESS)
-        return status;
-    return f->loose ? set_below(f->index, hash, tag, 0, f->index->root) : add_behind(f, hash, tag);
-}
-
-kt_status_t kt_index_fill_end(kt_filling_t *f)
-{
-    kt_status_t status = close_all(f);
-
-    if (status == KT_SUCCESS && f->index->count > 0)
-        status = kt_index_seal(f->index, f->index->generation + 1);
-    return status;
-}
-
-void kt_index_fill_free(kt_filling_t *f)
-{
-    size_t i;
-
-    for (i = 0; f != NULL && i <= DEPTH_MAX; i++)
-        free(f->open[i]);
-    free(f);
 }
 
 void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE], uint64_t generation)
@@ -669,8 +508,8 @@ kt_status_t kt_index_settle(kt_index_t *index)
     if (leaf == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
     leaf->size = 1;
-    node_key(index, nowhere, 0, &key);
-    status = write_node(index, &key, leaf, index->root);
+    kt_node_key(index, nowhere, 0, &key);
+    status = kt_node_write(index, &key, leaf, index->root);
     free(leaf);
     return status == KT_SUCCESS ? kt_index_seal(index, index->generation + 1) : status;
 }

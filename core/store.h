@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* store.h: what store.c and change.c share, and nobody else sees. Include it after internal.h. */
+/* store.h: what the files around a store share: rows.c, store.c, change.c and those that move whole stores. Include it after internal.h. */
 #ifndef KT_STORE_H
 #define KT_STORE_H
+
+/* ---- rows.c ---- */
 
 void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space, const kt_typekey_t *type, const char *name);
 void kt_key_store(ktp_key_t *key); /* META 's' */
@@ -11,6 +13,9 @@ kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout
 /* Each row of a space. KT_MALFORMED for what is no row, and for one that comes again and again. */
 kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg);
 kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row);
+
+/* ---- store.c, change.c ---- */
+
 kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn);
 kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
                          const kt_typekey_t **ret_key, ktp_row_t *ret_row, kt_head_t *ret_head);
