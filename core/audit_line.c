@@ -7,6 +7,8 @@
 
 #include "audit.h"
 
+#define YEAR_10000 253402300800000 /* ms since the epoch */
+
 #define WORD_MAX 64u            /* bytes of what the host calls something, before they are escaped */
 #define TEXT_MAX 128u           /* of an address or a request's id */
 
@@ -125,9 +127,13 @@ static void put_two(char *text, int64_t number, char behind)
 /* Not by gmtime_r(): it takes the C library's lock of time zones, which a child forked by another thread may find taken for ever. */
 static void put_time(kt_lines_t *lines, int64_t now)
 {
-    int64_t second = now / 1000, of_day = second % 86400;
+    int64_t second, of_day;
     char rest[7];
 
+    if (now < 0 || now >= YEAR_10000) /* out of a ring that was bent */
+        now = 0;
+    second = now / 1000;
+    of_day = second % 86400;
     if (second != lines->second || lines->moment[0] == '\0') {
         put_date(lines->moment, second / 86400);
         put_two(lines->moment + 11, of_day / 3600, ':');

@@ -17,7 +17,7 @@
  *   ring_put.c   the producer's side
  *   ring_take.c  the consumer's
  *
- * Only these three include it.
+ * Only these three include it, and what tries them with every byte (tests/fuzz).
  */
 #ifndef KT_RING_H
 #define KT_RING_H

@@ -98,7 +98,7 @@ static bool count_in(kt_ring_t *ring, uint64_t at, const kt_event_t *event, cons
     record_t *record = record_at(ring, at);
     uint32_t count;
 
-    if (at < atomic_load_explicit(&ring->header->tail, memory_order_acquire) || now - record->time >= window || now < record->time ||
+    if (at < atomic_load_explicit(&ring->header->tail, memory_order_acquire) || record->time <= now - window || now < record->time ||
         !same(record, event, texts, lengths))
         return false;
     count = atomic_load_explicit(&record->count, memory_order_relaxed);

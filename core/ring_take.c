@@ -96,7 +96,7 @@ kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, 
     }
     if (walk->sequence != 0 && record->sequence != walk->sequence + 1)
         return KT_RING_DAMAGED;
-    if ((record->flags & COUNTED) != 0 && window > 0 && walk->at >= walk->urgent && now >= record->time && now - record->time < window)
+    if ((record->flags & COUNTED) != 0 && window > 0 && walk->at >= walk->urgent && now >= record->time && record->time > now - window)
         return KT_RING_END;
     read_record(record, ret_record);
     walk->at += record->size;

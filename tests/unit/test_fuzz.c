@@ -33,6 +33,9 @@
 #define LLVMFuzzerTestOneInput fuzz_anchors
 #include "../fuzz/fuzz_anchors.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_ring
+#include "../fuzz/fuzz_ring.c"
+#undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_text
 #include "../fuzz/fuzz_text.c"
 #undef LLVMFuzzerTestOneInput
@@ -60,6 +63,7 @@ static const struct {
     {"index", fuzz_index},
     {"anchors", fuzz_anchors},
     {"text", fuzz_text},
+    {"ring", fuzz_ring},
 };
 
 static size_t read_input(const char *path, uint8_t *data)
