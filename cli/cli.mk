@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The keyturn command: a consumer like the servers.
 
-CLI_OBJ := $(call objects,$(wildcard cli/*.c))
+CLI_OBJ := $(call objects,$(wildcard cli/*.c cli/*/*.c))
 CLI := $(BUILD)/bin/keyturn
 CLI_COMPLETION := $(BUILD)/obj/completions/keyturn
 
@@ -12,7 +12,7 @@ $(call installs,755,$(bindir),$(CLI))
 $(call installs,644,$(prefix)/share/bash-completion/completions,$(CLI_COMPLETION))
 endif
 
-$(CLI_OBJ): OBJ_CFLAGS = -Icli $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS)
+$(CLI_OBJ): OBJ_CFLAGS = -Icli -Icli/lib -Icli/init -Icli/check $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS)
 
 $(CLI): $(CLI_OBJ) $(LIBKEYTURN_DEV)
 	@mkdir -p $(@D)

@@ -4,15 +4,15 @@
  *
  *   audit.c         a decision on its way: into the ring, or at once to the disk; the thread that drains
  *   ring.h          the mapped file in which a process keeps its decisions until they are lines
- *   audit_drain.c   rings to blocks of lines, each with its seal
- *   audit_log.c     the stream's files: lock, state, and the log that the state means
- *   audit_line.c    a decision as JSON
- *   audit_seal.c    keys, chain, seal lines, the state; recovery after a crash
- *   audit_key.c     the audit key, and the start of a stream
- *   audit_verify.c  the proof, with the audit key or without
- *   audit_read.c    the last lines
- *   audit_scan.c    all lines
- *   audit_received.c  what a sink received, against the trail
+ *   drain.c   rings to blocks of lines, each with its seal
+ *   stream.c     the stream's files: lock, state, and the log that the state means
+ *   line.c    a decision as JSON
+ *   seal.c    keys, chain, seal lines, the state; recovery after a crash
+ *   key.c     the audit key, and the start of a stream
+ *   verify_trail.c  the proof, with the audit key or without
+ *   tail.c    the last lines
+ *   scan.c    all lines
+ *   received.c  what a sink received, against the trail
  */
 #ifndef KT_AUDIT_H
 #define KT_AUDIT_H
@@ -56,7 +56,7 @@ typedef struct kt_trail_state {
     kt_trail_end_t recorded;            /* through the last line: only while a block is made */
 } kt_trail_state_t;
 
-/* ---- audit_line.c ---- */
+/* ---- line.c ---- */
 
 typedef struct kt_lines {               /* a block being made */
     char *text;                         /* malloc'ed */
@@ -83,7 +83,7 @@ size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trai
 /* Through the seal's chain, and with its MAC. `range`: the records that the block has of a ring; NULL: none. */
 size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_trail_range_t *range, int64_t now);
 
-/* ---- audit_seal.c ---- */
+/* ---- seal.c ---- */
 
 /* The first key of an instance, and the one that follows a key, in its place. */
 void kt_trail_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_trail_name_t *name, const unsigned char instance[KT_TRAIL_ID],
@@ -203,7 +203,7 @@ struct kt_audit {
     void *log_arg;
 };
 
-/* ---- audit_log.c: all under audit->lock ---- */
+/* ---- stream.c: all under audit->lock ---- */
 
 kt_status_t kt_trail_failed(const kt_audit_t *audit, const char *what); /* KT_AUDIT with errno's text */
 /* The state that is called so now, locked, and the log that it means. On failure nothing is locked. The caller wipes the state. */
@@ -219,7 +219,7 @@ kt_status_t kt_trail_append(kt_audit_t *audit, int log, kt_trail_state_t *state,
 void kt_trail_take(kt_trail_state_t *state, const kt_lines_t *lines, size_t at);
 void kt_trail_close_fd(int *fd);
 
-/* ---- audit_drain.c: under audit->lock ---- */
+/* ---- drain.c: under audit->lock ---- */
 
 /* Our ring's records as blocks, then `event` if it is not NULL, which is on the disk afterwards; and rings that dead processes left. `all`:
  * also of windows that still run. Makes our ring, if there is none. */
@@ -229,20 +229,20 @@ bool kt_trail_wants_checkpoint(const kt_audit_t *audit, int64_t now);
 /* Also those of living processes. */
 kt_status_t kt_trail_sweep(kt_audit_t *audit);
 
-/* ---- audit_verify.c ---- */
+/* ---- verify_trail.c ---- */
 
 extern KT_HIDDEN uint64_t kt_trail_reach; /* blocks missing from a stream whose keys are passed over, all in all; tests make it less */
 
-/* ---- audit_key.c ---- */
+/* ---- key.c ---- */
 
 /* The audit key out of its one line of text, or out of the private file that holds it. Locked memory: kt_locked_free(). */
 kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key);
 
-/* ---- audit_scan.c ---- */
+/* ---- scan.c ---- */
 
 bool kt_trail_is_compressed(const char *name); /* what logrotate has compressed is left alone */
 
-/* ---- audit_received.c ---- */
+/* ---- received.c ---- */
 
 typedef struct kt_received kt_received_t;
 /* The seals in a file of received lines; "-": standard input. KT_NOTFOUND: there are none. */

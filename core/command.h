@@ -16,7 +16,7 @@ typedef struct kt_command {
 
 /* May it be run: it and all folders above it belong to root or us, and nobody else may write them. KT_CONFIG, KT_PERMISSION. */
 kt_status_t kt_command_check(const char *path);
-/* The same, and the path without links, which is what to run: of a key's command, too (keyexec.c). */
+/* The same, and the path without links, which is what to run: of a key's command, too (exec.c). */
 kt_status_t kt_command_find(const char *path, char ret_path[PATH_MAX]);
 #define KT_COMMAND_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 /* Starts it: the descriptors `input` as 0, `extra` (-1: none) as 3, and no others but 1 and 2 on /dev/null; usual signals, a process group of

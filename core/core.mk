@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# libkeyturn: every file of core/ is one stage.
+# libkeyturn: the layers of core/LAYERS, which core/README.md explains.
 
-CORE_OBJ := $(call objects,$(wildcard core/*.c))
+CORE_LAYERS := $(shell sed -n 's/^\([a-z][a-z]*\).*/\1/p' core/LAYERS)
+CORE_SRC := $(foreach layer,$(CORE_LAYERS),$(wildcard core/$(layer)/*.c))
+
+CORE_OBJ := $(call objects,$(CORE_SRC))
 LIBKEYTURN := $(BUILD)/lib/libkeyturn.so.0
 LIBKEYTURN_DEV := $(BUILD)/lib/libkeyturn.so
 CORE_LIBS = $(SODIUM_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(CURL_LIBS) -ldl -pthread

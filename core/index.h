@@ -58,7 +58,7 @@ kt_status_t kt_index_settle(kt_index_t *index);
 typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg);
 
-/* ---- memo.c: branches that were proved. NULL: nothing is remembered ---- */
+/* ---- proved.c: branches that were proved. NULL: nothing is remembered ---- */
 
 #define KT_FANOUT 16u
 kt_memo_t *kt_memo_new(void); /* NULL: ENOMEM */

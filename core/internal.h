@@ -41,7 +41,7 @@
 
 #define KT_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 
-typedef struct kt_call kt_call_t; /* a request, understood: switch.c */
+typedef struct kt_call kt_call_t; /* a request, understood: route.c */
 
 /* ---- status.c ---- */
 
@@ -55,7 +55,7 @@ void kt_failure_clear(void);
 /* The status of this upper-case name as in `[UNAVAIL=continue]`, or -1. */
 int kt_status_parse(const char *name, size_t len);
 
-/* ---- secret.c: the only file that locks and wipes memory ---- */
+/* ---- memory.c: the only file that locks and wipes memory ---- */
 
 void kt_wipe(void *data, size_t size);
 void *kt_locked_alloc(size_t size);  /* zeroed, locked as far as the limit goes, undumpable; NULL: ENOMEM. Thread-safe */
@@ -243,7 +243,7 @@ kt_status_t kt_shape_set_field(const kt_secret_t *old, const char *field, const 
 kt_status_t kt_shape_rotate(kt_shape_t shape, const kt_secret_t *old, const kt_secret_t *part, int64_t now, kt_secret_t **ret_value);
 void kt_json_setup(void); /* once: the JSON library allocates and frees through wiping functions */
 
-/* ---- keys.c ---- */
+/* ---- keyring.c ---- */
 
 typedef struct kt_envkey {
     unsigned epoch;
@@ -301,7 +301,7 @@ void kt_backup_key(const kt_envkey_t *env, unsigned char ret_key[KT_KEY_SIZE]); 
 void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);                     /* MACs the index */
 void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);                      /* seals heads */
 
-/* ---- seal.c: format 1 ---- */
+/* ---- record.c: format 1 ---- */
 
 typedef struct kt_header {
     unsigned type;
@@ -364,7 +364,7 @@ const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char
 kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number, uint64_t *ret_version);
 
 #define KT_NOTE_ROTATED "keyturn.rotated" /* of a version that a rotation made: when it became current, ms since the epoch */
-#define KT_NOTE_BUSY "keyturn.busy"       /* of a pending version: whose process is at it, and until when (rotate_run.c) */
+#define KT_NOTE_BUSY "keyturn.busy"       /* of a pending version: whose process is at it, and until when (rotate.c) */
 
 /* ---- schedule.c: when a rotation is due, by the metadata `rotation` ---- */
 
@@ -384,7 +384,7 @@ void kt_debug_point(const char *point);
 #define kt_debug_point(point) ((void)0)
 #endif
 
-/* ---- store.c: sealed rows to secrets ---- */
+/* ---- load.c: sealed rows to secrets ---- */
 
 typedef struct kt_anchors kt_anchors_t; /* index.h */
 typedef struct kt_memo kt_memo_t;       /* index.h */
@@ -635,7 +635,7 @@ void kt_leave(kt_ctx_t *ctx);
 int64_t kt_now(void);                 /* wall clock, ms */
 int64_t kt_monotonic(void);           /* ms */
 
-/* ---- switch.c ---- */
+/* ---- route.c ---- */
 
 struct kt_call {
     const kt_request_t *req;

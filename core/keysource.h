@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keysource.h: what the files about keys (keyfile.c, keysource.c, keyexec.c, kernelkey.c, passphrase.c, recipient.c) share. Include it after internal.h. */
+/* keysource.h: what the files about keys (keyfile.c, source.c, exec.c, kernel.c, passphrase.c, recipient.c) share. Include it after internal.h. */
 #ifndef KT_KEYSOURCE_H
 #define KT_KEYSOURCE_H
 
@@ -16,15 +16,15 @@ kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size, co
 kt_status_t kt_write_key(const char *path, const char *text, mode_t mode); /* keyfile.c */
 
 const kt_cfg_key_t *kt_key_of(const kt_config_t *config, const char *host); /* the entry of `key:` that this host uses, or NULL */
-bool kt_source_is_phrase(const kt_config_t *config, const char *host); /* keysource.c */
+bool kt_source_is_phrase(const kt_config_t *config, const char *host); /* source.c */
 
-/* ---- keyexec.c: what a command prints ---- */
+/* ---- exec.c: what a command prints ---- */
 
 /* Runs the words of `command` (the first one absolute) without a shell, for at most `limit` ms. What it printed is in locked memory, with a NUL
  * behind it. KT_CONFIG: it is not there, fails, prints nothing or too much; KT_PERMISSION: others may change it; KT_UNAVAIL: too slow. */
 kt_status_t kt_exec_read(const char *command, unsigned limit, char **ret_text, size_t *ret_size);
 
-/* ---- kernelkey.c: the kernel's ---- */
+/* ---- kernel.c: the kernel's ---- */
 
 /* The payload of the user key `description`, in locked memory, with a NUL behind it. KT_CONFIG, KT_PERMISSION. */
 kt_status_t kt_kernel_key(const char *description, char **ret_text, size_t *ret_size);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* rotate.h: what rotate.c and rotate_run.c share, and target.c sees. Include it after internal.h. */
+/* rotate.h: what steps.c and rotate.c share, and target.c sees. Include it after internal.h. */
 #ifndef KT_ROTATE_H
 #define KT_ROTATE_H
 
@@ -15,7 +15,7 @@ struct kt_rotation {
     int64_t expires;                /* to set at finish; 0: leave */
 };
 
-/* ---- rotate.c ---- */
+/* ---- steps.c ---- */
 
 /* Without a target. Under the context's lock. */
 kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call, const kt_rotate_options_t *options, uint64_t *ret_version);
@@ -30,7 +30,7 @@ kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req, cons
                                     kt_rotation_t **ret_rotation);
 const char *kt_rotation_name(const kt_rotation_t *rotation);
 
-/* ---- rotate_run.c ---- */
+/* ---- rotate.c ---- */
 
 /* May this head be rotated so; does a value of this shape get along without a target. KT_GONE, KT_CONFLICT. */
 kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options);

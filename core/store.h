@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* store.h: what the files around a store share: rows.c, store.c, change.c and those that move whole stores. Include it after internal.h. */
+/* store.h: what the files around a store share: rows.c, load.c, change.c and those that move whole stores. Include it after internal.h. */
 #ifndef KT_STORE_H
 #define KT_STORE_H
 
@@ -14,7 +14,7 @@ kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout
 kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg);
 kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row);
 
-/* ---- store.c, change.c ---- */
+/* ---- load.c, change.c ---- */
 
 kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn);
 kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* write.h: what write.c and rotate.c share, and nobody else sees. Include it after internal.h. */
+/* write.h: what write.c and steps.c share, and nobody else sees. Include it after internal.h. */
 #ifndef KT_WRITE_H
 #define KT_WRITE_H
 

@@ -202,7 +202,7 @@ def test_of_another_user(bench):
     bench.build()
     if os.geteuid() == 0 or not found:
         # the rule, by the code: owner root, the caller or the library's owner
-        text = (TOP / "core/loader.c").read_text()
+        text = (TOP / "core/provider/loader.c").read_text()
         assert "st.st_uid != 0 && st.st_uid != geteuid() && st.st_uid != library_owner" in text
         return
     try:

@@ -7,7 +7,9 @@ import re
 import pytest
 
 TOP = pathlib.Path(os.environ["KT_TOP"])
-CONSUMERS = ["cli", "nginx", "redis-module", "postgresql/src"]
+CORE = [f"core/{line.split()[0]}" for line in (TOP / "core/LAYERS").read_text().splitlines() if line and line[0] != "#"]
+CLI = ["cli", "cli/lib", "cli/init", "cli/check"]
+CONSUMERS = [*CLI, "nginx", "redis-module", "postgresql/src"]
 PROVIDERS = sorted(f"modules/{path.name}" for path in (TOP / "modules").iterdir() if path.is_dir())
 PUBLIC = {"keyturn.h", "keyturn_provider.h"}
 
@@ -31,7 +33,7 @@ def includes(path):
 def project_headers():
     """Each header of the tree by the name it is included by: {name: folders}."""
     found = {}
-    for folder in ["core", "core/include", *CONSUMERS, *PROVIDERS]:
+    for folder in ["core", *CORE, "core/include", *CONSUMERS, *PROVIDERS]:
         for path in sources(folder, "*.h"):
             found.setdefault(path.name, set()).add(folder)
     return found
@@ -43,7 +45,8 @@ HEADERS = project_headers()
 def foreign(path, allowed_public):
     """What a file includes of the tree but may not: neither its own folder's nor the allowed public headers."""
     folder = str(path.parent.relative_to(TOP))
-    own = {name for name, folders in HEADERS.items() if folder in folders}
+    part = "core" if folder in CORE else "cli" if folder in CLI else folder
+    own = {name for name, folders in HEADERS.items() if {folder, part} & folders or part == "cli" and folders & set(CLI)}
     bad = []
     for name in includes(path):
         base = name.rsplit("/", 1)[-1]
@@ -53,7 +56,7 @@ def foreign(path, allowed_public):
 
 
 def test_there_is_something_to_check():
-    for folder in ["core", *CONSUMERS, *PROVIDERS]:
+    for folder in [*CORE, *CONSUMERS, *PROVIDERS]:
         assert sources(folder, "*.c"), folder
 
 
@@ -75,11 +78,11 @@ def reaches_internal_h(path, seen=()):
 
 
 def test_core_includes_itself_only():
-    assert {str(path): bad for path in sources("core") if (bad := foreign(path, PUBLIC))} == {}
+    assert {str(path): bad for folder in CORE for path in sources(folder) if (bad := foreign(path, PUBLIC))} == {}
 
 
 def test_core_files_include_internal_h():
-    assert [path.name for path in sources("core", "*.c") if not reaches_internal_h(path)] == []
+    assert [path.name for folder in CORE for path in sources(folder, "*.c") if not reaches_internal_h(path)] == []
 
 
 def callers(functions, folders):
@@ -88,21 +91,20 @@ def callers(functions, folders):
 
 
 def test_only_the_loader_calls_dlopen():
-    everywhere = ["core", *CONSUMERS, *PROVIDERS]
-    assert callers(["dlopen", "dlmopen", "fdlopen"], everywhere) == {"core/loader.c"}
+    everywhere = [*CORE, *CONSUMERS, *PROVIDERS]
+    assert callers(["dlopen", "dlmopen", "fdlopen"], everywhere) == {"core/provider/loader.c"}
 
 
-def test_only_secret_c_locks_and_wipes():
+def test_only_memory_c_locks_and_wipes():
     functions = ["mlock2?", "mlockall", "sodium_mlock", "sodium_malloc", "sodium_memzero", "explicit_bzero"]
-    assert callers(functions, ["core"]) == {"core/secret.c"}
+    assert callers(functions, CORE) == {"core/base/memory.c"}
     advice = re.compile(r"\bMADV_(DONTDUMP|WIPEONFORK)\b")  # MADV_DONTFORK keeps a ring from a child: that is no secret
-    assert [path.name for path in sources("core") if advice.search(code(path))] == ["secret.c"]
+    assert [path.name for folder in CORE for path in sources(folder) if advice.search(code(path))] == ["memory.c"]
 
 
 def test_nothing_of_the_core_logs():
     """No call of the library writes to stdout or stderr."""
-    assert callers(["v?printf", "puts", "putchar", "perror", "v?warnx?", "v?errx?", "v?syslog"], ["core"]) <= {
-        "core/syslog.c"}
+    assert callers(["v?printf", "puts", "putchar", "perror", "v?warnx?", "v?errx?", "v?syslog"], CORE) == set()
 
 
 def test_public_headers_stand_alone():
@@ -110,7 +112,7 @@ def test_public_headers_stand_alone():
         assert [name for name in includes(path) if name in HEADERS and name not in PUBLIC] == []
 
 
-@pytest.mark.parametrize("folder", ["core", "core/include", *CONSUMERS, *PROVIDERS])
+@pytest.mark.parametrize("folder", ["core", *CORE, "core/include", *CONSUMERS, *PROVIDERS])
 def test_each_source_names_its_licence(folder):
     bare = [path.name for path in sources(folder) if "SPDX-License-Identifier: BSD-2-Clause" not in path.read_text()[:300]]
     assert bare == []

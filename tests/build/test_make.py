@@ -77,7 +77,7 @@ def test_all_is_up_to_date_after_make(clang):
 
 def test_a_change_of_the_public_header_concerns_everybody(clang):
     result = clang.make("-n", "-W", "core/include/keyturn.h", "all").stdout
-    for part in ["core/status", "cli/", "redis-module/"]:
+    for part in ["core/base/status", "cli/", "redis-module/"]:
         assert re.search(rf"-c -o \S+/obj/{part}", result), part
     assert "nginx" in result and "postgresql" in result
 

@@ -103,7 +103,7 @@ def test_examples_of_the_manual(kt, tmp_path):
 
 def test_every_key_of_the_configuration_is_described():
     """What config_keys.c knows, apart from what it calls not available yet, stands in keyturn.yaml.5."""
-    source = (TOP / "core/config_keys.c").read_text()
+    source = (TOP / "core/config/fields.c").read_text()
     page = (TOP / "cli/keyturn.yaml.5").read_text()
     for key in re.findall(r'\{"([a-z_]+)", read_', source):
         assert re.search(rf"\b{key}\b", page), key

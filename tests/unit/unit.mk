@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Each tests/unit/test_*.c is one Check program, linked with the core's objects themselves, so that it
-# reaches internal functions; other .c files there are helpers that all of them get.
+# Each test_*.c in tests/unit/ and its folders, which are core's, is one Check program, linked with the core's
+# objects themselves, so that it reaches internal functions. Other .c files are helpers that all of them get.
 
-UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_SRC := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c)
 UNIT_HELPERS := $(call objects,$(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c)))
-UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SRC))
+UNIT_PROGRAMS := $(patsubst %.c,$(BUILD)/tests/unit/%,$(notdir $(UNIT_SRC)))
 
 ifeq ($(HAVE_CHECK),yes)
 UNIT += $(UNIT_PROGRAMS)
@@ -15,8 +15,11 @@ $(call objects,$(UNIT_SRC)) $(UNIT_HELPERS): OBJ_CFLAGS = -Icore -Itests/unit $(
     -Wno-format-truncation -Wno-unknown-warning-option \
     $(SODIUM_CFLAGS) $(YAML_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS) $(SQLITE_CFLAGS)
 
-$(UNIT_PROGRAMS): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELPERS) $(CORE_OBJ)
-	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $< $(UNIT_HELPERS) $(CORE_OBJ) $(CHECK_LIBS) $(CORE_LIBS) $(SQLITE_LIBS)
+define unit_program
+$(BUILD)/tests/unit/$(notdir $(basename $(1))): $(call objects,$(1)) $$(UNIT_HELPERS) $$(CORE_OBJ)
+	@mkdir -p $$(@D)
+	$$(call say,LINK)$$(CC) -pie $$(LDFLAGS) -o $$@ $$< $$(UNIT_HELPERS) $$(CORE_OBJ) $$(CHECK_LIBS) $$(CORE_LIBS) $$(SQLITE_LIBS)
+endef
+$(foreach source,$(UNIT_SRC),$(eval $(call unit_program,$(source))))
 
 .SECONDARY: $(call objects,$(UNIT_SRC))

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * drain.c: rings to blocks of lines, each with its seal.
+ *
+ * One drains at a time, under the stream's lock: the process its own ring, and the rings of those that died. A block has records of one ring
+ * at most; its seal names them, and so does the state. The ring's space is released last: whoever dies before that leaves records which stand
+ * in the log already, and the state says which. So before a block of another ring replaces that, the ring is told (settle_inlock).
+ *
+ * After a stop of the whole machine that is not enough, for nobody syncs a ring: what it says of itself may be old. Then the seals in the
+ * log say how far it was drained, checksums say which records are whole, and a line of the trail says how many are not.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "audit.h"
+
+#define BLOCK_ROOM (2u * 1024u * 1024u) /* bytes of one block at most */
+#define KEPT_ROOM 131072u               /* bytes of memory that are kept for the next */
+#define SWEEP_MS 1000                   /* between two looks for rings that dead processes left */
+
+/* ---- a block ---- */
+
+/* What has to be said first is sealed with what follows. */
+static kt_status_t begin_block(kt_audit_t *audit, kt_trail_state_t *state, size_t room, int64_t now)
+{
+    kt_recovery_t *found = &audit->recovered;
+    kt_lines_t *lines = &audit->lines;
+    kt_status_t status = kt_lines_begin(lines, room);
+
+    if (status != KT_SUCCESS)
+        return status;
+    state->recorded = state->sealed;
+    if (!state->begun)
+        kt_trail_take(state, lines, kt_line_log(lines, &audit->name, state, now));
+    if (found->dropped > 0 || found->missing > 0) {
+        state->recorded.sequence += found->missing;
+        kt_trail_take(state, lines, kt_line_recovery(lines, &audit->name, found->dropped, found->missing, ++state->recorded.sequence, now));
+    }
+    return KT_SUCCESS;
+}
+
+static void add_decision(kt_audit_t *audit, kt_trail_state_t *state, const kt_event_t *event, int64_t time)
+{
+    kt_trail_take(state, &audit->lines, kt_line_event(&audit->lines, &audit->name, event, ++state->recorded.sequence, time));
+    audit->lines.decisions++;
+}
+
+static kt_status_t end_block(kt_audit_t *audit, kt_trail_state_t *state, const kt_trail_range_t *range, bool spends, int64_t now)
+{
+    kt_status_t status;
+
+    kt_trail_take(state, &audit->lines, kt_line_seal(&audit->lines, state, range->to != 0 ? range : NULL, now));
+    kt_trail_sealed(state);
+    if (range->to != 0)
+        state->range = *range;
+    status = kt_trail_append(audit, audit->log, state, spends);
+    if (status == KT_SUCCESS)
+        memset(&audit->recovered, 0, sizeof(audit->recovered));
+    if (audit->lines.room > KEPT_ROOM)
+        kt_lines_free(&audit->lines);
+    return status;
+}
+
+/* ---- a ring ---- */
+
+/* A drain that was killed before it released the space of what it had written down. */
+static void settle_inlock(kt_audit_t *audit, const kt_trail_state_t *state)
+{
+    kt_ring_t *own = atomic_load(&audit->ring), *ring;
+    char name[2 * KT_RING_ID + 1];
+
+    if (sodium_is_zero(state->range.ring, KT_RING_ID))
+        return;
+    if (own != NULL && memcmp(kt_ring_id(own), state->range.ring, KT_RING_ID) == 0) {
+        kt_ring_skip(own, state->range.to);
+        return;
+    }
+    kt_ring_name_of(state->range.ring, name);
+    ring = kt_ring_open(audit->rings, name, audit->owner);
+    if (ring != NULL)
+        kt_ring_skip(ring, state->range.to);
+    kt_ring_close(ring);
+}
+
+/* How much room the ring's records take as lines, more or less; what a block begins with leaves room for one at least. */
+static size_t estimate(const kt_ring_walk_t *walk)
+{
+    uint64_t bytes = (walk->end - walk->at) * 3;
+
+    return bytes < BLOCK_ROOM ? (size_t)bytes + 2 * KT_LINES_MIN : BLOCK_ROOM;
+}
+
+typedef struct job {
+    kt_audit_t *audit;
+    kt_trail_state_t *state;
+    kt_ring_t *ring;                /* NULL: none */
+    int64_t now, window;
+    const kt_event_t *event;        /* that follows the ring's records; NULL: none */
+} job_t;
+
+/* Fills a block with records. *ret_step says why it ended. */
+static void add_records(const job_t *job, kt_ring_walk_t *walk, kt_trail_range_t *range, kt_ring_step_t *ret_step)
+{
+    const kt_lines_t *lines = &job->audit->lines;
+    kt_ring_record_t record;
+
+    *ret_step = KT_RING_RECORD;
+    while (lines->room - lines->size >= KT_LINES_MIN) {
+        *ret_step = kt_ring_next(job->ring, walk, job->now, job->window, &record);
+        if (*ret_step != KT_RING_RECORD)
+            return;
+        add_decision(job->audit, job->state, &record.event, record.time);
+        if (range->to == 0)
+            range->from = record.sequence;
+        range->to = record.sequence;
+    }
+}
+
+/* What is behind a damaged record is lost, and counted. */
+static void give_up_rest(const job_t *job, kt_ring_walk_t *walk)
+{
+    uint64_t recorded = kt_ring_recorded(job->ring), last = walk->sequence != 0 ? walk->sequence : kt_ring_drained(job->ring);
+
+    job->audit->recovered.missing += recorded > last ? recorded - last : 1;
+    walk->at = walk->end;
+    walk->sequence = recorded;
+}
+
+/* One block. *ret_more: there is more of the ring. */
+static kt_status_t drain_block(const job_t *job, bool *ret_more)
+{
+    kt_audit_t *audit = job->audit;
+    kt_trail_range_t range = {.to = 0};
+    kt_ring_walk_t walk = {0, 0, 0, 0};
+    kt_ring_step_t step = KT_RING_END;
+    kt_status_t status;
+
+    if (job->ring != NULL)
+        walk = kt_ring_begin(job->ring);
+    status = begin_block(audit, job->state, estimate(&walk), job->now);
+    if (status == KT_SUCCESS && job->ring != NULL) {
+        memcpy(range.ring, kt_ring_id(job->ring), KT_RING_ID);
+        add_records(job, &walk, &range, &step);
+    }
+    if (status == KT_SUCCESS && step == KT_RING_END && job->event != NULL)
+        add_decision(audit, job->state, job->event, job->now);
+    if (status == KT_SUCCESS && (audit->lines.decisions > 0 || audit->recovered.dropped > 0 || audit->recovered.missing > 0))
+        status = end_block(audit, job->state, &range, job->event != NULL && job->event->outcome, job->now);
+    if (status != KT_SUCCESS)
+        return status;
+    kt_debug_point("audit_drained");
+    if (step == KT_RING_DAMAGED)
+        give_up_rest(job, &walk);
+    if (job->ring != NULL)
+        kt_ring_release(job->ring, &walk);
+    *ret_more = step != KT_RING_END;
+    return KT_SUCCESS;
+}
+
+static kt_status_t drain_ring(const job_t *job)
+{
+    const kt_recovery_t *found = &job->audit->recovered;
+    kt_status_t status;
+    bool more;
+
+    if ((job->ring == NULL || kt_ring_is_empty(job->ring)) && job->event == NULL && found->dropped == 0 && found->missing == 0)
+        return KT_SUCCESS;
+    do
+        status = drain_block(job, &more);
+    while (status == KT_SUCCESS && more);
+    return status;
+}
+
+/* ---- rings of others ---- */
+
+/* The last record of this ring that a seal covers, in one log. */
+static uint64_t find_covered(const kt_audit_t *audit, const char *log, const char *ring)
+{
+    int fd = openat(audit->folder, log, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    uint64_t covered = 0;
+    size_t room = 0;
+    char *line = NULL;
+    kt_trail_seal_t seal;
+    ssize_t size;
+
+    if (file == NULL) {
+        kt_trail_close_fd(&fd);
+        return 0;
+    }
+    while ((size = getline(&line, &room, file)) > 0) {
+        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0 && strstr(line, ring) != NULL &&
+            kt_trail_parse_seal(line, (size_t)size, &seal) && seal.range.to > covered)
+            covered = seal.range.to;
+    }
+    free(line);
+    (void)fclose(file);
+    return covered;
+}
+
+/* In all of them, since a rotation may have come between. This is after a stop of the machine only. */
+static uint64_t find_covered_anywhere(const kt_audit_t *audit, const char *ring)
+{
+    int fd = openat(audit->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    uint64_t covered = 0, here;
+
+    if (dir == NULL) {
+        kt_trail_close_fd(&fd);
+        return 0;
+    }
+    while ((entry = readdir(dir)) != NULL) {
+        if (strncmp(entry->d_name, "log", 3) != 0)
+            continue;
+        here = find_covered(audit, entry->d_name, ring);
+        if (here > covered)
+            covered = here;
+    }
+    (void)closedir(dir);
+    return covered;
+}
+
+static kt_status_t drain_other(kt_audit_t *audit, kt_trail_state_t *state, const char *name, bool living)
+{
+    job_t job = {.audit = audit, .state = state, .now = kt_now()};
+    kt_ring_t *ring = kt_ring_open(audit->rings, name, audit->owner);
+    kt_status_t status = KT_SUCCESS;
+    bool dead;
+
+    if (ring == NULL) {
+        kt_ring_remove_unmade(audit->rings, name, audit->owner);
+        return KT_SUCCESS;
+    }
+    dead = kt_ring_take_over(ring);
+    if (dead && !kt_ring_is_of_boot(ring, audit->boot))
+        kt_ring_skip(ring, find_covered_anywhere(audit, name));
+    job.ring = ring;
+    if (dead || living)
+        status = drain_ring(&job);
+    if (dead && status == KT_SUCCESS) {
+        kt_debug_point("audit_swept");
+        kt_ring_remove(audit->rings, ring);
+    }
+    kt_ring_close(ring);
+    return status;
+}
+
+static kt_status_t sweep_inlock(kt_audit_t *audit, kt_trail_state_t *state, bool living)
+{
+    const kt_ring_t *own = atomic_load(&audit->ring);
+    int fd = openat(audit->rings, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    kt_status_t status = KT_SUCCESS;
+
+    if (dir == NULL) {
+        status = kt_trail_failed(audit, "rings");
+        kt_trail_close_fd(&fd);
+        return status;
+    }
+    while (status == KT_SUCCESS && (entry = readdir(dir)) != NULL) {
+        if (own == NULL || strcmp(entry->d_name, kt_ring_name(own)) != 0)
+            status = drain_other(audit, state, entry->d_name, living);
+    }
+    (void)closedir(dir);
+    audit->swept = kt_monotonic();
+    return status;
+}
+
+/* ---- checkpoints ---- */
+
+static bool is_due(int64_t last, int64_t interval, int64_t now)
+{
+    return last != 0 && (now - last >= interval || now < last);
+}
+
+bool kt_trail_wants_checkpoint(const kt_audit_t *audit, int64_t now)
+{
+    return is_due(atomic_load_explicit(&audit->checkpoint, memory_order_relaxed), audit->interval, now);
+}
+
+/* The first is due an hour after the stream began. Another process may have written this one meanwhile. */
+static const kt_event_t *begin_checkpoint(const kt_audit_t *audit, kt_trail_state_t *state, const kt_event_t *event, int64_t now)
+{
+    int64_t since = atomic_load(&audit->checkpoint);
+
+    if (state->checkpoint == 0)
+        state->checkpoint = since != 0 ? since : now;
+    if (event == NULL || event->generations == NULL)
+        return event;
+    if (!is_due(state->checkpoint, audit->interval, now))
+        return NULL;
+    state->checkpoint = now;
+    return event;
+}
+
+/* ---- all of it ---- */
+
+static kt_status_t make_ring_inlock(kt_audit_t *audit)
+{
+    kt_ring_t *ring;
+    kt_status_t status;
+
+    if (atomic_load(&audit->ring) != NULL)
+        return KT_SUCCESS;
+    status = kt_ring_create(audit->path, audit->rings, atomic_load(&audit->threaded) ? KT_RING_THREAD : KT_RING_INLINE, audit->boot, &ring);
+    if (status == KT_SUCCESS)
+        atomic_store(&audit->ring, ring);
+    return status;
+}
+
+static kt_status_t check_ring(const kt_audit_t *audit, const kt_ring_t *ring)
+{
+    if (ring == NULL || !kt_ring_is_removed(ring))
+        return KT_SUCCESS;
+    return kt_fail(KT_AUDIT, "audit trail %s/rings/%s: somebody removed it (look into it, then restart this process)", audit->path,
+                   kt_ring_name(ring));
+}
+
+typedef struct drain_order {
+    const kt_event_t *event;
+    bool all, living, ring;
+} drain_order_t;
+
+static kt_status_t drain_inlock(kt_audit_t *audit, kt_trail_state_t *state, const drain_order_t *order)
+{
+    job_t job = {.audit = audit, .state = state, .event = order->event, .now = kt_now(), .window = order->all ? 0 : audit->reads};
+    kt_status_t status;
+
+    job.event = begin_checkpoint(audit, state, order->event, job.now);
+    if (audit->direct)
+        return drain_ring(&job);
+    status = kt_trail_open_rings(audit);
+    if (status != KT_SUCCESS)
+        return status;
+    settle_inlock(audit, state);
+    if (order->living || audit->swept == 0 || kt_monotonic() - audit->swept >= SWEEP_MS)
+        status = sweep_inlock(audit, state, order->living);
+    if (status == KT_SUCCESS && order->ring)
+        status = make_ring_inlock(audit);
+    job.ring = atomic_load(&audit->ring);
+    if (status == KT_SUCCESS)
+        status = drain_ring(&job);
+    return status == KT_SUCCESS ? check_ring(audit, job.ring) : status;
+}
+
+static kt_status_t drain_locked(kt_audit_t *audit, const drain_order_t *order)
+{
+    kt_trail_state_t state;
+    kt_status_t status = kt_trail_lock(audit, &state);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = drain_inlock(audit, &state, order);
+    if (status == KT_SUCCESS)
+        atomic_store(&audit->checkpoint, state.checkpoint);
+    kt_trail_unlock(audit);
+    kt_wipe(&state, sizeof(state));
+    return status;
+}
+
+kt_status_t kt_trail_drain(kt_audit_t *audit, const kt_event_t *event, bool all)
+{
+    drain_order_t order = {.event = event, .all = all || event != NULL, .ring = event == NULL};
+
+    return drain_locked(audit, &order);
+}
+
+kt_status_t kt_trail_sweep(kt_audit_t *audit)
+{
+    drain_order_t order = {.all = true, .living = true};
+
+    return drain_locked(audit, &order);
+}

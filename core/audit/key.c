@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * key.c: the audit key, and the start of a stream under it.
+ *
+ * The key is made once, is shown once, and is no longer on the machine when the first line is written: a stream's folder gets the first key
+ * of one instance, which the first seal replaces.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit.h"
+
+#define KEY_MAGIC "keyturn-audit-key 1 "
+#define BASE64 sodium_base64_VARIANT_ORIGINAL
+
+kt_status_t kt_audit_keygen(char ret_line[KT_AUDIT_KEY_LINE])
+{
+    unsigned char key[KT_KEY_SIZE];
+    size_t at = strlen(KEY_MAGIC);
+
+    if (sodium_init() < 0)
+        return kt_fail(KT_INTERNAL, "libsodium does not start");
+    randombytes_buf(key, sizeof(key));
+    memcpy(ret_line, KEY_MAGIC, at);
+    (void)sodium_bin2base64(ret_line + at, KT_AUDIT_KEY_LINE - at, key, sizeof(key), BASE64);
+    kt_wipe(key, sizeof(key));
+    return KT_SUCCESS;
+}
+
+static kt_status_t parse_key(const char *line, unsigned char **ret_key)
+{
+    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE);
+    size_t got = 0;
+
+    if (key == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    if (strncmp(line, KEY_MAGIC, strlen(KEY_MAGIC)) == 0) {
+        const char *text = line + strlen(KEY_MAGIC);
+        size_t size = strcspn(text, " \t\r\n");
+
+        if (text[size + strspn(text + size, " \t\r\n")] == '\0' &&
+            sodium_base642bin(key, KT_KEY_SIZE, text, size, NULL, &got, NULL, BASE64) == 0 && got == KT_KEY_SIZE) {
+            *ret_key = key;
+            return KT_SUCCESS;
+        }
+    }
+    kt_locked_free(key);
+    return kt_fail(KT_CONFIG, "not an audit key: expected the line `%s...` that `keyturn init` gave", KEY_MAGIC);
+}
+
+kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key)
+{
+    char *text;
+    size_t size;
+    kt_status_t status;
+
+    if (strncmp(key, KEY_MAGIC, strlen(KEY_MAGIC)) == 0)
+        return parse_key(key, ret_key);
+    status = kt_read_private(key, &text, &size);
+    if (status != KT_SUCCESS)
+        return status;
+    status = parse_key(text, ret_key);
+    if (status != KT_SUCCESS)
+        (void)kt_fail_prefix(status, "%s", key);
+    kt_locked_free(text);
+    return status;
+}
+
+/* ---- the start of a stream ---- */
+
+static kt_status_t check_stream(const char *stream)
+{
+    if (stream[0] == '\0' || stream[0] == '.' || strlen(stream) > 63 ||
+        stream[strspn(stream, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] != '\0')
+        return kt_fail(KT_USAGE, "not a name for a stream: at most 63 letters, digits and . _ -");
+    return KT_SUCCESS;
+}
+
+static kt_status_t write_start(const char *folder, int fd, const unsigned char bytes[KT_TRAIL_STATE])
+{
+    struct stat st;
+    int state = openat(fd, "state", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (state < 0 && errno == EEXIST)
+        return kt_fail(KT_CONFLICT, "%s/state: the stream has begun already (remove its state to begin it anew)", folder);
+    if (state >= 0 && fstat(fd, &st) == 0 && (st.st_uid == geteuid() || fchown(state, st.st_uid, (gid_t)-1) == 0) &&
+        write(state, bytes, KT_TRAIL_STATE) == (ssize_t)KT_TRAIL_STATE && fdatasync(state) == 0) {
+        (void)close(state);
+        return KT_SUCCESS;
+    }
+    (void)kt_fail(KT_PERMISSION, "%s/state: %s", folder, strerror(errno));
+    if (state >= 0) {
+        (void)unlinkat(fd, "state", 0);
+        (void)close(state);
+    }
+    return KT_PERMISSION;
+}
+
+static kt_status_t start(const char *folder, const kt_trail_name_t *name, const char *key)
+{
+    unsigned char bytes[KT_TRAIL_STATE], *audit_key = NULL;
+    kt_trail_state_t state;
+    kt_status_t status = check_stream(name->stream);
+    int fd;
+
+    if (status == KT_SUCCESS)
+        status = kt_trail_read_key(key, &audit_key);
+    if (status != KT_SUCCESS)
+        return status;
+    kt_trail_new_state(audit_key, name, &state);
+    kt_trail_encode(&state, bytes);
+    kt_locked_free(audit_key);
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+        status = kt_fail(KT_PERMISSION, "%s: %s", folder, strerror(errno));
+    fd = status == KT_SUCCESS ? open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        status = write_start(folder, fd, bytes);
+        (void)close(fd);
+    } else if (status == KT_SUCCESS) {
+        status = kt_fail(KT_PERMISSION, "%s: %s", folder, strerror(errno));
+    }
+    kt_wipe(&state, sizeof(state));
+    kt_wipe(bytes, sizeof(bytes));
+    return status;
+}
+
+kt_status_t kt_audit_start(const char *folder, const char *environment, const char *stream, const char *key, char *error, size_t error_size)
+{
+    char canonical[KT_ENVIRONMENT_MAX];
+    kt_trail_name_t name = {canonical, stream, ""};
+    kt_status_t status = kt_environment_parse(environment, canonical);
+
+    if (status == KT_SUCCESS)
+        status = start(folder, &name, key);
+    if (status != KT_SUCCESS && error != NULL)
+        (void)snprintf(error, error_size, "%s", kt_failure());
+    return status;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* line.c: decisions as JSON, one line each, and the lines around them. */
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "audit.h"
+
+#define YEAR_10000 253402300800000 /* ms since the epoch */
+
+#define WORD_MAX 64u            /* bytes of what the host calls something, before they are escaped */
+#define TEXT_MAX 128u           /* of an address or a request's id */
+
+kt_status_t kt_lines_begin(kt_lines_t *lines, size_t room)
+{
+    if (lines->room < room) {
+        kt_lines_free(lines);
+        lines->text = malloc(room);
+        if (lines->text == NULL)
+            return kt_fail(KT_AUDIT, "audit trail: out of memory");
+        lines->room = room;
+    }
+    lines->size = 0;
+    lines->decisions = 0;
+    return KT_SUCCESS;
+}
+
+void kt_lines_free(kt_lines_t *lines)
+{
+    free(lines->text);
+    lines->text = NULL;
+    lines->room = 0;
+}
+
+static void put_bytes(kt_lines_t *lines, const char *text, size_t size)
+{
+    if (lines->size + size <= lines->room) {
+        memcpy(lines->text + lines->size, text, size);
+        lines->size += size;
+    }
+}
+
+static void put(kt_lines_t *lines, const char *text)
+{
+    put_bytes(lines, text, strlen(text));
+}
+
+static void put_key(kt_lines_t *lines, const char *key)
+{
+    put(lines, ",\"");
+    put(lines, key);
+    put(lines, "\":");
+}
+
+/* Names come from clients: everything but plain ASCII is escaped, so that no line can be forged. At most `max` bytes, so that all fit. */
+static void put_string(kt_lines_t *lines, const char *key, const char *value, size_t max)
+{
+    char escaped[8];
+    size_t i, plain = 0;
+
+    if (value == NULL)
+        return;
+    put_key(lines, key);
+    put(lines, "\"");
+    for (i = 0; i < max && value[i] != '\0'; i++) {
+        unsigned char c = (unsigned char)value[i];
+
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
+            continue;
+        put_bytes(lines, value + plain, i - plain);
+        (void)snprintf(escaped, sizeof(escaped), "\\u%04x", c);
+        put(lines, escaped);
+        plain = i + 1;
+    }
+    put_bytes(lines, value + plain, i - plain);
+    put(lines, "\"");
+}
+
+static void put_decimal(kt_lines_t *lines, uint64_t number)
+{
+    char text[20];
+    size_t at = sizeof(text);
+
+    do
+        text[--at] = (char)('0' + number % 10);
+    while ((number /= 10) != 0);
+    put_bytes(lines, text + at, sizeof(text) - at);
+}
+
+static void put_number(kt_lines_t *lines, const char *key, uint64_t number)
+{
+    put_key(lines, key);
+    put_decimal(lines, number);
+}
+
+static void put_hex(kt_lines_t *lines, const char *key, const unsigned char *bytes, size_t size)
+{
+    char text[2 * KT_TRAIL_HASH + 1];
+
+    put_key(lines, key);
+    put(lines, "\"");
+    put(lines, sodium_bin2hex(text, sizeof(text), bytes, size));
+    put(lines, "\"");
+}
+
+/* The day's number since 1970 as year, month and day, by the civil calendar of 400 years from a first of March. */
+static void put_date(char *text, int64_t day)
+{
+    int64_t from = day + 719468, era = (from >= 0 ? from : from - 146096) / 146097, of_era = from - era * 146097;
+    int64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int64_t of_year = of_era - (365 * year + year / 4 - year / 100), month = (5 * of_year + 2) / 153;
+    int64_t of_month = of_year - (153 * month + 2) / 5 + 1;
+
+    month = month < 10 ? month + 3 : month - 9;
+    year += era * 400 + (month <= 2);
+    (void)snprintf(text, 12, "%04u-%02u-%02uT", (unsigned)(year % 10000), (unsigned)month, (unsigned)of_month);
+}
+
+static void put_two(char *text, int64_t number, char behind)
+{
+    text[0] = (char)('0' + number / 10);
+    text[1] = (char)('0' + number % 10);
+    text[2] = behind;
+}
+
+/* Not by gmtime_r(): it takes the C library's lock of time zones, which a child forked by another thread may find taken for ever. */
+static void put_time(kt_lines_t *lines, int64_t now)
+{
+    int64_t second, of_day;
+    char rest[7];
+
+    if (now < 0 || now >= YEAR_10000) /* out of a ring that was bent */
+        now = 0;
+    second = now / 1000;
+    of_day = second % 86400;
+    if (second != lines->second || lines->moment[0] == '\0') {
+        put_date(lines->moment, second / 86400);
+        put_two(lines->moment + 11, of_day / 3600, ':');
+        put_two(lines->moment + 14, of_day / 60 % 60, ':');
+        put_two(lines->moment + 17, of_day % 60, '\0');
+        lines->second = second;
+    }
+    put_bytes(lines, "\"", 1);
+    put_bytes(lines, lines->moment, 19);
+    rest[0] = '.';
+    rest[1] = (char)('0' + now / 100 % 10);
+    put_two(rest + 2, now % 100, 'Z');
+    rest[5] = '"';
+    put_bytes(lines, rest, 6);
+}
+
+static size_t begin(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t sequence, int64_t now)
+{
+    size_t at = lines->size;
+
+    put(lines, "{\"time\":");
+    put_time(lines, now);
+    put_string(lines, "boot", name->boot, WORD_MAX);
+    put_string(lines, "stream", name->stream, WORD_MAX);
+    put_number(lines, "seq", sequence);
+    return at;
+}
+
+size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_event_t *event, uint64_t sequence, int64_t now)
+{
+    size_t at = begin(lines, name, sequence, now);
+
+    put_string(lines, "action", event->action, WORD_MAX);
+    put_string(lines, "subject", event->subject != NULL ? event->subject : "", KT_SUBJECT_MAX);
+    put_string(lines, "peer", event->peer, TEXT_MAX);
+    put_string(lines, "reference", event->reference, KT_REFERENCE_MAX);
+    if (event->version != 0)
+        put_number(lines, "version", event->version);
+    if (event->generation != 0)
+        put_number(lines, "generation", event->generation);
+    put_string(lines, "provider", event->provider, WORD_MAX);
+    put_string(lines, "status", event->status, WORD_MAX);
+    if (event->stale)
+        put(lines, ",\"stale\":true");
+    if (event->fallback)
+        put(lines, ",\"fallback\":true");
+    if (event->count > 1)
+        put_number(lines, "count", event->count);
+    if (event->seconds != 0)
+        put_number(lines, "seconds", event->seconds);
+    if (event->generations != NULL) {
+        put(lines, ",\"generations\":{");
+        put(lines, event->generations);
+        put(lines, "}");
+        if (event->more > 0)
+            put_number(lines, "more", event->more);
+    }
+    put_string(lines, "severity", kt_severity(event), WORD_MAX);
+    put_string(lines, "purpose", event->purpose, WORD_MAX);
+    put_string(lines, "request", event->request_id, TEXT_MAX);
+    put(lines, "}\n");
+    return at;
+}
+
+size_t kt_line_recovery(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t dropped, uint64_t missing, uint64_t sequence, int64_t now)
+{
+    size_t at = begin(lines, name, sequence, now);
+
+    put(lines, ",\"action\":\"recover\",\"subject\":\"\",\"status\":\"success\"");
+    put_number(lines, "dropped", dropped);
+    put_number(lines, "missing", missing);
+    put(lines, "}\n");
+    return at;
+}
+
+size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trail_state_t *state, int64_t now)
+{
+    size_t at = lines->size;
+    bool first = state->block == 0 && sodium_is_zero(state->sealed.chain, KT_TRAIL_HASH);
+
+    put(lines, first ? KT_TRAIL_LOG "\"start\"" : KT_TRAIL_LOG "\"continue\"");
+    put_hex(lines, "instance", state->instance, KT_TRAIL_ID);
+    put(lines, state->keyed ? ",\"keyed\":true" : ",\"keyed\":false");
+    put_string(lines, "environment", name->environment, KT_ENVIRONMENT_MAX);
+    put_string(lines, "stream", name->stream, WORD_MAX);
+    put_number(lines, "block", state->block);
+    put_number(lines, "last", state->sealed.sequence);
+    put_hex(lines, "chain", state->sealed.chain, KT_TRAIL_HASH);
+    put_key(lines, "time");
+    put_time(lines, now);
+    put(lines, "}\n");
+    return at;
+}
+
+size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_trail_range_t *range, int64_t now)
+{
+    unsigned char mac[KT_TRAIL_HASH];
+    size_t at = lines->size;
+
+    put(lines, KT_TRAIL_SEAL);
+    put_decimal(lines, state->block);
+    put_hex(lines, "instance", state->instance, KT_TRAIL_ID);
+    put_number(lines, "first", state->sealed.sequence + 1);
+    put_number(lines, "last", state->recorded.sequence);
+    if (range != NULL) {
+        put_hex(lines, "ring", range->ring, KT_RING_ID);
+        put_number(lines, "from", range->from);
+        put_number(lines, "to", range->to);
+    }
+    put_key(lines, "time");
+    put_time(lines, now);
+    put_hex(lines, "chain", state->recorded.chain, KT_TRAIL_HASH);
+    kt_trail_mac(state->key, state->recorded.chain, lines->text + at, lines->size - at, mac);
+    put_hex(lines, "mac", mac, sizeof(mac));
+    put(lines, "}\n");
+    return at;
+}

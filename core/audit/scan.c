@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* scan.c: every decision of a trail, through all logs that are still there, for whoever counts them. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "audit.h"
+
+#define LOGS_MAX 512u
+#define TIME_PREFIX "{\"time\":\""
+
+typedef struct log_file {
+    char name[256];
+    char time[25];            /* of its first line; "": that is none of ours */
+} log_file_t;
+
+typedef struct scan {
+    char since[25];           /* "": all */
+    kt_line_fn fn;
+    kt_check_fn note;
+    void *arg;
+    bool stopped;
+    size_t streams;           /* that have a log */
+} scan_t;
+
+static void note(const scan_t *scan, const char *stream, const char *name, const char *why)
+{
+    char text[KT_ERROR_SIZE];
+
+    if (scan->note == NULL)
+        return;
+    (void)snprintf(text, sizeof(text), "%s: %s", name, why);
+    scan->note(scan->arg, KT_PERMISSION, stream, text);
+}
+
+static void format_since(int64_t since, char text[25])
+{
+    time_t seconds = (time_t)(since / 1000);
+    struct tm tm;
+    size_t size = 0;
+
+    if (since > 0 && gmtime_r(&seconds, &tm) != NULL)
+        size = strftime(text, 25, "%Y-%m-%dT%H:%M:%S", &tm);
+    text[size] = '\0';
+    if (size > 0)
+        (void)snprintf(text + size, 25 - size, ".%03dZ", (int)(since % 1000));
+}
+
+bool kt_trail_is_compressed(const char *name)
+{
+    static const char *const ends[] = {".gz", ".xz", ".bz2", ".zst", ".lz4"};
+    size_t size = strlen(name), i;
+
+    for (i = 0; i < KT_ARRAY(ends); i++)
+        if (size > strlen(ends[i]) && strcmp(name + size - strlen(ends[i]), ends[i]) == 0)
+            return true;
+    return false;
+}
+
+static FILE *open_log(int folder, const char *name)
+{
+    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    FILE *file = NULL;
+    struct stat st;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
+        errno = EINVAL;
+    else if (fd >= 0)
+        file = fdopen(fd, "r");
+    if (file == NULL && fd >= 0)
+        (void)close(fd);
+    return file;
+}
+
+/* Is it a log that may have something? */
+static bool look_at(scan_t *scan, const char *stream, int folder, const char *name, log_file_t *ret_log)
+{
+    char *line = NULL, *time;
+    size_t room = 0;
+    FILE *file;
+
+    if (strncmp(name, "log", 3) != 0)
+        return false;
+    if (kt_trail_is_compressed(name)) {
+        note(scan, stream, name, "compressed, and not read");
+        return false;
+    }
+    file = open_log(folder, name);
+    if (file == NULL) {
+        note(scan, stream, name, strerror(errno));
+        return false;
+    }
+    memset(ret_log, 0, sizeof(*ret_log));
+    (void)snprintf(ret_log->name, sizeof(ret_log->name), "%s", name);
+    if (getline(&line, &room, file) > 0 && (time = strstr(line, "\"time\":\"")) != NULL)
+        (void)snprintf(ret_log->time, sizeof(ret_log->time), "%.24s", time + 8);
+    free(line);
+    (void)fclose(file);
+    return true;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const log_file_t *x = a, *y = b;
+    int order = strcmp(x->time, y->time);
+
+    return order != 0 ? order : strcmp(x->name, y->name);
+}
+
+static void read_log(scan_t *scan, const char *stream, int folder, const char *name)
+{
+    FILE *file = open_log(folder, name);
+    char *line = NULL;
+    size_t room = 0, prefix = strlen(TIME_PREFIX);
+    ssize_t size;
+
+    if (file == NULL) {
+        note(scan, stream, name, strerror(errno));
+        return;
+    }
+    while (!scan->stopped && (size = getline(&line, &room, file)) > 0 && line[size - 1] == '\n') {
+        line[size - 1] = '\0';
+        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0 || strncmp(line, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) == 0)
+            continue;
+        if (strncmp(line, TIME_PREFIX, prefix) == 0 && strncmp(line + prefix, scan->since, strlen(scan->since)) < 0)
+            continue;
+        scan->stopped = scan->fn(scan->arg, line) != 0;
+    }
+    free(line);
+    (void)fclose(file);
+}
+
+static kt_status_t read_stream(scan_t *scan, const char *stream, int folder)
+{
+    log_file_t *logs = calloc(LOGS_MAX, sizeof(*logs));
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    size_t count = 0, i;
+
+    if (logs == NULL || dir == NULL) {
+        kt_status_t status = kt_fail(KT_INTERNAL, "%s: %s", stream, strerror(errno));
+
+        free(logs);
+        if (dir != NULL)
+            (void)closedir(dir);
+        else if (fd >= 0)
+            (void)close(fd);
+        return status;
+    }
+    while (count < LOGS_MAX && (entry = readdir(dir)) != NULL)
+        count += look_at(scan, stream, folder, entry->d_name, &logs[count]);
+    if (count == LOGS_MAX)
+        note(scan, stream, ".", "more logs than are read");
+    (void)closedir(dir);
+    qsort(logs, count, sizeof(*logs), by_time);
+    for (i = 0; i < count && !scan->stopped; i++)
+        read_log(scan, stream, folder, logs[i].name);
+    scan->streams += count > 0;
+    free(logs);
+    return KT_SUCCESS;
+}
+
+/* A stream of somebody else that may not be read is passed over, and this is said. */
+static kt_status_t read_one(scan_t *scan, int parent, const char *name)
+{
+    int folder = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    kt_status_t status;
+
+    if (folder < 0) {
+        if (errno != ENOTDIR && errno != ELOOP)
+            note(scan, name, ".", strerror(errno));
+        return KT_SUCCESS;
+    }
+    status = read_stream(scan, name, folder);
+    (void)close(folder);
+    return status;
+}
+
+static kt_status_t read_all(scan_t *scan, int parent)
+{
+    int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    kt_status_t status = KT_SUCCESS;
+
+    if (dir == NULL)
+        return kt_fail(KT_PERMISSION, "the trail's folder: %s", strerror(errno));
+    while (status == KT_SUCCESS && !scan->stopped && (entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
+            status = read_one(scan, parent, entry->d_name);
+    (void)closedir(dir);
+    return status;
+}
+
+kt_status_t kt_audit_scan(const char *path, int64_t since, kt_line_fn fn, kt_check_fn note_fn, void *arg)
+{
+    scan_t scan = {.fn = fn, .note = note_fn, .arg = arg};
+    const char *slash = strrchr(path, '/');
+    kt_status_t status;
+    int folder;
+
+    kt_failure_clear();
+    format_since(since, scan.since);
+    folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
+    if (faccessat(folder, "log", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        status = read_stream(&scan, slash != NULL && slash[1] != '\0' ? slash + 1 : path, folder);
+    else
+        status = read_all(&scan, folder);
+    (void)close(folder);
+    if (status == KT_SUCCESS && scan.streams == 0)
+        return kt_fail(KT_NOTFOUND, "%s: there is no trail in it that may be read", path);
+    return status;
+}

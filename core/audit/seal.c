@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * seal.c: why what stands in a log cannot be changed unnoticed.
+ *
+ * Each line, seals included, is a link of an unkeyed chain. A seal line closes a block: it holds the chain through the line before it, and
+ * a MAC over that and itself under the key of its block. Then the key is replaced by its hash. Whoever takes over a machine finds the key
+ * of the next block only, and none for what was sealed before: a block under a later key is as wrong as one under none.
+ */
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "audit.h"
+
+#define STATE_MAGIC "KTA3"
+
+static void begin_hash(crypto_generichash_blake2b_state *state, const unsigned char *key, const char personal[17])
+{
+    (void)crypto_generichash_blake2b_init_salt_personal(state, key, key != NULL ? KT_TRAIL_HASH : 0, KT_TRAIL_HASH, NULL,
+                                                        (const unsigned char *)personal);
+}
+
+static void add_prefixed(crypto_generichash_blake2b_state *state, const char *text)
+{
+    unsigned char length[4];
+
+    kt_put_u32(length, (uint32_t)strlen(text));
+    (void)crypto_generichash_blake2b_update(state, length, sizeof(length));
+    (void)crypto_generichash_blake2b_update(state, (const unsigned char *)text, strlen(text));
+}
+
+void kt_trail_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_trail_name_t *name, const unsigned char instance[KT_TRAIL_ID],
+                        unsigned char ret_key[KT_TRAIL_HASH])
+{
+    crypto_generichash_blake2b_state state;
+
+    begin_hash(&state, audit_key, "keyturn stream  ");
+    add_prefixed(&state, name->environment);
+    add_prefixed(&state, name->stream);
+    (void)crypto_generichash_blake2b_update(&state, instance, KT_TRAIL_ID);
+    (void)crypto_generichash_blake2b_final(&state, ret_key, KT_TRAIL_HASH);
+    kt_wipe(&state, sizeof(state));
+}
+
+void kt_trail_next_key(unsigned char key[KT_TRAIL_HASH])
+{
+    crypto_generichash_blake2b_state state;
+
+    begin_hash(&state, key, "keyturn next    ");
+    (void)crypto_generichash_blake2b_final(&state, key, KT_TRAIL_HASH);
+    kt_wipe(&state, sizeof(state));
+}
+
+void kt_trail_link(unsigned char chain[KT_TRAIL_HASH], const char *line, size_t size)
+{
+    crypto_generichash_blake2b_state state;
+
+    begin_hash(&state, NULL, "keyturn line    ");
+    (void)crypto_generichash_blake2b_update(&state, chain, KT_TRAIL_HASH);
+    (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)line, size);
+    (void)crypto_generichash_blake2b_final(&state, chain, KT_TRAIL_HASH);
+}
+
+void kt_trail_mac(const unsigned char key[KT_TRAIL_HASH], const unsigned char chain[KT_TRAIL_HASH], const char *text, size_t size,
+                  unsigned char ret_mac[KT_TRAIL_HASH])
+{
+    crypto_generichash_blake2b_state state;
+
+    begin_hash(&state, key, "keyturn seal    ");
+    (void)crypto_generichash_blake2b_update(&state, chain, KT_TRAIL_HASH);
+    (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)text, size);
+    (void)crypto_generichash_blake2b_final(&state, ret_mac, KT_TRAIL_HASH);
+    kt_wipe(&state, sizeof(state));
+}
+
+/* ---- seal lines ---- */
+
+bool kt_trail_take_number(const char **at, const char *key, uint64_t *ret_number)
+{
+    size_t size = strlen(key);
+    char *end;
+
+    if (strncmp(*at, key, size) != 0 || (*at)[size] < '0' || (*at)[size] > '9')
+        return false;
+    errno = 0;
+    *ret_number = strtoull(*at + size, &end, 10);
+    *at = end;
+    return errno == 0;
+}
+
+bool kt_trail_take_hex(const char **at, const char *key, unsigned char *bytes, size_t size)
+{
+    size_t got = 0, prefix = strlen(key);
+
+    if (strncmp(*at, key, prefix) != 0 || strlen(*at + prefix) < 2 * size ||
+        sodium_hex2bin(bytes, size, *at + prefix, 2 * size, NULL, &got, NULL) != 0 || got != size)
+        return false;
+    *at += prefix + 2 * size;
+    return true;
+}
+
+static bool take_range(const char **at, kt_trail_range_t *range)
+{
+    if (strncmp(*at, ",\"ring\":", 8) != 0)
+        return true;
+    return kt_trail_take_hex(at, ",\"ring\":\"", range->ring, KT_RING_ID) && kt_trail_take_number(at, "\",\"from\":", &range->from) &&
+           kt_trail_take_number(at, ",\"to\":", &range->to);
+}
+
+bool kt_trail_parse_seal(const char *line, size_t size, kt_trail_seal_t *ret_seal)
+{
+    kt_trail_seal_t seal;
+    const char *at = line;
+
+    memset(&seal, 0, sizeof(seal));
+    if (strlen(line) != size || !kt_trail_take_number(&at, KT_TRAIL_SEAL, &seal.block) ||
+        !kt_trail_take_hex(&at, ",\"instance\":\"", seal.instance, KT_TRAIL_ID) || !kt_trail_take_number(&at, "\",\"first\":", &seal.first) ||
+        !kt_trail_take_number(&at, ",\"last\":", &seal.last) || !take_range(&at, &seal.range) || strncmp(at, ",\"time\":\"", 9) != 0 ||
+        (at = strchr(at + 9, '"')) == NULL || !kt_trail_take_hex(&at, "\",\"chain\":\"", seal.chain, KT_TRAIL_HASH))
+        return false;
+    seal.maced = (size_t)(at - line) + 1; /* its closing quote */
+    if (!kt_trail_take_hex(&at, "\",\"mac\":\"", seal.mac, KT_TRAIL_HASH) || strcmp(at, "\"}\n") != 0)
+        return false;
+    *ret_seal = seal;
+    return true;
+}
+
+void kt_trail_sealed(kt_trail_state_t *state)
+{
+    kt_trail_next_key(state->key);
+    state->block++;
+    state->begun = true;
+    state->sealed = state->recorded;
+}
+
+/* ---- the state ---- */
+
+void kt_trail_new_state(const unsigned char *audit_key, const kt_trail_name_t *name, kt_trail_state_t *ret_state)
+{
+    memset(ret_state, 0, sizeof(*ret_state));
+    ret_state->keyed = audit_key != NULL;
+    randombytes_buf(ret_state->instance, KT_TRAIL_ID);
+    if (audit_key != NULL)
+        kt_trail_first_key(audit_key, name, ret_state->instance, ret_state->key);
+    else
+        randombytes_buf(ret_state->key, KT_TRAIL_HASH);
+}
+
+void kt_trail_encode(const kt_trail_state_t *state, unsigned char ret_bytes[KT_TRAIL_STATE])
+{
+    memset(ret_bytes, 0, KT_TRAIL_STATE);
+    memcpy(ret_bytes, STATE_MAGIC, 4);
+    kt_put_u32(ret_bytes + 4, (state->keyed ? 1u : 0u) | (state->begun ? 2u : 0u));
+    memcpy(ret_bytes + 8, state->instance, KT_TRAIL_ID);
+    memcpy(ret_bytes + 24, state->key, KT_TRAIL_HASH);
+    kt_put_u64(ret_bytes + 56, state->block);
+    kt_put_u64(ret_bytes + 64, state->inode);
+    kt_put_u64(ret_bytes + 72, state->sealed.sequence);
+    kt_put_u64(ret_bytes + 80, state->sealed.length);
+    memcpy(ret_bytes + 88, state->sealed.chain, KT_TRAIL_HASH);
+    kt_put_u64(ret_bytes + 120, state->reserved);
+    memcpy(ret_bytes + 128, state->range.ring, KT_RING_ID);
+    kt_put_u64(ret_bytes + 144, state->range.to);
+    kt_put_u64(ret_bytes + 152, (uint64_t)state->checkpoint);
+}
+
+bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t *ret_state)
+{
+    uint32_t flags = kt_get_u32(bytes + 4);
+
+    if (memcmp(bytes, STATE_MAGIC, 4) != 0 || flags > 3)
+        return false;
+    memset(ret_state, 0, sizeof(*ret_state));
+    ret_state->keyed = (flags & 1) != 0;
+    ret_state->begun = (flags & 2) != 0;
+    memcpy(ret_state->instance, bytes + 8, KT_TRAIL_ID);
+    memcpy(ret_state->key, bytes + 24, KT_TRAIL_HASH);
+    ret_state->block = kt_get_u64(bytes + 56);
+    ret_state->inode = kt_get_u64(bytes + 64);
+    ret_state->sealed.sequence = kt_get_u64(bytes + 72);
+    ret_state->sealed.length = kt_get_u64(bytes + 80);
+    memcpy(ret_state->sealed.chain, bytes + 88, KT_TRAIL_HASH);
+    ret_state->reserved = kt_get_u64(bytes + 120);
+    memcpy(ret_state->range.ring, bytes + 128, KT_RING_ID);
+    ret_state->range.to = kt_get_u64(bytes + 144);
+    ret_state->checkpoint = (int64_t)kt_get_u64(bytes + 152);
+    ret_state->recorded = ret_state->sealed;
+    return true;
+}
+
+/* ---- recovery ---- */
+
+/* A seal under the present key moves the state on. `end` is through the line before. */
+static bool take_seal(kt_trail_state_t *state, kt_trail_end_t *end, const char *line, size_t size)
+{
+    unsigned char mac[KT_TRAIL_HASH];
+    kt_trail_seal_t seal;
+
+    if (!kt_trail_parse_seal(line, size, &seal) || seal.block != state->block ||
+        memcmp(seal.chain, end->chain, KT_TRAIL_HASH) != 0 || memcmp(seal.instance, state->instance, KT_TRAIL_ID) != 0)
+        return false;
+    kt_trail_mac(state->key, seal.chain, line, seal.maced, mac);
+    if (sodium_memcmp(mac, seal.mac, sizeof(mac)) != 0)
+        return false;
+    kt_trail_link(end->chain, line, size);
+    end->length += size;
+    end->sequence = seal.last;
+    state->recorded = *end;
+    if (seal.range.to != 0)
+        state->range = seal.range;
+    kt_trail_sealed(state);
+    return true;
+}
+
+/* Up to what is no whole line: of ours none is longer, and none has a zero byte. */
+static void take_blocks(FILE *file, char *line, kt_trail_state_t *state)
+{
+    kt_trail_end_t end = state->sealed;
+    size_t size;
+
+    while (fgets(line, KT_TRAIL_LINE, file) != NULL && (size = strlen(line)) > 0 && line[size - 1] == '\n') {
+        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0) {
+            if (!take_seal(state, &end, line, size))
+                break;
+            continue;
+        }
+        kt_trail_link(end.chain, line, size);
+        end.length += size;
+    }
+}
+
+static kt_status_t look_behind(const char *path, int log, kt_trail_state_t *state)
+{
+    char *line = malloc(KT_TRAIL_LINE);
+    int fd = line != NULL ? dup(log) : -1;
+    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    kt_status_t status = KT_SUCCESS;
+
+    if (file != NULL && fseeko(file, (off_t)state->sealed.length, SEEK_SET) == 0)
+        take_blocks(file, line, state);
+    else
+        status = kt_fail(KT_AUDIT, "audit trail %s/log: %s", path, strerror(errno));
+    if (file != NULL)
+        (void)fclose(file);
+    else if (fd >= 0)
+        (void)close(fd);
+    free(line);
+    return status;
+}
+
+kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state, kt_recovery_t *ret_recovery)
+{
+    kt_status_t status;
+
+    if (size < state->sealed.length)
+        return kt_fail(KT_AUDIT, "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then remove %s/state)", path,
+                       (unsigned long long)size, (unsigned long long)state->sealed.length, path);
+    status = look_behind(path, log, state);
+    if (status != KT_SUCCESS || size == state->sealed.length)
+        return status;
+    if (ftruncate(log, (off_t)state->sealed.length) != 0)
+        return kt_fail(KT_AUDIT, "audit trail %s/log: %s", path, strerror(errno));
+    state->reserved = 0; /* that was cut as well */
+    ret_recovery->dropped += size - state->sealed.length;
+    return KT_SUCCESS;
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * stream.c: the files of a stream, and how a block reaches the disk.
+ *
+ *     PATH/STREAM/log     the lines, and after each block of them a seal
+ *     PATH/STREAM/state   the key of the next seal, and how far the log goes; under a lock that every process of the stream takes
+ *     PATH/STREAM/rings/  what processes have recorded, and are no lines yet (ring.h)
+ *
+ * A block is appended, synced, the state written, and synced: so the log never ends before what the state says, and what stands behind that is
+ * either one block under the state's key or nothing that anybody was answered for.
+ *
+ * Behind the log's end space is allocated, ahead. A block takes it from there only if its decisions have to be recorded whatever happens: a
+ * rotation that the target has accepted already is finished on a full disk too. All others are refused before that space is touched.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit.h"
+#include "busy.h"
+
+#define RESERVE (512u * 1024u)      /* bytes behind the log's end: what is kept */
+#define RESERVE_STEP (128u * 1024u) /* and what is allocated at once, beyond */
+
+kt_status_t kt_trail_failed(const kt_audit_t *audit, const char *what)
+{
+    return kt_fail(KT_AUDIT, "audit trail %s/%s: %s", audit->path, what, strerror(errno));
+}
+
+void kt_trail_close_fd(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
+
+/* ---- files ---- */
+
+/* Root writes into the folder of somebody else, who may have put anything there. */
+static kt_status_t check_file(const kt_audit_t *audit, const char *name, int fd, bool made)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return kt_trail_failed(audit, name);
+    if (!S_ISREG(st.st_mode))
+        return kt_fail(KT_AUDIT, "audit trail %s/%s: not a regular file", audit->path, name);
+    if (st.st_uid == audit->owner)
+        return KT_SUCCESS;
+    if (!made)
+        return kt_fail(KT_AUDIT, "audit trail %s/%s: belongs to uid %u, its folder to uid %u", audit->path, name,
+                       (unsigned)st.st_uid, (unsigned)audit->owner);
+    return fchown(fd, audit->owner, (gid_t)-1) == 0 ? KT_SUCCESS : kt_trail_failed(audit, name);
+}
+
+static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode, int *ret_fd)
+{
+    int fd;
+    bool made = false;
+    kt_status_t status;
+
+    flags |= O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+    fd = openat(audit->folder, name, flags);
+    if (fd < 0 && errno == ENOENT) {
+        fd = openat(audit->folder, name, flags | O_CREAT | O_EXCL, mode);
+        made = fd >= 0;
+        if (fd < 0 && errno == EEXIST) /* another process was quicker */
+            fd = openat(audit->folder, name, flags);
+    }
+    if (fd < 0)
+        return kt_trail_failed(audit, name);
+    status = check_file(audit, name, fd, made);
+    if (status != KT_SUCCESS) {
+        (void)close(fd);
+        return status;
+    }
+    *ret_fd = fd;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_trail_open_rings(kt_audit_t *audit)
+{
+    struct stat st;
+
+    if (audit->rings >= 0)
+        return KT_SUCCESS;
+    if (mkdirat(audit->folder, "rings", 0700) != 0 && errno != EEXIST)
+        return kt_trail_failed(audit, "rings");
+    audit->rings = openat(audit->folder, "rings", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (audit->rings < 0 || fstat(audit->rings, &st) != 0)
+        return kt_trail_failed(audit, "rings");
+    if (st.st_uid == audit->owner)
+        return KT_SUCCESS;
+    kt_trail_close_fd(&audit->rings);
+    return kt_fail(KT_AUDIT, "audit trail %s/rings: belongs to uid %u, its folder to uid %u", audit->path, (unsigned)st.st_uid,
+                   (unsigned)audit->owner);
+}
+
+/* ---- the state ---- */
+
+static kt_status_t lock_failed(const kt_audit_t *audit)
+{
+    char holder[96];
+
+    if (errno != EWOULDBLOCK)
+        return kt_trail_failed(audit, "state");
+    kt_lock_holder(audit->state, holder, sizeof(holder));
+    return kt_fail(KT_AUDIT, "audit trail %s/state: %s holds it, and does not go on", audit->path, holder);
+}
+
+/* The file that is called "state" now, locked. */
+static kt_status_t lock_state(kt_audit_t *audit)
+{
+    struct stat st;
+    kt_status_t status;
+
+    for (;;) {
+        status = audit->state >= 0 ? KT_SUCCESS : open_file(audit, "state", 0, 0600, &audit->state);
+        if (status != KT_SUCCESS)
+            return status;
+        if (!kt_lock_file(audit->state, KT_WAIT))
+            return lock_failed(audit);
+        if (fstat(audit->state, &st) != 0 || st.st_nlink > 0)
+            return KT_SUCCESS;
+        kt_trail_close_fd(&audit->state); /* an operator has removed it, and what it says with it */
+    }
+}
+
+void kt_trail_unlock(kt_audit_t *audit)
+{
+    (void)flock(audit->state, LOCK_UN);
+}
+
+/* Without a start state of `keyturn init` or `keygen --stream` the stream begins under a key that nobody knows: that proves a chain only. */
+static kt_status_t read_state_inlock(const kt_audit_t *audit, kt_trail_state_t *ret_state)
+{
+    unsigned char bytes[KT_TRAIL_STATE];
+    ssize_t got = pread(audit->state, bytes, sizeof(bytes), 0);
+    kt_status_t status = KT_SUCCESS;
+
+    if (got == 0) {
+        kt_trail_new_state(NULL, &audit->name, ret_state);
+        return KT_SUCCESS;
+    }
+    if (got != (ssize_t)sizeof(bytes) || !kt_trail_decode(bytes, ret_state))
+        status = kt_fail(KT_AUDIT, "audit trail %s/state: damaged", audit->path);
+    kt_wipe(bytes, sizeof(bytes));
+    return status;
+}
+
+static kt_status_t write_state_inlock(const kt_audit_t *audit, const kt_trail_state_t *state)
+{
+    unsigned char bytes[KT_TRAIL_STATE];
+    ssize_t written;
+
+    kt_trail_encode(state, bytes);
+    written = pwrite(audit->state, bytes, sizeof(bytes), 0);
+    kt_wipe(bytes, sizeof(bytes));
+    return written == (ssize_t)sizeof(bytes) ? KT_SUCCESS : kt_trail_failed(audit, "state");
+}
+
+/* ---- a block ---- */
+
+/* Allocates behind the log's end what is kept there, and `size` bytes more. Some file systems cannot: there nothing is kept. */
+static kt_status_t reserve_inlock(const kt_audit_t *audit, int log, kt_trail_state_t *state, uint64_t end, size_t size)
+{
+    static const uint64_t steps[] = {RESERVE_STEP, 0};
+    size_t i;
+
+    if (state->reserved >= end + size + RESERVE)
+        return KT_SUCCESS;
+    for (i = 0; i < KT_ARRAY(steps); i++) {
+        uint64_t more = size + RESERVE + steps[i];
+
+        if (fallocate(log, FALLOC_FL_KEEP_SIZE, (off_t)end, (off_t)more) == 0) {
+            state->reserved = end + more;
+            return KT_SUCCESS;
+        }
+        if (errno == EOPNOTSUPP || errno == ENOSYS)
+            return KT_SUCCESS;
+    }
+    return kt_trail_failed(audit, "log");
+}
+
+static kt_status_t write_inlock(const kt_audit_t *audit, int log, const kt_lines_t *lines)
+{
+    ssize_t written;
+
+    do
+        written = write(log, lines->text, lines->size);
+    while (written < 0 && errno == EINTR);
+    if (written >= 0 && written != (ssize_t)lines->size)
+        errno = ENOSPC;
+    kt_debug_point("audit_appended");
+    if (written != (ssize_t)lines->size || fdatasync(log) != 0)
+        return kt_trail_failed(audit, "log");
+    kt_debug_point("audit_synced");
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_trail_append(kt_audit_t *audit, int log, kt_trail_state_t *state, bool spends)
+{
+    const kt_lines_t *lines = &audit->lines;
+    uint64_t before = state->recorded.length - lines->size;
+    kt_status_t status = KT_SUCCESS;
+    bool touched = false;
+
+    if (!spends)
+        status = reserve_inlock(audit, log, state, before, lines->size);
+    if (status == KT_SUCCESS) {
+        touched = true;
+        status = write_inlock(audit, log, lines);
+    }
+    if (status == KT_SUCCESS)
+        status = write_state_inlock(audit, state);
+    if (status == KT_SUCCESS) {
+        kt_debug_point("audit_stated");
+        return fdatasync(audit->state) == 0 ? KT_SUCCESS : kt_trail_failed(audit, "state"); /* what stands in both is right */
+    }
+    if (touched) {
+        int error = errno;
+
+        (void)!ftruncate(log, (off_t)before);
+        errno = error;
+    }
+    return status;
+}
+
+void kt_trail_take(kt_trail_state_t *state, const kt_lines_t *lines, size_t at)
+{
+    kt_trail_link(state->recorded.chain, lines->text + at, lines->size - at);
+    state->recorded.length += lines->size - at;
+}
+
+/* ---- the log that the state means ---- */
+
+/* The name under which the inode stands in the folder. That the folder cannot be read (no descriptor is left) is no sign that it is gone. */
+static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_name[256])
+{
+    int fd = openat(audit->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+    bool found = false;
+
+    if (dir == NULL) {
+        kt_status_t status = kt_trail_failed(audit, ".");
+
+        kt_trail_close_fd(&fd);
+        return status;
+    }
+    while (!found && (entry = readdir(dir)) != NULL) {
+        found = entry->d_ino == inode;
+        if (found)
+            (void)snprintf(ret_name, 256, "%s", entry->d_name);
+    }
+    (void)closedir(dir);
+    if (!found)
+        return kt_fail(KT_AUDIT, "audit trail %s/log: the log that was being written is gone (look into it, then remove %s/state)",
+                       audit->path, audit->path);
+    return KT_SUCCESS;
+}
+
+static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_trail_state_t *state)
+{
+    struct stat st;
+
+    if (fstat(log, &st) != 0)
+        return kt_trail_failed(audit, "log");
+    if ((uint64_t)st.st_size == state->sealed.length)
+        return KT_SUCCESS;
+    return kt_trail_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
+}
+
+/* logrotate was here: what is kept behind the log's end is given back. Its last line is a seal already. */
+static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
+{
+    char name[256];
+    int log = -1;
+    kt_status_t status = find_inode(audit, state->inode, name);
+
+    if (status == KT_SUCCESS)
+        status = open_file(audit, name, O_APPEND, 0640, &log);
+    if (status == KT_SUCCESS)
+        status = recover_inlock(audit, log, state);
+    if (status == KT_SUCCESS)
+        (void)!ftruncate(log, (off_t)state->sealed.length);
+    kt_trail_close_fd(&log);
+    return status;
+}
+
+/* A log that this stream has not written to: empty, but where an instance begins behind what another one has left. */
+static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_trail_state_t *state, uint64_t inode, uint64_t size)
+{
+    char last = '\n';
+
+    if (size > 0 && state->inode != 0)
+        return kt_fail(KT_AUDIT, "audit trail %s/log: it has lines that are not of this stream (look into it, then move it away)",
+                       audit->path);
+    if (size > 0 && (pread(audit->log, &last, 1, (off_t)size - 1) != 1 || (last != '\n' && write(audit->log, "\n", 1) != 1)))
+        return kt_trail_failed(audit, "log");
+    state->inode = inode;
+    state->begun = false;
+    state->reserved = 0;
+    state->sealed.length = size + (last != '\n');
+    state->recorded = state->sealed;
+    if (fsync(audit->folder) != 0) /* the new name */
+        return kt_trail_failed(audit, ".");
+    return write_state_inlock(audit, state);
+}
+
+/*
+ * The open log has to be the file that is called "log" now. If it got another name (logrotate), a new one is begun; if it is gone, somebody
+ * removed the trail, and nothing more is served until an operator has looked.
+ */
+static kt_status_t check_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
+{
+    struct stat named, open_log;
+    kt_status_t status = KT_SUCCESS;
+    bool there = fstatat(audit->folder, "log", &named, AT_SYMLINK_NOFOLLOW) == 0;
+
+    if (audit->log >= 0 && (!there || fstat(audit->log, &open_log) != 0 || named.st_ino != open_log.st_ino))
+        kt_trail_close_fd(&audit->log);
+    if (state->inode != 0 && (!there || named.st_ino != state->inode))
+        status = leave_log_inlock(audit, state);
+    if (status == KT_SUCCESS && audit->log < 0)
+        status = open_file(audit, "log", O_APPEND, 0640, &audit->log);
+    if (status != KT_SUCCESS)
+        return status;
+    if (fstat(audit->log, &open_log) != 0)
+        return kt_trail_failed(audit, "log");
+    if (state->inode != open_log.st_ino)
+        return enter_log_inlock(audit, state, open_log.st_ino, (uint64_t)open_log.st_size);
+    return recover_inlock(audit, audit->log, state);
+}
+
+kt_status_t kt_trail_lock(kt_audit_t *audit, kt_trail_state_t *ret_state)
+{
+    kt_status_t status = lock_state(audit);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = read_state_inlock(audit, ret_state);
+    if (status == KT_SUCCESS)
+        status = check_log_inlock(audit, ret_state);
+    if (status == KT_SUCCESS)
+        return KT_SUCCESS;
+    kt_wipe(ret_state, sizeof(*ret_state));
+    kt_trail_unlock(audit);
+    return status;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* tail.c: the last lines of one stream, or of all of them merged by time. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit.h"
+
+#define TAIL_MAX (1024u * 1024u) /* bytes of one log that are looked at */
+#define TIME_AT 9u               /* {"time":"2026-... */
+#define TIME_SIZE 24u
+
+typedef struct lines {
+    char **list;
+    size_t count, room;
+} lines_t;
+
+/* Streams belong to other users, and their lines end on an operator's terminal: no control characters. */
+static void flatten(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < ' ' || (unsigned char)*text >= 0x7f)
+            *text = '?';
+    }
+}
+
+static bool add_line(lines_t *lines, const char *text, size_t size)
+{
+    if (lines->count == lines->room) {
+        size_t room = lines->room * 2 + 64;
+        char **list = realloc(lines->list, room * sizeof(*list));
+
+        if (list == NULL)
+            return false;
+        lines->list = list;
+        lines->room = room;
+    }
+    lines->list[lines->count] = strndup(text, size);
+    if (lines->list[lines->count] == NULL)
+        return false;
+    flatten(lines->list[lines->count++]);
+    return true;
+}
+
+static void free_lines(lines_t *lines)
+{
+    while (lines->count > 0)
+        free(lines->list[--lines->count]);
+    free(lines->list);
+}
+
+/* By time and, in one millisecond of one stream, as they stand. */
+static int by_time(const void *a, const void *b)
+{
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    bool known = strlen(x) > TIME_AT + TIME_SIZE && strlen(y) > TIME_AT + TIME_SIZE;
+    int order = known ? strncmp(x + TIME_AT, y + TIME_AT, TIME_SIZE) : 0;
+    const char *p, *q;
+
+    if (order != 0 || (p = strstr(x, "\"seq\":")) == NULL || (q = strstr(y, "\"seq\":")) == NULL)
+        return order;
+    if (p - x != q - y || strncmp(x, y, (size_t)(p - x)) != 0)
+        return 0; /* other streams */
+    return strtoull(p + 6, NULL, 10) < strtoull(q + 6, NULL, 10) ? -1 : 1;
+}
+
+static bool is_decision(const char *text, size_t size)
+{
+    return (size < strlen(KT_TRAIL_SEAL) || memcmp(text, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) != 0) &&
+           (size < strlen(KT_TRAIL_LOG) || memcmp(text, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) != 0);
+}
+
+/* The end of the text by whole lines, `count` decisions of them at most. `cut`: it may begin within one. What has no end is being written. */
+static bool take_tail(lines_t *lines, const char *text, size_t size, size_t count, bool cut)
+{
+    const char *end = memrchr(text, '\n', size), *at = end, *line;
+
+    while (end != NULL && count > 0) {
+        at = memrchr(text, '\n', (size_t)(end - text));
+        if (at == NULL && cut)
+            return true; /* what stands before belongs to a line that began earlier */
+        line = at != NULL ? at + 1 : text;
+        if (is_decision(line, (size_t)(end - line))) {
+            if (!add_line(lines, line, (size_t)(end - line)))
+                return false;
+            count--;
+        }
+        end = at;
+    }
+    return true;
+}
+
+static void turn(lines_t *lines, size_t from)
+{
+    size_t to;
+
+    for (to = lines->count; from + 1 < to; from++) {
+        char *line = lines->list[from];
+
+        lines->list[from] = lines->list[--to];
+        lines->list[to] = line;
+    }
+}
+
+static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+    char *text = NULL;
+    size_t size, from = lines->count;
+    ssize_t got = 0;
+    kt_status_t status = KT_SUCCESS;
+
+    if (fd < 0)
+        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        (void)close(fd);
+        return kt_fail(KT_MALFORMED, "%s: not a regular file", path);
+    }
+    size = st.st_size > TAIL_MAX ? TAIL_MAX : (size_t)st.st_size;
+    text = malloc(size + 1);
+    if (text != NULL)
+        got = pread(fd, text, size, st.st_size - (off_t)size);
+    if (text == NULL || got < 0 || !take_tail(lines, text, (size_t)got, count, (off_t)size < st.st_size))
+        status = kt_fail(KT_INTERNAL, "%s: %s", path, strerror(errno));
+    turn(lines, from);
+    free(text);
+    (void)close(fd);
+    return status;
+}
+
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
+/* Of the logs that logrotate renamed the newest that was written to last before this time. "": there is none. */
+static void find_former(const char *folder, struct timespec *before, char ret_name[256])
+{
+    DIR *dir = opendir(folder);
+    struct timespec newest = {0, 0};
+    struct dirent *entry;
+    struct stat st;
+
+    ret_name[0] = '\0';
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (strncmp(entry->d_name, "log", 3) != 0 || strcmp(entry->d_name, "log") == 0 || kt_trail_is_compressed(entry->d_name) ||
+            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
+            !is_before(&newest, &st.st_mtim) || !is_before(&st.st_mtim, before))
+            continue;
+        newest = st.st_mtim;
+        (void)snprintf(ret_name, 256, "%s", entry->d_name);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    *before = newest;
+}
+
+/* Where the log has just begun, the end of those before belongs to its tail. */
+static kt_status_t read_former(const char *folder, size_t count, lines_t *lines)
+{
+    struct timespec before = {INT64_MAX, 0};
+    size_t from = lines->count;
+    kt_status_t status = KT_SUCCESS;
+    char name[256], *path;
+
+    while (status == KT_SUCCESS && lines->count - from < count) {
+        find_former(folder, &before, name);
+        if (name[0] == '\0')
+            break;
+        if (asprintf(&path, "%s/%s", folder, name) < 0)
+            return kt_fail(KT_INTERNAL, "out of memory");
+        status = read_log(path, count - (lines->count - from), lines);
+        if (status == KT_NOTFOUND)
+            status = KT_SUCCESS; /* it was renamed once more at this moment */
+        free(path);
+    }
+    return status;
+}
+
+static kt_status_t read_stream(const kt_config_t *config, const char *stream, size_t count, lines_t *lines)
+{
+    size_t before = lines->count;
+    char *path;
+    kt_status_t status;
+
+    if (asprintf(&path, "%s/%s/log", config->audit_path, stream) < 0)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    status = read_log(path, count, lines);
+    *strrchr(path, '/') = '\0';
+    if ((status == KT_SUCCESS || status == KT_NOTFOUND) && lines->count - before < count) {
+        kt_status_t former = read_former(path, count - (lines->count - before), lines);
+
+        if (lines->count > before || former != KT_SUCCESS)
+            status = former;
+    }
+    free(path);
+    return status;
+}
+
+/* Streams of others that this user may not read are left out: their owners can read them. */
+static kt_status_t read_all(const kt_config_t *config, size_t count, lines_t *lines)
+{
+    DIR *dir = opendir(config->audit_path);
+    struct dirent *entry;
+    kt_status_t status = KT_SUCCESS;
+
+    if (dir == NULL)
+        return kt_fail(KT_PERMISSION, "%s: %s", config->audit_path, strerror(errno));
+    while ((entry = readdir(dir)) != NULL && status == KT_SUCCESS) {
+        if (entry->d_name[0] == '.')
+            continue;
+        status = read_stream(config, entry->d_name, count, lines);
+        if (status == KT_NOTFOUND || status == KT_PERMISSION)
+            status = KT_SUCCESS;
+    }
+    (void)closedir(dir);
+    return status;
+}
+
+kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count, kt_line_fn fn, void *arg)
+{
+    lines_t lines = {NULL, 0, 0};
+    kt_status_t status;
+    size_t i;
+
+    if (stream != NULL && (strchr(stream, '/') != NULL || stream[0] == '.' || stream[0] == '\0'))
+        return kt_fail(KT_USAGE, "not the name of a stream");
+    if (count > TAIL_MAX)
+        count = TAIL_MAX; /* there are not as many */
+    status = stream != NULL ? read_stream(config, stream, count, &lines) : read_all(config, count, &lines);
+    if (status == KT_SUCCESS && lines.count > 1)
+        qsort(lines.list, lines.count, sizeof(*lines.list), by_time);
+    for (i = lines.count > count ? lines.count - count : 0; status == KT_SUCCESS && i < lines.count; i++) {
+        if (fn(arg, lines.list[i]) != 0)
+            break;
+    }
+    free_lines(&lines);
+    return status;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * audit_sinks.c: `audit: {sinks: [...], send: ..., checkpoint: ...}`, who gets a copy of the trail.
+ *
+ *     sinks: ["syslog:auth", "exec:/usr/local/lib/keyturn/ship --to archive"]
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#define SINKS_MAX 8u
+#define WORDS_MAX 64u
+#define SOCKET "/dev/log"
+#define SOCKET_MAX 107u /* bytes of a socket's path */
+#define BLANK " \t"
+
+static const struct {
+    const char *name;
+    int facility;
+} facilities[] = {
+    {"auth", LOG_AUTH}, {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON}, {"daemon", LOG_DAEMON},
+    {"ftp", LOG_FTP}, {"kern", LOG_KERN}, {"lpr", LOG_LPR}, {"mail", LOG_MAIL}, {"news", LOG_NEWS},
+    {"syslog", LOG_SYSLOG}, {"user", LOG_USER}, {"uucp", LOG_UUCP}, {"local0", LOG_LOCAL0},
+    {"local1", LOG_LOCAL1}, {"local2", LOG_LOCAL2}, {"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},
+    {"local5", LOG_LOCAL5}, {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},
+};
+
+static kt_status_t no_memory(void)
+{
+    return kt_fail(KT_INTERNAL, "out of memory");
+}
+
+/* "auth", or "auth@/path/of/a/socket" where it is not /dev/log. */
+static kt_status_t read_syslog(const kt_config_t *config, const char *text, kt_cfg_sink_t *sink)
+{
+    size_t size = strcspn(text, "@");
+    const char *path = text[size] == '@' ? text + size + 1 : SOCKET;
+
+    sink->facility = -1;
+    for (size_t i = 0; i < KT_ARRAY(facilities); i++)
+        if (strlen(facilities[i].name) == size && memcmp(facilities[i].name, text, size) == 0)
+            sink->facility = facilities[i].facility;
+    if (sink->facility < 0)
+        return kt_config_fail(config->path, sink->line, "unknown facility `%.*s` of syslog: there are auth, "
+                              "authpriv, daemon, user, local0 to local7 and others, see syslog(3)", (int)(size < 64 ? size : 64), text);
+    if (path[0] != '/' || strlen(path) > SOCKET_MAX)
+        return kt_config_fail(config->path, sink->line, "the socket behind `@` needs a whole path of at most %u bytes", SOCKET_MAX);
+    sink->socket = strdup(path);
+    return sink->socket != NULL ? KT_SUCCESS : no_memory();
+}
+
+static kt_status_t read_exec(const kt_config_t *config, const char *text, kt_cfg_sink_t *sink)
+{
+    size_t count = 0;
+
+    if (strpbrk(text, "\"'\\") != NULL)
+        return kt_config_fail(config->path, sink->line, "a command of `sinks` is split at blanks and knows no quotes: write a script");
+    sink->argv = calloc(WORDS_MAX + 1, sizeof(*sink->argv));
+    if (sink->argv == NULL)
+        return no_memory();
+    for (text += strspn(text, BLANK); *text != '\0'; text += strspn(text, BLANK)) {
+        size_t size = strcspn(text, BLANK);
+
+        if (count == WORDS_MAX)
+            return kt_config_fail(config->path, sink->line, "a command of `sinks` has more than %u words", WORDS_MAX);
+        sink->argv[count] = strndup(text, size);
+        if (sink->argv[count++] == NULL)
+            return no_memory();
+        text += size;
+    }
+    if (count == 0 || sink->argv[0][0] != '/')
+        return kt_config_fail(config->path, sink->line, "a sink `exec:` does not begin with the absolute path of a command");
+    return KT_SUCCESS;
+}
+
+static kt_status_t read_sink(kt_config_t *config, const kt_yaml_t *item)
+{
+    kt_cfg_sink_t *sink = &config->sinks[config->nsinks];
+
+    if (item->kind != KT_YAML_TEXT || item->null)
+        return kt_config_fail(config->path, item->line, "a sink is a text such as \"syslog:auth\" or \"exec:/path/command\"");
+    config->nsinks++;
+    sink->line = item->line;
+    sink->text = strdup(item->text);
+    if (sink->text == NULL)
+        return no_memory();
+    if (strncmp(item->text, "syslog:", 7) == 0)
+        return read_syslog(config, item->text + 7, sink);
+    if (strncmp(item->text, "exec:", 5) == 0)
+        return read_exec(config, item->text + 5, sink);
+    return kt_config_fail(config->path, item->line, "unknown kind of sink: there are syslog:FACILITY and exec:COMMAND");
+}
+
+kt_status_t kt_config_sinks(kt_config_t *config, const kt_yaml_t *value)
+{
+    kt_status_t status = KT_SUCCESS;
+
+    if (value->kind != KT_YAML_LIST)
+        return kt_config_fail(config->path, value->line, "`sinks` is no list such as [\"syslog:auth\"]");
+    if (value->count > SINKS_MAX)
+        return kt_config_fail(config->path, value->line, "`sinks` has more than %u", SINKS_MAX);
+    config->sinks = calloc(value->count + 1, sizeof(*config->sinks));
+    if (config->sinks == NULL)
+        return no_memory();
+    for (size_t i = 0; i < value->count && status == KT_SUCCESS; i++)
+        status = read_sink(config, value->items[i]);
+    for (size_t i = 0; i < config->nsinks && status == KT_SUCCESS; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(config->sinks[i].text, config->sinks[j].text) == 0)
+                return kt_config_fail(config->path, config->sinks[i].line, "the same sink twice");
+    return status;
+}
+
+kt_status_t kt_config_send(kt_config_t *config, const kt_yaml_t *value)
+{
+    static const char *const names[] = {[KT_SEND_ALERTS] = "alerts", [KT_SEND_SEALS] = "seals", [KT_SEND_ALL] = "all"};
+
+    for (size_t i = 0; value->kind == KT_YAML_TEXT && i < KT_ARRAY(names); i++) {
+        if (strcmp(value->text, names[i]) == 0) {
+            config->send = (kt_send_t)i;
+            return KT_SUCCESS;
+        }
+    }
+    return kt_config_fail(config->path, value->line, "`send` is neither alerts nor seals nor all");
+}
+
+void kt_config_free_sinks(kt_config_t *config)
+{
+    for (size_t i = 0; i < config->nsinks; i++) {
+        kt_cfg_sink_t *sink = &config->sinks[i];
+
+        for (size_t j = 0; sink->argv != NULL && sink->argv[j] != NULL; j++)
+            free(sink->argv[j]);
+        free(sink->argv);
+        free(sink->socket);
+        free(sink->text);
+    }
+    free(config->sinks);
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * config.c: the configuration file: who may have written it, its bytes, and what is made of them.
+ *
+ *     config.c bytes ──▶ yaml.c tree with lines ──▶ fields.c fields (routes.c routes)
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+kt_status_t kt_config_fail(const char *path, int line, const char *format, ...)
+{
+    char text[KT_ERROR_SIZE];
+    va_list args;
+
+    va_start(args, format);
+    if (vsnprintf(text, sizeof(text), format, args) < 0)
+        text[0] = '\0';
+    va_end(args);
+    return kt_fail(KT_CONFIG, "%s:%d: %s", path, line, text);
+}
+
+/* ---- What others use ---- */
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+#define NEAREST_MAX 40u /* bytes of a name that is compared */
+
+/* Edits (insert, remove, replace, swap two neighbours) that make `a` to `b`. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t rows[3][NEAREST_MAX + 1], alen = strlen(a), blen = strlen(b);
+
+    for (size_t j = 0; j <= blen; j++)
+        rows[0][j] = j;
+    for (size_t i = 1; i <= alen; i++) {
+        size_t *now = rows[i % 3], *before = rows[(i + 2) % 3], *older = rows[(i + 1) % 3];
+
+        now[0] = i;
+        for (size_t j = 1; j <= blen; j++) {
+            now[j] = least(now[j - 1], before[j]) + 1;
+            now[j] = least(now[j], before[j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = least(now[j], older[j - 2] + 1);
+        }
+    }
+    return rows[alen % 3][blen];
+}
+
+/* Near is a third of the longer name, at most three edits: `ttl` is not meant by `url`. */
+const char *kt_nearest(const char *name, const char *const *names)
+{
+    size_t len = strlen(name), best = 4;
+    const char *nearest = NULL;
+
+    if (len > NEAREST_MAX)
+        return NULL;
+    for (; *names != NULL; names++) {
+        size_t other = strlen(*names), edits;
+
+        if (other > NEAREST_MAX)
+            continue;
+        edits = distance(name, *names);
+        if (edits < best && edits * 3 <= (len > other ? len : other)) {
+            best = edits;
+            nearest = *names;
+        }
+    }
+    return nearest;
+}
+
+int64_t kt_duration_parse(const char *text)
+{
+    static const struct {
+        const char *name;
+        int64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    const int64_t most = (int64_t)36500 * 86400000; /* a century */
+    int64_t number = 0;
+    const char *at = text;
+
+    for (; *at >= '0' && *at <= '9'; at++) {
+        number = number * 10 + (*at - '0');
+        if (number > most)
+            return -1;
+    }
+    if (at == text)
+        return -1;
+    if (strcmp(text, "0") == 0)
+        return 0;
+    for (size_t i = 0; i < KT_ARRAY(units); i++)
+        if (strcmp(at, units[i].name) == 0)
+            return number <= most / units[i].ms ? number * units[i].ms : -1;
+    return -1;
+}
+
+int64_t kt_size_parse(const char *text)
+{
+    int64_t number = 0, unit = 1;
+    const char *at = text;
+
+    for (; *at >= '0' && *at <= '9' && at - text < 12; at++)
+        number = number * 10 + (*at - '0');
+    if (*at == 'K' || *at == 'M')
+        unit = *at++ == 'K' ? 1024 : 1024 * 1024;
+    return at == text || *at != '\0' ? -1 : number * unit;
+}
+
+char *kt_config_resolve(const kt_config_t *config, const char *path)
+{
+    const char *slash = strcmp(config->folder, "/") == 0 ? "" : "/";
+    char *resolved;
+
+    if (path[0] == '/')
+        return strdup(path);
+    if (asprintf(&resolved, "%s%s%s", config->folder, slash, path) < 0)
+        return NULL;
+    return resolved;
+}
+
+/* ---- Life ---- */
+
+static void free_providers(kt_config_t *config)
+{
+    for (size_t i = 0; i < config->nproviders; i++) {
+        kt_cfg_provider_t *provider = &config->providers[i];
+
+        for (size_t j = 0; j < provider->noptions; j++) {
+            free(provider->options[j].name);
+            free(provider->options[j].text);
+        }
+        free(provider->options);
+        free(provider->name);
+    }
+    free(config->providers);
+}
+
+static void free_routes(kt_config_t *config)
+{
+    for (size_t i = 0; i < config->nroutes; i++) {
+        free(config->routes[i].pattern);
+        free(config->routes[i].steps);
+    }
+    free(config->routes);
+}
+
+static void free_rules(kt_config_t *config)
+{
+    for (size_t i = 0; i < config->nrules; i++) {
+        for (size_t j = 0; j < config->rules[i].nnames; j++)
+            free(config->rules[i].names[j]);
+        free(config->rules[i].names);
+        free(config->rules[i].who);
+    }
+    free(config->rules);
+}
+
+static void free_keys(kt_config_t *config)
+{
+    for (size_t i = 0; i < config->nkeys; i++) {
+        free(config->keys[i].host);
+        free(config->keys[i].source);
+    }
+    free(config->keys);
+}
+
+kt_config_t *kt_config_ref(kt_config_t *config)
+{
+    atomic_fetch_add_explicit(&config->refs, 1, memory_order_relaxed);
+    return config;
+}
+
+void kt_config_unref(kt_config_t *config)
+{
+    if (config == NULL || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    free_providers(config);
+    free_routes(config);
+    free_rules(config);
+    free_keys(config);
+    kt_config_free_targets(config);
+    kt_config_free_sinks(config);
+    free(config->audit_path);
+    free(config->folder);
+    free(config->path);
+    free(config);
+}
+
+/* ---- Reading ---- */
+
+/* Links are not resolved: the configuration's folder is the one where it was named. */
+static char *absolute(const char *path)
+{
+    char folder[PATH_MAX], *text;
+
+    if (path[0] == '/')
+        return strdup(path);
+    while (path[0] == '.' && path[1] == '/')
+        path += 2;
+    if (getcwd(folder, sizeof(folder)) == NULL)
+        return NULL;
+    if (asprintf(&text, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, path) < 0)
+        return NULL;
+    return text;
+}
+
+static kt_config_t *config_new(const char *path)
+{
+    kt_config_t *config = calloc(1, sizeof(*config));
+    char *slash;
+
+    if (config == NULL)
+        return NULL;
+    atomic_init(&config->refs, 1);
+    config->path = absolute(path);
+    config->folder = config->path != NULL ? strdup(config->path) : NULL;
+    if (config->folder == NULL) {
+        kt_config_unref(config);
+        return NULL;
+    }
+    slash = strrchr(config->folder, '/');
+    slash[slash == config->folder ? 1 : 0] = '\0';
+    return config;
+}
+
+kt_status_t kt_config_parse(const char *path, const char *data, size_t size,
+                            kt_config_t **ret_config)
+{
+    kt_config_t *config = config_new(path);
+    kt_yaml_t *root = NULL;
+    kt_status_t status;
+
+    if (config == NULL)
+        return kt_fail(KT_INTERNAL, "%s: out of memory", path);
+    status = kt_yaml_parse(config->path, data, size, &root);
+    if (status == KT_SUCCESS)
+        status = kt_config_keys(config, root);
+    if (status == KT_SUCCESS) {
+        *ret_config = config;
+        config = NULL;
+    }
+    kt_yaml_free(root);
+    kt_config_unref(config);
+    return status;
+}
+
+/* Whoever may write this file chooses key, policy and providers: only root and we ourselves may. */
+static kt_status_t check_file(const char *path, const struct stat *st)
+{
+    if (!S_ISREG(st->st_mode))
+        return kt_fail(KT_PERMISSION, "%s: is no regular file", path);
+    if (st->st_uid != 0 && st->st_uid != geteuid())
+        return kt_fail(KT_PERMISSION,
+                       "%s: belongs to uid %u, neither root nor us (uid %u): chown root %s", path,
+                       st->st_uid, geteuid(), path);
+    if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return kt_fail(KT_PERMISSION, "%s: others may write it (mode %04o): chmod go-w %s", path,
+                       st->st_mode & 07777, path);
+    if (st->st_size > (off_t)KT_CONFIG_MAX)
+        return kt_fail(KT_CONFIG, "%s: is over %u bytes", path, KT_CONFIG_MAX);
+    return KT_SUCCESS;
+}
+
+/* All bytes, at most KT_CONFIG_MAX: a file may grow after fstat(). `data` has room for one more. */
+static kt_status_t read_bytes(int fd, const char *path, char *data, size_t *ret_size)
+{
+    size_t size = 0;
+
+    while (size <= KT_CONFIG_MAX) {
+        ssize_t got = read(fd, data + size, KT_CONFIG_MAX + 1 - size);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return kt_fail(KT_CONFIG, "%s: cannot be read: %s", path, strerror(errno));
+        if (got == 0) {
+            *ret_size = size;
+            return KT_SUCCESS;
+        }
+        size += (size_t)got;
+    }
+    return kt_fail(KT_CONFIG, "%s: is over %u bytes", path, KT_CONFIG_MAX);
+}
+
+/* Judged by the descriptor that is read, so that no other file can take its place in between. */
+static kt_status_t read_file(const char *path, char *data, size_t *ret_size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    kt_status_t status = KT_SUCCESS;
+    struct stat st;
+
+    if (fd < 0)
+        return kt_fail(errno == ENOENT || errno == ENOTDIR ? KT_CONFIG : KT_PERMISSION,
+                       "%s: cannot be opened: %s", path, strerror(errno));
+    if (fstat(fd, &st) != 0)
+        status = kt_fail(KT_PERMISSION, "%s: cannot be examined: %s", path, strerror(errno));
+    if (status == KT_SUCCESS)
+        status = check_file(path, &st);
+    if (status == KT_SUCCESS)
+        status = read_bytes(fd, path, data, ret_size);
+    close(fd);
+    return status;
+}
+
+kt_status_t kt_config_read(const char *path, kt_config_t **ret_config)
+{
+    char *data = malloc(KT_CONFIG_MAX + 1);
+    kt_status_t status;
+    size_t size = 0;
+
+    if (data == NULL)
+        return kt_fail(KT_INTERNAL, "%s: out of memory", path);
+    status = read_file(path, data, &size);
+    if (status == KT_SUCCESS)
+        status = kt_config_parse(path, data, size, ret_config);
+    free(data);
+    return status;
+}

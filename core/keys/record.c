@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * record.c: records of format 1. docs/format.md is the specification.
+ *
+ * The header is clear and authenticated; environment and name are authenticated without being written, each behind its length, so that
+ * "a" + "bc" never passes for "ab" + "c". The plain text is padded to a power of two: what a thief sees of a value is its size class.
+ */
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define MAGIC "KTRN"
+#define FORMAT 1u
+#define ALGORITHM_XCHACHA20_POLY1305 1u
+#define AT_FORMAT 4u
+#define AT_ALGORITHM 5u
+#define AT_KEY_ID 8u
+#define AT_NONCE 48u
+#define NONCE_SIZE crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
+#define LENGTH_SIZE 4u  /* in front of the value, inside the seal */
+#define CLASS_MIN 64u
+#define CLASS_MAX 131072u
+#define OVERHEAD (KTP_RECORD_HEADER + LENGTH_SIZE + KT_TAG_SIZE)
+#define AD_MAX (KTP_RECORD_HEADER + 4u + KT_ENVIRONMENT_MAX + 4u + KT_NAME_MAX + 1u)
+
+void kt_put_u64(unsigned char *at, uint64_t value)
+{
+    int i;
+
+    for (i = 7; i >= 0; i--, value >>= 8)
+        at[i] = (unsigned char)(value & 0xff);
+}
+
+uint64_t kt_get_u64(const unsigned char *at)
+{
+    uint64_t value = 0;
+    int i;
+
+    for (i = 0; i < 8; i++)
+        value = value << 8 | at[i];
+    return value;
+}
+
+void kt_put_u32(unsigned char *at, uint32_t value)
+{
+    at[0] = (unsigned char)(value >> 24);
+    at[1] = (unsigned char)(value >> 16);
+    at[2] = (unsigned char)(value >> 8);
+    at[3] = (unsigned char)value;
+}
+
+uint32_t kt_get_u32(const unsigned char *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static size_t size_class(size_t size)
+{
+    size_t class = CLASS_MIN;
+
+    while (class < size)
+        class *= 2;
+    return class;
+}
+
+static bool is_class(size_t size)
+{
+    return size >= CLASS_MIN && size <= CLASS_MAX && (size & (size - 1)) == 0;
+}
+
+kt_status_t kt_header_parse(const void *record, size_t size, kt_header_t *ret_header)
+{
+    const unsigned char *r = record;
+
+    if (size < OVERHEAD + CLASS_MIN || memcmp(r, MAGIC, 4) != 0)
+        return kt_fail(KT_MALFORMED, "not a sealed record");
+    if (r[AT_FORMAT] != FORMAT)
+        return kt_fail(KT_MALFORMED, "sealed record of format %u, this version knows format %u", r[AT_FORMAT], FORMAT);
+    if (r[AT_ALGORITHM] != ALGORITHM_XCHACHA20_POLY1305)
+        return kt_fail(KT_MALFORMED, "sealed record with unknown algorithm %u", r[AT_ALGORITHM]);
+    if (r[7] != 0 || !is_class(size - OVERHEAD))
+        return kt_fail(KT_MALFORMED, "sealed record is damaged or cut short");
+    ret_header->type = r[KTP_RECORD_TYPE_AT];
+    memcpy(ret_header->key_id, r + AT_KEY_ID, KT_KEYID_SIZE);
+    memcpy(ret_header->id, r + KTP_RECORD_ID_AT, KT_ID_SIZE);
+    ret_header->version = kt_get_u64(r + KTP_RECORD_VERSION_AT);
+    return KT_SUCCESS;
+}
+
+/* The header, then environment and name, each behind its length. */
+static size_t associated_data(unsigned char ad[AD_MAX], const unsigned char *record, const char *environment, const char *name)
+{
+    size_t at = KTP_RECORD_HEADER, environment_size = strlen(environment), name_size = strlen(name);
+
+    memcpy(ad, record, KTP_RECORD_HEADER);
+    kt_put_u32(ad + at, (uint32_t)environment_size);
+    memcpy(ad + at + 4, environment, environment_size);
+    at += 4 + environment_size;
+    kt_put_u32(ad + at, (uint32_t)name_size);
+    memcpy(ad + at + 4, name, name_size);
+    return at + 4 + name_size;
+}
+
+static void write_header(unsigned char *record, const kt_header_t *header)
+{
+    memcpy(record, MAGIC, 4);
+    record[AT_FORMAT] = FORMAT;
+    record[AT_ALGORITHM] = ALGORITHM_XCHACHA20_POLY1305;
+    record[KTP_RECORD_TYPE_AT] = (unsigned char)header->type;
+    record[7] = 0;
+    memcpy(record + AT_KEY_ID, header->key_id, KT_KEYID_SIZE);
+    memcpy(record + KTP_RECORD_ID_AT, header->id, KT_ID_SIZE);
+    kt_put_u64(record + KTP_RECORD_VERSION_AT, header->version);
+    randombytes_buf(record + AT_NONCE, NONCE_SIZE);
+}
+
+kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const char *environment, const char *name,
+                    const void *plain, size_t plain_size, unsigned char **ret_record, size_t *ret_size)
+{
+    size_t class = size_class(plain_size), inner = LENGTH_SIZE + class;
+    unsigned char ad[AD_MAX];
+    unsigned char *padded, *record;
+    size_t ad_size;
+
+    if (class > CLASS_MAX)
+        return kt_fail(KT_TOOLARGE, "%zu bytes are too many for one sealed record", plain_size);
+    padded = kt_locked_alloc(inner);
+    record = malloc(OVERHEAD + class);
+    if (padded == NULL || record == NULL) {
+        kt_locked_free(padded);
+        free(record);
+        return kt_fail(KT_INTERNAL, "out of memory");
+    }
+    kt_put_u32(padded, (uint32_t)plain_size);
+    if (plain_size > 0)
+        memcpy(padded + LENGTH_SIZE, plain, plain_size);
+    write_header(record, header);
+    ad_size = associated_data(ad, record, environment, name);
+    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(record + KTP_RECORD_HEADER, NULL, padded, inner, ad, ad_size, NULL,
+                                                     record + AT_NONCE, key);
+    kt_locked_free(padded);
+    *ret_record = record;
+    *ret_size = OVERHEAD + class;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_unseal(const unsigned char *key, const char *environment, const char *name, const void *record, size_t size,
+                      unsigned char **ret_plain, size_t *ret_plain_size)
+{
+    const unsigned char *r = record;
+    unsigned char ad[AD_MAX];
+    unsigned char *padded;
+    kt_header_t header;
+    size_t ad_size, inner, length;
+    kt_status_t status;
+
+    status = kt_header_parse(record, size, &header);
+    if (status != KT_SUCCESS)
+        return status;
+    inner = size - KTP_RECORD_HEADER - KT_TAG_SIZE;
+    padded = kt_locked_alloc(inner);
+    if (padded == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    ad_size = associated_data(ad, r, environment, name);
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(padded, NULL, NULL, r + KTP_RECORD_HEADER, size - KTP_RECORD_HEADER, ad,
+                                                   ad_size, r + AT_NONCE, key) != 0) {
+        kt_locked_free(padded);
+        return kt_fail(KT_MALFORMED, "the seal does not hold: the record was changed, or belongs to another name");
+    }
+    length = kt_get_u32(padded);
+    if (length > inner - LENGTH_SIZE) {
+        kt_locked_free(padded);
+        return kt_fail(KT_MALFORMED, "sealed record with an impossible length");
+    }
+    memmove(padded, padded + LENGTH_SIZE, length);
+    kt_wipe(padded + length, inner - length);
+    *ret_plain = padded;
+    *ret_plain_size = length;
+    return KT_SUCCESS;
+}

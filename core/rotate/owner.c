@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * owner.c: is somebody at a pending version right now, or was he killed? And who holds a lock?
+ *
+ * Who begins or takes up a rotation notes "BOOT NAMESPACE PID START UNTIL" with it. On the same machine the process itself answers:
+ * gone, or another with its number, is dead. From elsewhere (a store behind a network, another container) nobody can tell before UNTIL.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "busy.h"
+
+typedef struct owner {
+    char boot[40];
+    uint64_t space;  /* of process numbers */
+    long pid;
+    char start[24];  /* in clock ticks since boot; "-": not to be seen */
+    int64_t until;
+} owner_t;
+
+static bool read_text(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (fd < 0)
+        return false;
+    n = read(fd, text, size - 1);
+    (void)close(fd);
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    return true;
+}
+
+/* Field 22 of /proc/PID/stat; the second one may hold anything, but for its last parenthesis. */
+static void read_start(long pid, char start[24])
+{
+    char path[48], text[1024], *at;
+    int field;
+
+    (void)snprintf(start, 24, "-");
+    (void)snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
+    if (!read_text(path, text, sizeof(text)))
+        return;
+    at = strrchr(text, ')');
+    for (field = 2; at != NULL && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    if (at != NULL)
+        (void)snprintf(start, 24, "%.*s", (int)strcspn(at + 1, " \n"), at + 1);
+}
+
+static void this_process(owner_t *owner)
+{
+    struct stat st;
+
+    (void)snprintf(owner->boot, sizeof(owner->boot), "-");
+    if (read_text("/proc/sys/kernel/random/boot_id", owner->boot, sizeof(owner->boot)))
+        owner->boot[strcspn(owner->boot, "\n")] = '\0';
+    owner->space = stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
+    owner->pid = (long)getpid();
+    read_start(owner->pid, owner->start);
+}
+
+void kt_busy_format(int64_t lease, char text[KT_BUSY_SIZE])
+{
+    owner_t owner;
+
+    this_process(&owner);
+    (void)snprintf(text, KT_BUSY_SIZE, "%s %" PRIu64 " %ld %s %" PRId64, owner.boot, owner.space, owner.pid, owner.start,
+                   kt_now() + lease);
+}
+
+static bool parse(const char *text, owner_t *owner)
+{
+    return sscanf(text, "%39s %" SCNu64 " %ld %23s %" SCNd64, owner->boot, &owner->space, &owner->pid, owner->start,
+                  &owner->until) == 5;
+}
+
+bool kt_busy_is(const char *text, long *ret_pid)
+{
+    owner_t owner, here;
+    char start[24];
+
+    *ret_pid = 0;
+    if (text == NULL || !parse(text, &owner) || owner.until <= kt_now())
+        return false;
+    this_process(&here);
+    if (strcmp(owner.boot, here.boot) != 0 || owner.space != here.space || here.space == 0)
+        return true;
+    *ret_pid = owner.pid;
+    if (owner.pid <= 0 || (kill((pid_t)owner.pid, 0) != 0 && errno == ESRCH))
+        return false;
+    read_start(owner.pid, start);
+    return strcmp(start, "-") == 0 || strcmp(owner.start, "-") == 0 || strcmp(start, owner.start) == 0;
+}
+
+/* ---- locks ---- */
+
+/* A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:01:1234 0 EOF". 0: not this file's, or a process of another namespace. */
+static long flock_owner(const char *line, ino_t ino)
+{
+    unsigned long long number;
+    char kind[16];
+    long pid;
+
+    if (sscanf(line, "%*d: %15s %*s %*s %ld %*x:%*x:%llu", kind, &pid, &number) != 3 || strcmp(kind, "FLOCK") != 0)
+        return 0;
+    return number == (unsigned long long)ino && pid != (long)getpid() ? pid : 0;
+}
+
+static void describe(long pid, char *text, size_t size)
+{
+    char path[48], status[1024], name[16] = "?";
+    const char *at = NULL;
+    unsigned uid = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/status", pid);
+    if (read_text(path, status, sizeof(status))) {
+        (void)sscanf(status, "Name:\t%15[^\n]", name);
+        at = strstr(status, "\nUid:");
+    }
+    if (at != NULL && sscanf(at, "\nUid: %*u %u", &uid) == 1)
+        (void)snprintf(text, size, "process %ld (%s of uid %u)", pid, name, uid);
+    else
+        (void)snprintf(text, size, "process %ld", pid);
+}
+
+/* Its holder may have been stopped, so that a lock is never waited for without end; and there is no flock() with a timeout. */
+bool kt_lock_file(int fd, unsigned wait)
+{
+    struct timespec pause = {.tv_nsec = 50000};
+    int64_t deadline = 0;
+
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR)
+            continue;
+        if (deadline == 0)
+            deadline = kt_monotonic() + wait;
+        if (errno != EWOULDBLOCK || kt_monotonic() >= deadline)
+            return false;
+        (void)nanosleep(&pause, NULL);
+        if (pause.tv_nsec < 2000000)
+            pause.tv_nsec *= 2;
+    }
+    return true;
+}
+
+void kt_lock_holder(int fd, char *text, size_t size)
+{
+    FILE *file = fopen("/proc/locks", "re");
+    struct stat st;
+    char line[256];
+    long pid = 0;
+
+    (void)snprintf(text, size, "another process");
+    if (file != NULL && fstat(fd, &st) == 0) {
+        while (pid <= 0 && fgets(line, sizeof(line), file) != NULL)
+            pid = flock_owner(line, st.st_ino);
+        if (pid > 0)
+            describe(pid, text, size);
+    }
+    if (file != NULL)
+        (void)fclose(file);
+}

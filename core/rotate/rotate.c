@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rotate.c: a rotation from its first step to the last, or from where the one before it was broken off.
+ *
+ *   create ──▶ set ──▶ test ──▶ finish ──▶ notify
+ *                ▲       ▲         ▲
+ *   resume: test ┴───────┴─────────┘   the target is asked first which value it knows
+ *
+ * What a target rejects is dropped. What nobody knows stays pending, and the next rotation of the name takes it up: the same value, so that
+ * a target that has it already gets nothing else.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+#include "busy.h"
+#include "command.h"
+#include "rotate.h"
+#include "write.h"
+
+#define LEASE_MS (5 * 60 * 1000) /* of a target that a host brings; a command has timeouts */
+#define SLACK_MS (30 * 1000)
+
+/* ---- what may be rotated ---- */
+
+kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape, const kt_rotate_options_t *options)
+{
+    if (shape != KT_SHAPE_DATABASE || options->target != NULL || options->store_only)
+        return KT_SUCCESS;
+    return kt_fail(KT_CONFLICT, "%s holds a database password, and nothing here would tell the database: rotate it in PostgreSQL "
+                                "(SELECT rotate_secret('%s')), or change only the store with --store-only", head->name, head->name);
+}
+
+kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options)
+{
+    if (head->deleted)
+        return kt_fail(KT_GONE, "%s is deleted", head->name);
+    if (options->target != NULL && head->expires != 0 && head->expires <= kt_now())
+        return kt_fail(KT_GONE, "%s has expired: its target could be given no value", head->name);
+    return KT_SUCCESS;
+}
+
+/* ---- who is the target ---- */
+
+typedef struct plan {
+    kt_rotate_options_t options;
+    kt_exec_t exec;
+    const kt_cfg_target_t *config; /* of `targets:`; NULL: none */
+    bool elsewhere;                /* the configured target is not run by this host */
+} plan_t;
+
+static bool runs_commands(const kt_ctx_t *ctx, const kt_request_t *req)
+{
+    return strcmp(ctx->host, "cli") == 0 && req->bundle == NULL;
+}
+
+/* A host's own target goes before the configured one: it knows better what it changes. */
+static void make_plan(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, plan_t *plan)
+{
+    kt_reference_t ref;
+
+    memset(plan, 0, sizeof(*plan));
+    plan->options = *options;
+    if (options->target != NULL || req->reference == NULL ||
+        kt_reference_parse(req->reference, req->reference_len, &ref) != KT_SUCCESS)
+        return; /* what is wrong with the name is said later, after policy */
+    plan->config = kt_config_target(ctx->config, ref.name);
+    if (plan->config == NULL || plan->config->exec == NULL || options->store_only)
+        return;
+    if (!runs_commands(ctx, req)) {
+        plan->elsewhere = true;
+        return;
+    }
+    kt_exec_init(&plan->exec, ctx, plan->config);
+    plan->options.target = &plan->exec.ops;
+    plan->options.target_arg = &plan->exec;
+}
+
+static kt_status_t refuse_elsewhere(const char *name)
+{
+    return kt_fail(KT_CONFLICT, "%s has a command as its target, which is not run here: rotate it with `keyturn rotate %s`", name, name);
+}
+
+static int64_t lease_of(const plan_t *plan)
+{
+    return kt_exec_is(plan->options.target) ? 3 * plan->config->timeout + SLACK_MS : LEASE_MS;
+}
+
+/* A command may have moved since, or have been replaced by one that works. */
+static bool same_target(const char *noted, const kt_target_ops_t *ops)
+{
+    if (noted == NULL)
+        return false;
+    return strcmp(noted, ops->name) == 0 || (kt_exec_is(ops) && strncmp(noted, KT_EXEC, strlen(KT_EXEC)) == 0);
+}
+
+/* ---- resuming ---- */
+
+/* May a rotation with this target take up the pending version? */
+static kt_status_t check_pending(const kt_head_t *head, const kt_target_ops_t *ops)
+{
+    long pid = 0;
+
+    if (ops == NULL || !same_target(kt_head_get_note(head, head->pending, "target"), ops))
+        return kt_write_no_pending(head);
+    if (!kt_busy_is(kt_head_get_note(head, head->pending, KT_NOTE_BUSY), &pid))
+        return KT_SUCCESS;
+    if (pid != 0)
+        return kt_fail(KT_CONFLICT, "%s: process %ld is rotating it right now (version %llu)", head->name, pid,
+                       (unsigned long long)head->pending);
+    return kt_fail(KT_CONFLICT, "%s: it is being rotated on another machine (version %llu)", head->name,
+                   (unsigned long long)head->pending);
+}
+
+/* *ret_pending is the pending version, 0 if there is none; policy has been asked. */
+static kt_status_t look_for_pending(kt_rotation_t *r, uint64_t *ret_pending)
+{
+    kt_head_t head;
+    kt_status_t status = kt_store_head(r->ctx, r->store, r->call.ref.name, &head);
+
+    if (status == KT_NOTFOUND) {
+        kt_failure_clear(); /* create says so, and records it */
+        return KT_SUCCESS;
+    }
+    if (status != KT_SUCCESS)
+        return status;
+    *ret_pending = head.deleted ? 0 : head.pending;
+    kt_head_clear(&head);
+    return KT_SUCCESS;
+}
+
+/* Puts our name to the pending version, in one transaction with the question whether anybody else is at it. */
+static kt_status_t take_over(kt_rotation_t *r, const plan_t *plan)
+{
+    char busy[KT_BUSY_SIZE];
+    kt_change_t *change = NULL;
+    kt_status_t status;
+
+    kt_busy_format(lease_of(plan), busy);
+    status = kt_exec_is(plan->options.target) ? kt_exec_check(plan->options.target) : KT_SUCCESS;
+    if (status == KT_SUCCESS)
+        status = kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change);
+    if (status == KT_SUCCESS) {
+        status = check_pending(kt_change_head(change), plan->options.target);
+        if (status == KT_SUCCESS)
+            status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_BUSY, busy);
+        if (status != KT_SUCCESS)
+            kt_change_abort(change);
+    }
+    if (status != KT_SUCCESS)
+        return kt_decide(r->ctx, &r->call, "rotate.resume", status, r->version, r->store->name, KT_EV_DURABLE);
+    return kt_write_finish(r->ctx, &r->call, change, "rotate.resume", r->version, r->store->name);
+}
+
+static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, kt_rotation_t **ret_rotation)
+{
+    kt_rotation_t *r;
+    uint64_t pending = 0;
+    kt_status_t status = kt_rotation_new(ctx, req, &r);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_rotation_open(r);
+    if (status == KT_SUCCESS)
+        status = look_for_pending(r, &pending);
+    if (status == KT_SUCCESS && pending == 0) {
+        kt_rotation_free(r);
+        return KT_SUCCESS;
+    }
+    r->version = pending;
+    r->expires = plan->options.expires;
+    if (status == KT_SUCCESS)
+        status = take_over(r, plan);
+    else
+        status = kt_decide(ctx, &r->call, "rotate.resume", status, 0, NULL, KT_EV_DURABLE);
+    if (status != KT_SUCCESS) {
+        kt_rotation_free(r);
+        return status;
+    }
+    r->call.begun = true;
+    *ret_rotation = r;
+    return KT_SUCCESS;
+}
+
+/* *ret_rotation stays NULL if nothing is unfinished. */
+static kt_status_t resume(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, kt_rotation_t **ret_rotation)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = resume_locked(ctx, req, plan, ret_rotation);
+    kt_leave(ctx);
+    return status;
+}
+
+/* ---- with a target ---- */
+
+/* A target's failure is in the trail too: what succeeds is seen by the finish. Keeps the status, and its text. */
+static kt_status_t record_failure(kt_rotation_t *r, const char *action, kt_status_t status)
+{
+    char why[KT_ERROR_SIZE];
+
+    if (status == KT_SUCCESS)
+        return status;
+    (void)snprintf(why, sizeof(why), "%s", kt_failure());
+    if (kt_enter(r->ctx) == KT_SUCCESS) {
+        (void)kt_decide(r->ctx, &r->call, action, status, r->version, r->store->name, KT_EV_DURABLE);
+        kt_leave(r->ctx);
+    }
+    return kt_fail(status, "%s", why);
+}
+
+static kt_status_t ask_set(kt_rotation_t *r, const kt_rotate_options_t *options)
+{
+    return record_failure(r, "rotate.set", options->target->set(options->target_arg, r));
+}
+
+static kt_status_t ask_test(kt_rotation_t *r, const kt_rotate_options_t *options)
+{
+    if (options->target->test == NULL)
+        return KT_SUCCESS;
+    return record_failure(r, "rotate.test", options->target->test(options->target_arg, r));
+}
+
+/* The target's answer decides: rejected means it kept the old value, and anything else but success that nobody knows. */
+static kt_status_t ask_target(kt_rotation_t *r, const kt_rotate_options_t *options, bool resumed)
+{
+    kt_status_t status;
+
+    if (resumed && options->target->test != NULL) {
+        status = ask_test(r, options);
+        if (status != KT_CONFLICT) /* it has the new value, or nobody knows */
+            return status;
+        kt_failure_clear();
+    }
+    kt_debug_point("before_set");
+    status = ask_set(r, options);
+    kt_debug_point("after_set");
+    if (status == KT_SUCCESS)
+        status = ask_test(r, options);
+    kt_debug_point("after_test");
+    return status;
+}
+
+/* Nobody is at it any more. If that cannot be said now, our end or the end of the lease will say it. */
+static void leave(kt_rotation_t *r)
+{
+    kt_change_t *change;
+
+    if (kt_enter(r->ctx) != KT_SUCCESS)
+        return;
+    if (kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change) == KT_SUCCESS) {
+        kt_head_drop_note(kt_change_head(change), r->version, KT_NOTE_BUSY);
+        if (kt_change_prepare(change) == KT_SUCCESS)
+            (void)kt_change_commit(change);
+        else
+            kt_change_abort(change);
+    }
+    kt_leave(r->ctx);
+}
+
+static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *options, bool resumed, uint64_t *ret_version)
+{
+    char why[KT_ERROR_SIZE];
+    kt_status_t status = ask_target(r, options, resumed);
+
+    if (status == KT_SUCCESS)
+        return kt_rotation_finish(r, 0, ret_version);
+    (void)snprintf(why, sizeof(why), "%s", kt_failure());
+    if (status == KT_CONFLICT) {
+        (void)!kt_rotation_abandon(r); /* left pending if even that fails: the next attempt finds it */
+    } else {
+        leave(r);
+        kt_rotation_leave(r);
+    }
+    return kt_fail(status, "%s", why);
+}
+
+static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, uint64_t *ret_version)
+{
+    char busy[KT_BUSY_SIZE];
+    kt_rotation_t *r;
+    kt_status_t status;
+
+    kt_busy_format(lease_of(plan), busy);
+    status = kt_rotation_create_busy(ctx, req, &plan->options, busy, &r);
+    if (status != KT_SUCCESS)
+        return status;
+    kt_debug_point("after_create");
+    return carry_out(r, &plan->options, /* resumed= */ false, ret_version);
+}
+
+/* An unfinished rotation is finished first; that is all, unless the caller brought a value that has to become current. */
+static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, uint64_t *ret_version)
+{
+    kt_rotation_t *r = NULL;
+    kt_status_t status = resume(ctx, req, plan, &r);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (r == NULL)
+        return create_and_carry_out(ctx, req, plan, ret_version);
+    status = carry_out(r, &plan->options, /* resumed= */ true, ret_version);
+    if (plan->options.value == NULL || status != KT_SUCCESS)
+        return status;
+    return create_and_carry_out(ctx, req, plan, ret_version);
+}
+
+/* ---- without ---- */
+
+static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, uint64_t *ret_version)
+{
+    kt_call_t call;
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_call_begin(ctx, req, &call);
+    if (status == KT_SUCCESS)
+        status = kt_write_begin(ctx, &call, KT_CAP_ROTATE, "rotate");
+    if (status == KT_SUCCESS && plan->elsewhere)
+        status = kt_decide(ctx, &call, "rotate", refuse_elsewhere(call.ref.name), 0, NULL, KT_EV_DURABLE);
+    else if (status == KT_SUCCESS)
+        status = kt_rotate_at_once(ctx, &call, &plan->options, ret_version);
+    kt_leave(ctx);
+    return status;
+}
+
+/* The rotation stands, whatever came of this: a failure is recorded and logged. */
+static void record_notice(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version)
+{
+    if (status != KT_SUCCESS)
+        kt_log(ctx, 4, "%s is rotated, but who is to be notified was not: %s", call->ref.name, kt_failure());
+    if (kt_enter(ctx) == KT_SUCCESS) {
+        if (kt_decide(ctx, call, action, status, version, NULL, KT_EV_DURABLE) == KT_AUDIT)
+            kt_log(ctx, 4, "%s", kt_failure());
+        kt_leave(ctx);
+    }
+    kt_failure_clear();
+}
+
+static void notify(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, uint64_t version)
+{
+    const kt_cfg_target_t *config = plan->config;
+    kt_call_t call;
+    kt_status_t status;
+
+    if (config == NULL || !runs_commands(ctx, req) || kt_call_begin(ctx, req, &call) != KT_SUCCESS)
+        return;
+    if (config->notify != NULL) {
+        status = kt_exec_notify(ctx, config, call.ref.name, version) ? KT_SUCCESS : KT_UNAVAIL;
+        record_notice(ctx, &call, "rotate.notify", status, version);
+    }
+    if (config->webhook != NULL) {
+        status = kt_webhook_send(ctx, req, config, call.ref.name, version);
+        record_notice(ctx, &call, "rotate.webhook", status, version);
+    }
+}
+
+kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, uint64_t *ret_version)
+{
+    static const kt_rotate_options_t none = KT_ROTATE_INIT;
+    uint64_t version = 0;
+    plan_t plan;
+    kt_status_t status;
+
+    if (options == NULL)
+        options = &none;
+    if (options->size < sizeof(*options))
+        return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
+    make_plan(ctx, req, options, &plan);
+    if (plan.options.target != NULL)
+        status = rotate_with_target(ctx, req, &plan, &version);
+    else
+        status = rotate_without(ctx, req, &plan, &version);
+    if (status != KT_SUCCESS)
+        return status;
+    kt_debug_point("after_finish");
+    notify(ctx, req, &plan, version);
+    if (ret_version != NULL)
+        *ret_version = version;
+    return KT_SUCCESS;
+}
+
+/* ---- would it be rotated ---- */
+
+static kt_status_t check_value(kt_ctx_t *ctx, kt_store_t *store, const kt_head_t *head, const kt_call_t *call, const plan_t *plan)
+{
+    kt_secret_t *value = NULL;
+    kt_shape_t shape;
+    kt_status_t status = kt_store_read(ctx, store, &call->ref, &value);
+
+    if (status != KT_SUCCESS)
+        return status;
+    shape = kt_shape_of(value);
+    kt_secret_free(value);
+    if (shape == KT_SHAPE_CERTIFICATE)
+        return kt_fail(KT_CONFLICT, "%s holds a certificate, which is not rotated: set the new one", head->name);
+    return kt_rotate_check_target(head, shape, &plan->options);
+}
+
+static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan)
+{
+    kt_bundle_store_t bundle;
+    kt_store_t *store;
+    kt_head_t head;
+    kt_call_t call;
+    size_t index;
+    kt_status_t status;
+
+    status = kt_call_begin(ctx, req, &call);
+    if (status == KT_SUCCESS)
+        status = kt_policy_check(ctx->config, call.subject, KT_CAP_ROTATE, call.ref.name);
+    if (status == KT_SUCCESS && plan->elsewhere)
+        status = refuse_elsewhere(call.ref.name);
+    if (status == KT_SUCCESS)
+        status = kt_switch_writer(ctx, &call, &bundle, &store, &index);
+    if (status == KT_SUCCESS)
+        status = kt_store_head(ctx, store, call.ref.name, &head);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_rotate_check_head(&head, &plan->options);
+    if (status == KT_SUCCESS && head.pending != 0)
+        status = check_pending(&head, plan->options.target);
+    if (status == KT_SUCCESS && head.current != 0 && (head.expires == 0 || head.expires > kt_now()))
+        status = check_value(ctx, store, &head, &call, plan);
+    if (status == KT_SUCCESS && kt_exec_is(plan->options.target))
+        status = kt_exec_check(plan->options.target);
+    kt_head_clear(&head);
+    return status;
+}
+
+kt_status_t kt_rotate_check(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options)
+{
+    static const kt_rotate_options_t none = KT_ROTATE_INIT;
+    plan_t plan;
+    kt_status_t status;
+
+    if (options == NULL)
+        options = &none;
+    if (options->size < sizeof(*options))
+        return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
+    make_plan(ctx, req, options, &plan);
+    status = kt_enter(ctx);
+    if (status != KT_SUCCESS)
+        return status;
+    status = check_locked(ctx, req, &plan);
+    kt_leave(ctx);
+    return status;
+}

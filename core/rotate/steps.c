@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * steps.c: the steps create and finish, and what lies around set and test. rotate.c does all four.
+ *
+ * The new value is stored as pending before any target hears of it, and becomes current after the target has it. A crash between two steps
+ * leaves a pending version; whoever next has access to both asks the target which value it knows, and finishes or abandons. Without
+ * a target there is nothing to agree with, and all is one transaction.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "command.h"
+#include "rotate.h"
+#include "write.h"
+
+#define DEFAULT_LENGTH 32u
+
+/* ---- the new value ---- */
+
+static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **ret_part)
+{
+    size_t length = options->length != 0 ? options->length : options->alphabet == KT_ALPHABET_UUID ? 36 : DEFAULT_LENGTH;
+
+    if (options->value != NULL) {
+        *ret_part = kt_secret_new(options->value->data, options->value->size);
+        return *ret_part != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    }
+    if (length < 16 || length > 1024)
+        return kt_fail(KT_USAGE, "a generated value has 16 to 1024 characters");
+    errno = 0;
+    *ret_part = kt_generate(options->alphabet, length);
+    if (*ret_part != NULL)
+        return KT_SUCCESS;
+    return errno == EINVAL ? kt_fail(KT_USAGE, "no value of this length and alphabet can be generated")
+                           : kt_fail(KT_INTERNAL, "out of memory");
+}
+
+static kt_status_t check_rotatable(kt_change_t *change, const kt_rotate_options_t *options)
+{
+    const kt_head_t *head = kt_change_head(change);
+    kt_status_t status;
+
+    if (!kt_change_exists(change) || head->current == 0)
+        return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", head->name);
+    status = kt_rotate_check_head(head, options);
+    return status == KT_SUCCESS ? kt_write_no_pending(head) : status;
+}
+
+/* A version that a rotation made says so: when it became current decides when the next one is due. */
+static kt_status_t note_time(kt_head_t *head, uint64_t version)
+{
+    char now[24];
+
+    (void)snprintf(now, sizeof(now), "%lld", (long long)kt_now());
+    return kt_head_note(head, version, KT_NOTE_ROTATED, now);
+}
+
+/* Adds the rotated value as a version; it is neither pending nor current yet. */
+static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *options, uint64_t *ret_version)
+{
+    kt_head_t *head = kt_change_head(change);
+    kt_secret_t *old = NULL, *part = NULL, *value = NULL;
+    kt_shape_t shape;
+    kt_status_t status;
+
+    status = check_rotatable(change, options);
+    if (status == KT_SUCCESS)
+        status = kt_change_value(change, head->current, &old);
+    if (status != KT_SUCCESS)
+        return status;
+    shape = kt_shape_of(old);
+    status = kt_rotate_check_target(head, shape, options);
+    if (status == KT_SUCCESS)
+        status = new_part(options, &part);
+    if (status == KT_SUCCESS)
+        status = kt_shape_rotate(shape, old, part, kt_now(), &value);
+    if (status == KT_SUCCESS)
+        status = kt_change_add(change, value, ret_version);
+    if (status == KT_SUCCESS && options->target != NULL)
+        status = kt_head_note(head, *ret_version, "target", options->target->name);
+    if (status == KT_SUCCESS)
+        status = note_time(head, *ret_version);
+    kt_secret_free(value);
+    kt_secret_free(part);
+    kt_secret_free(old);
+    return status;
+}
+
+/* The note is there since the version was added, so that nothing is wanting here, behind the target's back. */
+static kt_status_t make_current(kt_change_t *change, uint64_t version)
+{
+    kt_status_t status = kt_change_make_current(change, version);
+
+    if (status != KT_SUCCESS)
+        return status;
+    kt_head_drop_note(kt_change_head(change), version, KT_NOTE_BUSY);
+    if (note_time(kt_change_head(change), version) != KT_SUCCESS)
+        kt_failure_clear();
+    return KT_SUCCESS;
+}
+
+/* ---- without a target: one transaction ---- */
+
+kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call, const kt_rotate_options_t *options, uint64_t *ret_version)
+{
+    kt_bundle_store_t bundle;
+    kt_change_t *change = NULL;
+    kt_store_t *store;
+    size_t index;
+    kt_status_t status;
+
+    status = kt_switch_writer(ctx, call, &bundle, &store, &index);
+    if (status != KT_SUCCESS)
+        return kt_decide(ctx, call, "rotate", status, 0, NULL, KT_EV_DURABLE);
+    status = kt_change_begin(ctx, store, call->ref.name, kt_write_timeout(call->req), &change);
+    if (status == KT_SUCCESS)
+        status = add_rotated(change, options, ret_version);
+    if (status == KT_SUCCESS)
+        status = make_current(change, *ret_version);
+    if (status != KT_SUCCESS) {
+        kt_change_abort(change);
+        return kt_decide(ctx, call, "rotate", status, 0, store->name, KT_EV_DURABLE);
+    }
+    if (options->expires != 0)
+        kt_change_head(change)->expires = options->expires;
+    return kt_write_finish(ctx, call, change, "rotate", *ret_version, store->name);
+}
+
+/* ---- step by step ---- */
+
+void kt_rotation_free(kt_rotation_t *rotation)
+{
+    size_t i;
+
+    kt_instance_close(&rotation->own);
+    for (i = 0; i < KT_ARRAY(rotation->strings); i++)
+        free(rotation->strings[i]);
+    free(rotation);
+}
+
+static bool keep_string(kt_rotation_t *rotation, size_t i, const char *from, const char **to)
+{
+    if (from == NULL)
+        return true;
+    rotation->strings[i] = strdup(from);
+    *to = rotation->strings[i];
+    return rotation->strings[i] != NULL;
+}
+
+kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
+{
+    kt_rotation_t *r;
+    kt_status_t status;
+
+    if (req->size < sizeof(*req))
+        return kt_fail(KT_USAGE, "the request is not filled in (KT_REQUEST_INIT)");
+    r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    r->ctx = ctx;
+    r->req = *req;
+    if (!keep_string(r, 0, req->subject, &r->req.subject) || !keep_string(r, 1, req->peer, &r->req.peer) ||
+        !keep_string(r, 2, req->request_id, &r->req.request_id) || !keep_string(r, 3, req->purpose, &r->req.purpose)) {
+        kt_rotation_free(r);
+        return kt_fail(KT_INTERNAL, "out of memory");
+    }
+    status = kt_call_begin(ctx, &r->req, &r->call);
+    if (status == KT_SUCCESS) {
+        r->req.reference = r->call.text; /* the caller's own need not live on */
+        r->req.reference_len = 0;
+        status = kt_write_begin(ctx, &r->call, KT_CAP_ROTATE, "rotate");
+    }
+    if (status != KT_SUCCESS) {
+        kt_rotation_free(r);
+        return status;
+    }
+    *ret_rotation = r;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_rotation_open(kt_rotation_t *r)
+{
+    kt_store_t *shared;
+    size_t index;
+    kt_status_t status;
+
+    status = kt_switch_writer(r->ctx, &r->call, &r->bundle, &shared, &index);
+    if (status != KT_SUCCESS)
+        return status;
+    r->store = shared;
+    if (index == SIZE_MAX)
+        return KT_SUCCESS;
+    status = kt_instance_open_private(r->ctx, index, &r->own);
+    if (status == KT_SUCCESS)
+        r->store = &r->own;
+    return status;
+}
+
+static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *options, const char *busy)
+{
+    kt_change_t *change = NULL;
+    kt_status_t status;
+
+    status = kt_change_begin(r->ctx, r->store, r->call.ref.name, kt_write_timeout(&r->req), &change);
+    if (status == KT_SUCCESS)
+        status = add_rotated(change, options, &r->version);
+    if (status == KT_SUCCESS && busy != NULL)
+        status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_BUSY, busy);
+    if (status != KT_SUCCESS) {
+        kt_change_abort(change);
+        return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name, KT_EV_DURABLE);
+    }
+    kt_change_head(change)->pending = r->version;
+    return kt_write_finish(r->ctx, &r->call, change, "rotate.create", r->version, r->store->name);
+}
+
+static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, const char *busy,
+                                 kt_rotation_t **ret_rotation)
+{
+    kt_rotation_t *r;
+    kt_status_t status;
+
+    if (options == NULL || options->size < sizeof(*options))
+        return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
+    status = kt_rotation_new(ctx, req, &r);
+    if (status != KT_SUCCESS)
+        return status;
+    r->expires = options->expires;
+    status = kt_rotation_open(r);
+    if (status == KT_SUCCESS && kt_exec_is(options->target))
+        status = kt_exec_check(options->target);
+    if (status == KT_SUCCESS)
+        status = store_pending(r, options, busy);
+    else
+        status = kt_decide(ctx, &r->call, "rotate.create", status, 0, NULL, KT_EV_DURABLE);
+    if (status != KT_SUCCESS) {
+        kt_rotation_free(r);
+        return status;
+    }
+    r->call.begun = true;
+    *ret_rotation = r;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, const char *busy,
+                                    kt_rotation_t **ret_rotation)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    *ret_rotation = NULL;
+    if (status != KT_SUCCESS)
+        return status;
+    status = create_locked(ctx, req, options, busy, ret_rotation);
+    kt_leave(ctx);
+    return status;
+}
+
+kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
+                               kt_rotation_t **ret_rotation)
+{
+    return kt_rotation_create_busy(ctx, req, options, /* busy= */ NULL, ret_rotation);
+}
+
+static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
+{
+    kt_rotation_t *r;
+    kt_head_t head;
+    kt_status_t status;
+
+    status = kt_rotation_new(ctx, req, &r);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_rotation_open(r);
+    if (status == KT_SUCCESS)
+        status = kt_store_head(ctx, r->store, r->call.ref.name, &head);
+    if (status == KT_SUCCESS) {
+        r->version = head.pending;
+        kt_head_clear(&head);
+        if (r->version == 0)
+            status = kt_fail(KT_NOTFOUND, "%s: no rotation is unfinished", r->call.ref.name);
+    }
+    if (status != KT_SUCCESS) {
+        kt_rotation_free(r);
+        return status;
+    }
+    r->call.begun = true;
+    *ret_rotation = r;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    *ret_rotation = NULL;
+    if (status != KT_SUCCESS)
+        return status;
+    status = resume_locked(ctx, req, ret_rotation);
+    kt_leave(ctx);
+    return status;
+}
+
+uint64_t kt_rotation_version(const kt_rotation_t *rotation)
+{
+    return rotation->version;
+}
+
+const char *kt_rotation_name(const kt_rotation_t *rotation)
+{
+    return rotation->call.ref.name;
+}
+
+static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector, const char *field, kt_secret_t **ret_secret)
+{
+    kt_reference_t ref = rotation->call.ref;
+    kt_secret_t *whole = NULL;
+    kt_status_t status = kt_enter(rotation->ctx);
+
+    *ret_secret = NULL;
+    if (status != KT_SUCCESS)
+        return status;
+    ref.selector = selector;
+    ref.version = rotation->version;
+    status = kt_store_read(rotation->ctx, rotation->store, &ref, &whole);
+    kt_leave(rotation->ctx);
+    if (status != KT_SUCCESS)
+        return status;
+    if (field == NULL) {
+        *ret_secret = whole;
+        return KT_SUCCESS;
+    }
+    status = kt_secret_field(whole, field, ret_secret);
+    kt_secret_free(whole);
+    return status;
+}
+
+kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret)
+{
+    return rotation_read(rotation, KT_SEL_NUMBER, field, ret_secret);
+}
+
+kt_status_t kt_rotation_old(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret)
+{
+    return rotation_read(rotation, KT_SEL_CURRENT, field, ret_secret);
+}
+
+/* A change of this rotation's secret, of which the version has to be pending still. */
+kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change_t **ret_change)
+{
+    kt_status_t status;
+
+    status = kt_change_begin(r->ctx, r->store, r->call.ref.name, timeout, ret_change);
+    if (status != KT_SUCCESS)
+        return status;
+    if (kt_change_head(*ret_change)->pending == r->version)
+        return KT_SUCCESS;
+    kt_change_abort(*ret_change);
+    return kt_fail(KT_CONFLICT, "%s: version %llu is no longer pending: somebody else finished or gave up this rotation",
+                   r->call.ref.name, (unsigned long long)r->version);
+}
+
+kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, size_t count)
+{
+    kt_change_t *change;
+    kt_status_t status = kt_enter(rotation->ctx);
+    size_t i;
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_rotation_begin_step(rotation, kt_write_timeout(&rotation->req), &change);
+    if (status == KT_SUCCESS) {
+        for (i = 0; i < count && status == KT_SUCCESS; i++)
+            status = kt_head_note(kt_change_head(change), rotation->version, notes[i].key, notes[i].value);
+        if (status == KT_SUCCESS)
+            status = kt_change_prepare(change);
+        if (status == KT_SUCCESS)
+            status = kt_change_commit(change);
+        else
+            kt_change_abort(change);
+    }
+    kt_leave(rotation->ctx);
+    return status;
+}
+
+kt_status_t kt_rotation_note(kt_rotation_t *rotation, const char *key, const char *value)
+{
+    kt_meta_t note = {key, value};
+
+    return kt_rotation_notes(rotation, &note, 1);
+}
+
+static kt_status_t noted_locked(kt_rotation_t *r, int pending, const char *key, char *value, size_t size)
+{
+    kt_head_t head;
+    const char *note;
+    kt_status_t status = kt_store_head(r->ctx, r->store, r->call.ref.name, &head);
+
+    if (status != KT_SUCCESS)
+        return status;
+    note = kt_head_get_note(&head, pending ? r->version : head.current, key);
+    if (note == NULL)
+        status = kt_fail(KT_NOTFOUND, "%s: no note \"%s\"", r->call.ref.name, key);
+    else if (strlen(note) >= size)
+        status = kt_fail(KT_TOOLARGE, "%s: the note \"%s\" does not fit", r->call.ref.name, key);
+    else
+        memcpy(value, note, strlen(note) + 1);
+    kt_head_clear(&head);
+    return status;
+}
+
+kt_status_t kt_rotation_noted(kt_rotation_t *rotation, int pending, const char *key, char *value, size_t size)
+{
+    kt_status_t status = kt_enter(rotation->ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = noted_locked(rotation, pending, key, value, size);
+    kt_leave(rotation->ctx);
+    return status;
+}
+
+static kt_status_t finish_locked(kt_rotation_t *r, unsigned deadline)
+{
+    kt_change_t *change;
+    kt_status_t status;
+
+    status = kt_rotation_begin_step(r, deadline, &change);
+    if (status == KT_SUCCESS) {
+        status = make_current(change, r->version);
+        if (status != KT_SUCCESS)
+            kt_change_abort(change);
+    }
+    if (status != KT_SUCCESS)
+        return kt_decide(r->ctx, &r->call, "rotate.finish", status, r->version, r->store->name, KT_EV_DURABLE);
+    if (r->expires != 0)
+        kt_change_head(change)->expires = r->expires;
+    return kt_write_finish(r->ctx, &r->call, change, "rotate.finish", r->version, r->store->name);
+}
+
+kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint64_t *ret_version)
+{
+    kt_status_t status = kt_enter(rotation->ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = finish_locked(rotation, deadline != 0 ? deadline : kt_write_timeout(&rotation->req));
+    kt_leave(rotation->ctx);
+    if (status == KT_SUCCESS && ret_version != NULL)
+        *ret_version = rotation->version;
+    kt_rotation_free(rotation);
+    return status;
+}
+
+static kt_status_t abandon_locked(kt_rotation_t *r)
+{
+    kt_change_t *change;
+    kt_status_t status;
+
+    status = kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change);
+    if (status == KT_SUCCESS) {
+        status = kt_change_drop(change, r->version);
+        if (status != KT_SUCCESS)
+            kt_change_abort(change);
+    }
+    if (status != KT_SUCCESS)
+        return kt_decide(r->ctx, &r->call, "rotate.abandon", status, r->version, r->store->name, KT_EV_DURABLE);
+    return kt_write_finish(r->ctx, &r->call, change, "rotate.abandon", r->version, r->store->name);
+}
+
+kt_status_t kt_rotation_abandon(kt_rotation_t *rotation)
+{
+    kt_status_t status = kt_enter(rotation->ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = abandon_locked(rotation);
+    kt_leave(rotation->ctx);
+    kt_rotation_free(rotation);
+    return status;
+}
+
+void kt_rotation_leave(kt_rotation_t *rotation)
+{
+    if (rotation != NULL)
+        kt_rotation_free(rotation);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* record.c: what a host does for the trail: it says when what it did has to be on the record, or lends it a thread. */
+#include "internal.h"
+
+/* Without `audit.required` a trail that fails is said once, and again after it has worked. */
+kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status)
+{
+    if (status == KT_SUCCESS || ctx->config->audit_required) {
+        ctx->audit_warned = false;
+        return status;
+    }
+    if (!ctx->audit_warned)
+        kt_log(ctx, 4, "%s; going on without, as audit.required is false", kt_failure());
+    ctx->audit_warned = true;
+    kt_failure_clear();
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_audit_flush(kt_ctx_t *ctx, int everybody)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (ctx->audit != NULL)
+        status = kt_audit_answer(ctx, everybody ? kt_audit_sweep(ctx->audit) : kt_audit_drain(ctx->audit));
+    kt_leave(ctx);
+    return status;
+}
+
+static int64_t forward(void *arg)
+{
+    return kt_forward(arg);
+}
+
+/* Not under the context's lock: whoever reads must not wait for a disk. */
+kt_status_t kt_audit_run(kt_ctx_t *ctx)
+{
+    kt_failure_clear();
+    if (ctx->audit == NULL)
+        return KT_SUCCESS;
+    kt_audit_besides(ctx->audit, forward, ctx);
+    return kt_audit_serve(ctx->audit, ctx->log, ctx->log_arg);
+}
+
+void kt_audit_stop(kt_ctx_t *ctx)
+{
+    if (ctx->audit != NULL)
+        kt_audit_end(ctx->audit);
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * route.c: which providers answer for a name, in which order, and what each status means for the next. And the one place where a
+ * decision is recorded.
+ */
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call)
+{
+    kt_status_t status;
+
+    (void)ctx;
+    if (req->size < sizeof(kt_request_t) || req->reference == NULL)
+        return kt_fail(KT_USAGE, "the request is not filled in (KT_REQUEST_INIT)");
+    if (req->subject != NULL && strlen(req->subject) > KT_SUBJECT_MAX)
+        return kt_fail(KT_USAGE, "the subject is too long");
+    status = kt_reference_parse(req->reference, req->reference_len, &ret_call->ref);
+    if (status != KT_SUCCESS)
+        return status;
+    ret_call->req = req;
+    ret_call->subject = req->subject;
+    ret_call->generation = 0;
+    ret_call->begun = false;
+    kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
+    return KT_SUCCESS;
+}
+
+/* ---- the trail ---- */
+
+/* The one too many of its source: a line of its own, and a critical word to whoever reads the host's log. */
+static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
+{
+    unsigned seconds = kt_refused(ctx, refusal->subject, refusal->peer);
+    kt_event_t event = {.action = "alert", .subject = refusal->subject, .peer = refusal->peer, .request_id = refusal->request_id,
+                        .reference = refusal->reference, .status = refusal->status, .seconds = seconds, .durable = true};
+    char failure[KT_ERROR_SIZE], who[KT_SUBJECT_MAX + 160], *at;
+
+    if (seconds == 0)
+        return;
+    memcpy(failure, kt_failure(), strlen(kt_failure()) + 1);
+    if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
+        kt_log(ctx, 4, "%s", kt_failure());
+    (void)snprintf(who, sizeof(who), "%s%s%s", refusal->subject != NULL ? refusal->subject : "an unnamed subject",
+                   refusal->peer != NULL ? " from " : "", refusal->peer != NULL ? refusal->peer : "");
+    for (at = who; *at != '\0'; at++) {
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = '?'; /* a log has lines */
+    }
+    kt_log(ctx, 2, "alert: %s was refused more than %u times within an hour, and is locked out for %u s", who, KT_REFUSALS_MAX, seconds);
+    (void)kt_fail(KT_DENIED, "%s", failure);
+}
+
+kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version,
+                      const char *provider, unsigned flags)
+{
+    kt_event_t event = {
+        .action = action,
+        .subject = call->subject,
+        .peer = call->req->peer,
+        .request_id = call->req->request_id,
+        .purpose = call->req->purpose,
+        .reference = call->text,
+        .version = version,
+        .generation = call->generation,
+        .provider = provider,
+        .status = (flags & KT_EV_INTENT) ? "intent" : kt_status_name(status),
+        .stale = (flags & KT_EV_STALE) != 0,
+        .fallback = (flags & KT_EV_FALLBACK) != 0,
+        .durable = (flags & KT_EV_DURABLE) != 0,
+        .outcome = call->begun || (flags & KT_EV_OUTCOME) != 0,
+        .counted = (flags & KT_EV_COUNTED) != 0,
+    };
+    char why[KT_ERROR_SIZE];
+    kt_status_t recorded;
+
+    if (ctx->audit == NULL)
+        return status;
+    memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
+    recorded = kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
+    if (status == KT_DENIED)
+        count_refusal(ctx, &event);
+    if (recorded != KT_SUCCESS)
+        return recorded;
+    return status == KT_SUCCESS ? status : kt_fail(status, "%s", why);
+}
+
+/* ---- routes ---- */
+
+const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < config->nroutes; i++) {
+        if (kt_pattern_match(config->routes[i].pattern, name))
+            return &config->routes[i];
+    }
+    return NULL;
+}
+
+static kt_status_t find_provider(kt_ctx_t *ctx, const char *name, size_t *ret_index)
+{
+    size_t i;
+
+    for (i = 0; i < ctx->config->nproviders; i++) {
+        if (strcmp(ctx->config->providers[i].name, name) == 0) {
+            *ret_index = i;
+            return KT_SUCCESS;
+        }
+    }
+    return kt_fail(KT_USAGE, "no provider of this name is configured");
+}
+
+static uint32_t capabilities(const kt_ctx_t *ctx, size_t index)
+{
+    return ctx->modules->list[index].api->capabilities;
+}
+
+static bool is_writer(const kt_ctx_t *ctx, size_t index)
+{
+    return (capabilities(ctx, index) & (KTP_WRITE | KTP_SEALED)) == (KTP_WRITE | KTP_SEALED);
+}
+
+kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_store_t *bundle, kt_store_t **ret_store,
+                             size_t *ret_index)
+{
+    const kt_cfg_route_t *route;
+    kt_status_t status;
+    size_t i, index = 0;
+
+    *ret_index = SIZE_MAX;
+    if (call->req->bundle != NULL) {
+        kt_bundle_store_init(bundle, call->req->bundle);
+        *ret_store = &bundle->store;
+        return KT_SUCCESS;
+    }
+    if (call->req->provider != NULL) {
+        status = find_provider(ctx, call->req->provider, &index);
+        if (status != KT_SUCCESS)
+            return status;
+        if (!is_writer(ctx, index))
+            return kt_fail(KT_FORBIDDEN, "%s: cannot write", call->req->provider);
+        *ret_index = index;
+        return kt_instance_open(ctx, index, ret_store);
+    }
+    route = kt_switch_route(ctx->config, call->ref.name);
+    if (route == NULL)
+        return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
+    for (i = 0; i < route->nsteps; i++) {
+        index = route->steps[i].provider;
+        if (is_writer(ctx, index)) {
+            *ret_index = index;
+            return kt_instance_open(ctx, index, ret_store);
+        }
+    }
+    return kt_fail(KT_FORBIDDEN, "%s: none of the providers on its route can write", call->ref.name);
+}
+
+bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call)
+{
+    const kt_cfg_route_t *route = kt_switch_route(ctx->config, call->ref.name);
+    size_t i;
+
+    for (i = 0; route != NULL && i < route->nsteps; i++) {
+        if (capabilities(ctx, route->steps[i].provider) & KTP_BLOCKING)
+            return true;
+    }
+    return false;
+}
+
+bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route, unsigned char ret_token[KTP_TOKEN_SIZE])
+{
+    crypto_generichash_state all;
+    kt_store_t *store;
+    size_t i;
+
+    memset(ret_token, 0, KTP_TOKEN_SIZE);
+    if (route->nsteps > 1)
+        (void)crypto_generichash_init(&all, NULL, 0, KTP_TOKEN_SIZE);
+    for (i = 0; i < route->nsteps; i++) {
+        size_t index = route->steps[i].provider;
+
+        if (!(capabilities(ctx, index) & KTP_TOKEN))
+            continue; /* its values live as long as the cache's TTL says */
+        if (kt_instance_open(ctx, index, &store) != KT_SUCCESS || store->api->token(store->instance, ret_token) != KTP_SUCCESS)
+            return false;
+        if (route->nsteps > 1)
+            (void)crypto_generichash_update(&all, ret_token, KTP_TOKEN_SIZE);
+    }
+    if (route->nsteps > 1)
+        (void)crypto_generichash_final(&all, ret_token, KTP_TOKEN_SIZE);
+    return true;
+}
+
+/* ---- one provider ---- */
+
+static void selector_text(const kt_reference_t *ref, char text[24])
+{
+    static const char *const names[] = {"current", "previous", "pending"};
+
+    if (ref->selector == KT_SEL_NUMBER)
+        (void)snprintf(text, 24, "%llu", (unsigned long long)ref->version);
+    else
+        (void)snprintf(text, 24, "%s", names[ref->selector]);
+}
+
+static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t *ref, kt_secret_t **ret_secret)
+{
+    char version[24];
+    ktp_request_t request = {sizeof(request), ctx->config->environment, ref->name, version, 5000};
+    ktp_value_t value = {.size = sizeof(value)};
+    kt_secret_t *secret;
+    kt_status_t status;
+
+    selector_text(ref, version);
+    if (ref->selector != KT_SEL_CURRENT && !(store->api->capabilities & KTP_VERSIONS))
+        return kt_fail(KT_NOTFOUND, "%s: keeps no versions", store->name);
+    status = kt_from_provider(store, store->api->get(store->instance, &request, &value));
+    if (status != KT_SUCCESS)
+        return status;
+    if (value.value.size > KT_VALUE_MAX || value.value.data == NULL) { /* no bytes at all are a value that is empty, not none */
+        kt_locked_free(value.value.data);
+        return kt_fail(KT_MALFORMED, "%s: answered no value of at most %u bytes", store->name, KT_VALUE_MAX);
+    }
+    secret = kt_secret_new(value.value.data, value.value.size);
+    kt_locked_free(value.value.data);
+    if (secret == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    if (value.expires != 0 && value.expires <= kt_now()) {
+        kt_secret_free(secret);
+        return kt_fail(KT_GONE, "%s has expired", ref->name);
+    }
+    secret->version = value.version;
+    secret->expires = value.expires;
+    *ret_secret = secret;
+    return KT_SUCCESS;
+}
+
+static kt_status_t read_from(kt_ctx_t *ctx, const kt_call_t *call, size_t index, kt_secret_t **ret_secret)
+{
+    kt_store_t *store;
+    kt_status_t status;
+
+    status = kt_instance_open(ctx, index, &store);
+    if (status != KT_SUCCESS)
+        return status;
+    if (store->api->capabilities & KTP_SEALED)
+        return kt_store_read(ctx, store, &call->ref, ret_secret);
+    return read_plain(ctx, store, &call->ref, ret_secret);
+}
+
+/* ---- all in turn ---- */
+
+static bool is_fact(kt_status_t status)
+{
+    return status == KT_SUCCESS || status == KT_NOTFOUND || status == KT_GONE;
+}
+
+static void fill(kt_cached_t *entry, kt_status_t status, kt_secret_t *secret, size_t provider, size_t nsteps)
+{
+    entry->status = status;
+    entry->secret = secret;
+    entry->provider = provider;
+    entry->nsteps = nsteps;
+    entry->fetched = kt_monotonic();
+}
+
+/*
+ * A NOTFOUND behind a provider that could not answer is no fact: then the first failure is the answer, although its action was to
+ * continue. `why` keeps that failure's text.
+ */
+static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route_t *route, bool blocking, kt_cached_t *ret_entry)
+{
+    kt_status_t status = KT_NOTFOUND, unsure = KT_SUCCESS;
+    char why[KT_ERROR_SIZE] = "";
+    kt_secret_t *secret = NULL;
+    size_t i;
+
+    for (i = 0; i < route->nsteps; i++) {
+        const kt_cfg_step_t *step = &route->steps[i];
+
+        if (!blocking && (capabilities(ctx, step->provider) & KTP_BLOCKING))
+            return kt_fail(KT_TRYAGAIN, "%s: its provider has to be asked over a network", call->ref.name);
+        status = read_from(ctx, call, step->provider, &secret);
+        if (!step->go_on[status] || i + 1 == route->nsteps)
+            break;
+        if (status == KT_SUCCESS)
+            kt_secret_free(secret);
+        if (!is_fact(status) && unsure == KT_SUCCESS) {
+            unsure = status;
+            memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
+        }
+    }
+    if (status == KT_NOTFOUND && unsure != KT_SUCCESS)
+        return kt_fail(unsure, "%s", why);
+    if (!is_fact(status))
+        return status;
+    fill(ret_entry, status, status == KT_SUCCESS ? secret : NULL, route->steps[i < route->nsteps ? i : i - 1].provider, i + 1);
+    return status;
+}
+
+kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, kt_cached_t *ret_entry)
+{
+    unsigned char token[KTP_TOKEN_SIZE];
+    const kt_cfg_route_t *route;
+    kt_secret_t *secret = NULL;
+    kt_status_t status;
+    size_t index = 0;
+
+    memset(ret_entry, 0, sizeof(*ret_entry));
+    if (call->req->provider != NULL) {
+        status = find_provider(ctx, call->req->provider, &index);
+        if (status != KT_SUCCESS)
+            return status;
+        if (!blocking && (capabilities(ctx, index) & KTP_BLOCKING))
+            return kt_fail(KT_TRYAGAIN, "%s: its provider has to be asked over a network", call->ref.name);
+        status = read_from(ctx, call, index, &secret);
+        fill(ret_entry, status, secret, index, 0);
+        return status;
+    }
+    route = kt_switch_route(ctx->config, call->ref.name);
+    if (route == NULL)
+        return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
+    /* Before the read: a commit between the two makes the entry old at once, never new too long. A chain that ends early has the tokens
+     * of all its steps counted: one comparison too many is harmless. */
+    if (!kt_switch_token(ctx, route, token))
+        memset(token, 0, sizeof(token));
+    status = walk(ctx, call, route, blocking, ret_entry);
+    if (is_fact(status)) {
+        ret_entry->route = route;
+        memcpy(ret_entry->token, token, sizeof(token));
+        if (ret_entry->nsteps > 1 && status == KT_SUCCESS)
+            kt_log(ctx, 5, "%s: served by the fallback \"%s\"", call->ref.name,
+                   ctx->config->providers[ret_entry->provider].name);
+    }
+    return status;
+}

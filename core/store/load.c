@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * load.c: reading secrets from the sealed rows of a provider. change.c writes them.
+ *
+ *     HEAD   hash of the name     the sealed head, and beside it the sealed current value
+ *     VALUE  hash, version        the sealed other values that are kept
+ *     META   's'                  the store's random id
+ *            'e' + key id         the store is of this environment key (sealed by it)
+ *            't' + key id         the name of a type, sealed by the environment key: how its holder can list
+ *
+ *            'r' + key id         the root of the type's index (index.c), with NODE
+ *
+ * A provider with clear names has HEAD and VALUE only, under the name itself.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+#include "store.h"
+#include "index.h"
+#include "epochs.h"
+
+/* ---- is this store ours? ---- */
+
+static kt_status_t has_label(const kt_store_t *store, ktp_txn_t *txn, const unsigned char *env_id)
+{
+    ktp_key_t key;
+    ktp_row_t row;
+
+    kt_key_meta(&key, 'e', env_id);
+    return kt_rows_get(store, txn, &key, &row);
+}
+
+/*
+ * A wrong key hashes every name to a row that is not there, which must not pass for KT_NOTFOUND. So the store is marked with the ids of its
+ * environment keys, and one of those that we hold, or that our type keys came from, has to be among them.
+ */
+static kt_status_t check_again(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
+{
+    const kt_keyring_t *keyring = ctx->keyring;
+    kt_status_t status = KT_NOTFOUND;
+    size_t i;
+
+    if (store->api->capabilities & KTP_CLEAR_NAMES)
+        return KT_SUCCESS;
+    for (i = 0; i < keyring->nenv && status == KT_NOTFOUND; i++)
+        status = has_label(store, txn, keyring->env[i].id);
+    for (i = 0; i < keyring->ntypes && keyring->nenv == 0 && status == KT_NOTFOUND; i++)
+        status = has_label(store, txn, keyring->types[i].env_id);
+    if (status == KT_NOTFOUND)
+        return kt_fail(KT_WRONGKEY, "%s: the key held is not this store's key (environment \"%s\")", store->name,
+                       keyring->environment);
+    return status;
+}
+
+/* Once an instance; and again for each name that is not found, for the file may have been replaced since. */
+kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn)
+{
+    kt_status_t status = store->checked ? KT_SUCCESS : check_again(ctx, store, txn);
+
+    store->checked = status == KT_SUCCESS;
+    return status;
+}
+
+/* ---- heads ---- */
+
+kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_t *row, kt_head_t *ret_head)
+{
+    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
+    size_t size = 0;
+    kt_header_t header;
+    kt_status_t status;
+
+    if (key == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    kt_head_key(type, key);
+    status = kt_header_parse(row->record, row->record_size, &header);
+    if (status == KT_SUCCESS && header.type != KTP_RECORD_HEAD)
+        status = kt_fail(KT_MALFORMED, "a record of another kind stands where a head should");
+    if (status == KT_SUCCESS)
+        status = kt_unseal(key, ctx->keyring->environment, type->type, row->record, row->record_size, &plain, &size);
+    if (status == KT_SUCCESS)
+        status = kt_head_decode(plain, size, ret_head);
+    kt_locked_free(plain);
+    kt_locked_free(key);
+    if (status == KT_SUCCESS) {
+        memcpy(ret_head->id, header.id, KT_ID_SIZE);
+        ret_head->counter = header.version;
+    }
+    return status;
+}
+
+/* Which key of the type sealed this head, found by its clear name? */
+static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *row, const kt_typekey_t **ret_key)
+{
+    kt_header_t header;
+    size_t n;
+    kt_status_t status;
+
+    status = kt_header_parse(row->record, row->record_size, &header);
+    for (n = 0; status == KT_SUCCESS; n++) {
+        status = kt_keyring_type(ctx->keyring, type, n, ret_key);
+        if (status == KT_SUCCESS && memcmp((*ret_key)->id, header.key_id, KT_KEYID_SIZE) == 0)
+            return KT_SUCCESS;
+    }
+    ctx->lacking = ctx->lacking || status == KT_NOKEY; /* a clear name does not tell a newer epoch from another environment */
+    if (status == KT_NOKEY && n > 1)
+        return kt_fail(KT_WRONGKEY, "the key held for the type \"%s\" did not seal this secret", type);
+    return status;
+}
+
+/* The head row under this index's key, proved present or absent: KT_ROLLEDBACK when it is not what the index says. The index is asked first,
+ * for the row's memory is the provider's until its next call. */
+static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type, const char *name, ktp_row_t *ret_row)
+{
+    unsigned char tag[KT_TAG_SIZE];
+    bool expected = false;
+    ktp_key_t key;
+    kt_status_t status;
+
+    kt_key_init(&key, index->store, KTP_HEAD, type, name);
+    status = kt_index_lookup(index, key.id, &expected, tag);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "%s", name);
+    status = kt_rows_get(index->store, index->txn, &key, ret_row);
+    if (status == KT_NOTFOUND && expected)
+        return kt_fail(KT_ROLLEDBACK, "%s: its row was removed from the store", name);
+    if (status == KT_SUCCESS && !expected)
+        return kt_fail(KT_ROLLEDBACK, "%s: a row was added to the store that nobody wrote", name);
+    if (status == KT_SUCCESS && (ret_row->record_size < KT_TAG_SIZE ||
+                                 memcmp(ret_row->record + ret_row->record_size - KT_TAG_SIZE, tag, KT_TAG_SIZE) != 0))
+        return kt_fail(KT_ROLLEDBACK, "%s: its row is not the one that was written last", name);
+    return status;
+}
+
+/* The head of a type that has no root, under the key where it would be. */
+static kt_status_t get_of_no_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                                  const kt_typekey_t **ret_key)
+{
+    ktp_key_t key;
+    ktp_row_t row;
+    kt_status_t status = kt_epoch_for_new(ctx, store, txn, type, ret_key);
+
+    if (status != KT_SUCCESS)
+        return status;
+    kt_key_init(&key, store, KTP_HEAD, *ret_key, name);
+    status = kt_rows_get(store, txn, &key, &row);
+    if (status == KT_SUCCESS)
+        return kt_fail(KT_ROLLEDBACK, "%s: a row was added to the store that nobody wrote", name);
+    return status;
+}
+
+/* By its hash, in the trees of its type. KT_NOTFOUND, with the key that it would go under, is proved. */
+static kt_status_t find_hashed(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                               const kt_typekey_t **ret_key, ktp_row_t *ret_row)
+{
+    kt_trees_t trees;
+    kt_status_t status;
+
+    status = kt_trees_open(ctx, store, txn, type, &trees);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "%s", name);
+    *ret_key = trees.key;
+    if (trees.index.generation == 0)
+        status = get_of_no_type(ctx, store, txn, type, name, ret_key);
+    else
+        status = get_proved(&trees.index, trees.key, name, ret_row);
+    if (status == KT_NOTFOUND && trees.old.generation > 0) {
+        status = get_proved(&trees.old, trees.old_key, name, ret_row);
+        if (status == KT_SUCCESS)
+            *ret_key = trees.old_key;
+    }
+    if (status == KT_NOTFOUND)
+        status = kt_trees_absent(ctx, &trees);
+    kt_trees_close(&trees);
+    return status;
+}
+
+static kt_status_t find_clear(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                              const kt_typekey_t **ret_key, ktp_row_t *ret_row)
+{
+    ktp_key_t key;
+    kt_status_t status = kt_keyring_type(ctx->keyring, type, 0, ret_key); /* before the provider is asked: without a key it is of no use */
+
+    if (status != KT_SUCCESS)
+        return status;
+    kt_key_init(&key, store, KTP_HEAD, *ret_key, name);
+    status = kt_rows_get(store, txn, &key, ret_row);
+    return status == KT_SUCCESS ? match_key(ctx, type, ret_row, ret_key) : status;
+}
+
+/*
+ * Finds the head row of `name` and the key that it is under. KT_NOTFOUND leaves *ret_key at the one that a new secret of the type is
+ * to go under: that of the epoch at which the type is, whatever newer ones a key file lists. For a file gets its next epoch on one machine
+ * after the other, and a secret under it would be lost to those who have not got it yet.
+ */
+kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                         const kt_typekey_t **ret_key, ktp_row_t *ret_row)
+{
+    kt_status_t status;
+
+    if (store->api->capabilities & KTP_CLEAR_NAMES)
+        status = find_clear(ctx, store, txn, type, name, ret_key, ret_row);
+    else
+        status = find_hashed(ctx, store, txn, type, name, ret_key, ret_row);
+    if (status != KT_NOTFOUND)
+        return status;
+    status = check_again(ctx, store, txn);
+    return status == KT_SUCCESS ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name) : status;
+}
+
+kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
+                         const kt_typekey_t **ret_key, ktp_row_t *ret_row, kt_head_t *ret_head)
+{
+    kt_status_t status;
+
+    status = kt_find_head(ctx, store, txn, type, name, ret_key, ret_row);
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_open_head(ctx, *ret_key, ret_row, ret_head);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "%s", name);
+    if (strcmp(ret_head->name, name) != 0) {
+        kt_head_clear(ret_head);
+        return kt_fail(KT_MOVED, "the secret stored under \"%s\" is of another name: it was moved there", name);
+    }
+    if (ret_row->stamp != ret_head->counter) {
+        kt_head_clear(ret_head);
+        return kt_fail(KT_MALFORMED, "%s: the row's stamp is not the head's counter", name);
+    }
+    return KT_SUCCESS;
+}
+
+/* ---- values ---- */
+
+/* The record that holds `version`: beside the head, or a row of its own. */
+static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, const kt_head_t *head,
+                              const ktp_row_t *head_row, uint64_t version, const unsigned char **ret_record, size_t *ret_size)
+{
+    ktp_key_t key;
+    ktp_row_t row;
+    kt_status_t status;
+
+    if (version == head->current && head_row->beside != NULL) {
+        *ret_record = head_row->beside;
+        *ret_size = head_row->beside_size;
+        return KT_SUCCESS;
+    }
+    kt_key_init(&key, store, KTP_VALUE, type, head->name);
+    key.version = version;
+    status = kt_rows_get(store, txn, &key, &row);
+    if (status == KT_NOTFOUND)
+        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store", head->name,
+                       (unsigned long long)version);
+    if (status != KT_SUCCESS)
+        return status;
+    *ret_record = row.record;
+    *ret_size = row.record_size;
+    return KT_SUCCESS;
+}
+
+/* The value has to be the one that the head means: same secret, same version, same tag. */
+kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry, const unsigned char *record, size_t size)
+{
+    kt_header_t header;
+    kt_status_t status;
+
+    status = kt_header_parse(record, size, &header);
+    if (status != KT_SUCCESS)
+        return status;
+    if (header.type != KTP_RECORD_VALUE || header.version != entry->version ||
+        memcmp(header.id, head->id, KT_ID_SIZE) != 0 || memcmp(record + size - KT_TAG_SIZE, entry->tag, KT_TAG_SIZE) != 0)
+        return kt_fail(KT_MALFORMED, "the stored value is not the one that belongs to version %llu",
+                       (unsigned long long)entry->version);
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, const kt_head_version_t *entry,
+                          const unsigned char *record, size_t size, kt_secret_t **ret_secret)
+{
+    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
+    size_t plain_size = 0;
+    kt_secret_t *secret = NULL;
+    kt_status_t status;
+
+    if (key == NULL)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    status = kt_check_value(head, entry, record, size);
+    if (status == KT_SUCCESS) {
+        kt_secret_key(type, head->name, key);
+        status = kt_unseal(key, ctx->keyring->environment, head->name, record, size, &plain, &plain_size);
+    }
+    if (status == KT_SUCCESS) {
+        secret = kt_secret_new(plain, plain_size);
+        if (secret == NULL)
+            status = kt_fail(KT_INTERNAL, "out of memory");
+    }
+    kt_locked_free(plain);
+    kt_locked_free(key);
+    if (status != KT_SUCCESS)
+        return kt_fail_prefix(status, "%s", head->name);
+    secret->version = entry->version;
+    secret->expires = head->expires;
+    *ret_secret = secret;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
+                           const kt_head_t *head, const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret)
+{
+    const unsigned char *record = NULL;
+    const kt_head_version_t *entry = kt_head_find(head, version);
+    size_t size = 0;
+    kt_status_t status;
+
+    if (entry == NULL)
+        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", head->name, (unsigned long long)version);
+    if (entry->destroyed)
+        return kt_fail(KT_GONE, "%s: version %llu is destroyed", head->name, (unsigned long long)version);
+    status = find_value(store, txn, type, head, head_row, version, &record, &size);
+    if (status != KT_SUCCESS)
+        return status;
+    return kt_open_value(ctx, type, head, entry, record, size, ret_secret);
+}
+
+static kt_status_t check_live(const kt_head_t *head)
+{
+    if (head->deleted)
+        return kt_fail(KT_GONE, "%s is deleted", head->name);
+    if (head->expires != 0 && head->expires <= kt_now())
+        return kt_fail(KT_GONE, "%s has expired", head->name);
+    return KT_SUCCESS;
+}
+
+static kt_status_t read_inside(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn, const kt_reference_t *ref,
+                               kt_secret_t **ret_secret)
+{
+    const kt_typekey_t *type;
+    kt_head_t head;
+    ktp_row_t row;
+    uint64_t version;
+    kt_status_t status;
+
+    status = kt_store_check(ctx, store, txn);
+    if (status == KT_SUCCESS)
+        status = kt_load_head(ctx, store, txn, ref->type, ref->name, &type, &row, &head);
+    if (status != KT_SUCCESS)
+        return status;
+    status = check_live(&head);
+    if (status == KT_SUCCESS)
+        status = kt_head_select(&head, ref->selector, ref->version, &version);
+    if (status == KT_SUCCESS)
+        status = kt_fetch_value(ctx, store, txn, type, &head, &row, version, ret_secret);
+    kt_head_clear(&head);
+    return status;
+}
+
+kt_status_t kt_store_read(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t *reference, kt_secret_t **ret_secret)
+{
+    ktp_txn_t *txn;
+    kt_status_t status;
+
+    do {
+        status = kt_rows_begin(store, false, ctx->wait, &txn);
+        if (status != KT_SUCCESS)
+            return status;
+        status = read_inside(ctx, store, txn, reference, ret_secret);
+        store->api->abort(txn);
+    } while (kt_keys_again(ctx, status));
+    return status;
+}
+
+kt_status_t kt_store_head(kt_ctx_t *ctx, kt_store_t *store, const char *name, kt_head_t *ret_head)
+{
+    const kt_typekey_t *type;
+    kt_reference_t ref;
+    ktp_txn_t *txn;
+    ktp_row_t row;
+    kt_status_t status;
+
+    status = kt_reference_parse(name, 0, &ref);
+    if (status != KT_SUCCESS)
+        return status;
+    do {
+        status = kt_rows_begin(store, false, ctx->wait, &txn);
+        if (status != KT_SUCCESS)
+            return status;
+        status = kt_store_check(ctx, store, txn);
+        if (status == KT_SUCCESS)
+            status = kt_load_head(ctx, store, txn, ref.type, ref.name, &type, &row, ret_head);
+        store->api->abort(txn);
+    } while (kt_keys_again(ctx, status));
+    return status;
+}
+
+/* ---- listing ---- */
+
+typedef struct scan {
+    kt_ctx_t *ctx;
+    const kt_store_t *store;
+    kt_head_fn fn;
+    void *arg;
+    uint64_t hidden;
+    uint64_t counts[KT_TYPES_MAX]; /* heads seen of each type key */
+    bool stopped;
+    kt_status_t status;
+} scan_t;
+
+static int scan_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    scan_t *scan = arg;
+    kt_status_t status;
+
+    if (key->id_size == 0 || key->id[0] != 't')
+        return 0;
+    status = kt_keyring_adopt_label(scan->ctx->keyring, row->record, row->record_size);
+    if (status != KT_SUCCESS && status != KT_NOKEY)
+        scan->status = status;
+    return scan->status != KT_SUCCESS;
+}
+
+static kt_status_t key_of_row(scan_t *scan, const ktp_key_t *key, const ktp_row_t *row, const kt_typekey_t **ret_key)
+{
+    kt_header_t header;
+    kt_reference_t ref;
+    kt_status_t status;
+
+    if (key->name != NULL) {
+        status = kt_reference_parse(key->name, 0, &ref);
+        return status == KT_SUCCESS ? match_key(scan->ctx, ref.type, row, ret_key) : status;
+    }
+    status = kt_header_parse(row->record, row->record_size, &header);
+    return status == KT_SUCCESS ? kt_keyring_find(scan->ctx->keyring, header.key_id, ret_key) : status;
+}
+
+static int scan_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+{
+    scan_t *scan = arg;
+    const kt_typekey_t *type;
+    kt_head_t head;
+    kt_status_t status;
+    int stop;
+
+    status = key_of_row(scan, key, row, &type);
+    if (status == KT_NOKEY || status == KT_WRONGKEY || status == KT_USAGE) {
+        scan->hidden++;
+        return 0;
+    }
+    if (status == KT_SUCCESS)
+        status = kt_open_head(scan->ctx, type, row, &head);
+    if (status != KT_SUCCESS) {
+        scan->status = status;
+        return 1;
+    }
+    scan->counts[type - scan->ctx->keyring->types]++;
+    stop = scan->fn(scan->arg, &head);
+    scan->stopped = stop != 0;
+    kt_head_clear(&head);
+    return stop;
+}
+
+/* As many heads as the index of each type says: a list that is short is an error, not a list. */
+static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
+{
+    const kt_keyring_t *keyring = scan->ctx->keyring;
+    kt_index_t index;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    if ((scan->store->api->capabilities & KTP_CLEAR_NAMES) || scan->stopped || keyring->ntypes == KT_TYPES_MAX)
+        return KT_SUCCESS; /* a full keyring has forgotten types on the way */
+    for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
+        status = kt_index_open(scan->ctx, scan->store, txn, &keyring->types[i], &index);
+        if (status == KT_SUCCESS)
+            status = kt_anchors_check(scan->store->anchors, &index);
+        if (status == KT_SUCCESS && index.count != scan->counts[i])
+            status = kt_fail(KT_ROLLEDBACK, "%s: there are %llu secrets of the type \"%s\", but %llu were written", scan->store->name,
+                             (unsigned long long)scan->counts[i], keyring->types[i].type, (unsigned long long)index.count);
+        kt_index_close(&index);
+    }
+    return status;
+}
+
+/* Is something under an epoch that is not held? */
+static kt_status_t check_epochs(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
+{
+    const kt_keyring_t *keyring = ctx->keyring;
+    const kt_typekey_t *ignored;
+    kt_trees_t trees;
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
+
+    if (store->api->capabilities & KTP_CLEAR_NAMES)
+        return KT_SUCCESS;
+    if (keyring->nenv > 0)
+        return kt_epoch_for_new(ctx, store, txn, "general", &ignored);
+    for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
+        status = kt_trees_open(ctx, store, txn, keyring->types[i].type, &trees);
+        if (status == KT_SUCCESS)
+            status = kt_trees_writable(ctx, &trees);
+        kt_trees_close(&trees);
+    }
+    return status;
+}
+
+/* A list would lack what lies under an epoch that is not held: the key, read again, may have it. If not, the count of what is hidden tells. */
+static kt_status_t begin_scan(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t **ret_txn)
+{
+    kt_status_t status = kt_rows_begin(store, false, ctx->wait, ret_txn);
+
+    while (status == KT_SUCCESS && kt_keys_again(ctx, check_epochs(ctx, store, *ret_txn))) {
+        store->api->abort(*ret_txn);
+        status = kt_rows_begin(store, false, ctx->wait, ret_txn);
+    }
+    if (status == KT_SUCCESS)
+        kt_failure_clear();
+    return status;
+}
+
+kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void *arg, uint64_t *ret_hidden)
+{
+    scan_t scan = {.ctx = ctx, .store = store, .fn = fn, .arg = arg, .status = KT_SUCCESS};
+    ktp_txn_t *txn;
+    kt_status_t status;
+
+    status = begin_scan(ctx, store, &txn);
+    if (status != KT_SUCCESS)
+        return status;
+    status = check_again(ctx, store, txn);
+    if (status == KT_SUCCESS && !(store->api->capabilities & KTP_CLEAR_NAMES) && ctx->keyring->nenv > 0)
+        status = kt_rows_scan(store, txn, KTP_META, scan_label, &scan);
+    if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
+        status = kt_rows_scan(store, txn, KTP_HEAD, scan_head, &scan);
+    if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
+        status = check_counts(&scan, txn);
+    store->api->abort(txn);
+    if (scan.status != KT_SUCCESS)
+        return scan.status;
+    if (status == KT_SUCCESS)
+        *ret_hidden = scan.hidden;
+    return status;
+}

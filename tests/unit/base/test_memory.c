@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* core/base/memory.c: values are wiped, counted and bounded; keys do not cross a fork. */
+#include "unit.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+START_TEST(a_secret_is_a_copy)
+{
+    char text[] = "s3cret";
+    kt_secret_t *secret = kt_secret_new(text, 6);
+
+    memset(text, 'x', 6);
+    assert_secret(secret, "s3cret");
+    ck_assert_uint_eq(kt_secret_size(secret), 6);
+    ck_assert_uint_eq(kt_secret_version(secret), 0);
+    ck_assert_int_eq(kt_secret_stale(secret), 0);
+    kt_secret_free(secret);
+    kt_secret_free(NULL);
+}
+END_TEST
+
+START_TEST(sizes_are_bounded)
+{
+    kt_secret_t *secret;
+
+    errno = 0;
+    ck_assert_ptr_null(kt_secret_new(NULL, KT_VALUE_MAX + 1));
+    ck_assert_int_eq(errno, EFBIG);
+    secret = kt_secret_new(NULL, KT_VALUE_MAX);
+    ck_assert_ptr_nonnull(secret);
+    for (size_t i = 0; i < KT_VALUE_MAX; i++)
+        ck_assert_uint_eq(kt_secret_bytes(secret)[i], 0);
+    kt_secret_free(secret);
+    secret = kt_secret_new("", 0);
+    ck_assert_uint_eq(kt_secret_size(secret), 0);
+    ck_assert_int_eq(kt_secret_equal(secret, NULL, 0), 1);
+    kt_secret_free(secret);
+}
+END_TEST
+
+START_TEST(what_is_freed_is_wiped)
+{
+    /* a block of the arena stays mapped, and the next one of its size is the same: looked at, it holds zeros only */
+    kt_secret_t *secret = secret_of("CANARY-of-this-very-test");
+    const unsigned char *bytes = kt_secret_bytes(secret);
+    kt_secret_t *next;
+
+    kt_secret_free(secret);
+    next = kt_secret_new(NULL, 24);
+    ck_assert_ptr_eq(kt_secret_bytes(next), bytes);
+    for (size_t i = 0; i < 24; i++)
+        ck_assert_uint_eq(bytes[i], 0);
+    kt_secret_free(next);
+}
+END_TEST
+
+START_TEST(shrinking_wipes_the_tail)
+{
+    kt_secret_t *secret = secret_of("abcdef");
+
+    assert_ok(kt_secret_resize(secret, 2));
+    assert_secret(secret, "ab");
+    ck_assert_int_eq(memcmp(kt_secret_bytes(secret), "ab\0\0\0\0", 6), 0);
+    assert_status(kt_secret_resize(secret, 3), KT_USAGE);
+    kt_secret_free(secret);
+}
+END_TEST
+
+START_TEST(what_others_hold_is_not_changed)
+{
+    kt_secret_t *secret = secret_of("abcdef"), *other = kt_secret_ref(secret);
+
+    assert_status(kt_secret_resize(secret, 2), KT_USAGE);
+    kt_secret_free(other);
+    assert_secret(secret, "abcdef");
+    assert_ok(kt_secret_resize(secret, 2));
+    kt_secret_free(secret);
+}
+END_TEST
+
+START_TEST(comparison_looks_at_size_and_bytes)
+{
+    kt_secret_t *secret = secret_of("abc");
+
+    ck_assert_int_eq(kt_secret_equal(secret, "abc", 3), 1);
+    ck_assert_int_eq(kt_secret_equal(secret, "abd", 3), 0);
+    ck_assert_int_eq(kt_secret_equal(secret, "abcd", 4), 0);
+    ck_assert_int_eq(kt_secret_equal(secret, "ab", 2), 0);
+    kt_secret_free(secret);
+}
+END_TEST
+
+START_TEST(blocks_of_every_size_are_apart)
+{
+    unsigned char *blocks[40];
+    size_t sizes[40];
+
+    for (size_t i = 0; i < KT_ARRAY(blocks); i++) {
+        sizes[i] = (size_t)1 << (i % 19);
+        blocks[i] = kt_locked_alloc(sizes[i]);
+        ck_assert_ptr_nonnull(blocks[i]);
+        for (size_t k = 0; k < sizes[i]; k++)
+            ck_assert_uint_eq(blocks[i][k], 0);
+        memset(blocks[i], (int)i + 1, sizes[i]);
+    }
+    for (size_t i = 0; i < KT_ARRAY(blocks); i++) {
+        for (size_t k = 0; k < sizes[i]; k++)
+            ck_assert_uint_eq(blocks[i][k], i + 1);
+        kt_locked_free(blocks[i]);
+    }
+    errno = 0;
+    ck_assert_ptr_null(kt_locked_alloc(SIZE_MAX - 3));
+    ck_assert_int_eq(errno, ENOMEM);
+}
+END_TEST
+
+static size_t locked_kilobytes(void)
+{
+    char line[128];
+    size_t size = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+        (void)sscanf(line, "VmLck: %zu", &size);
+    if (file != NULL)
+        (void)fclose(file);
+    return size;
+}
+
+START_TEST(memory_is_locked_and_used_again)
+{
+    size_t before;
+
+    kt_locked_free(kt_locked_alloc(100));
+    before = locked_kilobytes();
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which makes mlock() do nothing */
+    if (kt_locked_failures() == 0)
+        ck_assert_uint_ge(before, 256);
+#endif
+    for (size_t i = 0; i < 20000; i++)
+        kt_secret_free(kt_secret_new(NULL, i % 3000));
+    ck_assert_uint_le(locked_kilobytes(), before + 256);
+}
+END_TEST
+
+/* madvise(MADV_DONTDUMP) shows as "dd" in smaps, MADV_WIPEONFORK as "wf". */
+static bool has_flag(const void *address, const char *flag)
+{
+    FILE *file = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool inside = false, found = false;
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        unsigned long from, to;
+
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            inside = (uintptr_t)address >= from && (uintptr_t)address < to;
+        if (inside && strncmp(line, "VmFlags:", 8) == 0)
+            found = strstr(line, flag) != NULL;
+    }
+    if (file != NULL)
+        (void)fclose(file);
+    return found;
+}
+
+START_TEST(no_secret_is_dumped)
+{
+    kt_secret_t *secret = secret_of("x"), *large = kt_secret_new(NULL, KT_VALUE_MAX);
+    void *key = kt_guarded_alloc(100, true);
+
+    ck_assert(has_flag(kt_secret_bytes(secret), " dd"));
+    ck_assert(has_flag(kt_secret_bytes(large), " dd"));
+    ck_assert(has_flag(key, " dd"));
+    ck_assert(has_flag(key, " wf"));
+    kt_guarded_free(key);
+    kt_secret_free(large);
+    kt_secret_free(secret);
+}
+END_TEST
+
+static int child_of(bool wipe)
+{
+    char *key = kt_guarded_alloc(64, wipe);
+    int status;
+    pid_t pid;
+
+    memset(key, 'k', 64);
+    pid = fork();
+    if (pid == 0) {
+        int seen = key[0] == 'k' && key[63] == 'k' ? 1 : key[0] == 0 && key[63] == 0 ? 2 : 3;
+
+        kt_guarded_free(key); /* must not fault where the fork has wiped it */
+        _exit(seen);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(key[0], 'k');
+    kt_guarded_free(key);
+    ck_assert_msg(WIFEXITED(status), "the child died of signal %d", WTERMSIG(status));
+    return WEXITSTATUS(status);
+}
+
+START_TEST(a_fork_has_no_keys)
+{
+    ck_assert_int_eq(child_of(true), 2);
+    ck_assert_int_eq(child_of(false), 1);
+}
+END_TEST
+
+static int touch(volatile char *address)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        (void)*address;
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 1; /* else a signal, or a sanitizer's exit */
+}
+
+START_TEST(keys_stand_between_guards)
+{
+    char *key = kt_guarded_alloc(4000, false);
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)key / page * page;
+
+    ck_assert_int_eq(touch(key), 0);
+    ck_assert_int_eq(touch((char *)first - 1), 1);
+    ck_assert_int_eq(touch((char *)first + page), 1);
+    kt_guarded_free(key);
+    kt_guarded_free(NULL);
+}
+END_TEST
+
+static void *churn(void *arg)
+{
+    unsigned char mark = (unsigned char)(uintptr_t)arg;
+
+    for (size_t i = 0; i < 3000; i++) {
+        size_t size = i % 700 + 1;
+        unsigned char *data = kt_locked_alloc(size);
+
+        memset(data, mark, size);
+        for (size_t k = 0; k < size; k++)
+            if (data[k] != mark)
+                return arg;
+        kt_locked_free(data);
+    }
+    return NULL;
+}
+
+START_TEST(threads_get_memory_of_their_own)
+{
+    pthread_t threads[4];
+
+    for (uintptr_t i = 0; i < KT_ARRAY(threads); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)), 0);
+    for (size_t i = 0; i < KT_ARRAY(threads); i++) {
+        void *wrong;
+
+        (void)pthread_join(threads[i], &wrong);
+        ck_assert_ptr_null(wrong);
+    }
+}
+END_TEST
+
+START_TEST(text_is_wiped_and_freed)
+{
+    kt_free_wiped(strdup("password"));
+    kt_free_wiped(NULL);
+    kt_wipe(NULL, 5);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, a_secret_is_a_copy);
+    tcase_add_test(tests, sizes_are_bounded);
+    tcase_add_test(tests, what_is_freed_is_wiped);
+    tcase_add_test(tests, shrinking_wipes_the_tail);
+    tcase_add_test(tests, what_others_hold_is_not_changed);
+    tcase_add_test(tests, comparison_looks_at_size_and_bytes);
+    tcase_add_test(tests, blocks_of_every_size_are_apart);
+    tcase_add_test(tests, memory_is_locked_and_used_again);
+    tcase_add_test(tests, no_secret_is_dumped);
+    tcase_add_test(tests, a_fork_has_no_keys);
+    tcase_add_test(tests, keys_stand_between_guards);
+    tcase_add_test(tests, threads_get_memory_of_their_own);
+    tcase_add_test(tests, text_is_wiped_and_freed);
+}
+
+UNIT_MAIN("secret", add_tests)

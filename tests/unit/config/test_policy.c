@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* core/config/policy.c: deny by default, an explicit deny wins. */
+#include "unit.h"
+
+#define NAMES(...)                                                                                 \
+    .names = (char *[]){__VA_ARGS__}, .nnames = KT_ARRAY(((char *[]){__VA_ARGS__}))
+
+static kt_cfg_rule_t rules[] = {
+    {.who = "nginx:*", .allow = KT_CAP_READ, .line = 3, NAMES("api-keys/*", "tls/*")},
+    {.who = "nginx:admin.example.org", .deny = KT_CAP_READ, .line = 4, NAMES("tls/internal")},
+    {.who = "postgresql:role:app", .allow = KT_CAP_READ | KT_CAP_ROTATE, .line = 5,
+     NAMES("database/*")},
+    {.who = "*", .deny = KT_CAP_DELETE, .line = 6, NAMES("*/kept")},
+    {.who = "uid:root", .allow = 63, .line = 7, NAMES("*")},
+    {.who = "both", .allow = KT_CAP_READ, .deny = KT_CAP_READ, .line = 8, NAMES("*")},
+};
+static const kt_config_t config = {
+    .path = "/etc/keyturn/keyturn.yaml", .rules = rules, .nrules = KT_ARRAY(rules)};
+
+static const struct {
+    const char *subject;
+    unsigned capability;
+    const char *name;
+    bool allowed;
+} cases[] = {
+    {"nginx:www.example.org", KT_CAP_READ, "api-keys/stripe", true},
+    {"nginx:", KT_CAP_READ, "tls/www", true},
+    {"nginx:www.example.org", KT_CAP_READ, "database/primary", false},
+    {"nginx:www.example.org", KT_CAP_WRITE, "api-keys/stripe", false},
+    {"nginx:www.example.org", KT_CAP_LIST, "api-keys/stripe", false},
+    {"nginx", KT_CAP_READ, "api-keys/stripe", false},
+    {"xnginx:www", KT_CAP_READ, "api-keys/stripe", false},
+    {"NGINX:www", KT_CAP_READ, "api-keys/stripe", false},
+    {"nginx:admin.example.org", KT_CAP_READ, "tls/www", true},
+    {"nginx:admin.example.org", KT_CAP_READ, "tls/internal", false}, /* denied after allowed */
+    {"postgresql:role:app", KT_CAP_READ, "database/primary", true},
+    {"postgresql:role:app", KT_CAP_ROTATE, "database/primary", true},
+    {"postgresql:role:app2", KT_CAP_ROTATE, "database/primary", false},
+    {"postgresql:role:*", KT_CAP_ROTATE, "database/primary", false}, /* no star in a subject */
+    {"uid:root", KT_CAP_ADMIN, "x", true},
+    {"uid:root", KT_CAP_DELETE, "x/y", true},
+    {"uid:root", KT_CAP_DELETE, "x/kept", false}, /* denied before allowed */
+    {"uid:root", KT_CAP_READ, "x/kept", true},
+    {"both", KT_CAP_READ, "x", false},
+    {"nobody", KT_CAP_READ, "x", false},
+};
+
+START_TEST(cases_by_table)
+{
+    assert_status(kt_policy_check(&config, cases[_i].subject, cases[_i].capability, cases[_i].name),
+                  cases[_i].allowed ? KT_SUCCESS : KT_DENIED);
+}
+END_TEST
+
+START_TEST(a_refusal_names_its_rule)
+{
+    assert_status(kt_policy_check(&config, "uid:root", KT_CAP_DELETE, "a/kept"), KT_DENIED);
+    assert_failure("delete of a/kept is denied to uid:root by /etc/keyturn/keyturn.yaml:6");
+    assert_status(kt_policy_check(&config, "nobody", KT_CAP_READ, "x"), KT_DENIED);
+    assert_failure("read of x is not allowed to nobody by any rule of /etc/keyturn/keyturn.yaml");
+}
+END_TEST
+
+START_TEST(no_rules_allow_nothing)
+{
+    static const kt_config_t empty = {.path = "empty"};
+
+    for (unsigned bit = 1; bit <= KT_CAP_ADMIN; bit <<= 1)
+        assert_status(kt_policy_check(&empty, "uid:root", bit, "x"), KT_DENIED);
+}
+END_TEST
+
+static kt_cfg_rule_t all[] = {{.who = "*", .allow = 63, NAMES("*")}};
+static const kt_config_t open = {.path = "open", .rules = all, .nrules = 1};
+
+START_TEST(what_is_no_subject_is_denied)
+{
+    char subject[KT_SUBJECT_MAX + 2];
+
+    memset(subject, 's', sizeof(subject));
+    subject[KT_SUBJECT_MAX + 1] = '\0';
+    assert_status(kt_policy_check(&open, subject, KT_CAP_READ, "x"), KT_DENIED);
+    subject[KT_SUBJECT_MAX] = '\0';
+    assert_ok(kt_policy_check(&open, subject, KT_CAP_READ, "x"));
+    assert_ok(kt_policy_check(&open, "redis:J\xc3\xb6rg the 2nd", KT_CAP_READ, "x"));
+    assert_status(kt_policy_check(&open, NULL, KT_CAP_READ, "x"), KT_DENIED);
+    assert_failure("read of x: the host names no valid subject");
+    assert_status(kt_policy_check(&open, "", KT_CAP_READ, "x"), KT_DENIED);
+    assert_status(kt_policy_check(&open, "a\nb", KT_CAP_READ, "x"), KT_DENIED);
+    assert_status(kt_policy_check(&open, "a\x7f", KT_CAP_READ, "x"), KT_DENIED);
+}
+END_TEST
+
+START_TEST(capabilities_have_names)
+{
+    static const char *const names[] = {"read", "write", "rotate", "list", "delete", "admin"};
+
+    for (unsigned i = 0; i < KT_ARRAY(names); i++) {
+        ck_assert_str_eq(kt_capability_name(1u << i), names[i]);
+        ck_assert_uint_eq(kt_capability_parse(names[i], strlen(names[i])), 1u << i);
+        ck_assert_uint_eq(kt_capability_parse(names[i], strlen(names[i]) - 1), 0);
+    }
+    ck_assert_str_eq(kt_capability_name(3), "unknown");
+    ck_assert_uint_eq(kt_capability_parse("Read", 4), 0);
+    ck_assert_uint_eq(kt_capability_parse("", 0), 0);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    UNIT_TABLE(tests, cases_by_table, cases);
+    tcase_add_test(tests, a_refusal_names_its_rule);
+    tcase_add_test(tests, no_rules_allow_nothing);
+    tcase_add_test(tests, what_is_no_subject_is_denied);
+    tcase_add_test(tests, capabilities_have_names);
+}
+
+UNIT_MAIN("policy", add_tests)
