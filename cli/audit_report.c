@@ -8,18 +8,18 @@
 
 #include "cli.h"
 
-#define SUSPICIOUS 5   /* a source with more refusals and failures is named */
-#define HEAVY 1000     /* a secret with more reads is heavily used */
+#define SUSPICIOUS 5 /* a source with more refusals and failures is named */
+#define HEAVY 1000   /* a secret with more reads is heavily used */
 
 typedef struct {
-    json_t *notes;        /* [{stream, note}]: what was passed over */
-    json_t *streams;      /* {stream: lines} */
-    json_t *sources;      /* {subject and peer: {...}} */
-    json_t *patterns;     /* {what: {...}} */
-    json_t *actions;      /* {action: {status: count}} */
-    json_t *severities;   /* {severity: count} */
-    json_t *alerts;       /* the lines */
-    json_t *secrets;      /* {name: {...}} */
+    json_t *notes;      /* [{stream, note}]: what was passed over */
+    json_t *streams;    /* {stream: lines} */
+    json_t *sources;    /* {subject and peer: {...}} */
+    json_t *patterns;   /* {what: {...}} */
+    json_t *actions;    /* {action: {status: count}} */
+    json_t *severities; /* {severity: count} */
+    json_t *alerts;     /* the lines */
+    json_t *secrets;    /* {name: {...}} */
     char first[32], last[32];
     json_int_t lines, malformed, refusals, failures;
 } report_t;
@@ -75,8 +75,8 @@ static bool is_one_of(const char *text, const char *const *list)
 
 static bool is_failure(const char *status)
 {
-    static const char *const answers[] = {"success", "intent", "notfound", "conflict", "denied",
-                                          NULL};
+    static const char *const answers[] = {"success",  "intent", "notfound",
+                                          "conflict", "denied", NULL};
 
     return !is_one_of(status, answers);
 }
@@ -147,8 +147,8 @@ static void remember_change(json_t *secret, const json_t *line)
 
 static void count_secret(report_t *report, const json_t *line, json_int_t count)
 {
-    static const char *const changing[] = {"write", "rollback", "delete", "undelete", "destroy",
-                                           NULL};
+    static const char *const changing[] = {"write",    "rollback", "delete",
+                                           "undelete", "destroy",  NULL};
     const char *action = text_of(line, "action"), *status = text_of(line, "status");
     const char *reference = text_of(line, "reference");
     char name[KT_NAME_MAX + 1];
@@ -157,7 +157,7 @@ static void count_secret(report_t *report, const json_t *line, json_int_t count)
 
     if (size == 0 || size > KT_NAME_MAX || strchr(reference, '*') || strcmp(status, "intent") == 0)
         return;
-    snprintf(name, sizeof name, "%.*s", (int) size, reference);
+    snprintf(name, sizeof name, "%.*s", (int)size, reference);
     if (strcmp(action, "read") == 0 && strcmp(status, "success") == 0) {
         count_read(at(report->secrets, name), line, count);
     } else if (strcmp(status, "denied") == 0 || is_failure(status)) {
@@ -188,7 +188,7 @@ static void count_line(report_t *report, json_t *line)
         add(report->severities, severity, count);
     if (strcmp(action, "alert") == 0) {
         json_array_append(report->alerts, line);
-        return;  /* the refusals are lines of their own */
+        return; /* the refusals are lines of their own */
     }
     if (strcmp(status, "denied") == 0) {
         report->refusals += count;
@@ -219,9 +219,8 @@ static void take_note(void *arg, kt_status_t status, const char *what, const cha
 {
     report_t *report = arg;
 
-    (void) status;
-    json_array_append_new(report->notes,
-                          json_pack("{s:s, s:s}", "stream", what, "note", detail));
+    (void)status;
+    json_array_append_new(report->notes, json_pack("{s:s, s:s}", "stream", what, "note", detail));
 }
 
 /* ---- the answer ---- */
@@ -233,7 +232,8 @@ static json_t *ranked(const json_t *object, const char *key, json_int_t over)
     const char *name;
     size_t i;
 
-    json_object_foreach((json_t *) object, name, value) {
+    json_object_foreach((json_t *)object, name, value)
+    {
         json_int_t rank = number_of(value, key);
 
         if (rank <= over)
@@ -252,7 +252,8 @@ static json_t *names(const report_t *report, bool heavy)
     json_t *list = json_array(), *secret;
     const char *name;
 
-    json_object_foreach(report->secrets, name, secret) {
+    json_object_foreach(report->secrets, name, secret)
+    {
         json_int_t accesses = number_of(secret, "accesses");
 
         if (heavy ? accesses > HEAVY : accesses == 0 && json_object_get(secret, "changes"))
@@ -263,19 +264,17 @@ static json_t *names(const report_t *report, bool heavy)
 
 static json_t *to_json(const report_t *report, int64_t since, int64_t now)
 {
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:O, s:O, s:o, s:o, s:O, s:O, "
-                     "s:O, s:O, s:o, s:o}",
-                     "analysis_time", cli_json_time(now), "since", cli_json_time(since),
-                     "lines", report->lines, "malformed", report->malformed,
-                     "refusals", report->refusals, "failures", report->failures,
-                     "total_failed_attempts", report->refusals + report->failures,
-                     "first", report->first, "last", report->last,
-                     "streams", report->streams, "passed_over", report->notes,
-                     "suspicious_sources", ranked(report->sources, "count", SUSPICIOUS),
-                     "suspicious_patterns", ranked(report->patterns, "count", 0),
-                     "alerts", report->alerts, "severities", report->severities,
-                     "actions", report->actions, "secrets", report->secrets,
-                     "unused", names(report, false), "heavily_used", names(report, true));
+    return json_pack(
+        "{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:O, s:O, s:o, s:o, s:O, s:O, "
+        "s:O, s:O, s:o, s:o}",
+        "analysis_time", cli_json_time(now), "since", cli_json_time(since), "lines", report->lines,
+        "malformed", report->malformed, "refusals", report->refusals, "failures", report->failures,
+        "total_failed_attempts", report->refusals + report->failures, "first", report->first,
+        "last", report->last, "streams", report->streams, "passed_over", report->notes,
+        "suspicious_sources", ranked(report->sources, "count", SUSPICIOUS), "suspicious_patterns",
+        ranked(report->patterns, "count", 0), "alerts", report->alerts, "severities",
+        report->severities, "actions", report->actions, "secrets", report->secrets, "unused",
+        names(report, false), "heavily_used", names(report, true));
 }
 
 static void print_counts(const json_t *counts)
@@ -283,11 +282,12 @@ static void print_counts(const json_t *counts)
     const char *key;
     json_t *count;
 
-    json_object_foreach((json_t *) counts, key, count) {
+    json_object_foreach((json_t *)counts, key, count)
+    {
         putchar(' ');
         putchar(' ');
         cli_print(key, 0);
-        printf(" %lld", (long long) json_integer_value(count));
+        printf(" %lld", (long long)json_integer_value(count));
     }
     putchar('\n');
 }
@@ -301,8 +301,9 @@ static void print_sources(const json_t *answer)
 
     if (json_array_size(sources) > 0)
         printf("\nSources of more than %d refusals and failures:\n", SUSPICIOUS);
-    json_array_foreach(sources, i, row) {
-        printf("  %6lld  ", (long long) number_of(row, "count"));
+    json_array_foreach(sources, i, row)
+    {
+        printf("  %6lld  ", (long long)number_of(row, "count"));
         cli_print(text_of(row, "subject")[0] ? text_of(row, "subject") : "(nobody)", 26);
         putchar(' ');
         cli_print(text_of(row, "peer")[0] ? text_of(row, "peer") : "-", 16);
@@ -310,8 +311,9 @@ static void print_sources(const json_t *answer)
     }
     if (json_array_size(patterns) > 0)
         printf("\nBy nobody in particular:\n");
-    json_array_foreach(patterns, i, row) {
-        printf("  %6lld  ", (long long) number_of(row, "count"));
+    json_array_foreach(patterns, i, row)
+    {
+        printf("  %6lld  ", (long long)number_of(row, "count"));
         cli_print(text_of(row, "action"), 13);
         putchar(' ');
         cli_print(text_of(row, "reference"), 0);
@@ -326,12 +328,13 @@ static void print_alerts(const json_t *alerts)
 
     if (json_array_size(alerts) > 0)
         printf("\nLocked out:\n");
-    json_array_foreach(alerts, i, row) {
+    json_array_foreach(alerts, i, row)
+    {
         printf("  %.24s ", text_of(row, "time"));
         cli_print(text_of(row, "subject"), 26);
         putchar(' ');
         cli_print(text_of(row, "peer"), 16);
-        printf(" for %lld s\n", (long long) number_of(row, "seconds"));
+        printf(" for %lld s\n", (long long)number_of(row, "seconds"));
     }
 }
 
@@ -342,13 +345,14 @@ static void print_secrets(const json_t *secrets)
 
     if (json_object_size(secrets) > 0)
         printf("\n   reads  last read                 changes  last change               name\n");
-    json_object_foreach((json_t *) secrets, name, secret) {
+    json_object_foreach((json_t *)secrets, name, secret)
+    {
         const json_t *changes = json_object_get(secret, "changes");
         size_t count = json_array_size(changes);
         const char *read = text_of(secret, "last_access");
         const char *changed = text_of(json_array_get(changes, count ? count - 1 : 0), "time");
 
-        printf("%8lld  %-24.24s  %7zu  %-24.24s  ", (long long) number_of(secret, "accesses"),
+        printf("%8lld  %-24.24s  %7zu  %-24.24s  ", (long long)number_of(secret, "accesses"),
                read[0] ? read : "-", count, changed[0] ? changed : "-");
         cli_print(name, 0);
         if (number_of(secret, "accesses") > HEAVY)
@@ -365,14 +369,15 @@ static void print(const report_t *report, const json_t *answer)
     json_t *counts, *row;
     size_t i;
 
-    printf("%lld lines of %zu streams, %lld malformed ones passed over", (long long) report->lines,
-           json_object_size(report->streams), (long long) report->malformed);
+    printf("%lld lines of %zu streams, %lld malformed ones passed over", (long long)report->lines,
+           json_object_size(report->streams), (long long)report->malformed);
     if (report->first[0]) {
         printf("; from %.24s to %.24s", report->first, report->last);
     }
-    printf("\n%lld refusals, %lld failures, %zu alerts\n", (long long) report->refusals,
-           (long long) report->failures, json_array_size(report->alerts));
-    json_array_foreach(report->notes, i, row) {
+    printf("\n%lld refusals, %lld failures, %zu alerts\n", (long long)report->refusals,
+           (long long)report->failures, json_array_size(report->alerts));
+    json_array_foreach(report->notes, i, row)
+    {
         cli_print(text_of(row, "stream"), 0);
         putchar('/');
         cli_print(text_of(row, "note"), 0);
@@ -382,7 +387,8 @@ static void print(const report_t *report, const json_t *answer)
     print_sources(answer);
     if (json_object_size(report->actions) > 0)
         printf("\nActions:\n");
-    json_object_foreach(report->actions, action, counts) {
+    json_object_foreach(report->actions, action, counts)
+    {
         printf("  ");
         cli_print(action, 14);
         print_counts(counts);

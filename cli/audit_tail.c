@@ -6,16 +6,16 @@
 
 #include "cli.h"
 
-#define LAST 20          /* lines at first */
-#define LOOK_BACK 1000   /* lines of which --follow looks for new ones */
+#define LAST 20        /* lines at first */
+#define LOOK_BACK 1000 /* lines of which --follow looks for new ones */
 #define PAUSE_MS 250
 
 typedef struct {
     cli_t *cli;
-    json_t *lines;   /* --json: collected */
+    json_t *lines; /* --json: collected */
     /* --follow: the last lines that were told, {line: true} in their order; at first NULL */
     json_t *seen;
-    json_t *seeing;  /* the same, of the present look */
+    json_t *seeing; /* the same, of the present look */
 } tail_t;
 
 static const char *text_of(const json_t *line, const char *key)
@@ -43,9 +43,9 @@ static void print_line(const json_t *line)
     putchar(' ');
     cli_print(text_of(line, "reference"), 0);
     if (json_integer_value(version) > 0)
-        printf(" version %lld", (long long) json_integer_value(version));
+        printf(" version %lld", (long long)json_integer_value(version));
     if (json_integer_value(count) > 1)
-        printf(" %lld times", (long long) json_integer_value(count));
+        printf(" %lld times", (long long)json_integer_value(count));
     if (json_is_true(json_object_get(line, "stale")))
         printf(" stale");
     putchar('\n');
@@ -92,9 +92,7 @@ static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
         status = kt_audit_tail(cli->ctx, stream, LOOK_BACK, take_line, tail);
         left = json_object_size(tail->seeing);
         if (!tail->seen)
-            json_object_foreach(tail->seeing, text, yes)
-                if (left-- <= LAST)
-                    tell(tail, text);
+            json_object_foreach(tail->seeing, text, yes) if (left-- <= LAST) tell(tail, text);
         json_decref(tail->seen);
         tail->seen = tail->seeing;
         if (status || fflush(stdout) != 0)

@@ -19,18 +19,18 @@
 typedef struct cli cli_t;
 
 typedef struct cli_option {
-    char letter;        /* -c, or 0 */
-    const char *name;   /* --name */
-    const char *arg;    /* what it takes, as help shows it; NULL: nothing */
+    char letter;      /* -c, or 0 */
+    const char *name; /* --name */
+    const char *arg;  /* what it takes, as help shows it; NULL: nothing */
     const char *text;
 } cli_option_t;
 
 typedef struct cli_verb {
-    const char *name;     /* one word or two */
-    const char *args;     /* operands, as help shows them */
+    const char *name; /* one word or two */
+    const char *args; /* operands, as help shows them */
     const char *summary;
     kt_status_t (*run)(cli_t *cli);
-    int min, max;         /* operands; max -1: any number, and the first one ends the options */
+    int min, max; /* operands; max -1: any number, and the first one ends the options */
     cli_option_t options[CLI_OPTIONS_MAX];
 } cli_verb_t;
 
@@ -38,15 +38,18 @@ struct cli {
     const cli_verb_t *verb;
     const char *config;
     bool json, quiet;
-    kt_status_t failure;  /* what cli_fail() told */
-    struct { const cli_option_t *option; const char *value; } given[CLI_GIVEN_MAX];
+    kt_status_t failure; /* what cli_fail() told */
+    struct {
+        const cli_option_t *option;
+        const char *value;
+    } given[CLI_GIVEN_MAX];
     size_t ngiven;
     char **args;
     int nargs;
-    char subject[KT_SUBJECT_MAX + 1];  /* uid:NAME of the effective user */
+    char subject[KT_SUBJECT_MAX + 1]; /* uid:NAME of the effective user */
     kt_setup_t *setup;
     kt_ctx_t *ctx;
-    int64_t progress_next;  /* progress.c: when to show the next; 0: nothing is shown */
+    int64_t progress_next; /* progress.c: when to show the next; 0: nothing is shown */
 };
 
 extern const cli_option_t cli_globals[];
@@ -62,10 +65,10 @@ kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max,
                        uint64_t *ret_number);
 kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uint64_t min,
                              uint64_t max, uint64_t *ret);
-kt_status_t cli_setup(cli_t *cli);    /* configuration and keys into cli->setup */
-kt_status_t cli_open(cli_t *cli);     /* and the context into cli->ctx */
+kt_status_t cli_setup(cli_t *cli); /* configuration and keys into cli->setup */
+kt_status_t cli_open(cli_t *cli);  /* and the context into cli->ctx */
 kt_request_t cli_request(const cli_t *cli, const char *reference);
-void cli_user(char *name, size_t size);  /* the effective user's name, or number */
+void cli_user(char *name, size_t size); /* the effective user's name, or number */
 /* dev, stage, prod in full; NULL: not a name for an environment */
 const char *cli_environment(const char *name);
 
@@ -74,7 +77,7 @@ const char *cli_environment(const char *name);
 /* Tells why, as text on stderr or as the JSON object on stdout, and answers `status`. */
 kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status);  /* with the context's own words */
+kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status); /* with the context's own words */
 /* not with --quiet */
 void cli_warn(const cli_t *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* also with --quiet: one of several errors */
@@ -88,12 +91,12 @@ kt_status_t cli_answer_name(cli_t *cli, const char *name);
 kt_status_t cli_write(cli_t *cli, const void *data, size_t size);
 /* to stdout, what a terminal would obey made visible; padded */
 void cli_print(const char *text, int width);
-void cli_json_init(void);  /* jansson wipes what it frees */
-void cli_json_free(char *text);  /* of json_dumps() */
+void cli_json_init(void);       /* jansson wipes what it frees */
+void cli_json_free(char *text); /* of json_dumps() */
 
 /* ---- progress.c: on a terminal, from 4096 of whatever is counted ---- */
 
-void cli_progress(cli_t *cli);      /* until cli_progress_end() */
+void cli_progress(cli_t *cli); /* until cli_progress_end() */
 void cli_progress_end(cli_t *cli);
 
 /* ---- value.c, prompt.c: a value comes in ---- */
@@ -113,23 +116,24 @@ kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_v
 kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms);
 /* --since, a duration before now or an RFC 3339 time; 0: not given */
 kt_status_t cli_since(cli_t *cli, int64_t *ret_ms);
-int64_t cli_now(void);  /* ms */
-const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE]);  /* RFC 3339 in UTC; "-" for 0 */
-json_t *cli_json_time(int64_t ms);                           /* null for 0 */
+int64_t cli_now(void);                                      /* ms */
+const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE]); /* RFC 3339 in UTC; "-" for 0 */
+json_t *cli_json_time(int64_t ms);                          /* null for 0 */
 
 /* ---- usage.c: how often secrets were read ---- */
 
 /* {name: {accessed, last_accessed, last_subject}} of all that were ever read; the caller's. Not
  * complete: some streams may not be read or had no room, and the warning is given. */
 kt_status_t cli_usage(cli_t *cli, json_t **ret_usage, bool *ret_complete);
-json_t *cli_json_subject(const kt_usage_t *usage);  /* null: not known, or no UTF-8 */
+json_t *cli_json_subject(const kt_usage_t *usage); /* null: not known, or no UTF-8 */
 /* "unused", "normal", "high", or "unknown" where a count of 0 may not be the truth; row NULL: never
  * read */
 const char *cli_usage_word(const json_t *row, bool complete);
 
 /* ---- check_secrets.c ---- */
 
-/* Rows of warnings about all secrets that may be listed and read: weak, shared, unused, high usage. */
+/* Rows of warnings about all secrets that may be listed and read: weak, shared, unused, high usage.
+ */
 kt_status_t cli_check_secrets(cli_t *cli, json_t *rows);
 /* The bits of kt_strength() in words. */
 void cli_weakness(unsigned weak, char *text, size_t size);

@@ -12,7 +12,7 @@ static void print_options(const cli_option_t *options)
 
 kt_status_t verb_completion(cli_t *cli)
 {
-    (void) cli;
+    (void)cli;
     printf("# bash completion for keyturn, printed by `keyturn completion`\n"
            "_keyturn()\n{\n"
            "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"

@@ -5,7 +5,7 @@
 kt_status_t verb_destroy(cli_t *cli)
 {
     bool all = cli_given(cli, "all") != NULL;
-    uint64_t version = 0;  /* all of them, for kt_destroy() */
+    uint64_t version = 0; /* all of them, for kt_destroy() */
     kt_request_t req;
     kt_status_t status = KT_SUCCESS;
 

@@ -45,15 +45,15 @@ static bool decode(const char *text, size_t size, unsigned char *out, size_t *re
         padding++;
     size -= padding;
     for (size_t i = 0; i < size; i++) {
-        int value = digit((unsigned char) text[i]);
+        int value = digit((unsigned char)text[i]);
 
         if (value < 0)
             return false;
-        bits = (bits << 6 | (unsigned) value) & 0xfff;
+        bits = (bits << 6 | (unsigned)value) & 0xfff;
         held += 6;
         if (held >= 8) {
             held -= 8;
-            out[n++] = (unsigned char) (bits >> held);
+            out[n++] = (unsigned char)(bits >> held);
         }
     }
     *ret_size = n;
@@ -96,13 +96,13 @@ static bool decrypt(const fernet_key_t *key, const unsigned char *token, size_t 
 {
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
     int first = 0, last = 0;
-    bool good =
-        ctx && EVP_DecryptInit_ex(ctx, EVP_aes_128_cbc(), NULL, key->bytes + 16, token + 9) &&
-        EVP_DecryptUpdate(ctx, plain, &first, token + HEAD, (int) (size - HEAD - MAC)) &&
-        EVP_DecryptFinal_ex(ctx, plain + first, &last);
+    bool good = ctx &&
+                EVP_DecryptInit_ex(ctx, EVP_aes_128_cbc(), NULL, key->bytes + 16, token + 9) &&
+                EVP_DecryptUpdate(ctx, plain, &first, token + HEAD, (int)(size - HEAD - MAC)) &&
+                EVP_DecryptFinal_ex(ctx, plain + first, &last);
 
-    EVP_CIPHER_CTX_free(ctx);  /* wipes */
-    *ret_size = good ? (size_t) (first + last) : 0;
+    EVP_CIPHER_CTX_free(ctx); /* wipes */
+    *ret_size = good ? (size_t)(first + last) : 0;
     return good;
 }
 
@@ -129,10 +129,9 @@ const char *fernet_open(const fernet_key_t *key, const char *text, size_t size, 
     token = malloc(size + 1);
     plain = malloc(size + BLOCK + 1);
     if (token && plain)
-        why = decode(text, size, token, &length)
-                  ? open_bytes(key, token, length, plain, ret_size)
-                  : "it is no Fernet token";
-    free(token);  /* ciphertext */
+        why = decode(text, size, token, &length) ? open_bytes(key, token, length, plain, ret_size)
+                                                 : "it is no Fernet token";
+    free(token); /* ciphertext */
     if (why) {
         if (plain)
             explicit_bzero(plain, size + BLOCK + 1);
@@ -140,6 +139,6 @@ const char *fernet_open(const fernet_key_t *key, const char *text, size_t size, 
         return why;
     }
     plain[*ret_size] = '\0';
-    *ret_plain = (char *) plain;
+    *ret_plain = (char *)plain;
     return NULL;
 }

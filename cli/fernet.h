@@ -8,7 +8,7 @@
 #define FERNET_MAX (16u << 20) /* characters of a token */
 
 typedef struct fernet_key {
-    unsigned char bytes[32];  /* for signing, for encryption; the caller wipes it */
+    unsigned char bytes[32]; /* for signing, for encryption; the caller wipes it */
 } fernet_key_t;
 
 /* White space behind a key or token is none of it. False: it is no key. */

@@ -24,7 +24,7 @@ static kt_status_t show(cli_t *cli, const kt_secret_t *value)
 {
     const unsigned char *bytes = kt_secret_bytes(value);
     size_t size = kt_secret_size(value), from = 0;
-    json_t *text = json_stringn((const char *) bytes, size);  /* NULL: not UTF-8 */
+    json_t *text = json_stringn((const char *)bytes, size); /* NULL: not UTF-8 */
     bool utf8 = text != NULL;
     kt_status_t status = KT_SUCCESS;
 
@@ -56,7 +56,7 @@ static char *base64(const unsigned char *bytes, size_t size, size_t *ret_size)
 
     for (size_t i = 0; text && i < size; i += 3) {
         size_t left = size - i;
-        uint32_t word = (uint32_t) bytes[i] << 16 | (left > 1 ? (uint32_t) bytes[i + 1] << 8 : 0) |
+        uint32_t word = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
                         (left > 2 ? bytes[i + 2] : 0);
 
         *p++ = letters[word >> 18];
@@ -64,7 +64,7 @@ static char *base64(const unsigned char *bytes, size_t size, size_t *ret_size)
         *p++ = left > 1 ? letters[word >> 6 & 63] : '=';
         *p++ = left > 2 ? letters[word & 63] : '=';
     }
-    *ret_size = (size_t) (p - text);
+    *ret_size = (size_t)(p - text);
     return text;
 }
 
@@ -83,13 +83,13 @@ static json_t *json_base64(const kt_secret_t *value)
 static kt_status_t answer_json(cli_t *cli, const char *reference, const kt_secret_t *value)
 {
     json_t *object = json_pack("{s:s%, s:I}", "name", reference, strcspn(reference, "#@"),
-                               "version", (json_int_t) kt_secret_version(value));
+                               "version", (json_int_t)kt_secret_version(value));
     json_t *text;
 
     if (!cli_given(cli, "reveal"))
         return cli_answer(cli, object);
     /* NULL: not UTF-8 */
-    text = json_stringn((const char *) kt_secret_bytes(value), kt_secret_size(value));
+    text = json_stringn((const char *)kt_secret_bytes(value), kt_secret_size(value));
     if (text)
         json_object_set_new(object, "value", text);
     else if (json_object_set_new(object, "value_base64", json_base64(value)) != 0)
@@ -102,16 +102,15 @@ static kt_status_t answer_mask(cli_t *cli, const char *reference, const kt_secre
                                int style)
 {
     kt_secret_t *mask = NULL;
-    kt_status_t status = kt_mask(value, (kt_mask_style_t) style, &mask);
+    kt_status_t status = kt_mask(value, (kt_mask_style_t)style, &mask);
 
     if (status)
         return cli_fail(cli, status, "%s", kt_status_text(status));
     if (cli->json)
-        status = cli_answer(cli, json_pack("{s:s%, s:I, s:s%}", "name", reference,
-                                           strcspn(reference, "#@"), "version",
-                                           (json_int_t) kt_secret_version(value), "masked",
-                                           (const char *) kt_secret_bytes(mask),
-                                           kt_secret_size(mask)));
+        status = cli_answer(
+            cli, json_pack("{s:s%, s:I, s:s%}", "name", reference, strcspn(reference, "#@"),
+                           "version", (json_int_t)kt_secret_version(value), "masked",
+                           (const char *)kt_secret_bytes(mask), kt_secret_size(mask)));
     else
         status = cli_write(cli, kt_secret_bytes(mask), kt_secret_size(mask));
     if (!status && !cli->json)

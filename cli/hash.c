@@ -29,8 +29,9 @@ static kt_status_t fail(cli_t *cli, kt_status_t status)
     if (status == KT_DENIED)
         return cli_fail(cli, status, "the value is not the one that was hashed");
     if (status == KT_MALFORMED)
-        return cli_fail(cli, status, "no hash that can be checked: an Argon2id string, or the hex "
-                                     "of a PBKDF2 salt and key");
+        return cli_fail(cli, status,
+                        "no hash that can be checked: an Argon2id string, or the hex "
+                        "of a PBKDF2 salt and key");
     return cli_fail(cli, status, "%s", kt_status_text(status));
 }
 
@@ -52,8 +53,8 @@ kt_status_t verb_hash(cli_t *cli)
     if (status)
         return fail(cli, status);
     if (cli->json)
-        return cli_answer(cli, json_pack("{s:s?}", path ? "upgraded" : "hash",
-                                         hash[0] ? hash : NULL));
+        return cli_answer(cli,
+                          json_pack("{s:s?}", path ? "upgraded" : "hash", hash[0] ? hash : NULL));
     if (hash[0])
         printf("%s\n", hash);
     return KT_SUCCESS;

@@ -21,8 +21,8 @@
 typedef struct {
     char name[KT_NAME_MAX + 1];
     kt_secret_t *value;
-    uint64_t version;     /* current, that is to be replaced; 0: none */
-    const char *result;   /* "new", "replaced", "unchanged" */
+    uint64_t version;   /* current, that is to be replaced; 0: none */
+    const char *result; /* "new", "replaced", "unchanged" */
 } item_t;
 
 typedef struct {
@@ -30,7 +30,7 @@ typedef struct {
     fernet_key_t key;
     item_t *items;
     size_t count;
-    unsigned wrong;       /* things that were told and keep all of it from being written */
+    unsigned wrong; /* things that were told and keep all of it from being written */
     kt_status_t status;
 } import_t;
 
@@ -57,13 +57,13 @@ static kt_status_t read_file(cli_t *cli, const char *path, size_t most, char **r
     if (fd < 0)
         return cli_fail(cli, errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_USAGE,
                         "cannot open %s: %s", path, strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (uintmax_t) st.st_size > most)
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (uintmax_t)st.st_size > most)
         status = cli_fail(cli, KT_USAGE, "%s: no file of at most %zu bytes", path, most);
     else
         text = malloc(most + 1);
     while (text && size <= most &&
            ((n = read(fd, text + size, most + 1 - size)) > 0 || (n < 0 && errno == EINTR)))
-        size += n > 0 ? (size_t) n : 0;
+        size += n > 0 ? (size_t)n : 0;
     if (!status && (n != 0 || size > most))
         status = cli_fail(cli, KT_USAGE, "%s: cannot be read, or grows", path);
     close(fd);
@@ -93,8 +93,8 @@ static kt_status_t read_key(import_t *import)
     kt_status_t status = read_file(import->cli, path, 4096, &text, &size);
 
     if (!status && !fernet_key(text, size, &import->key))
-        status = cli_fail(import->cli, KT_MALFORMED, "%s: no Fernet key (32 bytes in base64url)",
-                          path);
+        status =
+            cli_fail(import->cli, KT_MALFORMED, "%s: no Fernet key (32 bytes in base64url)", path);
     drop_text(text, size);
     return status;
 }
@@ -165,9 +165,9 @@ static const char *without_environment(const cli_t *cli, const char *key)
     environment = cli_environment(first);
     if (environment && strcmp(environment, kt_setup_environment(cli->setup)) == 0)
         return key + size + 1;
-    if (environment && (strcmp(environment, "development") == 0 ||
-                        strcmp(environment, "staging") == 0 ||
-                        strcmp(environment, "production") == 0))
+    if (environment &&
+        (strcmp(environment, "development") == 0 || strcmp(environment, "staging") == 0 ||
+         strcmp(environment, "production") == 0))
         return NULL;
     return key;
 }
@@ -183,13 +183,12 @@ static bool name_item(import_t *import, const char *key, item_t *item)
     } else {
         name = without_environment(import->cli, key);
         if (!name) {
-            refuse(import, KT_DENIED, key,
-                   "it is of another environment than the configuration's");
+            refuse(import, KT_DENIED, key, "it is of another environment than the configuration's");
             return false;
         }
         length = snprintf(item->name, sizeof item->name, "%s%s", prefix ? prefix : "", name);
     }
-    if (length >= (int) sizeof item->name || kt_name_check(item->name, 0, &why) != KT_SUCCESS) {
+    if (length >= (int)sizeof item->name || kt_name_check(item->name, 0, &why) != KT_SUCCESS) {
         refuse(import, KT_USAGE, key, why && why[0] ? why : "a name has more than 255 bytes");
         return false;
     }
@@ -267,7 +266,8 @@ static kt_status_t take_all(import_t *import, json_t *object, bool tokens)
     import->items = calloc(json_object_size(object) + 1, sizeof *import->items);
     if (!import->items)
         return cli_fail(import->cli, KT_INTERNAL, "out of memory");
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         item_t *item = &import->items[import->count];
 
         if (name_item(import, key, item) &&
@@ -317,7 +317,7 @@ static kt_status_t write_item(import_t *import, item_t *item)
 
     if (strcmp(item->result, "unchanged") == 0 || cli_given(import->cli, "dry-run"))
         return KT_SUCCESS;
-    options.cas = (int64_t) item->version;
+    options.cas = (int64_t)item->version;
     status = kt_put(import->cli->ctx, &req, item->value, &options, &item->version);
     return status ? cli_fail(import->cli, status, "%s (the same command goes on from here)",
                              kt_error(import->cli->ctx))
@@ -334,11 +334,10 @@ static kt_status_t answer(import_t *import)
             printf("%-10s%s\n", item->result, item->name);
         json_array_append_new(secrets,
                               json_pack("{s:s, s:I, s:s}", "name", item->name, "version",
-                                        (json_int_t) item->version, "result", item->result));
+                                        (json_int_t)item->version, "result", item->result));
     }
     if (import->cli->json)
-        return cli_answer(import->cli,
-                          json_pack("{s:o, s:b}", "secrets", secrets, "dry_run", dry));
+        return cli_answer(import->cli, json_pack("{s:o, s:b}", "secrets", secrets, "dry_run", dry));
     json_decref(secrets);
     return KT_SUCCESS;
 }
@@ -353,7 +352,7 @@ static kt_status_t run(import_t *import)
         status = read_store(import, &object, &tokens);
     if (!status)
         status = take_all(import, object, tokens);
-    json_decref(object);  /* wipes */
+    json_decref(object); /* wipes */
     for (size_t i = 0; !status && i < import->count; i++)
         compare(import, &import->items[i]);
     if (!status && import->wrong > 0)

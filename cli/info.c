@@ -18,7 +18,7 @@ static json_t *metadata(const kt_info_t *info)
 
 static json_t *number_or_null(uint64_t number)
 {
-    return number ? json_integer((json_int_t) number) : json_null();
+    return number ? json_integer((json_int_t)number) : json_null();
 }
 
 static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
@@ -26,25 +26,20 @@ static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
     const kt_entry_t *entry = kt_info_entry(info);
     const kt_usage_t *usage = kt_info_usage(info);
 
-    return cli_answer(cli, json_pack("{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
-                                     "s:o, s:I, s:I, s:o, s:o}",
-                                     "name", entry->name,
-                                     "version", (json_int_t) entry->version,
-                                     "state", entry->state,
-                                     "previous", number_or_null(kt_info_previous(info)),
-                                     "pending", number_or_null(kt_info_pending(info)),
-                                     "counter", (json_int_t) kt_info_counter(info),
-                                     "provider", kt_info_provider(info),
-                                     "created", cli_json_time(entry->created),
-                                     "updated", cli_json_time(entry->updated),
-                                     "expires", cli_json_time(entry->expires),
-                                     "rotated", cli_json_time(kt_info_rotated(info)),
-                                     "due", cli_json_time(kt_info_due(info)),
-                                     "metadata", metadata(info),
-                                     "accessed", (json_int_t) usage->count,
-                                     "hidden_streams", (json_int_t) usage->hidden,
-                                     "last_accessed", cli_json_time(usage->last),
-                                     "last_subject", cli_json_subject(usage)));
+    return cli_answer(
+        cli,
+        json_pack("{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
+                  "s:o, s:I, s:I, s:o, s:o}",
+                  "name", entry->name, "version", (json_int_t)entry->version, "state", entry->state,
+                  "previous", number_or_null(kt_info_previous(info)), "pending",
+                  number_or_null(kt_info_pending(info)), "counter",
+                  (json_int_t)kt_info_counter(info), "provider", kt_info_provider(info), "created",
+                  cli_json_time(entry->created), "updated", cli_json_time(entry->updated),
+                  "expires", cli_json_time(entry->expires), "rotated",
+                  cli_json_time(kt_info_rotated(info)), "due", cli_json_time(kt_info_due(info)),
+                  "metadata", metadata(info), "accessed", (json_int_t)usage->count,
+                  "hidden_streams", (json_int_t)usage->hidden, "last_accessed",
+                  cli_json_time(usage->last), "last_subject", cli_json_subject(usage)));
 }
 
 static void print_row(const char *what, const char *text)
@@ -57,7 +52,7 @@ static void print_row(const char *what, const char *text)
 static void print_number(const char *what, uint64_t number)
 {
     if (number)
-        printf("%-10s%llu\n", what, (unsigned long long) number);
+        printf("%-10s%llu\n", what, (unsigned long long)number);
 }
 
 static void print(const kt_info_t *info)
@@ -80,7 +75,7 @@ static void print(const kt_info_t *info)
         print_row("rotated", cli_time(kt_info_rotated(info), time));
         print_row("due", cli_time(kt_info_due(info), time));
     }
-    printf("accessed  %llu", (unsigned long long) kt_info_usage(info)->count);
+    printf("accessed  %llu", (unsigned long long)kt_info_usage(info)->count);
     if (kt_info_usage(info)->hidden > 0)
         printf(" and what %u audit streams counted that this user may not read",
                kt_info_usage(info)->hidden);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn keygen OUT: a new key, the configuration's with one more epoch, the keys of some types for a host that needs no
- * others, a pair of keys for backups, or the start of a stream of the trail. */
+/* keyturn keygen OUT: a new key, the configuration's with one more epoch, the keys of some types
+ * for a host that needs no others, a pair of keys for backups, or the start of a stream of the
+ * trail. */
 #include <stdio.h>
 
 #include "cli.h"
@@ -96,14 +97,19 @@ static kt_status_t keygen_recipient(cli_t *cli, const char *out)
 
 kt_status_t verb_keygen(cli_t *cli)
 {
-    const char *types = cli_given(cli, "types"), *stream = cli_given(cli, "stream"), *out = cli->args[0];
+    const char *types = cli_given(cli, "types"), *stream = cli_given(cli, "stream"),
+               *out = cli->args[0];
     bool epoch = cli_given(cli, "epoch") != NULL;
     kt_status_t status;
 
-    if (!stream != !cli_given(cli, "audit-key") || (stream && (types || epoch || cli_given(cli, "passphrase"))))
-        return cli_fail(cli, KT_USAGE, "--stream and --audit-key go together, and without --types, --epoch and --passphrase");
+    if (!stream != !cli_given(cli, "audit-key") ||
+        (stream && (types || epoch || cli_given(cli, "passphrase"))))
+        return cli_fail(
+            cli, KT_USAGE,
+            "--stream and --audit-key go together, and without --types, --epoch and --passphrase");
     if (epoch && (types || cli_given(cli, "environment")))
-        return cli_fail(cli, KT_USAGE, "--epoch takes the configuration's key as it is: leave out --%s",
+        return cli_fail(cli, KT_USAGE,
+                        "--epoch takes the configuration's key as it is: leave out --%s",
                         types ? "types" : "environment");
     if (types && cli_given(cli, "passphrase"))
         return cli_fail(cli, KT_USAGE, "a file of type keys is under no passphrase");

@@ -2,8 +2,8 @@
 /*
  * keyturn list [PATTERN]: names, versions, states.
  *
- * The first ten thousand are held back, so that the table has its width and a failure leaves no half list; what comes behind them
- * goes out as it comes, for a store may have millions.
+ * The first ten thousand are held back, so that the table has its width and a failure leaves no
+ * half list; what comes behind them goes out as it comes, for a store may have millions.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,13 +21,13 @@ typedef struct {
 
 typedef struct {
     cli_t *cli;
-    json_t *usage;        /* by name; NULL: it is not asked for */
-    bool complete;        /* it is the whole truth */
+    json_t *usage; /* by name; NULL: it is not asked for */
+    bool complete; /* it is the whole truth */
     held_t *held;
     size_t nheld;
-    int width;            /* of the longest name that was held */
+    int width; /* of the longest name that was held */
     uint64_t printed;
-    bool begun;           /* the head of the table or object is out */
+    bool begun; /* the head of the table or object is out */
 } listing_t;
 
 static void add_usage(const listing_t *listing, json_t *secret, const char *name)
@@ -44,14 +44,11 @@ static void add_usage(const listing_t *listing, json_t *secret, const char *name
 
 static void print_json(listing_t *listing, const kt_entry_t *entry)
 {
-    json_t *secret = json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o}",
-                               "name", entry->name,
-                               "version", (json_int_t) entry->version,
-                               "state", entry->state,
-                               "created", cli_json_time(entry->created),
-                               "updated", cli_json_time(entry->updated),
-                               "expires", cli_json_time(entry->expires),
-                               "due", cli_json_time(entry->due));
+    json_t *secret =
+        json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o}", "name", entry->name, "version",
+                  (json_int_t)entry->version, "state", entry->state, "created",
+                  cli_json_time(entry->created), "updated", cli_json_time(entry->updated),
+                  "expires", cli_json_time(entry->expires), "due", cli_json_time(entry->due));
 
     if (listing->usage)
         add_usage(listing, secret, entry->name);
@@ -73,7 +70,7 @@ static void print_usage(const listing_t *listing, const kt_entry_t *entry)
     const json_t *row = json_object_get(listing->usage, entry->name);
 
     printf("  %8lld  %-7s  %-20s  ",
-           (long long) json_integer_value(json_object_get(row, "accessed")),
+           (long long)json_integer_value(json_object_get(row, "accessed")),
            cli_usage_word(row, listing->complete), string_of(row, "last_accessed"));
     cli_print(string_of(row, "last_subject"), 0);
 }
@@ -84,7 +81,7 @@ static void print_row(const listing_t *listing, const kt_entry_t *entry)
 
     cli_print(entry->name, listing->cli->quiet ? 0 : listing->width);
     if (!listing->cli->quiet) {
-        printf("  %7llu  %-7s", (unsigned long long) entry->version, entry->state);
+        printf("  %7llu  %-7s", (unsigned long long)entry->version, entry->state);
         if (listing->usage)
             print_usage(listing, entry);
         else
@@ -120,7 +117,7 @@ static void begin(listing_t *listing)
 static int hold(listing_t *listing, const kt_entry_t *entry)
 {
     held_t *held = &listing->held[listing->nheld];
-    int width = (int) strlen(entry->name);
+    int width = (int)strlen(entry->name);
 
     held->name = strdup(entry->name);
     if (!held->name)
@@ -172,10 +169,10 @@ static kt_status_t answer(listing_t *listing, uint64_t hidden)
     if (!listing->begun)
         begin(listing);
     if (listing->cli->json)
-        printf("], \"hidden\": %llu, \"status\": \"success\"}\n", (unsigned long long) hidden);
+        printf("], \"hidden\": %llu, \"status\": \"success\"}\n", (unsigned long long)hidden);
     else if (hidden > 0)
         cli_warn(listing->cli, "incomplete: %llu more are of types whose key is not held",
-                 (unsigned long long) hidden);
+                 (unsigned long long)hidden);
     return KT_SUCCESS;
 }
 
@@ -198,7 +195,9 @@ kt_status_t verb_list(cli_t *cli)
     req = cli_request(cli, cli->nargs > 0 ? cli->args[0] : NULL);
     status = kt_list(cli->ctx, &req, take, &listing, &hidden);
     if (!status)
-        status = kt_audit_flush(cli->ctx, 0); /* what is not on the record is not shown; of a long list, not to its end */
+        status = kt_audit_flush(
+            cli->ctx,
+            0); /* what is not on the record is not shown; of a long list, not to its end */
     status = status ? fail(&listing, status) : answer(&listing, hidden);
     for (size_t i = 0; i < listing.nheld; i++)
         free(listing.held[i].name);

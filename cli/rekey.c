@@ -11,7 +11,7 @@ typedef struct {
     cli_t *cli;
     json_t *types, *refused;
     char shown[KT_NAME_MAX + 1];
-    bool line;           /* a line on the terminal waits for its end */
+    bool line; /* a line on the terminal waits for its end */
 } progress_t;
 
 static void end_line(progress_t *p)
@@ -28,15 +28,17 @@ static void refused(void *arg, kt_status_t status, const char *what, const char 
     progress_t *p = arg;
 
     if (p->cli->json)
-        json_array_append_new(p->refused, json_pack("{s:s, s:s, s:s}", "status", kt_status_name(status), "key", what,
-                                                    "error", detail));
+        json_array_append_new(p->refused,
+                              json_pack("{s:s, s:s, s:s}", "status", kt_status_name(status), "key",
+                                        what, "error", detail));
     else
         cli_say("%s: %s", what, detail);
 }
 
 /* ---- progress ---- */
 
-/* On a terminal one line of each type that changes in place; else a line when it begins and one when it is done. */
+/* On a terminal one line of each type that changes in place; else a line when it begins and one
+ * when it is done. */
 static void progress(void *arg, const kt_rekey_type_t *type)
 {
     progress_t *p = arg;
@@ -47,12 +49,12 @@ static void progress(void *arg, const kt_rekey_type_t *type)
     if (begins)
         end_line(p);
     if (terminal) {
-        fprintf(stderr, "\rkeyturn: %s: %" PRIu64 " of %" PRIu64 " secrets are under epoch %u", type->type, type->moved,
-                type->moved + type->left, type->epoch);
+        fprintf(stderr, "\rkeyturn: %s: %" PRIu64 " of %" PRIu64 " secrets are under epoch %u",
+                type->type, type->moved, type->moved + type->left, type->epoch);
         p->line = true;
     } else if (begins || type->from == 0) {
-        fprintf(stderr, "keyturn: %s: %" PRIu64 " of %" PRIu64 " secrets are under epoch %u\n", type->type, type->moved,
-                type->moved + type->left, type->epoch);
+        fprintf(stderr, "keyturn: %s: %" PRIu64 " of %" PRIu64 " secrets are under epoch %u\n",
+                type->type, type->moved, type->moved + type->left, type->epoch);
     }
     snprintf(p->shown, sizeof p->shown, "%s", type->type);
     if (type->from == 0)
@@ -66,8 +68,10 @@ static void take_type(void *arg, const kt_rekey_type_t *type)
     progress_t *p = arg;
 
     if (p->cli->json) {
-        json_array_append_new(p->types, json_pack("{s:s, s:i, s:I, s:I}", "type", type->type, "epoch", (int) type->epoch, "moved",
-                                                  (json_int_t) type->moved, "left", (json_int_t) type->left));
+        json_array_append_new(p->types,
+                              json_pack("{s:s, s:i, s:I, s:I}", "type", type->type, "epoch",
+                                        (int)type->epoch, "moved", (json_int_t)type->moved, "left",
+                                        (json_int_t)type->left));
         return;
     }
     if (!p->cli->quiet) {
@@ -89,11 +93,12 @@ static kt_status_t answer_json(cli_t *cli, const kt_rekey_result_t *result, json
     json_t *epochs = json_array();
 
     for (size_t i = 0; i < result->nepochs; i++)
-        json_array_append_new(epochs, json_pack("{s:i, s:I}", "epoch", (int) result->epochs[i].epoch, "rows",
-                                                (json_int_t) result->epochs[i].rows));
-    return cli_answer(cli, json_pack("{s:i, s:I, s:b, s:o, s:o, s:I}", "epoch", (int) result->epoch, "moved",
-                                     (json_int_t) result->moved, "complete", is_complete(result), "older", epochs, "types",
-                                     types, "unknown", (json_int_t) result->unknown));
+        json_array_append_new(epochs, json_pack("{s:i, s:I}", "epoch", (int)result->epochs[i].epoch,
+                                                "rows", (json_int_t)result->epochs[i].rows));
+    return cli_answer(cli, json_pack("{s:i, s:I, s:b, s:o, s:o, s:I}", "epoch", (int)result->epoch,
+                                     "moved", (json_int_t)result->moved, "complete",
+                                     is_complete(result), "older", epochs, "types", types,
+                                     "unknown", (json_int_t)result->unknown));
 }
 
 static kt_status_t answer(cli_t *cli, const kt_rekey_result_t *result, json_t *types)
@@ -102,7 +107,8 @@ static kt_status_t answer(cli_t *cli, const kt_rekey_result_t *result, json_t *t
         return answer_json(cli, result, types);
     for (size_t i = 0; i < result->nepochs; i++) {
         if (result->epochs[i].rows > 0)
-            printf("%" PRIu64 " rows are under epoch %u\n", result->epochs[i].rows, result->epochs[i].epoch);
+            printf("%" PRIu64 " rows are under epoch %u\n", result->epochs[i].rows,
+                   result->epochs[i].epoch);
         else
             printf("complete: no row is under epoch %u\n", result->epochs[i].epoch);
     }
@@ -136,7 +142,8 @@ static kt_status_t refuse(cli_t *cli, kt_status_t status, json_t *list)
         json_decref(list);
         return cli_fail_ctx(cli, status);
     }
-    object = json_pack("{s:s, s:s, s:o}", "status", kt_status_name(status), "error", kt_error(cli->ctx), "refused", list);
+    object = json_pack("{s:s, s:s, s:o}", "status", kt_status_name(status), "error",
+                       kt_error(cli->ctx), "refused", list);
     json_dumpf(object, stdout, JSON_ENSURE_ASCII);
     putchar('\n');
     json_decref(object);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn rotate NAME: a new random value, or one from a file, as the secret's shape wants it. rotate
+ * keyturn rotate NAME: a new random value, or one from a file, as the secret's shape wants it.
+ * rotate
  * --due, --all, --type T: of many, one after the other; what goes wrong with one ends nothing.
  */
 #include <signal.h>
@@ -29,8 +30,8 @@ static kt_status_t take_options(cli_t *cli, kt_rotate_options_t *options)
                         "--file brings the value: --length and --alphabet are for a random one");
     if (number == KT_ALPHABET_UUID && length && length != 36)
         return cli_fail(cli, KT_USAGE, "a uuid has 36 characters");
-    options->length = (size_t) length;
-    options->alphabet = (kt_alphabet_t) number;
+    options->length = (size_t)length;
+    options->alphabet = (kt_alphabet_t)number;
     options->store_only = cli_given(cli, "store-only") != NULL;
     return KT_SUCCESS;
 }
@@ -44,8 +45,8 @@ static kt_status_t plan_one(cli_t *cli, const kt_request_t *req, const kt_rotate
     if (status)
         return cli_fail_ctx(cli, status);
     if (cli->json)
-        return cli_answer(cli, json_pack("{s:s, s:s}", "name", req->reference, "result",
-                                         "planned"));
+        return cli_answer(cli,
+                          json_pack("{s:s, s:s}", "name", req->reference, "result", "planned"));
     printf("%s  would be rotated\n", req->reference);
     return KT_SUCCESS;
 }
@@ -81,8 +82,8 @@ out:
 /* ---- many ---- */
 
 typedef struct {
-    const char *type;     /* NULL: any */
-    int64_t due;          /* only what is due by now; 0: no matter */
+    const char *type; /* NULL: any */
+    int64_t due;      /* only what is due by now; 0: no matter */
     char **names;
     size_t count, room;
     bool failed;
@@ -141,7 +142,7 @@ static void add_row(report_t *report, const char *name, const char *result, uint
         else if (strcmp(result, "skipped") == 0)
             cli_warn(report->cli, "%s is skipped: %s", name, why);
         else if (version)
-            printf("%s  %llu\n", name, (unsigned long long) version);
+            printf("%s  %llu\n", name, (unsigned long long)version);
         else
             printf("%s  would be rotated\n", name);
         fflush(stdout);
@@ -149,7 +150,7 @@ static void add_row(report_t *report, const char *name, const char *result, uint
     }
     row = json_pack("{s:s, s:s}", "name", name, "result", result);
     if (version)
-        json_object_set_new(row, "version", json_integer((json_int_t) version));
+        json_object_set_new(row, "version", json_integer((json_int_t)version));
     if (status) {
         json_object_set_new(row, "status", json_string(kt_status_name(status)));
         json_object_set_new(row, "error", json_string(why));
@@ -201,7 +202,7 @@ static kt_status_t choose_names(cli_t *cli, chosen_t *chosen, uint64_t *ret_hidd
     kt_status_t status;
 
     chosen->type = cli_given(cli, "type");
-    chosen->due = cli_given(cli, "due") ? (int64_t) time(NULL) * 1000 : 0;
+    chosen->due = cli_given(cli, "due") ? (int64_t)time(NULL) * 1000 : 0;
     status = kt_list(cli->ctx, &req, choose, chosen, ret_hidden);
     if (status)
         return cli_fail_ctx(cli, status);
@@ -215,14 +216,14 @@ static kt_status_t answer_many(report_t *report, uint64_t hidden)
 
     if (cli->json) {
         answer = json_pack("{s:s, s:O, s:I, s:I}", "status", kt_status_name(report->worst),
-                           "secrets", report->secrets, "failed", (json_int_t) report->failed,
-                           "hidden", (json_int_t) hidden);
+                           "secrets", report->secrets, "failed", (json_int_t)report->failed,
+                           "hidden", (json_int_t)hidden);
         json_dumpf(answer, stdout, JSON_ENSURE_ASCII);
         putchar('\n');
         json_decref(answer);
     } else if (hidden > 0) {
         cli_warn(cli, "incomplete: %llu more are of types whose key is not held",
-                 (unsigned long long) hidden);
+                 (unsigned long long)hidden);
     }
     return report->worst;
 }
@@ -256,7 +257,8 @@ kt_status_t verb_rotate(cli_t *cli)
 
     if (status)
         return status;
-    signal(SIGCHLD, SIG_DFL); /* ignored by whoever started us, a target's exit status would be lost */
+    /* ignored by whoever started us, a target's exit status would be lost */
+    signal(SIGCHLD, SIG_DFL);
     if (!many && cli->nargs == 0)
         return cli_fail(cli, KT_USAGE, "rotate wants: a NAME, --due, --type T or --all");
     if (!many)

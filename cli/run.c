@@ -45,7 +45,7 @@ static kt_status_t make_variable(cli_t *cli, const char *map, char **ret_variabl
         return cli_fail_ctx(cli, status);
     if (memchr(kt_secret_bytes(value), '\0', kt_secret_size(value)))
         status = cli_fail(cli, KT_MALFORMED, "the value for %.*s holds a NUL byte: no variable can",
-                          (int) name, map);
+                          (int)name, map);
     else if (!(*ret_variable = calloc(1, name + kt_secret_size(value) + 2)))
         status = cli_fail(cli, KT_INTERNAL, "out of memory");
     else

@@ -29,8 +29,8 @@ static kt_status_t take_meta(cli_t *cli, kt_meta_t *meta, size_t *ret_count)
     return KT_SUCCESS;
 }
 
-/* A weak value is stored all the same: it may be what some other service has given out. For that reason too what is merely shorter
- * than recommended is left to `check --secrets`. */
+/* A weak value is stored all the same: it may be what some other service has given out. For that
+ * reason too what is merely shorter than recommended is left to `check --secrets`. */
 static void warn_of_weakness(const cli_t *cli, const char *name, const char *field,
                              const kt_secret_t *value)
 {
@@ -39,7 +39,7 @@ static void warn_of_weakness(const cli_t *cli, const char *name, const char *fie
     char text[360];
 
     if (kt_strength_part(name, field, value, &kind, &part) == KT_SUCCESS) {
-        unsigned weak = kt_strength(part, kind) & ~(unsigned) KT_WEAK_BELOW;
+        unsigned weak = kt_strength(part, kind) & ~(unsigned)KT_WEAK_BELOW;
 
         cli_weakness(weak, text, sizeof text);
         if (weak)
@@ -75,7 +75,7 @@ kt_status_t verb_set(cli_t *cli)
 
     options.field = cli_given(cli, "field");
     options.meta = meta;
-    options.cas = cli_given(cli, "cas") ? (int64_t) cas : -1;
+    options.cas = cli_given(cli, "cas") ? (int64_t)cas : -1;
     req = cli_request(cli, name);
     status = kt_put(cli->ctx, &req, value, &options, &version);
     status = status ? cli_fail_ctx(cli, status) : cli_answer_version(cli, name, version);
@@ -84,6 +84,6 @@ kt_status_t verb_set(cli_t *cli)
 out:
     kt_secret_free(value);
     for (size_t i = 0; i < CLI_GIVEN_MAX; i++)
-        free((char *) meta[i].key);
+        free((char *)meta[i].key);
     return status;
 }

@@ -12,14 +12,12 @@ static json_t *as_json(const kt_info_t *info)
         const kt_version_t *version = kt_info_version(info, i);
         bool rotated = kt_info_note(info, version->version, "keyturn.rotated") != NULL;
 
-        json_array_append_new(array, json_pack("{s:I, s:s, s:o, s:o, s:s, s:s?}",
-                                               "version", (json_int_t) version->version,
-                                               "state", version->state,
-                                               "created", cli_json_time(version->created),
-                                               "expires", cli_json_time(version->expires),
-                                               "by", rotated ? "rotation" : "write",
-                                               "target", kt_info_note(info, version->version,
-                                                                      "target")));
+        json_array_append_new(
+            array, json_pack("{s:I, s:s, s:o, s:o, s:s, s:s?}", "version",
+                             (json_int_t)version->version, "state", version->state, "created",
+                             cli_json_time(version->created), "expires",
+                             cli_json_time(version->expires), "by", rotated ? "rotation" : "write",
+                             "target", kt_info_note(info, version->version, "target")));
     }
     return array;
 }
@@ -33,7 +31,7 @@ static void print(const cli_t *cli, const kt_info_t *info)
     for (size_t i = 0; i < kt_info_versions(info); i++) {
         const kt_version_t *version = kt_info_version(info, i);
 
-        printf("%7llu  %-9s  %-20s  %s\n", (unsigned long long) version->version, version->state,
+        printf("%7llu  %-9s  %-20s  %s\n", (unsigned long long)version->version, version->state,
                cli_time(version->created, created), cli_time(version->expires, expires));
     }
 }

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * audit.h: what the files of the trail share. core/audit*.c include it, and what hangs on the trail: sinks, checkpoints.
+ * audit.h: what the files of the trail share. core/audit*.c include it, and what hangs on the
+ * trail: sinks, checkpoints.
  *
- *   audit.c         a decision on its way: into the ring, or at once to the disk; the thread that drains
- *   ring.h          the mapped file in which a process keeps its decisions until they are lines
- *   drain.c   rings to blocks of lines, each with its seal
- *   stream.c     the stream's files: lock, state, and the log that the state means
- *   line.c    a decision as JSON
- *   seal.c    keys, chain, seal lines, the state; recovery after a crash
- *   key.c     the audit key, and the start of a stream
+ *   audit.c         a decision on its way: into the ring, or at once to the disk; the thread that
+ * drains ring.h          the mapped file in which a process keeps its decisions until they are
+ * lines drain.c   rings to blocks of lines, each with its seal stream.c     the stream's files:
+ * lock, state, and the log that the state means line.c    a decision as JSON seal.c    keys, chain,
+ * seal lines, the state; recovery after a crash key.c     the audit key, and the start of a stream
  *   verify_trail.c  the proof, with the audit key or without
  *   tail.c    the last lines
  *   scan.c    all lines
@@ -37,36 +36,39 @@ typedef struct kt_trail_end {
     unsigned char chain[KT_TRAIL_HASH]; /* through the last line */
 } kt_trail_end_t;
 
-typedef struct kt_trail_range {         /* of one ring */
-    unsigned char ring[KT_RING_ID];     /* zeros: none */
-    uint64_t from, to;                  /* numbers of its records */
+typedef struct kt_trail_range {     /* of one ring */
+    unsigned char ring[KT_RING_ID]; /* zeros: none */
+    uint64_t from, to;              /* numbers of its records */
 } kt_trail_range_t;
 
 typedef struct kt_trail_state {
-    bool keyed;                         /* its first key was derived from an audit key */
-    bool begun;                         /* the log of this inode has its first line */
+    bool keyed; /* its first key was derived from an audit key */
+    bool begun; /* the log of this inode has its first line */
     unsigned char instance[KT_TRAIL_ID];
-    unsigned char key[KT_TRAIL_HASH];   /* of the next seal */
-    uint64_t block;                     /* number of the next seal */
-    uint64_t inode;                     /* of the log; 0: none yet */
-    uint64_t reserved;                  /* how far the log has space on the disk */
-    int64_t checkpoint;                 /* ms: of the last one, or since when none was; 0: not known */
-    kt_trail_range_t range;             /* of the last block that had one: the ring itself may not know yet; `from` is not kept */
-    kt_trail_end_t sealed;              /* through the last seal: that is what the file says */
-    kt_trail_end_t recorded;            /* through the last line: only while a block is made */
+    unsigned char key[KT_TRAIL_HASH]; /* of the next seal */
+    uint64_t block;                   /* number of the next seal */
+    uint64_t inode;                   /* of the log; 0: none yet */
+    uint64_t reserved;                /* how far the log has space on the disk */
+    int64_t checkpoint;      /* ms: of the last one, or since when none was; 0: not known */
+    kt_trail_range_t range;  /* of the last block that had one: the ring itself may not know yet;
+                                `from` is not kept */
+    kt_trail_end_t sealed;   /* through the last seal: that is what the file says */
+    kt_trail_end_t recorded; /* through the last line: only while a block is made */
 } kt_trail_state_t;
 
 /* ---- line.c ---- */
 
-typedef struct kt_lines {               /* a block being made */
-    char *text;                         /* malloc'ed */
+typedef struct kt_lines { /* a block being made */
+    char *text;           /* malloc'ed */
     size_t size, room;
-    unsigned decisions;                 /* lines of them */
-    int64_t second;                     /* what `moment` says ... */
-    char moment[20];                    /* ... as text, up to its seconds */
+    unsigned decisions; /* lines of them */
+    int64_t second;     /* what `moment` says ... */
+    char moment[20];    /* ... as text, up to its seconds */
 } kt_lines_t;
 
-#define KT_LINES_MIN 32768u             /* room for what a block has at least: a log's first line, a recovery, a decision, a seal */
+#define KT_LINES_MIN                                                                               \
+    32768u /* room for what a block has at least: a log's first line, a recovery, a decision, a    \
+              seal */
 kt_status_t kt_lines_begin(kt_lines_t *lines, size_t room); /* empty, with so much room */
 void kt_lines_free(kt_lines_t *lines);
 
@@ -75,30 +77,37 @@ typedef struct kt_trail_name {
 } kt_trail_name_t;
 
 /* Each answers where its line begins, in `lines`. */
-size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_event_t *event, uint64_t sequence, int64_t now);
-/* `dropped` bytes behind the last seal, which are no block; `missing` decisions that were recorded and are not there. */
-size_t kt_line_recovery(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t dropped, uint64_t missing, uint64_t sequence, int64_t now);
+size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_event_t *event,
+                     uint64_t sequence, int64_t now);
+/* `dropped` bytes behind the last seal, which are no block; `missing` decisions that were recorded
+ * and are not there. */
+size_t kt_line_recovery(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t dropped,
+                        uint64_t missing, uint64_t sequence, int64_t now);
 /* A log's first line. */
-size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trail_state_t *state, int64_t now);
-/* Through the seal's chain, and with its MAC. `range`: the records that the block has of a ring; NULL: none. */
-size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_trail_range_t *range, int64_t now);
+size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trail_state_t *state,
+                   int64_t now);
+/* Through the seal's chain, and with its MAC. `range`: the records that the block has of a ring;
+ * NULL: none. */
+size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_trail_range_t *range,
+                    int64_t now);
 
 /* ---- seal.c ---- */
 
 /* The first key of an instance, and the one that follows a key, in its place. */
-void kt_trail_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_trail_name_t *name, const unsigned char instance[KT_TRAIL_ID],
+void kt_trail_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_trail_name_t *name,
+                        const unsigned char instance[KT_TRAIL_ID],
                         unsigned char ret_key[KT_TRAIL_HASH]);
 void kt_trail_next_key(unsigned char key[KT_TRAIL_HASH]);
 /* The chain through one more line, its newline included. */
 void kt_trail_link(unsigned char chain[KT_TRAIL_HASH], const char *line, size_t size);
-void kt_trail_mac(const unsigned char key[KT_TRAIL_HASH], const unsigned char chain[KT_TRAIL_HASH], const char *text, size_t size,
-                  unsigned char ret_mac[KT_TRAIL_HASH]);
+void kt_trail_mac(const unsigned char key[KT_TRAIL_HASH], const unsigned char chain[KT_TRAIL_HASH],
+                  const char *text, size_t size, unsigned char ret_mac[KT_TRAIL_HASH]);
 
-typedef struct kt_trail_seal {          /* a seal line, parsed */
+typedef struct kt_trail_seal { /* a seal line, parsed */
     uint64_t block, first, last;
     unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH], mac[KT_TRAIL_HASH];
-    kt_trail_range_t range;             /* zeros: none */
-    size_t maced;                       /* bytes of the line that the MAC is over */
+    kt_trail_range_t range; /* zeros: none */
+    size_t maced;           /* bytes of the line that the MAC is over */
 } kt_trail_seal_t;
 /* `key` and a number, or twice `size` hexadecimal digits, behind it: *at moves past them. */
 bool kt_trail_take_number(const char **at, const char *key, uint64_t *ret_number);
@@ -107,7 +116,8 @@ bool kt_trail_parse_seal(const char *line, size_t size, kt_trail_seal_t *ret_sea
 
 /* The state is sealed through `recorded`: the key changes. */
 void kt_trail_sealed(kt_trail_state_t *state);
-void kt_trail_new_state(const unsigned char *audit_key, const kt_trail_name_t *name, kt_trail_state_t *ret_state); /* NULL: unkeyed */
+void kt_trail_new_state(const unsigned char *audit_key, const kt_trail_name_t *name,
+                        kt_trail_state_t *ret_state); /* NULL: unkeyed */
 void kt_trail_encode(const kt_trail_state_t *state, unsigned char ret_bytes[KT_TRAIL_STATE]);
 bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t *ret_state);
 
@@ -115,104 +125,116 @@ typedef struct kt_recovery {
     uint64_t dropped, missing;
 } kt_recovery_t;
 /*
- * Compares the open log with the state, under its lock. Behind what the state says blocks under its key and the next ones are taken, the
- * rest is cut. KT_AUDIT when the log is shorter.
+ * Compares the open log with the state, under its lock. Behind what the state says blocks under its
+ * key and the next ones are taken, the rest is cut. KT_AUDIT when the log is shorter.
  */
-kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state, kt_recovery_t *ret_recovery);
+kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state,
+                             kt_recovery_t *ret_recovery);
 
 /* ---- ring.c, ring_put.c, ring_take.c ---- */
 
-#define KT_RING_INLINE (128u * 1024u)        /* bytes of records: where the process drains its ring itself */
-#define KT_RING_THREAD (4u * 1024u * 1024u)  /* and where a thread does */
+#define KT_RING_INLINE                                                                             \
+    (128u * 1024u) /* bytes of records: where the process drains its ring itself */
+#define KT_RING_THREAD (4u * 1024u * 1024u) /* and where a thread does */
 
 typedef struct kt_ring kt_ring_t;
 
 typedef enum kt_ring_answer { KT_RING_PUT, KT_RING_COUNTED, KT_RING_FULL } kt_ring_answer_t;
 typedef struct kt_ring_record {
-    kt_event_t event;        /* its texts are the ring's: valid until its space is released */
+    kt_event_t event; /* its texts are the ring's: valid until its space is released */
     uint64_t sequence;
-    int64_t time;            /* ms since the epoch */
+    int64_t time; /* ms since the epoch */
 } kt_ring_record_t;
 
 /* The ring of this process, in a file of its own: under the stream's lock. KT_AUDIT. */
-kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char *boot, kt_ring_t **ret_ring);
+kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char *boot,
+                           kt_ring_t **ret_ring);
 /* The ring of another one, by its file. NULL: it is none, or not of `owner`. */
 kt_ring_t *kt_ring_open(int rings, const char *name, uid_t owner);
-void kt_ring_remove_unmade(int rings, const char *name, uid_t owner); /* a file whose process died before it was a ring */
-void kt_ring_close(kt_ring_t *ring);               /* NULL is allowed; the file stays */
-void kt_ring_remove(int rings, kt_ring_t *ring);   /* the file; the ring is still to be closed */
-uint64_t kt_ring_size(const kt_ring_t *ring);      /* bytes of records */
-bool kt_ring_is_removed(const kt_ring_t *ring);    /* by somebody else */
-bool kt_ring_take_over(kt_ring_t *ring);           /* of another process: is it dead? Then the ring is ours */
+void kt_ring_remove_unmade(int rings, const char *name,
+                           uid_t owner); /* a file whose process died before it was a ring */
+void kt_ring_close(kt_ring_t *ring);     /* NULL is allowed; the file stays */
+void kt_ring_remove(int rings, kt_ring_t *ring); /* the file; the ring is still to be closed */
+uint64_t kt_ring_size(const kt_ring_t *ring);    /* bytes of records */
+bool kt_ring_is_removed(const kt_ring_t *ring);  /* by somebody else */
+bool kt_ring_take_over(kt_ring_t *ring); /* of another process: is it dead? Then the ring is ours */
 const char *kt_ring_name(const kt_ring_t *ring);
 const unsigned char *kt_ring_id(const kt_ring_t *ring);
 bool kt_ring_is_of_boot(const kt_ring_t *ring, const char *boot);
 void kt_ring_name_of(const unsigned char id[KT_RING_ID], char ret_name[2 * KT_RING_ID + 1]);
 
-/* One producer at a time. With `window` (ms) a read may be counted into the record of the same that is younger. */
+/* One producer at a time. With `window` (ms) a read may be counted into the record of the same that
+ * is younger. */
 kt_ring_answer_t kt_ring_put(kt_ring_t *ring, const kt_event_t *event, int64_t now, int64_t window);
-bool kt_ring_is_pressed(const kt_ring_t *ring);    /* half full */
+bool kt_ring_is_pressed(const kt_ring_t *ring); /* half full */
 bool kt_ring_is_empty(const kt_ring_t *ring);
 
 /* One consumer at a time, under the stream's lock. */
 typedef struct kt_ring_walk {
-    uint64_t at, end;        /* offsets */
-    uint64_t sequence;       /* of the record before; 0: not known */
-    uint64_t urgent;         /* records up to here wait for no window */
+    uint64_t at, end;  /* offsets */
+    uint64_t sequence; /* of the record before; 0: not known */
+    uint64_t urgent;   /* records up to here wait for no window */
 } kt_ring_walk_t;
 typedef enum kt_ring_step { KT_RING_RECORD, KT_RING_END, KT_RING_DAMAGED } kt_ring_step_t;
 kt_ring_walk_t kt_ring_begin(const kt_ring_t *ring);
-/* The next record, unless its window (ms; 0: all of them) still runs at `now`. Its count is final then. */
-kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, int64_t window, kt_ring_record_t *ret_record);
-uint64_t kt_ring_drained(const kt_ring_t *ring);   /* the number of the last record that was released */
-uint64_t kt_ring_recorded(const kt_ring_t *ring);  /* of the last that was put */
+/* The next record, unless its window (ms; 0: all of them) still runs at `now`. Its count is final
+ * then. */
+kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, int64_t window,
+                            kt_ring_record_t *ret_record);
+uint64_t kt_ring_drained(
+    const kt_ring_t *ring); /* the number of the last record that was released */
+uint64_t kt_ring_recorded(const kt_ring_t *ring); /* of the last that was put */
 void kt_ring_release(kt_ring_t *ring, const kt_ring_walk_t *walk);
 void kt_ring_skip(kt_ring_t *ring, uint64_t sequence); /* releases all up to this number */
 
 /* ---- audit.c ---- */
 
 struct kt_audit {
-    char *path;                      /* of the stream's folder */
+    char *path; /* of the stream's folder */
     char stream[64];
     char environment[KT_ENVIRONMENT_MAX];
     char boot[40];
-    kt_trail_name_t name;            /* of these three */
-    uid_t owner;                     /* of the folder */
-    bool direct;                     /* root, in the folder of somebody else: no ring */
-    int64_t reads;                   /* ms of a window */
-    int64_t interval;                /* ms between two checkpoints */
-    _Atomic int64_t checkpoint;      /* what the state said of the last one; 0: it was not read yet */
-    _Atomic(kt_ring_t *) ring;       /* NULL before the first record; changes under the lock below */
-    int64_t since;                   /* ms: when the producer put a record into an empty ring; 0: it did not */
+    kt_trail_name_t name;       /* of these three */
+    uid_t owner;                /* of the folder */
+    bool direct;                /* root, in the folder of somebody else: no ring */
+    int64_t reads;              /* ms of a window */
+    int64_t interval;           /* ms between two checkpoints */
+    _Atomic int64_t checkpoint; /* what the state said of the last one; 0: it was not read yet */
+    _Atomic(kt_ring_t *) ring;  /* NULL before the first record; changes under the lock below */
+    int64_t since; /* ms: when the producer put a record into an empty ring; 0: it did not */
 
-    pthread_mutex_t lock;            /* for what follows: taken behind the context's, before the state's */
-    int folder, log, state, rings;   /* descriptors; -1: not open */
+    pthread_mutex_t lock; /* for what follows: taken behind the context's, before the state's */
+    int folder, log, state, rings; /* descriptors; -1: not open */
     kt_lines_t lines;
-    kt_recovery_t recovered;         /* found, and not said yet */
-    int64_t swept;                   /* ms, monotonic: when the rings of others were last looked at; 0: never */
+    kt_recovery_t recovered; /* found, and not said yet */
+    int64_t swept; /* ms, monotonic: when the rings of others were last looked at; 0: never */
 
-    atomic_bool threaded, stopping;  /* a thread drains; it is to end */
+    atomic_bool threaded, stopping; /* a thread drains; it is to end */
     atomic_bool woken;
     sem_t wake;
-    atomic_bool failing;             /* the last drain failed: */
+    atomic_bool failing; /* the last drain failed: */
     pthread_mutex_t why_lock;
-    char why[KT_ERROR_SIZE];         /* why it did */
-    int64_t (*tick)(void *arg);      /* what the thread does besides: after how many ms it wants to be called again; NULL: nothing */
+    char why[KT_ERROR_SIZE];    /* why it did */
+    int64_t (*tick)(void *arg); /* what the thread does besides: after how many ms it wants to be
+                                   called again; NULL: nothing */
     void *tick_arg;
-    kt_log_fn log_fn;                /* for the thread; NULL: nobody listens */
+    kt_log_fn log_fn; /* for the thread; NULL: nobody listens */
     void *log_arg;
 };
 
 /* ---- stream.c: all under audit->lock ---- */
 
-kt_status_t kt_trail_failed(const kt_audit_t *audit, const char *what); /* KT_AUDIT with errno's text */
-/* The state that is called so now, locked, and the log that it means. On failure nothing is locked. The caller wipes the state. */
+kt_status_t kt_trail_failed(const kt_audit_t *audit,
+                            const char *what); /* KT_AUDIT with errno's text */
+/* The state that is called so now, locked, and the log that it means. On failure nothing is locked.
+ * The caller wipes the state. */
 kt_status_t kt_trail_lock(kt_audit_t *audit, kt_trail_state_t *ret_state);
 void kt_trail_unlock(kt_audit_t *audit);
 kt_status_t kt_trail_open_rings(kt_audit_t *audit);
 /*
- * Every block goes this way: audit->lines, with its seal as the last line, of which `state` speaks already. It and then the state are on
- * the disk afterwards, or nothing of it is. `spends`: it may use the space that is kept for what has to be recorded.
+ * Every block goes this way: audit->lines, with its seal as the last line, of which `state` speaks
+ * already. It and then the state are on the disk afterwards, or nothing of it is. `spends`: it may
+ * use the space that is kept for what has to be recorded.
  */
 kt_status_t kt_trail_append(kt_audit_t *audit, int log, kt_trail_state_t *state, bool spends);
 /* Adds the line at `at` of audit->lines to the chain of `state`. */
@@ -221,21 +243,25 @@ void kt_trail_close_fd(int *fd);
 
 /* ---- drain.c: under audit->lock ---- */
 
-/* Our ring's records as blocks, then `event` if it is not NULL, which is on the disk afterwards; and rings that dead processes left. `all`:
- * also of windows that still run. Makes our ring, if there is none. */
+/* Our ring's records as blocks, then `event` if it is not NULL, which is on the disk afterwards;
+ * and rings that dead processes left. `all`: also of windows that still run. Makes our ring, if
+ * there is none. */
 kt_status_t kt_trail_drain(kt_audit_t *audit, const kt_event_t *event, bool all);
-/* Is the last checkpoint old, as far as this process knows? Under the stream's lock the state decides. */
+/* Is the last checkpoint old, as far as this process knows? Under the stream's lock the state
+ * decides. */
 bool kt_trail_wants_checkpoint(const kt_audit_t *audit, int64_t now);
 /* Also those of living processes. */
 kt_status_t kt_trail_sweep(kt_audit_t *audit);
 
 /* ---- verify_trail.c ---- */
 
-extern KT_HIDDEN uint64_t kt_trail_reach; /* blocks missing from a stream whose keys are passed over, all in all; tests make it less */
+extern KT_HIDDEN uint64_t kt_trail_reach; /* blocks missing from a stream whose keys are passed
+                                             over, all in all; tests make it less */
 
 /* ---- key.c ---- */
 
-/* The audit key out of its one line of text, or out of the private file that holds it. Locked memory: kt_locked_free(). */
+/* The audit key out of its one line of text, or out of the private file that holds it. Locked
+ * memory: kt_locked_free(). */
 kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key);
 
 /* ---- scan.c ---- */
@@ -249,8 +275,10 @@ typedef struct kt_received kt_received_t;
 kt_status_t kt_received_read(const char *path, kt_received_t **ret_received);
 void kt_received_free(kt_received_t *received);
 /* What the trail has: a log that begins before this block, a seal. */
-void kt_received_log(kt_received_t *received, const unsigned char instance[KT_TRAIL_ID], uint64_t block);
-void kt_received_seal(kt_received_t *received, const kt_trail_seal_t *seal, const char *line, size_t size);
+void kt_received_log(kt_received_t *received, const unsigned char instance[KT_TRAIL_ID],
+                     uint64_t block);
+void kt_received_seal(kt_received_t *received, const kt_trail_seal_t *seal, const char *line,
+                      size_t size);
 /* Tells what is not there, and answers how much that is. */
 size_t kt_received_conclude(const kt_received_t *received, kt_check_fn fn, void *arg);
 

@@ -11,7 +11,8 @@
 
 /* "This process, for at most `lease` ms." */
 void kt_busy_format(int64_t lease, char text[KT_BUSY_SIZE]);
-/* Does that process live, and is its time not over? *ret_pid is 0 if it is of another machine. NULL: nobody is. */
+/* Does that process live, and is its time not over? *ret_pid is 0 if it is of another machine.
+ * NULL: nobody is. */
 bool kt_busy_is(const char *text, long *ret_pid);
 
 #define KT_LOCK_WAIT 500u /* ms for a lock that is held while one small file is written */

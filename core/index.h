@@ -3,12 +3,14 @@
 #ifndef KT_INDEX_H
 #define KT_INDEX_H
 
-/* While a type goes from one epoch to the next it has an index under each, and their roots name each other (rekey.c). */
+/* While a type goes from one epoch to the next it has an index under each, and their roots name
+ * each other (rekey.c). */
 typedef enum kt_link {
-    KT_LINK_NONE = 0,   /* all of the type is here */
-    KT_LINK_TO = 1,     /* what is not here any more, and all that is new, is under the newer key `other` */
-    KT_LINK_MOVED = 2,  /* nothing is here: all is under the newer key `other` */
-    KT_LINK_FROM = 3    /* what is not here yet is under the older key `other` */
+    KT_LINK_NONE = 0, /* all of the type is here */
+    KT_LINK_TO =
+        1, /* what is not here any more, and all that is new, is under the newer key `other` */
+    KT_LINK_MOVED = 2, /* nothing is here: all is under the newer key `other` */
+    KT_LINK_FROM = 3   /* what is not here yet is under the older key `other` */
 } kt_link_t;
 
 typedef struct kt_index {
@@ -21,41 +23,50 @@ typedef struct kt_index {
     kt_link_t link;
     unsigned char other[KT_KEYID_SIZE];
     unsigned char store_id[KT_ID_SIZE];
-    uint64_t generation, count;        /* 0: nothing of this type was ever written */
+    uint64_t generation, count; /* 0: nothing of this type was ever written */
     unsigned char root[KT_TAG_SIZE];
-    uint64_t stamp;                    /* of the root's row; 0: there is none */
+    uint64_t stamp; /* of the root's row; 0: there is none */
 } kt_index_t;
 
 /* KT_ROLLEDBACK when the root is not authentic. kt_index_close() wipes. */
-kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, kt_index_t *ret_index);
+kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                          const kt_typekey_t *type, kt_index_t *ret_index);
 void kt_index_close(kt_index_t *index);
 /* Presence with the head's tag, or absence; KT_ROLLEDBACK when a row on the way was changed. */
-kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], bool *ret_found,
-                            unsigned char ret_tag[KT_TAG_SIZE]);
+kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                            bool *ret_found, unsigned char ret_tag[KT_TAG_SIZE]);
 /* In a writing transaction: the tag of a new or changed head, and the next generation. */
-kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                         const unsigned char tag[KT_TAG_SIZE]);
 
-/* The same apart: the tree alone, of which a removed entry must be there; and the root, which puts it into force at `generation`. */
-kt_status_t kt_index_put(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+/* The same apart: the tree alone, of which a removed entry must be there; and the root, which puts
+ * it into force at `generation`. */
+kt_status_t kt_index_put(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                         const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_remove(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE]);
 kt_status_t kt_index_seal(kt_index_t *index, uint64_t generation);
 bool kt_index_is_empty(const kt_index_t *index); /* there is no node */
 
-/* For a restore, before the rows of the old index are removed: an empty index that goes on behind `generation`; then all its entries, as
- * one generation; and the root of a type without secrets, if anything of it was seen. Entries in rising order of their hashes are
- * written node by node, out of order each is put in by itself. */
+/* For a restore, before the rows of the old index are removed: an empty index that goes on behind
+ * `generation`; then all its entries, as one generation; and the root of a type without secrets, if
+ * anything of it was seen. Entries in rising order of their hashes are written node by node, out of
+ * order each is put in by itself. */
 typedef struct kt_index_entry {
     unsigned char hash[KT_HASH_SIZE], tag[KT_TAG_SIZE];
 } kt_index_entry_t;
 typedef struct kt_filling kt_filling_t;
-void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE], uint64_t generation);
-kt_status_t kt_index_fill_begin(kt_index_t *index, kt_filling_t **ret_filling); /* after a failure, too, kt_index_fill_free() */
-kt_status_t kt_index_fill_add(kt_filling_t *filling, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE],
+                    uint64_t generation);
+kt_status_t kt_index_fill_begin(
+    kt_index_t *index, kt_filling_t **ret_filling); /* after a failure, too, kt_index_fill_free() */
+kt_status_t kt_index_fill_add(kt_filling_t *filling, const unsigned char hash[KT_HASH_SIZE],
+                              const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_fill_end(kt_filling_t *filling);
 void kt_index_fill_free(kt_filling_t *filling); /* NULL is allowed */
 kt_status_t kt_index_settle(kt_index_t *index);
 /* Every entry, in no order; KT_ROLLEDBACK as above. A non-zero answer of fn ends the walk. */
-typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE],
+                           const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg);
 
 /* ---- proved.c: branches that were proved. NULL: nothing is remembered ---- */
@@ -65,7 +76,8 @@ kt_memo_t *kt_memo_new(void); /* NULL: ENOMEM */
 void kt_memo_free(kt_memo_t *memo);
 /* The sixteen tags below the branch of this tag; NULL: not met. */
 const unsigned char *kt_memo_find(const kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE]);
-void kt_memo_keep(kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE], const unsigned char children[KT_FANOUT * KT_TAG_SIZE]);
+void kt_memo_keep(kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE],
+                  const unsigned char children[KT_FANOUT * KT_TAG_SIZE]);
 
 /* ---- anchors.c. A store without anchors (NULL) has none to compare with ---- */
 

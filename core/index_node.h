@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* index_node.h: the nodes of an index, for index.c and index_fill.c only. Include it after index.h. */
+/* index_node.h: the nodes of an index, for index.c and index_fill.c only. Include it after index.h.
+ */
 #ifndef KT_INDEX_NODE_H
 #define KT_INDEX_NODE_H
 
 #define FANOUT KT_FANOUT
-#define LEAF_MAX 20u  /* with 21 a row is more than SQLite keeps in a page of 4096 bytes: each read would cost one more */
+#define LEAF_MAX                                                                                   \
+    20u /* with 21 a row is more than SQLite keeps in a page of 4096 bytes: each read would cost   \
+           one more */
 #define ENTRY_SIZE (KT_HASH_SIZE + KT_TAG_SIZE)
 #define BRANCH_SIZE (1u + FANOUT * KT_TAG_SIZE)
 #define LEAF_SIZE_MAX (1u + (LEAF_MAX + 1u) * ENTRY_SIZE)
@@ -13,22 +16,26 @@
 enum { LEAF = 0, BRANCH = 1 };
 
 typedef struct node {
-    uint64_t stamp;              /* of its row; 0: there is none yet */
+    uint64_t stamp; /* of its row; 0: there is none yet */
     size_t size;
     unsigned char data[NODE_MAX];
 } node_t;
 
 /* The step that the way to `hash` takes at `depth`. */
 unsigned kt_nibble(const unsigned char hash[KT_HASH_SIZE], size_t depth);
-void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth, ktp_key_t *ret_key);
+void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth,
+                 ktp_key_t *ret_key);
 kt_status_t kt_index_tampered(const kt_index_t *index, const char *what); /* KT_ROLLEDBACK */
-kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const node_t *node, unsigned char ret_tag[KT_TAG_SIZE]);
+kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const node_t *node,
+                          unsigned char ret_tag[KT_TAG_SIZE]);
 unsigned char *kt_node_child(node_t *node, unsigned n);
 size_t kt_leaf_entries(const node_t *leaf);
 /* In front of the i-th. There is room for one more than LEAF_MAX. */
-void kt_leaf_insert(node_t *leaf, size_t i, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE]);
+void kt_leaf_insert(node_t *leaf, size_t i, const unsigned char hash[KT_HASH_SIZE],
+                    const unsigned char tag[KT_TAG_SIZE]);
 /* Puts an entry in below the node at `depth`, whose tag it changes. */
-kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE],
-                             size_t depth, unsigned char io_tag[KT_TAG_SIZE]);
+kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                        const unsigned char tag[KT_TAG_SIZE], size_t depth,
+                        unsigned char io_tag[KT_TAG_SIZE]);
 
 #endif /* KT_INDEX_NODE_H */

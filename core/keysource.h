@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keysource.h: what the files about keys (keyfile.c, source.c, exec.c, kernel.c, passphrase.c, recipient.c) share. Include it after internal.h. */
+/* keysource.h: what the files about keys (keyfile.c, source.c, exec.c, kernel.c, passphrase.c,
+ * recipient.c) share. Include it after internal.h. */
 #ifndef KT_KEYSOURCE_H
 #define KT_KEYSOURCE_H
 
@@ -8,39 +9,48 @@
 #define KT_PHRASE_MIN 12u             /* bytes of a passphrase */
 #define KT_PHRASE_MAX 1024u
 
-/* The text of a key file, which is cut up. `where` is for errors; `phrase` NULL: a sealed key is refused; given: a clear one is. */
-kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size, const char *environment, const kt_secret_t *phrase,
+/* The text of a key file, which is cut up. `where` is for errors; `phrase` NULL: a sealed key is
+ * refused; given: a clear one is. */
+kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size,
+                                  const char *environment, const kt_secret_t *phrase,
                                   kt_keyring_t **ret_keyring);
 
-/* Writes the whole text into a new file of this mode, durable, or leaves none. KT_CONFLICT if there is one. */
+/* Writes the whole text into a new file of this mode, durable, or leaves none. KT_CONFLICT if there
+ * is one. */
 kt_status_t kt_write_key(const char *path, const char *text, mode_t mode); /* keyfile.c */
 
-const kt_cfg_key_t *kt_key_of(const kt_config_t *config, const char *host); /* the entry of `key:` that this host uses, or NULL */
+const kt_cfg_key_t *kt_key_of(
+    const kt_config_t *config,
+    const char *host); /* the entry of `key:` that this host uses, or NULL */
 bool kt_source_is_phrase(const kt_config_t *config, const char *host); /* source.c */
 
 /* ---- exec.c: what a command prints ---- */
 
-/* Runs the words of `command` (the first one absolute) without a shell, for at most `limit` ms. What it printed is in locked memory, with a NUL
- * behind it. KT_CONFIG: it is not there, fails, prints nothing or too much; KT_PERMISSION: others may change it; KT_UNAVAIL: too slow. */
+/* Runs the words of `command` (the first one absolute) without a shell, for at most `limit` ms.
+ * What it printed is in locked memory, with a NUL behind it. KT_CONFIG: it is not there, fails,
+ * prints nothing or too much; KT_PERMISSION: others may change it; KT_UNAVAIL: too slow. */
 kt_status_t kt_exec_read(const char *command, unsigned limit, char **ret_text, size_t *ret_size);
 
 /* ---- kernel.c: the kernel's ---- */
 
-/* The payload of the user key `description`, in locked memory, with a NUL behind it. KT_CONFIG, KT_PERMISSION. */
+/* The payload of the user key `description`, in locked memory, with a NUL behind it. KT_CONFIG,
+ * KT_PERMISSION. */
 kt_status_t kt_kernel_key(const char *description, char **ret_text, size_t *ret_size);
 
 /* ---- passphrase.c: a key file under a passphrase ---- */
 
-/* Asks on the controlling terminal, without echo. KT_CONFIG: there is none, or nothing was typed. */
+/* Asks on the controlling terminal, without echo. KT_CONFIG: there is none, or nothing was typed.
+ */
 kt_status_t kt_phrase_ask(const char *what, kt_secret_t **ret_phrase);
 /* A private file, without the newline at its end. */
 kt_status_t kt_phrase_read(const char *path, kt_secret_t **ret_phrase);
 /* KT_USAGE for one that is too short or too long to be taken. */
 kt_status_t kt_phrase_check(const kt_secret_t *phrase);
 /* Appends "argon2id OPSLIMIT MEMLIMIT SALT SEALED" and a newline to `text`. */
-kt_status_t kt_phrase_seal(const kt_secret_t *phrase, const char *environment, const kt_envkey_t *keys, size_t count, char *text,
-                           size_t room);
-/* Opens the words of such a line into the keyring. KT_WRONGKEY: another passphrase; KT_MALFORMED: damaged; KT_CONFIG: below the floor. */
+kt_status_t kt_phrase_seal(const kt_secret_t *phrase, const char *environment,
+                           const kt_envkey_t *keys, size_t count, char *text, size_t room);
+/* Opens the words of such a line into the keyring. KT_WRONGKEY: another passphrase; KT_MALFORMED:
+ * damaged; KT_CONFIG: below the floor. */
 kt_status_t kt_phrase_open(const kt_secret_t *phrase, kt_keyring_t *keyring, char *const words[4]);
 
 #endif /* KT_KEYSOURCE_H */

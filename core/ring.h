@@ -2,16 +2,20 @@
 /*
  * ring.h: where a process keeps its decisions until they are lines of the trail.
  *
- *     PATH/STREAM/rings/ID   one mapped file for each process that records, locked (flock) for as long as it lives
+ *     PATH/STREAM/rings/ID   one mapped file for each process that records, locked (flock) for as
+ * long as it lives
  *
- * What was put into the mapping is the kernel's: it survives kill -9, and costs no system call. The file's blocks are allocated before it is
- * mapped, so that a full disk is no SIGBUS. Who writes and who reads:
+ * What was put into the mapping is the kernel's: it survives kill -9, and costs no system call. The
+ * file's blocks are allocated before it is mapped, so that a full disk is no SIGBUS. Who writes and
+ * who reads:
  *
- *   the producer   one thread of the process at a time: writes a record, then moves `head` behind it
- *   the consumer   whoever has the stream's lock, in any process: reads up to `head`, and moves `tail` when the lines are on the disk
+ *   the producer   one thread of the process at a time: writes a record, then moves `head` behind
+ * it the consumer   whoever has the stream's lock, in any process: reads up to `head`, and moves
+ * `tail` when the lines are on the disk
  *
- * A record that has no room before the end of the ring stands at its beginning, behind a filler. Machine and format are the same for all who
- * read a ring: its numbers are in the machine's own order. A checksum tells what a stop of the whole machine has left half written.
+ * A record that has no room before the end of the ring stands at its beginning, behind a filler.
+ * Machine and format are the same for all who read a ring: its numbers are in the machine's own
+ * order. A checksum tells what a stop of the whole machine has left half written.
  *
  *   ring.c       the file
  *   ring_put.c   the producer's side
@@ -26,40 +30,40 @@
 
 #include "audit.h"
 
-#define HEADER 4096u         /* bytes before the first record */
-#define SLOT 64u             /* records take whole ones */
+#define HEADER 4096u /* bytes before the first record */
+#define SLOT 64u     /* records take whole ones */
 #define COUNT_FINAL 0x80000000u
 
 typedef struct header {
     char magic[4];
     uint32_t zero;
     unsigned char id[KT_RING_ID];
-    uint64_t size;                           /* bytes of records */
+    uint64_t size; /* bytes of records */
     char boot[40];
-    _Alignas(SLOT) _Atomic uint64_t head;    /* bytes ever put; modulo size: where the next goes */
-    _Atomic uint64_t sequence;               /* of the last that was put */
-    _Alignas(SLOT) _Atomic uint64_t tail;    /* bytes ever released */
-    _Atomic uint64_t drained;                /* number of the last that was released */
+    _Alignas(SLOT) _Atomic uint64_t head; /* bytes ever put; modulo size: where the next goes */
+    _Atomic uint64_t sequence;            /* of the last that was put */
+    _Alignas(SLOT) _Atomic uint64_t tail; /* bytes ever released */
+    _Atomic uint64_t drained;             /* number of the last that was released */
 } header_t;
 
 enum { ACTION, SUBJECT, PEER, REFERENCE, PROVIDER, STATUS, PURPOSE, REQUEST, TEXTS };
 enum { STALE = 1, FALLBACK = 2, COUNTED = 4, FILLER = 8 };
 
 typedef struct record {
-    uint32_t size;                           /* bytes up to the next one */
+    uint32_t size; /* bytes up to the next one */
     _Atomic uint32_t count;
-    uint32_t check;                          /* of all but `count` and itself */
+    uint32_t check; /* of all but `count` and itself */
     uint32_t flags;
     uint64_t sequence;
     int64_t time;
     uint64_t version, generation;
-    uint16_t lengths[TEXTS];                 /* with NUL; 0: there is none */
+    uint16_t lengths[TEXTS]; /* with NUL; 0: there is none */
     char texts[];
 } record_t;
 
 _Static_assert(sizeof(header_t) <= HEADER && sizeof(record_t) == SLOT, "the layout of a ring");
 
-#define RECENT 256u          /* records into which reads are counted */
+#define RECENT 256u /* records into which reads are counted */
 
 struct kt_ring {
     int fd;
@@ -67,12 +71,13 @@ struct kt_ring {
     uint64_t size;
     header_t *header;
     unsigned char *records;
-    uint64_t salt;                           /* of checksums, so that what another ring left on the disk is no record of ours */
-    uint64_t sequence;                       /* the producer's */
-    _Atomic uint64_t urgent;                 /* offset behind the last record that is one for itself */
+    uint64_t
+        salt; /* of checksums, so that what another ring left on the disk is no record of ours */
+    uint64_t sequence;       /* the producer's */
+    _Atomic uint64_t urgent; /* offset behind the last record that is one for itself */
     struct {
         uint64_t hash, at;
-    } *recent;
+    } * recent;
 };
 
 static inline uint64_t mix(uint64_t sum, uint64_t word)

@@ -6,34 +6,41 @@
 struct kt_rotation {
     kt_ctx_t *ctx;
     kt_call_t call;
-    kt_request_t req;               /* its strings are copies, below */
+    kt_request_t req; /* its strings are copies, below */
     char *strings[4];
-    kt_store_t own;                 /* opened at create, so that finish opens nothing */
+    kt_store_t own; /* opened at create, so that finish opens nothing */
     kt_bundle_store_t bundle;
     kt_store_t *store;
     uint64_t version;
-    int64_t expires;                /* to set at finish; 0: leave */
+    int64_t expires; /* to set at finish; 0: leave */
 };
 
 /* ---- steps.c ---- */
 
 /* Without a target. Under the context's lock. */
-kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call, const kt_rotate_options_t *options, uint64_t *ret_version);
-/* Policy, then a rotation of version 0, with its store opened by the second. Under the context's lock. */
+kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
+                              const kt_rotate_options_t *options, uint64_t *ret_version);
+/* Policy, then a rotation of version 0, with its store opened by the second. Under the context's
+ * lock. */
 kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation);
 kt_status_t kt_rotation_open(kt_rotation_t *rotation);
 void kt_rotation_free(kt_rotation_t *rotation);
-/* A change of the secret, of which the version has to be pending still. Under the context's lock. */
-kt_status_t kt_rotation_begin_step(kt_rotation_t *rotation, unsigned timeout, kt_change_t **ret_change);
+/* A change of the secret, of which the version has to be pending still. Under the context's lock.
+ */
+kt_status_t kt_rotation_begin_step(kt_rotation_t *rotation, unsigned timeout,
+                                   kt_change_t **ret_change);
 /* kt_rotation_create(), and the pending version has the note KT_NOTE_BUSY. */
-kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, const char *busy,
+kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req,
+                                    const kt_rotate_options_t *options, const char *busy,
                                     kt_rotation_t **ret_rotation);
 const char *kt_rotation_name(const kt_rotation_t *rotation);
 
 /* ---- rotate.c ---- */
 
-/* May this head be rotated so; does a value of this shape get along without a target. KT_GONE, KT_CONFLICT. */
+/* May this head be rotated so; does a value of this shape get along without a target. KT_GONE,
+ * KT_CONFLICT. */
 kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options);
-kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape, const kt_rotate_options_t *options);
+kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape,
+                                   const kt_rotate_options_t *options);
 
 #endif /* KT_ROTATE_H */

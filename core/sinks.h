@@ -16,17 +16,20 @@
 #include "audit.h"
 
 #define KT_SINKS_MAX 8u
-#define KT_SINK_EXEC_S 30               /* that a command has for a batch */
+#define KT_SINK_EXEC_S 30 /* that a command has for a batch */
 
 typedef struct kt_sinks kt_sinks_t;
 
 /* NULL in *ret_sinks: none are configured. Opens nothing yet. */
-kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log, void *arg, kt_sinks_t **ret_sinks);
+kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log, void *arg,
+                          kt_sinks_t **ret_sinks);
 /* Ends none of the commands that run. */
 void kt_sinks_close(kt_sinks_t *sinks);
-/* Goes on with whatever there is to be sent, and never waits for anybody. One thread at a time. True: a sink is at it still. */
+/* Goes on with whatever there is to be sent, and never waits for anybody. One thread at a time.
+ * True: a sink is at it still. */
 bool kt_sinks_step(kt_sinks_t *sinks);
-/* The same until all that is in the log is sent, or for `ms` at most: of a command that is about to end. */
+/* The same until all that is in the log is sent, or for `ms` at most: of a command that is about to
+ * end. */
 void kt_sinks_finish(kt_sinks_t *sinks, unsigned ms);
 
 /* For `keyturn check`: may the command be run, does the socket take messages. None is sent. */
@@ -36,56 +39,61 @@ kt_status_t kt_sink_check(const kt_cfg_sink_t *config);
 
 typedef enum kt_delivery { KT_DELIVERY_DONE, KT_DELIVERY_BUSY, KT_DELIVERY_FAILED } kt_delivery_t;
 
-typedef struct kt_sent {                 /* of one sink, in the file: 128 bytes, of this machine only */
+typedef struct kt_sent { /* of one sink, in the file: 128 bytes, of this machine only */
     uint32_t magic, failures;
-    unsigned char id[16];             /* of the sink's text */
-    uint64_t inode, offset;           /* of the log: how far it was sent; inode 0: nothing was */
-    uint64_t head_block;              /* of that log's first line, and its instance: an inode's number may come back */
+    unsigned char id[16];   /* of the sink's text */
+    uint64_t inode, offset; /* of the log: how far it was sent; inode 0: nothing was */
+    uint64_t head_block; /* of that log's first line, and its instance: an inode's number may come
+                            back */
     unsigned char instance[KT_TRAIL_ID];
-    int64_t next;                     /* ms since the epoch: not before */
+    int64_t next; /* ms since the epoch: not before */
     unsigned char zeros[56];
 } kt_sent_t;
 
-typedef struct kt_sink_log {        /* a log, by its first line */
+typedef struct kt_sink_log { /* a log, by its first line */
     uint64_t inode, block, size;
     unsigned char instance[KT_TRAIL_ID];
 } kt_sink_log_t;
 /* A log, open, and what its first line says. -1: it is none, or has none yet. */
 int kt_sink_log_open(int folder, const char *name, kt_sink_log_t *ret_log);
 bool kt_sink_log_is(const kt_sent_t *sent, const kt_sink_log_t *log);
-/* Of the folder's logs the one that was being sent; with `next` the oldest that comes after it. -1: there is none. */
+/* Of the folder's logs the one that was being sent; with `next` the oldest that comes after it. -1:
+ * there is none. */
 int kt_sink_log_find(int folder, const kt_sent_t *sent, bool next, kt_sink_log_t *ret_log);
 /* The offset behind the first seal of the last MiB, for a sink that is new. */
 uint64_t kt_sink_log_near_end(int fd, const kt_sink_log_t *log);
 
 typedef struct kt_batch {
-    char *text;              /* whole lines; malloc'ed, NULL: none */
-    size_t size, at;         /* `at`: how much was handed over */
+    char *text;      /* whole lines; malloc'ed, NULL: none */
+    size_t size, at; /* `at`: how much was handed over */
 } kt_batch_t;
 
 typedef struct kt_sink_exec {
-    pid_t pid;               /* 0: none runs, or it was waited for */
-    int in, kept, answer;    /* our end of its input, the other one, its exit status; -1: closed */
-    int64_t until;           /* ms, monotonic */
+    pid_t pid;            /* 0: none runs, or it was waited for */
+    int in, kept, answer; /* our end of its input, the other one, its exit status; -1: closed */
+    int64_t until;        /* ms, monotonic */
 } kt_sink_exec_t;
 
 void kt_sink_exec_init(kt_sink_exec_t *exec);
 void kt_sink_exec_close(kt_sink_exec_t *exec);
-kt_delivery_t kt_sink_exec_send(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, const char *environment, const char *stream,
-                                kt_batch_t *batch);
+kt_delivery_t kt_sink_exec_send(kt_sink_exec_t *exec, const kt_cfg_sink_t *config,
+                                const char *environment, const char *stream, kt_batch_t *batch);
 
 typedef struct kt_sink_syslog {
-    int fd;                  /* -1: not connected */
+    int fd; /* -1: not connected */
 } kt_sink_syslog_t;
 void kt_sink_syslog_close(kt_sink_syslog_t *log);
 bool kt_sink_syslog_open(kt_sink_syslog_t *log, const char *path);
-kt_delivery_t kt_sink_syslog_send(kt_sink_syslog_t *log, const kt_cfg_sink_t *config, kt_batch_t *batch);
+kt_delivery_t kt_sink_syslog_send(kt_sink_syslog_t *log, const kt_cfg_sink_t *config,
+                                  kt_batch_t *batch);
 
 /*
- * Of `text`, which begins with a line, the blocks that are whole, and of these the lines that `send` means. *ret_used: bytes of the text that
- * are done with, 0 if there is no whole block. KT_INTERNAL for want of memory.
+ * Of `text`, which begins with a line, the blocks that are whole, and of these the lines that
+ * `send` means. *ret_used: bytes of the text that are done with, 0 if there is no whole block.
+ * KT_INTERNAL for want of memory.
  */
-kt_status_t kt_batch_make(const char *text, size_t size, kt_send_t send, size_t *ret_used, kt_batch_t *ret_batch);
+kt_status_t kt_batch_make(const char *text, size_t size, kt_send_t send, size_t *ret_used,
+                          kt_batch_t *ret_batch);
 void kt_batch_free(kt_batch_t *batch);
 
 #endif /* KT_SINKS_H */

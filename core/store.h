@@ -1,40 +1,54 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* store.h: what the files around a store share: rows.c, load.c, change.c and those that move whole stores. Include it after internal.h. */
+/* store.h: what the files around a store share: rows.c, load.c, change.c and those that move whole
+ * stores. Include it after internal.h. */
 #ifndef KT_STORE_H
 #define KT_STORE_H
 
 /* ---- rows.c ---- */
 
-void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space, const kt_typekey_t *type, const char *name);
+void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,
+                 const kt_typekey_t *type, const char *name);
 void kt_key_store(ktp_key_t *key); /* META 's' */
 void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE]);
-kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn);
-kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn); /* without anchors */
+kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout,
+                          ktp_txn_t **ret_txn);
+kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout,
+                         ktp_txn_t **ret_txn); /* without anchors */
 /* Each row of a space. KT_MALFORMED for what is no row, and for one that comes again and again. */
-kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg);
-kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row);
+kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn,
+                         void *arg);
+kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
+                        ktp_row_t *ret_row);
 
 /* ---- load.c, change.c ---- */
 
 kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn);
-kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
-                         const kt_typekey_t **ret_key, ktp_row_t *ret_row, kt_head_t *ret_head);
-kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
-                           const kt_head_t *head, const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret);
-kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_t *row, kt_head_t *ret_head);
-kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry, const unsigned char *record, size_t size);
-kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, const kt_head_version_t *entry,
-                          const unsigned char *record, size_t size, kt_secret_t **ret_secret);
-kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
-                         const kt_typekey_t **ret_key, ktp_row_t *ret_row);
+kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type,
+                         const char *name, const kt_typekey_t **ret_key, ktp_row_t *ret_row,
+                         kt_head_t *ret_head);
+kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                           const kt_typekey_t *type, const kt_head_t *head,
+                           const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret);
+kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_t *row,
+                         kt_head_t *ret_head);
+kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry,
+                           const unsigned char *record, size_t size);
+kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head,
+                          const kt_head_version_t *entry, const unsigned char *record, size_t size,
+                          kt_secret_t **ret_secret);
+kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type,
+                         const char *name, const kt_typekey_t **ret_key, ktp_row_t *ret_row);
 
 /* A value and a head sealed under the keys of `type`; the record is malloc'ed (change.c). */
-kt_status_t kt_seal_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, uint64_t version, const kt_secret_t *value,
-                          unsigned char **ret_record, size_t *ret_size);
-kt_status_t kt_seal_head(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, unsigned char **ret_record, size_t *ret_size);
+kt_status_t kt_seal_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head,
+                          uint64_t version, const kt_secret_t *value, unsigned char **ret_record,
+                          size_t *ret_size);
+kt_status_t kt_seal_head(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head,
+                         unsigned char **ret_record, size_t *ret_size);
 /* So that the holder of the environment key can list the type. */
 kt_status_t kt_put_label(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type);
-kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn, unsigned char ret_id[KT_ID_SIZE]);
+kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn,
+                             unsigned char ret_id[KT_ID_SIZE]);
 
 /* The first rows of a store that its provider has just created. */
 kt_status_t kt_store_begin_new(kt_ctx_t *ctx, kt_store_t *store);

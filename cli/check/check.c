@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn check, verify and audit verify: is everything as it must be; the worst status is the exit status. */
+/* keyturn check, verify and audit verify: is everything as it must be; the worst status is the exit
+ * status. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,16 +11,18 @@ static int collect_row(json_t *checks, kt_status_t status, const char *what, con
     json_t *row = json_pack("{s:s, s:s, s:s}", "status", kt_status_name(status), "what", what,
                             "detail", detail ? detail : "");
     size_t size = detail ? strlen(detail) : 0;
-    const char *mend = status && size > 2 && detail[size - 1] == '`' ? memrchr(detail, '`', size - 1) : NULL;
+    const char *mend =
+        status && size > 2 && detail[size - 1] == '`' ? memrchr(detail, '`', size - 1) : NULL;
 
     if (mend)
-        json_object_set_new(row, "mend", json_stringn(mend + 1, size - 2 - (size_t) (mend - detail)));
+        json_object_set_new(row, "mend",
+                            json_stringn(mend + 1, size - 2 - (size_t)(mend - detail)));
     return json_array_append_new(checks, row);
 }
 
 static void collect(void *arg, kt_status_t status, const char *what, const char *detail)
 {
-    (void) collect_row(arg, status, what, detail);
+    (void)collect_row(arg, status, what, detail);
 }
 
 void check_collect(void *arg, kt_status_t status, const char *what, const char *detail)
@@ -37,7 +40,8 @@ static void print(const json_t *checks)
     size_t i;
     json_t *row;
 
-    json_array_foreach(checks, i, row) {
+    json_array_foreach(checks, i, row)
+    {
         const char *status = json_string_value(json_object_get(row, "status"));
 
         cli_print(strcmp(status, kt_status_name(KT_SUCCESS)) == 0 ? "ok" : status, 12);
@@ -52,7 +56,8 @@ static void print(const json_t *checks)
 static kt_status_t report(cli_t *cli, kt_status_t status, json_t *checks)
 {
     if (cli->json) {
-        json_t *answer = json_pack("{s:s, s:O}", "status", kt_status_name(status), "checks", checks);
+        json_t *answer =
+            json_pack("{s:s, s:O}", "status", kt_status_name(status), "checks", checks);
 
         json_dumpf(answer, stdout, JSON_ENSURE_ASCII);
         putchar('\n');

@@ -59,8 +59,8 @@ void cli_weakness(unsigned weak, char *text, size_t size)
     text[0] = '\0';
     for (unsigned bit = 1; bit <= weak; bit <<= 1)
         if ((weak & bit) && used < size)
-            used += (size_t) snprintf(text + used, size - used, "%s%s", used > 0 ? "; " : "",
-                                      kt_strength_text(bit));
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used > 0 ? "; " : "",
+                                     kt_strength_text(bit));
 }
 
 static void judge(look_t *look, secret_t *secret)
@@ -95,7 +95,7 @@ static void judge(look_t *look, secret_t *secret)
 static int by_mark(const void *a, const void *b)
 {
     const secret_t *x = a, *y = b;
-    int order = (int) y->marked - (int) x->marked;
+    int order = (int)y->marked - (int)x->marked;
 
     if (order == 0)
         order = memcmp(x->mark, y->mark, sizeof x->mark);
@@ -132,7 +132,7 @@ static kt_status_t find_usage(look_t *look)
         if (strcmp(word, "high") != 0)
             continue;
         snprintf(text, sizeof text, "high usage: read %lld times",
-                 (long long) json_integer_value(json_object_get(row, "accessed")));
+                 (long long)json_integer_value(json_object_get(row, "accessed")));
         warn(look, look->list[i].name, text);
     }
     json_decref(usage);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn check: what systemd takes from a server beyond the permissions of its user. A unit with ProtectSystem=strict writes to the paths
- * of ReadWritePaths= alone, as Debian's Redis does. Unit and drop-ins are read as systemd.unit(5) says: of files of one name the first folder
- * counts, drop-ins add in the order of their names, an empty value takes back what was listed.
+ * keyturn check: what systemd takes from a server beyond the permissions of its user. A unit with
+ * ProtectSystem=strict writes to the paths of ReadWritePaths= alone, as Debian's Redis does. Unit
+ * and drop-ins are read as systemd.unit(5) says: of files of one name the first folder counts,
+ * drop-ins add in the order of their names, an empty value takes back what was listed.
  */
 #include <dirent.h>
 #include <limits.h>
@@ -16,13 +17,14 @@
 
 #define FILES_MAX 64
 
-static const char *const folders[] = {"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
-                                      "/usr/lib/systemd/system", "/lib/systemd/system"};
+static const char *const folders[] = {"/etc/systemd/system", "/run/systemd/system",
+                                      "/usr/local/lib/systemd/system", "/usr/lib/systemd/system",
+                                      "/lib/systemd/system"};
 #define FOLDERS (sizeof folders / sizeof *folders)
 
 typedef struct unit {
     bool strict;
-    bool writable;       /* the folder in question */
+    bool writable; /* the folder in question */
     const char *folder;
 } unit_t;
 
@@ -35,7 +37,8 @@ static bool covers(const char *paths, const char *folder)
 
         while (length > 1 && paths[skip + length - 1] == '/')
             length--;
-        if (strncmp(folder, paths + skip, length) == 0 && (length == 1 || folder[length] == '/' || folder[length] == '\0'))
+        if (strncmp(folder, paths + skip, length) == 0 &&
+            (length == 1 || folder[length] == '/' || folder[length] == '\0'))
             return true;
         paths += size;
     }
@@ -79,7 +82,7 @@ static bool read_file(unit_t *unit, const char *path)
 /* The first folder that has the name counts; a link to /dev/null is a file without lines. */
 static int by_name(const void *a, const void *b)
 {
-    const char *left = *(char *const *) a, *right = *(char *const *) b;
+    const char *left = *(char *const *)a, *right = *(char *const *)b;
     int order = strcmp(strrchr(left, '/'), strrchr(right, '/'));
 
     return order != 0 ? order : left[0] - right[0];
@@ -102,7 +105,7 @@ static void read_drop_ins(unit_t *unit, const char *name)
 
             /* the folder's rank first, so that sorting keeps it */
             if (size > 5 && strcmp(entry->d_name + size - 5, ".conf") == 0 &&
-                asprintf(&files[count], "%c%s/%s", (int) ('0' + i), path, entry->d_name) > 0)
+                asprintf(&files[count], "%c%s/%s", (int)('0' + i), path, entry->d_name) > 0)
                 count++;
         }
         if (dir)
@@ -137,13 +140,16 @@ kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows)
     unit_t unit = {.folder = stream};
 
     snprintf(stream, sizeof stream, "%s/%s", kt_setup_audit_path(cli->setup), host->name);
-    if (!host->unit || access("/run/systemd/system", F_OK) != 0 || !read_unit(&unit, host->unit) || !unit.strict ||
-        unit.writable)
+    if (!host->unit || access("/run/systemd/system", F_OK) != 0 || !read_unit(&unit, host->unit) ||
+        !unit.strict || unit.writable)
         return KT_SUCCESS;
     if (asprintf(&text,
-             "%s cannot write %s as systemd starts it (ProtectSystem=strict in %s): `mkdir -p /etc/systemd/system/%s.d && "
-             "printf '[Service]\\nReadWritePaths=-%s\\n' > /etc/systemd/system/%s.d/keyturn.conf && systemctl daemon-reload && "
-             "systemctl restart %s`", host->user, stream, host->unit, host->unit, stream, host->unit, host->unit) < 0)
+                 "%s cannot write %s as systemd starts it (ProtectSystem=strict in %s): `mkdir -p "
+                 "/etc/systemd/system/%s.d && "
+                 "printf '[Service]\\nReadWritePaths=-%s\\n' > "
+                 "/etc/systemd/system/%s.d/keyturn.conf && systemctl daemon-reload && "
+                 "systemctl restart %s`",
+                 host->user, stream, host->unit, host->unit, stream, host->unit, host->unit) < 0)
         return KT_INTERNAL;
     check_collect(rows, KT_AUDIT, host->name, text);
     free(text);

@@ -54,8 +54,9 @@ static bool is_usual(const char *name)
 }
 
 /*
- * Whom the host runs as: who has its stream, as an operator may have given it to another user than the usual one. A
- * stream that somebody else's server has is a mistake, and the usual user is meant.
+ * Whom the host runs as: who has its stream, as an operator may have given it to another user than
+ * the usual one. A stream that somebody else's server has is a mistake, and the usual user is
+ * meant.
  */
 static const struct passwd *user_of(const cli_t *cli, const cli_host_t *host)
 {
@@ -121,7 +122,8 @@ kt_status_t check_users(cli_t *cli, json_t *rows)
     if (geteuid() != 0) {
         if (kt_setup_key(cli->setup, 0))
             check_collect(rows, KT_SUCCESS, "users",
-                          "this is what the present user may; root is also told what each server's user misses");
+                          "this is what the present user may; root is also told what each server's "
+                          "user misses");
         return KT_SUCCESS;
     }
     for (const cli_host_t *host = cli_hosts; host->name; host++)

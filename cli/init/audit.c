@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The audit key that init makes, shows once and does not keep, and the streams that begin under it. */
+/* The audit key that init makes, shows once and does not keep, and the streams that begin under it.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,12 +12,12 @@
 static kt_status_t write_key(cli_t *cli, const char *path, const char *line)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    ssize_t size = (ssize_t) strlen(line);
+    ssize_t size = (ssize_t)strlen(line);
     int error;
 
     if (fd < 0)
         return cli_fail(cli, init_status(errno), "cannot write %s: %s", path, strerror(errno));
-    if (write(fd, line, (size_t) size) == size && write(fd, "\n", 1) == 1 && fsync(fd) == 0) {
+    if (write(fd, line, (size_t)size) == size && write(fd, "\n", 1) == 1 && fsync(fd) == 0) {
         close(fd);
         return KT_SUCCESS;
     }
@@ -32,7 +33,8 @@ static kt_status_t note_file(cli_t *cli, const init_journal_t *journal, const ch
     char here[PATH_MAX] = "", whole[PATH_MAX];
 
     if (path[0] != '/' && !getcwd(here, sizeof here))
-        return cli_fail(cli, init_status(errno), "cannot tell the present folder: %s", strerror(errno));
+        return cli_fail(cli, init_status(errno), "cannot tell the present folder: %s",
+                        strerror(errno));
     if (snprintf(whole, sizeof whole, "%s%s%s", here, here[0] ? "/" : "", path) >= PATH_MAX)
         return cli_fail(cli, KT_USAGE, "the path of the audit key is too long");
     return init_note(cli, journal, "file", whole);
@@ -74,7 +76,9 @@ kt_status_t init_stream(cli_t *cli, const char *folder, const char *environment,
 
 void init_tell_audit_key(const char *line)
 {
-    printf("This line is the audit key. It is shown once and kept nowhere: keep it, but not on this\n"
-           "machine. With it `keyturn audit verify --audit-key FILE` proves who wrote the trail.\n"
-           "%s\n", line);
+    printf(
+        "This line is the audit key. It is shown once and kept nowhere: keep it, but not on this\n"
+        "machine. With it `keyturn audit verify --audit-key FILE` proves who wrote the trail.\n"
+        "%s\n",
+        line);
 }

@@ -11,7 +11,8 @@
 
 #include "init.h"
 
-/* %1 environment, %2 value of `key`, %3 a key file, %4 store, %5 audit folder, %6 user, %7 grants */
+/* %1 environment, %2 value of `key`, %3 a key file, %4 store, %5 audit folder, %6 user, %7 grants
+ */
 static const char config_text[] =
     "# keyturn: the configuration of one environment. keyturn.yaml(5) describes every key; one\n"
     "# that is unknown is an error that names its line. `keyturn check` tries all of it.\n"
@@ -53,8 +54,8 @@ static const char config_text[] =
 
 static int remove_below(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
-    (void) st;
-    (void) type;
+    (void)st;
+    (void)type;
     return ftw->level > 0 ? remove(path) : 0;
 }
 

@@ -14,13 +14,13 @@
 #include "init.h"
 
 typedef struct {
-    char dir[PATH_MAX];      /* absolute */
-    char quoted[PATH_MAX];   /* as it stands inside YAML's double quotes */
+    char dir[PATH_MAX];    /* absolute */
+    char quoted[PATH_MAX]; /* as it stands inside YAML's double quotes */
     char config[PATH_MAX], new_config[PATH_MAX];
     const char *environment;
     char audit_key[KT_AUDIT_KEY_LINE];
-    const char *audit_file;  /* where it is; NULL: we tell it */
-    bool ours;               /* we made the folder itself */
+    const char *audit_file; /* where it is; NULL: we tell it */
+    bool ours;              /* we made the folder itself */
     init_journal_t journal;
 } home_t;
 
@@ -38,7 +38,7 @@ static kt_status_t quote(cli_t *cli, home_t *home)
     if (strlen(home->dir) + NAME_MAX + 32 > PATH_MAX)
         return cli_fail(cli, KT_USAGE, "the folder's path is too long");
     for (const char *p = home->dir; *p; p++) {
-        if ((unsigned char) *p < 0x20 || *p == 0x7f)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
             return cli_fail(cli, KT_USAGE, "the folder's path has control characters");
         if (n + 3 > sizeof home->quoted)
             return cli_fail(cli, KT_USAGE, "the folder's path is too long");
@@ -91,7 +91,7 @@ static kt_status_t make_folder(cli_t *cli, const char *path, home_t *home)
         return cli_fail(cli, errno == ENOTDIR ? KT_CONFLICT : init_status(errno),
                         "%s is there and no empty folder: init never overwrites anything", path);
     status = init_begin(cli, &home->journal, home->dir, "init", home->config);
-    if (status && status != KT_CONFLICT && home->ours)  /* else it is another init's by now */
+    if (status && status != KT_CONFLICT && home->ours) /* else it is another init's by now */
         rmdir(home->dir);
     return status;
 }
@@ -135,8 +135,8 @@ static kt_status_t make_config(cli_t *cli, home_t *home)
     init_config_t values = {home->environment, key, key_file, store, audit, ""};
     kt_status_t status;
 
-    if (snprintf(key_file, sizeof key_file, "%s/%s.key", home->quoted,
-                 home->environment) >= PATH_MAX ||
+    if (snprintf(key_file, sizeof key_file, "%s/%s.key", home->quoted, home->environment) >=
+            PATH_MAX ||
         snprintf(store, sizeof store, "%s/%s.db", home->quoted, home->environment) >= PATH_MAX ||
         snprintf(audit, sizeof audit, "%s/audit", home->quoted) >= PATH_MAX)
         return cli_fail(cli, KT_USAGE, "the folder's path is too long");
@@ -224,7 +224,7 @@ static kt_status_t make_home(cli_t *cli, home_t *home)
         status = make_trail(cli, home);
     if (!status)
         status = make_store(cli, home);
-    kt_close(cli->ctx);  /* what it has to write is written before the last step */
+    kt_close(cli->ctx); /* what it has to write is written before the last step */
     cli->ctx = NULL;
     /* told first: an audit key that nobody has seen would be lost */
     if (!status)

@@ -12,7 +12,7 @@
 #define CONFIG ETC "/keyturn.yaml"
 #define NEW_CONFIG ETC "/" INIT_CONFIG
 #define USERS_MAX CLI_GIVEN_MAX
-#define USER_TYPES "api-keys"  /* of a user for whom no others are named */
+#define USER_TYPES "api-keys" /* of a user for whom no others are named */
 
 typedef struct init_user {
     char name[64];
@@ -26,7 +26,7 @@ typedef struct init_system {
     const char *environment;
     char key[PATH_MAX], store[PATH_MAX];
     char audit_key[KT_AUDIT_KEY_LINE];
-    const char *audit_file;  /* where it is; NULL: we tell it */
+    const char *audit_file; /* where it is; NULL: we tell it */
     init_journal_t journal;
     init_user_t users[USERS_MAX];
     size_t nusers;
@@ -38,7 +38,8 @@ kt_status_t init_own(cli_t *cli, const char *path, uid_t uid, gid_t gid, mode_t 
 /* A stream's folder, and its start; one that is there and has begun goes on. */
 kt_status_t init_make_stream(init_system_t *s, const char *stream, uid_t uid, gid_t gid);
 /* The file of some types' keys, private to this user. */
-kt_status_t init_make_types(init_system_t *s, const char *stream, const char *types, uid_t uid, gid_t gid);
+kt_status_t init_make_types(init_system_t *s, const char *stream, const char *types, uid_t uid,
+                            gid_t gid);
 
 /* ---- init_user.c ---- */
 

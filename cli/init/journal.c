@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * All or nothing. Before init makes a thing it writes its name into a file, .keyturn-init beside the
- * configuration; the configuration gets its own name last, and then the file goes. What stands in
- * one that a killed init left is removed by the next init, newest first, as a failed init removes
- * it at once. The file is locked while an init is at work.
+ * All or nothing. Before init makes a thing it writes its name into a file, .keyturn-init beside
+ * the configuration; the configuration gets its own name last, and then the file goes. What stands
+ * in one that a killed init left is removed by the next init, newest first, as a failed init
+ * removes it at once. The file is locked while an init is at work.
  *
  *     for init                 what for: who finds it knows when it is out of date
  *     folder /etc/keyturn      or file, store, group
@@ -47,7 +47,7 @@ kt_status_t init_run(cli_t *cli, const char *const *argv)
 {
     static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
     pid_t pid;
-    int error = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *) argv, environment);
+    int error = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environment);
     int status = -1;
 
     if (error)
@@ -137,17 +137,18 @@ static kt_status_t open_locked(cli_t *cli, init_journal_t *journal)
     struct stat st;
 
     for (;;) {
-        journal->fd = open(journal->path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (journal->fd < 0)  /* the folder was there: who removed it makes it anew */
-            return cli_fail(cli, errno == ENOENT ? KT_CONFLICT : init_status(errno), "cannot write %s: %s",
-                            journal->path, strerror(errno));
+        journal->fd =
+            open(journal->path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (journal->fd < 0) /* the folder was there: who removed it makes it anew */
+            return cli_fail(cli, errno == ENOENT ? KT_CONFLICT : init_status(errno),
+                            "cannot write %s: %s", journal->path, strerror(errno));
         if (flock(journal->fd, LOCK_EX | LOCK_NB) != 0)
             return cli_fail(cli, KT_CONFLICT, "%s: another init is at work here", journal->path);
         if (fstat(journal->fd, &st) != 0 || (st.st_nlink > 0 && !is_ours(&st)))
             return cli_fail(cli, KT_PERMISSION, "%s: not a file that init made", journal->path);
         if (st.st_nlink > 0)
             return KT_SUCCESS;
-        close(journal->fd);  /* the init that had it has just ended */
+        close(journal->fd); /* the init that had it has just ended */
     }
 }
 
@@ -172,7 +173,7 @@ kt_status_t init_begin(cli_t *cli, init_journal_t *journal, const char *folder, 
     if (pread(journal->fd, before, sizeof before - 1, 0) > 0 &&
         (strncmp(before, "for init\n", 9) != 0 || access(config, F_OK) != 0))
         init_undo(cli, journal);
-    if (ftruncate(journal->fd, 0) != 0 || write(journal->fd, mark, (size_t) size) != size)
+    if (ftruncate(journal->fd, 0) != 0 || write(journal->fd, mark, (size_t)size) != size)
         status = cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", journal->path, strerror(errno));
     if (status)
         init_end(journal);
@@ -189,10 +190,10 @@ kt_status_t init_note(cli_t *cli, const init_journal_t *journal, const char *kin
     if (strcmp(kind, "group") != 0 && lstat(what, &st) == 0)
         return cli_fail(cli, KT_CONFLICT, "%s is there: init never overwrites anything", what);
     for (const char *p = what; *p; p++)
-        if ((unsigned char) *p < 0x20)
+        if ((unsigned char)*p < 0x20)
             return cli_fail(cli, KT_USAGE, "control characters in a path");
     size = snprintf(line, sizeof line, "%s %s\n", kind, what);
-    if (size >= (ssize_t) sizeof line || write(journal->fd, line, (size_t) size) != size ||
+    if (size >= (ssize_t)sizeof line || write(journal->fd, line, (size_t)size) != size ||
         fdatasync(journal->fd) != 0)
         return cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", journal->path, strerror(errno));
     point();

@@ -29,13 +29,14 @@ kt_status_t init_own(cli_t *cli, const char *path, uid_t uid, gid_t gid, mode_t 
     return KT_SUCCESS;
 }
 
-static kt_status_t make_folder(init_system_t *s, const char *path, uid_t uid, gid_t gid, mode_t mode)
+static kt_status_t make_folder(init_system_t *s, const char *path, uid_t uid, gid_t gid,
+                               mode_t mode)
 {
     struct stat st;
     kt_status_t status;
 
     if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return KT_SUCCESS;  /* somebody's decision, left as it is */
+        return KT_SUCCESS; /* somebody's decision, left as it is */
     status = init_note(s->cli, &s->journal, "folder", path);
     if (status)
         return status;
@@ -101,7 +102,8 @@ static kt_status_t make_key(init_system_t *s)
     if (status)
         return status;
     status = kt_keygen(s->key, s->environment, error, sizeof error);
-    return status ? cli_fail(s->cli, status, "%s", error[0] ? error : kt_status_text(status)) : status;
+    return status ? cli_fail(s->cli, status, "%s", error[0] ? error : kt_status_text(status))
+                  : status;
 }
 
 /* Of its own name only when all of the rest is made. */
@@ -143,7 +145,8 @@ kt_status_t init_make_stream(init_system_t *s, const char *stream, uid_t uid, gi
     return status ? status : init_stream(s->cli, path, s->environment, stream, s->audit_key);
 }
 
-kt_status_t init_make_types(init_system_t *s, const char *stream, const char *types, uid_t uid, gid_t gid)
+kt_status_t init_make_types(init_system_t *s, const char *stream, const char *types, uid_t uid,
+                            gid_t gid)
 {
     char path[PATH_MAX];
     kt_status_t status;
@@ -192,7 +195,7 @@ static kt_status_t make_store(init_system_t *s)
     status = kt_create(s->cli->ctx);
     if (status)
         cli_fail_ctx(s->cli, status);
-    kt_close(s->cli->ctx);  /* what it has to write is written before the last step */
+    kt_close(s->cli->ctx); /* what it has to write is written before the last step */
     s->cli->ctx = NULL;
     return status;
 }

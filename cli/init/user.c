@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * init --system --user USER[:TYPE,...]: one more consumer, human or service, of the machine's store by the command.
+ * init --system --user USER[:TYPE,...]: one more consumer, human or service, of the machine's store
+ * by the command.
  *
- *     SYSCONFDIR/keyturn/cli-USER.key          0640  root:USER's group; 0400 USER if the group is not his alone
- *     LOCALSTATEDIR/log/keyturn/cli-USER       0700  USER
- *     keyturn.yaml                             cli-USER under `key`, a prepared line under `policy`
+ *     SYSCONFDIR/keyturn/cli-USER.key          0640  root:USER's group; 0400 USER if the group is
+ * not his alone LOCALSTATEDIR/log/keyturn/cli-USER       0700  USER keyturn.yaml cli-USER under
+ * `key`, a prepared line under `policy`
  *
- * What is there stays. On a machine that has its configuration a kill leaves what the next run completes: the files are made, or undone,
- * as everywhere (init_journal.c), and the configuration gets its entry last, by a new file in the place of the old one.
+ * What is there stays. On a machine that has its configuration a kill leaves what the next run
+ * completes: the files are made, or undone, as everywhere (init_journal.c), and the configuration
+ * gets its entry last, by a new file in the place of the old one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,11 +57,14 @@ static kt_status_t take_user(init_system_t *s, const char *given)
     const struct passwd *found;
 
     if (size == 0 || size > 50 || !is_type(given, size))
-        return cli_fail(s->cli, KT_USAGE, "--user wants USER or USER:TYPE,...; a user's name has letters, digits and . _ -");
-    snprintf(user->name, sizeof user->name, "%.*s", (int) size, given);
+        return cli_fail(
+            s->cli, KT_USAGE,
+            "--user wants USER or USER:TYPE,...; a user's name has letters, digits and . _ -");
+    snprintf(user->name, sizeof user->name, "%.*s", (int)size, given);
     user->types = given[size] == ':' ? given + size + 1 : USER_TYPES;
     if (!are_types(user->types))
-        return cli_fail(s->cli, KT_USAGE, "--user %s: wants types as api-keys,tls behind the colon", user->name);
+        return cli_fail(s->cli, KT_USAGE, "--user %s: wants types as api-keys,tls behind the colon",
+                        user->name);
     found = getpwnam(user->name);
     if (!found)
         return cli_fail(s->cli, KT_USAGE, "there is no user %s; nothing was changed", user->name);
@@ -92,10 +97,10 @@ static bool is_private(const init_user_t *user)
     bool private = group && strcmp(group->gr_name, user->name) == 0;
 
     for (char **member = group ? group->gr_mem : NULL; member && *member; member++)
-        private = private && strcmp(*member, user->name) == 0;
+    private = private && strcmp(*member, user->name) == 0;
     setpwent();
     while (private && (other = getpwent()))
-        private = other->pw_gid != user->gid || other->pw_uid == user->uid;
+    private = other->pw_gid != user->gid || other->pw_uid == user->uid;
     endpwent();
     return private;
 }
@@ -139,7 +144,7 @@ static void append_grant(FILE *file, const init_user_t *user)
 {
     fprintf(file, "  #- {who: \"uid:%s\", allow: [read], names: [", user->name);
     for (const char *type = user->types; *type; type += *type == ',') {
-        int size = (int) strcspn(type, ",");
+        int size = (int)strcspn(type, ",");
 
         fprintf(file, "%s\"%.*s%s\"", type == user->types ? "" : ", ", size, type,
                 size == 7 && strncmp(type, "general", 7) == 0 ? "-NAME" : "/*");
@@ -188,10 +193,10 @@ static kt_status_t read_config(cli_t *cli, char **ret_text, struct stat *ret_sta
     ssize_t got;
 
     if (fd < 0 || fstat(fd, ret_stat) != 0 || ret_stat->st_size > CONFIG_MAX ||
-        !(text = malloc((size_t) ret_stat->st_size + 1)) ||
-        (got = read(fd, text, (size_t) ret_stat->st_size)) != ret_stat->st_size) {
-        kt_status_t status = cli_fail(cli, init_status(errno), "cannot read " CONFIG ": %s",
-                                      strerror(errno));
+        !(text = malloc((size_t)ret_stat->st_size + 1)) ||
+        (got = read(fd, text, (size_t)ret_stat->st_size)) != ret_stat->st_size) {
+        kt_status_t status =
+            cli_fail(cli, init_status(errno), "cannot read " CONFIG ": %s", strerror(errno));
 
         free(text);
         if (fd >= 0)
@@ -207,7 +212,8 @@ static kt_status_t read_config(cli_t *cli, char **ret_text, struct stat *ret_sta
 /* Where `key: {...}`, as init wrote it, ends: at its brace. NULL: it looks otherwise. */
 static const char *key_end(const char *text)
 {
-    for (const char *line = text; *line; line += line[strcspn(line, "\n")] == '\n' ? strcspn(line, "\n") + 1 : strlen(line)) {
+    for (const char *line = text; *line;
+         line += line[strcspn(line, "\n")] == '\n' ? strcspn(line, "\n") + 1 : strlen(line)) {
         const char *end = line + strcspn(line, "\n");
 
         if (strncmp(line, "key:", 4) != 0)
@@ -223,7 +229,7 @@ static const char *key_end(const char *text)
 static bool has_key(const char *text, const char *user)
 {
     char wanted[80];
-    size_t size = (size_t) snprintf(wanted, sizeof wanted, "cli-%s", user);
+    size_t size = (size_t)snprintf(wanted, sizeof wanted, "cli-%s", user);
 
     for (const char *at = strstr(text, wanted); at; at = strstr(at + 1, wanted)) {
         const char *line = at, *end = at + size;
@@ -232,7 +238,8 @@ static bool has_key(const char *text, const char *user)
             line--;
         if (strchr("\"'", *end) && *end)
             end++;
-        if (*end == ':' && !memchr(line, '#', (size_t) (at - line)) && at > text && strchr(" \t\n{,\"'", at[-1]))
+        if (*end == ':' && !memchr(line, '#', (size_t)(at - line)) && at > text &&
+            strchr(" \t\n{,\"'", at[-1]))
             return true;
     }
     return false;
@@ -246,10 +253,11 @@ static kt_status_t check_config(init_system_t *s)
 
     for (size_t i = 0; i < s->nusers && !status; i++)
         if (!has_key(text, s->users[i].name) && !key_end(text))
-            status = cli_fail(s->cli, KT_CONFLICT,
-                              CONFIG ": `key` is no longer the line that init wrote: add cli-%s: \"file:" ETC
-                              "/cli-%s.key\" to it yourself and run this again; nothing was changed",
-                              s->users[i].name, s->users[i].name);
+            status = cli_fail(
+                s->cli, KT_CONFLICT,
+                CONFIG ": `key` is no longer the line that init wrote: add cli-%s: \"file:" ETC
+                       "/cli-%s.key\" to it yourself and run this again; nothing was changed",
+                s->users[i].name, s->users[i].name);
     free(text);
     return status;
 }
@@ -258,7 +266,7 @@ static char *insert(const char *text, const char *at, const char *more)
 {
     char *whole = NULL;
 
-    if (asprintf(&whole, "%.*s%s%s", (int) (at - text), text, more, at) < 0)
+    if (asprintf(&whole, "%.*s%s%s", (int)(at - text), text, more, at) < 0)
         return NULL;
     return whole;
 }
@@ -267,7 +275,8 @@ static char *insert(const char *text, const char *at, const char *more)
 static char *with_users(const init_system_t *lacking, const char *text)
 {
     static const char policy[] = "\npolicy:\n";
-    char *keys = init_user_keys(lacking), *grants = init_user_grants(lacking), *first, *whole = NULL;
+    char *keys = init_user_keys(lacking), *grants = init_user_grants(lacking), *first,
+         *whole = NULL;
     const char *at;
 
     first = keys ? insert(text, key_end(text), keys) : NULL;
@@ -298,11 +307,13 @@ static kt_status_t write_config(cli_t *cli, const char *text, const struct stat 
     kt_status_t status = KT_SUCCESS;
     int fd;
 
-    unlink(NEW_CONFIG);  /* of a run that was killed */
+    unlink(NEW_CONFIG); /* of a run that was killed */
     fd = open(NEW_CONFIG, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, text, size) != (ssize_t) size || fchown(fd, st->st_uid, st->st_gid) != 0 ||
-        fchmod(fd, st->st_mode & 07777) != 0 || fsync(fd) != 0)
-        status = cli_fail(cli, init_status(errno), "cannot write " NEW_CONFIG ": %s", strerror(errno));
+    if (fd < 0 || write(fd, text, size) != (ssize_t)size ||
+        fchown(fd, st->st_uid, st->st_gid) != 0 || fchmod(fd, st->st_mode & 07777) != 0 ||
+        fsync(fd) != 0)
+        status =
+            cli_fail(cli, init_status(errno), "cannot write " NEW_CONFIG ": %s", strerror(errno));
     if (fd >= 0)
         close(fd);
     if (!status)
@@ -328,7 +339,8 @@ static kt_status_t edit_config(init_system_t *s)
             lacking.users[lacking.nusers++] = s->users[i];
     if (lacking.nusers > 0) {
         changed = with_users(&lacking, text);
-        status = changed ? write_config(s->cli, changed, &st) : cli_fail(s->cli, KT_INTERNAL, "out of memory");
+        status = changed ? write_config(s->cli, changed, &st)
+                         : cli_fail(s->cli, KT_INTERNAL, "out of memory");
     }
     free(changed);
     free(text);
@@ -369,7 +381,8 @@ static kt_status_t make_users(init_system_t *s)
     if (status)
         return status;
     if (given && strcmp(s->environment, kt_setup_environment(s->cli->setup)) != 0)
-        return cli_fail(s->cli, KT_CONFLICT, CONFIG " is of the environment %s", kt_setup_environment(s->cli->setup));
+        return cli_fail(s->cli, KT_CONFLICT, CONFIG " is of the environment %s",
+                        kt_setup_environment(s->cli->setup));
     s->environment = kt_setup_environment(s->cli->setup);
     status = take_audit_key(s);
     for (size_t i = 0; i < s->nusers && !status; i++)
@@ -380,7 +393,8 @@ static kt_status_t make_users(init_system_t *s)
 static kt_status_t answer(const init_system_t *s)
 {
     if (s->cli->json)
-        return cli_answer(s->cli, json_pack("{s:s, s:s}", "environment", s->environment, "config", CONFIG));
+        return cli_answer(s->cli,
+                          json_pack("{s:s, s:s}", "environment", s->environment, "config", CONFIG));
     if (s->cli->quiet)
         return KT_SUCCESS;
     init_tell_users(s);

@@ -5,12 +5,26 @@
 #include "hosts.h"
 
 const cli_host_t cli_hosts[] = {
-    {.name = "nginx", .user = "www-data", .program = "/usr/sbin/nginx", .types = "api-keys,tls",
-     .groups = CLI_READERS, .as_root = true, .unit = "nginx.service"},
-    {.name = "redis", .user = "redis", .program = "/usr/bin/redis-server", .types = "api-keys",
-     .groups = CLI_READERS, .unit = "redis-server.service"},
-    {.name = "postgresql", .user = "postgres", .program = "/usr/lib/postgresql", .types = "database",
-     .groups = CLI_READERS "," CLI_WRITERS, .writes = true, .unit = "postgresql@.service"},
+    {.name = "nginx",
+     .user = "www-data",
+     .program = "/usr/sbin/nginx",
+     .types = "api-keys,tls",
+     .groups = CLI_READERS,
+     .as_root = true,
+     .unit = "nginx.service"},
+    {.name = "redis",
+     .user = "redis",
+     .program = "/usr/bin/redis-server",
+     .types = "api-keys",
+     .groups = CLI_READERS,
+     .unit = "redis-server.service"},
+    {.name = "postgresql",
+     .user = "postgres",
+     .program = "/usr/lib/postgresql",
+     .types = "database",
+     .groups = CLI_READERS "," CLI_WRITERS,
+     .writes = true,
+     .unit = "postgresql@.service"},
     {.name = NULL},
 };
 

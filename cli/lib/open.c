@@ -14,16 +14,18 @@ void cli_user(char *name, size_t size)
     if (user && user->pw_name[0])
         snprintf(name, size, "%s", user->pw_name);
     else
-        snprintf(name, size, "%lu", (unsigned long) geteuid());
+        snprintf(name, size, "%lu", (unsigned long)geteuid());
 }
 
-/* Alerts; what a rotation or a rekey has to say though it worked: that nobody could be told of it; and to check what providers remark. */
+/* Alerts; what a rotation or a rekey has to say though it worked: that nobody could be told of it;
+ * and to check what providers remark. */
 static void warn(void *arg, int level, const char *text)
 {
     const cli_t *cli = arg;
-    kt_status_t (*run)(cli_t *cli) = cli->verb ? cli->verb->run : NULL;
+    kt_status_t (*run)(cli_t * cli) = cli->verb ? cli->verb->run : NULL;
 
-    if (level <= (run == verb_rotate || run == verb_rekey ? 4 : 2) || (level == 7 && run == verb_check))
+    if (level <= (run == verb_rotate || run == verb_rekey ? 4 : 2) ||
+        (level == 7 && run == verb_check))
         cli_warn(cli, "%s", text);
 }
 
@@ -67,7 +69,9 @@ kt_request_t cli_request(const cli_t *cli, const char *reference)
 const char *cli_environment(const char *name)
 {
     static const char *const aliases[][2] = {
-        {"dev", "development"}, {"stage", "staging"}, {"prod", "production"},
+        {"dev", "development"},
+        {"stage", "staging"},
+        {"prod", "production"},
     };
 
     for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
@@ -87,10 +91,10 @@ kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uin
     if (digits == 0 || text[digits] != '\0' || digits > 18)
         return cli_fail(cli, KT_USAGE, "%s wants a whole number", what);
     for (const char *p = text; *p; p++)
-        number = number * 10 + (uint64_t) (*p - '0');
+        number = number * 10 + (uint64_t)(*p - '0');
     if (number < min || number > max)
-        return cli_fail(cli, KT_USAGE, "%s must be %llu to %llu", what, (unsigned long long) min,
-                        (unsigned long long) max);
+        return cli_fail(cli, KT_USAGE, "%s must be %llu to %llu", what, (unsigned long long)min,
+                        (unsigned long long)max);
     *ret = number;
     return KT_SUCCESS;
 }

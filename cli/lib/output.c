@@ -52,7 +52,7 @@ void cli_json_init(void)
 /* A terminal obeys control characters, and names in messages may come from others. */
 static void clean(char *text)
 {
-    for (unsigned char *p = (unsigned char *) text; *p; p++)
+    for (unsigned char *p = (unsigned char *)text; *p; p++)
         if (*p < 0x20 || *p == 0x7f)
             *p = '?';
 }
@@ -70,10 +70,10 @@ kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
         return cli->failure;
     cli->failure = status;
     if (cli->json) {
-        json_t *object = json_pack("{s:s, s:s%}", "status", kt_status_name(status), "error", text,
-                                   strlen(text));
+        json_t *object =
+            json_pack("{s:s, s:s%}", "status", kt_status_name(status), "error", text, strlen(text));
 
-        if (!object)  /* not UTF-8 */
+        if (!object) /* not UTF-8 */
             object = json_pack("{s:s, s:s}", "status", kt_status_name(status), "error",
                                kt_status_text(status));
         json_dumpf(object, stdout, JSON_ENSURE_ASCII);
@@ -132,7 +132,7 @@ kt_status_t cli_write(cli_t *cli, const void *data, size_t size)
         if (n < 0)
             return cli_fail(cli, KT_NOSPACE, "cannot write the answer: %s", strerror(errno));
         p += n;
-        size -= (size_t) n;
+        size -= (size_t)n;
     }
     return KT_SUCCESS;
 }
@@ -159,9 +159,9 @@ kt_status_t cli_answer(cli_t *cli, json_t *object)
 kt_status_t cli_answer_version(cli_t *cli, const char *name, uint64_t version)
 {
     if (cli->json)
-        return cli_answer(cli, json_pack("{s:s, s:I}", "name", name, "version",
-                                         (json_int_t) version));
-    printf("%llu\n", (unsigned long long) version);
+        return cli_answer(cli,
+                          json_pack("{s:s, s:I}", "name", name, "version", (json_int_t)version));
+    printf("%llu\n", (unsigned long long)version);
     return KT_SUCCESS;
 }
 
@@ -174,7 +174,7 @@ void cli_print(const char *text, int width)
 {
     int n = 0;
 
-    for (const unsigned char *p = (const unsigned char *) text; *p; p++, n++)
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++, n++)
         putchar(*p < 0x20 || *p == 0x7f ? '?' : *p);
     for (; n < width; n++)
         putchar(' ');

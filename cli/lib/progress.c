@@ -6,15 +6,15 @@
 
 #include "cli.h"
 
-#define SHOW_FROM 4096   /* of whatever is counted: less is done before anybody could read it */
-#define SHOW_EVERY 200   /* ms */
+#define SHOW_FROM 4096 /* of whatever is counted: less is done before anybody could read it */
+#define SHOW_EVERY 200 /* ms */
 
 static int64_t clock_ms(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void show(void *arg, const char *what, uint64_t done, uint64_t total)
@@ -29,10 +29,10 @@ static void show(void *arg, const char *what, uint64_t done, uint64_t total)
         return;
     cli->progress_next = now + SHOW_EVERY;
     if (total > 0)
-        fprintf(stderr, "\r\033[K%s: %llu of %llu (%u %%)", what, (unsigned long long) done,
-                (unsigned long long) total, (unsigned) (100.0 * (double) done / (double) total));
+        fprintf(stderr, "\r\033[K%s: %llu of %llu (%u %%)", what, (unsigned long long)done,
+                (unsigned long long)total, (unsigned)(100.0 * (double)done / (double)total));
     else
-        fprintf(stderr, "\r\033[K%s: %llu", what, (unsigned long long) done);
+        fprintf(stderr, "\r\033[K%s: %llu", what, (unsigned long long)done);
     fflush(stderr);
 }
 

@@ -53,7 +53,7 @@ static void restore_signals(const struct sigaction old[CAUGHT], const sigset_t *
 static void say(int fd, const char *text)
 {
     if (write(fd, text, strlen(text)) < 0)
-        return;  /* a prompt that nobody sees harms nobody */
+        return; /* a prompt that nobody sees harms nobody */
 }
 
 /* One line into `line`, without its newline. -1: end of file, an error, or a signal in `noted`. */
@@ -80,7 +80,7 @@ static ssize_t ask_once(int fd, const char *prompt, unsigned char line[LINE_SIZE
     if (tcgetattr(fd, &before) != 0)
         return -1;
     silent = before;
-    silent.c_lflag &= ~(tcflag_t) (ECHO | ECHOE | ECHOK | ECHONL);
+    silent.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
     silent.c_lflag |= ICANON | ISIG;
     noted = 0;
     catch_signals(old, &mask);
@@ -126,12 +126,12 @@ kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_v
     else if (n == 0)
         status = cli_fail(cli, KT_USAGE, "the value is empty");
     else if (n >= LINE_SIZE - 1)
-        status = cli_fail(cli, KT_TOOLARGE,
-                          "a terminal's line ends at %d bytes: use a pipe or --file",
-                          LINE_SIZE - 2);
-    else if (n != m || memcmp(first, again, (size_t) n) != 0)
+        status =
+            cli_fail(cli, KT_TOOLARGE, "a terminal's line ends at %d bytes: use a pipe or --file",
+                     LINE_SIZE - 2);
+    else if (n != m || memcmp(first, again, (size_t)n) != 0)
         status = cli_fail(cli, KT_USAGE, "the two values differ; nothing was stored");
-    else if (!(*ret_value = kt_secret_new(first, (size_t) n)))
+    else if (!(*ret_value = kt_secret_new(first, (size_t)n)))
         status = cli_fail(cli, KT_INTERNAL, "out of memory for the value");
 
     explicit_bzero(first, sizeof first);

@@ -6,14 +6,14 @@ json_t *cli_json_subject(const kt_usage_t *usage)
 {
     json_t *text = usage->subject ? json_string(usage->subject) : NULL;
 
-    return text ? text : json_null();  /* not UTF-8 */
+    return text ? text : json_null(); /* not UTF-8 */
 }
 
 static int collect(void *arg, const kt_usage_t *usage)
 {
-    json_t *row = json_pack("{s:I, s:o, s:o}", "accessed", (json_int_t) usage->count,
-                            "last_accessed", cli_json_time(usage->last), "last_subject",
-                            cli_json_subject(usage));
+    json_t *row =
+        json_pack("{s:I, s:o, s:o}", "accessed", (json_int_t)usage->count, "last_accessed",
+                  cli_json_time(usage->last), "last_subject", cli_json_subject(usage));
 
     return json_object_set_new(arg, usage->name, row);
 }
@@ -34,7 +34,7 @@ kt_status_t cli_usage(cli_t *cli, json_t **ret_usage, bool *ret_complete)
                  total.hidden);
     if (total.lost > 0)
         cli_warn(cli, "incomplete: %llu reads were of secrets that a stream had no room to count",
-                 (unsigned long long) total.lost);
+                 (unsigned long long)total.lost);
     *ret_usage = usage;
     return KT_SUCCESS;
 }
@@ -45,5 +45,5 @@ const char *cli_usage_word(const json_t *row, bool complete)
 
     if (count == 0)
         return complete ? "unused" : "unknown";
-    return count > (json_int_t) KT_USAGE_HIGH ? "high" : "normal";
+    return count > (json_int_t)KT_USAGE_HIGH ? "high" : "normal";
 }

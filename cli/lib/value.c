@@ -29,7 +29,7 @@ static kt_status_t read_all(cli_t *cli, int fd, const char *where, kt_secret_t *
             explicit_bzero(&beyond, 1);
             return cli_fail(cli, KT_TOOLARGE, "%s holds more than %u bytes", where, KT_VALUE_MAX);
         }
-        size += (size_t) n;
+        size += (size_t)n;
     }
     *ret_size = size;
     return KT_SUCCESS;
@@ -94,9 +94,9 @@ kt_status_t cli_passphrase(cli_t *cli, kt_secret_t **ret_passphrase)
     *ret_passphrase = NULL;
     if (!file)
         return KT_SUCCESS;
-    cli->quiet = true;  /* a newline at its end is none of it */
-    status = cli_read_value(cli, "the passphrase", strcmp(file, "-") == 0 ? NULL : file,
-                            ret_passphrase);
+    cli->quiet = true; /* a newline at its end is none of it */
+    status =
+        cli_read_value(cli, "the passphrase", strcmp(file, "-") == 0 ? NULL : file, ret_passphrase);
     cli->quiet = quiet;
     return status;
 }

@@ -6,20 +6,23 @@
 
 #include "cli.h"
 
-#define CENTURY (100 * 366 * INT64_C(86400000))  /* ms; a lifetime beyond it is a slip */
+#define CENTURY (100 * 366 * INT64_C(86400000)) /* ms; a lifetime beyond it is a slip */
 
 int64_t cli_now(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* 90d, 12h: in milliseconds; -1 if it is none */
 static int64_t parse_duration(const char *text)
 {
-    static const struct { char letter; int64_t ms; } units[] = {
+    static const struct {
+        char letter;
+        int64_t ms;
+    } units[] = {
         {'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}, {'w', 604800000},
     };
     size_t digits = strspn(text, "0123456789");
@@ -45,8 +48,8 @@ static bool parse_offset(const char *text, int *ret_minutes)
         return true;
     if (strlen(text) != 6 || (text[0] != '+' && text[0] != '-') ||
         strspn(text + 1, "0123456789:") != 5 ||
-        sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &end) != 2 || end != 5 ||
-        hours > 23 || minutes > 59)
+        sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &end) != 2 || end != 5 || hours > 23 ||
+        minutes > 59)
         return false;
     *ret_minutes = (text[0] == '-' ? -1 : 1) * (hours * 60 + minutes);
     return true;
@@ -80,10 +83,9 @@ static int64_t parse_rfc3339(const char *text)
     seconds = timegm(&made);
     /* timegm() takes the 31st of February for the 3rd of March */
     if (made.tm_mon != given.tm_mon || made.tm_mday != given.tm_mday ||
-        made.tm_hour != given.tm_hour || made.tm_min != given.tm_min ||
-        made.tm_sec != given.tm_sec)
+        made.tm_hour != given.tm_hour || made.tm_min != given.tm_min || made.tm_sec != given.tm_sec)
         return -1;
-    return ((int64_t) seconds - offset * 60) * 1000;
+    return ((int64_t)seconds - offset * 60) * 1000;
 }
 
 kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms)
@@ -129,7 +131,7 @@ kt_status_t cli_since(cli_t *cli, int64_t *ret_ms)
 
 const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE])
 {
-    time_t seconds = (time_t) (ms / 1000);
+    time_t seconds = (time_t)(ms / 1000);
     struct tm parts;
 
     if (ms == 0 || !gmtime_r(&seconds, &parts) ||

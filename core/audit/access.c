@@ -2,13 +2,16 @@
 /*
  * access.c: how often each secret was read, when last and by whom, without a write for each read.
  *
- * Each stream's folder has a file `access` that all processes of the stream map: a table of names, with eight pairs of numbers for each, a
- * cache line apart, so that worker processes do not take turns on one line. A read is one atomic addition and one store in the
- * process's own pair. What is mapped outlives the process: kill -9 loses no count, a power cut those since the kernel last wrote
- * (half a minute). A name or subject is put in by whoever needs it first: claimed, written, then shown; a process that dies in
- * between leaves a place that nobody uses. Names beyond the table are counted together, as `lost`.
+ * Each stream's folder has a file `access` that all processes of the stream map: a table of names,
+ * with eight pairs of numbers for each, a cache line apart, so that worker processes do not take
+ * turns on one line. A read is one atomic addition and one store in the process's own pair. What is
+ * mapped outlives the process: kill -9 loses no count, a power cut those since the kernel last
+ * wrote (half a minute). A name or subject is put in by whoever needs it first: claimed, written,
+ * then shown; a process that dies in between leaves a place that nobody uses. Names beyond the
+ * table are counted together, as `lost`.
  *
- * A lock and a file that is written anew now and then was rejected: it loses what was counted since, and a worker would wait for another.
+ * A lock and a file that is written anew now and then was rejected: it loses what was counted
+ * since, and a worker would wait for another.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -29,19 +32,20 @@
 #define SLOTS 16384u
 #define SUBJECTS 1024u
 #define STRIPES 8u
-#define PROBES 64u                /* places that are looked at for one name */
-#define TEXT 256u                 /* bytes of a name or subject, NUL included */
-#define NOWHERE UINT32_MAX        /* for a name that found no place: it is not looked for at each read */
+#define PROBES 64u         /* places that are looked at for one name */
+#define TEXT 256u          /* bytes of a name or subject, NUL included */
+#define NOWHERE UINT32_MAX /* for a name that found no place: it is not looked for at each read */
 
 enum { FREE, CLAIMED, SHOWN };
 
 typedef struct stripe {
     atomic_uint_fast64_t count;
-    atomic_uint_fast64_t last;    /* ms since the epoch << 16 | the subject's place + 1, or 0: one that found no place */
+    /* ms since the epoch << 16 | the subject's place + 1, or 0: one that found no place */
+    atomic_uint_fast64_t last;
     char unused[48];
 } stripe_t;
 
-typedef struct place {            /* of a name or a subject */
+typedef struct place { /* of a name or a subject */
     _Atomic uint32_t state;
     uint32_t unused;
     char text[TEXT];
@@ -61,20 +65,22 @@ typedef struct table {
     slot_t slots[SLOTS];
 } table_t;
 
-_Static_assert(sizeof(stripe_t) == 64 && sizeof(place_t) == 320 && sizeof(slot_t) == 832, "docs/format.md has these sizes");
+_Static_assert(sizeof(stripe_t) == 64 && sizeof(place_t) == 320 && sizeof(slot_t) == 832,
+               "docs/format.md has these sizes");
 _Static_assert(sizeof(atomic_uint_fast64_t) == 8, "and these numbers");
 
 struct kt_access {
     int fd;
     table_t *table;
     unsigned stripe;
-    uint64_t subject;             /* the place + 1 of the last one */
+    uint64_t subject; /* the place + 1 of the last one */
     char last_subject[TEXT];
 };
 
 static uint64_t hash_of(const char *text)
 {
-    uint64_t hash = 14695981039346656037u; /* FNV-1a: who could aim at one place may write secrets */
+    uint64_t hash =
+        14695981039346656037u; /* FNV-1a: who could aim at one place may write secrets */
 
     for (; *text != '\0'; text++)
         hash = (hash ^ (unsigned char)*text) * 1099511628211u;
@@ -96,7 +102,8 @@ static bool prepare_file(int fd)
     good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
     if (good && st.st_size == 0)
         good = ftruncate(fd, (off_t)sizeof(table_t)) == 0 && fstat(fd, &st) == 0;
-    good = good && st.st_size == (off_t)sizeof(table_t) && pread(fd, &found, sizeof(found), 0) == (ssize_t)sizeof(found);
+    good = good && st.st_size == (off_t)sizeof(table_t) &&
+           pread(fd, &found, sizeof(found), 0) == (ssize_t)sizeof(found);
     if (good && found == 0)
         good = pwrite(fd, &magic, sizeof(magic), 0) == (ssize_t)sizeof(magic);
     else
@@ -126,7 +133,8 @@ static int open_table(const char *audit_path, const char *stream, bool writing)
     return fd;
 }
 
-/* NULL: there are no statistics, which is nobody's trouble. Root keeps none in the folder of another user, who could cut the file. */
+/* NULL: there are no statistics, which is nobody's trouble. Root keeps none in the folder of
+ * another user, who could cut the file. */
 kt_access_t *kt_access_open(const kt_config_t *config, const char *stream)
 {
     kt_access_t *access = calloc(1, sizeof(*access));
@@ -167,8 +175,10 @@ static bool reserve(const kt_access_t *access, const void *at, size_t size)
     return fallocate(access->fd, 0, offset, (off_t)size) == 0 || errno == EOPNOTSUPP;
 }
 
-/* The text's place among `count` of `size` bytes from `first` on, claimed if need be; -1: there is none. */
-static int64_t find_place(const kt_access_t *access, void *first, size_t count, size_t size, const char *text)
+/* The text's place among `count` of `size` bytes from `first` on, claimed if need be; -1: there is
+ * none. */
+static int64_t find_place(const kt_access_t *access, void *first, size_t count, size_t size,
+                          const char *text)
 {
     uint64_t hash = hash_of(text);
 
@@ -195,7 +205,9 @@ static int64_t find_place(const kt_access_t *access, void *first, size_t count, 
 static uint64_t subject_place(kt_access_t *access, const char *subject)
 {
     if (strcmp(access->last_subject, subject) != 0) {
-        access->subject = (uint64_t)(find_place(access, access->table->subjects, SUBJECTS, sizeof(place_t), subject) + 1);
+        access->subject = (uint64_t)(find_place(access, access->table->subjects, SUBJECTS,
+                                                sizeof(place_t), subject) +
+                                     1);
         (void)snprintf(access->last_subject, sizeof(access->last_subject), "%s", subject);
     }
     return access->subject;
@@ -210,7 +222,8 @@ void kt_access_note(kt_access_t *access, const char *name, const char *subject, 
     if (access == NULL)
         return;
     if (*slot == 0)
-        *slot = (uint32_t)(find_place(access, access->table->slots, SLOTS, sizeof(slot_t), name) + 1);
+        *slot =
+            (uint32_t)(find_place(access, access->table->slots, SLOTS, sizeof(slot_t), name) + 1);
     if (*slot == 0)
         *slot = NOWHERE;
     if (*slot == NOWHERE) {
@@ -218,7 +231,8 @@ void kt_access_note(kt_access_t *access, const char *name, const char *subject, 
         return;
     }
     (void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    last = ((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000) << 16 | subject_place(access, subject);
+    last = ((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000) << 16 |
+           subject_place(access, subject);
     stripe = &access->table->slots[*slot - 1].stripes[access->stripe];
     (void)atomic_fetch_add_explicit(&stripe->count, 1, memory_order_relaxed);
     atomic_store_explicit(&stripe->last, last, memory_order_relaxed);
@@ -255,7 +269,9 @@ static void copy_subject(const reading_t *reading, uint64_t place, char subject[
 
     subject[0] = '\0';
     if (place == 0 || place > SUBJECTS ||
-        pread(reading->fd, &found, sizeof(found), (off_t)(offsetof(table_t, subjects) + (place - 1) * sizeof(found))) != (ssize_t)sizeof(found) ||
+        pread(reading->fd, &found, sizeof(found),
+              (off_t)(offsetof(table_t, subjects) + (place - 1) * sizeof(found))) !=
+            (ssize_t)sizeof(found) ||
         atomic_load(&found.state) != SHOWN)
         return;
     (void)snprintf(subject, TEXT, "%.*s", (int)TEXT - 1, found.text);
@@ -290,7 +306,8 @@ static void read_name(const reading_t *reading, const char *name, kt_access_sum_
     uint64_t hash = hash_of(name);
     slot_t slot;
 
-    for (unsigned i = 0; i < PROBES && read_slot(reading, (size_t)((hash + i) % SLOTS), &slot); i++) {
+    for (unsigned i = 0; i < PROBES && read_slot(reading, (size_t)((hash + i) % SLOTS), &slot);
+         i++) {
         if (atomic_load(&slot.name.state) == FREE)
             return;
         if (atomic_load(&slot.name.state) == SHOWN && strcmp(slot.name.text, name) == 0)
@@ -304,7 +321,8 @@ static void read_all(const reading_t *reading, kt_access_fn fn, void *arg)
     slot_t slot;
 
     for (size_t n = 0; n < SLOTS && read_slot(reading, n, &slot); n++) {
-        if (atomic_load(&slot.name.state) != SHOWN || kt_name_check(slot.name.text, 0, NULL) != KT_SUCCESS)
+        if (atomic_load(&slot.name.state) != SHOWN ||
+            kt_name_check(slot.name.text, 0, NULL) != KT_SUCCESS)
             continue;
         memset(&sum, 0, sizeof(sum));
         add_slot(reading, &slot, &sum);
@@ -313,7 +331,8 @@ static void read_all(const reading_t *reading, kt_access_fn fn, void *arg)
 }
 
 /* Into *total what concerns all streams. */
-static void read_stream(const char *audit_path, const char *stream, const char *name, kt_access_fn fn, void *arg, kt_access_sum_t *total)
+static void read_stream(const char *audit_path, const char *stream, const char *name,
+                        kt_access_fn fn, void *arg, kt_access_sum_t *total)
 {
     reading_t reading = {.fd = -1};
 
@@ -330,7 +349,8 @@ static void read_stream(const char *audit_path, const char *stream, const char *
 }
 
 /* Of a folder that may not be listed the own stream at least. */
-static void read_streams(const kt_ctx_t *ctx, const char *name, kt_access_fn fn, void *arg, kt_access_sum_t *total)
+static void read_streams(const kt_ctx_t *ctx, const char *name, kt_access_fn fn, void *arg,
+                         kt_access_sum_t *total)
 {
     const char *path = ctx->config->audit_path;
     DIR *dir = opendir(path);

@@ -2,16 +2,18 @@
 /*
  * audit.c: a decision on its way into the trail.
  *
- * What cannot be recorded is not served: every failure here is KT_AUDIT, and read.c and write.c refuse for it. A decision that changes
- * something is on the disk when the call returns. Any other is put into the ring of its process (ring.h), which takes no system call and
- * outlives the process; it becomes a line soon after, by one of two ways:
+ * What cannot be recorded is not served: every failure here is KT_AUDIT, and read.c and write.c
+ * refuse for it. A decision that changes something is on the disk when the call returns. Any other
+ * is put into the ring of its process (ring.h), which takes no system call and outlives the
+ * process; it becomes a line soon after, by one of two ways:
  *
  *   a thread of the host (kt_audit_serve)   every second, and when the ring is half full
- *   nobody else                             the process itself: at a decision that comes a second after the first one, or finds the ring half
- *                                           full; when the host says so; at the end
+ *   nobody else                             the process itself: at a decision that comes a second
+ * after the first one, or finds the ring half full; when the host says so; at the end
  *
- * A drain that fails makes what follows refuse, until one works again: what stands in the ring already is not lost. The stream's folder is
- * opened when a context is, the files at the first record, so that a context that decides nothing (`nginx -t`) leaves no trace.
+ * A drain that fails makes what follows refuse, until one works again: what stands in the ring
+ * already is not lost. The stream's folder is opened when a context is, the files at the first
+ * record, so that a context that decides nothing (`nginx -t`) leaves no trace.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +26,8 @@
 
 #include "audit.h"
 
-#define DRAIN_MS 1000    /* that a record waits in the ring at most, if its window is over */
-#define RETRY_MS 200     /* between attempts of a drain that failed */
+#define DRAIN_MS 1000 /* that a record waits in the ring at most, if its window is over */
+#define RETRY_MS 200  /* between attempts of a drain that failed */
 
 /* ---- opening ---- */
 
@@ -46,15 +48,18 @@ static kt_status_t open_folder(kt_audit_t *audit)
     audit->folder = open(audit->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (audit->folder < 0 && errno == ENOENT) {
         if (mkdir(audit->path, 0700) != 0)
-            return kt_fail(KT_AUDIT, "audit trail %s: %s: create the stream's folder, owned by the user of this process",
-                           audit->path, strerror(errno));
+            return kt_fail(
+                KT_AUDIT,
+                "audit trail %s: %s: create the stream's folder, owned by the user of this process",
+                audit->path, strerror(errno));
         audit->folder = open(audit->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }
     if (audit->folder < 0 || fstat(audit->folder, &st) != 0)
         return kt_fail(KT_AUDIT, "audit trail %s: %s", audit->path, strerror(errno));
     if (st.st_uid != geteuid() && geteuid() != 0)
-        return kt_fail(KT_AUDIT, "audit trail %s: the folder belongs to uid %u, not to this process's uid %u", audit->path,
-                       (unsigned)st.st_uid, (unsigned)geteuid());
+        return kt_fail(KT_AUDIT,
+                       "audit trail %s: the folder belongs to uid %u, not to this process's uid %u",
+                       audit->path, (unsigned)st.st_uid, (unsigned)geteuid());
     audit->owner = st.st_uid;
     audit->direct = st.st_uid != geteuid();
     return KT_SUCCESS;
@@ -167,7 +172,8 @@ static void wake(kt_audit_t *audit)
         (void)sem_post(&audit->wake);
 }
 
-/* Before a decision is recorded: what is due of those before it. A refusal leaves no record behind that says otherwise. */
+/* Before a decision is recorded: what is due of those before it. A refusal leaves no record behind
+ * that says otherwise. */
 static kt_status_t prepare(kt_audit_t *audit, bool threaded, int64_t now)
 {
     kt_ring_t *ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
@@ -185,13 +191,15 @@ static kt_status_t prepare(kt_audit_t *audit, bool threaded, int64_t now)
     return status;
 }
 
-/* A ring that was made before there was a thread is too small for one. Only its producer may take another. */
+/* A ring that was made before there was a thread is too small for one. Only its producer may take
+ * another. */
 static void outgrow(kt_audit_t *audit)
 {
     kt_ring_t *ring = atomic_load(&audit->ring);
     kt_status_t status;
 
-    if (ring == NULL || kt_ring_size(ring) >= KT_RING_THREAD || atomic_load_explicit(&audit->failing, memory_order_relaxed))
+    if (ring == NULL || kt_ring_size(ring) >= KT_RING_THREAD ||
+        atomic_load_explicit(&audit->failing, memory_order_relaxed))
         return;
     (void)pthread_mutex_lock(&audit->lock);
     status = kt_trail_drain(audit, NULL, true);
@@ -220,7 +228,8 @@ static kt_status_t put(kt_audit_t *audit, const kt_event_t *event)
     if (kt_ring_put(ring, event, now, audit->reads) == KT_RING_FULL) {
         if (threaded)
             wake(audit);
-        return kt_fail(KT_AUDIT, "audit trail %s/rings/%s: full, for it is not drained fast enough", audit->path, kt_ring_name(ring));
+        return kt_fail(KT_AUDIT, "audit trail %s/rings/%s: full, for it is not drained fast enough",
+                       audit->path, kt_ring_name(ring));
     }
     if (threaded && kt_ring_is_pressed(ring))
         wake(audit);

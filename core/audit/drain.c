@@ -2,12 +2,15 @@
 /*
  * drain.c: rings to blocks of lines, each with its seal.
  *
- * One drains at a time, under the stream's lock: the process its own ring, and the rings of those that died. A block has records of one ring
- * at most; its seal names them, and so does the state. The ring's space is released last: whoever dies before that leaves records which stand
- * in the log already, and the state says which. So before a block of another ring replaces that, the ring is told (settle_inlock).
+ * One drains at a time, under the stream's lock: the process its own ring, and the rings of those
+ * that died. A block has records of one ring at most; its seal names them, and so does the state.
+ * The ring's space is released last: whoever dies before that leaves records which stand in the log
+ * already, and the state says which. So before a block of another ring replaces that, the ring is
+ * told (settle_inlock).
  *
- * After a stop of the whole machine that is not enough, for nobody syncs a ring: what it says of itself may be old. Then the seals in the
- * log say how far it was drained, checksums say which records are whole, and a line of the trail says how many are not.
+ * After a stop of the whole machine that is not enough, for nobody syncs a ring: what it says of
+ * itself may be old. Then the seals in the log say how far it was drained, checksums say which
+ * records are whole, and a line of the trail says how many are not.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -40,22 +43,29 @@ static kt_status_t begin_block(kt_audit_t *audit, kt_trail_state_t *state, size_
         kt_trail_take(state, lines, kt_line_log(lines, &audit->name, state, now));
     if (found->dropped > 0 || found->missing > 0) {
         state->recorded.sequence += found->missing;
-        kt_trail_take(state, lines, kt_line_recovery(lines, &audit->name, found->dropped, found->missing, ++state->recorded.sequence, now));
+        kt_trail_take(state, lines,
+                      kt_line_recovery(lines, &audit->name, found->dropped, found->missing,
+                                       ++state->recorded.sequence, now));
     }
     return KT_SUCCESS;
 }
 
-static void add_decision(kt_audit_t *audit, kt_trail_state_t *state, const kt_event_t *event, int64_t time)
+static void add_decision(kt_audit_t *audit, kt_trail_state_t *state, const kt_event_t *event,
+                         int64_t time)
 {
-    kt_trail_take(state, &audit->lines, kt_line_event(&audit->lines, &audit->name, event, ++state->recorded.sequence, time));
+    kt_trail_take(
+        state, &audit->lines,
+        kt_line_event(&audit->lines, &audit->name, event, ++state->recorded.sequence, time));
     audit->lines.decisions++;
 }
 
-static kt_status_t end_block(kt_audit_t *audit, kt_trail_state_t *state, const kt_trail_range_t *range, bool spends, int64_t now)
+static kt_status_t end_block(kt_audit_t *audit, kt_trail_state_t *state,
+                             const kt_trail_range_t *range, bool spends, int64_t now)
 {
     kt_status_t status;
 
-    kt_trail_take(state, &audit->lines, kt_line_seal(&audit->lines, state, range->to != 0 ? range : NULL, now));
+    kt_trail_take(state, &audit->lines,
+                  kt_line_seal(&audit->lines, state, range->to != 0 ? range : NULL, now));
     kt_trail_sealed(state);
     if (range->to != 0)
         state->range = *range;
@@ -88,7 +98,8 @@ static void settle_inlock(kt_audit_t *audit, const kt_trail_state_t *state)
     kt_ring_close(ring);
 }
 
-/* How much room the ring's records take as lines, more or less; what a block begins with leaves room for one at least. */
+/* How much room the ring's records take as lines, more or less; what a block begins with leaves
+ * room for one at least. */
 static size_t estimate(const kt_ring_walk_t *walk)
 {
     uint64_t bytes = (walk->end - walk->at) * 3;
@@ -99,13 +110,14 @@ static size_t estimate(const kt_ring_walk_t *walk)
 typedef struct job {
     kt_audit_t *audit;
     kt_trail_state_t *state;
-    kt_ring_t *ring;                /* NULL: none */
+    kt_ring_t *ring; /* NULL: none */
     int64_t now, window;
-    const kt_event_t *event;        /* that follows the ring's records; NULL: none */
+    const kt_event_t *event; /* that follows the ring's records; NULL: none */
 } job_t;
 
 /* Fills a block with records. *ret_step says why it ended. */
-static void add_records(const job_t *job, kt_ring_walk_t *walk, kt_trail_range_t *range, kt_ring_step_t *ret_step)
+static void add_records(const job_t *job, kt_ring_walk_t *walk, kt_trail_range_t *range,
+                        kt_ring_step_t *ret_step)
 {
     const kt_lines_t *lines = &job->audit->lines;
     kt_ring_record_t record;
@@ -125,7 +137,8 @@ static void add_records(const job_t *job, kt_ring_walk_t *walk, kt_trail_range_t
 /* What is behind a damaged record is lost, and counted. */
 static void give_up_rest(const job_t *job, kt_ring_walk_t *walk)
 {
-    uint64_t recorded = kt_ring_recorded(job->ring), last = walk->sequence != 0 ? walk->sequence : kt_ring_drained(job->ring);
+    uint64_t recorded = kt_ring_recorded(job->ring),
+             last = walk->sequence != 0 ? walk->sequence : kt_ring_drained(job->ring);
 
     job->audit->recovered.missing += recorded > last ? recorded - last : 1;
     walk->at = walk->end;
@@ -150,8 +163,10 @@ static kt_status_t drain_block(const job_t *job, bool *ret_more)
     }
     if (status == KT_SUCCESS && step == KT_RING_END && job->event != NULL)
         add_decision(audit, job->state, job->event, job->now);
-    if (status == KT_SUCCESS && (audit->lines.decisions > 0 || audit->recovered.dropped > 0 || audit->recovered.missing > 0))
-        status = end_block(audit, job->state, &range, job->event != NULL && job->event->outcome, job->now);
+    if (status == KT_SUCCESS && (audit->lines.decisions > 0 || audit->recovered.dropped > 0 ||
+                                 audit->recovered.missing > 0))
+        status = end_block(audit, job->state, &range, job->event != NULL && job->event->outcome,
+                           job->now);
     if (status != KT_SUCCESS)
         return status;
     kt_debug_point("audit_drained");
@@ -169,7 +184,8 @@ static kt_status_t drain_ring(const job_t *job)
     kt_status_t status;
     bool more;
 
-    if ((job->ring == NULL || kt_ring_is_empty(job->ring)) && job->event == NULL && found->dropped == 0 && found->missing == 0)
+    if ((job->ring == NULL || kt_ring_is_empty(job->ring)) && job->event == NULL &&
+        found->dropped == 0 && found->missing == 0)
         return KT_SUCCESS;
     do
         status = drain_block(job, &more);
@@ -195,8 +211,9 @@ static uint64_t find_covered(const kt_audit_t *audit, const char *log, const cha
         return 0;
     }
     while ((size = getline(&line, &room, file)) > 0) {
-        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0 && strstr(line, ring) != NULL &&
-            kt_trail_parse_seal(line, (size_t)size, &seal) && seal.range.to > covered)
+        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0 &&
+            strstr(line, ring) != NULL && kt_trail_parse_seal(line, (size_t)size, &seal) &&
+            seal.range.to > covered)
             covered = seal.range.to;
     }
     free(line);
@@ -204,7 +221,8 @@ static uint64_t find_covered(const kt_audit_t *audit, const char *log, const cha
     return covered;
 }
 
-/* In all of them, since a rotation may have come between. This is after a stop of the machine only. */
+/* In all of them, since a rotation may have come between. This is after a stop of the machine only.
+ */
 static uint64_t find_covered_anywhere(const kt_audit_t *audit, const char *ring)
 {
     int fd = openat(audit->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -227,7 +245,8 @@ static uint64_t find_covered_anywhere(const kt_audit_t *audit, const char *ring)
     return covered;
 }
 
-static kt_status_t drain_other(kt_audit_t *audit, kt_trail_state_t *state, const char *name, bool living)
+static kt_status_t drain_other(kt_audit_t *audit, kt_trail_state_t *state, const char *name,
+                               bool living)
 {
     job_t job = {.audit = audit, .state = state, .now = kt_now()};
     kt_ring_t *ring = kt_ring_open(audit->rings, name, audit->owner);
@@ -283,11 +302,14 @@ static bool is_due(int64_t last, int64_t interval, int64_t now)
 
 bool kt_trail_wants_checkpoint(const kt_audit_t *audit, int64_t now)
 {
-    return is_due(atomic_load_explicit(&audit->checkpoint, memory_order_relaxed), audit->interval, now);
+    return is_due(atomic_load_explicit(&audit->checkpoint, memory_order_relaxed), audit->interval,
+                  now);
 }
 
-/* The first is due an hour after the stream began. Another process may have written this one meanwhile. */
-static const kt_event_t *begin_checkpoint(const kt_audit_t *audit, kt_trail_state_t *state, const kt_event_t *event, int64_t now)
+/* The first is due an hour after the stream began. Another process may have written this one
+ * meanwhile. */
+static const kt_event_t *begin_checkpoint(const kt_audit_t *audit, kt_trail_state_t *state,
+                                          const kt_event_t *event, int64_t now)
 {
     int64_t since = atomic_load(&audit->checkpoint);
 
@@ -310,7 +332,9 @@ static kt_status_t make_ring_inlock(kt_audit_t *audit)
 
     if (atomic_load(&audit->ring) != NULL)
         return KT_SUCCESS;
-    status = kt_ring_create(audit->path, audit->rings, atomic_load(&audit->threaded) ? KT_RING_THREAD : KT_RING_INLINE, audit->boot, &ring);
+    status = kt_ring_create(audit->path, audit->rings,
+                            atomic_load(&audit->threaded) ? KT_RING_THREAD : KT_RING_INLINE,
+                            audit->boot, &ring);
     if (status == KT_SUCCESS)
         atomic_store(&audit->ring, ring);
     return status;
@@ -320,8 +344,10 @@ static kt_status_t check_ring(const kt_audit_t *audit, const kt_ring_t *ring)
 {
     if (ring == NULL || !kt_ring_is_removed(ring))
         return KT_SUCCESS;
-    return kt_fail(KT_AUDIT, "audit trail %s/rings/%s: somebody removed it (look into it, then restart this process)", audit->path,
-                   kt_ring_name(ring));
+    return kt_fail(
+        KT_AUDIT,
+        "audit trail %s/rings/%s: somebody removed it (look into it, then restart this process)",
+        audit->path, kt_ring_name(ring));
 }
 
 typedef struct drain_order {
@@ -329,9 +355,14 @@ typedef struct drain_order {
     bool all, living, ring;
 } drain_order_t;
 
-static kt_status_t drain_inlock(kt_audit_t *audit, kt_trail_state_t *state, const drain_order_t *order)
+static kt_status_t drain_inlock(kt_audit_t *audit, kt_trail_state_t *state,
+                                const drain_order_t *order)
 {
-    job_t job = {.audit = audit, .state = state, .event = order->event, .now = kt_now(), .window = order->all ? 0 : audit->reads};
+    job_t job = {.audit = audit,
+                 .state = state,
+                 .event = order->event,
+                 .now = kt_now(),
+                 .window = order->all ? 0 : audit->reads};
     kt_status_t status;
 
     job.event = begin_checkpoint(audit, state, order->event, job.now);

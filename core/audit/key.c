@@ -2,8 +2,8 @@
 /*
  * key.c: the audit key, and the start of a stream under it.
  *
- * The key is made once, is shown once, and is no longer on the machine when the first line is written: a stream's folder gets the first key
- * of one instance, which the first seal replaces.
+ * The key is made once, is shown once, and is no longer on the machine when the first line is
+ * written: a stream's folder gets the first key of one instance, which the first seal replaces.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,13 +44,16 @@ static kt_status_t parse_key(const char *line, unsigned char **ret_key)
         size_t size = strcspn(text, " \t\r\n");
 
         if (text[size + strspn(text + size, " \t\r\n")] == '\0' &&
-            sodium_base642bin(key, KT_KEY_SIZE, text, size, NULL, &got, NULL, BASE64) == 0 && got == KT_KEY_SIZE) {
+            sodium_base642bin(key, KT_KEY_SIZE, text, size, NULL, &got, NULL, BASE64) == 0 &&
+            got == KT_KEY_SIZE) {
             *ret_key = key;
             return KT_SUCCESS;
         }
     }
     kt_locked_free(key);
-    return kt_fail(KT_CONFIG, "not an audit key: expected the line `%s...` that `keyturn init` gave", KEY_MAGIC);
+    return kt_fail(KT_CONFIG,
+                   "not an audit key: expected the line `%s...` that `keyturn init` gave",
+                   KEY_MAGIC);
 }
 
 kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key)
@@ -76,19 +79,24 @@ kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key)
 static kt_status_t check_stream(const char *stream)
 {
     if (stream[0] == '\0' || stream[0] == '.' || strlen(stream) > 63 ||
-        stream[strspn(stream, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] != '\0')
+        stream[strspn(stream,
+                      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] != '\0')
         return kt_fail(KT_USAGE, "not a name for a stream: at most 63 letters, digits and . _ -");
     return KT_SUCCESS;
 }
 
-static kt_status_t write_start(const char *folder, int fd, const unsigned char bytes[KT_TRAIL_STATE])
+static kt_status_t write_start(const char *folder, int fd,
+                               const unsigned char bytes[KT_TRAIL_STATE])
 {
     struct stat st;
     int state = openat(fd, "state", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     if (state < 0 && errno == EEXIST)
-        return kt_fail(KT_CONFLICT, "%s/state: the stream has begun already (remove its state to begin it anew)", folder);
-    if (state >= 0 && fstat(fd, &st) == 0 && (st.st_uid == geteuid() || fchown(state, st.st_uid, (gid_t)-1) == 0) &&
+        return kt_fail(KT_CONFLICT,
+                       "%s/state: the stream has begun already (remove its state to begin it anew)",
+                       folder);
+    if (state >= 0 && fstat(fd, &st) == 0 &&
+        (st.st_uid == geteuid() || fchown(state, st.st_uid, (gid_t)-1) == 0) &&
         write(state, bytes, KT_TRAIL_STATE) == (ssize_t)KT_TRAIL_STATE && fdatasync(state) == 0) {
         (void)close(state);
         return KT_SUCCESS;
@@ -129,7 +137,8 @@ static kt_status_t start(const char *folder, const kt_trail_name_t *name, const 
     return status;
 }
 
-kt_status_t kt_audit_start(const char *folder, const char *environment, const char *stream, const char *key, char *error, size_t error_size)
+kt_status_t kt_audit_start(const char *folder, const char *environment, const char *stream,
+                           const char *key, char *error, size_t error_size)
 {
     char canonical[KT_ENVIRONMENT_MAX];
     kt_trail_name_t name = {canonical, stream, ""};

@@ -9,8 +9,8 @@
 
 #define YEAR_10000 253402300800000 /* ms since the epoch */
 
-#define WORD_MAX 64u            /* bytes of what the host calls something, before they are escaped */
-#define TEXT_MAX 128u           /* of an address or a request's id */
+#define WORD_MAX 64u  /* bytes of what the host calls something, before they are escaped */
+#define TEXT_MAX 128u /* of an address or a request's id */
 
 kt_status_t kt_lines_begin(kt_lines_t *lines, size_t room)
 {
@@ -53,7 +53,8 @@ static void put_key(kt_lines_t *lines, const char *key)
     put(lines, "\":");
 }
 
-/* Names come from clients: everything but plain ASCII is escaped, so that no line can be forged. At most `max` bytes, so that all fit. */
+/* Names come from clients: everything but plain ASCII is escaped, so that no line can be forged. At
+ * most `max` bytes, so that all fit. */
 static void put_string(kt_lines_t *lines, const char *key, const char *value, size_t max)
 {
     char escaped[8];
@@ -104,17 +105,21 @@ static void put_hex(kt_lines_t *lines, const char *key, const unsigned char *byt
     put(lines, "\"");
 }
 
-/* The day's number since 1970 as year, month and day, by the civil calendar of 400 years from a first of March. */
+/* The day's number since 1970 as year, month and day, by the civil calendar of 400 years from a
+ * first of March. */
 static void put_date(char *text, int64_t day)
 {
-    int64_t from = day + 719468, era = (from >= 0 ? from : from - 146096) / 146097, of_era = from - era * 146097;
+    int64_t from = day + 719468, era = (from >= 0 ? from : from - 146096) / 146097,
+            of_era = from - era * 146097;
     int64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
-    int64_t of_year = of_era - (365 * year + year / 4 - year / 100), month = (5 * of_year + 2) / 153;
+    int64_t of_year = of_era - (365 * year + year / 4 - year / 100),
+            month = (5 * of_year + 2) / 153;
     int64_t of_month = of_year - (153 * month + 2) / 5 + 1;
 
     month = month < 10 ? month + 3 : month - 9;
     year += era * 400 + (month <= 2);
-    (void)snprintf(text, 12, "%04u-%02u-%02uT", (unsigned)(year % 10000), (unsigned)month, (unsigned)of_month);
+    (void)snprintf(text, 12, "%04u-%02u-%02uT", (unsigned)(year % 10000), (unsigned)month,
+                   (unsigned)of_month);
 }
 
 static void put_two(char *text, int64_t number, char behind)
@@ -124,7 +129,8 @@ static void put_two(char *text, int64_t number, char behind)
     text[2] = behind;
 }
 
-/* Not by gmtime_r(): it takes the C library's lock of time zones, which a child forked by another thread may find taken for ever. */
+/* Not by gmtime_r(): it takes the C library's lock of time zones, which a child forked by another
+ * thread may find taken for ever. */
 static void put_time(kt_lines_t *lines, int64_t now)
 {
     int64_t second, of_day;
@@ -162,7 +168,8 @@ static size_t begin(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t seq
     return at;
 }
 
-size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_event_t *event, uint64_t sequence, int64_t now)
+size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_event_t *event,
+                     uint64_t sequence, int64_t now)
 {
     size_t at = begin(lines, name, sequence, now);
 
@@ -198,7 +205,8 @@ size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_ev
     return at;
 }
 
-size_t kt_line_recovery(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t dropped, uint64_t missing, uint64_t sequence, int64_t now)
+size_t kt_line_recovery(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t dropped,
+                        uint64_t missing, uint64_t sequence, int64_t now)
 {
     size_t at = begin(lines, name, sequence, now);
 
@@ -209,7 +217,8 @@ size_t kt_line_recovery(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t
     return at;
 }
 
-size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trail_state_t *state, int64_t now)
+size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trail_state_t *state,
+                   int64_t now)
 {
     size_t at = lines->size;
     bool first = state->block == 0 && sodium_is_zero(state->sealed.chain, KT_TRAIL_HASH);
@@ -228,7 +237,8 @@ size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trai
     return at;
 }
 
-size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_trail_range_t *range, int64_t now)
+size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_trail_range_t *range,
+                    int64_t now)
 {
     unsigned char mac[KT_TRAIL_HASH];
     size_t at = lines->size;

@@ -2,9 +2,10 @@
 /*
  * received.c: does a trail still have what an external sink received of it?
  *
- * Whoever cuts off the end of a log, and puts back the state of that time, leaves a trail that is right in itself. But seals that went
- * outside before name blocks which it no longer has. So each seal of a file of received lines has to stand in the trail as it is; only
- * what is older than the oldest log that is still there cannot be looked for.
+ * Whoever cuts off the end of a log, and puts back the state of that time, leaves a trail that is
+ * right in itself. But seals that went outside before name blocks which it no longer has. So each
+ * seal of a file of received lines has to stand in the trail as it is; only what is older than the
+ * oldest log that is still there cannot be looked for.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -20,13 +21,13 @@
 typedef struct received {
     unsigned char instance[KT_TRAIL_ID], hash[LINE_HASH];
     uint64_t block, first, last;
-    size_t line;                /* of the file that has it */
+    size_t line; /* of the file that has it */
     char time[25];
-    bool met;                   /* the trail has a seal of this block ... */
-    bool same;                  /* ... and it is this one */
+    bool met;  /* the trail has a seal of this block ... */
+    bool same; /* ... and it is this one */
 } received_t;
 
-typedef struct start {          /* a log that is there */
+typedef struct start { /* a log that is there */
     unsigned char instance[KT_TRAIL_ID];
     uint64_t block;
 } start_t;
@@ -130,7 +131,8 @@ kt_status_t kt_received_read(const char *path, kt_received_t **ret_received)
     if (received == NULL)
         status = kt_fail(KT_INTERNAL, "out of memory");
     else if (file == NULL)
-        status = kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
+        status =
+            kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
     else
         status = read_lines(file, path, received);
     if (file != NULL && !standard)
@@ -155,7 +157,8 @@ void kt_received_free(kt_received_t *received)
 
 /* ---- while the trail is read ---- */
 
-void kt_received_log(kt_received_t *received, const unsigned char instance[KT_TRAIL_ID], uint64_t block)
+void kt_received_log(kt_received_t *received, const unsigned char instance[KT_TRAIL_ID],
+                     uint64_t block)
 {
     start_t *starts;
     size_t i;
@@ -175,7 +178,8 @@ void kt_received_log(kt_received_t *received, const unsigned char instance[KT_TR
     starts[received->nstarts++].block = block;
 }
 
-void kt_received_seal(kt_received_t *received, const kt_trail_seal_t *seal, const char *line, size_t size)
+void kt_received_seal(kt_received_t *received, const kt_trail_seal_t *seal, const char *line,
+                      size_t size)
 {
     unsigned char hash[LINE_HASH];
     size_t low = 0, high = received->count, middle;
@@ -194,7 +198,8 @@ void kt_received_seal(kt_received_t *received, const kt_trail_seal_t *seal, cons
     hash_line(line, size, hash);
     for (; low < received->count && by_place(&received->list[low], &key) == 0; low++) {
         received->list[low].met = true;
-        received->list[low].same = received->list[low].same || memcmp(received->list[low].hash, hash, LINE_HASH) == 0;
+        received->list[low].same =
+            received->list[low].same || memcmp(received->list[low].hash, hash, LINE_HASH) == 0;
     }
 }
 
@@ -239,12 +244,16 @@ size_t kt_received_conclude(const kt_received_t *received, kt_check_fn fn, void 
         old += is_old;
         if (why == NULL || ++wrong > TOLD_MAX)
             continue;
-        (void)snprintf(text, sizeof(text), "line %zu: the seal of block %llu (numbers %llu to %llu, of %s) %s", seal->line,
-                       (unsigned long long)seal->block, (unsigned long long)seal->first, (unsigned long long)seal->last, seal->time, why);
+        (void)snprintf(text, sizeof(text),
+                       "line %zu: the seal of block %llu (numbers %llu to %llu, of %s) %s",
+                       seal->line, (unsigned long long)seal->block, (unsigned long long)seal->first,
+                       (unsigned long long)seal->last, seal->time, why);
         fn(arg, KT_MALFORMED, "received", text);
     }
-    (void)snprintf(text, sizeof(text), "%zu of %zu seals that were received are in the trail, %zu are older than its logs",
-                   received->count - wrong - old, received->count, old);
+    (void)snprintf(
+        text, sizeof(text),
+        "%zu of %zu seals that were received are in the trail, %zu are older than its logs",
+        received->count - wrong - old, received->count, old);
     fn(arg, wrong == 0 ? KT_SUCCESS : KT_MALFORMED, "received", text);
     return wrong;
 }

@@ -2,16 +2,19 @@
 /*
  * refusals.c: who is refused too often is refused for a while, whatever he asks for.
  *
- *     PATH/STREAM/refusals    a table of a fixed size that all processes of the stream map; of its owner only
+ *     PATH/STREAM/refusals    a table of a fixed size that all processes of the stream map; of its
+ * owner only
  *
- * A source is a subject and the address that it comes from, as a keyed hash, so that nobody can choose a place in the table. Of each source
- * the times of its last ten refusals are kept: one more within the hour is a lock-out of a minute, and each that follows within an hour of
- * the one before takes twice as long, an hour at most. Attempts during a lock-out do not count: it ends by itself, also for a
- * server that goes on asking.
+ * A source is a subject and the address that it comes from, as a keyed hash, so that nobody can
+ * choose a place in the table. Of each source the times of its last ten refusals are kept: one more
+ * within the hour is a lock-out of a minute, and each that follows within an hour of the one before
+ * takes twice as long, an hour at most. Attempts during a lock-out do not count: it ends by itself,
+ * also for a server that goes on asking.
  *
- * Every field is an atomic of its own and each step leaves a table that is right: a process that is killed loses its own step at most.
- * A source has its place in one set of sixteen. If that is full, the oldest goes, and one that is locked out last of all: so the table
- * never grows, and many sources take from each other what was counted, never add to it.
+ * Every field is an atomic of its own and each step leaves a table that is right: a process that is
+ * killed loses its own step at most. A source has its place in one set of sixteen. If that is full,
+ * the oldest goes, and one that is locked out last of all: so the table never grows, and many
+ * sources take from each other what was counted, never add to it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,10 +39,11 @@
 #define LONGEST_S 3600u
 
 typedef struct slot {
-    _Atomic uint64_t source;        /* 0: free */
-    _Atomic uint64_t lockout;       /* until when (s since the epoch), above it how long the last one took */
-    _Atomic uint32_t count;         /* of all refusals: the next one's place in `times` */
-    _Atomic uint32_t last;          /* time of the last */
+    _Atomic uint64_t source; /* 0: free */
+    /* until when (s since the epoch), above it how long the last one took */
+    _Atomic uint64_t lockout;
+    _Atomic uint32_t count; /* of all refusals: the next one's place in `times` */
+    _Atomic uint32_t last;  /* time of the last */
     _Atomic uint32_t times[KT_REFUSALS_MAX];
 } slot_t;
 
@@ -47,7 +51,8 @@ typedef struct table {
     char magic[4];
     uint32_t slots;
     unsigned char key[crypto_shorthash_KEYBYTES];
-    _Atomic uint64_t latest;        /* no lock-out lasts longer: a read looks here only, as long as there is none */
+    /* no lock-out lasts longer: a read looks here only, as long as there is none */
+    _Atomic uint64_t latest;
     unsigned char zeros[32];
     slot_t slot[SETS * WAYS];
 } table_t;
@@ -74,7 +79,8 @@ static kt_status_t failed(const char *folder)
     return kt_fail(KT_AUDIT, "%s/refusals: %s", folder, strerror(errno));
 }
 
-/* Its space is taken before anybody maps it: a full disk is an error here and no signal later. The magic comes last. */
+/* Its space is taken before anybody maps it: a full disk is an error here and no signal later. The
+ * magic comes last. */
 static kt_status_t fill_inlock(const char *folder, int fd)
 {
     table_t head;
@@ -87,7 +93,8 @@ static kt_status_t fill_inlock(const char *folder, int fd)
     memset(&head, 0, offsetof(table_t, slot));
     head.slots = SETS * WAYS;
     randombytes_buf(head.key, sizeof(head.key));
-    if (pwrite(fd, (const char *)&head + 4, offsetof(table_t, slot) - 4, 4) != (ssize_t)offsetof(table_t, slot) - 4 ||
+    if (pwrite(fd, (const char *)&head + 4, offsetof(table_t, slot) - 4, 4) !=
+            (ssize_t)offsetof(table_t, slot) - 4 ||
         pwrite(fd, MAGIC, 4, 0) != 4)
         return failed(folder);
     return KT_SUCCESS;
@@ -103,8 +110,10 @@ static kt_status_t check_file(const char *folder, int fd, uid_t owner)
     if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
         return kt_fail(KT_AUDIT, "%s/refusals: not a file of its owner alone: remove it", folder);
     if (st.st_uid != owner && (st.st_size != 0 || fchown(fd, owner, (gid_t)-1) != 0))
-        return kt_fail(KT_AUDIT, "%s/refusals: belongs to uid %u, its folder to uid %u", folder, (unsigned)st.st_uid, (unsigned)owner);
-    if (st.st_size < (off_t)sizeof(table_t) || pread(fd, head, 4, 0) != 4 || memcmp(head, "\0\0\0\0", 4) == 0)
+        return kt_fail(KT_AUDIT, "%s/refusals: belongs to uid %u, its folder to uid %u", folder,
+                       (unsigned)st.st_uid, (unsigned)owner);
+    if (st.st_size < (off_t)sizeof(table_t) || pread(fd, head, 4, 0) != 4 ||
+        memcmp(head, "\0\0\0\0", 4) == 0)
         return fill_inlock(folder, fd); /* new, or whoever made it was killed at it */
     if (st.st_size != (off_t)sizeof(table_t) || memcmp(head, MAGIC, 4) != 0)
         return kt_fail(KT_AUDIT, "%s/refusals: not a table of this version: remove it", folder);
@@ -113,7 +122,8 @@ static kt_status_t check_file(const char *folder, int fd, uid_t owner)
 
 static kt_status_t map_file(const char *folder, int dir, uid_t owner, table_t **ret_table)
 {
-    int fd = openat(dir, "refusals", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+    int fd = openat(dir, "refusals",
+                    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
     void *table = MAP_FAILED;
     kt_status_t status;
 
@@ -177,7 +187,8 @@ static size_t address_size(const char *peer)
 
     if (peer[0] == '[' && end != NULL)
         return (size_t)(end - peer) + 1;
-    if (colon == NULL || strchr(peer, ':') != colon || colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0')
+    if (colon == NULL || strchr(peer, ':') != colon || colon[1] == '\0' ||
+        colon[1 + strspn(colon + 1, "0123456789")] != '\0')
         return strlen(peer);
     return (size_t)(colon - peer);
 }
@@ -185,7 +196,8 @@ static size_t address_size(const char *peer)
 static uint64_t hash_source(const table_t *table, const char *subject, const char *peer)
 {
     unsigned char text[KT_SUBJECT_MAX + 1 + 128], hash[crypto_shorthash_BYTES];
-    size_t size = subject != NULL ? strnlen(subject, KT_SUBJECT_MAX) : 0, address = peer != NULL ? address_size(peer) : 0;
+    size_t size = subject != NULL ? strnlen(subject, KT_SUBJECT_MAX) : 0,
+           address = peer != NULL ? address_size(peer) : 0;
     uint64_t source;
 
     if (address > 128)
@@ -223,7 +235,8 @@ static uint32_t duration(uint64_t lockout)
     return (uint32_t)(lockout >> 32);
 }
 
-/* Until when it lasts, at most as long as it was meant to: a clock that was set back must not make it longer. */
+/* Until when it lasts, at most as long as it was meant to: a clock that was set back must not make
+ * it longer. */
 static unsigned left(uint64_t lockout, uint32_t now)
 {
     if (until(lockout) <= now || until(lockout) - now > duration(lockout))
@@ -251,7 +264,8 @@ static void clear(slot_t *slot)
     atomic_store(&slot->count, 0);
 }
 
-/* The source's own slot; or the least worth of its set, emptied first, so that a source never begins with what another one left. */
+/* The source's own slot; or the least worth of its set, emptied first, so that a source never
+ * begins with what another one left. */
 static slot_t *take(slot_t *set, uint64_t source, uint32_t now)
 {
     slot_t *slot = find(set, source), *least;
@@ -274,7 +288,8 @@ static slot_t *take(slot_t *set, uint64_t source, uint32_t now)
 
 /* ---- counting ---- */
 
-unsigned kt_refusals_locked(const kt_refusals_t *refusals, const char *subject, const char *peer, int64_t now)
+unsigned kt_refusals_locked(const kt_refusals_t *refusals, const char *subject, const char *peer,
+                            int64_t now)
 {
     table_t *table = refusals->table;
     uint64_t source;
@@ -305,11 +320,16 @@ static unsigned lock_out(table_t *table, slot_t *slot, uint32_t now)
         return 0;
     if (until(lockout) != 0 && until(lockout) + WINDOW_S > now && duration(lockout) != 0)
         seconds = 2 * duration(lockout) < LONGEST_S ? 2 * duration(lockout) : LONGEST_S;
-    move_latest(table, (uint64_t)now + seconds); /* first: without it a lock-out would not be looked for */
-    return atomic_compare_exchange_strong(&slot->lockout, &lockout, (uint64_t)seconds << 32 | (now + seconds)) ? seconds : 0;
+    /* first: without it a lock-out would not be looked for */
+    move_latest(table, (uint64_t)now + seconds);
+    return atomic_compare_exchange_strong(&slot->lockout, &lockout,
+                                          (uint64_t)seconds << 32 | (now + seconds))
+               ? seconds
+               : 0;
 }
 
-unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const char *peer, int64_t when)
+unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const char *peer,
+                           int64_t when)
 {
     table_t *table = refusals->table;
     uint64_t source = hash_source(table, subject, peer);
@@ -319,7 +339,8 @@ unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const c
     if (left(atomic_load(&slot->lockout), now) > 0)
         return 0;
     atomic_store(&slot->last, now);
-    before = atomic_exchange(&slot->times[atomic_fetch_add(&slot->count, 1) % KT_REFUSALS_MAX], now);
+    before =
+        atomic_exchange(&slot->times[atomic_fetch_add(&slot->count, 1) % KT_REFUSALS_MAX], now);
     if (before == 0 || before > now || now - before >= WINDOW_S)
         return 0;
     return lock_out(table, slot, now);
@@ -327,7 +348,8 @@ unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const c
 
 /* ---- of a context ---- */
 
-/* At the first decision, so that a context that makes none leaves no file. Without the table policy still refuses; nobody counts. */
+/* At the first decision, so that a context that makes none leaves no file. Without the table policy
+ * still refuses; nobody counts. */
 static kt_refusals_t *table_of(kt_ctx_t *ctx)
 {
     char *folder;
@@ -345,18 +367,24 @@ static kt_refusals_t *table_of(kt_ctx_t *ctx)
     return ctx->refusals;
 }
 
-kt_status_t kt_lockout_check(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability, const char *name)
+kt_status_t kt_lockout_check(kt_ctx_t *ctx, const char *subject, const char *peer,
+                             unsigned capability, const char *name)
 {
     kt_refusals_t *refusals = table_of(ctx);
-    unsigned seconds = refusals != NULL ? kt_refusals_locked(refusals, subject, peer, kt_refusals_now()) : 0;
+    unsigned seconds =
+        refusals != NULL ? kt_refusals_locked(refusals, subject, peer, kt_refusals_now()) : 0;
 
     if (seconds == 0)
         return KT_SUCCESS;
-    return kt_fail(KT_DENIED, "%s of %s: this source was refused more than %u times within an hour, and everything is refused to it for "
-                              "another %u s", kt_capability_name(capability), name, KT_REFUSALS_MAX, seconds);
+    return kt_fail(KT_DENIED,
+                   "%s of %s: this source was refused more than %u times within an hour, and "
+                   "everything is refused to it for "
+                   "another %u s",
+                   kt_capability_name(capability), name, KT_REFUSALS_MAX, seconds);
 }
 
-kt_status_t kt_admit(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability, const char *name)
+kt_status_t kt_admit(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability,
+                     const char *name)
 {
     kt_status_t status = kt_lockout_check(ctx, subject, peer, capability, name);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* ring.c: the file of a ring: made with all its blocks, locked while its process lives, opened by whoever drains it. */
+/* ring.c: the file of a ring: made with all its blocks, locked while its process lives, opened by
+ * whoever drains it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -23,7 +24,9 @@ void kt_ring_name_of(const unsigned char id[KT_RING_ID], char ret_name[2 * KT_RI
 static kt_ring_t *map(int fd, const char *name, uint64_t size)
 {
     kt_ring_t *ring = calloc(1, sizeof(*ring));
-    void *mapping = ring != NULL ? mmap(NULL, HEADER + size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    void *mapping = ring != NULL
+                        ? mmap(NULL, HEADER + size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+                        : MAP_FAILED;
 
     if (mapping == MAP_FAILED) {
         free(ring);
@@ -48,8 +51,10 @@ static kt_status_t failed(const char *path, const char *name, int error)
     return kt_fail(KT_AUDIT, "audit trail %s/rings/%s: %s", path, name, strerror(error));
 }
 
-/* Under the stream's lock: nobody takes a ring for a dead one's before its process has locked it. */
-kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char *boot, kt_ring_t **ret_ring)
+/* Under the stream's lock: nobody takes a ring for a dead one's before its process has locked it.
+ */
+kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char *boot,
+                           kt_ring_t **ret_ring)
 {
     unsigned char id[KT_RING_ID];
     char name[2 * KT_RING_ID + 1];
@@ -92,21 +97,25 @@ static bool is_ring(const kt_ring_t *ring, uint64_t size)
     unsigned char id[KT_RING_ID];
     size_t got = 0;
 
-    return memcmp(header->magic, MAGIC, 4) == 0 && header->size == size && header->boot[sizeof(header->boot) - 1] == '\0' &&
-           sodium_hex2bin(id, sizeof(id), ring->name, strlen(ring->name), NULL, &got, NULL) == 0 && got == sizeof(id) &&
-           memcmp(id, header->id, sizeof(id)) == 0;
+    return memcmp(header->magic, MAGIC, 4) == 0 && header->size == size &&
+           header->boot[sizeof(header->boot) - 1] == '\0' &&
+           sodium_hex2bin(id, sizeof(id), ring->name, strlen(ring->name), NULL, &got, NULL) == 0 &&
+           got == sizeof(id) && memcmp(id, header->id, sizeof(id)) == 0;
 }
 
 kt_ring_t *kt_ring_open(int rings, const char *name, uid_t owner)
 {
-    int fd = strlen(name) == 2 * KT_RING_ID ? openat(rings, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY) : -1;
+    int fd = strlen(name) == 2 * KT_RING_ID
+                 ? openat(rings, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
+                 : -1;
     kt_ring_t *ring = NULL;
     struct stat st;
 
     if (fd < 0)
         return NULL;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == owner && st.st_size > (off_t)HEADER &&
-        st.st_size <= (off_t)(HEADER + SIZE_LARGEST) && st.st_size % SLOT == 0)
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == owner &&
+        st.st_size > (off_t)HEADER && st.st_size <= (off_t)(HEADER + SIZE_LARGEST) &&
+        st.st_size % SLOT == 0)
         ring = map(fd, name, (uint64_t)st.st_size - HEADER);
     if (ring == NULL) {
         (void)close(fd);
@@ -122,14 +131,17 @@ kt_ring_t *kt_ring_open(int rings, const char *name, uid_t owner)
 
 void kt_ring_remove_unmade(int rings, const char *name, uid_t owner)
 {
-    int fd = strlen(name) == 2 * KT_RING_ID ? openat(rings, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY) : -1;
+    int fd = strlen(name) == 2 * KT_RING_ID
+                 ? openat(rings, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
+                 : -1;
     char magic[4] = "";
     struct stat st;
 
     if (fd < 0)
         return;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == owner && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
-        pread(fd, magic, sizeof(magic), 0) >= 0 && memcmp(magic, "\0\0\0", 4) == 0)
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == owner &&
+        flock(fd, LOCK_EX | LOCK_NB) == 0 && pread(fd, magic, sizeof(magic), 0) >= 0 &&
+        memcmp(magic, "\0\0\0", 4) == 0)
         (void)unlinkat(rings, name, 0);
     (void)close(fd);
 }
@@ -161,7 +173,8 @@ bool kt_ring_is_removed(const kt_ring_t *ring)
     return fstat(ring->fd, &st) == 0 && st.st_nlink == 0;
 }
 
-/* Not by its pid: another process may have that by now, and a child may still hold what the dead one had open. */
+/* Not by its pid: another process may have that by now, and a child may still hold what the dead
+ * one had open. */
 bool kt_ring_take_over(kt_ring_t *ring)
 {
     return flock(ring->fd, LOCK_EX | LOCK_NB) == 0;

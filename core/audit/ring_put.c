@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* ring_put.c: a decision into the ring of its process, as a record of its own or counted into one that is there. */
+/* ring_put.c: a decision into the ring of its process, as a record of its own or counted into one
+ * that is there. */
 #include "ring.h"
 
-#define WORD_MAX 64u         /* bytes of what the host calls something */
-#define TEXT_MAX 128u        /* of an address or a request's id */
+#define WORD_MAX 64u  /* bytes of what the host calls something */
+#define TEXT_MAX 128u /* of an address or a request's id */
 
 static const uint16_t limits[TEXTS] = {
-    [ACTION] = WORD_MAX, [SUBJECT] = KT_SUBJECT_MAX, [PEER] = TEXT_MAX, [REFERENCE] = KT_REFERENCE_MAX,
-    [PROVIDER] = WORD_MAX, [STATUS] = WORD_MAX, [PURPOSE] = WORD_MAX, [REQUEST] = TEXT_MAX,
+    [ACTION] = WORD_MAX,   [SUBJECT] = KT_SUBJECT_MAX,
+    [PEER] = TEXT_MAX,     [REFERENCE] = KT_REFERENCE_MAX,
+    [PROVIDER] = WORD_MAX, [STATUS] = WORD_MAX,
+    [PURPOSE] = WORD_MAX,  [REQUEST] = TEXT_MAX,
 };
 
 static void texts_of(const kt_event_t *event, const char *texts[TEXTS])
@@ -59,23 +62,27 @@ static bool find_room(kt_ring_t *ring, size_t size, uint64_t *at)
     return ring->size - (*at - tail) >= size;
 }
 
-static bool same(const record_t *record, const kt_event_t *event, const char *const texts[TEXTS], const uint16_t lengths[TEXTS])
+static bool same(const record_t *record, const kt_event_t *event, const char *const texts[TEXTS],
+                 const uint16_t lengths[TEXTS])
 {
     const char *at = record->texts;
     size_t i;
 
-    if (record->version != event->version || record->flags != (COUNTED | (event->fallback ? FALLBACK : 0u)))
+    if (record->version != event->version ||
+        record->flags != (COUNTED | (event->fallback ? FALLBACK : 0u)))
         return false;
     for (i = 0; i < TEXTS; i++) {
         if (i != PEER && i != REQUEST &&
-            (record->lengths[i] != lengths[i] || (lengths[i] > 0 && memcmp(at, texts[i], lengths[i] - 1u) != 0)))
+            (record->lengths[i] != lengths[i] ||
+             (lengths[i] > 0 && memcmp(at, texts[i], lengths[i] - 1u) != 0)))
             return false;
         at += record->lengths[i];
     }
     return true;
 }
 
-static uint64_t hash(const kt_event_t *event, const char *const texts[TEXTS], const uint16_t lengths[TEXTS])
+static uint64_t hash(const kt_event_t *event, const char *const texts[TEXTS],
+                     const uint16_t lengths[TEXTS])
 {
     static const int keys[] = {REFERENCE, SUBJECT, STATUS};
     uint64_t sum = event->version, word;
@@ -92,32 +99,36 @@ static uint64_t hash(const kt_event_t *event, const char *const texts[TEXTS], co
 }
 
 /* One more of a record whose window runs, and which is no line yet. */
-static bool count_in(kt_ring_t *ring, uint64_t at, const kt_event_t *event, const char *const texts[TEXTS],
-                     const uint16_t lengths[TEXTS], int64_t now, int64_t window)
+static bool count_in(kt_ring_t *ring, uint64_t at, const kt_event_t *event,
+                     const char *const texts[TEXTS], const uint16_t lengths[TEXTS], int64_t now,
+                     int64_t window)
 {
     record_t *record = record_at(ring, at);
     uint32_t count;
 
-    if (at < atomic_load_explicit(&ring->header->tail, memory_order_acquire) || record->time <= now - window || now < record->time ||
-        !same(record, event, texts, lengths))
+    if (at < atomic_load_explicit(&ring->header->tail, memory_order_acquire) ||
+        record->time <= now - window || now < record->time || !same(record, event, texts, lengths))
         return false;
     count = atomic_load_explicit(&record->count, memory_order_relaxed);
     do {
         if ((count & COUNT_FINAL) != 0 || count == COUNT_FINAL - 1)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&record->count, &count, count + 1, memory_order_relaxed, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&record->count, &count, count + 1,
+                                                    memory_order_relaxed, memory_order_relaxed));
     return true;
 }
 
-static void write_record(const kt_ring_t *ring, record_t *record, const kt_event_t *event, const char *const texts[TEXTS],
-                         const uint16_t lengths[TEXTS], uint32_t size, int64_t now, bool counted)
+static void write_record(const kt_ring_t *ring, record_t *record, const kt_event_t *event,
+                         const char *const texts[TEXTS], const uint16_t lengths[TEXTS],
+                         uint32_t size, int64_t now, bool counted)
 {
     char *at = record->texts;
     size_t i;
 
     record->size = size;
     atomic_store_explicit(&record->count, 1, memory_order_relaxed);
-    record->flags = (event->stale ? STALE : 0u) | (event->fallback ? FALLBACK : 0u) | (counted ? COUNTED : 0u);
+    record->flags =
+        (event->stale ? STALE : 0u) | (event->fallback ? FALLBACK : 0u) | (counted ? COUNTED : 0u);
     record->sequence = ring->sequence;
     record->time = now;
     record->version = event->version;
@@ -168,7 +179,8 @@ kt_ring_answer_t kt_ring_put(kt_ring_t *ring, const kt_event_t *event, int64_t n
 bool kt_ring_is_pressed(const kt_ring_t *ring)
 {
     return atomic_load_explicit(&ring->header->head, memory_order_relaxed) -
-           atomic_load_explicit(&ring->header->tail, memory_order_relaxed) > ring->size / 2;
+               atomic_load_explicit(&ring->header->tail, memory_order_relaxed) >
+           ring->size / 2;
 }
 
 bool kt_ring_is_empty(const kt_ring_t *ring)

@@ -32,7 +32,8 @@ static bool is_whole(const kt_ring_t *ring, const kt_ring_walk_t *walk, const re
 
     if (walk->end < walk->at || walk->end - walk->at > ring->size)
         return false;
-    if (record->size < SLOT || record->size % SLOT != 0 || record->size > left || record->size > walk->end - walk->at)
+    if (record->size < SLOT || record->size % SLOT != 0 || record->size > left ||
+        record->size > walk->end - walk->at)
         return false;
     used = used_by(record);
     if (used > record->size || record->check != checksum(ring, record, used))
@@ -55,7 +56,8 @@ static const char *next_text(const record_t *record, int which, const char **at)
 
 static void read_record(record_t *record, kt_ring_record_t *ret_record)
 {
-    uint32_t count = atomic_fetch_or_explicit(&record->count, COUNT_FINAL, memory_order_relaxed) & ~COUNT_FINAL;
+    uint32_t count =
+        atomic_fetch_or_explicit(&record->count, COUNT_FINAL, memory_order_relaxed) & ~COUNT_FINAL;
     const char *at = record->texts;
     kt_event_t *event = &ret_record->event;
 
@@ -79,7 +81,8 @@ static void read_record(record_t *record, kt_ring_record_t *ret_record)
     ret_record->time = record->time;
 }
 
-kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, int64_t window, kt_ring_record_t *ret_record)
+kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, int64_t window,
+                            kt_ring_record_t *ret_record)
 {
     record_t *record;
 
@@ -96,7 +99,8 @@ kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, 
     }
     if (walk->sequence != 0 && record->sequence != walk->sequence + 1)
         return KT_RING_DAMAGED;
-    if ((record->flags & COUNTED) != 0 && window > 0 && walk->at >= walk->urgent && now >= record->time && record->time > now - window)
+    if ((record->flags & COUNTED) != 0 && window > 0 && walk->at >= walk->urgent &&
+        now >= record->time && record->time > now - window)
         return KT_RING_END;
     read_record(record, ret_record);
     walk->at += record->size;
@@ -118,7 +122,8 @@ void kt_ring_skip(kt_ring_t *ring, uint64_t sequence)
 
     if (kt_ring_drained(ring) >= sequence)
         return;
-    while (walk.sequence < sequence && kt_ring_next(ring, &walk, 0, 0, &record) == KT_RING_RECORD && record.sequence <= sequence)
+    while (walk.sequence < sequence && kt_ring_next(ring, &walk, 0, 0, &record) == KT_RING_RECORD &&
+           record.sequence <= sequence)
         before = walk;
     if (before.at != kt_ring_begin(ring).at)
         kt_ring_release(ring, &before);

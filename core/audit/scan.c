@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* scan.c: every decision of a trail, through all logs that are still there, for whoever counts them. */
+/* scan.c: every decision of a trail, through all logs that are still there, for whoever counts
+ * them. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,16 +18,16 @@
 
 typedef struct log_file {
     char name[256];
-    char time[25];            /* of its first line; "": that is none of ours */
+    char time[25]; /* of its first line; "": that is none of ours */
 } log_file_t;
 
 typedef struct scan {
-    char since[25];           /* "": all */
+    char since[25]; /* "": all */
     kt_line_fn fn;
     kt_check_fn note;
     void *arg;
     bool stopped;
-    size_t streams;           /* that have a log */
+    size_t streams; /* that have a log */
 } scan_t;
 
 static void note(const scan_t *scan, const char *stream, const char *name, const char *why)
@@ -79,7 +80,8 @@ static FILE *open_log(int folder, const char *name)
 }
 
 /* Is it a log that may have something? */
-static bool look_at(scan_t *scan, const char *stream, int folder, const char *name, log_file_t *ret_log)
+static bool look_at(scan_t *scan, const char *stream, int folder, const char *name,
+                    log_file_t *ret_log)
 {
     char *line = NULL, *time;
     size_t room = 0;
@@ -126,9 +128,11 @@ static void read_log(scan_t *scan, const char *stream, int folder, const char *n
     }
     while (!scan->stopped && (size = getline(&line, &room, file)) > 0 && line[size - 1] == '\n') {
         line[size - 1] = '\0';
-        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0 || strncmp(line, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) == 0)
+        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0 ||
+            strncmp(line, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) == 0)
             continue;
-        if (strncmp(line, TIME_PREFIX, prefix) == 0 && strncmp(line + prefix, scan->since, strlen(scan->since)) < 0)
+        if (strncmp(line, TIME_PREFIX, prefix) == 0 &&
+            strncmp(line + prefix, scan->since, strlen(scan->since)) < 0)
             continue;
         scan->stopped = scan->fn(scan->arg, line) != 0;
     }
@@ -199,7 +203,8 @@ static kt_status_t read_all(scan_t *scan, int parent)
     return status;
 }
 
-kt_status_t kt_audit_scan(const char *path, int64_t since, kt_line_fn fn, kt_check_fn note_fn, void *arg)
+kt_status_t kt_audit_scan(const char *path, int64_t since, kt_line_fn fn, kt_check_fn note_fn,
+                          void *arg)
 {
     scan_t scan = {.fn = fn, .note = note_fn, .arg = arg};
     const char *slash = strrchr(path, '/');
@@ -210,7 +215,8 @@ kt_status_t kt_audit_scan(const char *path, int64_t since, kt_line_fn fn, kt_che
     format_since(since, scan.since);
     folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
-        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
+        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path,
+                       strerror(errno));
     if (faccessat(folder, "log", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         status = read_stream(&scan, slash != NULL && slash[1] != '\0' ? slash + 1 : path, folder);
     else

@@ -2,9 +2,11 @@
 /*
  * seal.c: why what stands in a log cannot be changed unnoticed.
  *
- * Each line, seals included, is a link of an unkeyed chain. A seal line closes a block: it holds the chain through the line before it, and
- * a MAC over that and itself under the key of its block. Then the key is replaced by its hash. Whoever takes over a machine finds the key
- * of the next block only, and none for what was sealed before: a block under a later key is as wrong as one under none.
+ * Each line, seals included, is a link of an unkeyed chain. A seal line closes a block: it holds
+ * the chain through the line before it, and a MAC over that and itself under the key of its block.
+ * Then the key is replaced by its hash. Whoever takes over a machine finds the key of the next
+ * block only, and none for what was sealed before: a block under a later key is as wrong as one
+ * under none.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -17,9 +19,11 @@
 
 #define STATE_MAGIC "KTA3"
 
-static void begin_hash(crypto_generichash_blake2b_state *state, const unsigned char *key, const char personal[17])
+static void begin_hash(crypto_generichash_blake2b_state *state, const unsigned char *key,
+                       const char personal[17])
 {
-    (void)crypto_generichash_blake2b_init_salt_personal(state, key, key != NULL ? KT_TRAIL_HASH : 0, KT_TRAIL_HASH, NULL,
+    (void)crypto_generichash_blake2b_init_salt_personal(state, key, key != NULL ? KT_TRAIL_HASH : 0,
+                                                        KT_TRAIL_HASH, NULL,
                                                         (const unsigned char *)personal);
 }
 
@@ -32,7 +36,8 @@ static void add_prefixed(crypto_generichash_blake2b_state *state, const char *te
     (void)crypto_generichash_blake2b_update(state, (const unsigned char *)text, strlen(text));
 }
 
-void kt_trail_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_trail_name_t *name, const unsigned char instance[KT_TRAIL_ID],
+void kt_trail_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_trail_name_t *name,
+                        const unsigned char instance[KT_TRAIL_ID],
                         unsigned char ret_key[KT_TRAIL_HASH])
 {
     crypto_generichash_blake2b_state state;
@@ -64,8 +69,8 @@ void kt_trail_link(unsigned char chain[KT_TRAIL_HASH], const char *line, size_t 
     (void)crypto_generichash_blake2b_final(&state, chain, KT_TRAIL_HASH);
 }
 
-void kt_trail_mac(const unsigned char key[KT_TRAIL_HASH], const unsigned char chain[KT_TRAIL_HASH], const char *text, size_t size,
-                  unsigned char ret_mac[KT_TRAIL_HASH])
+void kt_trail_mac(const unsigned char key[KT_TRAIL_HASH], const unsigned char chain[KT_TRAIL_HASH],
+                  const char *text, size_t size, unsigned char ret_mac[KT_TRAIL_HASH])
 {
     crypto_generichash_blake2b_state state;
 
@@ -106,7 +111,8 @@ static bool take_range(const char **at, kt_trail_range_t *range)
 {
     if (strncmp(*at, ",\"ring\":", 8) != 0)
         return true;
-    return kt_trail_take_hex(at, ",\"ring\":\"", range->ring, KT_RING_ID) && kt_trail_take_number(at, "\",\"from\":", &range->from) &&
+    return kt_trail_take_hex(at, ",\"ring\":\"", range->ring, KT_RING_ID) &&
+           kt_trail_take_number(at, "\",\"from\":", &range->from) &&
            kt_trail_take_number(at, ",\"to\":", &range->to);
 }
 
@@ -117,12 +123,15 @@ bool kt_trail_parse_seal(const char *line, size_t size, kt_trail_seal_t *ret_sea
 
     memset(&seal, 0, sizeof(seal));
     if (strlen(line) != size || !kt_trail_take_number(&at, KT_TRAIL_SEAL, &seal.block) ||
-        !kt_trail_take_hex(&at, ",\"instance\":\"", seal.instance, KT_TRAIL_ID) || !kt_trail_take_number(&at, "\",\"first\":", &seal.first) ||
-        !kt_trail_take_number(&at, ",\"last\":", &seal.last) || !take_range(&at, &seal.range) || strncmp(at, ",\"time\":\"", 9) != 0 ||
-        (at = strchr(at + 9, '"')) == NULL || !kt_trail_take_hex(&at, "\",\"chain\":\"", seal.chain, KT_TRAIL_HASH))
+        !kt_trail_take_hex(&at, ",\"instance\":\"", seal.instance, KT_TRAIL_ID) ||
+        !kt_trail_take_number(&at, "\",\"first\":", &seal.first) ||
+        !kt_trail_take_number(&at, ",\"last\":", &seal.last) || !take_range(&at, &seal.range) ||
+        strncmp(at, ",\"time\":\"", 9) != 0 || (at = strchr(at + 9, '"')) == NULL ||
+        !kt_trail_take_hex(&at, "\",\"chain\":\"", seal.chain, KT_TRAIL_HASH))
         return false;
     seal.maced = (size_t)(at - line) + 1; /* its closing quote */
-    if (!kt_trail_take_hex(&at, "\",\"mac\":\"", seal.mac, KT_TRAIL_HASH) || strcmp(at, "\"}\n") != 0)
+    if (!kt_trail_take_hex(&at, "\",\"mac\":\"", seal.mac, KT_TRAIL_HASH) ||
+        strcmp(at, "\"}\n") != 0)
         return false;
     *ret_seal = seal;
     return true;
@@ -138,7 +147,8 @@ void kt_trail_sealed(kt_trail_state_t *state)
 
 /* ---- the state ---- */
 
-void kt_trail_new_state(const unsigned char *audit_key, const kt_trail_name_t *name, kt_trail_state_t *ret_state)
+void kt_trail_new_state(const unsigned char *audit_key, const kt_trail_name_t *name,
+                        kt_trail_state_t *ret_state)
 {
     memset(ret_state, 0, sizeof(*ret_state));
     ret_state->keyed = audit_key != NULL;
@@ -200,7 +210,8 @@ static bool take_seal(kt_trail_state_t *state, kt_trail_end_t *end, const char *
     kt_trail_seal_t seal;
 
     if (!kt_trail_parse_seal(line, size, &seal) || seal.block != state->block ||
-        memcmp(seal.chain, end->chain, KT_TRAIL_HASH) != 0 || memcmp(seal.instance, state->instance, KT_TRAIL_ID) != 0)
+        memcmp(seal.chain, end->chain, KT_TRAIL_HASH) != 0 ||
+        memcmp(seal.instance, state->instance, KT_TRAIL_ID) != 0)
         return false;
     kt_trail_mac(state->key, seal.chain, line, seal.maced, mac);
     if (sodium_memcmp(mac, seal.mac, sizeof(mac)) != 0)
@@ -221,7 +232,8 @@ static void take_blocks(FILE *file, char *line, kt_trail_state_t *state)
     kt_trail_end_t end = state->sealed;
     size_t size;
 
-    while (fgets(line, KT_TRAIL_LINE, file) != NULL && (size = strlen(line)) > 0 && line[size - 1] == '\n') {
+    while (fgets(line, KT_TRAIL_LINE, file) != NULL && (size = strlen(line)) > 0 &&
+           line[size - 1] == '\n') {
         if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0) {
             if (!take_seal(state, &end, line, size))
                 break;
@@ -251,13 +263,17 @@ static kt_status_t look_behind(const char *path, int log, kt_trail_state_t *stat
     return status;
 }
 
-kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state, kt_recovery_t *ret_recovery)
+kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state,
+                             kt_recovery_t *ret_recovery)
 {
     kt_status_t status;
 
     if (size < state->sealed.length)
-        return kt_fail(KT_AUDIT, "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then remove %s/state)", path,
-                       (unsigned long long)size, (unsigned long long)state->sealed.length, path);
+        return kt_fail(KT_AUDIT,
+                       "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then "
+                       "remove %s/state)",
+                       path, (unsigned long long)size, (unsigned long long)state->sealed.length,
+                       path);
     status = look_behind(path, log, state);
     if (status != KT_SUCCESS || size == state->sealed.length)
         return status;

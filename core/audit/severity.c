@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * severity.c: which decisions somebody should hear of, and how urgently: one table, and the first row that fits.
+ * severity.c: which decisions somebody should hear of, and how urgently: one table, and the first
+ * row that fits.
  *
- * An absence (NOTFOUND) and a CONFLICT are answers, not failures: a server that asks for an optional secret gets them all day long.
+ * An absence (NOTFOUND) and a CONFLICT are answers, not failures: a server that asks for an
+ * optional secret gets them all day long.
  */
 #include <string.h>
 
@@ -33,17 +35,17 @@ static const struct {
     bool (*is)(const kt_event_t *event);
     const char *severity;
 } rows[] = {
-    {"alert", NULL, NULL, CRITICAL},         /* a source is locked out */
-    {NULL, "denied", NULL, CRITICAL},        /* somebody wants what he may not have */
-    {NULL, "rolledback", NULL, CRITICAL},    /* somebody put an older store in place */
+    {"alert", NULL, NULL, CRITICAL},      /* a source is locked out */
+    {NULL, "denied", NULL, CRITICAL},     /* somebody wants what he may not have */
+    {NULL, "rolledback", NULL, CRITICAL}, /* somebody put an older store in place */
     {"read", "success", has_no_name, MEDIUM},
     {NULL, "success", is_second_best, MEDIUM},
     {NULL, "success", NULL, NONE},
     {NULL, "intent", NULL, NONE},
     {NULL, "notfound", NULL, NONE},
     {NULL, "conflict", NULL, NONE},
-    {"rotate*", NULL, NULL, HIGH},           /* a rotation failed */
-    {NULL, NULL, NULL, HIGH},                /* something could not be had, or not be made */
+    {"rotate*", NULL, NULL, HIGH}, /* a rotation failed */
+    {NULL, NULL, NULL, HIGH},      /* something could not be had, or not be made */
 };
 
 static bool action_fits(const char *pattern, const char *action)
@@ -54,7 +56,8 @@ static bool action_fits(const char *pattern, const char *action)
         return true;
     if (action == NULL)
         return false;
-    return pattern[size - 1] == '*' ? strncmp(pattern, action, size - 1) == 0 : strcmp(pattern, action) == 0;
+    return pattern[size - 1] == '*' ? strncmp(pattern, action, size - 1) == 0
+                                    : strcmp(pattern, action) == 0;
 }
 
 const char *kt_severity(const kt_event_t *event)
@@ -62,8 +65,10 @@ const char *kt_severity(const kt_event_t *event)
     size_t i;
 
     for (i = 0; i < KT_ARRAY(rows); i++) {
-        if (action_fits(rows[i].action, event->action) && (rows[i].is == NULL || rows[i].is(event)) &&
-            (rows[i].status == NULL || (event->status != NULL && strcmp(rows[i].status, event->status) == 0)))
+        if (action_fits(rows[i].action, event->action) &&
+            (rows[i].is == NULL || rows[i].is(event)) &&
+            (rows[i].status == NULL ||
+             (event->status != NULL && strcmp(rows[i].status, event->status) == 0)))
             return rows[i].severity;
     }
     return NONE;

@@ -2,11 +2,11 @@
 /*
  * sink_batch.c: which lines of the log go outside.
  *
- *   alerts   lines that have a severity, checkpoints, and the seal of each block that has one of them
- *   seals    and all other seals
- *   all      every line
+ *   alerts   lines that have a severity, checkpoints, and the seal of each block that has one of
+ * them seals    and all other seals all      every line
  *
- * Only whole blocks go: behind the last seal a line is nobody's yet. A log's first line always goes, for it says whose seals follow.
+ * Only whole blocks go: behind the last seal a line is nobody's yet. A log's first line always
+ * goes, for it says whose seals follow.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +26,8 @@ static bool has(const char *line, size_t size, const char *text)
 
 typedef struct block {
     char *out;
-    size_t size;             /* of `out` */
-    bool worth;              /* something was taken of the present block */
+    size_t size; /* of `out` */
+    bool worth;  /* something was taken of the present block */
 } block_t;
 
 static void take(block_t *block, const char *line, size_t size)
@@ -44,7 +44,8 @@ static void take_if(block_t *block, const char *line, size_t size, kt_send_t sen
         block->worth = false;
     } else if (begins(line, size, KT_TRAIL_LOG)) {
         take(block, line, size);
-    } else if (send == KT_SEND_ALL || has(line, size, ",\"severity\":\"") || has(line, size, ",\"action\":\"checkpoint\",")) {
+    } else if (send == KT_SEND_ALL || has(line, size, ",\"severity\":\"") ||
+               has(line, size, ",\"action\":\"checkpoint\",")) {
         take(block, line, size);
         block->worth = true;
     }
@@ -66,7 +67,8 @@ static size_t whole_blocks(const char *text, size_t size)
     return used;
 }
 
-kt_status_t kt_batch_make(const char *text, size_t size, kt_send_t send, size_t *ret_used, kt_batch_t *ret_batch)
+kt_status_t kt_batch_make(const char *text, size_t size, kt_send_t send, size_t *ret_used,
+                          kt_batch_t *ret_batch)
 {
     size_t used = whole_blocks(text, size), line;
     block_t block = {.out = malloc(used + 1)};

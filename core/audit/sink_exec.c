@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sink_exec.c: a command gets a batch of lines on its standard input, and says with its exit status whether it has them.
+ * sink_exec.c: a command gets a batch of lines on its standard input, and says with its exit status
+ * whether it has them.
  *
- * One run for each batch, and no child that lives long: an exit status is an answer, so that lines which a dying command had read are sent
- * again; a hung one is ended with its run; nothing has to be looked after when a server forks its workers, reloads or stops; and each stream
- * has one at a time, however many processes write it. It costs one start a second at most.
+ * One run for each batch, and no child that lives long: an exit status is an answer, so that lines
+ * which a dying command had read are sent again; a hung one is ended with its run; nothing has to
+ * be looked after when a server forks its workers, reloads or stops; and each stream has one at a
+ * time, however many processes write it. It costs one start a second at most.
  *
- * The host may reap our children (nginx does, in its SIGCHLD handler): so a shell around the command writes the exit status into a pipe, and
- * timeout(1) ends what hangs also when this process is gone.
+ * The host may reap our children (nginx does, in its SIGCHLD handler): so a shell around the
+ * command writes the exit status into a pipe, and timeout(1) ends what hangs also when this process
+ * is gone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -65,11 +68,14 @@ static bool make_pipe(int *ret_read, int *ret_write)
     return *ret_read >= 0 && *ret_write >= 0;
 }
 
-static kt_status_t start(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, const char *environment, const char *stream)
+static kt_status_t start(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, const char *environment,
+                         const char *stream)
 {
     char path[PATH_MAX], seconds[12], names[2][KT_ENVIRONMENT_MAX + 64];
-    char *variables[] = {(char *)(uintptr_t)KT_COMMAND_PATH, (char *)(uintptr_t)"LC_ALL=C.UTF-8", names[0], names[1], NULL};
-    char *argv[72] = {(char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c", (char *)(uintptr_t)SCRIPT, seconds, path};
+    char *variables[] = {(char *)(uintptr_t)KT_COMMAND_PATH, (char *)(uintptr_t) "LC_ALL=C.UTF-8",
+                         names[0], names[1], NULL};
+    char *argv[72] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)SCRIPT,
+                      seconds, path};
     int status_end = -1, error;
     size_t i;
     kt_status_t status = kt_command_find(config->argv[0], path);
@@ -82,8 +88,8 @@ static kt_status_t start(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, cons
     (void)snprintf(names[0], sizeof(names[0]), "KEYTURN_ENVIRONMENT=%s", environment);
     (void)snprintf(names[1], sizeof(names[1]), "KEYTURN_STREAM=%s", stream);
     reap(exec);
-    if (!make_pipe(&exec->kept, &exec->in) || !make_pipe(&exec->answer, &status_end) || fcntl(exec->in, F_SETFL, O_NONBLOCK) != 0 ||
-        fcntl(exec->answer, F_SETFL, O_NONBLOCK) != 0)
+    if (!make_pipe(&exec->kept, &exec->in) || !make_pipe(&exec->answer, &status_end) ||
+        fcntl(exec->in, F_SETFL, O_NONBLOCK) != 0 || fcntl(exec->answer, F_SETFL, O_NONBLOCK) != 0)
         error = errno;
     else
         error = kt_command_spawn("/bin/sh", argv, variables, exec->kept, status_end, &exec->pid);
@@ -96,7 +102,8 @@ static kt_status_t start(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, cons
     return KT_SUCCESS;
 }
 
-/* Our copy of the end for reading stays open meanwhile, so that nothing sends SIGPIPE, whatever the command closes. */
+/* Our copy of the end for reading stays open meanwhile, so that nothing sends SIGPIPE, whatever the
+ * command closes. */
 static void feed(kt_sink_exec_t *exec, kt_batch_t *batch)
 {
     while (exec->in >= 0 && batch->at < batch->size) {
@@ -136,8 +143,8 @@ static kt_delivery_t answered(kt_sink_exec_t *exec, const kt_cfg_sink_t *config)
     return KT_DELIVERY_FAILED;
 }
 
-kt_delivery_t kt_sink_exec_send(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, const char *environment, const char *stream,
-                                kt_batch_t *batch)
+kt_delivery_t kt_sink_exec_send(kt_sink_exec_t *exec, const kt_cfg_sink_t *config,
+                                const char *environment, const char *stream, kt_batch_t *batch)
 {
     if (exec->answer < 0) {
         batch->at = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sink_log.c: the logs of a stream as a sink meets them: the present one, and those that logrotate has renamed. */
+/* sink_log.c: the logs of a stream as a sink meets them: the present one, and those that logrotate
+ * has renamed. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 
 #include "sinks.h"
 
-#define BACKLOG (1024u * 1024u)       /* of an old log, what a new sink begins with at most */
+#define BACKLOG (1024u * 1024u) /* of an old log, what a new sink begins with at most */
 
 static void close_fd(int *fd)
 {
@@ -30,8 +31,9 @@ int kt_sink_log_open(int folder, const char *name, kt_sink_log_t *ret_log)
         line[got] = '\0';
         at = strstr(line, ",\"instance\":\"");
         block = strstr(line, ",\"block\":");
-        if (strncmp(line, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) == 0 && at != NULL && block != NULL && fstat(fd, &st) == 0 &&
-            S_ISREG(st.st_mode) && kt_trail_take_hex(&at, ",\"instance\":\"", ret_log->instance, KT_TRAIL_ID) &&
+        if (strncmp(line, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) == 0 && at != NULL && block != NULL &&
+            fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+            kt_trail_take_hex(&at, ",\"instance\":\"", ret_log->instance, KT_TRAIL_ID) &&
             kt_trail_take_number(&block, ",\"block\":", &ret_log->block)) {
             ret_log->inode = st.st_ino;
             ret_log->size = (uint64_t)st.st_size;
@@ -44,8 +46,8 @@ int kt_sink_log_open(int folder, const char *name, kt_sink_log_t *ret_log)
 
 bool kt_sink_log_is(const kt_sent_t *sent, const kt_sink_log_t *log)
 {
-    return sent->inode == log->inode && sent->head_block == log->block && memcmp(sent->instance, log->instance, KT_TRAIL_ID) == 0 &&
-           sent->offset <= log->size;
+    return sent->inode == log->inode && sent->head_block == log->block &&
+           memcmp(sent->instance, log->instance, KT_TRAIL_ID) == 0 && sent->offset <= log->size;
 }
 
 int kt_sink_log_find(int folder, const kt_sent_t *sent, bool next, kt_sink_log_t *ret_log)
@@ -60,8 +62,11 @@ int kt_sink_log_find(int folder, const kt_sent_t *sent, bool next, kt_sink_log_t
     }
     while ((entry = readdir(dir)) != NULL) {
         kt_sink_log_t log;
-        int fd = strncmp(entry->d_name, "log", 3) == 0 ? kt_sink_log_open(folder, entry->d_name, &log) : -1;
-        bool fits = fd >= 0 && (next ? memcmp(sent->instance, log.instance, KT_TRAIL_ID) == 0 && log.block > sent->head_block &&
+        int fd = strncmp(entry->d_name, "log", 3) == 0
+                     ? kt_sink_log_open(folder, entry->d_name, &log)
+                     : -1;
+        bool fits = fd >= 0 && (next ? memcmp(sent->instance, log.instance, KT_TRAIL_ID) == 0 &&
+                                           log.block > sent->head_block &&
                                            (found < 0 || log.block < ret_log->block)
                                      : kt_sink_log_is(sent, &log));
 
@@ -81,7 +86,8 @@ uint64_t kt_sink_log_near_end(int fd, const kt_sink_log_t *log)
 {
     char *text = log->size > BACKLOG ? malloc(BACKLOG) : NULL;
     ssize_t got = text != NULL ? pread(fd, text, BACKLOG, (off_t)(log->size - BACKLOG)) : 0;
-    const char *seal = got > 0 ? memmem(text, (size_t)got, "\n" KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL) + 1) : NULL;
+    const char *seal =
+        got > 0 ? memmem(text, (size_t)got, "\n" KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL) + 1) : NULL;
     const char *end = seal != NULL ? memchr(seal + 1, '\n', (size_t)(text + got - seal - 1)) : NULL;
     uint64_t offset = end != NULL ? log->size - BACKLOG + (uint64_t)(end + 1 - text) : 0;
 

@@ -2,7 +2,8 @@
 /*
  * sink_syslog.c: lines to the machine's syslog, one datagram each.
  *
- * syslog(3) is not asked: it belongs to the host, which may have opened it under its own name, and it waits where a socket is full.
+ * syslog(3) is not asked: it belongs to the host, which may have opened it under its own name, and
+ * it waits where a socket is full.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -43,7 +44,9 @@ static int priority_of(const char *line, size_t size)
         const char *text;
         int priority;
     } rows[] = {
-        {",\"severity\":\"critical\"", LOG_CRIT}, {",\"severity\":\"high\"", LOG_ERR}, {",\"severity\":\"medium\"", LOG_WARNING},
+        {",\"severity\":\"critical\"", LOG_CRIT},
+        {",\"severity\":\"high\"", LOG_ERR},
+        {",\"severity\":\"medium\"", LOG_WARNING},
     };
     size_t i;
 
@@ -53,7 +56,8 @@ static int priority_of(const char *line, size_t size)
     return LOG_INFO;
 }
 
-/* As syslog(3) writes it: "<36>Nov 23 10:00:00 keyturn[4711]: ". The language of the month's name is not the host's. */
+/* As syslog(3) writes it: "<36>Nov 23 10:00:00 keyturn[4711]: ". The language of the month's name
+ * is not the host's. */
 static size_t format_head(char head[80], int priority)
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -63,8 +67,9 @@ static size_t format_head(char head[80], int priority)
 
     memset(&tm, 0, sizeof(tm));
     (void)localtime_r(&now, &tm);
-    size = snprintf(head, 80, "<%d>%.3s %2d %02d:%02d:%02d keyturn[%d]: ", priority, months + (tm.tm_mon >= 0 ? 3 * tm.tm_mon : 0), tm.tm_mday,
-                    tm.tm_hour, tm.tm_min, tm.tm_sec, (int)getpid());
+    size = snprintf(head, 80, "<%d>%.3s %2d %02d:%02d:%02d keyturn[%d]: ", priority,
+                    months + (tm.tm_mon >= 0 ? 3 * tm.tm_mon : 0), tm.tm_mday, tm.tm_hour,
+                    tm.tm_min, tm.tm_sec, (int)getpid());
     return size > 0 && size < 80 ? (size_t)size : 0;
 }
 
@@ -72,7 +77,8 @@ static size_t format_head(char head[80], int priority)
 static int send_line(const kt_sink_syslog_t *log, int facility, const char *line, size_t size)
 {
     char head[80];
-    struct iovec parts[] = {{head, format_head(head, facility | priority_of(line, size))}, {(char *)(uintptr_t)line, size}};
+    struct iovec parts[] = {{head, format_head(head, facility | priority_of(line, size))},
+                            {(char *)(uintptr_t)line, size}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = KT_ARRAY(parts)};
 
     while (sendmsg(log->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
@@ -82,7 +88,8 @@ static int send_line(const kt_sink_syslog_t *log, int facility, const char *line
     return 0;
 }
 
-kt_delivery_t kt_sink_syslog_send(kt_sink_syslog_t *log, const kt_cfg_sink_t *config, kt_batch_t *batch)
+kt_delivery_t kt_sink_syslog_send(kt_sink_syslog_t *log, const kt_cfg_sink_t *config,
+                                  kt_batch_t *batch)
 {
     while (batch->at < batch->size) {
         const char *line = batch->text + batch->at;
@@ -94,7 +101,8 @@ kt_delivery_t kt_sink_syslog_send(kt_sink_syslog_t *log, const kt_cfg_sink_t *co
         error = send_line(log, config->facility, line, size);
         if (error == EAGAIN || error == ENOBUFS)
             return KT_DELIVERY_BUSY; /* it reads slowly */
-        if (error != 0 && error != EMSGSIZE) { /* the daemon was started anew, or is gone: next time from this line on */
+        /* the daemon was started anew, or is gone: next time from this line on */
+        if (error != 0 && error != EMSGSIZE) {
             (void)kt_fail(KT_UNAVAIL, "%s: %s", config->socket, strerror(error));
             kt_sink_syslog_close(log);
             return KT_DELIVERY_FAILED;

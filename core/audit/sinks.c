@@ -2,11 +2,14 @@
 /*
  * sinks.c: external sinks follow the log.
  *
- *     PATH/STREAM/sent    how far each sink has the trail; locked by the one process of the stream that sends at this moment
+ *     PATH/STREAM/sent    how far each sink has the trail; locked by the one process of the stream
+ * that sends at this moment
  *
- * Nobody who records a decision waits for a sink, nor can a sink refuse one: a copy is made of what is sealed and on the disk. So a sink that
- * hangs, ends or is not there gets everything later, in order, from where it was, through logs that logrotate has renamed; what a sink
- * has not said to have is sent again, also after a crash of either side: a line may come twice, and its number tells.
+ * Nobody who records a decision waits for a sink, nor can a sink refuse one: a copy is made of what
+ * is sealed and on the disk. So a sink that hangs, ends or is not there gets everything later, in
+ * order, from where it was, through logs that logrotate has renamed; what a sink has not said to
+ * have is sent again, also after a crash of either side: a line may come twice, and its number
+ * tells.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,13 +24,15 @@
 
 #include "sinks.h"
 
-#define CHUNK (256u * 1024u)          /* bytes of the log at once; more if a block is longer */
+#define CHUNK (256u * 1024u) /* bytes of the log at once; more if a block is longer */
 #define CHUNK_MAX (8u * 1024u * 1024u)
-#define BATCHES 16u                   /* of one sink in one step */
-#define AGAIN_MIN_MS 1000             /* to the next attempt with a sink that failed, doubled each time */
+#define BATCHES 16u       /* of one sink in one step */
+#define AGAIN_MIN_MS 1000 /* to the next attempt with a sink that failed, doubled each time */
 #define AGAIN_MAX_MS 300000
-#define AT_IT_MS ((KT_SINK_EXEC_S + 15) * 1000) /* for which nobody else sends what a process that is gone was sending */
-#define MAGIC 0x3153544bu             /* "KTS1" */
+#define AT_IT_MS                                                                                   \
+    ((KT_SINK_EXEC_S + 15) *                                                                       \
+     1000)                /* for which nobody else sends what a process that is gone was sending */
+#define MAGIC 0x3153544bu /* "KTS1" */
 
 _Static_assert(sizeof(kt_sent_t) == 128, "docs/format.md has the layout of `sent`");
 
@@ -36,18 +41,18 @@ typedef struct sink {
     unsigned char id[16];
     size_t slot;
     kt_sent_t sent;
-    kt_batch_t batch;                 /* under way */
-    uint64_t after;                   /* offset behind it */
-    bool failing;                     /* was said */
+    kt_batch_t batch; /* under way */
+    uint64_t after;   /* offset behind it */
+    bool failing;     /* was said */
     kt_sink_exec_t exec;
     kt_sink_syslog_t syslog;
 } sink_t;
 
 struct kt_sinks {
-    char *path;                       /* of the stream's folder */
+    char *path; /* of the stream's folder */
     char stream[64], environment[KT_ENVIRONMENT_MAX];
     kt_send_t send;
-    int folder, lock;                 /* descriptors; -1: not open */
+    int folder, lock; /* descriptors; -1: not open */
     bool holding;
     kt_log_fn log;
     void *arg;
@@ -58,7 +63,8 @@ struct kt_sinks {
 
 /* ---- life ---- */
 
-kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log, void *arg, kt_sinks_t **ret_sinks)
+kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log, void *arg,
+                          kt_sinks_t **ret_sinks)
 {
     kt_sinks_t *sinks;
     size_t i;
@@ -83,7 +89,9 @@ kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log
         sink_t *sink = &sinks->list[sinks->count++];
 
         sink->config = &config->sinks[i];
-        (void)crypto_generichash(sink->id, sizeof(sink->id), (const unsigned char *)sink->config->text, strlen(sink->config->text), NULL, 0);
+        (void)crypto_generichash(sink->id, sizeof(sink->id),
+                                 (const unsigned char *)sink->config->text,
+                                 strlen(sink->config->text), NULL, 0);
         kt_sink_exec_init(&sink->exec);
         sink->syslog.fd = -1;
     }
@@ -150,8 +158,11 @@ static bool open_files(kt_sinks_t *sinks)
     if (sinks->folder < 0 || fstat(sinks->folder, &st) != 0 || st.st_uid != geteuid())
         return false; /* root in somebody's stream: its own processes will send */
     if (sinks->lock < 0)
-        sinks->lock = openat(sinks->folder, "sent", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
-    return sinks->lock >= 0 && fstat(sinks->lock, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
+        sinks->lock =
+            openat(sinks->folder, "sent",
+                   O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+    return sinks->lock >= 0 && fstat(sinks->lock, &st) == 0 && S_ISREG(st.st_mode) &&
+           st.st_uid == geteuid();
 }
 
 static bool is_configured(const kt_sinks_t *sinks, const unsigned char id[16])
@@ -173,7 +184,9 @@ static void find_slot(const kt_sinks_t *sinks, sink_t *sink, kt_sent_t *slots)
         if (slots[i].magic == MAGIC && memcmp(slots[i].id, sink->id, 16) == 0)
             break;
     if (i == KT_SINKS_MAX) {
-        for (i = 0; i + 1 < KT_SINKS_MAX && slots[i].magic == MAGIC && is_configured(sinks, slots[i].id); i++)
+        for (i = 0;
+             i + 1 < KT_SINKS_MAX && slots[i].magic == MAGIC && is_configured(sinks, slots[i].id);
+             i++)
             ;
         memset(&slots[i], 0, sizeof(slots[i]));
         slots[i].magic = MAGIC;
@@ -204,7 +217,8 @@ static bool hold(kt_sinks_t *sinks)
 /* Not synced: what a power cut takes of it is sent again. */
 static void save(const kt_sinks_t *sinks, const sink_t *sink)
 {
-    (void)!pwrite(sinks->lock, &sink->sent, sizeof(sink->sent), (off_t)(sink->slot * sizeof(sink->sent)));
+    (void)!pwrite(sinks->lock, &sink->sent, sizeof(sink->sent),
+                  (off_t)(sink->slot * sizeof(sink->sent)));
 }
 
 /* ---- logs ---- */
@@ -218,7 +232,8 @@ static void enter(const kt_sinks_t *sinks, sink_t *sink, const kt_sink_log_t *he
     save(sinks, sink);
 }
 
-/* The log that this sink is at. *ret_old: the present one is another. -1: there is nothing to be sent. */
+/* The log that this sink is at. *ret_old: the present one is another. -1: there is nothing to be
+ * sent. */
 static int open_current(const kt_sinks_t *sinks, sink_t *sink, bool *ret_old)
 {
     kt_sink_log_t head;
@@ -286,7 +301,8 @@ static bool fill_from(const kt_sinks_t *sinks, sink_t *sink, int log)
 
     for (want = CHUNK; want <= CHUNK_MAX && used == 0; want *= 4) {
         text = read_chunk(log, sink->sent.offset, want, &size);
-        if (text == NULL || kt_batch_make(text, size, sinks->send, &used, &sink->batch) != KT_SUCCESS) {
+        if (text == NULL ||
+            kt_batch_make(text, size, sinks->send, &used, &sink->batch) != KT_SUCCESS) {
             free(text);
             return false;
         }
@@ -353,18 +369,21 @@ static kt_delivery_t deliver(kt_sinks_t *sinks, sink_t *sink)
         return KT_DELIVERY_DONE; /* nothing of these blocks is for a sink */
     if (sink->config->argv == NULL)
         return kt_sink_syslog_send(&sink->syslog, sink->config, &sink->batch);
-    if (sink->sent.next == 0) { /* if this process is gone before it ends, nobody begins the same at once */
+    /* if this process is gone before it ends, nobody begins the same at once */
+    if (sink->sent.next == 0) {
         sink->sent.next = kt_now() + AT_IT_MS;
         save(sinks, sink);
     }
-    return kt_sink_exec_send(&sink->exec, sink->config, sinks->environment, sinks->stream, &sink->batch);
+    return kt_sink_exec_send(&sink->exec, sink->config, sinks->environment, sinks->stream,
+                             &sink->batch);
 }
 
 static bool may_begin(const sink_t *sink)
 {
     int64_t now = kt_now();
 
-    return sink->sent.next <= now || sink->sent.next > now + AGAIN_MAX_MS + AT_IT_MS; /* the clock was set back */
+    /* the clock was set back */
+    return sink->sent.next <= now || sink->sent.next > now + AGAIN_MAX_MS + AT_IT_MS;
 }
 
 /* Is it at it still? */

@@ -3,14 +3,17 @@
  * stream.c: the files of a stream, and how a block reaches the disk.
  *
  *     PATH/STREAM/log     the lines, and after each block of them a seal
- *     PATH/STREAM/state   the key of the next seal, and how far the log goes; under a lock that every process of the stream takes
- *     PATH/STREAM/rings/  what processes have recorded, and are no lines yet (ring.h)
+ *     PATH/STREAM/state   the key of the next seal, and how far the log goes; under a lock that
+ * every process of the stream takes PATH/STREAM/rings/  what processes have recorded, and are no
+ * lines yet (ring.h)
  *
- * A block is appended, synced, the state written, and synced: so the log never ends before what the state says, and what stands behind that is
- * either one block under the state's key or nothing that anybody was answered for.
+ * A block is appended, synced, the state written, and synced: so the log never ends before what the
+ * state says, and what stands behind that is either one block under the state's key or nothing that
+ * anybody was answered for.
  *
- * Behind the log's end space is allocated, ahead. A block takes it from there only if its decisions have to be recorded whatever happens: a
- * rotation that the target has accepted already is finished on a full disk too. All others are refused before that space is touched.
+ * Behind the log's end space is allocated, ahead. A block takes it from there only if its decisions
+ * have to be recorded whatever happens: a rotation that the target has accepted already is finished
+ * on a full disk too. All others are refused before that space is touched.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -53,12 +56,13 @@ static kt_status_t check_file(const kt_audit_t *audit, const char *name, int fd,
     if (st.st_uid == audit->owner)
         return KT_SUCCESS;
     if (!made)
-        return kt_fail(KT_AUDIT, "audit trail %s/%s: belongs to uid %u, its folder to uid %u", audit->path, name,
-                       (unsigned)st.st_uid, (unsigned)audit->owner);
+        return kt_fail(KT_AUDIT, "audit trail %s/%s: belongs to uid %u, its folder to uid %u",
+                       audit->path, name, (unsigned)st.st_uid, (unsigned)audit->owner);
     return fchown(fd, audit->owner, (gid_t)-1) == 0 ? KT_SUCCESS : kt_trail_failed(audit, name);
 }
 
-static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode, int *ret_fd)
+static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode,
+                             int *ret_fd)
 {
     int fd;
     bool made = false;
@@ -97,8 +101,8 @@ kt_status_t kt_trail_open_rings(kt_audit_t *audit)
     if (st.st_uid == audit->owner)
         return KT_SUCCESS;
     kt_trail_close_fd(&audit->rings);
-    return kt_fail(KT_AUDIT, "audit trail %s/rings: belongs to uid %u, its folder to uid %u", audit->path, (unsigned)st.st_uid,
-                   (unsigned)audit->owner);
+    return kt_fail(KT_AUDIT, "audit trail %s/rings: belongs to uid %u, its folder to uid %u",
+                   audit->path, (unsigned)st.st_uid, (unsigned)audit->owner);
 }
 
 /* ---- the state ---- */
@@ -110,7 +114,8 @@ static kt_status_t lock_failed(const kt_audit_t *audit)
     if (errno != EWOULDBLOCK)
         return kt_trail_failed(audit, "state");
     kt_lock_holder(audit->state, holder, sizeof(holder));
-    return kt_fail(KT_AUDIT, "audit trail %s/state: %s holds it, and does not go on", audit->path, holder);
+    return kt_fail(KT_AUDIT, "audit trail %s/state: %s holds it, and does not go on", audit->path,
+                   holder);
 }
 
 /* The file that is called "state" now, locked. */
@@ -136,7 +141,8 @@ void kt_trail_unlock(kt_audit_t *audit)
     (void)flock(audit->state, LOCK_UN);
 }
 
-/* Without a start state of `keyturn init` or `keygen --stream` the stream begins under a key that nobody knows: that proves a chain only. */
+/* Without a start state of `keyturn init` or `keygen --stream` the stream begins under a key that
+ * nobody knows: that proves a chain only. */
 static kt_status_t read_state_inlock(const kt_audit_t *audit, kt_trail_state_t *ret_state)
 {
     unsigned char bytes[KT_TRAIL_STATE];
@@ -166,8 +172,10 @@ static kt_status_t write_state_inlock(const kt_audit_t *audit, const kt_trail_st
 
 /* ---- a block ---- */
 
-/* Allocates behind the log's end what is kept there, and `size` bytes more. Some file systems cannot: there nothing is kept. */
-static kt_status_t reserve_inlock(const kt_audit_t *audit, int log, kt_trail_state_t *state, uint64_t end, size_t size)
+/* Allocates behind the log's end what is kept there, and `size` bytes more. Some file systems
+ * cannot: there nothing is kept. */
+static kt_status_t reserve_inlock(const kt_audit_t *audit, int log, kt_trail_state_t *state,
+                                  uint64_t end, size_t size)
 {
     static const uint64_t steps[] = {RESERVE_STEP, 0};
     size_t i;
@@ -220,7 +228,8 @@ kt_status_t kt_trail_append(kt_audit_t *audit, int log, kt_trail_state_t *state,
         status = write_state_inlock(audit, state);
     if (status == KT_SUCCESS) {
         kt_debug_point("audit_stated");
-        return fdatasync(audit->state) == 0 ? KT_SUCCESS : kt_trail_failed(audit, "state"); /* what stands in both is right */
+        /* what stands in both is right */
+        return fdatasync(audit->state) == 0 ? KT_SUCCESS : kt_trail_failed(audit, "state");
     }
     if (touched) {
         int error = errno;
@@ -239,7 +248,8 @@ void kt_trail_take(kt_trail_state_t *state, const kt_lines_t *lines, size_t at)
 
 /* ---- the log that the state means ---- */
 
-/* The name under which the inode stands in the folder. That the folder cannot be read (no descriptor is left) is no sign that it is gone. */
+/* The name under which the inode stands in the folder. That the folder cannot be read (no
+ * descriptor is left) is no sign that it is gone. */
 static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_name[256])
 {
     int fd = openat(audit->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -260,7 +270,9 @@ static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_
     }
     (void)closedir(dir);
     if (!found)
-        return kt_fail(KT_AUDIT, "audit trail %s/log: the log that was being written is gone (look into it, then remove %s/state)",
+        return kt_fail(KT_AUDIT,
+                       "audit trail %s/log: the log that was being written is gone (look into it, "
+                       "then remove %s/state)",
                        audit->path, audit->path);
     return KT_SUCCESS;
 }
@@ -276,7 +288,8 @@ static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_trail_state_t *
     return kt_trail_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
 }
 
-/* logrotate was here: what is kept behind the log's end is given back. Its last line is a seal already. */
+/* logrotate was here: what is kept behind the log's end is given back. Its last line is a seal
+ * already. */
 static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
 {
     char name[256];
@@ -293,15 +306,20 @@ static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
     return status;
 }
 
-/* A log that this stream has not written to: empty, but where an instance begins behind what another one has left. */
-static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_trail_state_t *state, uint64_t inode, uint64_t size)
+/* A log that this stream has not written to: empty, but where an instance begins behind what
+ * another one has left. */
+static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_trail_state_t *state, uint64_t inode,
+                                    uint64_t size)
 {
     char last = '\n';
 
     if (size > 0 && state->inode != 0)
-        return kt_fail(KT_AUDIT, "audit trail %s/log: it has lines that are not of this stream (look into it, then move it away)",
+        return kt_fail(KT_AUDIT,
+                       "audit trail %s/log: it has lines that are not of this stream (look into "
+                       "it, then move it away)",
                        audit->path);
-    if (size > 0 && (pread(audit->log, &last, 1, (off_t)size - 1) != 1 || (last != '\n' && write(audit->log, "\n", 1) != 1)))
+    if (size > 0 && (pread(audit->log, &last, 1, (off_t)size - 1) != 1 ||
+                     (last != '\n' && write(audit->log, "\n", 1) != 1)))
         return kt_trail_failed(audit, "log");
     state->inode = inode;
     state->begun = false;
@@ -314,8 +332,9 @@ static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_trail_state_t *state, 
 }
 
 /*
- * The open log has to be the file that is called "log" now. If it got another name (logrotate), a new one is begun; if it is gone, somebody
- * removed the trail, and nothing more is served until an operator has looked.
+ * The open log has to be the file that is called "log" now. If it got another name (logrotate), a
+ * new one is begun; if it is gone, somebody removed the trail, and nothing more is served until an
+ * operator has looked.
  */
 static kt_status_t check_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
 {
@@ -323,7 +342,8 @@ static kt_status_t check_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
     kt_status_t status = KT_SUCCESS;
     bool there = fstatat(audit->folder, "log", &named, AT_SYMLINK_NOFOLLOW) == 0;
 
-    if (audit->log >= 0 && (!there || fstat(audit->log, &open_log) != 0 || named.st_ino != open_log.st_ino))
+    if (audit->log >= 0 &&
+        (!there || fstat(audit->log, &open_log) != 0 || named.st_ino != open_log.st_ino))
         kt_trail_close_fd(&audit->log);
     if (state->inode != 0 && (!there || named.st_ino != state->inode))
         status = leave_log_inlock(audit, state);

@@ -20,7 +20,8 @@ typedef struct lines {
     size_t count, room;
 } lines_t;
 
-/* Streams belong to other users, and their lines end on an operator's terminal: no control characters. */
+/* Streams belong to other users, and their lines end on an operator's terminal: no control
+ * characters. */
 static void flatten(char *text)
 {
     for (; *text != '\0'; text++) {
@@ -71,11 +72,13 @@ static int by_time(const void *a, const void *b)
 
 static bool is_decision(const char *text, size_t size)
 {
-    return (size < strlen(KT_TRAIL_SEAL) || memcmp(text, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) != 0) &&
+    return (size < strlen(KT_TRAIL_SEAL) ||
+            memcmp(text, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) != 0) &&
            (size < strlen(KT_TRAIL_LOG) || memcmp(text, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) != 0);
 }
 
-/* The end of the text by whole lines, `count` decisions of them at most. `cut`: it may begin within one. What has no end is being written. */
+/* The end of the text by whole lines, `count` decisions of them at most. `cut`: it may begin within
+ * one. What has no end is being written. */
 static bool take_tail(lines_t *lines, const char *text, size_t size, size_t count, bool cut)
 {
     const char *end = memrchr(text, '\n', size), *at = end, *line;
@@ -117,7 +120,8 @@ static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
     kt_status_t status = KT_SUCCESS;
 
     if (fd < 0)
-        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
+        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path,
+                       strerror(errno));
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         (void)close(fd);
         return kt_fail(KT_MALFORMED, "%s: not a regular file", path);
@@ -126,7 +130,8 @@ static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
     text = malloc(size + 1);
     if (text != NULL)
         got = pread(fd, text, size, st.st_size - (off_t)size);
-    if (text == NULL || got < 0 || !take_tail(lines, text, (size_t)got, count, (off_t)size < st.st_size))
+    if (text == NULL || got < 0 ||
+        !take_tail(lines, text, (size_t)got, count, (off_t)size < st.st_size))
         status = kt_fail(KT_INTERNAL, "%s: %s", path, strerror(errno));
     turn(lines, from);
     free(text);
@@ -139,7 +144,8 @@ static bool is_before(const struct timespec *a, const struct timespec *b)
     return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
 }
 
-/* Of the logs that logrotate renamed the newest that was written to last before this time. "": there is none. */
+/* Of the logs that logrotate renamed the newest that was written to last before this time. "":
+ * there is none. */
 static void find_former(const char *folder, struct timespec *before, char ret_name[256])
 {
     DIR *dir = opendir(folder);
@@ -149,9 +155,11 @@ static void find_former(const char *folder, struct timespec *before, char ret_na
 
     ret_name[0] = '\0';
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (strncmp(entry->d_name, "log", 3) != 0 || strcmp(entry->d_name, "log") == 0 || kt_trail_is_compressed(entry->d_name) ||
-            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
-            !is_before(&newest, &st.st_mtim) || !is_before(&st.st_mtim, before))
+        if (strncmp(entry->d_name, "log", 3) != 0 || strcmp(entry->d_name, "log") == 0 ||
+            kt_trail_is_compressed(entry->d_name) ||
+            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(st.st_mode) || !is_before(&newest, &st.st_mtim) ||
+            !is_before(&st.st_mtim, before))
             continue;
         newest = st.st_mtim;
         (void)snprintf(ret_name, 256, "%s", entry->d_name);
@@ -183,7 +191,8 @@ static kt_status_t read_former(const char *folder, size_t count, lines_t *lines)
     return status;
 }
 
-static kt_status_t read_stream(const kt_config_t *config, const char *stream, size_t count, lines_t *lines)
+static kt_status_t read_stream(const kt_config_t *config, const char *stream, size_t count,
+                               lines_t *lines)
 {
     size_t before = lines->count;
     char *path;
@@ -223,7 +232,8 @@ static kt_status_t read_all(const kt_config_t *config, size_t count, lines_t *li
     return status;
 }
 
-kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count, kt_line_fn fn, void *arg)
+kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count,
+                          kt_line_fn fn, void *arg)
 {
     lines_t lines = {NULL, 0, 0};
     kt_status_t status;
@@ -233,10 +243,12 @@ kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t 
         return kt_fail(KT_USAGE, "not the name of a stream");
     if (count > TAIL_MAX)
         count = TAIL_MAX; /* there are not as many */
-    status = stream != NULL ? read_stream(config, stream, count, &lines) : read_all(config, count, &lines);
+    status = stream != NULL ? read_stream(config, stream, count, &lines)
+                            : read_all(config, count, &lines);
     if (status == KT_SUCCESS && lines.count > 1)
         qsort(lines.list, lines.count, sizeof(*lines.list), by_time);
-    for (i = lines.count > count ? lines.count - count : 0; status == KT_SUCCESS && i < lines.count; i++) {
+    for (i = lines.count > count ? lines.count - count : 0; status == KT_SUCCESS && i < lines.count;
+         i++) {
         if (fn(arg, lines.list[i]) != 0)
             break;
     }

@@ -2,9 +2,11 @@
 /*
  * verify_trail.c: is a trail what was written?
  *
- * A stream's logs (`log`, and what logrotate left of older ones) are read in the order of their blocks. The chain is computed anew, through
- * files too; with the audit key so is each block's key, and a seal has to be under that of its own block. Where the folder has a state that
- * may be read, it says where the last log has to end; elsewhere a tail that was cut off at a seal is not noticed.
+ * A stream's logs (`log`, and what logrotate left of older ones) are read in the order of their
+ * blocks. The chain is computed anew, through files too; with the audit key so is each block's key,
+ * and a seal has to be under that of its own block. Where the folder has a state that may be read,
+ * it says where the last log has to end; elsewhere a tail that was cut off at a seal is not
+ * noticed.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -20,12 +22,12 @@
 #include "audit.h"
 
 #define FILES_MAX 512u
-#define RINGS_MAX 1024u      /* processes that record at the same time, of which a gap is found */
-#define WRONG_MAX 20u        /* things that are wrong, of one stream, before the rest is only counted */
+#define RINGS_MAX 1024u /* processes that record at the same time, of which a gap is found */
+#define WRONG_MAX 20u   /* things that are wrong, of one stream, before the rest is only counted */
 
 uint64_t kt_trail_reach = 1u << 30;
 
-typedef struct log_head {    /* the first line of an instance, or of a further log of it */
+typedef struct log_head { /* the first line of an instance, or of a further log of it */
     bool first, keyed;
     unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH];
     char environment[KT_ENVIRONMENT_MAX], stream[65], time[25];
@@ -41,25 +43,26 @@ typedef struct file {
 typedef struct proof {
     kt_check_fn fn;
     void *arg;
-    const unsigned char *audit_key;      /* NULL: chain and numbers only */
-    kt_received_t *received;             /* NULL: nothing is to be compared */
-    const char *what;                    /* the stream's name, as its folder has it */
-    const char *expected;                /* the stream has to be of this name; NULL: any */
-    bool bound;                          /* `end` is what the state says */
+    const unsigned char *audit_key; /* NULL: chain and numbers only */
+    kt_received_t *received;        /* NULL: nothing is to be compared */
+    const char *what;               /* the stream's name, as its folder has it */
+    const char *expected;           /* the stream has to be of this name; NULL: any */
+    bool bound;                     /* `end` is what the state says */
     kt_trail_state_t end;
     size_t wrong;
-    size_t *streams;                     /* that have anything */
+    size_t *streams; /* that have anything */
     uint64_t lines, blocks, late, missing, checkpoints;
-    char checked[25];                    /* time of the last checkpoint */
-    uint64_t passed;                     /* blocks that are in no file here, on the way to the keys of others */
+    char checked[25]; /* time of the last checkpoint */
+    uint64_t passed;  /* blocks that are in no file here, on the way to the keys of others */
     /* of the instance that is being read */
     bool inside, keyed;
     unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH], key[KT_TRAIL_HASH];
     uint64_t block, sequence, sealed;
-    kt_trail_range_t rings[RINGS_MAX];   /* the last of each; the one that was longest without is forgotten first */
+    kt_trail_range_t rings[RINGS_MAX]; /* the last of each; the one that was longest without is
+                                          forgotten first */
     uint64_t ring_used[RINGS_MAX];
-    size_t waiting;                      /* lines since the last seal */
-    size_t open_line;                    /* the first line of the block */
+    size_t waiting;   /* lines since the last seal */
+    size_t open_line; /* the first line of the block */
     const char *open_file;
 } proof_t;
 
@@ -114,21 +117,25 @@ static bool parse_head(const char *line, log_head_t *head)
         return false;
     head->keyed = take(&at, "\",\"keyed\":true");
     return (head->keyed || take(&at, "\",\"keyed\":false")) && take(&at, ",\"environment\":\"") &&
-           take_string(&at, head->environment, sizeof(head->environment)) && take(&at, ",\"stream\":\"") &&
-           take_string(&at, head->stream, sizeof(head->stream)) && kt_trail_take_number(&at, ",\"block\":", &head->block) &&
+           take_string(&at, head->environment, sizeof(head->environment)) &&
+           take(&at, ",\"stream\":\"") && take_string(&at, head->stream, sizeof(head->stream)) &&
+           kt_trail_take_number(&at, ",\"block\":", &head->block) &&
            kt_trail_take_number(&at, ",\"last\":", &head->last) &&
-           kt_trail_take_hex(&at, ",\"chain\":\"", head->chain, KT_TRAIL_HASH) && take(&at, "\",\"time\":\"") && take_string(&at, head->time, sizeof(head->time)) &&
+           kt_trail_take_hex(&at, ",\"chain\":\"", head->chain, KT_TRAIL_HASH) &&
+           take(&at, "\",\"time\":\"") && take_string(&at, head->time, sizeof(head->time)) &&
            strcmp(at, "}\n") == 0;
 }
 
 /* ---- one line ---- */
 
-/* The key of a block some further on. All in all as many as a stream may have: else one line with a made-up number would keep us for minutes,
- * and a log of such lines for ever. */
+/* The key of a block some further on. All in all as many as a stream may have: else one line with a
+ * made-up number would keep us for minutes, and a log of such lines for ever. */
 static void move_key(proof_t *proof, uint64_t blocks)
 {
     if (blocks > kt_trail_reach - proof->passed) {
-        tell(proof, KT_MALFORMED, "its blocks leave out more than %llu: what follows cannot be proved", (unsigned long long)kt_trail_reach);
+        tell(proof, KT_MALFORMED,
+             "its blocks leave out more than %llu: what follows cannot be proved",
+             (unsigned long long)kt_trail_reach);
         return;
     }
     proof->passed += blocks;
@@ -150,13 +157,19 @@ static void begin_instance(proof_t *proof, const log_head_t *head, const char *f
     if (head->first && proof->inside)
         tell(proof, KT_SUCCESS, "%s:%zu: a new instance begins", file, number);
     if (!head->first)
-        tell(proof, KT_SUCCESS, "%s: begins with block %llu: what was before is in no file here", file, (unsigned long long)head->block);
+        tell(proof, KT_SUCCESS, "%s: begins with block %llu: what was before is in no file here",
+             file, (unsigned long long)head->block);
     if (proof->audit_key != NULL && !head->keyed)
-        tell(proof, KT_MALFORMED, "%s:%zu: an instance that was begun without the audit key: it proves a chain, not who wrote it", file, number);
-    if (head->first && (head->block != 0 || head->last != 0 || !sodium_is_zero(head->chain, KT_TRAIL_HASH)))
+        tell(proof, KT_MALFORMED,
+             "%s:%zu: an instance that was begun without the audit key: it proves a chain, not who "
+             "wrote it",
+             file, number);
+    if (head->first &&
+        (head->block != 0 || head->last != 0 || !sodium_is_zero(head->chain, KT_TRAIL_HASH)))
         tell(proof, KT_MALFORMED, "%s:%zu: not the first line of an instance", file, number);
     if (proof->expected != NULL && strcmp(proof->expected, head->stream) != 0)
-        tell(proof, KT_MALFORMED, "%s:%zu: the log of another stream, \"%s\"", file, number, head->stream);
+        tell(proof, KT_MALFORMED, "%s:%zu: the log of another stream, \"%s\"", file, number,
+             head->stream);
     proof->inside = true;
     proof->keyed = proof->audit_key != NULL && head->keyed;
     memcpy(proof->instance, head->instance, KT_TRAIL_ID);
@@ -169,23 +182,28 @@ static void begin_instance(proof_t *proof, const log_head_t *head, const char *f
 
 static void take_head(proof_t *proof, const log_head_t *head, const char *file, size_t number)
 {
-    bool goes_on = proof->inside && !head->first && memcmp(head->instance, proof->instance, KT_TRAIL_ID) == 0;
+    bool goes_on =
+        proof->inside && !head->first && memcmp(head->instance, proof->instance, KT_TRAIL_ID) == 0;
 
     if (proof->received != NULL)
         kt_received_log(proof->received, head->instance, head->block);
     if (!goes_on) {
         if (proof->inside && proof->waiting > 0)
-            tell(proof, KT_MALFORMED, "%s: lines from %zu on have no seal, and another instance follows", proof->open_file, proof->open_line);
+            tell(proof, KT_MALFORMED,
+                 "%s: lines from %zu on have no seal, and another instance follows",
+                 proof->open_file, proof->open_line);
         begin_instance(proof, head, file, number);
         return;
     }
     if (number != 1)
         tell(proof, KT_MALFORMED, "%s:%zu: the first line of a log, in its middle", file, number);
     if (proof->waiting > 0)
-        tell(proof, KT_MALFORMED, "%s: the seal of its last lines, from %zu on, is missing", proof->open_file, proof->open_line);
+        tell(proof, KT_MALFORMED, "%s: the seal of its last lines, from %zu on, is missing",
+             proof->open_file, proof->open_line);
     if (head->block != proof->block || memcmp(head->chain, proof->chain, KT_TRAIL_HASH) != 0) {
-        tell(proof, KT_MALFORMED, "%s:%zu: goes on at block %llu, but the log before ends before block %llu", file, number,
-             (unsigned long long)head->block, (unsigned long long)proof->block);
+        tell(proof, KT_MALFORMED,
+             "%s:%zu: goes on at block %llu, but the log before ends before block %llu", file,
+             number, (unsigned long long)head->block, (unsigned long long)proof->block);
         memcpy(proof->chain, head->chain, KT_TRAIL_HASH);
         proof->block = head->block;
         proof->sequence = proof->sealed = head->last;
@@ -217,16 +235,21 @@ static void take_range(proof_t *proof, const kt_trail_seal_t *seal, const char *
     if (seal->range.to == 0)
         return;
     at = find_ring(proof, seal->range.ring);
-    known = proof->ring_used[at] != 0 && memcmp(proof->rings[at].ring, seal->range.ring, KT_RING_ID) == 0;
+    known = proof->ring_used[at] != 0 &&
+            memcmp(proof->rings[at].ring, seal->range.ring, KT_RING_ID) == 0;
     if (seal->range.from > seal->range.to || (known && seal->range.from != proof->rings[at].to + 1))
-        tell(proof, KT_MALFORMED, "%s:%zu: block %llu: has the records %llu to %llu of a process, and the block before has them up to %llu",
-             file, number, (unsigned long long)seal->block, (unsigned long long)seal->range.from, (unsigned long long)seal->range.to,
+        tell(proof, KT_MALFORMED,
+             "%s:%zu: block %llu: has the records %llu to %llu of a process, and the block before "
+             "has them up to %llu",
+             file, number, (unsigned long long)seal->block, (unsigned long long)seal->range.from,
+             (unsigned long long)seal->range.to,
              (unsigned long long)(known ? proof->rings[at].to : 0));
     proof->rings[at] = seal->range;
     proof->ring_used[at] = proof->blocks + 1;
 }
 
-static void take_seal(proof_t *proof, const char *line, size_t size, const char *file, size_t number)
+static void take_seal(proof_t *proof, const char *line, size_t size, const char *file,
+                      size_t number)
 {
     unsigned char mac[KT_TRAIL_HASH];
     kt_trail_seal_t seal;
@@ -238,26 +261,32 @@ static void take_seal(proof_t *proof, const char *line, size_t size, const char 
     if (proof->received != NULL)
         kt_received_seal(proof->received, &seal, line, size);
     if (memcmp(seal.instance, proof->instance, KT_TRAIL_ID) != 0 || seal.block != proof->block)
-        tell(proof, KT_MALFORMED, "%s:%zu: the seal of block %llu stands where that of block %llu has to", file, number,
+        tell(proof, KT_MALFORMED,
+             "%s:%zu: the seal of block %llu stands where that of block %llu has to", file, number,
              (unsigned long long)seal.block, (unsigned long long)proof->block);
     if (memcmp(seal.chain, proof->chain, KT_TRAIL_HASH) != 0)
-        tell(proof, KT_MALFORMED, "%s:%zu: block %llu: its lines from %s:%zu on are not those that were sealed", file, number,
-             (unsigned long long)seal.block, proof->open_file, proof->open_line);
+        tell(proof, KT_MALFORMED,
+             "%s:%zu: block %llu: its lines from %s:%zu on are not those that were sealed", file,
+             number, (unsigned long long)seal.block, proof->open_file, proof->open_line);
     if (seal.first != proof->sealed + 1 || seal.last != proof->sequence)
-        tell(proof, KT_MALFORMED, "%s:%zu: block %llu: seals the numbers %llu to %llu, and has %llu to %llu", file, number,
-             (unsigned long long)seal.block, (unsigned long long)seal.first, (unsigned long long)seal.last,
-             (unsigned long long)proof->sealed + 1, (unsigned long long)proof->sequence);
+        tell(proof, KT_MALFORMED,
+             "%s:%zu: block %llu: seals the numbers %llu to %llu, and has %llu to %llu", file,
+             number, (unsigned long long)seal.block, (unsigned long long)seal.first,
+             (unsigned long long)seal.last, (unsigned long long)proof->sealed + 1,
+             (unsigned long long)proof->sequence);
     if (proof->keyed) {
         if (seal.block > proof->block)
             move_key(proof, seal.block - proof->block);
         kt_trail_mac(proof->key, seal.chain, line, seal.maced, mac);
         if (sodium_memcmp(mac, seal.mac, sizeof(mac)) != 0)
-            tell(proof, KT_MALFORMED, "%s:%zu: block %llu: not sealed by the key of this block", file, number, (unsigned long long)seal.block);
+            tell(proof, KT_MALFORMED, "%s:%zu: block %llu: not sealed by the key of this block",
+                 file, number, (unsigned long long)seal.block);
         if (seal.block >= proof->block)
             kt_trail_next_key(proof->key);
     }
     take_range(proof, &seal, file, number);
-    /* The next block is judged by itself, so that one change is one finding: its chain goes on from what stands here. */
+    /* The next block is judged by itself, so that one change is one finding: its chain goes on from
+     * what stands here. */
     memcpy(proof->chain, seal.chain, KT_TRAIL_HASH);
     kt_trail_link(proof->chain, line, size);
     if (seal.block >= proof->block)
@@ -269,14 +298,17 @@ static void take_seal(proof_t *proof, const char *line, size_t size, const char 
 
 static void count_checkpoint(proof_t *proof, const char *line)
 {
-    if (strstr(line, ",\"action\":\"checkpoint\",") == NULL || strncmp(line, "{\"time\":\"", 9) != 0)
+    if (strstr(line, ",\"action\":\"checkpoint\",") == NULL ||
+        strncmp(line, "{\"time\":\"", 9) != 0)
         return;
     proof->checkpoints++;
     (void)snprintf(proof->checked, sizeof(proof->checked), "%.24s", line + 9);
 }
 
-/* Keys of a line are in their order, and quotes inside a string are escaped: the first "seq" is the number. */
-static void take_decision(proof_t *proof, const char *line, size_t size, const char *file, size_t number)
+/* Keys of a line are in their order, and quotes inside a string are escaped: the first "seq" is the
+ * number. */
+static void take_decision(proof_t *proof, const char *line, size_t size, const char *file,
+                          size_t number)
 {
     const char *at = strstr(line, ",\"seq\":"), *gap = strstr(line, ",\"missing\":");
     uint64_t sequence = 0, missing = 0;
@@ -287,17 +319,20 @@ static void take_decision(proof_t *proof, const char *line, size_t size, const c
         if (gap != NULL && strncmp(at, ",\"action\":\"recover\",", 20) == 0 &&
             kt_trail_take_number(&gap, ",\"missing\":", &missing) && missing > 0) {
             proof->missing += missing;
-            tell(proof, KT_MALFORMED, "%s:%zu: %llu lines before were lost when the machine stopped", file, number, (unsigned long long)missing);
+            tell(proof, KT_MALFORMED,
+                 "%s:%zu: %llu lines before were lost when the machine stopped", file, number,
+                 (unsigned long long)missing);
         }
         if (sequence != proof->sequence + missing + 1)
-            tell(proof, KT_MALFORMED, "%s:%zu: number %llu follows number %llu", file, number, (unsigned long long)sequence,
-                 (unsigned long long)proof->sequence);
+            tell(proof, KT_MALFORMED, "%s:%zu: number %llu follows number %llu", file, number,
+                 (unsigned long long)sequence, (unsigned long long)proof->sequence);
         proof->sequence = sequence;
     }
     proof->lines++;
 }
 
-static void take_line(proof_t *proof, const char *line, size_t size, const char *file, size_t number)
+static void take_line(proof_t *proof, const char *line, size_t size, const char *file,
+                      size_t number)
 {
     log_head_t head;
 
@@ -310,7 +345,8 @@ static void take_line(proof_t *proof, const char *line, size_t size, const char 
         return;
     }
     if (!proof->inside) {
-        tell(proof, KT_MALFORMED, "%s:%zu: stands before the first line of an instance", file, number);
+        tell(proof, KT_MALFORMED, "%s:%zu: stands before the first line of an instance", file,
+             number);
         return;
     }
     if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0) {
@@ -327,14 +363,17 @@ static void take_line(proof_t *proof, const char *line, size_t size, const char 
 
 /* ---- one stream ---- */
 
-/* Is it the log that the state means, then it is read as far as the state knows: what follows is being written. */
+/* Is it the log that the state means, then it is read as far as the state knows: what follows is
+ * being written. */
 static void check_end(proof_t *proof, const char *file, uint64_t length)
 {
     const kt_trail_state_t *end = &proof->end;
 
-    if (length != end->recorded.length || memcmp(proof->instance, end->instance, KT_TRAIL_ID) != 0 ||
+    if (length != end->recorded.length ||
+        memcmp(proof->instance, end->instance, KT_TRAIL_ID) != 0 ||
         (end->begun && memcmp(proof->chain, end->recorded.chain, KT_TRAIL_HASH) != 0))
-        tell(proof, KT_MALFORMED, "%s: does not end where the stream's state says: lines were cut off or changed", file);
+        tell(proof, KT_MALFORMED,
+             "%s: does not end where the stream's state says: lines were cut off or changed", file);
     proof->late = end->recorded.sequence - end->sealed.sequence;
 }
 
@@ -354,7 +393,8 @@ static void read_file(proof_t *proof, int folder, const file_t *file)
             (void)close(fd);
         return;
     }
-    while ((!last || length < proof->end.recorded.length) && (size = getline(&line, &room, stream)) > 0 && line[size - 1] == '\n') {
+    while ((!last || length < proof->end.recorded.length) &&
+           (size = getline(&line, &room, stream)) > 0 && line[size - 1] == '\n') {
         take_line(proof, line, (size_t)size, file->name, ++number);
         length += (uint64_t)size;
     }
@@ -376,7 +416,8 @@ static int by_block(const void *a, const void *b)
     return order != 0 ? order : strcmp(x->name, y->name);
 }
 
-/* A regular file with a log's name. Of one that begins otherwise the block is 0: it is looked at first, and fails. */
+/* A regular file with a log's name. Of one that begins otherwise the block is 0: it is looked at
+ * first, and fails. */
 static bool look_at(proof_t *proof, int folder, const char *name, file_t *ret_file)
 {
     int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
@@ -392,7 +433,8 @@ static bool look_at(proof_t *proof, int folder, const char *name, file_t *ret_fi
             (void)close(fd);
         return false;
     }
-    if (size > 3 && (strcmp(name + size - 3, ".gz") == 0 || strcmp(name + size - 3, ".xz") == 0 || strcmp(name + size - 3, "zst") == 0)) {
+    if (size > 3 && (strcmp(name + size - 3, ".gz") == 0 || strcmp(name + size - 3, ".xz") == 0 ||
+                     strcmp(name + size - 3, "zst") == 0)) {
         tell(proof, KT_SUCCESS, "%s: compressed, and not looked at", name);
     } else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
         is_log = true;
@@ -419,7 +461,8 @@ static size_t find_files(proof_t *proof, int folder, file_t *files)
         return 0;
     }
     while (count < FILES_MAX && (entry = readdir(dir)) != NULL) {
-        if (strncmp(entry->d_name, "log", 3) == 0 && look_at(proof, folder, entry->d_name, &files[count]))
+        if (strncmp(entry->d_name, "log", 3) == 0 &&
+            look_at(proof, folder, entry->d_name, &files[count]))
             count++;
     }
     (void)closedir(dir);
@@ -427,7 +470,8 @@ static size_t find_files(proof_t *proof, int folder, file_t *files)
     return count;
 }
 
-/* Where the log has to end at this moment. The lock is held for as long as it takes to read a sector. */
+/* Where the log has to end at this moment. The lock is held for as long as it takes to read a
+ * sector. */
 static bool read_end(int folder, kt_trail_state_t *ret_end)
 {
     unsigned char bytes[KT_TRAIL_STATE];
@@ -454,18 +498,26 @@ static bool has_inode(const file_t *files, size_t count, uint64_t inode)
 
 static void conclude(proof_t *proof, size_t nfiles)
 {
-    const char *end = proof->bound ? "" : "; whether lines after the last are missing is not known without the stream's state";
-    const char *by = proof->audit_key != NULL ? "" : "; without the audit key this proves chain and numbers, not who wrote them";
+    const char *end =
+        proof->bound
+            ? ""
+            : "; whether lines after the last are missing is not known without the stream's state";
+    const char *by =
+        proof->audit_key != NULL
+            ? ""
+            : "; without the audit key this proves chain and numbers, not who wrote them";
 
     char checkpoints[80] = "";
 
     if (!proof->bound && proof->sequence != proof->sealed)
         proof->late = proof->sequence - proof->sealed;
     if (proof->checkpoints > 0)
-        (void)snprintf(checkpoints, sizeof(checkpoints), "; %llu checkpoints, the last of %s", (unsigned long long)proof->checkpoints,
-                       proof->checked);
-    tell(proof, KT_SUCCESS, "%llu lines in %llu blocks and %zu files, %llu of them not sealed yet%s%s%s", (unsigned long long)proof->lines,
-         (unsigned long long)proof->blocks, nfiles, (unsigned long long)proof->late, checkpoints, by, end);
+        (void)snprintf(checkpoints, sizeof(checkpoints), "; %llu checkpoints, the last of %s",
+                       (unsigned long long)proof->checkpoints, proof->checked);
+    tell(proof, KT_SUCCESS,
+         "%llu lines in %llu blocks and %zu files, %llu of them not sealed yet%s%s%s",
+         (unsigned long long)proof->lines, (unsigned long long)proof->blocks, nfiles,
+         (unsigned long long)proof->late, checkpoints, by, end);
 }
 
 static void verify_stream(proof_t *proof, int folder)
@@ -493,7 +545,8 @@ static void verify_stream(proof_t *proof, int folder)
 
 /* ---- the folder ---- */
 
-static size_t verify_one(const proof_t *like, int parent, const char *name, const char *what, const char *expected)
+static size_t verify_one(const proof_t *like, int parent, const char *name, const char *what,
+                         const char *expected)
 {
     proof_t proof = *like;
     int folder = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -534,10 +587,12 @@ static kt_status_t verify(const char *path, proof_t *like)
     size_t streams = 0, wrong;
 
     if (folder < 0)
-        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
+        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path,
+                       strerror(errno));
     like->streams = &streams;
     if (faccessat(folder, "log", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        wrong = verify_one(like, folder, ".", slash != NULL && slash[1] != '\0' ? slash + 1 : path, NULL);
+        wrong = verify_one(like, folder, ".", slash != NULL && slash[1] != '\0' ? slash + 1 : path,
+                           NULL);
     else
         wrong = verify_all(like, folder);
     (void)close(folder);
@@ -545,10 +600,13 @@ static kt_status_t verify(const char *path, proof_t *like)
         wrong += kt_received_conclude(like->received, like->fn, like->arg);
     if (streams == 0 && wrong == 0)
         return kt_fail(KT_NOTFOUND, "%s: there is no trail in it", path);
-    return wrong == 0 ? KT_SUCCESS : kt_fail(KT_MALFORMED, "the trail is not what was written, or that cannot be proved");
+    return wrong == 0 ? KT_SUCCESS
+                      : kt_fail(KT_MALFORMED,
+                                "the trail is not what was written, or that cannot be proved");
 }
 
-kt_status_t kt_audit_verify_received(const char *path, const char *key, const char *received, kt_check_fn fn, void *arg)
+kt_status_t kt_audit_verify_received(const char *path, const char *key, const char *received,
+                                     kt_check_fn fn, void *arg)
 {
     proof_t like = {.fn = fn, .arg = arg};
     unsigned char *audit_key = NULL;

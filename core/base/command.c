@@ -2,8 +2,9 @@
 /*
  * command.c: one command, run with a value on a pipe.
  *
- * No shell, no environment of ours, no descriptor but three or four, and its output goes nowhere: what it prints may hold the value. It is
- * started by posix_spawn(), which copies neither locked memory nor locks, in a process group of its own, so that a timeout ends all of it.
+ * No shell, no environment of ours, no descriptor but three or four, and its output goes nowhere:
+ * what it prints may hold the value. It is started by posix_spawn(), which copies neither locked
+ * memory nor locks, in a process group of its own, so that a timeout ends all of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,7 @@
 #include "command.h"
 
 #define EXTRA_FD 3
-#define FIRST_FREE 10  /* our ends of pipes lie above what the child wants to have */
+#define FIRST_FREE 10 /* our ends of pipes lie above what the child wants to have */
 #define NAP_MAX_MS 20
 
 /* ---- may it be run ---- */
@@ -40,8 +41,10 @@ static kt_status_t check_folder(const char *path)
     if (lstat(path, &st) != 0)
         return kt_fail(KT_PERMISSION, "%s: cannot be examined: %s", path, strerror(errno));
     if (!is_ours(&st) || ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0))
-        return kt_fail(KT_PERMISSION, "%s: others than root and us may put a command of theirs there (uid %u, mode %04o)", path,
-                       st.st_uid, st.st_mode & 07777);
+        return kt_fail(
+            KT_PERMISSION,
+            "%s: others than root and us may put a command of theirs there (uid %u, mode %04o)",
+            path, st.st_uid, st.st_mode & 07777);
     return KT_SUCCESS;
 }
 
@@ -54,9 +57,11 @@ static kt_status_t check_file(const char *path)
     if (!S_ISREG(st.st_mode))
         return kt_fail(KT_CONFIG, "%s: is no command", path);
     if (!is_ours(&st))
-        return kt_fail(KT_PERMISSION, "%s: belongs to uid %u, neither root nor us (uid %u)", path, st.st_uid, geteuid());
+        return kt_fail(KT_PERMISSION, "%s: belongs to uid %u, neither root nor us (uid %u)", path,
+                       st.st_uid, geteuid());
     if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-        return kt_fail(KT_PERMISSION, "%s: others may write it (mode %04o): chmod go-w %s", path, st.st_mode & 07777, path);
+        return kt_fail(KT_PERMISSION, "%s: others may write it (mode %04o): chmod go-w %s", path,
+                       st.st_mode & 07777, path);
     if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0)
         return kt_fail(KT_PERMISSION, "%s: we may not execute it: %s", path, strerror(errno));
     return KT_SUCCESS;
@@ -83,7 +88,8 @@ kt_status_t kt_command_find(const char *path, char ret_path[PATH_MAX])
     if (path[0] != '/')
         return kt_fail(KT_CONFIG, "a command needs its whole path, from / on");
     if (realpath(path, ret_path) == NULL)
-        return kt_fail(errno == ENOENT || errno == ENOTDIR ? KT_CONFIG : KT_PERMISSION, "%s: %s", path, strerror(errno));
+        return kt_fail(errno == ENOENT || errno == ENOTDIR ? KT_CONFIG : KT_PERMISSION, "%s: %s",
+                       path, strerror(errno));
     return check_resolved(ret_path);
 }
 
@@ -134,7 +140,8 @@ static bool feed_open(feed_t *feed, const kt_secret_t *value)
     return true;
 }
 
-/* The end for reading stays open here as long as anything is to be written: so nothing sends SIGPIPE, whatever the child closes. */
+/* The end for reading stays open here as long as anything is to be written: so nothing sends
+ * SIGPIPE, whatever the child closes. */
 static void feed_more(feed_t *feed)
 {
     while (feed->left > 0) {
@@ -165,9 +172,11 @@ static void make_variables(const kt_command_t *command, variables_t *v)
 
     (void)snprintf(v->text[n++], sizeof(v->text[0]), "%s", KT_COMMAND_PATH);
     (void)snprintf(v->text[n++], sizeof(v->text[0]), "LC_ALL=C.UTF-8");
-    (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_ENVIRONMENT=%s", command->environment);
+    (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_ENVIRONMENT=%s",
+                   command->environment);
     (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_NAME=%s", command->name);
-    (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_VERSION=%llu", (unsigned long long)command->version);
+    (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_VERSION=%llu",
+                   (unsigned long long)command->version);
     (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_STEP=%s", command->step);
     for (i = 0; i < n; i++)
         v->list[i] = v->text[i];
@@ -185,13 +194,15 @@ static int add_actions(posix_spawn_file_actions_t *actions, int input, int extra
     if (error == 0 && extra >= 0)
         error = posix_spawn_file_actions_adddup2(actions, extra, EXTRA_FD);
     if (error == 0)
-        error = posix_spawn_file_actions_addclosefrom_np(actions, extra >= 0 ? EXTRA_FD + 1 : EXTRA_FD);
+        error =
+            posix_spawn_file_actions_addclosefrom_np(actions, extra >= 0 ? EXTRA_FD + 1 : EXTRA_FD);
     return error;
 }
 
 static int set_attributes(posix_spawnattr_t *attributes)
 {
-    static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGCHLD, SIGTSTP, SIGUSR1, SIGUSR2};
+    static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGPIPE, SIGALRM,
+                                  SIGTERM, SIGCHLD, SIGTSTP, SIGUSR1, SIGUSR2};
     sigset_t none, usual;
     size_t i;
 
@@ -202,10 +213,12 @@ static int set_attributes(posix_spawnattr_t *attributes)
     (void)posix_spawnattr_setsigmask(attributes, &none);
     (void)posix_spawnattr_setsigdefault(attributes, &usual);
     (void)posix_spawnattr_setpgroup(attributes, 0);
-    return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                                    POSIX_SPAWN_SETSIGDEF);
 }
 
-int kt_command_spawn(const char *path, char *const *argv, char *const *variables, int input, int extra, pid_t *ret_pid)
+int kt_command_spawn(const char *path, char *const *argv, char *const *variables, int input,
+                     int extra, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* debug.c: named points at which a test stops or kills the process. Compiled in by `configure --enable-debug-hooks` only. */
+/* debug.c: named points at which a test stops or kills the process. Compiled in by `configure
+ * --enable-debug-hooks` only. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,9 +2,10 @@
 /*
  * memory.c: memory for values and keys. Nothing else in keyturn locks or wipes memory.
  *
- * Values live in one arena a process: chunks that are locked (as far as RLIMIT_MEMLOCK goes) and left out of core dumps, cut into
- * blocks of powers of two. A page or more for each value, as sodium_malloc() gives, was rejected: 2,000 values are past the
- * limit of 8 MiB then, and each costs 14 us. Keys do get guarded pages of their own: there are few.
+ * Values live in one arena a process: chunks that are locked (as far as RLIMIT_MEMLOCK goes) and
+ * left out of core dumps, cut into blocks of powers of two. A page or more for each value, as
+ * sodium_malloc() gives, was rejected: 2,000 values are past the limit of 8 MiB then, and each
+ * costs 14 us. Keys do get guarded pages of their own: there are few.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -202,8 +203,8 @@ size_t kt_locked_failures(void)
 }
 
 typedef struct guarded {
-    size_t size;        /* of the pages between the guards */
-    size_t used;        /* of those, from the front on: locked, and wiped at the end */
+    size_t size; /* of the pages between the guards */
+    size_t used; /* of those, from the front on: locked, and wiped at the end */
 } guarded_t;
 
 _Static_assert(sizeof(guarded_t) % 16 == 0, "what stands behind it is aligned");
@@ -226,8 +227,8 @@ static void lock_pages(guarded_t *block, size_t used)
 }
 
 /*
- * [no access][sizes, data ...][no access]. The sizes lie in the pages themselves: where a fork has zeroed them, kt_guarded_free()
- * sees 0 and leaves them to the process's end.
+ * [no access][sizes, data ...][no access]. The sizes lie in the pages themselves: where a fork has
+ * zeroed them, kt_guarded_free() sees 0 and leaves them to the process's end.
  */
 void *kt_guarded_reserve(size_t size, size_t used, bool wipe_on_fork)
 {

@@ -153,8 +153,8 @@ static const char *reference_fault(const char *text, size_t len, parts_t *ret_pa
 
     memset(ret_parts, 0, sizeof(*ret_parts));
     if (at != NULL) {
-        fault = version_fault(at + 1, (size_t)(end - at) - 1, &ret_parts->selector,
-                              &ret_parts->number);
+        fault =
+            version_fault(at + 1, (size_t)(end - at) - 1, &ret_parts->selector, &ret_parts->number);
         end = at;
     }
     hash = memchr(text, '#', (size_t)(end - text));

@@ -20,11 +20,13 @@ static const struct {
     const char *name;
     int facility;
 } facilities[] = {
-    {"auth", LOG_AUTH}, {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON}, {"daemon", LOG_DAEMON},
-    {"ftp", LOG_FTP}, {"kern", LOG_KERN}, {"lpr", LOG_LPR}, {"mail", LOG_MAIL}, {"news", LOG_NEWS},
-    {"syslog", LOG_SYSLOG}, {"user", LOG_USER}, {"uucp", LOG_UUCP}, {"local0", LOG_LOCAL0},
-    {"local1", LOG_LOCAL1}, {"local2", LOG_LOCAL2}, {"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},
-    {"local5", LOG_LOCAL5}, {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},
+    {"auth", LOG_AUTH},     {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},
+    {"daemon", LOG_DAEMON}, {"ftp", LOG_FTP},           {"kern", LOG_KERN},
+    {"lpr", LOG_LPR},       {"mail", LOG_MAIL},         {"news", LOG_NEWS},
+    {"syslog", LOG_SYSLOG}, {"user", LOG_USER},         {"uucp", LOG_UUCP},
+    {"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1},     {"local2", LOG_LOCAL2},
+    {"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},     {"local5", LOG_LOCAL5},
+    {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},
 };
 
 static kt_status_t no_memory(void)
@@ -43,10 +45,14 @@ static kt_status_t read_syslog(const kt_config_t *config, const char *text, kt_c
         if (strlen(facilities[i].name) == size && memcmp(facilities[i].name, text, size) == 0)
             sink->facility = facilities[i].facility;
     if (sink->facility < 0)
-        return kt_config_fail(config->path, sink->line, "unknown facility `%.*s` of syslog: there are auth, "
-                              "authpriv, daemon, user, local0 to local7 and others, see syslog(3)", (int)(size < 64 ? size : 64), text);
+        return kt_config_fail(config->path, sink->line,
+                              "unknown facility `%.*s` of syslog: there are auth, "
+                              "authpriv, daemon, user, local0 to local7 and others, see syslog(3)",
+                              (int)(size < 64 ? size : 64), text);
     if (path[0] != '/' || strlen(path) > SOCKET_MAX)
-        return kt_config_fail(config->path, sink->line, "the socket behind `@` needs a whole path of at most %u bytes", SOCKET_MAX);
+        return kt_config_fail(config->path, sink->line,
+                              "the socket behind `@` needs a whole path of at most %u bytes",
+                              SOCKET_MAX);
     sink->socket = strdup(path);
     return sink->socket != NULL ? KT_SUCCESS : no_memory();
 }
@@ -56,7 +62,9 @@ static kt_status_t read_exec(const kt_config_t *config, const char *text, kt_cfg
     size_t count = 0;
 
     if (strpbrk(text, "\"'\\") != NULL)
-        return kt_config_fail(config->path, sink->line, "a command of `sinks` is split at blanks and knows no quotes: write a script");
+        return kt_config_fail(
+            config->path, sink->line,
+            "a command of `sinks` is split at blanks and knows no quotes: write a script");
     sink->argv = calloc(WORDS_MAX + 1, sizeof(*sink->argv));
     if (sink->argv == NULL)
         return no_memory();
@@ -64,14 +72,16 @@ static kt_status_t read_exec(const kt_config_t *config, const char *text, kt_cfg
         size_t size = strcspn(text, BLANK);
 
         if (count == WORDS_MAX)
-            return kt_config_fail(config->path, sink->line, "a command of `sinks` has more than %u words", WORDS_MAX);
+            return kt_config_fail(config->path, sink->line,
+                                  "a command of `sinks` has more than %u words", WORDS_MAX);
         sink->argv[count] = strndup(text, size);
         if (sink->argv[count++] == NULL)
             return no_memory();
         text += size;
     }
     if (count == 0 || sink->argv[0][0] != '/')
-        return kt_config_fail(config->path, sink->line, "a sink `exec:` does not begin with the absolute path of a command");
+        return kt_config_fail(config->path, sink->line,
+                              "a sink `exec:` does not begin with the absolute path of a command");
     return KT_SUCCESS;
 }
 
@@ -80,7 +90,8 @@ static kt_status_t read_sink(kt_config_t *config, const kt_yaml_t *item)
     kt_cfg_sink_t *sink = &config->sinks[config->nsinks];
 
     if (item->kind != KT_YAML_TEXT || item->null)
-        return kt_config_fail(config->path, item->line, "a sink is a text such as \"syslog:auth\" or \"exec:/path/command\"");
+        return kt_config_fail(config->path, item->line,
+                              "a sink is a text such as \"syslog:auth\" or \"exec:/path/command\"");
     config->nsinks++;
     sink->line = item->line;
     sink->text = strdup(item->text);
@@ -90,7 +101,8 @@ static kt_status_t read_sink(kt_config_t *config, const kt_yaml_t *item)
         return read_syslog(config, item->text + 7, sink);
     if (strncmp(item->text, "exec:", 5) == 0)
         return read_exec(config, item->text + 5, sink);
-    return kt_config_fail(config->path, item->line, "unknown kind of sink: there are syslog:FACILITY and exec:COMMAND");
+    return kt_config_fail(config->path, item->line,
+                          "unknown kind of sink: there are syslog:FACILITY and exec:COMMAND");
 }
 
 kt_status_t kt_config_sinks(kt_config_t *config, const kt_yaml_t *value)
@@ -98,7 +110,8 @@ kt_status_t kt_config_sinks(kt_config_t *config, const kt_yaml_t *value)
     kt_status_t status = KT_SUCCESS;
 
     if (value->kind != KT_YAML_LIST)
-        return kt_config_fail(config->path, value->line, "`sinks` is no list such as [\"syslog:auth\"]");
+        return kt_config_fail(config->path, value->line,
+                              "`sinks` is no list such as [\"syslog:auth\"]");
     if (value->count > SINKS_MAX)
         return kt_config_fail(config->path, value->line, "`sinks` has more than %u", SINKS_MAX);
     config->sinks = calloc(value->count + 1, sizeof(*config->sinks));
@@ -115,7 +128,8 @@ kt_status_t kt_config_sinks(kt_config_t *config, const kt_yaml_t *value)
 
 kt_status_t kt_config_send(kt_config_t *config, const kt_yaml_t *value)
 {
-    static const char *const names[] = {[KT_SEND_ALERTS] = "alerts", [KT_SEND_SEALS] = "seals", [KT_SEND_ALL] = "all"};
+    static const char *const names[] = {
+        [KT_SEND_ALERTS] = "alerts", [KT_SEND_SEALS] = "seals", [KT_SEND_ALL] = "all"};
 
     for (size_t i = 0; value->kind == KT_YAML_TEXT && i < KT_ARRAY(names); i++) {
         if (strcmp(value->text, names[i]) == 0) {

@@ -180,7 +180,8 @@ static kt_status_t check_source(const kt_config_t *config, const kt_yaml_t *valu
     if (begins(text, "exec:") && (rest == NULL || rest[0] != '/'))
         return kt_config_fail(config->path, value->line,
                               "exec: wants the whole path of a command, from / on");
-    if (rest != NULL && (begins(text, "file:") || begins(text, "exec:") || begins(text, "passphrase:")))
+    if (rest != NULL &&
+        (begins(text, "file:") || begins(text, "exec:") || begins(text, "passphrase:")))
         return KT_SUCCESS;
     if (rest != NULL && begins(text, "keyring:") && strlen(rest) <= 255)
         return KT_SUCCESS;
@@ -386,7 +387,8 @@ static kt_status_t read_checkpoint(kt_config_t *config, const char *key, const k
 {
     kt_status_t status = read_duration(config, key, value, field);
 
-    if (status == KT_SUCCESS && (config->audit_checkpoint < 1000 || config->audit_checkpoint > CHECKPOINT_MAX))
+    if (status == KT_SUCCESS &&
+        (config->audit_checkpoint < 1000 || config->audit_checkpoint > CHECKPOINT_MAX))
         return kt_config_fail(config->path, value->line, "`checkpoint` is 1s to 1h");
     return status;
 }
@@ -542,7 +544,8 @@ kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root)
         return status;
     if (config->environment[0] == '\0')
         return kt_config_fail(config->path, root->line, "`environment` is missing");
-    path = kt_config_resolve(config, config->audit_path != NULL ? config->audit_path : "/var/log/keyturn");
+    path = kt_config_resolve(config,
+                             config->audit_path != NULL ? config->audit_path : "/var/log/keyturn");
     if (path == NULL)
         return no_memory();
     free(config->audit_path);

@@ -73,13 +73,13 @@ static kt_status_t unknown_provider(const cursor_t *cursor, const char *name, si
         names[i] = config->providers[i].name;
     nearest = kt_nearest(text, names);
     if (nearest != NULL)
-        status = kt_config_fail(config->path, cursor->value->line,
-                                "`%s` is no configured provider, did you mean `%s`?", text,
-                                nearest);
+        status =
+            kt_config_fail(config->path, cursor->value->line,
+                           "`%s` is no configured provider, did you mean `%s`?", text, nearest);
     else
-        status = kt_config_fail(config->path, cursor->value->line,
-                                "`%s` is no configured provider: it has no entry in `providers`",
-                                text);
+        status =
+            kt_config_fail(config->path, cursor->value->line,
+                           "`%s` is no configured provider: it has no entry in `providers`", text);
 out:
     free(text);
     free(names);
@@ -113,8 +113,8 @@ static kt_status_t read_action(cursor_t *cursor, kt_cfg_step_t *step, bool seen[
     int status = kt_status_parse(name, name_len);
 
     if (name_len == 0)
-        return fail(cursor, "in [ ] STATUS=return or STATUS=continue is wanted before",
-                    cursor->at, strlen(cursor->at));
+        return fail(cursor, "in [ ] STATUS=return or STATUS=continue is wanted before", cursor->at,
+                    strlen(cursor->at));
     if (status < 0)
         return fail(cursor, "a route knows the statuses " ROUTABLE ", not", name, name_len);
     if (!routable(status))

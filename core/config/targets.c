@@ -134,7 +134,8 @@ static kt_status_t read_string(kt_config_t *config, const char *key, const kt_ya
     return *text != NULL ? KT_SUCCESS : no_memory();
 }
 
-/* Not shown in errors: it may have a token in it. http: is refused later, unless it is to this machine. */
+/* Not shown in errors: it may have a token in it. http: is refused later, unless it is to this
+ * machine. */
 static kt_status_t read_url(kt_config_t *config, const char *key, const kt_yaml_t *value,
                             void *field)
 {
@@ -142,8 +143,8 @@ static kt_status_t read_url(kt_config_t *config, const char *key, const kt_yaml_
 
     if (status == KT_SUCCESS && strncmp(value->text, "https://", 8) != 0 &&
         strncmp(value->text, "http://", 7) != 0)
-        status = kt_config_fail(config->path, value->line, "`%s` is no URL such as https://HOST/PATH",
-                                key);
+        status = kt_config_fail(config->path, value->line,
+                                "`%s` is no URL such as https://HOST/PATH", key);
     return status;
 }
 
@@ -183,8 +184,10 @@ static kt_status_t unknown_key(const kt_config_t *config, const kt_yaml_t *key)
     if (nearest != NULL)
         return kt_config_fail(config->path, key->line, "unknown key `%.64s`, did you mean `%s`?",
                               key->text, nearest);
-    return kt_config_fail(config->path, key->line, "unknown key `%.64s`: there are exec, notify, "
-                                                   "webhook, webhook_key, webhook_ca, old, whole, test, timeout", key->text);
+    return kt_config_fail(config->path, key->line,
+                          "unknown key `%.64s`: there are exec, notify, "
+                          "webhook, webhook_key, webhook_ca, old, whole, test, timeout",
+                          key->text);
 }
 
 static kt_status_t read_key(kt_config_t *config, const kt_yaml_t *key, const kt_yaml_t *value,
@@ -210,12 +213,12 @@ static kt_status_t check_target(const kt_config_t *config, const kt_yaml_t *patt
     if ((target->webhook == NULL) != (target->webhook_key == NULL))
         return kt_config_fail(config->path, pattern->line,
                               "the target of `%.64s` has only one of `webhook` and `webhook_key`: "
-                              "what is not signed could come from anybody", pattern->text);
+                              "what is not signed could come from anybody",
+                              pattern->text);
     return KT_SUCCESS;
 }
 
-static kt_status_t add_target(kt_config_t *config, const kt_yaml_t *pattern,
-                              const kt_yaml_t *value)
+static kt_status_t add_target(kt_config_t *config, const kt_yaml_t *pattern, const kt_yaml_t *value)
 {
     kt_cfg_target_t *target = &config->targets[config->ntargets];
     kt_status_t status = KT_SUCCESS;

@@ -208,8 +208,8 @@ static kt_status_t read_node(reader_t *reader, unsigned depth, kt_yaml_t **ret_n
     if (depth == KT_YAML_DEPTH_MAX)
         return kt_config_fail(reader->path, line, "more than %u maps and lists inside each other",
                               KT_YAML_DEPTH_MAX);
-    node = node_new(reader->event.type == YAML_MAPPING_START_EVENT ? KT_YAML_MAP : KT_YAML_LIST,
-                    line);
+    node =
+        node_new(reader->event.type == YAML_MAPPING_START_EVENT ? KT_YAML_MAP : KT_YAML_LIST, line);
     if (node == NULL)
         return KT_INTERNAL;
     status = read_children(reader, depth + 1, node);

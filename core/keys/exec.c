@@ -2,8 +2,9 @@
 /*
  * exec.c: a key file's text from a command, as from a password manager or an HSM's tool.
  *
- * No shell, so that nothing in the configuration is ever expanded; an environment of our own and no descriptor of the host, so that
- * the command cannot leak what the host holds; a group of its own, so that its children end with it.
+ * No shell, so that nothing in the configuration is ever expanded; an environment of our own and no
+ * descriptor of the host, so that the command cannot leak what the host holds; a group of its own,
+ * so that its children end with it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,11 +26,11 @@
 #define WAIT_STEP 10 /* ms */
 
 typedef struct run {
-    const char *command;   /* for errors: the path alone */
+    const char *command; /* for errors: the path alone */
     pid_t pid;
     int out;
     int64_t deadline;
-    char *text;            /* locked */
+    char *text; /* locked */
     size_t size, room;
 } run_t;
 
@@ -37,7 +38,8 @@ typedef struct run {
 
 static int spawn(run_t *run, const char *path, char *const argv[], int out)
 {
-    char *const environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
+    char *const environment[] = {
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -53,7 +55,8 @@ static int spawn(run_t *run, const char *path, char *const argv[], int out)
         (void)posix_spawn_file_actions_destroy(&actions);
         return error;
     }
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                    POSIX_SPAWN_SETPGROUP);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
     (void)posix_spawnattr_setsigdefault(&attributes, &all);
     error = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -74,7 +77,8 @@ static kt_status_t start(run_t *run, const char *path, char *const argv[])
 
     if (pipe2(ends, O_CLOEXEC) != 0)
         return kt_fail(KT_INTERNAL, "%s: %s", run->command, strerror(errno));
-    if (ends[1] <= STDERR_FILENO) { /* a host that closed its standard descriptors: dup2() onto itself would keep O_CLOEXEC */
+    /* a host that closed its standard descriptors: dup2() onto itself would keep O_CLOEXEC */
+    if (ends[1] <= STDERR_FILENO) {
         int moved = fcntl(ends[1], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 
         (void)close(ends[1]);
@@ -150,7 +154,8 @@ static kt_status_t wait_for(run_t *run)
         pid_t pid = waitpid(run->pid, &result, WNOHANG);
 
         if (pid < 0 && errno != EINTR)
-            return kt_fail(KT_INTERNAL, "%s: this process lost its exit status: %s", run->command, strerror(errno));
+            return kt_fail(KT_INTERNAL, "%s: this process lost its exit status: %s", run->command,
+                           strerror(errno));
         if (pid > 0)
             break;
         if (kt_monotonic() >= run->deadline)
@@ -161,7 +166,8 @@ static kt_status_t wait_for(run_t *run)
     if (WIFSIGNALED(result))
         return kt_fail(KT_CONFIG, "%s: was ended by signal %d", run->command, WTERMSIG(result));
     if (WEXITSTATUS(result) != 0)
-        return kt_fail(KT_CONFIG, "%s: failed with exit status %d", run->command, WEXITSTATUS(result));
+        return kt_fail(KT_CONFIG, "%s: failed with exit status %d", run->command,
+                       WEXITSTATUS(result));
     return KT_SUCCESS;
 }
 
@@ -205,7 +211,8 @@ kt_status_t kt_exec_read(const char *command, unsigned limit, char **ret_text, s
 
     if (copy == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
-    for (word = strtok_r(copy, " \t", &rest); word != NULL && n < WORDS_MAX; word = strtok_r(NULL, " \t", &rest))
+    for (word = strtok_r(copy, " \t", &rest); word != NULL && n < WORDS_MAX;
+         word = strtok_r(NULL, " \t", &rest))
         argv[n++] = word;
     argv[n] = NULL;
     /* A host's own handler would wait for any child, and take our exit status. */
@@ -214,7 +221,8 @@ kt_status_t kt_exec_read(const char *command, unsigned limit, char **ret_text, s
     (void)pthread_sigmask(SIG_BLOCK, &child, &before);
     run.command = argv[0];
     if (n == 0 || word != NULL)
-        status = kt_fail(KT_CONFIG, n == 0 ? "no command is named" : "too many words for a command");
+        status =
+            kt_fail(KT_CONFIG, n == 0 ? "no command is named" : "too many words for a command");
     else
         status = run_words(&run, argv, limit);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);

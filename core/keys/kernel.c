@@ -2,9 +2,10 @@
 /*
  * kernel.c: a key file's text from the kernel's keyring: `keyctl padd user DESC @u < FILE`.
  *
- * By system calls: the three that are needed are no reason for a library. A key is readable for its possessor only, and possessed is
- * what hangs below a keyring of the process; the user's keyring does not, after su or in a service. So that is linked into the
- * thread's own keyring while we read.
+ * By system calls: the three that are needed are no reason for a library. A key is readable for its
+ * possessor only, and possessed is what hangs below a keyring of the process; the user's keyring
+ * does not, after su or in a service. So that is linked into the thread's own keyring while we
+ * read.
  */
 #include <errno.h>
 #include <linux/keyctl.h>
@@ -30,10 +31,13 @@ static kt_status_t refused(const char *description)
 {
     switch (errno) {
     case ENOKEY:
-        return kt_fail(KT_CONFIG, "there is no user key \"%s\" in the session's or the user's keyring: keyctl padd user %s @u < KEYFILE",
+        return kt_fail(KT_CONFIG,
+                       "there is no user key \"%s\" in the session's or the user's keyring: keyctl "
+                       "padd user %s @u < KEYFILE",
                        description, description);
     case EKEYEXPIRED:
-        return kt_fail(KT_CONFIG, "the key \"%s\" of the kernel's keyring has expired", description);
+        return kt_fail(KT_CONFIG, "the key \"%s\" of the kernel's keyring has expired",
+                       description);
     case EKEYREVOKED:
     case EKEYREJECTED:
         return kt_fail(KT_CONFIG, "the key \"%s\" of the kernel's keyring is revoked", description);
@@ -41,9 +45,11 @@ static kt_status_t refused(const char *description)
     case EOPNOTSUPP:
         return kt_fail(KT_CONFIG, "this kernel has no keyrings: use file: or exec:");
     case EPERM:
-        return kt_fail(KT_PERMISSION, "this kernel (or container) refuses keyrings: use file: or exec:");
+        return kt_fail(KT_PERMISSION,
+                       "this kernel (or container) refuses keyrings: use file: or exec:");
     default:
-        return kt_fail(KT_PERMISSION, "the key \"%s\" of the kernel's keyring: %s", description, strerror(errno));
+        return kt_fail(KT_PERMISSION, "the key \"%s\" of the kernel's keyring: %s", description,
+                       strerror(errno));
     }
 }
 
@@ -73,12 +79,17 @@ static kt_status_t check_key(long id, const char *description)
         return refused(description);
     text[(size_t)size < sizeof(text) ? (size_t)size : sizeof(text) - 1] = '\0';
     if (sscanf(text, "user;%u;%*d;%x;", &uid, &permissions) != 2)
-        return kt_fail(KT_PERMISSION, "the key \"%s\" of the kernel's keyring is no user key", description);
+        return kt_fail(KT_PERMISSION, "the key \"%s\" of the kernel's keyring is no user key",
+                       description);
     if (uid != 0 && uid != geteuid())
-        return kt_fail(KT_PERMISSION, "the key \"%s\" of the kernel's keyring has to belong to root or to uid %u, not to uid %u",
+        return kt_fail(KT_PERMISSION,
+                       "the key \"%s\" of the kernel's keyring has to belong to root or to uid %u, "
+                       "not to uid %u",
                        description, (unsigned)geteuid(), uid);
     if ((permissions & (GROUP_CHANGES | OTHER_ANYTHING)) != 0)
-        return kt_fail(KT_PERMISSION, "the key \"%s\" of the kernel's keyring is open to others (0x%08x): keyctl setperm %ld 0x3f010000",
+        return kt_fail(KT_PERMISSION,
+                       "the key \"%s\" of the kernel's keyring is open to others (0x%08x): keyctl "
+                       "setperm %ld 0x3f010000",
                        description, permissions, id);
     return KT_SUCCESS;
 }
@@ -96,8 +107,10 @@ static kt_status_t read_key(long id, const char *description, char **ret_text, s
         return kt_fail(KT_INTERNAL, "out of memory");
     got = keyctl(KEYCTL_READ, id, (long)text, size, 0);
     if (got != size) {
-        kt_status_t status = got < 0 ? refused(description)
-                                     : kt_fail(KT_CONFIG, "the key \"%s\" was changed while it was read", description);
+        kt_status_t status =
+            got < 0
+                ? refused(description)
+                : kt_fail(KT_CONFIG, "the key \"%s\" was changed while it was read", description);
 
         kt_locked_free(text);
         return status;

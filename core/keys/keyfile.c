@@ -7,8 +7,9 @@
  *     key 2 <32 bytes in base64>             type api-keys 2 <32 bytes> <label>
  *     key 1 <32 bytes in base64>             type api-keys 1 <32 bytes> <label>
  *
- * On the left every key of an environment, newest epoch first, or one line `argon2id` that has them under a passphrase (passphrase.c);
- * on the right what a consumer of one type is given. A `#` begins a comment.
+ * On the left every key of an environment, newest epoch first, or one line `argon2id` that has them
+ * under a passphrase (passphrase.c); on the right what a consumer of one type is given. A `#`
+ * begins a comment.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,11 +37,14 @@ static kt_status_t check_descriptor(int fd, const char *path, size_t *ret_size)
     if (!S_ISREG(st.st_mode))
         return kt_fail(KT_PERMISSION, "%s: not a regular file", path);
     if (st.st_uid != 0 && st.st_uid != geteuid())
-        return kt_fail(KT_PERMISSION, "%s: a key file has to belong to root or to uid %u, not to uid %u", path,
+        return kt_fail(KT_PERMISSION,
+                       "%s: a key file has to belong to root or to uid %u, not to uid %u", path,
                        (unsigned)geteuid(), (unsigned)st.st_uid);
     if ((st.st_mode & 0137) != 0)
-        return kt_fail(KT_PERMISSION, "%s: mode %04o is too open for a key file: chmod 0600 (or 0640 for its group)", path,
-                       (unsigned)(st.st_mode & 07777));
+        return kt_fail(
+            KT_PERMISSION,
+            "%s: mode %04o is too open for a key file: chmod 0600 (or 0640 for its group)", path,
+            (unsigned)(st.st_mode & 07777));
     if (st.st_size > KT_KEYFILE_MAX)
         return kt_fail(KT_CONFIG, "%s: too large for a key file", path);
     *ret_size = (size_t)st.st_size;
@@ -57,7 +61,8 @@ static kt_status_t read_all(int fd, const char *path, char *text, size_t size)
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            return kt_fail(KT_PERMISSION, "%s: %s", path, got < 0 ? strerror(errno) : "shorter than it was a moment ago");
+            return kt_fail(KT_PERMISSION, "%s: %s", path,
+                           got < 0 ? strerror(errno) : "shorter than it was a moment ago");
         at += (size_t)got;
     }
     return KT_SUCCESS;
@@ -66,13 +71,15 @@ static kt_status_t read_all(int fd, const char *path, char *text, size_t size)
 /* The text in locked memory, with NUL behind it. */
 kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe must not hang a server */
+    int fd = open(path,
+                  O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe must not hang a server */
     char *text = NULL;
     size_t size = 0;
     kt_status_t status;
 
     if (fd < 0)
-        return kt_fail(errno == ENOENT ? KT_CONFIG : KT_PERMISSION, "%s: %s", path, strerror(errno));
+        return kt_fail(errno == ENOENT ? KT_CONFIG : KT_PERMISSION, "%s: %s", path,
+                       strerror(errno));
     status = check_descriptor(fd, path, &size);
     if (status != KT_SUCCESS)
         goto out;
@@ -107,7 +114,8 @@ static kt_status_t parse_epoch(const char *word, unsigned *ret_epoch)
 
 static kt_status_t parse_base64(const char *word, unsigned char *out, size_t room, size_t *ret_size)
 {
-    if (word == NULL || sodium_base642bin(out, room, word, strlen(word), NULL, ret_size, NULL, BASE64) != 0)
+    if (word == NULL ||
+        sodium_base642bin(out, room, word, strlen(word), NULL, ret_size, NULL, BASE64) != 0)
         return kt_fail(KT_CONFIG, "expected base64");
     return KT_SUCCESS;
 }
@@ -141,7 +149,8 @@ static kt_status_t parse_environment(parser_t *p, const char *word)
     if (status != KT_SUCCESS)
         return kt_fail_prefix(KT_CONFIG, "environment");
     if (p->expected != NULL && strcmp(environment, p->expected) != 0)
-        return kt_fail(KT_WRONGKEY, "this is a key of \"%s\", the configuration is of \"%s\"", environment, p->expected);
+        return kt_fail(KT_WRONGKEY, "this is a key of \"%s\", the configuration is of \"%s\"",
+                       environment, p->expected);
     memcpy(p->keyring->environment, environment, sizeof(environment));
     p->environment = true;
     return KT_SUCCESS;
@@ -173,7 +182,8 @@ static kt_status_t parse_sealed(parser_t *p, char **rest)
     size_t i;
 
     if (p->phrase == NULL)
-        return kt_fail(KT_CONFIG, "this key is under a passphrase: `key: passphrase:PROMPT FILE` in the configuration opens it");
+        return kt_fail(KT_CONFIG, "this key is under a passphrase: `key: passphrase:PROMPT FILE` "
+                                  "in the configuration opens it");
     if (p->keyring->nenv > 0 || p->keyring->ntypes > 0)
         return kt_fail(KT_CONFIG, "a key under a passphrase stands alone");
     for (i = 0; i < KT_ARRAY(words); i++)
@@ -205,7 +215,9 @@ static kt_status_t parse_line(parser_t *p, char *line)
         const char *format = strtok_r(NULL, " \t", &rest);
 
         if (strcmp(word, "keyturn-key") != 0 || format == NULL || strcmp(format, "1") != 0)
-            return kt_fail(KT_CONFIG, "not a key file: it has to begin with \"keyturn-key 1\" (see keyturn keygen)");
+            return kt_fail(
+                KT_CONFIG,
+                "not a key file: it has to begin with \"keyturn-key 1\" (see keyturn keygen)");
         p->magic = true;
     } else if (strcmp(word, "environment") == 0) {
         return parse_environment(p, strtok_r(NULL, " \t", &rest));
@@ -214,13 +226,15 @@ static kt_status_t parse_line(parser_t *p, char *line)
     } else if (strcmp(word, "argon2id") == 0) {
         status = parse_sealed(p, &rest);
     } else if (p->phrase != NULL && (strcmp(word, "key") == 0 || strcmp(word, "type") == 0)) {
-        return kt_fail(KT_CONFIG, "this key is under no passphrase: name the file with file:, or make another with keyturn keygen --passphrase");
+        return kt_fail(KT_CONFIG, "this key is under no passphrase: name the file with file:, or "
+                                  "make another with keyturn keygen --passphrase");
     } else if (strcmp(word, "key") == 0) {
         status = parse_clear(p, &rest);
     } else if (strcmp(word, "type") == 0) {
         status = parse_type(p, &rest);
     } else {
-        return kt_fail(KT_CONFIG, "expected \"environment\", \"key\" or \"type\""); /* the word itself may be a key */
+        /* the word itself may be a key */
+        return kt_fail(KT_CONFIG, "expected \"environment\", \"key\" or \"type\"");
     }
     if (status == KT_SUCCESS && strtok_r(NULL, " \t", &rest) != NULL)
         status = kt_fail(KT_CONFIG, "too many words");
@@ -234,7 +248,10 @@ static kt_status_t parse_lines(parser_t *p, const char *path, char *text, size_t
     kt_status_t status;
 
     if (memchr(text, 0, size) != NULL)
-        return kt_fail(KT_CONFIG, "%s: not a key file: it has to begin with \"keyturn-key 1\" (see keyturn keygen)", path);
+        return kt_fail(
+            KT_CONFIG,
+            "%s: not a key file: it has to begin with \"keyturn-key 1\" (see keyturn keygen)",
+            path);
     for (; line < end; number++) {
         char *next = memchr(line, '\n', (size_t)(end - line));
 
@@ -251,7 +268,8 @@ static kt_status_t parse_lines(parser_t *p, const char *path, char *text, size_t
     return KT_SUCCESS;
 }
 
-kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size, const char *environment, const kt_secret_t *phrase,
+kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size,
+                                  const char *environment, const kt_secret_t *phrase,
                                   kt_keyring_t **ret_keyring)
 {
     parser_t p = {.expected = environment, .phrase = phrase};
@@ -259,7 +277,8 @@ kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size, co
 
     if (status == KT_SUCCESS) {
         p.key = kt_locked_alloc(KT_KEY_SIZE);
-        status = p.key != NULL ? parse_lines(&p, where, text, size) : kt_fail(KT_INTERNAL, "out of memory");
+        status = p.key != NULL ? parse_lines(&p, where, text, size)
+                               : kt_fail(KT_INTERNAL, "out of memory");
     }
     kt_locked_free(p.key);
     if (status != KT_SUCCESS) {
@@ -304,7 +323,8 @@ kt_status_t kt_write_key(const char *path, const char *text, mode_t mode)
     if (fd < 0 && errno == EEXIST)
         return kt_fail(KT_CONFLICT, "%s exists already; a key is never overwritten", path);
     if (fd < 0)
-        return kt_fail(errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_NOSPACE, "%s: %s", path, strerror(errno));
+        return kt_fail(errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_NOSPACE, "%s: %s",
+                       path, strerror(errno));
     while (at < size) {
         ssize_t put = write(fd, text + at, size - at);
 
@@ -333,8 +353,8 @@ static void encode(char *text, size_t room, const unsigned char *data, size_t si
 }
 
 /* The text of a key file of these keys, in clear or under a passphrase. */
-static kt_status_t write_keys(const char *path, const char *environment, const kt_envkey_t *keys, size_t count,
-                              const kt_secret_t *phrase)
+static kt_status_t write_keys(const char *path, const char *environment, const kt_envkey_t *keys,
+                              size_t count, const kt_secret_t *phrase)
 {
     size_t room = 2048, i;
     char *text = kt_locked_alloc(room);
@@ -342,7 +362,9 @@ static kt_status_t write_keys(const char *path, const char *environment, const k
 
     if (text == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
-    (void)snprintf(text, room, "keyturn-key 1\n# Whoever reads this file%s reads every secret of the environment.\nenvironment %s\n",
+    (void)snprintf(text, room,
+                   "keyturn-key 1\n# Whoever reads this file%s reads every secret of the "
+                   "environment.\nenvironment %s\n",
                    phrase != NULL ? " and knows its passphrase" : "", environment);
     if (phrase != NULL)
         status = kt_phrase_seal(phrase, environment, keys, count, text, room);
@@ -359,8 +381,8 @@ static kt_status_t write_keys(const char *path, const char *environment, const k
     return status;
 }
 
-kt_status_t kt_keygen_passphrase(const char *path, const char *environment, const kt_secret_t *passphrase, char *error,
-                                 size_t error_size)
+kt_status_t kt_keygen_passphrase(const char *path, const char *environment,
+                                 const kt_secret_t *passphrase, char *error, size_t error_size)
 {
     char name[KT_ENVIRONMENT_MAX];
     kt_envkey_t *key = kt_locked_alloc(sizeof(*key));
@@ -384,16 +406,21 @@ kt_status_t kt_keygen(const char *path, const char *environment, char *error, si
     return kt_keygen_passphrase(path, environment, NULL, error, error_size);
 }
 
-static kt_status_t next_epoch(const kt_setup_t *setup, const kt_secret_t *passphrase, kt_envkey_t keys[KT_EPOCHS_MAX])
+static kt_status_t next_epoch(const kt_setup_t *setup, const kt_secret_t *passphrase,
+                              kt_envkey_t keys[KT_EPOCHS_MAX])
 {
     const kt_keyring_t *keyring = setup->keyring;
 
     if (keyring == NULL || keyring->nenv == 0)
-        return kt_fail(KT_NOKEY, "the configuration's key file holds keys of types: only the environment's key has a next epoch");
+        return kt_fail(KT_NOKEY, "the configuration's key file holds keys of types: only the "
+                                 "environment's key has a next epoch");
     if (keyring->nenv == KT_EPOCHS_MAX)
-        return kt_fail(KT_TOOLARGE, "the key has %u epochs already: take out those that no store uses any more", KT_EPOCHS_MAX);
+        return kt_fail(KT_TOOLARGE,
+                       "the key has %u epochs already: take out those that no store uses any more",
+                       KT_EPOCHS_MAX);
     if (passphrase == NULL && kt_source_is_phrase(setup->config, setup->stream))
-        return kt_fail(KT_USAGE, "the configuration's key is under a passphrase: give the new file one too, with --passphrase");
+        return kt_fail(KT_USAGE, "the configuration's key is under a passphrase: give the new file "
+                                 "one too, with --passphrase");
     keys[0].epoch = keyring->env[0].epoch + 1;
     randombytes_buf(keys[0].key, KT_KEY_SIZE);
     memcpy(keys + 1, keyring->env, keyring->nenv * sizeof(*keys));
@@ -403,13 +430,16 @@ static kt_status_t next_epoch(const kt_setup_t *setup, const kt_secret_t *passph
 kt_status_t kt_keygen_epoch(kt_setup_t *setup, const kt_secret_t *passphrase, const char *path)
 {
     kt_envkey_t *keys = kt_locked_alloc(KT_EPOCHS_MAX * sizeof(*keys));
-    kt_status_t status = keys != NULL ? next_epoch(setup, passphrase, keys) : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status =
+        keys != NULL ? next_epoch(setup, passphrase, keys) : kt_fail(KT_INTERNAL, "out of memory");
 
     if (status == KT_SUCCESS)
-        status = write_keys(path, setup->keyring->environment, keys, setup->keyring->nenv + 1, passphrase);
+        status = write_keys(path, setup->keyring->environment, keys, setup->keyring->nenv + 1,
+                            passphrase);
     kt_locked_free(keys);
     setup->status = status;
-    (void)snprintf(setup->error, sizeof(setup->error), "%s", status == KT_SUCCESS ? "" : kt_failure());
+    (void)snprintf(setup->error, sizeof(setup->error), "%s",
+                   status == KT_SUCCESS ? "" : kt_failure());
     return status;
 }
 
@@ -460,7 +490,9 @@ kt_status_t kt_keygen_types(kt_setup_t *setup, const char *types, const char *pa
         status = kt_fail(KT_USAGE, "no type is named");
         goto out;
     }
-    (void)snprintf(text, room, "keyturn-key 1\n# The keys of some types only: written by keyturn keygen --types.\nenvironment %s\n",
+    (void)snprintf(text, room,
+                   "keyturn-key 1\n# The keys of some types only: written by keyturn keygen "
+                   "--types.\nenvironment %s\n",
                    setup->keyring->environment);
     status = append_types(setup->keyring, list, text, room);
     if (status == KT_SUCCESS)
@@ -469,6 +501,7 @@ out:
     kt_locked_free(text);
     free(list);
     setup->status = status;
-    (void)snprintf(setup->error, sizeof(setup->error), "%s", status == KT_SUCCESS ? "" : kt_failure());
+    (void)snprintf(setup->error, sizeof(setup->error), "%s",
+                   status == KT_SUCCESS ? "" : kt_failure());
     return status;
 }

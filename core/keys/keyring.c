@@ -8,8 +8,9 @@
  *                                  ├▶ name hash  (under which a store keeps it)
  *                                  └▶ key id     (a commitment: tells the wrong key from a broken record)
  *
- * Whoever holds a type key needs nothing else for the secrets of that type, and learns nothing about any other. Every derivation is a
- * keyed BLAKE2b with a personalisation of its own (docs/format.md), as libsodium 1.0.18 has no HKDF.
+ * Whoever holds a type key needs nothing else for the secrets of that type, and learns nothing
+ * about any other. Every derivation is a keyed BLAKE2b with a personalisation of its own
+ * (docs/format.md), as libsodium 1.0.18 has no HKDF.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -18,8 +19,8 @@
 
 #include "internal.h"
 
-static void derive(unsigned char *out, size_t out_size, const unsigned char key[KT_KEY_SIZE], const char personal[17],
-                   const char *const *fields, size_t nfields)
+static void derive(unsigned char *out, size_t out_size, const unsigned char key[KT_KEY_SIZE],
+                   const char personal[17], const char *const *fields, size_t nfields)
 {
     crypto_generichash_blake2b_state state;
     unsigned char length[4];
@@ -43,8 +44,8 @@ static void derive_id(unsigned char id[KT_KEYID_SIZE], const unsigned char key[K
     derive(id, KT_KEYID_SIZE, key, "keyturn key id  ", NULL, 0);
 }
 
-static void derive_type(const unsigned char env[KT_KEY_SIZE], const char *environment, const char *type,
-                        unsigned char ret_key[KT_KEY_SIZE])
+static void derive_type(const unsigned char env[KT_KEY_SIZE], const char *environment,
+                        const char *type, unsigned char ret_key[KT_KEY_SIZE])
 {
     const char *const fields[] = {environment, type};
 
@@ -60,7 +61,8 @@ static void derive_parts(kt_typekey_t *key)
 }
 
 /* The key that seals labels of types: of the environment, but not its key itself. */
-static void derive_label_key(const unsigned char env[KT_KEY_SIZE], unsigned char ret_key[KT_KEY_SIZE])
+static void derive_label_key(const unsigned char env[KT_KEY_SIZE],
+                             unsigned char ret_key[KT_KEY_SIZE])
 {
     derive(ret_key, KT_KEY_SIZE, env, "keyturn label   ", NULL, 0);
 }
@@ -92,8 +94,8 @@ void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE])
 
 /* ---- labels ---- */
 
-static kt_status_t seal_label(const char *environment, const kt_envkey_t *env, const char *type, unsigned char *ret_label,
-                              size_t *ret_size)
+static kt_status_t seal_label(const char *environment, const kt_envkey_t *env, const char *type,
+                              unsigned char *ret_label, size_t *ret_size)
 {
     kt_header_t header = {.type = KTP_RECORD_LABEL, .version = env->epoch};
     unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *record;
@@ -114,12 +116,14 @@ static kt_status_t seal_label(const char *environment, const kt_envkey_t *env, c
     return KT_SUCCESS;
 }
 
-kt_status_t kt_env_label(const char *environment, const kt_envkey_t *env, unsigned char *ret_label, size_t *ret_size)
+kt_status_t kt_env_label(const char *environment, const kt_envkey_t *env, unsigned char *ret_label,
+                         size_t *ret_size)
 {
     return seal_label(environment, env, "", ret_label, ret_size);
 }
 
-static const kt_envkey_t *find_env(const kt_keyring_t *keyring, const unsigned char id[KT_KEYID_SIZE])
+static const kt_envkey_t *find_env(const kt_keyring_t *keyring,
+                                   const unsigned char id[KT_KEYID_SIZE])
 {
     size_t i;
 
@@ -130,7 +134,8 @@ static const kt_envkey_t *find_env(const kt_keyring_t *keyring, const unsigned c
     return NULL;
 }
 
-kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *label, size_t size, char ret_type[KT_NAME_MAX + 1])
+kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *label, size_t size,
+                          char ret_type[KT_NAME_MAX + 1])
 {
     const kt_envkey_t *env;
     kt_header_t header;
@@ -173,7 +178,7 @@ kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *l
     if (status != KT_SUCCESS)
         return status;
     while ((status = kt_keyring_type(keyring, type, n, &ignored)) == KT_SUCCESS)
-        n++; /* derives every epoch of it */
+        n++;                /* derives every epoch of it */
     if (status != KT_NOKEY) /* which is how the epochs end */
         return status;
     kt_failure_clear();
@@ -187,8 +192,8 @@ static size_t keyring_size(size_t ntypes)
     return offsetof(kt_keyring_t, types) + ntypes * sizeof(kt_typekey_t);
 }
 
-/* A place for one more type key. When the table is full those at its end, which were derived and can be again, make room in turn: the keys
- * of one type at all its epochs stay side by side. */
+/* A place for one more type key. When the table is full those at its end, which were derived and
+ * can be again, make room in turn: the keys of one type at all its epochs stay side by side. */
 static kt_typekey_t *new_type(kt_keyring_t *keyring)
 {
     if (keyring->ntypes == KT_TYPES_MAX)
@@ -197,7 +202,8 @@ static kt_typekey_t *new_type(kt_keyring_t *keyring)
     return &keyring->types[keyring->ntypes++];
 }
 
-static kt_status_t add_derived(kt_keyring_t *keyring, const kt_envkey_t *env, const char *type, const kt_typekey_t **ret_key)
+static kt_status_t add_derived(kt_keyring_t *keyring, const kt_envkey_t *env, const char *type,
+                               const kt_typekey_t **ret_key)
 {
     kt_typekey_t *key = new_type(keyring);
     kt_status_t status;
@@ -219,14 +225,16 @@ static kt_status_t add_derived(kt_keyring_t *keyring, const kt_envkey_t *env, co
     return KT_SUCCESS;
 }
 
-static const kt_typekey_t *held_type(const kt_keyring_t *keyring, const char *type, const unsigned char *env_id, size_t n)
+static const kt_typekey_t *held_type(const kt_keyring_t *keyring, const char *type,
+                                     const unsigned char *env_id, size_t n)
 {
     size_t i;
 
     for (i = 0; i < keyring->ntypes; i++) {
         const kt_typekey_t *key = &keyring->types[i];
 
-        if (strcmp(key->type, type) != 0 || (env_id != NULL && memcmp(key->env_id, env_id, KT_KEYID_SIZE) != 0))
+        if (strcmp(key->type, type) != 0 ||
+            (env_id != NULL && memcmp(key->env_id, env_id, KT_KEYID_SIZE) != 0))
             continue;
         if (n-- == 0)
             return key;
@@ -234,7 +242,8 @@ static const kt_typekey_t *held_type(const kt_keyring_t *keyring, const char *ty
     return NULL;
 }
 
-kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n, const kt_typekey_t **ret_key)
+kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n,
+                            const kt_typekey_t **ret_key)
 {
     const kt_typekey_t *key;
 
@@ -254,7 +263,8 @@ kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n, c
     return KT_SUCCESS;
 }
 
-kt_status_t kt_keyring_find(kt_keyring_t *keyring, const unsigned char id[KT_KEYID_SIZE], const kt_typekey_t **ret_key)
+kt_status_t kt_keyring_find(kt_keyring_t *keyring, const unsigned char id[KT_KEYID_SIZE],
+                            const kt_typekey_t **ret_key)
 {
     size_t i;
 
@@ -278,9 +288,11 @@ kt_status_t kt_keyring_new(const char *environment, kt_keyring_t **ret_keyring)
     return KT_SUCCESS;
 }
 
-kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork, kt_keyring_t **ret_keyring)
+kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork,
+                            kt_keyring_t **ret_keyring)
 {
-    kt_keyring_t *copy = kt_guarded_reserve(sizeof(*copy), keyring_size(keyring->ntypes), wipe_on_fork);
+    kt_keyring_t *copy =
+        kt_guarded_reserve(sizeof(*copy), keyring_size(keyring->ntypes), wipe_on_fork);
 
     if (copy == NULL)
         return kt_fail(KT_INTERNAL, "out of memory for keys");
@@ -292,7 +304,8 @@ kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork, kt_k
 
 void kt_keyring_update(kt_keyring_t *keyring, const kt_keyring_t *fresh)
 {
-    size_t from = offsetof(kt_keyring_t, environment), old = keyring_size(keyring->ntypes), size = keyring_size(fresh->ntypes);
+    size_t from = offsetof(kt_keyring_t, environment), old = keyring_size(keyring->ntypes),
+           size = keyring_size(fresh->ntypes);
 
     kt_guarded_extend(keyring, size);
     if (old > size)
@@ -305,7 +318,8 @@ void kt_keyring_free(kt_keyring_t *keyring)
     kt_guarded_free(keyring);
 }
 
-kt_status_t kt_keyring_add_env(kt_keyring_t *keyring, unsigned epoch, const unsigned char key[KT_KEY_SIZE])
+kt_status_t kt_keyring_add_env(kt_keyring_t *keyring, unsigned epoch,
+                               const unsigned char key[KT_KEY_SIZE])
 {
     kt_envkey_t *env;
 
@@ -320,8 +334,9 @@ kt_status_t kt_keyring_add_env(kt_keyring_t *keyring, unsigned epoch, const unsi
     return KT_SUCCESS;
 }
 
-kt_status_t kt_keyring_add_type(kt_keyring_t *keyring, const char *type, unsigned epoch, const unsigned char key[KT_KEY_SIZE],
-                                const unsigned char *label, size_t label_size)
+kt_status_t kt_keyring_add_type(kt_keyring_t *keyring, const char *type, unsigned epoch,
+                                const unsigned char key[KT_KEY_SIZE], const unsigned char *label,
+                                size_t label_size)
 {
     kt_header_t header;
     kt_typekey_t *held;

@@ -5,9 +5,10 @@
  *     argon2id OPSLIMIT MEMLIMIT <salt> <sealed>
  *     sealed = key id of the derived key (16), nonce (24), ciphertext and tag, checksum (8)
  *
- * The checksum tells a damaged file from a wrong passphrase before anything is derived; the key id tells a wrong passphrase from a
- * changed file. The parameters are authenticated, and cheaper ones than ours are refused before they are used: who may change the file
- * must not get a derivation that he can afford to guess, nor one that ends this machine.
+ * The checksum tells a damaged file from a wrong passphrase before anything is derived; the key id
+ * tells a wrong passphrase from a changed file. The parameters are authenticated, and cheaper ones
+ * than ours are refused before they are used: who may change the file must not get a derivation
+ * that he can afford to guess, nor one that ends this machine.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -65,16 +66,22 @@ kt_status_t kt_phrase_check(const kt_secret_t *phrase)
 
 /* ---- sealing ---- */
 
-static void derive(unsigned char *out, size_t size, const unsigned char key[KT_KEY_SIZE], const char personal[17])
+static void derive(unsigned char *out, size_t size, const unsigned char key[KT_KEY_SIZE],
+                   const char personal[17])
 {
-    (void)crypto_generichash_blake2b_salt_personal(out, size, NULL, 0, key, KT_KEY_SIZE, NULL, (const unsigned char *)personal);
+    (void)crypto_generichash_blake2b_salt_personal(out, size, NULL, 0, key, KT_KEY_SIZE, NULL,
+                                                   (const unsigned char *)personal);
 }
 
-static kt_status_t stretch(const kt_secret_t *phrase, const params_t *params, derived_t *ret_derived)
+static kt_status_t stretch(const kt_secret_t *phrase, const params_t *params,
+                           derived_t *ret_derived)
 {
-    if (crypto_pwhash_argon2id(ret_derived->root, KT_KEY_SIZE, (const char *)kt_secret_bytes(phrase), phrase_size(phrase), params->salt,
-                               params->ops, (size_t)params->mem, crypto_pwhash_argon2id_ALG_ARGON2ID13) != 0)
-        return kt_fail(KT_INTERNAL, "a key under a passphrase needs %llu MiB of memory, which are not free",
+    if (crypto_pwhash_argon2id(ret_derived->root, KT_KEY_SIZE,
+                               (const char *)kt_secret_bytes(phrase), phrase_size(phrase),
+                               params->salt, params->ops, (size_t)params->mem,
+                               crypto_pwhash_argon2id_ALG_ARGON2ID13) != 0)
+        return kt_fail(KT_INTERNAL,
+                       "a key under a passphrase needs %llu MiB of memory, which are not free",
                        (unsigned long long)(params->mem >> 20));
     derive(ret_derived->id, KT_KEYID_SIZE, ret_derived->root, "keyturn key id  ");
     derive(ret_derived->seal, KT_KEY_SIZE, ret_derived->root, "keyturn phrase  ");
@@ -93,25 +100,27 @@ static size_t bound(unsigned char out[BOUND_MAX], const params_t *params, const 
     return 16 + SALT_SIZE + size;
 }
 
-static void checksum(unsigned char out[CHECK_SIZE], const unsigned char *bound_to, size_t bound_size, const unsigned char *sealed,
-                     size_t size)
+static void checksum(unsigned char out[CHECK_SIZE], const unsigned char *bound_to,
+                     size_t bound_size, const unsigned char *sealed, size_t size)
 {
     unsigned char whole[16];
     crypto_generichash_blake2b_state state;
 
-    (void)crypto_generichash_blake2b_init_salt_personal(&state, NULL, 0, sizeof(whole), NULL, (const unsigned char *)"keyturn checksum");
+    (void)crypto_generichash_blake2b_init_salt_personal(&state, NULL, 0, sizeof(whole), NULL,
+                                                        (const unsigned char *)"keyturn checksum");
     (void)crypto_generichash_blake2b_update(&state, bound_to, bound_size);
     (void)crypto_generichash_blake2b_update(&state, sealed, size);
     (void)crypto_generichash_blake2b_final(&state, whole, sizeof(whole));
     memcpy(out, whole, CHECK_SIZE);
 }
 
-static void write_line(const params_t *params, const unsigned char *sealed, size_t size, char *text, size_t room)
+static void write_line(const params_t *params, const unsigned char *sealed, size_t size, char *text,
+                       size_t room)
 {
     size_t at = strlen(text);
 
-    at += (size_t)snprintf(text + at, room - at, "argon2id %llu %llu ", (unsigned long long)params->ops,
-                           (unsigned long long)params->mem);
+    at += (size_t)snprintf(text + at, room - at, "argon2id %llu %llu ",
+                           (unsigned long long)params->ops, (unsigned long long)params->mem);
     (void)sodium_bin2base64(text + at, room - at, params->salt, SALT_SIZE, BASE64);
     strcat(text, " ");
     at = strlen(text);
@@ -119,8 +128,8 @@ static void write_line(const params_t *params, const unsigned char *sealed, size
     strcat(text, "\n");
 }
 
-kt_status_t kt_phrase_seal(const kt_secret_t *phrase, const char *environment, const kt_envkey_t *keys, size_t count, char *text,
-                           size_t room)
+kt_status_t kt_phrase_seal(const kt_secret_t *phrase, const char *environment,
+                           const kt_envkey_t *keys, size_t count, char *text, size_t room)
 {
     params_t params = {.ops = OPS_FLOOR, .mem = MEM_FLOOR};
     unsigned char sealed[SEALED_MAX], to[BOUND_MAX], *plain = kt_locked_alloc(PLAIN_MAX);
@@ -142,7 +151,8 @@ kt_status_t kt_phrase_seal(const kt_secret_t *phrase, const char *environment, c
     to_size = bound(to, &params, environment);
     memcpy(sealed, derived->id, KT_KEYID_SIZE);
     randombytes_buf(sealed + KT_KEYID_SIZE, NONCE_SIZE);
-    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(sealed + FRONT_SIZE, NULL, plain, count * ENTRY_SIZE, to, to_size, NULL,
+    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(sealed + FRONT_SIZE, NULL, plain,
+                                                     count * ENTRY_SIZE, to, to_size, NULL,
                                                      sealed + KT_KEYID_SIZE, derived->seal);
     checksum(sealed + size, to, to_size, sealed, size);
     write_line(&params, sealed, size + CHECK_SIZE, text, room);
@@ -173,15 +183,18 @@ static kt_status_t parse_number(const char *word, uint64_t *ret_number)
 static kt_status_t check_params(const params_t *params)
 {
     if (params->ops < OPS_FLOOR || params->mem < MEM_FLOOR)
-        return kt_fail(KT_CONFIG, "argon2id with less than %llu passes and %llu bytes is refused: make the file again with keyturn keygen",
+        return kt_fail(KT_CONFIG,
+                       "argon2id with less than %llu passes and %llu bytes is refused: make the "
+                       "file again with keyturn keygen",
                        (unsigned long long)OPS_FLOOR, (unsigned long long)MEM_FLOOR);
     if (params->ops > OPS_CEILING || params->mem > MEM_CEILING)
-        return kt_fail(KT_CONFIG, "argon2id with more than %u passes or %llu bytes is refused", OPS_CEILING,
-                       (unsigned long long)MEM_CEILING);
+        return kt_fail(KT_CONFIG, "argon2id with more than %u passes or %llu bytes is refused",
+                       OPS_CEILING, (unsigned long long)MEM_CEILING);
     return KT_SUCCESS;
 }
 
-static kt_status_t parse_words(char *const words[4], params_t *ret_params, unsigned char sealed[SEALED_MAX], size_t *ret_size)
+static kt_status_t parse_words(char *const words[4], params_t *ret_params,
+                               unsigned char sealed[SEALED_MAX], size_t *ret_size)
 {
     size_t salt = 0;
     kt_status_t status = parse_number(words[0], &ret_params->ops);
@@ -193,8 +206,11 @@ static kt_status_t parse_words(char *const words[4], params_t *ret_params, unsig
     if (status != KT_SUCCESS)
         return status;
     if (words[2] == NULL || words[3] == NULL ||
-        sodium_base642bin(ret_params->salt, SALT_SIZE, words[2], strlen(words[2]), NULL, &salt, NULL, BASE64) != 0 || salt != SALT_SIZE ||
-        sodium_base642bin(sealed, SEALED_MAX, words[3], strlen(words[3]), NULL, ret_size, NULL, BASE64) != 0 ||
+        sodium_base642bin(ret_params->salt, SALT_SIZE, words[2], strlen(words[2]), NULL, &salt,
+                          NULL, BASE64) != 0 ||
+        salt != SALT_SIZE ||
+        sodium_base642bin(sealed, SEALED_MAX, words[3], strlen(words[3]), NULL, ret_size, NULL,
+                          BASE64) != 0 ||
         *ret_size < FRONT_SIZE + ENTRY_SIZE + KT_TAG_SIZE + CHECK_SIZE ||
         (*ret_size - FRONT_SIZE - KT_TAG_SIZE - CHECK_SIZE) % ENTRY_SIZE != 0)
         return kt_fail(KT_MALFORMED, "the sealed key is damaged");
@@ -213,11 +229,13 @@ static kt_status_t take_keys(kt_keyring_t *keyring, const unsigned char *plain, 
 
 kt_status_t kt_phrase_open(const kt_secret_t *phrase, kt_keyring_t *keyring, char *const words[4])
 {
-    unsigned char sealed[SEALED_MAX], to[BOUND_MAX], check[CHECK_SIZE], *plain = kt_locked_alloc(PLAIN_MAX);
+    unsigned char sealed[SEALED_MAX], to[BOUND_MAX], check[CHECK_SIZE],
+        *plain = kt_locked_alloc(PLAIN_MAX);
     derived_t *derived = kt_locked_alloc(sizeof(*derived));
     size_t size = 0, to_size;
     params_t params;
-    kt_status_t status = plain != NULL && derived != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status =
+        plain != NULL && derived != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
 
     if (status == KT_SUCCESS)
         status = parse_words(words, &params, sealed, &size);
@@ -232,9 +250,9 @@ kt_status_t kt_phrase_open(const kt_secret_t *phrase, kt_keyring_t *keyring, cha
         status = stretch(phrase, &params, derived);
     if (status == KT_SUCCESS && sodium_memcmp(derived->id, sealed, KT_KEYID_SIZE) != 0)
         status = kt_fail(KT_WRONGKEY, "the key is not under this passphrase");
-    if (status == KT_SUCCESS &&
-        crypto_aead_xchacha20poly1305_ietf_decrypt(plain, NULL, NULL, sealed + FRONT_SIZE, size - FRONT_SIZE, to, to_size,
-                                                   sealed + KT_KEYID_SIZE, derived->seal) != 0)
+    if (status == KT_SUCCESS && crypto_aead_xchacha20poly1305_ietf_decrypt(
+                                    plain, NULL, NULL, sealed + FRONT_SIZE, size - FRONT_SIZE, to,
+                                    to_size, sealed + KT_KEYID_SIZE, derived->seal) != 0)
         status = kt_fail(KT_MALFORMED, "the sealed key was changed");
     if (status == KT_SUCCESS)
         status = take_keys(keyring, plain, size - FRONT_SIZE - KT_TAG_SIZE);
@@ -257,7 +275,8 @@ kt_status_t kt_phrase_read(const char *path, kt_secret_t **ret_phrase)
     if (size > 0 && text[size - 1] == '\n')
         size--;
     if (size == 0 || size > KT_PHRASE_MAX)
-        status = kt_fail(KT_CONFIG, "%s: a passphrase has %u to %u bytes", path, KT_PHRASE_MIN, KT_PHRASE_MAX);
+        status = kt_fail(KT_CONFIG, "%s: a passphrase has %u to %u bytes", path, KT_PHRASE_MIN,
+                         KT_PHRASE_MAX);
     if (status == KT_SUCCESS) {
         *ret_phrase = kt_secret_new(text, size);
         if (*ret_phrase == NULL)
@@ -277,11 +296,13 @@ static bool is_ending(void)
 {
     sigset_t pending;
 
-    return sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT) ||
-                                         sigismember(&pending, SIGHUP) || sigismember(&pending, SIGQUIT));
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT) ||
+            sigismember(&pending, SIGHUP) || sigismember(&pending, SIGQUIT));
 }
 
-/* Byte by byte, with the terminal's keys for erasing done here: so no signal finds the terminal without echo. */
+/* Byte by byte, with the terminal's keys for erasing done here: so no signal finds the terminal
+ * without echo. */
 static bool read_line(int fd, unsigned char *line, size_t *ret_size)
 {
     struct pollfd in = {.fd = fd, .events = POLLIN};
@@ -343,7 +364,9 @@ kt_status_t kt_phrase_ask(const char *what, kt_secret_t **ret_phrase)
     kt_status_t status = KT_SUCCESS;
 
     if (fd < 0)
-        return kt_fail(KT_CONFIG, "there is no terminal to ask for the passphrase: use passphrase:FILE, or a credential");
+        return kt_fail(
+            KT_CONFIG,
+            "there is no terminal to ask for the passphrase: use passphrase:FILE, or a credential");
     line = kt_locked_alloc(KT_PHRASE_MAX);
     if (line == NULL)
         status = kt_fail(KT_INTERNAL, "out of memory");

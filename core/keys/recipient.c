@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * recipient.c: a key pair to which backups are sealed, so that the machine that makes them cannot read them afterwards.
+ * recipient.c: a key pair to which backups are sealed, so that the machine that makes them cannot
+ * read them afterwards.
  *
  *     OUT        keyturn-recipient-key 1 <X25519 private key in base64>     kept elsewhere
  *     OUT.pub    keyturn-recipient 1 <X25519 public key in base64>          on the machine
  *
- * A backup for a recipient carries a random key in a sealed box. That key alone does not open it: it is mixed with the environment's, as
- * anybody can make a sealed box, but only a holder of the environment key a backup of it.
+ * A backup for a recipient carries a random key in a sealed box. That key alone does not open it:
+ * it is mixed with the environment's, as anybody can make a sealed box, but only a holder of the
+ * environment key a backup of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,29 +31,35 @@
 
 static void id_of(const unsigned char public_key[KT_KEY_SIZE], unsigned char ret_id[KT_KEYID_SIZE])
 {
-    (void)crypto_generichash_blake2b_salt_personal(ret_id, KT_KEYID_SIZE, NULL, 0, public_key, KT_KEY_SIZE, NULL,
+    (void)crypto_generichash_blake2b_salt_personal(ret_id, KT_KEYID_SIZE, NULL, 0, public_key,
+                                                   KT_KEY_SIZE, NULL,
                                                    (const unsigned char *)"keyturn key id  ");
 }
 
 /* ---- key files ---- */
 
-static void write_line(char line[LINE_SIZE], const char *magic, const unsigned char key[KT_KEY_SIZE])
+static void write_line(char line[LINE_SIZE], const char *magic,
+                       const unsigned char key[KT_KEY_SIZE])
 {
     (void)snprintf(line, LINE_SIZE, "%s", magic);
     (void)sodium_bin2base64(line + strlen(magic), BASE64_SIZE, key, KT_KEY_SIZE, BASE64);
     strcat(line, "\n");
 }
 
-static kt_status_t parse_line(const char *where, const char *text, size_t size, const char *magic, unsigned char ret_key[KT_KEY_SIZE])
+static kt_status_t parse_line(const char *where, const char *text, size_t size, const char *magic,
+                              unsigned char ret_key[KT_KEY_SIZE])
 {
     size_t skip = strlen(magic), got = 0;
 
     if (size > 0 && text[size - 1] == '\n')
         size--;
     if (size < skip || memcmp(text, magic, skip) != 0)
-        return kt_fail(KT_CONFIG, "%s: not a %s key of a recipient, as `keyturn keygen --recipient` makes it", where,
-                       strcmp(magic, PUBLIC) == 0 ? "public" : "private");
-    if (sodium_base642bin(ret_key, KT_KEY_SIZE, text + skip, size - skip, NULL, &got, NULL, BASE64) != 0 || got != KT_KEY_SIZE)
+        return kt_fail(KT_CONFIG,
+                       "%s: not a %s key of a recipient, as `keyturn keygen --recipient` makes it",
+                       where, strcmp(magic, PUBLIC) == 0 ? "public" : "private");
+    if (sodium_base642bin(ret_key, KT_KEY_SIZE, text + skip, size - skip, NULL, &got, NULL,
+                          BASE64) != 0 ||
+        got != KT_KEY_SIZE)
         return kt_fail(KT_CONFIG, "%s: the key of the recipient is damaged", where);
     return KT_SUCCESS;
 }
@@ -106,19 +114,24 @@ static kt_status_t read_public(const char *path, unsigned char ret_key[KT_KEY_SI
     kt_status_t status = KT_SUCCESS;
 
     if (fd < 0)
-        return kt_fail(errno == ENOENT ? KT_CONFIG : KT_PERMISSION, "%s: %s", path, strerror(errno));
+        return kt_fail(errno == ENOENT ? KT_CONFIG : KT_PERMISSION, "%s: %s", path,
+                       strerror(errno));
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         status = kt_fail(KT_PERMISSION, "%s: not a regular file", path);
     else if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 022) != 0)
-        status = kt_fail(KT_PERMISSION, "%s: it has to belong to root or to uid %u, and nobody else may write it: who can, reads the "
-                                        "backups", path, (unsigned)geteuid());
+        status = kt_fail(KT_PERMISSION,
+                         "%s: it has to belong to root or to uid %u, and nobody else may write it: "
+                         "who can, reads the "
+                         "backups",
+                         path, (unsigned)geteuid());
     else if ((got = read(fd, text, sizeof(text))) < 0)
         status = kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
     (void)close(fd);
     return status == KT_SUCCESS ? parse_line(path, text, (size_t)got, PUBLIC, ret_key) : status;
 }
 
-kt_status_t kt_recipient_read(const kt_restore_options_t *options, unsigned char ret_key[KT_KEY_SIZE])
+kt_status_t kt_recipient_read(const kt_restore_options_t *options,
+                              unsigned char ret_key[KT_KEY_SIZE])
 {
     const kt_secret_t *given = options->recipient_text;
     char *text;
@@ -126,7 +139,8 @@ kt_status_t kt_recipient_read(const kt_restore_options_t *options, unsigned char
     kt_status_t status;
 
     if (given != NULL)
-        return parse_line("the recipient's key", (const char *)given->data, given->size, PRIVATE, ret_key);
+        return parse_line("the recipient's key", (const char *)given->data, given->size, PRIVATE,
+                          ret_key);
     status = kt_read_private(options->recipient_key, &text, &size);
     if (status != KT_SUCCESS)
         return status;
@@ -137,22 +151,25 @@ kt_status_t kt_recipient_read(const kt_restore_options_t *options, unsigned char
 
 /* ---- the key of one backup ---- */
 
-static void mix(unsigned char *io_key, const unsigned char fresh[KT_KEY_SIZE], const unsigned char public_key[KT_KEY_SIZE])
+static void mix(unsigned char *io_key, const unsigned char fresh[KT_KEY_SIZE],
+                const unsigned char public_key[KT_KEY_SIZE])
 {
     crypto_generichash_blake2b_state state;
 
-    (void)crypto_generichash_blake2b_init_salt_personal(&state, io_key, KT_KEY_SIZE, KT_KEY_SIZE, NULL,
-                                                        (const unsigned char *)"keyturn sealed  ");
+    (void)crypto_generichash_blake2b_init_salt_personal(
+        &state, io_key, KT_KEY_SIZE, KT_KEY_SIZE, NULL, (const unsigned char *)"keyturn sealed  ");
     (void)crypto_generichash_blake2b_update(&state, fresh, KT_KEY_SIZE);
     (void)crypto_generichash_blake2b_update(&state, public_key, KT_KEY_SIZE);
     (void)crypto_generichash_blake2b_final(&state, io_key, KT_KEY_SIZE);
     kt_wipe(&state, sizeof(state));
 }
 
-kt_status_t kt_recipient_seal(const char *path, unsigned char *io_key, unsigned char ret_header[KT_RECIPIENT_SIZE])
+kt_status_t kt_recipient_seal(const char *path, unsigned char *io_key,
+                              unsigned char ret_header[KT_RECIPIENT_SIZE])
 {
     unsigned char *fresh = kt_locked_alloc(KT_KEY_SIZE), public_key[KT_KEY_SIZE];
-    kt_status_t status = fresh != NULL ? read_public(path, public_key) : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status =
+        fresh != NULL ? read_public(path, public_key) : kt_fail(KT_INTERNAL, "out of memory");
 
     if (status == KT_SUCCESS) {
         randombytes_buf(fresh, KT_KEY_SIZE);
@@ -166,8 +183,8 @@ kt_status_t kt_recipient_seal(const char *path, unsigned char *io_key, unsigned 
     return status;
 }
 
-kt_status_t kt_recipient_open(const char *path, const unsigned char *private_key, unsigned char *io_key,
-                              const unsigned char header[KT_RECIPIENT_SIZE])
+kt_status_t kt_recipient_open(const char *path, const unsigned char *private_key,
+                              unsigned char *io_key, const unsigned char header[KT_RECIPIENT_SIZE])
 {
     unsigned char *fresh, public_key[KT_KEY_SIZE], id[KT_KEYID_SIZE];
     char name[2 * KT_KEYID_SIZE + 1];
@@ -175,7 +192,9 @@ kt_status_t kt_recipient_open(const char *path, const unsigned char *private_key
 
     (void)sodium_bin2hex(name, sizeof(name), header, KT_KEYID_SIZE);
     if (private_key == NULL)
-        return kt_fail(KT_NOKEY, "%s: sealed to the recipient %s: his private key is needed (--recipient-key)", path, name);
+        return kt_fail(
+            KT_NOKEY, "%s: sealed to the recipient %s: his private key is needed (--recipient-key)",
+            path, name);
     fresh = kt_locked_alloc(KT_KEY_SIZE);
     if (fresh == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
@@ -183,7 +202,8 @@ kt_status_t kt_recipient_open(const char *path, const unsigned char *private_key
     id_of(public_key, id);
     if (memcmp(id, header, KT_KEYID_SIZE) != 0)
         status = kt_fail(KT_WRONGKEY, "%s: sealed to another recipient, %s", path, name);
-    else if (crypto_box_seal_open(fresh, header + KT_KEYID_SIZE, KT_RECIPIENT_SIZE - KT_KEYID_SIZE, public_key, private_key) != 0)
+    else if (crypto_box_seal_open(fresh, header + KT_KEYID_SIZE, KT_RECIPIENT_SIZE - KT_KEYID_SIZE,
+                                  public_key, private_key) != 0)
         status = kt_fail(KT_MALFORMED, "%s: its header is damaged", path);
     else
         mix(io_key, fresh, public_key);

@@ -2,8 +2,9 @@
 /*
  * record.c: records of format 1. docs/format.md is the specification.
  *
- * The header is clear and authenticated; environment and name are authenticated without being written, each behind its length, so that
- * "a" + "bc" never passes for "ab" + "c". The plain text is padded to a power of two: what a thief sees of a value is its size class.
+ * The header is clear and authenticated; environment and name are authenticated without being
+ * written, each behind its length, so that "a" + "bc" never passes for "ab" + "c". The plain text
+ * is padded to a power of two: what a thief sees of a value is its size class.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #define AT_KEY_ID 8u
 #define AT_NONCE 48u
 #define NONCE_SIZE crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
-#define LENGTH_SIZE 4u  /* in front of the value, inside the seal */
+#define LENGTH_SIZE 4u /* in front of the value, inside the seal */
 #define CLASS_MIN 64u
 #define CLASS_MAX 131072u
 #define OVERHEAD (KTP_RECORD_HEADER + LENGTH_SIZE + KT_TAG_SIZE)
@@ -77,7 +78,8 @@ kt_status_t kt_header_parse(const void *record, size_t size, kt_header_t *ret_he
     if (size < OVERHEAD + CLASS_MIN || memcmp(r, MAGIC, 4) != 0)
         return kt_fail(KT_MALFORMED, "not a sealed record");
     if (r[AT_FORMAT] != FORMAT)
-        return kt_fail(KT_MALFORMED, "sealed record of format %u, this version knows format %u", r[AT_FORMAT], FORMAT);
+        return kt_fail(KT_MALFORMED, "sealed record of format %u, this version knows format %u",
+                       r[AT_FORMAT], FORMAT);
     if (r[AT_ALGORITHM] != ALGORITHM_XCHACHA20_POLY1305)
         return kt_fail(KT_MALFORMED, "sealed record with unknown algorithm %u", r[AT_ALGORITHM]);
     if (r[7] != 0 || !is_class(size - OVERHEAD))
@@ -90,7 +92,8 @@ kt_status_t kt_header_parse(const void *record, size_t size, kt_header_t *ret_he
 }
 
 /* The header, then environment and name, each behind its length. */
-static size_t associated_data(unsigned char ad[AD_MAX], const unsigned char *record, const char *environment, const char *name)
+static size_t associated_data(unsigned char ad[AD_MAX], const unsigned char *record,
+                              const char *environment, const char *name)
 {
     size_t at = KTP_RECORD_HEADER, environment_size = strlen(environment), name_size = strlen(name);
 
@@ -116,8 +119,9 @@ static void write_header(unsigned char *record, const kt_header_t *header)
     randombytes_buf(record + AT_NONCE, NONCE_SIZE);
 }
 
-kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const char *environment, const char *name,
-                    const void *plain, size_t plain_size, unsigned char **ret_record, size_t *ret_size)
+kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const char *environment,
+                    const char *name, const void *plain, size_t plain_size,
+                    unsigned char **ret_record, size_t *ret_size)
 {
     size_t class = size_class(plain_size), inner = LENGTH_SIZE + class;
     unsigned char ad[AD_MAX];
@@ -138,16 +142,17 @@ kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const c
         memcpy(padded + LENGTH_SIZE, plain, plain_size);
     write_header(record, header);
     ad_size = associated_data(ad, record, environment, name);
-    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(record + KTP_RECORD_HEADER, NULL, padded, inner, ad, ad_size, NULL,
-                                                     record + AT_NONCE, key);
+    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(
+        record + KTP_RECORD_HEADER, NULL, padded, inner, ad, ad_size, NULL, record + AT_NONCE, key);
     kt_locked_free(padded);
     *ret_record = record;
     *ret_size = OVERHEAD + class;
     return KT_SUCCESS;
 }
 
-kt_status_t kt_unseal(const unsigned char *key, const char *environment, const char *name, const void *record, size_t size,
-                      unsigned char **ret_plain, size_t *ret_plain_size)
+kt_status_t kt_unseal(const unsigned char *key, const char *environment, const char *name,
+                      const void *record, size_t size, unsigned char **ret_plain,
+                      size_t *ret_plain_size)
 {
     const unsigned char *r = record;
     unsigned char ad[AD_MAX];
@@ -164,10 +169,13 @@ kt_status_t kt_unseal(const unsigned char *key, const char *environment, const c
     if (padded == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
     ad_size = associated_data(ad, r, environment, name);
-    if (crypto_aead_xchacha20poly1305_ietf_decrypt(padded, NULL, NULL, r + KTP_RECORD_HEADER, size - KTP_RECORD_HEADER, ad,
-                                                   ad_size, r + AT_NONCE, key) != 0) {
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(padded, NULL, NULL, r + KTP_RECORD_HEADER,
+                                                   size - KTP_RECORD_HEADER, ad, ad_size,
+                                                   r + AT_NONCE, key) != 0) {
         kt_locked_free(padded);
-        return kt_fail(KT_MALFORMED, "the seal does not hold: the record was changed, or belongs to another name");
+        return kt_fail(
+            KT_MALFORMED,
+            "the seal does not hold: the record was changed, or belongs to another name");
     }
     length = kt_get_u32(padded);
     if (length > inner - LENGTH_SIZE) {

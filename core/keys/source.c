@@ -6,7 +6,8 @@
  *     credential:NAME        $CREDENTIALS_DIRECTORY/NAME, which systemd filled
  *     exec:COMMAND           what the command prints
  *     keyring:DESC           the kernel's user key of this description
- *     passphrase:FROM [KEY]  KEY, a key file under a passphrase, which is asked for (FROM is PROMPT) or stands in the file FROM
+ *     passphrase:FROM [KEY]  KEY, a key file under a passphrase, which is asked for (FROM is
+ * PROMPT) or stands in the file FROM
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,9 +18,9 @@
 
 typedef struct source {
     const kt_config_t *config;
-    const char *rest;      /* behind the colon */
-    char *where;           /* for errors in the text: malloc'ed */
-    char *text;            /* locked */
+    const char *rest; /* behind the colon */
+    char *where;      /* for errors in the text: malloc'ed */
+    char *text;       /* locked */
     size_t size;
     kt_secret_t *phrase;
 } source_t;
@@ -43,7 +44,10 @@ static kt_status_t from_credential(source_t *source)
     char *path;
 
     if (folder == NULL || strchr(source->rest, '/') != NULL)
-        return kt_fail(KT_CONFIG, "credential:%s: systemd passed no credentials to this process (LoadCredential=)", source->rest);
+        return kt_fail(
+            KT_CONFIG,
+            "credential:%s: systemd passed no credentials to this process (LoadCredential=)",
+            source->rest);
     if (asprintf(&path, "%s/%s", folder, source->rest) < 0)
         path = NULL;
     return from_path(source, path);
@@ -51,7 +55,8 @@ static kt_status_t from_credential(source_t *source)
 
 static kt_status_t from_command(source_t *source)
 {
-    if (asprintf(&source->where, "the output of %.*s", (int)strcspn(source->rest, " \t"), source->rest) < 0) {
+    if (asprintf(&source->where, "the output of %.*s", (int)strcspn(source->rest, " \t"),
+                 source->rest) < 0) {
         source->where = NULL;
         return kt_fail(KT_INTERNAL, "out of memory");
     }
@@ -100,7 +105,8 @@ static kt_status_t from_passphrase(source_t *source)
 
     if (from == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
-    status = from_path(source, sealed_path(source->config, source->rest + size + strspn(source->rest + size, " \t")));
+    status = from_path(source, sealed_path(source->config, source->rest + size +
+                                                               strspn(source->rest + size, " \t")));
     if (status == KT_SUCCESS)
         status = read_phrase(source, from);
     free(from);
@@ -119,20 +125,24 @@ static const struct {
     {"passphrase:", from_passphrase, true},
 };
 
-static kt_status_t read_source(const kt_config_t *config, const kt_cfg_key_t *key, kt_keyring_t **ret_keyring)
+static kt_status_t read_source(const kt_config_t *config, const kt_cfg_key_t *key,
+                               kt_keyring_t **ret_keyring)
 {
     source_t source = {.config = config};
     size_t i;
     kt_status_t status;
 
-    for (i = 0; i < KT_ARRAY(kinds) && strncmp(key->source, kinds[i].prefix, strlen(kinds[i].prefix)) != 0; i++)
+    for (i = 0;
+         i < KT_ARRAY(kinds) && strncmp(key->source, kinds[i].prefix, strlen(kinds[i].prefix)) != 0;
+         i++)
         ;
     if (i == KT_ARRAY(kinds))
         return kt_fail(KT_CONFIG, "%s:%d: no source of keys", config->path, key->line);
     source.rest = key->source + strlen(kinds[i].prefix);
     status = kinds[i].read(&source);
     if (status == KT_SUCCESS)
-        status = kt_keyring_parse_text(source.where, source.text, source.size, config->environment, source.phrase, ret_keyring);
+        status = kt_keyring_parse_text(source.where, source.text, source.size, config->environment,
+                                       source.phrase, ret_keyring);
     if (status != KT_SUCCESS && kinds[i].names_config)
         (void)kt_fail_prefix(status, "%s:%d", config->path, key->line);
     kt_locked_free(source.text);
@@ -152,7 +162,8 @@ static const kt_cfg_key_t *find_key(const kt_config_t *config, const char *host)
     return NULL;
 }
 
-/* A user of the command may have a key of his own (`cli-USER`); the others have the one of `cli`. */
+/* A user of the command may have a key of his own (`cli-USER`); the others have the one of `cli`.
+ */
 const kt_cfg_key_t *kt_key_of(const kt_config_t *config, const char *host)
 {
     const kt_cfg_key_t *key = find_key(config, host);
@@ -172,16 +183,19 @@ kt_status_t kt_keyring_read(const kt_config_t *config, const char *host, kt_keyr
     const kt_cfg_key_t *key = kt_key_of(config, host);
 
     if (key == NULL)
-        return kt_fail(KT_CONFIG, "%s: no key for the host \"%s\": add one under `key:`", config->path,
-                       strncmp(host, "cli-", 4) == 0 ? "cli" : host);
+        return kt_fail(KT_CONFIG, "%s: no key for the host \"%s\": add one under `key:`",
+                       config->path, strncmp(host, "cli-", 4) == 0 ? "cli" : host);
     return read_source(config, key, ret_keyring);
 }
 
-kt_status_t kt_keyring_read_again(const kt_config_t *config, const char *host, kt_keyring_t **ret_keyring)
+kt_status_t kt_keyring_read_again(const kt_config_t *config, const char *host,
+                                  kt_keyring_t **ret_keyring)
 {
     const kt_cfg_key_t *key = kt_key_of(config, host);
 
-    if (key != NULL && (strncmp(key->source, "exec:", 5) == 0 || strncmp(key->source, "passphrase:", 11) == 0))
-        return kt_fail(KT_NOKEY, "%.*s is not asked again by a running process: restart it", (int)strcspn(key->source, ":") + 1, key->source);
+    if (key != NULL &&
+        (strncmp(key->source, "exec:", 5) == 0 || strncmp(key->source, "passphrase:", 11) == 0))
+        return kt_fail(KT_NOKEY, "%.*s is not asked again by a running process: restart it",
+                       (int)strcspn(key->source, ":") + 1, key->source);
     return kt_keyring_read(config, host, ret_keyring);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* admin.c: what the command needs beyond secrets: a new store, a check of everything, the end of the trail; and leave for sealed service. */
+/* admin.c: what the command needs beyond secrets: a new store, a check of everything, the end of
+ * the trail; and leave for sealed service. */
 #include <stdio.h>
 #include <string.h>
 
@@ -46,7 +47,8 @@ typedef struct checking {
 
 static void report(checking_t *checking, kt_status_t status, const char *what, const char *detail)
 {
-    if (status != KT_SUCCESS && (checking->worst == KT_SUCCESS || kt_status_exit(status) > kt_status_exit(checking->worst)))
+    if (status != KT_SUCCESS &&
+        (checking->worst == KT_SUCCESS || kt_status_exit(status) > kt_status_exit(checking->worst)))
         checking->worst = status;
     checking->fn(checking->arg, status, what, detail);
 }
@@ -56,10 +58,11 @@ static void check_keys(kt_ctx_t *ctx, checking_t *checking)
     char detail[128];
 
     if (ctx->keyring->nenv > 0)
-        (void)snprintf(detail, sizeof(detail), "environment key of \"%s\", newest epoch %u", ctx->keyring->environment,
-                       ctx->keyring->env[0].epoch);
+        (void)snprintf(detail, sizeof(detail), "environment key of \"%s\", newest epoch %u",
+                       ctx->keyring->environment, ctx->keyring->env[0].epoch);
     else
-        (void)snprintf(detail, sizeof(detail), "%zu type keys of \"%s\"", ctx->keyring->ntypes, ctx->keyring->environment);
+        (void)snprintf(detail, sizeof(detail), "%zu type keys of \"%s\"", ctx->keyring->ntypes,
+                       ctx->keyring->environment);
     report(checking, KT_SUCCESS, "keys", detail);
 }
 
@@ -72,7 +75,8 @@ kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index)
     status = kt_instance_open(ctx, index, &store);
     if (status == KT_SUCCESS)
         status = kt_from_provider(store, store->api->check(store->instance, 0));
-    if (status != KT_SUCCESS || !(store->api->capabilities & KTP_SEALED) || (store->api->capabilities & KTP_CLEAR_NAMES))
+    if (status != KT_SUCCESS || !(store->api->capabilities & KTP_SEALED) ||
+        (store->api->capabilities & KTP_CLEAR_NAMES))
         return status;
     status = kt_store_head(ctx, store, "keyturn-check", &head); /* is it of our key? */
     if (status == KT_SUCCESS)
@@ -105,7 +109,8 @@ static void check_sinks(const kt_ctx_t *ctx, checking_t *checking)
     for (i = 0; i < ctx->config->nsinks; i++) {
         kt_status_t status = kt_sink_check(&ctx->config->sinks[i]);
 
-        report(checking, status, "audit sink", status == KT_SUCCESS ? ctx->config->sinks[i].text : kt_failure());
+        report(checking, status, "audit sink",
+               status == KT_SUCCESS ? ctx->config->sinks[i].text : kt_failure());
     }
 }
 
@@ -143,7 +148,8 @@ kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_li
     if (status != KT_SUCCESS)
         return status;
     if (ctx->audit != NULL)
-        status = kt_audit_answer(ctx, kt_audit_drain(ctx->audit)); /* what was done here so far is in it */
+        status = kt_audit_answer(
+            ctx, kt_audit_drain(ctx->audit)); /* what was done here so far is in it */
     if (status == KT_SUCCESS)
         status = kt_audit_read(ctx->config, stream, count, fn, arg);
     kt_leave(ctx);
@@ -152,7 +158,8 @@ kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_li
 
 /* ---- sealed service ---- */
 
-/* A listing is one decision, as in kt_list(): recorded under its pattern, and judged name by name. */
+/* A listing is one decision, as in kt_list(): recorded under its pattern, and judged name by name.
+ */
 static kt_status_t authorize_list(kt_ctx_t *ctx, const kt_request_t *req, const char *action)
 {
     kt_call_t call = {.req = req, .subject = req->subject};
@@ -164,7 +171,8 @@ static kt_status_t authorize_list(kt_ctx_t *ctx, const kt_request_t *req, const 
     return kt_decide(ctx, &call, action, KT_SUCCESS, 0, NULL, 0);
 }
 
-static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsigned wanted, const char *action)
+static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsigned wanted,
+                                  const char *action)
 {
     uint32_t slot = 0;
     kt_call_t call;
@@ -175,13 +183,15 @@ static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsign
     if (action == NULL)
         return kt_policy_check(ctx->config, call.subject, wanted, call.ref.name);
     status = kt_admit(ctx, call.subject, req->peer, wanted, call.ref.name);
-    status = kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);
+    status =
+        kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);
     if (status == KT_SUCCESS && wanted == KT_CAP_READ)
         kt_note_read(ctx, &call, &slot);
     return status;
 }
 
-kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req, const char *capability, const char *action)
+kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req, const char *capability,
+                         const char *action)
 {
     unsigned wanted = kt_capability_parse(capability, strlen(capability));
     kt_status_t status = kt_enter(ctx);
@@ -190,7 +200,8 @@ kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req, const char *cap
         return status;
     if (wanted == 0)
         status = kt_fail(KT_USAGE, "no such capability");
-    else if (wanted == KT_CAP_LIST && action != NULL && req->reference != NULL && strchr(req->reference, '*') != NULL)
+    else if (wanted == KT_CAP_LIST && action != NULL && req->reference != NULL &&
+             strchr(req->reference, '*') != NULL)
         status = authorize_list(ctx, req, action);
     else
         status = authorize_name(ctx, req, wanted, action);

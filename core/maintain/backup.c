@@ -2,14 +2,18 @@
 /*
  * backup.c: a store in a file, encrypted, and back.
  *
- *     "KTBK" 1 0 0 0, key id (16), header of the stream (24), then frames: length (4), encrypted row; the last one is marked
- *     "KTBK" 1 1 0 0, key id, for whom (recipient.c), header of the stream, then the same
+ *     "KTBK" 1 0 0 0, key id (16), header of the stream (24), then frames: length (4), encrypted
+ * row; the last one is marked "KTBK" 1 1 0 0, key id, for whom (recipient.c), header of the stream,
+ * then the same
  *
- * The file has no name before it is whole (O_TMPFILE), so that a run that is killed leaves nothing that looks like a backup.
+ * The file has no name before it is whole (O_TMPFILE), so that a run that is killed leaves nothing
+ * that looks like a backup.
  *
- * The rows are copied as they are: values stay sealed, so a backup opens nothing. Around them is libsodium's secretstream (XChaCha20-Poly1305,
- * truncation shows) under a key derived from the environment key, or from that of the recipient. A restore keeps the id of the store it
- * writes to and goes on behind every generation that was seen, so that nobody takes the restored store for an old one put back.
+ * The rows are copied as they are: values stay sealed, so a backup opens nothing. Around them is
+ * libsodium's secretstream (XChaCha20-Poly1305, truncation shows) under a key derived from the
+ * environment key, or from that of the recipient. A restore keeps the id of the store it writes to
+ * and goes on behind every generation that was seen, so that nobody takes the restored store for an
+ * old one put back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +30,7 @@
 #include "index.h"
 #include "backup.h"
 
-#define MAGIC "KTBK\1"           /* then what kind it is, and two zeros */
+#define MAGIC "KTBK\1" /* then what kind it is, and two zeros */
 #define MAGIC_SIZE 5u
 enum { FOR_ENVIRONMENT = 0, FOR_RECIPIENT = 1 };
 #define ROW_HEADER (1u + 1u + KTP_KEY_MAX + 8u + 8u + 4u + 4u)
@@ -35,7 +39,8 @@ enum { FOR_ENVIRONMENT = 0, FOR_RECIPIENT = 1 };
 
 static kt_status_t io_error(const kt_backup_t *b)
 {
-    return kt_fail(errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_NOSPACE, "%s: %s", b->path, strerror(errno));
+    return kt_fail(errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_NOSPACE, "%s: %s",
+                   b->path, strerror(errno));
 }
 
 static kt_status_t damaged(const kt_backup_t *b, const char *what)
@@ -58,7 +63,8 @@ static FILE *open_stream(int fd, const char *mode)
 static kt_status_t set_key(kt_backup_t *b, const kt_keyring_t *keyring)
 {
     if (keyring->nenv == 0)
-        return kt_fail(KT_NOKEY, "a backup needs the environment key: type keys do not cover the whole store");
+        return kt_fail(
+            KT_NOKEY, "a backup needs the environment key: type keys do not cover the whole store");
     b->key = kt_locked_alloc(KT_KEY_SIZE);
     b->frame = malloc(FRAME_MAX + STREAM_TAG);
     if (b->key == NULL || b->frame == NULL)
@@ -79,7 +85,8 @@ static char *folder_of(const char *path)
     return folder;
 }
 
-/* A file without a name, or where the file system has none of them one whose name says that it is not whole. -1 with errno. */
+/* A file without a name, or where the file system has none of them one whose name says that it is
+ * not whole. -1 with errno. */
 static int open_unnamed(kt_backup_t *b)
 {
     char *folder = folder_of(b->path);
@@ -108,9 +115,11 @@ static kt_status_t exists(const kt_backup_t *b)
     return kt_fail(KT_CONFLICT, "%s exists already; a backup is never overwritten", b->path);
 }
 
-kt_status_t kt_backup_create(kt_backup_t *b, const char *path, const kt_keyring_t *keyring, const char *recipient)
+kt_status_t kt_backup_create(kt_backup_t *b, const char *path, const kt_keyring_t *keyring,
+                             const char *recipient)
 {
-    unsigned char header[crypto_secretstream_xchacha20poly1305_HEADERBYTES], sealed[KT_RECIPIENT_SIZE];
+    unsigned char header[crypto_secretstream_xchacha20poly1305_HEADERBYTES],
+        sealed[KT_RECIPIENT_SIZE];
     unsigned char magic[8] = MAGIC;
     struct stat st;
     kt_status_t status;
@@ -129,8 +138,10 @@ kt_status_t kt_backup_create(kt_backup_t *b, const char *path, const kt_keyring_
         return io_error(b);
     magic[MAGIC_SIZE] = recipient != NULL ? FOR_RECIPIENT : FOR_ENVIRONMENT;
     (void)crypto_secretstream_xchacha20poly1305_init_push(&b->stream, header, b->key);
-    if (fwrite(magic, sizeof(magic), 1, b->file) != 1 || fwrite(b->key_id, sizeof(b->key_id), 1, b->file) != 1 ||
-        (recipient != NULL && fwrite(sealed, sizeof(sealed), 1, b->file) != 1) || fwrite(header, sizeof(header), 1, b->file) != 1)
+    if (fwrite(magic, sizeof(magic), 1, b->file) != 1 ||
+        fwrite(b->key_id, sizeof(b->key_id), 1, b->file) != 1 ||
+        (recipient != NULL && fwrite(sealed, sizeof(sealed), 1, b->file) != 1) ||
+        fwrite(header, sizeof(header), 1, b->file) != 1)
         return io_error(b);
     return KT_SUCCESS;
 }
@@ -139,9 +150,11 @@ static kt_status_t push(kt_backup_t *b, const unsigned char *plain, size_t size,
 {
     unsigned char length[4];
 
-    (void)crypto_secretstream_xchacha20poly1305_push(&b->stream, b->frame, NULL, plain, size, NULL, 0, tag);
+    (void)crypto_secretstream_xchacha20poly1305_push(&b->stream, b->frame, NULL, plain, size, NULL,
+                                                     0, tag);
     kt_put_u32(length, (uint32_t)(size + STREAM_TAG));
-    if (fwrite(length, sizeof(length), 1, b->file) != 1 || fwrite(b->frame, size + STREAM_TAG, 1, b->file) != 1)
+    if (fwrite(length, sizeof(length), 1, b->file) != 1 ||
+        fwrite(b->frame, size + STREAM_TAG, 1, b->file) != 1)
         return io_error(b);
     return KT_SUCCESS;
 }
@@ -152,7 +165,8 @@ kt_status_t kt_backup_put(kt_backup_t *b, const ktp_key_t *key, const ktp_row_t 
     unsigned char *plain = calloc(1, size), *at = plain;
     kt_status_t status;
 
-    if (plain == NULL || row->record_size > KTP_ROW_MAX || row->beside_size > KTP_ROW_MAX || key->id_size > KTP_KEY_MAX) {
+    if (plain == NULL || row->record_size > KTP_ROW_MAX || row->beside_size > KTP_ROW_MAX ||
+        key->id_size > KTP_KEY_MAX) {
         free(plain);
         return kt_fail(KT_INTERNAL, "out of memory");
     }
@@ -186,7 +200,8 @@ static kt_status_t give_name(kt_backup_t *b)
     (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fileno(b->file));
     if (fd < 0)
         return io_error(b);
-    if (linkat(AT_FDCWD, b->partial != NULL ? b->partial : self, AT_FDCWD, b->path, AT_SYMLINK_FOLLOW) != 0) {
+    if (linkat(AT_FDCWD, b->partial != NULL ? b->partial : self, AT_FDCWD, b->path,
+               AT_SYMLINK_FOLLOW) != 0) {
         status = errno == EEXIST ? exists(b) : io_error(b);
     } else if (fsync(fd) != 0) {
         status = io_error(b);
@@ -221,9 +236,11 @@ void kt_backup_close(kt_backup_t *b)
 
 /* ---- reading ---- */
 
-kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t *keyring, const unsigned char *private_key)
+kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t *keyring,
+                           const unsigned char *private_key)
 {
-    unsigned char head[8 + KT_KEYID_SIZE], sealed[KT_RECIPIENT_SIZE], header[crypto_secretstream_xchacha20poly1305_HEADERBYTES];
+    unsigned char head[8 + KT_KEYID_SIZE], sealed[KT_RECIPIENT_SIZE],
+        header[crypto_secretstream_xchacha20poly1305_HEADERBYTES];
     bool whole;
     size_t i;
     int fd;
@@ -237,12 +254,13 @@ kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t 
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     b->file = open_stream(fd, "rb");
     if (b->file == NULL)
-        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
+        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path,
+                       strerror(errno));
     b->plain = malloc(FRAME_MAX);
     if (b->plain == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
-    if (fread(head, sizeof(head), 1, b->file) != 1 || memcmp(head, MAGIC, MAGIC_SIZE) != 0 || head[MAGIC_SIZE] > FOR_RECIPIENT ||
-        head[6] != 0 || head[7] != 0)
+    if (fread(head, sizeof(head), 1, b->file) != 1 || memcmp(head, MAGIC, MAGIC_SIZE) != 0 ||
+        head[MAGIC_SIZE] > FOR_RECIPIENT || head[6] != 0 || head[7] != 0)
         return damaged(b, "not a backup of keyturn");
     whole = (head[MAGIC_SIZE] != FOR_RECIPIENT || fread(sealed, sizeof(sealed), 1, b->file) == 1) &&
             fread(header, sizeof(header), 1, b->file) == 1;
@@ -282,7 +300,8 @@ static kt_status_t parse_row(kt_backup_t *b, size_t size, ktp_key_t *ret_key, kt
     record_size = kt_get_u32(at + 16);
     beside_size = kt_get_u32(at + 20);
     at += 24;
-    if (record_size > size - ROW_HEADER || (beside_size != UINT32_MAX && beside_size != size - ROW_HEADER - record_size) ||
+    if (record_size > size - ROW_HEADER ||
+        (beside_size != UINT32_MAX && beside_size != size - ROW_HEADER - record_size) ||
         (beside_size == UINT32_MAX && record_size != size - ROW_HEADER))
         return damaged(b, "a row does not parse");
     ret_row->record = at;
@@ -301,9 +320,11 @@ kt_status_t kt_backup_next(kt_backup_t *b, bool *ret_more, ktp_key_t *ret_key, k
     if (fread(length, sizeof(length), 1, b->file) != 1)
         return damaged(b, "cut short");
     frame = kt_get_u32(length);
-    if (frame < STREAM_TAG || frame > FRAME_MAX + STREAM_TAG || fread(b->frame, frame, 1, b->file) != 1)
+    if (frame < STREAM_TAG || frame > FRAME_MAX + STREAM_TAG ||
+        fread(b->frame, frame, 1, b->file) != 1)
         return damaged(b, "cut short");
-    if (crypto_secretstream_xchacha20poly1305_pull(&b->stream, b->plain, &size, &tag, b->frame, frame, NULL, 0) != 0)
+    if (crypto_secretstream_xchacha20poly1305_pull(&b->stream, b->plain, &size, &tag, b->frame,
+                                                   frame, NULL, 0) != 0)
         return damaged(b, "its seal does not hold: it was changed");
     *ret_more = tag != crypto_secretstream_xchacha20poly1305_TAG_FINAL;
     if (*ret_more)

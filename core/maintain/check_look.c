@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * check_look.c: what is looked at for the user that this process has become: configuration, key and its types, the keys of others, stores,
- * his stream and those of others; and then whether it goes. A line for each thing that is wrong, or one if nothing is.
+ * check_look.c: what is looked at for the user that this process has become: configuration, key and
+ * its types, the keys of others, stores, his stream and those of others; and then whether it goes.
+ * A line for each thing that is wrong, or one if nothing is.
  */
 #include <dirent.h>
 #include <stdlib.h>
@@ -52,7 +53,8 @@ static bool speaks_of(const kt_visit_t *v, const kt_cfg_rule_t *rule)
         (void)snprintf(subject, sizeof(subject), "uid:%s", v->person.name);
         return kt_pattern_match(rule->who, subject);
     }
-    return strcmp(rule->who, "*") == 0 || (strncmp(rule->who, stream, size) == 0 && rule->who[size] == ':');
+    return strcmp(rule->who, "*") == 0 ||
+           (strncmp(rule->who, stream, size) == 0 && rule->who[size] == ':');
 }
 
 static bool may_write(const kt_visit_t *v)
@@ -76,7 +78,8 @@ static bool type_of(const char *pattern, char type[KT_NAME_MAX + 1])
 
     if (memchr(pattern, '*', size) != NULL || size > KT_NAME_MAX)
         return false;
-    (void)snprintf(type, KT_NAME_MAX + 1, "%.*s", pattern[size] == '/' ? (int)size : 7, pattern[size] == '/' ? pattern : "general");
+    (void)snprintf(type, KT_NAME_MAX + 1, "%.*s", pattern[size] == '/' ? (int)size : 7,
+                   pattern[size] == '/' ? pattern : "general");
     return true;
 }
 
@@ -122,7 +125,10 @@ static void look_at_config(kt_visit_t *v)
     char text[KT_VISIT_TEXT];
 
     if (!v->asked->as_root)
-        (void)tell(v, kt_path_check(&v->person, v->config->path, R_OK, v->person.readers, text, sizeof(text)), text);
+        (void)tell(
+            v,
+            kt_path_check(&v->person, v->config->path, R_OK, v->person.readers, text, sizeof(text)),
+            text);
 }
 
 static const kt_cfg_key_t *key_of(const kt_visit_t *v, const char *stream)
@@ -139,12 +145,15 @@ static const kt_cfg_key_t *key_of(const kt_visit_t *v, const char *stream)
 /* NULL: it is no file. */
 static char *file_of(const kt_visit_t *v, const kt_cfg_key_t *key)
 {
-    return key != NULL && strncmp(key->source, "file:", 5) == 0 ? kt_config_resolve(v->config, key->source + 5) : NULL;
+    return key != NULL && strncmp(key->source, "file:", 5) == 0
+               ? kt_config_resolve(v->config, key->source + 5)
+               : NULL;
 }
 
 static void look_at_types(kt_visit_t *v, const char *path)
 {
-    char word[2 * PATH_MAX], missing[512] = "", held[512] = "", more[512] = "", type[KT_NAME_MAX + 1], *text;
+    char word[2 * PATH_MAX], missing[512] = "", held[512] = "", more[512] = "",
+                             type[KT_NAME_MAX + 1], *text;
     size_t i, n;
 
     for (i = 0; i < v->keyring->ntypes; i++)
@@ -155,14 +164,19 @@ static void look_at_types(kt_visit_t *v, const char *path)
         for (n = 0; rule->allow != 0 && speaks_of(v, rule) && n < rule->nnames; n++) {
             if (!type_of(rule->names[n], type) || holds(v->keyring, type))
                 continue;
-            append(v->asked->types == NULL || in_list(v->asked->types, type) ? missing : more, 512, type);
+            append(v->asked->types == NULL || in_list(v->asked->types, type) ? missing : more, 512,
+                   type);
         }
     }
     if (missing[0] != '\0') {
         (void)kt_shell_word(path, word);
-        if (asprintf(&text, "%s lacks the type%s %s, which policy allows %s: `keyturn keygen --types %s%s%s %s.new && chown --reference=%s "
-                     "%s.new && chmod --reference=%s %s.new && mv %s.new %s`", path, strchr(missing, ',') != NULL ? "s" : "", missing,
-                     v->person.name, held, held[0] != '\0' ? "," : "", missing, word, word, word, word, word, word, word) < 0)
+        if (asprintf(&text,
+                     "%s lacks the type%s %s, which policy allows %s: `keyturn keygen --types "
+                     "%s%s%s %s.new && chown --reference=%s "
+                     "%s.new && chmod --reference=%s %s.new && mv %s.new %s`",
+                     path, strchr(missing, ',') != NULL ? "s" : "", missing, v->person.name, held,
+                     held[0] != '\0' ? "," : "", missing, word, word, word, word, word, word,
+                     word) < 0)
             text = NULL;
         say(v, KT_NOKEY, text != NULL ? text : missing);
         free(text);
@@ -174,12 +188,16 @@ static void look_at_types(kt_visit_t *v, const char *path)
 
 static void say_missing_key(kt_visit_t *v, const char *path)
 {
-    const char *group = v->person.own_group, *types = v->asked->types != NULL ? v->asked->types : "api-keys";
+    const char *group = v->person.own_group,
+               *types = v->asked->types != NULL ? v->asked->types : "api-keys";
     char word[2 * PATH_MAX], *text;
 
     (void)kt_shell_word(path, word);
-    if (asprintf(&text, "%s, the key file of %s, is not there: `keyturn keygen --types %s %s && %s %s %s && chmod %s %s`", path,
-                 v->person.name, types, word, group[0] != '\0' ? "chgrp" : "chown", group[0] != '\0' ? group : v->person.name, word,
+    if (asprintf(&text,
+                 "%s, the key file of %s, is not there: `keyturn keygen --types %s %s && %s %s %s "
+                 "&& chmod %s %s`",
+                 path, v->person.name, types, word, group[0] != '\0' ? "chgrp" : "chown",
+                 group[0] != '\0' ? group : v->person.name, word,
                  group[0] != '\0' ? "0640" : "0400", word) < 0)
         text = NULL;
     say(v, KT_CONFIG, text != NULL ? text : path);
@@ -197,7 +215,9 @@ static void look_at_key(kt_visit_t *v)
     } else if (path == NULL) {
         add_good(v, "its key, %s, can only be tried by itself", key->source);
     } else {
-        status = kt_path_check(&v->person, path, R_OK, v->person.own_group[0] != '\0' ? v->person.own_group : NULL, text, sizeof(text));
+        status = kt_path_check(&v->person, path, R_OK,
+                               v->person.own_group[0] != '\0' ? v->person.own_group : NULL, text,
+                               sizeof(text));
         if (status == KT_UNAVAIL) {
             say_missing_key(v, path);
         } else if (tell(v, status, text)) {
@@ -220,7 +240,8 @@ static void look_at_others(kt_visit_t *v)
         const kt_cfg_key_t *key = &v->config->keys[i];
         char *path = file_of(v, key);
 
-        (void)snprintf(what, sizeof(what), "the key of %.64s", key->host != NULL ? key->host : "all");
+        (void)snprintf(what, sizeof(what), "the key of %.64s",
+                       key->host != NULL ? key->host : "all");
         if (path != NULL && (own == NULL || strcmp(own, path) != 0))
             (void)tell(v, kt_path_closed(&v->person, path, R_OK, what, text, sizeof(text)), text);
         free(path);
@@ -238,8 +259,11 @@ static void look_at_anchors(kt_visit_t *v, const char *folder)
     struct dirent *entry;
 
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.' && snprintf(name, sizeof(name), "%s/%s", folder, entry->d_name) < (int)sizeof(name))
-            (void)tell(v, kt_path_check(&v->person, name, R_OK, v->person.readers, text, sizeof(text)), text);
+        if (entry->d_name[0] != '.' &&
+            snprintf(name, sizeof(name), "%s/%s", folder, entry->d_name) < (int)sizeof(name))
+            (void)tell(v,
+                       kt_path_check(&v->person, name, R_OK, v->person.readers, text, sizeof(text)),
+                       text);
     }
     if (dir != NULL)
         (void)closedir(dir);
@@ -259,32 +283,46 @@ static void look_at_store(kt_visit_t *v, const char *path)
     if (slash == NULL || slash == path)
         return;
     (void)snprintf(name, sizeof(name), "%.*s", (int)(slash - path), path);
-    if (!tell(v, kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : X_OK, group, text, sizeof(text)), text))
+    if (!tell(v,
+              kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : X_OK, group, text,
+                            sizeof(text)),
+              text))
         return;
     if (!writes)
-        (void)tell(v, kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)), text);
+        (void)tell(
+            v, kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)),
+            text);
     for (i = 0; i < KT_ARRAY(beside); i++) {
         (void)snprintf(name, sizeof(name), "%s%s", path, beside[i]);
         status = kt_path_check(&v->person, name, wanted, group, text, sizeof(text));
         if (status == KT_PERMISSION || (status != KT_SUCCESS && i == 0))
             (void)tell(v, status, text);
         else if (!writes && status == KT_SUCCESS)
-            (void)tell(v, kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)), text);
+            (void)tell(
+                v,
+                kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)),
+                text);
     }
     (void)snprintf(name, sizeof(name), "%.*s/anchors", (int)(slash - path), path);
-    status = kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : R_OK | X_OK, group, text, sizeof(text));
+    status = kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : R_OK | X_OK, group, text,
+                           sizeof(text));
     if (tell(v, status, text)) {
         if (!writes)
-            (void)tell(v, kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)), text);
+            (void)tell(
+                v,
+                kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)),
+                text);
         look_at_anchors(v, name);
     }
     if (v->wrong == before)
         add_good(v, writes ? "writes %s" : "reads %s", path);
 }
 
-static void look_at_module(kt_visit_t *v, const kt_cfg_provider_t *config, const kt_module_t *module)
+static void look_at_module(kt_visit_t *v, const kt_cfg_provider_t *config,
+                           const kt_module_t *module)
 {
-    bool store = (module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE);
+    bool store = (module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) ==
+                 (KTP_SEALED | KTP_CREATE);
     const ktp_option_spec_t *spec;
     char text[KT_VISIT_TEXT];
     size_t i;
@@ -293,7 +331,8 @@ static void look_at_module(kt_visit_t *v, const kt_cfg_provider_t *config, const
         const char *given = config->options[i].text;
         char *path = NULL;
 
-        for (spec = module->api->options; spec->name != NULL && strcmp(spec->name, config->options[i].name) != 0; spec++)
+        for (spec = module->api->options;
+             spec->name != NULL && strcmp(spec->name, config->options[i].name) != 0; spec++)
             ;
         if (spec->name == NULL)
             continue;
@@ -304,12 +343,15 @@ static void look_at_module(kt_visit_t *v, const kt_cfg_provider_t *config, const
         if (path != NULL && store && strcmp(spec->name, "path") == 0)
             look_at_store(v, path);
         else if (path != NULL)
-            (void)tell(v, kt_path_check(&v->person, path, R_OK, v->person.readers, text, sizeof(text)), text);
+            (void)tell(v,
+                       kt_path_check(&v->person, path, R_OK, v->person.readers, text, sizeof(text)),
+                       text);
         free(path);
     }
 }
 
-/* Then it must go as the user: what keeps it from that is none of the permissions that were looked at. */
+/* Then it must go as the user: what keeps it from that is none of the permissions that were looked
+ * at. */
 static void try_providers(kt_visit_t *v)
 {
     kt_config_t *config = (kt_config_t *)(uintptr_t)v->config;
@@ -324,7 +366,8 @@ static void try_providers(kt_visit_t *v)
     kt_failure_clear();
     status = v->asked->as_root ? KT_SUCCESS : kt_modules_load(config, &modules);
     if (status == KT_SUCCESS)
-        status = kt_context_new(config, modules != NULL ? modules : v->setup->modules, v->keyring, &ctx);
+        status =
+            kt_context_new(config, modules != NULL ? modules : v->setup->modules, v->keyring, &ctx);
     if (status != KT_SUCCESS) {
         say(v, status, kt_failure());
         return;
@@ -333,7 +376,8 @@ static void try_providers(kt_visit_t *v)
         if (kt_enter(ctx) != KT_SUCCESS)
             break;
         status = kt_provider_try(ctx, i);
-        (void)snprintf(text, sizeof(text), "%s: provider %s: %s", v->person.name, config->providers[i].name, kt_failure());
+        (void)snprintf(text, sizeof(text), "%s: provider %s: %s", v->person.name,
+                       config->providers[i].name, kt_failure());
         (void)tell(v, status, text);
         kt_leave(ctx);
     }
@@ -348,14 +392,20 @@ static void look_at_stream(kt_visit_t *v)
     size_t i;
 
     (void)snprintf(path, sizeof(path), "%s/%s", v->config->audit_path, v->asked->stream);
-    if (tell(v, kt_path_check(&v->person, v->config->audit_path, X_OK, v->person.readers, text, sizeof(text)), text) &&
+    if (tell(v,
+             kt_path_check(&v->person, v->config->audit_path, X_OK, v->person.readers, text,
+                           sizeof(text)),
+             text) &&
         tell(v, kt_path_owned(&v->person, path, text, sizeof(text)), text))
         add_good(v, "writes %s", path);
     for (i = 0; i < v->asked->nothers; i++) {
         if (strcmp(v->asked->others[i], v->asked->stream) == 0)
             continue;
         (void)snprintf(path, sizeof(path), "%s/%s", v->config->audit_path, v->asked->others[i]);
-        (void)tell(v, kt_path_closed(&v->person, path, W_OK, "a stream that is not its own", text, sizeof(text)), text);
+        (void)tell(v,
+                   kt_path_closed(&v->person, path, W_OK, "a stream that is not its own", text,
+                                  sizeof(text)),
+                   text);
     }
 }
 

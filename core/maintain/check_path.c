@@ -2,8 +2,9 @@
 /*
  * check_path.c: why this process may not open a file, and the command that mends it.
  *
- * Whether it may is asked of the kernel, by access(), which changes nothing; the process has the ids of the user in question. Why is
- * then read from owner, group and mode of the first thing on the way that is in the way. Words of a command are quoted for a shell.
+ * Whether it may is asked of the kernel, by access(), which changes nothing; the process has the
+ * ids of the user in question. Why is then read from owner, group and mode of the first thing on
+ * the way that is in the way. Words of a command are quoted for a shell.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -87,7 +88,8 @@ static bool is_group(gid_t gid, const char *name)
 }
 
 /* Of the one thing `path`, whose folder can be passed. */
-static void explain(const kt_person_t *person, const char *path, int wanted, const char *expected, char *text, size_t size)
+static void explain(const kt_person_t *person, const char *path, int wanted, const char *expected,
+                    char *text, size_t size)
 {
     char word[2 * PATH_MAX], mode[4], group[64];
     struct stat st;
@@ -99,27 +101,35 @@ static void explain(const kt_person_t *person, const char *path, int wanted, con
     }
     (void)group_name(st.st_gid, group);
     if (st.st_uid == person->uid)
-        (void)snprintf(text, size, "%s cannot %s %s, its own: `chmod u+%s %s`", person->name, doing(wanted), path, letters(wanted, mode),
-                       kt_shell_word(path, word));
-    else if (!(wanted & W_OK) && is_group(st.st_gid, person->writers) && !kt_person_in(person, st.st_gid))
-        (void)snprintf(text, size, "%s cannot %s %s, which is for others too: `chmod o+%s %s`", person->name, doing(wanted), path,
-                       letters(wanted, mode), kt_shell_word(path, word)); /* not into the group of those who write, to read */
+        (void)snprintf(text, size, "%s cannot %s %s, its own: `chmod u+%s %s`", person->name,
+                       doing(wanted), path, letters(wanted, mode), kt_shell_word(path, word));
+    else if (!(wanted & W_OK) && is_group(st.st_gid, person->writers) &&
+             !kt_person_in(person, st.st_gid))
+        (void)snprintf(
+            text, size, "%s cannot %s %s, which is for others too: `chmod o+%s %s`", person->name,
+            doing(wanted), path, letters(wanted, mode),
+            kt_shell_word(path, word)); /* not into the group of those who write, to read */
     else if (kt_person_in(person, st.st_gid))
-        (void)snprintf(text, size, "%s cannot %s %s, of its group %s: `chmod g+%s %s`", person->name, doing(wanted), path,
-                       group, letters(wanted, mode), kt_shell_word(path, word));
+        (void)snprintf(text, size, "%s cannot %s %s, of its group %s: `chmod g+%s %s`",
+                       person->name, doing(wanted), path, group, letters(wanted, mode),
+                       kt_shell_word(path, word));
     else if ((st.st_mode >> 3 & bits) == bits && is_group(st.st_gid, expected))
-        (void)snprintf(text, size, "%s is not in group %s and cannot %s %s: `usermod -aG %s %s`", person->name, group,
-                       doing(wanted), path, group, person->name);
+        (void)snprintf(text, size, "%s is not in group %s and cannot %s %s: `usermod -aG %s %s`",
+                       person->name, group, doing(wanted), path, group, person->name);
     else if (expected != NULL)
-        (void)snprintf(text, size, "%s cannot %s %s (mode %04o, group %s): `chgrp %s %s && chmod g+%s %s`", person->name, doing(wanted),
-                       path, (unsigned)(st.st_mode & 07777), group, expected, kt_shell_word(path, word),
-                       letters(wanted, mode), kt_shell_word(path, word));
+        (void)snprintf(
+            text, size, "%s cannot %s %s (mode %04o, group %s): `chgrp %s %s && chmod g+%s %s`",
+            person->name, doing(wanted), path, (unsigned)(st.st_mode & 07777), group, expected,
+            kt_shell_word(path, word), letters(wanted, mode), kt_shell_word(path, word));
     else
-        (void)snprintf(text, size, "%s cannot %s %s (mode %04o): `chown %s %s && chmod u+%s %s`", person->name, doing(wanted), path,
-                       (unsigned)(st.st_mode & 07777), person->name, kt_shell_word(path, word), letters(wanted, mode), kt_shell_word(path, word));
+        (void)snprintf(text, size, "%s cannot %s %s (mode %04o): `chown %s %s && chmod u+%s %s`",
+                       person->name, doing(wanted), path, (unsigned)(st.st_mode & 07777),
+                       person->name, kt_shell_word(path, word), letters(wanted, mode),
+                       kt_shell_word(path, word));
 }
 
-kt_status_t kt_path_check(const kt_person_t *person, const char *path, int wanted, const char *group, char *ret_text, size_t size)
+kt_status_t kt_path_check(const kt_person_t *person, const char *path, int wanted,
+                          const char *group, char *ret_text, size_t size)
 {
     char part[PATH_MAX];
     const char *slash;
@@ -140,13 +150,15 @@ kt_status_t kt_path_check(const kt_person_t *person, const char *path, int wante
         return KT_UNAVAIL;
     }
     if (errno == EROFS)
-        (void)snprintf(ret_text, size, "%s cannot write %s: the file system is mounted read-only", person->name, path);
+        (void)snprintf(ret_text, size, "%s cannot write %s: the file system is mounted read-only",
+                       person->name, path);
     else
         explain(person, path, wanted, group, ret_text, size);
     return KT_PERMISSION;
 }
 
-kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwanted, const char *what, char *ret_text, size_t size)
+kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwanted,
+                           const char *what, char *ret_text, size_t size)
 {
     char word[2 * PATH_MAX], mode[4], group[64];
     struct stat st;
@@ -155,16 +167,19 @@ kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwa
         return KT_SUCCESS;
     (void)group_name(st.st_gid, group);
     if (st.st_uid == person->uid)
-        (void)snprintf(ret_text, size, "%s owns %s, %s: `chown root %s`", person->name, path, what, kt_shell_word(path, word));
+        (void)snprintf(ret_text, size, "%s owns %s, %s: `chown root %s`", person->name, path, what,
+                       kt_shell_word(path, word));
     else if (!kt_person_in(person, st.st_gid))
-        (void)snprintf(ret_text, size, "%s may %s %s, %s, as everybody may: `chmod o-%s %s`", person->name, doing(unwanted), path, what,
-                       letters(unwanted, mode), kt_shell_word(path, word));
+        (void)snprintf(ret_text, size, "%s may %s %s, %s, as everybody may: `chmod o-%s %s`",
+                       person->name, doing(unwanted), path, what, letters(unwanted, mode),
+                       kt_shell_word(path, word));
     else if (st.st_gid != person->gid)
-        (void)snprintf(ret_text, size, "%s is in group %s and may %s %s, %s: `gpasswd -d %s %s`", person->name, group,
-                       doing(unwanted), path, what, person->name, group);
+        (void)snprintf(ret_text, size, "%s is in group %s and may %s %s, %s: `gpasswd -d %s %s`",
+                       person->name, group, doing(unwanted), path, what, person->name, group);
     else
-        (void)snprintf(ret_text, size, "%s may %s %s, %s, by its group: `chmod g-%s %s`", person->name, doing(unwanted), path, what,
-                       letters(unwanted, mode), kt_shell_word(path, word));
+        (void)snprintf(ret_text, size, "%s may %s %s, %s, by its group: `chmod g-%s %s`",
+                       person->name, doing(unwanted), path, what, letters(unwanted, mode),
+                       kt_shell_word(path, word));
     return KT_PERMISSION;
 }
 
@@ -179,8 +194,8 @@ static bool find_foreign(const kt_person_t *person, const char *folder, char fou
     while (dir != NULL && !foreign && (entry = readdir(dir)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        foreign = snprintf(found, PATH_MAX, "%s/%s", folder, entry->d_name) < PATH_MAX && lstat(found, &st) == 0 &&
-                  !S_ISLNK(st.st_mode) && st.st_uid != person->uid;
+        foreign = snprintf(found, PATH_MAX, "%s/%s", folder, entry->d_name) < PATH_MAX &&
+                  lstat(found, &st) == 0 && !S_ISLNK(st.st_mode) && st.st_uid != person->uid;
     }
     if (dir != NULL)
         (void)closedir(dir);
@@ -196,15 +211,16 @@ kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret
     struct stat st;
 
     if (lstat(path, &st) != 0 && errno == ENOENT) {
-        (void)snprintf(ret_text, size, "%s is not there: `install -d -m 700 -o %s -g %s %s`", path, person->name,
-                       group_name(person->gid, group), kt_shell_word(path, word));
+        (void)snprintf(ret_text, size, "%s is not there: `install -d -m 700 -o %s -g %s %s`", path,
+                       person->name, group_name(person->gid, group), kt_shell_word(path, word));
         return KT_AUDIT;
     }
     if (lstat(path, &st) == 0 && st.st_uid != person->uid) {
         const struct passwd *other = getpwuid(st.st_uid);
 
-        (void)snprintf(ret_text, size, "%s cannot write %s, which belongs to %s: `chown -R %s %s`", person->name, path,
-                       other != NULL ? other->pw_name : "somebody", person->name, kt_shell_word(path, word));
+        (void)snprintf(ret_text, size, "%s cannot write %s, which belongs to %s: `chown -R %s %s`",
+                       person->name, path, other != NULL ? other->pw_name : "somebody",
+                       person->name, kt_shell_word(path, word));
         return KT_AUDIT;
     }
     if (kt_path_check(person, path, R_OK | W_OK | X_OK, NULL, ret_text, size) != KT_SUCCESS)
@@ -218,6 +234,7 @@ kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret
     (void)snprintf(rings, sizeof(rings), "%s/rings", path);
     if (!find_foreign(person, path, found) && !find_foreign(person, rings, found))
         return KT_SUCCESS;
-    (void)snprintf(ret_text, size, "%s does not own %s: `chown -R %s %s`", person->name, found, person->name, kt_shell_word(path, word));
+    (void)snprintf(ret_text, size, "%s does not own %s: `chown -R %s %s`", person->name, found,
+                   person->name, kt_shell_word(path, word));
     return KT_AUDIT;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * check_user.c: what a server's user may open, as that user finds it. Root asks in a child, which takes the user's ids and groups as a
- * login or a unit would and tries; what it finds comes back through a pipe, a line for each thing. The keys that the parent holds are
- * wiped in the child before it becomes somebody else. Nothing is changed, and no server needs to run.
+ * check_user.c: what a server's user may open, as that user finds it. Root asks in a child, which
+ * takes the user's ids and groups as a login or a unit would and tries; what it finds comes back
+ * through a pipe, a line for each thing. The keys that the parent holds are wiped in the child
+ * before it becomes somebody else. Nothing is changed, and no server needs to run.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +37,8 @@ static kt_status_t find_person(const kt_check_user_t *asked, kt_person_t *ret_pe
     p->gid = user->pw_gid;
     group = getgrgid(p->gid);
     /* a person's may be shared: then his key file is his, and no group's */
-    if (group != NULL && (strncmp(asked->stream, "cli-", 4) != 0 || strcmp(group->gr_name, asked->user) == 0))
+    if (group != NULL &&
+        (strncmp(asked->stream, "cli-", 4) != 0 || strcmp(group->gr_name, asked->user) == 0))
         (void)snprintf(p->own_group, sizeof(p->own_group), "%s", group->gr_name);
     p->readers = asked->readers;
     p->writers = asked->writers;
@@ -48,12 +50,13 @@ static kt_status_t find_person(const kt_check_user_t *asked, kt_person_t *ret_pe
 
 static bool become(const kt_person_t *p)
 {
-    return prctl(PR_SET_DUMPABLE, 0) == 0 && setgroups((size_t)p->ngroups, p->groups) == 0 && setresgid(p->gid, p->gid, p->gid) == 0 &&
-           setresuid(p->uid, p->uid, p->uid) == 0;
+    return prctl(PR_SET_DUMPABLE, 0) == 0 && setgroups((size_t)p->ngroups, p->groups) == 0 &&
+           setresgid(p->gid, p->gid, p->gid) == 0 && setresuid(p->uid, p->uid, p->uid) == 0;
 }
 
 /* `setup` is this process's own copy by now. */
-static void child(kt_setup_t *setup, const kt_check_user_t *asked, const kt_person_t *person, int out)
+static void child(kt_setup_t *setup, const kt_check_user_t *asked, const kt_person_t *person,
+                  int out)
 {
     kt_visit_t v = {.setup = setup, .config = setup->config, .asked = asked, .person = *person};
 
@@ -78,14 +81,16 @@ static kt_status_t take_lines(FILE *in, const char *what, kt_check_fn fn, void *
         kt_status_t status = (kt_status_t)strtol(line, &text, 10);
 
         text[strcspn(text, "\n")] = '\0';
-        if (status != KT_SUCCESS && (worst == KT_SUCCESS || kt_status_exit(status) > kt_status_exit(worst)))
+        if (status != KT_SUCCESS &&
+            (worst == KT_SUCCESS || kt_status_exit(status) > kt_status_exit(worst)))
             worst = status;
         fn(arg, status, what, *text == ' ' ? text + 1 : text);
     }
     return worst;
 }
 
-static kt_status_t ask(kt_setup_t *setup, const kt_check_user_t *asked, const kt_person_t *person, kt_check_fn fn, void *arg)
+static kt_status_t ask(kt_setup_t *setup, const kt_check_user_t *asked, const kt_person_t *person,
+                       kt_check_fn fn, void *arg)
 {
     kt_status_t status = KT_SUCCESS;
     int ends[2], ended = 0;

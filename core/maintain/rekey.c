@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rekey.c: kt_rekey(): a store goes to the newest epoch of its key, type by type, while it is in use.
+ * rekey.c: kt_rekey(): a store goes to the newest epoch of its key, type by type, while it is in
+ * use.
  *
  *     mark     the store is marked with the newest key: types that begin from now on go under it
- *     begin    a type gets its second root: new names go under the new key, the others are found under the old one
- *     batch    some secrets are opened, sealed anew and put under the new key; this again until none is left
- *     finish   the old root says "moved", the new one that all is here
+ *     begin    a type gets its second root: new names go under the new key, the others are found
+ * under the old one batch    some secrets are opened, sealed anew and put under the new key; this
+ * again until none is left finish   the old root says "moved", the new one that all is here
  *
- * Each step is one transaction that leaves a store which every reader understands (epochs.c), so a crash needs no repair: whoever rekeys
- * next sees by the roots where he is. A cursor of its own was rejected: what the old index still lists is what is left to do, and it is
- * authenticated.
+ * Each step is one transaction that leaves a store which every reader understands (epochs.c), so a
+ * crash needs no repair: whoever rekeys next sees by the roots where he is. A cursor of its own was
+ * rejected: what the old index still lists is what is left to do, and it is authenticated.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,26 +24,28 @@
 #include "rekey.h"
 
 #define BATCH_MAX 64u
-#define BATCH_MS 20      /* of holding the store's lock, after which the batch is closed */
-#define PAUSE_MS 10      /* at least, between two: SQLite's lock is not fair, and a waiting writer looks again every few ms */
-#define LOCK_TRIES 12u   /* of KT_WAIT each */
+#define BATCH_MS 20 /* of holding the store's lock, after which the batch is closed */
+#define PAUSE_MS                                                                                   \
+    10 /* at least, between two: SQLite's lock is not fair, and a waiting writer looks again every \
+          few ms */
+#define LOCK_TRIES 12u /* of KT_WAIT each */
 
 typedef struct rekey {
     kt_ctx_t *ctx;
     kt_store_t *store;
-    kt_call_t call;          /* its text is the pattern of the type at hand, for the trail */
+    kt_call_t call; /* its text is the pattern of the type at hand, for the trail */
     const kt_rekey_options_t *options;
     kt_types_t types;
     uint64_t moved;
 } rekey_t;
 
-typedef struct step {        /* one transaction on one type */
+typedef struct step { /* one transaction on one type */
     rekey_t *r;
     ktp_txn_t *txn;
     const char *type;
-    kt_typekey_t *keys;      /* locked copies: of the tree that fills, and of the one that empties */
+    kt_typekey_t *keys; /* locked copies: of the tree that fills, and of the one that empties */
     kt_trees_t trees;
-    uint64_t moved;          /* secrets, when it is committed */
+    uint64_t moved; /* secrets, when it is committed */
     int64_t began;
 } step_t;
 
@@ -81,7 +84,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-kt_status_t kt_types_read(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, kt_types_t *ret_types)
+kt_status_t kt_types_read(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                          kt_types_t *ret_types)
 {
     kt_status_t status;
 
@@ -140,8 +144,10 @@ static kt_status_t mark(rekey_t *r)
 
 /* ---- one secret ---- */
 
-/* The head that the old index lists, under the name that it says: else it was put there by somebody else. */
-static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row_t *ret_row, kt_head_t *ret_head)
+/* The head that the old index lists, under the name that it says: else it was put there by somebody
+ * else. */
+static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row_t *ret_row,
+                               kt_head_t *ret_head)
 {
     unsigned char hash[KT_HASH_SIZE];
     ktp_key_t key = {.space = KTP_HEAD, .id_size = KT_HASH_SIZE};
@@ -151,11 +157,15 @@ static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row
     memcpy(key.id, entry->hash, KT_HASH_SIZE);
     status = kt_rows_get(s->r->store, s->txn, &key, &row);
     if (status == KT_NOTFOUND)
-        return kt_fail(KT_ROLLEDBACK, "%s: a secret of the type \"%s\" was removed from the store", s->r->store->name, s->type);
+        return kt_fail(KT_ROLLEDBACK, "%s: a secret of the type \"%s\" was removed from the store",
+                       s->r->store->name, s->type);
     if (status != KT_SUCCESS)
         return status;
-    if (row.record_size < KT_TAG_SIZE || memcmp(row.record + row.record_size - KT_TAG_SIZE, entry->tag, KT_TAG_SIZE) != 0)
-        return kt_fail(KT_ROLLEDBACK, "%s: a row of the type \"%s\" is not the one that was written last", s->r->store->name, s->type);
+    if (row.record_size < KT_TAG_SIZE ||
+        memcmp(row.record + row.record_size - KT_TAG_SIZE, entry->tag, KT_TAG_SIZE) != 0)
+        return kt_fail(KT_ROLLEDBACK,
+                       "%s: a row of the type \"%s\" is not the one that was written last",
+                       s->r->store->name, s->type);
     status = kt_row_copy(&row, ret_row);
     if (status != KT_SUCCESS)
         return status;
@@ -171,7 +181,8 @@ static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row
     return status;
 }
 
-static kt_status_t move_head(step_t *s, const kt_index_entry_t *entry, kt_head_t *head, const ktp_row_t *old)
+static kt_status_t move_head(step_t *s, const kt_index_entry_t *entry, kt_head_t *head,
+                             const ktp_row_t *old)
 {
     const ktp_provider_t *api = s->r->store->api;
     kt_reseal_t reseal = {s->r->ctx, s->r->store, s->txn, &s->keys[1], &s->keys[0]};
@@ -217,7 +228,8 @@ typedef struct batch {
     size_t count;
 } batch_t;
 
-static int take_entry(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+static int take_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
+                      const unsigned char tag[KT_TAG_SIZE])
 {
     batch_t *batch = arg;
 
@@ -234,10 +246,14 @@ static kt_status_t step_batch(step_t *s)
 
     if (status == KT_SUCCESS)
         status = kt_index_walk(&s->trees.old, take_entry, batch);
-    for (; status == KT_SUCCESS && i < batch->count && (i == 0 || kt_monotonic() - s->began < BATCH_MS); i++)
+    for (; status == KT_SUCCESS && i < batch->count &&
+           (i == 0 || kt_monotonic() - s->began < BATCH_MS);
+         i++)
         status = move_secret(s, &batch->entries[i]);
     if (status == KT_SUCCESS && i == 0)
-        status = kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" lists fewer than it counts", s->r->store->name, s->type);
+        status =
+            kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" lists fewer than it counts",
+                    s->r->store->name, s->type);
     s->moved = i;
     free(batch);
     return status;
@@ -269,7 +285,8 @@ static kt_status_t step_finish(step_t *s)
     kt_status_t status;
 
     if (!kt_index_is_empty(&s->trees.old))
-        return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" lists more than it counts", store->name, s->type);
+        return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" lists more than it counts",
+                       store->name, s->type);
     s->trees.old.link = KT_LINK_MOVED;
     s->trees.index.link = KT_LINK_NONE;
     memset(s->trees.index.other, 0, KT_KEYID_SIZE);
@@ -277,7 +294,9 @@ static kt_status_t step_finish(step_t *s)
     status = kt_rows_get(store, s->txn, &label, &row);
     if (status == KT_NOTFOUND)
         return KT_SUCCESS;
-    return status == KT_SUCCESS ? kt_from_provider(store, store->api->row_remove(s->txn, &label, row.stamp)) : status;
+    return status == KT_SUCCESS
+               ? kt_from_provider(store, store->api->row_remove(s->txn, &label, row.stamp))
+               : status;
 }
 
 typedef enum todo { TODO_NOTHING, TODO_BEGIN, TODO_BATCH, TODO_FINISH } todo_t;
@@ -309,7 +328,8 @@ static kt_status_t look(step_t *s, todo_t *ret_todo)
     return KT_SUCCESS;
 }
 
-/* Of each type and call: what is begun, or gone on with. A generation without an anchor is somebody's who crashed before he could write it. */
+/* Of each type and call: what is begun, or gone on with. A generation without an anchor is
+ * somebody's who crashed before he could write it. */
 static kt_status_t record_intent(step_t *s)
 {
     rekey_t *r = s->r;
@@ -317,18 +337,23 @@ static kt_status_t record_intent(step_t *s)
     kt_status_t status = KT_SUCCESS;
 
     r->call.generation = generation;
-    if (r->store->anchors != NULL && generation > kt_anchors_highest(r->store->anchors, &s->trees.index))
-        status = kt_decide(r->ctx, &r->call, "settle", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE);
+    if (r->store->anchors != NULL &&
+        generation > kt_anchors_highest(r->store->anchors, &s->trees.index))
+        status =
+            kt_decide(r->ctx, &r->call, "settle", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE);
     r->call.generation = generation + 1;
     if (status == KT_SUCCESS)
-        status = kt_decide(r->ctx, &r->call, "rekey", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE | KT_EV_INTENT);
+        status = kt_decide(r->ctx, &r->call, "rekey", KT_SUCCESS, 0, r->store->name,
+                           KT_EV_DURABLE | KT_EV_INTENT);
     return status;
 }
 
 static kt_status_t change(step_t *s, todo_t todo)
 {
-    static kt_status_t (*const steps[])(step_t *s) = {
-        [TODO_BEGIN] = step_begin, [TODO_BATCH] = step_batch, [TODO_FINISH] = step_finish,
+    static kt_status_t (*const steps[])(step_t * s) = {
+        [TODO_BEGIN] = step_begin,
+        [TODO_BATCH] = step_batch,
+        [TODO_FINISH] = step_finish,
     };
     kt_status_t status = steps[todo](s);
 
@@ -337,8 +362,11 @@ static kt_status_t change(step_t *s, todo_t todo)
 
 static kt_status_t commit(step_t *s, todo_t todo)
 {
-    static const char *const before[] = {[TODO_BEGIN] = "rekey.begin", [TODO_BATCH] = "rekey.batch", [TODO_FINISH] = "rekey.finish"};
-    static const char *const after[] = {[TODO_BEGIN] = "rekey.begun", [TODO_BATCH] = "rekey.moved", [TODO_FINISH] = "rekey.finished"};
+    static const char *const before[] = {
+        [TODO_BEGIN] = "rekey.begin", [TODO_BATCH] = "rekey.batch", [TODO_FINISH] = "rekey.finish"};
+    static const char *const after[] = {[TODO_BEGIN] = "rekey.begun",
+                                        [TODO_BATCH] = "rekey.moved",
+                                        [TODO_FINISH] = "rekey.finished"};
     kt_status_t status;
 
     (void)before, (void)after, (void)todo; /* without hooks */
@@ -346,8 +374,10 @@ static kt_status_t commit(step_t *s, todo_t todo)
     status = kt_from_provider(s->r->store, s->r->store->api->commit(s->txn));
     s->txn = NULL;
     kt_debug_point(after[todo]);
-    if (status == KT_SUCCESS && kt_trees_anchor(s->r->store, s->r->ctx->stream, &s->trees) != KT_SUCCESS) {
-        kt_log(s->r->ctx, 4, "%s", kt_failure()); /* as after any write: the next one records that an anchor is owed */
+    if (status == KT_SUCCESS &&
+        kt_trees_anchor(s->r->store, s->r->ctx->stream, &s->trees) != KT_SUCCESS) {
+        /* as after any write: the next one records that an anchor is owed */
+        kt_log(s->r->ctx, 4, "%s", kt_failure());
         kt_failure_clear();
     }
     kt_debug_point("rekey.anchored");
@@ -357,7 +387,8 @@ static kt_status_t commit(step_t *s, todo_t todo)
 static void report(step_t *s, todo_t todo)
 {
     const kt_trees_t *trees = &s->trees;
-    kt_rekey_type_t type = {s->type, s->keys[0].epoch, todo == TODO_FINISH ? 0 : s->keys[1].epoch, trees->index.count, trees->old.count};
+    kt_rekey_type_t type = {s->type, s->keys[0].epoch, todo == TODO_FINISH ? 0 : s->keys[1].epoch,
+                            trees->index.count, trees->old.count};
 
     s->r->moved += todo == TODO_BATCH ? s->moved : 0;
     s->r->call.generation = trees->index.generation;
@@ -485,7 +516,8 @@ static kt_status_t rekey_locked(rekey_t *r, kt_rekey_result_t *ret_result)
     return status;
 }
 
-kt_status_t kt_rekey(kt_ctx_t *ctx, const kt_request_t *req, const kt_rekey_options_t *options, kt_rekey_result_t *ret_result)
+kt_status_t kt_rekey(kt_ctx_t *ctx, const kt_request_t *req, const kt_rekey_options_t *options,
+                     kt_rekey_result_t *ret_result)
 {
     static const kt_rekey_options_t none = KT_REKEY_INIT;
     rekey_t r = {.ctx = ctx, .call = {.req = req}, .options = options != NULL ? options : &none};
@@ -494,7 +526,8 @@ kt_status_t kt_rekey(kt_ctx_t *ctx, const kt_request_t *req, const kt_rekey_opti
     if (status != KT_SUCCESS)
         return status;
     if (r.options->size < sizeof(*options) || ret_result->size < sizeof(*ret_result))
-        status = kt_fail(KT_USAGE, "the options are not filled in (KT_REKEY_INIT, KT_REKEY_RESULT_INIT)");
+        status = kt_fail(KT_USAGE,
+                         "the options are not filled in (KT_REKEY_INIT, KT_REKEY_RESULT_INIT)");
     if (status == KT_SUCCESS)
         status = rekey_locked(&r, ret_result);
     if (status == KT_SUCCESS)

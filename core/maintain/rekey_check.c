@@ -2,8 +2,9 @@
 /*
  * rekey_check.c: who may rekey, whether every consumer is ready for it, and how far it is.
  *
- * A consumer whose key file lacks the new epoch would answer NOKEY for every secret that is moved. So each entry of `key:` is read, where this
- * process may read it, and compared with the key held, by key ids: an epoch's number alone proves nothing.
+ * A consumer whose key file lacks the new epoch would answer NOKEY for every secret that is moved.
+ * So each entry of `key:` is read, where this process may read it, and compared with the key held,
+ * by key ids: an epoch's number alone proves nothing.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,15 +28,18 @@ static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
     for (i = 0; i < ctx->modules->count; i++) {
         const ktp_provider_t *api = ctx->modules->list[i].api;
 
-        if ((api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE))
+        if ((api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) ==
+            (KTP_SEALED | KTP_CREATE))
             return kt_instance_open(ctx, i, ret_store);
         others = others || kt_is_clear(api);
     }
     *ret_store = NULL;
-    return others ? KT_SUCCESS : kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to rekey");
+    return others ? KT_SUCCESS
+                  : kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to rekey");
 }
 
-kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call, kt_store_t **ret_store)
+kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call,
+                           kt_store_t **ret_store)
 {
     kt_status_t status;
 
@@ -45,10 +49,12 @@ kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *re
     memcpy(ret_call->text, "*", 2);
     status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
     if (status == KT_SUCCESS && ctx->keyring->nenv == 0)
-        status = kt_fail(KT_NOKEY, "a rekey needs the environment key: type keys do not cover the whole store");
+        status = kt_fail(
+            KT_NOKEY, "a rekey needs the environment key: type keys do not cover the whole store");
     if (status == KT_SUCCESS)
         status = find_store(ctx, ret_store);
-    return status == KT_SUCCESS ? status : kt_decide(ctx, ret_call, "rekey", status, 0, NULL, KT_EV_DURABLE);
+    return status == KT_SUCCESS ? status
+                                : kt_decide(ctx, ret_call, "rekey", status, 0, NULL, KT_EV_DURABLE);
 }
 
 /* ---- the consumers ---- */
@@ -77,8 +83,11 @@ static void unseen(consumers_t *c, const kt_cfg_key_t *key, const char *why)
         kt_failure_clear();
         return;
     }
-    (void)snprintf(what, sizeof(what), "the key of %.60s", key->host != NULL ? key->host : "other hosts");
-    (void)snprintf(detail, sizeof(detail), "it cannot be seen from here (%s): make sure that it lists epoch %u, and say so with --handed-out",
+    (void)snprintf(what, sizeof(what), "the key of %.60s",
+                   key->host != NULL ? key->host : "other hosts");
+    (void)snprintf(detail, sizeof(detail),
+                   "it cannot be seen from here (%s): make sure that it lists epoch %u, and say so "
+                   "with --handed-out",
                    why, c->ctx->keyring->env[0].epoch);
     stands_against(c, KT_PERMISSION, what, detail);
 }
@@ -118,7 +127,8 @@ static void check_types(consumers_t *c, const char *path, const kt_keyring_t *se
         const char *type = seen->types[i].type;
 
         if (strcmp(type, previous) == 0)
-            continue; /* all epochs of a type stand together, as keygen writes them; else it is named twice */
+            continue; /* all epochs of a type stand together, as keygen writes them; else it is
+                         named twice */
         previous = type;
         append(all, type);
         if (!has_newest(c, seen, type))
@@ -126,8 +136,10 @@ static void check_types(consumers_t *c, const char *path, const kt_keyring_t *se
     }
     if (missing[0] == '\0')
         return;
-    (void)snprintf(detail, sizeof(detail), "it lacks epoch %u of %s: put a new one in its place (keyturn keygen --types %s NEWFILE)",
-                   c->ctx->keyring->env[0].epoch, missing, all);
+    (void)snprintf(
+        detail, sizeof(detail),
+        "it lacks epoch %u of %s: put a new one in its place (keyturn keygen --types %s NEWFILE)",
+        c->ctx->keyring->env[0].epoch, missing, all);
     stands_against(c, KT_CONFLICT, path, detail);
 }
 
@@ -145,8 +157,11 @@ static void check_seen(consumers_t *c, const char *path, const kt_keyring_t *see
         if (memcmp(seen->env[i].id, newest->id, KT_KEYID_SIZE) == 0)
             return;
     }
-    (void)snprintf(detail, sizeof(detail), "it lacks epoch %u: copy the file that has it there, or give it the types that it needs "
-                                           "(keyturn keygen --types T,... NEWFILE)", newest->epoch);
+    (void)snprintf(
+        detail, sizeof(detail),
+        "it lacks epoch %u: copy the file that has it there, or give it the types that it needs "
+        "(keyturn keygen --types T,... NEWFILE)",
+        newest->epoch);
     stands_against(c, KT_CONFLICT, path, detail);
 }
 
@@ -163,18 +178,24 @@ static void check_file(consumers_t *c, const kt_cfg_key_t *key)
     free(path);
 }
 
-/* The entry that this process was set up from is held. If it is for every host, those have the same, unless its contents depend on who asks. */
+/* The entry that this process was set up from is held. If it is for every host, those have the
+ * same, unless its contents depend on who asks. */
 static void check_consumer(consumers_t *c, const kt_cfg_key_t *key)
 {
-    bool is_file = strncmp(key->source, "file:", 5) == 0, is_phrase = strncmp(key->source, "passphrase:", 11) == 0;
+    bool is_file = strncmp(key->source, "file:", 5) == 0,
+         is_phrase = strncmp(key->source, "passphrase:", 11) == 0;
 
-    if (key == kt_key_of(c->ctx->config, c->ctx->stream) && (key->host != NULL || is_file || is_phrase))
+    if (key == kt_key_of(c->ctx->config, c->ctx->stream) &&
+        (key->host != NULL || is_file || is_phrase))
         return;
     if (is_file)
         check_file(c, key);
     else
-        unseen(c, key, key->source[0] == 'c' ? "a credential" : key->source[0] == 'e' ? "what a command prints" :
-               is_phrase ? "under a passphrase" : "in a keyring of the kernel");
+        unseen(c, key,
+               key->source[0] == 'c'   ? "a credential"
+               : key->source[0] == 'e' ? "what a command prints"
+               : is_phrase             ? "under a passphrase"
+                                       : "in a keyring of the kernel");
 }
 
 kt_status_t kt_rekey_consumers(kt_ctx_t *ctx, const kt_rekey_options_t *options)
@@ -186,8 +207,9 @@ kt_status_t kt_rekey_consumers(kt_ctx_t *ctx, const kt_rekey_options_t *options)
         check_consumer(&c, &ctx->config->keys[i]);
     if (c.against == 0)
         return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT, "%zu of %zu entries of `key:` stand against epoch %u: nothing was moved", c.against, ctx->config->nkeys,
-                   ctx->keyring->env[0].epoch);
+    return kt_fail(KT_CONFLICT,
+                   "%zu of %zu entries of `key:` stand against epoch %u: nothing was moved",
+                   c.against, ctx->config->nkeys, ctx->keyring->env[0].epoch);
 }
 
 /* ---- what is where ---- */
@@ -252,7 +274,8 @@ static kt_status_t count_rows(count_t *count, const kt_store_t *store, ktp_txn_t
     return status;
 }
 
-static kt_status_t count_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, kt_rekey_fn fn, void *arg)
+static kt_status_t count_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                              const char *type, kt_rekey_fn fn, void *arg)
 {
     kt_rekey_type_t told = {.type = type};
     const kt_typekey_t *newest;
@@ -279,7 +302,8 @@ static kt_status_t count_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
     return status;
 }
 
-static kt_status_t count_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, kt_rekey_fn fn, void *arg)
+static kt_status_t count_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                               kt_rekey_fn fn, void *arg)
 {
     kt_types_t types;
     const kt_typekey_t *ignored;
@@ -289,13 +313,15 @@ static kt_status_t count_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t
     for (i = 0; i < types.count && status == KT_SUCCESS; i++) {
         status = count_type(ctx, store, txn, types.list[i], fn, arg);
         for (n = 0; n < ctx->keyring->nenv && status == KT_SUCCESS; n++)
-            status = kt_keyring_type(ctx->keyring, types.list[i], n, &ignored); /* for count_key() */
+            status =
+                kt_keyring_type(ctx->keyring, types.list[i], n, &ignored); /* for count_key() */
     }
     kt_types_free(&types);
     return status;
 }
 
-static kt_status_t count_store(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg, kt_rekey_result_t *result)
+static kt_status_t count_store(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg,
+                               kt_rekey_result_t *result)
 {
     count_t count = {.ctx = ctx, .result = result};
     ktp_txn_t *txn;
@@ -312,7 +338,8 @@ static kt_status_t count_store(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn,
     return status;
 }
 
-kt_status_t kt_rekey_count(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg, kt_rekey_result_t *ret_result)
+kt_status_t kt_rekey_count(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg,
+                           kt_rekey_result_t *ret_result)
 {
     kt_status_t status = KT_SUCCESS;
     size_t i;
@@ -329,7 +356,8 @@ kt_status_t kt_rekey_count(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, voi
     return status == KT_SUCCESS ? kt_rekey_count_clear(ctx, fn, arg, ret_result) : status;
 }
 
-kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t *req, kt_rekey_fn fn, void *arg, kt_rekey_result_t *ret_result)
+kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t *req, kt_rekey_fn fn, void *arg,
+                            kt_rekey_result_t *ret_result)
 {
     kt_store_t *store;
     kt_call_t call;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rekey_clear.c: names that a provider keeps in the clear (redis) go to the newest epoch, one at a time.
+ * rekey_clear.c: names that a provider keeps in the clear (redis) go to the newest epoch, one at a
+ * time.
  *
- * There is neither root nor index: each head says which key it is under, and a server takes a secret only if its counter is one higher than its
- * own. So a name is all that there is to move at once, and what is left to do is what a listing shows under an older key.
+ * There is neither root nor index: each head says which key it is under, and a server takes a
+ * secret only if its counter is one higher than its own. So a name is all that there is to move at
+ * once, and what is left to do is what a listing shows under an older key.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +15,8 @@
 #include "index.h"
 #include "rekey.h"
 
-#define TRIES 5u     /* against others who write the same name */
-#define REPORT 64u   /* names between two reports of progress */
+#define TRIES 5u   /* against others who write the same name */
+#define REPORT 64u /* names between two reports of progress */
 
 typedef struct names {
     kt_ctx_t *ctx;
@@ -25,10 +27,12 @@ typedef struct names {
 
 bool kt_is_clear(const ktp_provider_t *api)
 {
-    return (api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES | KTP_LIST)) == (KTP_SEALED | KTP_CLEAR_NAMES | KTP_LIST);
+    return (api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES | KTP_LIST)) ==
+           (KTP_SEALED | KTP_CLEAR_NAMES | KTP_LIST);
 }
 
-/* The keys of the name's type, newest first, until one has the id: *ret_n is which. KT_NOKEY: none has. */
+/* The keys of the name's type, newest first, until one has the id: *ret_n is which. KT_NOKEY: none
+ * has. */
 static kt_status_t find_epoch(kt_ctx_t *ctx, const char *name, const ktp_row_t *row, size_t *ret_n)
 {
     const kt_typekey_t *key;
@@ -168,10 +172,12 @@ static kt_status_t move_name(kt_ctx_t *ctx, kt_store_t *store, kt_typekey_t *key
 
     for (i = 0; i < TRIES && status == KT_CONFLICT; i++)
         status = move_once(ctx, store, keys, name);
-    return status == KT_SUCCESS || status == KT_NOTFOUND ? status : kt_fail_prefix(status, "%s", name);
+    return status == KT_SUCCESS || status == KT_NOTFOUND ? status
+                                                         : kt_fail_prefix(status, "%s", name);
 }
 
-static kt_status_t move_names(kt_ctx_t *ctx, kt_store_t *store, const names_t *names, const kt_rekey_options_t *options, uint64_t *io_moved)
+static kt_status_t move_names(kt_ctx_t *ctx, kt_store_t *store, const names_t *names,
+                              const kt_rekey_options_t *options, uint64_t *io_moved)
 {
     kt_typekey_t *keys = kt_locked_alloc(2 * sizeof(*keys));
     kt_status_t status = keys != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
@@ -182,8 +188,10 @@ static kt_status_t move_names(kt_ctx_t *ctx, kt_store_t *store, const names_t *n
         *io_moved += status == KT_SUCCESS;
         if (status == KT_NOTFOUND)
             status = KT_SUCCESS;
-        if (status == KT_SUCCESS && options->progress != NULL && ((i + 1) % REPORT == 0 || i + 1 == names->count)) {
-            kt_rekey_type_t told = {store->name, ctx->keyring->env[0].epoch, 0, i + 1, names->count - i - 1};
+        if (status == KT_SUCCESS && options->progress != NULL &&
+            ((i + 1) % REPORT == 0 || i + 1 == names->count)) {
+            kt_rekey_type_t told = {store->name, ctx->keyring->env[0].epoch, 0, i + 1,
+                                    names->count - i - 1};
 
             told.from = told.left > 0 ? ctx->keyring->env[1].epoch : 0;
             options->progress(options->arg, &told);
@@ -193,13 +201,15 @@ static kt_status_t move_names(kt_ctx_t *ctx, kt_store_t *store, const names_t *n
     return status;
 }
 
-static kt_status_t rekey_one(kt_ctx_t *ctx, kt_call_t *call, kt_store_t *store, const kt_rekey_options_t *options, uint64_t *io_moved)
+static kt_status_t rekey_one(kt_ctx_t *ctx, kt_call_t *call, kt_store_t *store,
+                             const kt_rekey_options_t *options, uint64_t *io_moved)
 {
     names_t names = {.list = NULL};
     kt_status_t status = list_old(ctx, store, &names);
 
     if (status == KT_SUCCESS && names.count > 0)
-        status = kt_decide(ctx, call, "rekey", KT_SUCCESS, 0, store->name, KT_EV_DURABLE | KT_EV_INTENT);
+        status =
+            kt_decide(ctx, call, "rekey", KT_SUCCESS, 0, store->name, KT_EV_DURABLE | KT_EV_INTENT);
     if (status == KT_SUCCESS && names.count > 0)
         status = move_names(ctx, store, &names, options, io_moved);
     if (status != KT_SUCCESS || names.count > 0)
@@ -208,7 +218,8 @@ static kt_status_t rekey_one(kt_ctx_t *ctx, kt_call_t *call, kt_store_t *store, 
     return status;
 }
 
-kt_status_t kt_rekey_clear(kt_ctx_t *ctx, kt_call_t *call, const kt_rekey_options_t *options, uint64_t *io_moved)
+kt_status_t kt_rekey_clear(kt_ctx_t *ctx, kt_call_t *call, const kt_rekey_options_t *options,
+                           uint64_t *io_moved)
 {
     kt_status_t status = KT_SUCCESS;
     kt_store_t *store;
@@ -251,7 +262,8 @@ static int count_name(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     return 0;
 }
 
-static kt_status_t count_one(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg, kt_rekey_result_t *result)
+static kt_status_t count_one(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg,
+                             kt_rekey_result_t *result)
 {
     clear_count_t count = {ctx, result, {store->name, ctx->keyring->env[0].epoch, 0, 0, 0}};
     ktp_txn_t *txn;
@@ -266,7 +278,8 @@ static kt_status_t count_one(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, v
     return status;
 }
 
-kt_status_t kt_rekey_count_clear(kt_ctx_t *ctx, kt_rekey_fn fn, void *arg, kt_rekey_result_t *result)
+kt_status_t kt_rekey_count_clear(kt_ctx_t *ctx, kt_rekey_fn fn, void *arg,
+                                 kt_rekey_result_t *result)
 {
     kt_status_t status = KT_SUCCESS;
     kt_store_t *store;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * reseal.c: a secret from one key to another: every value that is kept is opened and sealed anew, and the head with their new tags. Its id, its
- * versions, times, metadata and notes stay. What a destroyed version had stays gone.
+ * reseal.c: a secret from one key to another: every value that is kept is opened and sealed anew,
+ * and the head with their new tags. Its id, its versions, times, metadata and notes stay. What a
+ * destroyed version had stays gone.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 
 kt_status_t kt_row_copy(const ktp_row_t *row, ktp_row_t *ret_copy)
 {
-    unsigned char *record = malloc(row->record_size), *beside = row->beside != NULL ? malloc(row->beside_size + 1) : NULL;
+    unsigned char *record = malloc(row->record_size),
+                  *beside = row->beside != NULL ? malloc(row->beside_size + 1) : NULL;
 
     if (record == NULL || (row->beside != NULL && beside == NULL)) {
         free(record);
@@ -33,9 +35,11 @@ void kt_row_free(ktp_row_t *row)
     free((void *)row->beside);
 }
 
-/* Opens a record of the old key, seals its value under the new one, and gives the head the new tag. */
-static kt_status_t reseal_value(const kt_reseal_t *r, const kt_head_t *head, kt_head_version_t *entry, const unsigned char *record,
-                                size_t size, unsigned char **ret_record, size_t *ret_size)
+/* Opens a record of the old key, seals its value under the new one, and gives the head the new tag.
+ */
+static kt_status_t reseal_value(const kt_reseal_t *r, const kt_head_t *head,
+                                kt_head_version_t *entry, const unsigned char *record, size_t size,
+                                unsigned char **ret_record, size_t *ret_size)
 {
     kt_secret_t *value;
     kt_status_t status = kt_open_value(r->ctx, r->from, head, entry, record, size, &value);
@@ -49,8 +53,10 @@ static kt_status_t reseal_value(const kt_reseal_t *r, const kt_head_t *head, kt_
     return status;
 }
 
-/* Where names are clear the row stays where it is; else the name has another hash under the new key. */
-static kt_status_t put_value(const kt_reseal_t *r, const ktp_key_t *old, const ktp_key_t *new, const ktp_row_t *row, uint64_t stamp)
+/* Where names are clear the row stays where it is; else the name has another hash under the new
+ * key. */
+static kt_status_t put_value(const kt_reseal_t *r, const ktp_key_t *old, const ktp_key_t *new,
+                             const ktp_row_t *row, uint64_t stamp)
 {
     const ktp_provider_t *api = r->store->api;
     kt_status_t status;
@@ -58,7 +64,8 @@ static kt_status_t put_value(const kt_reseal_t *r, const ktp_key_t *old, const k
     if (api->capabilities & KTP_CLEAR_NAMES)
         return kt_from_provider(r->store, api->row_put(r->txn, new, row, stamp));
     status = kt_from_provider(r->store, api->row_put(r->txn, new, row, 0));
-    return status == KT_SUCCESS ? kt_from_provider(r->store, api->row_remove(r->txn, old, stamp)) : status;
+    return status == KT_SUCCESS ? kt_from_provider(r->store, api->row_remove(r->txn, old, stamp))
+                                : status;
 }
 
 /* The row of a value that is kept beside the current one. */
@@ -76,7 +83,8 @@ static kt_status_t move_value(const kt_reseal_t *r, const kt_head_t *head, kt_he
     old.version = new.version = entry->version;
     status = kt_rows_get(r->store, r->txn, &old, &row);
     if (status == KT_NOTFOUND)
-        return kt_fail(KT_MALFORMED, "the value of version %llu is missing from the store", (unsigned long long)entry->version);
+        return kt_fail(KT_MALFORMED, "the value of version %llu is missing from the store",
+                       (unsigned long long)entry->version);
     if (status != KT_SUCCESS)
         return status;
     stamp = row.stamp;
@@ -88,7 +96,8 @@ static kt_status_t move_value(const kt_reseal_t *r, const kt_head_t *head, kt_he
     return status;
 }
 
-kt_status_t kt_reseal(const kt_reseal_t *r, kt_head_t *head, const ktp_row_t *old, ktp_row_t *ret_row)
+kt_status_t kt_reseal(const kt_reseal_t *r, kt_head_t *head, const ktp_row_t *old,
+                      ktp_row_t *ret_row)
 {
     unsigned char *record = NULL, *beside = NULL;
     size_t record_size = 0, beside_size = 0, i;
@@ -102,7 +111,8 @@ kt_status_t kt_reseal(const kt_reseal_t *r, kt_head_t *head, const ktp_row_t *ol
         if (entry->version != head->current || old->beside == NULL)
             status = move_value(r, head, entry);
         else
-            status = reseal_value(r, head, entry, old->beside, old->beside_size, &beside, &beside_size);
+            status =
+                reseal_value(r, head, entry, old->beside, old->beside_size, &beside, &beside_size);
     }
     head->counter++;
     if (status == KT_SUCCESS)

@@ -2,9 +2,10 @@
 /*
  * restore.c: kt_backup() and kt_restore(): a whole store into a file, and a file into the store.
  *
- * A restore is one transaction: what was there is removed, the rows of the file are put, and the index of each type is built anew from the
- * heads that are put. Its generations begin behind the highest of the file, the store and the anchors, so that every reader goes
- * on; and it stands in the trail before it is made.
+ * A restore is one transaction: what was there is removed, the rows of the file are put, and the
+ * index of each type is built anew from the heads that are put. Its generations begin behind the
+ * highest of the file, the store and the anchors, so that every reader goes on; and it stands in
+ * the trail before it is made.
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -19,11 +20,12 @@
 #include "write.h"
 
 #define TIMEOUT 5000u /* ms for the writer's lock */
-#define STEP 1024u /* rows between two reports of progress */
+#define STEP 1024u    /* rows between two reports of progress */
 
 /* ---- common ---- */
 
-static kt_status_t begin_call(kt_ctx_t *ctx, const kt_request_t *req, const char *action, kt_call_t *ret_call)
+static kt_status_t begin_call(kt_ctx_t *ctx, const kt_request_t *req, const char *action,
+                              kt_call_t *ret_call)
 {
     kt_status_t status;
 
@@ -32,7 +34,8 @@ static kt_status_t begin_call(kt_ctx_t *ctx, const kt_request_t *req, const char
     ret_call->subject = req->subject;
     memcpy(ret_call->text, "*", 2);
     status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
-    return status == KT_SUCCESS ? status : kt_decide(ctx, ret_call, action, status, 0, NULL, KT_EV_DURABLE);
+    return status == KT_SUCCESS ? status
+                                : kt_decide(ctx, ret_call, action, status, 0, NULL, KT_EV_DURABLE);
 }
 
 /* The store that keyturn init makes: of the first provider with an index. */
@@ -41,7 +44,8 @@ static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
     size_t i;
 
     for (i = 0; i < ctx->modules->count; i++) {
-        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE))
+        if ((ctx->modules->list[i].api->capabilities &
+             (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE))
             return kt_instance_open(ctx, i, ret_store);
     }
     return kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to back up");
@@ -67,7 +71,8 @@ static int write_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 
 static kt_status_t write_rows(kt_ctx_t *ctx, kt_store_t *store, kt_backup_t *backup)
 {
-    static const ktp_space_t spaces[] = {KTP_META, KTP_HEAD, KTP_VALUE}; /* the index is built anew from these */
+    static const ktp_space_t spaces[] = {KTP_META, KTP_HEAD,
+                                         KTP_VALUE}; /* the index is built anew from these */
     writing_t writing = {ctx, backup, KT_SUCCESS};
     ktp_txn_t *txn;
     kt_status_t status;
@@ -86,8 +91,8 @@ static kt_status_t write_rows(kt_ctx_t *ctx, kt_store_t *store, kt_backup_t *bac
     return status;
 }
 
-static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_backup_options_t *options,
-                                 uint64_t *ret_rows)
+static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
+                                 const kt_backup_options_t *options, uint64_t *ret_rows)
 {
     kt_backup_t backup = {.file = NULL};
     kt_store_t *store;
@@ -117,8 +122,8 @@ static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const c
     return status;
 }
 
-kt_status_t kt_backup_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_backup_options_t *options,
-                           uint64_t *ret_rows)
+kt_status_t kt_backup_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
+                           const kt_backup_options_t *options, uint64_t *ret_rows)
 {
     kt_status_t status = kt_enter(ctx);
 
@@ -141,7 +146,7 @@ kt_status_t kt_backup(kt_ctx_t *ctx, const kt_request_t *req, const char *path, 
 
 /* ---- restore ---- */
 
-typedef struct type_root {           /* of each type key, in the file and in the store */
+typedef struct type_root { /* of each type key, in the file and in the store */
     unsigned char key_id[KT_KEYID_SIZE];
     uint64_t generation;
     unsigned char store_id[KT_ID_SIZE];
@@ -152,13 +157,13 @@ typedef struct restore {
     kt_store_t *store;
     ktp_txn_t *txn;
     const char *path;
-    unsigned char *private_key;      /* of the recipient, in locked memory; NULL: none is held */
+    unsigned char *private_key; /* of the recipient, in locked memory; NULL: none is held */
     bool going_back;
-    bool fresh;                      /* nothing was ever written to the store */
+    bool fresh; /* nothing was ever written to the store */
     unsigned char file_id[KT_ID_SIZE], store_id[KT_ID_SIZE];
-    type_root_t *roots;              /* of the file */
+    type_root_t *roots; /* of the file */
     size_t nroots;
-    ktp_key_t *old;                  /* rows to remove */
+    ktp_key_t *old; /* rows to remove */
     uint64_t *old_stamps;
     size_t nold;
     uint64_t removed, rows, file_rows;
@@ -192,7 +197,8 @@ static kt_status_t survey(restore_t *r)
     bool more = true;
     kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring, r->private_key);
 
-    while (status == KT_SUCCESS && (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
+    while (status == KT_SUCCESS &&
+           (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
         if (r->file_rows++ % STEP == 0)
             kt_progress_tell(r->ctx, "restore: reading", r->file_rows - 1, 0);
         if (is_meta(&key, 's') && row.record_size == KT_ID_SIZE)
@@ -219,7 +225,9 @@ static const type_root_t *root_of(const restore_t *r, const unsigned char key_id
 
 static kt_status_t refuse(const restore_t *r, const char *type, const char *why)
 {
-    return kt_fail(KT_CONFLICT, "%s: of the type \"%s\" %s than the backup has: --going-back replaces it all the same, on the record",
+    return kt_fail(KT_CONFLICT,
+                   "%s: of the type \"%s\" %s than the backup has: --going-back replaces it all "
+                   "the same, on the record",
                    r->store->name, type, why);
 }
 
@@ -237,20 +245,24 @@ static kt_status_t check_newer(restore_t *r)
         status = kt_index_open(r->ctx, r->store, r->txn, &keyring->types[i], &index);
         if (status == KT_SUCCESS && index.generation > (root != NULL ? root->generation : 0))
             status = refuse(r, keyring->types[i].type, "the store has something newer");
-        else if (status == KT_SUCCESS && index.generation > 0 && memcmp(r->store_id, r->file_id, KT_ID_SIZE) != 0)
+        else if (status == KT_SUCCESS && index.generation > 0 &&
+                 memcmp(r->store_id, r->file_id, KT_ID_SIZE) != 0)
             status = refuse(r, keyring->types[i].type, "the store has something else");
         kt_index_close(&index);
     }
     return status;
 }
 
-#define OLD_MAX 4096u /* rows that are removed at once: what is not remembered is met again by the next scan */
+#define OLD_MAX                                                                                    \
+    4096u /* rows that are removed at once: what is not remembered is met again by the next scan   \
+           */
 
 static int collect(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     restore_t *r = arg;
 
-    if (is_meta(key, 's') || is_meta(key, 'e') || (is_meta(key, 'r') && !kt_epochs_holds(r->ctx, key)))
+    if (is_meta(key, 's') || is_meta(key, 'e') ||
+        (is_meta(key, 'r') && !kt_epochs_holds(r->ctx, key)))
         return 0;
     r->old[r->nold] = *key;
     r->old[r->nold].name = NULL;
@@ -292,7 +304,8 @@ static kt_status_t remove_old(restore_t *r)
 }
 
 /* Whose head is it? Its tag goes into that type's index. */
-static kt_status_t index_head(restore_t *r, kt_filling_t **fillings, const ktp_key_t *key, const ktp_row_t *row)
+static kt_status_t index_head(restore_t *r, kt_filling_t **fillings, const ktp_key_t *key,
+                              const ktp_row_t *row)
 {
     const kt_typekey_t *type;
     kt_header_t header;
@@ -303,7 +316,8 @@ static kt_status_t index_head(restore_t *r, kt_filling_t **fillings, const ktp_k
         status = kt_keyring_find(r->ctx->keyring, header.key_id, &type);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", r->path);
-    return kt_index_fill_add(fillings[type - r->ctx->keyring->types], key->id, row->record + row->record_size - KT_TAG_SIZE);
+    return kt_index_fill_add(fillings[type - r->ctx->keyring->types], key->id,
+                             row->record + row->record_size - KT_TAG_SIZE);
 }
 
 static kt_status_t put_rows(restore_t *r, kt_filling_t **fillings)
@@ -314,10 +328,13 @@ static kt_status_t put_rows(restore_t *r, kt_filling_t **fillings)
     bool more = true;
     kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring, r->private_key);
 
-    while (status == KT_SUCCESS && (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
-        if (is_meta(&key, 's') || key.space == KTP_NODE || (is_meta(&key, 'r') && kt_epochs_holds(r->ctx, &key)))
+    while (status == KT_SUCCESS &&
+           (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
+        if (is_meta(&key, 's') || key.space == KTP_NODE ||
+            (is_meta(&key, 'r') && kt_epochs_holds(r->ctx, &key)))
             continue;
-        if ((is_meta(&key, 'e') || is_meta(&key, 'r')) && kt_rows_get(r->store, r->txn, &key, &ignored) == KT_SUCCESS)
+        if ((is_meta(&key, 'e') || is_meta(&key, 'r')) &&
+            kt_rows_get(r->store, r->txn, &key, &ignored) == KT_SUCCESS)
             continue;
         status = kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &row, 0));
         if (status == KT_SUCCESS && key.space == KTP_HEAD)
@@ -377,7 +394,8 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
     if (status == KT_SUCCESS)
         status = kt_epochs_restored(r->ctx, r->store, r->txn, indexes, count);
     if (status == KT_SUCCESS)
-        status = kt_decide(r->ctx, call, "restore", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE | KT_EV_INTENT);
+        status = kt_decide(r->ctx, call, "restore", KT_SUCCESS, 0, r->store->name,
+                           KT_EV_DURABLE | KT_EV_INTENT);
     else
         status = kt_decide(r->ctx, call, "restore", status, 0, r->store->name, KT_EV_DURABLE);
     kt_debug_point("restore.intent");
@@ -386,10 +404,12 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         r->txn = NULL;
         kt_debug_point("restore.committed");
         for (i = 0; i < count && committed == KT_SUCCESS; i++) {
-            if (indexes[i].generation > 0 && kt_anchors_write(r->store->anchors, r->ctx->stream, &indexes[i]) != KT_SUCCESS)
+            if (indexes[i].generation > 0 &&
+                kt_anchors_write(r->store->anchors, r->ctx->stream, &indexes[i]) != KT_SUCCESS)
                 kt_log(r->ctx, 4, "%s", kt_failure());
         }
-        status = kt_decide(r->ctx, call, "restore", committed, 0, r->store->name, KT_EV_DURABLE | KT_EV_OUTCOME);
+        status = kt_decide(r->ctx, call, "restore", committed, 0, r->store->name,
+                           KT_EV_DURABLE | KT_EV_OUTCOME);
     }
     for (i = 0; fillings != NULL && i < count; i++)
         kt_index_fill_free(fillings[i]);
@@ -443,7 +463,8 @@ static kt_status_t scan_meta(const restore_t *r, ktp_txn_t *txn, ktp_scan_fn fn,
     return kt_rows_scan(r->store, txn, KTP_META, fn, ret_seen);
 }
 
-/* The store of a restore that was killed right after it had made the file: not even its id is there. */
+/* The store of a restore that was killed right after it had made the file: not even its id is
+ * there. */
 static kt_status_t is_bare(const restore_t *r, bool *ret_bare)
 {
     bool seen = false;
@@ -488,11 +509,12 @@ static kt_status_t read_recipient(restore_t *r, const kt_restore_options_t *opti
     if (options->recipient_key == NULL && options->recipient_text == NULL)
         return KT_SUCCESS;
     r->private_key = kt_locked_alloc(KT_KEY_SIZE);
-    return r->private_key != NULL ? kt_recipient_read(options, r->private_key) : kt_fail(KT_INTERNAL, "out of memory");
+    return r->private_key != NULL ? kt_recipient_read(options, r->private_key)
+                                  : kt_fail(KT_INTERNAL, "out of memory");
 }
 
-static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_restore_options_t *options,
-                                  uint64_t *ret_rows)
+static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
+                                  const kt_restore_options_t *options, uint64_t *ret_rows)
 {
     restore_t r = {.ctx = ctx, .path = path, .going_back = options->going_back != 0};
     kt_call_t call;
@@ -530,8 +552,8 @@ static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const 
     return status;
 }
 
-kt_status_t kt_restore_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path, const kt_restore_options_t *options,
-                            uint64_t *ret_rows)
+kt_status_t kt_restore_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
+                            const kt_restore_options_t *options, uint64_t *ret_rows)
 {
     kt_status_t status = kt_enter(ctx);
 
@@ -545,7 +567,8 @@ kt_status_t kt_restore_with(kt_ctx_t *ctx, const kt_request_t *req, const char *
     return status;
 }
 
-kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req, const char *path, int going_back, uint64_t *ret_rows)
+kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req, const char *path, int going_back,
+                       uint64_t *ret_rows)
 {
     kt_restore_options_t options = KT_RESTORE_INIT;
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * verify_store.c: the whole store at once: every index, every head, every value, and that there is nothing else.
+ * verify_store.c: the whole store at once: every index, every head, every value, and that there is
+ * nothing else.
  *
- * A read proves its own secret; this proves all of them, in one snapshot, and names what is wrong. It goes from the indexes down: each
- * entry has its head, each head its values. Then the rows are counted, and only if there are others than those that were met each is
- * looked at by itself. So it remembers a few numbers, however large the store is. It opens every value, so it takes the keys of all types;
- * types whose key is not held are counted and said.
+ * A read proves its own secret; this proves all of them, in one snapshot, and names what is wrong.
+ * It goes from the indexes down: each entry has its head, each head its values. Then the rows are
+ * counted, and only if there are others than those that were met each is looked at by itself. So it
+ * remembers a few numbers, however large the store is. It opens every value, so it takes the keys
+ * of all types; types whose key is not held are counted and said.
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -29,9 +31,9 @@ typedef struct verify {
     kt_check_fn fn;
     void *arg;
     kt_status_t worst, fatal;
-    bool *broken;                  /* by type key: its index does not hold, or not against the anchors */
-    const kt_typekey_t *type;      /* whose index is walked */
-    uint64_t expected, done;       /* secrets */
+    bool *broken;             /* by type key: its index does not hold, or not against the anchors */
+    const kt_typekey_t *type; /* whose index is walked */
+    uint64_t expected, done;  /* secrets */
     uint64_t heads[KINDS], values[KINDS];         /* met on the way down from the indexes */
     uint64_t all_heads[KINDS], all_values[KINDS]; /* all that there are */
 } verify_t;
@@ -41,7 +43,8 @@ typedef struct verify {
 static void wrong(verify_t *v, kt_status_t status, const char *what, const char *detail)
 {
     if (status == KT_INTERNAL)
-        v->fatal = status; /* ours, and no finding; what comes after it would be found wrong for want of it */
+        v->fatal = status; /* ours, and no finding; what comes after it would be found wrong for
+                              want of it */
     if (v->fatal != KT_SUCCESS)
         return;
     if (v->worst == KT_SUCCESS || status == KT_ROLLEDBACK)
@@ -50,7 +53,8 @@ static void wrong(verify_t *v, kt_status_t status, const char *what, const char 
     kt_failure_clear();
 }
 
-static void wrong_row(verify_t *v, kt_status_t status, const unsigned char hash[KT_HASH_SIZE], const char *detail)
+static void wrong_row(verify_t *v, kt_status_t status, const unsigned char hash[KT_HASH_SIZE],
+                      const char *detail)
 {
     char name[2 * KT_HASH_SIZE + 8] = "row ";
 
@@ -73,7 +77,8 @@ static int kind_of(const verify_t *v, const ktp_row_t *row, const kt_typekey_t *
 
 /* ---- one head ---- */
 
-static kt_status_t check_beside(verify_t *v, const kt_typekey_t *type, const kt_head_t *head, const ktp_row_t *row)
+static kt_status_t check_beside(verify_t *v, const kt_typekey_t *type, const kt_head_t *head,
+                                const ktp_row_t *row)
 {
     const kt_head_version_t *entry = kt_head_find(head, head->current);
     kt_secret_t *secret;
@@ -92,7 +97,8 @@ static kt_status_t check_beside(verify_t *v, const kt_typekey_t *type, const kt_
 }
 
 /* Head and current value; KT_NOTFOUND: it is wrong, which has been said. */
-static kt_status_t check_head(verify_t *v, const kt_typekey_t *type, const ktp_key_t *key, const ktp_row_t *row, kt_head_t *ret_head)
+static kt_status_t check_head(verify_t *v, const kt_typekey_t *type, const ktp_key_t *key,
+                              const ktp_row_t *row, kt_head_t *ret_head)
 {
     unsigned char hash[KT_HASH_SIZE];
     kt_status_t status;
@@ -120,7 +126,8 @@ static bool has_row(const kt_head_t *head, const kt_head_version_t *version, boo
 }
 
 /* The values that have rows of their own. */
-static void check_values(verify_t *v, const kt_typekey_t *type, const unsigned char hash[KT_HASH_SIZE], const kt_head_t *head,
+static void check_values(verify_t *v, const kt_typekey_t *type,
+                         const unsigned char hash[KT_HASH_SIZE], const kt_head_t *head,
                          bool current_beside)
 {
     ktp_key_t key = {.space = KTP_VALUE, .id_size = KT_HASH_SIZE};
@@ -138,7 +145,8 @@ static void check_values(verify_t *v, const kt_typekey_t *type, const unsigned c
         key.version = head->versions[i].version;
         status = kt_rows_get(v->store, v->txn, &key, &row);
         if (status == KT_NOTFOUND) {
-            (void)snprintf(detail, sizeof(detail), "the value of version %llu is missing", (unsigned long long)key.version);
+            (void)snprintf(detail, sizeof(detail), "the value of version %llu is missing",
+                           (unsigned long long)key.version);
             wrong(v, KT_MALFORMED, head->name, detail);
             continue;
         }
@@ -147,7 +155,8 @@ static void check_values(verify_t *v, const kt_typekey_t *type, const unsigned c
             return;
         }
         v->values[kind_of(v, &row, &other)]++;
-        status = kt_open_value(v->ctx, type, head, &head->versions[i], row.record, row.record_size, &secret);
+        status = kt_open_value(v->ctx, type, head, &head->versions[i], row.record, row.record_size,
+                               &secret);
         if (status == KT_SUCCESS)
             kt_secret_free(secret);
         else
@@ -157,7 +166,8 @@ static void check_values(verify_t *v, const kt_typekey_t *type, const unsigned c
 
 /* ---- down from the indexes ---- */
 
-static int count_entry(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+static int count_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
+                       const unsigned char tag[KT_TAG_SIZE])
 {
     uint64_t *count = arg;
 
@@ -175,11 +185,16 @@ static kt_status_t check_place(verify_t *v, const kt_index_t *index)
     if (index->generation == 0)
         return KT_SUCCESS;
     status = kt_trees_open(v->ctx, v->store, v->txn, index->type, &trees);
-    if (status == KT_SUCCESS && index->link != KT_LINK_MOVED && memcmp(index->key_id, trees.index.key_id, KT_KEYID_SIZE) != 0 &&
+    if (status == KT_SUCCESS && index->link != KT_LINK_MOVED &&
+        memcmp(index->key_id, trees.index.key_id, KT_KEYID_SIZE) != 0 &&
         memcmp(index->key_id, trees.old.key_id, KT_KEYID_SIZE) != 0)
-        status = kt_fail(KT_ROLLEDBACK, "its root at epoch %u is one that was left: it was put back", index->epoch);
+        status =
+            kt_fail(KT_ROLLEDBACK, "its root at epoch %u is one that was left: it was put back",
+                    index->epoch);
     if (status == KT_SUCCESS && index->link == KT_LINK_MOVED && index->count > 0)
-        status = kt_fail(KT_ROLLEDBACK, "its root at epoch %u says that all is elsewhere, and counts secrets", index->epoch);
+        status = kt_fail(KT_ROLLEDBACK,
+                         "its root at epoch %u says that all is elsewhere, and counts secrets",
+                         index->epoch);
     kt_trees_close(&trees);
     return status;
 }
@@ -200,8 +215,8 @@ static void check_index(verify_t *v, size_t n)
     if (status == KT_SUCCESS)
         status = kt_index_walk(&index, count_entry, &count);
     if (status == KT_SUCCESS && count != index.count)
-        status = kt_fail(KT_ROLLEDBACK, "its index has %llu entries and says %llu", (unsigned long long)count,
-                         (unsigned long long)index.count);
+        status = kt_fail(KT_ROLLEDBACK, "its index has %llu entries and says %llu",
+                         (unsigned long long)count, (unsigned long long)index.count);
     if (status != KT_SUCCESS)
         wrong(v, status, index.type, kt_failure());
     v->broken[n] = status != KT_SUCCESS;
@@ -215,7 +230,8 @@ static void count_done(verify_t *v)
         kt_progress_tell(v->ctx, "verify", v->done - 1, v->expected);
 }
 
-static int check_entry(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+static int check_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
+                       const unsigned char tag[KT_TAG_SIZE])
 {
     verify_t *v = arg;
     ktp_key_t key = {.space = KTP_HEAD, .id_size = KT_HASH_SIZE};
@@ -243,7 +259,8 @@ static int check_entry(void *arg, const unsigned char hash[KT_HASH_SIZE], const 
         wrong_row(v, KT_ROLLEDBACK, hash, "its row is not the one that was written last");
         return v->fatal != KT_SUCCESS;
     }
-    same = row.record_size >= KT_TAG_SIZE && memcmp(tag, row.record + row.record_size - KT_TAG_SIZE, KT_TAG_SIZE) == 0;
+    same = row.record_size >= KT_TAG_SIZE &&
+           memcmp(tag, row.record + row.record_size - KT_TAG_SIZE, KT_TAG_SIZE) == 0;
     beside = row.beside != NULL;
     if (check_head(v, type, &key, &row, &head) == KT_SUCCESS) {
         if (!same)
@@ -327,7 +344,8 @@ static kt_status_t was_met(verify_t *v, const unsigned char hash[KT_HASH_SIZE], 
 }
 
 /* Of a type whose index is broken: what a read of it would say. */
-static void check_alone(verify_t *v, const kt_typekey_t *type, const ktp_key_t *key, kt_head_t *head, bool beside)
+static void check_alone(verify_t *v, const kt_typekey_t *type, const ktp_key_t *key,
+                        kt_head_t *head, bool beside)
 {
     unsigned char tag[KT_TAG_SIZE];
     kt_index_t index;
@@ -392,7 +410,8 @@ static int look_at_value(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     memcpy(head_key.id, key->id, sizeof(head_key.id));
     status = kt_rows_get(v->store, v->txn, &head_key, &head_row);
     if (status == KT_SUCCESS) {
-        if (kind_of(v, &head_row, &type) != HELD || kt_open_head(v->ctx, type, &head_row, &head) != KT_SUCCESS) {
+        if (kind_of(v, &head_row, &type) != HELD ||
+            kt_open_head(v->ctx, type, &head_row, &head) != KT_SUCCESS) {
             kt_failure_clear();
             return 0; /* of the head it has been said */
         }
@@ -491,7 +510,8 @@ kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
     if (status != KT_SUCCESS)
         return status;
     for (i = 0; i < ctx->modules->count; i++) {
-        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) != KTP_SEALED)
+        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) !=
+            KTP_SEALED)
             continue;
         status = kt_instance_open(ctx, i, &store);
         if (status != KT_SUCCESS)

@@ -34,16 +34,16 @@
 #define METADATA_ADDRESS "169.254.169.254"
 
 typedef struct exchange {
-    void *host;              /* of the services */
+    void *host; /* of the services */
     ktp_http_t *x;
     CURL *curl;
-    char *server;            /* libcurl's, for errors */
+    char *server; /* libcurl's, for errors */
     struct curl_slist *headers;
-    ktp_buffer_t answer;     /* locked; a NUL follows the last byte */
+    ktp_buffer_t answer; /* locked; a NUL follows the last byte */
     size_t capacity;
     size_t header_bytes;
-    bool near;               /* loopback or link-local: never through a proxy */
-    bool plain;              /* http: */
+    bool near;  /* loopback or link-local: never through a proxy */
+    bool plain; /* http: */
     bool too_big, no_memory;
 } exchange_t;
 
@@ -257,7 +257,7 @@ static bool is_method(const char *method)
     return length > 0 && length <= 16 && method[length] == '\0';
 }
 
-#define SET(option, value) \
+#define SET(option, value)                                                                         \
     (void)(code = code != CURLE_OK ? code : curl_easy_setopt(e->curl, option, value))
 
 static CURLcode set_limits(exchange_t *e)

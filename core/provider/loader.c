@@ -2,9 +2,10 @@
 /*
  * loader.c: from a name in the configuration to a provider that may be called.
  *
- * Providers lie in the folder keyturn/ beside this library, wherever that is: whoever may write there controls this code anyway, and
- * an installed, a staged and a built tree all work. The file is opened, the open descriptor checked, and then that descriptor
- * loaded, so that nothing can be put in its place between. It is never unloaded.
+ * Providers lie in the folder keyturn/ beside this library, wherever that is: whoever may write
+ * there controls this code anyway, and an installed, a staged and a built tree all work. The file
+ * is opened, the open descriptor checked, and then that descriptor loaded, so that nothing can be
+ * put in its place between. It is never unloaded.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -34,7 +35,8 @@ static kt_status_t own_folder(char folder[PATH_MAX], uid_t *ret_owner)
     Dl_info info;
     char *slash;
 
-    if (dladdr((void *)(uintptr_t)own_folder, &info) == 0 || realpath(info.dli_fname, path) == NULL || stat(path, &st) != 0)
+    if (dladdr((void *)(uintptr_t)own_folder, &info) == 0 ||
+        realpath(info.dli_fname, path) == NULL || stat(path, &st) != 0)
         return kt_fail(KT_INTERNAL, "cannot tell where libkeyturn was loaded from");
     slash = strrchr(path, '/');
     *slash = '\0';
@@ -49,19 +51,23 @@ static kt_status_t at(const kt_config_t *config, int line, kt_status_t status)
     return kt_fail_prefix(status, "%s:%d", config->path, line);
 }
 
-/* A file that was cut short, by a full disk for one, would end the process with SIGBUS inside the dynamic linker. */
+/* A file that was cut short, by a full disk for one, would end the process with SIGBUS inside the
+ * dynamic linker. */
 static bool is_whole(int fd, off_t size)
 {
     ElfW(Ehdr) elf;
     ElfW(Phdr) part;
     unsigned i;
 
-    if (pread(fd, &elf, sizeof(elf), 0) != (ssize_t)sizeof(elf) || memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0)
+    if (pread(fd, &elf, sizeof(elf), 0) != (ssize_t)sizeof(elf) ||
+        memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0)
         return true; /* the linker will say what it is not */
     for (i = 0; i < elf.e_phnum; i++) {
-        if (pread(fd, &part, sizeof(part), (off_t)(elf.e_phoff + i * sizeof(part))) != (ssize_t)sizeof(part))
+        if (pread(fd, &part, sizeof(part), (off_t)(elf.e_phoff + i * sizeof(part))) !=
+            (ssize_t)sizeof(part))
             return false;
-        if (part.p_type == PT_LOAD && (part.p_offset > (size_t)size || part.p_filesz > (size_t)size - part.p_offset))
+        if (part.p_type == PT_LOAD &&
+            (part.p_offset > (size_t)size || part.p_filesz > (size_t)size - part.p_offset))
             return false;
     }
     return true;
@@ -76,18 +82,23 @@ static kt_status_t check_file(int fd, const char *path, uid_t library_owner)
     if (!S_ISREG(st.st_mode))
         return kt_fail(KT_PERMISSION, "%s: not a regular file", path);
     if (st.st_uid != 0 && st.st_uid != geteuid() && st.st_uid != library_owner)
-        return kt_fail(KT_PERMISSION, "%s: belongs to uid %u, not to root or to the owner of libkeyturn", path, (unsigned)st.st_uid);
+        return kt_fail(KT_PERMISSION,
+                       "%s: belongs to uid %u, not to root or to the owner of libkeyturn", path,
+                       (unsigned)st.st_uid);
     if ((st.st_mode & 0022) != 0)
-        return kt_fail(KT_PERMISSION, "%s: mode %04o lets others write it: chmod go-w", path, (unsigned)(st.st_mode & 07777));
+        return kt_fail(KT_PERMISSION, "%s: mode %04o lets others write it: chmod go-w", path,
+                       (unsigned)(st.st_mode & 07777));
     if (!is_whole(fd, st.st_size))
         return kt_fail(KT_CONFIG, "%s: the file is cut short: install it again", path);
     return KT_SUCCESS;
 }
 
-/* What came after 1.0 is asked for here, and nowhere else: an older provider's table ends before it. */
+/* What came after 1.0 is asked for here, and nowhere else: an older provider's table ends before
+ * it. */
 ktp_status_t kt_provider_reserve(const ktp_provider_t *api, ktp_txn_t *txn, uint64_t bytes)
 {
-    if (api->size < offsetof(ktp_provider_t, reserve) + sizeof(api->reserve) || api->abi_minor < 1 || api->reserve == NULL)
+    if (api->size < offsetof(ktp_provider_t, reserve) + sizeof(api->reserve) ||
+        api->abi_minor < 1 || api->reserve == NULL)
         return KTP_SUCCESS;
     return api->reserve(txn, bytes);
 }
@@ -100,9 +111,11 @@ static bool keeps_promises(const ktp_provider_t *api)
     if (((can & KTP_CREATE) && api->create == NULL) || ((can & KTP_TOKEN) && api->token == NULL))
         return false;
     if (!(can & KTP_SEALED))
-        return api->get != NULL && (!(can & KTP_WRITE) || (api->put != NULL && api->remove != NULL)) &&
+        return api->get != NULL &&
+               (!(can & KTP_WRITE) || (api->put != NULL && api->remove != NULL)) &&
                (!(can & KTP_LIST) || api->list != NULL);
-    return api->begin != NULL && api->row_get != NULL && api->commit != NULL && api->abort != NULL &&
+    return api->begin != NULL && api->row_get != NULL && api->commit != NULL &&
+           api->abort != NULL &&
            (!(can & KTP_WRITE) || (api->row_put != NULL && api->row_remove != NULL)) &&
            (!(can & KTP_LIST) || api->row_scan != NULL);
 }
@@ -110,25 +123,33 @@ static bool keeps_promises(const ktp_provider_t *api)
 static kt_status_t check_table(const ktp_provider_t *api, const char *path, const char *name)
 {
     if (api->magic != KTP_MAGIC)
-        return kt_fail(KT_CONFIG, "%s: symbol " SYMBOL " is not a provider's table (magic %08x, expected %08x)", path, api->magic,
-                       KTP_MAGIC);
+        return kt_fail(KT_CONFIG,
+                       "%s: symbol " SYMBOL
+                       " is not a provider's table (magic %08x, expected %08x)",
+                       path, api->magic, KTP_MAGIC);
     if (api->abi_major != KTP_ABI_MAJOR)
-        return kt_fail(KT_CONFIG, "%s: provider ABI %u.%u, this keyturn has %u.%u: build it against this version's header", path,
-                       api->abi_major, api->abi_minor, KTP_ABI_MAJOR, KTP_ABI_MINOR);
+        return kt_fail(KT_CONFIG,
+                       "%s: provider ABI %u.%u, this keyturn has %u.%u: build it against this "
+                       "version's header",
+                       path, api->abi_major, api->abi_minor, KTP_ABI_MAJOR, KTP_ABI_MINOR);
     if (api->size < PROVIDER_SIZE_1_0)
-        return kt_fail(KT_CONFIG, "%s: its table has %zu bytes, at least %zu were expected", path, api->size, PROVIDER_SIZE_1_0);
+        return kt_fail(KT_CONFIG, "%s: its table has %zu bytes, at least %zu were expected", path,
+                       api->size, PROVIDER_SIZE_1_0);
     if (api->name == NULL || strcmp(api->name, name) != 0)
-        return kt_fail(KT_CONFIG, "%s: calls itself \"%.32s\"", path, api->name != NULL ? api->name : "");
+        return kt_fail(KT_CONFIG, "%s: calls itself \"%.32s\"", path,
+                       api->name != NULL ? api->name : "");
     if (api->open == NULL || api->close == NULL || api->check == NULL || api->options == NULL)
         return kt_fail(KT_CONFIG, "%s: a mandatory member of its table is missing", path);
     if (!keeps_promises(api))
-        return kt_fail(KT_CONFIG, "%s: does not offer the calls that its capabilities promise", path);
+        return kt_fail(KT_CONFIG, "%s: does not offer the calls that its capabilities promise",
+                       path);
     return KT_SUCCESS;
 }
 
 /*
- * A name of this descriptor that no other call gets. The dynamic linker answers a name that it has seen with what it loaded then, and descriptors'
- * numbers come back: the second provider was the first one once more. So a counter is written in slashes, "/." for each 1 of it.
+ * A name of this descriptor that no other call gets. The dynamic linker answers a name that it has
+ * seen with what it loaded then, and descriptors' numbers come back: the second provider was the
+ * first one once more. So a counter is written in slashes, "/." for each 1 of it.
  */
 static void name_descriptor(int fd, char name[PROC_NAME])
 {
@@ -141,7 +162,8 @@ static void name_descriptor(int fd, char name[PROC_NAME])
     (void)snprintf(name + at, PROC_NAME - at, "/%d", fd);
 }
 
-static kt_status_t load_file(const char *path, const char *name, uid_t library_owner, const ktp_provider_t **ret_api)
+static kt_status_t load_file(const char *path, const char *name, uid_t library_owner,
+                             const ktp_provider_t **ret_api)
 {
     char by_descriptor[PROC_NAME];
     const ktp_provider_t *api;
@@ -150,7 +172,8 @@ static kt_status_t load_file(const char *path, const char *name, uid_t library_o
     kt_status_t status;
 
     if (fd < 0)
-        return kt_fail(KT_CONFIG, "there is no provider \"%s\": %s: %s", name, path, strerror(errno));
+        return kt_fail(KT_CONFIG, "there is no provider \"%s\": %s: %s", name, path,
+                       strerror(errno));
     status = check_file(fd, path, library_owner);
     if (status == KT_SUCCESS) {
         name_descriptor(fd, by_descriptor);
@@ -193,8 +216,9 @@ static kt_status_t unknown_option(const ktp_provider_t *api, const char *name)
         names[n++] = spec->name;
     names[n] = NULL;
     near = kt_nearest(name, names);
-    return kt_fail(KT_CONFIG, "provider \"%s\" has no option \"%s\"%s%s%s", api->name, name, near != NULL ? ", did you mean \"" : "",
-                   near != NULL ? near : "", near != NULL ? "\"?" : "");
+    return kt_fail(KT_CONFIG, "provider \"%s\" has no option \"%s\"%s%s%s", api->name, name,
+                   near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
+                   near != NULL ? "\"?" : "");
 }
 
 static kt_status_t read_secret(const kt_config_t *config, const char *source, ktp_option_t *option)
@@ -204,7 +228,8 @@ static kt_status_t read_secret(const kt_config_t *config, const char *source, kt
     kt_status_t status;
 
     if (strncmp(source, "file:", 5) != 0)
-        return kt_fail(KT_CONFIG, "`%s` has to be file:PATH: no secret stands in a configuration", option->name);
+        return kt_fail(KT_CONFIG, "`%s` has to be file:PATH: no secret stands in a configuration",
+                       option->name);
     path = kt_config_resolve(config, source + 5);
     if (path == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
@@ -226,7 +251,9 @@ static kt_status_t parse_number(ktp_option_t *option, ktp_option_type_t type)
     if (type == KTP_DURATION)
         option->number = kt_duration_parse(option->text);
     else if (type == KTP_BOOL)
-        option->number = strcmp(option->text, "true") == 0 ? 1 : strcmp(option->text, "false") == 0 ? 0 : -1;
+        option->number = strcmp(option->text, "true") == 0    ? 1
+                         : strcmp(option->text, "false") == 0 ? 0
+                                                              : -1;
     else {
         errno = 0;
         option->number = strtoll(option->text, &end, 10);
@@ -235,11 +262,14 @@ static kt_status_t parse_number(ktp_option_t *option, ktp_option_type_t type)
     }
     if (option->number < 0)
         return kt_fail(KT_CONFIG, "`%s` has to be %s", option->name,
-                       type == KTP_DURATION ? "a duration such as 5s" : type == KTP_BOOL ? "true or false" : "a number");
+                       type == KTP_DURATION ? "a duration such as 5s"
+                       : type == KTP_BOOL   ? "true or false"
+                                            : "a number");
     return KT_SUCCESS;
 }
 
-static kt_status_t set_option(const kt_config_t *config, const ktp_option_spec_t *spec, const char *text, ktp_option_t *option)
+static kt_status_t set_option(const kt_config_t *config, const ktp_option_spec_t *spec,
+                              const char *text, ktp_option_t *option)
 {
     if (spec->type == KTP_SECRET)
         return read_secret(config, text, option);
@@ -247,13 +277,15 @@ static kt_status_t set_option(const kt_config_t *config, const ktp_option_spec_t
     if (option->text == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
     option->text_size = strlen(option->text);
-    return spec->type == KTP_STRING || spec->type == KTP_PATH ? KT_SUCCESS : parse_number(option, spec->type);
+    return spec->type == KTP_STRING || spec->type == KTP_PATH ? KT_SUCCESS
+                                                              : parse_number(option, spec->type);
 }
 
 /* The one option of providers that the core itself obeys. The previous version is always kept. */
 static kt_status_t check_kept(const ktp_option_t *option)
 {
-    if (strcmp(option->name, KEEP_VERSIONS) != 0 || (option->number >= 2 && option->number <= (int64_t)KT_VERSIONS_MAX))
+    if (strcmp(option->name, KEEP_VERSIONS) != 0 ||
+        (option->number >= 2 && option->number <= (int64_t)KT_VERSIONS_MAX))
         return KT_SUCCESS;
     return kt_fail(KT_CONFIG, "`%s` has to be 2 to %u", option->name, KT_VERSIONS_MAX);
 }
@@ -267,7 +299,8 @@ static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)
 
     for (i = 0; i < given->noptions; i++) {
         if (find_spec(module->api, given->options[i].name) == NULL)
-            return at(config, given->options[i].line, unknown_option(module->api, given->options[i].name));
+            return at(config, given->options[i].line,
+                      unknown_option(module->api, given->options[i].name));
     }
     for (spec = module->api->options; spec->name != NULL; spec++)
         n++;
@@ -292,7 +325,8 @@ static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)
         }
         status = KT_SUCCESS;
         if (text == NULL && spec->required)
-            status = kt_fail(KT_CONFIG, "provider \"%s\" needs `%s`: %s", module->api->name, spec->name, spec->help);
+            status = kt_fail(KT_CONFIG, "provider \"%s\" needs `%s`: %s", module->api->name,
+                             spec->name, spec->help);
         else if (text != NULL)
             status = set_option(config, spec, text, option);
         if (status == KT_SUCCESS)
@@ -305,12 +339,14 @@ static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)
 
 /* ---- all of them ---- */
 
-static kt_status_t load_module(const kt_config_t *config, const char *folder, uid_t owner, kt_module_t *module)
+static kt_status_t load_module(const kt_config_t *config, const char *folder, uid_t owner,
+                               kt_module_t *module)
 {
     char path[PATH_MAX + 64];
     kt_status_t status;
 
-    if (strlen(module->config->name) > 32 || kt_name_check(module->config->name, 0, NULL) != KT_SUCCESS ||
+    if (strlen(module->config->name) > 32 ||
+        kt_name_check(module->config->name, 0, NULL) != KT_SUCCESS ||
         strchr(module->config->name, '/') != NULL)
         return at(config, module->config->line, kt_fail(KT_CONFIG, "not the name of a provider"));
     (void)snprintf(path, sizeof(path), "%s/%s.so", folder, module->config->name);
@@ -405,13 +441,15 @@ static kt_status_t open_anchors(const kt_module_t *module, kt_store_t *store)
     const char *slash;
     size_t i;
 
-    if ((module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) != (KTP_SEALED | KTP_CREATE))
+    if ((module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) !=
+        (KTP_SEALED | KTP_CREATE))
         return KT_SUCCESS;
     for (i = 0; i < module->noptions; i++) {
         if (strcmp(module->options[i].name, "path") != 0 || module->options[i].text == NULL)
             continue;
         slash = strrchr(module->options[i].text, '/');
-        if (snprintf(path, sizeof(path), "%.*s/anchors", slash != NULL ? (int)(slash - module->options[i].text) : 1,
+        if (snprintf(path, sizeof(path), "%.*s/anchors",
+                     slash != NULL ? (int)(slash - module->options[i].text) : 1,
                      slash != NULL ? module->options[i].text : ".") >= (int)sizeof(path))
             return kt_fail(KT_CONFIG, "the path of the store is too long");
         return kt_anchors_new(path, &store->anchors);
@@ -422,19 +460,24 @@ static kt_status_t open_anchors(const kt_module_t *module, kt_store_t *store)
 kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *ret_store)
 {
     const kt_module_t *module = &ctx->modules->list[index];
-    kt_store_t store = {.api = module->api, .name = module->api->name, .keep_versions = keep_versions(module)};
+    kt_store_t store = {
+        .api = module->api, .name = module->api->name, .keep_versions = keep_versions(module)};
     kt_status_t status;
 
     kt_provider_error_clear();
-    status = kt_from_provider(&store, module->api->open(kt_services(), module->options, module->noptions, &store.instance));
+    status = kt_from_provider(&store, module->api->open(kt_services(), module->options,
+                                                        module->noptions, &store.instance));
     if (status == KT_SUCCESS && store.instance == NULL)
-        status = kt_fail(KT_MALFORMED, "%s: success without an instance, which no provider may answer", store.name);
+        status =
+            kt_fail(KT_MALFORMED, "%s: success without an instance, which no provider may answer",
+                    store.name);
     if (status == KT_SUCCESS) {
         status = open_anchors(module, &store);
         if (status != KT_SUCCESS)
             kt_instance_close(&store);
     }
-    if (status == KT_SUCCESS && (module->api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED)
+    if (status == KT_SUCCESS &&
+        (module->api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED)
         store.memo = kt_memo_new();
     if (status == KT_SUCCESS)
         *ret_store = store;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * services.c: what the core lends to providers, as one table. A provider's error text is kept by thread, since that is how calls on it
- * are made: the caller picks it up with the status.
+ * services.c: what the core lends to providers, as one table. A provider's error text is kept by
+ * thread, since that is how calls on it are made: the caller picks it up with the status.
  */
 #include <stdio.h>
 #include <string.h>
@@ -88,13 +88,16 @@ void kt_services_speak(const kt_ctx_t *ctx)
 
 kt_status_t kt_from_provider(const kt_store_t *store, ktp_status_t answer)
 {
-    kt_status_t status = answer >= KTP_SUCCESS && answer <= KTP_NOSPACE ? (kt_status_t)answer : KT_MALFORMED;
+    kt_status_t status =
+        answer >= KTP_SUCCESS && answer <= KTP_NOSPACE ? (kt_status_t)answer : KT_MALFORMED;
 
     if (status == KT_SUCCESS) {
-        kt_provider_error_clear(); /* said all the same: it must not pass for the reason of what fails next */
+        /* said all the same: it must not pass for the reason of what fails next */
+        kt_provider_error_clear();
         return status;
     }
-    (void)kt_fail(status, "%s: %s", store->name, provider_error[0] != '\0' ? provider_error : kt_status_text(status));
+    (void)kt_fail(status, "%s: %s", store->name,
+                  provider_error[0] != '\0' ? provider_error : kt_status_text(status));
     kt_provider_error_clear();
     return status;
 }

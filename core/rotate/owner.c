@@ -2,8 +2,9 @@
 /*
  * owner.c: is somebody at a pending version right now, or was he killed? And who holds a lock?
  *
- * Who begins or takes up a rotation notes "BOOT NAMESPACE PID START UNTIL" with it. On the same machine the process itself answers:
- * gone, or another with its number, is dead. From elsewhere (a store behind a network, another container) nobody can tell before UNTIL.
+ * Who begins or takes up a rotation notes "BOOT NAMESPACE PID START UNTIL" with it. On the same
+ * machine the process itself answers: gone, or another with its number, is dead. From elsewhere (a
+ * store behind a network, another container) nobody can tell before UNTIL.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,9 +23,9 @@
 
 typedef struct owner {
     char boot[40];
-    uint64_t space;  /* of process numbers */
+    uint64_t space; /* of process numbers */
     long pid;
-    char start[24];  /* in clock ticks since boot; "-": not to be seen */
+    char start[24]; /* in clock ticks since boot; "-": not to be seen */
     int64_t until;
 } owner_t;
 
@@ -77,14 +78,14 @@ void kt_busy_format(int64_t lease, char text[KT_BUSY_SIZE])
     owner_t owner;
 
     this_process(&owner);
-    (void)snprintf(text, KT_BUSY_SIZE, "%s %" PRIu64 " %ld %s %" PRId64, owner.boot, owner.space, owner.pid, owner.start,
-                   kt_now() + lease);
+    (void)snprintf(text, KT_BUSY_SIZE, "%s %" PRIu64 " %ld %s %" PRId64, owner.boot, owner.space,
+                   owner.pid, owner.start, kt_now() + lease);
 }
 
 static bool parse(const char *text, owner_t *owner)
 {
-    return sscanf(text, "%39s %" SCNu64 " %ld %23s %" SCNd64, owner->boot, &owner->space, &owner->pid, owner->start,
-                  &owner->until) == 5;
+    return sscanf(text, "%39s %" SCNu64 " %ld %23s %" SCNd64, owner->boot, &owner->space,
+                  &owner->pid, owner->start, &owner->until) == 5;
 }
 
 bool kt_busy_is(const char *text, long *ret_pid)
@@ -102,19 +103,22 @@ bool kt_busy_is(const char *text, long *ret_pid)
     if (owner.pid <= 0 || (kill((pid_t)owner.pid, 0) != 0 && errno == ESRCH))
         return false;
     read_start(owner.pid, start);
-    return strcmp(start, "-") == 0 || strcmp(owner.start, "-") == 0 || strcmp(start, owner.start) == 0;
+    return strcmp(start, "-") == 0 || strcmp(owner.start, "-") == 0 ||
+           strcmp(start, owner.start) == 0;
 }
 
 /* ---- locks ---- */
 
-/* A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:01:1234 0 EOF". 0: not this file's, or a process of another namespace. */
+/* A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:01:1234 0 EOF". 0: not this file's, or
+ * a process of another namespace. */
 static long flock_owner(const char *line, ino_t ino)
 {
     unsigned long long number;
     char kind[16];
     long pid;
 
-    if (sscanf(line, "%*d: %15s %*s %*s %ld %*x:%*x:%llu", kind, &pid, &number) != 3 || strcmp(kind, "FLOCK") != 0)
+    if (sscanf(line, "%*d: %15s %*s %*s %ld %*x:%*x:%llu", kind, &pid, &number) != 3 ||
+        strcmp(kind, "FLOCK") != 0)
         return 0;
     return number == (unsigned long long)ino && pid != (long)getpid() ? pid : 0;
 }
@@ -136,7 +140,8 @@ static void describe(long pid, char *text, size_t size)
         (void)snprintf(text, size, "process %ld", pid);
 }
 
-/* Its holder may have been stopped, so that a lock is never waited for without end; and there is no flock() with a timeout. */
+/* Its holder may have been stopped, so that a lock is never waited for without end; and there is no
+ * flock() with a timeout. */
 bool kt_lock_file(int fd, unsigned wait)
 {
     struct timespec pause = {.tv_nsec = 50000};

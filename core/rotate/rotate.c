@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rotate.c: a rotation from its first step to the last, or from where the one before it was broken off.
+ * rotate.c: a rotation from its first step to the last, or from where the one before it was broken
+ * off.
  *
  *   create ──▶ set ──▶ test ──▶ finish ──▶ notify
  *                ▲       ▲         ▲
  *   resume: test ┴───────┴─────────┘   the target is asked first which value it knows
  *
- * What a target rejects is dropped. What nobody knows stays pending, and the next rotation of the name takes it up: the same value, so that
- * a target that has it already gets nothing else.
+ * What a target rejects is dropped. What nobody knows stays pending, and the next rotation of the
+ * name takes it up: the same value, so that a target that has it already gets nothing else.
  */
 #include <stdio.h>
 #include <string.h>
@@ -23,12 +24,16 @@
 
 /* ---- what may be rotated ---- */
 
-kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape, const kt_rotate_options_t *options)
+kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape,
+                                   const kt_rotate_options_t *options)
 {
     if (shape != KT_SHAPE_DATABASE || options->target != NULL || options->store_only)
         return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT, "%s holds a database password, and nothing here would tell the database: rotate it in PostgreSQL "
-                                "(SELECT rotate_secret('%s')), or change only the store with --store-only", head->name, head->name);
+    return kt_fail(KT_CONFLICT,
+                   "%s holds a database password, and nothing here would tell the database: rotate "
+                   "it in PostgreSQL "
+                   "(SELECT rotate_secret('%s')), or change only the store with --store-only",
+                   head->name, head->name);
 }
 
 kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options)
@@ -55,7 +60,8 @@ static bool runs_commands(const kt_ctx_t *ctx, const kt_request_t *req)
 }
 
 /* A host's own target goes before the configured one: it knows better what it changes. */
-static void make_plan(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, plan_t *plan)
+static void make_plan(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
+                      plan_t *plan)
 {
     kt_reference_t ref;
 
@@ -78,7 +84,10 @@ static void make_plan(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_op
 
 static kt_status_t refuse_elsewhere(const char *name)
 {
-    return kt_fail(KT_CONFLICT, "%s has a command as its target, which is not run here: rotate it with `keyturn rotate %s`", name, name);
+    return kt_fail(
+        KT_CONFLICT,
+        "%s has a command as its target, which is not run here: rotate it with `keyturn rotate %s`",
+        name, name);
 }
 
 static int64_t lease_of(const plan_t *plan)
@@ -91,7 +100,8 @@ static bool same_target(const char *noted, const kt_target_ops_t *ops)
 {
     if (noted == NULL)
         return false;
-    return strcmp(noted, ops->name) == 0 || (kt_exec_is(ops) && strncmp(noted, KT_EXEC, strlen(KT_EXEC)) == 0);
+    return strcmp(noted, ops->name) == 0 ||
+           (kt_exec_is(ops) && strncmp(noted, KT_EXEC, strlen(KT_EXEC)) == 0);
 }
 
 /* ---- resuming ---- */
@@ -106,10 +116,10 @@ static kt_status_t check_pending(const kt_head_t *head, const kt_target_ops_t *o
     if (!kt_busy_is(kt_head_get_note(head, head->pending, KT_NOTE_BUSY), &pid))
         return KT_SUCCESS;
     if (pid != 0)
-        return kt_fail(KT_CONFLICT, "%s: process %ld is rotating it right now (version %llu)", head->name, pid,
-                       (unsigned long long)head->pending);
-    return kt_fail(KT_CONFLICT, "%s: it is being rotated on another machine (version %llu)", head->name,
-                   (unsigned long long)head->pending);
+        return kt_fail(KT_CONFLICT, "%s: process %ld is rotating it right now (version %llu)",
+                       head->name, pid, (unsigned long long)head->pending);
+    return kt_fail(KT_CONFLICT, "%s: it is being rotated on another machine (version %llu)",
+                   head->name, (unsigned long long)head->pending);
 }
 
 /* *ret_pending is the pending version, 0 if there is none; policy has been asked. */
@@ -129,7 +139,8 @@ static kt_status_t look_for_pending(kt_rotation_t *r, uint64_t *ret_pending)
     return KT_SUCCESS;
 }
 
-/* Puts our name to the pending version, in one transaction with the question whether anybody else is at it. */
+/* Puts our name to the pending version, in one transaction with the question whether anybody else
+ * is at it. */
 static kt_status_t take_over(kt_rotation_t *r, const plan_t *plan)
 {
     char busy[KT_BUSY_SIZE];
@@ -148,11 +159,13 @@ static kt_status_t take_over(kt_rotation_t *r, const plan_t *plan)
             kt_change_abort(change);
     }
     if (status != KT_SUCCESS)
-        return kt_decide(r->ctx, &r->call, "rotate.resume", status, r->version, r->store->name, KT_EV_DURABLE);
+        return kt_decide(r->ctx, &r->call, "rotate.resume", status, r->version, r->store->name,
+                         KT_EV_DURABLE);
     return kt_write_finish(r->ctx, &r->call, change, "rotate.resume", r->version, r->store->name);
 }
 
-static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, kt_rotation_t **ret_rotation)
+static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
+                                 kt_rotation_t **ret_rotation)
 {
     kt_rotation_t *r;
     uint64_t pending = 0;
@@ -183,7 +196,8 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, const p
 }
 
 /* *ret_rotation stays NULL if nothing is unfinished. */
-static kt_status_t resume(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, kt_rotation_t **ret_rotation)
+static kt_status_t resume(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
+                          kt_rotation_t **ret_rotation)
 {
     kt_status_t status = kt_enter(ctx);
 
@@ -196,7 +210,8 @@ static kt_status_t resume(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *
 
 /* ---- with a target ---- */
 
-/* A target's failure is in the trail too: what succeeds is seen by the finish. Keeps the status, and its text. */
+/* A target's failure is in the trail too: what succeeds is seen by the finish. Keeps the status,
+ * and its text. */
 static kt_status_t record_failure(kt_rotation_t *r, const char *action, kt_status_t status)
 {
     char why[KT_ERROR_SIZE];
@@ -205,7 +220,8 @@ static kt_status_t record_failure(kt_rotation_t *r, const char *action, kt_statu
         return status;
     (void)snprintf(why, sizeof(why), "%s", kt_failure());
     if (kt_enter(r->ctx) == KT_SUCCESS) {
-        (void)kt_decide(r->ctx, &r->call, action, status, r->version, r->store->name, KT_EV_DURABLE);
+        (void)kt_decide(r->ctx, &r->call, action, status, r->version, r->store->name,
+                        KT_EV_DURABLE);
         kt_leave(r->ctx);
     }
     return kt_fail(status, "%s", why);
@@ -223,7 +239,8 @@ static kt_status_t ask_test(kt_rotation_t *r, const kt_rotate_options_t *options
     return record_failure(r, "rotate.test", options->target->test(options->target_arg, r));
 }
 
-/* The target's answer decides: rejected means it kept the old value, and anything else but success that nobody knows. */
+/* The target's answer decides: rejected means it kept the old value, and anything else but success
+ * that nobody knows. */
 static kt_status_t ask_target(kt_rotation_t *r, const kt_rotate_options_t *options, bool resumed)
 {
     kt_status_t status;
@@ -243,7 +260,8 @@ static kt_status_t ask_target(kt_rotation_t *r, const kt_rotate_options_t *optio
     return status;
 }
 
-/* Nobody is at it any more. If that cannot be said now, our end or the end of the lease will say it. */
+/* Nobody is at it any more. If that cannot be said now, our end or the end of the lease will say
+ * it. */
 static void leave(kt_rotation_t *r)
 {
     kt_change_t *change;
@@ -260,7 +278,8 @@ static void leave(kt_rotation_t *r)
     kt_leave(r->ctx);
 }
 
-static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *options, bool resumed, uint64_t *ret_version)
+static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *options, bool resumed,
+                             uint64_t *ret_version)
 {
     char why[KT_ERROR_SIZE];
     kt_status_t status = ask_target(r, options, resumed);
@@ -269,7 +288,8 @@ static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *option
         return kt_rotation_finish(r, 0, ret_version);
     (void)snprintf(why, sizeof(why), "%s", kt_failure());
     if (status == KT_CONFLICT) {
-        (void)!kt_rotation_abandon(r); /* left pending if even that fails: the next attempt finds it */
+        /* left pending if even that fails: the next attempt finds it */
+        (void)!kt_rotation_abandon(r);
     } else {
         leave(r);
         kt_rotation_leave(r);
@@ -277,7 +297,8 @@ static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *option
     return kt_fail(status, "%s", why);
 }
 
-static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, uint64_t *ret_version)
+static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
+                                        uint64_t *ret_version)
 {
     char busy[KT_BUSY_SIZE];
     kt_rotation_t *r;
@@ -291,8 +312,10 @@ static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, 
     return carry_out(r, &plan->options, /* resumed= */ false, ret_version);
 }
 
-/* An unfinished rotation is finished first; that is all, unless the caller brought a value that has to become current. */
-static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, uint64_t *ret_version)
+/* An unfinished rotation is finished first; that is all, unless the caller brought a value that has
+ * to become current. */
+static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
+                                      uint64_t *ret_version)
 {
     kt_rotation_t *r = NULL;
     kt_status_t status = resume(ctx, req, plan, &r);
@@ -309,7 +332,8 @@ static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, co
 
 /* ---- without ---- */
 
-static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, uint64_t *ret_version)
+static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
+                                  uint64_t *ret_version)
 {
     kt_call_t call;
     kt_status_t status = kt_enter(ctx);
@@ -320,7 +344,8 @@ static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const 
     if (status == KT_SUCCESS)
         status = kt_write_begin(ctx, &call, KT_CAP_ROTATE, "rotate");
     if (status == KT_SUCCESS && plan->elsewhere)
-        status = kt_decide(ctx, &call, "rotate", refuse_elsewhere(call.ref.name), 0, NULL, KT_EV_DURABLE);
+        status = kt_decide(ctx, &call, "rotate", refuse_elsewhere(call.ref.name), 0, NULL,
+                           KT_EV_DURABLE);
     else if (status == KT_SUCCESS)
         status = kt_rotate_at_once(ctx, &call, &plan->options, ret_version);
     kt_leave(ctx);
@@ -328,10 +353,12 @@ static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const 
 }
 
 /* The rotation stands, whatever came of this: a failure is recorded and logged. */
-static void record_notice(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version)
+static void record_notice(kt_ctx_t *ctx, const kt_call_t *call, const char *action,
+                          kt_status_t status, uint64_t version)
 {
     if (status != KT_SUCCESS)
-        kt_log(ctx, 4, "%s is rotated, but who is to be notified was not: %s", call->ref.name, kt_failure());
+        kt_log(ctx, 4, "%s is rotated, but who is to be notified was not: %s", call->ref.name,
+               kt_failure());
     if (kt_enter(ctx) == KT_SUCCESS) {
         if (kt_decide(ctx, call, action, status, version, NULL, KT_EV_DURABLE) == KT_AUDIT)
             kt_log(ctx, 4, "%s", kt_failure());
@@ -358,7 +385,8 @@ static void notify(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, u
     }
 }
 
-kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, uint64_t *ret_version)
+kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
+                      uint64_t *ret_version)
 {
     static const kt_rotate_options_t none = KT_ROTATE_INIT;
     uint64_t version = 0;
@@ -385,7 +413,8 @@ kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_op
 
 /* ---- would it be rotated ---- */
 
-static kt_status_t check_value(kt_ctx_t *ctx, kt_store_t *store, const kt_head_t *head, const kt_call_t *call, const plan_t *plan)
+static kt_status_t check_value(kt_ctx_t *ctx, kt_store_t *store, const kt_head_t *head,
+                               const kt_call_t *call, const plan_t *plan)
 {
     kt_secret_t *value = NULL;
     kt_shape_t shape;
@@ -396,7 +425,8 @@ static kt_status_t check_value(kt_ctx_t *ctx, kt_store_t *store, const kt_head_t
     shape = kt_shape_of(value);
     kt_secret_free(value);
     if (shape == KT_SHAPE_CERTIFICATE)
-        return kt_fail(KT_CONFLICT, "%s holds a certificate, which is not rotated: set the new one", head->name);
+        return kt_fail(KT_CONFLICT, "%s holds a certificate, which is not rotated: set the new one",
+                       head->name);
     return kt_rotate_check_target(head, shape, &plan->options);
 }
 
@@ -431,7 +461,8 @@ static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const pl
     return status;
 }
 
-kt_status_t kt_rotate_check(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options)
+kt_status_t kt_rotate_check(kt_ctx_t *ctx, const kt_request_t *req,
+                            const kt_rotate_options_t *options)
 {
     static const kt_rotate_options_t none = KT_ROTATE_INIT;
     plan_t plan;

@@ -2,9 +2,10 @@
 /*
  * steps.c: the steps create and finish, and what lies around set and test. rotate.c does all four.
  *
- * The new value is stored as pending before any target hears of it, and becomes current after the target has it. A crash between two steps
- * leaves a pending version; whoever next has access to both asks the target which value it knows, and finishes or abandons. Without
- * a target there is nothing to agree with, and all is one transaction.
+ * The new value is stored as pending before any target hears of it, and becomes current after the
+ * target has it. A crash between two steps leaves a pending version; whoever next has access to
+ * both asks the target which value it knows, and finishes or abandons. Without a target there is
+ * nothing to agree with, and all is one transaction.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +23,9 @@
 
 static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **ret_part)
 {
-    size_t length = options->length != 0 ? options->length : options->alphabet == KT_ALPHABET_UUID ? 36 : DEFAULT_LENGTH;
+    size_t length = options->length != 0                    ? options->length
+                    : options->alphabet == KT_ALPHABET_UUID ? 36
+                                                            : DEFAULT_LENGTH;
 
     if (options->value != NULL) {
         *ret_part = kt_secret_new(options->value->data, options->value->size);
@@ -34,8 +37,9 @@ static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **re
     *ret_part = kt_generate(options->alphabet, length);
     if (*ret_part != NULL)
         return KT_SUCCESS;
-    return errno == EINVAL ? kt_fail(KT_USAGE, "no value of this length and alphabet can be generated")
-                           : kt_fail(KT_INTERNAL, "out of memory");
+    return errno == EINVAL
+               ? kt_fail(KT_USAGE, "no value of this length and alphabet can be generated")
+               : kt_fail(KT_INTERNAL, "out of memory");
 }
 
 static kt_status_t check_rotatable(kt_change_t *change, const kt_rotate_options_t *options)
@@ -49,7 +53,8 @@ static kt_status_t check_rotatable(kt_change_t *change, const kt_rotate_options_
     return status == KT_SUCCESS ? kt_write_no_pending(head) : status;
 }
 
-/* A version that a rotation made says so: when it became current decides when the next one is due. */
+/* A version that a rotation made says so: when it became current decides when the next one is due.
+ */
 static kt_status_t note_time(kt_head_t *head, uint64_t version)
 {
     char now[24];
@@ -59,7 +64,8 @@ static kt_status_t note_time(kt_head_t *head, uint64_t version)
 }
 
 /* Adds the rotated value as a version; it is neither pending nor current yet. */
-static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *options, uint64_t *ret_version)
+static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *options,
+                               uint64_t *ret_version)
 {
     kt_head_t *head = kt_change_head(change);
     kt_secret_t *old = NULL, *part = NULL, *value = NULL;
@@ -89,7 +95,8 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
     return status;
 }
 
-/* The note is there since the version was added, so that nothing is wanting here, behind the target's back. */
+/* The note is there since the version was added, so that nothing is wanting here, behind the
+ * target's back. */
 static kt_status_t make_current(kt_change_t *change, uint64_t version)
 {
     kt_status_t status = kt_change_make_current(change, version);
@@ -104,7 +111,8 @@ static kt_status_t make_current(kt_change_t *change, uint64_t version)
 
 /* ---- without a target: one transaction ---- */
 
-kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call, const kt_rotate_options_t *options, uint64_t *ret_version)
+kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
+                              const kt_rotate_options_t *options, uint64_t *ret_version)
 {
     kt_bundle_store_t bundle;
     kt_change_t *change = NULL;
@@ -162,8 +170,10 @@ kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_
         return kt_fail(KT_INTERNAL, "out of memory");
     r->ctx = ctx;
     r->req = *req;
-    if (!keep_string(r, 0, req->subject, &r->req.subject) || !keep_string(r, 1, req->peer, &r->req.peer) ||
-        !keep_string(r, 2, req->request_id, &r->req.request_id) || !keep_string(r, 3, req->purpose, &r->req.purpose)) {
+    if (!keep_string(r, 0, req->subject, &r->req.subject) ||
+        !keep_string(r, 1, req->peer, &r->req.peer) ||
+        !keep_string(r, 2, req->request_id, &r->req.request_id) ||
+        !keep_string(r, 3, req->purpose, &r->req.purpose)) {
         kt_rotation_free(r);
         return kt_fail(KT_INTERNAL, "out of memory");
     }
@@ -199,25 +209,29 @@ kt_status_t kt_rotation_open(kt_rotation_t *r)
     return status;
 }
 
-static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *options, const char *busy)
+static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *options,
+                                 const char *busy)
 {
     kt_change_t *change = NULL;
     kt_status_t status;
 
-    status = kt_change_begin(r->ctx, r->store, r->call.ref.name, kt_write_timeout(&r->req), &change);
+    status =
+        kt_change_begin(r->ctx, r->store, r->call.ref.name, kt_write_timeout(&r->req), &change);
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, &r->version);
     if (status == KT_SUCCESS && busy != NULL)
         status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_BUSY, busy);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
-        return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name, KT_EV_DURABLE);
+        return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name,
+                         KT_EV_DURABLE);
     }
     kt_change_head(change)->pending = r->version;
     return kt_write_finish(r->ctx, &r->call, change, "rotate.create", r->version, r->store->name);
 }
 
-static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, const char *busy,
+static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req,
+                                 const kt_rotate_options_t *options, const char *busy,
                                  kt_rotation_t **ret_rotation)
 {
     kt_rotation_t *r;
@@ -245,7 +259,8 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req, const k
     return KT_SUCCESS;
 }
 
-kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options, const char *busy,
+kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req,
+                                    const kt_rotate_options_t *options, const char *busy,
                                     kt_rotation_t **ret_rotation)
 {
     kt_status_t status = kt_enter(ctx);
@@ -258,13 +273,14 @@ kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req, cons
     return status;
 }
 
-kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
-                               kt_rotation_t **ret_rotation)
+kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req,
+                               const kt_rotate_options_t *options, kt_rotation_t **ret_rotation)
 {
     return kt_rotation_create_busy(ctx, req, options, /* busy= */ NULL, ret_rotation);
 }
 
-static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
+static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,
+                                 kt_rotation_t **ret_rotation)
 {
     kt_rotation_t *r;
     kt_head_t head;
@@ -313,7 +329,8 @@ const char *kt_rotation_name(const kt_rotation_t *rotation)
     return rotation->call.ref.name;
 }
 
-static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector, const char *field, kt_secret_t **ret_secret)
+static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector, const char *field,
+                                 kt_secret_t **ret_secret)
 {
     kt_reference_t ref = rotation->call.ref;
     kt_secret_t *whole = NULL;
@@ -358,8 +375,10 @@ kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change
     if (kt_change_head(*ret_change)->pending == r->version)
         return KT_SUCCESS;
     kt_change_abort(*ret_change);
-    return kt_fail(KT_CONFLICT, "%s: version %llu is no longer pending: somebody else finished or gave up this rotation",
-                   r->call.ref.name, (unsigned long long)r->version);
+    return kt_fail(
+        KT_CONFLICT,
+        "%s: version %llu is no longer pending: somebody else finished or gave up this rotation",
+        r->call.ref.name, (unsigned long long)r->version);
 }
 
 kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, size_t count)
@@ -373,7 +392,8 @@ kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, s
     status = kt_rotation_begin_step(rotation, kt_write_timeout(&rotation->req), &change);
     if (status == KT_SUCCESS) {
         for (i = 0; i < count && status == KT_SUCCESS; i++)
-            status = kt_head_note(kt_change_head(change), rotation->version, notes[i].key, notes[i].value);
+            status = kt_head_note(kt_change_head(change), rotation->version, notes[i].key,
+                                  notes[i].value);
         if (status == KT_SUCCESS)
             status = kt_change_prepare(change);
         if (status == KT_SUCCESS)
@@ -392,7 +412,8 @@ kt_status_t kt_rotation_note(kt_rotation_t *rotation, const char *key, const cha
     return kt_rotation_notes(rotation, &note, 1);
 }
 
-static kt_status_t noted_locked(kt_rotation_t *r, int pending, const char *key, char *value, size_t size)
+static kt_status_t noted_locked(kt_rotation_t *r, int pending, const char *key, char *value,
+                                size_t size)
 {
     kt_head_t head;
     const char *note;
@@ -411,7 +432,8 @@ static kt_status_t noted_locked(kt_rotation_t *r, int pending, const char *key, 
     return status;
 }
 
-kt_status_t kt_rotation_noted(kt_rotation_t *rotation, int pending, const char *key, char *value, size_t size)
+kt_status_t kt_rotation_noted(kt_rotation_t *rotation, int pending, const char *key, char *value,
+                              size_t size)
 {
     kt_status_t status = kt_enter(rotation->ctx);
 
@@ -434,7 +456,8 @@ static kt_status_t finish_locked(kt_rotation_t *r, unsigned deadline)
             kt_change_abort(change);
     }
     if (status != KT_SUCCESS)
-        return kt_decide(r->ctx, &r->call, "rotate.finish", status, r->version, r->store->name, KT_EV_DURABLE);
+        return kt_decide(r->ctx, &r->call, "rotate.finish", status, r->version, r->store->name,
+                         KT_EV_DURABLE);
     if (r->expires != 0)
         kt_change_head(change)->expires = r->expires;
     return kt_write_finish(r->ctx, &r->call, change, "rotate.finish", r->version, r->store->name);
@@ -466,7 +489,8 @@ static kt_status_t abandon_locked(kt_rotation_t *r)
             kt_change_abort(change);
     }
     if (status != KT_SUCCESS)
-        return kt_decide(r->ctx, &r->call, "rotate.abandon", status, r->version, r->store->name, KT_EV_DURABLE);
+        return kt_decide(r->ctx, &r->call, "rotate.abandon", status, r->version, r->store->name,
+                         KT_EV_DURABLE);
     return kt_write_finish(r->ctx, &r->call, change, "rotate.abandon", r->version, r->store->name);
 }
 

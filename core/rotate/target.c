@@ -4,7 +4,8 @@
  *
  *   exit 0     it worked
  *   exit 65    rejected: the target has the old value, and keeps it
- *   any other  nobody knows: a traceback ends with 1, a missing program with 127, a connection that broke with anything
+ *   any other  nobody knows: a traceback ends with 1, a missing program with 127, a connection that
+ * broke with anything
  */
 #include <stdio.h>
 #include <string.h>
@@ -46,19 +47,28 @@ static kt_status_t outcome(const kt_exec_t *exec, const char *step, int status)
     if (status == 0)
         return KT_SUCCESS;
     if (status == EXIT_REJECTED)
-        return kt_fail(KT_CONFLICT, "%s: rejected in step %s (exit status %d)", exec->label, step, status);
+        return kt_fail(KT_CONFLICT, "%s: rejected in step %s (exit status %d)", exec->label, step,
+                       status);
     if (status < 0)
-        return kt_fail(KT_UNAVAIL, "%s: ended by a signal or its timeout in step %s: nobody knows whether it worked; rotate again to "
-                                   "find out", exec->label, step);
-    return kt_fail(KT_UNAVAIL, "%s: exit status %d in step %s: nobody knows whether it worked; rotate again to find out", exec->label,
-                   status, step);
+        return kt_fail(KT_UNAVAIL,
+                       "%s: ended by a signal or its timeout in step %s: nobody knows whether it "
+                       "worked; rotate again to "
+                       "find out",
+                       exec->label, step);
+    return kt_fail(
+        KT_UNAVAIL,
+        "%s: exit status %d in step %s: nobody knows whether it worked; rotate again to find out",
+        exec->label, status, step);
 }
 
 static kt_status_t run_step(kt_exec_t *exec, kt_rotation_t *rotation, const char *step)
 {
     kt_secret_t *value = NULL, *old = NULL;
-    kt_command_t command = {.argv = exec->config->exec, .environment = exec->ctx->config->environment,
-                            .name = kt_rotation_name(rotation), .step = step, .version = kt_rotation_version(rotation),
+    kt_command_t command = {.argv = exec->config->exec,
+                            .environment = exec->ctx->config->environment,
+                            .name = kt_rotation_name(rotation),
+                            .step = step,
+                            .version = kt_rotation_version(rotation),
                             .timeout = exec->config->timeout};
     int ended = -1;
     kt_status_t status;
@@ -93,7 +103,8 @@ void kt_exec_init(kt_exec_t *exec, kt_ctx_t *ctx, const kt_cfg_target_t *config)
     (void)snprintf(exec->label, sizeof(exec->label), KT_EXEC "%s", config->exec[0]);
     exec->ctx = ctx;
     exec->config = config;
-    exec->ops = (kt_target_ops_t){sizeof(kt_target_ops_t), exec->label, exec_set, config->test ? exec_test : NULL};
+    exec->ops = (kt_target_ops_t){sizeof(kt_target_ops_t), exec->label, exec_set,
+                                  config->test ? exec_test : NULL};
 }
 
 bool kt_exec_is(const kt_target_ops_t *ops)
@@ -110,18 +121,26 @@ kt_status_t kt_exec_check(const kt_target_ops_t *ops)
 
 /* ---- who wants to hear of it ---- */
 
-void kt_event_format(const kt_ctx_t *ctx, const char *name, uint64_t version, char text[KT_EVENT_SIZE])
+void kt_event_format(const kt_ctx_t *ctx, const char *name, uint64_t version,
+                     char text[KT_EVENT_SIZE])
 {
     /* names and environments have no byte that JSON would escape */
-    (void)snprintf(text, KT_EVENT_SIZE, "{\"event\": \"rotated\", \"environment\": \"%s\", \"name\": \"%s\", \"version\": %llu}\n",
-                   ctx->config->environment, name, (unsigned long long)version);
+    (void)snprintf(
+        text, KT_EVENT_SIZE,
+        "{\"event\": \"rotated\", \"environment\": \"%s\", \"name\": \"%s\", \"version\": %llu}\n",
+        ctx->config->environment, name, (unsigned long long)version);
 }
 
-bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name, uint64_t version)
+bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name,
+                    uint64_t version)
 {
     char text[KT_EVENT_SIZE];
-    kt_command_t command = {.argv = config->notify, .environment = ctx->config->environment, .name = name, .step = "notify",
-                            .version = version, .timeout = config->timeout};
+    kt_command_t command = {.argv = config->notify,
+                            .environment = ctx->config->environment,
+                            .name = name,
+                            .step = "notify",
+                            .version = version,
+                            .timeout = config->timeout};
     kt_secret_t *event;
     int ended = -1;
     kt_status_t status;
@@ -129,7 +148,8 @@ bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const ch
     kt_event_format(ctx, name, version, text);
     event = kt_secret_new(text, strlen(text));
     command.input = event;
-    status = event != NULL ? kt_command_run(&command, &ended) : kt_fail(KT_INTERNAL, "out of memory");
+    status =
+        event != NULL ? kt_command_run(&command, &ended) : kt_fail(KT_INTERNAL, "out of memory");
     kt_secret_free(event);
     if (status == KT_SUCCESS && ended != 0)
         (void)kt_fail(KT_UNAVAIL, "%s: ended with %d", config->notify[0], ended);

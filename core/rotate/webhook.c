@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * webhook.c: tells a server by HTTPS that a version is current, so signed that it can tell us from anybody else.
+ * webhook.c: tells a server by HTTPS that a version is current, so signed that it can tell us from
+ * anybody else.
  *
  *     Keyturn-Signature: t=1790000000,v1=HEX     HEX = HMAC-SHA-256(key, "1790000000." + body)
  *
@@ -16,7 +17,8 @@
 
 #define ANSWER_MAX 65536u
 
-static void sign(const kt_secret_t *key, const char *time, const char *body, char *ret_hex, size_t size)
+static void sign(const kt_secret_t *key, const char *time, const char *body, char *ret_hex,
+                 size_t size)
 {
     crypto_auth_hmacsha256_state state;
     unsigned char mac[crypto_auth_hmacsha256_BYTES];
@@ -30,12 +32,19 @@ static void sign(const kt_secret_t *key, const char *time, const char *body, cha
     (void)sodium_bin2hex(ret_hex, size, mac, sizeof(mac));
 }
 
-static kt_status_t send_signed(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const kt_secret_t *key, const char *body)
+static kt_status_t send_signed(const kt_ctx_t *ctx, const kt_cfg_target_t *config,
+                               const kt_secret_t *key, const char *body)
 {
     char hex[2 * crypto_auth_hmacsha256_BYTES + 1], time[24], signature[160];
     const char *headers[] = {"Content-Type: application/json", signature, NULL};
-    ktp_http_t x = {.size = sizeof(x), .method = "POST", .url = config->webhook, .headers = headers, .body = body,
-                    .body_size = strlen(body), .answer_max = ANSWER_MAX, .timeout = (unsigned)config->timeout};
+    ktp_http_t x = {.size = sizeof(x),
+                    .method = "POST",
+                    .url = config->webhook,
+                    .headers = headers,
+                    .body = body,
+                    .body_size = strlen(body),
+                    .answer_max = ANSWER_MAX,
+                    .timeout = (unsigned)config->timeout};
     char *ca = NULL;
     ktp_status_t answer;
 
@@ -59,7 +68,8 @@ static kt_status_t send_signed(const kt_ctx_t *ctx, const kt_cfg_target_t *confi
     return KT_SUCCESS;
 }
 
-kt_status_t kt_webhook_send(kt_ctx_t *ctx, const kt_request_t *req, const kt_cfg_target_t *config, const char *name, uint64_t version)
+kt_status_t kt_webhook_send(kt_ctx_t *ctx, const kt_request_t *req, const kt_cfg_target_t *config,
+                            const char *name, uint64_t version)
 {
     kt_request_t read = *req;
     char body[KT_EVENT_SIZE];

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cache.c: what was read, by reference. It knows neither time nor providers: read.c decides what is still good.
+ * cache.c: what was read, by reference. It knows neither time nor providers: read.c decides what is
+ * still good.
  *
- * Bounded in bytes, since values lie in locked memory, of which a process has little: seven eighths for values, one for what is remembered of
- * names without one. Each part makes room by itself, the entry used longest ago first, so that names which somebody makes up (an
- * nginx variable may hold a client's text) push out other such names and no value. Buckets are chosen by a hash under a random key:
- * nobody can make up names that all go into one. Evicted values are wiped by kt_secret_free() as soon as nobody uses them.
+ * Bounded in bytes, since values lie in locked memory, of which a process has little: seven eighths
+ * for values, one for what is remembered of names without one. Each part makes room by itself, the
+ * entry used longest ago first, so that names which somebody makes up (an nginx variable may hold a
+ * client's text) push out other such names and no value. Buckets are chosen by a hash under a
+ * random key: nobody can make up names that all go into one. Evicted values are wiped by
+ * kt_secret_free() as soon as nobody uses them.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -19,12 +22,12 @@
 typedef struct part part_t;
 
 typedef struct node {
-    kt_cached_t entry;           /* the first member: callers hold its address */
-    struct node *chain;          /* of the bucket */
-    struct node *newer, *older;  /* by use, in the part */
+    kt_cached_t entry;          /* the first member: callers hold its address */
+    struct node *chain;         /* of the bucket */
+    struct node *newer, *older; /* by use, in the part */
     part_t *part;
     uint64_t hash;
-    size_t bytes;                /* what the part counts for it */
+    size_t bytes; /* what the part counts for it */
     char *granted[GRANTS];
     unsigned next_grant;
     char reference[];
@@ -37,8 +40,8 @@ struct part {
 
 struct kt_cache {
     unsigned char key[crypto_shorthash_KEYBYTES];
-    uint64_t drops;              /* calls of kt_cache_drop_name() */
-    size_t count, nbuckets;      /* a power of two */
+    uint64_t drops;         /* calls of kt_cache_drop_name() */
+    size_t count, nbuckets; /* a power of two */
     node_t **buckets;
     part_t values, absences;
 };

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * checkpoint.c: at least hourly, also when nothing happens, a sealed line with the time and the generation of each type.
+ * checkpoint.c: at least hourly, also when nothing happens, a sealed line with the time and the
+ * generation of each type.
  *
- * It says: at this time the trail went thus far, and the store too. Outside it is what an end that was cut off is missed by, and a store
- * that was put back together with its anchors. One process of the stream writes it: under the stream's lock the state says when the last one
- * was. Who can: a host's thread (kt_audit_run), a host that asks for it (kt_audit_forward), the command when it ends.
+ * It says: at this time the trail went thus far, and the store too. Outside it is what an end that
+ * was cut off is missed by, and a store that was put back together with its anchors. One process of
+ * the stream writes it: under the stream's lock the state says when the last one was. Who can: a
+ * host's thread (kt_audit_run), a host that asks for it (kt_audit_forward), the command when it
+ * ends.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,17 +19,18 @@
 #include "index.h"
 #include "sinks.h"
 
-#define ROOM 6000u           /* bytes of generations in one line; of what has no room only the number is said */
-#define IDLE_MS 60000        /* between two looks of a host without sinks */
-#define SINK_MS 1000         /* and with them */
-#define BUSY_MS 100          /* while a sink is at it */
-#define FINISH_MS 1000       /* that a command waits for its sinks at its end */
+#define ROOM                                                                                       \
+    6000u /* bytes of generations in one line; of what has no room only the number is said */
+#define IDLE_MS 60000  /* between two looks of a host without sinks */
+#define SINK_MS 1000   /* and with them */
+#define BUSY_MS 100    /* while a sink is at it */
+#define FINISH_MS 1000 /* that a command waits for its sinks at its end */
 
 typedef struct gather {
     kt_ctx_t *ctx;
-    char *text;              /* "local":{"api-keys":12,"database":40},... */
+    char *text; /* "local":{"api-keys":12,"database":40},... */
     size_t size;
-    unsigned more;           /* types that had no room, stores that could not be read */
+    unsigned more; /* types that had no room, stores that could not be read */
 } gather_t;
 
 static bool add(gather_t *gather, const char *text)
@@ -52,7 +56,8 @@ static int take_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 }
 
 /* The highest of all epochs of a type; 0: another epoch was first, or nothing was written. */
-static uint64_t generation_of(const gather_t *gather, const kt_store_t *store, ktp_txn_t *txn, size_t n)
+static uint64_t generation_of(const gather_t *gather, const kt_store_t *store, ktp_txn_t *txn,
+                              size_t n)
 {
     const kt_keyring_t *keyring = gather->ctx->keyring;
     const char *type = keyring->types[n].type;
@@ -93,8 +98,8 @@ static kt_status_t read_store(gather_t *gather, kt_store_t *store)
 
             if (generation == 0)
                 continue;
-            (void)snprintf(text, sizeof(text), "%s\"%s\":%llu", first ? "" : ",", gather->ctx->keyring->types[i].type,
-                           (unsigned long long)generation);
+            (void)snprintf(text, sizeof(text), "%s\"%s\":%llu", first ? "" : ",",
+                           gather->ctx->keyring->types[i].type, (unsigned long long)generation);
             first = !add(gather, text) && first;
         }
         gather->text[gather->size++] = '}';
@@ -112,9 +117,11 @@ static void read_stores(gather_t *gather)
     size_t i;
 
     for (i = 0; i < ctx->modules->count; i++) {
-        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) != KTP_SEALED)
+        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) !=
+            KTP_SEALED)
             continue;
-        if (kt_instance_open(ctx, i, &store) != KT_SUCCESS || read_store(gather, store) != KT_SUCCESS)
+        if (kt_instance_open(ctx, i, &store) != KT_SUCCESS ||
+            read_store(gather, store) != KT_SUCCESS)
             gather->more++;
     }
 }
@@ -163,7 +170,8 @@ int kt_audit_forward(kt_ctx_t *ctx)
 {
     if (ctx->audit == NULL)
         return IDLE_MS;
-    if (kt_audit_is_new(ctx->audit) && kt_audit_flush(ctx, 1) != KT_SUCCESS) /* reads when the last checkpoint was */
+    /* reads when the last checkpoint was */
+    if (kt_audit_is_new(ctx->audit) && kt_audit_flush(ctx, 1) != KT_SUCCESS)
         return IDLE_MS;
     return (int)kt_forward(ctx);
 }

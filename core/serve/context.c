@@ -2,7 +2,8 @@
 /*
  * context.c: set-up before the fork, one context a process after it.
  *
- * Configuration and modules are shared by reference and never change; keys are copied, so that each context wipes its own.
+ * Configuration and modules are shared by reference and never change; keys are copied, so that each
+ * context wipes its own.
  */
 #include <errno.h>
 #include <pwd.h>
@@ -89,7 +90,8 @@ static kt_status_t set_host(kt_setup_t *setup, const char *host)
 static kt_status_t finish_setup(kt_setup_t *setup, kt_status_t status)
 {
     setup->status = status;
-    (void)snprintf(setup->error, sizeof(setup->error), "%s", status == KT_SUCCESS ? "" : kt_failure());
+    (void)snprintf(setup->error, sizeof(setup->error), "%s",
+                   status == KT_SUCCESS ? "" : kt_failure());
     return status;
 }
 
@@ -164,7 +166,8 @@ const char *kt_setup_audit_path(const kt_setup_t *setup)
 
 /* ---- contexts ---- */
 
-kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_keyring_t *keyring, kt_ctx_t **ret_ctx)
+kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_keyring_t *keyring,
+                           kt_ctx_t **ret_ctx)
 {
     kt_ctx_t *ctx = calloc(1, sizeof(*ctx));
     kt_status_t status;
@@ -178,7 +181,8 @@ kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_
     ctx->config = kt_config_ref(config);
     ctx->modules = kt_modules_ref(modules);
     ctx->stores = calloc(modules->count > 0 ? modules->count : 1, sizeof(*ctx->stores));
-    status = ctx->stores != NULL ? kt_keyring_copy(keyring, true, &ctx->keyring) : kt_fail(KT_INTERNAL, "out of memory");
+    status = ctx->stores != NULL ? kt_keyring_copy(keyring, true, &ctx->keyring)
+                                 : kt_fail(KT_INTERNAL, "out of memory");
     if (status != KT_SUCCESS) {
         kt_close(ctx);
         return status;
@@ -194,12 +198,21 @@ static kt_status_t check_memory(const kt_ctx_t *ctx)
     if (unlocked == 0 && (!ctx->config->memory_required || kt_locked_room(ctx->config->cache_size)))
         return KT_SUCCESS;
     if (unlocked == 0)
-        return kt_fail(KT_CONFIG, "a cache of %zu bytes could not be locked and secret_memory is `require`: raise RLIMIT_MEMLOCK "
-                                  "(LimitMEMLOCK=) or lower `cache: {size: ...}`", ctx->config->cache_size);
+        return kt_fail(KT_CONFIG,
+                       "a cache of %zu bytes could not be locked and secret_memory is `require`: "
+                       "raise RLIMIT_MEMLOCK "
+                       "(LimitMEMLOCK=) or lower `cache: {size: ...}`",
+                       ctx->config->cache_size);
     if (ctx->config->memory_required)
-        return kt_fail(KT_CONFIG, "%zu bytes of secret memory could not be locked and secret_memory is `require`: raise "
-                                  "RLIMIT_MEMLOCK (LimitMEMLOCK=)", unlocked);
-    kt_log(ctx, 4, "%zu bytes of secret memory could not be locked: they may reach swap; raise RLIMIT_MEMLOCK", unlocked);
+        return kt_fail(
+            KT_CONFIG,
+            "%zu bytes of secret memory could not be locked and secret_memory is `require`: raise "
+            "RLIMIT_MEMLOCK (LimitMEMLOCK=)",
+            unlocked);
+    kt_log(
+        ctx, 4,
+        "%zu bytes of secret memory could not be locked: they may reach swap; raise RLIMIT_MEMLOCK",
+        unlocked);
     return KT_SUCCESS;
 }
 
@@ -253,7 +266,8 @@ kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
     (*ret_agent)->log = ctx->log;
     (*ret_agent)->log_arg = ctx->log_arg;
     memcpy((*ret_agent)->host, ctx->host, sizeof(ctx->host));
-    memcpy((*ret_agent)->stream, ctx->stream, sizeof(ctx->stream)); /* by which keys are read again */
+    /* by which keys are read again */
+    memcpy((*ret_agent)->stream, ctx->stream, sizeof(ctx->stream));
     return KT_SUCCESS;
 }
 
@@ -293,7 +307,8 @@ kt_status_t kt_enter(kt_ctx_t *ctx)
 {
     kt_failure_clear();
     if (ctx->keyring->alive == 0) /* costs nothing, and getpid() is a system call */
-        return kt_fail(KT_INTERNAL, "this context belongs to process %d: open one after the fork", (int)ctx->pid);
+        return kt_fail(KT_INTERNAL, "this context belongs to process %d: open one after the fork",
+                       (int)ctx->pid);
     (void)pthread_mutex_lock(&ctx->lock);
     ctx->lacking = false;
     kt_provider_error_clear();

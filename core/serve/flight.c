@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * flight.c: one fetch for all who want the same. Whoever comes while it is under way waits for its answer; a hundred threads that miss the
- * same entry ask the provider once.
+ * flight.c: one fetch for all who want the same. Whoever comes while it is under way waits for its
+ * answer; a hundred threads that miss the same entry ask the provider once.
  *
- * A flight that began before a write of this process (kt_cache_drops() tells) may bring back what was there before it, so nobody joins
- * it afterwards: he makes his own, behind it.
+ * A flight that began before a write of this process (kt_cache_drops() tells) may bring back what
+ * was there before it, so nobody joins it afterwards: he makes his own, behind it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 
 struct kt_flight {
     kt_flight_t *next;
-    uint64_t drops;      /* of the cache, when it began */
+    uint64_t drops; /* of the cache, when it began */
     unsigned waiting;
     bool landed;
     kt_status_t status;
@@ -25,7 +25,8 @@ kt_flight_t *kt_flight_join(kt_ctx_t *ctx, const char *reference, bool *ret_mine
 {
     kt_flight_t *flight = ctx->flights;
 
-    while (flight != NULL && (flight->drops != kt_cache_drops(ctx->cache) || strcmp(flight->reference, reference) != 0))
+    while (flight != NULL && (flight->drops != kt_cache_drops(ctx->cache) ||
+                              strcmp(flight->reference, reference) != 0))
         flight = flight->next;
     *ret_mine = flight == NULL;
     if (flight != NULL)
@@ -47,7 +48,8 @@ kt_status_t kt_flight_wait(kt_ctx_t *ctx, kt_flight_t *flight)
     flight->waiting++;
     while (!flight->landed)
         (void)pthread_cond_wait(&ctx->landed, &ctx->lock);
-    status = flight->status == KT_SUCCESS ? KT_SUCCESS : kt_fail(flight->status, "%s", flight->error);
+    status =
+        flight->status == KT_SUCCESS ? KT_SUCCESS : kt_fail(flight->status, "%s", flight->error);
     if (--flight->waiting == 0)
         free(flight);
     return status;

@@ -24,8 +24,8 @@ static const char *state_of(const kt_head_t *head)
 
 static void fill_entry(const kt_head_t *head, kt_entry_t *entry)
 {
-    *entry = (kt_entry_t){head->name, head->current, state_of(head), head->created, head->updated, head->expires,
-                          kt_schedule_due(head)};
+    *entry = (kt_entry_t){head->name,    head->current, state_of(head),       head->created,
+                          head->updated, head->expires, kt_schedule_due(head)};
 }
 
 static const char *version_state(const kt_head_t *head, const kt_head_version_t *version)
@@ -41,7 +41,8 @@ static const char *version_state(const kt_head_t *head, const kt_head_version_t 
 
 /* ---- one ---- */
 
-static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *provider, kt_info_t **ret_info)
+static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *provider,
+                             kt_info_t **ret_info)
 {
     kt_info_t *info = calloc(1, sizeof(*info));
     size_t i;
@@ -59,7 +60,8 @@ static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *p
     for (i = 0; i < info->head.nversions; i++) {
         const kt_head_version_t *version = &info->head.versions[i];
 
-        info->versions[i] = (kt_version_t){version->version, version_state(&info->head, version), version->created, version->expires};
+        info->versions[i] = (kt_version_t){version->version, version_state(&info->head, version),
+                                           version->created, version->expires};
     }
     kt_access_of(ctx, info->head.name, &info->accessed);
     kt_usage_fill(info->head.name, &info->accessed, &info->usage);
@@ -67,11 +69,14 @@ static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *p
     return KT_SUCCESS;
 }
 
-/* The first sealed provider on the route that has it. As in route.c, NOTFOUND behind one that could not answer is no fact. */
-static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *ret_head, const char **ret_provider)
+/* The first sealed provider on the route that has it. As in route.c, NOTFOUND behind one that could
+ * not answer is no fact. */
+static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *ret_head,
+                             const char **ret_provider)
 {
     const kt_cfg_route_t *route = kt_switch_route(ctx->config, call->ref.name);
-    kt_status_t status = kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
+    kt_status_t status =
+        kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
     kt_status_t unsure = KT_SUCCESS;
     char why[KT_ERROR_SIZE];
     kt_bundle_store_t bundle;
@@ -88,7 +93,8 @@ static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *re
     for (i = 0; route != NULL && i < route->nsteps; i++) {
         status = kt_instance_open(ctx, route->steps[i].provider, &store);
         if (status == KT_SUCCESS && !(store->api->capabilities & KTP_SEALED)) {
-            status = kt_fail(KT_NOTFOUND, "%s: \"%s\" keeps no metadata", call->ref.name, store->name);
+            status =
+                kt_fail(KT_NOTFOUND, "%s: \"%s\" keeps no metadata", call->ref.name, store->name);
             continue;
         }
         if (status == KT_SUCCESS)
@@ -220,7 +226,7 @@ const char *kt_info_note(const kt_info_t *info, uint64_t version, const char *ke
 typedef struct listing {
     kt_ctx_t *ctx;
     const char *subject, *pattern;
-    size_t provider;           /* whose rows are being listed */
+    size_t provider; /* whose rows are being listed */
     kt_list_fn fn;
     void *arg;
     int stopped;
@@ -245,7 +251,8 @@ static int list_head(void *arg, const kt_head_t *head)
     kt_entry_t entry;
 
     if (!kt_pattern_match(listing->pattern, head->name) || !is_routed(listing, head->name) ||
-        kt_policy_check(listing->ctx->config, listing->subject, KT_CAP_LIST, head->name) != KT_SUCCESS)
+        kt_policy_check(listing->ctx->config, listing->subject, KT_CAP_LIST, head->name) !=
+            KT_SUCCESS)
         return 0;
     fill_entry(head, &entry);
     listing->stopped = listing->fn(listing->arg, &entry);
@@ -260,7 +267,8 @@ static kt_status_t list_providers(kt_ctx_t *ctx, listing_t *listing, uint64_t *r
     size_t i;
 
     for (i = 0; i < ctx->modules->count && status == KT_SUCCESS && !listing->stopped; i++) {
-        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_LIST)) != (KTP_SEALED | KTP_LIST))
+        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_LIST)) !=
+            (KTP_SEALED | KTP_LIST))
             continue;
         listing->provider = i;
         hidden = 0;
@@ -272,7 +280,8 @@ static kt_status_t list_providers(kt_ctx_t *ctx, listing_t *listing, uint64_t *r
     return status;
 }
 
-static kt_status_t list_locked(kt_ctx_t *ctx, const kt_request_t *req, listing_t *listing, uint64_t *ret_hidden)
+static kt_status_t list_locked(kt_ctx_t *ctx, const kt_request_t *req, listing_t *listing,
+                               uint64_t *ret_hidden)
 {
     kt_call_t call = {.req = req, .subject = req->subject};
     kt_status_t status;
@@ -287,7 +296,8 @@ static kt_status_t list_locked(kt_ctx_t *ctx, const kt_request_t *req, listing_t
     return kt_decide(ctx, &call, "list", status, 0, NULL, 0);
 }
 
-kt_status_t kt_list(kt_ctx_t *ctx, const kt_request_t *req, kt_list_fn fn, void *arg, uint64_t *ret_hidden)
+kt_status_t kt_list(kt_ctx_t *ctx, const kt_request_t *req, kt_list_fn fn, void *arg,
+                    uint64_t *ret_hidden)
 {
     listing_t listing = {.ctx = ctx, .subject = req->subject, .fn = fn, .arg = arg};
     uint64_t hidden = 0;

@@ -2,9 +2,10 @@
 /*
  * read.c: reference, then policy, then cache, then switch; and the trail behind each answer.
  *
- * The order is fixed: a cached value is never given to someone whom the policy would refuse. A cached value is good while the
- * providers' change tokens are what they were before it was read, while its TTL lasts and until it expires. Only when nobody knows
- * (UNAVAIL, TRYAGAIN) a value that was good stays in use, for as long as `stale` allows, and the trail says so.
+ * The order is fixed: a cached value is never given to someone whom the policy would refuse. A
+ * cached value is good while the providers' change tokens are what they were before it was read,
+ * while its TTL lasts and until it expires. Only when nobody knows (UNAVAIL, TRYAGAIN) a value that
+ * was good stays in use, for as long as `stale` allows, and the trail says so.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 
 #define FAILURE_MS 1000 /* how long a failed refresh keeps kt_peek() from asking for the next */
 #define REJECT_MS 1000
-#define SETTLE_MS 100   /* of a value that kt_refresh() fetched: no change of the store is looked for */
+#define SETTLE_MS                                                                                  \
+    100 /* of a value that kt_refresh() fetched: no change of the store is looked for */
 
 static bool nobody_knows(kt_status_t status)
 {
@@ -26,13 +28,15 @@ static bool tokens_match(kt_ctx_t *ctx, const kt_cached_t *entry)
     kt_ctx_t *asked = entry->by_agent ? ctx->agent : ctx; /* a token is its connection's own */
     bool match;
 
-    /* What was fetched just now is what the fetch was for, even if something else on a busy server has changed since: else a caller who
-     * waits for kt_refresh() and peeks again might never be served. */
+    /* What was fetched just now is what the fetch was for, even if something else on a busy server
+     * has changed since: else a caller who waits for kt_refresh() and peeks again might never be
+     * served. */
     if (entry->by_agent && kt_monotonic() - entry->fetched < SETTLE_MS)
         return true;
     if (asked != ctx && pthread_mutex_trylock(&asked->lock) != 0)
         return true; /* the agent is busy with it: until it is back, the TTL has to do */
-    match = kt_switch_token(asked, entry->route, token) && memcmp(token, entry->token, sizeof(token)) == 0;
+    match = kt_switch_token(asked, entry->route, token) &&
+            memcmp(token, entry->token, sizeof(token)) == 0;
     if (asked != ctx)
         (void)pthread_mutex_unlock(&asked->lock);
     return match;
@@ -42,7 +46,8 @@ static bool is_fresh(kt_ctx_t *ctx, const kt_cached_t *entry)
 {
     int64_t age = kt_monotonic() - entry->fetched;
 
-    if (entry->suspect || age >= (entry->status == KT_SUCCESS ? ctx->config->cache_ttl : ctx->config->cache_negative))
+    if (entry->suspect ||
+        age >= (entry->status == KT_SUCCESS ? ctx->config->cache_ttl : ctx->config->cache_negative))
         return false;
     if (entry->secret != NULL && entry->secret->expires != 0 && entry->secret->expires <= kt_now())
         return false;
@@ -53,7 +58,8 @@ static bool may_serve_stale(const kt_ctx_t *ctx, const kt_cached_t *entry)
 {
     int64_t limit = ctx->config->cache_ttl + ctx->config->cache_stale;
 
-    return entry != NULL && entry->secret != NULL && !entry->suspect && kt_monotonic() - entry->fetched < limit &&
+    return entry != NULL && entry->secret != NULL && !entry->suspect &&
+           kt_monotonic() - entry->fetched < limit &&
            (entry->secret->expires == 0 || entry->secret->expires > kt_now());
 }
 
@@ -88,7 +94,8 @@ static kt_status_t cut_field(const kt_call_t *call, kt_cached_t *entry)
     return status;
 }
 
-static kt_status_t fetch(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, kt_cached_t *ret_entry)
+static kt_status_t fetch(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
+                         kt_cached_t *ret_entry)
 {
     kt_status_t status;
 
@@ -108,8 +115,8 @@ typedef struct answer {
     kt_secret_t *secret;
     const char *provider;
     unsigned flags;
-    bool silent;         /* no decision yet: the caller has to come back */
-    uint32_t *slot;      /* of the entry that answered; NULL: none did */
+    bool silent;    /* no decision yet: the caller has to come back */
+    uint32_t *slot; /* of the entry that answered; NULL: none did */
 } answer_t;
 
 static const char *provider_name(const kt_ctx_t *ctx, const kt_cached_t *entry)
@@ -128,10 +135,12 @@ static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, answer_t 
 }
 
 /* The failure itself; or, if nobody knows, the cached value as long as the window allows. */
-static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_status_t status, answer_t *answer)
+static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_status_t status,
+                         answer_t *answer)
 {
     answer->status = status;
-    if (!nobody_knows(status) || !may_serve_stale(ctx, cached) || stale_copy(cached, &answer->secret) != KT_SUCCESS)
+    if (!nobody_knows(status) || !may_serve_stale(ctx, cached) ||
+        stale_copy(cached, &answer->secret) != KT_SUCCESS)
         return;
     kt_failure_clear();
     answer->status = KT_SUCCESS;
@@ -141,21 +150,25 @@ static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_stat
 
 typedef struct asking {
     bool blocking;
-    uint64_t failures;   /* of the context, before its lock was waited for */
+    uint64_t failures; /* of the context, before its lock was waited for */
 } asking_t;
 
-/* Is the last attempt's failure this one's answer too? For kt_peek() while it is young or the next attempt is under way, so that only one
- * request waits for a provider that is down; for kt_get() if it came while the caller waited for the lock. */
-static bool has_failed(const kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *cached, const asking_t *asking)
+/* Is the last attempt's failure this one's answer too? For kt_peek() while it is young or the next
+ * attempt is under way, so that only one request waits for a provider that is down; for kt_get() if
+ * it came while the caller waited for the lock. */
+static bool has_failed(const kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *cached,
+                       const asking_t *asking)
 {
     if (cached == NULL || cached->failed == KT_SUCCESS)
         return false;
     if (asking->blocking)
         return cached->failure > asking->failures;
-    return kt_monotonic() - cached->failed_at < FAILURE_MS || kt_flight_waiting(ctx, call->text) >= 0;
+    return kt_monotonic() - cached->failed_at < FAILURE_MS ||
+           kt_flight_waiting(ctx, call->text) >= 0;
 }
 
-/* What a failed attempt leaves in the cache: the old entry, marked, or an entry that only says so. */
+/* What a failed attempt leaves in the cache: the old entry, marked, or an entry that only says so.
+ */
 static void remember_failure(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t status)
 {
     kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
@@ -178,7 +191,8 @@ static void keep(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
     kt_cache_expire(ctx->cache, kt_monotonic() - ctx->config->cache_ttl - ctx->config->cache_stale);
 }
 
-static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached, const asking_t *asking, answer_t *answer)
+static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
+                    const asking_t *asking, answer_t *answer)
 {
     kt_cached_t entry;
     kt_status_t status;
@@ -200,7 +214,8 @@ static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached, c
             keep(ctx, call, &entry);
         answer->status = status;
         answer->secret = entry.secret;
-        answer->provider = entry.route != NULL || call->req->provider != NULL ? provider_name(ctx, &entry) : NULL;
+        answer->provider =
+            entry.route != NULL || call->req->provider != NULL ? provider_name(ctx, &entry) : NULL;
         answer->flags = entry.nsteps > 1 && status == KT_SUCCESS ? KT_EV_FALLBACK : 0;
         return;
     }
@@ -224,10 +239,12 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, answer_t *answe
     answer->provider = bundle.store.name;
 }
 
-/* What a fact about the secret answered may share a line with others like it; a failure and a stale value have their own. */
+/* What a fact about the secret answered may share a line with others like it; a failure and a stale
+ * value have their own. */
 static unsigned may_be_counted(const answer_t *answer)
 {
-    bool fact = answer->status == KT_SUCCESS || answer->status == KT_NOTFOUND || answer->status == KT_GONE;
+    bool fact =
+        answer->status == KT_SUCCESS || answer->status == KT_NOTFOUND || answer->status == KT_GONE;
 
     return fact && (answer->flags & KT_EV_STALE) == 0 ? KT_EV_COUNTED : 0;
 }
@@ -235,9 +252,11 @@ static unsigned may_be_counted(const answer_t *answer)
 /* Policy comes first, whatever the cache has; the cache only remembers whom it has allowed. */
 static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached)
 {
-    kt_status_t status = kt_lockout_check(ctx, call->subject, call->req->peer, KT_CAP_READ, call->ref.name);
+    kt_status_t status =
+        kt_lockout_check(ctx, call->subject, call->req->peer, KT_CAP_READ, call->ref.name);
 
-    if (status != KT_SUCCESS || (cached != NULL && call->subject != NULL && kt_cache_granted(cached, call->subject)))
+    if (status != KT_SUCCESS ||
+        (cached != NULL && call->subject != NULL && kt_cache_granted(cached, call->subject)))
         return status;
     status = kt_policy_check(ctx->config, call->subject, KT_CAP_READ, call->ref.name);
     if (status == KT_SUCCESS && cached != NULL)
@@ -245,7 +264,8 @@ static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cach
     return status;
 }
 
-static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const asking_t *asking, kt_secret_t **ret_secret)
+static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const asking_t *asking,
+                               kt_secret_t **ret_secret)
 {
     answer_t answer = {.status = KT_SUCCESS};
     kt_cached_t *cached = NULL;
@@ -267,7 +287,8 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const ask
         look_up(ctx, &call, cached, asking, &answer);
     if (answer.silent)
         return answer.status;
-    status = kt_decide(ctx, &call, "read", answer.status, answer.secret != NULL ? answer.secret->version : 0, answer.provider,
+    status = kt_decide(ctx, &call, "read", answer.status,
+                       answer.secret != NULL ? answer.secret->version : 0, answer.provider,
                        answer.flags | may_be_counted(&answer));
     if (status != KT_SUCCESS) {
         kt_secret_free(answer.secret);
@@ -278,7 +299,8 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const ask
     return KT_SUCCESS;
 }
 
-static kt_status_t read_one(kt_ctx_t *ctx, const kt_request_t *req, bool blocking, kt_secret_t **ret_secret)
+static kt_status_t read_one(kt_ctx_t *ctx, const kt_request_t *req, bool blocking,
+                            kt_secret_t **ret_secret)
 {
     asking_t asking = {blocking, atomic_load(&ctx->failures)};
     kt_status_t status;
@@ -322,12 +344,15 @@ static bool is_settled(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t *ret_st
     if (cached == NULL || !cached->by_agent || cached->suspect || cached->failed != KT_SUCCESS ||
         kt_monotonic() - cached->fetched >= SETTLE_MS || !is_fresh(ctx, cached))
         return false;
-    *ret_status = cached->status == KT_SUCCESS ? KT_SUCCESS : kt_fail(cached->status, "%s", kt_status_text(cached->status));
+    *ret_status = cached->status == KT_SUCCESS
+                      ? KT_SUCCESS
+                      : kt_fail(cached->status, "%s", kt_status_text(cached->status));
     return true;
 }
 
 /* Through the agent, without the lock: others are served meanwhile. */
-static kt_status_t fetch_by_agent(kt_ctx_t *ctx, kt_ctx_t *agent, const kt_call_t *call, kt_cached_t *ret_entry)
+static kt_status_t fetch_by_agent(kt_ctx_t *ctx, kt_ctx_t *agent, const kt_call_t *call,
+                                  kt_cached_t *ret_entry)
 {
     kt_status_t status;
 
@@ -363,7 +388,8 @@ static kt_status_t refresh_locked(kt_ctx_t *ctx, const kt_call_t *call)
     status = fetch_by_agent(ctx, agent, call, &entry);
     if (call->req->provider == NULL && !is_cacheable(status))
         remember_failure(ctx, call, status);
-    else if (entry.route != NULL && drops == kt_cache_drops(ctx->cache)) /* else it may be from before a write of ours */
+    else if (entry.route != NULL &&
+             drops == kt_cache_drops(ctx->cache)) /* else it may be from before a write of ours */
         keep(ctx, call, &entry);
     if (is_cacheable(status))
         kt_secret_free(entry.secret);
@@ -381,7 +407,8 @@ kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req)
     status = kt_call_begin(ctx, req, &call);
     if (status == KT_SUCCESS)
         status = kt_policy_check(ctx->config, call.subject, KT_CAP_READ, call.ref.name);
-    if (status == KT_SUCCESS) /* else nothing is asked: the read itself will be refused, and recorded */
+    /* else nothing is asked: the read itself will be refused, and recorded */
+    if (status == KT_SUCCESS)
         status = refresh_locked(ctx, &call);
     kt_leave(ctx);
     return status;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* record.c: what a host does for the trail: it says when what it did has to be on the record, or lends it a thread. */
+/* record.c: what a host does for the trail: it says when what it did has to be on the record, or
+ * lends it a thread. */
 #include "internal.h"
 
 /* Without `audit.required` a trail that fails is said once, and again after it has worked. */
@@ -23,7 +24,8 @@ kt_status_t kt_audit_flush(kt_ctx_t *ctx, int everybody)
     if (status != KT_SUCCESS)
         return status;
     if (ctx->audit != NULL)
-        status = kt_audit_answer(ctx, everybody ? kt_audit_sweep(ctx->audit) : kt_audit_drain(ctx->audit));
+        status = kt_audit_answer(ctx, everybody ? kt_audit_sweep(ctx->audit)
+                                                : kt_audit_drain(ctx->audit));
     kt_leave(ctx);
     return status;
 }

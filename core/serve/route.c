@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * route.c: which providers answer for a name, in which order, and what each status means for the next. And the one place where a
- * decision is recorded.
+ * route.c: which providers answer for a name, in which order, and what each status means for the
+ * next. And the one place where a decision is recorded.
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -32,12 +32,19 @@ kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret
 
 /* ---- the trail ---- */
 
-/* The one too many of its source: a line of its own, and a critical word to whoever reads the host's log. */
+/* The one too many of its source: a line of its own, and a critical word to whoever reads the
+ * host's log. */
 static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
 {
     unsigned seconds = kt_refused(ctx, refusal->subject, refusal->peer);
-    kt_event_t event = {.action = "alert", .subject = refusal->subject, .peer = refusal->peer, .request_id = refusal->request_id,
-                        .reference = refusal->reference, .status = refusal->status, .seconds = seconds, .durable = true};
+    kt_event_t event = {.action = "alert",
+                        .subject = refusal->subject,
+                        .peer = refusal->peer,
+                        .request_id = refusal->request_id,
+                        .reference = refusal->reference,
+                        .status = refusal->status,
+                        .seconds = seconds,
+                        .durable = true};
     char failure[KT_ERROR_SIZE], who[KT_SUBJECT_MAX + 160], *at;
 
     if (seconds == 0)
@@ -45,18 +52,22 @@ static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
     memcpy(failure, kt_failure(), strlen(kt_failure()) + 1);
     if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
         kt_log(ctx, 4, "%s", kt_failure());
-    (void)snprintf(who, sizeof(who), "%s%s%s", refusal->subject != NULL ? refusal->subject : "an unnamed subject",
-                   refusal->peer != NULL ? " from " : "", refusal->peer != NULL ? refusal->peer : "");
+    (void)snprintf(who, sizeof(who), "%s%s%s",
+                   refusal->subject != NULL ? refusal->subject : "an unnamed subject",
+                   refusal->peer != NULL ? " from " : "",
+                   refusal->peer != NULL ? refusal->peer : "");
     for (at = who; *at != '\0'; at++) {
         if ((unsigned char)*at < ' ' || *at == 0x7f)
             *at = '?'; /* a log has lines */
     }
-    kt_log(ctx, 2, "alert: %s was refused more than %u times within an hour, and is locked out for %u s", who, KT_REFUSALS_MAX, seconds);
+    kt_log(ctx, 2,
+           "alert: %s was refused more than %u times within an hour, and is locked out for %u s",
+           who, KT_REFUSALS_MAX, seconds);
     (void)kt_fail(KT_DENIED, "%s", failure);
 }
 
-kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status, uint64_t version,
-                      const char *provider, unsigned flags)
+kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status,
+                      uint64_t version, const char *provider, unsigned flags)
 {
     kt_event_t event = {
         .action = action,
@@ -125,8 +136,8 @@ static bool is_writer(const kt_ctx_t *ctx, size_t index)
     return (capabilities(ctx, index) & (KTP_WRITE | KTP_SEALED)) == (KTP_WRITE | KTP_SEALED);
 }
 
-kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_store_t *bundle, kt_store_t **ret_store,
-                             size_t *ret_index)
+kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_store_t *bundle,
+                             kt_store_t **ret_store, size_t *ret_index)
 {
     const kt_cfg_route_t *route;
     kt_status_t status;
@@ -157,7 +168,8 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
             return kt_instance_open(ctx, index, ret_store);
         }
     }
-    return kt_fail(KT_FORBIDDEN, "%s: none of the providers on its route can write", call->ref.name);
+    return kt_fail(KT_FORBIDDEN, "%s: none of the providers on its route can write",
+                   call->ref.name);
 }
 
 bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call)
@@ -172,7 +184,8 @@ bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call)
     return false;
 }
 
-bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route, unsigned char ret_token[KTP_TOKEN_SIZE])
+bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
+                     unsigned char ret_token[KTP_TOKEN_SIZE])
 {
     crypto_generichash_state all;
     kt_store_t *store;
@@ -186,7 +199,8 @@ bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route, unsigned char r
 
         if (!(capabilities(ctx, index) & KTP_TOKEN))
             continue; /* its values live as long as the cache's TTL says */
-        if (kt_instance_open(ctx, index, &store) != KT_SUCCESS || store->api->token(store->instance, ret_token) != KTP_SUCCESS)
+        if (kt_instance_open(ctx, index, &store) != KT_SUCCESS ||
+            store->api->token(store->instance, ret_token) != KTP_SUCCESS)
             return false;
         if (route->nsteps > 1)
             (void)crypto_generichash_update(&all, ret_token, KTP_TOKEN_SIZE);
@@ -208,7 +222,8 @@ static void selector_text(const kt_reference_t *ref, char text[24])
         (void)snprintf(text, 24, "%s", names[ref->selector]);
 }
 
-static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t *ref, kt_secret_t **ret_secret)
+static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t *ref,
+                              kt_secret_t **ret_secret)
 {
     char version[24];
     ktp_request_t request = {sizeof(request), ctx->config->environment, ref->name, version, 5000};
@@ -222,9 +237,11 @@ static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_referen
     status = kt_from_provider(store, store->api->get(store->instance, &request, &value));
     if (status != KT_SUCCESS)
         return status;
-    if (value.value.size > KT_VALUE_MAX || value.value.data == NULL) { /* no bytes at all are a value that is empty, not none */
+    /* no bytes at all are a value that is empty, not none */
+    if (value.value.size > KT_VALUE_MAX || value.value.data == NULL) {
         kt_locked_free(value.value.data);
-        return kt_fail(KT_MALFORMED, "%s: answered no value of at most %u bytes", store->name, KT_VALUE_MAX);
+        return kt_fail(KT_MALFORMED, "%s: answered no value of at most %u bytes", store->name,
+                       KT_VALUE_MAX);
     }
     secret = kt_secret_new(value.value.data, value.value.size);
     kt_locked_free(value.value.data);
@@ -240,7 +257,8 @@ static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_referen
     return KT_SUCCESS;
 }
 
-static kt_status_t read_from(kt_ctx_t *ctx, const kt_call_t *call, size_t index, kt_secret_t **ret_secret)
+static kt_status_t read_from(kt_ctx_t *ctx, const kt_call_t *call, size_t index,
+                             kt_secret_t **ret_secret)
 {
     kt_store_t *store;
     kt_status_t status;
@@ -260,7 +278,8 @@ static bool is_fact(kt_status_t status)
     return status == KT_SUCCESS || status == KT_NOTFOUND || status == KT_GONE;
 }
 
-static void fill(kt_cached_t *entry, kt_status_t status, kt_secret_t *secret, size_t provider, size_t nsteps)
+static void fill(kt_cached_t *entry, kt_status_t status, kt_secret_t *secret, size_t provider,
+                 size_t nsteps)
 {
     entry->status = status;
     entry->secret = secret;
@@ -270,10 +289,11 @@ static void fill(kt_cached_t *entry, kt_status_t status, kt_secret_t *secret, si
 }
 
 /*
- * A NOTFOUND behind a provider that could not answer is no fact: then the first failure is the answer, although its action was to
- * continue. `why` keeps that failure's text.
+ * A NOTFOUND behind a provider that could not answer is no fact: then the first failure is the
+ * answer, although its action was to continue. `why` keeps that failure's text.
  */
-static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route_t *route, bool blocking, kt_cached_t *ret_entry)
+static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route_t *route,
+                        bool blocking, kt_cached_t *ret_entry)
 {
     kt_status_t status = KT_NOTFOUND, unsure = KT_SUCCESS;
     char why[KT_ERROR_SIZE] = "";
@@ -284,7 +304,8 @@ static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route
         const kt_cfg_step_t *step = &route->steps[i];
 
         if (!blocking && (capabilities(ctx, step->provider) & KTP_BLOCKING))
-            return kt_fail(KT_TRYAGAIN, "%s: its provider has to be asked over a network", call->ref.name);
+            return kt_fail(KT_TRYAGAIN, "%s: its provider has to be asked over a network",
+                           call->ref.name);
         status = read_from(ctx, call, step->provider, &secret);
         if (!step->go_on[status] || i + 1 == route->nsteps)
             break;
@@ -299,11 +320,13 @@ static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route
         return kt_fail(unsure, "%s", why);
     if (!is_fact(status))
         return status;
-    fill(ret_entry, status, status == KT_SUCCESS ? secret : NULL, route->steps[i < route->nsteps ? i : i - 1].provider, i + 1);
+    fill(ret_entry, status, status == KT_SUCCESS ? secret : NULL,
+         route->steps[i < route->nsteps ? i : i - 1].provider, i + 1);
     return status;
 }
 
-kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, kt_cached_t *ret_entry)
+kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
+                           kt_cached_t *ret_entry)
 {
     unsigned char token[KTP_TOKEN_SIZE];
     const kt_cfg_route_t *route;
@@ -317,7 +340,8 @@ kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, 
         if (status != KT_SUCCESS)
             return status;
         if (!blocking && (capabilities(ctx, index) & KTP_BLOCKING))
-            return kt_fail(KT_TRYAGAIN, "%s: its provider has to be asked over a network", call->ref.name);
+            return kt_fail(KT_TRYAGAIN, "%s: its provider has to be asked over a network",
+                           call->ref.name);
         status = read_from(ctx, call, index, &secret);
         fill(ret_entry, status, secret, index, 0);
         return status;
@@ -325,8 +349,9 @@ kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking, 
     route = kt_switch_route(ctx->config, call->ref.name);
     if (route == NULL)
         return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
-    /* Before the read: a commit between the two makes the entry old at once, never new too long. A chain that ends early has the tokens
-     * of all its steps counted: one comparison too many is harmless. */
+    /* Before the read: a commit between the two makes the entry old at once, never new too long. A
+     * chain that ends early has the tokens of all its steps counted: one comparison too many is
+     * harmless. */
     if (!kt_switch_token(ctx, route, token))
         memset(token, 0, sizeof(token));
     status = walk(ctx, call, route, blocking, ret_entry);

@@ -74,7 +74,9 @@ static void merge(rows_t *rows)
 
 void kt_usage_fill(const char *name, const kt_access_sum_t *sum, kt_usage_t *ret_usage)
 {
-    *ret_usage = (kt_usage_t){name, sum->count, sum->last, sum->subject[0] != '\0' ? sum->subject : NULL, sum->lost, sum->hidden};
+    *ret_usage = (kt_usage_t){name,      sum->count,
+                              sum->last, sum->subject[0] != '\0' ? sum->subject : NULL,
+                              sum->lost, sum->hidden};
 }
 
 kt_status_t kt_usage(kt_ctx_t *ctx, kt_usage_fn fn, void *arg, kt_usage_t *ret_total)

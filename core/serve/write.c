@@ -2,8 +2,9 @@
 /*
  * write.c: put, rollback, delete, undelete, destroy.
  *
- * All go one way: policy, a writing transaction, the change, a durable *intent* in the trail, the commit, its *outcome*. So a crash leaves at
- * worst an intent without an outcome, and never a change that nobody recorded.
+ * All go one way: policy, a writing transaction, the change, a durable *intent* in the trail, the
+ * commit, its *outcome*. So a crash leaves at worst an intent without an outcome, and never a
+ * change that nobody recorded.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@ unsigned kt_write_timeout(const kt_request_t *req)
     return req->timeout != 0 ? req->timeout : TIMEOUT_MS;
 }
 
-kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capability, const char *action)
+kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capability,
+                           const char *action)
 {
     kt_status_t status;
 
@@ -30,8 +32,10 @@ kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capabi
     return KT_SUCCESS;
 }
 
-/* A generation that no anchor confirms was committed by somebody who crashed before he could write one: it is recorded as found. */
-static kt_status_t settle(kt_ctx_t *ctx, kt_call_t *call, const kt_change_t *change, const char *provider)
+/* A generation that no anchor confirms was committed by somebody who crashed before he could write
+ * one: it is recorded as found. */
+static kt_status_t settle(kt_ctx_t *ctx, kt_call_t *call, const kt_change_t *change,
+                          const char *provider)
 {
     kt_status_t status;
 
@@ -43,8 +47,8 @@ static kt_status_t settle(kt_ctx_t *ctx, kt_call_t *call, const kt_change_t *cha
 }
 
 /* Prepares, records the intent, commits, records the outcome. Ends the change in any case. */
-kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *change, const char *action, uint64_t version,
-                            const char *provider)
+kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *change,
+                            const char *action, uint64_t version, const char *provider)
 {
     kt_call_t said = *call;
     kt_status_t status, committed;
@@ -58,23 +62,30 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
         status = settle(ctx, &said, change, provider);
     said.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;
     if (status == KT_SUCCESS)
-        status = kt_decide(ctx, &said, action, KT_SUCCESS, version, provider, KT_EV_DURABLE | KT_EV_INTENT);
+        status = kt_decide(ctx, &said, action, KT_SUCCESS, version, provider,
+                           KT_EV_DURABLE | KT_EV_INTENT);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
-        return status == KT_AUDIT ? status : kt_decide(ctx, call, action, status, version, provider, KT_EV_DURABLE);
+        return status == KT_AUDIT
+                   ? status
+                   : kt_decide(ctx, call, action, status, version, provider, KT_EV_DURABLE);
     }
     kt_debug_point("write.intent");
     committed = kt_change_commit(change);
     kt_cache_drop_name(ctx->cache, call->ref.name);
     kt_debug_point("write.anchored");
-    status = kt_decide(ctx, &said, action, committed, version, provider, KT_EV_DURABLE | KT_EV_OUTCOME);
+    status =
+        kt_decide(ctx, &said, action, committed, version, provider, KT_EV_DURABLE | KT_EV_OUTCOME);
     kt_debug_point("write.recorded");
     if (status == KT_AUDIT && committed == KT_SUCCESS)
-        return kt_fail_prefix(status, "%s: the change is made, but its outcome could not be recorded", call->ref.name);
+        return kt_fail_prefix(status,
+                              "%s: the change is made, but its outcome could not be recorded",
+                              call->ref.name);
     return status;
 }
 
-typedef kt_status_t (*change_fn)(kt_ctx_t *ctx, kt_change_t *change, const void *arg, uint64_t *ret_version);
+typedef kt_status_t (*change_fn)(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
+                                 uint64_t *ret_version);
 
 typedef struct write_op {
     const char *action;
@@ -82,7 +93,8 @@ typedef struct write_op {
     change_fn change;
 } write_op_t;
 
-static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const write_op_t *op, const void *arg, uint64_t *ret_version)
+static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const write_op_t *op,
+                                const void *arg, uint64_t *ret_version)
 {
     kt_bundle_store_t bundle;
     kt_change_t *change;
@@ -114,7 +126,8 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const wr
     return status;
 }
 
-static kt_status_t write_one(kt_ctx_t *ctx, const kt_request_t *req, const write_op_t *op, const void *arg, uint64_t *ret_version)
+static kt_status_t write_one(kt_ctx_t *ctx, const kt_request_t *req, const write_op_t *op,
+                             const void *arg, uint64_t *ret_version)
 {
     kt_status_t status = kt_enter(ctx);
 
@@ -131,7 +144,8 @@ static kt_status_t must_exist(kt_change_t *change)
 {
     const kt_head_t *head = kt_change_head(change);
 
-    return kt_change_exists(change) ? KT_SUCCESS : kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", head->name);
+    return kt_change_exists(change) ? KT_SUCCESS
+                                    : kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", head->name);
 }
 
 /* A pending version may already be what a target knows: only a rotation may decide about it. */
@@ -139,8 +153,11 @@ kt_status_t kt_write_no_pending(const kt_head_t *head)
 {
     if (head->pending == 0)
         return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT, "%s: an unfinished rotation holds version %llu pending: finish it where it was begun, or give it up with "
-                                "`keyturn destroy %s %llu`", head->name, (unsigned long long)head->pending, head->name,
+    return kt_fail(KT_CONFLICT,
+                   "%s: an unfinished rotation holds version %llu pending: finish it where it was "
+                   "begun, or give it up with "
+                   "`keyturn destroy %s %llu`",
+                   head->name, (unsigned long long)head->pending, head->name,
                    (unsigned long long)head->pending);
 }
 
@@ -157,8 +174,8 @@ static kt_status_t check_cas(const kt_head_t *head, int64_t cas)
 
     if (cas < 0 || (uint64_t)cas == current)
         return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT, "%s: its current version is %llu, not %lld", head->name, (unsigned long long)current,
-                   (long long)cas);
+    return kt_fail(KT_CONFLICT, "%s: its current version is %llu, not %lld", head->name,
+                   (unsigned long long)current, (long long)cas);
 }
 
 static kt_status_t with_field(kt_change_t *change, const put_arg_t *put, kt_secret_t **ret_value)
@@ -178,10 +195,13 @@ static kt_status_t with_field(kt_change_t *change, const put_arg_t *put, kt_secr
 /* A schedule that nobody understands would never be due. */
 static kt_status_t check_schedule(const kt_meta_t *meta)
 {
-    if (strcmp(meta->key, KT_META_ROTATION) != 0 || meta->value == NULL || kt_schedule_parse(meta->value) > 0)
+    if (strcmp(meta->key, KT_META_ROTATION) != 0 || meta->value == NULL ||
+        kt_schedule_parse(meta->value) > 0)
         return KT_SUCCESS;
-    return kt_fail(KT_USAGE, "the metadata `" KT_META_ROTATION "` is a duration (30d, 12h), critical or weekly, high or monthly, database "
-                             "or quarterly, api-key or annually, or daily");
+    return kt_fail(KT_USAGE,
+                   "the metadata `" KT_META_ROTATION
+                   "` is a duration (30d, 12h), critical or weekly, high or monthly, database "
+                   "or quarterly, api-key or annually, or daily");
 }
 
 static kt_status_t apply_options(kt_head_t *head, const kt_put_options_t *options)
@@ -198,7 +218,8 @@ static kt_status_t apply_options(kt_head_t *head, const kt_put_options_t *option
     return status;
 }
 
-static kt_status_t change_put(kt_ctx_t *ctx, kt_change_t *change, const void *arg, uint64_t *ret_version)
+static kt_status_t change_put(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
+                              uint64_t *ret_version)
 {
     const put_arg_t *put = arg;
     kt_head_t *head = kt_change_head(change);
@@ -219,8 +240,8 @@ static kt_status_t change_put(kt_ctx_t *ctx, kt_change_t *change, const void *ar
     return status == KT_SUCCESS ? apply_options(head, put->options) : status;
 }
 
-kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req, const kt_secret_t *value, const kt_put_options_t *options,
-                   uint64_t *ret_version)
+kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req, const kt_secret_t *value,
+                   const kt_put_options_t *options, uint64_t *ret_version)
 {
     static const write_op_t op = {"write", KT_CAP_WRITE, change_put};
     static const kt_put_options_t none = KT_PUT_INIT;
@@ -233,7 +254,8 @@ kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req, const kt_secret_t *va
 
 /* ---- rollback ---- */
 
-static kt_status_t change_rollback(kt_ctx_t *ctx, kt_change_t *change, const void *arg, uint64_t *ret_version)
+static kt_status_t change_rollback(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
+                                   uint64_t *ret_version)
 {
     kt_head_t *head = kt_change_head(change);
     uint64_t version = *(const uint64_t *)arg;
@@ -249,11 +271,17 @@ static kt_status_t change_rollback(kt_ctx_t *ctx, kt_change_t *change, const voi
         return kt_fail(KT_GONE, "%s is deleted: undelete it first", head->name);
     target = kt_head_get_note(head, head->current, "target");
     if (target != NULL && strncmp(target, "exec:", 5) == 0)
-        return kt_fail(KT_CONFLICT, "%s: \"%s\" knows the current value, and would not know the older one: rotate to that one "
-                                    "(keyturn get NAME@previous | keyturn rotate NAME --file -)", head->name, target);
+        return kt_fail(KT_CONFLICT,
+                       "%s: \"%s\" knows the current value, and would not know the older one: "
+                       "rotate to that one "
+                       "(keyturn get NAME@previous | keyturn rotate NAME --file -)",
+                       head->name, target);
     if (target != NULL && strcmp(ctx->host, "postgresql") != 0)
-        return kt_fail(KT_CONFLICT, "%s: \"%s\" knows the current value, and would not know the older one: roll it back there "
-                                    "(in PostgreSQL: SELECT rollback_secret)", head->name, target);
+        return kt_fail(KT_CONFLICT,
+                       "%s: \"%s\" knows the current value, and would not know the older one: roll "
+                       "it back there "
+                       "(in PostgreSQL: SELECT rollback_secret)",
+                       head->name, target);
     if (version == 0)
         version = head->previous;
     if (version == 0)
@@ -262,7 +290,8 @@ static kt_status_t change_rollback(kt_ctx_t *ctx, kt_change_t *change, const voi
     return kt_change_make_current(change, version);
 }
 
-kt_status_t kt_rollback(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version, uint64_t *ret_version)
+kt_status_t kt_rollback(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version,
+                        uint64_t *ret_version)
 {
     static const write_op_t op = {"rollback", KT_CAP_ROTATE, change_rollback};
 
@@ -271,7 +300,8 @@ kt_status_t kt_rollback(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version
 
 /* ---- delete, undelete, destroy ---- */
 
-static kt_status_t change_delete(kt_ctx_t *ctx, kt_change_t *change, const void *arg, uint64_t *ret_version)
+static kt_status_t change_delete(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
+                                 uint64_t *ret_version)
 {
     kt_head_t *head = kt_change_head(change);
     kt_status_t status = must_exist(change);
@@ -296,7 +326,8 @@ kt_status_t kt_delete(kt_ctx_t *ctx, const kt_request_t *req)
     return write_one(ctx, req, &op, NULL, NULL);
 }
 
-static kt_status_t change_undelete(kt_ctx_t *ctx, kt_change_t *change, const void *arg, uint64_t *ret_version)
+static kt_status_t change_undelete(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
+                                   uint64_t *ret_version)
 {
     kt_head_t *head = kt_change_head(change);
     const kt_head_version_t *entry;
@@ -310,7 +341,8 @@ static kt_status_t change_undelete(kt_ctx_t *ctx, kt_change_t *change, const voi
         return kt_fail(KT_CONFLICT, "%s is not deleted", head->name);
     entry = kt_head_find(head, head->current);
     if (entry == NULL || entry->destroyed)
-        return kt_fail(KT_GONE, "%s: its value is destroyed, there is nothing to bring back", head->name);
+        return kt_fail(KT_GONE, "%s: its value is destroyed, there is nothing to bring back",
+                       head->name);
     head->deleted = false;
     *ret_version = head->current;
     return KT_SUCCESS;
@@ -335,7 +367,8 @@ static kt_status_t destroy_all(kt_change_t *change)
     return status;
 }
 
-static kt_status_t change_destroy(kt_ctx_t *ctx, kt_change_t *change, const void *arg, uint64_t *ret_version)
+static kt_status_t change_destroy(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
+                                  uint64_t *ret_version)
 {
     uint64_t version = *(const uint64_t *)arg;
     kt_status_t status = must_exist(change);

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * anchors.c: what was last known of each type's index, kept outside the database, so that an old copy of it is recognised.
+ * anchors.c: what was last known of each type's index, kept outside the database, so that an old
+ * copy of it is recognised.
  *
  *     ANCHORS/STREAM    "keyturn-anchors 1", then for each type:
- *                       key id, store id, generation, tag of the topmost node, MAC; in hex, but for the generation
+ *                       key id, store id, generation, tag of the topmost node, MAC; in hex, but for
+ * the generation
  *
- * The folder lies beside the store. Each writing stream has one file, replaced atomically; a reader takes the highest line of each type over
- * all files. A line that does not hold proves nothing and is passed over: who may write the folder may not thereby stop the readers of
- * types whose keys he lacks. A process also remembers the generations it has seen itself.
+ * The folder lies beside the store. Each writing stream has one file, replaced atomically; a reader
+ * takes the highest line of each type over all files. A line that does not hold proves nothing and
+ * is passed over: who may write the folder may not thereby stop the readers of types whose keys he
+ * lacks. A process also remembers the generations it has seen itself.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -33,14 +36,14 @@ typedef struct anchor {
     uint64_t generation;
     unsigned char root[KT_TAG_SIZE];
     unsigned char mac[KT_HASH_SIZE];
-    bool seen;                  /* by this process, not from a file */
-    bool holds;                 /* its MAC was looked at, and is of its type's key */
+    bool seen;  /* by this process, not from a file */
+    bool holds; /* its MAC was looked at, and is of its type's key */
 } anchor_t;
 
 struct kt_anchors {
     char *path;
     int folder;
-    struct timespec changed;    /* the folder, when its files were read */
+    struct timespec changed; /* the folder, when its files were read */
     bool loaded;
     anchor_t *list;
     size_t count;
@@ -72,14 +75,15 @@ void kt_anchors_free(kt_anchors_t *anchors)
 
 /* ---- lines ---- */
 
-static void anchor_mac(const unsigned char key[KT_KEY_SIZE], const anchor_t *anchor, unsigned char ret_mac[KT_HASH_SIZE])
+static void anchor_mac(const unsigned char key[KT_KEY_SIZE], const anchor_t *anchor,
+                       unsigned char ret_mac[KT_HASH_SIZE])
 {
     crypto_generichash_blake2b_state state;
     unsigned char number[8];
 
     kt_put_u64(number, anchor->generation);
-    (void)crypto_generichash_blake2b_init_salt_personal(&state, key, KT_KEY_SIZE, KT_HASH_SIZE, NULL,
-                                                        (const unsigned char *)"keyturn anchor  ");
+    (void)crypto_generichash_blake2b_init_salt_personal(
+        &state, key, KT_KEY_SIZE, KT_HASH_SIZE, NULL, (const unsigned char *)"keyturn anchor  ");
     (void)crypto_generichash_blake2b_update(&state, anchor->key_id, KT_KEYID_SIZE);
     (void)crypto_generichash_blake2b_update(&state, anchor->store_id, KT_ID_SIZE);
     (void)crypto_generichash_blake2b_update(&state, number, sizeof(number));
@@ -103,7 +107,8 @@ static bool parse_line(const char *line, anchor_t *anchor)
     char *end;
 
     memset(anchor, 0, sizeof(*anchor));
-    if (!hex_field(&line, anchor->key_id, KT_KEYID_SIZE) || !hex_field(&line, anchor->store_id, KT_ID_SIZE))
+    if (!hex_field(&line, anchor->key_id, KT_KEYID_SIZE) ||
+        !hex_field(&line, anchor->store_id, KT_ID_SIZE))
         return false;
     if (*line < '1' || *line > '9')
         return false;
@@ -112,7 +117,8 @@ static bool parse_line(const char *line, anchor_t *anchor)
     if (errno != 0 || *end != ' ')
         return false;
     line = end + 1;
-    return hex_field(&line, anchor->root, KT_TAG_SIZE) && hex_field(&line, anchor->mac, KT_HASH_SIZE);
+    return hex_field(&line, anchor->root, KT_TAG_SIZE) &&
+           hex_field(&line, anchor->mac, KT_HASH_SIZE);
 }
 
 static void hex_text(char *text, const unsigned char *data, size_t size, char after)
@@ -139,7 +145,8 @@ static void format_line(const anchor_t *anchor, char text[LINE_MAX_SIZE])
 
 /* ---- files ---- */
 
-/* What kept us from reading is told from what is there: want of memory or descriptors is no sign of tampering. */
+/* What kept us from reading is told from what is there: want of memory or descriptors is no sign of
+ * tampering. */
 static kt_status_t cannot_read(const kt_anchors_t *anchors, const char *name)
 {
     switch (errno) {
@@ -160,7 +167,8 @@ static kt_status_t cannot_read(const kt_anchors_t *anchors, const char *name)
 }
 
 /* The whole file into `text`, NUL behind it. */
-static kt_status_t read_text(const kt_anchors_t *anchors, const char *name, int fd, char *text, size_t size)
+static kt_status_t read_text(const kt_anchors_t *anchors, const char *name, int fd, char *text,
+                             size_t size)
 {
     ssize_t got = pread(fd, text, size, 0);
 
@@ -275,11 +283,16 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
     if (anchors->folder >= 0 && fstat(anchors->folder, &st) != 0)
         return cannot_read(anchors, ".");
     if (anchors->folder < 0 || st.st_nlink == 0)
-        return kt_fail(KT_ROLLEDBACK, "%s: the folder of anchors is gone: without it an old copy of the store would pass for the "
-                                      "newest (keyturn restore puts it right)", anchors->path);
-    if (anchors->loaded && st.st_mtim.tv_sec == anchors->changed.tv_sec && st.st_mtim.tv_nsec == anchors->changed.tv_nsec)
+        return kt_fail(KT_ROLLEDBACK,
+                       "%s: the folder of anchors is gone: without it an old copy of the store "
+                       "would pass for the "
+                       "newest (keyturn restore puts it right)",
+                       anchors->path);
+    if (anchors->loaded && st.st_mtim.tv_sec == anchors->changed.tv_sec &&
+        st.st_mtim.tv_nsec == anchors->changed.tv_nsec)
         return KT_SUCCESS;
-    status = load_folder(anchors); /* a change during this moves the time on, and the next read loads again */
+    /* a change during this moves the time on, and the next read loads again */
+    status = load_folder(anchors);
     if (status != KT_SUCCESS)
         return status;
     anchors->changed = st.st_mtim;
@@ -307,14 +320,21 @@ static kt_status_t compare(const kt_index_t *index, const anchor_t *anchor)
     const char *type = index->type;
 
     if (index->generation < anchor->generation)
-        return kt_fail(KT_ROLLEDBACK, "%s: the type \"%s\" is at generation %llu, but generation %llu was seen: an older store was put "
-                                      "in place (keyturn restore records a wanted one)", index->store->name, type,
-                       (unsigned long long)index->generation, (unsigned long long)anchor->generation);
+        return kt_fail(KT_ROLLEDBACK,
+                       "%s: the type \"%s\" is at generation %llu, but generation %llu was seen: "
+                       "an older store was put "
+                       "in place (keyturn restore records a wanted one)",
+                       index->store->name, type, (unsigned long long)index->generation,
+                       (unsigned long long)anchor->generation);
     if (memcmp(index->store_id, anchor->store_id, KT_ID_SIZE) != 0)
-        return kt_fail(KT_ROLLEDBACK, "%s: the type \"%s\" is of another store than the one that was seen", index->store->name, type);
-    if (index->generation == anchor->generation && memcmp(index->root, anchor->root, KT_TAG_SIZE) != 0)
-        return kt_fail(KT_ROLLEDBACK, "%s: the type \"%s\" differs from what was seen at the same generation %llu", index->store->name,
-                       type, (unsigned long long)index->generation);
+        return kt_fail(KT_ROLLEDBACK,
+                       "%s: the type \"%s\" is of another store than the one that was seen",
+                       index->store->name, type);
+    if (index->generation == anchor->generation &&
+        memcmp(index->root, anchor->root, KT_TAG_SIZE) != 0)
+        return kt_fail(KT_ROLLEDBACK,
+                       "%s: the type \"%s\" differs from what was seen at the same generation %llu",
+                       index->store->name, type, (unsigned long long)index->generation);
     return KT_SUCCESS;
 }
 
@@ -323,7 +343,8 @@ static anchor_t *find_seen(kt_anchors_t *anchors, const kt_index_t *index)
     size_t i;
 
     for (i = 0; i < anchors->count; i++) {
-        if (anchors->list[i].seen && memcmp(anchors->list[i].key_id, index->key_id, KT_KEYID_SIZE) == 0)
+        if (anchors->list[i].seen &&
+            memcmp(anchors->list[i].key_id, index->key_id, KT_KEYID_SIZE) == 0)
             return &anchors->list[i];
     }
     return NULL;
@@ -365,7 +386,8 @@ uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index
     size_t i;
 
     for (i = 0; anchors != NULL && i < anchors->count; i++) {
-        if (!anchors->list[i].seen && holds(&anchors->list[i], index) && anchors->list[i].generation > highest)
+        if (!anchors->list[i].seen && holds(&anchors->list[i], index) &&
+            anchors->list[i].generation > highest)
             highest = anchors->list[i].generation;
     }
     return highest;
@@ -373,8 +395,8 @@ uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index
 
 /* ---- writing ---- */
 
-/* Who writes the same stream's file waits here, so that no line of another type is lost; but not for ever, for its holder may have been
- * stopped, and the commit stands without its anchor too. */
+/* Who writes the same stream's file waits here, so that no line of another type is lost; but not
+ * for ever, for its holder may have been stopped, and the commit stands without its anchor too. */
 static kt_status_t lock_stream(const kt_anchors_t *anchors, const char *stream, int *ret_fd)
 {
     char name[80], holder[96];
@@ -415,10 +437,13 @@ static char *merge(const char *old, const anchor_t *anchor)
         return NULL;
     }
     strcpy(text, MAGIC);
-    for (line = copy != NULL ? strtok_r(copy + strlen(MAGIC), "\n", &rest) : NULL; line != NULL; line = strtok_r(NULL, "\n", &rest)) {
-        bool same = parse_line(line, &other) && memcmp(other.key_id, anchor->key_id, KT_KEYID_SIZE) == 0;
+    for (line = copy != NULL ? strtok_r(copy + strlen(MAGIC), "\n", &rest) : NULL; line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        bool same =
+            parse_line(line, &other) && memcmp(other.key_id, anchor->key_id, KT_KEYID_SIZE) == 0;
 
-        if (same && (other.generation < anchor->generation || memcmp(other.store_id, anchor->store_id, KT_ID_SIZE) != 0))
+        if (same && (other.generation < anchor->generation ||
+                     memcmp(other.store_id, anchor->store_id, KT_ID_SIZE) != 0))
             continue;
         higher = higher || same;
         strcat(strcat(text, line), "\n");
@@ -433,8 +458,10 @@ static char *merge(const char *old, const anchor_t *anchor)
 static bool write_new(const kt_anchors_t *anchors, const char *temporary, const char *text)
 {
     size_t size = strlen(text);
-    int fd = openat(anchors->folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-    bool good = fd >= 0 && write(fd, text, size) == (ssize_t)size && fchmod(fd, 0644) == 0 && fdatasync(fd) == 0;
+    int fd = openat(anchors->folder, temporary,
+                    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    bool good = fd >= 0 && write(fd, text, size) == (ssize_t)size && fchmod(fd, 0644) == 0 &&
+                fdatasync(fd) == 0;
     int error = errno;
 
     if (fd >= 0)
@@ -463,7 +490,8 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
         status = read_file(anchors, stream, &old);
     if (status == KT_ROLLEDBACK)
         status = KT_SUCCESS; /* damaged: what it held is replaced by what is certain now */
-    if (status == KT_SUCCESS) { /* what could not be read must not be lost: lines of other types are in it */
+    /* what could not be read must not be lost: lines of other types are in it */
+    if (status == KT_SUCCESS) {
         text = merge(old, &anchor);
         good = text != NULL && write_new(anchors, temporary, text) &&
                renameat(anchors->folder, temporary, anchors->folder, stream) == 0;
@@ -494,7 +522,8 @@ kt_status_t kt_anchors_make(const kt_anchors_t *anchors)
     slash = strrchr(parent, '/');
     if (slash != NULL)
         *slash = '\0';
-    /* In a folder that a group of writers shares, each stream's owner keeps his own files (sticky). */
+    /* In a folder that a group of writers shares, each stream's owner keeps his own files (sticky).
+     */
     if (stat(parent, &st) == 0 && (st.st_mode & (S_ISGID | S_IWGRP)) == (S_ISGID | S_IWGRP))
         mode = 03775;
     if (mkdir(path, 0700) != 0 && errno != EEXIST)

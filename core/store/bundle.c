@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * bundle.c: a whole sealed secret as one string of bytes, for whoever stores secrets himself (Redis).
+ * bundle.c: a whole sealed secret as one string of bytes, for whoever stores secrets himself
+ * (Redis).
  *
- * Its form stands in keyturn_provider.h. The second half makes a bundle look like a sealed provider, so that one engine (load.c) works on
- * SQLite, on a Redis server far away and on the very value that the Redis module holds.
+ * Its form stands in keyturn_provider.h. The second half makes a bundle look like a sealed
+ * provider, so that one engine (load.c) works on SQLite, on a Redis server far away and on the very
+ * value that the Redis module holds.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -86,10 +88,12 @@ kt_status_t kt_bundle_parse(const void *data, size_t size, kt_bundle_t **ret_bun
     kt_status_t status;
     size_t count;
 
-    if (size < KTP_BUNDLE_HEADER || memcmp(bytes, "KTB\001", 4) != 0 || bytes[4] > KTP_BUNDLE_CURRENT || bytes[5] != 0)
+    if (size < KTP_BUNDLE_HEADER || memcmp(bytes, "KTB\001", 4) != 0 ||
+        bytes[4] > KTP_BUNDLE_CURRENT || bytes[5] != 0)
         return bad_bundle("no bundle of format 1");
     count = (size_t)bytes[6] << 8 | bytes[7];
-    if (size > BUNDLE_MAX || count == 0 || count > RECORDS_MAX || ((bytes[4] & KTP_BUNDLE_CURRENT) && count < 2))
+    if (size > BUNDLE_MAX || count == 0 || count > RECORDS_MAX ||
+        ((bytes[4] & KTP_BUNDLE_CURRENT) && count < 2))
         return bad_bundle("impossible size");
     bundle = calloc(1, sizeof(*bundle));
     if (bundle == NULL)
@@ -148,12 +152,15 @@ kt_status_t kt_bundle_follows(const kt_bundle_t *old, const kt_bundle_t *next)
     const kt_header_t *have, *sent = &next->records[0].header;
 
     if (old == NULL)
-        return sent->version == 1 ? KT_SUCCESS : kt_fail(KT_CONFLICT, "there is no such secret, so its counter has to be 1");
+        return sent->version == 1
+                   ? KT_SUCCESS
+                   : kt_fail(KT_CONFLICT, "there is no such secret, so its counter has to be 1");
     have = &old->records[0].header;
     if (memcmp(have->id, sent->id, KT_ID_SIZE) != 0)
         return kt_fail(KT_CONFLICT, "another secret is stored under this name");
     if (sent->version != have->version + 1)
-        return kt_fail(KT_CONFLICT, "somebody else wrote first: the counter is %llu", (unsigned long long)have->version);
+        return kt_fail(KT_CONFLICT, "somebody else wrote first: the counter is %llu",
+                       (unsigned long long)have->version);
     return KT_SUCCESS;
 }
 
@@ -169,7 +176,8 @@ struct ktp_instance {
     kt_bundle_t **slot;
 };
 
-/* A reading one looks into the bundle itself, however many versions that has; a writing one works on copies. */
+/* A reading one looks into the bundle itself, however many versions that has; a writing one works
+ * on copies. */
 struct ktp_txn {
     kt_bundle_t **slot;
     const kt_bundle_t *reading;    /* NULL: nothing is stored, or it is a writing one */
@@ -177,7 +185,7 @@ struct ktp_txn {
     size_t head_size, current_size;
     size_t nvalues;
     bool writing, touched;
-    value_row_t values[];          /* RECORDS_MAX of a writing one, else none */
+    value_row_t values[]; /* RECORDS_MAX of a writing one, else none */
 };
 
 static unsigned char *copy_bytes(const unsigned char *data, size_t size)
@@ -223,7 +231,8 @@ static bool take_records(ktp_txn_t *txn, const kt_bundle_t *bundle)
     return true;
 }
 
-static ktp_status_t bundle_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn)
+static ktp_status_t bundle_begin(ktp_instance_t *instance, int writing, unsigned timeout,
+                                 ktp_txn_t **ret_txn)
 {
     ktp_txn_t *txn = calloc(1, sizeof(*txn) + (writing ? RECORDS_MAX : 0) * sizeof(txn->values[0]));
 
@@ -258,14 +267,15 @@ static uint64_t head_stamp(const ktp_txn_t *txn)
     return txn->head != NULL ? kt_get_u64(txn->head + KTP_RECORD_VERSION_AT) : 0;
 }
 
-static ktp_status_t get_in_place(const kt_bundle_t *bundle, const ktp_key_t *key, ktp_row_t *ret_row)
+static ktp_status_t get_in_place(const kt_bundle_t *bundle, const ktp_key_t *key,
+                                 ktp_row_t *ret_row)
 {
     size_t others = bundle->has_current ? 2 : 1, i;
     const record_t *r = bundle->records;
 
     if (key->space == KTP_HEAD) {
-        *ret_row = (ktp_row_t){r[0].data, r[0].size, bundle->has_current ? r[1].data : NULL, bundle->has_current ? r[1].size : 0,
-                               r[0].header.version};
+        *ret_row = (ktp_row_t){r[0].data, r[0].size, bundle->has_current ? r[1].data : NULL,
+                               bundle->has_current ? r[1].size : 0, r[0].header.version};
         return KTP_SUCCESS;
     }
     for (i = others; i < bundle->count && key->space == KTP_VALUE; i++) {
@@ -285,7 +295,8 @@ static ktp_status_t bundle_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *
     if (txn->reading != NULL)
         return get_in_place(txn->reading, key, ret_row);
     if (key->space == KTP_HEAD && txn->head != NULL) {
-        *ret_row = (ktp_row_t){txn->head, txn->head_size, txn->current, txn->current_size, head_stamp(txn)};
+        *ret_row = (ktp_row_t){txn->head, txn->head_size, txn->current, txn->current_size,
+                               head_stamp(txn)};
         return KTP_SUCCESS;
     }
     value = key->space == KTP_VALUE ? find_value(txn, key->version) : NULL;
@@ -317,7 +328,8 @@ static ktp_status_t put_head(ktp_txn_t *txn, const ktp_row_t *row, uint64_t expe
     return KTP_SUCCESS;
 }
 
-static ktp_status_t put_value(ktp_txn_t *txn, uint64_t version, const ktp_row_t *row, uint64_t expected)
+static ktp_status_t put_value(ktp_txn_t *txn, uint64_t version, const ktp_row_t *row,
+                              uint64_t expected)
 {
     value_row_t *value = find_value(txn, version);
     unsigned char *data;
@@ -335,7 +347,8 @@ static ktp_status_t put_value(ktp_txn_t *txn, uint64_t version, const ktp_row_t 
     return KTP_SUCCESS;
 }
 
-static ktp_status_t bundle_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected)
+static ktp_status_t bundle_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
+                               uint64_t expected)
 {
     if (!txn->writing)
         return KTP_FORBIDDEN;
@@ -386,7 +399,8 @@ static unsigned char *append_record(unsigned char *at, const unsigned char *data
 static ktp_status_t write_bundle(ktp_txn_t *txn, kt_bundle_t **ret_bundle)
 {
     size_t count = 1 + (txn->current != NULL) + txn->nvalues, i;
-    size_t size = KTP_BUNDLE_HEADER + count * LENGTH_SIZE + txn->head_size + (txn->current != NULL ? txn->current_size : 0);
+    size_t size = KTP_BUNDLE_HEADER + count * LENGTH_SIZE + txn->head_size +
+                  (txn->current != NULL ? txn->current_size : 0);
     unsigned char *bytes, *at;
     kt_status_t status;
 
@@ -447,7 +461,8 @@ void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot)
     memset(store, 0, sizeof(*store));
     store->slot = slot;
     store->store.api = &bundle_provider;
-    store->store.instance = (ktp_instance_t *)(void *)&store->slot; /* struct ktp_instance is just this slot */
+    /* struct ktp_instance is just this slot */
+    store->store.instance = (ktp_instance_t *)(void *)&store->slot;
     store->store.name = "redis";
     store->store.keep_versions = 10;
     store->store.checked = true;

@@ -2,8 +2,9 @@
 /*
  * change.c: a secret being changed, inside one writing transaction of its provider.
  *
- * Values are put as they come; the head, which alone decides what is served, is put last, with the counter that was read plus one as
- * its stamp. So a commit changes everything or nothing, and two who write at once end with one winner and a CONFLICT.
+ * Values are put as they come; the head, which alone decides what is served, is put last, with the
+ * counter that was read plus one as its stamp. So a commit changes everything or nothing, and two
+ * who write at once end with one winner and a CONFLICT.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -13,23 +14,25 @@
 #include "store.h"
 #include "index.h"
 
-#define RESERVE (6u * KT_VALUE_MAX) /* bytes: three values move, overwritten where they were, and some nodes of the index change */
+#define RESERVE                                                                                    \
+    (6u * KT_VALUE_MAX) /* bytes: three values move, overwritten where they were, and some nodes   \
+                           of the index change */
 #include "epochs.h"
 
 struct kt_change {
     kt_ctx_t *ctx;
     kt_store_t *store;
     ktp_txn_t *txn;
-    kt_typekey_t *type;      /* a copy, in locked memory: the keyring may move its own */
+    kt_typekey_t *type; /* a copy, in locked memory: the keyring may move its own */
     char name[KT_NAME_MAX + 1];
     kt_head_t head;
     bool exists;
-    uint64_t stamp;          /* that the head row has to have; 0: absent */
-    unsigned char *current;  /* the record beside the head; malloc'ed */
+    uint64_t stamp;         /* that the head row has to have; 0: absent */
+    unsigned char *current; /* the record beside the head; malloc'ed */
     size_t current_size;
     int64_t now;
-    kt_trees_t trees;        /* as they will be after the commit */
-    uint64_t settled;        /* the generation that anchors confirm, before it */
+    kt_trees_t trees; /* as they will be after the commit */
+    uint64_t settled; /* the generation that anchors confirm, before it */
 };
 
 static void change_free(kt_change_t *change)
@@ -83,7 +86,8 @@ static kt_status_t load(kt_change_t *change, const char *type)
 
     status = kt_store_check(change->ctx, change->store, change->txn);
     if (status == KT_SUCCESS)
-        status = kt_load_head(change->ctx, change->store, change->txn, type, change->name, &key, &row, &change->head);
+        status = kt_load_head(change->ctx, change->store, change->txn, type, change->name, &key,
+                              &row, &change->head);
     if (status != KT_SUCCESS && status != KT_NOTFOUND)
         return status;
     memcpy(change->type, key, sizeof(*key));
@@ -97,7 +101,8 @@ static kt_status_t load(kt_change_t *change, const char *type)
     return row.beside != NULL ? keep_current(change, row.beside, row.beside_size) : KT_SUCCESS;
 }
 
-kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, unsigned timeout, kt_change_t **ret_change)
+kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, unsigned timeout,
+                            kt_change_t **ret_change)
 {
     kt_change_t *change;
     kt_reference_t ref;
@@ -118,7 +123,9 @@ kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, 
     while (status == KT_SUCCESS && change->txn == NULL) {
         status = kt_rows_begin(store, true, timeout, &change->txn);
         if (status == KT_TRYAGAIN)
-            kt_log(ctx, 4, "%s", kt_failure()); /* it names who is in the way: the operator may have to stop him */
+            kt_log(
+                ctx, 4, "%s",
+                kt_failure()); /* it names who is in the way: the operator may have to stop him */
         if (status == KT_SUCCESS)
             status = load(change, ref.type);
         if (!kt_keys_again(ctx, status))
@@ -153,7 +160,8 @@ static void value_key(const kt_change_t *change, uint64_t version, ktp_key_t *re
     ret_key->version = version;
 }
 
-static kt_status_t put_value(kt_change_t *change, uint64_t version, const unsigned char *record, size_t size)
+static kt_status_t put_value(kt_change_t *change, uint64_t version, const unsigned char *record,
+                             size_t size)
 {
     ktp_row_t row = {.record = record, .record_size = size, .stamp = 1};
     ktp_key_t key;
@@ -174,11 +182,13 @@ kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t *
 {
     ktp_row_t row = {.beside = change->current, .beside_size = change->current_size};
 
-    return kt_fetch_value(change->ctx, change->store, change->txn, change->type, &change->head, &row, version, ret_secret);
+    return kt_fetch_value(change->ctx, change->store, change->txn, change->type, &change->head,
+                          &row, version, ret_secret);
 }
 
-kt_status_t kt_seal_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, uint64_t version, const kt_secret_t *value,
-                          unsigned char **ret_record, size_t *ret_size)
+kt_status_t kt_seal_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head,
+                          uint64_t version, const kt_secret_t *value, unsigned char **ret_record,
+                          size_t *ret_size)
 {
     kt_header_t header = {.type = KTP_RECORD_VALUE, .version = version};
     unsigned char *key = kt_locked_alloc(KT_KEY_SIZE);
@@ -189,7 +199,8 @@ kt_status_t kt_seal_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head
     memcpy(header.key_id, type->id, KT_KEYID_SIZE);
     memcpy(header.id, head->id, KT_ID_SIZE);
     kt_secret_key(type, head->name, key);
-    status = kt_seal(key, &header, ctx->keyring->environment, head->name, value->data, value->size, ret_record, ret_size);
+    status = kt_seal(key, &header, ctx->keyring->environment, head->name, value->data, value->size,
+                     ret_record, ret_size);
     kt_locked_free(key);
     return status;
 }
@@ -204,7 +215,8 @@ kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_
 
     if (value->size > KT_VALUE_MAX)
         return kt_fail(KT_TOOLARGE, "a value has at most %u bytes", KT_VALUE_MAX);
-    status = kt_seal_value(change->ctx, change->type, &change->head, version, value, &record, &size);
+    status =
+        kt_seal_value(change->ctx, change->type, &change->head, version, value, &record, &size);
     if (status == KT_SUCCESS)
         status = put_value(change, version, record, size);
     if (status == KT_SUCCESS)
@@ -217,7 +229,8 @@ kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_
     return status;
 }
 
-/* The record of a version that has a row of its own moves beside the head; what lay there gets a row. */
+/* The record of a version that has a row of its own moves beside the head; what lay there gets a
+ * row. */
 static kt_status_t swap_in(kt_change_t *change, const kt_head_version_t *entry)
 {
     uint64_t version = entry->version;
@@ -230,9 +243,10 @@ static kt_status_t swap_in(kt_change_t *change, const kt_head_version_t *entry)
     value_key(change, version, &key);
     status = kt_rows_get(change->store, change->txn, &key, &row);
     if (status == KT_NOTFOUND)
-        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store", change->name,
-                       (unsigned long long)version);
-    if (status == KT_SUCCESS) /* a foreign record beside the head would be found out by every reader, and too late */
+        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store",
+                       change->name, (unsigned long long)version);
+    /* a foreign record beside the head would be found out by every reader, and too late */
+    if (status == KT_SUCCESS)
         status = kt_check_value(&change->head, entry, row.record, row.record_size);
     if (status != KT_SUCCESS)
         return status;
@@ -257,9 +271,11 @@ kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version)
     kt_status_t status;
 
     if (entry == NULL)
-        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", change->name, (unsigned long long)version);
+        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", change->name,
+                       (unsigned long long)version);
     if (entry->destroyed)
-        return kt_fail(KT_GONE, "%s: version %llu is destroyed", change->name, (unsigned long long)version);
+        return kt_fail(KT_GONE, "%s: version %llu is destroyed", change->name,
+                       (unsigned long long)version);
     if (version == head->current)
         return KT_SUCCESS;
     status = swap_in(change, entry);
@@ -286,7 +302,8 @@ kt_status_t kt_change_drop(kt_change_t *change, uint64_t version)
     kt_status_t status = KT_SUCCESS;
 
     if (entry == NULL || version == change->head.current)
-        return kt_fail(KT_CONFLICT, "%s: version %llu cannot be dropped", change->name, (unsigned long long)version);
+        return kt_fail(KT_CONFLICT, "%s: version %llu cannot be dropped", change->name,
+                       (unsigned long long)version);
     if (!entry->destroyed)
         status = remove_value(change, version);
     if (status != KT_SUCCESS)
@@ -302,7 +319,8 @@ kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version)
     kt_status_t status = KT_SUCCESS;
 
     if (entry == NULL)
-        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", change->name, (unsigned long long)version);
+        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", change->name,
+                       (unsigned long long)version);
     if (entry->destroyed)
         return KT_SUCCESS;
     if (version == change->head.current) {
@@ -359,7 +377,8 @@ static kt_status_t put_label(kt_change_t *change)
     return kt_put_label(change->store, change->txn, change->type);
 }
 
-kt_status_t kt_seal_head(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, unsigned char **ret_record, size_t *ret_size)
+kt_status_t kt_seal_head(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head,
+                         unsigned char **ret_record, size_t *ret_size)
 {
     kt_header_t header = {.type = KTP_RECORD_HEAD, .version = head->counter};
     unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
@@ -373,14 +392,16 @@ kt_status_t kt_seal_head(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_
     kt_head_key(type, key);
     status = kt_head_encode(head, &plain, &size);
     if (status == KT_SUCCESS)
-        status = kt_seal(key, &header, ctx->keyring->environment, type->type, plain, size, ret_record, ret_size);
+        status = kt_seal(key, &header, ctx->keyring->environment, type->type, plain, size,
+                         ret_record, ret_size);
     kt_wipe(plain, size);
     free(plain);
     kt_locked_free(key);
     return status;
 }
 
-kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn, unsigned char ret_id[KT_ID_SIZE])
+kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn,
+                             unsigned char ret_id[KT_ID_SIZE])
 {
     ktp_key_t key;
     ktp_row_t row;
@@ -389,14 +410,17 @@ kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn, unsigned c
     kt_key_store(&key);
     status = kt_rows_get(store, txn, &key, &row);
     if (status == KT_NOTFOUND || (status == KT_SUCCESS && row.record_size != KT_ID_SIZE))
-        return kt_fail(KT_MALFORMED, "%s: the store has no id: it was not made by `keyturn init`", store->name);
+        return kt_fail(KT_MALFORMED, "%s: the store has no id: it was not made by `keyturn init`",
+                       store->name);
     if (status == KT_SUCCESS)
         memcpy(ret_id, row.record, KT_ID_SIZE);
     return status;
 }
 
-/* The new head takes its place in the index that it is in, and the type goes to its next generation. */
-static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key, const unsigned char *record, size_t size)
+/* The new head takes its place in the index that it is in, and the type goes to its next
+ * generation. */
+static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key,
+                             const unsigned char *record, size_t size)
 {
     kt_trees_t *trees = &change->trees;
     kt_index_t *index = &trees->index;
@@ -451,7 +475,8 @@ kt_status_t kt_change_prepare(kt_change_t *change)
         return status;
     kt_key_init(&key, change->store, KTP_HEAD, change->type, change->name);
     row = (ktp_row_t){record, size, change->current, change->current_size, change->head.counter};
-    status = kt_from_provider(change->store, change->store->api->row_put(change->txn, &key, &row, change->stamp));
+    status = kt_from_provider(change->store,
+                              change->store->api->row_put(change->txn, &key, &row, change->stamp));
     if (status == KT_SUCCESS)
         status = put_index(change, &key, record, size);
     free(record);
@@ -459,15 +484,18 @@ kt_status_t kt_change_prepare(kt_change_t *change)
 }
 
 /*
- * Each change leaves as much space behind it as the end of a rotation may need, and only that end does without: when a target has the new
- * value, no full disk and nobody who fills it may keep the store from it.
+ * Each change leaves as much space behind it as the end of a rotation may need, and only that end
+ * does without: when a target has the new value, no full disk and nobody who fills it may keep the
+ * store from it.
  */
 kt_status_t kt_change_reserve(kt_change_t *change)
 {
-    return kt_from_provider(change->store, kt_provider_reserve(change->store->api, change->txn, RESERVE));
+    return kt_from_provider(change->store,
+                            kt_provider_reserve(change->store->api, change->txn, RESERVE));
 }
 
-/* The commit stands whether or not its anchor can be written: the next writer sees that one is owed, and records the generation. */
+/* The commit stands whether or not its anchor can be written: the next writer sees that one is
+ * owed, and records the generation. */
 static void anchor(const kt_change_t *change)
 {
     if (kt_trees_anchor(change->store, change->ctx->stream, &change->trees) == KT_SUCCESS)
@@ -490,7 +518,8 @@ kt_status_t kt_change_commit(kt_change_t *change)
 
 /* ---- a new store ---- */
 
-static kt_status_t put_first_rows(const kt_keyring_t *keyring, const kt_store_t *store, ktp_txn_t *txn)
+static kt_status_t put_first_rows(const kt_keyring_t *keyring, const kt_store_t *store,
+                                  ktp_txn_t *txn)
 {
     unsigned char label[KT_LABEL_MAX], id[KT_ID_SIZE];
     ktp_row_t row = {.record = id, .record_size = sizeof(id), .stamp = 1};

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * epochs.c: under which epochs the secrets of a type lie, for readers and writers. rekey.c moves them.
+ * epochs.c: under which epochs the secrets of a type lie, for readers and writers. rekey.c moves
+ * them.
  *
- * A type has a root at the epoch that it is under. While it moves to a newer one it has two, which name each other and have one generation:
+ * A type has a root at the epoch that it is under. While it moves to a newer one it has two, which
+ * name each other and have one generation:
  *
  *     settled at X   ─▶   X "to Y" and Y "from X", generation G each   ─▶   X "moved to Y", and settled at Y
  *
- * The newest root that a keyring can open decides. A name that it does not have is absent if the type is settled there; if it is on its way,
- * the other tree is asked; and who cannot open that one does not know, and answers NOKEY. A root says where the others are, so that none can
- * be removed or put back alone; and as each change raises both, neither can be put back without the other.
+ * The newest root that a keyring can open decides. A name that it does not have is absent if the
+ * type is settled there; if it is on its way, the other tree is asked; and who cannot open that one
+ * does not know, and answers NOKEY. A root says where the others are, so that none can be removed
+ * or put back alone; and as each change raises both, neither can be put back without the other.
  *
- * A store is marked with the environment keys that it knows (META 'e'); the mark's stamp is 1, or 2 when a newer key has its mark too. It
- * tells the holder of an old key that types may have begun without him.
+ * A store is marked with the environment keys that it knows (META 'e'); the mark's stamp is 1, or 2
+ * when a newer key has its mark too. It tells the holder of an old key that types may have begun
+ * without him.
  */
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +25,7 @@
 #include "index.h"
 #include "epochs.h"
 
-#define AGAIN_MS 1000   /* how often keys are read again at most */
+#define AGAIN_MS 1000 /* how often keys are read again at most */
 #define MARK_NEWEST 1u
 #define MARK_LEFT 2u
 
@@ -30,7 +34,10 @@
 static kt_status_t lacking(kt_ctx_t *ctx, const kt_store_t *store, const char *type)
 {
     ctx->lacking = true;
-    return kt_fail(KT_NOKEY, "%s: secrets of the type \"%s\" are under an epoch that the key held does not list", store->name, type);
+    return kt_fail(
+        KT_NOKEY,
+        "%s: secrets of the type \"%s\" are under an epoch that the key held does not list",
+        store->name, type);
 }
 
 static bool has_more(const kt_keyring_t *keyring, const kt_keyring_t *fresh)
@@ -38,13 +45,17 @@ static bool has_more(const kt_keyring_t *keyring, const kt_keyring_t *fresh)
     size_t i, j;
 
     for (i = 0; i < fresh->nenv; i++) {
-        for (j = 0; j < keyring->nenv && memcmp(keyring->env[j].id, fresh->env[i].id, KT_KEYID_SIZE) != 0; j++)
+        for (j = 0;
+             j < keyring->nenv && memcmp(keyring->env[j].id, fresh->env[i].id, KT_KEYID_SIZE) != 0;
+             j++)
             ;
         if (j == keyring->nenv)
             return true;
     }
     for (i = 0; fresh->nenv == 0 && i < fresh->ntypes; i++) {
-        for (j = 0; j < keyring->ntypes && memcmp(keyring->types[j].id, fresh->types[i].id, KT_KEYID_SIZE) != 0; j++)
+        for (j = 0; j < keyring->ntypes &&
+                    memcmp(keyring->types[j].id, fresh->types[i].id, KT_KEYID_SIZE) != 0;
+             j++)
             ;
         if (j == keyring->ntypes)
             return true;
@@ -83,7 +94,8 @@ bool kt_keys_again(kt_ctx_t *ctx, kt_status_t status)
 
 /* ---- the trees of a type ---- */
 
-static kt_status_t open_index(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *key, kt_index_t *ret_index)
+static kt_status_t open_index(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                              const kt_typekey_t *key, kt_index_t *ret_index)
 {
     kt_status_t status = kt_index_open(ctx, store, txn, key, ret_index);
 
@@ -92,11 +104,13 @@ static kt_status_t open_index(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
 
 static kt_status_t misfit(const kt_store_t *store, const char *type, const char *what)
 {
-    return kt_fail(KT_ROLLEDBACK, "%s: the roots of the type \"%s\" do not fit: %s", store->name, type, what);
+    return kt_fail(KT_ROLLEDBACK, "%s: the roots of the type \"%s\" do not fit: %s", store->name,
+                   type, what);
 }
 
 /* The tree that the newest one, found at the n-th epoch, is filled from. */
-static kt_status_t open_old(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, size_t n, kt_trees_t *trees)
+static kt_status_t open_old(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                            const char *type, size_t n, kt_trees_t *trees)
 {
     const kt_typekey_t *key;
     kt_status_t status;
@@ -116,14 +130,17 @@ static kt_status_t open_old(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *t
     trees->old_key = key;
     if (trees->old.generation == 0)
         return misfit(store, type, "the one under the older epoch is gone");
-    if (trees->old.link != KT_LINK_TO || memcmp(trees->old.other, trees->index.key_id, KT_KEYID_SIZE) != 0)
+    if (trees->old.link != KT_LINK_TO ||
+        memcmp(trees->old.other, trees->index.key_id, KT_KEYID_SIZE) != 0)
         return misfit(store, type, "the older one does not know of the newer one");
-    if (trees->old.generation != trees->index.generation || memcmp(trees->old.store_id, trees->index.store_id, KT_ID_SIZE) != 0)
+    if (trees->old.generation != trees->index.generation ||
+        memcmp(trees->old.store_id, trees->index.store_id, KT_ID_SIZE) != 0)
         return misfit(store, type, "they are of two generations");
     return KT_SUCCESS;
 }
 
-static kt_status_t open_linked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, size_t n, kt_trees_t *trees)
+static kt_status_t open_linked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                               const char *type, size_t n, kt_trees_t *trees)
 {
     const kt_typekey_t *key;
     size_t i;
@@ -131,13 +148,15 @@ static kt_status_t open_linked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t
     if (trees->index.link == KT_LINK_FROM)
         return open_old(ctx, store, txn, type, n, trees);
     for (i = 0; trees->index.link != KT_LINK_NONE && i < n; i++) {
-        if (kt_keyring_type(ctx->keyring, type, i, &key) == KT_SUCCESS && memcmp(key->id, trees->index.other, KT_KEYID_SIZE) == 0)
+        if (kt_keyring_type(ctx->keyring, type, i, &key) == KT_SUCCESS &&
+            memcmp(key->id, trees->index.other, KT_KEYID_SIZE) == 0)
             return misfit(store, type, "the one under the newer epoch is gone");
     }
     return KT_SUCCESS;
 }
 
-kt_status_t kt_trees_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, kt_trees_t *ret_trees)
+kt_status_t kt_trees_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type,
+                          kt_trees_t *ret_trees)
 {
     const kt_typekey_t *key;
     kt_status_t status;
@@ -171,7 +190,8 @@ void kt_trees_close(kt_trees_t *trees)
 /* Is all that there is of the type open? */
 static bool is_whole(const kt_trees_t *trees)
 {
-    return trees->index.link == KT_LINK_NONE || (trees->index.link == KT_LINK_FROM && trees->old.generation > 0);
+    return trees->index.link == KT_LINK_NONE ||
+           (trees->index.link == KT_LINK_FROM && trees->old.generation > 0);
 }
 
 kt_status_t kt_trees_absent(kt_ctx_t *ctx, const kt_trees_t *trees)
@@ -189,7 +209,9 @@ kt_status_t kt_trees_seal(kt_trees_t *trees)
     uint64_t generation = trees->index.generation + 1;
     kt_status_t status = kt_index_seal(&trees->index, generation);
 
-    return status == KT_SUCCESS && trees->old.generation > 0 ? kt_index_seal(&trees->old, generation) : status;
+    return status == KT_SUCCESS && trees->old.generation > 0
+               ? kt_index_seal(&trees->old, generation)
+               : status;
 }
 
 kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees)
@@ -205,7 +227,8 @@ kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const k
 
 /* ---- which epochs a store is marked with ---- */
 
-static kt_status_t get_mark(const kt_store_t *store, ktp_txn_t *txn, const unsigned char id[KT_KEYID_SIZE], ktp_key_t *ret_key,
+static kt_status_t get_mark(const kt_store_t *store, ktp_txn_t *txn,
+                            const unsigned char id[KT_KEYID_SIZE], ktp_key_t *ret_key,
                             ktp_row_t *ret_row)
 {
     kt_key_meta(ret_key, 'e', id);
@@ -213,7 +236,8 @@ static kt_status_t get_mark(const kt_store_t *store, ktp_txn_t *txn, const unsig
 }
 
 /* The newest of the type's keys that the store is marked with. */
-static kt_status_t newest_marked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const kt_typekey_t **ret_key)
+static kt_status_t newest_marked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                                 const char *type, const kt_typekey_t **ret_key)
 {
     const kt_typekey_t *key;
     ktp_key_t mark;
@@ -234,7 +258,8 @@ static kt_status_t newest_marked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn
     return status == KT_NOKEY && n > 0 ? KT_NOTFOUND : status;
 }
 
-kt_status_t kt_epoch_for_new(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const kt_typekey_t **ret_key)
+kt_status_t kt_epoch_for_new(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                             const char *type, const kt_typekey_t **ret_key)
 {
     kt_status_t status = KT_NOTFOUND;
 
@@ -243,7 +268,8 @@ kt_status_t kt_epoch_for_new(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *
     return status == KT_NOTFOUND ? kt_keyring_type(ctx->keyring, type, 0, ret_key) : status;
 }
 
-static kt_status_t put_mark(const kt_keyring_t *keyring, const kt_envkey_t *env, const kt_store_t *store, ktp_txn_t *txn, uint64_t stamp,
+static kt_status_t put_mark(const kt_keyring_t *keyring, const kt_envkey_t *env,
+                            const kt_store_t *store, ktp_txn_t *txn, uint64_t stamp,
                             uint64_t expected)
 {
     unsigned char label[KT_LABEL_MAX];
@@ -253,10 +279,13 @@ static kt_status_t put_mark(const kt_keyring_t *keyring, const kt_envkey_t *env,
 
     status = kt_env_label(keyring->environment, env, label, &row.record_size);
     kt_key_meta(&key, 'e', env->id);
-    return status == KT_SUCCESS ? kt_from_provider(store, store->api->row_put(txn, &key, &row, expected)) : status;
+    return status == KT_SUCCESS
+               ? kt_from_provider(store, store->api->row_put(txn, &key, &row, expected))
+               : status;
 }
 
-kt_status_t kt_epochs_mark(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, bool newest, bool *ret_changed)
+kt_status_t kt_epochs_mark(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, bool newest,
+                           bool *ret_changed)
 {
     const kt_keyring_t *keyring = ctx->keyring;
     uint64_t wanted = MARK_NEWEST;
@@ -288,7 +317,8 @@ kt_status_t kt_epochs_mark(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *tx
 bool kt_epochs_holds(kt_ctx_t *ctx, const ktp_key_t *root)
 {
     const kt_typekey_t *key;
-    bool held = root->id_size == 1 + KT_KEYID_SIZE && kt_keyring_find(ctx->keyring, root->id + 1, &key) == KT_SUCCESS;
+    bool held = root->id_size == 1 + KT_KEYID_SIZE &&
+                kt_keyring_find(ctx->keyring, root->id + 1, &key) == KT_SUCCESS;
 
     kt_failure_clear();
     return held;
@@ -296,13 +326,16 @@ bool kt_epochs_holds(kt_ctx_t *ctx, const ktp_key_t *root)
 
 static kt_status_t bind(kt_index_t *newest, kt_index_t *old)
 {
-    uint64_t generation = (newest->generation > old->generation ? newest->generation : old->generation) + 1;
+    uint64_t generation =
+        (newest->generation > old->generation ? newest->generation : old->generation) + 1;
     kt_status_t status;
 
     old->link = old->count > 0 ? KT_LINK_TO : KT_LINK_MOVED;
     memcpy(old->other, newest->key_id, KT_KEYID_SIZE);
     if (old->count > 0 && newest->link != KT_LINK_NONE)
-        return kt_fail(KT_CONFLICT, "%s: the backup was made while the type \"%s\" was being rekeyed to an epoch that this store has left",
+        return kt_fail(KT_CONFLICT,
+                       "%s: the backup was made while the type \"%s\" was being rekeyed to an "
+                       "epoch that this store has left",
                        newest->store->name, newest->type);
     if (old->count > 0) {
         newest->link = KT_LINK_FROM;
@@ -312,7 +345,8 @@ static kt_status_t bind(kt_index_t *newest, kt_index_t *old)
     return status == KT_SUCCESS ? kt_index_seal(newest, generation) : status;
 }
 
-/* A store that had moved on, or a backup from the midst of it, leaves two epochs: what is under the older one waits for the next rekey. */
+/* A store that had moved on, or a backup from the midst of it, leaves two epochs: what is under the
+ * older one waits for the next rekey. */
 static kt_status_t bind_type(kt_index_t *indexes, size_t count, size_t first)
 {
     kt_index_t *newest = NULL, *moving = NULL;
@@ -328,7 +362,8 @@ static kt_status_t bind_type(kt_index_t *indexes, size_t count, size_t first)
     if (newest == NULL)
         return KT_SUCCESS;
     for (i = first; i < count && status == KT_SUCCESS; i++) {
-        if (&indexes[i] == newest || strcmp(indexes[i].type, newest->type) != 0 || indexes[i].generation == 0)
+        if (&indexes[i] == newest || strcmp(indexes[i].type, newest->type) != 0 ||
+            indexes[i].generation == 0)
             continue;
         if (indexes[i].count > 0 && moving == NULL)
             moving = &indexes[i]; /* last, so that both end at one generation */
@@ -341,7 +376,8 @@ static kt_status_t bind_type(kt_index_t *indexes, size_t count, size_t first)
     return status == KT_SUCCESS ? kt_index_settle(newest) : status;
 }
 
-kt_status_t kt_epochs_restored(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, kt_index_t *indexes, size_t count)
+kt_status_t kt_epochs_restored(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                               kt_index_t *indexes, size_t count)
 {
     bool changed = false;
     size_t i, j;

@@ -2,8 +2,9 @@
 /*
  * head.c: what is known of a secret besides its values, and how it may change.
  *
- * Its encoding is a list of fields: tag (1 byte), length (4 bytes, big-endian), contents. An unknown tag is refused: a head that says
- * more than this version understands must not be written back without it.
+ * Its encoding is a list of fields: tag (1 byte), length (4 bytes, big-endian), contents. An
+ * unknown tag is refused: a head that says more than this version understands must not be written
+ * back without it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +13,14 @@
 
 /* docs/format.md, "Head". Append only. */
 enum {
-    TAG_NAME = 1,     /* the name */
-    TAG_NUMBERS = 2,  /* current, previous, pending, last: 8 bytes each */
-    TAG_STATE = 3,    /* 1 byte: 0 live, 1 deleted */
-    TAG_TIMES = 4,    /* created, updated, expires: 8 bytes each, ms since the epoch, 0: not set */
-    TAG_VERSION = 5,  /* version (8), created (8), expires (8), flags (1: destroyed), tag (16); newest first */
-    TAG_META = 6,     /* key NUL value */
-    TAG_NOTE = 7      /* version (8), key NUL value */
+    TAG_NAME = 1,    /* the name */
+    TAG_NUMBERS = 2, /* current, previous, pending, last: 8 bytes each */
+    TAG_STATE = 3,   /* 1 byte: 0 live, 1 deleted */
+    TAG_TIMES = 4,   /* created, updated, expires: 8 bytes each, ms since the epoch, 0: not set */
+    TAG_VERSION =
+        5, /* version (8), created (8), expires (8), flags (1: destroyed), tag (16); newest first */
+    TAG_META = 6, /* key NUL value */
+    TAG_NOTE = 7  /* version (8), key NUL value */
 };
 
 #define FIELD_HEADER 5u
@@ -106,7 +108,8 @@ static void put_version(buffer_t *b, const kt_head_version_t *version)
 
 static void put_pair(buffer_t *b, unsigned tag, const kt_head_pair_t *pair)
 {
-    size_t key = strlen(pair->key) + 1, value = strlen(pair->value), number = tag == TAG_NOTE ? 8 : 0;
+    size_t key = strlen(pair->key) + 1, value = strlen(pair->value),
+           number = tag == TAG_NOTE ? 8 : 0;
     unsigned char *at = field(b, tag, number + key + value);
 
     if (at == NULL)
@@ -161,8 +164,9 @@ static kt_status_t out_of_memory(void)
     return kt_fail(KT_INTERNAL, "out of memory");
 }
 
-static kt_status_t append_pair(kt_head_pair_t **pairs, size_t *count, uint64_t version, const char *key, size_t key_size,
-                               const char *value, size_t value_size)
+static kt_status_t append_pair(kt_head_pair_t **pairs, size_t *count, uint64_t version,
+                               const char *key, size_t key_size, const char *value,
+                               size_t value_size)
 {
     kt_head_pair_t *grown = realloc(*pairs, (*count + 1) * sizeof(**pairs));
     kt_head_pair_t *pair;
@@ -198,8 +202,9 @@ static kt_status_t get_pair(const unsigned char *at, size_t size, bool note, kt_
     end = memchr(at, 0, size);
     if (end == NULL || memchr(end + 1, 0, size - (size_t)(end - at) - 1) != NULL)
         return bad_head();
-    return append_pair(note ? &head->notes : &head->metas, note ? &head->nnotes : &head->nmetas, version, (const char *)at,
-                       (size_t)(end - at), (const char *)end + 1, size - (size_t)(end - at) - 1);
+    return append_pair(note ? &head->notes : &head->metas, note ? &head->nnotes : &head->nmetas,
+                       version, (const char *)at, (size_t)(end - at), (const char *)end + 1,
+                       size - (size_t)(end - at) - 1);
 }
 
 static kt_status_t get_version(const unsigned char *at, size_t size, kt_head_t *head)
@@ -300,7 +305,8 @@ kt_head_version_t *kt_head_find(const kt_head_t *head, uint64_t version)
     return NULL;
 }
 
-kt_status_t kt_head_add(kt_head_t *head, uint64_t version, int64_t now, kt_head_version_t **ret_version)
+kt_status_t kt_head_add(kt_head_t *head, uint64_t version, int64_t now,
+                        kt_head_version_t **ret_version)
 {
     kt_head_version_t *grown = realloc(head->versions, (head->nversions + 1) * sizeof(*grown));
 
@@ -341,7 +347,8 @@ void kt_head_drop(kt_head_t *head, uint64_t version)
     head->nversions--;
 }
 
-static kt_head_pair_t *find_pair(kt_head_pair_t *pairs, size_t count, uint64_t version, const char *key)
+static kt_head_pair_t *find_pair(kt_head_pair_t *pairs, size_t count, uint64_t version,
+                                 const char *key)
 {
     size_t i;
 
@@ -389,14 +396,16 @@ kt_status_t kt_head_note(kt_head_t *head, uint64_t version, const char *key, con
     size_t i, count = 0;
 
     if (key[0] == '\0' || strlen(key) > NOTE_KEY_MAX || strlen(value) > NOTE_VALUE_MAX)
-        return kt_fail(KT_TOOLARGE, "a note has a key of 1 to %u bytes and a text of at most %u", NOTE_KEY_MAX, NOTE_VALUE_MAX);
+        return kt_fail(KT_TOOLARGE, "a note has a key of 1 to %u bytes and a text of at most %u",
+                       NOTE_KEY_MAX, NOTE_VALUE_MAX);
     if (pair != NULL)
         return replace_value(pair, value);
     for (i = 0; i < head->nnotes; i++)
         count += head->notes[i].version == version;
     if (count >= NOTES_MAX)
         return kt_fail(KT_TOOLARGE, "a version has at most %u notes", NOTES_MAX);
-    return append_pair(&head->notes, &head->nnotes, version, key, strlen(key), value, strlen(value));
+    return append_pair(&head->notes, &head->nnotes, version, key, strlen(key), value,
+                       strlen(value));
 }
 
 void kt_head_drop_note(kt_head_t *head, uint64_t version, const char *key)
@@ -414,7 +423,8 @@ const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char
     return pair != NULL ? pair->value : NULL;
 }
 
-kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number, uint64_t *ret_version)
+kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number,
+                           uint64_t *ret_version)
 {
     const uint64_t numbers[] = {head->current, head->previous, head->pending, number};
     static const char *const names[] = {"current", "previous", "pending"};
@@ -422,7 +432,8 @@ kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64
     const kt_head_version_t *found = kt_head_find(head, version);
 
     if (version == 0)
-        return kt_fail(KT_NOTFOUND, "the secret has no %s version", selector == KT_SEL_NUMBER ? "such" : names[selector]);
+        return kt_fail(KT_NOTFOUND, "the secret has no %s version",
+                       selector == KT_SEL_NUMBER ? "such" : names[selector]);
     if (found == NULL)
         return kt_fail(KT_NOTFOUND, "version %llu is not kept", (unsigned long long)version);
     if (found->destroyed)

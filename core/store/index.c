@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * index.c: proof that a head is the one that was written last, and that a name without a head never had one.
+ * index.c: proof that a head is the one that was written last, and that a name without a head never
+ * had one.
  *
- * Each type has a tree of its own, from the keyed hash of a name to the tag of its head. A node says what its children hash to; the root row
- * says what the tree hashes to, at which generation, in which store. All is keyed by the type, and changes in the transaction of the head.
+ * Each type has a tree of its own, from the keyed hash of a name to the tag of its head. A node
+ * says what its children hash to; the root row says what the tree hashes to, at which generation,
+ * in which store. All is keyed by the type, and changes in the transaction of the head.
  *
- *     META 'r' + key id            store id (16), generation (8), count (8), tag of the topmost node (16; zero: there is none), MAC (32);
- *                                  in front of the MAC, if the type is or was on its way to another epoch: how (1), other key id (16)
- *     NODE key id, path            0, entries of name hash (32) and head tag (16), sorted       a leaf, at most LEAF_MAX
- *                                  1, sixteen tags (16 each; zero: no child)                     a branch, by the next four bits
+ *     META 'r' + key id            store id (16), generation (8), count (8), tag of the topmost
+ * node (16; zero: there is none), MAC (32); in front of the MAC, if the type is or was on its way
+ * to another epoch: how (1), other key id (16) NODE key id, path            0, entries of name hash
+ * (32) and head tag (16), sorted       a leaf, at most LEAF_MAX 1, sixteen tags (16 each; zero: no
+ * child)                     a branch, by the next four bits
  *
- * A leaf that grows past LEAF_MAX becomes a branch of leaves, so that a proof takes one node a level: one for 20 secrets, five for a
- * million. A B-tree was rejected: it would have to be balanced, and its shape would tell the order of writing.
+ * A leaf that grows past LEAF_MAX becomes a branch of leaves, so that a proof takes one node a
+ * level: one for 20 secrets, five for a million. A B-tree was rejected: it would have to be
+ * balanced, and its shape would tell the order of writing.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -34,7 +38,8 @@ unsigned kt_nibble(const unsigned char hash[KT_HASH_SIZE], size_t depth)
 }
 
 /* The row key of the node at `depth` on the way to `hash`: key id, depth, the nibbles passed. */
-void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth, ktp_key_t *ret_key)
+void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth,
+                 ktp_key_t *ret_key)
 {
     size_t bytes = (depth + 1) / 2;
 
@@ -49,38 +54,44 @@ void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE]
 }
 
 /* A node's tag binds its place, for else two subtrees could change places. */
-static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsigned char *data, size_t size,
-                     unsigned char ret_tag[KT_TAG_SIZE])
+static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsigned char *data,
+                     size_t size, unsigned char ret_tag[KT_TAG_SIZE])
 {
     crypto_generichash_blake2b_state state;
 
-    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE, KT_TAG_SIZE, NULL,
+    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE,
+                                                        KT_TAG_SIZE, NULL,
                                                         (const unsigned char *)"keyturn node    ");
-    (void)crypto_generichash_blake2b_update(&state, key->id + KT_KEYID_SIZE, key->id_size - KT_KEYID_SIZE);
+    (void)crypto_generichash_blake2b_update(&state, key->id + KT_KEYID_SIZE,
+                                            key->id_size - KT_KEYID_SIZE);
     (void)crypto_generichash_blake2b_update(&state, data, size);
     (void)crypto_generichash_blake2b_final(&state, ret_tag, KT_TAG_SIZE);
 }
 
 kt_status_t kt_index_tampered(const kt_index_t *index, const char *what)
 {
-    return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" does not hold: %s", index->store->name, index->type, what);
+    return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" does not hold: %s",
+                   index->store->name, index->type, what);
 }
 
 /* ---- the root ---- */
 
-static void root_mac(const kt_index_t *index, const unsigned char *body, size_t size, unsigned char ret_mac[KT_HASH_SIZE])
+static void root_mac(const kt_index_t *index, const unsigned char *body, size_t size,
+                     unsigned char ret_mac[KT_HASH_SIZE])
 {
     crypto_generichash_blake2b_state state;
     unsigned char length[4];
     const char *fields[2] = {index->environment, index->type};
     size_t i;
 
-    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE, KT_HASH_SIZE, NULL,
+    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE,
+                                                        KT_HASH_SIZE, NULL,
                                                         (const unsigned char *)"keyturn root    ");
     for (i = 0; i < 2; i++) {
         kt_put_u32(length, (uint32_t)strlen(fields[i]));
         (void)crypto_generichash_blake2b_update(&state, length, sizeof(length));
-        (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)fields[i], strlen(fields[i]));
+        (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)fields[i],
+                                                strlen(fields[i]));
     }
     (void)crypto_generichash_blake2b_update(&state, body, size);
     (void)crypto_generichash_blake2b_final(&state, ret_mac, KT_HASH_SIZE);
@@ -97,7 +108,8 @@ static kt_status_t read_root(kt_index_t *index)
     kt_key_meta(&key, 'r', index->key_id);
     status = kt_rows_get(index->store, index->txn, &key, &row);
     if (status == KT_NOTFOUND)
-        return KT_SUCCESS; /* generation 0: nothing of this type was ever written, which anchors confirm or deny */
+        return KT_SUCCESS; /* generation 0: nothing of this type was ever written, which anchors
+                              confirm or deny */
     if (status != KT_SUCCESS)
         return status;
     if (row.record_size != ROOT_BODY + KT_HASH_SIZE && row.record_size != ROOT_SIZE_MAX)
@@ -108,8 +120,9 @@ static kt_status_t read_root(kt_index_t *index)
         return kt_index_tampered(index, "its root is not authentic");
     if (size > ROOT_BODY) {
         if (row.record[ROOT_BODY] < KT_LINK_TO || row.record[ROOT_BODY] > KT_LINK_FROM)
-            return kt_fail(KT_MALFORMED, "%s: the root of the type \"%s\" says what this version does not know", index->store->name,
-                           index->type);
+            return kt_fail(KT_MALFORMED,
+                           "%s: the root of the type \"%s\" says what this version does not know",
+                           index->store->name, index->type);
         index->link = (kt_link_t)row.record[ROOT_BODY];
         memcpy(index->other, row.record + ROOT_BODY + 1, KT_KEYID_SIZE);
     }
@@ -143,13 +156,15 @@ kt_status_t kt_index_seal(kt_index_t *index, uint64_t generation)
     root_mac(index, record, size, record + size);
     row.record_size = size + KT_HASH_SIZE;
     kt_key_meta(&key, 'r', index->key_id);
-    status = kt_from_provider(index->store, index->store->api->row_put(index->txn, &key, &row, index->stamp));
+    status = kt_from_provider(index->store,
+                              index->store->api->row_put(index->txn, &key, &row, index->stamp));
     if (status == KT_SUCCESS)
         index->generation = index->stamp = generation;
     return status;
 }
 
-kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, kt_index_t *ret_index)
+kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                          const kt_typekey_t *type, kt_index_t *ret_index)
 {
     memset(ret_index, 0, sizeof(*ret_index));
     ret_index->environment = ctx->keyring->environment;
@@ -169,8 +184,10 @@ void kt_index_close(kt_index_t *index)
 
 /* ---- nodes ---- */
 
-/* The node's row, checked that it hashes to what its parent says. It is the provider's until its next call. */
-static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key, const unsigned char expected[KT_TAG_SIZE], ktp_row_t *ret_row)
+/* The node's row, checked that it hashes to what its parent says. It is the provider's until its
+ * next call. */
+static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key,
+                            const unsigned char expected[KT_TAG_SIZE], ktp_row_t *ret_row)
 {
     unsigned char tag[KT_TAG_SIZE];
     ktp_row_t row;
@@ -184,16 +201,20 @@ static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key, const
     node_tag(index, key, row.record, row.record_size, tag);
     if (sodium_memcmp(tag, expected, sizeof(tag)) != 0)
         return kt_index_tampered(index, "a row was put back, removed or exchanged");
-    /* Authentic, so that what follows guards against ourselves and against whoever holds the type's key: a node_t has room for one entry more. */
-    if (row.record_size < 1 || row.record_size > NODE_MAX - ENTRY_SIZE || (row.record[0] == BRANCH && row.record_size != BRANCH_SIZE) ||
-        (row.record[0] == LEAF && (row.record_size - 1) % ENTRY_SIZE != 0) || row.record[0] > BRANCH)
+    /* Authentic, so that what follows guards against ourselves and against whoever holds the type's
+     * key: a node_t has room for one entry more. */
+    if (row.record_size < 1 || row.record_size > NODE_MAX - ENTRY_SIZE ||
+        (row.record[0] == BRANCH && row.record_size != BRANCH_SIZE) ||
+        (row.record[0] == LEAF && (row.record_size - 1) % ENTRY_SIZE != 0) ||
+        row.record[0] > BRANCH)
         return kt_index_tampered(index, "a node does not parse");
     *ret_row = row;
     return KT_SUCCESS;
 }
 
 /* A copy of the node, to be changed. */
-static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key, const unsigned char expected[KT_TAG_SIZE], node_t *ret_node)
+static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key,
+                             const unsigned char expected[KT_TAG_SIZE], node_t *ret_node)
 {
     ktp_row_t row;
     kt_status_t status = get_node(index, key, expected, &row);
@@ -207,12 +228,14 @@ static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key, cons
 }
 
 /* Puts the node and gives its tag to the parent. */
-kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const node_t *node, unsigned char ret_tag[KT_TAG_SIZE])
+kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const node_t *node,
+                          unsigned char ret_tag[KT_TAG_SIZE])
 {
     ktp_row_t row = {.record = node->data, .record_size = node->size, .stamp = node->stamp + 1};
     kt_status_t status;
 
-    status = kt_from_provider(index->store, index->store->api->row_put(index->txn, key, &row, node->stamp));
+    status = kt_from_provider(index->store,
+                              index->store->api->row_put(index->txn, key, &row, node->stamp));
     if (status == KT_SUCCESS)
         node_tag(index, key, node->data, node->size, ret_tag);
     return status;
@@ -234,7 +257,8 @@ static unsigned char *entry_at(node_t *leaf, size_t i)
 }
 
 /* The entry of `hash` in a leaf's bytes, or where it would stand; true if it is there. */
-static bool find_in(const unsigned char *leaf, size_t size, const unsigned char hash[KT_HASH_SIZE], size_t *ret_i)
+static bool find_in(const unsigned char *leaf, size_t size, const unsigned char hash[KT_HASH_SIZE],
+                    size_t *ret_i)
 {
     size_t low = 0, high = (size - 1) / ENTRY_SIZE;
 
@@ -267,8 +291,8 @@ bool kt_index_is_empty(const kt_index_t *index)
     return memcmp(index->root, no_tag, sizeof(no_tag)) == 0;
 }
 
-kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], bool *ret_found,
-                            unsigned char ret_tag[KT_TAG_SIZE])
+kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                            bool *ret_found, unsigned char ret_tag[KT_TAG_SIZE])
 {
     unsigned char tag[KT_TAG_SIZE];
     const unsigned char *children;
@@ -312,20 +336,26 @@ typedef struct walk {
 } walk_t;
 
 /* `hash` holds the nibbles of the way down; the rest of it is free. */
-static kt_status_t walk_below(walk_t *walk, unsigned char hash[KT_HASH_SIZE], size_t depth, const unsigned char tag[KT_TAG_SIZE])
+static kt_status_t walk_below(walk_t *walk, unsigned char hash[KT_HASH_SIZE], size_t depth,
+                              const unsigned char tag[KT_TAG_SIZE])
 {
     node_t *node = malloc(sizeof(*node));
     ktp_key_t key;
     unsigned n;
     size_t i;
-    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status =
+        node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
 
     kt_node_key(walk->index, hash, depth, &key);
     if (status == KT_SUCCESS)
         status = read_node(walk->index, &key, tag, node);
-    for (i = 0; status == KT_SUCCESS && node->data[0] == LEAF && i < kt_leaf_entries(node) && !walk->stopped; i++)
-        walk->stopped = walk->fn(walk->arg, entry_at(node, i), entry_at(node, i) + KT_HASH_SIZE) != 0;
-    for (n = 0; status == KT_SUCCESS && node->data[0] == BRANCH && n < FANOUT && !walk->stopped; n++) {
+    for (i = 0; status == KT_SUCCESS && node->data[0] == LEAF && i < kt_leaf_entries(node) &&
+                !walk->stopped;
+         i++)
+        walk->stopped =
+            walk->fn(walk->arg, entry_at(node, i), entry_at(node, i) + KT_HASH_SIZE) != 0;
+    for (n = 0; status == KT_SUCCESS && node->data[0] == BRANCH && n < FANOUT && !walk->stopped;
+         n++) {
         unsigned char *at = &hash[depth / 2];
 
         *at = (unsigned char)(depth % 2 == 0 ? (*at & 0x0f) | n << 4 : (*at & 0xf0) | n);
@@ -341,12 +371,15 @@ kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg)
     unsigned char hash[KT_HASH_SIZE] = {0};
     walk_t walk = {index, fn, arg, false};
 
-    return index->generation == 0 || kt_index_is_empty(index) ? KT_SUCCESS : walk_below(&walk, hash, 0, index->root);
+    return index->generation == 0 || kt_index_is_empty(index)
+               ? KT_SUCCESS
+               : walk_below(&walk, hash, 0, index->root);
 }
 
 /* ---- change ---- */
 
-void kt_leaf_insert(node_t *leaf, size_t i, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+void kt_leaf_insert(node_t *leaf, size_t i, const unsigned char hash[KT_HASH_SIZE],
+                    const unsigned char tag[KT_TAG_SIZE])
 {
     unsigned char *at = entry_at(leaf, i);
 
@@ -356,7 +389,8 @@ void kt_leaf_insert(node_t *leaf, size_t i, const unsigned char hash[KT_HASH_SIZ
     leaf->size += ENTRY_SIZE;
 }
 
-/* The entries of a leaf that is too full go into leaves of their own, and it becomes the branch above them. */
+/* The entries of a leaf that is too full go into leaves of their own, and it becomes the branch
+ * above them. */
 static kt_status_t split(const kt_index_t *index, node_t *node, size_t depth)
 {
     node_t *child = malloc(sizeof(*child));
@@ -373,9 +407,11 @@ static kt_status_t split(const kt_index_t *index, node_t *node, size_t depth)
         child->size = 1;
         child->data[0] = LEAF;
         for (; i < count && kt_nibble(entry_at(node, i), depth) == n; i++)
-            kt_leaf_insert(child, kt_leaf_entries(child), entry_at(node, i), entry_at(node, i) + KT_HASH_SIZE);
+            kt_leaf_insert(child, kt_leaf_entries(child), entry_at(node, i),
+                           entry_at(node, i) + KT_HASH_SIZE);
         if (kt_leaf_entries(child) > LEAF_MAX)
-            status = depth < DEPTH_MAX ? split(index, child, depth + 1) : kt_index_tampered(index, "it is too deep");
+            status = depth < DEPTH_MAX ? split(index, child, depth + 1)
+                                       : kt_index_tampered(index, "it is too deep");
         kt_node_key(index, first, depth + 1, &key);
         if (status == KT_SUCCESS)
             status = kt_node_write(index, &key, child, branch + 1 + n * KT_TAG_SIZE);
@@ -388,14 +424,17 @@ static kt_status_t split(const kt_index_t *index, node_t *node, size_t depth)
     return status;
 }
 
-/* Sets hash to tag in the subtree at `depth`, whose tag is *io_tag (zero: there is none), and gives its new tag. */
-kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE],
-                             size_t depth, unsigned char io_tag[KT_TAG_SIZE])
+/* Sets hash to tag in the subtree at `depth`, whose tag is *io_tag (zero: there is none), and gives
+ * its new tag. */
+kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                        const unsigned char tag[KT_TAG_SIZE], size_t depth,
+                        unsigned char io_tag[KT_TAG_SIZE])
 {
     node_t *node = calloc(1, sizeof(*node));
     ktp_key_t key;
     size_t i;
-    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status =
+        node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
 
     kt_node_key(index, hash, depth, &key);
     if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) != 0)
@@ -403,7 +442,8 @@ kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE
     else if (status == KT_SUCCESS)
         node->size = 1; /* a new leaf */
     if (status == KT_SUCCESS && node->data[0] == BRANCH) {
-        status = kt_node_set(index, hash, tag, depth + 1, kt_node_child(node, kt_nibble(hash, depth)));
+        status =
+            kt_node_set(index, hash, tag, depth + 1, kt_node_child(node, kt_nibble(hash, depth)));
     } else if (status == KT_SUCCESS && find_entry(node, hash, &i)) {
         memcpy(entry_at(node, i) + KT_HASH_SIZE, tag, KT_TAG_SIZE);
     } else if (status == KT_SUCCESS) {
@@ -429,14 +469,17 @@ static bool has_child(node_t *node)
     return false;
 }
 
-/* Takes `hash` out of the subtree at `depth`, of which nothing stays if it was the last: *io_tag becomes zero. */
-static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth, unsigned char io_tag[KT_TAG_SIZE])
+/* Takes `hash` out of the subtree at `depth`, of which nothing stays if it was the last: *io_tag
+ * becomes zero. */
+static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                                size_t depth, unsigned char io_tag[KT_TAG_SIZE])
 {
     node_t *node = malloc(sizeof(*node));
     ktp_key_t key;
     bool keep = false;
     size_t i;
-    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status =
+        node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
 
     kt_node_key(index, hash, depth, &key);
     if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) == 0)
@@ -447,7 +490,8 @@ static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_H
         status = remove_below(index, hash, depth + 1, kt_node_child(node, kt_nibble(hash, depth)));
         keep = has_child(node);
     } else if (status == KT_SUCCESS && find_entry(node, hash, &i)) {
-        memmove(entry_at(node, i), entry_at(node, i + 1), (kt_leaf_entries(node) - i - 1) * ENTRY_SIZE);
+        memmove(entry_at(node, i), entry_at(node, i + 1),
+                (kt_leaf_entries(node) - i - 1) * ENTRY_SIZE);
         node->size -= ENTRY_SIZE;
         keep = node->size > 1;
     } else if (status == KT_SUCCESS) {
@@ -456,14 +500,16 @@ static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_H
     if (status == KT_SUCCESS && keep) {
         status = kt_node_write(index, &key, node, io_tag);
     } else if (status == KT_SUCCESS) {
-        status = kt_from_provider(index->store, index->store->api->row_remove(index->txn, &key, node->stamp));
+        status = kt_from_provider(index->store,
+                                  index->store->api->row_remove(index->txn, &key, node->stamp));
         memset(io_tag, 0, KT_TAG_SIZE);
     }
     free(node);
     return status;
 }
 
-kt_status_t kt_index_put(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+kt_status_t kt_index_put(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                         const unsigned char tag[KT_TAG_SIZE])
 {
     return kt_node_set(index, hash, tag, 0, index->root);
 }
@@ -477,14 +523,16 @@ kt_status_t kt_index_remove(kt_index_t *index, const unsigned char hash[KT_HASH_
     return status;
 }
 
-kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                         const unsigned char tag[KT_TAG_SIZE])
 {
     kt_status_t status = kt_index_put(index, hash, tag);
 
     return status == KT_SUCCESS ? kt_index_seal(index, index->generation + 1) : status;
 }
 
-void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE], uint64_t generation)
+void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE],
+                    uint64_t generation)
 {
     memcpy(index->store_id, store_id, KT_ID_SIZE);
     memset(index->root, 0, sizeof(index->root));

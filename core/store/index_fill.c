@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* index_fill.c: a whole tree at once, for a restore: entries in rising order are written node by node, from below. */
+/* index_fill.c: a whole tree at once, for a restore: entries in rising order are written node by
+ * node, from below. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,14 +9,15 @@
 #include "index.h"
 #include "index_node.h"
 
-/* The nodes on the way to the last entry, the topmost first: all but the last are branches, and each is written once, when its last
- * entry has come. */
+/* The nodes on the way to the last entry, the topmost first: all but the last are branches, and
+ * each is written once, when its last entry has come. */
 struct kt_filling {
     kt_index_t *index;
-    node_t *open[DEPTH_MAX + 1];      /* as far down as was ever needed */
-    size_t depth;                     /* of the last one that is open */
+    node_t *open[DEPTH_MAX + 1]; /* as far down as was ever needed */
+    size_t depth;                /* of the last one that is open */
     unsigned char last[KT_HASH_SIZE];
-    bool begun, loose;                /* loose: an entry came out of order, and from there each goes in by itself */
+    bool begun,
+        loose; /* loose: an entry came out of order, and from there each goes in by itself */
 };
 
 kt_status_t kt_index_fill_begin(kt_index_t *index, kt_filling_t **ret_filling)
@@ -46,7 +48,9 @@ static kt_status_t open_leaf(kt_filling_t *f, size_t depth)
 
 static kt_status_t close_last(kt_filling_t *f)
 {
-    unsigned char *tag = f->depth > 0 ? kt_node_child(f->open[f->depth - 1], kt_nibble(f->last, f->depth - 1)) : f->index->root;
+    unsigned char *tag =
+        f->depth > 0 ? kt_node_child(f->open[f->depth - 1], kt_nibble(f->last, f->depth - 1))
+                     : f->index->root;
     ktp_key_t key;
     kt_status_t status;
 
@@ -68,7 +72,8 @@ static kt_status_t close_all(kt_filling_t *f)
     return status;
 }
 
-/* The last leaf is too full: it becomes a branch, and what belongs to the last entry's child stays open. */
+/* The last leaf is too full: it becomes a branch, and what belongs to the last entry's child stays
+ * open. */
 static kt_status_t open_below(kt_filling_t *f)
 {
     node_t *node = f->open[f->depth];
@@ -90,17 +95,20 @@ static kt_status_t open_below(kt_filling_t *f)
         }
         memcpy(f->last, entry, KT_HASH_SIZE);
         if (status == KT_SUCCESS)
-            kt_leaf_insert(f->open[depth + 1], kt_leaf_entries(f->open[depth + 1]), entry, entry + KT_HASH_SIZE);
+            kt_leaf_insert(f->open[depth + 1], kt_leaf_entries(f->open[depth + 1]), entry,
+                           entry + KT_HASH_SIZE);
     }
     return status;
 }
 
 static bool same_way(const unsigned char *a, const unsigned char *b, size_t depth)
 {
-    return memcmp(a, b, depth / 2) == 0 && (depth % 2 == 0 || kt_nibble(a, depth - 1) == kt_nibble(b, depth - 1));
+    return memcmp(a, b, depth / 2) == 0 &&
+           (depth % 2 == 0 || kt_nibble(a, depth - 1) == kt_nibble(b, depth - 1));
 }
 
-static kt_status_t add_behind(kt_filling_t *f, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+static kt_status_t add_behind(kt_filling_t *f, const unsigned char hash[KT_HASH_SIZE],
+                              const unsigned char tag[KT_TAG_SIZE])
 {
     kt_status_t status = KT_SUCCESS;
     node_t *node;
@@ -123,7 +131,8 @@ static kt_status_t add_behind(kt_filling_t *f, const unsigned char hash[KT_HASH_
     return status;
 }
 
-kt_status_t kt_index_fill_add(kt_filling_t *f, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+kt_status_t kt_index_fill_add(kt_filling_t *f, const unsigned char hash[KT_HASH_SIZE],
+                              const unsigned char tag[KT_TAG_SIZE])
 {
     kt_status_t status = KT_SUCCESS;
 
@@ -133,7 +142,8 @@ kt_status_t kt_index_fill_add(kt_filling_t *f, const unsigned char hash[KT_HASH_
     }
     if (status != KT_SUCCESS)
         return status;
-    return f->loose ? kt_node_set(f->index, hash, tag, 0, f->index->root) : add_behind(f, hash, tag);
+    return f->loose ? kt_node_set(f->index, hash, tag, 0, f->index->root)
+                    : add_behind(f, hash, tag);
 }
 
 kt_status_t kt_index_fill_end(kt_filling_t *f)

@@ -6,7 +6,8 @@
  *     VALUE  hash, version        the sealed other values that are kept
  *     META   's'                  the store's random id
  *            'e' + key id         the store is of this environment key (sealed by it)
- *            't' + key id         the name of a type, sealed by the environment key: how its holder can list
+ *            't' + key id         the name of a type, sealed by the environment key: how its holder
+ * can list
  *
  *            'r' + key id         the root of the type's index (index.c), with NODE
  *
@@ -32,8 +33,9 @@ static kt_status_t has_label(const kt_store_t *store, ktp_txn_t *txn, const unsi
 }
 
 /*
- * A wrong key hashes every name to a row that is not there, which must not pass for KT_NOTFOUND. So the store is marked with the ids of its
- * environment keys, and one of those that we hold, or that our type keys came from, has to be among them.
+ * A wrong key hashes every name to a row that is not there, which must not pass for KT_NOTFOUND. So
+ * the store is marked with the ids of its environment keys, and one of those that we hold, or that
+ * our type keys came from, has to be among them.
  */
 static kt_status_t check_again(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
 {
@@ -48,12 +50,13 @@ static kt_status_t check_again(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t
     for (i = 0; i < keyring->ntypes && keyring->nenv == 0 && status == KT_NOTFOUND; i++)
         status = has_label(store, txn, keyring->types[i].env_id);
     if (status == KT_NOTFOUND)
-        return kt_fail(KT_WRONGKEY, "%s: the key held is not this store's key (environment \"%s\")", store->name,
-                       keyring->environment);
+        return kt_fail(KT_WRONGKEY, "%s: the key held is not this store's key (environment \"%s\")",
+                       store->name, keyring->environment);
     return status;
 }
 
-/* Once an instance; and again for each name that is not found, for the file may have been replaced since. */
+/* Once an instance; and again for each name that is not found, for the file may have been replaced
+ * since. */
 kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn)
 {
     kt_status_t status = store->checked ? KT_SUCCESS : check_again(ctx, store, txn);
@@ -64,7 +67,8 @@ kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn)
 
 /* ---- heads ---- */
 
-kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_t *row, kt_head_t *ret_head)
+kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_t *row,
+                         kt_head_t *ret_head)
 {
     unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
     size_t size = 0;
@@ -78,7 +82,8 @@ kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_
     if (status == KT_SUCCESS && header.type != KTP_RECORD_HEAD)
         status = kt_fail(KT_MALFORMED, "a record of another kind stands where a head should");
     if (status == KT_SUCCESS)
-        status = kt_unseal(key, ctx->keyring->environment, type->type, row->record, row->record_size, &plain, &size);
+        status = kt_unseal(key, ctx->keyring->environment, type->type, row->record,
+                           row->record_size, &plain, &size);
     if (status == KT_SUCCESS)
         status = kt_head_decode(plain, size, ret_head);
     kt_locked_free(plain);
@@ -91,7 +96,8 @@ kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_
 }
 
 /* Which key of the type sealed this head, found by its clear name? */
-static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *row, const kt_typekey_t **ret_key)
+static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *row,
+                             const kt_typekey_t **ret_key)
 {
     kt_header_t header;
     size_t n;
@@ -103,15 +109,19 @@ static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *r
         if (status == KT_SUCCESS && memcmp((*ret_key)->id, header.key_id, KT_KEYID_SIZE) == 0)
             return KT_SUCCESS;
     }
-    ctx->lacking = ctx->lacking || status == KT_NOKEY; /* a clear name does not tell a newer epoch from another environment */
+    /* a clear name does not tell a newer epoch from another environment */
+    ctx->lacking = ctx->lacking || status == KT_NOKEY;
     if (status == KT_NOKEY && n > 1)
-        return kt_fail(KT_WRONGKEY, "the key held for the type \"%s\" did not seal this secret", type);
+        return kt_fail(KT_WRONGKEY, "the key held for the type \"%s\" did not seal this secret",
+                       type);
     return status;
 }
 
-/* The head row under this index's key, proved present or absent: KT_ROLLEDBACK when it is not what the index says. The index is asked first,
- * for the row's memory is the provider's until its next call. */
-static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type, const char *name, ktp_row_t *ret_row)
+/* The head row under this index's key, proved present or absent: KT_ROLLEDBACK when it is not what
+ * the index says. The index is asked first, for the row's memory is the provider's until its next
+ * call. */
+static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type, const char *name,
+                              ktp_row_t *ret_row)
 {
     unsigned char tag[KT_TAG_SIZE];
     bool expected = false;
@@ -127,15 +137,16 @@ static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type,
         return kt_fail(KT_ROLLEDBACK, "%s: its row was removed from the store", name);
     if (status == KT_SUCCESS && !expected)
         return kt_fail(KT_ROLLEDBACK, "%s: a row was added to the store that nobody wrote", name);
-    if (status == KT_SUCCESS && (ret_row->record_size < KT_TAG_SIZE ||
-                                 memcmp(ret_row->record + ret_row->record_size - KT_TAG_SIZE, tag, KT_TAG_SIZE) != 0))
+    if (status == KT_SUCCESS &&
+        (ret_row->record_size < KT_TAG_SIZE ||
+         memcmp(ret_row->record + ret_row->record_size - KT_TAG_SIZE, tag, KT_TAG_SIZE) != 0))
         return kt_fail(KT_ROLLEDBACK, "%s: its row is not the one that was written last", name);
     return status;
 }
 
 /* The head of a type that has no root, under the key where it would be. */
-static kt_status_t get_of_no_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
-                                  const kt_typekey_t **ret_key)
+static kt_status_t get_of_no_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                                  const char *type, const char *name, const kt_typekey_t **ret_key)
 {
     ktp_key_t key;
     ktp_row_t row;
@@ -150,9 +161,11 @@ static kt_status_t get_of_no_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_tx
     return status;
 }
 
-/* By its hash, in the trees of its type. KT_NOTFOUND, with the key that it would go under, is proved. */
-static kt_status_t find_hashed(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
-                               const kt_typekey_t **ret_key, ktp_row_t *ret_row)
+/* By its hash, in the trees of its type. KT_NOTFOUND, with the key that it would go under, is
+ * proved. */
+static kt_status_t find_hashed(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                               const char *type, const char *name, const kt_typekey_t **ret_key,
+                               ktp_row_t *ret_row)
 {
     kt_trees_t trees;
     kt_status_t status;
@@ -176,11 +189,14 @@ static kt_status_t find_hashed(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t
     return status;
 }
 
-static kt_status_t find_clear(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
-                              const kt_typekey_t **ret_key, ktp_row_t *ret_row)
+static kt_status_t find_clear(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                              const char *type, const char *name, const kt_typekey_t **ret_key,
+                              ktp_row_t *ret_row)
 {
     ktp_key_t key;
-    kt_status_t status = kt_keyring_type(ctx->keyring, type, 0, ret_key); /* before the provider is asked: without a key it is of no use */
+    kt_status_t status =
+        kt_keyring_type(ctx->keyring, type, 0,
+                        ret_key); /* before the provider is asked: without a key it is of no use */
 
     if (status != KT_SUCCESS)
         return status;
@@ -190,12 +206,13 @@ static kt_status_t find_clear(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
 }
 
 /*
- * Finds the head row of `name` and the key that it is under. KT_NOTFOUND leaves *ret_key at the one that a new secret of the type is
- * to go under: that of the epoch at which the type is, whatever newer ones a key file lists. For a file gets its next epoch on one machine
- * after the other, and a secret under it would be lost to those who have not got it yet.
+ * Finds the head row of `name` and the key that it is under. KT_NOTFOUND leaves *ret_key at the one
+ * that a new secret of the type is to go under: that of the epoch at which the type is, whatever
+ * newer ones a key file lists. For a file gets its next epoch on one machine after the other, and a
+ * secret under it would be lost to those who have not got it yet.
  */
-kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
-                         const kt_typekey_t **ret_key, ktp_row_t *ret_row)
+kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type,
+                         const char *name, const kt_typekey_t **ret_key, ktp_row_t *ret_row)
 {
     kt_status_t status;
 
@@ -209,8 +226,9 @@ kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
     return status == KT_SUCCESS ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name) : status;
 }
 
-kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type, const char *name,
-                         const kt_typekey_t **ret_key, ktp_row_t *ret_row, kt_head_t *ret_head)
+kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type,
+                         const char *name, const kt_typekey_t **ret_key, ktp_row_t *ret_row,
+                         kt_head_t *ret_head)
 {
     kt_status_t status;
 
@@ -222,7 +240,9 @@ kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
         return kt_fail_prefix(status, "%s", name);
     if (strcmp(ret_head->name, name) != 0) {
         kt_head_clear(ret_head);
-        return kt_fail(KT_MOVED, "the secret stored under \"%s\" is of another name: it was moved there", name);
+        return kt_fail(KT_MOVED,
+                       "the secret stored under \"%s\" is of another name: it was moved there",
+                       name);
     }
     if (ret_row->stamp != ret_head->counter) {
         kt_head_clear(ret_head);
@@ -234,8 +254,9 @@ kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
 /* ---- values ---- */
 
 /* The record that holds `version`: beside the head, or a row of its own. */
-static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type, const kt_head_t *head,
-                              const ktp_row_t *head_row, uint64_t version, const unsigned char **ret_record, size_t *ret_size)
+static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
+                              const kt_head_t *head, const ktp_row_t *head_row, uint64_t version,
+                              const unsigned char **ret_record, size_t *ret_size)
 {
     ktp_key_t key;
     ktp_row_t row;
@@ -250,8 +271,8 @@ static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_
     key.version = version;
     status = kt_rows_get(store, txn, &key, &row);
     if (status == KT_NOTFOUND)
-        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store", head->name,
-                       (unsigned long long)version);
+        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store",
+                       head->name, (unsigned long long)version);
     if (status != KT_SUCCESS)
         return status;
     *ret_record = row.record;
@@ -260,7 +281,8 @@ static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_
 }
 
 /* The value has to be the one that the head means: same secret, same version, same tag. */
-kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry, const unsigned char *record, size_t size)
+kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry,
+                           const unsigned char *record, size_t size)
 {
     kt_header_t header;
     kt_status_t status;
@@ -269,14 +291,16 @@ kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry
     if (status != KT_SUCCESS)
         return status;
     if (header.type != KTP_RECORD_VALUE || header.version != entry->version ||
-        memcmp(header.id, head->id, KT_ID_SIZE) != 0 || memcmp(record + size - KT_TAG_SIZE, entry->tag, KT_TAG_SIZE) != 0)
+        memcmp(header.id, head->id, KT_ID_SIZE) != 0 ||
+        memcmp(record + size - KT_TAG_SIZE, entry->tag, KT_TAG_SIZE) != 0)
         return kt_fail(KT_MALFORMED, "the stored value is not the one that belongs to version %llu",
                        (unsigned long long)entry->version);
     return KT_SUCCESS;
 }
 
-kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head, const kt_head_version_t *entry,
-                          const unsigned char *record, size_t size, kt_secret_t **ret_secret)
+kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head,
+                          const kt_head_version_t *entry, const unsigned char *record, size_t size,
+                          kt_secret_t **ret_secret)
 {
     unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
     size_t plain_size = 0;
@@ -288,7 +312,8 @@ kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head
     status = kt_check_value(head, entry, record, size);
     if (status == KT_SUCCESS) {
         kt_secret_key(type, head->name, key);
-        status = kt_unseal(key, ctx->keyring->environment, head->name, record, size, &plain, &plain_size);
+        status = kt_unseal(key, ctx->keyring->environment, head->name, record, size, &plain,
+                           &plain_size);
     }
     if (status == KT_SUCCESS) {
         secret = kt_secret_new(plain, plain_size);
@@ -305,8 +330,9 @@ kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head
     return KT_SUCCESS;
 }
 
-kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
-                           const kt_head_t *head, const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret)
+kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+                           const kt_typekey_t *type, const kt_head_t *head,
+                           const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret)
 {
     const unsigned char *record = NULL;
     const kt_head_version_t *entry = kt_head_find(head, version);
@@ -314,9 +340,11 @@ kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *tx
     kt_status_t status;
 
     if (entry == NULL)
-        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", head->name, (unsigned long long)version);
+        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", head->name,
+                       (unsigned long long)version);
     if (entry->destroyed)
-        return kt_fail(KT_GONE, "%s: version %llu is destroyed", head->name, (unsigned long long)version);
+        return kt_fail(KT_GONE, "%s: version %llu is destroyed", head->name,
+                       (unsigned long long)version);
     status = find_value(store, txn, type, head, head_row, version, &record, &size);
     if (status != KT_SUCCESS)
         return status;
@@ -332,8 +360,8 @@ static kt_status_t check_live(const kt_head_t *head)
     return KT_SUCCESS;
 }
 
-static kt_status_t read_inside(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn, const kt_reference_t *ref,
-                               kt_secret_t **ret_secret)
+static kt_status_t read_inside(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn,
+                               const kt_reference_t *ref, kt_secret_t **ret_secret)
 {
     const kt_typekey_t *type;
     kt_head_t head;
@@ -355,7 +383,8 @@ static kt_status_t read_inside(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn,
     return status;
 }
 
-kt_status_t kt_store_read(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t *reference, kt_secret_t **ret_secret)
+kt_status_t kt_store_read(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t *reference,
+                          kt_secret_t **ret_secret)
 {
     ktp_txn_t *txn;
     kt_status_t status;
@@ -419,7 +448,8 @@ static int scan_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     return scan->status != KT_SUCCESS;
 }
 
-static kt_status_t key_of_row(scan_t *scan, const ktp_key_t *key, const ktp_row_t *row, const kt_typekey_t **ret_key)
+static kt_status_t key_of_row(scan_t *scan, const ktp_key_t *key, const ktp_row_t *row,
+                              const kt_typekey_t **ret_key)
 {
     kt_header_t header;
     kt_reference_t ref;
@@ -430,7 +460,8 @@ static kt_status_t key_of_row(scan_t *scan, const ktp_key_t *key, const ktp_row_
         return status == KT_SUCCESS ? match_key(scan->ctx, ref.type, row, ret_key) : status;
     }
     status = kt_header_parse(row->record, row->record_size, &header);
-    return status == KT_SUCCESS ? kt_keyring_find(scan->ctx->keyring, header.key_id, ret_key) : status;
+    return status == KT_SUCCESS ? kt_keyring_find(scan->ctx->keyring, header.key_id, ret_key)
+                                : status;
 }
 
 static int scan_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
@@ -467,15 +498,18 @@ static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
     kt_status_t status = KT_SUCCESS;
     size_t i;
 
-    if ((scan->store->api->capabilities & KTP_CLEAR_NAMES) || scan->stopped || keyring->ntypes == KT_TYPES_MAX)
+    if ((scan->store->api->capabilities & KTP_CLEAR_NAMES) || scan->stopped ||
+        keyring->ntypes == KT_TYPES_MAX)
         return KT_SUCCESS; /* a full keyring has forgotten types on the way */
     for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
         status = kt_index_open(scan->ctx, scan->store, txn, &keyring->types[i], &index);
         if (status == KT_SUCCESS)
             status = kt_anchors_check(scan->store->anchors, &index);
         if (status == KT_SUCCESS && index.count != scan->counts[i])
-            status = kt_fail(KT_ROLLEDBACK, "%s: there are %llu secrets of the type \"%s\", but %llu were written", scan->store->name,
-                             (unsigned long long)scan->counts[i], keyring->types[i].type, (unsigned long long)index.count);
+            status = kt_fail(KT_ROLLEDBACK,
+                             "%s: there are %llu secrets of the type \"%s\", but %llu were written",
+                             scan->store->name, (unsigned long long)scan->counts[i],
+                             keyring->types[i].type, (unsigned long long)index.count);
         kt_index_close(&index);
     }
     return status;
@@ -503,7 +537,8 @@ static kt_status_t check_epochs(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_
     return status;
 }
 
-/* A list would lack what lies under an epoch that is not held: the key, read again, may have it. If not, the count of what is hidden tells. */
+/* A list would lack what lies under an epoch that is not held: the key, read again, may have it. If
+ * not, the count of what is hidden tells. */
 static kt_status_t begin_scan(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t **ret_txn)
 {
     kt_status_t status = kt_rows_begin(store, false, ctx->wait, ret_txn);
@@ -517,7 +552,8 @@ static kt_status_t begin_scan(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
     return status;
 }
 
-kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void *arg, uint64_t *ret_hidden)
+kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void *arg,
+                          uint64_t *ret_hidden)
 {
     scan_t scan = {.ctx = ctx, .store = store, .fn = fn, .arg = arg, .status = KT_SUCCESS};
     ktp_txn_t *txn;
@@ -527,7 +563,8 @@ kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void 
     if (status != KT_SUCCESS)
         return status;
     status = check_again(ctx, store, txn);
-    if (status == KT_SUCCESS && !(store->api->capabilities & KTP_CLEAR_NAMES) && ctx->keyring->nenv > 0)
+    if (status == KT_SUCCESS && !(store->api->capabilities & KTP_CLEAR_NAMES) &&
+        ctx->keyring->nenv > 0)
         status = kt_rows_scan(store, txn, KTP_META, scan_label, &scan);
     if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
         status = kt_rows_scan(store, txn, KTP_HEAD, scan_head, &scan);

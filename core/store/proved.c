@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * proved.c: branches of indexes that were proved, so that a read in a large store need not fetch and hash them again.
+ * proved.c: branches of indexes that were proved, so that a read in a large store need not fetch
+ * and hash them again.
  *
- * A branch is found by its tag, a MAC over its place and its children's tags that only the holder of the type's key can make. So what lies here is true
- * of whatever tree has this tag in it, at every generation: nothing ever has to be taken out, and it makes room only for what shares its slot.
- * A tree of a million secrets has some 4,400 branches; there is memory for no more than are met.
+ * A branch is found by its tag, a MAC over its place and its children's tags that only the holder
+ * of the type's key can make. So what lies here is true of whatever tree has this tag in it, at
+ * every generation: nothing ever has to be taken out, and it makes room only for what shares its
+ * slot. A tree of a million secrets has some 4,400 branches; there is memory for no more than are
+ * met.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +33,8 @@ static size_t slot_of(const unsigned char tag[KT_TAG_SIZE])
 
 kt_memo_t *kt_memo_new(void)
 {
-    return calloc(1, sizeof(kt_memo_t)); /* of this size fresh pages, which are not memory before they are written */
+    /* of this size fresh pages, which are not memory before they are written */
+    return calloc(1, sizeof(kt_memo_t));
 }
 
 void kt_memo_free(kt_memo_t *memo)
@@ -48,7 +52,8 @@ const unsigned char *kt_memo_find(const kt_memo_t *memo, const unsigned char tag
     return memcmp(slot->tag, tag, KT_TAG_SIZE) == 0 ? slot->children : NULL;
 }
 
-void kt_memo_keep(kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE], const unsigned char children[KT_FANOUT * KT_TAG_SIZE])
+void kt_memo_keep(kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE],
+                  const unsigned char children[KT_FANOUT * KT_TAG_SIZE])
 {
     slot_t *slot;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rows.c: the rows of a provider: how they are found, and that what it answers is looked at before it is used, for it is somebody else's
- * code.
+ * rows.c: the rows of a provider: how they are found, and that what it answers is looked at before
+ * it is used, for it is somebody else's code.
  */
 #include <string.h>
 
@@ -11,7 +11,8 @@
 
 /* ---- keys ---- */
 
-static void set_name_id(ktp_key_t *key, const kt_store_t *store, const kt_typekey_t *type, const char *name)
+static void set_name_id(ktp_key_t *key, const kt_store_t *store, const kt_typekey_t *type,
+                        const char *name)
 {
     if (store->api->capabilities & KTP_CLEAR_NAMES) {
         key->name = name;
@@ -21,7 +22,8 @@ static void set_name_id(ktp_key_t *key, const kt_store_t *store, const kt_typeke
     key->id_size = KT_HASH_SIZE;
 }
 
-void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space, const kt_typekey_t *type, const char *name)
+void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,
+                 const kt_typekey_t *type, const char *name)
 {
     memset(key, 0, sizeof(*key));
     key->space = space;
@@ -52,10 +54,12 @@ static kt_status_t not_a_provider(const kt_store_t *store, const char *what)
     return kt_fail(KT_MALFORMED, "%s: %s, which no provider may answer", store->name, what);
 }
 
-kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn)
+kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout,
+                         ktp_txn_t **ret_txn)
 {
     ktp_txn_t *txn = NULL;
-    kt_status_t status = kt_from_provider(store, store->api->begin(store->instance, writing, timeout, &txn));
+    kt_status_t status =
+        kt_from_provider(store, store->api->begin(store->instance, writing, timeout, &txn));
 
     if (status == KT_SUCCESS && txn == NULL)
         return not_a_provider(store, "success without a transaction");
@@ -64,8 +68,10 @@ kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout
     return status;
 }
 
-/* The anchors are taken before the snapshot is: what is committed between the two can only be newer. */
-kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout, ktp_txn_t **ret_txn)
+/* The anchors are taken before the snapshot is: what is committed between the two can only be
+ * newer. */
+kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout,
+                          ktp_txn_t **ret_txn)
 {
     kt_status_t status = kt_anchors_load(store->anchors);
 
@@ -78,7 +84,8 @@ kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeou
 
 static bool is_row(const ktp_row_t *row)
 {
-    return row->record != NULL && row->record_size <= KTP_ROW_MAX && row->beside_size <= KTP_ROW_MAX && row->stamp != 0 &&
+    return row->record != NULL && row->record_size <= KTP_ROW_MAX &&
+           row->beside_size <= KTP_ROW_MAX && row->stamp != 0 &&
            (row->beside != NULL || row->beside_size == 0);
 }
 
@@ -88,14 +95,15 @@ typedef struct rows {
     uint64_t count;
     ktp_key_t last;
     char last_name[KT_NAME_MAX + 1];
-    int ended;            /* what fn answered */
+    int ended; /* what fn answered */
     const char *wrong;
 } rows_t;
 
 /* A cursor that does not move would go on for ever. */
 static bool is_last(const rows_t *rows, const ktp_key_t *key)
 {
-    if (rows->count == 0 || key->version != rows->last.version || (key->name != NULL) != (rows->last.name != NULL))
+    if (rows->count == 0 || key->version != rows->last.version ||
+        (key->name != NULL) != (rows->last.name != NULL))
         return false;
     if (key->name != NULL)
         return strcmp(key->name, rows->last_name) == 0;
@@ -108,7 +116,8 @@ static int take_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 
     if (rows->ended != 0)
         return rows->ended; /* it was told to end */
-    if (key == NULL || row == NULL || key->id_size > KTP_KEY_MAX || (key->name != NULL && strlen(key->name) > KT_NAME_MAX) || !is_row(row))
+    if (key == NULL || row == NULL || key->id_size > KTP_KEY_MAX ||
+        (key->name != NULL && strlen(key->name) > KT_NAME_MAX) || !is_row(row))
         rows->wrong = "a row that is none, in a list";
     else if (is_last(rows, key))
         rows->wrong = "the same row again and again, in a list";
@@ -123,7 +132,8 @@ static int take_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     return rows->ended;
 }
 
-kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg)
+kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn,
+                         void *arg)
 {
     rows_t rows = {.fn = fn, .arg = arg};
     kt_status_t status = kt_from_provider(store, store->api->row_scan(txn, space, take_row, &rows));
@@ -131,7 +141,8 @@ kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t sp
     return rows.wrong != NULL ? not_a_provider(store, rows.wrong) : status;
 }
 
-kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row)
+kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
+                        ktp_row_t *ret_row)
 {
     ktp_row_t row = {.record = NULL};
     ktp_status_t status = store->api->row_get(txn, key, &row);

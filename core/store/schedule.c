@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* schedule.c: how often a secret is rotated is metadata of it, `rotation`: a tier, a word or a duration. */
+/* schedule.c: how often a secret is rotated is metadata of it, `rotation`: a tier, a word or a
+ * duration. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +13,9 @@ int64_t kt_schedule_parse(const char *text)
     static const struct {
         const char *name;
         int days;
-    } words[] = {{"critical", 7},   {"high", 30},    {"database", 90},   {"api-key", 365}, {"daily", 1},
-                 {"weekly", 7},     {"monthly", 30}, {"quarterly", 90},  {"annually", 365}};
+    } words[] = {{"critical", 7},  {"high", 30},      {"database", 90},
+                 {"api-key", 365}, {"daily", 1},      {"weekly", 7},
+                 {"monthly", 30},  {"quarterly", 90}, {"annually", 365}};
     int64_t duration;
     size_t i;
 

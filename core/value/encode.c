@@ -21,11 +21,13 @@ static int index_of(const char *const *names, const char *name)
 
 int kt_encoding_parse(const char *name)
 {
-    static const char *const names[] = {
-        [KT_ENCODE_NONE] = "none",           [KT_ENCODE_BASE64] = "base64",
-        [KT_ENCODE_BASE64URL] = "base64url", [KT_ENCODE_HEX] = "hex",
-        [KT_ENCODE_URI] = "uri",             [KT_ENCODE_BASIC] = "basic",
-        NULL};
+    static const char *const names[] = {[KT_ENCODE_NONE] = "none",
+                                        [KT_ENCODE_BASE64] = "base64",
+                                        [KT_ENCODE_BASE64URL] = "base64url",
+                                        [KT_ENCODE_HEX] = "hex",
+                                        [KT_ENCODE_URI] = "uri",
+                                        [KT_ENCODE_BASIC] = "basic",
+                                        NULL};
 
     return index_of(names, name);
 }

@@ -2,8 +2,8 @@
 /*
  * hash.c: a secret that only has to be recognised, such as a token that somebody presents.
  *
- * Argon2id is written. What older programs kept, PBKDF2-HMAC-SHA256 of 100,000 rounds as the hex of salt and key, is recognised, and
- * answered with the Argon2id string to be kept instead.
+ * Argon2id is written. What older programs kept, PBKDF2-HMAC-SHA256 of 100,000 rounds as the hex of
+ * salt and key, is recognised, and answered with the Argon2id string to be kept instead.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -27,14 +27,17 @@ kt_status_t kt_hash(const kt_secret_t *secret, char ret_hash[KT_HASH_MAX])
 {
     char text[KT_HASH_MAX];
 
-    if (crypto_pwhash_argon2id_str(text, (const char *)kt_secret_bytes(secret), kt_secret_size(secret), OPS, MEM) != 0)
-        return kt_fail(KT_INTERNAL, "a hash needs %u MiB of memory, which are not free", (unsigned)(MEM >> 20));
+    if (crypto_pwhash_argon2id_str(text, (const char *)kt_secret_bytes(secret),
+                                   kt_secret_size(secret), OPS, MEM) != 0)
+        return kt_fail(KT_INTERNAL, "a hash needs %u MiB of memory, which are not free",
+                       (unsigned)(MEM >> 20));
     memcpy(ret_hash, text, sizeof(text));
     return KT_SUCCESS;
 }
 
 /* The first block of PBKDF2, which is all that 32 bytes need; both keyed states are made once. */
-static void pbkdf2(const kt_secret_t *secret, const unsigned char salt[PBKDF2_SALT], unsigned char ret_key[PBKDF2_KEY])
+static void pbkdf2(const kt_secret_t *secret, const unsigned char salt[PBKDF2_SALT],
+                   unsigned char ret_key[PBKDF2_KEY])
 {
     static const unsigned char first[4] = {0, 0, 0, 1};
     crypto_auth_hmacsha256_state keyed, state;
@@ -70,8 +73,10 @@ static kt_status_t check_pbkdf2(const kt_secret_t *secret, const char *hash)
     size_t size = 0;
     int order;
 
-    if (sodium_hex2bin(both, sizeof(both), hash, strlen(hash), NULL, &size, NULL) != 0 || size != sizeof(both))
-        return kt_fail(KT_MALFORMED, "neither an Argon2id string nor the hex of a PBKDF2 salt and key");
+    if (sodium_hex2bin(both, sizeof(both), hash, strlen(hash), NULL, &size, NULL) != 0 ||
+        size != sizeof(both))
+        return kt_fail(KT_MALFORMED,
+                       "neither an Argon2id string nor the hex of a PBKDF2 salt and key");
     pbkdf2(secret, both, key);
     order = sodium_memcmp(key, both + PBKDF2_SALT, sizeof(key));
     kt_wipe(key, sizeof(key));
@@ -83,21 +88,29 @@ static kt_status_t check_argon2id(const kt_secret_t *secret, const char *hash, b
     unsigned long kib, ops, lanes;
     int end = 0, rehash;
 
-    if (sscanf(hash, "$argon2id$v=19$m=%10lu,t=%10lu,p=%10lu$%n", &kib, &ops, &lanes, &end) != 3 || end == 0)
+    if (sscanf(hash, "$argon2id$v=19$m=%10lu,t=%10lu,p=%10lu$%n", &kib, &ops, &lanes, &end) != 3 ||
+        end == 0)
         return kt_fail(KT_MALFORMED, "no Argon2id string that can be read");
     if (kib > KIB_CEILING || ops > OPS_CEILING || lanes > 16)
-        return kt_fail(KT_MALFORMED, "an Argon2id string with more than %lu KiB or %lu passes is refused", KIB_CEILING, OPS_CEILING);
+        return kt_fail(KT_MALFORMED,
+                       "an Argon2id string with more than %lu KiB or %lu passes is refused",
+                       KIB_CEILING, OPS_CEILING);
     rehash = crypto_pwhash_argon2id_str_needs_rehash(hash, OPS, MEM);
     if (rehash < 0)
         return kt_fail(KT_MALFORMED, "no Argon2id string that can be read");
     errno = 0;
-    if (crypto_pwhash_argon2id_str_verify(hash, (const char *)kt_secret_bytes(secret), kt_secret_size(secret)) != 0)
-        return errno == EINVAL ? differs() : kt_fail(KT_INTERNAL, "the hash needs %lu MiB of memory, which are not free", kib >> 10);
+    if (crypto_pwhash_argon2id_str_verify(hash, (const char *)kt_secret_bytes(secret),
+                                          kt_secret_size(secret)) != 0)
+        return errno == EINVAL
+                   ? differs()
+                   : kt_fail(KT_INTERNAL, "the hash needs %lu MiB of memory, which are not free",
+                             kib >> 10);
     *ret_weak = rehash != 0 && (ops < OPS || kib < MEM >> 10);
     return KT_SUCCESS;
 }
 
-kt_status_t kt_hash_check(const kt_secret_t *secret, const char *hash, char ret_upgraded[KT_HASH_MAX])
+kt_status_t kt_hash_check(const kt_secret_t *secret, const char *hash,
+                          char ret_upgraded[KT_HASH_MAX])
 {
     bool weak = true;
     kt_status_t status;
@@ -107,7 +120,8 @@ kt_status_t kt_hash_check(const kt_secret_t *secret, const char *hash, char ret_
     else if (strlen(hash) < KT_HASH_MAX && hash[0] == '$')
         status = check_argon2id(secret, hash, &weak);
     else
-        status = kt_fail(KT_MALFORMED, "neither an Argon2id string nor the hex of a PBKDF2 salt and key");
+        status = kt_fail(KT_MALFORMED,
+                         "neither an Argon2id string nor the hex of a PBKDF2 salt and key");
     if (status != KT_SUCCESS)
         return status;
     if (weak)

@@ -2,8 +2,9 @@
 /*
  * mask.c: what may be shown in place of a value, and texts of others without what looks like one.
  *
- * keyturn's own logs and errors hold no value by construction; the two functions below are for texts that somebody else made, an
- * application's log line or a server's error, where one can only guess. They guess rather too much than too little.
+ * keyturn's own logs and errors hold no value by construction; the two functions below are for
+ * texts that somebody else made, an application's log line or a server's error, where one can only
+ * guess. They guess rather too much than too little.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,9 +15,9 @@
 
 #define MASKED "[MASKED]"
 #define REDACTED "[REDACTED]"
-#define SHOWN 4u       /* characters at each end */
-#define ALL_STARS 8u   /* up to this many characters none is shown */
-#define RUN_MIN 20u    /* letters and digits in a row that look like a token */
+#define SHOWN 4u     /* characters at each end */
+#define ALL_STARS 8u /* up to this many characters none is shown */
+#define RUN_MIN 20u  /* letters and digits in a row that look like a token */
 
 int kt_mask_parse(const char *name)
 {
@@ -43,7 +44,8 @@ static size_t character(const unsigned char *text, size_t size)
     return 1;
 }
 
-/* A terminal or a log must not obey what is shown: control characters, and bytes that are no character. */
+/* A terminal or a log must not obey what is shown: control characters, and bytes that are no
+ * character. */
 static bool is_shown(const unsigned char *text, size_t n)
 {
     if (n == 1)
@@ -86,7 +88,8 @@ kt_status_t kt_mask(const kt_secret_t *secret, kt_mask_style_t style, kt_secret_
 
     if (style != KT_MASK_FULL && style != KT_MASK_PARTIAL)
         return kt_fail(KT_USAGE, "a mask is full or partial");
-    text = style == KT_MASK_FULL ? kt_secret_new(MASKED, sizeof(MASKED) - 1) : kt_secret_new(NULL, secret->size);
+    text = style == KT_MASK_FULL ? kt_secret_new(MASKED, sizeof(MASKED) - 1)
+                                 : kt_secret_new(NULL, secret->size);
     if (text == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
     if (style == KT_MASK_PARTIAL)
@@ -155,7 +158,8 @@ void kt_sanitize_log(const char *text, char *out, size_t size)
     end(&sink);
 }
 
-/* Behind "password", "key" or "secret" at `text`, at the end of its word; 0: none of them begins here. */
+/* Behind "password", "key" or "secret" at `text`, at the end of its word; 0: none of them begins
+ * here. */
 static size_t sensitive_word(const char *text)
 {
     static const char *const words[] = {"password", "key", "secret"};
@@ -177,12 +181,14 @@ static size_t blanks(const char *text)
     return strspn(text, " \t");
 }
 
-/* From the end of the word to the quote that opens the value: `="`, `: '`, `": "`, ` "`. 0: no quoted value follows. */
+/* From the end of the word to the quote that opens the value: `="`, `: '`, `": "`, ` "`. 0: no
+ * quoted value follows. */
 static size_t to_quote(const char *text)
 {
     size_t n = 0;
 
-    if (text[0] == '"' || text[0] == '\'') { /* the word's own: a ':' or '=' has to follow, else it opens the value */
+    /* the word's own: a ':' or '=' has to follow, else it opens the value */
+    if (text[0] == '"' || text[0] == '\'') {
         n = 1 + blanks(text + 1);
         if (text[n] != ':' && text[n] != '=')
             return 1;

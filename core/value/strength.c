@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * strength.c: what is weak about a value that somebody chose. Generated ones are strong by their making (encode.c).
+ * strength.c: what is weak about a value that somebody chose. Generated ones are strong by their
+ * making (encode.c).
  *
- * At least 16 bytes, with lower case, upper case and a digit; 32 recommended for keys, 64 for what signs JWTs; no placeholder of an example
- * file, no pattern. Hexadecimal of 128 bits and more, UUIDs and bytes that are no text have no upper case to ask for: there only the
- * length and patterns count. It is a check for mistakes, not an estimate of entropy: what it lets pass may be weak all the same.
+ * At least 16 bytes, with lower case, upper case and a digit; 32 recommended for keys, 64 for what
+ * signs JWTs; no placeholder of an example file, no pattern. Hexadecimal of 128 bits and more,
+ * UUIDs and bytes that are no text have no upper case to ask for: there only the length and
+ * patterns count. It is a check for mistakes, not an estimate of entropy: what it lets pass may be
+ * weak all the same.
  */
 #include <ctype.h>
 #include <sodium.h>
@@ -17,7 +20,8 @@
 #define LEAST_KEY 32u
 #define LEAST_JWT 64u
 #define LEAST_DIFFERENT 8u
-#define PLACEHOLDER_MAX 256u /* bytes of a value that is compared: longer ones are no placeholders */
+#define PLACEHOLDER_MAX                                                                            \
+    256u /* bytes of a value that is compared: longer ones are no placeholders */
 
 static const struct {
     unsigned weakness;
@@ -84,7 +88,8 @@ static bool is_plain(const kt_secret_t *value)
     return !(lower && upper && digit) && !is_hex(value) && !is_uuid(value);
 }
 
-/* Few different bytes, or most of them next to or the same as the one before: 1111..., abcd..., 9876... */
+/* Few different bytes, or most of them next to or the same as the one before: 1111..., abcd...,
+ * 9876... */
 static bool is_pattern(const kt_secret_t *value)
 {
     bool seen[256] = {false};
@@ -116,12 +121,15 @@ static size_t reduce(const kt_secret_t *value, char text[PLACEHOLDER_MAX + 1])
 
 static bool is_placeholder(const kt_secret_t *value)
 {
-    static const char *const parts[] = {"changeme",    "changethis", "replaceme",  "replacethis", "replacewith", "placeholder",
-                                        "yourapikey",  "yoursecret", "yourpassword", "yourtoken", "yourkey",     "apikeyhere",
-                                        "secrethere",  "keyhere",    "tokenhere",  "passwordhere", "insertyour", "example",
-                                        "dummy",       "notasecret", "fixme",      "xxxxxx",      "donotuse"};
-    static const char *const whole[] = {"password", "passw0rd", "secret", "admin", "root", "test", "postgres", "letmein", "qwerty",
-                                        "default", "123456", "12345678", "secretkey", "apikey", "token", "none", "null", "todo"};
+    static const char *const parts[] = {
+        "changeme",   "changethis", "replaceme",    "replacethis",  "replacewith", "placeholder",
+        "yourapikey", "yoursecret", "yourpassword", "yourtoken",    "yourkey",     "apikeyhere",
+        "secrethere", "keyhere",    "tokenhere",    "passwordhere", "insertyour",  "example",
+        "dummy",      "notasecret", "fixme",        "xxxxxx",       "donotuse"};
+    static const char *const whole[] = {"password", "passw0rd", "secret",    "admin",  "root",
+                                        "test",     "postgres", "letmein",   "qwerty", "default",
+                                        "123456",   "12345678", "secretkey", "apikey", "token",
+                                        "none",     "null",     "todo"};
     char text[PLACEHOLDER_MAX + 1];
     bool found = value->size > 1 && value->data[0] == '<' && value->data[value->size - 1] == '>';
     size_t i;
@@ -139,7 +147,9 @@ static bool is_placeholder(const kt_secret_t *value)
 
 unsigned kt_strength(const kt_secret_t *value, kt_strength_t kind)
 {
-    size_t least = kind == KT_STRENGTH_JWT ? LEAST_JWT : kind == KT_STRENGTH_KEY ? LEAST_KEY : LEAST;
+    size_t least = kind == KT_STRENGTH_JWT   ? LEAST_JWT
+                   : kind == KT_STRENGTH_KEY ? LEAST_KEY
+                                             : LEAST;
     unsigned weak = 0;
 
     if (value->size < LEAST)
@@ -168,15 +178,16 @@ static kt_strength_t kind_of(const char *name, const char *field)
         return KT_STRENGTH_JWT;
     if (holds(field, "password"))
         return KT_STRENGTH_PASSWORD;
-    if (holds(name, "key") || holds(name, "token") || holds(name, "secret") || holds(field, "key") || holds(field, "token") ||
-        holds(field, "secret"))
+    if (holds(name, "key") || holds(name, "token") || holds(name, "secret") ||
+        holds(field, "key") || holds(field, "token") || holds(field, "secret"))
         return KT_STRENGTH_KEY;
     return KT_STRENGTH_PASSWORD;
 }
 
 static bool is_secret_field(const char *field)
 {
-    static const char *const words[] = {"password", "key", "token", "secret", "passphrase", "value"};
+    static const char *const words[] = {"password", "key",        "token",
+                                        "secret",   "passphrase", "value"};
     size_t i;
 
     for (i = 0; i < KT_ARRAY(words); i++) {
@@ -197,7 +208,8 @@ static kt_status_t nothing(void)
     return kt_fail(KT_NOTFOUND, "nothing of this value is a password or a key");
 }
 
-kt_status_t kt_strength_part(const char *name, const char *field, const kt_secret_t *value, kt_strength_t *ret_kind, kt_secret_t **ret_part)
+kt_status_t kt_strength_part(const char *name, const char *field, const kt_secret_t *value,
+                             kt_strength_t *ret_kind, kt_secret_t **ret_part)
 {
     kt_shape_t shape = kt_shape_of(value);
     kt_status_t status;
@@ -216,7 +228,8 @@ kt_status_t kt_strength_part(const char *name, const char *field, const kt_secre
     status = kt_secret_field(value, shape == KT_SHAPE_API_KEY ? "api_key" : "value", ret_part);
     if (status == KT_NOTFOUND)
         return nothing();
-    return status == KT_MALFORMED ? whole(value, ret_part) : status; /* no object: it is the secret itself */
+    /* no object: it is the secret itself */
+    return status == KT_MALFORMED ? whole(value, ret_part) : status;
 }
 
 /* ---- the same value twice ---- */
@@ -232,5 +245,6 @@ static void make_mark_key(void)
 void kt_secret_mark(const kt_secret_t *secret, unsigned char ret_mark[KT_MARK_SIZE])
 {
     (void)pthread_once(&mark_once, make_mark_key);
-    (void)crypto_generichash(ret_mark, KT_MARK_SIZE, secret->data, secret->size, mark_key, sizeof(mark_key));
+    (void)crypto_generichash(ret_mark, KT_MARK_SIZE, secret->data, secret->size, mark_key,
+                             sizeof(mark_key));
 }

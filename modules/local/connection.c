@@ -15,8 +15,8 @@
 
 #include "local.h"
 
-#define OPEN_TRIES 5         /* files that are replaced while they are opened */
-#define LENGTH_MAX 1048576   /* bytes of a row or a statement, against a hostile file */
+#define OPEN_TRIES 5       /* files that are replaced while they are opened */
+#define LENGTH_MAX 1048576 /* bytes of a row or a statement, against a hostile file */
 
 /* ---- is it ours? ---- */
 
@@ -240,7 +240,8 @@ static ktp_status_t open_connection(ktp_instance_t *instance, local_connection_t
         status = local_sqlite_fail(instance, connection->db, code,
                                    connection->writing ? "writing" : "reading");
     if (status == KTP_SUCCESS)
-        connection->epoch = is_up_to_date(instance, connection, &before) ? instance->watch.epoch : 0;
+        connection->epoch =
+            is_up_to_date(instance, connection, &before) ? instance->watch.epoch : 0;
     else
         close_file(instance, connection);
     return status;

@@ -18,13 +18,14 @@
 
 static const char create_sql[] =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-    "BEGIN IMMEDIATE;"
-    LOCAL_SCHEMA_META ";" LOCAL_SCHEMA_HEAD ";" LOCAL_SCHEMA_VALUE ";" LOCAL_SCHEMA_NODE ";"
+    "BEGIN IMMEDIATE;" LOCAL_SCHEMA_META ";" LOCAL_SCHEMA_HEAD ";" LOCAL_SCHEMA_VALUE
+    ";" LOCAL_SCHEMA_NODE ";"
     "PRAGMA application_id = " LOCAL_TEXT(LOCAL_APPLICATION_ID) ";"
-    "PRAGMA user_version = " LOCAL_TEXT(LOCAL_FORMAT) ";"
-    "COMMIT";
+                                                                "PRAGMA user_version = " LOCAL_TEXT(
+                                                                    LOCAL_FORMAT) ";"
+                                                                                  "COMMIT";
 
-static const char *const companions[] = { "", "-wal", "-shm", "-journal" };
+static const char *const companions[] = {"", "-wal", "-shm", "-journal"};
 #define COMPANIONS (sizeof companions / sizeof companions[0])
 
 /* A -wal that another store left would be taken for the new one's. */

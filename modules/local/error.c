@@ -29,7 +29,7 @@ ktp_status_t local_fail(const ktp_instance_t *instance, ktp_status_t status, con
 /* The file of the three that this process may not use, or `path`. */
 static const char *culprit(const ktp_instance_t *instance, const char *path, int mode)
 {
-    const char *const files[] = { instance->path, instance->wal, instance->shm };
+    const char *const files[] = {instance->path, instance->wal, instance->shm};
 
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         if (euidaccess(files[i], F_OK) == 0 && euidaccess(files[i], mode) != 0)
@@ -79,7 +79,8 @@ ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const c
     }
 }
 
-/* Nobody of SQLite or keyturn ever holds such a byte for reading: it is done to keep writers out. */
+/* Nobody of SQLite or keyturn ever holds such a byte for reading: it is done to keep writers out.
+ */
 ktp_status_t local_locked_fail(const ktp_instance_t *instance, const char *doing)
 {
     local_holder_t holder;
@@ -90,10 +91,11 @@ ktp_status_t local_locked_fail(const ktp_instance_t *instance, const char *doing
                           instance->path, doing);
     local_describe_holder(&holder, who, sizeof who);
     if (holder.shared)
-        return local_fail(instance, KTP_TRYAGAIN,
-                          "%s: %s: %s keeps writers out by a lock for reading on %s, as no consumer "
-                          "does: stop it, and ask what else it did",
-                          instance->path, doing, who, holder.file);
+        return local_fail(
+            instance, KTP_TRYAGAIN,
+            "%s: %s: %s keeps writers out by a lock for reading on %s, as no consumer "
+            "does: stop it, and ask what else it did",
+            instance->path, doing, who, holder.file);
     return local_fail(instance, KTP_TRYAGAIN, "%s: %s: %s holds the write lock", instance->path,
                       doing, who);
 }

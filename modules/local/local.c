@@ -13,13 +13,13 @@
 enum { OPTION_PATH, OPTION_KEEP_VERSIONS, OPTION_TIMEOUT, OPTIONS };
 
 static const ktp_option_spec_t local_options[] = {
-    [OPTION_PATH] = { "path", KTP_PATH, 1, NULL,
-                      "the store, an SQLite file; -wal and -shm lie beside it" },
-    [OPTION_KEEP_VERSIONS] = { "keep_versions", KTP_NUMBER, 0, "10",
-                               "versions of a secret that are kept" },
-    [OPTION_TIMEOUT] = { "timeout", KTP_DURATION, 0, "5s",
-                         "the longest that a write waits for other writers" },
-    [OPTIONS] = { NULL, KTP_STRING, 0, NULL, NULL },
+    [OPTION_PATH] = {"path", KTP_PATH, 1, NULL,
+                     "the store, an SQLite file; -wal and -shm lie beside it"},
+    [OPTION_KEEP_VERSIONS] = {"keep_versions", KTP_NUMBER, 0, "10",
+                              "versions of a secret that are kept"},
+    [OPTION_TIMEOUT] = {"timeout", KTP_DURATION, 0, "5s",
+                        "the longest that a write waits for other writers"},
+    [OPTIONS] = {NULL, KTP_STRING, 0, NULL, NULL},
 };
 
 /* Its folder by its real name, since SQLite then refuses any link on the way, as it should for the
@@ -121,8 +121,8 @@ static void local_end(ktp_txn_t *txn)
     local_release(txn);
     if (!sqlite3_get_autocommit(txn->connection->db)) {
         ktp_status_t status;
-        sqlite3_stmt *rollback = local_statement(txn->instance, txn->connection, LOCAL_ROLLBACK,
-                                                 &status);
+        sqlite3_stmt *rollback =
+            local_statement(txn->instance, txn->connection, LOCAL_ROLLBACK, &status);
 
         if (rollback != NULL) {
             (void)sqlite3_step(rollback);
@@ -170,8 +170,8 @@ static ktp_status_t local_check(ktp_instance_t *instance, int writing)
 
     if (status != KTP_SUCCESS)
         return status;
-    connection->deadline = local_clock() +
-                           (LOCAL_TIMEOUT < instance->timeout ? LOCAL_TIMEOUT : instance->timeout);
+    connection->deadline =
+        local_clock() + (LOCAL_TIMEOUT < instance->timeout ? LOCAL_TIMEOUT : instance->timeout);
     local_wait_until(connection->deadline);
     status = local_connect(instance, connection);
     local_wait_until(0);
@@ -209,8 +209,8 @@ static ktp_status_t begin_writing(ktp_instance_t *instance)
         status = local_run(instance, writer, LOCAL_ROLLBACK, "ending");
     } while (status == KTP_SUCCESS && local_clock() < writer->deadline);
     if (status == KTP_SUCCESS)
-        status = local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced",
-                            instance->path);
+        status =
+            local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced", instance->path);
     return status;
 }
 
@@ -240,7 +240,8 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
     return KTP_SUCCESS;
 }
 
-/* Not into files that were put aside since begin: who opened the new ones holds none of their locks. */
+/* Not into files that were put aside since begin: who opened the new ones holds none of their
+ * locks. */
 static ktp_status_t commit_here(ktp_instance_t *instance, local_connection_t *connection)
 {
     local_look(instance, 1);

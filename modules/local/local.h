@@ -36,25 +36,25 @@
 #define LOCAL_FORMAT 1                  /* user_version: the tables below */
 #define LOCAL_PATH_MAX 4000u            /* bytes, so that "-journal" still fits into PATH_MAX */
 #define LOCAL_WAL_LIMIT 4194304         /* bytes that -wal shrinks back to after it grew */
-#define LOCAL_TIMEOUT 5000 /* milliseconds, for create and check, which are told none */
-#define LOCAL_READ_WAIT 500             /* milliseconds that a read waits at least, for a repair */
+#define LOCAL_TIMEOUT 5000  /* milliseconds, for create and check, which are told none */
+#define LOCAL_READ_WAIT 500 /* milliseconds that a read waits at least, for a repair */
 
 /* A number of the above as text, for SQL. */
 #define LOCAL_TEXT_OF(number) #number
 #define LOCAL_TEXT(number) LOCAL_TEXT_OF(number)
 
 /* The tables, as they stand in sqlite_schema: what is there besides them is not ours. */
-#define LOCAL_SCHEMA_META                                                                   \
-    "CREATE TABLE meta(id BLOB PRIMARY KEY, stamp INTEGER NOT NULL, record BLOB NOT NULL) " \
+#define LOCAL_SCHEMA_META                                                                          \
+    "CREATE TABLE meta(id BLOB PRIMARY KEY, stamp INTEGER NOT NULL, record BLOB NOT NULL) "        \
     "WITHOUT ROWID"
-#define LOCAL_SCHEMA_HEAD                                                                         \
-    "CREATE TABLE head(id BLOB PRIMARY KEY, stamp INTEGER NOT NULL, record BLOB NOT NULL, " \
+#define LOCAL_SCHEMA_HEAD                                                                          \
+    "CREATE TABLE head(id BLOB PRIMARY KEY, stamp INTEGER NOT NULL, record BLOB NOT NULL, "        \
     "value BLOB) WITHOUT ROWID"
-#define LOCAL_SCHEMA_VALUE                                                                       \
-    "CREATE TABLE value(id BLOB, version INTEGER, stamp INTEGER NOT NULL, record BLOB NOT NULL, " \
+#define LOCAL_SCHEMA_VALUE                                                                         \
+    "CREATE TABLE value(id BLOB, version INTEGER, stamp INTEGER NOT NULL, record BLOB NOT NULL, "  \
     "PRIMARY KEY(id, version)) WITHOUT ROWID"
-#define LOCAL_SCHEMA_NODE                                                                   \
-    "CREATE TABLE node(id BLOB PRIMARY KEY, stamp INTEGER NOT NULL, record BLOB NOT NULL) " \
+#define LOCAL_SCHEMA_NODE                                                                          \
+    "CREATE TABLE node(id BLOB PRIMARY KEY, stamp INTEGER NOT NULL, record BLOB NOT NULL) "        \
     "WITHOUT ROWID"
 
 enum { LOCAL_GET, LOCAL_INSERT, LOCAL_UPDATE, LOCAL_REMOVE, LOCAL_OPS };
@@ -83,26 +83,26 @@ typedef struct local_files {
 /* A -shm file that this process has mapped. */
 typedef struct local_map {
     local_id_t id;
-    int fd;       /* -1: a free place */
+    int fd; /* -1: a free place */
     unsigned users;
     void *header; /* NULL: the file is empty */
 } local_map_t;
 
 typedef struct local_watch {
     local_files_t files;
-    uint64_t digest;   /* of `files` */
-    local_map_t *map;  /* NULL: there is none to be had */
-    uint64_t epoch;    /* counts changes of `files`; 0: never looked */
-    int64_t next;      /* when to look again, local_clock() */
+    uint64_t digest;  /* of `files` */
+    local_map_t *map; /* NULL: there is none to be had */
+    uint64_t epoch;   /* counts changes of `files`; 0: never looked */
+    int64_t next;     /* when to look again, local_clock() */
 } local_watch_t;
 
 typedef struct local_connection {
-    sqlite3 *db;                            /* NULL: not open */
+    sqlite3 *db;                               /* NULL: not open */
     sqlite3_stmt *statement[LOCAL_STATEMENTS]; /* prepared at first use */
-    uint64_t epoch;                         /* of the files that it is open on */
-    int64_t deadline;                       /* local_clock(), of the call that runs */
+    uint64_t epoch;                            /* of the files that it is open on */
+    int64_t deadline;                          /* local_clock(), of the call that runs */
     int writing;
-    int alone;                              /* opened immutable: there was no -wal */
+    int alone; /* opened immutable: there was no -wal */
 } local_connection_t;
 
 struct ktp_txn {
@@ -113,9 +113,9 @@ struct ktp_txn {
 
 struct ktp_instance {
     const ktp_services_t *services;
-    char *path;       /* the database, its folder resolved */
-    char *wal, *shm;  /* its companions */
-    int64_t timeout;  /* milliseconds, the longest wait for the write lock */
+    char *path;      /* the database, its folder resolved */
+    char *wal, *shm; /* its companions */
+    int64_t timeout; /* milliseconds, the longest wait for the write lock */
     pid_t pid;
     local_watch_t watch;
     local_connection_t reader, writer;
@@ -151,8 +151,8 @@ ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_T
 typedef struct local_holder {
     const char *file;
     ino_t ino;
-    pid_t pid;   /* -1: the lock is an open file description's; 0: of another pid namespace */
-    int shared;  /* for reading */
+    pid_t pid;  /* -1: the lock is an open file description's; 0: of another pid namespace */
+    int shared; /* for reading */
 } local_holder_t;
 
 /* The VFS of all connections: SQLite's own, with a sleep that ends at the deadline. NULL: the

@@ -2,14 +2,15 @@
 /*
  * lock.c: how long a lock is waited for, and who holds it.
  *
- * SQLite asks a busy handler only for some of its waits. Where it repairs the index of -wal, or looks for a place among the
- * readers, it sleeps by itself and gives up after 10 s ("locking protocol"), and anybody who may read -shm can bring that about by
- * a lock for reading on one of its bytes. So the connections go through a VFS of our own, which is SQLite's but for its sleep:
+ * SQLite asks a busy handler only for some of its waits. Where it repairs the index of -wal, or
+ * looks for a place among the readers, it sleeps by itself and gives up after 10 s ("locking
+ * protocol"), and anybody who may read -shm can bring that about by a lock for reading on one of
+ * its bytes. So the connections go through a VFS of our own, which is SQLite's but for its sleep:
  * past the deadline of the call it does not sleep, and SQLite runs through its tries at once.
  *
- * Who is in the way is then told from the kernel: F_GETLK on the -shm that is mapped anyway, and /proc/locks for the database, which
- * must not be opened (local.h, rule 1). A lock of an open file description belongs to no process; who has it open is found
- * as far as /proc lets us look.
+ * Who is in the way is then told from the kernel: F_GETLK on the -shm that is mapped anyway, and
+ * /proc/locks for the database, which must not be opened (local.h, rule 1). A lock of an open file
+ * description belongs to no process; who has it open is found as far as /proc lets us look.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -28,7 +29,8 @@
 
 #define SLEEP_MAX 10 /* milliseconds between two looks at a lock */
 
-/* SQLite's bytes of -shm, and of the database: who holds one of these for writing keeps out whoever opens it. */
+/* SQLite's bytes of -shm, and of the database: who holds one of these for writing keeps out whoever
+ * opens it. */
 #define CHECKPOINT_LOCK 121
 #define RECOVER_LOCK 122
 #define DATABASE_LOCKS 0x40000000
@@ -42,7 +44,7 @@ static sqlite3_vfs *system_vfs, patient_vfs;
 
 static void sleep_us(int64_t us)
 {
-    struct timespec time = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 };
+    struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
 
     (void)nanosleep(&time, NULL);
 }
@@ -104,7 +106,7 @@ int local_on_busy(void *arg, int count)
 
 static int get_lock(const ktp_instance_t *instance, int byte, local_holder_t *ret_holder)
 {
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
     if (instance->watch.map == NULL || fcntl(instance->watch.map->fd, F_GETLK, &lock) != 0 ||
         lock.l_type == F_UNLCK)
@@ -126,7 +128,8 @@ static int parse_lock(const char *line, ino_t ino, long long first, long long la
     int pid;
 
     if (sscanf(line, "%*d: %15s %*s %15s %d %*x:%*x:%llu %lld %23s", kind, access, &pid, &number,
-               &start, end) != 6 || number != (unsigned long long)ino || strcmp(kind, "FLOCK") == 0)
+               &start, end) != 6 ||
+        number != (unsigned long long)ino || strcmp(kind, "FLOCK") == 0)
         return 0;
     if (start > last || (strcmp(end, "EOF") != 0 && strtoll(end, NULL, 10) < first))
         return 0;
@@ -135,7 +138,8 @@ static int parse_lock(const char *line, ino_t ino, long long first, long long la
     return pid != (int)getpid();
 }
 
-/* A foreign lock for writing on the bytes of the database that every connection locks for reading. */
+/* A foreign lock for writing on the bytes of the database that every connection locks for reading.
+ */
 static int find_database_lock(const ktp_instance_t *instance, local_holder_t *ret_holder)
 {
     FILE *file = fopen("/proc/locks", "re");
@@ -144,7 +148,8 @@ static int find_database_lock(const ktp_instance_t *instance, local_holder_t *re
 
     while (file != NULL && !found && fgets(line, sizeof line, file) != NULL)
         found = parse_lock(line, instance->watch.files.db.ino, DATABASE_LOCKS, DATABASE_LOCKS_END,
-                           ret_holder) && !ret_holder->shared;
+                           ret_holder) &&
+                !ret_holder->shared;
     if (file != NULL)
         (void)fclose(file);
     if (found) {
@@ -156,7 +161,7 @@ static int find_database_lock(const ktp_instance_t *instance, local_holder_t *re
 
 int local_find_holder(const ktp_instance_t *instance, local_holder_t *ret_holder)
 {
-    static const int bytes[] = { LOCAL_WRITE_LOCK, CHECKPOINT_LOCK, RECOVER_LOCK };
+    static const int bytes[] = {LOCAL_WRITE_LOCK, CHECKPOINT_LOCK, RECOVER_LOCK};
 
     for (size_t i = 0; i < sizeof bytes / sizeof bytes[0]; i++)
         if (get_lock(instance, bytes[i], ret_holder))
@@ -224,7 +229,8 @@ static void describe_process(pid_t pid, char *text, size_t size)
     (void)snprintf(text, size, "process %d (%s of %s)", (int)pid, name, user);
 }
 
-/* Has a descriptor of the process such a lock? Its fdinfo shows it: "lock:\t1: OFDLCK  ADVISORY  READ -1 fe:01:1234 120 120". */
+/* Has a descriptor of the process such a lock? Its fdinfo shows it: "lock:\t1: OFDLCK  ADVISORY
+ * READ -1 fe:01:1234 120 120". */
 static int has_lock(const char *pid, const char *wanted)
 {
     char path[64], text[1024];
@@ -267,6 +273,7 @@ void local_describe_holder(const local_holder_t *holder, char *text, size_t size
     if (pid != 0)
         describe_process(pid, text, size);
     else
-        (void)snprintf(text, size, "a process that the kernel does not name (`fuser -v %s` as root does)",
+        (void)snprintf(text, size,
+                       "a process that the kernel does not name (`fuser -v %s` as root does)",
                        holder->file);
 }

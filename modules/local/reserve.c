@@ -2,9 +2,10 @@
 /*
  * reserve.c: space for the next commit, taken before this one.
  *
- * A commit is written to -wal, behind the frames that are there, and that is all that has to have room: a checkpoint that fails leaves
- * everything in -wal. So -wal is made longer than it is used. SQLite finds zeros behind the frames, as after its own checkpoints it finds
- * older ones. The file is SQLite's own open one: nobody else may open and close it (local.h).
+ * A commit is written to -wal, behind the frames that are there, and that is all that has to have
+ * room: a checkpoint that fails leaves everything in -wal. So -wal is made longer than it is used.
+ * SQLite finds zeros behind the frames, as after its own checkpoints it finds older ones. The file
+ * is SQLite's own open one: nobody else may open and close it (local.h).
  */
 #include "local.h"
 

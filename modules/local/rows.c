@@ -8,11 +8,11 @@
 #include "local.h"
 
 /* Only `value` tells versions apart, and only `head` has something beside the record. */
-#define STATEMENTS(table, columns, values, sets, key) \
-    "SELECT stamp, record, " columns " FROM " #table " WHERE " key, \
-    "INSERT INTO " #table " VALUES(" values ")", \
-    "UPDATE " #table " SET " sets " WHERE " key " AND stamp = ?6", \
-    "DELETE FROM " #table " WHERE " key " AND stamp = ?6"
+#define STATEMENTS(table, columns, values, sets, key)                                              \
+    "SELECT stamp, record, " columns " FROM " #table " WHERE " key,                                \
+        "INSERT INTO " #table " VALUES(" values ")",                                               \
+        "UPDATE " #table " SET " sets " WHERE " key " AND stamp = ?6",                             \
+        "DELETE FROM " #table " WHERE " key " AND stamp = ?6"
 #define PLAIN(table) STATEMENTS(table, "NULL", "?1, ?3, ?4", "stamp = ?3, record = ?4", "id = ?1")
 
 const char *const local_sql[LOCAL_STATEMENTS] = {
@@ -114,8 +114,8 @@ static ktp_status_t step_fail(const ktp_txn_t *txn, int code, const char *doing)
 /* Columns 0 to 2: stamp, record, beside. */
 static ktp_status_t take_row(const ktp_txn_t *txn, sqlite3_stmt *statement, ktp_row_t *ret_row)
 {
-    ktp_row_t row = { .record = sqlite3_column_blob(statement, 1),
-                      .beside = sqlite3_column_blob(statement, 2) };
+    ktp_row_t row = {.record = sqlite3_column_blob(statement, 1),
+                     .beside = sqlite3_column_blob(statement, 2)};
 
     row.record_size = (size_t)sqlite3_column_bytes(statement, 1);
     row.beside_size = (size_t)sqlite3_column_bytes(statement, 2);

@@ -29,24 +29,24 @@
 #include "local.h"
 
 #define MAPS 64u /* -shm files of one process over its life; beyond, tokens are never equal */
-#define HEADER_WORDS 12u    /* 48 bytes, kept twice one after the other */
+#define HEADER_WORDS 12u /* 48 bytes, kept twice one after the other */
 #define HEADER_BYTES (sizeof(uint32_t) * 2 * HEADER_WORDS)
-#define INIT_WORD 3u        /* holds isInit: 0 while the index is being rebuilt */
-#define FRAMES_WORD 4u      /* how many frames -wal has that are committed */
+#define INIT_WORD 3u   /* holds isInit: 0 while the index is being rebuilt */
+#define FRAMES_WORD 4u /* how many frames -wal has that are committed */
 #define WAL_HEADER 32
 #define FRAME_HEADER 24
 #define TRIES 16u
-#define LOOK_EVERY 1000     /* milliseconds */
+#define LOOK_EVERY 1000 /* milliseconds */
 
 static struct {
-    pthread_mutex_t lock;   /* of maps */
+    pthread_mutex_t lock; /* of maps */
     local_map_t maps[MAPS];
     size_t nmaps;
-    pid_t *process;         /* a page that a fork leaves empty */
-    pid_t counted;          /* the process that counted */
+    pid_t *process; /* a page that a fork leaves empty */
+    pid_t counted;  /* the process that counted */
     int connections;
-    uint64_t unequal;       /* makes tokens that equal no other */
-} watch = { .lock = PTHREAD_MUTEX_INITIALIZER };
+    uint64_t unequal; /* makes tokens that equal no other */
+} watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 int64_t local_clock(void)
 {
@@ -92,7 +92,8 @@ pid_t local_process(void)
 void local_count(int change)
 {
     __atomic_store_n(&watch.counted, local_process(), __ATOMIC_RELAXED);
-    __atomic_add_fetch(&watch.connections, change, __ATOMIC_RELEASE); /* who sees it sees whose they are */
+    /* who sees it sees whose they are */
+    __atomic_add_fetch(&watch.connections, change, __ATOMIC_RELEASE);
 }
 
 /* SQLite's table of locks came with the fork and says that we hold what the parent holds: unusable.
@@ -304,7 +305,8 @@ static int read_header(const void *header, uint32_t ret_words[HEADER_WORDS])
     return 0;
 }
 
-/* Words of the header: number and size of the frames that are committed. A page size of 65536 is written as 1. */
+/* Words of the header: number and size of the frames that are committed. A page size of 65536 is
+ * written as 1. */
 int64_t local_wal_used(const ktp_instance_t *instance)
 {
     const local_map_t *map = instance->watch.map;
@@ -327,7 +329,7 @@ static uint64_t unequal(void)
 ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
 {
     const local_watch_t *w = &instance->watch;
-    uint32_t words[16] = { 0 };
+    uint32_t words[16] = {0};
     uint64_t odd = 0;
 
     local_look(instance, 0);

@@ -42,7 +42,7 @@ struct ktp_instance {
     int64_t timeout; /* milliseconds for one exchange, connecting included */
     int64_t db;
     kr_connection_t commands, watch;
-    int watching; /* somebody wants the token */
+    int watching;   /* somebody wants the token */
     int64_t heard;  /* kr_clock() of the last byte on `watch` */
     int64_t pinged; /* of a PING that is not answered yet; 0: none */
     uint64_t born, generation;
@@ -56,7 +56,10 @@ typedef struct kr_argument {
     const char *data;
     size_t size;
 } kr_argument_t;
-#define KR_TEXT(text) {(text), sizeof(text) - 1}
+#define KR_TEXT(text)                                                                              \
+    {                                                                                              \
+        (text), sizeof(text) - 1                                                                   \
+    }
 
 int64_t kr_clock(void); /* milliseconds, monotonic */
 /* Keeps the reason, the last one counts; answers `status`. */

@@ -22,7 +22,7 @@
 #include "redis.h"
 
 #define CHANNEL "__redis__:invalidate"
-#define HEARTBEAT \
+#define HEARTBEAT                                                                                  \
     5000 /* milliseconds of silence after which the connection is asked whether it is alive */
 #define PING "*1\r\n$4\r\nPING\r\n"
 

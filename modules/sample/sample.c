@@ -47,15 +47,16 @@ enum { OPTION_PATH, OPTIONS };
 /* The host checks types, names and defaults, so that open() can trust them. A password would be a
  * KTP_SECRET, which the host reads from a private file into locked memory. */
 static const ktp_option_spec_t sample_options[] = {
-    [OPTION_PATH] = { "path", KTP_PATH, 1, NULL, "folder of private files, one for each secret" },
-    [OPTIONS] = { NULL, KTP_STRING, 0, NULL, NULL },
+    [OPTION_PATH] = {"path", KTP_PATH, 1, NULL, "folder of private files, one for each secret"},
+    [OPTIONS] = {NULL, KTP_STRING, 0, NULL, NULL},
 };
 
 /* ---- statuses ---- */
 
 /* Says why, and answers `status`: `return fail(...)` reads well. */
-__attribute__((format(printf, 3, 4))) static ktp_status_t
-fail(const ktp_instance_t *instance, ktp_status_t status, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static ktp_status_t fail(const ktp_instance_t *instance,
+                                                               ktp_status_t status,
+                                                               const char *format, ...)
 {
     char text[512];
     va_list args;
@@ -188,7 +189,7 @@ static ktp_status_t read_value(const ktp_instance_t *instance, int fd, const cha
         have += got > 0 ? (size_t)got : 0;
     } while ((got > 0 && have <= size) || (got < 0 && errno == EINTR));
     if (got >= 0 && have == size) {
-        *ret_value = (ktp_buffer_t){ data, size }; /* the host's from here on */
+        *ret_value = (ktp_buffer_t){data, size}; /* the host's from here on */
         return KTP_SUCCESS;
     }
     if (got < 0)
@@ -397,18 +398,14 @@ static void sample_close(ktp_instance_t *instance)
 extern const ktp_provider_t keyturn_provider;
 
 __attribute__((visibility("default"))) const ktp_provider_t keyturn_provider = {
-    KTP_HEADER, /* magic, ABI and size, of the header that this was built with */
+    KTP_HEADER,       /* magic, ABI and size, of the header that this was built with */
     .name = "sample", /* as in sample.so, and in `providers:` */
     /* Not KTP_SEALED: values are plain, so they are as safe as the files. Not KTP_BLOCKING: a local
      * file does not keep an event loop waiting; a network would. Not KTP_VERSIONS, KTP_CAS or
-     * KTP_TOKEN: a file has one value and no number, and the cache's TTL says when it is read again.
-     * Not KTP_CREATE: a folder is made by mkdir. */
-    .capabilities = KTP_WRITE | KTP_LIST,
-    .options = sample_options,
-    .open = sample_open,
-    .close = sample_close,
-    .check = sample_check,
-    .get = sample_get,
+     * KTP_TOKEN: a file has one value and no number, and the cache's TTL says when it is read
+     * again. Not KTP_CREATE: a folder is made by mkdir. */
+    .capabilities = KTP_WRITE | KTP_LIST, .options = sample_options, .open = sample_open,
+    .close = sample_close, .check = sample_check, .get = sample_get,
     .put = sample_put,       /* with KTP_WRITE */
     .remove = sample_remove, /* with KTP_WRITE */
     .list = sample_list,     /* with KTP_LIST */

@@ -11,7 +11,9 @@
 
 #include "bench.h"
 
-#define START 100000 /* us, until the thread drains: who records before it does has the small ring of those without */
+#define START                                                                                      \
+    100000 /* us, until the thread drains: who records before it does has the small ring of those  \
+              without */
 
 double bench_clock(clockid_t clock)
 {
@@ -96,7 +98,8 @@ unsigned bench_number(int argc, char **argv, int i)
 
 uint32_t bench_random(void)
 {
-    static uint64_t state = 0x9e3779b97f4a7c15u; /* xorshift64*: chance is no matter here, speed is */
+    static uint64_t state =
+        0x9e3779b97f4a7c15u; /* xorshift64*: chance is no matter here, speed is */
 
     state ^= state >> 12;
     state ^= state << 25;

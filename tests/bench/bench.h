@@ -2,9 +2,11 @@
 /*
  * bench.h: what the programs of auto/bench share.
  *
- * A program takes samples in turns, A B A B, and prints each as a line "CASE NUMBER"; medians, ratios and spreads are the business of
- * tests/bench/bench.py, which compares the n-th sample of one case with the n-th of another. So what slows the machine down for a moment
- * falls on both. Times are nanoseconds of CPU for one operation, unless the case says otherwise: other programs' work is not in them.
+ * A program takes samples in turns, A B A B, and prints each as a line "CASE NUMBER"; medians,
+ * ratios and spreads are the business of tests/bench/bench.py, which compares the n-th sample of
+ * one case with the n-th of another. So what slows the machine down for a moment falls on both.
+ * Times are nanoseconds of CPU for one operation, unless the case says otherwise: other programs'
+ * work is not in them.
  */
 #ifndef KT_BENCH_H
 #define KT_BENCH_H
@@ -18,7 +20,8 @@
 
 #define BENCH_NAME 64u
 
-/* Nanoseconds: CPU of the calling thread (CLOCK_THREAD_CPUTIME_ID), of the process, or CLOCK_MONOTONIC. */
+/* Nanoseconds: CPU of the calling thread (CLOCK_THREAD_CPUTIME_ID), of the process, or
+ * CLOCK_MONOTONIC. */
 double bench_clock(clockid_t clock);
 void bench_sample(const char *name, double value);
 /* `count` calls of fn as one sample: CPU of this thread for each. */
@@ -27,7 +30,8 @@ void bench_run(const char *name, bench_fn fn, void *arg, unsigned count);
 /* Ends the program unless the call succeeded. */
 void bench_must(kt_ctx_t *ctx, kt_status_t status);
 kt_ctx_t *bench_open(const char *config);
-/* The same with a thread that drains its ring, as servers have one: what it does is not in the CPU of the thread that measures. */
+/* The same with a thread that drains its ring, as servers have one: what it does is not in the CPU
+ * of the thread that measures. */
 kt_ctx_t *bench_open_drained(const char *config, pthread_t *ret_thread);
 void bench_close_drained(kt_ctx_t *ctx, pthread_t thread);
 kt_request_t bench_request(const char *reference);

@@ -4,10 +4,11 @@
  *
  *     fill CONFIG COUNT
  *
- * makes the store of CONFIG with COUNT secrets api-keys/k0000000 ..., each with a value of 40 bytes, and prints the names of up to 65,536
- * of them, evenly spread, with the ids of their rows. kt_put() would sync the disk some six times for each: a million would take hours.
- * Here heads are put in the order of their ids, in steps, and the index once at the end. Every seal is made as kt_put() makes it, and
- * every reader finds a store like any other.
+ * makes the store of CONFIG with COUNT secrets api-keys/k0000000 ..., each with a value of 40
+ * bytes, and prints the names of up to 65,536 of them, evenly spread, with the ids of their rows.
+ * kt_put() would sync the disk some six times for each: a million would take hours. Here heads are
+ * put in the order of their ids, in steps, and the index once at the end. Every seal is made as
+ * kt_put() makes it, and every reader finds a store like any other.
  */
 #include <err.h>
 #include <inttypes.h>
@@ -21,7 +22,7 @@
 #include "index.h"
 
 #define TYPE "api-keys"
-#define STEP 20000u     /* secrets in one transaction */
+#define STEP 20000u /* secrets in one transaction */
 #define SHOWN 65536u
 #define VALUE_SIZE 40u
 
@@ -78,7 +79,8 @@ static void make_items(fill_t *fill)
     qsort(fill->items, fill->count, sizeof(*fill->items), compare_items);
 }
 
-static void seal_value(const fill_t *fill, const kt_head_t *head, unsigned char **ret_record, size_t *ret_size)
+static void seal_value(const fill_t *fill, const kt_head_t *head, unsigned char **ret_record,
+                       size_t *ret_size)
 {
     kt_header_t header = {.type = KTP_RECORD_VALUE, .version = 1};
     unsigned char key[KT_KEY_SIZE];
@@ -88,10 +90,12 @@ static void seal_value(const fill_t *fill, const kt_head_t *head, unsigned char 
     memcpy(header.key_id, fill->type->id, KT_KEYID_SIZE);
     memcpy(header.id, head->id, KT_ID_SIZE);
     kt_secret_key(fill->type, head->name, key);
-    must(kt_seal(key, &header, fill->ctx->keyring->environment, head->name, value, VALUE_SIZE, ret_record, ret_size));
+    must(kt_seal(key, &header, fill->ctx->keyring->environment, head->name, value, VALUE_SIZE,
+                 ret_record, ret_size));
 }
 
-static void seal_head(const fill_t *fill, const kt_head_t *head, unsigned char **ret_record, size_t *ret_size)
+static void seal_head(const fill_t *fill, const kt_head_t *head, unsigned char **ret_record,
+                      size_t *ret_size)
 {
     kt_header_t header = {.type = KTP_RECORD_HEAD, .version = head->counter};
     unsigned char *plain;
@@ -100,7 +104,8 @@ static void seal_head(const fill_t *fill, const kt_head_t *head, unsigned char *
     memcpy(header.key_id, fill->type->id, KT_KEYID_SIZE);
     memcpy(header.id, head->id, KT_ID_SIZE);
     must(kt_head_encode(head, &plain, &size));
-    must(kt_seal(fill->head_key, &header, fill->ctx->keyring->environment, TYPE, plain, size, ret_record, ret_size));
+    must(kt_seal(fill->head_key, &header, fill->ctx->keyring->environment, TYPE, plain, size,
+                 ret_record, ret_size));
     free(plain);
 }
 
@@ -111,7 +116,8 @@ static void put_row(const fill_t *fill, const ktp_key_t *key, const ktp_row_t *r
 
 static void put_secret(fill_t *fill, uint32_t n)
 {
-    kt_head_t head = {.counter = 1, .current = 1, .last = 1, .created = kt_now(), .updated = kt_now()};
+    kt_head_t head = {
+        .counter = 1, .current = 1, .last = 1, .created = kt_now(), .updated = kt_now()};
     ktp_key_t key = {.space = KTP_HEAD, .id_size = KT_HASH_SIZE};
     kt_head_version_t *version;
     unsigned char *value, *record;
@@ -157,7 +163,8 @@ static void put_index(fill_t *fill)
     must(kt_rows_get(fill->store, fill->txn, &key, &row));
     memcpy(store_id, row.record, KT_ID_SIZE);
     kt_key_meta(&key, 't', fill->type->id);
-    row = (ktp_row_t){.record = fill->type->label, .record_size = fill->type->label_size, .stamp = 1};
+    row =
+        (ktp_row_t){.record = fill->type->label, .record_size = fill->type->label_size, .stamp = 1};
     put_row(fill, &key, &row);
     must(kt_index_open(fill->ctx, fill->store, fill->txn, fill->type, &index));
     kt_index_start(&index, store_id, 0);
@@ -178,7 +185,8 @@ static void show_names(const fill_t *fill)
 
     for (uint32_t n = 0; n < fill->count; n += every) {
         name_of(fill->items[n].number, name);
-        (void)printf("%s %s\n", name, sodium_bin2hex(hex, sizeof(hex), fill->items[n].hash, KT_HASH_SIZE));
+        (void)printf("%s %s\n", name,
+                     sodium_bin2hex(hex, sizeof(hex), fill->items[n].hash, KT_HASH_SIZE));
     }
 }
 

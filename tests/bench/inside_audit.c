@@ -4,9 +4,11 @@
  *
  *     inside_audit ROUNDS COUNT FOLDER
  *
- * Prints ring (records a second that one thread puts, of its CPU), sealed (lines a second that a drain makes, seals and puts on the disk, of its
- * CPU), verified (lines a second of kt_audit_verify, of its CPU); and append.p50, append.p999: nanoseconds by the wall clock that a record takes
- * its producer, one every 20 microseconds, while another thread drains and syncs every 10 milliseconds.
+ * Prints ring (records a second that one thread puts, of its CPU), sealed (lines a second that a
+ * drain makes, seals and puts on the disk, of its CPU), verified (lines a second of
+ * kt_audit_verify, of its CPU); and append.p50, append.p999: nanoseconds by the wall clock that a
+ * record takes its producer, one every 20 microseconds, while another thread drains and syncs every
+ * 10 milliseconds.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -19,9 +21,9 @@
 #include "internal.h"
 #include "bench.h"
 
-#define PACE 20000.0     /* ns between two records */
-#define SYNC 10000       /* us between two drains */
-#define START 100000     /* us, until the thread drains (bench.c) */
+#define PACE 20000.0 /* ns between two records */
+#define SYNC 10000   /* us between two drains */
+#define START 100000 /* us, until the thread drains (bench.c) */
 
 static kt_audit_t *audit;
 static atomic_bool over;
@@ -34,8 +36,13 @@ static void must(kt_status_t status)
 
 static void put(void)
 {
-    static const kt_event_t event = {.action = "read", .subject = "nginx:shop.example", .peer = "192.0.2.7",
-                                     .reference = "api-keys/stripe", .version = 7, .provider = "local", .status = "success",
+    static const kt_event_t event = {.action = "read",
+                                     .subject = "nginx:shop.example",
+                                     .peer = "192.0.2.7",
+                                     .reference = "api-keys/stripe",
+                                     .version = 7,
+                                     .provider = "local",
+                                     .status = "success",
                                      .request_id = "8f14e45fceea167a"};
 
     must(kt_audit_write(audit, &event));
@@ -116,7 +123,8 @@ static double clock_cost(void)
 
 static void append_in_time(unsigned count)
 {
-    double *times = calloc(count, sizeof(*times)), cost = clock_cost(), next = bench_clock(CLOCK_MONOTONIC), before;
+    double *times = calloc(count, sizeof(*times)), cost = clock_cost(),
+           next = bench_clock(CLOCK_MONOTONIC), before;
     pthread_t syncing;
 
     if (times == NULL)

@@ -4,8 +4,8 @@
  *
  *     inside_seal ROUNDS COUNT
  *
- * Prints seal.SIZE, open.SIZE (with padding, header and memory that is locked and wiped) and bare.seal.SIZE, bare.open.SIZE (the cipher
- * and, to seal, a random nonce).
+ * Prints seal.SIZE, open.SIZE (with padding, header and memory that is locked and wiped) and
+ * bare.seal.SIZE, bare.open.SIZE (the cipher and, to seal, a random nonce).
  */
 #include <err.h>
 #include <sodium.h>
@@ -36,7 +36,8 @@ static void seal(void *arg, unsigned i)
 
     (void)arg, (void)i;
     free(record);
-    must(kt_seal(key, &header, "production", "api-keys/stripe", plain, size, &record, &record_size));
+    must(
+        kt_seal(key, &header, "production", "api-keys/stripe", plain, size, &record, &record_size));
 }
 
 static void open_sealed(void *arg, unsigned i)
@@ -45,7 +46,8 @@ static void open_sealed(void *arg, unsigned i)
     size_t opened_size;
 
     (void)arg, (void)i;
-    must(kt_unseal(key, "production", "api-keys/stripe", record, record_size, &opened, &opened_size));
+    must(kt_unseal(key, "production", "api-keys/stripe", record, record_size, &opened,
+                   &opened_size));
     kt_locked_free(opened);
 }
 
@@ -53,13 +55,15 @@ static void bare_seal(void *arg, unsigned i)
 {
     (void)arg, (void)i;
     randombytes_buf(nonce, sizeof(nonce));
-    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(bare, NULL, plain, size, NULL, 0, NULL, nonce, key);
+    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(bare, NULL, plain, size, NULL, 0, NULL, nonce,
+                                                     key);
 }
 
 static void bare_open(void *arg, unsigned i)
 {
     (void)arg, (void)i;
-    if (crypto_aead_xchacha20poly1305_ietf_decrypt(out, NULL, NULL, bare, size + TAG, NULL, 0, nonce, key) != 0)
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(out, NULL, NULL, bare, size + TAG, NULL, 0,
+                                                   nonce, key) != 0)
         errx(70, "the bare seal does not hold");
 }
 

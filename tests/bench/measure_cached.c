@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * measure_cached.c: a read that the cache answers, with its record in the trail: of one process, and of two at once.
+ * measure_cached.c: a read that the cache answers, with its record in the trail: of one process,
+ * and of two at once.
  *
  *     measure_cached ROUNDS COUNT FOLDER
  *
- * Prints cached (CPU of the reading thread), cached.all (of the whole process, until all that was read is a line of the trail, sealed and on
- * the disk), and alone and together: reads a second of one of the two processes, by the wall clock, while the other waits and while it reads
- * as well. A process has a thread that drains its ring, as a worker of nginx has; COUNT reads are less than what wakes it.
+ * Prints cached (CPU of the reading thread), cached.all (of the whole process, until all that was
+ * read is a line of the trail, sealed and on the disk), and alone and together: reads a second of
+ * one of the two processes, by the wall clock, while the other waits and while it reads as well. A
+ * process has a thread that drains its ring, as a worker of nginx has; COUNT reads are less than
+ * what wakes it.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -98,7 +101,8 @@ static void on_death(int number)
 int main(int argc, char **argv)
 {
     unsigned rounds = bench_number(argc, argv, 1), count = bench_number(argc, argv, 2);
-    board_t *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    board_t *board =
+        mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pthread_barrierattr_t attributes;
     char config[4096];
     pid_t other;

@@ -4,9 +4,10 @@
  *
  *     measure_change ROUNDS FOLDER
  *
- * A process reads a cached secret without pause, as a busy server does; another writes it. Prints seen: microseconds from the moment that
- * kt_put() returned to the end of the first read that gave the new value (0 if it was before); and late: after how many writes a read that
- * began when kt_put() had returned gave the old value.
+ * A process reads a cached secret without pause, as a busy server does; another writes it. Prints
+ * seen: microseconds from the moment that kt_put() returned to the end of the first read that gave
+ * the new value (0 if it was before); and late: after how many writes a read that began when
+ * kt_put() had returned gave the old value.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -24,8 +25,10 @@
 #define NAME "api-keys/k0000001"
 
 typedef struct board {
-    _Atomic(uint64_t) seen;   /* the version that the reader has seen */
-    _Atomic(uint64_t) old, ended; /* ns: when the last read began that gave the version before, and when the first ended that gave this one */
+    _Atomic(uint64_t) seen; /* the version that the reader has seen */
+    /* ns: when the last read began that gave the version before, and when the first ended that gave
+     * this one */
+    _Atomic(uint64_t) old, ended;
     _Atomic(int) stop;
 } board_t;
 
@@ -73,7 +76,8 @@ static int change(kt_ctx_t *ctx)
     kt_secret_free(value);
     while (atomic_load(&board->seen) < version) {
         if (clock_ns() - returned > 5000000000u)
-            errx(70, "the other process has not seen version %llu for 5 s", (unsigned long long)version);
+            errx(70, "the other process has not seen version %llu for 5 s",
+                 (unsigned long long)version);
         (void)usleep(50);
     }
     ended = atomic_load(&board->ended);

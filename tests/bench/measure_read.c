@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * measure_read.c: what a read costs that is proved by the index, in stores of several sizes, beside the same row read by SQLite alone.
+ * measure_read.c: what a read costs that is proved by the index, in stores of several sizes, beside
+ * the same row read by SQLite alone.
  *
  *     measure_read ROUNDS COUNT FOLDER...
  *
- * Each FOLDER holds keyturn.yaml (with a cache that keeps nothing), test.db and names. Prints for the n-th folder get.N (kt_get: proof,
- * seals, policy, trail), probe.N (kt_probe: the same without the trail) and sqlite.N (a prepared SELECT by the row's id).
+ * Each FOLDER holds keyturn.yaml (with a cache that keeps nothing), test.db and names. Prints for
+ * the n-th folder get.N (kt_get: proof, seals, policy, trail), probe.N (kt_probe: the same without
+ * the trail) and sqlite.N (a prepared SELECT by the row's id).
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -22,7 +24,7 @@ typedef struct store {
     sqlite3_stmt *select;
     bench_name_t *names;
     size_t count;
-    uint32_t *picked;        /* for one sample */
+    uint32_t *picked; /* for one sample */
 } store_t;
 
 static void get(void *arg, unsigned i)
@@ -63,9 +65,11 @@ static void open_store(const char *folder, unsigned count, store_t *store)
     (void)snprintf(path, sizeof(path), "%s/keyturn.yaml", folder);
     store->ctx = bench_open_drained(path, &store->draining);
     (void)snprintf(path, sizeof(path), "%s/test.db", folder);
-    if (store->picked == NULL || sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v3(store->db, "SELECT stamp, record, value FROM head WHERE id = ?1", -1, SQLITE_PREPARE_PERSISTENT, &store->select,
-                           NULL) != SQLITE_OK)
+    if (store->picked == NULL ||
+        sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) !=
+            SQLITE_OK ||
+        sqlite3_prepare_v3(store->db, "SELECT stamp, record, value FROM head WHERE id = ?1", -1,
+                           SQLITE_PREPARE_PERSISTENT, &store->select, NULL) != SQLITE_OK)
         errx(70, "%s: %s", path, sqlite3_errmsg(store->db));
 }
 
@@ -82,7 +86,8 @@ static void run(const char *what, size_t n, bench_fn fn, store_t *store, unsigne
 {
     char name[32];
 
-    for (unsigned i = 0; i < count; i++) /* anew, for else the first to read them would warm the caches for the next */
+    /* anew, for else the first to read them would warm the caches for the next */
+    for (unsigned i = 0; i < count; i++)
         store->picked[i] = bench_random() % (uint32_t)store->count;
     (void)snprintf(name, sizeof(name), "%s.%zu", what, n);
     bench_run(name, fn, store, count);

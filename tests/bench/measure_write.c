@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * measure_write.c: writes, each durable when it is acknowledged, beside a commit of SQLite alone; and what reads every secret.
+ * measure_write.c: writes, each durable when it is acknowledged, beside a commit of SQLite alone;
+ * and what reads every secret.
  *
  *     measure_write ROUNDS COUNT FOLDER
  *
- * COUNT secrets are in the store of FOLDER. Prints set, rotate (microseconds by the wall clock, for most of it is waiting for the disk) and
- * commit (one row, synchronous=FULL, in a database beside the store), their CPU as set.cpu, rotate.cpu, commit.cpu; and list, verify,
- * backup: nanoseconds of CPU for each secret.
+ * COUNT secrets are in the store of FOLDER. Prints set, rotate (microseconds by the wall clock, for
+ * most of it is waiting for the disk) and commit (one row, synchronous=FULL, in a database beside
+ * the store), their CPU as set.cpu, rotate.cpu, commit.cpu; and list, verify, backup: nanoseconds
+ * of CPU for each secret.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -127,9 +129,13 @@ static void open_plain(const char *folder, writes_t *writes)
 
     (void)snprintf(path, sizeof(path), "%s/plain.db", folder);
     if (sqlite3_open(path, &writes->db) != SQLITE_OK ||
-        sqlite3_exec(writes->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE plain (id INTEGER PRIMARY KEY, n, v);"
-                     "INSERT INTO plain VALUES (1, 0, randomblob(400))", NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v2(writes->db, "UPDATE plain SET n = ?1, v = randomblob(400) WHERE id = 1", -1, &writes->update, NULL) != SQLITE_OK)
+        sqlite3_exec(writes->db,
+                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE plain (id "
+                     "INTEGER PRIMARY KEY, n, v);"
+                     "INSERT INTO plain VALUES (1, 0, randomblob(400))",
+                     NULL, NULL, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v2(writes->db, "UPDATE plain SET n = ?1, v = randomblob(400) WHERE id = 1",
+                           -1, &writes->update, NULL) != SQLITE_OK)
         errx(70, "%s: %s", path, sqlite3_errmsg(writes->db));
 }
 

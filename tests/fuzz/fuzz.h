@@ -98,7 +98,8 @@ static inline void fuzz_remove(void)
 static inline const char *fuzz_folder(void)
 {
     if (fuzz_dir[0] == '\0') {
-        strcpy(fuzz_dir, access("/dev/shm", W_OK) == 0 ? "/dev/shm/kt-fuzz-XXXXXX" : "/tmp/kt-fuzz-XXXXXX");
+        strcpy(fuzz_dir,
+               access("/dev/shm", W_OK) == 0 ? "/dev/shm/kt-fuzz-XXXXXX" : "/tmp/kt-fuzz-XXXXXX");
         must(mkdtemp(fuzz_dir) != NULL && atexit(fuzz_remove) == 0);
     }
     return fuzz_dir;

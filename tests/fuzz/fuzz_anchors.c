@@ -11,7 +11,8 @@
 static void set_index(kt_index_t *index, kt_store_t *store)
 {
     *store = (kt_store_t){.name = "fuzz"};
-    *index = (kt_index_t){.environment = FUZZ_ENVIRONMENT, .store = store, .generation = FUZZ_GENERATION};
+    *index = (kt_index_t){
+        .environment = FUZZ_ENVIRONMENT, .store = store, .generation = FUZZ_GENERATION};
     memcpy(index->type, fuzz_type()->type, sizeof(index->type));
     memcpy(index->key_id, fuzz_type()->id, KT_KEYID_SIZE);
     kt_index_key(fuzz_type(), index->key);
@@ -42,7 +43,8 @@ static void write_ours(kt_anchors_t *anchors, const kt_index_t *index)
     must(kt_anchors_load(fresh) == KT_SUCCESS);
     highest = kt_anchors_highest(fresh, index);
     must(highest >= FUZZ_GENERATION);
-    must((kt_anchors_check(fresh, index) == KT_SUCCESS) || highest > FUZZ_GENERATION || highest == FUZZ_GENERATION);
+    must((kt_anchors_check(fresh, index) == KT_SUCCESS) || highest > FUZZ_GENERATION ||
+         highest == FUZZ_GENERATION);
     kt_anchors_free(fresh);
 }
 

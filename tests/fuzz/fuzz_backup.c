@@ -35,7 +35,8 @@ static size_t encrypt(fuzz_input_t in, unsigned char *file)
         if (at + 4 + got + extra > FUZZ_FILE_MAX)
             break;
         kt_put_u32(file + at, (uint32_t)(got + extra));
-        must(crypto_secretstream_xchacha20poly1305_push(&stream, file + at + 4, NULL, plain, got, NULL, 0, tag) == 0);
+        must(crypto_secretstream_xchacha20poly1305_push(&stream, file + at + 4, NULL, plain, got,
+                                                        NULL, 0, tag) == 0);
         at += 4 + got + extra;
     }
     return at;

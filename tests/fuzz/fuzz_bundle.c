@@ -33,7 +33,8 @@ static void write_again(kt_bundle_store_t *bundle, ktp_txn_t *txn, const ktp_row
 static void use_as_store(kt_bundle_t **slot)
 {
     kt_bundle_store_t bundle;
-    ktp_key_t head = {.space = KTP_HEAD, .name = "fuzz/a"}, value = {.space = KTP_VALUE, .name = "fuzz/a"};
+    ktp_key_t head = {.space = KTP_HEAD, .name = "fuzz/a"},
+              value = {.space = KTP_VALUE, .name = "fuzz/a"};
     ktp_txn_t *txn = NULL;
     size_t rows = 0;
     ktp_row_t row;
@@ -51,7 +52,8 @@ static void use_as_store(kt_bundle_t **slot)
 
 static void read_it(kt_bundle_t **slot)
 {
-    kt_ctx_t ctx = {.keyring = fuzz_keyring(), .keys_read = INT64_MAX}; /* there is no source to read them from again */
+    kt_ctx_t ctx = {.keyring = fuzz_keyring(),
+                    .keys_read = INT64_MAX}; /* there is no source to read them from again */
     kt_secret_t *secret = NULL;
     kt_bundle_store_t bundle;
     kt_reference_t reference;

@@ -45,7 +45,8 @@ static ktp_status_t fuzz_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t
     return KTP_SUCCESS;
 }
 
-static ktp_status_t fuzz_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected)
+static ktp_status_t fuzz_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
+                                 uint64_t expected)
 {
     fuzz_row_t *at = find_row(txn, key);
 
@@ -78,21 +79,23 @@ static const ktp_provider_t fuzz_api = {
     .row_remove = fuzz_row_remove,
 };
 
-static void hash_parts(const char *personal, size_t size, unsigned char *ret_tag, const void *a, size_t a_size, const void *b,
-                       size_t b_size)
+static void hash_parts(const char *personal, size_t size, unsigned char *ret_tag, const void *a,
+                       size_t a_size, const void *b, size_t b_size)
 {
     crypto_generichash_blake2b_state state;
     unsigned char key[KT_KEY_SIZE];
 
     kt_index_key(fuzz_type(), key);
-    must(crypto_generichash_blake2b_init_salt_personal(&state, key, sizeof(key), size, NULL, (const unsigned char *)personal) == 0);
+    must(crypto_generichash_blake2b_init_salt_personal(&state, key, sizeof(key), size, NULL,
+                                                       (const unsigned char *)personal) == 0);
     (void)crypto_generichash_blake2b_update(&state, a, a_size);
     (void)crypto_generichash_blake2b_update(&state, b, b_size);
     (void)crypto_generichash_blake2b_final(&state, ret_tag, size);
 }
 
 /* The node at the top, or its child `n`. */
-static fuzz_row_t *add_node(ktp_txn_t *txn, int n, const uint8_t *data, size_t size, unsigned char ret_tag[KT_TAG_SIZE])
+static fuzz_row_t *add_node(ktp_txn_t *txn, int n, const uint8_t *data, size_t size,
+                            unsigned char ret_tag[KT_TAG_SIZE])
 {
     fuzz_row_t *row = &txn->rows[txn->count++];
 
@@ -103,8 +106,8 @@ static fuzz_row_t *add_node(ktp_txn_t *txn, int n, const uint8_t *data, size_t s
     row->size = size < FUZZ_NODE_MAX ? size : FUZZ_NODE_MAX;
     memcpy(row->data, data, row->size);
     row->stamp = 1;
-    hash_parts("keyturn node    ", KT_TAG_SIZE, ret_tag, row->key.id + KT_KEYID_SIZE, row->key.id_size - KT_KEYID_SIZE, row->data,
-               row->size);
+    hash_parts("keyturn node    ", KT_TAG_SIZE, ret_tag, row->key.id + KT_KEYID_SIZE,
+               row->key.id_size - KT_KEYID_SIZE, row->data, row->size);
     return row;
 }
 
@@ -127,7 +130,8 @@ static void add_root(ktp_txn_t *txn, const unsigned char tag[KT_TAG_SIZE])
     row->data[KT_ID_SIZE + 15] = 1; /* count */
     memcpy(row->data + KT_ID_SIZE + 16, tag, KT_TAG_SIZE);
     row->size = KT_ID_SIZE + 16 + KT_TAG_SIZE;
-    hash_parts("keyturn root    ", KT_HASH_SIZE, row->data + row->size, bound, sizeof(bound) - 1, row->data, row->size);
+    hash_parts("keyturn root    ", KT_HASH_SIZE, row->data + row->size, bound, sizeof(bound) - 1,
+               row->data, row->size);
     row->size += KT_HASH_SIZE;
     row->stamp = 1;
 }
@@ -157,7 +161,8 @@ typedef struct seen {
     bool sorted;
 } seen_t;
 
-static int see_entry(void *arg, const unsigned char hash[KT_HASH_SIZE], const unsigned char tag[KT_TAG_SIZE])
+static int see_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
+                     const unsigned char tag[KT_TAG_SIZE])
 {
     seen_t *seen = arg;
 
@@ -168,7 +173,8 @@ static int see_entry(void *arg, const unsigned char hash[KT_HASH_SIZE], const un
     return seen->count > 10000;
 }
 
-/* What is set is there, or an answer says that the index does not hold; unless leaves were not sorted. */
+/* What is set is there, or an answer says that the index does not hold; unless leaves were not
+ * sorted. */
 static void set_and_look(kt_index_t *index, unsigned char fill, bool sorted)
 {
     unsigned char hash[KT_HASH_SIZE], tag[KT_TAG_SIZE], got[KT_TAG_SIZE];
@@ -180,10 +186,12 @@ static void set_and_look(kt_index_t *index, unsigned char fill, bool sorted)
     status = kt_index_lookup(index, hash, &found, got);
     must(status == KT_SUCCESS || status == KT_ROLLEDBACK);
     status = kt_index_set(index, hash, tag);
-    must(status == KT_SUCCESS || status == KT_ROLLEDBACK || status == KT_NOSPACE || status == KT_CONFLICT);
+    must(status == KT_SUCCESS || status == KT_ROLLEDBACK || status == KT_NOSPACE ||
+         status == KT_CONFLICT);
     if (status != KT_SUCCESS)
         return;
-    status = kt_index_lookup(index, hash, &found, got); /* leaves in the wrong place make wrong places */
+    /* leaves in the wrong place make wrong places */
+    status = kt_index_lookup(index, hash, &found, got);
     must(status == KT_ROLLEDBACK || status == KT_SUCCESS);
     must(status == KT_ROLLEDBACK || !sorted || (found && memcmp(got, tag, sizeof(tag)) == 0));
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Key files: what is taken holds a key of the environment, and no error repeats what stood there. */
+/* Key files: what is taken holds a key of the environment, and no error repeats what stood there.
+ */
 #include "fuzz.h"
 #include "keysource.h"
 
@@ -18,7 +19,8 @@ static void try_text(const uint8_t *data, size_t size, const char *environment)
         must(strncmp(kt_failure(), "/fuzz.key", 9) == 0);
         return;
     }
-    must(keyring->nenv + keyring->ntypes > 0 && keyring->nenv <= KT_EPOCHS_MAX && keyring->ntypes <= KT_TYPES_MAX);
+    must(keyring->nenv + keyring->ntypes > 0 && keyring->nenv <= KT_EPOCHS_MAX &&
+         keyring->ntypes <= KT_TYPES_MAX);
     must(kt_name_check(keyring->environment, 0, NULL) == KT_SUCCESS);
     must(environment == NULL || strcmp(keyring->environment, environment) == 0);
     for (size_t i = 1; i < keyring->nenv; i++)

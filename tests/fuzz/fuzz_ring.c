@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A ring that a dead process left: whoever has the stream's user decides what stands in it. The input is its offsets (in slots), whether
- * the checksums are made to fit, and the records.
+ * A ring that a dead process left: whoever has the stream's user decides what stands in it. The
+ * input is its offsets (in slots), whether the checksums are made to fit, and the records.
  */
 #include "fuzz.h"
 #include "../../core/ring.h"
@@ -50,8 +50,9 @@ static void fit_checksums(kt_ring_t *ring)
 
 static void read_texts(const kt_event_t *event)
 {
-    const char *const texts[] = {event->action, event->subject, event->peer, event->reference,
-                                 event->provider, event->status, event->purpose, event->request_id};
+    const char *const texts[] = {event->action,    event->subject,   event->peer,
+                                 event->reference, event->provider,  event->status,
+                                 event->purpose,   event->request_id};
     size_t all = 0;
 
     for (size_t i = 0; i < KT_ARRAY(texts); i++)

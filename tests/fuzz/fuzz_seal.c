@@ -20,7 +20,8 @@ static void try_record(const uint8_t *data, size_t size)
 
     kt_head_key(fuzz_type(), key);
     must(parsed == KT_SUCCESS || parsed == KT_MALFORMED);
-    must(kt_unseal(key, FUZZ_ENVIRONMENT, FUZZ_TYPE, data, size, &plain, &plain_size) == KT_MALFORMED);
+    must(kt_unseal(key, FUZZ_ENVIRONMENT, FUZZ_TYPE, data, size, &plain, &plain_size) ==
+         KT_MALFORMED);
     must(plain == NULL);
 }
 
@@ -45,7 +46,8 @@ static size_t seal_padded(const uint8_t *padded, size_t size, size_t class, unsi
         at += 4 + strlen(bound[i]);
     }
     kt_head_key(fuzz_type(), key);
-    must(crypto_aead_xchacha20poly1305_ietf_encrypt(record + KTP_RECORD_HEADER, &written, inner, 4 + class, ad, at, NULL, record + 48,
+    must(crypto_aead_xchacha20poly1305_ietf_encrypt(record + KTP_RECORD_HEADER, &written, inner,
+                                                    4 + class, ad, at, NULL, record + 48,
                                                     key) == 0);
     return KTP_RECORD_HEADER + (size_t)written;
 }
@@ -63,7 +65,8 @@ static void check_head(const kt_head_t *head)
     must(kt_head_encode(&back, &again, &again_size) == KT_SUCCESS);
     must(size == again_size && memcmp(plain, again, size) == 0);
     must(strcmp(head->name, back.name) == 0 && head->nversions == back.nversions);
-    must(head->nmetas == back.nmetas && head->nnotes == back.nnotes && head->current == back.current);
+    must(head->nmetas == back.nmetas && head->nnotes == back.nnotes &&
+         head->current == back.current);
     for (int selector = KT_SEL_CURRENT; selector <= KT_SEL_NUMBER; selector++)
         if (kt_head_select(head, (kt_selector_t)selector, 1, &version) == KT_SUCCESS)
             must(kt_head_find(head, version) != NULL);

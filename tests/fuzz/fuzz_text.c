@@ -18,7 +18,8 @@ static void check_mask(const kt_secret_t *value, kt_mask_style_t style)
     kt_secret_free(text);
 }
 
-static void check_sanitized(void (*sanitize)(const char *text, char *out, size_t size), const char *text)
+static void check_sanitized(void (*sanitize)(const char *text, char *out, size_t size),
+                            const char *text)
 {
     char out[FUZZ_ROOM + 1], again[FUZZ_ROOM + 1];
 
@@ -40,7 +41,9 @@ static void check_runs(const char *text)
 
     kt_sanitize_log(text, out, sizeof(out));
     for (const char *at = out; *at != '\0'; at++) {
-        run = (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') ? run + 1 : 0;
+        run = (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z')
+                  ? run + 1
+                  : 0;
         must(run < 20);
     }
 }

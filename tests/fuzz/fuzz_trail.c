@@ -96,7 +96,8 @@ static void try_batch(const uint8_t *data, size_t size)
     all = batch.size;
     must(used <= size && all == used && (all == 0 || batch.text[all - 1] == '\n'));
     kt_batch_free(&batch);
-    must(kt_batch_make((const char *)data, size, KT_SEND_ALERTS, &used, &batch) == KT_SUCCESS && batch.size <= all);
+    must(kt_batch_make((const char *)data, size, KT_SEND_ALERTS, &used, &batch) == KT_SUCCESS &&
+         batch.size <= all);
     kt_batch_free(&batch);
 }
 

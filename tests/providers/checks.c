@@ -18,22 +18,22 @@ static const struct {
     size_t member;
     uint32_t of, are;
 } promises[] = {
-    { MEMBER(open), 0, 0 },
-    { MEMBER(close), 0, 0 },
-    { MEMBER(check), 0, 0 },
-    { MEMBER(create), KTP_CREATE, KTP_CREATE },
-    { MEMBER(token), KTP_TOKEN, KTP_TOKEN },
-    { MEMBER(get), KTP_SEALED, 0 },
-    { MEMBER(put), KTP_SEALED | KTP_WRITE, KTP_WRITE },
-    { MEMBER(remove), KTP_SEALED | KTP_WRITE, KTP_WRITE },
-    { MEMBER(list), KTP_SEALED | KTP_LIST, KTP_LIST },
-    { MEMBER(begin), KTP_SEALED, KTP_SEALED },
-    { MEMBER(row_get), KTP_SEALED, KTP_SEALED },
-    { MEMBER(commit), KTP_SEALED, KTP_SEALED },
-    { MEMBER(abort), KTP_SEALED, KTP_SEALED },
-    { MEMBER(row_put), KTP_SEALED | KTP_WRITE, KTP_SEALED | KTP_WRITE },
-    { MEMBER(row_remove), KTP_SEALED | KTP_WRITE, KTP_SEALED | KTP_WRITE },
-    { MEMBER(row_scan), KTP_SEALED | KTP_LIST, KTP_SEALED | KTP_LIST },
+    {MEMBER(open), 0, 0},
+    {MEMBER(close), 0, 0},
+    {MEMBER(check), 0, 0},
+    {MEMBER(create), KTP_CREATE, KTP_CREATE},
+    {MEMBER(token), KTP_TOKEN, KTP_TOKEN},
+    {MEMBER(get), KTP_SEALED, 0},
+    {MEMBER(put), KTP_SEALED | KTP_WRITE, KTP_WRITE},
+    {MEMBER(remove), KTP_SEALED | KTP_WRITE, KTP_WRITE},
+    {MEMBER(list), KTP_SEALED | KTP_LIST, KTP_LIST},
+    {MEMBER(begin), KTP_SEALED, KTP_SEALED},
+    {MEMBER(row_get), KTP_SEALED, KTP_SEALED},
+    {MEMBER(commit), KTP_SEALED, KTP_SEALED},
+    {MEMBER(abort), KTP_SEALED, KTP_SEALED},
+    {MEMBER(row_put), KTP_SEALED | KTP_WRITE, KTP_SEALED | KTP_WRITE},
+    {MEMBER(row_remove), KTP_SEALED | KTP_WRITE, KTP_SEALED | KTP_WRITE},
+    {MEMBER(row_scan), KTP_SEALED | KTP_LIST, KTP_SEALED | KTP_LIST},
 };
 
 static bool offers_what_it_promises(void)
@@ -187,7 +187,7 @@ static const char *check_sizes(void)
 
 static const char *check_row_max(void)
 {
-    static const size_t sizes[] = { 1, 2, 4095, 4096, 4097, 65536, KTP_ROW_MAX - 1, KTP_ROW_MAX };
+    static const size_t sizes[] = {1, 2, 4095, 4096, 4097, 65536, KTP_ROW_MAX - 1, KTP_ROW_MAX};
     session_t *a = host_open(), *b = host_open();
     const char *wrong;
 
@@ -209,7 +209,7 @@ static const char *check_row_max(void)
 static const char *check_row_too_big(void)
 {
     ktp_key_t key = plain_key(KTP_NODE, "too big", 7);
-    ktp_row_t row = plain_row(1, KTP_ROW_MAX + 1, 1), none = { .record = NULL };
+    ktp_row_t row = plain_row(1, KTP_ROW_MAX + 1, 1), none = {.record = NULL};
     session_t *a = host_open();
 
     EXPECT(s_begin(a, /* writing= */ 1, WAIT) == KTP_SUCCESS);
@@ -225,8 +225,8 @@ static const char *check_row_too_big(void)
 /* Keys are bytes: NUL, 0xff, beginnings of one another, each in four spaces. */
 static const char *check_binary_keys(void)
 {
-    static const unsigned char bytes[KTP_KEY_MAX] = { 0, 0, 255, 255, 0, '\'', '"', '%', '\n', 0 };
-    static const size_t sizes[] = { 1, 2, 3, 8, 31, 32, 63, KTP_KEY_MAX };
+    static const unsigned char bytes[KTP_KEY_MAX] = {0, 0, 255, 255, 0, '\'', '"', '%', '\n', 0};
+    static const size_t sizes[] = {1, 2, 3, 8, 31, 32, 63, KTP_KEY_MAX};
     session_t *a = host_open(), *b = host_open();
     const char *wrong;
 
@@ -253,9 +253,8 @@ static const char *check_binary_keys(void)
 
 static const char *check_version_numbers(void)
 {
-    static const uint64_t versions[] = { 0,          1,         255,
-                                         4294967296, INT64_MAX, (uint64_t)INT64_MAX + 1,
-                                         UINT64_MAX };
+    static const uint64_t versions[] = {
+        0, 1, 255, 4294967296, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX};
     session_t *a = host_open(), *b = host_open();
     secret_t secret = fresh_secret();
     const char *wrong;
@@ -290,23 +289,23 @@ static const char *check_names(void)
 }
 
 const check_t checks[] = {
-    { "says what it is", check_header, 0, false },
-    { "describes its options", check_options, 0, false },
-    { "checks itself, for reading and for writing", check_check, 0, false },
-    { "refuses to create twice", check_create_again, KTP_CREATE, false },
-    { NULL, NULL, 0, false },
+    {"says what it is", check_header, 0, false},
+    {"describes its options", check_options, 0, false},
+    {"checks itself, for reading and for writing", check_check, 0, false},
+    {"refuses to create twice", check_create_again, KTP_CREATE, false},
+    {NULL, NULL, 0, false},
 };
 
 const check_t checks_rows[] = {
-    { "an absent row is not found", check_absent, 0, false },
-    { "a row comes back as it was put", check_put_get, KTP_WRITE, false },
-    { "a head may have nothing beside it", check_nothing_beside, KTP_WRITE, false },
-    { "values by version, put and removed with their head", check_values, KTP_WRITE, false },
-    { "records of each size class", check_sizes, KTP_WRITE, false },
-    { "records up to KTP_ROW_MAX, stamps up to 2^64 - 1", check_row_max, KTP_WRITE, true },
-    { "no record beyond KTP_ROW_MAX", check_row_too_big, KTP_WRITE, true },
-    { "keys are bytes, and spaces are apart", check_binary_keys, KTP_WRITE, true },
-    { "versions up to 2^64 - 1", check_version_numbers, KTP_WRITE, true },
-    { "names of 255 bytes", check_names, KTP_WRITE, false },
-    { NULL, NULL, 0, false },
+    {"an absent row is not found", check_absent, 0, false},
+    {"a row comes back as it was put", check_put_get, KTP_WRITE, false},
+    {"a head may have nothing beside it", check_nothing_beside, KTP_WRITE, false},
+    {"values by version, put and removed with their head", check_values, KTP_WRITE, false},
+    {"records of each size class", check_sizes, KTP_WRITE, false},
+    {"records up to KTP_ROW_MAX, stamps up to 2^64 - 1", check_row_max, KTP_WRITE, true},
+    {"no record beyond KTP_ROW_MAX", check_row_too_big, KTP_WRITE, true},
+    {"keys are bytes, and spaces are apart", check_binary_keys, KTP_WRITE, true},
+    {"versions up to 2^64 - 1", check_version_numbers, KTP_WRITE, true},
+    {"names of 255 bytes", check_names, KTP_WRITE, false},
+    {NULL, NULL, 0, false},
 };

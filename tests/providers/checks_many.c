@@ -17,7 +17,7 @@
 #define LISTED 300u
 #define OPERATIONS 1000u
 #define MODEL_SECRETS 8u
-#define MODEL_VALUES 40u   /* versions of a secret that may be kept at once */
+#define MODEL_VALUES 40u /* versions of a secret that may be kept at once */
 #define THREAD_ROUNDS 150u
 
 /* ---- scan ---- */
@@ -35,10 +35,10 @@ static int list_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 
     for (unsigned i = 0; i < LISTED; i++) {
         ktp_key_t mine = head_key(&listing->secrets[i]);
-        bool same = host_can(KTP_CLEAR_NAMES)
-                        ? key->name != NULL && strcmp(key->name, mine.name) == 0
-                        : key->id_size == mine.id_size &&
-                              memcmp(key->id, mine.id, mine.id_size) == 0;
+        bool same =
+            host_can(KTP_CLEAR_NAMES)
+                ? key->name != NULL && strcmp(key->name, mine.name) == 0
+                : key->id_size == mine.id_size && memcmp(key->id, mine.id, mine.id_size) == 0;
         ktp_row_t made;
 
         if (!same)
@@ -57,7 +57,7 @@ static const char *check_scan(void)
 {
     session_t *a = host_open(), *b = host_open();
     static secret_t secrets[LISTED];
-    listing_t all = { .secrets = secrets }, some = { .secrets = secrets, .stop_after = 7 };
+    listing_t all = {.secrets = secrets}, some = {.secrets = secrets, .stop_after = 7};
 
     for (unsigned i = 0; i < LISTED; i++) {
         secrets[i] = fresh_secret();
@@ -122,7 +122,7 @@ static bool same_token(session_t *s, unsigned char last[KTP_TOKEN_SIZE])
 
 static void pause_ms(unsigned ms)
 {
-    const struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
 
     (void)nanosleep(&time, NULL);
 }
@@ -284,7 +284,7 @@ static void *work(void *arg)
 static const char *check_threads(void)
 {
     secret_t shared = fresh_secret();
-    worker_t workers[3] = { 0 };
+    worker_t workers[3] = {0};
     unsigned done = 0;
 
     for (int i = 0; i < 3; i++) {
@@ -308,8 +308,8 @@ static const char *check_threads(void)
 
 typedef struct model {
     secret_t secret;
-    uint64_t counter;               /* 0: absent */
-    bool kept[MODEL_VALUES];        /* by version modulo */
+    uint64_t counter;        /* 0: absent */
+    bool kept[MODEL_VALUES]; /* by version modulo */
     uint64_t versions[MODEL_VALUES];
 } model_t;
 
@@ -324,8 +324,8 @@ static bool agrees(session_t *s, const model_t *m)
         ktp_row_t made = value_row(&m->secret, m->versions[i], SMALL), got;
         ktp_status_t status = m->versions[i] == 0 ? KTP_NOTFOUND : s_get(s, &key, &got);
 
-        good = m->kept[i] ? status == KTP_SUCCESS && row_equal(&made, &got)
-                          : status == KTP_NOTFOUND;
+        good =
+            m->kept[i] ? status == KTP_SUCCESS && row_equal(&made, &got) : status == KTP_NOTFOUND;
         row_free(&made);
     }
     s_abort(s);
@@ -394,7 +394,7 @@ static const char *one_operation(session_t *s, model_t *models, uint64_t *random
 static const char *check_random(void)
 {
     static model_t models[MODEL_SECRETS];
-    session_t *s[3] = { host_open(), host_open(), host_open() };
+    session_t *s[3] = {host_open(), host_open(), host_open()};
     uint64_t random = rows_run;
 
     for (unsigned i = 0; i < MODEL_SECRETS; i++) {
@@ -419,15 +419,15 @@ static const char *check_random(void)
 }
 
 const check_t checks_many[] = {
-    { "a scan shows each head once, and ends when told", check_scan, KTP_WRITE | KTP_LIST, false },
-    { "a scan of values, inside the transaction that put them", check_scan_values,
-      KTP_WRITE | KTP_LIST, true },
-    { "the token changes with each commit and not without", check_token, KTP_WRITE | KTP_TOKEN,
-      false },
-    { "the token sees another process", check_token_other_process, KTP_WRITE | KTP_TOKEN, false },
-    { "two processes share the rows", check_other_process, KTP_WRITE, false },
-    { "an instance does not survive a fork, and its parent does", check_fork, KTP_WRITE, false },
-    { "instances in three threads", check_threads, KTP_WRITE, false },
-    { "1000 random operations agree with a model", check_random, KTP_WRITE | KTP_CAS, false },
-    { NULL, NULL, 0, false },
+    {"a scan shows each head once, and ends when told", check_scan, KTP_WRITE | KTP_LIST, false},
+    {"a scan of values, inside the transaction that put them", check_scan_values,
+     KTP_WRITE | KTP_LIST, true},
+    {"the token changes with each commit and not without", check_token, KTP_WRITE | KTP_TOKEN,
+     false},
+    {"the token sees another process", check_token_other_process, KTP_WRITE | KTP_TOKEN, false},
+    {"two processes share the rows", check_other_process, KTP_WRITE, false},
+    {"an instance does not survive a fork, and its parent does", check_fork, KTP_WRITE, false},
+    {"instances in three threads", check_threads, KTP_WRITE, false},
+    {"1000 random operations agree with a model", check_random, KTP_WRITE | KTP_CAS, false},
+    {NULL, NULL, 0, false},
 };

@@ -77,7 +77,7 @@ static const char *check_bytes(void)
 
 static const char *check_sizes(void)
 {
-    static const size_t sizes[] = { 1, 0, 63, 64, 4096, 4095, VALUE_MAX, 2 };
+    static const size_t sizes[] = {1, 0, 63, 64, 4096, 4095, VALUE_MAX, 2};
     unsigned char *data = malloc(VALUE_MAX);
     session_t *a = host_open(), *b = host_open();
     secret_t secret = fresh_secret();
@@ -113,9 +113,8 @@ static const char *check_remove(void)
 /* Names that a careless mapping takes for one another. */
 static const char *check_names(void)
 {
-    static const char *const ends[] = { "",     "/b",  "-b",  "_b",  ".b",   "/b/c", "/b-c",
-                                        "/B",   "b/c", "/b.", "/.b", "/b/b", "/_",   "-",
-                                        "/..." };
+    static const char *const ends[] = {"",    "/b",  "-b",  "_b",   ".b", "/b/c", "/b-c", "/B",
+                                       "b/c", "/b.", "/.b", "/b/b", "/_", "-",    "/..."};
     session_t *a = host_open(), *b = host_open();
     secret_t secret = fresh_secret();
     size_t length = strlen(secret.name), count = sizeof ends / sizeof ends[0];
@@ -179,7 +178,7 @@ static const char *check_list(void)
 {
     session_t *a = host_open();
     secret_t secret = fresh_secret();
-    listing_t listing = { .prefix = secret.name }, cut = { .prefix = "", .end_after = 2 };
+    listing_t listing = {.prefix = secret.name}, cut = {.prefix = "", .end_after = 2};
     char name[300];
 
     for (unsigned i = 0; i < 5; i++) {
@@ -207,8 +206,8 @@ static void *write_values(void *arg)
     uint64_t version;
 
     for (int i = 0; i < PUTS && !writer->failed; i++) {
-        ktp_status_t status = s_value_put(writer->session, writer->name, writer->values[i % 2],
-                                          VALUE_MAX, &version);
+        ktp_status_t status =
+            s_value_put(writer->session, writer->name, writer->values[i % 2], VALUE_MAX, &version);
 
         writer->failed = status != KTP_SUCCESS && status != KTP_TRYAGAIN && status != KTP_CONFLICT;
     }
@@ -247,7 +246,7 @@ static const char *check_two_at_once(void)
     memset(values[0], 'a', VALUE_MAX);
     memset(values[1], 'b', VALUE_MAX);
     for (int i = 0; i < 2; i++)
-        writers[i] = (writer_t){ host_open(), secret.name, { values[i], values[1 - i] }, false };
+        writers[i] = (writer_t){host_open(), secret.name, {values[i], values[1 - i]}, false};
     EXPECT(puts_value(reader, secret.name, values[0], VALUE_MAX));
     for (int i = 0; i < 2; i++)
         EXPECT(pthread_create(&threads[i], NULL, write_values, &writers[i]) == 0);
@@ -259,13 +258,13 @@ static const char *check_two_at_once(void)
 }
 
 const check_t checks_plain[] = {
-    { "an absent secret is not found", check_absent, 0, false },
-    { "a value comes back as it was put", check_bytes, KTP_WRITE, false },
-    { "values up to 64 KiB, and of no bytes", check_sizes, KTP_WRITE, false },
-    { "what is removed is away, and nothing else", check_remove, KTP_WRITE, false },
-    { "names are kept apart, up to 255 bytes", check_names, KTP_WRITE, false },
-    { "versions by number and by word", check_versions, KTP_WRITE | KTP_VERSIONS, false },
-    { "a list has each name once, and ends when told", check_list, KTP_WRITE | KTP_LIST, false },
-    { "two writers and a reader: each value whole", check_two_at_once, KTP_WRITE, false },
-    { NULL, NULL, 0, false },
+    {"an absent secret is not found", check_absent, 0, false},
+    {"a value comes back as it was put", check_bytes, KTP_WRITE, false},
+    {"values up to 64 KiB, and of no bytes", check_sizes, KTP_WRITE, false},
+    {"what is removed is away, and nothing else", check_remove, KTP_WRITE, false},
+    {"names are kept apart, up to 255 bytes", check_names, KTP_WRITE, false},
+    {"versions by number and by word", check_versions, KTP_WRITE | KTP_VERSIONS, false},
+    {"a list has each name once, and ends when told", check_list, KTP_WRITE | KTP_LIST, false},
+    {"two writers and a reader: each value whole", check_two_at_once, KTP_WRITE, false},
+    {NULL, NULL, 0, false},
 };

@@ -44,9 +44,9 @@ static const char *check_expected(void)
     session_t *a = host_open(), *b = host_open();
 
     EXPECT(write_head(b, &secret, 1, 0, SMALL) == KTP_SUCCESS);
-    EXPECT(refused(a, &key, &two, 0));              /* absent is expected */
-    EXPECT(refused(a, &key, &three, 2));            /* another stamp is expected */
-    EXPECT(refused(a, &other_key, &one, 1));        /* anything at all is expected */
+    EXPECT(refused(a, &key, &two, 0));       /* absent is expected */
+    EXPECT(refused(a, &key, &three, 2));     /* another stamp is expected */
+    EXPECT(refused(a, &other_key, &one, 1)); /* anything at all is expected */
     EXPECT(read_head(b, &secret, SMALL) == 1);
     EXPECT(read_head(b, &other, SMALL) == 0);
     EXPECT(write_head(a, &secret, 2, 1, SMALL) == KTP_SUCCESS);
@@ -293,17 +293,17 @@ static const char *check_row_stays(void)
 }
 
 const check_t checks_txn[] = {
-    { "put compares the stamp", check_expected, KTP_WRITE | KTP_CAS, false },
-    { "several rows stand and fall together", check_expected_several, KTP_WRITE | KTP_CAS, false },
-    { "remove compares the stamp", check_remove, KTP_WRITE | KTP_CAS, true },
-    { "abort undoes", check_abort, KTP_WRITE, false },
-    { "transactions without a change", check_empty_commit, KTP_WRITE, false },
-    { "a reading transaction does not write", check_reading_only, KTP_WRITE, false },
-    { "a reading transaction sees one snapshot", check_snapshot, KTP_WRITE, false },
-    { "nothing is seen before its commit, and readers stop no writer", check_isolation, KTP_WRITE,
-      false },
-    { "of two writers at once one waits or is refused", check_two_writers, KTP_WRITE, false },
-    { "close ends an open transaction", check_close_in_transaction, KTP_WRITE, false },
-    { "a row stays until the next call", check_row_stays, KTP_WRITE, false },
-    { NULL, NULL, 0, false },
+    {"put compares the stamp", check_expected, KTP_WRITE | KTP_CAS, false},
+    {"several rows stand and fall together", check_expected_several, KTP_WRITE | KTP_CAS, false},
+    {"remove compares the stamp", check_remove, KTP_WRITE | KTP_CAS, true},
+    {"abort undoes", check_abort, KTP_WRITE, false},
+    {"transactions without a change", check_empty_commit, KTP_WRITE, false},
+    {"a reading transaction does not write", check_reading_only, KTP_WRITE, false},
+    {"a reading transaction sees one snapshot", check_snapshot, KTP_WRITE, false},
+    {"nothing is seen before its commit, and readers stop no writer", check_isolation, KTP_WRITE,
+     false},
+    {"of two writers at once one waits or is refused", check_two_writers, KTP_WRITE, false},
+    {"close ends an open transaction", check_close_in_transaction, KTP_WRITE, false},
+    {"a row stays until the next call", check_row_stays, KTP_WRITE, false},
+    {NULL, NULL, 0, false},
 };

@@ -50,7 +50,7 @@
 static int refused(const session_t *s, ktp_status_t status)
 {
     static const char *const names[] = {
-        "success", "notfound", "gone", "forbidden", "unavail",
+        "success",  "notfound",  "gone",     "forbidden", "unavail",
         "tryagain", "malformed", "conflict", "nospace",
     };
 
@@ -93,16 +93,16 @@ static const struct {
     const check_t *checks;
     uint32_t nature, of; /* capabilities & of == nature */
 } suites[] = {
-    { checks, 0, 0 },
-    { checks_rows, KTP_SEALED, KTP_SEALED },
-    { checks_txn, KTP_SEALED, KTP_SEALED },
-    { checks_many, KTP_SEALED, KTP_SEALED },
-    { checks_plain, 0, KTP_SEALED },
+    {checks, 0, 0},
+    {checks_rows, KTP_SEALED, KTP_SEALED},
+    {checks_txn, KTP_SEALED, KTP_SEALED},
+    {checks_many, KTP_SEALED, KTP_SEALED},
+    {checks_plain, 0, KTP_SEALED},
 };
 
 static int suite(void)
 {
-    tally_t tally = { 0 };
+    tally_t tally = {0};
 
     if (host_can(KTP_CREATE)) {
         session_t *s = host_open();
@@ -197,7 +197,7 @@ static int act_try(session_t *s, const secret_t *secret)
 {
     ktp_key_t key = head_key(secret);
     ktp_status_t status = s_begin(s, /* writing= */ 1, TRY_WAIT);
-    ktp_row_t old = { .stamp = 0 }, row;
+    ktp_row_t old = {.stamp = 0}, row;
 
     if (status != KTP_SUCCESS)
         return refused(s, status);
@@ -280,7 +280,7 @@ static int act_hold_reading(session_t *s, const secret_t *secret)
     ktp_status_t status = s_begin(s, /* writing= */ 0, WAIT);
 
     for (int i = 0; status == KTP_SUCCESS && i < 2; i++) {
-        ktp_row_t row = { .stamp = 0 };
+        ktp_row_t row = {.stamp = 0};
 
         status = s_get(s, &key, &row);
         if (status == KTP_NOTFOUND)
@@ -295,8 +295,8 @@ static int act_hold_reading(session_t *s, const secret_t *secret)
 
 static int act_watch(session_t *s, const secret_t *secret)
 {
-    unsigned char token[KTP_TOKEN_SIZE], last[KTP_TOKEN_SIZE] = { 0 };
-    struct pollfd end = { .fd = STDIN_FILENO, .events = POLLIN };
+    unsigned char token[KTP_TOKEN_SIZE], last[KTP_TOKEN_SIZE] = {0};
+    struct pollfd end = {.fd = STDIN_FILENO, .events = POLLIN};
 
     do {
         ktp_status_t status = s_token(s, token);
@@ -368,9 +368,11 @@ typedef struct action {
 } action_t;
 
 static const action_t actions[] = {
-    { "--bump", act_bump }, { "--bumps", act_bumps }, { "--try", act_try },
-    { "--race", act_race }, { "--grow", act_grow }, { "--read", act_read }, { "--hold", act_hold },
-    { "--hold-reading", act_hold_reading }, { "--watch", act_watch }, { "--time", act_time },
+    {"--bump", act_bump},   {"--bumps", act_bumps},
+    {"--try", act_try},     {"--race", act_race},
+    {"--grow", act_grow},   {"--read", act_read},
+    {"--hold", act_hold},   {"--hold-reading", act_hold_reading},
+    {"--watch", act_watch}, {"--time", act_time},
 };
 
 static int run_numbered(const char *name, const char *number)

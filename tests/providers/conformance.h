@@ -18,10 +18,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define RECORD_OVERHEAD 92u   /* header, length and tag around the padded plain text of format 1 */
-#define CLASS_MIN 64u         /* the plain text's size is a power of two from here ... */
-#define CLASS_MAX 131072u     /* ... to here */
-#define WAIT 5000u            /* milliseconds for a lock, where a check is not about waiting */
+#define RECORD_OVERHEAD 92u /* header, length and tag around the padded plain text of format 1 */
+#define CLASS_MIN 64u       /* the plain text's size is a power of two from here ... */
+#define CLASS_MAX 131072u   /* ... to here */
+#define WAIT 5000u          /* milliseconds for a lock, where a check is not about waiting */
 
 /* ---- host.c ---- */
 
@@ -76,7 +76,7 @@ int host_run(const char *action, const char *argument);
 /* A made-up secret. With KTP_CLEAR_NAMES a server looks at the clear headers, so that a head's
  * stamp is its write counter and goes up by one, and everything about one secret has one id. */
 typedef struct secret {
-    uint64_t run;      /* tells runs on the same server apart */
+    uint64_t run; /* tells runs on the same server apart */
     unsigned number;
     char name[256];
 } secret_t;
@@ -123,9 +123,9 @@ const char *get_one(session_t *s, const ktp_key_t *key, const ktp_row_t *row);
 
 typedef struct check {
     const char *name;
-    const char *(*run)(void);   /* NULL, or what is wrong */
-    uint32_t needs;             /* capabilities */
-    bool hidden_names;          /* only without KTP_CLEAR_NAMES */
+    const char *(*run)(void); /* NULL, or what is wrong */
+    uint32_t needs;           /* capabilities */
+    bool hidden_names;        /* only without KTP_CLEAR_NAMES */
 } check_t;
 
 /* Each ends with a NULL name. */
@@ -134,10 +134,10 @@ extern const check_t checks[], checks_rows[], checks_txn[], checks_many[], check
 #define STRING_OF(x) #x
 #define LINE_OF(x) STRING_OF(x)
 /* For the checks, which answer what is wrong. */
-#define EXPECT(condition) \
-    do { \
-        if (!(condition)) \
-            return __FILE__ ":" LINE_OF(__LINE__) ": " #condition; \
+#define EXPECT(condition)                                                                          \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            return __FILE__ ":" LINE_OF(__LINE__) ": " #condition;                                 \
     } while (0)
 
 #endif /* CONFORMANCE_H */

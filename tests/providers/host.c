@@ -183,8 +183,11 @@ static char *read_secret(const char *text, size_t *ret_size)
 
 static int64_t parse_number(const ktp_option_spec_t *spec, const char *text)
 {
-    static const struct { const char *name; int64_t factor; } units[] = {
-        { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
+    static const struct {
+        const char *name;
+        int64_t factor;
+    } units[] = {
+        {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
     };
     char *end;
     int64_t number;
@@ -235,7 +238,7 @@ static void read_options(char **given)
         }
         if (text == NULL && spec->required)
             die("option %s is required", spec->name);
-        *option = (ktp_option_t){ .name = spec->name, .file = "conformance", .line = 1 };
+        *option = (ktp_option_t){.name = spec->name, .file = "conformance", .line = 1};
         set_option(spec, option, text);
     }
     if (found != count)
@@ -380,7 +383,7 @@ ktp_status_t s_begin(session_t *s, int writing, unsigned timeout)
 
 ktp_status_t s_get(session_t *s, const ktp_key_t *key, ktp_row_t *ret_row)
 {
-    static const ktp_row_t untouched = { .stamp = 0xfeedface, .record_size = 77 };
+    static const ktp_row_t untouched = {.stamp = 0xfeedface, .record_size = 77};
     ktp_row_t row = untouched;
     ktp_status_t status;
 
@@ -445,13 +448,13 @@ ktp_status_t s_token(session_t *s, unsigned char ret_token[KTP_TOKEN_SIZE])
 
 static ktp_request_t request_for(const char *name, const char *version)
 {
-    return (ktp_request_t){ sizeof(ktp_request_t), "development", name, version, WAIT };
+    return (ktp_request_t){sizeof(ktp_request_t), "development", name, version, WAIT};
 }
 
 void value_free(session_t *s, ktp_value_t *value)
 {
     service_free(s, value->value.data);
-    *value = (ktp_value_t){ .size = sizeof *value };
+    *value = (ktp_value_t){.size = sizeof *value};
 }
 
 static void look_at_value(session_t *s, const ktp_value_t *value)
@@ -473,7 +476,7 @@ static void look_at_value(session_t *s, const ktp_value_t *value)
 ktp_status_t s_value_get(session_t *s, const char *name, const char *version,
                          ktp_value_t *ret_value)
 {
-    const ktp_value_t untouched = { .size = sizeof untouched, .expires = 0x7e5 };
+    const ktp_value_t untouched = {.size = sizeof untouched, .expires = 0x7e5};
     ktp_request_t request = request_for(name, version);
     ktp_value_t value = untouched;
     unsigned blocks = s->blocks;
@@ -498,7 +501,7 @@ ktp_status_t s_value_put(session_t *s, const char *name, const void *data, size_
                          uint64_t *ret_version)
 {
     ktp_request_t request = request_for(name, "current");
-    ktp_value_t value = { .size = sizeof value };
+    ktp_value_t value = {.size = sizeof value};
     unsigned char *copy = service_alloc(s, size + 1);
     unsigned blocks = s->blocks;
     uint64_t version = 0xfeedface;
@@ -507,7 +510,7 @@ ktp_status_t s_value_put(session_t *s, const char *name, const void *data, size_
     if (copy == NULL)
         die("out of memory");
     memcpy(copy, data, size);
-    value.value = (ktp_buffer_t){ copy, size };
+    value.value = (ktp_buffer_t){copy, size};
     before(s);
     status = after(s, "put", provider->put(s->instance, &request, &value, &version));
     if ((status == KTP_SUCCESS) == (version == 0xfeedface))

@@ -47,7 +47,7 @@ void secret_init(secret_t *secret, unsigned number)
 
 ktp_key_t head_key(const secret_t *secret)
 {
-    ktp_key_t key = { .space = KTP_HEAD, .id_size = 32 };
+    ktp_key_t key = {.space = KTP_HEAD, .id_size = 32};
 
     fill(key.id, key.id_size, secret->run ^ ((uint64_t)secret->number << 32));
     key.name = host_can(KTP_CLEAR_NAMES) ? secret->name : NULL;
@@ -65,7 +65,7 @@ ktp_key_t value_key(const secret_t *secret, uint64_t version)
 
 ktp_key_t plain_key(ktp_space_t space, const void *id, size_t size)
 {
-    ktp_key_t key = { .space = space, .id_size = size };
+    ktp_key_t key = {.space = space, .id_size = size};
 
     memcpy(key.id, id, size);
     return key;
@@ -93,9 +93,9 @@ unsigned char *make_record(const secret_t *secret, unsigned type, uint64_t versi
 
 ktp_row_t head_row(const secret_t *secret, uint64_t counter, size_t class)
 {
-    ktp_row_t row = { .stamp = counter,
-                      .record_size = RECORD_OVERHEAD + class,
-                      .beside_size = RECORD_OVERHEAD + class };
+    ktp_row_t row = {.stamp = counter,
+                     .record_size = RECORD_OVERHEAD + class,
+                     .beside_size = RECORD_OVERHEAD + class};
 
     row.record = make_record(secret, KTP_RECORD_HEAD, counter, class);
     row.beside = make_record(secret, KTP_RECORD_VALUE, counter, class);
@@ -104,7 +104,7 @@ ktp_row_t head_row(const secret_t *secret, uint64_t counter, size_t class)
 
 ktp_row_t value_row(const secret_t *secret, uint64_t version, size_t class)
 {
-    ktp_row_t row = { .stamp = 1, .record_size = RECORD_OVERHEAD + class };
+    ktp_row_t row = {.stamp = 1, .record_size = RECORD_OVERHEAD + class};
 
     row.record = make_record(secret, KTP_RECORD_VALUE, version, class);
     return row;
@@ -112,7 +112,7 @@ ktp_row_t value_row(const secret_t *secret, uint64_t version, size_t class)
 
 ktp_row_t plain_row(uint64_t stamp, size_t size, uint64_t seed)
 {
-    ktp_row_t row = { .stamp = stamp, .record_size = size };
+    ktp_row_t row = {.stamp = stamp, .record_size = size};
     unsigned char *record = malloc(size);
 
     if (record == NULL)
@@ -221,7 +221,7 @@ bool has_value(session_t *s, const secret_t *secret, uint64_t version)
 
 const char *put_one(session_t *s, const ktp_key_t *key, const ktp_row_t *row)
 {
-    ktp_row_t old = { .stamp = 0 };
+    ktp_row_t old = {.stamp = 0};
 
     EXPECT(s_begin(s, /* writing= */ 1, WAIT) == KTP_SUCCESS);
     if (s_get(s, key, &old) == KTP_NOTFOUND)

@@ -11,8 +11,8 @@
 #include <redismodule.h>
 #include <stddef.h>
 
-__attribute__((visibility("default")))
-int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
+__attribute__((visibility("default"))) int RedisModule_OnLoad(RedisModuleCtx *ctx,
+                                                              RedisModuleString **argv, int argc);
 
 static int call(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *format)
 {

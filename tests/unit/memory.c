@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * memory.c: a sealed provider in memory, for tests. A row that it has answered is gone with the next call of the same transaction, as
- * keyturn_provider.h says: it is overwritten and freed, so that a caller who uses it later fails, under AddressSanitizer by name.
+ * memory.c: a sealed provider in memory, for tests. A row that it has answered is gone with the
+ * next call of the same transaction, as keyturn_provider.h says: it is overwritten and freed, so
+ * that a caller who uses it later fails, under AddressSanitizer by name.
  */
 #include "world.h"
 
@@ -184,13 +185,14 @@ static bool fails(ktp_instance_t *instance)
     return true;
 }
 
-#define MAY_FAIL(instance)       \
-    do {                         \
-        if (fails(instance))     \
-            return memory.fail_with; \
+#define MAY_FAIL(instance)                                                                         \
+    do {                                                                                           \
+        if (fails(instance))                                                                       \
+            return memory.fail_with;                                                               \
     } while (0)
 
-static ktp_status_t open_kind(const ktp_services_t *services, bool clear, ktp_instance_t **ret_instance)
+static ktp_status_t open_kind(const ktp_services_t *services, bool clear,
+                              ktp_instance_t **ret_instance)
 {
     ktp_instance_t *instance = calloc(1, sizeof(*instance));
 
@@ -205,15 +207,15 @@ static ktp_status_t open_kind(const ktp_services_t *services, bool clear, ktp_in
     return KTP_SUCCESS;
 }
 
-static ktp_status_t memory_open(const ktp_services_t *services, const ktp_option_t *options, size_t count,
-                                ktp_instance_t **ret_instance)
+static ktp_status_t memory_open(const ktp_services_t *services, const ktp_option_t *options,
+                                size_t count, ktp_instance_t **ret_instance)
 {
     (void)options, (void)count;
     return open_kind(services, false, ret_instance);
 }
 
-static ktp_status_t clear_open(const ktp_services_t *services, const ktp_option_t *options, size_t count,
-                               ktp_instance_t **ret_instance)
+static ktp_status_t clear_open(const ktp_services_t *services, const ktp_option_t *options,
+                               size_t count, ktp_instance_t **ret_instance)
 {
     (void)options, (void)count;
     return open_kind(services, true, ret_instance);
@@ -245,7 +247,8 @@ static ktp_status_t memory_create(ktp_instance_t *instance)
     return KTP_SUCCESS;
 }
 
-static ktp_status_t memory_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn)
+static ktp_status_t memory_begin(ktp_instance_t *instance, int writing, unsigned timeout,
+                                 ktp_txn_t **ret_txn)
 {
     (void)timeout;
     MAY_FAIL(instance);
@@ -265,7 +268,8 @@ static ktp_status_t memory_begin(ktp_instance_t *instance, int writing, unsigned
 
 static void take_back(ktp_txn_t *txn)
 {
-    unsigned char *record = (unsigned char *)(uintptr_t)txn->given.record, *beside = (unsigned char *)(uintptr_t)txn->given.beside;
+    unsigned char *record = (unsigned char *)(uintptr_t)txn->given.record,
+                  *beside = (unsigned char *)(uintptr_t)txn->given.beside;
 
     if (record != NULL)
         memset(record, 0xdd, txn->given.record_size);
@@ -278,8 +282,8 @@ static void take_back(ktp_txn_t *txn)
 
 static void give(ktp_txn_t *txn, const row_t *row, ktp_row_t *ret_row)
 {
-    txn->given = (ktp_row_t){copy_of(row->record, row->record_size), row->record_size, copy_of(row->beside, row->beside_size),
-                             row->beside_size, row->stamp};
+    txn->given = (ktp_row_t){copy_of(row->record, row->record_size), row->record_size,
+                             copy_of(row->beside, row->beside_size), row->beside_size, row->stamp};
     *ret_row = txn->given;
 }
 
@@ -288,7 +292,8 @@ static row_t *find(ktp_txn_t *txn, const ktp_key_t *key)
     for (size_t i = 0; i < txn->table->count; i++) {
         row_t *row = &txn->table->rows[i];
         bool same = txn->instance->clear ? strcmp(row->name, key->name) == 0
-                                         : row->id_size == key->id_size && memcmp(row->id, key->id, key->id_size) == 0;
+                                         : row->id_size == key->id_size &&
+                                               memcmp(row->id, key->id, key->id_size) == 0;
 
         if (row->space == key->space && same && row->version == key->version)
             return row;
@@ -315,7 +320,8 @@ static ktp_status_t conflict(ktp_txn_t *txn)
     return KTP_CONFLICT;
 }
 
-static ktp_status_t memory_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected)
+static ktp_status_t memory_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
+                               uint64_t expected)
 {
     row_t *old = find(txn, key), *at = old;
 
@@ -424,10 +430,11 @@ static ktp_status_t memory_token(ktp_instance_t *instance, unsigned char ret_tok
 
 static const ktp_option_spec_t no_options[] = {{NULL, KTP_STRING, 0, NULL, NULL}};
 
-#define TABLE                                                                                                          \
-    .options = no_options, .close = memory_close, .check = memory_check, .create = memory_create, .begin = memory_begin, \
-    .row_get = memory_get, .row_put = memory_put, .row_remove = memory_row_remove, .row_scan = memory_scan,            \
-    .commit = memory_commit, .abort = end, .token = memory_token
+#define TABLE                                                                                      \
+    .options = no_options, .close = memory_close, .check = memory_check, .create = memory_create,  \
+    .begin = memory_begin, .row_get = memory_get, .row_put = memory_put,                           \
+    .row_remove = memory_row_remove, .row_scan = memory_scan, .commit = memory_commit,             \
+    .abort = end, .token = memory_token
 
 const ktp_provider_t memory_provider = {
     KTP_HEADER,
@@ -440,7 +447,8 @@ const ktp_provider_t memory_provider = {
 const ktp_provider_t memory_clear_provider = {
     KTP_HEADER,
     .name = "clear",
-    .capabilities = KTP_SEALED | KTP_WRITE | KTP_LIST | KTP_CAS | KTP_TOKEN | KTP_CREATE | KTP_CLEAR_NAMES | KTP_BLOCKING,
+    .capabilities = KTP_SEALED | KTP_WRITE | KTP_LIST | KTP_CAS | KTP_TOKEN | KTP_CREATE |
+                    KTP_CLEAR_NAMES | KTP_BLOCKING,
     .open = clear_open,
     TABLE,
 };

@@ -11,7 +11,8 @@ struct ktp_instance {
 
 plain_t plain[2];
 
-static ktp_status_t open_of(const ktp_services_t *services, plain_t *told, ktp_instance_t **ret_instance)
+static ktp_status_t open_of(const ktp_services_t *services, plain_t *told,
+                            ktp_instance_t **ret_instance)
 {
     ktp_instance_t *instance = calloc(1, sizeof(*instance));
 
@@ -21,15 +22,15 @@ static ktp_status_t open_of(const ktp_services_t *services, plain_t *told, ktp_i
     return KTP_SUCCESS;
 }
 
-static ktp_status_t plain_open(const ktp_services_t *services, const ktp_option_t *options, size_t count,
-                               ktp_instance_t **ret_instance)
+static ktp_status_t plain_open(const ktp_services_t *services, const ktp_option_t *options,
+                               size_t count, ktp_instance_t **ret_instance)
 {
     (void)options, (void)count;
     return open_of(services, &plain[0], ret_instance);
 }
 
-static ktp_status_t remote_open(const ktp_services_t *services, const ktp_option_t *options, size_t count,
-                                ktp_instance_t **ret_instance)
+static ktp_status_t remote_open(const ktp_services_t *services, const ktp_option_t *options,
+                                size_t count, ktp_instance_t **ret_instance)
 {
     (void)options, (void)count;
     return open_of(services, &plain[1], ret_instance);
@@ -46,7 +47,8 @@ static ktp_status_t plain_check(ktp_instance_t *instance, int writing)
     return KTP_SUCCESS;
 }
 
-static ktp_status_t plain_get(ktp_instance_t *instance, const ktp_request_t *request, ktp_value_t *ret_value)
+static ktp_status_t plain_get(ktp_instance_t *instance, const ktp_request_t *request,
+                              ktp_value_t *ret_value)
 {
     plain_t *told = instance->told;
     size_t size;
@@ -86,14 +88,8 @@ static ktp_status_t plain_token(ktp_instance_t *instance, unsigned char ret_toke
 static const ktp_option_spec_t no_options[] = {{NULL, KTP_STRING, 0, NULL, NULL}};
 
 const ktp_provider_t plain_provider = {
-    KTP_HEADER,
-    .name = "plain",
-    .capabilities = KTP_VERSIONS,
-    .options = no_options,
-    .open = plain_open,
-    .close = plain_close,
-    .check = plain_check,
-    .get = plain_get,
+    KTP_HEADER,         .name = "plain",      .capabilities = KTP_VERSIONS, .options = no_options,
+    .open = plain_open, .close = plain_close, .check = plain_check,         .get = plain_get,
 };
 
 const ktp_provider_t remote_provider = {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A writer of the real provider `local` that is killed, or stopped, between any two steps of a write: readers go on with the old value
- * or the new one, nobody waits for the dead, and the next writer goes on from what was committed.
+ * A writer of the real provider `local` that is killed, or stopped, between any two steps of a
+ * write: readers go on with the old value or the new one, nobody waits for the dead, and the next
+ * writer goes on from what was committed.
  */
 #include "world.h"
 
@@ -33,7 +34,8 @@ static board_t *board;
 static pid_t readers[READERS];
 static char logged[KT_ERROR_SIZE];
 
-static kt_status_t put_number(kt_ctx_t *ctx, unsigned number, unsigned timeout, uint64_t *ret_version)
+static kt_status_t put_number(kt_ctx_t *ctx, unsigned number, unsigned timeout,
+                              uint64_t *ret_version)
 {
     kt_request_t req = request(NAME);
     char text[32];
@@ -52,11 +54,13 @@ static unsigned number_of(const kt_secret_t *secret)
 {
     char text[32] = "";
 
-    memcpy(text, kt_secret_bytes(secret), kt_secret_size(secret) < 31 ? kt_secret_size(secret) : 31);
+    memcpy(text, kt_secret_bytes(secret),
+           kt_secret_size(secret) < 31 ? kt_secret_size(secret) : 31);
     return strncmp(text, "value ", 6) == 0 ? (unsigned)atoi(text + 6) : 0;
 }
 
-/* One by its cache and the change token, as a server; one by its store each time. Never an error, never back. */
+/* One by its cache and the change token, as a server; one by its store each time. Never an error,
+ * never back. */
 static int read_on(kt_ctx_t *ctx, unsigned n)
 {
     kt_request_t req = request(NAME);
@@ -180,7 +184,8 @@ START_TEST(a_writer_killed_at_each_step)
     assert_ok(kt_verify(world.ctx, ignore, NULL));
     assert_ok(put_number(world.ctx, 3, 0, &version));
     ck_assert_uint_eq(version, _i < COMMITTED ? 2 : 3);
-    ck_assert_uint_eq(world_lines("\"settle\"", NULL), _i == COMMITTED); /* a commit without anchor is recorded as found */
+    /* a commit without anchor is recorded as found */
+    ck_assert_uint_eq(world_lines("\"settle\"", NULL), _i == COMMITTED);
     assert_ok(kt_verify(world.ctx, ignore, NULL));
     end_readers();
     assert_value(NAME, "value 3", version);
@@ -258,7 +263,8 @@ START_TEST(a_stopped_holder_of_the_anchors_is_named)
     world.ctx = world_context();
     assert_ok(put_number(world.ctx, 2, 0, NULL));
     (void)snprintf(who, sizeof(who), "process %d (", (int)pid);
-    ck_assert_msg(strstr(logged, who) != NULL && strstr(logged, "anchors/.nginx.lock") != NULL, "`%s`", logged);
+    ck_assert_msg(strstr(logged, who) != NULL && strstr(logged, "anchors/.nginx.lock") != NULL,
+                  "`%s`", logged);
     let_them_read();
     (void)kill(pid, SIGKILL);
     (void)waitpid(pid, NULL, 0);
@@ -269,7 +275,8 @@ START_TEST(a_stopped_holder_of_the_anchors_is_named)
 }
 END_TEST
 
-/* What cannot be recorded is refused, and in the end: whoever waited behind it would wait for ever. */
+/* What cannot be recorded is refused, and in the end: whoever waited behind it would wait for ever.
+ */
 START_TEST(a_stopped_holder_of_the_trail_is_named)
 {
     char who[32];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A small store of the real provider `local`, damaged: a bit of a byte turned, the file cut, in the database, in -wal and in the
- * anchors. What comes is the right value or an error: never a crash, never a wrong value, never "there is none", never a value of
- * yesterday. A sample of some thousand places that comes by every page; KT_EVERY_BYTE=1 takes every byte and every length.
+ * A small store of the real provider `local`, damaged: a bit of a byte turned, the file cut, in the
+ * database, in -wal and in the anchors. What comes is the right value or an error: never a crash,
+ * never a wrong value, never "there is none", never a value of yesterday. A sample of some thousand
+ * places that comes by every page; KT_EVERY_BYTE=1 takes every byte and every length.
  */
 #include "world.h"
 
@@ -19,9 +20,10 @@ static const struct {
     const char *reference, *value; /* NULL: `status` */
     kt_status_t status;
 } answers[] = {
-    {"api-keys/a", "third of a", KT_SUCCESS},  {"api-keys/a@1", "first of a", KT_SUCCESS}, {"api-keys/a@2", NULL, KT_GONE},
-    {"api-keys/f07", "filler", KT_SUCCESS},    {"api-keys/none", NULL, KT_NOTFOUND},       {"database/b", "of b", KT_SUCCESS},
-    {"database/deleted", NULL, KT_GONE},       {"OPENAI_API_KEY", "general", KT_SUCCESS},
+    {"api-keys/a", "third of a", KT_SUCCESS}, {"api-keys/a@1", "first of a", KT_SUCCESS},
+    {"api-keys/a@2", NULL, KT_GONE},          {"api-keys/f07", "filler", KT_SUCCESS},
+    {"api-keys/none", NULL, KT_NOTFOUND},     {"database/b", "of b", KT_SUCCESS},
+    {"database/deleted", NULL, KT_GONE},      {"OPENAI_API_KEY", "general", KT_SUCCESS},
 };
 
 static char wal[128], shm[128], anchors[128];
@@ -60,7 +62,8 @@ static void settle(void)
     sqlite3 *db;
 
     ck_assert_int_eq(sqlite3_open(world.store, &db), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL),
+                     SQLITE_OK);
     ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
     ck_assert_int_ne(access(wal, F_OK), 0);
 }
@@ -113,7 +116,8 @@ static bool same_status(kt_status_t status, size_t i)
     return status == (answers[i].value != NULL ? KT_SUCCESS : answers[i].status);
 }
 
-/* Every answer from a store that is opened now: right, or an error that is no fact about the secret. */
+/* Every answer from a store that is opened now: right, or an error that is no fact about the
+ * secret. */
 static void look(const char *what, size_t at)
 {
     kt_store_t store = {.api = NULL};
@@ -128,12 +132,16 @@ static void look(const char *what, size_t at)
         assert_ok(kt_reference_parse(answers[i].reference, 0, &ref));
         status = kt_store_read(world.ctx, &store, &ref, &secret);
         if (same_status(status, i)) {
-            ck_assert_msg(status != KT_SUCCESS || kt_secret_equal(secret, answers[i].value, strlen(answers[i].value)),
+            ck_assert_msg(status != KT_SUCCESS ||
+                              kt_secret_equal(secret, answers[i].value, strlen(answers[i].value)),
                           "%s %zu: %s is not what was written", what, at, answers[i].reference);
         } else {
-            ck_assert_msg(status != KT_SUCCESS && status != KT_NOTFOUND && status != KT_GONE && status != KT_INTERNAL,
-                          "%s %zu: %s is %s: %s", what, at, answers[i].reference, kt_status_name(status), kt_failure());
-            ck_assert_msg(kt_failure()[0] != '\0', "%s %zu: %s without a reason", what, at, kt_status_name(status));
+            ck_assert_msg(status != KT_SUCCESS && status != KT_NOTFOUND && status != KT_GONE &&
+                              status != KT_INTERNAL,
+                          "%s %zu: %s is %s: %s", what, at, answers[i].reference,
+                          kt_status_name(status), kt_failure());
+            ck_assert_msg(kt_failure()[0] != '\0', "%s %zu: %s without a reason", what, at,
+                          kt_status_name(status));
             all = false;
         }
         kt_secret_free(secret);
@@ -160,7 +168,8 @@ static void verify(const char *what, size_t at, bool wrong)
     kt_status_t status = kt_verify(world.ctx, count_finding, &findings);
 
     kt_instance_close(&world.ctx->stores[0]);
-    ck_assert_msg(!wrong || (status != KT_SUCCESS && findings > 0), "%s %zu: a read is refused, and verify finds nothing", what, at);
+    ck_assert_msg(!wrong || (status != KT_SUCCESS && findings > 0),
+                  "%s %zu: a read is refused, and verify finds nothing", what, at);
 }
 
 static size_t step_of(size_t sample)
@@ -170,7 +179,8 @@ static size_t step_of(size_t sample)
     return step % 2 == 0 ? step + 1 : step; /* not in step with anything in the file */
 }
 
-/* Puts the file back as it was. An index beside it is made anew, for it would tell where the good frames of -wal end. */
+/* Puts the file back as it was. An index beside it is made anew, for it would tell where the good
+ * frames of -wal end. */
 static void put_back(const char *path)
 {
     write_at(path, image, image_size, 0);
@@ -184,7 +194,8 @@ static void each_byte(const char *path, size_t sample)
 
     image = (unsigned char *)world_read(path, &image_size);
     step = step_of(sample);
-    for (size_t at = 0; at < image_size; at += at >= 100 ? step : 1, n++) { /* a header, byte by byte */
+    /* a header, byte by byte */
+    for (size_t at = 0; at < image_size; at += at >= 100 ? step : 1, n++) {
         unsigned char bent = image[at] ^ (unsigned char)(1u << n % 8);
         unsigned before = refused;
 
@@ -208,7 +219,8 @@ static void each_length(const char *path, size_t sample)
 
     image = (unsigned char *)world_read(path, &image_size);
     step = step_of(sample);
-    for (size_t size = image_size; size-- > 0; size -= size >= step && size >= 600 && size % 4096 != 0 ? step - 1 : 0, n++) {
+    for (size_t size = image_size; size-- > 0;
+         size -= size >= step && size >= 600 && size % 4096 != 0 ? step - 1 : 0, n++) {
         ck_assert_int_eq(truncate(path, (off_t)size), 0);
         (void)unlink(shm);
         look("length", size);
@@ -236,7 +248,8 @@ START_TEST(the_database_cut)
 }
 END_TEST
 
-/* The newest commits are there only: what is lost of them was acknowledged, and the anchors know. */
+/* The newest commits are there only: what is lost of them was acknowledged, and the anchors know.
+ */
 START_TEST(a_byte_of_wal)
 {
     each_byte(wal, 600);

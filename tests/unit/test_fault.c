@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Every allocation and every system call of the core fails once, in each piece of work: never a crash, never a wrong value, nothing left
- * behind, and a reason in the error text. The linker puts the functions below in front of the real ones (core.mk, FAULTS); the
- * provider `local` is loaded and keeps the real ones.
+ * Every allocation and every system call of the core fails once, in each piece of work: never a
+ * crash, never a wrong value, nothing left behind, and a reason in the error text. The linker puts
+ * the functions below in front of the real ones (core.mk, FAULTS); the provider `local` is loaded
+ * and keeps the real ones.
  */
 #include "world.h"
 
@@ -42,9 +43,9 @@ static void *count(long *counter, void *data)
 }
 
 /* Names of the linker's, which it wants with two underscores. */
-#define REAL(type, name, ...) \
-    type __real_##name(__VA_ARGS__); \
-    type __wrap_##name(__VA_ARGS__); \
+#define REAL(type, name, ...)                                                                      \
+    type __real_##name(__VA_ARGS__);                                                               \
+    type __wrap_##name(__VA_ARGS__);                                                               \
     type __wrap_##name(__VA_ARGS__)
 
 REAL(void *, malloc, size_t size)
@@ -156,10 +157,10 @@ REAL(kt_secret_t *, kt_secret_new, const void *data, size_t size)
     return fails(ALLOCATIONS) ? NULL : __real_kt_secret_new(data, size);
 }
 
-#define FAILING(type, name, arguments, ...) \
-    REAL(type, name, __VA_ARGS__) \
-    { \
-        return fails(CALLS) ? -1 : __real_##name arguments; \
+#define FAILING(type, name, arguments, ...)                                                        \
+    REAL(type, name, __VA_ARGS__)                                                                  \
+    {                                                                                              \
+        return fails(CALLS) ? -1 : __real_##name arguments;                                        \
     }
 
 FAILING(ssize_t, read, (fd, data, size), int fd, void *data, size_t size)
@@ -177,7 +178,8 @@ FAILING(int, fchmod, (fd, mode), int fd, mode_t mode)
 FAILING(int, ftruncate, (fd, size), int fd, off_t size)
 FAILING(int, fallocate, (fd, mode, at, size), int fd, int mode, off_t at, off_t size)
 FAILING(int, renameat, (from, path, to, name), int from, const char *path, int to, const char *name)
-FAILING(int, linkat, (from, path, to, name, flags), int from, const char *path, int to, const char *name, int flags)
+FAILING(int, linkat, (from, path, to, name, flags), int from, const char *path, int to,
+        const char *name, int flags)
 FAILING(int, fflush, (file), FILE *file)
 
 REAL(int, posix_fallocate, int fd, off_t at, off_t size)
@@ -290,7 +292,8 @@ static kt_status_t work_rotate_target(kt_ctx_t *ctx)
 
     options.target = &target;
     status = kt_rotate(ctx, &req, &options, NULL);
-    if (status != KT_SUCCESS) { /* what is left pending is given up, so that the next round can begin */
+    /* what is left pending is given up, so that the next round can begin */
+    if (status != KT_SUCCESS) {
         kt_rotation_t *rotation = NULL;
         char why[KT_ERROR_SIZE];
 
@@ -444,10 +447,22 @@ static kt_status_t work_backup(kt_ctx_t *ctx)
 static const struct {
     const char *name;
     kt_status_t (*work)(kt_ctx_t *ctx);
-} works[] = {{"get", work_get},       {"previous", work_previous}, {"refresh", work_refresh}, {"put", work_put},
-             {"field", work_put_field}, {"rotate", work_rotate},     {"target", work_rotate_target}, {"changes", work_changes},
-             {"list", work_list},     {"info", work_info},         {"bundle", work_bundle},   {"tail", work_tail},
-             {"keys", work_keys},     {"verify", work_verify},     {"check", work_check},     {"backup", work_backup}};
+} works[] = {{"get", work_get},
+             {"previous", work_previous},
+             {"refresh", work_refresh},
+             {"put", work_put},
+             {"field", work_put_field},
+             {"rotate", work_rotate},
+             {"target", work_rotate_target},
+             {"changes", work_changes},
+             {"list", work_list},
+             {"info", work_info},
+             {"bundle", work_bundle},
+             {"tail", work_tail},
+             {"keys", work_keys},
+             {"verify", work_verify},
+             {"check", work_check},
+             {"backup", work_backup}};
 
 /* Lines of the anchors: one a type, and none may ever be lost. */
 static unsigned anchor_lines(void)
@@ -483,7 +498,8 @@ static kt_status_t live(kt_status_t (*work)(kt_ctx_t *ctx), char why[KT_ERROR_SI
 
     if (status == KT_SUCCESS)
         status = kt_open(setup, &ctx);
-    (void)snprintf(why, KT_ERROR_SIZE, "%s", setup != NULL ? kt_setup_error(setup) : "out of memory");
+    (void)snprintf(why, KT_ERROR_SIZE, "%s",
+                   setup != NULL ? kt_setup_error(setup) : "out of memory");
     if (status == KT_SUCCESS) {
         status = work(ctx);
         (void)snprintf(why, KT_ERROR_SIZE, "%s", kt_error(ctx));
@@ -528,17 +544,24 @@ static void fail_each(int kind, int which)
         if (works[which].work == work_check || works[which].work == work_verify)
             why[0] = '?'; /* these tell by their function */
         if (status != KT_SUCCESS) {
-            ck_assert_msg(fault.failed, "%s: %s without a fault: %s", works[which].name, kt_status_name(status), why);
-            ck_assert_msg(why[0] != '\0', "%s, call %u: %s without a reason", works[which].name, rounds, kt_status_name(status));
-            ck_assert_msg(status != KT_NOTFOUND && status != KT_GONE && status != KT_WRONGKEY && status != KT_DENIED &&
-                              status != KT_NOKEY && status != KT_MOVED && status != KT_ROLLEDBACK,
-                          "%s, call %u: %s, which is a fact: %s", works[which].name, rounds, kt_status_name(status), why);
+            ck_assert_msg(fault.failed, "%s: %s without a fault: %s", works[which].name,
+                          kt_status_name(status), why);
+            ck_assert_msg(why[0] != '\0', "%s, call %u: %s without a reason", works[which].name,
+                          rounds, kt_status_name(status));
+            ck_assert_msg(status != KT_NOTFOUND && status != KT_GONE && status != KT_WRONGKEY &&
+                              status != KT_DENIED && status != KT_NOKEY && status != KT_MOVED &&
+                              status != KT_ROLLEDBACK,
+                          "%s, call %u: %s, which is a fact: %s", works[which].name, rounds,
+                          kt_status_name(status), why);
         }
-        ck_assert_msg(anchor_lines() >= anchors, "%s, call %u: an anchor is lost", works[which].name, rounds);
-        ck_assert_msg(open_files() == files, "%s, call %u: a descriptor is left", works[which].name, rounds);
-        ck_assert_msg(locked == locked_before, "%s, call %u: locked memory is left", works[which].name, rounds);
-        ck_assert_msg(allocated == memory_before, "%s, call %u: %ld allocations are left", works[which].name, rounds,
-                      allocated - memory_before);
+        ck_assert_msg(anchor_lines() >= anchors, "%s, call %u: an anchor is lost",
+                      works[which].name, rounds);
+        ck_assert_msg(open_files() == files, "%s, call %u: a descriptor is left", works[which].name,
+                      rounds);
+        ck_assert_msg(locked == locked_before, "%s, call %u: locked memory is left",
+                      works[which].name, rounds);
+        ck_assert_msg(allocated == memory_before, "%s, call %u: %ld allocations are left",
+                      works[which].name, rounds, allocated - memory_before);
     } while (fault.failed);
     ck_assert_uint_gt(rounds, 5);
     assert_value("database/a", OLD, 2);

@@ -52,18 +52,10 @@ static const struct {
     const char *folder;
     target_t target;
 } targets[] = {
-    {"reference", fuzz_reference},
-    {"config", fuzz_config},
-    {"json", fuzz_json},
-    {"seal", fuzz_seal},
-    {"bundle", fuzz_bundle},
-    {"keyfile", fuzz_keyfile},
-    {"backup", fuzz_backup},
-    {"trail", fuzz_trail},
-    {"index", fuzz_index},
-    {"anchors", fuzz_anchors},
-    {"text", fuzz_text},
-    {"ring", fuzz_ring},
+    {"reference", fuzz_reference}, {"config", fuzz_config}, {"json", fuzz_json},
+    {"seal", fuzz_seal},           {"bundle", fuzz_bundle}, {"keyfile", fuzz_keyfile},
+    {"backup", fuzz_backup},       {"trail", fuzz_trail},   {"index", fuzz_index},
+    {"anchors", fuzz_anchors},     {"text", fuzz_text},     {"ring", fuzz_ring},
 };
 
 static size_t read_input(const char *path, uint8_t *data)

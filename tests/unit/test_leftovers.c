@@ -110,7 +110,7 @@ static void rotate(kt_secret_t *value)
 /* JSON that breaks off behind the value, at different places of the parser. */
 static void refuse(kt_secret_t *value)
 {
-    static const char *const tails[] = {"",       "\"",     "\":",         "\":1",
+    static const char *const tails[] = {"",      "\"",     "\":",        "\":1",
                                         "\":1,", "\":1}x", "\":\"\\u00", "\xff"};
 
     for (size_t i = 0; i < KT_ARRAY(tails); i++) {

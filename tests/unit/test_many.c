@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Many processes on one store of the real provider `local`: nothing that was acknowledged is lost, no reader goes back, and a writer
- * may be killed at any moment.
+ * Many processes on one store of the real provider `local`: nothing that was acknowledged is lost,
+ * no reader goes back, and a writer may be killed at any moment.
  */
 #include "world.h"
 
@@ -112,7 +112,8 @@ static int read_on(kt_ctx_t *ctx, unsigned n)
             (void)fprintf(stderr, "read: %s: %s\n", kt_status_name(status), kt_error(ctx));
             return 1;
         }
-        if (kt_secret_version(secret) < last || kt_secret_size(secret) < 7 || memcmp(kt_secret_bytes(secret), "value ", 6) != 0)
+        if (kt_secret_version(secret) < last || kt_secret_size(secret) < 7 ||
+            memcmp(kt_secret_bytes(secret), "value ", 6) != 0)
             return 2;
         last = kt_secret_version(secret);
         kt_secret_free(secret);
@@ -134,8 +135,8 @@ START_TEST(no_version_is_lost_or_given_twice)
     atomic_store(&board->stop, true);
     finish(reader);
     for (unsigned version = 1; version <= count * EACH; version++)
-        ck_assert_msg(atomic_load(&board->taken[version]) == 1, "version %u was given %u times", version,
-                      atomic_load(&board->taken[version]));
+        ck_assert_msg(atomic_load(&board->taken[version]) == 1, "version %u was given %u times",
+                      version, atomic_load(&board->taken[version]));
     world.ctx = world_context();
     {
         kt_request_t req = request(NAME);
@@ -242,8 +243,11 @@ START_TEST(a_killed_writer_loses_nothing_acknowledged)
         }
         ck_assert_msg(status == KT_SUCCESS, "%s: %s", kt_status_name(status), kt_error(world.ctx));
         /* the last one acknowledged, or one that was committed and not yet acknowledged */
-        ck_assert_msg(kt_secret_version(secret) == acknowledged || kt_secret_version(secret) == acknowledged + 1,
-                      "version %llu, acknowledged %llu", (unsigned long long)kt_secret_version(secret), (unsigned long long)acknowledged);
+        ck_assert_msg(kt_secret_version(secret) == acknowledged ||
+                          kt_secret_version(secret) == acknowledged + 1,
+                      "version %llu, acknowledged %llu",
+                      (unsigned long long)kt_secret_version(secret),
+                      (unsigned long long)acknowledged);
         atomic_store(&board->acknowledged, kt_secret_version(secret));
         kt_secret_free(secret);
         kt_close(world.ctx);
@@ -253,11 +257,13 @@ START_TEST(a_killed_writer_loses_nothing_acknowledged)
     finish(reader);
     ck_assert_uint_ge(progress, KILLS / 3);
     /* each acknowledged write has its intent and its outcome */
-    ck_assert_uint_ge(world_lines("\"write\"", "\"intent\"", NULL), atomic_load(&board->acknowledged));
+    ck_assert_uint_ge(world_lines("\"write\"", "\"intent\"", NULL),
+                      atomic_load(&board->acknowledged));
 }
 END_TEST
 
-/* Killed between any two steps of rotations: old or pending or new, and always something to go on from. */
+/* Killed between any two steps of rotations: old or pending or new, and always something to go on
+ * from. */
 static kt_status_t slow_target(void *arg, kt_rotation_t *rotation)
 {
     (void)arg, (void)rotation;
@@ -267,7 +273,8 @@ static kt_status_t slow_target(void *arg, kt_rotation_t *rotation)
 
 static int rotate_until_killed(kt_ctx_t *ctx, unsigned n)
 {
-    static const kt_target_ops_t target = {sizeof(kt_target_ops_t), "exec:test", slow_target, slow_target};
+    static const kt_target_ops_t target = {sizeof(kt_target_ops_t), "exec:test", slow_target,
+                                           slow_target};
     kt_rotate_options_t options = KT_ROTATE_INIT;
     kt_request_t req = request("database/a");
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Providers that misbehave. A provider is somebody else's code, over somebody else's network: whatever it answers, the core says a
- * status that is documented and a text for an operator, serves no wrong value, and goes on. Two tables: one of a plain provider's
- * answers, one of what a sealed provider does to rows. And a clock that the test moves, for how long a value stays in use while nobody
- * knows (core.mk wraps kt_monotonic).
+ * Providers that misbehave. A provider is somebody else's code, over somebody else's network:
+ * whatever it answers, the core says a status that is documented and a text for an operator, serves
+ * no wrong value, and goes on. Two tables: one of a plain provider's answers, one of what a sealed
+ * provider does to rows. And a clock that the test moves, for how long a value stays in use while
+ * nobody knows (core.mk wraps kt_monotonic).
  */
 #include "world.h"
 
@@ -30,13 +31,13 @@ struct ktp_instance {
 typedef struct answer {
     const char *name;
     int status;
-    const char *value;     /* NULL: none, whatever the status says */
-    size_t size;           /* 0: of the value */
+    const char *value; /* NULL: none, whatever the status says */
+    size_t size;       /* 0: of the value */
     const char *error;
     int64_t expires;
-    bool nameless;         /* the struct's size is overwritten */
+    bool nameless; /* the struct's size is overwritten */
     kt_status_t wanted;
-    const char *text;      /* in the error */
+    const char *text; /* in the error */
 } answer_t;
 
 static answer_t told;
@@ -46,7 +47,8 @@ static char asked_version[24];
 static ktp_status_t opening;
 static bool opens_nothing;
 
-static ktp_status_t mock_open(const ktp_services_t *services, const ktp_option_t *options, size_t count, ktp_instance_t **ret_instance)
+static ktp_status_t mock_open(const ktp_services_t *services, const ktp_option_t *options,
+                              size_t count, ktp_instance_t **ret_instance)
 {
     static ktp_instance_t instance;
 
@@ -73,7 +75,8 @@ static ktp_status_t mock_check(ktp_instance_t *instance, int writing)
     return (ktp_status_t)told.status;
 }
 
-static ktp_status_t mock_get(ktp_instance_t *instance, const ktp_request_t *request, ktp_value_t *ret_value)
+static ktp_status_t mock_get(ktp_instance_t *instance, const ktp_request_t *request,
+                             ktp_value_t *ret_value)
 {
     const ktp_services_t *services = instance->services;
 
@@ -106,14 +109,8 @@ static ktp_status_t mock_token(ktp_instance_t *instance, unsigned char ret_token
 
 static const ktp_option_spec_t no_options[] = {{NULL, KTP_STRING, 0, NULL, NULL}};
 static ktp_provider_t mock = {
-    KTP_HEADER,
-    .name = "mock",
-    .options = no_options,
-    .open = mock_open,
-    .close = mock_close,
-    .check = mock_check,
-    .get = mock_get,
-    .token = mock_token,
+    KTP_HEADER,          .name = "mock",      .options = no_options, .open = mock_open,
+    .close = mock_close, .check = mock_check, .get = mock_get,       .token = mock_token,
 };
 
 static void world_of_mock(uint32_t capabilities, const char *more)
@@ -139,30 +136,87 @@ static void assert_refused(const char *reference, kt_status_t wanted, const char
     kt_status_t status = get(reference, &secret);
     const char *error = kt_error(world.ctx);
 
-    ck_assert_msg(status == wanted, "%s (%s), not %s", kt_status_name(status), error, kt_status_name(wanted));
+    ck_assert_msg(status == wanted, "%s (%s), not %s", kt_status_name(status), error,
+                  kt_status_name(wanted));
     ck_assert_ptr_null(secret);
-    ck_assert_msg(strstr(error, text) != NULL && strstr(error, "CANARY") == NULL && strchr(error, '\n') == NULL, "`%s` has no `%s`", error, text);
+    ck_assert_msg(strstr(error, text) != NULL && strstr(error, "CANARY") == NULL &&
+                      strchr(error, '\n') == NULL,
+                  "`%s` has no `%s`", error, text);
 }
 
 static const answer_t answers[] = {
-    {.name = "below the statuses", .status = -1, .value = "CANARY", .wanted = KT_MALFORMED, .text = "mock: "},
-    {.name = "behind the statuses", .status = KTP_NOSPACE + 1, .value = "CANARY", .wanted = KT_MALFORMED, .text = "mock: "},
+    {.name = "below the statuses",
+     .status = -1,
+     .value = "CANARY",
+     .wanted = KT_MALFORMED,
+     .text = "mock: "},
+    {.name = "behind the statuses",
+     .status = KTP_NOSPACE + 1,
+     .value = "CANARY",
+     .wanted = KT_MALFORMED,
+     .text = "mock: "},
     {.name = "one of the core's", .status = KT_DENIED, .wanted = KT_MALFORMED, .text = "mock: "},
     {.name = "far away", .status = INT_MAX, .wanted = KT_MALFORMED, .text = "mock: "},
-    {.name = "success without a value", .status = KTP_SUCCESS, .wanted = KT_MALFORMED, .text = "answered no value"},
-    {.name = "a size of nothing", .status = KTP_SUCCESS, .size = 10, .wanted = KT_MALFORMED, .text = "answered no value"},
-    {.name = "too large", .status = KTP_SUCCESS, .value = "CANARY", .size = KT_VALUE_MAX + 1, .wanted = KT_MALFORMED, .text = "at most 65536"},
-    {.name = "huge", .status = KTP_SUCCESS, .value = "CANARY", .size = SIZE_MAX, .wanted = KT_MALFORMED, .text = "at most 65536"},
-    {.name = "expired", .status = KTP_SUCCESS, .value = "CANARY", .expires = 1, .wanted = KT_GONE, .text = "expired"},
-    {.name = "expired before 1970", .status = KTP_SUCCESS, .value = "CANARY", .expires = -5, .wanted = KT_GONE, .text = "expired"},
+    {.name = "success without a value",
+     .status = KTP_SUCCESS,
+     .wanted = KT_MALFORMED,
+     .text = "answered no value"},
+    {.name = "a size of nothing",
+     .status = KTP_SUCCESS,
+     .size = 10,
+     .wanted = KT_MALFORMED,
+     .text = "answered no value"},
+    {.name = "too large",
+     .status = KTP_SUCCESS,
+     .value = "CANARY",
+     .size = KT_VALUE_MAX + 1,
+     .wanted = KT_MALFORMED,
+     .text = "at most 65536"},
+    {.name = "huge",
+     .status = KTP_SUCCESS,
+     .value = "CANARY",
+     .size = SIZE_MAX,
+     .wanted = KT_MALFORMED,
+     .text = "at most 65536"},
+    {.name = "expired",
+     .status = KTP_SUCCESS,
+     .value = "CANARY",
+     .expires = 1,
+     .wanted = KT_GONE,
+     .text = "expired"},
+    {.name = "expired before 1970",
+     .status = KTP_SUCCESS,
+     .value = "CANARY",
+     .expires = -5,
+     .wanted = KT_GONE,
+     .text = "expired"},
     {.name = "no reason", .status = KTP_UNAVAIL, .wanted = KT_UNAVAIL, .text = "mock: "},
-    {.name = "an empty reason", .status = KTP_FORBIDDEN, .error = "", .wanted = KT_FORBIDDEN, .text = "mock: "},
-    {.name = "a reason of many lines", .status = KTP_UNAVAIL, .error = "no\nway \x1b[2J\x7f\tthere", .wanted = KT_UNAVAIL,
+    {.name = "an empty reason",
+     .status = KTP_FORBIDDEN,
+     .error = "",
+     .wanted = KT_FORBIDDEN,
+     .text = "mock: "},
+    {.name = "a reason of many lines",
+     .status = KTP_UNAVAIL,
+     .error = "no\nway \x1b[2J\x7f\tthere",
+     .wanted = KT_UNAVAIL,
      .text = "mock: no?way ?[2J??there"},
-    {.name = "a reason that is a format", .status = KTP_TRYAGAIN, .error = "%s%n%s", .wanted = KT_TRYAGAIN, .text = "mock: %s%n%s"},
+    {.name = "a reason that is a format",
+     .status = KTP_TRYAGAIN,
+     .error = "%s%n%s",
+     .wanted = KT_TRYAGAIN,
+     .text = "mock: %s%n%s"},
     {.name = "gone", .status = KTP_GONE, .wanted = KT_GONE, .text = ""},
-    {.name = "conflict", .status = KTP_CONFLICT, .error = "odd", .wanted = KT_CONFLICT, .text = "mock: odd"},
-    {.name = "no space", .status = KTP_NOSPACE, .error = "full", .wanted = KT_NOSPACE, .text = "mock: full"},
+    {.name = "conflict",
+     .status = KTP_CONFLICT,
+     .error = "odd",
+     .wanted = KT_CONFLICT,
+     .text = "mock: odd"},
+    {.name = "no space",
+     .status = KTP_NOSPACE,
+     .error = "full",
+     .wanted = KT_NOSPACE,
+     .text = "mock: full"},
 };
 
 START_TEST(a_plain_answer_is_told)
@@ -302,7 +356,8 @@ START_TEST(the_stale_window_is_kept)
     assert_refused("a/b", (kt_status_t)unknown[_i], "away");
     told = (answer_t){.status = KTP_SUCCESS, .value = "good"};
     assert_stale(false);
-    ck_assert_uint_eq(world_lines("\"stale\":true", NULL), world_lines("\"stale\":true", "\"status\":\"success\"", NULL));
+    ck_assert_uint_eq(world_lines("\"stale\":true", NULL),
+                      world_lines("\"stale\":true", "\"status\":\"success\"", NULL));
 }
 END_TEST
 
@@ -326,7 +381,11 @@ END_TEST
 static const struct {
     int status;
     kt_status_t wanted;
-} facts[] = {{KTP_FORBIDDEN, KT_FORBIDDEN}, {KTP_MALFORMED, KT_MALFORMED}, {KTP_GONE, KT_GONE}, {KTP_NOTFOUND, KT_NOTFOUND}, {99, KT_MALFORMED}};
+} facts[] = {{KTP_FORBIDDEN, KT_FORBIDDEN},
+             {KTP_MALFORMED, KT_MALFORMED},
+             {KTP_GONE, KT_GONE},
+             {KTP_NOTFOUND, KT_NOTFOUND},
+             {99, KT_MALFORMED}};
 
 START_TEST(a_refusal_ends_what_was_good)
 {
@@ -339,7 +398,8 @@ START_TEST(a_refusal_ends_what_was_good)
 }
 END_TEST
 
-/* A token that always differs costs the cache, one that cannot be had too; neither gives a wrong value. */
+/* A token that always differs costs the cache, one that cannot be had too; neither gives a wrong
+ * value. */
 START_TEST(a_token_that_is_none)
 {
     world_of_mock(KTP_TOKEN, "cache: {ttl: 10s}\n");
@@ -354,16 +414,34 @@ END_TEST
 
 /* ---- a sealed provider, around the one in memory ---- */
 
-static enum { NOTHING, NO_TXN, NO_RECORD, NO_STAMP, NO_BESIDE, HUGE_ROW, HUGE_BESIDE, ODD_GET, ODD_BEGIN, ODD_COMMIT, LOST_PUT, SAME_ROW,
-              NO_ROW, NO_KEY, DEAF, ODD_SCAN } trick;
+static enum {
+    NOTHING,
+    NO_TXN,
+    NO_RECORD,
+    NO_STAMP,
+    NO_BESIDE,
+    HUGE_ROW,
+    HUGE_BESIDE,
+    ODD_GET,
+    ODD_BEGIN,
+    ODD_COMMIT,
+    LOST_PUT,
+    SAME_ROW,
+    NO_ROW,
+    NO_KEY,
+    DEAF,
+    ODD_SCAN
+} trick;
 static ktp_provider_t sealed;
 static unsigned scanned;
 
-static ktp_status_t trick_begin(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn)
+static ktp_status_t trick_begin(ktp_instance_t *instance, int writing, unsigned timeout,
+                                ktp_txn_t **ret_txn)
 {
     if (trick == NO_TXN)
         return KTP_SUCCESS;
-    return trick == ODD_BEGIN ? (ktp_status_t)-7 : memory_provider.begin(instance, writing, timeout, ret_txn);
+    return trick == ODD_BEGIN ? (ktp_status_t)-7
+                              : memory_provider.begin(instance, writing, timeout, ret_txn);
 }
 
 static void spoil(ktp_row_t *row)
@@ -382,16 +460,20 @@ static void spoil(ktp_row_t *row)
 
 static ktp_status_t trick_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row)
 {
-    ktp_status_t status = trick == ODD_GET ? (ktp_status_t)1000 : memory_provider.row_get(txn, key, ret_row);
+    ktp_status_t status =
+        trick == ODD_GET ? (ktp_status_t)1000 : memory_provider.row_get(txn, key, ret_row);
 
     if (status == KTP_SUCCESS)
         spoil(ret_row);
     return status;
 }
 
-static ktp_status_t trick_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected)
+static ktp_status_t trick_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
+                              uint64_t expected)
 {
-    return trick == LOST_PUT && key->space == KTP_HEAD ? KTP_SUCCESS : memory_provider.row_put(txn, key, row, expected);
+    return trick == LOST_PUT && key->space == KTP_HEAD
+               ? KTP_SUCCESS
+               : memory_provider.row_put(txn, key, row, expected);
 }
 
 static ktp_status_t trick_commit(ktp_txn_t *txn)
@@ -464,9 +546,14 @@ static const struct {
     int trick;
     const char *text;
 } tricks[] = {
-    {NO_TXN, "success without a transaction"}, {ODD_BEGIN, "memory: "},       {ODD_GET, "memory: "},
-    {NO_RECORD, "a row that is none"},         {NO_STAMP, "a row that is none"}, {HUGE_ROW, "a row that is none"},
-    {HUGE_BESIDE, "a row that is none"},       {NO_BESIDE, "a row that is none"},
+    {NO_TXN, "success without a transaction"},
+    {ODD_BEGIN, "memory: "},
+    {ODD_GET, "memory: "},
+    {NO_RECORD, "a row that is none"},
+    {NO_STAMP, "a row that is none"},
+    {HUGE_ROW, "a row that is none"},
+    {HUGE_BESIDE, "a row that is none"},
+    {NO_BESIDE, "a row that is none"},
 };
 
 START_TEST(a_row_that_is_none)
@@ -504,8 +591,10 @@ static const struct {
     int trick;
     const char *text;
 } lists[] = {
-    {SAME_ROW, "again and again"}, {NO_ROW, "a row that is none"},   {NO_KEY, "a row that is none"},   {ODD_SCAN, "memory: "},
-    {HUGE_ROW, "a row that is none"}, {NO_RECORD, "a row that is none"}, {NO_STAMP, "a row that is none"},
+    {SAME_ROW, "again and again"},    {NO_ROW, "a row that is none"},
+    {NO_KEY, "a row that is none"},   {ODD_SCAN, "memory: "},
+    {HUGE_ROW, "a row that is none"}, {NO_RECORD, "a row that is none"},
+    {NO_STAMP, "a row that is none"},
 };
 
 START_TEST(a_list_that_is_none)

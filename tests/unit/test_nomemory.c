@@ -96,7 +96,7 @@ static kt_status_t set_field(void)
 
     if (status == KT_SUCCESS)
         check_secret(value, "{\"us\\u0065r\":\"u\",\"password\":\"p\",\"port\":1, "
-                             "\"new \xc3\xa4\": \"new\"}");
+                            "\"new \xc3\xa4\": \"new\"}");
     kt_secret_free(value);
     return status;
 }

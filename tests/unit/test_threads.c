@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Hand-offs between threads, in all of the core at once: what the event loop of a server, its agents and its command threads do to one
- * context, to contexts beside each other, and to a value that several hold. The results are checked here; that nothing is touched without
- * its lock is seen by ThreadSanitizer, under which this program runs too (tests/tsan/tsan.mk).
+ * Hand-offs between threads, in all of the core at once: what the event loop of a server, its
+ * agents and its command threads do to one context, to contexts beside each other, and to a value
+ * that several hold. The results are checked here; that nothing is touched without its lock is seen
+ * by ThreadSanitizer, under which this program runs too (tests/tsan/tsan.mk).
  */
 #include "world.h"
 
@@ -23,7 +24,8 @@ struct ktp_instance {
     const ktp_services_t *services;
 };
 
-static ktp_status_t far_open_it(const ktp_services_t *services, const ktp_option_t *options, size_t count, ktp_instance_t **ret_instance)
+static ktp_status_t far_open_it(const ktp_services_t *services, const ktp_option_t *options,
+                                size_t count, ktp_instance_t **ret_instance)
 {
     ktp_instance_t *instance = calloc(1, sizeof(*instance));
 
@@ -46,7 +48,8 @@ static ktp_status_t far_check(ktp_instance_t *instance, int writing)
     return KTP_SUCCESS;
 }
 
-static ktp_status_t far_get(ktp_instance_t *instance, const ktp_request_t *request, ktp_value_t *ret_value)
+static ktp_status_t far_get(ktp_instance_t *instance, const ktp_request_t *request,
+                            ktp_value_t *ret_value)
 {
     const ktp_services_t *services = instance->services;
     size_t size = strlen(request->name);
@@ -64,14 +67,8 @@ static ktp_status_t far_get(ktp_instance_t *instance, const ktp_request_t *reque
 
 static const ktp_option_spec_t no_options[] = {{NULL, KTP_STRING, 0, NULL, NULL}};
 static const ktp_provider_t far_provider = {
-    KTP_HEADER,
-    .name = "far",
-    .capabilities = KTP_BLOCKING,
-    .options = no_options,
-    .open = far_open_it,
-    .close = far_close,
-    .check = far_check,
-    .get = far_get,
+    KTP_HEADER,          .name = "far",      .capabilities = KTP_BLOCKING, .options = no_options,
+    .open = far_open_it, .close = far_close, .check = far_check,           .get = far_get,
 };
 
 /* ---- threads ---- */
@@ -163,7 +160,8 @@ static void *be_refused(void *arg)
 
         if (status != (i % 2 ? KT_DENIED : KT_USAGE))
             note("who may not", status);
-        if (strstr(kt_error(world.ctx), i % 2 ? "uid:reader" : "name") == NULL && strstr(kt_error(world.ctx), "refused") == NULL &&
+        if (strstr(kt_error(world.ctx), i % 2 ? "uid:reader" : "name") == NULL &&
+            strstr(kt_error(world.ctx), "refused") == NULL &&
             strstr(kt_error(world.ctx), "allow") == NULL)
             note(kt_error(world.ctx), status);
     }
@@ -198,11 +196,13 @@ static void *write_own(void *arg)
 
 START_TEST(one_context_of_a_server)
 {
-    static const thread_fn functions[] = {peek, peek, refresh, refresh, get, be_refused, write_own, write_own};
+    static const thread_fn functions[] = {peek, peek,       refresh,   refresh,
+                                          get,  be_refused, write_own, write_own};
     static const ktp_provider_t *const apis[] = {&far_provider, &memory_provider};
 
     memory_reset();
-    world_make("far: {}\n  memory: {}", "\"far/*\": far\n  \"*\": memory", "cache: {ttl: 20ms, stale: 1h}\n");
+    world_make("far: {}\n  memory: {}", "\"far/*\": far\n  \"*\": memory",
+               "cache: {ttl: 20ms, stale: 1h}\n");
     world_open_with(apis, 2);
     assert_ok(kt_create(world.ctx));
     run(functions, KT_ARRAY(functions));

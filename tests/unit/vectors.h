@@ -44,11 +44,11 @@ static vector_t vector(const char *name)
     return v;
 }
 
-#define assert_vector(data, length, name)                    \
-    do {                                                     \
-        vector_t unit_v = vector(name);                      \
-        ck_assert_uint_eq(length, unit_v.size);              \
-        ck_assert_mem_eq(data, unit_v.bytes, unit_v.size);   \
+#define assert_vector(data, length, name)                                                          \
+    do {                                                                                           \
+        vector_t unit_v = vector(name);                                                            \
+        ck_assert_uint_eq(length, unit_v.size);                                                    \
+        ck_assert_mem_eq(data, unit_v.bytes, unit_v.size);                                         \
     } while (0)
 
 #endif /* KT_VECTORS_H */

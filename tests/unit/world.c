@@ -74,7 +74,8 @@ void world_make(const char *providers, const char *routes, const char *more)
     char text[4096], local[160], error[256];
 
     memset(&world, 0, sizeof(world));
-    (void)snprintf(world.dir, sizeof(world.dir), "%s/ktu-XXXXXX", tmp != NULL && strlen(tmp) < 40 ? tmp : "/tmp");
+    (void)snprintf(world.dir, sizeof(world.dir), "%s/ktu-XXXXXX",
+                   tmp != NULL && strlen(tmp) < 40 ? tmp : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(world.dir));
     (void)snprintf(world.config, sizeof(world.config), "%s/keyturn.yaml", world.dir);
     (void)snprintf(world.key, sizeof(world.key), "%s/test.key", world.dir);
@@ -83,10 +84,12 @@ void world_make(const char *providers, const char *routes, const char *more)
     (void)snprintf(local, sizeof(local), "local: {path: \"%s\", keep_versions: 4}", world.store);
     (void)snprintf(text, sizeof(text),
                    "environment: test\nkey: \"file:test.key\"\nproviders:\n  %s\nswitch:\n  %s\n"
-                   "policy:\n  - {who: \"" ALL "\", allow: [read, write, rotate, list, delete, admin], names: [\"*\"]}\n"
+                   "policy:\n  - {who: \"" ALL
+                   "\", allow: [read, write, rotate, list, delete, admin], names: [\"*\"]}\n"
                    "  - {who: \"" READER "\", allow: [read, list], names: [\"api-keys/*\"]}\n"
                    "audit: {path: audit, required: true}\n%s",
-                   providers != NULL ? providers : local, routes != NULL ? routes : "\"*\": local", more != NULL ? more : "");
+                   providers != NULL ? providers : local, routes != NULL ? routes : "\"*\": local",
+                   more != NULL ? more : "");
     world_write(world.config, text, 0600);
     assert_ok(kt_keygen(world.key, "test", error, sizeof(error)));
     (void)snprintf(text, sizeof(text), "%s/audit", world.dir);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * world.h: what a test of the core's later stages stands on: a folder with a configuration and a key, a context, and providers that do as
- * they are told.
+ * world.h: what a test of the core's later stages stands on: a folder with a configuration and a
+ * key, a context, and providers that do as they are told.
  *
  *   world.c    the folder, and a context over the real provider `local` or over fakes
  *   memory.c   a sealed provider in memory, strict about what a caller may do with rows
@@ -22,7 +22,8 @@ typedef struct world {
 } world_t;
 extern world_t world;
 
-/* The folder with key and configuration; `more` is put behind the rest ("cache: {ttl: 1s}\n"), `providers` and `routes` go into their sections
+/* The folder with key and configuration; `more` is put behind the rest ("cache: {ttl: 1s}\n"),
+ * `providers` and `routes` go into their sections
  * ("local: {...}"). NULL: one provider `local` for everything. */
 void world_make(const char *providers, const char *routes, const char *more);
 /* world.setup and world.ctx over the real providers of the configuration. */
@@ -39,7 +40,8 @@ void world_end(void); /* also takes the folder away */
 void world_write(const char *path, const char *text, mode_t mode);
 /* A file's contents, malloc'ed, with NUL behind them. */
 char *world_read(const char *path, size_t *ret_size);
-/* How many lines of the trail, with all that waits to be one, have all these texts (NULL at the end). */
+/* How many lines of the trail, with all that waits to be one, have all these texts (NULL at the
+ * end). */
 size_t world_lines(const char *text, ...);
 
 kt_request_t request(const char *reference);
@@ -52,20 +54,23 @@ void put(const char *name, const char *text, uint64_t version);
 /* ---- memory.c ---- */
 
 typedef struct memory {
-    uint64_t calls;          /* of the provider, since the test set it to 0 */
-    uint64_t fail_at;        /* the call that fails; 0: none */
+    uint64_t calls;   /* of the provider, since the test set it to 0 */
+    uint64_t fail_at; /* the call that fails; 0: none */
     ktp_status_t fail_with;
     uint64_t begins, commits;
-    bool no_token;           /* the token cannot be told */
+    bool no_token; /* the token cannot be told */
     unsigned open_txns, instances;
-    void (*before)(void);    /* called in each reading begin, to change something behind the reader's back */
+    void (*before)(
+        void); /* called in each reading begin, to change something behind the reader's back */
     void (*committing)(void); /* called in each commit */
 } memory_t;
 extern memory_t memory;
-extern const ktp_provider_t memory_provider;       /* "memory": hashed names, a token, KTP_CREATE */
-extern const ktp_provider_t memory_clear_provider; /* "clear": as a server, by clear names, blocking */
+extern const ktp_provider_t memory_provider; /* "memory": hashed names, a token, KTP_CREATE */
+extern const ktp_provider_t
+    memory_clear_provider; /* "clear": as a server, by clear names, blocking */
 void memory_reset(void);
-/* The stored bytes of a row, to be changed by a test: NULL if there is none. `n` counts rows of the space. */
+/* The stored bytes of a row, to be changed by a test: NULL if there is none. `n` counts rows of the
+ * space. */
 unsigned char *memory_record(ktp_space_t space, size_t n, size_t *ret_size);
 unsigned char *memory_beside(size_t n, size_t *ret_size);
 void memory_stamp(ktp_space_t space, size_t n, uint64_t stamp);
@@ -75,7 +80,8 @@ void memory_give(void *taken);
 void memory_swap(ktp_space_t space, size_t a, size_t b); /* exchanges two rows' contents */
 void memory_remove(ktp_space_t space, size_t n);
 size_t memory_count(ktp_space_t space);
-/* Everything that is stored, and back to it: an editor of the store who puts an old state in place. */
+/* Everything that is stored, and back to it: an editor of the store who puts an old state in place.
+ */
 void memory_save(void);
 void memory_restore(void);
 
@@ -89,10 +95,10 @@ typedef struct plain {
     unsigned gets;
     uint64_t token;
     bool no_token;
-    char asked[300];         /* name@version of the last get */
-    void (*during)(void);    /* called in each get */
+    char asked[300];      /* name@version of the last get */
+    void (*during)(void); /* called in each get */
 } plain_t;
-extern plain_t plain[2];     /* of the two providers */
+extern plain_t plain[2];                     /* of the two providers */
 extern const ktp_provider_t plain_provider;  /* "plain": does not block */
 extern const ktp_provider_t remote_provider; /* "remote": blocks, has a token */
 

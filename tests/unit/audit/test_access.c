@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/audit/access.c and usage.c: each read counts once, in whichever process; and what a damaged, full or foreign table does. */
+/* core/audit/access.c and usage.c: each read counts once, in whichever process; and what a damaged,
+ * full or foreign table does. */
 #include "world.h"
 
 #include <fcntl.h>
@@ -37,7 +38,8 @@ static kt_access_sum_t sum_of(const char *name)
 
 START_TEST(each_read_counts)
 {
-    kt_request_t req = request("api-keys/a"), absent = request("api-keys/a@7"), denied = request_by("uid:nobody", "api-keys/a");
+    kt_request_t req = request("api-keys/a"), absent = request("api-keys/a@7"),
+                 denied = request_by("uid:nobody", "api-keys/a");
     int64_t before = kt_now();
     kt_access_sum_t sum;
     kt_secret_t *secret;
@@ -94,7 +96,8 @@ END_TEST
 #define PROCESSES 6
 #define READS 2000
 
-/* More processes than stripes would be no different: the additions are atomic. One ends by kill -9. */
+/* More processes than stripes would be no different: the additions are atomic. One ends by kill -9.
+ */
 START_TEST(processes_count_together)
 {
     kt_config_t *config = world.ctx->config;
@@ -206,7 +209,8 @@ END_TEST
 static const struct {
     const char *text;
     bool link, folder;
-} strange[] = {{"", false, false}, {"junk", false, false}, {NULL, true, false}, {NULL, false, true}};
+} strange[] = {
+    {"", false, false}, {"junk", false, false}, {NULL, true, false}, {NULL, false, true}};
 
 START_TEST(a_strange_file_hurts_nobody)
 {
@@ -223,7 +227,8 @@ START_TEST(a_strange_file_hurts_nobody)
         world_write(path, strange[_i].text, 0600);
     }
     read_it(world.ctx, ALL, "api-keys/a", 2);
-    ck_assert_uint_eq(sum_of("api-keys/a").count, strange[_i].text != NULL && strange[_i].text[0] == '\0' ? 2 : 0);
+    ck_assert_uint_eq(sum_of("api-keys/a").count,
+                      strange[_i].text != NULL && strange[_i].text[0] == '\0' ? 2 : 0);
     if (strange[_i].link) {
         struct stat st;
 
@@ -273,7 +278,8 @@ static int collect(void *arg, const kt_usage_t *usage)
 {
     char *text = arg;
 
-    (void)sprintf(text + strlen(text), "%s=%u/%s ", usage->name, (unsigned)usage->count, usage->subject);
+    (void)sprintf(text + strlen(text), "%s=%u/%s ", usage->name, (unsigned)usage->count,
+                  usage->subject);
     return 0;
 }
 

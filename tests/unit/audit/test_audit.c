@@ -36,7 +36,11 @@ static void end_world(void)
 
 static kt_event_t event_of(const char *reference)
 {
-    return (kt_event_t){.action = "read", .subject = ALL, .reference = reference, .status = "success", .version = 3};
+    return (kt_event_t){.action = "read",
+                        .subject = ALL,
+                        .reference = reference,
+                        .status = "success",
+                        .version = 3};
 }
 
 static kt_status_t write_down(kt_audit_t *trail, const kt_event_t *event)
@@ -55,10 +59,14 @@ static kt_status_t record(const char *reference)
 
 START_TEST(a_line_has_its_fields_in_order)
 {
-    static const char *const order[] = {"{\"time\":\"", "\"boot\":\"", "\"stream\":\"nginx\"", "\"seq\":1,", "\"action\":\"read\"",
-                                        "\"subject\":\"uid:all\"", "\"peer\":\"192.0.2.1\"", "\"reference\":\"a/b\"", "\"version\":3",
-                                        "\"provider\":\"local\"", "\"status\":\"success\"", "\"stale\":true", "\"fallback\":true",
-                                        "\"purpose\":\"proxy\"", "\"request\":\"r1\"}\n"};
+    static const char *const order[] = {"{\"time\":\"",           "\"boot\":\"",
+                                        "\"stream\":\"nginx\"",   "\"seq\":1,",
+                                        "\"action\":\"read\"",    "\"subject\":\"uid:all\"",
+                                        "\"peer\":\"192.0.2.1\"", "\"reference\":\"a/b\"",
+                                        "\"version\":3",          "\"provider\":\"local\"",
+                                        "\"status\":\"success\"", "\"stale\":true",
+                                        "\"fallback\":true",      "\"purpose\":\"proxy\"",
+                                        "\"request\":\"r1\"}\n"};
     kt_event_t event = event_of("a/b");
     const char *at;
     char *log;
@@ -118,7 +126,8 @@ START_TEST(the_longest_line_is_whole)
 
     memset(text, 1, 100000);
     text[100000] = '\0';
-    event.action = event.subject = event.peer = event.reference = event.provider = event.status = event.purpose = event.request_id = text;
+    event.action = event.subject = event.peer = event.reference = event.provider = event.status =
+        event.purpose = event.request_id = text;
     event.stale = event.fallback = true;
     event.version = UINT64_MAX;
     assert_ok(write_down(audit, &event));
@@ -237,7 +246,8 @@ static bool holds_removed(const char *name)
     return found;
 }
 
-/* Removing the state, as an error text tells an operator to, counts for who has it open, too: another instance begins. */
+/* Removing the state, as an error text tells an operator to, counts for who has it open, too:
+ * another instance begins. */
 START_TEST(a_removed_state_is_begun_anew)
 {
     kt_audit_t *other;
@@ -270,14 +280,16 @@ START_TEST(what_a_dead_process_left_is_cut_and_said)
     (void)fputs("{\"a line whose writer died\":1}\n{\"half a li", file);
     (void)fclose(file);
     assert_ok(record("a/b"));
-    ck_assert_uint_eq(world_lines("\"seq\":2,", "\"recover\"", "\"dropped\":42,\"missing\":0}", NULL), 1);
+    ck_assert_uint_eq(
+        world_lines("\"seq\":2,", "\"recover\"", "\"dropped\":42,\"missing\":0}", NULL), 1);
     ck_assert_uint_eq(world_lines("\"seq\":3,", NULL), 1);
     ck_assert_uint_eq(world_lines("whose writer died", NULL), 0);
     ck_assert_uint_eq(world_lines("half a li", NULL), 0);
 }
 END_TEST
 
-static const char *const damaged[] = {"", "K", "KTA1", "KTA3....................................", "0123456789012345678901234567890123456789"};
+static const char *const damaged[] = {"", "K", "KTA1", "KTA3....................................",
+                                      "0123456789012345678901234567890123456789"};
 
 START_TEST(a_damaged_state_is_not_guessed)
 {
@@ -408,7 +420,8 @@ START_TEST(processes_and_threads_count_together)
     pid_t pids[3];
     int status;
 
-    /* All processes before the first thread: a child of a process with threads may wait for ever for a lock that one of them had. */
+    /* All processes before the first thread: a child of a process with threads may wait for ever
+     * for a lock that one of them had. */
     for (size_t i = 0; i < 3; i++) {
         pids[i] = fork();
         if (pids[i] == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/audit/refusals.c and core/audit/severity.c: counting without sleeping, for the time is told. */
+/* core/audit/refusals.c and core/audit/severity.c: counting without sleeping, for the time is told.
+ */
 #include "world.h"
 
 #include <fcntl.h>
@@ -62,9 +63,17 @@ END_TEST
 
 START_TEST(a_source_is_subject_and_address)
 {
-    static const struct { const char *subject, *peer; } others[] = {
-        {"redis:other", "192.0.2.1"}, {"redis:app", "192.0.2.2"}, {"redis:app", NULL}, {NULL, "192.0.2.1"}, {NULL, NULL},
-        {"redis:app", "[2001:db8::1]:4711"}, {"redis:app", "2001:db8::1"}, {"redis:app192.0.2.1", ""},
+    static const struct {
+        const char *subject, *peer;
+    } others[] = {
+        {"redis:other", "192.0.2.1"},
+        {"redis:app", "192.0.2.2"},
+        {"redis:app", NULL},
+        {NULL, "192.0.2.1"},
+        {NULL, NULL},
+        {"redis:app", "[2001:db8::1]:4711"},
+        {"redis:app", "2001:db8::1"},
+        {"redis:app192.0.2.1", ""},
     };
 
     ck_assert_uint_eq(refuse("redis:app", "192.0.2.1", 11, T0), 60);
@@ -79,7 +88,8 @@ START_TEST(a_source_is_subject_and_address)
 }
 END_TEST
 
-/* One lock-out, one alert; each that follows takes longer, an hour at most, and after an hour of peace the first is a minute again. */
+/* One lock-out, one alert; each that follows takes longer, an hour at most, and after an hour of
+ * peace the first is a minute again. */
 START_TEST(a_lock_out_grows_and_ends)
 {
     static const unsigned seconds[] = {60, 120, 240, 480, 960, 1920, 3600, 3600};
@@ -88,7 +98,8 @@ START_TEST(a_lock_out_grows_and_ends)
     ck_assert_uint_eq(refuse("redis:app", NULL, 10, now), 0);
     for (size_t i = 0; i < KT_ARRAY(seconds); i++) {
         ck_assert_uint_eq(refuse("redis:app", NULL, i < 6 ? 1 : 11, now), seconds[i]);
-        ck_assert_uint_eq(refuse("redis:app", NULL, 100, now + 1), 0); /* of which there is one alert, and no lengthening */
+        /* of which there is one alert, and no lengthening */
+        ck_assert_uint_eq(refuse("redis:app", NULL, 100, now + 1), 0);
         now += seconds[i];
         ck_assert_uint_eq(kt_refusals_locked(refusals, "redis:app", NULL, now - 1), 1);
         ck_assert_uint_eq(kt_refusals_locked(refusals, "redis:app", NULL, now), 0);
@@ -109,8 +120,8 @@ START_TEST(a_clock_that_jumps)
 }
 END_TEST
 
-/* Thousands of sources: the table stays as large as it is, nobody is locked out by others, and who is locked out remains so as long as
- * there is anybody to go before him. */
+/* Thousands of sources: the table stays as large as it is, nobody is locked out by others, and who
+ * is locked out remains so as long as there is anybody to go before him. */
 START_TEST(many_sources)
 {
     struct stat before, after;
@@ -134,7 +145,8 @@ START_TEST(many_sources)
 }
 END_TEST
 
-/* Each child counts the same source; the lock-outs that began are told by the exit statuses: one. */
+/* Each child counts the same source; the lock-outs that began are told by the exit statuses: one.
+ */
 START_TEST(counted_over_processes)
 {
     pid_t pids[8];
@@ -163,7 +175,8 @@ START_TEST(counted_over_processes)
 }
 END_TEST
 
-/* Killed anywhere while they count thousands of sources: what the table says of others afterwards is right. */
+/* Killed anywhere while they count thousands of sources: what the table says of others afterwards
+ * is right. */
 START_TEST(killed_while_counting)
 {
     ck_assert_uint_eq(refuse("redis:app", "192.0.2.1", 11, T0), 60);
@@ -175,7 +188,8 @@ START_TEST(killed_while_counting)
             for (unsigned i = 0;; i++) {
                 char peer[32];
 
-                (void)snprintf(peer, sizeof(peer), "10.%u.%u.%u", i >> 16 & 255, i >> 8 & 255, i & 255);
+                (void)snprintf(peer, sizeof(peer), "10.%u.%u.%u", i >> 16 & 255, i >> 8 & 255,
+                               i & 255);
                 (void)kt_refusals_count(refusals, "redis:app", peer, T0);
             }
         }
@@ -193,7 +207,8 @@ START_TEST(killed_while_counting)
 }
 END_TEST
 
-/* A file that is not finished is finished; one that is no table is not mapped, nor anybody else's. */
+/* A file that is not finished is finished; one that is no table is not mapped, nor anybody else's.
+ */
 START_TEST(the_file_is_looked_at)
 {
     kt_refusals_t *other;
@@ -261,14 +276,18 @@ START_TEST(a_context_locks_out_and_says_so)
     ck_assert_str_eq(said, "");
     assert_status(read_as(READER, "database/a"), KT_DENIED);
     assert_failure_has("not allowed");
-    ck_assert_str_eq(said, "alert: uid:reader from 192.0.2.7 was refused more than 10 times within an hour, and is locked out for 60 s");
-    ck_assert_uint_eq(world_lines("\"action\":\"alert\"", "\"subject\":\"uid:reader\"", "\"peer\":\"192.0.2.7\"", "\"seconds\":60",
-                                  "\"severity\":\"critical\"", NULL), 1);
+    ck_assert_str_eq(said, "alert: uid:reader from 192.0.2.7 was refused more than 10 times within "
+                           "an hour, and is locked out for 60 s");
+    ck_assert_uint_eq(world_lines("\"action\":\"alert\"", "\"subject\":\"uid:reader\"",
+                                  "\"peer\":\"192.0.2.7\"", "\"seconds\":60",
+                                  "\"severity\":\"critical\"", NULL),
+                      1);
     memory.calls = 0;
     assert_status(read_as(READER, "api-keys/a"), KT_DENIED); /* also what the cache has */
     assert_failure_has("more than 10 times");
     ck_assert_uint_eq(memory.calls, 0);
-    ck_assert_uint_eq(world_lines("\"action\":\"read\"", "\"status\":\"denied\"", "api-keys/a", NULL), 1);
+    ck_assert_uint_eq(
+        world_lines("\"action\":\"read\"", "\"status\":\"denied\"", "api-keys/a", NULL), 1);
     assert_ok(read_as(ALL, "api-keys/a")); /* another subject of the same address */
     ck_assert_uint_eq(world_lines("\"action\":\"alert\"", NULL), 1);
 }
@@ -378,5 +397,6 @@ int main(void)
 {
     int table = unit_run("refusals", add_tests);
 
-    return unit_run("refusals in a context", add_context_tests) != EXIT_SUCCESS ? EXIT_FAILURE : table;
+    return unit_run("refusals in a context", add_context_tests) != EXIT_SUCCESS ? EXIT_FAILURE
+                                                                                : table;
 }

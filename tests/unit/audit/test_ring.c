@@ -36,7 +36,9 @@ static void make_world(void)
     (void)snprintf(rings, sizeof(rings), "%s/rings", stream);
     config.audit_path = folder;
     assert_ok(kt_audit_keygen(audit_key));
-    ck_assert_msg(kt_audit_start(stream, "prod", "nginx", audit_key, error, sizeof(error)) == KT_SUCCESS, "%s", error);
+    ck_assert_msg(kt_audit_start(stream, "prod", "nginx", audit_key, error, sizeof(error)) ==
+                      KT_SUCCESS,
+                  "%s", error);
     open_trail();
 }
 
@@ -49,8 +51,14 @@ static void end_world(void)
 
 static kt_event_t event_of(const char *reference)
 {
-    return (kt_event_t){.action = "read", .subject = ALL, .reference = reference, .status = "success", .version = 3, .counted = true,
-                        .peer = "192.0.2.1", .request_id = "r1"};
+    return (kt_event_t){.action = "read",
+                        .subject = ALL,
+                        .reference = reference,
+                        .status = "success",
+                        .version = 3,
+                        .counted = true,
+                        .peer = "192.0.2.1",
+                        .request_id = "r1"};
 }
 
 static kt_status_t record(const char *reference)
@@ -101,7 +109,8 @@ static void assert_verified(void)
 {
     found[0] = '\0';
     wrong = 0;
-    ck_assert_msg(kt_audit_verify(folder, audit_key, find, NULL) == KT_SUCCESS && wrong == 0, "%s", found);
+    ck_assert_msg(kt_audit_verify(folder, audit_key, find, NULL) == KT_SUCCESS && wrong == 0, "%s",
+                  found);
 }
 
 static void wait_for_child(pid_t pid, int signal)
@@ -123,7 +132,9 @@ START_TEST(a_record_is_a_line_later)
     ck_assert_uint_eq(world_lines("a/1", NULL), 0);
     ck_assert_uint_eq(count_rings(), 1);
     assert_ok(kt_audit_drain(audit));
-    ck_assert_uint_eq(world_lines("a/1", "\"peer\":\"192.0.2.1\"", "\"version\":3", "\"request\":\"r1\"", NULL), 1);
+    ck_assert_uint_eq(
+        world_lines("a/1", "\"peer\":\"192.0.2.1\"", "\"version\":3", "\"request\":\"r1\"", NULL),
+        1);
     ck_assert_uint_eq(world_lines("{\"seal\":0,", "\"ring\":\"", "\"from\":1,\"to\":1,", NULL), 1);
     kt_audit_close(audit);
     ck_assert_uint_eq(count_rings(), 0);
@@ -171,7 +182,11 @@ END_TEST
 
 START_TEST(what_changes_something_comes_behind_what_was_read)
 {
-    kt_event_t durable = {.action = "write", .subject = ALL, .reference = "w/1", .status = "success", .durable = true};
+    kt_event_t durable = {.action = "write",
+                          .subject = ALL,
+                          .reference = "w/1",
+                          .status = "success",
+                          .durable = true};
 
     assert_ok(record("a/1"));
     assert_ok(kt_audit_write(audit, &durable));
@@ -222,7 +237,8 @@ START_TEST(reads_are_counted_into_one_line)
 }
 END_TEST
 
-/* Refusals, failures, what was stale and what changes something have a line each, whatever the window. */
+/* Refusals, failures, what was stale and what changes something have a line each, whatever the
+ * window. */
 START_TEST(not_everything_is_counted)
 {
     kt_event_t event = event_of("a/1");
@@ -296,8 +312,10 @@ START_TEST(what_a_dead_process_counted_is_not_lost)
 END_TEST
 
 #ifdef KT_DEBUG_HOOKS
-/* Each point of a drain, of the process's own ring; then another block of another ring comes between. */
-static const char *const points[] = {"audit_appended:kill", "audit_synced:kill", "audit_stated:kill", "audit_drained:kill"};
+/* Each point of a drain, of the process's own ring; then another block of another ring comes
+ * between. */
+static const char *const points[] = {"audit_appended:kill", "audit_synced:kill",
+                                     "audit_stated:kill", "audit_drained:kill"};
 
 START_TEST(a_drain_may_be_killed_anywhere)
 {
@@ -323,7 +341,8 @@ START_TEST(a_drain_may_be_killed_anywhere)
 END_TEST
 
 /* Whoever drains a dead one's ring may die at it as well. */
-static const char *const sweeps[] = {"audit_appended:kill", "audit_synced:kill", "audit_stated:kill", "audit_drained:kill", "audit_swept:kill"};
+static const char *const sweeps[] = {"audit_appended:kill", "audit_synced:kill",
+                                     "audit_stated:kill", "audit_drained:kill", "audit_swept:kill"};
 
 START_TEST(a_sweep_may_be_killed_anywhere)
 {
@@ -355,10 +374,12 @@ END_TEST
 
 #define KILLED 4
 
-/* At any moment: each of several processes counts what it was told was recorded, in memory that outlives it. */
+/* At any moment: each of several processes counts what it was told was recorded, in memory that
+ * outlives it. */
 START_TEST(whoever_is_killed_loses_and_doubles_nothing)
 {
-    _Atomic unsigned *done = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    _Atomic unsigned *done =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     for (unsigned round = 0; round < 12; round++) {
         pid_t pids[KILLED];
@@ -396,7 +417,8 @@ START_TEST(whoever_is_killed_loses_and_doubles_nothing)
             (void)snprintf(name, sizeof(name), "\"k/%u-%u\"", round, k);
             lines = world_lines(name, NULL);
             /* the last one may be there without its answer having been seen */
-            ck_assert_msg(lines == acknowledged || lines == acknowledged + 1, "%zu lines of %u records", lines, acknowledged);
+            ck_assert_msg(lines == acknowledged || lines == acknowledged + 1,
+                          "%zu lines of %u records", lines, acknowledged);
         }
         ck_assert_uint_eq(count_rings(), 0);
     }
@@ -418,7 +440,8 @@ static void find_ring(char path[300])
     (void)closedir(dir);
 }
 
-/* A ring of a dead process whose file says less than the log, as after a power cut: `tail` and the numbers are of the beginning. */
+/* A ring of a dead process whose file says less than the log, as after a power cut: `tail` and the
+ * numbers are of the beginning. */
 static void leave_ring_of_another_boot(unsigned drained, unsigned after)
 {
     static const char zeros[16];
@@ -463,7 +486,8 @@ START_TEST(what_a_power_cut_took_is_counted)
     leave_ring_of_another_boot(20, 5);
     find_ring(path);
     fd = open(path, O_WRONLY);
-    ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 4096 + 22 * 128), sizeof(zeros)); /* the 23rd record, of 128 bytes each */
+    /* the 23rd record, of 128 bytes each */
+    ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 4096 + 22 * 128), sizeof(zeros));
     (void)close(fd);
     next_process();
     ck_assert_uint_eq(world_lines("before/1", NULL), 20);
@@ -493,7 +517,8 @@ START_TEST(a_bent_ring_does_no_harm)
         wait_for_child(pid, SIGKILL);
         find_ring(path);
         fd = open(path, O_WRONLY);
-        ck_assert_int_eq(pwrite(fd, &byte, 1, i < 20 ? 128 + (off_t)i * 4 : 4096 + (off_t)i * 13), 1);
+        ck_assert_int_eq(pwrite(fd, &byte, 1, i < 20 ? 128 + (off_t)i * 4 : 4096 + (off_t)i * 13),
+                         1);
         (void)close(fd);
         next_process();
         ck_assert_uint_eq(count_rings(), 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/audit/seal.c, key.c, verify_trail.c: what was sealed cannot be changed unnoticed, and a crash is no change. */
+/* core/audit/seal.c, key.c, verify_trail.c: what was sealed cannot be changed unnoticed, and a
+ * crash is no change. */
 #include "vectors.h"
 #include "world.h"
 
@@ -44,7 +45,9 @@ static void make_world(void)
     config.audit_path = folder;
     assert_ok(kt_audit_keygen(audit_key));
     world_write(key_path, audit_key, 0600);
-    ck_assert_msg(kt_audit_start(stream, "prod", "nginx", key_path, error, sizeof(error)) == KT_SUCCESS, "%s", error);
+    ck_assert_msg(kt_audit_start(stream, "prod", "nginx", key_path, error, sizeof(error)) ==
+                      KT_SUCCESS,
+                  "%s", error);
     open_trail();
 }
 
@@ -56,7 +59,10 @@ static void end_world(void)
 
 static void record(const char *reference, bool durable)
 {
-    kt_event_t event = {.action = durable ? "write" : "read", .subject = ALL, .reference = reference, .status = "success",
+    kt_event_t event = {.action = durable ? "write" : "read",
+                        .subject = ALL,
+                        .reference = reference,
+                        .status = "success",
                         .durable = durable};
 
     assert_ok(kt_audit_write(audit, &event));
@@ -83,8 +89,14 @@ static void write_some(void)
 START_TEST(a_block_is_that_of_the_page)
 {
     const kt_trail_name_t name = {"production", "nginx", "00000000-0000-4000-8000-000000000000"};
-    const kt_event_t event = {.action = "read", .subject = "nginx:example.org", .reference = "api-keys/stripe", .version = 3,
-                              .provider = "local", .status = "success", .count = 7, .purpose = "proxy"};
+    const kt_event_t event = {.action = "read",
+                              .subject = "nginx:example.org",
+                              .reference = "api-keys/stripe",
+                              .version = 3,
+                              .provider = "local",
+                              .status = "success",
+                              .count = 7,
+                              .purpose = "proxy"};
     const int64_t now = 1795435200250; /* 2026-11-23T12:00:00.250Z */
     kt_trail_state_t trail = {.keyed = true};
     kt_trail_range_t range = {.from = 1, .to = 1};
@@ -96,7 +108,8 @@ START_TEST(a_block_is_that_of_the_page)
     assert_vector(trail.key, sizeof(trail.key), "trail_key");
     assert_ok(kt_lines_begin(&lines, KT_LINES_MIN));
     kt_trail_take(&trail, &lines, kt_line_log(&lines, &name, &trail, now));
-    kt_trail_take(&trail, &lines, kt_line_event(&lines, &name, &event, ++trail.recorded.sequence, now));
+    kt_trail_take(&trail, &lines,
+                  kt_line_event(&lines, &name, &event, ++trail.recorded.sequence, now));
     kt_trail_take(&trail, &lines, kt_line_seal(&lines, &trail, &range, now));
     kt_trail_sealed(&trail);
     assert_vector(lines.text, lines.size, "trail_block");
@@ -109,9 +122,13 @@ static const struct {
     int64_t time;
     const char *text;
 } moments[] = {
-    {0, "\"1970-01-01T00:00:00.000Z\""}, {951782399999, "\"2000-02-28T23:59:59.999Z\""}, {951782400000, "\"2000-02-29T00:00:00.000Z\""},
-    {951868800001, "\"2000-03-01T00:00:00.001Z\""}, {1735689599010, "\"2024-12-31T23:59:59.010Z\""},
-    {4107542400000, "\"2100-03-01T00:00:00.000Z\""}, {253402300799999, "\"9999-12-31T23:59:59.999Z\""},
+    {0, "\"1970-01-01T00:00:00.000Z\""},
+    {951782399999, "\"2000-02-28T23:59:59.999Z\""},
+    {951782400000, "\"2000-02-29T00:00:00.000Z\""},
+    {951868800001, "\"2000-03-01T00:00:00.001Z\""},
+    {1735689599010, "\"2024-12-31T23:59:59.010Z\""},
+    {4107542400000, "\"2100-03-01T00:00:00.000Z\""},
+    {253402300799999, "\"9999-12-31T23:59:59.999Z\""},
 };
 
 START_TEST(a_time_is_that_of_the_calendar)
@@ -141,7 +158,8 @@ static void find(void *arg, kt_status_t status, const char *what, const char *de
     size_t at = strlen(found->text);
 
     found->wrong += status != KT_SUCCESS;
-    (void)snprintf(found->text + at, sizeof(found->text) - at, "%s %s %s\n", kt_status_name(status), what, detail);
+    (void)snprintf(found->text + at, sizeof(found->text) - at, "%s %s %s\n", kt_status_name(status),
+                   what, detail);
 }
 
 static kt_status_t verify(const char *key)
@@ -154,14 +172,16 @@ static void assert_verified(const char *key)
 {
     kt_status_t status = verify(key);
 
-    ck_assert_msg(status == KT_SUCCESS && findings.wrong == 0, "%s: %s", kt_failure(), findings.text);
+    ck_assert_msg(status == KT_SUCCESS && findings.wrong == 0, "%s: %s", kt_failure(),
+                  findings.text);
 }
 
 static void assert_wrong(const char *key, const char *text)
 {
     kt_status_t status = verify(key);
 
-    ck_assert_msg(status == KT_MALFORMED && findings.wrong > 0, "%s: %s", kt_status_name(status), findings.text);
+    ck_assert_msg(status == KT_MALFORMED && findings.wrong > 0, "%s: %s", kt_status_name(status),
+                  findings.text);
     ck_assert_msg(strstr(findings.text, text) != NULL, "no \"%s\" in: %s", text, findings.text);
 }
 
@@ -170,19 +190,23 @@ START_TEST(a_trail_is_proved)
     assert_status(verify(audit_key), KT_NOTFOUND);
     write_some();
     assert_verified(audit_key);
-    ck_assert_ptr_nonnull(strstr(findings.text, "success nginx 4 lines in 3 blocks and 1 files, 0 of them not sealed yet\n"));
+    ck_assert_ptr_nonnull(
+        strstr(findings.text,
+               "success nginx 4 lines in 3 blocks and 1 files, 0 of them not sealed yet\n"));
     assert_verified(key_path);
     record("a/5", false);
     assert_verified(audit_key); /* it waits in its ring */
     ck_assert_ptr_nonnull(strstr(findings.text, "4 lines in 3 blocks"));
     close_trail();
     assert_verified(audit_key);
-    ck_assert_ptr_nonnull(strstr(findings.text, "5 lines in 4 blocks and 1 files, 0 of them not sealed"));
+    ck_assert_ptr_nonnull(
+        strstr(findings.text, "5 lines in 4 blocks and 1 files, 0 of them not sealed"));
     assert_verified(NULL);
     ck_assert_ptr_nonnull(strstr(findings.text, "not who wrote them"));
     ck_assert_int_eq(unlink(state_path), 0); /* another machine */
     assert_verified(audit_key);
-    ck_assert_ptr_nonnull(strstr(findings.text, "whether lines after the last are missing is not known"));
+    ck_assert_ptr_nonnull(
+        strstr(findings.text, "whether lines after the last are missing is not known"));
     memset(&findings, 0, sizeof(findings));
     assert_ok(kt_audit_verify(stream, audit_key, find, &findings)); /* the stream's own folder */
 }
@@ -203,7 +227,8 @@ START_TEST(another_key_proves_nothing)
 }
 END_TEST
 
-/* A stream without a start state, and one of which somebody removed it, are no proof, and do not pass for one. */
+/* A stream without a start state, and one of which somebody removed it, are no proof, and do not
+ * pass for one. */
 START_TEST(an_instance_without_the_key_is_told)
 {
     char error[KT_ERROR_SIZE];
@@ -215,9 +240,11 @@ START_TEST(an_instance_without_the_key_is_told)
     ck_assert_uint_eq(findings.wrong, 1);
     assert_verified(NULL);
     ck_assert_ptr_nonnull(strstr(findings.text, "a new instance begins"));
-    ck_assert_int_eq(kt_audit_start(stream, "production", "nginx", audit_key, error, sizeof(error)), KT_CONFLICT);
+    ck_assert_int_eq(kt_audit_start(stream, "production", "nginx", audit_key, error, sizeof(error)),
+                     KT_CONFLICT);
     ck_assert_int_eq(unlink(state_path), 0);
-    ck_assert_int_eq(kt_audit_start(stream, "production", "nginx", audit_key, error, sizeof(error)), KT_SUCCESS);
+    ck_assert_int_eq(kt_audit_start(stream, "production", "nginx", audit_key, error, sizeof(error)),
+                     KT_SUCCESS);
     write_some();
     assert_wrong(audit_key, "begun without the audit key");
     ck_assert_uint_eq(findings.wrong, 1); /* that one; the two around it are proved */
@@ -241,12 +268,18 @@ START_TEST(a_start_needs_names_and_a_key)
     struct stat st;
 
     (void)snprintf(other, sizeof(other), "%s/redis", folder);
-    ck_assert_int_eq(kt_audit_start(other, "production", "../x", audit_key, error, sizeof(error)), KT_USAGE);
-    ck_assert_int_eq(kt_audit_start(other, "../x", "redis", audit_key, error, sizeof(error)), KT_USAGE);
-    ck_assert_int_eq(kt_audit_start(other, "production", "redis", "/nonexistent", error, sizeof(error)), KT_CONFIG);
+    ck_assert_int_eq(kt_audit_start(other, "production", "../x", audit_key, error, sizeof(error)),
+                     KT_USAGE);
+    ck_assert_int_eq(kt_audit_start(other, "../x", "redis", audit_key, error, sizeof(error)),
+                     KT_USAGE);
+    ck_assert_int_eq(
+        kt_audit_start(other, "production", "redis", "/nonexistent", error, sizeof(error)),
+        KT_CONFIG);
     ck_assert_int_ne(access(other, F_OK), 0);
-    ck_assert_int_eq(kt_audit_start(other, "production", "redis", audit_key, error, sizeof(error)), KT_SUCCESS);
-    ck_assert_int_eq(kt_audit_start(other, "production", "redis", audit_key, error, sizeof(error)), KT_CONFLICT);
+    ck_assert_int_eq(kt_audit_start(other, "production", "redis", audit_key, error, sizeof(error)),
+                     KT_SUCCESS);
+    ck_assert_int_eq(kt_audit_start(other, "production", "redis", audit_key, error, sizeof(error)),
+                     KT_CONFLICT);
     ck_assert_ptr_nonnull(strstr(error, "has begun"));
     ck_assert_int_eq(stat(state_path, &st), 0);
     ck_assert_uint_eq(st.st_mode & 07777, 0600);
@@ -261,7 +294,8 @@ typedef struct text {
     size_t count;
 } text_t;
 
-/* What a test has allocated goes with its process; kept in sight of a leak checker, which looks for what the core forgets. */
+/* What a test has allocated goes with its process; kept in sight of a leak checker, which looks for
+ * what the core forgets. */
 static char *keep(char *line)
 {
     static char *all[1u << 16];
@@ -321,13 +355,16 @@ static bool tamper(text_t *text, size_t line, int way)
         break;
     default:
         text->lines[line] = keep(malloc(strlen(kept) + 200));
-        (void)sprintf(text->lines[line], "{\"time\":\"2026-11-23T00:00:00.000Z\",\"boot\":\"\",\"stream\":\"nginx\",\"seq\":1,\"action\":\"read\"}\n%s", kept);
+        (void)sprintf(text->lines[line],
+                      "{\"time\":\"2026-11-23T00:00:00.000Z\",\"boot\":\"\",\"stream\":\"nginx\","
+                      "\"seq\":1,\"action\":\"read\"}\n%s",
+                      kept);
     }
     return true;
 }
 
-/* Any line, in any way, with the key and without: on the machine itself. (What stands behind the end that the state names is being written,
- * and the next writer cuts it.) */
+/* Any line, in any way, with the key and without: on the machine itself. (What stands behind the
+ * end that the state names is being written, and the next writer cuts it.) */
 START_TEST(each_change_of_each_line_is_found)
 {
     text_t text;
@@ -347,7 +384,8 @@ START_TEST(each_change_of_each_line_is_found)
 
                 join(&text);
                 ck_assert_msg(verify(audit_key) != KT_SUCCESS, "way %d, line %zu", way, line);
-                ck_assert_msg(verify(NULL) != KT_SUCCESS, "way %d, line %zu, without key", way, line);
+                ck_assert_msg(verify(NULL) != KT_SUCCESS, "way %d, line %zu, without key", way,
+                              line);
                 world_write(world.log, before, 0640);
                 free(before);
             }
@@ -372,7 +410,8 @@ START_TEST(each_change_is_found_elsewhere)
             char *before;
 
             split(&text);
-            if (way == TRUNCATE || (way == DELETE && line + 1 == count) || !tamper(&text, line, way))
+            if (way == TRUNCATE || (way == DELETE && line + 1 == count) ||
+                !tamper(&text, line, way))
                 continue;
             before = world_read(world.log, NULL);
             join(&text);
@@ -393,13 +432,15 @@ START_TEST(what_is_wrong_is_said_with_its_line)
     free(text.lines[4]);
     text.lines[4] = NULL; /* number 3 */
     join(&text);
-    assert_wrong(audit_key, "log:5: block 1: its lines from log:4 on are not those that were sealed");
+    assert_wrong(audit_key,
+                 "log:5: block 1: its lines from log:4 on are not those that were sealed");
     ck_assert_ptr_nonnull(strstr(findings.text, "seals the numbers 2 to 3, and has 2 to 2"));
 }
 END_TEST
 
-/* Whoever takes over the machine after block 2 has its state. He rewrites block 1, the chain, and seals all with the key that he found: the
- * fault of CVE-2023-31439 is to take a block under a later key than its own. */
+/* Whoever takes over the machine after block 2 has its state. He rewrites block 1, the chain, and
+ * seals all with the key that he found: the fault of CVE-2023-31439 is to take a block under a
+ * later key than its own. */
 START_TEST(a_later_key_seals_no_earlier_block)
 {
     unsigned char bytes[KT_TRAIL_STATE], chain[KT_TRAIL_HASH] = {0}, mac[KT_TRAIL_HASH];
@@ -419,11 +460,14 @@ START_TEST(a_later_key_seals_no_earlier_block)
     file = fopen(world.log, "r+");
     for (at = log; (end = strchr(at, '\n')) != NULL; at = end + 1) {
         (void)snprintf(line, sizeof(line), "%.*s", (int)(end - at + 1), at);
-        seal = strncmp(line, KT_TRAIL_SEAL, 8) == 0 && line[8] > '0' ? strstr(line, "\"chain\":\"") + 9 : NULL;
+        seal = strncmp(line, KT_TRAIL_SEAL, 8) == 0 && line[8] > '0'
+                   ? strstr(line, "\"chain\":\"") + 9
+                   : NULL;
         if (seal != NULL) { /* of block 1 and 2, made anew */
             memcpy(seal, sodium_bin2hex(hex, sizeof(hex), chain, sizeof(chain)), 64);
             kt_trail_mac(state.key, chain, line, (size_t)(seal + 65 - line), mac);
-            memcpy(strstr(line, "\"mac\":\"") + 7, sodium_bin2hex(hex, sizeof(hex), mac, sizeof(mac)), 64);
+            memcpy(strstr(line, "\"mac\":\"") + 7,
+                   sodium_bin2hex(hex, sizeof(hex), mac, sizeof(mac)), 64);
         }
         kt_trail_link(chain, line, strlen(line));
         (void)fputs(line, file);
@@ -438,11 +482,13 @@ START_TEST(a_later_key_seals_no_earlier_block)
     (void)close(fd);
     assert_verified(NULL); /* a chain proves no more than that */
     assert_wrong(audit_key, "log:6: block 1: not sealed by the key of this block");
-    ck_assert_ptr_nonnull(strstr(findings.text, "log:8: block 2: not sealed by the key of this block"));
+    ck_assert_ptr_nonnull(
+        strstr(findings.text, "log:8: block 2: not sealed by the key of this block"));
 }
 END_TEST
 
-/* A log of another instance that says it goes on at a block far away; its number is what it likes. */
+/* A log of another instance that says it goes on at a block far away; its number is what it likes.
+ */
 static void add_far_log(const char *name, unsigned block)
 {
     char path[256], instance[] = "00000000000000000000000000000000", text[1024];
@@ -453,7 +499,8 @@ static void add_far_log(const char *name, unsigned block)
     instance[0] = name[4];
     *end = '\0';
     *number = '\0';
-    (void)snprintf(text, sizeof(text), "{\"log\":\"continue\",\"instance\":\"%s%s\"block\":%u%s\n", instance, rest, block, number + 9);
+    (void)snprintf(text, sizeof(text), "{\"log\":\"continue\",\"instance\":\"%s%s\"block\":%u%s\n",
+                   instance, rest, block, number + 9);
     (void)snprintf(path, sizeof(path), "%s/%s", stream, name);
     world_write(path, text, 0640);
     free(log);
@@ -466,7 +513,9 @@ START_TEST(a_made_up_block_number_is_not_counted_to)
     write_some();
     add_far_log("log.2", 800);
     (void)verify(audit_key);
-    ck_assert_msg(strstr(findings.text, "block 800") != NULL && strstr(findings.text, "leave out more") == NULL, "%s", findings.text);
+    ck_assert_msg(strstr(findings.text, "block 800") != NULL &&
+                      strstr(findings.text, "leave out more") == NULL,
+                  "%s", findings.text);
     add_far_log("log.3", 201); /* all in all */
     assert_wrong(audit_key, "its blocks leave out more than 1000: what follows cannot be proved");
     add_far_log("log.2", 4000000000u);
@@ -494,7 +543,8 @@ static void put_state(void)
     (void)close(fd);
 }
 
-/* Killed between the log and the state: the block is sealed, and is taken. Also two, when the disk has an older state. */
+/* Killed between the log and the state: the block is sealed, and is taken. Also two, when the disk
+ * has an older state. */
 static const int blocks[] = {1, 2, 3};
 
 START_TEST(a_sealed_block_behind_the_state_is_taken)
@@ -530,7 +580,8 @@ START_TEST(lines_without_a_seal_are_cut)
     drain();
     ck_assert_uint_eq(world_lines("b/1", NULL), 0); /* the ring was told that it is on the disk */
     ck_assert_uint_eq(world_lines("\"recover\"", "\"missing\":0", NULL), 1);
-    assert_wrong(audit_key, "has the records 3 to 3 of a process, and the block before has them up to 1");
+    assert_wrong(audit_key,
+                 "has the records 3 to 3 of a process, and the block before has them up to 1");
     ck_assert_uint_eq(findings.wrong, 1);
     free(saved);
 }
@@ -590,7 +641,8 @@ START_TEST(blocks_go_on_over_logs)
     drain();
     ck_assert_uint_eq(world_lines("{\"log\":\"continue\"", "\"block\":4,\"last\":5,", NULL), 1);
     assert_verified(audit_key);
-    ck_assert_ptr_nonnull(strstr(findings.text, "7 lines in 5 blocks and 2 files, 0 of them not sealed yet"));
+    ck_assert_ptr_nonnull(
+        strstr(findings.text, "7 lines in 5 blocks and 2 files, 0 of them not sealed yet"));
     (void)snprintf(older, sizeof(older), "%s/log.2", stream);
     ck_assert_int_eq(rename(old_log, older), 0);
     ck_assert_int_eq(rename(world.log, old_log), 0);
@@ -598,7 +650,8 @@ START_TEST(blocks_go_on_over_logs)
     assert_verified(audit_key);
     ck_assert_int_eq(unlink(old_log), 0); /* from the middle */
     assert_wrong(audit_key, "the log before ends before block 4");
-    ck_assert_int_eq(unlink(older), 0);   /* and now from the beginning: that is how long logs are kept */
+    /* and now from the beginning: that is how long logs are kept */
+    ck_assert_int_eq(unlink(older), 0);
     assert_verified(audit_key);
     ck_assert_ptr_nonnull(strstr(findings.text, "what was before is in no file here"));
     assert_verified(NULL);
@@ -630,7 +683,8 @@ START_TEST(reads_share_a_seal)
     ck_assert_uint_eq(world_lines("{\"seal\":", NULL), 1);
     (void)usleep(1050000);
     record("a/3", false);
-    ck_assert_uint_eq(world_lines("{\"seal\":", "\"last\":101,", "\"from\":1,\"to\":100,", NULL), 1);
+    ck_assert_uint_eq(world_lines("{\"seal\":", "\"last\":101,", "\"from\":1,\"to\":100,", NULL),
+                      1);
     for (int i = 0; i < 1500; i++) /* half of the ring, and again */
         record("a/2", false);
     ck_assert_uint_ge(world_lines("{\"seal\":", NULL), 3);
@@ -651,7 +705,11 @@ START_TEST(a_hundred_short_processes_write_one_trail)
     for (int i = 0; i < 100; i++) {
         pids[i] = fork();
         if (pids[i] == 0) {
-            kt_event_t event = {.action = "read", .subject = ALL, .reference = "a/b", .status = "success", .durable = i % 3 == 0};
+            kt_event_t event = {.action = "read",
+                                .subject = ALL,
+                                .reference = "a/b",
+                                .status = "success",
+                                .durable = i % 3 == 0};
             kt_audit_t *mine = NULL;
             bool done = kt_audit_open(&config, "nginx", &mine) == KT_SUCCESS;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/audit/sinks.c and the sinks: everything that is sealed arrives, in order, whatever a sink does; and nobody waits for one. */
+/* core/audit/sinks.c and the sinks: everything that is sealed arrives, in order, whatever a sink
+ * does; and nobody waits for one. */
 #include "world.h"
 
 #include <fcntl.h>
@@ -19,7 +20,8 @@ static kt_audit_t *audit;
 static kt_sinks_t *sinks;
 static char folder[160], script[160], out[160], sockets[100], sent[160], said[8][700];
 static unsigned nsaid;
-static const char *subject; /* of what record() records, if not NULL: a long one makes a long line */
+static const char
+    *subject; /* of what record() records, if not NULL: a long one makes a long line */
 
 static void listen_to(void *arg, int level, const char *text)
 {
@@ -60,7 +62,9 @@ static void with(const char *format, const char *path, const char *send)
 
     (void)snprintf(list, sizeof(list), format, path);
     *strstr(yaml, "audit: {") = '\0';
-    (void)snprintf(text, sizeof(text), "%saudit: {path: audit, required: true, sinks: [%s], send: %s}\n", yaml, list, send);
+    (void)snprintf(text, sizeof(text),
+                   "%saudit: {path: audit, required: true, sinks: [%s], send: %s}\n", yaml, list,
+                   send);
     free(yaml);
     world_write(world.config, text, 0600);
     assert_ok(kt_config_read(world.config, &config));
@@ -70,7 +74,10 @@ static void with(const char *format, const char *path, const char *send)
 
 static void record(const char *reference, const char *status)
 {
-    kt_event_t event = {.action = "read", .subject = subject != NULL ? subject : ALL, .reference = reference, .status = status,
+    kt_event_t event = {.action = "read",
+                        .subject = subject != NULL ? subject : ALL,
+                        .reference = reference,
+                        .status = status,
                         .durable = true};
 
     assert_ok(kt_audit_write(audit, &event));
@@ -90,8 +97,7 @@ static void settle(void)
 {
     int64_t until = kt_monotonic() + 30000;
 
-    while (kt_sinks_step(sinks))
-    {
+    while (kt_sinks_step(sinks)) {
         ck_assert_msg(kt_monotonic() < until, "not within 30 s");
         (void)poll(NULL, 0, 2);
     }
@@ -139,7 +145,9 @@ START_TEST(a_command_gets_what_it_should)
 {
     char text[300];
 
-    (void)snprintf(text, sizeof(text), "cat >> %s && echo \"$KEYTURN_ENVIRONMENT $KEYTURN_STREAM $1\" >> %s.env", out, out);
+    (void)snprintf(text, sizeof(text),
+                   "cat >> %s && echo \"$KEYTURN_ENVIRONMENT $KEYTURN_STREAM $1\" >> %s.env", out,
+                   out);
     write_script(text);
     with("\"exec:%s word\"", script, rows[_i].send);
     record("a/1", "success");
@@ -162,7 +170,8 @@ START_TEST(a_command_gets_what_it_should)
 }
 END_TEST
 
-/* It is not waited for, it is one at a time over all processes, and closing does not wait either. */
+/* It is not waited for, it is one at a time over all processes, and closing does not wait either.
+ */
 START_TEST(a_hung_command_is_not_waited_for)
 {
     kt_sinks_t *other;
@@ -199,8 +208,10 @@ START_TEST(a_hung_command_is_not_waited_for)
 }
 END_TEST
 
-/* What it says not to have is sent again, and again, with longer and longer pauses; that is said once. */
-static const char *const scripts[] = {"cat > /dev/null; exit 1", "exit 3", "kill -9 $$", "exec /nonexistent"};
+/* What it says not to have is sent again, and again, with longer and longer pauses; that is said
+ * once. */
+static const char *const scripts[] = {"cat > /dev/null; exit 1", "exit 3", "kill -9 $$",
+                                      "exec /nonexistent"};
 
 START_TEST(a_command_that_fails_gets_it_again)
 {
@@ -295,7 +306,9 @@ static size_t receive(int fd, char text[16384])
 
 START_TEST(a_syslog_gets_a_message_a_line)
 {
-    static const char *const order[] = {"<38>", "<34>", "<38>", NULL}; /* auth.info, auth.crit, auth.info: a first line, the refusal, its seal */
+    static const char *const order[] = {
+        "<38>", "<34>", "<38>",
+        NULL}; /* auth.info, auth.crit, auth.info: a first line, the refusal, its seal */
     char text[16384];
     int fd = bind_syslog();
 
@@ -340,7 +353,8 @@ START_TEST(a_syslog_that_is_not_there)
 }
 END_TEST
 
-/* One that reads slowly is not waited for, and gets everything in the end; while one process is at it no other is. */
+/* One that reads slowly is not waited for, and gets everything in the end; while one process is at
+ * it no other is. */
 START_TEST(a_slow_syslog)
 {
     char text[16384], want[40];
@@ -418,12 +432,14 @@ END_TEST
 /* What behind the last seal is no block yet is nobody's. */
 START_TEST(only_what_is_sealed)
 {
-    static const char text[] = "{\"log\":\"start\"}\n{\"time\":1,\"severity\":\"high\"}\n{\"seal\":0}\n{\"time\":2,\"severity\":\"high\"}\n{\"se";
+    static const char text[] = "{\"log\":\"start\"}\n{\"time\":1,\"severity\":\"high\"}\n{\"seal\":"
+                               "0}\n{\"time\":2,\"severity\":\"high\"}\n{\"se";
     size_t used = 1;
     kt_batch_t batch;
 
     assert_ok(kt_batch_make(text, sizeof(text) - 1, KT_SEND_ALL, &used, &batch));
-    ck_assert_uint_eq(used, strlen("{\"log\":\"start\"}\n{\"time\":1,\"severity\":\"high\"}\n{\"seal\":0}\n"));
+    ck_assert_uint_eq(
+        used, strlen("{\"log\":\"start\"}\n{\"time\":1,\"severity\":\"high\"}\n{\"seal\":0}\n"));
     ck_assert_uint_eq(batch.size, used);
     kt_batch_free(&batch);
     assert_ok(kt_batch_make(text, 20, KT_SEND_ALL, &used, &batch));

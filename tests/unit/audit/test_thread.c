@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/audit/audit.c with a thread that drains, and without: what is recorded meanwhile is a line once, and a trail that fails refuses. */
+/* core/audit/audit.c with a thread that drains, and without: what is recorded meanwhile is a line
+ * once, and a trail that fails refuses. */
 #include "world.h"
 
 #include <fcntl.h>
@@ -102,7 +103,11 @@ static void end_world(void)
 
 static kt_status_t record(const char *reference)
 {
-    kt_event_t event = {.action = "read", .subject = ALL, .reference = reference, .status = "success", .counted = true};
+    kt_event_t event = {.action = "read",
+                        .subject = ALL,
+                        .reference = reference,
+                        .status = "success",
+                        .counted = true};
 
     return kt_audit_write(audit, &event);
 }
@@ -174,7 +179,8 @@ static uint64_t count_accepted(void)
     return all;
 }
 
-/* The ring several times over, while the thread drains it; at the same time decisions that wait for the disk. */
+/* The ring several times over, while the thread drains it; at the same time decisions that wait for
+ * the disk. */
 static const int64_t windows[] = {0, 2};
 
 START_TEST(what_is_recorded_during_a_drain_is_one_line)
@@ -184,9 +190,11 @@ START_TEST(what_is_recorded_during_a_drain_is_one_line)
     config.audit_reads = windows[_i];
     open_trail(true);
     while (accepted < 120000) {
-        kt_event_t durable = {.action = "write", .reference = "w/1", .status = "success", .durable = true};
+        kt_event_t durable = {
+            .action = "write", .reference = "w/1", .status = "success", .durable = true};
 
-        accepted += record(accepted % 3 == 0 ? "a/1" : "a/2") == KT_SUCCESS; /* else it is full for a moment */
+        /* else it is full for a moment */
+        accepted += record(accepted % 3 == 0 ? "a/1" : "a/2") == KT_SUCCESS;
         if (accepted % 40000 == 0)
             accepted += kt_audit_write(audit, &durable) == KT_SUCCESS;
     }
@@ -304,7 +312,8 @@ static void mend_state(void)
     write_state(saved, sizeof(saved));
 }
 
-/* Of this process, for files may not grow: EFBIG, as ENOSPC on a full disk. The log is longer than what Check itself writes by then. */
+/* Of this process, for files may not grow: EFBIG, as ENOSPC on a full disk. The log is longer than
+ * what Check itself writes by then. */
 static void fill_disk(void)
 {
     struct rlimit limit;
@@ -368,7 +377,8 @@ START_TEST(a_trail_that_fails_refuses_until_it_works)
     assert_ok(record("a/0"));
     assert_ok(kt_audit_drain(audit));
     fault->break_it();
-    wait_until(refuses, "a refusal"); /* what was recorded before that is noticed stands in the ring */
+    /* what was recorded before that is noticed stands in the ring */
+    wait_until(refuses, "a refusal");
     assert_failure_has(fault->sink);
     assert_failure_has(fault->why);
     if (fault->mend_it == NULL)
@@ -456,7 +466,8 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, what_is_recorded_during_a_drain_is_one_line, windows);
     tcase_add_test(tests, a_full_ring_refuses);
     tcase_add_test(tests, a_ring_grows_with_the_thread);
-    tcase_add_loop_test(tests, a_trail_that_fails_refuses_until_it_works, 0, 2 * (int)KT_ARRAY(faults));
+    tcase_add_loop_test(tests, a_trail_that_fails_refuses_until_it_works, 0,
+                        2 * (int)KT_ARRAY(faults));
     tcase_add_test(tests, a_folder_for_rings_that_cannot_be_written);
     tcase_add_test(tests, what_is_not_required_is_warned_of_once);
 }

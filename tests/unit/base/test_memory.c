@@ -45,7 +45,8 @@ END_TEST
 
 START_TEST(what_is_freed_is_wiped)
 {
-    /* a block of the arena stays mapped, and the next one of its size is the same: looked at, it holds zeros only */
+    /* a block of the arena stays mapped, and the next one of its size is the same: looked at, it
+     * holds zeros only */
     kt_secret_t *secret = secret_of("CANARY-of-this-very-test");
     const unsigned char *bytes = kt_secret_bytes(secret);
     kt_secret_t *next;
@@ -138,7 +139,8 @@ START_TEST(memory_is_locked_and_used_again)
 
     kt_locked_free(kt_locked_alloc(100));
     before = locked_kilobytes();
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which makes mlock() do nothing */
+#if !defined(__SANITIZE_ADDRESS__) &&                                                              \
+    !defined(__SANITIZE_THREAD__) /* which makes mlock() do nothing */
     if (kt_locked_failures() == 0)
         ck_assert_uint_ge(before, 256);
 #endif
@@ -221,7 +223,8 @@ static int touch(volatile char *address)
         _exit(0);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 1; /* else a signal, or a sanitizer's exit */
+    /* else a signal, or a sanitizer's exit */
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 1;
 }
 
 START_TEST(keys_stand_between_guards)

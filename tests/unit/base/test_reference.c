@@ -186,14 +186,14 @@ static const struct {
     {"a#f\n", BAD_FIELD},
     {"a#\x7f", BAD_FIELD},
     {"a#\x80", BAD_FIELD},
-    {"a#\xc0\xaf", BAD_FIELD},         /* overlong */
-    {"a#\xc3", BAD_FIELD},             /* cut off */
+    {"a#\xc0\xaf", BAD_FIELD}, /* overlong */
+    {"a#\xc3", BAD_FIELD},     /* cut off */
     {"a#\xe2\x82", BAD_FIELD},
     {"a#\xe0\x80\xaf", BAD_FIELD},
     {"a#\xed\xa0\x80", BAD_FIELD},     /* a surrogate */
     {"a#\xf4\x90\x80\x80", BAD_FIELD}, /* past U+10FFFF */
     {"a#\xf5\x80\x80\x80", BAD_FIELD},
-    {"a#\xc2\x85", BAD_FIELD},         /* a control character of C1 */
+    {"a#\xc2\x85", BAD_FIELD}, /* a control character of C1 */
     {"../a#f@1", "a name has a segment '.' or '..'"},
 };
 
@@ -369,10 +369,18 @@ END_TEST
 static const struct {
     const char *text, *environment; /* NULL: refused */
 } environments[] = {
-    {"production", "production"}, {"prod", "production"}, {"dev", "development"},
-    {"stage", "staging"},         {"staging", "staging"}, {"eu-west.2", "eu-west.2"},
-    {"Prod", "Prod"},             {"", NULL},             {".", NULL},
-    {"..", NULL},                 {"a/b", NULL},          {"a b", NULL},
+    {"production", "production"},
+    {"prod", "production"},
+    {"dev", "development"},
+    {"stage", "staging"},
+    {"staging", "staging"},
+    {"eu-west.2", "eu-west.2"},
+    {"Prod", "Prod"},
+    {"", NULL},
+    {".", NULL},
+    {"..", NULL},
+    {"a/b", NULL},
+    {"a b", NULL},
     {"sch\xc3\xb6n", NULL},
 };
 

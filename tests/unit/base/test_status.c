@@ -10,26 +10,16 @@ static const struct {
     const char *name;
     int exit;
 } statuses[] = {
-    {KT_SUCCESS, "success", 0},
-    {KT_NOTFOUND, "notfound", 66},
-    {KT_GONE, "gone", 66},
-    {KT_FORBIDDEN, "forbidden", 77},
-    {KT_UNAVAIL, "unavail", 69},
-    {KT_TRYAGAIN, "tryagain", 75},
-    {KT_MALFORMED, "malformed", 65},
-    {KT_CONFLICT, "conflict", 73},
-    {KT_NOSPACE, "nospace", 74},
-    {KT_DENIED, "denied", 77},
-    {KT_AUDIT, "audit", 74},
-    {KT_NOKEY, "nokey", 77},
-    {KT_WRONGKEY, "wrongkey", 77},
-    {KT_ROLLEDBACK, "rolledback", 65},
-    {KT_USAGE, "usage", 64},
-    {KT_TOOLARGE, "toolarge", 65},
-    {KT_CONFIG, "config", 78},
-    {KT_PERMISSION, "permission", 77},
-    {KT_INTERNAL, "internal", 70},
-    {KT_MOVED, "moved", 65},
+    {KT_SUCCESS, "success", 0},      {KT_NOTFOUND, "notfound", 66},
+    {KT_GONE, "gone", 66},           {KT_FORBIDDEN, "forbidden", 77},
+    {KT_UNAVAIL, "unavail", 69},     {KT_TRYAGAIN, "tryagain", 75},
+    {KT_MALFORMED, "malformed", 65}, {KT_CONFLICT, "conflict", 73},
+    {KT_NOSPACE, "nospace", 74},     {KT_DENIED, "denied", 77},
+    {KT_AUDIT, "audit", 74},         {KT_NOKEY, "nokey", 77},
+    {KT_WRONGKEY, "wrongkey", 77},   {KT_ROLLEDBACK, "rolledback", 65},
+    {KT_USAGE, "usage", 64},         {KT_TOOLARGE, "toolarge", 65},
+    {KT_CONFIG, "config", 78},       {KT_PERMISSION, "permission", 77},
+    {KT_INTERNAL, "internal", 70},   {KT_MOVED, "moved", 65},
 };
 
 START_TEST(each_status_has_its_row)

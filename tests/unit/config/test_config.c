@@ -86,8 +86,8 @@ START_TEST(routes_are_read)
     ck_assert_uint_eq(route->steps[1].provider, 1);
     ck_assert_uint_eq(goes_on(&route->steps[1]), 1u << KT_NOKEY);
     ck_assert_uint_eq(route->steps[2].provider, 2);
-    ck_assert_uint_eq(goes_on(&route->steps[2]), notfound | 1u << KT_GONE | 1u << KT_FORBIDDEN |
-                                                     1u << KT_MALFORMED);
+    ck_assert_uint_eq(goes_on(&route->steps[2]),
+                      notfound | 1u << KT_GONE | 1u << KT_FORBIDDEN | 1u << KT_MALFORMED);
     kt_config_unref(config);
 }
 END_TEST
@@ -121,7 +121,9 @@ static const struct {
     {"audit: {required: false}\nenvironment: production\n", false},
     {"environment: staging\n", false},
     {"audit: {required: true}\nenvironment: dev\n", true},
-    {"\xef\xbb\xbf" "environment: dev\r\n", false}, /* a byte order mark; lines of DOS */
+    {"\xef\xbb\xbf"
+     "environment: dev\r\n",
+     false}, /* a byte order mark; lines of DOS */
     {"--- # one document\nenvironment: dev\n...\n", false},
     {"environment: dev\t# a tab\n", false},
 };
@@ -215,10 +217,21 @@ END_TEST
 static const struct {
     const char *name, *nearest;
 } nearest[] = {
-    {"polcy", "policy"}, {"policy", "policy"}, {"poilcy", "policy"}, {"plcy", "policy"},
-    {"pol", NULL},       {"tll", "ttl"},       {"ttl", "ttl"},       {"url", NULL},
-    {"", NULL},          {"xyz", NULL},        {"policies", NULL},   {"enviroment", "environment"},
-    {"environ", NULL},   {"env", NULL},        {"evnrionmnet", "environment"},
+    {"polcy", "policy"},
+    {"policy", "policy"},
+    {"poilcy", "policy"},
+    {"plcy", "policy"},
+    {"pol", NULL},
+    {"tll", "ttl"},
+    {"ttl", "ttl"},
+    {"url", NULL},
+    {"", NULL},
+    {"xyz", NULL},
+    {"policies", NULL},
+    {"enviroment", "environment"},
+    {"environ", NULL},
+    {"env", NULL},
+    {"evnrionmnet", "environment"},
     {"a name of more than forty bytes which is none", NULL},
     {"this name has forty bytes, not one morer", "this name has forty bytes, not one more"},
     {"this name has forty bytes, not one morers", NULL},
@@ -227,10 +240,13 @@ static const struct {
 
 START_TEST(nearest_by_table)
 {
-    static const char *const names[] = {"policy", "ttl", "environment",
+    static const char *const names[] = {"policy",
+                                        "ttl",
+                                        "environment",
                                         "a name of more than forty bytes which is one",
                                         "this name has forty bytes, not one more",
-                                        "a name that has exactly forty-one bytes!!", NULL};
+                                        "a name that has exactly forty-one bytes!!",
+                                        NULL};
     static const char *const none[] = {NULL};
 
     ck_assert_pstr_eq(kt_nearest(nearest[_i].name, names), nearest[_i].nearest);
@@ -256,8 +272,20 @@ static const struct {
     {"3153600000000ms", 3153600000000},
     {"3153600000001ms", -1},
     {"99999999999999999999s", -1},
-    {"", -1}, {"s", -1}, {"1", -1}, {"00", -1}, {"1.5s", -1}, {"-1s", -1}, {"+1s", -1}, {" 1s", -1},
-    {"1s ", -1}, {"1 s", -1}, {"1w", -1}, {"1S", -1}, {"1sec", -1}, {"0x1s", -1},
+    {"", -1},
+    {"s", -1},
+    {"1", -1},
+    {"00", -1},
+    {"1.5s", -1},
+    {"-1s", -1},
+    {"+1s", -1},
+    {" 1s", -1},
+    {"1s ", -1},
+    {"1 s", -1},
+    {"1w", -1},
+    {"1S", -1},
+    {"1sec", -1},
+    {"0x1s", -1},
 };
 
 START_TEST(durations_by_table)

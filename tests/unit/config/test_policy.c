@@ -2,13 +2,14 @@
 /* core/config/policy.c: deny by default, an explicit deny wins. */
 #include "unit.h"
 
-#define NAMES(...)                                                                                 \
-    .names = (char *[]){__VA_ARGS__}, .nnames = KT_ARRAY(((char *[]){__VA_ARGS__}))
+#define NAMES(...) .names = (char *[]){__VA_ARGS__}, .nnames = KT_ARRAY(((char *[]){__VA_ARGS__}))
 
 static kt_cfg_rule_t rules[] = {
     {.who = "nginx:*", .allow = KT_CAP_READ, .line = 3, NAMES("api-keys/*", "tls/*")},
     {.who = "nginx:admin.example.org", .deny = KT_CAP_READ, .line = 4, NAMES("tls/internal")},
-    {.who = "postgresql:role:app", .allow = KT_CAP_READ | KT_CAP_ROTATE, .line = 5,
+    {.who = "postgresql:role:app",
+     .allow = KT_CAP_READ | KT_CAP_ROTATE,
+     .line = 5,
      NAMES("database/*")},
     {.who = "*", .deny = KT_CAP_DELETE, .line = 6, NAMES("*/kept")},
     {.who = "uid:root", .allow = 63, .line = 7, NAMES("*")},

@@ -46,25 +46,35 @@ static const struct {
     {KT_CONFIG, "keyturn-key 2\nenvironment production\nkey 1 " KEY "\n", ":1: not a key file"},
     {KT_CONFIG, KEY "\n", ":1: not a key file"},
     {KT_CONFIG, "keyturn-key 1\nkey 1 " KEY "\n", ":2: the environment has to come before"},
-    {KT_WRONGKEY, "keyturn-key 1\nenvironment staging\nkey 1 " KEY "\n", "this is a key of \"staging\""},
-    {KT_CONFIG, "keyturn-key 1\nenvironment\nkey 1 " KEY "\n", ":2: expected the name of an environment"},
+    {KT_WRONGKEY, "keyturn-key 1\nenvironment staging\nkey 1 " KEY "\n",
+     "this is a key of \"staging\""},
+    {KT_CONFIG, "keyturn-key 1\nenvironment\nkey 1 " KEY "\n",
+     ":2: expected the name of an environment"},
     {KT_CONFIG, "keyturn-key 1\nenvironment " KEY "\n", ":2: environment"},
     {KT_CONFIG, "keyturn-key 1\nenvironment production\n" KEY "\n", ":3: expected \"environment\""},
     {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey " KEY "\n", ":3: expected an epoch"},
     {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 0 " KEY "\n", ":3: expected an epoch"},
     {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey -1 " KEY "\n", ":3: expected an epoch"},
-    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 99999999999999999999999 " KEY "\n", ":3: expected an epoch"},
+    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 99999999999999999999999 " KEY "\n",
+     ":3: expected an epoch"},
     {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1\n", ":3: expected base64"},
-    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " PART "\n", ":3: a key has 32 bytes"},
-    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " PART KEY "\n", ":3: expected base64"},
+    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " PART "\n",
+     ":3: a key has 32 bytes"},
+    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " PART KEY "\n",
+     ":3: expected base64"},
     {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " PART "?\n", ":3: expected base64"},
-    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " KEY " " KEY "\n", ":3: too many words"},
-    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " KEY "\nkey 2 " KEY "\n", ":4: epochs have to stand newest first"},
-    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " KEY "\nkey 1 " KEY "\n", ":4: epochs have to stand newest first"},
-    {KT_CONFIG, "keyturn-key 1\nenvironment production\ntype a/b 1 " KEY " " KEY "\n", ":3: expected the name of a type"},
+    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " KEY " " KEY "\n",
+     ":3: too many words"},
+    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " KEY "\nkey 2 " KEY "\n",
+     ":4: epochs have to stand newest first"},
+    {KT_CONFIG, "keyturn-key 1\nenvironment production\nkey 1 " KEY "\nkey 1 " KEY "\n",
+     ":4: epochs have to stand newest first"},
+    {KT_CONFIG, "keyturn-key 1\nenvironment production\ntype a/b 1 " KEY " " KEY "\n",
+     ":3: expected the name of a type"},
     {KT_CONFIG, "keyturn-key 1\nenvironment production\ntype a 1 " KEY "\n", ":3: expected base64"},
     {KT_CONFIG, "keyturn-key 1\nenvironment production\ntype a 1 " KEY " " KEY "\n", ":3: label"},
-    {KT_CONFIG, "keyturn-key 1\r\nenvironment production\r\nkey 1 " KEY "\r\n", ":1: not a key file"},
+    {KT_CONFIG, "keyturn-key 1\r\nenvironment production\r\nkey 1 " KEY "\r\n",
+     ":1: not a key file"},
 };
 
 START_TEST(a_key_file_is_read_or_refused)
@@ -98,8 +108,10 @@ END_TEST
 static const struct {
     mode_t mode;
     kt_status_t status;
-} modes[] = {{0600, KT_SUCCESS},    {0400, KT_SUCCESS},    {0640, KT_SUCCESS},    {0440, KT_SUCCESS},    {0604, KT_PERMISSION},
-             {0660, KT_PERMISSION}, {0620, KT_PERMISSION}, {0644, KT_PERMISSION}, {0602, KT_PERMISSION}, {0700, KT_PERMISSION}};
+} modes[] = {{0600, KT_SUCCESS},    {0400, KT_SUCCESS},    {0640, KT_SUCCESS},
+             {0440, KT_SUCCESS},    {0604, KT_PERMISSION}, {0660, KT_PERMISSION},
+             {0620, KT_PERMISSION}, {0644, KT_PERMISSION}, {0602, KT_PERMISSION},
+             {0700, KT_PERMISSION}};
 
 START_TEST(modes_are_judged)
 {
@@ -116,7 +128,8 @@ START_TEST(only_a_file_is_a_key_file)
     assert_status(kt_keyring_parse("/nonexistent/k", "production", &keyring), KT_CONFIG);
     assert_failure_has("/nonexistent/k");
     ck_assert_int_eq(mkfifo(path, 0600), 0);
-    assert_status(kt_keyring_parse(path, "production", &keyring), KT_PERMISSION); /* and does not wait for a writer */
+    /* and does not wait for a writer */
+    assert_status(kt_keyring_parse(path, "production", &keyring), KT_PERMISSION);
     assert_failure_has("not a regular file");
 }
 END_TEST
@@ -125,7 +138,9 @@ START_TEST(a_file_of_another_user_is_refused)
 {
     kt_keyring_t *keyring;
 
-    if (geteuid() != 0) { /* /proc/1/environ and its like are root's, and root's files are allowed: nothing to try it on */
+    /* /proc/1/environ and its like are root's, and root's files are allowed: nothing to try it on
+     */
+    if (geteuid() != 0) {
         return;
     }
     world_write(path, GOOD, 0600);

@@ -61,15 +61,18 @@ END_TEST
 
 START_TEST(the_records_of_the_page_open)
 {
-    vector_t record = vector("value_record"), head = vector("head_record"), key = vector("secret_key"), head_key = vector("head_key");
+    vector_t record = vector("value_record"), head = vector("head_record"),
+             key = vector("secret_key"), head_key = vector("head_key");
     unsigned char *plain;
     size_t size;
 
-    assert_ok(kt_unseal(key.bytes, "production", "api-keys/stripe", record.bytes, record.size, &plain, &size));
+    assert_ok(kt_unseal(key.bytes, "production", "api-keys/stripe", record.bytes, record.size,
+                        &plain, &size));
     ck_assert_uint_eq(size, 15);
     ck_assert_mem_eq(plain, "sk_live_example", 15);
     kt_locked_free(plain);
-    assert_ok(kt_unseal(head_key.bytes, "production", "api-keys", head.bytes, head.size, &plain, &size));
+    assert_ok(
+        kt_unseal(head_key.bytes, "production", "api-keys", head.bytes, head.size, &plain, &size));
     assert_vector(plain, size, "head_plain");
     kt_locked_free(plain);
 }
@@ -92,8 +95,8 @@ END_TEST
 START_TEST(each_name_type_and_environment_has_its_own_keys)
 {
     kt_keyring_t *production = keyring_of("production", 2), *staging = keyring_of("staging", 1);
-    const kt_typekey_t keys[] = {*type_of(production, "a", 0), *type_of(production, "a", 1), *type_of(production, "b", 0),
-                                 *type_of(staging, "a", 0)};
+    const kt_typekey_t keys[] = {*type_of(production, "a", 0), *type_of(production, "a", 1),
+                                 *type_of(production, "b", 0), *type_of(staging, "a", 0)};
     unsigned char x[32], y[32];
 
     for (size_t i = 0; i < KT_ARRAY(keys); i++) {
@@ -139,14 +142,16 @@ static kt_keyring_t *given(kt_keyring_t *from, const char *type)
     kt_keyring_t *keyring = NULL;
 
     assert_ok(kt_keyring_new("production", &keyring));
-    assert_ok(kt_keyring_add_type(keyring, type, key->epoch, key->key, key->label, key->label_size));
+    assert_ok(
+        kt_keyring_add_type(keyring, type, key->epoch, key->key, key->label, key->label_size));
     return keyring;
 }
 
 START_TEST(a_type_key_is_all_that_its_type_needs)
 {
     kt_keyring_t *all = keyring_of("production", 1), *one = given(all, "api-keys");
-    const kt_typekey_t *a = type_of(all, "api-keys", 0), *b = type_of(one, "api-keys", 0), *none = NULL;
+    const kt_typekey_t *a = type_of(all, "api-keys", 0), *b = type_of(one, "api-keys", 0),
+                       *none = NULL;
     unsigned char x[32], y[32];
 
     ck_assert_mem_eq(a->id, b->id, 16);
@@ -172,7 +177,8 @@ START_TEST(a_label_is_nothing_else)
     assert_status(kt_keyring_add_type(keyring, "a", 1, key, value.bytes, value.size), KT_CONFIG);
     assert_status(kt_keyring_add_type(keyring, "a", 1, key, value.bytes, 10), KT_CONFIG);
     assert_ok(kt_env_label("production", &keyring->env[0], label, &size));
-    assert_status(kt_keyring_adopt_label(keyring, label, size), KT_MALFORMED); /* the environment's own names no type */
+    /* the environment's own names no type */
+    assert_status(kt_keyring_adopt_label(keyring, label, size), KT_MALFORMED);
     label[size - 1] ^= 1;
     assert_status(kt_keyring_adopt_label(keyring, label, size), KT_MALFORMED);
     assert_status(kt_keyring_adopt_label(keyring, label, 5), KT_MALFORMED);
@@ -224,7 +230,8 @@ START_TEST(a_keyring_locks_what_it_uses)
     before = locked_kilobytes();
 
     assert_ok(kt_keyring_copy(keyring, true, &copy));
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which make mlock() do nothing */
+#if !defined(__SANITIZE_ADDRESS__) &&                                                              \
+    !defined(__SANITIZE_THREAD__) /* which make mlock() do nothing */
     if (kt_locked_failures() == 0)
         ck_assert_uint_gt(locked_kilobytes(), before);
 #endif

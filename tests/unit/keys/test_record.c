@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/keys/record.c: records of format 1. docs/format.md has the same vectors, which tests/abi/test_format.py opens without this code. */
+/* core/keys/record.c: records of format 1. docs/format.md has the same vectors, which
+ * tests/abi/test_format.py opens without this code. */
 #include "unit.h"
 
 #define OVERHEAD (72u + 4u + 16u)
 
 static const unsigned char key[32] = {1, 2, 3};
-static const kt_header_t header = {.type = KTP_RECORD_VALUE, .key_id = "0123456789abcde", .id = "fedcba987654321", .version = 7};
+static const kt_header_t header = {
+    .type = KTP_RECORD_VALUE, .key_id = "0123456789abcde", .id = "fedcba987654321", .version = 7};
 
-static unsigned char *seal(const char *environment, const char *name, const void *plain, size_t size, size_t *ret_size)
+static unsigned char *seal(const char *environment, const char *name, const void *plain,
+                           size_t size, size_t *ret_size)
 {
     unsigned char *record = NULL;
 
@@ -15,7 +18,8 @@ static unsigned char *seal(const char *environment, const char *name, const void
     return record;
 }
 
-static kt_status_t unseal(const unsigned char *record, size_t size, const char *environment, const char *name)
+static kt_status_t unseal(const unsigned char *record, size_t size, const char *environment,
+                          const char *name)
 {
     unsigned char *plain = NULL;
     size_t plain_size;
@@ -30,8 +34,9 @@ static kt_status_t unseal(const unsigned char *record, size_t size, const char *
 
 static const struct {
     size_t plain, padded;
-} sizes[] = {{0, 64}, {1, 64}, {63, 64}, {64, 64}, {65, 128}, {128, 128}, {129, 256}, {4096, 4096}, {65535, 65536}, {65536, 65536},
-             {65537, 131072}, {131072, 131072}};
+} sizes[] = {{0, 64},        {1, 64},        {63, 64},        {64, 64},
+             {65, 128},      {128, 128},     {129, 256},      {4096, 4096},
+             {65535, 65536}, {65536, 65536}, {65537, 131072}, {131072, 131072}};
 
 START_TEST(plain_text_is_padded_to_its_class)
 {
@@ -128,7 +133,8 @@ START_TEST(another_key_opens_nothing)
     size_t size, plain_size;
     unsigned char *record = seal("production", "a/b", "value", 5, &size);
 
-    assert_status(kt_unseal(other, "production", "a/b", record, size, &plain, &plain_size), KT_MALFORMED);
+    assert_status(kt_unseal(other, "production", "a/b", record, size, &plain, &plain_size),
+                  KT_MALFORMED);
     ck_assert_ptr_null(plain);
     free(record);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/keys/source.c, exec.c, kernel.c, passphrase.c: each source of a key, who may have changed it, and what is said when it fails. */
+/* core/keys/source.c, exec.c, kernel.c, passphrase.c: each source of a key, who may have changed
+ * it, and what is said when it fails. */
 #include "world.h"
 
 #include <linux/keyctl.h>
@@ -28,7 +29,8 @@ static void make_world(void)
 /* The answer of a `key:` with this source, of which %s is the path. */
 static kt_status_t read_source(const char *format)
 {
-    kt_config_t config = {.path = world.config, .folder = world.dir, .environment = "test", .keys = &key, .nkeys = 1};
+    kt_config_t config = {
+        .path = world.config, .folder = world.dir, .environment = "test", .keys = &key, .nkeys = 1};
     kt_keyring_t *keyring = NULL;
     char source[400];
     kt_status_t status;
@@ -77,15 +79,19 @@ static const struct {
     {"printf 'keyturn-key 1\\nenvironment test\\nkey 1 " KEY "\\n'", KT_SUCCESS, ""},
     {"echo 'keyturn-key 1'; echo 'environment test'; sleep 0.1; echo key 1 " KEY, KT_SUCCESS, ""},
     {"exit 3", KT_CONFIG, "/k: failed with exit status 3"},
-    {"printf 'keyturn-key 1\\nenvironment test\\nkey 1 " KEY "\\n'; exit 1", KT_CONFIG, "/k: failed with exit status 1"},
+    {"printf 'keyturn-key 1\\nenvironment test\\nkey 1 " KEY "\\n'; exit 1", KT_CONFIG,
+     "/k: failed with exit status 1"},
     {"kill -9 $$", KT_CONFIG, "/k: was ended by signal 9"},
     {":", KT_CONFIG, "/k: printed nothing"},
     {"echo " KEY, KT_CONFIG, "/k:1: not a key file"},
-    {"echo 'keyturn-key 1'; echo 'environment production'", KT_WRONGKEY, "/k:2: this is a key of \"production\""},
+    {"echo 'keyturn-key 1'; echo 'environment production'", KT_WRONGKEY,
+     "/k:2: this is a key of \"production\""},
     {"exec head -c 600000 /dev/zero", KT_CONFIG, "/k: printed more than a key file may have"},
     /* nothing of the host: environment, standard input, descriptors, ignored signals */
-    {"test -z \"$KT_CANARY\" && ! read line && test ! -e /proc/self/fd/9 && test \"$LC_ALL\" = C || exit 9; "
-     "printf 'keyturn-key 1\\nenvironment test\\nkey 1 " KEY "\\n'", KT_SUCCESS, ""},
+    {"test -z \"$KT_CANARY\" && ! read line && test ! -e /proc/self/fd/9 && test \"$LC_ALL\" = C "
+     "|| exit 9; "
+     "printf 'keyturn-key 1\\nenvironment test\\nkey 1 " KEY "\\n'",
+     KT_SUCCESS, ""},
 };
 
 static void write_script(const char *script, mode_t mode)
@@ -113,8 +119,10 @@ END_TEST
 
 START_TEST(a_command_gets_its_words_and_no_shell)
 {
-    write_script("test \"$#\" = 3 && test \"$1\" = --a && test \"$2\" = '$(id)' && test \"$3\" = ';' && printf "
-                 "'keyturn-key 1\\nenvironment test\\nkey 1 " KEY "\\n'", 0700);
+    write_script("test \"$#\" = 3 && test \"$1\" = --a && test \"$2\" = '$(id)' && test \"$3\" = "
+                 "';' && printf "
+                 "'keyturn-key 1\\nenvironment test\\nkey 1 " KEY "\\n'",
+                 0700);
     assert_ok(read_source("exec:%s --a  $(id) ;"));
 }
 END_TEST
@@ -122,7 +130,8 @@ END_TEST
 static const struct {
     mode_t mode;
     const char *error;
-} command_modes[] = {{0600, "we may not execute it"}, {0720, "others may write it"}, {0702, "others may write it"}};
+} command_modes[] = {
+    {0600, "we may not execute it"}, {0720, "others may write it"}, {0702, "others may write it"}};
 
 START_TEST(a_command_that_others_may_change_is_refused)
 {
@@ -153,7 +162,8 @@ START_TEST(a_command_that_is_not_there)
 }
 END_TEST
 
-/* Not only the folder that it is in: who may write one above may exchange that. And a link is judged by where it leads. */
+/* Not only the folder that it is in: who may write one above may exchange that. And a link is
+ * judged by where it leads. */
 START_TEST(folders_above_and_links_count)
 {
     char above[1024], folder[1100], command[1200], link[1100], *text;
@@ -177,7 +187,8 @@ START_TEST(folders_above_and_links_count)
 }
 END_TEST
 
-static const char *const slow[] = {"sleep 60", "exec >&-; sleep 60", "sleep 60 & echo x", "trap '' TERM; while :; do sleep 1; done"};
+static const char *const slow[] = {"sleep 60", "exec >&-; sleep 60", "sleep 60 & echo x",
+                                   "trap '' TERM; while :; do sleep 1; done"};
 
 START_TEST(a_command_that_hangs_is_killed_with_its_children)
 {
@@ -198,7 +209,8 @@ END_TEST
 
 static long add_key(const char *description, const char *payload)
 {
-    return syscall(SYS_add_key, "user", description, payload, strlen(payload), KEY_SPEC_USER_KEYRING);
+    return syscall(SYS_add_key, "user", description, payload, strlen(payload),
+                   KEY_SPEC_USER_KEYRING);
 }
 
 START_TEST(the_kernels_keyring_or_its_refusal)
@@ -217,7 +229,8 @@ START_TEST(the_kernels_keyring_or_its_refusal)
     ck_assert_int_eq(syscall(SYS_keyctl, KEYCTL_SETPERM, id, 0x3f010000), 0);
     ck_assert_int_ge(add_key("keyturn:unit", "keyturn-key 1\nenvironment test\nkey 1 AAEC\n"), 0);
     assert_status(read_source("keyring:keyturn:unit"), KT_CONFIG);
-    assert_failure_has("keyturn.yaml:7: the key \"keyturn:unit\" of the kernel's keyring:3: a key has 32 bytes");
+    assert_failure_has(
+        "keyturn.yaml:7: the key \"keyturn:unit\" of the kernel's keyring:3: a key has 32 bytes");
     (void)syscall(SYS_keyctl, KEYCTL_INVALIDATE, id);
     assert_status(read_source("keyring:keyturn:none"), KT_CONFIG);
     assert_failure_has("keyctl padd user keyturn:none @u");
@@ -279,10 +292,12 @@ START_TEST(the_form_and_the_source_have_to_fit)
 }
 END_TEST
 
-/* The file with `old` replaced by `new` in its third line, the checksum made anew: as one who changed it on purpose would. */
+/* The file with `old` replaced by `new` in its third line, the checksum made anew: as one who
+ * changed it on purpose would. */
 static void change(const char *old, const char *new, size_t flip)
 {
-    char *text = world_read(path, NULL), *line = strstr(text, "argon2id "), *at, out[1200], blob[400];
+    char *text = world_read(path, NULL), *line = strstr(text, "argon2id "), *at, out[1200],
+         blob[400];
     unsigned char sealed[400], whole[16], bound[96], salt[16];
     unsigned long long ops, mem;
     char salt_text[40], sealed_text[400];
@@ -296,9 +311,14 @@ static void change(const char *old, const char *new, size_t flip)
         (void)snprintf(out, sizeof(out), "%s", text);
     }
     line = strstr(out, "argon2id ");
-    ck_assert_int_eq(sscanf(line, "argon2id %llu %llu %39s %399s", &ops, &mem, salt_text, sealed_text), 4);
-    ck_assert_int_eq(sodium_base642bin(sealed, sizeof(sealed), sealed_text, strlen(sealed_text), NULL, &size, NULL, 1), 0);
-    ck_assert_int_eq(sodium_base642bin(salt, sizeof(salt), salt_text, strlen(salt_text), NULL, NULL, NULL, 1), 0);
+    ck_assert_int_eq(
+        sscanf(line, "argon2id %llu %llu %39s %399s", &ops, &mem, salt_text, sealed_text), 4);
+    ck_assert_int_eq(sodium_base642bin(sealed, sizeof(sealed), sealed_text, strlen(sealed_text),
+                                       NULL, &size, NULL, 1),
+                     0);
+    ck_assert_int_eq(
+        sodium_base642bin(salt, sizeof(salt), salt_text, strlen(salt_text), NULL, NULL, NULL, 1),
+        0);
     if (flip < size)
         sealed[flip] ^= 1;
     kt_put_u64(bound, ops);
@@ -308,14 +328,16 @@ static void change(const char *old, const char *new, size_t flip)
     {
         crypto_generichash_blake2b_state state;
 
-        crypto_generichash_blake2b_init_salt_personal(&state, NULL, 0, 16, NULL, (const unsigned char *)"keyturn checksum");
+        crypto_generichash_blake2b_init_salt_personal(&state, NULL, 0, 16, NULL,
+                                                      (const unsigned char *)"keyturn checksum");
         crypto_generichash_blake2b_update(&state, bound, 36);
         crypto_generichash_blake2b_update(&state, sealed, size - 8);
         crypto_generichash_blake2b_final(&state, whole, 16);
     }
     memcpy(sealed + size - 8, whole, 8);
     sodium_bin2base64(blob, sizeof(blob), sealed, size, 1);
-    (void)snprintf(line, sizeof(out) - (size_t)(line - out), "argon2id %llu %llu %s %s\n", ops, mem, salt_text, blob);
+    (void)snprintf(line, sizeof(out) - (size_t)(line - out), "argon2id %llu %llu %s %s\n", ops, mem,
+                   salt_text, blob);
     world_write(path, out, 0600);
     free(text);
 }
@@ -422,7 +444,10 @@ START_TEST(without_a_terminal_nobody_is_asked)
 
     child = fork();
     if (child == 0)
-        _exit(setsid() > 0 && kt_phrase_ask("k", &phrase) == KT_CONFIG && strstr(kt_failure(), "no terminal") != NULL ? 0 : 1);
+        _exit(setsid() > 0 && kt_phrase_ask("k", &phrase) == KT_CONFIG &&
+                      strstr(kt_failure(), "no terminal") != NULL
+                  ? 0
+                  : 1);
     ck_assert_int_eq(waitpid(child, &result, 0), child);
     ck_assert_int_eq(result, 0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/maintain/backup.c and core/keys/recipient.c: the vectors of the page, and files damaged at every byte and cut at every length. */
+/* core/maintain/backup.c and core/keys/recipient.c: the vectors of the page, and files damaged at
+ * every byte and cut at every length. */
 #include "vectors.h"
 
 #include <fcntl.h>
@@ -44,7 +45,8 @@ static void write_file(const unsigned char *data, size_t size)
 /* Reads the whole file; the rows that came are those of the vectors, in their order. */
 static kt_status_t read_file(const unsigned char *private_key, unsigned *ret_rows)
 {
-    vector_t head = vector("head_record"), value = vector("value_record"), hash = vector("name_hash");
+    vector_t head = vector("head_record"), value = vector("value_record"),
+             hash = vector("name_hash");
     kt_backup_t b;
     ktp_key_t key;
     ktp_row_t row;
@@ -52,10 +54,12 @@ static kt_status_t read_file(const unsigned char *private_key, unsigned *ret_row
     kt_status_t status = kt_backup_open(&b, path, keyring, private_key);
 
     *ret_rows = 0;
-    while (status == KT_SUCCESS && (status = kt_backup_next(&b, &more, &key, &row)) == KT_SUCCESS && more) {
+    while (status == KT_SUCCESS && (status = kt_backup_next(&b, &more, &key, &row)) == KT_SUCCESS &&
+           more) {
         if ((*ret_rows)++ == 0) {
             ck_assert_int_eq(key.space, KTP_META);
-            ck_assert(key.id_size == 1 && key.id[0] == 's' && row.record_size == 16 && row.beside == NULL && row.stamp == 1);
+            ck_assert(key.id_size == 1 && key.id[0] == 's' && row.record_size == 16 &&
+                      row.beside == NULL && row.stamp == 1);
             continue;
         }
         ck_assert_int_eq(key.space, KTP_HEAD);
@@ -97,7 +101,8 @@ START_TEST(every_byte_of_a_file_is_held)
         file.bytes[at] ^= 1u << at % 8;
         write_file(file.bytes, file.size);
         status = read_file(key.bytes, &rows);
-        ck_assert_msg(status == KT_MALFORMED || status == KT_WRONGKEY, "byte %zu: %s", at, kt_status_name(status));
+        ck_assert_msg(status == KT_MALFORMED || status == KT_WRONGKEY, "byte %zu: %s", at,
+                      kt_status_name(status));
         file.bytes[at] ^= 1u << at % 8;
     }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/maintain/rekey.c, epochs.c: a store goes to the next epoch while it is read and written, fails at each call, and is edited in between. */
+/* core/maintain/rekey.c, epochs.c: a store goes to the next epoch while it is read and written,
+ * fails at each call, and is edited in between. */
 #include "world.h"
 
 #include <stdio.h>
@@ -13,7 +14,8 @@
 
 #define MANY 150 /* three batches */
 
-static kt_ctx_t *both; /* a context whose key has the next epoch too; world.ctx has the first one only */
+static kt_ctx_t
+    *both; /* a context whose key has the next epoch too; world.ctx has the first one only */
 static char next_key[160];
 
 static kt_ctx_t *context_of(const char *path)
@@ -169,7 +171,8 @@ static void assert_same_head(const kt_head_t *a, const kt_head_t *b)
 
 START_TEST(everything_of_a_secret_is_moved)
 {
-    static const char *const names[] = {"api-keys/a", "api-keys/gone", "api-keys/burnt", "database/b", "SINGLE"};
+    static const char *const names[] = {"api-keys/a", "api-keys/gone", "api-keys/burnt",
+                                        "database/b", "SINGLE"};
     kt_head_t before[KT_ARRAY(names)], after;
     kt_request_t req = request("api-keys/gone");
     kt_store_t *store = NULL;
@@ -196,8 +199,11 @@ START_TEST(everything_of_a_secret_is_moved)
     assert_status(get_by(both, "api-keys/burnt@1", NULL), KT_GONE);
     assert_ok(kt_undelete(both, &req));
     assert_ok(get_by(both, "api-keys/gone", "deleted"));
-    ck_assert_uint_eq(world_lines("\"action\":\"rekey\"", "\"reference\":\"api-keys/*\"", "\"intent\"", NULL), 1);
-    ck_assert_uint_eq(world_lines("\"action\":\"rekey\"", "\"reference\":\"api-keys/*\"", "\"success\"", NULL), 1);
+    ck_assert_uint_eq(
+        world_lines("\"action\":\"rekey\"", "\"reference\":\"api-keys/*\"", "\"intent\"", NULL), 1);
+    ck_assert_uint_eq(
+        world_lines("\"action\":\"rekey\"", "\"reference\":\"api-keys/*\"", "\"success\"", NULL),
+        1);
     ck_assert_uint_eq(world_lines("\"action\":\"rekey\"", "\"intent\"", NULL), 3);
     assert_ok(rekey_with(NULL));
     ck_assert_uint_eq(result.moved, 0);
@@ -386,7 +392,8 @@ static void *read_many(void *arg)
     return NULL;
 }
 
-/* Threads of one server share its context: the first that meets the new epoch reads the keys for all. */
+/* Threads of one server share its context: the first that meets the new epoch reads the keys for
+ * all. */
 START_TEST(threads_read_on_while_keys_are_read_again)
 {
     pthread_t threads[4];
@@ -461,7 +468,8 @@ static size_t root_at(size_t epoch)
         assert_ok(kt_index_open(both, store, txn, key, &index));
         store->api->abort(txn);
         count = kt_get_u64(memory_record(KTP_META, n, &size) + KT_ID_SIZE + 8);
-        if (index.generation > 0 && index.count == count && memcmp(index.root, memory_record(KTP_META, n, &size) + 32, KT_TAG_SIZE) == 0)
+        if (index.generation > 0 && index.count == count &&
+            memcmp(index.root, memory_record(KTP_META, n, &size) + 32, KT_TAG_SIZE) == 0)
             return n;
     }
     ck_abort_msg("no root");
@@ -536,7 +544,8 @@ START_TEST(every_byte_of_a_root_on_its_way_is_held)
 }
 END_TEST
 
-/* A secret that does not hold keeps its type from being finished, and is named; other types are moved. */
+/* A secret that does not hold keeps its type from being finished, and is named; other types are
+ * moved. */
 START_TEST(a_damaged_secret_stops_its_type_only)
 {
     unsigned char *record;
@@ -705,7 +714,9 @@ START_TEST(roots_are_those_of_the_page)
         kt_link_t link;
         uint64_t count;
         const char *vector;
-    } roots[] = {{KT_LINK_NONE, 2, "root_record"}, {KT_LINK_FROM, 2, "root_from"}, {KT_LINK_MOVED, 0, "root_moved"}};
+    } roots[] = {{KT_LINK_NONE, 2, "root_record"},
+                 {KT_LINK_FROM, 2, "root_from"},
+                 {KT_LINK_MOVED, 0, "root_moved"}};
     const kt_typekey_t *key;
     kt_keyring_t *keyring;
     unsigned char env[KT_KEY_SIZE];

@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 #define TIMEOUT 5000u
 #define ANSWER_MAX 70000u
 
@@ -37,11 +36,11 @@ static void start_server(void)
 
 static ktp_http_t exchange(const char *method, const char *url)
 {
-    return (ktp_http_t){ .size = sizeof(ktp_http_t),
-                         .method = method,
-                         .url = url,
-                         .answer_max = ANSWER_MAX,
-                         .timeout = TIMEOUT };
+    return (ktp_http_t){.size = sizeof(ktp_http_t),
+                        .method = method,
+                        .url = url,
+                        .answer_max = ANSWER_MAX,
+                        .timeout = TIMEOUT};
 }
 
 static const char *url_of(const char *scheme, const char *host, int at, const char *path)
@@ -223,8 +222,8 @@ END_TEST
 
 START_TEST(it_refuses_bad_methods_and_headers)
 {
-    static const char *const crlf[] = { "X-A: b\r\nX-CANARY: c", NULL }, *const bare[] = { "CANARY",
-                                                                                           NULL };
+    static const char *const crlf[] = {"X-A: b\r\nX-CANARY: c", NULL}, *const bare[] = {"CANARY",
+                                                                                        NULL};
     static const char *const methods[] = {"", "get", "GET /", "G\r\nET", "ABCDEFGHIJKLMNOPQ"};
     ktp_http_t x = exchange("GET", plain("ok"));
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/provider/loader.c: providers beside the library, and their options. tests/abi has those that are refused. */
+/* core/provider/loader.c: providers beside the library, and their options. tests/abi has those that
+ * are refused. */
 #include "world.h"
 
 #include <dirent.h>
@@ -47,7 +48,8 @@ START_TEST(two_providers_are_two)
     local = modules->list[1].api;
     ck_assert_str_eq(redis->name, "redis");
     ck_assert_str_eq(local->name, "local");
-    for (unsigned i = 0; i < 70; i++) { /* as often as a server may be reloaded: the same ones, and no descriptor is left */
+    /* as often as a server may be reloaded: the same ones, and no descriptor is left */
+    for (unsigned i = 0; i < 70; i++) {
         kt_modules_t *again = NULL;
 
         assert_ok(kt_modules_load(config, &again));
@@ -105,7 +107,8 @@ static const struct {
     {"local: {path: x, keep_versions: 101}", "`keep_versions` has to be 2 to 100"},
     {"local: {path: x, timeout: 5 years}", "`timeout` has to be a duration"},
     {"local: {path: x}\n  nope: {}", "there is no provider \"nope\""},
-    {"local: {path: x}\n  redis: {address: \"127.0.0.1:1\", password: CANARY}", "has to be file:PATH"},
+    {"local: {path: x}\n  redis: {address: \"127.0.0.1:1\", password: CANARY}",
+     "has to be file:PATH"},
 };
 
 START_TEST(wrong_options_are_named)
@@ -122,7 +125,9 @@ START_TEST(a_secret_option_is_read_from_a_private_file)
 {
     char path[128];
 
-    assert_status(load("local: {path: x}\n  redis: {address: \"127.0.0.1:1\", password: \"file:pw\"}"), KT_CONFIG);
+    assert_status(
+        load("local: {path: x}\n  redis: {address: \"127.0.0.1:1\", password: \"file:pw\"}"),
+        KT_CONFIG);
     assert_failure_has("/pw");
     (void)snprintf(path, sizeof(path), "%s/pw", world.dir);
     world_write(path, "s3cret\n", 0644);

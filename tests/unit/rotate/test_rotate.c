@@ -55,8 +55,10 @@ static kt_status_t target_test(void *arg, kt_rotation_t *rotation)
 
 static const kt_target_ops_t ops = {sizeof(kt_target_ops_t), "exec:test", target_set, target_test};
 
-static const kt_target_ops_t other_ops = {sizeof(kt_target_ops_t), "exec2:test", target_set, target_test};
-static const kt_target_ops_t untested_ops = {sizeof(kt_target_ops_t), "exec:test", target_set, NULL};
+static const kt_target_ops_t other_ops = {sizeof(kt_target_ops_t), "exec2:test", target_set,
+                                          target_test};
+static const kt_target_ops_t untested_ops = {sizeof(kt_target_ops_t), "exec:test", target_set,
+                                             NULL};
 
 static void make_world(void)
 {
@@ -200,7 +202,8 @@ START_TEST(a_target_that_nobody_heard_from_leaves_it_pending)
 }
 END_TEST
 
-/* 0: it is asked and has the value; 1: it has not, and gets it; 2: it cannot be asked, and gets it again; 3: nobody knows still */
+/* 0: it is asked and has the value; 1: it has not, and gets it; 2: it cannot be asked, and gets it
+ * again; 3: nobody knows still */
 START_TEST(the_next_rotation_takes_up_an_unfinished_one)
 {
     char first[64];
@@ -220,7 +223,8 @@ START_TEST(the_next_rotation_takes_up_an_unfinished_one)
         options.target = &untested_ops;
     if (_i == 3)
         target.test = KT_TRYAGAIN;
-    assert_status(kt_rotate(world.ctx, &req, &options, &version), _i == 3 ? KT_TRYAGAIN : KT_SUCCESS);
+    assert_status(kt_rotate(world.ctx, &req, &options, &version),
+                  _i == 3 ? KT_TRYAGAIN : KT_SUCCESS);
     ck_assert_uint_eq(target.sets, _i == 1 || _i == 2);
     ck_assert_uint_eq(target.tests, _i == 2 ? 0 : _i == 1 ? 2 : 1);
     ck_assert_uint_eq(world_lines("rotate.resume", "success", NULL), 1);
@@ -297,7 +301,8 @@ END_TEST
 
 START_TEST(a_check_touches_nothing)
 {
-    kt_request_t opaque = request("api-keys/other"), missing = request("api-keys/none"), by = request_by(READER, "database/a");
+    kt_request_t opaque = request("api-keys/other"), missing = request("api-keys/none"),
+                 by = request_by(READER, "database/a");
     uint64_t before;
 
     put("tls/a", "-----BEGIN CERTIFICATE-----\n", 1);
@@ -394,13 +399,15 @@ START_TEST(strings_need_to_live_only_through_the_call)
     free(reference);
     free(peer);
     assert_ok(kt_rotation_finish(rotation, 0, NULL));
-    ck_assert_uint_eq(world_lines("rotate.finish", "success", ALL, "192.0.2.9", "database/a", NULL), 1);
+    ck_assert_uint_eq(world_lines("rotate.finish", "success", ALL, "192.0.2.9", "database/a", NULL),
+                      1);
 }
 END_TEST
 
 START_TEST(what_cannot_be_rotated)
 {
-    kt_request_t missing = request("database/none"), by = request_by(READER, "database/a"), certificate = request("tls/a");
+    kt_request_t missing = request("database/none"), by = request_by(READER, "database/a"),
+                 certificate = request("tls/a");
     kt_rotation_t *rotation = NULL;
 
     options.target = &ops;
@@ -427,8 +434,8 @@ START_TEST(a_target_blocks_a_rollback_elsewhere)
 }
 END_TEST
 
-/* Each call of the provider fails once, in a rotation with a target: old or new, never neither, never a password that the target has and the
- * store has not. */
+/* Each call of the provider fails once, in a rotation with a target: old or new, never neither,
+ * never a password that the target has and the store has not. */
 START_TEST(a_rotation_that_fails_anywhere_can_be_finished)
 {
     uint64_t calls;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/rotate/target.c, command.c: commands as targets of rotations, and what of a value they can and cannot leave behind. */
+/* core/rotate/target.c, command.c: commands as targets of rotations, and what of a value they can
+ * and cannot leave behind. */
 #include "world.h"
 
 #include <stdio.h>
@@ -20,7 +21,9 @@ static void make_script(const char *body)
 
     (void)snprintf(text, sizeof(text),
                    "#!/bin/sh\nexec 9>>%s\nvalue=$(cat)\n"
-                   "echo \"$KEYTURN_STEP $KEYTURN_NAME $KEYTURN_VERSION $KEYTURN_ENVIRONMENT $# $*|$value\" >&9\n%s\n", seen, body);
+                   "echo \"$KEYTURN_STEP $KEYTURN_NAME $KEYTURN_VERSION $KEYTURN_ENVIRONMENT $# "
+                   "$*|$value\" >&9\n%s\n",
+                   seen, body);
     world_write(script, text, 0700);
 }
 
@@ -34,7 +37,8 @@ static void make_world_with(const char *pattern, const char *more)
     world_make("memory: {}", "\"*\": memory", NULL);
     (void)snprintf(script, sizeof(script), "%s/target", world.dir);
     (void)snprintf(seen, sizeof(seen), "%s/seen", world.dir);
-    (void)snprintf(text, sizeof(text), "targets: {\"%s\": {exec: \"%s one two\"%s}}\n", pattern, script, more);
+    (void)snprintf(text, sizeof(text), "targets: {\"%s\": {exec: \"%s one two\"%s}}\n", pattern,
+                   script, more);
     char *config = world_read(world.config, NULL), *whole = NULL;
     ck_assert(asprintf(&whole, "%s%s", config, text) > 0);
     world_write(world.config, whole, 0600);
@@ -77,7 +81,9 @@ static void assert_seen(const char *wanted)
 
 static const struct {
     const char *name, *field;
-} names[] = {{"database/a", "database/a#password"}, {"api-keys/k", "api-keys/k#api_key"}, {"opaque", "opaque"}};
+} names[] = {{"database/a", "database/a#password"},
+             {"api-keys/k", "api-keys/k#api_key"},
+             {"opaque", "opaque"}};
 
 START_TEST(it_gets_what_is_new_on_stdin)
 {
@@ -87,8 +93,9 @@ START_TEST(it_gets_what_is_new_on_stdin)
     assert_ok(kt_rotate(world.ctx, &r, NULL, NULL));
     value = value_at(names[_i].field);
     ck_assert_uint_eq(strlen(value), 32);
-    (void)snprintf(wanted, sizeof(wanted), "set %s 2 test 2 one two|%s\ntest %s 2 test 2 one two|%s\n", names[_i].name, value,
-                   names[_i].name, value);
+    (void)snprintf(wanted, sizeof(wanted),
+                   "set %s 2 test 2 one two|%s\ntest %s 2 test 2 one two|%s\n", names[_i].name,
+                   value, names[_i].name, value);
     assert_seen(wanted);
     ck_assert_uint_eq(world_lines(value, NULL), 0);
     free(value);
@@ -99,8 +106,11 @@ START_TEST(neither_arguments_nor_environment_have_it)
 {
     char text[512], *environment, *value;
 
-    (void)snprintf(text, sizeof(text), "env > %s/env; tr '\\0' ' ' < /proc/$$/cmdline >> %s/env; ls /proc/self/fd >> %s/env; echo $value; "
-                                       "echo $value >&2", world.dir, world.dir, world.dir);
+    (void)snprintf(text, sizeof(text),
+                   "env > %s/env; tr '\\0' ' ' < /proc/$$/cmdline >> %s/env; ls /proc/self/fd >> "
+                   "%s/env; echo $value; "
+                   "echo $value >&2",
+                   world.dir, world.dir, world.dir);
     make_script(text);
     ck_assert_int_eq(setenv("KEYTURN_TEST_LEAK", "ours", 1), 0);
     assert_ok(kt_rotate(world.ctx, &req, NULL, NULL));
@@ -148,7 +158,8 @@ START_TEST(three_outcomes)
 }
 END_TEST
 
-/* The command that hangs is replaced at another path: the pending version is taken up all the same. */
+/* The command that hangs is replaced at another path: the pending version is taken up all the same.
+ */
 START_TEST(a_resumed_one_is_tested_first)
 {
     char *first, *second, wanted[512];
@@ -161,8 +172,10 @@ START_TEST(a_resumed_one_is_tested_first)
     assert_ok(kt_rotate(world.ctx, &req, NULL, NULL));
     second = value_at("database/a#password");
     ck_assert_str_eq(first, second);
-    (void)snprintf(wanted, sizeof(wanted), "test database/a 2 test 2 one two|%s\nset database/a 2 test 2 one two|%s\n"
-                                           "test database/a 2 test 2 one two|%s\n", first, first, first);
+    (void)snprintf(wanted, sizeof(wanted),
+                   "test database/a 2 test 2 one two|%s\nset database/a 2 test 2 one two|%s\n"
+                   "test database/a 2 test 2 one two|%s\n",
+                   first, first, first);
     assert_seen(wanted);
     free(first);
     free(second);
@@ -197,7 +210,9 @@ START_TEST(old_and_whole_values_on_request)
     make_script("cat <&3 >&9");
     assert_ok(kt_rotate(world.ctx, &req, NULL, NULL));
     text = world_read(seen, NULL);
-    ck_assert_ptr_nonnull(strstr(text, "set database/a 2 test 2 one two|{\"host\": \"db\", \"user\": \"app\", \"password\": \""));
+    ck_assert_ptr_nonnull(strstr(
+        text,
+        "set database/a 2 test 2 one two|{\"host\": \"db\", \"user\": \"app\", \"password\": \""));
     ck_assert_ptr_nonnull(strstr(text, "\n" DATABASE));
     ck_assert_ptr_null(strstr(text, "test database/a"));
     free(text);
@@ -260,7 +275,8 @@ START_TEST(who_may_write_the_command)
         assert_status(kt_rotate_check(world.ctx, &req, NULL), modes[_i].status);
         assert_status(kt_rotate(world.ctx, &req, NULL, NULL), modes[_i].status);
         ck_assert_uint_eq(world_lines("rotate.create", "permission", NULL), 1);
-        assert_status(kt_rotation_resume(world.ctx, &req, &(kt_rotation_t *){NULL}), KT_NOTFOUND); /* nothing is pending */
+        /* nothing is pending */
+        assert_status(kt_rotation_resume(world.ctx, &req, &(kt_rotation_t *){NULL}), KT_NOTFOUND);
     }
     ck_assert_int_eq(chmod(world.dir, 0700), 0);
 }
@@ -358,10 +374,12 @@ START_TEST(it_is_told_when_it_is_done)
 {
     char *text, *value;
 
-    make_notified_world("#!/bin/sh\ncat > \"$(dirname \"$0\")/told\"; echo $KEYTURN_STEP >> \"$(dirname \"$0\")/told\"\n");
+    make_notified_world("#!/bin/sh\ncat > \"$(dirname \"$0\")/told\"; echo $KEYTURN_STEP >> "
+                        "\"$(dirname \"$0\")/told\"\n");
     assert_ok(kt_rotate(world.ctx, &req, NULL, NULL));
     text = world_read("told", NULL);
-    ck_assert_str_eq(text, "{\"event\": \"rotated\", \"environment\": \"test\", \"name\": \"database/a\", \"version\": 2}\nnotify\n");
+    ck_assert_str_eq(text, "{\"event\": \"rotated\", \"environment\": \"test\", \"name\": "
+                           "\"database/a\", \"version\": 2}\nnotify\n");
     value = value_at("database/a#password");
     ck_assert_ptr_null(strstr(text, value));
     ck_assert_uint_eq(world_lines("rotate.notify", "success", NULL), 1);

@@ -6,7 +6,8 @@
 
 static void fill(kt_cache_t *cache, const char *reference, const char *text)
 {
-    kt_cached_t entry = {.status = text != NULL ? KT_SUCCESS : KT_NOTFOUND, .secret = text != NULL ? secret_of(text) : NULL};
+    kt_cached_t entry = {.status = text != NULL ? KT_SUCCESS : KT_NOTFOUND,
+                         .secret = text != NULL ? secret_of(text) : NULL};
 
     kt_cache_put(cache, reference, &entry);
     kt_secret_free(entry.secret);
@@ -81,7 +82,8 @@ START_TEST(what_is_evicted_is_wiped)
     evicted = kt_secret_bytes(kt_cache_find(cache, "a")->secret);
     ck_assert_mem_eq(evicted, text, sizeof(text) - 1);
     {
-        kt_secret_t *other = secret_of(text); /* so that the next value does not take the place of the first */
+        kt_secret_t *other =
+            secret_of(text); /* so that the next value does not take the place of the first */
 
         fill(cache, "b", text);
         ck_assert(is_zero(evicted, sizeof(text)));
@@ -120,7 +122,8 @@ START_TEST(the_one_used_longest_ago_makes_room)
         here += has(cache, name);
         if (has(cache, name) && first == 0)
             first = i;
-        ck_assert_msg(has(cache, name) == (first != 0), "%s", name); /* the newest, and none before them */
+        /* the newest, and none before them */
+        ck_assert_msg(has(cache, name) == (first != 0), "%s", name);
         if (first != 0)
             assert_secret(kt_cache_find(cache, name)->secret, name);
     }
@@ -248,7 +251,11 @@ END_TEST
 
 START_TEST(all_references_of_a_name_go_and_no_others)
 {
-    static const char *const gone[] = {"a/b", "a/b#f", "a/b@1", "a/b#f@previous"}, *const stay[] = {"a/bc", "a/b/c", "a", "a/b.x", "x/a/b"};
+    static const char *const gone[] = {"a/b", "a/b#f", "a/b@1", "a/b#f@previous"}, *const stay[] = {
+                                                                                       "a/bc",
+                                                                                       "a/b/c", "a",
+                                                                                       "a/b.x",
+                                                                                       "x/a/b"};
     kt_cache_t *cache = kt_cache_new(65536);
     uint64_t drops = kt_cache_drops(cache);
 
@@ -262,7 +269,8 @@ START_TEST(all_references_of_a_name_go_and_no_others)
     for (size_t i = 0; i < KT_ARRAY(stay); i++)
         ck_assert_ptr_nonnull(kt_cache_find(cache, stay[i]));
     ck_assert(kt_cache_drops(cache) == drops + 1);
-    kt_cache_drop_name(cache, "never"); /* it counts although nothing was here: a fetch may be under way */
+    /* it counts although nothing was here: a fetch may be under way */
+    kt_cache_drop_name(cache, "never");
     ck_assert(kt_cache_drops(cache) == drops + 2);
     kt_cache_free(cache);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/serve/checkpoint.c: how far trail and store are, at least hourly, once for all processes of a stream. */
+/* core/serve/checkpoint.c: how far trail and store are, at least hourly, once for all processes of
+ * a stream. */
 #include "world.h"
 
 #include <poll.h>
@@ -28,7 +29,9 @@ START_TEST(it_has_the_generations)
     ck_assert_uint_eq(checkpoints(), 0); /* the stream has just begun */
     make_due(world.ctx);
     kt_checkpoint(world.ctx);
-    ck_assert_uint_eq(world_lines("\"action\":\"checkpoint\"", "\"generations\":{\"local\":{", "\"api-keys\":2", "\"database\":1", "}}}", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"action\":\"checkpoint\"", "\"generations\":{\"local\":{",
+                                  "\"api-keys\":2", "\"database\":1", "}}}", NULL),
+                      1);
     ck_assert_uint_eq(world_lines("\"severity\"", NULL), 0);
     put("database/b", "four", 2);
     kt_checkpoint(world.ctx);
@@ -48,7 +51,8 @@ START_TEST(also_of_types_that_were_not_asked_for)
     make_due(other);
     kt_checkpoint(other);
     kt_close(other);
-    ck_assert_uint_eq(world_lines("\"action\":\"checkpoint\"", "\"api-keys\":1", "\"database\":1", NULL), 1);
+    ck_assert_uint_eq(
+        world_lines("\"action\":\"checkpoint\"", "\"api-keys\":1", "\"database\":1", NULL), 1);
 }
 END_TEST
 
@@ -80,7 +84,8 @@ START_TEST(many_types)
     }
     make_due(world.ctx);
     kt_checkpoint(world.ctx);
-    ck_assert_uint_eq(world_lines("\"action\":\"checkpoint\"", "\"type-000-", "\"more\":", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"action\":\"checkpoint\"", "\"type-000-", "\"more\":", NULL),
+                      1);
     log = world_read(world.log, NULL);
     for (char *line = log, *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
         ck_assert_int_lt(end - line, KT_TRAIL_LINE);
@@ -122,7 +127,8 @@ START_TEST(without_the_store)
     make_due(other);
     kt_checkpoint(other);
     kt_close(other);
-    ck_assert_uint_eq(world_lines("\"action\":\"checkpoint\"", "\"generations\":{}", "\"more\":1", NULL), 1);
+    ck_assert_uint_eq(
+        world_lines("\"action\":\"checkpoint\"", "\"generations\":{}", "\"more\":1", NULL), 1);
 }
 END_TEST
 

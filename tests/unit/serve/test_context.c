@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/serve/context.c: set-up, contexts, forks, failures half-way; over the real provider `local`. */
+/* core/serve/context.c: set-up, contexts, forks, failures half-way; over the real provider `local`.
+ */
 #include "world.h"
 
 #include <pthread.h>
@@ -43,7 +44,8 @@ END_TEST
 
 static const struct {
     const char *host, *stream; /* NULL: refused */
-} hosts[] = {{"nginx", "nginx"}, {"redis", "redis"}, {"postgresql", "postgresql"}, {"cli", "cli-"}, {"apache", NULL}, {"", NULL}};
+} hosts[] = {{"nginx", "nginx"}, {"redis", "redis"}, {"postgresql", "postgresql"},
+             {"cli", "cli-"},    {"apache", NULL},   {"", NULL}};
 
 START_TEST(hosts_have_streams)
 {
@@ -52,7 +54,8 @@ START_TEST(hosts_have_streams)
 
     ck_assert_int_eq(status, hosts[_i].stream != NULL ? KT_SUCCESS : KT_USAGE);
     if (hosts[_i].stream != NULL)
-        ck_assert_int_eq(strncmp(kt_setup_stream(setup), hosts[_i].stream, strlen(hosts[_i].stream)), 0);
+        ck_assert_int_eq(
+            strncmp(kt_setup_stream(setup), hosts[_i].stream, strlen(hosts[_i].stream)), 0);
     kt_setup_free(setup);
 }
 END_TEST
@@ -136,9 +139,12 @@ START_TEST(a_context_does_not_survive_a_fork)
         kt_secret_t *secret = NULL;
         kt_info_t *info = NULL;
         kt_ctx_t *ctx = NULL;
-        bool good = kt_get(world.ctx, &req, &secret) == KT_INTERNAL && kt_peek(world.ctx, &req, &secret) == KT_INTERNAL &&
-                    kt_put(world.ctx, &req, held, NULL, NULL) == KT_INTERNAL && kt_refresh(world.ctx, &req) == KT_INTERNAL &&
-                    kt_info(world.ctx, &req, &info) == KT_INTERNAL && strstr(kt_error(world.ctx), "fork") != NULL;
+        bool good = kt_get(world.ctx, &req, &secret) == KT_INTERNAL &&
+                    kt_peek(world.ctx, &req, &secret) == KT_INTERNAL &&
+                    kt_put(world.ctx, &req, held, NULL, NULL) == KT_INTERNAL &&
+                    kt_refresh(world.ctx, &req) == KT_INTERNAL &&
+                    kt_info(world.ctx, &req, &info) == KT_INTERNAL &&
+                    strstr(kt_error(world.ctx), "fork") != NULL;
 
         for (size_t i = 0; i < sizeof(world.ctx->keyring->env[0].key); i++)
             good = good && world.ctx->keyring->env[0].key[i] == 0;
@@ -148,7 +154,8 @@ START_TEST(a_context_does_not_survive_a_fork)
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_int_eq(status, 0);
-    assert_ok(get_from(world.ctx, "api-keys/a", "one")); /* and the parent lost nothing: no lock, no connection */
+    /* and the parent lost nothing: no lock, no connection */
+    assert_ok(get_from(world.ctx, "api-keys/a", "one"));
     put("api-keys/a", "two", 2);
     kt_secret_free(held);
 }
@@ -223,9 +230,11 @@ static void *read_much(void *arg)
 
     for (unsigned i = 0; i < 2000; i++) {
         kt_secret_t *secret = NULL;
-        kt_status_t status = i % 3 ? kt_peek(world.ctx, &req, &secret) : kt_get(world.ctx, &req, &secret);
+        kt_status_t status =
+            i % 3 ? kt_peek(world.ctx, &req, &secret) : kt_get(world.ctx, &req, &secret);
 
-        if (status != KT_SUCCESS || kt_secret_size(secret) != 6 || strcmp(kt_error(world.ctx), "") != 0)
+        if (status != KT_SUCCESS || kt_secret_size(secret) != 6 ||
+            strcmp(kt_error(world.ctx), "") != 0)
             atomic_fetch_add(&failures, 1);
         kt_secret_free(secret);
     }
@@ -306,7 +315,8 @@ START_TEST(a_cache_that_cannot_be_locked)
         assert_ok(kt_setup(world.config, "nginx", &setup));
         assert_status(kt_open(setup, &ctx), cases[i].status);
         if (cases[i].status != KT_SUCCESS)
-            ck_assert_ptr_nonnull(strstr(kt_setup_error(setup), "a cache of 4194304 bytes could not be locked"));
+            ck_assert_ptr_nonnull(
+                strstr(kt_setup_error(setup), "a cache of 4194304 bytes could not be locked"));
         kt_close(ctx);
         kt_setup_free(setup);
     }

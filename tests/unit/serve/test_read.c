@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/serve/read.c: policy before cache before provider, the trail behind all of them, and how old an answer may be. */
+/* core/serve/read.c: policy before cache before provider, the trail behind all of them, and how old
+ * an answer may be. */
 #include "world.h"
 
 #include <stdio.h>
@@ -16,7 +17,10 @@ static void make_world_with(const char *more)
         plain[i].value = "value";
         plain[i].version = 7;
     }
-    world_make("plain: {}\n  remote: {}", "\"remote/*\": remote\n  \"both/*\": remote [UNAVAIL=continue] plain\n  \"*\": plain", more);
+    world_make(
+        "plain: {}\n  remote: {}",
+        "\"remote/*\": remote\n  \"both/*\": remote [UNAVAIL=continue] plain\n  \"*\": plain",
+        more);
     world_open_with(apis, 2);
 }
 
@@ -29,7 +33,8 @@ static kt_status_t read_by(const char *subject, bool peek, const char *reference
 {
     kt_request_t req = request_by(subject, reference);
     kt_secret_t *secret = (kt_secret_t *)1;
-    kt_status_t status = peek ? kt_peek(world.ctx, &req, &secret) : kt_get(world.ctx, &req, &secret);
+    kt_status_t status =
+        peek ? kt_peek(world.ctx, &req, &secret) : kt_get(world.ctx, &req, &secret);
 
     if (status == KT_SUCCESS && text != NULL)
         assert_secret(secret, text);
@@ -83,7 +88,8 @@ START_TEST(policy_comes_before_the_cache)
     assert_status(read_by("", false, "database/a", NULL), KT_DENIED);
     ck_assert_uint_eq(plain[0].gets, 1);
     ck_assert_uint_eq(world_lines("\"denied\"", "database/a", NULL), 4);
-    ck_assert_uint_eq(world_lines("\"success\"", "\"version\":7", "\"provider\":\"plain\"", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"success\"", "\"version\":7", "\"provider\":\"plain\"", NULL),
+                      1);
 }
 END_TEST
 
@@ -100,7 +106,9 @@ START_TEST(every_decision_has_its_line)
         assert_ok(kt_get(world.ctx, &req, &secret));
         kt_secret_free(secret);
     }
-    ck_assert_uint_eq(world_lines("\"peer\":\"192.0.2.1\"", "\"request\":\"r-1\"", "\"purpose\":\"proxy\"", "\"seq\":1,", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"peer\":\"192.0.2.1\"", "\"request\":\"r-1\"",
+                                  "\"purpose\":\"proxy\"", "\"seq\":1,", NULL),
+                      1);
     assert_ok(get("api-keys/a", NULL)); /* from the cache: recorded as well */
     ck_assert_uint_eq(world_lines("\"success\"", NULL), 2);
     plain[0].status = KTP_NOTFOUND;
@@ -178,8 +186,9 @@ END_TEST
 static const struct {
     ktp_status_t answer;
     bool serves;
-} failures[] = {{KTP_UNAVAIL, true},    {KTP_TRYAGAIN, true},  {KTP_FORBIDDEN, false}, {KTP_MALFORMED, false},
-                {KTP_NOTFOUND, false}, {KTP_GONE, false}, {KTP_CONFLICT, false}, {KTP_NOSPACE, false}};
+} failures[] = {{KTP_UNAVAIL, true},    {KTP_TRYAGAIN, true},  {KTP_FORBIDDEN, false},
+                {KTP_MALFORMED, false}, {KTP_NOTFOUND, false}, {KTP_GONE, false},
+                {KTP_CONFLICT, false},  {KTP_NOSPACE, false}};
 
 START_TEST(stale_only_when_nobody_knows)
 {
@@ -422,7 +431,8 @@ START_TEST(refreshes_of_several_threads_are_one_call)
     ck_assert_uint_eq(plain[1].gets, 1);
     for (size_t i = 0; i < THREADS; i++)
         assert_ok(callers[i].status);
-    ck_assert_int_eq(stale_meanwhile, -1); /* nobody may be served yet, and nobody was kept waiting in kt_peek() */
+    /* nobody may be served yet, and nobody was kept waiting in kt_peek() */
+    ck_assert_int_eq(stale_meanwhile, -1);
     assert_ok(peek("remote/a", "value"));
     ck_assert_int_eq(waiting(), -1);
 }
@@ -450,7 +460,8 @@ START_TEST(a_retry_keeps_nobody_from_the_stale_value)
     plain[1].status = KTP_UNAVAIL;
     assert_status(refresh("remote/a"), KT_UNAVAIL);
     kt_cache_find(world.ctx->cache, "remote/a")->failed_at -= 1100; /* a second later */
-    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);             /* who comes first goes and asks */
+    /* who comes first goes and asks */
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);
     plain[1].during = until_others_wait;
     run_threads(refresh_thread);
     ck_assert_int_eq(stale_meanwhile, 1);
@@ -579,7 +590,8 @@ START_TEST(a_field_is_cut_out)
     assert_ok(get("database/a#port", "5432"));
     assert_ok(get("database/a", plain[0].value));
     assert_status(get("database/a#nope", NULL), KT_NOTFOUND);
-    ck_assert_uint_eq(world_lines("\"reference\":\"database/a#password\"", "\"version\":7", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"reference\":\"database/a#password\"", "\"version\":7", NULL),
+                      1);
     plain[0].value = "CANARY no object";
     assert_status(get("database/b#password", NULL), KT_MALFORMED);
     ck_assert_ptr_null(strstr(kt_error(world.ctx), "CANARY"));
@@ -614,7 +626,8 @@ END_TEST
 
 START_TEST(a_probe_leaves_no_trace)
 {
-    kt_request_t req = request("api-keys/a"), other = request_by(READER, "database/a"), far = request("remote/a");
+    kt_request_t req = request("api-keys/a"), other = request_by(READER, "database/a"),
+                 far = request("remote/a");
 
     assert_ok(kt_probe(world.ctx, &req));
     assert_status(kt_probe(world.ctx, &other), KT_DENIED);

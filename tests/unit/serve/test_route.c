@@ -4,13 +4,15 @@
 
 static void make_routes(const char *routes)
 {
-    static const ktp_provider_t *const apis[] = {&plain_provider, &remote_provider, &memory_provider};
+    static const ktp_provider_t *const apis[] = {&plain_provider, &remote_provider,
+                                                 &memory_provider};
 
     memset(plain, 0, sizeof(plain));
     memory_reset();
     plain[0].value = "of plain";
     plain[1].value = "of remote";
-    world_make("plain: {}\n  remote: {}\n  memory: {}", routes, "cache: {ttl: 0s, negative: 0s, stale: 0s}\n");
+    world_make("plain: {}\n  remote: {}\n  memory: {}", routes,
+               "cache: {ttl: 0s, negative: 0s, stale: 0s}\n");
     world_open_with(apis, 3);
 }
 
@@ -26,7 +28,8 @@ static kt_status_t get(const char *reference, const char *text)
     return status;
 }
 
-static const ktp_status_t answers[] = {KTP_SUCCESS, KTP_NOTFOUND, KTP_GONE, KTP_FORBIDDEN, KTP_UNAVAIL, KTP_TRYAGAIN, KTP_MALFORMED};
+static const ktp_status_t answers[] = {KTP_SUCCESS, KTP_NOTFOUND, KTP_GONE,     KTP_FORBIDDEN,
+                                       KTP_UNAVAIL, KTP_TRYAGAIN, KTP_MALFORMED};
 
 /* remote first, then plain, by the default actions: NOTFOUND continues, everything else returns. */
 START_TEST(the_default_actions)
@@ -46,17 +49,21 @@ START_TEST(the_default_actions)
 }
 END_TEST
 
-/* Each pair of answers, all of the first one's going on: an absence behind somebody who could not tell is no absence. */
+/* Each pair of answers, all of the first one's going on: an absence behind somebody who could not
+ * tell is no absence. */
 START_TEST(a_failure_is_not_hidden_by_an_absence)
 {
     ktp_status_t first = answers[_i];
 
-    make_routes("\"*\": remote [GONE=continue FORBIDDEN=continue UNAVAIL=continue TRYAGAIN=continue "
-                "MALFORMED=continue] plain");
+    make_routes(
+        "\"*\": remote [GONE=continue FORBIDDEN=continue UNAVAIL=continue TRYAGAIN=continue "
+        "MALFORMED=continue] plain");
     for (size_t k = 0; k < KT_ARRAY(answers); k++) {
         ktp_status_t second = answers[k];
         bool fact = first == KTP_NOTFOUND || first == KTP_GONE;
-        kt_status_t wanted = first == KTP_SUCCESS ? KT_SUCCESS : second == KTP_NOTFOUND && !fact ? (kt_status_t)first : (kt_status_t)second;
+        kt_status_t wanted = first == KTP_SUCCESS              ? KT_SUCCESS
+                             : second == KTP_NOTFOUND && !fact ? (kt_status_t)first
+                                                               : (kt_status_t)second;
 
         plain[1].status = first;
         plain[1].error = "the first one's reason";
@@ -108,7 +115,8 @@ START_TEST(a_write_goes_to_the_first_that_can)
     assert_ok(kt_put(world.ctx, &req, value, NULL, NULL));
     ck_assert_uint_eq(memory_count(KTP_HEAD), 1);
     assert_status(kt_put(world.ctx, &other, value, NULL, NULL), KT_FORBIDDEN);
-    ck_assert_uint_eq(world_lines("\"write\"", "b/c", "forbidden", NULL), 1); /* a refusal is recorded, whoever refuses */
+    /* a refusal is recorded, whoever refuses */
+    ck_assert_uint_eq(world_lines("\"write\"", "b/c", "forbidden", NULL), 1);
     req.provider = "plain";
     assert_status(kt_put(world.ctx, &req, value, NULL, NULL), KT_FORBIDDEN);
     assert_status(kt_rotate(world.ctx, &req, NULL, NULL), KT_FORBIDDEN);
@@ -127,7 +135,8 @@ START_TEST(metadata_of_a_chain)
     kt_info_t *info = NULL;
 
     make_routes("\"*\": plain memory");
-    assert_status(kt_info(world.ctx, &req, &info), KT_WRONGKEY); /* memory has no store yet: not this key's */
+    /* memory has no store yet: not this key's */
+    assert_status(kt_info(world.ctx, &req, &info), KT_WRONGKEY);
     {
         kt_store_t *store;
 

@@ -12,7 +12,8 @@ static void make_world(void)
     options = (kt_put_options_t)KT_PUT_INIT;
 }
 
-static kt_status_t put_with(const char *subject, const char *name, const char *text, uint64_t *ret_version)
+static kt_status_t put_with(const char *subject, const char *name, const char *text,
+                            uint64_t *ret_version)
 {
     kt_request_t req = request_by(subject, name);
     kt_secret_t *value = secret_of(text);
@@ -63,8 +64,12 @@ END_TEST
 START_TEST(intent_and_outcome_are_recorded)
 {
     put("api-keys/a", "CANARY", 1);
-    ck_assert_uint_eq(world_lines("\"write\"", "\"version\":1", "\"provider\":\"memory\"", "\"intent\"", NULL), 1);
-    ck_assert_uint_eq(world_lines("\"write\"", "\"version\":1", "\"provider\":\"memory\"", "\"success\"", NULL), 1);
+    ck_assert_uint_eq(
+        world_lines("\"write\"", "\"version\":1", "\"provider\":\"memory\"", "\"intent\"", NULL),
+        1);
+    ck_assert_uint_eq(
+        world_lines("\"write\"", "\"version\":1", "\"provider\":\"memory\"", "\"success\"", NULL),
+        1);
     ck_assert_uint_eq(world_lines("CANARY", NULL), 0);
 }
 END_TEST
@@ -124,7 +129,8 @@ END_TEST
 START_TEST(sizes)
 {
     kt_request_t req = request("api-keys/a");
-    kt_secret_t *value = kt_secret_new(NULL, KT_VALUE_MAX), *empty = kt_secret_new("", 0), *secret = NULL;
+    kt_secret_t *value = kt_secret_new(NULL, KT_VALUE_MAX), *empty = kt_secret_new("", 0),
+                *secret = NULL;
 
     assert_ok(kt_put(world.ctx, &req, value, NULL, NULL));
     assert_ok(kt_get(world.ctx, &req, &secret));
@@ -157,7 +163,8 @@ END_TEST
 
 START_TEST(metadata_and_expiry)
 {
-    kt_meta_t meta[] = {{"owner", "payments"}, {"tier", "1"}}, drop[] = {{"tier", NULL}, {"owner", "billing"}}, bad[] = {{"", "x"}};
+    kt_meta_t meta[] = {{"owner", "payments"}, {"tier", "1"}},
+              drop[] = {{"tier", NULL}, {"owner", "billing"}}, bad[] = {{"", "x"}};
     kt_request_t req = request("api-keys/a");
     const char *key, *value;
     kt_info_t *info;

@@ -133,7 +133,8 @@ START_TEST(a_secret_lives_in_its_bundle)
 }
 END_TEST
 
-/* What a reading one answers lies in the bundle itself: a read costs the same at a hundred versions as at one. */
+/* What a reading one answers lies in the bundle itself: a read costs the same at a hundred versions
+ * as at one. */
 START_TEST(reading_copies_nothing)
 {
     kt_bundle_t *slot = NULL;
@@ -157,7 +158,8 @@ START_TEST(reading_copies_nothing)
     for (key.version = 0; key.version <= 4; key.version++) {
         bool kept = key.version == 1 || key.version == 2;
 
-        ck_assert_int_eq(store.store.api->row_get(txn, &key, &row), kept ? KTP_SUCCESS : KTP_NOTFOUND);
+        ck_assert_int_eq(store.store.api->row_get(txn, &key, &row),
+                         kept ? KTP_SUCCESS : KTP_NOTFOUND);
         ck_assert(!kept || (row.record > bytes && row.record + row.record_size <= bytes + size));
     }
     ck_assert_int_eq(store.store.api->row_put(txn, &key, &row, 0), KTP_FORBIDDEN);
@@ -244,7 +246,8 @@ END_TEST
 
 START_TEST(sealed_service_is_authorized)
 {
-    kt_request_t req = request_by(READER, "api-keys/k"), other = request_by(READER, "database/k"), all = request_by(READER, "*");
+    kt_request_t req = request_by(READER, "api-keys/k"), other = request_by(READER, "database/k"),
+                 all = request_by(READER, "*");
 
     assert_ok(kt_authorize(world.ctx, &req, "read", "getsealed"));
     assert_status(kt_authorize(world.ctx, &other, "read", "getsealed"), KT_DENIED);
@@ -257,7 +260,8 @@ START_TEST(sealed_service_is_authorized)
     assert_ok(kt_authorize(world.ctx, &all, "list", "list"));
     assert_ok(kt_authorize(world.ctx, &req, "list", NULL));
     assert_status(kt_authorize(world.ctx, &other, "list", NULL), KT_DENIED);
-    assert_status(kt_authorize(world.ctx, &other, "list", "list"), KT_DENIED); /* a name is judged as one */
+    /* a name is judged as one */
+    assert_status(kt_authorize(world.ctx, &other, "list", "list"), KT_DENIED);
     ck_assert_uint_eq(world_lines("\"action\":\"list\"", "\"reference\":\"*\"", NULL), 1);
     ck_assert_uint_eq(world_lines("\"action\":\"list\"", NULL), 2);
     assert_status(kt_authorize(world.ctx, &all, "read", "read"), KT_USAGE);

@@ -90,20 +90,25 @@ static const struct {
     const char *bytes;
     size_t size;
 } wrong[] = {
-#define FIELDS(text) {text, sizeof(text) - 1}
+#define FIELDS(text)                                                                               \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
     FIELDS(""),
-    FIELDS("\1\0\0\0\0"),                                 /* an empty name */
-    FIELDS("\2\0\0\0\x08" "12345678"),                    /* no name, short numbers */
-    FIELDS("\1\0\0\0\1a\3\0\0\0\1\2"),                    /* neither live nor deleted */
+    FIELDS("\1\0\0\0\0"), /* an empty name */
+    FIELDS("\2\0\0\0\x08"
+           "12345678"),                /* no name, short numbers */
+    FIELDS("\1\0\0\0\1a\3\0\0\0\1\2"), /* neither live nor deleted */
     FIELDS("\1\0\0\0\1a\3\0\0\0\0"),
     FIELDS("\1\0\0\0\1a\4\0\0\0\1x"),
     FIELDS("\1\0\0\0\1a\5\0\0\0\1x"),
-    FIELDS("\1\0\0\0\1a\6\0\0\0\3abc"),                   /* no NUL between key and value */
-    FIELDS("\1\0\0\0\1a\6\0\0\0\4a\0b\0"),                /* two of them */
-    FIELDS("\1\0\0\0\1a\7\0\0\0\3a\0b"),                  /* a note without a version */
-    FIELDS("\1\0\0\0\1a\x7f\0\0\0\0"),                    /* a tag that nobody knows */
-    FIELDS("\1\0\0\0\2a\0"),                              /* NUL in a name */
-    FIELDS("\1\xff\xff\xff\xff" "a"),
+    FIELDS("\1\0\0\0\1a\6\0\0\0\3abc"),    /* no NUL between key and value */
+    FIELDS("\1\0\0\0\1a\6\0\0\0\4a\0b\0"), /* two of them */
+    FIELDS("\1\0\0\0\1a\7\0\0\0\3a\0b"),   /* a note without a version */
+    FIELDS("\1\0\0\0\1a\x7f\0\0\0\0"),     /* a tag that nobody knows */
+    FIELDS("\1\0\0\0\2a\0"),               /* NUL in a name */
+    FIELDS("\1\xff\xff\xff\xff"
+           "a"),
     FIELDS("\0"),
 };
 
@@ -111,7 +116,8 @@ START_TEST(what_is_not_a_head_is_refused)
 {
     kt_head_t h;
 
-    assert_status(kt_head_decode((const unsigned char *)wrong[_i].bytes, wrong[_i].size, &h), KT_MALFORMED);
+    assert_status(kt_head_decode((const unsigned char *)wrong[_i].bytes, wrong[_i].size, &h),
+                  KT_MALFORMED);
 }
 END_TEST
 
@@ -124,7 +130,8 @@ START_TEST(versions_are_added_found_and_dropped)
     assert_ok(kt_head_note(&head, 2, "k", "two"));
     assert_ok(kt_head_note(&head, 3, "k", "three"));
     kt_head_drop(&head, 2);
-    ck_assert(kt_head_find(&head, 2) == NULL && kt_head_find(&head, 1) != NULL && kt_head_find(&head, 3) != NULL);
+    ck_assert(kt_head_find(&head, 2) == NULL && kt_head_find(&head, 1) != NULL &&
+              kt_head_find(&head, 3) != NULL);
     ck_assert_ptr_null(kt_head_get_note(&head, 2, "k"));
     ck_assert_str_eq(kt_head_get_note(&head, 3, "k"), "three");
     kt_head_drop(&head, 99);
@@ -219,11 +226,13 @@ START_TEST(a_full_head_comes_back)
     }
     assert_ok(kt_head_encode(&head, &plain, &size));
     assert_ok(kt_head_decode(plain, size, &h));
-    ck_assert(h.deleted && h.pending == 2 && h.expires == -1 && h.nmetas == KT_META_MAX && h.nversions == KT_VERSIONS_MAX);
+    ck_assert(h.deleted && h.pending == 2 && h.expires == -1 && h.nmetas == KT_META_MAX &&
+              h.nversions == KT_VERSIONS_MAX);
     for (size_t i = 0; i < h.nversions; i++) {
         const kt_head_version_t *a = &h.versions[i], *b = &head.versions[i];
 
-        ck_assert(a->version == b->version && a->created == b->created && a->expires == b->expires && a->destroyed == b->destroyed);
+        ck_assert(a->version == b->version && a->created == b->created &&
+                  a->expires == b->expires && a->destroyed == b->destroyed);
         ck_assert_mem_eq(a->tag, b->tag, KT_TAG_SIZE);
     }
     ck_assert_str_eq(h.metas[1].value, "");

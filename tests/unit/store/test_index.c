@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/store/index.c: presence and absence are proved, in trees that have split, and against rows of an earlier time. */
+/* core/store/index.c: presence and absence are proved, in trees that have split, and against rows
+ * of an earlier time. */
 #include "world.h"
 #include "index.h"
 
@@ -78,7 +79,8 @@ END_TEST
 
 static const unsigned sizes[] = {1, 20, 21, 200};
 
-/* Every node, each byte of its first and last row's worth, in trees of one leaf, a full one, one just split, and a larger one. */
+/* Every node, each byte of its first and last row's worth, in trees of one leaf, a full one, one
+ * just split, and a larger one. */
 START_TEST(a_changed_node_is_noticed)
 {
     char name[32];
@@ -116,7 +118,8 @@ static uint64_t calls_to_get(const char *name)
     return memory.calls;
 }
 
-/* Proved once, they are known by their tags, in this tree and in those that come: the depth of a tree costs no calls. */
+/* Proved once, they are known by their tags, in this tree and in those that come: the depth of a
+ * tree costs no calls. */
 START_TEST(a_proved_branch_is_not_read_again)
 {
     put_many(0, MANY);
@@ -131,7 +134,8 @@ END_TEST
 /* Tags that share a slot do not pass for each other. */
 START_TEST(a_memo_knows_whole_tags_only)
 {
-    unsigned char a[KT_TAG_SIZE] = {1, 2, 3}, b[KT_TAG_SIZE] = {1, 2, 4}, children[KT_FANOUT * KT_TAG_SIZE];
+    unsigned char a[KT_TAG_SIZE] = {1, 2, 3}, b[KT_TAG_SIZE] = {1, 2, 4},
+                  children[KT_FANOUT * KT_TAG_SIZE];
     kt_memo_t *memo = kt_memo_new();
 
     ck_assert_ptr_nonnull(memo);
@@ -245,7 +249,8 @@ static unsigned char *root_record(size_t *ret_n)
     return record;
 }
 
-/* The tag of the topmost node tells that it is the same tree, node for node; the generation goes on. */
+/* The tag of the topmost node tells that it is the same tree, node for node; the generation goes
+ * on. */
 START_TEST(a_restored_tree_is_the_one_that_grew)
 {
     unsigned char grown[80];
@@ -275,7 +280,8 @@ START_TEST(a_restored_tree_is_the_one_that_grew)
 }
 END_TEST
 
-/* Entries with all ways to share a beginning: none, a leaf full, one more than that, and many down to the 20th nibble. */
+/* Entries with all ways to share a beginning: none, a leaf full, one more than that, and many down
+ * to the 20th nibble. */
 static size_t make_entries(kt_index_entry_t *list)
 {
     static const struct {
@@ -287,7 +293,8 @@ static size_t make_entries(kt_index_entry_t *list)
     for (size_t g = 0; g < KT_ARRAY(groups); g++) {
         for (unsigned i = 0; i < groups[g].count; i++, n++) {
             for (size_t k = 0; k < sizeof(list[n].hash); k++)
-                list[n].hash[k] = k < groups[g].shared ? (unsigned char)(17 * g) : (unsigned char)random();
+                list[n].hash[k] =
+                    k < groups[g].shared ? (unsigned char)(17 * g) : (unsigned char)random();
             memset(list[n].tag, (int)(n + 1), sizeof(list[n].tag));
         }
     }
@@ -300,7 +307,8 @@ static int by_hash(const void *a, const void *b)
 }
 
 /* The topmost tag and the number of nodes of a tree that is filled, or grown entry by entry. */
-static size_t build(const kt_index_entry_t *list, size_t count, bool fill, unsigned char ret_root[KT_TAG_SIZE])
+static size_t build(const kt_index_entry_t *list, size_t count, bool fill,
+                    unsigned char ret_root[KT_TAG_SIZE])
 {
     static const unsigned char id[KT_ID_SIZE] = "a store";
     const kt_typekey_t *type;
@@ -399,7 +407,8 @@ START_TEST(a_removed_node_is_noticed_by_reading_and_writing)
 }
 END_TEST
 
-/* The indexes of two types do not stand in for each other, and one is whole when the other is broken. */
+/* The indexes of two types do not stand in for each other, and one is whole when the other is
+ * broken. */
 START_TEST(types_have_trees_of_their_own)
 {
     put("api-keys/a", "value", 1);

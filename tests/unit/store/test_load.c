@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/store/load.c and core/store/change.c: rows to secrets and back, over a provider that takes its rows back; and an editor of the store. */
+/* core/store/load.c and core/store/change.c: rows to secrets and back, over a provider that takes
+ * its rows back; and an editor of the store. */
 #include "world.h"
 
 #include <unistd.h>
@@ -125,7 +126,8 @@ START_TEST(a_stamp_that_is_not_the_heads_is_noticed)
 }
 END_TEST
 
-/* A value that is sealed by the right key under the right name, version and id, but is not the one that the head was written for. */
+/* A value that is sealed by the right key under the right name, version and id, but is not the one
+ * that the head was written for. */
 START_TEST(another_value_of_the_same_version_is_noticed)
 {
     unsigned char key[KT_KEY_SIZE], *record, *beside;
@@ -267,7 +269,8 @@ static kt_ctx_t *context_of_types(const char *types)
 
 START_TEST(a_type_key_opens_its_type_and_no_other)
 {
-    kt_request_t mine = request("api-keys/a"), theirs = request("database/a"), missing = request("api-keys/b"), all = request("*");
+    kt_request_t mine = request("api-keys/a"), theirs = request("database/a"),
+                 missing = request("api-keys/b"), all = request("*");
     kt_secret_t *secret = NULL, *value = secret_of("written");
     uint64_t hidden = 0;
     int count = 0;
@@ -355,7 +358,8 @@ START_TEST(new_names_go_under_the_epoch_of_their_type)
 }
 END_TEST
 
-/* As rekey will leave a type: its root under the new epoch. The old one, still held, gets nothing new. */
+/* As rekey will leave a type: its root under the new epoch. The old one, still held, gets nothing
+ * new. */
 START_TEST(a_type_of_the_new_epoch_stays_there)
 {
     const kt_typekey_t *key;
@@ -369,7 +373,8 @@ START_TEST(a_type_of_the_new_epoch_stays_there)
     assert_ok(kt_keyring_type(ctx->keyring, "api-keys", 0, &key));
     assert_ok(kt_rows_begin(store, true, 1000, &txn));
     assert_ok(kt_index_open(ctx, store, txn, key, &index));
-    assert_ok(kt_index_set(&index, (const unsigned char[KT_HASH_SIZE]){1}, (const unsigned char[KT_TAG_SIZE]){1}));
+    assert_ok(kt_index_set(&index, (const unsigned char[KT_HASH_SIZE]){1},
+                           (const unsigned char[KT_TAG_SIZE]){1}));
     kt_index_close(&index);
     ck_assert_int_eq(store->api->commit(txn), KTP_SUCCESS);
     put_by(ctx, "api-keys/a", "epoch 2");
@@ -397,7 +402,8 @@ START_TEST(eight_epochs_are_the_last)
 }
 END_TEST
 
-/* The first secret of a type, written by the holder of its key: the holder of the environment key lists it. */
+/* The first secret of a type, written by the holder of its key: the holder of the environment key
+ * lists it. */
 START_TEST(a_types_label_comes_with_its_first_secret)
 {
     static const ktp_provider_t *const apis[] = {&memory_provider};
@@ -417,7 +423,8 @@ START_TEST(a_types_label_comes_with_its_first_secret)
 }
 END_TEST
 
-/* More types than the first pages of a keyring hold: each is listed, and none is said to be without its key. */
+/* More types than the first pages of a keyring hold: each is listed, and none is said to be without
+ * its key. */
 START_TEST(many_types_are_listed)
 {
     static const ktp_provider_t *const apis[] = {&memory_provider};
@@ -456,9 +463,11 @@ END_TEST
 
 /* ---- failures of the provider ---- */
 
-static const ktp_status_t failures[] = {KTP_UNAVAIL, KTP_TRYAGAIN, KTP_NOSPACE, KTP_CONFLICT, KTP_FORBIDDEN, KTP_MALFORMED};
+static const ktp_status_t failures[] = {KTP_UNAVAIL,  KTP_TRYAGAIN,  KTP_NOSPACE,
+                                        KTP_CONFLICT, KTP_FORBIDDEN, KTP_MALFORMED};
 
-/* Every single call of a write fails once: the answer is that failure, and the secret stays as it was. */
+/* Every single call of a write fails once: the answer is that failure, and the secret stays as it
+ * was. */
 START_TEST(a_write_that_fails_anywhere_changes_nothing)
 {
     kt_request_t req = request("api-keys/a");

@@ -8,10 +8,24 @@ static const struct {
     const char *text;
     int64_t ms;
 } texts[] = {
-    {"critical", 7 * DAY}, {"weekly", 7 * DAY},    {"high", 30 * DAY},     {"monthly", 30 * DAY}, {"database", 90 * DAY},
-    {"quarterly", 90 * DAY}, {"api-key", 365 * DAY}, {"annually", 365 * DAY}, {"daily", DAY},       {"36h", 36 * 3600000},
-    {"1s", 1000},          {"999ms", -1},          {"0", -1},              {"", -1},              {"soon", -1},
-    {"Weekly", -1},        {"-1d", -1},            {"99999d", -1},
+    {"critical", 7 * DAY},
+    {"weekly", 7 * DAY},
+    {"high", 30 * DAY},
+    {"monthly", 30 * DAY},
+    {"database", 90 * DAY},
+    {"quarterly", 90 * DAY},
+    {"api-key", 365 * DAY},
+    {"annually", 365 * DAY},
+    {"daily", DAY},
+    {"36h", 36 * 3600000},
+    {"1s", 1000},
+    {"999ms", -1},
+    {"0", -1},
+    {"", -1},
+    {"soon", -1},
+    {"Weekly", -1},
+    {"-1d", -1},
+    {"99999d", -1},
 };
 
 START_TEST(words_and_durations)

@@ -58,19 +58,31 @@ START_TEST(a_cheap_argon2id_is_upgraded)
     ck_assert_int_eq(crypto_pwhash_str(cheap, "correct horse", 13, 1, 8192 * 2), 0);
     assert_ok(check("correct horse", cheap, upgraded));
     ck_assert_ptr_nonnull(strstr(upgraded, "m=65536,t=2,p=1"));
-    ck_assert_int_eq(crypto_pwhash_str(cheap, "correct horse", 13, 3, 128u << 20), 0); /* a dearer one is left */
+    /* a dearer one is left */
+    ck_assert_int_eq(crypto_pwhash_str(cheap, "correct horse", 13, 3, 128u << 20), 0);
     assert_ok(check("correct horse", cheap, upgraded));
     ck_assert_str_eq(upgraded, "");
 }
 END_TEST
 
 static const char *const wrong[] = {
-    "", "x", "$", "$argon2id$", "$argon2id$v=19$m=65536,t=2,p=1$", "$argon2id$v=19$m=65536,t=2,p=1$AAAA$",
-    "$argon2i$v=19$m=65536,t=2,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
-    "$argon2id$v=19$m=4294967295,t=2,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
-    "$argon2id$v=19$m=65536,t=99999999,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
-    "$argon2id$v=16$m=65536,t=2,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
-    SALT, OLD "00", SALT "6d5c8de5fcc850ba948186a654874cf3e56a683281c95efd24603a0e72908a",
+    "",
+    "x",
+    "$",
+    "$argon2id$",
+    "$argon2id$v=19$m=65536,t=2,p=1$",
+    "$argon2id$v=19$m=65536,t=2,p=1$AAAA$",
+    "$argon2i$v=19$m=65536,t=2,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+"
+    "OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
+    "$argon2id$v=19$m=4294967295,t=2,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+"
+    "OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
+    "$argon2id$v=19$m=65536,t=99999999,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+"
+    "OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
+    "$argon2id$v=16$m=65536,t=2,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+"
+    "OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
+    SALT,
+    OLD "00",
+    SALT "6d5c8de5fcc850ba948186a654874cf3e56a683281c95efd24603a0e72908a",
     "$2b$12$abcdefghijklmnopqrstuvabcdefghijklmnopqrstuvabcdefghijklmnopqr",
 };
 

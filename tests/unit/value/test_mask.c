@@ -11,10 +11,15 @@ static const struct {
     {"12345678", "********"},
     {"123456789", "1234*6789"},
     {"sk-0123456789abcdef", "sk-0***********cdef"},
-    {"\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4", "****"},                                   /* four characters */
-    {"\xc3\xa4" "bcdefgh\xe2\x82\xac", "\xc3\xa4" "bcd*fgh\xe2\x82\xac"},           /* nine */
-    {"\x1b[2Jxxxxxx\n\n\xff\x07", "?[2J******????"},                                /* nothing that a terminal obeys */
-    {"\xc2\x9b" "abcxxxxx\xe2\x82", "?abc***xx??"},                                 /* C1, and a character cut short */
+    {"\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4", "****"}, /* four characters */
+    {"\xc3\xa4"
+     "bcdefgh\xe2\x82\xac",
+     "\xc3\xa4"
+     "bcd*fgh\xe2\x82\xac"},                         /* nine */
+    {"\x1b[2Jxxxxxx\n\n\xff\x07", "?[2J******????"}, /* nothing that a terminal obeys */
+    {"\xc2\x9b"
+     "abcxxxxx\xe2\x82",
+     "?abc***xx??"}, /* C1, and a character cut short */
 };
 
 START_TEST(a_partial_mask_shows_four_at_each_end)
@@ -45,31 +50,33 @@ END_TEST
 
 static const struct {
     const char *text, *clean;
-} logs[] = {
-    {"", ""},
-    {"user logged in", "user logged in"},
-    {"token abcdefghij0123456789 sent", "token [REDACTED] sent"},
-    {"token abcdefghij012345678 sent", "token abcdefghij012345678 sent"}, /* nineteen */
-    {"sk_live_abcdefghij0123456789", "sk_live_[REDACTED]"},              /* though '_' is no end of a word */
-    {"a=ABCDEFGHIJKLMNOPQRSTUVWXYZ,b=abcdefghij0123456789X", "a=[REDACTED],b=[REDACTED]"},
-    {"3f2504e0-4f89-11d3-9a0c-0305e82c3301", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"},
-}, errors[] = {
-    {"", ""},
-    {"cannot connect", "cannot connect"},
-    {"password=\"hunter2\" is wrong", "password=[REDACTED] is wrong"},
-    {"Password: 'hunter2'", "Password: [REDACTED]"},
-    {"PASSWORD 'hunter2', KEY \"k\"", "PASSWORD [REDACTED], KEY [REDACTED]"},
-    {"{\"api_key\": \"sk-1\", \"n\": 1}", "{\"api_key\": [REDACTED], \"n\": 1}"},
-    {"{'secret' => 'it\\'s'}", "{'secret' => [REDACTED]}"},
-    {"db_password_old = 'a b'", "db_password_old = [REDACTED]"},
-    {"secret\"x\"", "secret[REDACTED]"},
-    {"secret 'never ends hunter2", "secret [REDACTED]"},
-    {"the key is missing, says \"vault\"", "the key is missing, says \"vault\""},
-    {"monkey 'business'", "monkey [REDACTED]"}, /* rather too much */
-    {"no /etc/app/prod.env here", "no /[PATH]/[FILE].env here"},
-    {"'/srv/App/.ENV': denied", "'/[PATH]/[FILE].env': denied"},
-    {"/a/b/c.env.bak", "/[PATH]/[FILE].env.bak"},
-    {"/etc/environment and /etc/x.envy", "/etc/environment and /etc/x.envy"},
+} logs[] =
+    {
+        {"", ""},
+        {"user logged in", "user logged in"},
+        {"token abcdefghij0123456789 sent", "token [REDACTED] sent"},
+        {"token abcdefghij012345678 sent", "token abcdefghij012345678 sent"}, /* nineteen */
+        {"sk_live_abcdefghij0123456789", "sk_live_[REDACTED]"}, /* though '_' is no end of a word */
+        {"a=ABCDEFGHIJKLMNOPQRSTUVWXYZ,b=abcdefghij0123456789X", "a=[REDACTED],b=[REDACTED]"},
+        {"3f2504e0-4f89-11d3-9a0c-0305e82c3301", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"},
+},
+  errors[] = {
+      {"", ""},
+      {"cannot connect", "cannot connect"},
+      {"password=\"hunter2\" is wrong", "password=[REDACTED] is wrong"},
+      {"Password: 'hunter2'", "Password: [REDACTED]"},
+      {"PASSWORD 'hunter2', KEY \"k\"", "PASSWORD [REDACTED], KEY [REDACTED]"},
+      {"{\"api_key\": \"sk-1\", \"n\": 1}", "{\"api_key\": [REDACTED], \"n\": 1}"},
+      {"{'secret' => 'it\\'s'}", "{'secret' => [REDACTED]}"},
+      {"db_password_old = 'a b'", "db_password_old = [REDACTED]"},
+      {"secret\"x\"", "secret[REDACTED]"},
+      {"secret 'never ends hunter2", "secret [REDACTED]"},
+      {"the key is missing, says \"vault\"", "the key is missing, says \"vault\""},
+      {"monkey 'business'", "monkey [REDACTED]"}, /* rather too much */
+      {"no /etc/app/prod.env here", "no /[PATH]/[FILE].env here"},
+      {"'/srv/App/.ENV': denied", "'/[PATH]/[FILE].env': denied"},
+      {"/a/b/c.env.bak", "/[PATH]/[FILE].env.bak"},
+      {"/etc/environment and /etc/x.envy", "/etc/environment and /etc/x.envy"},
 };
 
 START_TEST(a_log_line_loses_its_tokens)

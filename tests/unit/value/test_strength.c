@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/value/strength.c: what is said of values that people choose, and that nothing is said of generated ones. */
+/* core/value/strength.c: what is said of values that people choose, and that nothing is said of
+ * generated ones. */
 #include "unit.h"
 
 #define PLAIN_SHORT (KT_WEAK_PLAIN | KT_WEAK_SHORT)
@@ -29,7 +30,8 @@ static const struct {
     {"Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1", KT_STRENGTH_KEY, KT_WEAK_PATTERN},
     {"AAAABBBBCCCCDDDDEEEEFFFFaaaa1111", KT_STRENGTH_KEY, KT_WEAK_PATTERN},
     {"abcdefghijklmnopqrstuvwxyzABCD1234", KT_STRENGTH_KEY, KT_WEAK_PATTERN},
-    {"\xc3\xa4\xc3\xb6\xc3\xbc\xe2\x82\xac\xf0\x9f\x94\x91+7.;<>?", KT_STRENGTH_PASSWORD, 0}, /* letters that we do not know */
+    {"\xc3\xa4\xc3\xb6\xc3\xbc\xe2\x82\xac\xf0\x9f\x94\x91+7.;<>?", KT_STRENGTH_PASSWORD,
+     0}, /* letters that we do not know */
     {"change-me-in-Production-7", KT_STRENGTH_PASSWORD, KT_WEAK_PLACEHOLDER},
     {"your-API-key-here-0", KT_STRENGTH_PASSWORD, KT_WEAK_PLACEHOLDER},
     {"your_api_key_here", KT_STRENGTH_KEY, KT_WEAK_PLACEHOLDER | KT_WEAK_PLAIN | KT_WEAK_BELOW},
@@ -43,8 +45,8 @@ START_TEST(values_by_table)
 {
     kt_secret_t *value = secret_of(values[_i].text);
 
-    ck_assert_msg(kt_strength(value, values[_i].kind) == values[_i].weak, "%s: %u, not %u", values[_i].text,
-                  kt_strength(value, values[_i].kind), values[_i].weak);
+    ck_assert_msg(kt_strength(value, values[_i].kind) == values[_i].weak, "%s: %u, not %u",
+                  values[_i].text, kt_strength(value, values[_i].kind), values[_i].weak);
     kt_secret_free(value);
 }
 END_TEST
@@ -53,7 +55,8 @@ END_TEST
 START_TEST(generated_values_are_strong)
 {
     static const size_t lengths[] = {32, 40, 43, 64, 1024};
-    static const kt_alphabet_t alphabets[] = {KT_ALPHABET_ALNUM, KT_ALPHABET_URLSAFE, KT_ALPHABET_SYMBOLS, KT_ALPHABET_HEX,
+    static const kt_alphabet_t alphabets[] = {KT_ALPHABET_ALNUM, KT_ALPHABET_URLSAFE,
+                                              KT_ALPHABET_SYMBOLS, KT_ALPHABET_HEX,
                                               KT_ALPHABET_UUID};
 
     for (size_t i = 0; i < KT_ARRAY(alphabets); i++) {
