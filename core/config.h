@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * config.h: what the files of the configuration stage share (config*.c, yaml.c), and their tests.
+ * config.h: what the files of the configuration stage share (core/config), and their tests.
  */
 #ifndef KT_CONFIG_H
 #define KT_CONFIG_H
@@ -31,10 +31,13 @@ void kt_yaml_free(kt_yaml_t *node);
 /* The value at `key` of a map, or NULL. */
 const kt_yaml_t *kt_yaml_at(const kt_yaml_t *map, const char *key);
 
-/* ---- config.c ---- */
+/* ---- text.c ---- */
 
 /* kt_fail(KT_CONFIG) with "PATH:LINE: " in front. */
 kt_status_t kt_config_fail(const char *path, int line, const char *format, ...) KT_PRINTF(3, 4);
+
+/* ---- config.c ---- */
+
 /* kt_config_read() of a text in memory. `path` is not opened. */
 kt_status_t kt_config_parse(const char *path, const char *data, size_t size,
                             kt_config_t **ret_config);
