@@ -11,12 +11,11 @@ static int collect_row(json_t *checks, kt_status_t status, const char *what, con
     json_t *row = json_pack("{s:s, s:s, s:s}", "status", kt_status_name(status), "what", what,
                             "detail", detail ? detail : "");
     size_t size = detail ? strlen(detail) : 0;
-    const char *mend =
+    const char *fix =
         status && size > 2 && detail[size - 1] == '`' ? memrchr(detail, '`', size - 1) : NULL;
 
-    if (mend)
-        json_object_set_new(row, "mend",
-                            json_stringn(mend + 1, size - 2 - (size_t)(mend - detail)));
+    if (fix)
+        json_object_set_new(row, "fix", json_stringn(fix + 1, size - 2 - (size_t)(fix - detail)));
     return json_array_append_new(checks, row);
 }
 

@@ -6,7 +6,7 @@
 #include "hosts.h"
 
 /* A kt_check_fn: one row of the array `arg`. A command in `...` at the end of the text is also the
- * row's `mend`. */
+ * row's `fix`. */
 void check_collect(void *arg, kt_status_t status, const char *what, const char *detail);
 kt_status_t check_worse(kt_status_t a, kt_status_t b);
 /* Before the context is opened: root's look at each server's user. The worst status. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""check, as root: each permission that a server's user misses is named, with the command that mends it, and so is what one may too much."""
+"""check, as root: each permission that a server's user misses is named with the command that fixes it, and so is
+each permission too many."""
 import json
 import os
 import pathlib
@@ -73,11 +74,11 @@ def layout(machine):
     shutil.rmtree("/etc/systemd/system/redis-server.service.d", ignore_errors=True)
 
 
-def mend(machine, times=4):
+def fix(machine, times=4):
     """Does what check says, until it finds nothing."""
     for _ in range(times):
         rows, status = machine.check()
-        commands = {row["mend"] for what in rows for row in rows[what] if "mend" in row}
+        commands = {row["fix"] for what in rows for row in rows[what] if "fix" in row}
         if status == 0:
             return
         assert commands, rows
@@ -97,14 +98,14 @@ def test_nothing_is_wrong(layout):
 
 
 @pytest.mark.parametrize("broken, who, says", BREAKAGES, ids=[row[0] for row in BREAKAGES])
-def test_what_is_missing_is_named_and_mended(layout, broken, who, says):
+def test_what_is_missing_is_named_and_fixed(layout, broken, who, says):
     layout.sh(f"keyturn() {{ {layout.stage.keyturn} \"$@\"; }}; export LD_LIBRARY_PATH={layout.stage.libdir}; {broken}")
     before = listing()
     wrong = layout.wrong()
     assert {what for what, _ in wrong} == who, wrong
     assert any(says in detail for _, detail in wrong), wrong
     assert listing() == before, "check has changed something"
-    mend(layout)
+    fix(layout)
 
 
 def listing():
@@ -134,7 +135,7 @@ def test_a_user_of_the_command_who_may_write_by_policy(layout):
     assert {what for what, _ in wrong} == {"cli-deploy"}
     assert any("deploy is not in group keyturn-write" in detail for _, detail in wrong)
     assert any("cli-deploy.key lacks the type tls" in detail for _, detail in wrong)
-    mend(layout)
+    fix(layout)
     assert int(layout.keyturn("rotate", "api-keys/a", user="deploy").stdout) == 2
     layout.sh("gpasswd -d deploy keyturn-write")
 
@@ -151,7 +152,7 @@ def test_a_host_that_runs_as_another_user(layout):
     """Whoever was given the stream is it."""
     layout.sh(f"chown -R web {LOG}/nginx && chgrp web {ETC}/nginx.key")
     assert {what for what, _ in layout.wrong()} == {"nginx"}
-    mend(layout)
+    fix(layout)
     assert "web" in layout.sh("getent group keyturn").stdout
 
 
@@ -174,7 +175,7 @@ def test_drop_in_of_the_redis_unit(layout):
     [(what, detail)] = layout.wrong()
     assert what == "redis" and "redis cannot write /var/log/keyturn/redis as systemd starts it" in detail
     assert "(ProtectSystem=strict in redis-server.service)" in detail
-    mend(layout)
+    fix(layout)
     made = pathlib.Path("/etc/systemd/system/redis-server.service.d/keyturn.conf")
     ours = [line for line in DROP_IN.read_text().splitlines() if line and not line.startswith("#")]
     assert made.read_text().splitlines() == ours
