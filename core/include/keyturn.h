@@ -2,11 +2,11 @@
 /*
  * keyturn.h: secrets for the servers that need them.
  *
- *   consumer                core (libkeyturn, one stage a file)                            provider
- *   nginx ──┐                                                                             ┌─ local (SQLite)
- *   Redis ──┤  keyturn.h   reference → policy → cache → switch → loader ─ ABI ──────────── ┼─ redis (hiredis)
- *   PgSQL ──┤ ──────────▶     │                   ▲                                       └─ ...
- *   CLI   ──┘               audit ◀── every decision, allowed or refused
+ *   consumer             core (libkeyturn)                                    provider
+ *   nginx ──┐                                                                ┌─ local (SQLite)
+ *   Redis ──┤ keyturn.h  reference → policy → cache → switch → loader ─ ABI ─┼─ redis (hiredis)
+ *   PgSQL ──┤ ─────────▶    │                                                └─ ...
+ *   CLI   ──┘             audit ◀── every decision, allowed or refused
  *
  * A secret travels only as a kt_secret_t: opaque, in locked memory, wiped when it is freed. Nothing
  * in this library prints a value, and no error text holds one.

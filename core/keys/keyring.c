@@ -2,11 +2,11 @@
 /*
  * keyring.c: environment keys, the type keys derived from them, and what is derived from those.
  *
- *     environment key ─▶ type key ─┬▶ head key   (seals the heads of the type, which hold the names)
- *                                  ├▶ secret key (of one name: seals its values)
- *                                  ├▶ index key  (MACs the index, its root and the anchors)
- *                                  ├▶ name hash  (under which a store keeps it)
- *                                  └▶ key id     (a commitment: tells the wrong key from a broken record)
+ *     environment key ─▶ type key ─┬▶ head key    seals the type's heads, which hold the names
+ *                                  ├▶ secret key  of one name: seals its values
+ *                                  ├▶ index key   MACs the index, its root and the anchors
+ *                                  ├▶ name hash   under which a store keeps the secret
+ *                                  └▶ key id      commits: a wrong key is not a broken record
  *
  * Whoever holds a type key needs nothing else for the secrets of that type, and learns nothing
  * about any other. Every derivation is a keyed BLAKE2b with a personalisation of its own

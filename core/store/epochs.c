@@ -6,7 +6,7 @@
  * A type has a root at the epoch that it is under. While it moves to a newer one it has two, which
  * name each other and have one generation:
  *
- *     settled at X   ─▶   X "to Y" and Y "from X", generation G each   ─▶   X "moved to Y", and settled at Y
+ *     all at X  ─▶  X "to Y" and Y "from X", generation G each  ─▶  X "moved to Y", all at Y
  *
  * The newest root that a keyring can open decides. A name that it does not have is absent if the
  * type is settled there; if it is on its way, the other tree is asked; and who cannot open that one
