@@ -66,7 +66,8 @@ OTHER = bytes(range(0xe0, 0xf0))
 
 @pytest.mark.parametrize("name, link, entries, other", [("root_record", 0, 2, None), ("root_from", 3, 2, OTHER), ("root_moved", 2, 0, OTHER)])
 def test_root_vectors(name, link, entries, other):
-    assert rf.open_root(V["type_key"], E, T, V[name]) == {"generation": 7, "entries": entries, "link": link, "other": other}
+    top = bytes(range(0xd0, 0xe0)) if entries else bytes(16)
+    assert rf.open_root(V["type_key"], E, T, V[name]) == {"generation": 7, "entries": entries, "top": top, "link": link, "other": other}
     for at in range(len(V[name])):
         bent = bytearray(V[name])
         bent[at] ^= 1
@@ -163,6 +164,23 @@ def store_rows(home):
     rows += [(2, *rest, None) for rest in db.execute("SELECT * FROM value")]
     db.close()
     return sorted(rows)
+
+
+@pytest.mark.parametrize("count", [1, 20, 21, 60])
+def test_the_index_is_the_tree_of_the_page(home, count):
+    """Each node's tag, from its depth, its path and its bytes, is what the node or the root above says; 21 make a branch."""
+    for n in range(count):
+        home.set(f"api-keys/n{n}", b"x")
+    environment, keys = rf.read_key_file(home.key)
+    store = rf.Store(home.store, environment, keys[1])
+    type_key = store.type_key(keys[1], b"api-keys")
+    root = store.root(type_key, b"api-keys")
+    entries = list(store.entries(type_key, root["top"]))
+    heads = store.rows("SELECT id, record FROM head")
+    assert entries == sorted((id, record[-16:]) for id, record in heads)
+    assert len(entries) == root["entries"] == root["generation"] == count
+    branches = [record for record, in store.rows("SELECT record FROM node") if record[0] == 1]
+    assert bool(branches) == (count > 20)
 
 
 @pytest.mark.parametrize("recipient", [False, True])

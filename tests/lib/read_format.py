@@ -82,7 +82,8 @@ def read_key_file(path):
 
 
 def open_root(type_key, environment, kind, record):
-    """"Index" and "Epochs": generation, entries, how the type is linked with another epoch (0: not), that one's key id."""
+    """"Index" and "Epochs": generation, entries, the topmost node's tag, how the type is linked with another epoch (0: not),
+    that one's key id."""
     body, mac = record[:-32], record[-32:]
     made = hashlib.blake2b(fields(environment, kind) + body, key=derive(type_key, "keyturn index"), digest_size=32,
                            person=b"keyturn root".ljust(16)).digest()
@@ -92,7 +93,13 @@ def open_root(type_key, environment, kind, record):
     link, other = (body[48], body[49:]) if len(body) == 65 else (0, None)
     if link > 3 or (other and not link):
         raise ValueError("unknown link of a root")
-    return {"generation": generation, "entries": entries, "link": link, "other": other}
+    return {"generation": generation, "entries": entries, "top": body[32:48], "link": link, "other": other}
+
+
+def node_tag(index_key, depth, path, record):
+    """"Index": the tag that the parent, or the root row, has of a node."""
+    return hashlib.blake2b(bytes([depth]) + path + record, key=index_key, digest_size=16,
+                           person=b"keyturn node".ljust(16)).digest()
 
 
 class Elsewhere(Exception):
@@ -132,6 +139,23 @@ class Store:
         if root["generation"] != row[0][1]:
             raise ValueError("the root's stamp is not its generation")
         return root
+
+    def entries(self, type_key, tag, depth=0, path=""):
+        """"Index": name hash and head tag of all secrets below a node, whose tag and path (in hexadecimal) are given."""
+        place = bytes.fromhex(path + "0" * (depth % 2))
+        row = self.rows("SELECT record FROM node WHERE id = ?",
+                        derive(type_key, "keyturn key id", size=16) + bytes([depth]) + place)
+        if not row or node_tag(derive(type_key, "keyturn index"), depth, place, row[0][0]) != tag:
+            raise ValueError("the index does not hold")
+        kind, record = row[0][0][0], row[0][0][1:]
+        if kind == 0:
+            yield from ((record[at:at + 32], record[at + 32:at + 48]) for at in range(0, len(record), 48))
+        elif kind == 1 and len(record) == 256:
+            for n in range(16):
+                if any(record[16 * n:16 * n + 16]):
+                    yield from self.entries(type_key, record[16 * n:16 * n + 16], depth + 1, path + f"{n:x}")
+        else:
+            raise ValueError("unknown kind of node")
 
     def trees(self, kind):
         """"Epochs": the type keys under which a name may be, and whether that is all of them."""

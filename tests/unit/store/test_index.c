@@ -4,9 +4,8 @@
 #include "world.h"
 #include "index.h"
 
+#include <sodium.h>
 #include <stdio.h>
-
-#include "index.h"
 
 #define MANY 600 /* leaves hold 20: the tree has two levels of branches */
 
@@ -249,6 +248,65 @@ static unsigned char *root_record(size_t *ret_n)
     return record;
 }
 
+/* docs/format.md, Index: keyed BLAKE2b of the depth byte, the path and the node's bytes. */
+static void tag_of(const unsigned char *place, size_t place_size, size_t n,
+                   unsigned char ret_tag[KT_TAG_SIZE])
+{
+    unsigned char key[KT_KEY_SIZE], *record;
+    crypto_generichash_blake2b_state state;
+    const kt_typekey_t *type;
+    size_t size;
+
+    assert_ok(kt_keyring_type(world.ctx->keyring, "api-keys", 0, &type));
+    kt_index_key(type, key);
+    record = memory_record(KTP_NODE, n, &size);
+    (void)crypto_generichash_blake2b_init_salt_personal(&state, key, sizeof(key), KT_TAG_SIZE, NULL,
+                                                        (const unsigned char *)"keyturn node    ");
+    (void)crypto_generichash_blake2b_update(&state, place, place_size);
+    (void)crypto_generichash_blake2b_update(&state, record, size);
+    (void)crypto_generichash_blake2b_final(&state, ret_tag, KT_TAG_SIZE);
+}
+
+/* The node of this tag, which stands at this place. */
+static unsigned char *node_of(const unsigned char *place, size_t place_size,
+                              const unsigned char tag[KT_TAG_SIZE], size_t *ret_size)
+{
+    unsigned char got[KT_TAG_SIZE], *found = NULL;
+
+    for (size_t n = 0; n < memory_count(KTP_NODE); n++) {
+        tag_of(place, place_size, n, got);
+        if (memcmp(got, tag, sizeof(got)) == 0) {
+            ck_assert_ptr_null(found);
+            found = memory_record(KTP_NODE, n, ret_size);
+        }
+    }
+    ck_assert_ptr_nonnull(found);
+    return found;
+}
+
+START_TEST(a_nodes_tag_binds_its_depth_and_path)
+{
+    static const unsigned char top[] = {0};
+    unsigned char branch[1 + KT_FANOUT * KT_TAG_SIZE];
+    size_t n, size, entries = 0;
+
+    put_many(0, 21); /* a branch, and leaves by the first nibble */
+    memcpy(branch, node_of(top, sizeof(top), root_record(&n) + 32, &size), sizeof(branch));
+    ck_assert_uint_eq(size, sizeof(branch));
+    for (unsigned child = 0; child < KT_FANOUT; child++) {
+        const unsigned char *tag = branch + 1 + child * KT_TAG_SIZE;
+        const unsigned char place[] = {1, (unsigned char)(child << 4)};
+        static const unsigned char none[KT_TAG_SIZE];
+
+        if (memcmp(tag, none, sizeof(none)) == 0)
+            continue;
+        ck_assert_uint_eq(*node_of(place, sizeof(place), tag, &size), 0);
+        entries += (size - 1) / (KT_HASH_SIZE + KT_TAG_SIZE);
+    }
+    ck_assert_uint_eq(entries, 21);
+}
+END_TEST
+
 /* The tag of the topmost node tells that it is the same tree, node for node; the generation goes
  * on. */
 START_TEST(a_restored_tree_is_the_one_that_grew)
@@ -434,6 +492,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_deleted_secret_stays_deleted);
     tcase_add_test(tests, a_removed_secret_is_not_absent);
     tcase_add_test(tests, an_added_secret_is_noticed);
+    tcase_add_test(tests, a_nodes_tag_binds_its_depth_and_path);
     tcase_add_test(tests, a_restored_tree_is_the_one_that_grew);
     tcase_add_test(tests, a_filled_tree_is_the_one_that_grew);
     tcase_add_test(tests, a_changed_root_is_noticed);
