@@ -86,8 +86,6 @@ static kt_status_t cut_field(const kt_call_t *call, kt_cached_t *entry)
     if (entry->status != KT_SUCCESS || call->ref.field[0] == '\0')
         return entry->status;
     status = kt_secret_field(entry->secret, call->ref.field, &part);
-    if (status == KT_SUCCESS)
-        part->expires = entry->secret->expires;
     kt_secret_free(entry->secret);
     entry->secret = status == KT_SUCCESS ? part : NULL;
     entry->status = status;

@@ -183,6 +183,49 @@ START_TEST(nothing_is_served_past_its_expiry)
 }
 END_TEST
 
+static kt_secret_t *secret_at(const char *reference)
+{
+    kt_request_t req = request(reference);
+    kt_secret_t *secret = NULL;
+
+    assert_ok(kt_get(world.ctx, &req, &secret));
+    return secret;
+}
+
+START_TEST(a_field_expires_with_the_secret)
+{
+    kt_secret_t *secret;
+
+    plain[0].value = "{\"password\": \"p\"}";
+    plain[0].expires = kt_now() + 60000;
+    secret = secret_at("database/primary#password");
+    ck_assert_int_eq(secret->expires, plain[0].expires);
+    kt_secret_free(secret);
+    /* a minute later */
+    kt_cache_find(world.ctx->cache, "database/primary#password")->secret->expires -= 60000;
+    plain[0].status = KTP_UNAVAIL;
+    assert_status(get("database/primary#password", NULL), KT_UNAVAIL);
+}
+END_TEST
+
+START_TEST(a_stale_value_is_the_cached_one_in_all_but_the_flag)
+{
+    kt_secret_t *secret;
+
+    plain[0].expires = kt_now() + 60000;
+    assert_ok(get("api-keys/a", "value"));
+    kt_cache_find(world.ctx->cache, "api-keys/a")->fetched -= 301; /* the ttl is over */
+    plain[0].status = KTP_UNAVAIL;
+    secret = secret_at("api-keys/a");
+    assert_secret(secret, "value");
+    ck_assert_int_eq(kt_secret_stale(secret), 1);
+    ck_assert_int_eq(secret->expires, plain[0].expires);
+    ck_assert_uint_eq(kt_secret_version(secret), 7);
+    kt_secret_free(secret);
+    ck_assert_int_eq(kt_cache_find(world.ctx->cache, "api-keys/a")->secret->stale, 0);
+}
+END_TEST
+
 static const struct {
     ktp_status_t answer;
     bool serves;
@@ -681,6 +724,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_value_is_cached_for_its_ttl);
     tcase_add_test(tests, an_absence_is_cached_for_less);
     tcase_add_test(tests, nothing_is_served_past_its_expiry);
+    tcase_add_test(tests, a_field_expires_with_the_secret);
+    tcase_add_test(tests, a_stale_value_is_the_cached_one_in_all_but_the_flag);
     UNIT_TABLE(tests, stale_only_when_nobody_knows, failures);
     tcase_add_test(tests, peek_never_asks_over_a_network);
     tcase_add_test(tests, a_change_token_ends_what_is_cached);

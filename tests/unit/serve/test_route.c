@@ -75,6 +75,28 @@ START_TEST(a_failure_is_not_hidden_by_an_absence)
 }
 END_TEST
 
+/* Two that cannot tell, then an absence: the first of them is the answer, with its reason. */
+START_TEST(the_first_failure_is_the_answer)
+{
+    kt_store_t *store;
+
+    make_routes("\"*\": remote [UNAVAIL=continue] plain [MALFORMED=continue] memory");
+    assert_ok(kt_instance_open(world.ctx, 2, &store));
+    assert_ok(kt_store_create(world.ctx, store));
+    plain[1].status = KTP_UNAVAIL;
+    plain[1].error = "the first one's reason";
+    plain[0].status = KTP_MALFORMED;
+    plain[0].error = "the second one's reason";
+    assert_status(get("a/b", NULL), KT_UNAVAIL);
+    assert_failure_has("the first one's reason");
+    plain[1].status = KTP_NOTFOUND;
+    assert_status(get("a/b", NULL), KT_MALFORMED);
+    assert_failure_has("the second one's reason");
+    plain[0].status = KTP_NOTFOUND;
+    assert_status(get("a/b", NULL), KT_NOTFOUND);
+}
+END_TEST
+
 START_TEST(the_first_pattern_that_matches)
 {
     make_routes("\"a/b*\": plain\n  \"a/*\": remote\n  \"c/*\": remote");
@@ -202,6 +224,7 @@ static void add_tests(TCase *tests)
     tcase_add_checked_fixture(tests, NULL, world_end);
     UNIT_TABLE(tests, the_default_actions, answers);
     UNIT_TABLE(tests, a_failure_is_not_hidden_by_an_absence, answers);
+    tcase_add_test(tests, the_first_failure_is_the_answer);
     tcase_add_test(tests, the_first_pattern_that_matches);
     tcase_add_test(tests, versions_are_asked_only_of_who_has_them);
     tcase_add_test(tests, a_write_goes_to_the_first_that_can);
