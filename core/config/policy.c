@@ -30,6 +30,7 @@ unsigned kt_capability_parse(const char *name, size_t len)
     return 0;
 }
 
+/* Subject and name may be patterns too: then the rule speaks of all that they match. */
 static bool rule_speaks_of(const kt_cfg_rule_t *rule, const char *subject, const char *name)
 {
     if (!kt_pattern_match(rule->who, subject))
@@ -76,4 +77,34 @@ kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsi
         return kt_fail(KT_DENIED, "%s of %s is not allowed to %s by any rule of %s",
                        kt_capability_name(capability), name, subject, config->path);
     return KT_SUCCESS;
+}
+
+/* Is there a text that both match? If both have stars, what stands between the first and the last
+ * ones always finds room, so that only the two ends can differ. */
+static bool overlap(const char *a, const char *b)
+{
+    const char *a_last = strrchr(a, '*'), *b_last = strrchr(b, '*');
+    size_t a_head = strcspn(a, "*"), b_head = strcspn(b, "*"), a_tail, b_tail, head, tail;
+
+    if (a_last == NULL)
+        return kt_pattern_match(b, a);
+    if (b_last == NULL)
+        return kt_pattern_match(a, b);
+    a_tail = strlen(a_last + 1);
+    b_tail = strlen(b_last + 1);
+    head = a_head < b_head ? a_head : b_head;
+    tail = a_tail < b_tail ? a_tail : b_tail;
+    return memcmp(a, b, head) == 0 &&
+           strcmp(a_last + 1 + a_tail - tail, b_last + 1 + b_tail - tail) == 0;
+}
+
+unsigned kt_policy_grants(const kt_config_t *config, const kt_cfg_rule_t *rule, const char *names,
+                          const char *subjects)
+{
+    unsigned granted = overlap(rule->who, subjects) ? rule->allow : 0;
+
+    for (size_t i = 0; i < config->nrules; i++)
+        if (rule_speaks_of(&config->rules[i], subjects, names))
+            granted &= ~config->rules[i].deny;
+    return granted;
 }

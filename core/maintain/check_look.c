@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "check_user.h"
+#include "keysource.h"
 
 static void say(kt_visit_t *v, kt_status_t status, const char *text)
 {
@@ -43,30 +44,32 @@ static void add_good(kt_visit_t *v, const char *format, const char *what)
 
 /* ---- what policy says ---- */
 
-static bool speaks_of(const kt_visit_t *v, const kt_cfg_rule_t *rule)
+/* The pattern of all subjects that the process may name. */
+static const char *subjects_of(const kt_visit_t *v, char pattern[KT_SUBJECT_MAX + 1])
 {
-    const char *stream = v->asked->stream;
-    char subject[80];
-    size_t size = strlen(stream);
-
-    if (strncmp(stream, "cli-", 4) == 0) {
-        (void)snprintf(subject, sizeof(subject), "uid:%s", v->person.name);
-        return kt_pattern_match(rule->who, subject);
-    }
-    return strcmp(rule->who, "*") == 0 ||
-           (strncmp(rule->who, stream, size) == 0 && rule->who[size] == ':');
+    if (strncmp(v->asked->stream, "cli-", 4) == 0)
+        (void)snprintf(pattern, KT_SUBJECT_MAX + 1, "uid:%s", v->person.name);
+    else
+        (void)snprintf(pattern, KT_SUBJECT_MAX + 1, "%s:*", v->asked->stream);
+    return pattern;
 }
 
 static bool may_write(const kt_visit_t *v)
 {
     const unsigned writing = KT_CAP_WRITE | KT_CAP_ROTATE | KT_CAP_DELETE;
-    size_t i;
+    char subjects[KT_SUBJECT_MAX + 1];
+    size_t i, n;
 
     if (v->asked->writes || strncmp(v->asked->stream, "cli-", 4) != 0)
         return v->asked->writes != 0;
+    (void)subjects_of(v, subjects);
     for (i = 0; i < v->config->nrules; i++) {
-        if ((v->config->rules[i].allow & writing) != 0 && speaks_of(v, &v->config->rules[i]))
-            return true;
+        const kt_cfg_rule_t *rule = &v->config->rules[i];
+
+        for (n = 0; n < rule->nnames; n++) {
+            if ((kt_policy_grants(v->config, rule, rule->names[n], subjects) & writing) != 0)
+                return true;
+        }
     }
     return false;
 }
@@ -131,17 +134,6 @@ static void look_at_config(kt_visit_t *v)
             text);
 }
 
-static const kt_cfg_key_t *key_of(const kt_visit_t *v, const char *stream)
-{
-    size_t i;
-
-    for (i = 0; i < v->config->nkeys; i++) {
-        if (v->config->keys[i].host == NULL || strcmp(v->config->keys[i].host, stream) == 0)
-            return &v->config->keys[i];
-    }
-    return strncmp(stream, "cli-", 4) == 0 ? key_of(v, "cli") : NULL;
-}
-
 /* NULL: it is no file. */
 static char *file_of(const kt_visit_t *v, const kt_cfg_key_t *key)
 {
@@ -153,16 +145,18 @@ static char *file_of(const kt_visit_t *v, const kt_cfg_key_t *key)
 static void look_at_types(kt_visit_t *v, const char *path)
 {
     char word[2 * PATH_MAX], missing[512] = "", held[512] = "", more[512] = "",
-                             type[KT_NAME_MAX + 1], *text;
+                             type[KT_NAME_MAX + 1], subjects[KT_SUBJECT_MAX + 1], *text;
     size_t i, n;
 
+    (void)subjects_of(v, subjects);
     for (i = 0; i < v->keyring->ntypes; i++)
         append(held, sizeof(held), v->keyring->types[i].type);
     for (i = 0; i < v->config->nrules; i++) {
         const kt_cfg_rule_t *rule = &v->config->rules[i];
 
-        for (n = 0; rule->allow != 0 && speaks_of(v, rule) && n < rule->nnames; n++) {
-            if (!type_of(rule->names[n], type) || holds(v->keyring, type))
+        for (n = 0; n < rule->nnames; n++) {
+            if (kt_policy_grants(v->config, rule, rule->names[n], subjects) == 0 ||
+                !type_of(rule->names[n], type) || holds(v->keyring, type))
                 continue;
             append(v->asked->types == NULL || in_list(v->asked->types, type) ? missing : more, 512,
                    type);
@@ -206,7 +200,7 @@ static void say_missing_key(kt_visit_t *v, const char *path)
 
 static void look_at_key(kt_visit_t *v)
 {
-    const kt_cfg_key_t *key = key_of(v, v->asked->stream);
+    const kt_cfg_key_t *key = kt_key_of(v->config, v->asked->stream);
     char *path = file_of(v, key), text[KT_VISIT_TEXT];
     kt_status_t status;
 
@@ -233,7 +227,7 @@ static void look_at_key(kt_visit_t *v)
 /* The key files of others. */
 static void look_at_others(kt_visit_t *v)
 {
-    char *own = file_of(v, key_of(v, v->asked->stream)), text[KT_VISIT_TEXT], what[128];
+    char *own = file_of(v, kt_key_of(v->config, v->asked->stream)), text[KT_VISIT_TEXT], what[128];
     size_t i;
 
     for (i = 0; i < v->config->nkeys; i++) {

@@ -140,6 +140,25 @@ def test_a_user_of_the_command_who_may_write_by_policy(layout):
     layout.sh("gpasswd -d deploy keyturn-write")
 
 
+@pytest.mark.parametrize("rules, warns", [
+    (['{who: "nginx:*", allow: [read], names: ["database/*"]}'], True),
+    (['{who: "nginx*", allow: [read], names: ["database/*"]}'], True),
+    (['{who: "*:shop", allow: [read], names: ["database/*"]}'], True),
+    (['{who: "nginx:shop", allow: [read], names: ["database/*"]}'], True),
+    (['{who: "redis*", allow: [read], names: ["database/*"]}'], False),
+    (['{who: "nginx*", deny: [read], names: ["database/*"]}'], False),
+    (['{who: "nginx:*", allow: [read], names: ["database/*"]}', '{who: "*", deny: [read], names: ["data*"]}'], False),
+])
+def test_a_grant_without_a_key_is_named(layout, rules, warns):
+    """Whatever pattern makes the grant: the rules are matched as a request is."""
+    text = re.sub(r"^ *- \{who: \"nginx:.*\n", "", CONFIG.read_text(), flags=re.M)
+    CONFIG.write_text(text)
+    for rule in rules:
+        layout.grant(f"  - {rule}")
+    [row] = layout.check()[0]["nginx"]
+    assert ("policy allows database too, for which the key file has no key" in row["detail"]) == warns, row
+
+
 def test_others_than_root_see_for_themselves(layout):
     rows, status = layout.check(user="deploy")
     assert status == 0 and "root is also told" in rows["users"][0]["detail"] and "nginx" not in rows

@@ -107,6 +107,67 @@ START_TEST(capabilities_have_names)
 }
 END_TEST
 
+/* A rule, and what it gives to the subjects of a pattern. */
+static const struct {
+    const char *who, *subjects;
+    bool granted;
+} overlaps[] = {
+    {"nginx:*", "nginx:*", true},
+    {"nginx*", "nginx:*", true},
+    {"ng*", "nginx:*", true},
+    {"*:shop", "nginx:*", true},
+    {"*shop", "nginx:*", true},
+    {"*", "nginx:*", true},
+    {"nginx:shop", "nginx:*", true},
+    {"nginx:*.example.org", "nginx:*", true},
+    {"*x*:*", "nginx:*", true},
+    {"redis:*", "nginx:*", false},
+    {"nginx", "nginx:*", false},
+    {"nginxx*", "nginx:*", false},
+    {"uid:deploy", "nginx:*", false},
+    {"xnginx:shop", "nginx:*", false},
+    {"uid:deploy", "uid:deploy", true},
+    {"uid:*", "uid:deploy", true},
+    {"*:deploy", "uid:deploy", true},
+    {"*", "uid:deploy", true},
+    {"nginx*", "uid:deploy", false},
+    {"uid:deploy2", "uid:deploy", false},
+    {"uid:deploy", "uid:*y", true}, /* no host asks this way, but the ends are compared right */
+    {"*:a", "*:b", false},
+    {"*:aa", "*a", true},
+    {"a*b", "ab*", true},
+    {"a*", "b*", false},
+};
+
+START_TEST(a_rule_grants_what_any_subject_gets)
+{
+    char who[64];
+    kt_cfg_rule_t rule = {.who = who, .allow = KT_CAP_READ, NAMES("api-keys/*")};
+    const kt_config_t one = {.path = "one", .rules = &rule, .nrules = 1};
+
+    strcpy(who, overlaps[_i].who);
+    ck_assert_uint_eq(kt_policy_grants(&one, &rule, "api-keys/*", overlaps[_i].subjects),
+                      overlaps[_i].granted ? KT_CAP_READ : 0);
+}
+END_TEST
+
+START_TEST(a_rule_grants_nothing_that_is_denied_to_all)
+{
+    kt_cfg_rule_t two[] = {
+        {.who = "nginx:*", .allow = KT_CAP_READ | KT_CAP_LIST, NAMES("a/*", "b/*")},
+        {.who = "ng*", .deny = KT_CAP_READ, NAMES("x", "b*")},
+        {.who = "nginx:shop", .deny = KT_CAP_LIST, NAMES("*")}, /* others may still list */
+    };
+    const kt_config_t denying = {.path = "two", .rules = two, .nrules = KT_ARRAY(two)};
+
+    ck_assert_uint_eq(kt_policy_grants(&denying, two, "a/*", "nginx:*"), KT_CAP_READ | KT_CAP_LIST);
+    ck_assert_uint_eq(kt_policy_grants(&denying, two, "b/*", "nginx:*"), KT_CAP_LIST);
+    ck_assert_uint_eq(kt_policy_grants(&denying, two, "a/*", "nginx:shop"), KT_CAP_READ);
+    ck_assert_uint_eq(kt_policy_grants(&denying, two, "b/*", "nginx:shop"), 0);
+    ck_assert_uint_eq(kt_policy_grants(&denying, two + 1, "b*", "nginx:*"), 0);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     UNIT_TABLE(tests, cases_by_table, cases);
@@ -114,6 +175,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, no_rules_allow_nothing);
     tcase_add_test(tests, what_is_no_subject_is_denied);
     tcase_add_test(tests, capabilities_have_names);
+    UNIT_TABLE(tests, a_rule_grants_what_any_subject_gets, overlaps);
+    tcase_add_test(tests, a_rule_grants_nothing_that_is_denied_to_all);
 }
 
 UNIT_MAIN("policy", add_tests)
