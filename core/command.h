@@ -1,34 +1,80 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* command.h: commands of `targets:`: command.c runs them, target.c knows what for. Include it after
- * internal.h. */
+/* command.h: commands: command.c starts them, run.c waits for their end, target.c is about those of
+ * `targets:`. Include it after internal.h. */
 #ifndef KT_COMMAND_H
 #define KT_COMMAND_H
 
 #include <limits.h>
 
-typedef struct kt_command {
-    char *const *argv; /* argv[0]: an absolute path */
-    const char *environment, *name, *step;
-    uint64_t version;
-    const kt_secret_t *input; /* on descriptor 0 */
-    const kt_secret_t *extra; /* on descriptor 3; NULL: nothing */
-    int64_t timeout;          /* ms */
-} kt_command_t;
+/* Closes *fd unless it is -1, and sets it to -1. */
+void kt_close_fd(int *fd);
 
 /* May it be run: it and all folders above it belong to root or us, and nobody else may write them.
  * KT_CONFIG, KT_PERMISSION. */
 kt_status_t kt_command_check(const char *path);
-/* The same, and the path without links, which is what to run: of a key's command, too (exec.c). */
+/* The same, and the path without links: that is what to run. */
 kt_status_t kt_command_find(const char *path, char ret_path[PATH_MAX]);
-#define KT_COMMAND_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-/* Starts it: the descriptors `input` as 0, `extra` (-1: none) as 3, and no others but 1 and 2 on
- * /dev/null; usual signals, a process group of its own. 0 or an errno. */
-int kt_command_spawn(const char *path, char *const *argv, char *const *variables, int input,
-                     int extra, pid_t *ret_pid);
-/* Runs it to its end. *ret_exit is its exit status, or -1: a signal ended it, or it took longer
- * than its timeout and was killed with its process group. Any other answer than KT_SUCCESS: it was
- * not started. Needs no lock; SIGCHLD must not be ignored. */
-kt_status_t kt_command_run(const kt_command_t *command, int *ret_exit);
+
+/* A command's whole environment. */
+typedef struct kt_environ {
+    char text[1024];
+    size_t used, count;
+    char *list[8]; /* NULL at the end */
+} kt_environ_t;
+void kt_environ_init(kt_environ_t *env); /* PATH, with the folders of the system */
+void kt_environ_add(kt_environ_t *env, const char *format, ...) KT_PRINTF(2, 3); /* NAME=TEXT */
+
+/* A pipe to or from a command. Our end (0: the one to read from, 1: the one to write to) does not
+ * block. False, with errno: what is in ret_ends and not -1 is to be closed all the same; it has to
+ * be {-1, -1} before. */
+bool kt_command_pipe(int ret_ends[2], int ours);
+
+/* The descriptors 0, 1 and 3 of a command. -1: /dev/null, /dev/null also for descriptor 2, none. */
+typedef struct kt_command_fds {
+    int input, output, extra;
+} kt_command_fds_t;
+/* Starts the command that kt_command_find() answered: these descriptors and no others, usual
+ * signals, a process group of its own. 0 or an errno. Thread-safe. */
+int kt_command_spawn(const char *path, char *const *argv, const kt_environ_t *env,
+                     kt_command_fds_t fds, pid_t *ret_pid);
+
+/* ---- run.c ---- */
+
+/* Bytes on their way into a pipe; they stay the caller's. */
+typedef struct kt_feed {
+    int ends[2]; /* the command's, ours; -1: closed */
+    const unsigned char *at;
+    size_t left;
+} kt_feed_t;
+#define KT_FEED_CLOSED ((kt_feed_t){.ends = {-1, -1}})
+bool kt_feed_open(kt_feed_t *feed, const void *data, size_t size); /* false: errno says why */
+/* Writes as much as the pipe takes, and closes both ends when all of it is written. The command's
+ * end stays open here meanwhile, so that nothing sends SIGPIPE, whatever the command closes. */
+void kt_feed_more(kt_feed_t *feed);
+void kt_feed_close(kt_feed_t *feed);
+
+typedef struct kt_command {
+    char *const *argv; /* argv[0]: an absolute path */
+    const kt_environ_t *env;
+    const kt_secret_t *input; /* on descriptor 0; NULL: /dev/null */
+    const kt_secret_t *extra; /* on descriptor 3; NULL: it is closed */
+    size_t output_max; /* bytes of memory for its output and two more; its error output is ours.
+                          0: both go to /dev/null */
+    int64_t timeout;   /* ms */
+} kt_command_t;
+
+typedef struct kt_command_result {
+    int exit;       /* its exit status; -1: it has none, or the host has waited for it */
+    int signal;     /* that ended it, or 0 */
+    bool timed_out; /* it was killed, with its process group */
+    char *output;   /* locked memory, ends with NUL: kt_locked_free(); NULL: it was not read */
+    size_t size;
+} kt_command_result_t;
+
+/* Runs it to its end. KT_CONFIG, KT_PERMISSION: it was not started; KT_TOOLARGE: it printed more
+ * than it may, and was killed with its process group; KT_INTERNAL. Needs no lock; SIGCHLD must not
+ * be ignored. */
+kt_status_t kt_command_run(const kt_command_t *command, kt_command_result_t *ret_result);
 
 /* ---- target.c ---- */
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "audit.h"
+#include "command.h"
 
 #define KT_SINKS_MAX 8u
 #define KT_SINK_EXEC_S 30 /* that a command has for a batch */
@@ -69,15 +70,17 @@ typedef struct kt_batch {
 } kt_batch_t;
 
 typedef struct kt_sink_exec {
-    pid_t pid;            /* 0: none runs, or it was waited for */
-    int in, kept, answer; /* our end of its input, the other one, its exit status; -1: closed */
-    int64_t until;        /* ms, monotonic */
+    pid_t pid;      /* 0: none runs, or it was waited for */
+    kt_feed_t feed; /* of its input */
+    int answer;     /* the pipe with its exit status; -1: none runs */
+    int64_t until;  /* ms, monotonic */
 } kt_sink_exec_t;
 
 void kt_sink_exec_init(kt_sink_exec_t *exec);
 void kt_sink_exec_close(kt_sink_exec_t *exec);
 kt_delivery_t kt_sink_exec_send(kt_sink_exec_t *exec, const kt_cfg_sink_t *config,
-                                const char *environment, const char *stream, kt_batch_t *batch);
+                                const char *environment, const char *stream,
+                                const kt_batch_t *batch);
 
 typedef struct kt_sink_syslog {
     int fd; /* -1: not connected */

@@ -13,9 +13,7 @@
  * is gone.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,18 +24,10 @@
 
 #define SCRIPT "timeout -k 5 \"$0\" \"$@\" 3>&-; echo $? >&3"
 #define GRACE_MS 10000
-#define FIRST_FREE 10
-
-static void close_one(int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
-}
 
 void kt_sink_exec_init(kt_sink_exec_t *exec)
 {
-    *exec = (kt_sink_exec_t){.in = -1, .kept = -1, .answer = -1};
+    *exec = (kt_sink_exec_t){.feed = KT_FEED_CLOSED, .answer = -1};
 }
 
 static void reap(kt_sink_exec_t *exec)
@@ -48,35 +38,19 @@ static void reap(kt_sink_exec_t *exec)
 
 void kt_sink_exec_close(kt_sink_exec_t *exec)
 {
-    close_one(&exec->in);
-    close_one(&exec->kept);
-    close_one(&exec->answer);
+    kt_feed_close(&exec->feed);
+    kt_close_fd(&exec->answer);
     reap(exec);
 }
 
-/* Both ends above what the child wants to have, and ours without waiting. */
-static bool make_pipe(int *ret_read, int *ret_write)
-{
-    int fds[2];
-
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        return false;
-    *ret_read = fcntl(fds[0], F_DUPFD_CLOEXEC, FIRST_FREE);
-    *ret_write = fcntl(fds[1], F_DUPFD_CLOEXEC, FIRST_FREE);
-    (void)close(fds[0]);
-    (void)close(fds[1]);
-    return *ret_read >= 0 && *ret_write >= 0;
-}
-
 static kt_status_t start(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, const char *environment,
-                         const char *stream)
+                         const char *stream, const kt_batch_t *batch)
 {
-    char path[PATH_MAX], seconds[12], names[2][KT_ENVIRONMENT_MAX + 64];
-    char *variables[] = {(char *)(uintptr_t)KT_COMMAND_PATH, (char *)(uintptr_t) "LC_ALL=C.UTF-8",
-                         names[0], names[1], NULL};
+    char path[PATH_MAX], seconds[12];
     char *argv[72] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)SCRIPT,
                       seconds, path};
-    int status_end = -1, error;
+    int answer[2] = {-1, -1}, error;
+    kt_environ_t env;
     size_t i;
     kt_status_t status = kt_command_find(config->argv[0], path);
 
@@ -85,38 +59,24 @@ static kt_status_t start(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, cons
     for (i = 1; i < 65 && config->argv[i] != NULL; i++)
         argv[4 + i] = config->argv[i];
     (void)snprintf(seconds, sizeof(seconds), "%d", KT_SINK_EXEC_S);
-    (void)snprintf(names[0], sizeof(names[0]), "KEYTURN_ENVIRONMENT=%s", environment);
-    (void)snprintf(names[1], sizeof(names[1]), "KEYTURN_STREAM=%s", stream);
+    kt_environ_init(&env);
+    kt_environ_add(&env, "LC_ALL=C.UTF-8");
+    kt_environ_add(&env, "KEYTURN_ENVIRONMENT=%s", environment);
+    kt_environ_add(&env, "KEYTURN_STREAM=%s", stream);
     reap(exec);
-    if (!make_pipe(&exec->kept, &exec->in) || !make_pipe(&exec->answer, &status_end) ||
-        fcntl(exec->in, F_SETFL, O_NONBLOCK) != 0 || fcntl(exec->answer, F_SETFL, O_NONBLOCK) != 0)
+    if (!kt_feed_open(&exec->feed, batch->text, batch->size) || !kt_command_pipe(answer, 0))
         error = errno;
     else
-        error = kt_command_spawn("/bin/sh", argv, variables, exec->kept, status_end, &exec->pid);
-    close_one(&status_end);
+        error = kt_command_spawn("/bin/sh", argv, &env,
+                                 (kt_command_fds_t){exec->feed.ends[0], -1, answer[1]}, &exec->pid);
+    exec->answer = answer[0];
+    kt_close_fd(&answer[1]);
     if (error != 0) {
         kt_sink_exec_close(exec);
         return kt_fail(KT_UNAVAIL, "%s: cannot be run: %s", config->argv[0], strerror(error));
     }
     exec->until = kt_monotonic() + KT_SINK_EXEC_S * 1000 + GRACE_MS;
     return KT_SUCCESS;
-}
-
-/* Our copy of the end for reading stays open meanwhile, so that nothing sends SIGPIPE, whatever the
- * command closes. */
-static void feed(kt_sink_exec_t *exec, kt_batch_t *batch)
-{
-    while (exec->in >= 0 && batch->at < batch->size) {
-        ssize_t n = write(exec->in, batch->text + batch->at, batch->size - batch->at);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return;
-        batch->at += (size_t)n;
-    }
-    close_one(&exec->in);
-    close_one(&exec->kept);
 }
 
 /* Exit status 0 is the only answer that says that it has them. */
@@ -144,14 +104,12 @@ static kt_delivery_t answered(kt_sink_exec_t *exec, const kt_cfg_sink_t *config)
 }
 
 kt_delivery_t kt_sink_exec_send(kt_sink_exec_t *exec, const kt_cfg_sink_t *config,
-                                const char *environment, const char *stream, kt_batch_t *batch)
+                                const char *environment, const char *stream,
+                                const kt_batch_t *batch)
 {
-    if (exec->answer < 0) {
-        batch->at = 0;
-        if (start(exec, config, environment, stream) != KT_SUCCESS)
-            return KT_DELIVERY_FAILED;
-    }
-    feed(exec, batch);
+    if (exec->answer < 0 && start(exec, config, environment, stream, batch) != KT_SUCCESS)
+        return KT_DELIVERY_FAILED;
+    kt_feed_more(&exec->feed);
     return answered(exec, config);
 }
 

@@ -1,30 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * command.c: one command, run with a value on a pipe.
+ * command.c: which commands may be run, and how one is started.
  *
- * No shell, no environment of ours, no descriptor but three or four, and its output goes nowhere:
- * what it prints may hold the value. It is started by posix_spawn(), which copies neither locked
- * memory nor locks, in a process group of its own, so that a timeout ends all of it.
+ * No shell, no environment of ours, and no descriptor of ours but three or four. posix_spawn()
+ * copies neither locked memory nor locks. The command leads a process group of its own, so that a
+ * timeout ends all of it.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "internal.h"
 #include "command.h"
 
 #define EXTRA_FD 3
-#define FIRST_FREE 10 /* our ends of pipes lie above what the child wants to have */
-#define NAP_MAX_MS 20
+#define FIRST_FREE 10 /* pipes get descriptors above those that the child has */
 
 /* ---- may it be run ---- */
 
@@ -100,125 +97,102 @@ kt_status_t kt_command_check(const char *path)
     return kt_command_find(path, found);
 }
 
-/* ---- pipes ---- */
+/* ---- its environment ---- */
 
-typedef struct feed {
-    int read, write;
-    const unsigned char *at;
-    size_t left;
-} feed_t;
+void kt_environ_init(kt_environ_t *env)
+{
+    env->used = env->count = 0;
+    kt_environ_add(env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+}
 
-static void close_one(int *fd)
+void kt_environ_add(kt_environ_t *env, const char *format, ...)
+{
+    char *at = env->text + env->used;
+    va_list args;
+    int len;
+
+    va_start(args, format);
+    len = vsnprintf(at, sizeof(env->text) - env->used, format, args);
+    va_end(args);
+    if (len < 0 || (size_t)len >= sizeof(env->text) - env->used ||
+        env->count + 1 >= KT_ARRAY(env->list))
+        return; /* cannot be: they are few, and each has a limit */
+    env->used += (size_t)len + 1;
+    env->list[env->count++] = at;
+    env->list[env->count] = NULL;
+}
+
+/* ---- start ---- */
+
+void kt_close_fd(int *fd)
 {
     if (*fd >= 0)
         (void)close(*fd);
     *fd = -1;
 }
 
-static void feed_close(feed_t *feed)
+bool kt_command_pipe(int ret_ends[2], int ours)
 {
-    close_one(&feed->read);
-    close_one(&feed->write);
-}
+    int ends[2];
+    size_t i;
 
-static bool feed_open(feed_t *feed, const kt_secret_t *value)
-{
-    int fds[2];
-
-    if (value == NULL)
-        return true;
-    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
+    if (pipe2(ends, O_CLOEXEC) != 0)
         return false;
-    feed->read = fcntl(fds[0], F_DUPFD_CLOEXEC, FIRST_FREE);
-    feed->write = fcntl(fds[1], F_DUPFD_CLOEXEC, FIRST_FREE);
-    (void)close(fds[0]);
-    (void)close(fds[1]);
-    if (feed->read < 0 || feed->write < 0 || fcntl(feed->read, F_SETFL, 0) != 0)
-        return false;
-    feed->at = value->data;
-    feed->left = value->size;
-    return true;
-}
-
-/* The end for reading stays open here as long as anything is to be written: so nothing sends
- * SIGPIPE, whatever the child closes. */
-static void feed_more(feed_t *feed)
-{
-    while (feed->left > 0) {
-        ssize_t n = write(feed->write, feed->at, feed->left);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return;
-        feed->at += n;
-        feed->left -= (size_t)n;
+    for (i = 0; i < 2; i++) {
+        ret_ends[i] = fcntl(ends[i], F_DUPFD_CLOEXEC, FIRST_FREE);
+        (void)close(ends[i]);
     }
-    feed_close(feed);
+    return ret_ends[0] >= 0 && ret_ends[1] >= 0 && fcntl(ret_ends[ours], F_SETFL, O_NONBLOCK) == 0;
 }
 
-/* ---- the child ---- */
-
-#define VARIABLES 7
-
-typedef struct variables {
-    char text[VARIABLES - 1][KT_NAME_MAX + 64];
-    char *list[VARIABLES];
-} variables_t;
-
-static void make_variables(const kt_command_t *command, variables_t *v)
+static int add_input(posix_spawn_file_actions_t *actions, int input)
 {
-    size_t i, n = 0;
-
-    (void)snprintf(v->text[n++], sizeof(v->text[0]), "%s", KT_COMMAND_PATH);
-    (void)snprintf(v->text[n++], sizeof(v->text[0]), "LC_ALL=C.UTF-8");
-    (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_ENVIRONMENT=%s",
-                   command->environment);
-    (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_NAME=%s", command->name);
-    (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_VERSION=%llu",
-                   (unsigned long long)command->version);
-    (void)snprintf(v->text[n++], sizeof(v->text[0]), "KEYTURN_STEP=%s", command->step);
-    for (i = 0; i < n; i++)
-        v->list[i] = v->text[i];
-    v->list[n] = NULL;
+    if (input < 0)
+        return posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    return posix_spawn_file_actions_adddup2(actions, input, STDIN_FILENO);
 }
 
-static int add_actions(posix_spawn_file_actions_t *actions, int input, int extra)
+static int add_output(posix_spawn_file_actions_t *actions, int output)
 {
-    int error = posix_spawn_file_actions_adddup2(actions, input, STDIN_FILENO);
+    int error;
 
-    if (error == 0)
-        error = posix_spawn_file_actions_addopen(actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (output >= 0)
+        return posix_spawn_file_actions_adddup2(actions, output, STDOUT_FILENO);
+    error = posix_spawn_file_actions_addopen(actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
     if (error == 0)
         error = posix_spawn_file_actions_adddup2(actions, STDOUT_FILENO, STDERR_FILENO);
-    if (error == 0 && extra >= 0)
-        error = posix_spawn_file_actions_adddup2(actions, extra, EXTRA_FD);
+    return error;
+}
+
+static int add_actions(posix_spawn_file_actions_t *actions, kt_command_fds_t fds)
+{
+    int error = add_input(actions, fds.input);
+
+    if (error == 0)
+        error = add_output(actions, fds.output);
+    if (error == 0 && fds.extra >= 0)
+        error = posix_spawn_file_actions_adddup2(actions, fds.extra, EXTRA_FD);
     if (error == 0)
         error =
-            posix_spawn_file_actions_addclosefrom_np(actions, extra >= 0 ? EXTRA_FD + 1 : EXTRA_FD);
+            posix_spawn_file_actions_addclosefrom_np(actions, EXTRA_FD + (fds.extra >= 0 ? 1 : 0));
     return error;
 }
 
 static int set_attributes(posix_spawnattr_t *attributes)
 {
-    static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGPIPE, SIGALRM,
-                                  SIGTERM, SIGCHLD, SIGTSTP, SIGUSR1, SIGUSR2};
-    sigset_t none, usual;
-    size_t i;
+    sigset_t none, all;
 
     (void)sigemptyset(&none);
-    (void)sigemptyset(&usual);
-    for (i = 0; i < KT_ARRAY(signals); i++)
-        (void)sigaddset(&usual, signals[i]);
+    (void)sigfillset(&all);
     (void)posix_spawnattr_setsigmask(attributes, &none);
-    (void)posix_spawnattr_setsigdefault(attributes, &usual);
+    (void)posix_spawnattr_setsigdefault(attributes, &all);
     (void)posix_spawnattr_setpgroup(attributes, 0);
     return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
                                                     POSIX_SPAWN_SETSIGDEF);
 }
 
-int kt_command_spawn(const char *path, char *const *argv, char *const *variables, int input,
-                     int extra, pid_t *ret_pid)
+int kt_command_spawn(const char *path, char *const *argv, const kt_environ_t *env,
+                     kt_command_fds_t fds, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -231,71 +205,12 @@ int kt_command_spawn(const char *path, char *const *argv, char *const *variables
         (void)posix_spawn_file_actions_destroy(&actions);
         return error;
     }
-    error = add_actions(&actions, input, extra);
+    error = add_actions(&actions, fds);
     if (error == 0)
         error = set_attributes(&attributes);
     if (error == 0)
-        error = posix_spawn(ret_pid, path, &actions, &attributes, argv, variables);
+        error = posix_spawn(ret_pid, path, &actions, &attributes, argv, env->list);
     (void)posix_spawnattr_destroy(&attributes);
     (void)posix_spawn_file_actions_destroy(&actions);
     return error;
-}
-
-static int wait_killed(pid_t pid)
-{
-    int status;
-
-    (void)kill(-pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return -1;
-}
-
-/* The exit status, or -1. */
-static int wait_for(pid_t pid, int64_t timeout, feed_t *input, feed_t *extra)
-{
-    int64_t end = kt_monotonic() + timeout;
-    int nap, status;
-
-    for (nap = 1;; nap = nap * 2 < NAP_MAX_MS ? nap * 2 : NAP_MAX_MS) {
-        pid_t got;
-
-        feed_more(input);
-        feed_more(extra);
-        got = waitpid(pid, &status, WNOHANG);
-        if (got == pid)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        if (got < 0 && errno != EINTR)
-            return -1;
-        if (kt_monotonic() >= end)
-            return wait_killed(pid);
-        (void)poll(NULL, 0, nap);
-    }
-}
-
-kt_status_t kt_command_run(const kt_command_t *command, int *ret_exit)
-{
-    feed_t input = {-1, -1, NULL, 0}, extra = {-1, -1, NULL, 0};
-    char path[PATH_MAX];
-    variables_t variables;
-    pid_t pid = 0;
-    int error;
-    kt_status_t status = kt_command_find(command->argv[0], path);
-
-    if (status != KT_SUCCESS)
-        return status;
-    if (!feed_open(&input, command->input) || !feed_open(&extra, command->extra)) {
-        status = kt_fail(KT_INTERNAL, "no pipe to a command: %s", strerror(errno));
-        goto out;
-    }
-    make_variables(command, &variables);
-    error = kt_command_spawn(path, command->argv, variables.list, input.read, extra.read, &pid);
-    if (error != 0)
-        status = kt_fail(KT_CONFIG, "%s: cannot be run: %s", command->argv[0], strerror(error));
-    else
-        *ret_exit = wait_for(pid, command->timeout, &input, &extra);
-out:
-    feed_close(&input);
-    feed_close(&extra);
-    return status;
 }

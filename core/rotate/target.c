@@ -61,16 +61,24 @@ static kt_status_t outcome(const kt_exec_t *exec, const char *step, int status)
         exec->label, status, step);
 }
 
+static void set_environ(kt_environ_t *env, const kt_ctx_t *ctx, const char *name, uint64_t version,
+                        const char *step)
+{
+    kt_environ_init(env);
+    kt_environ_add(env, "LC_ALL=C.UTF-8");
+    kt_environ_add(env, "KEYTURN_ENVIRONMENT=%s", ctx->config->environment);
+    kt_environ_add(env, "KEYTURN_NAME=%s", name);
+    kt_environ_add(env, "KEYTURN_VERSION=%llu", (unsigned long long)version);
+    kt_environ_add(env, "KEYTURN_STEP=%s", step);
+}
+
 static kt_status_t run_step(kt_exec_t *exec, kt_rotation_t *rotation, const char *step)
 {
     kt_secret_t *value = NULL, *old = NULL;
-    kt_command_t command = {.argv = exec->config->exec,
-                            .environment = exec->ctx->config->environment,
-                            .name = kt_rotation_name(rotation),
-                            .step = step,
-                            .version = kt_rotation_version(rotation),
-                            .timeout = exec->config->timeout};
-    int ended = -1;
+    kt_environ_t env;
+    kt_command_t command = {
+        .argv = exec->config->exec, .env = &env, .timeout = exec->config->timeout};
+    kt_command_result_t result;
     kt_status_t status;
 
     status = cut(exec, kt_rotation_value(rotation, NULL, &value), &value);
@@ -78,14 +86,15 @@ static kt_status_t run_step(kt_exec_t *exec, kt_rotation_t *rotation, const char
         status = cut(exec, kt_rotation_old(rotation, NULL, &old), &old);
     command.input = value;
     command.extra = old;
+    set_environ(&env, exec->ctx, kt_rotation_name(rotation), kt_rotation_version(rotation), step);
     if (status == KT_SUCCESS)
-        status = kt_command_run(&command, &ended);
+        status = kt_command_run(&command, &result);
     kt_secret_free(value);
     kt_secret_free(old);
     /* only the command may say that the target rejected something */
     if (status != KT_SUCCESS)
         return status == KT_CONFLICT ? kt_fail_prefix(KT_UNAVAIL, "%s", exec->label) : status;
-    return outcome(exec, step, ended);
+    return outcome(exec, step, result.exit);
 }
 
 static kt_status_t exec_set(void *arg, kt_rotation_t *rotation)
@@ -135,23 +144,20 @@ bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const ch
                     uint64_t version)
 {
     char text[KT_EVENT_SIZE];
-    kt_command_t command = {.argv = config->notify,
-                            .environment = ctx->config->environment,
-                            .name = name,
-                            .step = "notify",
-                            .version = version,
-                            .timeout = config->timeout};
+    kt_environ_t env;
+    kt_command_t command = {.argv = config->notify, .env = &env, .timeout = config->timeout};
+    kt_command_result_t result = {.exit = -1};
     kt_secret_t *event;
-    int ended = -1;
     kt_status_t status;
 
     kt_event_format(ctx, name, version, text);
     event = kt_secret_new(text, strlen(text));
     command.input = event;
+    set_environ(&env, ctx, name, version, "notify");
     status =
-        event != NULL ? kt_command_run(&command, &ended) : kt_fail(KT_INTERNAL, "out of memory");
+        event != NULL ? kt_command_run(&command, &result) : kt_fail(KT_INTERNAL, "out of memory");
     kt_secret_free(event);
-    if (status == KT_SUCCESS && ended != 0)
-        (void)kt_fail(KT_UNAVAIL, "%s: ended with %d", config->notify[0], ended);
-    return status == KT_SUCCESS && ended == 0;
+    if (status == KT_SUCCESS && result.exit != 0)
+        (void)kt_fail(KT_UNAVAIL, "%s: ended with %d", config->notify[0], result.exit);
+    return status == KT_SUCCESS && result.exit == 0;
 }

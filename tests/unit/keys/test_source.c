@@ -158,7 +158,7 @@ START_TEST(a_command_that_is_not_there)
     world_write(path, "no program", 0700);
     ck_assert_int_eq(chmod(world.dir, 0700), 0);
     assert_status(read_source("exec:%s"), KT_CONFIG);
-    assert_failure_has("cannot be executed");
+    assert_failure_has("cannot be run");
 }
 END_TEST
 

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* core/base/command.c, run.c: what a command is given, what it leaves, and its end. What it may be
+ * is in test_target.c and test_source.c. */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "command.h"
+
+static kt_environ_t env;
+static kt_command_result_t result;
+
+static void set_up(void)
+{
+    kt_environ_init(&env);
+    kt_environ_add(&env, "NUMBER=%d", 7);
+    result = (kt_command_result_t){.exit = -2};
+}
+
+static void tear_down(void)
+{
+    kt_locked_free(result.output);
+}
+
+/* Runs sh -c SCRIPT with these on its descriptors 0 and 3. */
+static kt_status_t run(const char *script, const kt_secret_t *input, const kt_secret_t *extra,
+                       size_t output_max, int64_t timeout)
+{
+    char *argv[] = {(char[]){"/bin/sh"}, (char[]){"-c"}, (char *)(uintptr_t)script, NULL};
+    kt_command_t command = {.argv = argv,
+                            .env = &env,
+                            .input = input,
+                            .extra = extra,
+                            .output_max = output_max,
+                            .timeout = timeout};
+
+    return kt_command_run(&command, &result);
+}
+
+static const struct {
+    const char *script, *output;
+    int exit, signal;
+} ends[] = {{"echo a; echo b >&2; exit 3", "a\n", 3, 0},
+            {"kill -9 $$", "", -1, SIGKILL},
+            {"env", "NUMBER=7\n", 0, 0},
+            {"ls /proc/self/fd | tr '\\n' ' '", "0 1 2 3 ", 0, 0}, /* 3: the folder itself */
+            {"cat", "", 0, 0},
+            {"trap", "", 0, 0}};
+
+START_TEST(its_end_and_what_it_printed)
+{
+    (void)signal(SIGUSR1, SIG_IGN);
+    assert_ok(run(ends[_i].script, NULL, NULL, 8192, 20000));
+    ck_assert_int_eq(result.exit, ends[_i].exit);
+    ck_assert_int_eq(result.signal, ends[_i].signal);
+    ck_assert(!result.timed_out);
+    ck_assert_ptr_nonnull(strstr(result.output, ends[_i].output));
+    ck_assert_uint_eq(strlen(result.output), result.size);
+}
+END_TEST
+
+START_TEST(both_values_at_once_and_more_than_a_pipe_takes)
+{
+    kt_secret_t *input = kt_secret_new(NULL, KT_VALUE_MAX), *extra = secret_of("extra");
+
+    memset(kt_secret_buffer(input), 'a', KT_VALUE_MAX);
+    assert_ok(run("cat; cat <&3; cat /proc/self/environ /proc/$$/cmdline /bin/sh | head -c 70000",
+                  input, extra, 512 * 1024, 20000));
+    ck_assert_int_eq(result.exit, 0);
+    ck_assert_uint_eq(result.size, KT_VALUE_MAX + 5 + 70000);
+    ck_assert_int_eq(memcmp(result.output, kt_secret_bytes(input), KT_VALUE_MAX), 0);
+    ck_assert_int_eq(memcmp(result.output + KT_VALUE_MAX, "extra", 5), 0);
+    kt_secret_free(input);
+    kt_secret_free(extra);
+}
+END_TEST
+
+START_TEST(without_a_reader_there_is_no_output)
+{
+    assert_ok(run("test -c /proc/self/fd/1 && test -c /proc/self/fd/2", NULL, NULL, 0, 20000));
+    ck_assert_int_eq(result.exit, 0);
+    ck_assert_ptr_null(result.output);
+}
+END_TEST
+
+START_TEST(it_may_not_print_more_than_that)
+{
+    assert_ok(run("head -c 8190 /dev/zero", NULL, NULL, 8192, 20000));
+    ck_assert_uint_eq(result.size, 8190);
+    kt_locked_free(result.output);
+    result.output = NULL;
+    assert_status(run("head -c 8191 /dev/zero; sleep 60", NULL, NULL, 8192, 20000), KT_TOOLARGE);
+    ck_assert_ptr_null(result.output);
+}
+END_TEST
+
+/* A host whose own standard descriptors are closed: pipes take their place. */
+START_TEST(a_host_without_standard_descriptors)
+{
+    kt_secret_t *input = secret_of("in"), *extra = secret_of("extra");
+    int kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 20);
+
+    for (int fd = 0; fd < 3; fd++)
+        (void)close(fd);
+    kt_status_t status = run("cat; cat <&3", input, extra, 8192, 20000);
+    (void)dup2(kept, STDERR_FILENO);
+    assert_ok(status);
+    ck_assert_str_eq(result.output, "inextra");
+    kt_secret_free(input);
+    kt_secret_free(extra);
+}
+END_TEST
+
+static const char *const slow[] = {"sleep 60", "exec >&- 2>&-; sleep 60", "sleep 60 & echo x"};
+
+START_TEST(one_that_takes_too_long_is_killed)
+{
+    int64_t before = kt_monotonic();
+
+    assert_ok(run(slow[_i], NULL, NULL, 8192, 200));
+    ck_assert(result.timed_out);
+    ck_assert_int_eq(result.exit, -1);
+    ck_assert_int_lt(kt_monotonic() - before, 10000);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, set_up, tear_down);
+    UNIT_TABLE(tests, its_end_and_what_it_printed, ends);
+    tcase_add_test(tests, both_values_at_once_and_more_than_a_pipe_takes);
+    tcase_add_test(tests, without_a_reader_there_is_no_output);
+    tcase_add_test(tests, it_may_not_print_more_than_that);
+    tcase_add_test(tests, a_host_without_standard_descriptors);
+    UNIT_TABLE(tests, one_that_takes_too_long_is_killed, slow);
+}
+
+UNIT_MAIN("command", add_tests)
