@@ -1,19 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn backup FILE, keyturn restore FILE: the whole store, encrypted, and back. */
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
+/* keyturn backup FILE: the whole store, encrypted. */
 #include "cli.h"
-
-static kt_status_t answer(cli_t *cli, const char *done, uint64_t rows)
-{
-    if (cli->json)
-        printf("{\"status\": \"success\", \"rows\": %" PRIu64 "}\n", rows);
-    else if (!cli->quiet)
-        printf("%" PRIu64 " rows %s\n", rows, done);
-    return KT_SUCCESS;
-}
 
 kt_status_t verb_backup(cli_t *cli)
 {
@@ -29,29 +16,5 @@ kt_status_t verb_backup(cli_t *cli)
     cli_progress(cli);
     status = kt_backup_with(cli->ctx, &req, cli->args[0], &options, &rows);
     cli_progress_end(cli);
-    return status ? cli_fail_ctx(cli, status) : answer(cli, "saved", rows);
-}
-
-kt_status_t verb_restore(cli_t *cli)
-{
-    const char *key = cli_given(cli, "recipient-key");
-    kt_restore_options_t options = KT_RESTORE_INIT;
-    kt_secret_t *text = NULL;
-    kt_request_t req;
-    uint64_t rows = 0;
-    kt_status_t status = cli_open(cli);
-
-    if (!status && key && strcmp(key, "-") == 0)
-        status = cli_read_value(cli, "the recipient's key", key, &text);
-    if (status)
-        return status;
-    req = cli_request(cli, "*");
-    options.going_back = cli_given(cli, "going-back") != NULL;
-    options.recipient_key = key;
-    options.recipient_text = text;
-    cli_progress(cli);
-    status = kt_restore_with(cli->ctx, &req, cli->args[0], &options, &rows);
-    cli_progress_end(cli);
-    kt_secret_free(text);
-    return status ? cli_fail_ctx(cli, status) : answer(cli, "restored", rows);
+    return status ? cli_fail_ctx(cli, status) : cli_answer_count(cli, "saved", rows);
 }

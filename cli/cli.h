@@ -77,7 +77,8 @@ const char *cli_environment(const char *name);
 /* Tells why, as text on stderr or as the JSON object on stdout, and answers `status`. */
 kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status); /* with the context's own words */
+kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status);   /* with the context's own words */
+kt_status_t cli_fail_setup(cli_t *cli, kt_status_t status); /* with the setup's own words */
 /* not with --quiet */
 void cli_warn(const cli_t *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* also with --quiet: one of several errors */
@@ -87,12 +88,29 @@ kt_status_t cli_answer(cli_t *cli, json_t *object);
 /* The answer of a verb that makes a version: the number alone on its line, or name and version. */
 kt_status_t cli_answer_version(cli_t *cli, const char *name, uint64_t version);
 kt_status_t cli_answer_name(cli_t *cli, const char *name);
+/* "N rows saved" and the like. */
+kt_status_t cli_answer_count(cli_t *cli, const char *done, uint64_t rows);
+/* The whole answer, which is `object` (taken) with a status of its own. */
+void cli_print_json(json_t *object);
 /* to stdout, past stdio's buffers */
 kt_status_t cli_write(cli_t *cli, const void *data, size_t size);
 /* to stdout, what a terminal would obey made visible; padded */
 void cli_print(const char *text, int width);
+/* The bits of kt_strength() in words. */
+void cli_weakness(unsigned weak, char *text, size_t size);
 void cli_json_init(void);       /* jansson wipes what it frees */
 void cli_json_free(char *text); /* of json_dumps() */
+
+/* ---- rows.c: what check, verify and audit verify answer ---- */
+
+void cli_add_row(json_t *rows, const char *status, const char *what, const char *detail);
+/* A kt_check_fn: one row of the array `arg`. A command in `...` at the end of the detail is also
+ * the row's `fix`. */
+void cli_collect(void *arg, kt_status_t status, const char *what, const char *detail);
+/* The one with the higher exit status, any failure before success. */
+kt_status_t cli_worse(kt_status_t a, kt_status_t b);
+/* Takes the rows; returns `status`. */
+kt_status_t cli_answer_rows(cli_t *cli, kt_status_t status, json_t *rows);
 
 /* ---- progress.c: on a terminal, from 4096 of whatever is counted ---- */
 
@@ -129,14 +147,6 @@ json_t *cli_json_subject(const kt_usage_t *usage); /* null: not known, or no UTF
 /* "unused", "normal", "high", or "unknown" where a count of 0 may not be the truth; row NULL: never
  * read */
 const char *cli_usage_word(const json_t *row, bool complete);
-
-/* ---- check_secrets.c ---- */
-
-/* Rows of warnings about all secrets that may be listed and read: weak, shared, unused, high usage.
- */
-kt_status_t cli_check_secrets(cli_t *cli, json_t *rows);
-/* The bits of kt_strength() in words. */
-void cli_weakness(unsigned weak, char *text, size_t size);
 
 /* ---- the verbs ---- */
 

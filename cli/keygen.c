@@ -14,9 +14,7 @@ static kt_status_t keygen_types(cli_t *cli, const char *types, const char *out)
     if (status)
         return status;
     status = kt_keygen_types(cli->setup, types, out);
-    if (status)
-        return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));
-    return KT_SUCCESS;
+    return status ? cli_fail_setup(cli, status) : KT_SUCCESS;
 }
 
 /* The key that the configuration names, and one more epoch of it. */
@@ -31,9 +29,7 @@ static kt_status_t keygen_epoch(cli_t *cli, const char *out)
         return status;
     status = kt_keygen_epoch(cli->setup, passphrase, out);
     kt_secret_free(passphrase);
-    if (status)
-        return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));
-    return KT_SUCCESS;
+    return status ? cli_fail_setup(cli, status) : KT_SUCCESS;
 }
 
 /* A configuration that names the environment is enough: its key may be what is made here. */

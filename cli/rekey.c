@@ -136,17 +136,12 @@ static kt_status_t tell_status(cli_t *cli, const kt_request_t *req)
 
 static kt_status_t refuse(cli_t *cli, kt_status_t status, json_t *list)
 {
-    json_t *object;
-
     if (!cli->json || json_array_size(list) == 0) {
         json_decref(list);
         return cli_fail_ctx(cli, status);
     }
-    object = json_pack("{s:s, s:s, s:o}", "status", kt_status_name(status), "error",
-                       kt_error(cli->ctx), "refused", list);
-    json_dumpf(object, stdout, JSON_ENSURE_ASCII);
-    putchar('\n');
-    json_decref(object);
+    cli_print_json(json_pack("{s:s, s:s, s:o}", "status", kt_status_name(status), "error",
+                             kt_error(cli->ctx), "refused", list));
     return status;
 }
 

@@ -212,15 +212,11 @@ static kt_status_t choose_names(cli_t *cli, chosen_t *chosen, uint64_t *ret_hidd
 static kt_status_t answer_many(report_t *report, uint64_t hidden)
 {
     cli_t *cli = report->cli;
-    json_t *answer;
 
     if (cli->json) {
-        answer = json_pack("{s:s, s:O, s:I, s:I}", "status", kt_status_name(report->worst),
-                           "secrets", report->secrets, "failed", (json_int_t)report->failed,
-                           "hidden", (json_int_t)hidden);
-        json_dumpf(answer, stdout, JSON_ENSURE_ASCII);
-        putchar('\n');
-        json_decref(answer);
+        cli_print_json(json_pack("{s:s, s:O, s:I, s:I}", "status", kt_status_name(report->worst),
+                                 "secrets", report->secrets, "failed", (json_int_t)report->failed,
+                                 "hidden", (json_int_t)hidden));
     } else if (hidden > 0) {
         cli_warn(cli, "incomplete: %llu more are of types whose key is not held",
                  (unsigned long long)hidden);

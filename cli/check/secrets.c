@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "check.h"
 
 typedef struct {
     char *name;
@@ -23,10 +23,8 @@ typedef struct {
 
 static void warn(look_t *look, const char *what, const char *detail)
 {
-    json_t *row = json_pack("{s:s, s:s, s:s}", "status", "warning", "what", what, "detail", detail);
-
     look->warnings++;
-    json_array_append_new(look->rows, row);
+    cli_add_row(look->rows, "warning", what, detail);
 }
 
 static int collect(void *arg, const kt_entry_t *entry)
@@ -50,17 +48,6 @@ static int collect(void *arg, const kt_entry_t *entry)
     if (!look->starved)
         look->count++;
     return look->starved;
-}
-
-void cli_weakness(unsigned weak, char *text, size_t size)
-{
-    size_t used = 0;
-
-    text[0] = '\0';
-    for (unsigned bit = 1; bit <= weak; bit <<= 1)
-        if ((weak & bit) && used < size)
-            used += (size_t)snprintf(text + used, size - used, "%s%s", used > 0 ? "; " : "",
-                                     kt_strength_text(bit));
 }
 
 static void judge(look_t *look, secret_t *secret)
@@ -139,7 +126,7 @@ static kt_status_t find_usage(look_t *look)
     return status;
 }
 
-kt_status_t cli_check_secrets(cli_t *cli, json_t *rows)
+kt_status_t check_secrets(cli_t *cli, json_t *rows)
 {
     look_t look = {.cli = cli, .rows = rows};
     kt_request_t req = cli_request(cli, NULL);
@@ -158,8 +145,7 @@ kt_status_t cli_check_secrets(cli_t *cli, json_t *rows)
     }
     snprintf(text, sizeof text, "%zu looked at, %u warnings", look.count, look.warnings);
     if (!status)
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "status", "success", "what",
-                                              "secrets", "detail", text));
+        cli_add_row(rows, kt_status_name(KT_SUCCESS), "secrets", text);
     for (size_t i = 0; i < look.count; i++)
         free(look.list[i].name);
     free(look.list);

@@ -151,7 +151,7 @@ kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows)
                  "systemctl restart %s`",
                  host->user, stream, host->unit, host->unit, stream, host->unit, host->unit) < 0)
         return KT_INTERNAL;
-    check_collect(rows, KT_AUDIT, host->name, text);
+    cli_collect(rows, KT_AUDIT, host->name, text);
     free(text);
     return KT_AUDIT;
 }

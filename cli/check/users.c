@@ -93,8 +93,8 @@ static void check_host(cli_t *cli, const cli_host_t *host, const streams_t *stre
     asked.as_root = host->as_root;
     asked.others = streams->names;
     asked.nothers = streams->count;
-    *worst = check_worse(*worst, kt_check_user(cli->setup, &asked, check_collect, rows));
-    *worst = check_worse(*worst, check_unit(cli, host, rows));
+    *worst = cli_worse(*worst, kt_check_user(cli->setup, &asked, cli_collect, rows));
+    *worst = cli_worse(*worst, check_unit(cli, host, rows));
 }
 
 static void check_person(cli_t *cli, const char *stream, const streams_t *streams, json_t *rows,
@@ -110,7 +110,7 @@ static void check_person(cli_t *cli, const char *stream, const streams_t *stream
     asked.writers = CLI_WRITERS;
     asked.others = streams->names;
     asked.nothers = streams->count;
-    *worst = check_worse(*worst, kt_check_user(cli->setup, &asked, check_collect, rows));
+    *worst = cli_worse(*worst, kt_check_user(cli->setup, &asked, cli_collect, rows));
 }
 
 kt_status_t check_users(cli_t *cli, json_t *rows)
@@ -121,9 +121,9 @@ kt_status_t check_users(cli_t *cli, json_t *rows)
 
     if (geteuid() != 0) {
         if (kt_setup_key(cli->setup, 0))
-            check_collect(rows, KT_SUCCESS, "users",
-                          "this is what the present user may; root is also told what each server's "
-                          "user misses");
+            cli_collect(rows, KT_SUCCESS, "users",
+                        "this is what the present user may; root is also told what each server's "
+                        "user misses");
         return KT_SUCCESS;
     }
     for (const cli_host_t *host = cli_hosts; host->name; host++)

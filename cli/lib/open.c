@@ -41,7 +41,7 @@ kt_status_t cli_setup(cli_t *cli)
     }
     if (!cli->setup)
         return cli_fail(cli, KT_INTERNAL, "out of memory");
-    return cli_fail(cli, kt_setup_status(cli->setup), "%s", kt_setup_error(cli->setup));
+    return cli_fail_setup(cli, kt_setup_status(cli->setup));
 }
 
 kt_status_t cli_open(cli_t *cli)
@@ -51,9 +51,7 @@ kt_status_t cli_open(cli_t *cli)
     if (status)
         return status;
     status = kt_open(cli->setup, &cli->ctx);
-    if (status)
-        return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));
-    return KT_SUCCESS;
+    return status ? cli_fail_setup(cli, status) : KT_SUCCESS;
 }
 
 kt_request_t cli_request(const cli_t *cli, const char *reference)

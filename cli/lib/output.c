@@ -9,6 +9,8 @@
 
 #include "cli.h"
 
+#define TEXT_SIZE 1024 /* of a message; more is cut off */
+
 /* ---- jansson with wiping: a value may be in whatever it allocates ---- */
 
 typedef union {
@@ -50,35 +52,59 @@ void cli_json_init(void)
 /* ---- errors ---- */
 
 /* A terminal obeys control characters, and names in messages may come from others. */
-static void clean(char *text)
+static void format_clean(char text[TEXT_SIZE], const char *format, va_list args)
 {
+    vsnprintf(text, TEXT_SIZE, format, args);
     for (unsigned char *p = (unsigned char *)text; *p; p++)
         if (*p < 0x20 || *p == 0x7f)
             *p = '?';
 }
 
-kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
+static void say(const char *format, va_list args)
 {
-    char text[1024];
+    char text[TEXT_SIZE];
+
+    format_clean(text, format, args);
+    fprintf(stderr, "keyturn: %s\n", text);
+}
+
+void cli_say(const char *format, ...)
+{
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    say(format, args);
     va_end(args);
-    clean(text);
+}
+
+void cli_warn(const cli_t *cli, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (!cli->quiet)
+        say(format, args);
+    va_end(args);
+}
+
+kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
+{
+    char text[TEXT_SIZE];
+    va_list args;
+
+    va_start(args, format);
+    format_clean(text, format, args);
+    va_end(args);
     if (cli->failure)
         return cli->failure;
     cli->failure = status;
     if (cli->json) {
-        json_t *object =
-            json_pack("{s:s, s:s%}", "status", kt_status_name(status), "error", text, strlen(text));
+        json_t *object = json_pack("{s:s, s:s}", "status", kt_status_name(status), "error", text);
 
         if (!object) /* not UTF-8 */
             object = json_pack("{s:s, s:s}", "status", kt_status_name(status), "error",
                                kt_status_text(status));
-        json_dumpf(object, stdout, JSON_ENSURE_ASCII);
-        putchar('\n');
-        json_decref(object);
+        cli_print_json(object);
     } else {
         fprintf(stderr, "keyturn: %s\n", text);
     }
@@ -92,30 +118,9 @@ kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status)
     return cli_fail(cli, status, "%s", text && text[0] ? text : kt_status_text(status));
 }
 
-void cli_warn(const cli_t *cli, const char *format, ...)
+kt_status_t cli_fail_setup(cli_t *cli, kt_status_t status)
 {
-    char text[1024];
-    va_list args;
-
-    if (cli->quiet)
-        return;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    clean(text);
-    fprintf(stderr, "keyturn: %s\n", text);
-}
-
-void cli_say(const char *format, ...)
-{
-    char text[1024];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    clean(text);
-    fprintf(stderr, "keyturn: %s\n", text);
+    return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));
 }
 
 /* ---- answers ---- */
@@ -170,6 +175,22 @@ kt_status_t cli_answer_name(cli_t *cli, const char *name)
     return cli->json ? cli_answer(cli, json_pack("{s:s}", "name", name)) : KT_SUCCESS;
 }
 
+kt_status_t cli_answer_count(cli_t *cli, const char *done, uint64_t rows)
+{
+    if (cli->json)
+        return cli_answer(cli, json_pack("{s:I}", "rows", (json_int_t)rows));
+    if (!cli->quiet)
+        printf("%llu rows %s\n", (unsigned long long)rows, done);
+    return KT_SUCCESS;
+}
+
+void cli_print_json(json_t *object)
+{
+    json_dumpf(object, stdout, JSON_ENSURE_ASCII);
+    putchar('\n');
+    json_decref(object);
+}
+
 void cli_print(const char *text, int width)
 {
     int n = 0;
@@ -178,4 +199,15 @@ void cli_print(const char *text, int width)
         putchar(*p < 0x20 || *p == 0x7f ? '?' : *p);
     for (; n < width; n++)
         putchar(' ');
+}
+
+void cli_weakness(unsigned weak, char *text, size_t size)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (unsigned bit = 1; bit <= weak; bit <<= 1)
+        if ((weak & bit) && used < size)
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used > 0 ? "; " : "",
+                                     kt_strength_text(bit));
 }

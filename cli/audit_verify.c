@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keyturn audit verify [DIR]: is each line of the trail the one that was written? */
+#include "cli.h"
+
+/* With a DIR no configuration is needed: the trail may be another machine's. */
+kt_status_t verb_audit_verify(cli_t *cli)
+{
+    const char *dir = cli->nargs > 0 ? cli->args[0] : NULL;
+    json_t *rows;
+    kt_status_t status = dir ? KT_SUCCESS : cli_setup(cli);
+
+    if (status)
+        return status;
+    rows = json_array();
+    status = kt_audit_verify_received(dir ? dir : kt_setup_audit_path(cli->setup),
+                                      cli_given(cli, "audit-key"), cli_given(cli, "received"),
+                                      cli_collect, rows);
+    if (status && json_array_size(rows) == 0) {
+        json_decref(rows);
+        return cli_fail(cli, status, "%s", kt_error(NULL));
+    }
+    return cli_answer_rows(cli, status, rows);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keyturn verify: the whole store is read and compared with its index and its anchors. */
+#include "cli.h"
+
+kt_status_t verb_verify(cli_t *cli)
+{
+    kt_status_t status = cli_open(cli);
+    json_t *rows;
+
+    if (status)
+        return status;
+    rows = json_array();
+    cli_progress(cli);
+    status = kt_verify(cli->ctx, cli_collect, rows);
+    cli_progress_end(cli);
+    return cli_answer_rows(cli, status, rows);
+}
