@@ -112,6 +112,13 @@ kt_status_t cli_worse(kt_status_t a, kt_status_t b);
 /* Takes the rows; returns `status`. */
 kt_status_t cli_answer_rows(cli_t *cli, kt_status_t status, json_t *rows);
 
+/* ---- secret.c: verbs of the secret that the first operand names ---- */
+
+/* What is known of it. The caller frees *ret_info. */
+kt_status_t cli_info(cli_t *cli, kt_info_t **ret_info);
+/* Changes it and answers its name. */
+kt_status_t cli_change(cli_t *cli, kt_status_t (*change)(kt_ctx_t *ctx, const kt_request_t *req));
+
 /* ---- progress.c: on a terminal, from 4096 of whatever is counted ---- */
 
 void cli_progress(cli_t *cli); /* until cli_progress_end() */

@@ -38,20 +38,11 @@ static void print(const cli_t *cli, const kt_info_t *info)
 
 kt_status_t verb_versions(cli_t *cli)
 {
-    kt_info_t *info = NULL;
-    kt_request_t req;
-    kt_status_t status = cli_open(cli);
+    kt_info_t *info;
+    kt_status_t status = cli_info(cli, &info);
 
     if (status)
         return status;
-    req = cli_request(cli, cli->args[0]);
-    status = kt_info(cli->ctx, &req, &info);
-    if (!status)
-        status = kt_audit_flush(cli->ctx, 0); /* what is not on the record is not shown */
-    if (status) {
-        kt_info_free(info);
-        return cli_fail_ctx(cli, status);
-    }
     if (cli->json)
         status = cli_answer(cli, json_pack("{s:s, s:o}", "name", kt_info_entry(info)->name,
                                            "versions", as_json(info)));

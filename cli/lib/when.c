@@ -88,24 +88,33 @@ static int64_t parse_rfc3339(const char *text)
     return ((int64_t)seconds - offset * 60) * 1000;
 }
 
-kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms)
+/* A duration, before or after now, or a time; 0: the option is not given. */
+static kt_status_t read_time(cli_t *cli, const char *name, int sign, int64_t *ret_ms)
 {
-    const char *text = cli_given(cli, "expires");
-    int64_t ms;
+    const char *text = cli_given(cli, name);
+    int64_t ms = 0;
 
-    *ret_ms = 0;
-    if (!text)
-        return KT_SUCCESS;
-    ms = parse_duration(text);
-    if (ms > 0)
-        ms += cli_now();
-    else
-        ms = parse_rfc3339(text);
+    if (text) {
+        ms = parse_duration(text);
+        ms = ms >= 0 ? cli_now() + sign * ms : parse_rfc3339(text);
+    }
     if (ms < 0)
         return cli_fail(cli, KT_USAGE,
-                        "--expires wants a duration (90d, 12h, 30m, 45s, 2w) or a time as "
-                        "2027-01-31T12:00:00Z");
-    if (ms <= cli_now() || ms > cli_now() + CENTURY)
+                        "--%s wants a duration (90d, 12h, 30m, 45s, 2w) or a time as "
+                        "2027-01-31T12:00:00Z",
+                        name);
+    *ret_ms = ms;
+    return KT_SUCCESS;
+}
+
+kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms)
+{
+    int64_t ms;
+    kt_status_t status = read_time(cli, "expires", 1, &ms);
+
+    if (status)
+        return status;
+    if (cli_given(cli, "expires") && (ms <= cli_now() || ms > cli_now() + CENTURY))
         return cli_fail(cli, KT_USAGE, "--expires lies in the past, or more than a century ahead");
     *ret_ms = ms;
     return KT_SUCCESS;
@@ -113,20 +122,7 @@ kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms)
 
 kt_status_t cli_since(cli_t *cli, int64_t *ret_ms)
 {
-    const char *text = cli_given(cli, "since");
-    int64_t ms;
-
-    *ret_ms = 0;
-    if (!text)
-        return KT_SUCCESS;
-    ms = parse_duration(text);
-    ms = ms >= 0 ? cli_now() - ms : parse_rfc3339(text);
-    if (ms < 0)
-        return cli_fail(cli, KT_USAGE,
-                        "--since wants a duration (90d, 12h, 30m, 45s, 2w) or a time as "
-                        "2027-01-31T12:00:00Z");
-    *ret_ms = ms;
-    return KT_SUCCESS;
+    return read_time(cli, "since", -1, ret_ms);
 }
 
 const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE])
