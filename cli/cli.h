@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the verbs share. keyturn.c has the one table of verbs; each verb is a function in a file of
- * its name, gets a cli_t that is parsed, and answers a status, which becomes the exit status.
- * cli_fail() tells it, once.
+ * What the verbs share. Each verb is a row of verbs.h and a function in a file of its name, which
+ * gets the parsed command line and returns a status, which becomes the exit status. cli_fail()
+ * reports it, once.
  */
 #ifndef KEYTURN_CLI_H
 #define KEYTURN_CLI_H
@@ -25,12 +25,18 @@ typedef struct cli_option {
     const char *text;
 } cli_option_t;
 
+/* Flags of a verb. */
+#define CLI_VALUE 1u    /* it reads a value, which is never an operand */
+#define CLI_WARNINGS 2u /* shows what the library warns of, although the verb succeeds */
+#define CLI_REMARKS 4u  /* shows the remarks of providers */
+
 typedef struct cli_verb {
     const char *name; /* one word or two */
     const char *args; /* operands, as help shows them */
     const char *summary;
     kt_status_t (*run)(cli_t *cli);
     int min, max; /* operands; max -1: any number, and the first one ends the options */
+    unsigned flags;
     cli_option_t options[CLI_OPTIONS_MAX];
 } cli_verb_t;
 
@@ -155,31 +161,9 @@ json_t *cli_json_subject(const kt_usage_t *usage); /* null: not known, or no UTF
  * read */
 const char *cli_usage_word(const json_t *row, bool complete);
 
-/* ---- the verbs ---- */
+/* ---- the verbs: kt_status_t verb_NAME(cli_t *cli) ---- */
 
-kt_status_t verb_init(cli_t *cli);
-kt_status_t verb_keygen(cli_t *cli);
-kt_status_t verb_set(cli_t *cli);
-kt_status_t verb_get(cli_t *cli);
-kt_status_t verb_list(cli_t *cli);
-kt_status_t verb_info(cli_t *cli);
-kt_status_t verb_versions(cli_t *cli);
-kt_status_t verb_rotate(cli_t *cli);
-kt_status_t verb_rollback(cli_t *cli);
-kt_status_t verb_delete(cli_t *cli);
-kt_status_t verb_undelete(cli_t *cli);
-kt_status_t verb_destroy(cli_t *cli);
-kt_status_t verb_audit_tail(cli_t *cli);
-kt_status_t verb_audit_verify(cli_t *cli);
-kt_status_t verb_audit_report(cli_t *cli);
-kt_status_t verb_check(cli_t *cli);
-kt_status_t verb_run(cli_t *cli);
-kt_status_t verb_verify(cli_t *cli);
-kt_status_t verb_backup(cli_t *cli);
-kt_status_t verb_restore(cli_t *cli);
-kt_status_t verb_import(cli_t *cli);
-kt_status_t verb_rekey(cli_t *cli);
-kt_status_t verb_hash(cli_t *cli);
-kt_status_t verb_completion(cli_t *cli);
+#define VERB(function, ...) kt_status_t verb_##function(cli_t *cli);
+#include "verbs.h"
 
 #endif /* KEYTURN_CLI_H */

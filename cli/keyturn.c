@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The keyturn command: one table of verbs, from which parsing, --help and completion come. A verb
- * is one file and one row here (and a paragraph of keyturn.1, which a test demands).
+ * The keyturn command. A verb is one file and one row of verbs.h (and a paragraph of keyturn.1,
+ * which a test demands).
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -25,213 +25,15 @@ const cli_option_t cli_globals[] = {
 };
 
 const cli_verb_t cli_verbs[] = {
-    {"init",
-     "DIR|--system",
-     "make a home: configuration, key, store, audit folders",
-     verb_init,
-     0,
-     1,
-     {
-         {0, "system", NULL,
-          "for this machine's nginx, Redis and PostgreSQL, in " KT_SYSCONFDIR "/keyturn; as root"},
-         {0, "environment", "E",
-          "development, staging, production or another name [$ENVIRONMENT, else development]"},
-         {0, "user", "USER", "with --system: one more who may read; USER:TYPE,... [type api-keys]"},
-         {0, "audit-key", "FILE", "write the audit key to this new file [it is shown once]"},
-     }},
-    {"keygen",
-     "OUT",
-     "make a key file",
-     verb_keygen,
-     1,
-     1,
-     {
-         {0, "environment", "E", "the environment of a new key [the configuration's]"},
-         {0, "types", "T,...",
-          "only the keys of these types, derived from the configuration's key"},
-         {0, "epoch", NULL, "the configuration's key with one more epoch"},
-         {0, "passphrase", "F", "under the passphrase in this file; - is stdin or a prompt"},
-         {0, "stream", "NAME", "no key file: the folder OUT of a stream of the trail"},
-         {0, "audit-key", "FILE", "the audit key under which the stream begins"},
-         {0, "recipient", NULL, "no key file: a pair of keys for backups, OUT and OUT.pub"},
-     }},
-    {"set",
-     "NAME",
-     "store a value: from stdin, a prompt or a file; prints the new version",
-     verb_set,
-     1,
-     1,
-     {
-         {0, "file", "F", "take the value from this file; - is stdin"},
-         {0, "field", "K", "replace one field of the JSON object, keep the others"},
-         {0, "expires", "T", "when reads end: 90d, 12h, 30m, 45s, 2w or an RFC 3339 time [never]"},
-         {0, "meta", "K=V", "metadata, any number of times; K= takes it away"},
-         {0, "cas", "N", "only if N is the current version (0: there is none yet)"},
-     }},
-    {"get",
-     "REFERENCE",
-     "write a value, byte for byte; masked on a terminal",
-     verb_get,
-     1,
-     1,
-     {
-         {0, "reveal", NULL, "show it on a terminal, or in the JSON object"},
-         {0, "mask", "STYLE", "write its mask instead, everywhere: full, or partial (both ends)"},
-     }},
-    {"list",
-     "[PATTERN]",
-     "names, versions and states",
-     verb_list,
-     0,
-     1,
-     {
-         {0, "usage", NULL, "how often each was read, when last and by whom"},
-     }},
-    {"info", "NAME", "metadata of a secret, never its value", verb_info, 1, 1, {{0}}},
-    {"versions", "NAME", "kept versions of a secret, newest first", verb_versions, 1, 1, {{0}}},
-    {"rotate",
-     "[NAME]",
-     "a new random value, or one from a file; prints the new version",
-     verb_rotate,
-     0,
-     1,
-     {
-         {0, "length", "N", "characters of the random value, 16 to 1024 [32]"},
-         {0, "alphabet", "CLASS", "alnum, urlsafe, symbols, hex or uuid [alnum]"},
-         {0, "file", "F", "take the new value from this file; - is stdin"},
-         {0, "store-only", NULL, "a database password that you change on the server yourself"},
-         {0, "due", NULL, "instead of NAME: all whose metadata `rotation` says that it is time"},
-         {0, "type", "T", "instead of NAME, or with --due: those of this type"},
-         {0, "all", NULL, "instead of NAME: all of them"},
-         {0, "dry-run", NULL, "only tell which would be rotated, which not, and why"},
-     }},
-    {"rollback",
-     "NAME [VERSION]",
-     "make the previous or an older version current again",
-     verb_rollback,
-     1,
-     2,
-     {{0}}},
-    {"delete", "NAME", "end reads of a secret, keep its versions", verb_delete, 1, 1, {{0}}},
-    {"undelete", "NAME", "bring a deleted secret back", verb_undelete, 1, 1, {{0}}},
-    {"destroy",
-     "NAME VERSION|--all",
-     "erase a version, or the whole secret, for good",
-     verb_destroy,
-     1,
-     2,
-     {
-         {0, "all", NULL, "every version"},
-     }},
-    {"audit tail",
-     "[STREAM]",
-     "the last 20 lines of the trail, all streams by time",
-     verb_audit_tail,
-     0,
-     1,
-     {
-         {0, "follow", NULL, "and go on with what comes"},
-     }},
-    {"audit verify",
-     "[DIR]",
-     "is the trail what was written, line by line?",
-     verb_audit_verify,
-     0,
-     1,
-     {
-         {0, "audit-key", "FILE", "prove by the audit key also who wrote it"},
-         {0, "received", "FILE", "lines that a sink received: is each seal of them in the trail?"},
-     }},
-    {"audit report",
-     "[DIR]",
-     "who was refused, what failed, who read and changed what",
-     verb_audit_report,
-     0,
-     1,
-     {
-         {0, "since", "T", "only from T on: 90d, 12h, 30m, 45s or 2w ago, or an RFC 3339 time"},
-     }},
-    {"rekey",
-     "",
-     "move the store to the newest epoch of the key, while it is in use",
-     verb_rekey,
-     0,
-     0,
-     {
-         {0, "status", NULL, "only tell how far it is, and prove what is left behind"},
-         {0, "handed-out", NULL, "key files that cannot be seen from here list that epoch"},
-     }},
-    {"backup",
-     "FILE",
-     "a consistent copy of the store in a new file, encrypted",
-     verb_backup,
-     1,
-     1,
-     {
-         {0, "recipient", "FILE", "only the holder of this public key's other half can read it"},
-     }},
-    {"restore",
-     "FILE",
-     "make a backup the store again, on the record",
-     verb_restore,
-     1,
-     1,
-     {
-         {0, "going-back", NULL, "although the store has something newer, or something else"},
-         {0, "recipient-key", "FILE", "the private key of the one whom it is for; - is stdin"},
-     }},
-    {"import",
-     "--fernet STORE --key FILE",
-     "secrets of an older, encrypted file",
-     verb_import,
-     0,
-     0,
-     {
-         {0, "fernet", "STORE", "a Fernet token of a JSON object, or a JSON object of tokens"},
-         {0, "key", "FILE", "its Fernet key"},
-         {0, "prefix", "P", "goes in front of each name: api-keys/"},
-         {0, "map", "KEY=NAME", "another name for this key; any number of times"},
-         {0, "replace", NULL, "a new version where a secret has another value [refused]"},
-         {0, "dry-run", NULL, "only tell what would be done"},
-     }},
-    {"verify",
-     "",
-     "the whole store: seals, indexes, generations against anchors",
-     verb_verify,
-     0,
-     0,
-     {{0}}},
-    {"check",
-     "",
-     "configuration, keys, permissions, reachability of each provider",
-     verb_check,
-     0,
-     0,
-     {
-         {0, "secrets", NULL, "and all secrets: weak, used twice, never read or very often"},
-     }},
-    {"hash",
-     "",
-     "an Argon2id string that recognises a value and does not tell it",
-     verb_hash,
-     0,
-     0,
-     {
-         {0, "file", "F", "take the value from this file; - is stdin"},
-         {0, "check", "H",
-          "is it the value of the hash in this file? Prints a better hash if need be"},
-     }},
-    {"run",
-     "COMMAND [ARGUMENT]...",
-     "start a command with secrets in its environment",
-     verb_run,
-     1,
-     -1,
-     {
-         {0, "map", "VAR=REF", "the variable and what goes into it; any number of times"},
-     }},
-    {"completion", "", NULL, verb_completion, 0, 0, {{0}}},
-    {NULL, NULL, NULL, NULL, 0, 0, {{0}}},
+#define OPTION(name, arg, text)                                                                    \
+    {                                                                                              \
+        0, name, arg, text                                                                         \
+    }
+#define NO_OPTIONS OPTION(NULL, NULL, NULL)
+#define VERB(function, name, operands, min, max, flags, summary, ...)                              \
+    {name, operands, summary, verb_##function, min, max, flags, {__VA_ARGS__}},
+#include "verbs.h"
+    {NULL, NULL, NULL, NULL, 0, 0, 0, {{0}}},
 };
 
 /* ---- help ---- */
@@ -458,11 +260,10 @@ static kt_status_t check_operands(cli_t *cli)
         return cli_fail(cli, KT_USAGE, "%s wants: %s", verb->name, verb->args);
     if (verb->max < 0 || cli->nargs <= verb->max)
         return KT_SUCCESS;
-    if (verb->run == verb_set || verb->run == verb_rotate || verb->run == verb_hash)
+    if (verb->flags & CLI_VALUE)
         return cli_fail(cli, KT_USAGE,
                         "a value is not taken from the command line, where every user of this "
-                        "machine can read it: give it on stdin%s or with --file",
-                        verb->run == verb_set ? ", at the prompt" : "");
+                        "machine can read it: give it on stdin or with --file");
     return cli_fail(cli, KT_USAGE, "too many arguments; %s takes: %s", verb->name,
                     verb->args[0] ? verb->args : "none");
 }

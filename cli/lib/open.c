@@ -17,15 +17,13 @@ void cli_user(char *name, size_t size)
         snprintf(name, size, "%lu", (unsigned long)geteuid());
 }
 
-/* Alerts; what a rotation or a rekey has to say though it worked: that nobody could be told of it;
- * and to check what providers remark. */
+/* Alerts are for every verb. */
 static void warn(void *arg, int level, const char *text)
 {
     const cli_t *cli = arg;
-    kt_status_t (*run)(cli_t * cli) = cli->verb ? cli->verb->run : NULL;
+    unsigned flags = cli->verb ? cli->verb->flags : 0;
 
-    if (level <= (run == verb_rotate || run == verb_rekey ? 4 : 2) ||
-        (level == 7 && run == verb_check))
+    if (level <= (flags & CLI_WARNINGS ? 4 : 2) || (level == 7 && flags & CLI_REMARKS))
         cli_warn(cli, "%s", text);
 }
 

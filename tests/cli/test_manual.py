@@ -59,6 +59,14 @@ def test_every_verb_has_help_and_stands_in_the_manual(keyturn):
         assert f"Fl -{option}" in manual
 
 
+def test_a_verb_is_one_file_and_one_row():
+    """verb_NAME() is in NAME.c or in NAME/NAME.c, and nowhere else."""
+    rows = re.findall(r"^VERB\((\w+),", (TOP / "cli/verbs.h").read_text(), re.M)
+    found = [(path.stem, name) for path in (TOP / "cli").glob("**/*.c")
+             for name in re.findall(r"^kt_status_t verb_(\w+)\(", path.read_text(), re.M)]
+    assert sorted(found) == sorted((name, name) for name in rows)
+
+
 def test_the_manual_invents_nothing(keyturn):
     known = set(verbs(keyturn("--help").stdout)) | {"completion"}
     text = MANUAL.read_text().split(".Sh VERBS")[1].split(".Sh ENVIRONMENT")[0]
@@ -84,9 +92,13 @@ def test_completion_is_bash(keyturn, tmp_path):
         COMP_WORDS=(keyturn rotate --le) COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}"
         COMP_WORDS=(keyturn set) COMP_CWORD=1; _keyturn; echo "${{COMPREPLY[@]}}"
         COMP_WORDS=(keyturn get s) COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}"
+        COMP_WORDS=(keyturn audit "") COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}" | tr ' ' '\\n' | grep -v ^- | paste -sd ' '
+        COMP_WORDS=(keyturn restore {tmp_path}/comp) COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}"
+        COMP_WORDS=(keyturn restore --recipient-key {tmp_path}/comp) COMP_CWORD=3; _keyturn; echo "${{COMPREPLY[@]}}"
     """
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    assert result.stdout == "rotate rollback\n--length\nset\nset/up\n" and result.stderr == ""
+    file = f"{tmp_path}/completion\n"
+    assert result.stdout == "rotate rollback\n--length\nset\nset/up\ntail verify report\n" + file + file and result.stderr == ""
 
 
 def test_examples_of_the_manual(kt, tmp_path):
