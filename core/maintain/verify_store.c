@@ -111,6 +111,8 @@ static kt_status_t check_head(verify_t *v, const kt_typekey_t *type, const ktp_k
     kt_name_hash(type, ret_head->name, hash);
     if (memcmp(hash, key->id, KT_HASH_SIZE) != 0)
         status = kt_fail(KT_MOVED, "it stands in the row of another name");
+    if (status == KT_SUCCESS && row->stamp != ret_head->counter)
+        status = kt_fail(KT_MALFORMED, "the row's stamp is not the head's counter");
     if (status == KT_SUCCESS)
         status = check_beside(v, type, ret_head, row);
     if (status == KT_SUCCESS)

@@ -116,13 +116,27 @@ START_TEST(swapped_values_are_noticed)
 }
 END_TEST
 
+/* The first one: the last one sums up. */
+static void see_finding(void *arg, kt_status_t status, const char *what, const char *detail)
+{
+    char *text = arg;
+
+    if (status != KT_SUCCESS && text[0] == '\0')
+        (void)snprintf(text, KT_ERROR_SIZE, "%s: %s", what, detail);
+}
+
 START_TEST(a_stamp_that_is_not_the_heads_is_noticed)
 {
+    char finding[KT_ERROR_SIZE] = "";
+
     put("api-keys/a", "one", 1);
     memory_stamp(KTP_HEAD, 0, 7);
     assert_status(get("api-keys/a"), KT_MALFORMED);
+    assert_status(kt_verify(world.ctx, see_finding, finding), KT_MALFORMED);
+    ck_assert_str_eq(finding, "api-keys/a: the row's stamp is not the head's counter");
     memory_stamp(KTP_HEAD, 0, 1);
     assert_value("api-keys/a", "one", 1);
+    assert_ok(kt_verify(world.ctx, see_finding, finding));
 }
 END_TEST
 
