@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * keyturn rotate NAME: a new random value, or one from a file, as the secret's shape wants it.
- * rotate
- * --due, --all, --type T: of many, one after the other; what goes wrong with one ends nothing.
+ *
+ * keyturn rotate --due|--all|--type T: many secrets, one after the other. A failure of one does not
+ * stop the others.
  */
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "cli.h"
 
-static kt_status_t take_options(cli_t *cli, kt_rotate_options_t *options)
+static kt_status_t parse_options(cli_t *cli, kt_rotate_options_t *options)
 {
     const char *alphabet = cli_given(cli, "alphabet");
     uint64_t length = 0;
@@ -84,9 +84,8 @@ out:
 typedef struct {
     const char *type; /* NULL: any */
     int64_t due;      /* only what is due by now; 0: no matter */
-    char **names;
-    size_t count, room;
-    bool failed;
+    json_t *names;
+    bool starved; /* out of memory */
 } chosen_t;
 
 static bool is_of_type(const char *name, const char *type)
@@ -107,19 +106,8 @@ static int choose(void *arg, const kt_entry_t *entry)
         (chosen->type && !is_of_type(entry->name, chosen->type)) ||
         (chosen->due && (entry->due == 0 || entry->due > chosen->due)))
         return 0;
-    if (chosen->count == chosen->room) {
-        size_t room = chosen->room * 2 + 64;
-        char **names = realloc(chosen->names, room * sizeof *names);
-
-        chosen->failed = !names;
-        if (!names)
-            return -1;
-        chosen->names = names;
-        chosen->room = room;
-    }
-    chosen->names[chosen->count] = strdup(entry->name);
-    chosen->failed = !chosen->names[chosen->count];
-    return chosen->failed ? -1 : (chosen->count++, 0);
+    chosen->starved = json_array_append_new(chosen->names, json_string(entry->name)) != 0;
+    return chosen->starved;
 }
 
 typedef struct {
@@ -206,7 +194,7 @@ static kt_status_t choose_names(cli_t *cli, chosen_t *chosen, uint64_t *ret_hidd
     status = kt_list(cli->ctx, &req, choose, chosen, ret_hidden);
     if (status)
         return cli_fail_ctx(cli, status);
-    return chosen->failed ? cli_fail(cli, KT_INTERNAL, "out of memory") : KT_SUCCESS;
+    return chosen->starved ? cli_fail(cli, KT_INTERNAL, "out of memory") : KT_SUCCESS;
 }
 
 static kt_status_t answer_many(report_t *report, uint64_t hidden)
@@ -227,20 +215,17 @@ static kt_status_t answer_many(report_t *report, uint64_t hidden)
 static kt_status_t rotate_many(cli_t *cli, const kt_rotate_options_t *options)
 {
     report_t report = {cli, json_array(), KT_SUCCESS, 0};
-    chosen_t chosen = {0};
+    chosen_t chosen = {.names = json_array()};
     uint64_t hidden = 0;
     kt_status_t status = cli_open(cli);
 
     if (!status)
         status = choose_names(cli, &chosen, &hidden);
-    for (size_t i = 0; i < chosen.count; i++) {
-        if (!status)
-            rotate_next(&report, &chosen, chosen.names[i], options);
-        free(chosen.names[i]);
-    }
-    free(chosen.names);
+    for (size_t i = 0; !status && i < json_array_size(chosen.names); i++)
+        rotate_next(&report, &chosen, json_string_value(json_array_get(chosen.names, i)), options);
     if (!status)
         status = answer_many(&report, hidden);
+    json_decref(chosen.names);
     json_decref(report.secrets);
     return status;
 }
@@ -249,7 +234,7 @@ kt_status_t verb_rotate(cli_t *cli)
 {
     kt_rotate_options_t options = KT_ROTATE_INIT;
     bool many = cli_given(cli, "all") || cli_given(cli, "type") || cli_given(cli, "due");
-    kt_status_t status = take_options(cli, &options);
+    kt_status_t status = parse_options(cli, &options);
 
     if (status)
         return status;

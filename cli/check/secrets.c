@@ -7,16 +7,17 @@
 #include "check.h"
 
 typedef struct {
-    char *name;
+    const char *name;
     unsigned char mark[KT_MARK_SIZE];
     bool marked;
 } secret_t;
 
 typedef struct {
     cli_t *cli;
+    json_t *names;
+    bool starved; /* out of memory */
     secret_t *list;
-    size_t count, room;
-    bool starved;
+    size_t count;
     json_t *rows;
     unsigned warnings;
 } look_t;
@@ -33,21 +34,24 @@ static int collect(void *arg, const kt_entry_t *entry)
 
     if (strcmp(entry->state, "live") != 0)
         return 0;
-    if (look->count == look->room) {
-        size_t room = look->room * 2 + 64;
-        secret_t *more = realloc(look->list, room * sizeof *more);
-
-        look->starved = !more;
-        if (!more)
-            return 1;
-        look->list = more;
-        look->room = room;
-    }
-    look->list[look->count] = (secret_t){.name = strdup(entry->name)};
-    look->starved = !look->list[look->count].name;
-    if (!look->starved)
-        look->count++;
+    look->starved = json_array_append_new(look->names, json_string(entry->name)) != 0;
     return look->starved;
+}
+
+static kt_status_t list_secrets(look_t *look)
+{
+    kt_request_t req = cli_request(look->cli, NULL);
+    kt_status_t status = kt_list(look->cli->ctx, &req, collect, look, NULL);
+
+    if (status)
+        return cli_fail_ctx(look->cli, status);
+    look->count = json_array_size(look->names);
+    look->list = calloc(look->count + 1, sizeof *look->list);
+    if (look->starved || !look->list)
+        return cli_fail(look->cli, KT_INTERNAL, "out of memory");
+    for (size_t i = 0; i < look->count; i++)
+        look->list[i].name = json_string_value(json_array_get(look->names, i));
+    return KT_SUCCESS;
 }
 
 static void judge(look_t *look, secret_t *secret)
@@ -128,15 +132,10 @@ static kt_status_t find_usage(look_t *look)
 
 kt_status_t check_secrets(cli_t *cli, json_t *rows)
 {
-    look_t look = {.cli = cli, .rows = rows};
-    kt_request_t req = cli_request(cli, NULL);
+    look_t look = {.cli = cli, .rows = rows, .names = json_array()};
     char text[64];
-    kt_status_t status = kt_list(cli->ctx, &req, collect, &look, NULL);
+    kt_status_t status = list_secrets(&look);
 
-    if (!status && look.starved)
-        status = cli_fail(cli, KT_INTERNAL, "out of memory");
-    else if (status)
-        cli_fail_ctx(cli, status);
     for (size_t i = 0; !status && i < look.count; i++)
         judge(&look, &look.list[i]);
     if (!status) {
@@ -146,8 +145,7 @@ kt_status_t check_secrets(cli_t *cli, json_t *rows)
     snprintf(text, sizeof text, "%zu looked at, %u warnings", look.count, look.warnings);
     if (!status)
         cli_add_row(rows, kt_status_name(KT_SUCCESS), "secrets", text);
-    for (size_t i = 0; i < look.count; i++)
-        free(look.list[i].name);
     free(look.list);
+    json_decref(look.names);
     return status;
 }

@@ -51,20 +51,24 @@ void cli_json_init(void)
 
 /* ---- errors ---- */
 
-/* A terminal obeys control characters, and names in messages may come from others. */
-static void format_clean(char text[TEXT_SIZE], const char *format, va_list args)
+/* A terminal obeys control characters, and names may come from others. */
+static char visible(char c)
+{
+    return (unsigned char)c < 0x20 || c == 0x7f ? '?' : c;
+}
+
+static void format_visible(char text[TEXT_SIZE], const char *format, va_list args)
 {
     vsnprintf(text, TEXT_SIZE, format, args);
-    for (unsigned char *p = (unsigned char *)text; *p; p++)
-        if (*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    for (char *p = text; *p; p++)
+        *p = visible(*p);
 }
 
 static void say(const char *format, va_list args)
 {
     char text[TEXT_SIZE];
 
-    format_clean(text, format, args);
+    format_visible(text, format, args);
     fprintf(stderr, "keyturn: %s\n", text);
 }
 
@@ -93,7 +97,7 @@ kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    format_clean(text, format, args);
+    format_visible(text, format, args);
     va_end(args);
     if (cli->failure)
         return cli->failure;
@@ -195,8 +199,8 @@ void cli_print(const char *text, int width)
 {
     int n = 0;
 
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++, n++)
-        putchar(*p < 0x20 || *p == 0x7f ? '?' : *p);
+    for (; text[n]; n++)
+        putchar(visible(text[n]));
     for (; n < width; n++)
         putchar(' ');
 }
