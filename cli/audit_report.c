@@ -202,7 +202,7 @@ static void count_line(report_t *report, json_t *line)
     count_secret(report, line, count);
 }
 
-static int take_line(void *arg, const char *text)
+static int count_text(void *arg, const char *text)
 {
     report_t *report = arg;
     json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
@@ -215,7 +215,7 @@ static int take_line(void *arg, const char *text)
     return 0;
 }
 
-static void take_note(void *arg, kt_status_t status, const char *what, const char *detail)
+static void add_note(void *arg, kt_status_t status, const char *what, const char *detail)
 {
     report_t *report = arg;
 
@@ -434,7 +434,7 @@ kt_status_t verb_audit_report(cli_t *cli)
     if (status)
         return status;
     init(&report);
-    status = kt_audit_scan(dir ? dir : kt_setup_audit_path(cli->setup), since, take_line, take_note,
+    status = kt_audit_scan(dir ? dir : kt_setup_audit_path(cli->setup), since, count_text, add_note,
                            &report);
     if (status) {
         done(&report);

@@ -66,7 +66,7 @@ static void tell(tail_t *tail, const char *text)
     json_decref(line);
 }
 
-static int take_line(void *arg, const char *text)
+static int see_line(void *arg, const char *text)
 {
     tail_t *tail = arg;
 
@@ -89,7 +89,7 @@ static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
         size_t left;
 
         tail->seeing = json_object();
-        status = kt_audit_tail(cli->ctx, stream, LOOK_BACK, take_line, tail);
+        status = kt_audit_tail(cli->ctx, stream, LOOK_BACK, see_line, tail);
         left = json_object_size(tail->seeing);
         if (!tail->seen)
             json_object_foreach(tail->seeing, text, yes) if (left-- <= LAST) tell(tail, text);
@@ -115,7 +115,7 @@ kt_status_t verb_audit_tail(cli_t *cli)
         return follow(cli, &tail, stream);
     if (cli->json)
         tail.lines = json_array();
-    status = kt_audit_tail(cli->ctx, stream, LAST, take_line, &tail);
+    status = kt_audit_tail(cli->ctx, stream, LAST, see_line, &tail);
     if (!status && cli->json)
         return cli_answer(cli, json_pack("{s:o}", "lines", tail.lines));
     json_decref(tail.lines);

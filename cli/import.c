@@ -203,8 +203,8 @@ static bool name_item(import_t *import, const char *key, item_t *item)
 
 /* ---- values ---- */
 
-static bool take_bytes(import_t *import, const char *key, const char *bytes, size_t size,
-                       item_t *item)
+static bool set_value(import_t *import, const char *key, const char *bytes, size_t size,
+                      item_t *item)
 {
     if (size == 0) {
         refuse(import, KT_USAGE, key, "its value is empty");
@@ -217,7 +217,7 @@ static bool take_bytes(import_t *import, const char *key, const char *bytes, siz
     return item->value != NULL;
 }
 
-static bool take_token(import_t *import, const char *key, const json_t *value, item_t *item)
+static bool decrypt_value(import_t *import, const char *key, const json_t *value, item_t *item)
 {
     char *plain = NULL;
     size_t size = 0;
@@ -229,19 +229,19 @@ static bool take_token(import_t *import, const char *key, const json_t *value, i
     if (why)
         refuse(import, KT_MALFORMED, key, why);
     else
-        good = take_bytes(import, key, plain, size, item);
+        good = set_value(import, key, plain, size, item);
     drop_text(plain, size);
     return good;
 }
 
 /* A string is the value itself; an object, a number, true and false are their JSON text. */
-static bool take_value(import_t *import, const char *key, const json_t *value, item_t *item)
+static bool copy_value(import_t *import, const char *key, const json_t *value, item_t *item)
 {
     char *text;
     bool good;
 
     if (json_is_string(value))
-        return take_bytes(import, key, json_string_value(value), json_string_length(value), item);
+        return set_value(import, key, json_string_value(value), json_string_length(value), item);
     if (json_is_array(value) || json_is_null(value)) {
         refuse(import, KT_MALFORMED, key, "its value is a list or null");
         return false;
@@ -251,12 +251,12 @@ static bool take_value(import_t *import, const char *key, const json_t *value, i
         refuse(import, KT_INTERNAL, key, "out of memory");
         return false;
     }
-    good = take_bytes(import, key, text, strlen(text), item);
+    good = set_value(import, key, text, strlen(text), item);
     cli_json_free(text);
     return good;
 }
 
-static kt_status_t take_all(import_t *import, json_t *object, bool tokens)
+static kt_status_t read_items(import_t *import, json_t *object, bool tokens)
 {
     const char *key;
     json_t *value;
@@ -270,8 +270,8 @@ static kt_status_t take_all(import_t *import, json_t *object, bool tokens)
     {
         item_t *item = &import->items[import->count];
 
-        if (name_item(import, key, item) &&
-            (tokens ? take_token(import, key, value, item) : take_value(import, key, value, item)))
+        if (name_item(import, key, item) && (tokens ? decrypt_value(import, key, value, item)
+                                                    : copy_value(import, key, value, item)))
             import->count++;
     }
     return KT_SUCCESS;
@@ -351,7 +351,7 @@ static kt_status_t run(import_t *import)
     if (!status)
         status = read_store(import, &object, &tokens);
     if (!status)
-        status = take_all(import, object, tokens);
+        status = read_items(import, object, tokens);
     json_decref(object); /* wipes */
     for (size_t i = 0; !status && i < import->count; i++)
         compare(import, &import->items[i]);

@@ -148,7 +148,7 @@ static kt_status_t refuse_option(cli_t *cli, const char *word)
                     nearest_option(cli->verb, name));
 }
 
-static kt_status_t take_option(cli_t *cli, const cli_option_t *option, const char *value)
+static kt_status_t apply_option(cli_t *cli, const cli_option_t *option, const char *value)
 {
     if (strcmp(option->name, "config") == 0) {
         cli->config = value;
@@ -200,7 +200,7 @@ static kt_status_t parse_options(cli_t *cli, int *argc, char ***argv)
             return refuse_option(cli, (*argv)[optind - 1]);
         for (int i = 0; i < n; i++)
             if (longs[i].val == c) {
-                status = take_option(cli, known[i], optarg);
+                status = apply_option(cli, known[i], optarg);
                 if (status)
                     return status;
             }

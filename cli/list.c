@@ -132,7 +132,7 @@ static int hold(listing_t *listing, const kt_entry_t *entry)
     return 0;
 }
 
-static int take(void *arg, const kt_entry_t *entry)
+static int add(void *arg, const kt_entry_t *entry)
 {
     listing_t *listing = arg;
 
@@ -193,7 +193,7 @@ kt_status_t verb_list(cli_t *cli)
         return cli_fail(cli, KT_INTERNAL, "out of memory");
     }
     req = cli_request(cli, cli->nargs > 0 ? cli->args[0] : NULL);
-    status = kt_list(cli->ctx, &req, take, &listing, &hidden);
+    status = kt_list(cli->ctx, &req, add, &listing, &hidden);
     if (!status)
         status = kt_audit_flush(
             cli->ctx,

@@ -63,7 +63,7 @@ static void progress(void *arg, const kt_rekey_type_t *type)
 
 /* ---- what is where ---- */
 
-static void take_type(void *arg, const kt_rekey_type_t *type)
+static void add_type(void *arg, const kt_rekey_type_t *type)
 {
     progress_t *p = arg;
 
@@ -127,7 +127,7 @@ static kt_status_t tell_status(cli_t *cli, const kt_request_t *req)
 
     if (!cli->json && !cli->quiet)
         printf("%-30s %-11s %10s %10s\n", "TYPE", "NEW NAMES", "MOVED", "TO MOVE");
-    status = kt_rekey_status(cli->ctx, req, take_type, &p, &result);
+    status = kt_rekey_status(cli->ctx, req, add_type, &p, &result);
     if (!status)
         return answer(cli, &result, p.types);
     json_decref(p.types);

@@ -6,7 +6,7 @@
 #include "cli.h"
 
 /* K=V of each --meta, cut in copies that the caller frees; K= removes the key. */
-static kt_status_t take_meta(cli_t *cli, kt_meta_t *meta, size_t *ret_count)
+static kt_status_t parse_meta(cli_t *cli, kt_meta_t *meta, size_t *ret_count)
 {
     size_t n = 0;
 
@@ -65,7 +65,7 @@ kt_status_t verb_set(cli_t *cli)
     if (!status)
         status = cli_expires(cli, &options.expires);
     if (!status)
-        status = take_meta(cli, meta, &options.nmeta);
+        status = parse_meta(cli, meta, &options.nmeta);
     if (!status)
         status = cli_open(cli);
     if (!status)

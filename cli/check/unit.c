@@ -45,7 +45,7 @@ static bool covers(const char *paths, const char *folder)
     return false;
 }
 
-static void take_line(unit_t *unit, char *line)
+static void parse_line(unit_t *unit, char *line)
 {
     char *value = strchr(line, '=');
     size_t size;
@@ -73,7 +73,7 @@ static bool read_file(unit_t *unit, const char *path)
     if (!file)
         return false;
     while (getline(&line, &room, file) >= 0)
-        take_line(unit, line);
+        parse_line(unit, line);
     free(line);
     fclose(file);
     return true;
