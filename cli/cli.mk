@@ -12,11 +12,13 @@ $(call installs,755,$(bindir),$(CLI))
 $(call installs,644,$(prefix)/share/bash-completion/completions,$(CLI_COMPLETION))
 endif
 
-$(CLI_OBJ): OBJ_CFLAGS = -Icli -Icli/lib -Icli/init -Icli/check $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS)
+$(CLI_OBJ): OBJ_CFLAGS = -Icli -Icli/lib -Icli/init -Icli/check \
+    $(SODIUM_CFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS)
 
 $(CLI): $(CLI_OBJ) $(LIBKEYTURN_DEV)
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $(CLI_OBJ) $(KEYTURN_LINK) $(JANSSON_LIBS) $(CRYPTO_LIBS)
+	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $(CLI_OBJ) \
+	    $(KEYTURN_LINK) $(SODIUM_LIBS) $(JANSSON_LIBS) $(CRYPTO_LIBS)
 
 $(CLI_COMPLETION): $(CLI)
 	@mkdir -p $(@D)

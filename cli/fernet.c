@@ -13,6 +13,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,41 +24,13 @@
 #define HEAD (1u + 8u + IV)
 #define BLOCK 16u
 
-static int digit(unsigned char c)
+/* base64url with its padding or without; all of the text, and unused bits are zero. */
+static bool decode(const char *text, size_t size, unsigned char *out, size_t room, size_t *ret_size)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
+    int variant = size > 0 && text[size - 1] == '=' ? sodium_base64_VARIANT_URLSAFE
+                                                    : sodium_base64_VARIANT_URLSAFE_NO_PADDING;
 
-/* base64url with its padding or without, of which the last bits are zero. `out` has room for
- * size * 3 / 4 bytes. */
-static bool decode(const char *text, size_t size, unsigned char *out, size_t *ret_size)
-{
-    unsigned bits = 0, held = 0;
-    size_t padding = 0, n = 0;
-
-    while (size > 0 && padding < 2 && size % 4 == 0 && text[size - 1 - padding] == '=')
-        padding++;
-    size -= padding;
-    for (size_t i = 0; i < size; i++) {
-        int value = digit((unsigned char)text[i]);
-
-        if (value < 0)
-            return false;
-        bits = (bits << 6 | (unsigned)value) & 0xfff;
-        held += 6;
-        if (held >= 8) {
-            held -= 8;
-            out[n++] = (unsigned char)(bits >> held);
-        }
-    }
-    *ret_size = n;
-    return size % 4 != 1 && (bits & ((1u << held) - 1)) == 0;
+    return sodium_base642bin(out, room, text, size, NULL, ret_size, NULL, variant) == 0;
 }
 
 static size_t trimmed(const char *text, size_t size)
@@ -69,13 +42,12 @@ static size_t trimmed(const char *text, size_t size)
 
 bool fernet_key(const char *text, size_t size, fernet_key_t *ret_key)
 {
-    unsigned char bytes[48];
+    unsigned char bytes[sizeof ret_key->bytes];
     size_t length = 0;
-    bool good = false;
+    bool good;
 
     size = trimmed(text, size);
-    if (size <= 44)
-        good = decode(text, size, bytes, &length) && length == sizeof ret_key->bytes;
+    good = decode(text, size, bytes, sizeof bytes, &length) && length == sizeof ret_key->bytes;
     if (good)
         memcpy(ret_key->bytes, bytes, sizeof ret_key->bytes);
     explicit_bzero(bytes, sizeof bytes);
@@ -129,8 +101,9 @@ const char *fernet_open(const fernet_key_t *key, const char *text, size_t size, 
     token = malloc(size + 1);
     plain = malloc(size + BLOCK + 1);
     if (token && plain)
-        why = decode(text, size, token, &length) ? open_bytes(key, token, length, plain, ret_size)
-                                                 : "it is no Fernet token";
+        why = decode(text, size, token, size, &length)
+                  ? open_bytes(key, token, length, plain, ret_size)
+                  : "it is no Fernet token";
     free(token); /* ciphertext */
     if (why) {
         if (plain)

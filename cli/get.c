@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* keyturn get REFERENCE: the bytes of a value, and nothing else. */
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,35 +48,18 @@ static kt_status_t show(cli_t *cli, const kt_secret_t *value)
     return status;
 }
 
-/* kt_secret_encode() is for headers, as limited as a value. The caller wipes and frees. */
-static char *base64(const unsigned char *bytes, size_t size, size_t *ret_size)
-{
-    static const char letters[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *text = malloc(size / 3 * 4 + 4), *p = text;
-
-    for (size_t i = 0; text && i < size; i += 3) {
-        size_t left = size - i;
-        uint32_t word = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
-                        (left > 2 ? bytes[i + 2] : 0);
-
-        *p++ = letters[word >> 18];
-        *p++ = letters[word >> 12 & 63];
-        *p++ = left > 1 ? letters[word >> 6 & 63] : '=';
-        *p++ = left > 2 ? letters[word & 63] : '=';
-    }
-    *ret_size = (size_t)(p - text);
-    return text;
-}
-
+/* kt_secret_encode() is for headers, as limited as a value. */
 static json_t *json_base64(const kt_secret_t *value)
 {
-    size_t size;
-    char *text = base64(kt_secret_bytes(value), kt_secret_size(value), &size);
-    json_t *string = text ? json_stringn(text, size) : NULL;
+    const int variant = sodium_base64_VARIANT_ORIGINAL;
+    size_t size = kt_secret_size(value), room = sodium_base64_encoded_len(size, variant);
+    char *text = malloc(room);
+    json_t *string;
 
-    if (text)
-        explicit_bzero(text, size);
+    if (!text)
+        return NULL;
+    string = json_string(sodium_bin2base64(text, room, kt_secret_bytes(value), size, variant));
+    explicit_bzero(text, room);
     free(text);
     return string;
 }
