@@ -11,9 +11,15 @@
  * All waiting has one deadline for the whole call: lock.c.
  */
 #define _GNU_SOURCE
+#include "connection.h"
+
 #include <unistd.h>
 
-#include "local.h"
+#include "error.h"
+#include "lock.h"
+#include "process.h"
+#include "statement.h"
+#include "watch.h"
 
 #define OPEN_TRIES 5       /* files that are replaced while they are opened */
 #define LENGTH_MAX 1048576 /* bytes of a row or a statement, against a hostile file */
@@ -163,14 +169,6 @@ static int open_file(const ktp_instance_t *instance, local_connection_t *connect
     return code;
 }
 
-static void finish_statements(local_connection_t *connection)
-{
-    for (int i = 0; i < LOCAL_STATEMENTS; i++) {
-        sqlite3_finalize(connection->statement[i]);
-        connection->statement[i] = NULL;
-    }
-}
-
 /* A connection to files that are not the store's any more must not write them back at its end. */
 static void close_file(const ktp_instance_t *instance, local_connection_t *connection)
 {
@@ -178,7 +176,7 @@ static void close_file(const ktp_instance_t *instance, local_connection_t *conne
         return;
     if (connection->epoch != instance->watch.epoch)
         sqlite3_db_config(connection->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    finish_statements(connection);
+    local_finish_statements(connection);
     sqlite3_close(connection->db);
     connection->db = NULL;
     local_count(-1);
@@ -263,36 +261,4 @@ ktp_status_t local_connect(ktp_instance_t *instance, local_connection_t *connect
             return status;
     }
     return local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced", instance->path);
-}
-
-/* ---- statements ---- */
-
-sqlite3_stmt *local_statement(const ktp_instance_t *instance, local_connection_t *connection,
-                              int which, ktp_status_t *ret_status)
-{
-    sqlite3_stmt **at = &connection->statement[which];
-    int code;
-
-    if (*at != NULL)
-        return *at;
-    code = sqlite3_prepare_v3(connection->db, local_sql[which], -1, SQLITE_PREPARE_PERSISTENT, at,
-                              NULL);
-    if (code != SQLITE_OK)
-        *ret_status = local_sqlite_fail(instance, connection->db, code, "preparing");
-    return *at;
-}
-
-ktp_status_t local_run(const ktp_instance_t *instance, local_connection_t *connection, int which,
-                       const char *doing)
-{
-    ktp_status_t status = KTP_SUCCESS;
-    sqlite3_stmt *statement = local_statement(instance, connection, which, &status);
-    int code;
-
-    if (statement == NULL)
-        return status;
-    code = sqlite3_step(statement);
-    sqlite3_reset(statement);
-    return code == SQLITE_DONE ? KTP_SUCCESS
-                               : local_sqlite_fail(instance, connection->db, code, doing);
 }

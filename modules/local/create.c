@@ -5,6 +5,8 @@
  * connection brings in -wal and -shm.
  */
 #define _GNU_SOURCE
+#include "create.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -14,7 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "local.h"
+#include "connection.h"
+#include "error.h"
+#include "process.h"
 
 static const char create_sql[] =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"

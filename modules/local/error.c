@@ -4,6 +4,8 @@
  * is wrong with it, who is in the way, how out. Neither a key nor a record is ever in a text.
  */
 #define _GNU_SOURCE
+#include "error.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "local.h"
+#include "lock.h"
 
 ktp_status_t local_fail(const ktp_instance_t *instance, ktp_status_t status, const char *format,
                         ...)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * local.c: the provider `local` as the host sees it. local.h has the map of its files.
+ * local.c: the provider `local` as the host sees it. store.h has the map of its files.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -8,7 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "local.h"
+#include "connection.h"
+#include "create.h"
+#include "error.h"
+#include "lock.h"
+#include "process.h"
+#include "reserve.h"
+#include "rows.h"
+#include "statement.h"
+#include "watch.h"
 
 enum { OPTION_PATH, OPTION_KEEP_VERSIONS, OPTION_TIMEOUT, OPTIONS };
 

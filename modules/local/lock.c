@@ -9,10 +9,12 @@
  * past the deadline of the call it does not sleep, and SQLite runs through its tries at once.
  *
  * Who is in the way is then told from the kernel: F_GETLK on the -shm that is mapped anyway, and
- * /proc/locks for the database, which must not be opened (local.h, rule 1). A lock of an open file
+ * /proc/locks for the database, which must not be opened (store.h, rule 1). A lock of an open file
  * description belongs to no process; who has it open is found as far as /proc lets us look.
  */
 #define _GNU_SOURCE
+#include "lock.h"
+
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -25,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "local.h"
+#include "process.h"
 
 #define SLEEP_MAX 10 /* milliseconds between two looks at a lock */
 

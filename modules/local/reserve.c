@@ -5,9 +5,12 @@
  * A commit is written to -wal, behind the frames that are there, and that is all that has to have
  * room: a checkpoint that fails leaves everything in -wal. So -wal is made longer than it is used.
  * SQLite finds zeros behind the frames, as after its own checkpoints it finds older ones. The file
- * is SQLite's own open one: nobody else may open and close it (local.h).
+ * is SQLite's own open one: nobody else may open and close it (store.h, rule 1).
  */
-#include "local.h"
+#include "reserve.h"
+
+#include "error.h"
+#include "watch.h"
 
 static sqlite3_file *wal_of(sqlite3 *db)
 {

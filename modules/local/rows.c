@@ -1,32 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * rows.c: opaque rows in four tables. The parameters have the same numbers in all statements:
- * 1 id, 2 version, 3 stamp, 4 record, 5 what lies beside it, 6 the stamp expected.
- */
+/* rows.c: opaque rows in four tables. statement.c numbers the parameters of their SQL. */
+#include "rows.h"
+
 #include <string.h>
 
-#include "local.h"
-
-/* Only `value` tells versions apart, and only `head` has something beside the record. */
-#define STATEMENTS(table, columns, values, sets, key)                                              \
-    "SELECT stamp, record, " columns " FROM " #table " WHERE " key,                                \
-        "INSERT INTO " #table " VALUES(" values ")",                                               \
-        "UPDATE " #table " SET " sets " WHERE " key " AND stamp = ?6",                             \
-        "DELETE FROM " #table " WHERE " key " AND stamp = ?6"
-#define PLAIN(table) STATEMENTS(table, "NULL", "?1, ?3, ?4", "stamp = ?3, record = ?4", "id = ?1")
-
-const char *const local_sql[LOCAL_STATEMENTS] = {
-    /* in the order of ktp_space_t, and of LOCAL_GET ... LOCAL_REMOVE in each */
-    PLAIN(meta),
-    STATEMENTS(head, "value", "?1, ?3, ?4, ?5", "stamp = ?3, record = ?4, value = ?5", "id = ?1"),
-    STATEMENTS(value, "NULL", "?1, ?2, ?3, ?4", "stamp = ?3, record = ?4",
-               "id = ?1 AND version = ?2"),
-    PLAIN(node),
-    [LOCAL_BEGIN] = "BEGIN",
-    [LOCAL_BEGIN_IMMEDIATE] = "BEGIN IMMEDIATE",
-    [LOCAL_COMMIT] = "COMMIT",
-    [LOCAL_ROLLBACK] = "ROLLBACK",
-};
+#include "error.h"
+#include "process.h"
+#include "statement.h"
+#include "watch.h"
 
 static const char *const scan_sql[] = {
     [KTP_META] = "SELECT stamp, record, NULL, id, 0 FROM meta",

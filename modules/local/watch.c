@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * watch.c: has anybody written, were the files replaced, did we fork?
+ * watch.c: has anybody written, were the files replaced?
  *
  * A commit changes the header of the WAL index, the first 48 bytes of -shm: counters, salts, the
  * checksum of the last frame. The token is these bytes, read from mapped memory, and a digest of
@@ -17,16 +17,18 @@
  * other.
  */
 #define _GNU_SOURCE
+#include "watch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "local.h"
+#include "error.h"
+#include "process.h"
 
 #define MAPS 64u /* -shm files of one process over its life; beyond, tokens are never equal */
 #define HEADER_WORDS 12u /* 48 bytes, kept twice one after the other */
@@ -42,69 +44,8 @@ static struct {
     pthread_mutex_t lock; /* of maps */
     local_map_t maps[MAPS];
     size_t nmaps;
-    pid_t *process; /* a page that a fork leaves empty */
-    pid_t counted;  /* the process that counted */
-    int connections;
     uint64_t unequal; /* makes tokens that equal no other */
 } watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-int64_t local_clock(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* ---- forks ---- */
-
-static pthread_once_t process_once = PTHREAD_ONCE_INIT;
-
-static void map_process_page(void)
-{
-    size_t size = (size_t)sysconf(_SC_PAGESIZE);
-    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (page == MAP_FAILED)
-        return;
-    if (madvise(page, size, MADV_WIPEONFORK) != 0) {
-        munmap(page, size);
-        return;
-    }
-    watch.process = page;
-}
-
-pid_t local_process(void)
-{
-    pid_t pid;
-
-    pthread_once(&process_once, map_process_page);
-    if (watch.process == NULL)
-        return getpid();
-    pid = __atomic_load_n(watch.process, __ATOMIC_RELAXED);
-    if (pid == 0) {
-        pid = getpid();
-        __atomic_store_n(watch.process, pid, __ATOMIC_RELAXED);
-    }
-    return pid;
-}
-
-void local_count(int change)
-{
-    __atomic_store_n(&watch.counted, local_process(), __ATOMIC_RELAXED);
-    /* who sees it sees whose they are */
-    __atomic_add_fetch(&watch.connections, change, __ATOMIC_RELEASE);
-}
-
-/* SQLite's table of locks came with the fork and says that we hold what the parent holds: unusable.
- * Counted without a lock, for another thread may have had it at the fork. */
-pid_t local_inherited(void)
-{
-    int connections = __atomic_load_n(&watch.connections, __ATOMIC_ACQUIRE);
-    pid_t counted = __atomic_load_n(&watch.counted, __ATOMIC_RELAXED);
-
-    return connections > 0 && counted != local_process() ? counted : 0;
-}
 
 /* ---- the files ---- */
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* connection.c: one connection to the server, and what its answers mean. */
+#include "connection.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,8 +12,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "redis.h"
 
 int64_t kr_clock(void)
 {
@@ -315,41 +315,4 @@ ktp_status_t kr_open(ktp_instance_t *instance, kr_connection_t *connection, int6
     if (status != KTP_SUCCESS)
         kr_close(connection);
     return status;
-}
-
-/* Did the server close it while nobody looked (its `timeout`, a restart)? There is nothing to be
- * read between commands. */
-static int is_alive(const kr_connection_t *connection)
-{
-    char byte;
-
-    return recv(connection->context->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-           (errno == EAGAIN || errno == EINTR);
-}
-
-static ktp_status_t connect_until(ktp_instance_t *instance, int64_t deadline)
-{
-    ktp_status_t status = kr_usable(instance);
-
-    instance->moved = 0;
-    if (status != KTP_SUCCESS)
-        return status;
-    if (instance->commands.context != NULL && !is_alive(&instance->commands))
-        kr_close(&instance->commands);
-    if (instance->commands.context == NULL)
-        status = kr_open(instance, &instance->commands, deadline);
-    if (status == KTP_SUCCESS && instance->watching && instance->watch.context == NULL)
-        status = kr_watch(instance, deadline);
-    return status;
-}
-
-ktp_status_t kr_call(ktp_instance_t *instance, const kr_argument_t *arguments, size_t count,
-                     redisReply **ret_reply)
-{
-    int64_t deadline = kr_clock() + instance->timeout;
-    ktp_status_t status = connect_until(instance, deadline);
-
-    if (status != KTP_SUCCESS)
-        return status;
-    return kr_exchange(instance, &instance->commands, deadline, arguments, count, ret_reply);
 }

@@ -4,7 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "redis.h"
+#include "call.h"
+#include "rows.h"
+#include "watch.h"
 
 enum { OPT_ADDRESS, OPT_USERNAME, OPT_PASSWORD, OPT_TIMEOUT, OPT_DB };
 

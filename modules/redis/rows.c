@@ -7,11 +7,14 @@
  * one bundle at a time. Its commit is SECRET.SETSEALED, which the server takes only if the id is
  * the same and the write counter one higher than its own: that is the compare-and-set.
  */
+#include "rows.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "redis.h"
+#include "call.h"
+#include "watch.h"
 
 #define LENGTH_SIZE 4u
 #define MAGIC "KTB\001"

@@ -13,13 +13,15 @@
  * other things too announces those as well; keys that cannot be names of secrets (most have a
  * colon) do not count.
  */
+#include "watch.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "redis.h"
+#include "connection.h"
 
 #define CHANNEL "__redis__:invalidate"
 #define HEARTBEAT                                                                                  \
