@@ -8,6 +8,8 @@
 
 #include "keyturn_redis.h"
 
+kt_ctx_t *ktr_context; /* here, below all that uses it; keyturn_redis.c opens and closes it */
+
 /* ---- replies ---- */
 
 int ktr_error(RedisModuleCtx *ctx, const char *prefix, const char *text)

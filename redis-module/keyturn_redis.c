@@ -14,8 +14,6 @@
 
 #include "keyturn_redis.h"
 
-kt_ctx_t *ktr_context;
-
 /* ---- commands ---- */
 
 enum { KTR_NO_KEY = 0 }; /* key flags of a command without one */

@@ -93,7 +93,7 @@ end_rotation(KtpgPending *pending, bool committed)
 	if (status == KT_SUCCESS)
 		return;
 
-	ktpg_worker_wake();
+	ktpg_task_request(KTPG_TASK_LOOK);
 	if (committed)
 		warn_not_current(pending, status);
 	else

@@ -180,7 +180,12 @@ ktpg_request(kt_request_t *req, const char *reference)
 	req->request_id = session;
 	req->purpose = "sql";
 	req->timeout = STORE_WAIT_STEP;
-	ktpg_worker_sweep();
+	/*
+	 * This process is about to record something. It writes that down itself when
+	 * its transaction ends; the worker does if that takes longer than a second.
+	 */
+	if (!ktpg_is_worker)
+		ktpg_task_request(KTPG_TASK_SWEEP);
 }
 
 /* The time as the library tells it, in ms. */

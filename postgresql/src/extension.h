@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * extension.h
- *		What the files of the extension know of each other.
+ *		What the files of the extension know of each other. No two of them
+ *		call each other, neither directly nor by way of a third.
  *
- *		module.c	settings, start-up
+ *		module.c	start-up
+ *		settings.c	the settings in postgresql.conf
  *		context.c	the keyturn context of this process, who asks
+ *		tasks.c		what backends ask the worker for
  *		error.c		statuses to SQLSTATEs
  *		role.c		the role: finding, locking, changing its verifier
  *		scram.c		verifiers without a palloc'd copy of the password
@@ -13,7 +16,7 @@
  *		hold.c		memory of the library that an error must not leave behind
  *		history.c	the table of what was rotated
  *		reconcile.c	what became of a rotation that was interrupted
- *		worker.c	the background worker that asks so
+ *		worker.c	the background worker that asks this
  *		listing.c	a list of secrets, copied out of the library
  *		metadata.c	list_secrets() and its kin, get_secret()
  *		debug.c		named points at which a test stops or kills a backend
@@ -46,11 +49,28 @@
 /* Bytes of a verifier with our salt and iterations, its NUL included. */
 #define KTPG_VERIFIER_SIZE	160
 
-/* module.c */
+/* settings.c */
 extern char *ktpg_config;
 extern char *ktpg_database;
 extern int	ktpg_reconcile_interval;
 extern char *ktpg_debug_stop;
+
+extern void ktpg_settings_init(void);
+
+/* tasks.c */
+typedef enum KtpgTask
+{
+	KTPG_TASK_LOOK,				/* look at all secrets: a rotation was not ended */
+	KTPG_TASK_SWEEP,			/* write the audit records of all backends down */
+	KTPG_TASKS
+} KtpgTask;
+
+struct Latch;
+
+extern void ktpg_tasks_init(void);
+extern void ktpg_task_request(KtpgTask task);
+extern bool ktpg_task_requested(KtpgTask task, bool take);
+extern void ktpg_tasks_latch(struct Latch *latch);
 
 /* context.c */
 extern bool ktpg_is_worker;
@@ -133,8 +153,6 @@ extern kt_status_t ktpg_list(kt_ctx_t *ctx, const char *pattern, KtpgListed **fi
 
 /* worker.c */
 extern void ktpg_worker_register(void);
-extern void ktpg_worker_wake(void);
-extern void ktpg_worker_sweep(void);
 PGDLLEXPORT void keyturn_worker_main(Datum arg);
 
 /* debug.c */

@@ -20,9 +20,6 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
-#include "storage/spin.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 
@@ -31,61 +28,12 @@
 #define WORKER_SWEEP	1000	/* ms that a record of a backend waits for the trail */
 #define WORKER_MARGIN	3000	/* ms by which a clock may have been put back */
 
-/* Where the worker sleeps. Its latch stays valid memory when it is gone. */
-typedef struct WorkerShared
-{
-	slock_t		mutex;
-	Latch	   *latch;
-	bool		look;			/* at secrets, at once */
-	bool		sweep;			/* a backend has recorded something */
-} WorkerShared;
-
-static WorkerShared *shared = NULL;
-static shmem_startup_hook_type previous_startup = NULL;
-
-#ifdef KTPG_SHMEM_REQUEST_HOOK
-static shmem_request_hook_type previous_request = NULL;
-
-static void
-request_memory(void)
-{
-	if (previous_request != NULL)
-		previous_request();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(WorkerShared)));
-}
-#endif
-
-static void
-attach_memory(void)
-{
-	bool		found;
-
-	if (previous_startup != NULL)
-		previous_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("keyturn worker", sizeof(WorkerShared), &found);
-	if (!found)
-	{
-		SpinLockInit(&shared->mutex);
-		shared->latch = NULL;
-		shared->look = shared->sweep = false;
-	}
-	LWLockRelease(AddinShmemInitLock);
-}
-
 void
 ktpg_worker_register(void)
 {
 	BackgroundWorker worker = {0};
 
-#ifdef KTPG_SHMEM_REQUEST_HOOK
-	previous_request = shmem_request_hook;
-	shmem_request_hook = request_memory;
-#else
-	RequestAddinShmemSpace(MAXALIGN(sizeof(WorkerShared)));
-#endif
-	previous_startup = shmem_startup_hook;
-	shmem_startup_hook = attach_memory;
+	ktpg_tasks_init();
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -97,71 +45,10 @@ ktpg_worker_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* Sets a wish, and wakes the worker if it was not set. */
-static void
-wish(bool *which)
-{
-	Latch	   *latch = NULL;
-
-	SpinLockAcquire(&shared->mutex);
-	if (!*which)
-		latch = shared->latch;
-	*which = true;
-	SpinLockRelease(&shared->mutex);
-	if (latch != NULL)
-		SetLatch(latch);
-}
-
-static bool
-has_wish(bool *which, bool take)
-{
-	bool		set;
-
-	if (shared == NULL)
-		return false;
-	SpinLockAcquire(&shared->mutex);
-	set = *which;
-	if (take)
-		*which = false;
-	SpinLockRelease(&shared->mutex);
-	return set;
-}
-
-/*
- * Something is left to do. Raises no error; without preloading it does nothing.
- */
-void
-ktpg_worker_wake(void)
-{
-	if (shared != NULL)
-		wish(&shared->look);
-}
-
-/*
- * This process is about to record something. It writes that down itself when
- * its transaction ends; the worker does if that is later than in a second.
- */
-void
-ktpg_worker_sweep(void)
-{
-	if (shared != NULL && !ktpg_is_worker)
-		wish(&shared->sweep);
-}
-
-static void
-publish_latch(Latch *latch)
-{
-	if (shared == NULL)
-		return;
-	SpinLockAcquire(&shared->mutex);
-	shared->latch = latch;
-	SpinLockRelease(&shared->mutex);
-}
-
 static void
 withdraw_latch(int code, Datum arg)
 {
-	publish_latch(NULL);
+	ktpg_tasks_latch(NULL);
 }
 
 static void
@@ -288,10 +175,10 @@ wait_for_look(int64 next)
 	for (;;)
 	{
 		int64		wait = next - ktpg_now();
-		bool		sweep = has_wish(&shared->sweep, false);
+		bool		sweep = ktpg_task_requested(KTPG_TASK_SWEEP, false);
 		int			events;
 
-		if (wait <= 0 || has_wish(&shared->look, true))
+		if (wait <= 0 || ktpg_task_requested(KTPG_TASK_LOOK, true))
 			return;
 		wait = Min(wait, ktpg_forward_trail());
 		if (sweep)
@@ -308,7 +195,7 @@ wait_for_look(int64 next)
 		}
 		if (sweep && (events & WL_TIMEOUT))
 		{
-			(void) has_wish(&shared->sweep, true);
+			(void) ktpg_task_requested(KTPG_TASK_SWEEP, true);
 			if (!ktpg_flush_trail(true))
 				ereport(LOG,
 						(errmsg("keyturn: %s", kt_error(ktpg_context()))));
@@ -326,7 +213,7 @@ keyturn_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(ktpg_database, NULL, 0);
 	ktpg_is_worker = true;
-	publish_latch(MyLatch);
+	ktpg_tasks_latch(MyLatch);
 	before_shmem_exit(withdraw_latch, 0);
 	pgstat_report_appname("keyturn worker");
 

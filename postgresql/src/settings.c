@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settings.c
+ *		The settings in postgresql.conf.
+ */
+#include "compat.h"
+
+#include "extension.h"
+
+/* Where the configuration of keyturn is; each process reads it once, at its first use. */
+char	   *ktpg_config = NULL;
+
+/* The database that the worker connects to; roles are the whole cluster's, so any will do. */
+char	   *ktpg_database = NULL;
+
+/* How often the worker looks for rotations that were interrupted, in seconds. */
+int			ktpg_reconcile_interval = 60;
+
+/* Where a test wants a backend to stop (debug.c). */
+char	   *ktpg_debug_stop = NULL;
+
+/*
+ * Defines the settings, when the library is loaded.
+ */
+void
+ktpg_settings_init(void)
+{
+	DefineCustomStringVariable("keyturn.config",
+							   "Path of the keyturn configuration file.",
+							   "Empty means /etc/keyturn/keyturn.yaml. "
+							   "Each process reads the file once.",
+							   &ktpg_config, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("keyturn.database",
+							   "Database that the keyturn worker connects to.",
+							   "Read when the worker starts.",
+							   &ktpg_database, "postgres", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomIntVariable("keyturn.reconcile_interval",
+							"Time between two looks for interrupted rotations.",
+							NULL,
+							&ktpg_reconcile_interval, 60, 1, 86400, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+#ifdef KT_DEBUG_HOOKS
+	DefineCustomStringVariable("keyturn.debug_stop",
+							   "Point at which a backend stops, for tests.",
+							   NULL,
+							   &ktpg_debug_stop, "", PGC_SUSET,
+							   GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
+#endif
+	KtpgReserveGuc("keyturn");
+}
