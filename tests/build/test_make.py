@@ -204,3 +204,45 @@ def test_debug_hooks_are_not_in_an_ordinary_build(installed):
         return [path.name for path in objects(root) if re.search(rb"KT_FAULT|keyturn\.debug_stop", path.read_bytes())]
     assert hooked(STAGE), "the tests' own build has no fault points"
     assert hooked(installed) == []
+
+
+# calling
+
+def folders_of_objects(build):
+    """Each part that is linked from a folder of its own: {name: its object files}."""
+    places = [*sorted(build.glob("obj/modules/*")), build / "obj/redis-module", build / "nginx/addon/nginx",
+              build / "postgresql/src"]
+    return {str(place.relative_to(build)): sorted(place.glob("*.o")) for place in places}
+
+
+def symbols(path, *options):
+    """{name: kind} as nm -P prints them; T, t, W and w are functions, or not known."""
+    lines = run("nm", "-P", *options, path).stdout.splitlines()
+    return {line.split()[0]: line.split()[1] for line in lines}
+
+
+def calls(objects):
+    """{file: files of the same folder of which it names a function}. Data do not count: the record of a host's module
+    names its handlers, and these name the record."""
+    home = {name: path.stem for path in objects for name, kind in symbols(path, "-g", "--defined-only").items() if kind in "TW"}
+    return {path.stem: {home[name] for name in symbols(path, "-u") if name in home} for path in objects}
+
+
+def reached(graph, start):
+    seen, left = set(), [start]
+    while left:
+        left += (new := graph[left.pop()] - seen)
+        seen |= new
+    return seen
+
+
+def test_no_two_files_of_a_folder_call_each_other(clang):
+    """Neither directly nor by way of a third: what is below can be read, tested and changed without what is above."""
+    folders = folders_of_objects(clang.folder)
+    assert len(folders) == 6 and all(folders.values())
+    circles = {}
+    for name, files in folders.items():
+        graph = calls(files)
+        if circle := sorted(file for file in graph if file in reached(graph, file)):
+            circles[name] = circle
+    assert circles == {}
