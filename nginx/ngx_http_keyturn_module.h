@@ -9,7 +9,9 @@
 /*
  *   ngx_http_keyturn_module.c   directives, merging, phases
  *   ngx_http_keyturn_request.c  phases, the variable: who gets a value
- *   ngx_http_keyturn_pin.c      the secrets of a request, and waiting for them
+ *   ngx_http_keyturn_suspend.c  a request that waits for a first fetch
+ *   ngx_http_keyturn_fetch.c    a value of the library into a pin
+ *   ngx_http_keyturn_pin.c      the secrets of a request, and their end
  */
 
 
@@ -90,6 +92,14 @@ typedef struct {
 } ngx_http_keyturn_ctx_t;
 
 
+typedef struct {
+    kt_request_t             req;
+    char                     peer[NGX_SOCKADDR_STRLEN + 1];
+    char                     id[NGX_ATOMIC_T_LEN + 1];
+    char                     reference[KT_REFERENCE_MAX + 1];
+} ngx_http_keyturn_ask_t;
+
+
 /* NULL if the request has had nothing to do with secrets */
 ngx_http_keyturn_ctx_t *ngx_http_keyturn_get_ctx(ngx_http_request_t *r);
 ngx_http_keyturn_ctx_t *ngx_http_keyturn_create_ctx(
@@ -103,16 +113,24 @@ ngx_http_keyturn_pin_t *ngx_http_keyturn_pin(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret,
     ngx_uint_t fresh);
 
-/* fills it, with a failure too; unless "final", it may have to be waited for */
+/* do they mean the same secret, asked for by the same subject? */
+ngx_uint_t ngx_http_keyturn_same(ngx_http_keyturn_pin_t *a,
+    ngx_http_keyturn_pin_t *b);
+void ngx_http_keyturn_fail(ngx_http_request_t *r,
+    ngx_http_keyturn_pin_t *pin, kt_status_t status, const char *reason);
+
+/* fills the pin, with a failure too; unless "final", it may have to wait */
 void ngx_http_keyturn_fetch(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin,
     ngx_uint_t final);
+/* the request to the library for a pin; "ask" holds its strings */
+void ngx_http_keyturn_ask(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin,
+    ngx_http_keyturn_ask_t *ask);
 
 /* NGX_OK: the phases of the request go on when the agent has an answer */
 ngx_int_t ngx_http_keyturn_suspend(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
-void ngx_http_keyturn_fail(ngx_http_request_t *r,
-    ngx_http_keyturn_pin_t *pin, kt_status_t status, const char *reason);
 
 
 /* phase handlers: NGX_DECLINED, NGX_DONE or an HTTP status */

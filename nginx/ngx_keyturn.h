@@ -11,7 +11,8 @@
  *
  *   ngx_keyturn.c         "keyturn_config", one context for each process
  *   ngx_keyturn_check.c   what "nginx -t" says about required secrets
- *   ngx_keyturn_secret.c  the parameters of "secret_get", a secret's text
+ *   ngx_keyturn_options.c the parameters of "secret_get"
+ *   ngx_keyturn_text.c    the text of a secret: its field, encoded, after a prefix
  *   ngx_keyturn_pem.c     certificates and keys
  *   ngx_keyturn_agent.c   a thread for the providers that would block
  *   ngx_keyturn_thread.c  threads, and the one that writes the audit trail
@@ -132,6 +133,7 @@ ngx_int_t ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name,
 kt_status_t ngx_keyturn_secret_text(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, ngx_pool_t *pool, ngx_str_t *text, const char **reason);
 
+ngx_uint_t ngx_keyturn_has_control(u_char *p, size_t size);
 
 const char *ngx_keyturn_pem_check(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, kt_secret_t *whole);

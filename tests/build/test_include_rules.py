@@ -107,6 +107,12 @@ def test_nothing_of_the_core_logs():
     assert callers(["v?printf", "puts", "putchar", "perror", "v?warnx?", "v?errx?", "v?syslog"], CORE) == set()
 
 
+def test_nginx_config_lists_each_source():
+    """A file that it does not list is missing from the module, and from a static build; nginx.mk would not notice."""
+    listed = re.findall(r"\$ngx_addon_dir/(\S+?\.[ch])", (TOP / "nginx/config").read_text())
+    assert sorted(listed) == [path.name for path in sources("nginx")]
+
+
 def test_public_headers_stand_alone():
     for path in sources("core/include", "*.h"):
         assert [name for name in includes(path) if name in HEADERS and name not in PUBLIC] == []

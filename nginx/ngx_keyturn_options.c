@@ -53,7 +53,6 @@ static ngx_int_t ngx_keyturn_check_encoding(ngx_conf_t *cf,
 static ngx_int_t ngx_keyturn_check_reference(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret);
 static ngx_uint_t ngx_keyturn_distance(ngx_str_t *a, ngx_str_t *b);
-static ngx_uint_t ngx_keyturn_has_control(u_char *p, size_t size);
 
 
 #define NGX_KEYTURN_SEEN_FIELD     0x01
@@ -161,117 +160,6 @@ ngx_keyturn_secret_create(ngx_conf_t *cf)
     ngx_keyturn_use(cf->cycle, secret, NULL);
 
     return secret;
-}
-
-
-ngx_int_t
-ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name, ngx_str_t *version,
-    ngx_str_t *reference)
-{
-    u_char  *p;
-
-    reference->data = ngx_pnalloc(pool, name->len + 1 + version->len + 1);
-    if (reference->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    p = ngx_cpymem(reference->data, name->data, name->len);
-
-    if (version->len) {
-        *p++ = '@';
-        p = ngx_cpymem(p, version->data, version->len);
-    }
-
-    *p = '\0';
-
-    reference->len = p - reference->data;
-
-    return NGX_OK;
-}
-
-
-kt_status_t
-ngx_keyturn_secret_text(ngx_keyturn_secret_t *secret, kt_secret_t *value,
-    ngx_pool_t *pool, ngx_str_t *text, const char **reason)
-{
-    u_char       *p;
-    size_t        size;
-    kt_secret_t  *whole, *field, *encoded;
-    kt_status_t   status;
-
-    whole = value;
-    field = NULL;
-    encoded = NULL;
-    *reason = NULL;
-
-    if (secret->field.len) {
-        status = kt_secret_field(value, (char *) secret->field.data, &field);
-
-        if (status != KT_SUCCESS) {
-            *reason = (status == KT_NOTFOUND) ? "it has no such field"
-                                        : "its value has no such text field";
-            goto done;
-        }
-
-        value = field;
-    }
-
-    if (secret->encoding != KT_ENCODE_NONE) {
-        status = kt_secret_encode(value, secret->encoding, &encoded);
-
-        if (status != KT_SUCCESS) {
-            *reason = "its value cannot be encoded so";
-            goto done;
-        }
-
-        value = encoded;
-    }
-
-    status = KT_MALFORMED;
-    size = kt_secret_size(value);
-
-    if (size == 0) {
-        *reason = "its value is empty";
-        goto done;
-    }
-
-    p = (u_char *) kt_secret_bytes(value);
-
-    if (secret->pem) {
-        *reason = ngx_keyturn_pem_check(secret, value, whole);
-
-        if (*reason) {
-            goto done;
-        }
-
-    } else if (ngx_keyturn_has_control(p, size)) {
-
-        /* a line feed would start another header */
-
-        *reason = "its value has control characters and no \"encode=\"";
-        goto done;
-    }
-
-    status = KT_INTERNAL;
-
-    text->len = secret->prefix.len + size;
-    text->data = ngx_pnalloc(pool, text->len);
-
-    if (text->data == NULL) {
-        goto done;
-    }
-
-    ngx_memcpy(ngx_cpymem(text->data, secret->prefix.data, secret->prefix.len),
-               p, size);
-
-    status = KT_SUCCESS;
-
-done:
-
-    kt_secret_free(field);
-    kt_secret_free(encoded);
-
-    return status;
 }
 
 
@@ -619,19 +507,4 @@ ngx_keyturn_distance(ngx_str_t *a, ngx_str_t *b)
     }
 
     return row[b->len];
-}
-
-
-static ngx_uint_t
-ngx_keyturn_has_control(u_char *p, size_t size)
-{
-    u_char  *last;
-
-    for (last = p + size; p < last; p++) {
-        if (*p < 0x20 || *p == 0x7f) {
-            return 1;
-        }
-    }
-
-    return 0;
 }

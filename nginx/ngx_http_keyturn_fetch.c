@@ -1,0 +1,137 @@
+
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Copyright (C) The keyturn authors
+ */
+
+
+/*
+ * One read fills all pins of the client request that mean the same secret, so
+ * that they hold one version.
+ */
+
+
+#include "ngx_http_keyturn_module.h"
+
+
+static void ngx_http_keyturn_set(ngx_http_request_t *r,
+    ngx_http_keyturn_pin_t *pin, kt_secret_t *value);
+
+
+void
+ngx_http_keyturn_fetch(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
+    ngx_http_keyturn_pin_t *pin, ngx_uint_t final)
+{
+    char                    *action;
+    kt_ctx_t                *kctx;
+    kt_secret_t             *value;
+    kt_status_t              status;
+    ngx_http_keyturn_ask_t   ask;
+    ngx_http_keyturn_pin_t  *p;
+
+    action = r->connection->log->action;
+    r->connection->log->action = "reading a secret";
+
+    kctx = ngx_keyturn_ctx(r->connection->log);
+
+    if (kctx == NULL) {
+        ngx_http_keyturn_fail(r, pin, KT_UNAVAIL, "keyturn is not open");
+        goto done;
+    }
+
+    ngx_http_keyturn_ask(r, ctx, pin, &ask);
+
+    status = kt_peek(kctx, &ask.req, &value);
+
+    if (status == KT_TRYAGAIN && !final && !pin->waited) {
+        goto done;
+    }
+
+    if (status == KT_TRYAGAIN && pin->waited) {
+        ngx_http_keyturn_fail(r, pin, pin->status,
+                              kt_status_text(pin->status));
+        goto done;
+    }
+
+    if (status != KT_SUCCESS) {
+        ngx_http_keyturn_fail(r, pin, status, kt_error(kctx));
+        goto done;
+    }
+
+    for (p = ctx->pins; p; p = p->next) {
+        if (!p->done && ngx_http_keyturn_same(p, pin)) {
+            ngx_http_keyturn_set(r, p, value);
+        }
+    }
+
+    kt_secret_free(value);
+
+done:
+
+    r->connection->log->action = action;
+}
+
+
+void
+ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
+    ngx_http_keyturn_pin_t *pin, ngx_http_keyturn_ask_t *ask)
+{
+    u_char                  *last;
+    ngx_connection_t        *c;
+    ngx_http_keyturn_pin_t  *p;
+
+    c = r->connection;
+
+    ngx_memzero(&ask->req, sizeof(kt_request_t));
+
+    ask->req.size = sizeof(kt_request_t);
+    ask->req.reference = (char *) pin->reference.data;
+    ask->req.subject = (char *) pin->subject->data;
+    ask->req.peer = ask->peer;
+    ask->req.request_id = ask->id;
+    ask->req.purpose = "proxy";
+
+    (void) ngx_cpystrn((u_char *) ask->peer, c->addr_text.data,
+                       ngx_min(c->addr_text.len, NGX_SOCKADDR_STRLEN) + 1);
+
+    last = ngx_sprintf((u_char *) ask->id, "%uA", c->number);
+    *last = '\0';
+
+    /* another variable has been given a version of this secret already */
+
+    for (p = ctx->pins; p; p = p->next) {
+
+        if (p->done && p->version && ngx_http_keyturn_same(p, pin)) {
+            last = ngx_snprintf((u_char *) ask->reference, KT_REFERENCE_MAX,
+                                "%V@%uL", &p->name, p->version);
+            *last = '\0';
+
+            ask->req.reference = ask->reference;
+            break;
+        }
+    }
+}
+
+
+static void
+ngx_http_keyturn_set(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin,
+    kt_secret_t *value)
+{
+    const char   *reason;
+    kt_status_t   status;
+
+    status = ngx_keyturn_secret_text(pin->secret, value, r->pool, &pin->text,
+                                     &reason);
+
+    if (status != KT_SUCCESS) {
+        ngx_http_keyturn_fail(r, pin, status,
+                              reason ? reason : kt_status_text(status));
+        return;
+    }
+
+    pin->status = KT_SUCCESS;
+    pin->version = kt_secret_version(value);
+    pin->pooled = 1;
+    pin->done = 1;
+}
