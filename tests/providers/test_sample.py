@@ -53,7 +53,7 @@ def test_the_suite_sees_what_is_wrong(conformance, built, files, tmp_path):
     """What it must not let pass: each sentence broken by one change of the source."""
     wrong = {
         "an absent secret": ("return errno == ENOENT ? KTP_NOTFOUND :", "return errno == ENOENT ? KTP_UNAVAIL :"),
-        "as it was put": ("(ktp_buffer_t){ data, size };", "(ktp_buffer_t){ data, strnlen((char *)data, size) };"),
+        "as it was put": ("(ktp_buffer_t){data, size};", "(ktp_buffer_t){data, strnlen((char *)data, size)};"),
         "what it is": (".capabilities = KTP_WRITE | KTP_LIST,", ".capabilities = KTP_LIST,"),
         "64 KiB": ("#define VALUE_MAX 65536", "#define VALUE_MAX 65535"),
         "what is removed": ("status = errno == ENOENT ? KTP_NOTFOUND :", "status = errno == ENOENT ? KTP_SUCCESS :"),
