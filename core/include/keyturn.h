@@ -751,14 +751,14 @@ KT_API KT_MUST_USE kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t
  * a host without a thread, which hands over a value only when it is on the record for certain,
  * calls kt_audit_flush() before it does.
  *
- * kt_audit_flush() makes lines of all that this context has recorded; with `everybody` not 0 also
- * of what the stream's other processes have recorded so far. KT_AUDIT if that fails; not with
+ * kt_audit_flush() makes lines of all that this context has recorded; with `all_processes` not 0
+ * also of what the stream's other processes have recorded so far. KT_AUDIT if that fails; not with
  * `audit.required: false`. kt_audit_run() returns after kt_audit_stop(), which any thread may call,
  * and a last flush. The host joins its thread before kt_close(). KT_CONFLICT: there is such a
  * thread already. It logs when the trail begins to fail, and when it works again. A process that
  * forks goes on with its own: a child has none of the parent's records, and no context.
  */
-KT_API KT_MUST_USE kt_status_t kt_audit_flush(kt_ctx_t *ctx, int everybody);
+KT_API KT_MUST_USE kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes);
 KT_API KT_MUST_USE kt_status_t kt_audit_run(kt_ctx_t *ctx);
 KT_API void kt_audit_stop(kt_ctx_t *ctx);
 /* What kt_audit_run() does besides, for a host without such a thread: writes a checkpoint if the

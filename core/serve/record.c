@@ -17,15 +17,15 @@ kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status)
     return KT_SUCCESS;
 }
 
-kt_status_t kt_audit_flush(kt_ctx_t *ctx, int everybody)
+kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes)
 {
     kt_status_t status = kt_enter(ctx);
 
     if (status != KT_SUCCESS)
         return status;
     if (ctx->audit != NULL)
-        status = kt_audit_answer(ctx, everybody ? kt_audit_sweep(ctx->audit)
-                                                : kt_audit_drain(ctx->audit));
+        status = kt_audit_answer(ctx, all_processes ? kt_audit_sweep(ctx->audit)
+                                                    : kt_audit_drain(ctx->audit));
     kt_leave(ctx);
     return status;
 }
