@@ -82,70 +82,54 @@ static void help(const cli_verb_t *verb)
 
 /* ---- the command line ---- */
 
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[41], la = strnlen(a, 40), lb = strnlen(b, 40);
-
-    for (size_t j = 0; j <= lb; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= la; i++) {
-        size_t corner = row[0];
-
-        row[0] = i;
-        for (size_t j = 1; j <= lb; j++) {
-            size_t best = corner + (a[i - 1] != b[j - 1]);
-
-            corner = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[lb];
-}
-
 static const char *nearest_verb(const char *word)
 {
-    const char *best = NULL;
-    size_t least = SIZE_MAX;
+    const char *names[sizeof cli_verbs / sizeof *cli_verbs] = {NULL};
+    size_t n = 0;
 
     for (const cli_verb_t *v = cli_verbs; v->name; v++)
-        if (v->summary && distance(word, v->name) < least) {
-            least = distance(word, v->name);
-            best = v->name;
-        }
-    return best;
+        if (v->summary)
+            names[n++] = v->name;
+    return kt_nearest(word, names);
+}
+
+static const cli_option_t *find_option(const cli_option_t *table, const char *name)
+{
+    for (; table->name; table++)
+        if (strcmp(table->name, name) == 0)
+            return table;
+    return NULL;
 }
 
 static const char *nearest_option(const cli_verb_t *verb, const char *word)
 {
-    const char *best = NULL;
-    size_t least = SIZE_MAX;
+    const char *names[CLI_OPTIONS_MAX + sizeof cli_globals / sizeof *cli_globals] = {NULL};
+    size_t n = 0;
 
-    for (const cli_option_t *table = cli_globals;; table = verb->options) {
-        for (const cli_option_t *o = table; o->name; o++)
-            if (distance(word, o->name) < least) {
-                least = distance(word, o->name);
-                best = o->name;
-            }
-        if (!verb || table == verb->options)
-            return best;
-    }
+    for (const cli_option_t *o = cli_globals; o->name; o++)
+        names[n++] = o->name;
+    for (const cli_option_t *o = verb ? verb->options : NULL; o && o->name; o++)
+        names[n++] = o->name;
+    return kt_nearest(word, names);
 }
 
 /* Without what stands behind a '=': that may be a value. */
 static kt_status_t refuse_option(cli_t *cli, const char *word)
 {
+    const char *near;
     char name[41];
 
     if (word[0] != '-' || word[1] != '-')
         return cli_fail(cli, KT_USAGE, "unknown option; keyturn%s%s --help lists all",
                         cli->verb ? " " : "", cli->verb ? cli->verb->name : "");
     snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
-    return cli_fail(cli, KT_USAGE, "unknown option --%s (nearest: --%s)", name,
-                    nearest_option(cli->verb, name));
+    if (find_option(cli_globals, name) || (cli->verb && find_option(cli->verb->options, name)))
+        return cli_fail(cli, KT_USAGE, "the option --%s takes no value", name);
+    near = nearest_option(cli->verb, name);
+    if (near)
+        return cli_fail(cli, KT_USAGE, "unknown option --%s (did you mean --%s?)", name, near);
+    return cli_fail(cli, KT_USAGE, "unknown option --%s; keyturn%s%s --help lists all", name,
+                    cli->verb ? " " : "", cli->verb ? cli->verb->name : "");
 }
 
 static kt_status_t apply_option(cli_t *cli, const cli_option_t *option, const char *value)
@@ -229,6 +213,39 @@ static bool is_word(const char *text)
     return strlen(text) <= 20 && strspn(text, "abcdefghijklmnopqrstuvwxyz-") == strlen(text);
 }
 
+/* "tail, verify" of the word "audit"; "" if it begins no verb. */
+static void second_words(const char *first, char *text, size_t size)
+{
+    size_t len = strlen(first), used = 0;
+
+    text[0] = '\0';
+    for (const cli_verb_t *v = cli_verbs; v->name && used < size; v++)
+        if (strncmp(v->name, first, len) == 0 && v->name[len] == ' ')
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "",
+                                     v->name + len + 1);
+}
+
+/* Its first argument may be a value that was typed in the wrong place: it is repeated if it looks
+ * like a verb. */
+static kt_status_t refuse_verb(cli_t *cli, int argc, char **argv)
+{
+    const char *shown = is_word(argv[0]) ? argv[0] : "", *near;
+    char both[42], seconds[100];
+
+    snprintf(both, sizeof both, "%.20s %.20s", argv[0], argc > 1 ? argv[1] : "");
+    second_words(argv[0], seconds, sizeof seconds);
+    near = nearest_verb(argc > 1 ? both : argv[0]);
+    if (!near && *seconds)
+        return cli_fail(cli, KT_USAGE, "%s needs a second word: %s", argv[0], seconds);
+    if (!near)
+        near = nearest_verb(argv[0]);
+    if (near)
+        return cli_fail(cli, KT_USAGE, "unknown verb%s%s (did you mean %s?)", *shown ? " " : "",
+                        shown, near);
+    return cli_fail(cli, KT_USAGE, "unknown verb%s%s; keyturn --help lists all", *shown ? " " : "",
+                    shown);
+}
+
 static kt_status_t parse(cli_t *cli, int argc, char **argv)
 {
     kt_status_t status = parse_options(cli, &argc, &argv);
@@ -240,9 +257,7 @@ static kt_status_t parse(cli_t *cli, int argc, char **argv)
         return KT_SUCCESS;
     cli->verb = find_verb(argc, argv, &words);
     if (!cli->verb)
-        return cli_fail(cli, KT_USAGE, "unknown verb%s%s (nearest: %s); keyturn --help lists all",
-                        is_word(argv[0]) ? " " : "", is_word(argv[0]) ? argv[0] : "",
-                        nearest_verb(argv[0]));
+        return refuse_verb(cli, argc, argv);
     /* the last word of the verb takes the place of argv[0] */
     argc -= words - 1;
     argv += words - 1;

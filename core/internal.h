@@ -217,8 +217,6 @@ typedef struct kt_config {
 kt_status_t kt_config_read(const char *path, kt_config_t **ret_config);
 kt_config_t *kt_config_ref(kt_config_t *config);
 void kt_config_unref(kt_config_t *config);
-/* Of names to choose from (NULL at the end) the one nearest to `name`, or NULL if none is near. */
-const char *kt_nearest(const char *name, const char *const *names);
 /* "300s", "12h", "90d", "250ms", "0" to milliseconds; -1. */
 int64_t kt_duration_parse(const char *text);
 int64_t kt_size_parse(const char *text); /* "4M", "512K", "100000" to bytes; -1 */

@@ -49,7 +49,7 @@ static size_t distance(const char *a, const char *b)
     return rows[alen % 3][blen];
 }
 
-/* At most three edits, and at most a third of the longer name: `url` is not a typo of `ttl`. */
+/* `url` is not a typo of `ttl`: hence the third. */
 const char *kt_nearest(const char *name, const char *const *names)
 {
     size_t len = strlen(name), best = 4;

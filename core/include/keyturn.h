@@ -253,6 +253,10 @@ typedef struct kt_request {
  * segments of [A-Za-z0-9._-]+ joined by '/', none "." or "..". */
 KT_API kt_status_t kt_name_check(const char *name, size_t len, const char **why);
 KT_API kt_status_t kt_reference_check(const char *reference, size_t len, const char **why);
+/* The one of `names` (NULL at the end) that `name` is probably a misspelling of; NULL: none. At
+ * most three letters, and a third of the longer word, are inserted, removed, replaced or swapped;
+ * words of more than 40 bytes are not compared. Needs no context. Thread-safe. */
+KT_API const char *kt_nearest(const char *name, const char *const *names);
 
 /* ---- Reading ---- */
 

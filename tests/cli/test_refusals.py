@@ -45,8 +45,21 @@ def test_usage(home, args):
 
 
 def test_the_nearest_verb_and_option_are_named(home):
-    assert b"nearest: rotate" in home.run("rotatte", check=False).stderr
-    assert b"nearest: --reveal" in home.run("get", "a", "--revael", check=False).stderr
+    assert b"unknown verb rotatte (did you mean rotate?)" in home.run("rotatte", check=False).stderr
+    assert b"(did you mean audit verify?)" in home.run("audit", "verfy", check=False).stderr
+    assert b"(did you mean --reveal?)" in home.run("get", "a", "--revael", check=False).stderr
+
+
+@pytest.mark.parametrize("verb", ["rm", "show", "log", "edit", "history", "help"])
+def test_what_is_far_is_not_named(home, verb):
+    assert f"unknown verb {verb}; keyturn --help lists all".encode() in home.run(verb, check=False).stderr
+    assert b"--far; keyturn get --help lists all" in home.run("get", "a", "--far", check=False).stderr
+
+
+def test_a_word_of_a_verb_and_an_option_without_value(home):
+    assert b"audit needs a second word: tail, verify, report" in home.run("audit", check=False).stderr
+    assert b"audit needs a second word" in home.run("audit", "everything", check=False).stderr
+    assert b"the option --usage takes no value" in home.run("list", "--usage=yes", check=False).stderr
 
 
 def test_statuses(home):
