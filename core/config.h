@@ -42,20 +42,9 @@ kt_status_t kt_config_fail(const char *path, int line, const char *format, ...) 
 kt_status_t kt_config_parse(const char *path, const char *data, size_t size,
                             kt_config_t **ret_config);
 
-/* ---- fields.c: the tree to the fields; routes.c: the routes ---- */
+/* ---- fields.c ---- */
 
+/* The tree to the fields; what it leaves behind after a failure kt_config_unref() frees. */
 kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root);
-kt_status_t kt_config_switch(kt_config_t *config, const kt_yaml_t *value);
-
-/* ---- targets.c ---- */
-
-kt_status_t kt_config_targets(kt_config_t *config, const kt_yaml_t *value);
-void kt_config_free_targets(kt_config_t *config);
-
-/* ---- audit_sinks.c ---- */
-
-kt_status_t kt_config_sinks(kt_config_t *config, const kt_yaml_t *value);
-kt_status_t kt_config_send(kt_config_t *config, const kt_yaml_t *value);
-void kt_config_free_sinks(kt_config_t *config);
 
 #endif /* KT_CONFIG_H */

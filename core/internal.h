@@ -202,14 +202,13 @@ typedef struct kt_config {
     int64_t cache_ttl, cache_negative, cache_stale; /* ms */
     size_t cache_size;                              /* bytes */
     char *audit_path;
-    int audit_line;
     bool audit_required;
     int64_t audit_reads;      /* ms; 0: every read has its line */
     int64_t audit_checkpoint; /* ms between two of them */
     kt_cfg_sink_t *sinks;
     size_t nsinks;
-    kt_send_t send;       /* what goes to them */
-    bool memory_required; /* secret_memory: require */
+    kt_send_t send;           /* what goes to them */
+    unsigned memory_required; /* secret_memory: 1 is require */
 } kt_config_t;
 
 /* KT_CONFIG with "FILE:LINE: ...", or if it is missing; KT_PERMISSION if it cannot be opened or

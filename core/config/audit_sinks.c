@@ -4,17 +4,15 @@
  *
  *     sinks: ["syslog:auth", "exec:/usr/local/lib/keyturn/ship --to archive"]
  */
-#include "config.h"
+#include "option.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
 
 #define SINKS_MAX 8u
-#define WORDS_MAX 64u
 #define SOCKET "/dev/log"
 #define SOCKET_MAX 107u /* bytes of a socket's path */
-#define BLANK " \t"
 
 static const struct {
     const char *name;
@@ -57,34 +55,6 @@ static kt_status_t read_syslog(const kt_config_t *config, const char *text, kt_c
     return sink->socket != NULL ? KT_SUCCESS : no_memory();
 }
 
-static kt_status_t read_exec(const kt_config_t *config, const char *text, kt_cfg_sink_t *sink)
-{
-    size_t count = 0;
-
-    if (strpbrk(text, "\"'\\") != NULL)
-        return kt_config_fail(
-            config->path, sink->line,
-            "a command of `sinks` is split at blanks and knows no quotes: write a script");
-    sink->argv = calloc(WORDS_MAX + 1, sizeof(*sink->argv));
-    if (sink->argv == NULL)
-        return no_memory();
-    for (text += strspn(text, BLANK); *text != '\0'; text += strspn(text, BLANK)) {
-        size_t size = strcspn(text, BLANK);
-
-        if (count == WORDS_MAX)
-            return kt_config_fail(config->path, sink->line,
-                                  "a command of `sinks` has more than %u words", WORDS_MAX);
-        sink->argv[count] = strndup(text, size);
-        if (sink->argv[count++] == NULL)
-            return no_memory();
-        text += size;
-    }
-    if (count == 0 || sink->argv[0][0] != '/')
-        return kt_config_fail(config->path, sink->line,
-                              "a sink `exec:` does not begin with the absolute path of a command");
-    return KT_SUCCESS;
-}
-
 static kt_status_t read_sink(kt_config_t *config, const kt_yaml_t *item)
 {
     kt_cfg_sink_t *sink = &config->sinks[config->nsinks];
@@ -100,15 +70,19 @@ static kt_status_t read_sink(kt_config_t *config, const kt_yaml_t *item)
     if (strncmp(item->text, "syslog:", 7) == 0)
         return read_syslog(config, item->text + 7, sink);
     if (strncmp(item->text, "exec:", 5) == 0)
-        return read_exec(config, item->text + 5, sink);
+        return kt_command_split(config, "a command of `sinks`", sink->line, item->text + 5,
+                                &sink->argv);
     return kt_config_fail(config->path, item->line,
                           "unknown kind of sink: there are syslog:FACILITY and exec:COMMAND");
 }
 
-kt_status_t kt_config_sinks(kt_config_t *config, const kt_yaml_t *value)
+static kt_status_t read_sinks(kt_config_t *config, const kt_option_t *option,
+                              const kt_yaml_t *value, void *field)
 {
     kt_status_t status = KT_SUCCESS;
 
+    (void)option;
+    (void)field;
     if (value->kind != KT_YAML_LIST)
         return kt_config_fail(config->path, value->line,
                               "`sinks` is no list such as [\"syslog:auth\"]");
@@ -126,30 +100,17 @@ kt_status_t kt_config_sinks(kt_config_t *config, const kt_yaml_t *value)
     return status;
 }
 
-kt_status_t kt_config_send(kt_config_t *config, const kt_yaml_t *value)
+static void release_sinks(const kt_option_t *option, void *field)
 {
-    static const char *const names[] = {
-        [KT_SEND_ALERTS] = "alerts", [KT_SEND_SEALS] = "seals", [KT_SEND_ALL] = "all"};
+    kt_config_t *config = field;
 
-    for (size_t i = 0; value->kind == KT_YAML_TEXT && i < KT_ARRAY(names); i++) {
-        if (strcmp(value->text, names[i]) == 0) {
-            config->send = (kt_send_t)i;
-            return KT_SUCCESS;
-        }
-    }
-    return kt_config_fail(config->path, value->line, "`send` is neither alerts nor seals nor all");
-}
-
-void kt_config_free_sinks(kt_config_t *config)
-{
+    (void)option;
     for (size_t i = 0; i < config->nsinks; i++) {
-        kt_cfg_sink_t *sink = &config->sinks[i];
-
-        for (size_t j = 0; sink->argv != NULL && sink->argv[j] != NULL; j++)
-            free(sink->argv[j]);
-        free(sink->argv);
-        free(sink->socket);
-        free(sink->text);
+        kt_command_free(config->sinks[i].argv);
+        free(config->sinks[i].socket);
+        free(config->sinks[i].text);
     }
     free(config->sinks);
 }
+
+const kt_option_kind_t kt_option_sinks = {read_sinks, release_sinks};

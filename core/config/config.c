@@ -4,7 +4,7 @@
  *
  *     config.c bytes ──▶ yaml.c tree with lines ──▶ fields.c fields (routes.c routes)
  */
-#include "config.h"
+#include "option.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,50 +17,6 @@
 
 /* ---- Life ---- */
 
-static void free_providers(kt_config_t *config)
-{
-    for (size_t i = 0; i < config->nproviders; i++) {
-        kt_cfg_provider_t *provider = &config->providers[i];
-
-        for (size_t j = 0; j < provider->noptions; j++) {
-            free(provider->options[j].name);
-            free(provider->options[j].text);
-        }
-        free(provider->options);
-        free(provider->name);
-    }
-    free(config->providers);
-}
-
-static void free_routes(kt_config_t *config)
-{
-    for (size_t i = 0; i < config->nroutes; i++) {
-        free(config->routes[i].pattern);
-        free(config->routes[i].steps);
-    }
-    free(config->routes);
-}
-
-static void free_rules(kt_config_t *config)
-{
-    for (size_t i = 0; i < config->nrules; i++) {
-        for (size_t j = 0; j < config->rules[i].nnames; j++)
-            free(config->rules[i].names[j]);
-        free(config->rules[i].names);
-        free(config->rules[i].who);
-    }
-    free(config->rules);
-}
-
-static void free_keys(kt_config_t *config)
-{
-    for (size_t i = 0; i < config->nkeys; i++) {
-        free(config->keys[i].host);
-        free(config->keys[i].source);
-    }
-    free(config->keys);
-}
-
 kt_config_t *kt_config_ref(kt_config_t *config)
 {
     atomic_fetch_add_explicit(&config->refs, 1, memory_order_relaxed);
@@ -71,13 +27,7 @@ void kt_config_unref(kt_config_t *config)
 {
     if (config == NULL || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1)
         return;
-    free_providers(config);
-    free_routes(config);
-    free_rules(config);
-    free_keys(config);
-    kt_config_free_targets(config);
-    kt_config_free_sinks(config);
-    free(config->audit_path);
+    kt_options_release(kt_config_options, config);
     free(config->folder);
     free(config->path);
     free(config);

@@ -9,7 +9,7 @@
  * routed is what a provider may answer to a read, and NOKEY; going on from anything else would hide
  * a refusal of ours or an attack.
  */
-#include "config.h"
+#include "option.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -221,7 +221,7 @@ static kt_status_t read_route(kt_config_t *config, const kt_yaml_t *pattern, con
 }
 
 /* Without `switch:` every name is asked for at all providers, in their order. */
-static kt_status_t default_route(kt_config_t *config)
+kt_status_t kt_config_default_route(kt_config_t *config)
 {
     kt_cfg_route_t *route;
 
@@ -243,13 +243,13 @@ static kt_status_t default_route(kt_config_t *config)
     return KT_SUCCESS;
 }
 
-kt_status_t kt_config_switch(kt_config_t *config, const kt_yaml_t *value)
+static kt_status_t read_switch(kt_config_t *config, const kt_option_t *option,
+                               const kt_yaml_t *value, void *field)
 {
-    if (value == NULL)
-        return default_route(config);
+    (void)field;
     if (value->kind != KT_YAML_MAP || value->count == 0)
         return kt_config_fail(config->path, value->line,
-                              "`switch` is no map of name patterns to providers");
+                              "`%s` is no map of name patterns to providers", option->name);
     config->routes = calloc(value->count / 2, sizeof(*config->routes));
     if (config->routes == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
@@ -261,3 +261,17 @@ kt_status_t kt_config_switch(kt_config_t *config, const kt_yaml_t *value)
     }
     return KT_SUCCESS;
 }
+
+static void release_routes(const kt_option_t *option, void *field)
+{
+    kt_config_t *config = field;
+
+    (void)option;
+    for (size_t i = 0; i < config->nroutes; i++) {
+        free(config->routes[i].pattern);
+        free(config->routes[i].steps);
+    }
+    free(config->routes);
+}
+
+const kt_option_kind_t kt_option_switch = {read_switch, release_routes};

@@ -6,202 +6,63 @@
  *       "database/primary": {exec: "/usr/local/lib/keyturn/rotate-db", timeout: 60s}
  *       "api-keys/shop": {notify: "/usr/local/lib/keyturn/tell-shop"}
  */
-#include "config.h"
+#include "option.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMEOUT_MS (60 * 1000)
-#define TIMEOUT_MAX_MS (3600 * 1000)
-#define ARGUMENTS_MAX 64u
-#define BLANK " \t\n"
-
-static kt_status_t no_memory(void)
-{
-    return kt_fail(KT_INTERNAL, "out of memory");
-}
-
-/* ---- a command: an absolute path and its arguments, which no shell sees ---- */
-
-static kt_status_t add_word(char **argv, size_t *count, const char *text, size_t len)
-{
-    argv[*count] = strndup(text, len);
-    if (argv[*count] == NULL)
-        return no_memory();
-    (*count)++;
-    return KT_SUCCESS;
-}
-
-static kt_status_t too_long(const kt_config_t *config, const char *key, int line)
-{
-    return kt_config_fail(config->path, line, "`%s` has more than %u words", key, ARGUMENTS_MAX);
-}
-
-static kt_status_t split(const kt_config_t *config, const char *key, const kt_yaml_t *value,
-                         char **argv)
-{
-    const char *at = value->text + strspn(value->text, BLANK);
-    size_t count = 0;
-    kt_status_t status = KT_SUCCESS;
-
-    if (strpbrk(value->text, "\"'\\") != NULL)
-        return kt_config_fail(config->path, value->line,
-                              "`%s` is split at blanks and knows no quotes: write a list of texts",
-                              key);
-    while (*at != '\0' && status == KT_SUCCESS) {
-        size_t len = strcspn(at, BLANK);
-
-        if (count == ARGUMENTS_MAX)
-            return too_long(config, key, value->line);
-        status = add_word(argv, &count, at, len);
-        at += len;
-        at += strspn(at, BLANK);
-    }
-    return status;
-}
-
-static kt_status_t take_list(const kt_config_t *config, const char *key, const kt_yaml_t *value,
-                             char **argv)
-{
-    size_t count = 0;
-    kt_status_t status = KT_SUCCESS;
-
-    if (value->count > ARGUMENTS_MAX)
-        return too_long(config, key, value->line);
-    for (size_t i = 0; i < value->count && status == KT_SUCCESS; i++) {
-        const kt_yaml_t *item = value->items[i];
-
-        if (item->kind != KT_YAML_TEXT || item->null)
-            return kt_config_fail(config->path, item->line, "a word of `%s` is no text", key);
-        status = add_word(argv, &count, item->text, strlen(item->text));
-    }
-    return status;
-}
-
-/* Into a char **, NULL behind the last. */
-static kt_status_t read_command(kt_config_t *config, const char *key, const kt_yaml_t *value,
-                                void *field)
-{
-    char **argv = calloc(ARGUMENTS_MAX + 1, sizeof(*argv));
-    kt_status_t status;
-
-    if (argv == NULL)
-        return no_memory();
-    *(char ***)field = argv;
-    if (value->kind == KT_YAML_MAP)
-        return kt_config_fail(config->path, value->line, "`%s` is no command", key);
-    status = value->kind == KT_YAML_TEXT ? split(config, key, value, argv)
-                                         : take_list(config, key, value, argv);
-    if (status == KT_SUCCESS && (argv[0] == NULL || argv[0][0] != '/'))
-        status = kt_config_fail(config->path, value->line,
-                                "`%s` does not begin with the absolute path of a command", key);
-    return status;
-}
-
-/* ---- the other keys ---- */
-
-static kt_status_t read_flag(kt_config_t *config, const char *key, const kt_yaml_t *value,
-                             void *field)
-{
-    bool plain = value->kind == KT_YAML_TEXT && !value->quoted;
-
-    if (!plain || (strcmp(value->text, "true") != 0 && strcmp(value->text, "false") != 0))
-        return kt_config_fail(config->path, value->line, "`%s` is neither true nor false", key);
-    *(bool *)field = value->text[0] == 't';
-    return KT_SUCCESS;
-}
-
-static kt_status_t read_timeout(kt_config_t *config, const char *key, const kt_yaml_t *value,
-                                void *field)
-{
-    int64_t timeout = value->kind == KT_YAML_TEXT ? kt_duration_parse(value->text) : -1;
-
-    if (timeout <= 0 || timeout > TIMEOUT_MAX_MS)
-        return kt_config_fail(config->path, value->line,
-                              "`%s` is no duration of up to an hour, such as 60s", key);
-    *(int64_t *)field = timeout;
-    return KT_SUCCESS;
-}
-
-static kt_status_t read_string(kt_config_t *config, const char *key, const kt_yaml_t *value,
-                               void *field)
-{
-    char **text = field;
-
-    if (value->kind != KT_YAML_TEXT || value->text[0] == '\0')
-        return kt_config_fail(config->path, value->line, "`%s` is no text", key);
-    *text = strdup(value->text);
-    return *text != NULL ? KT_SUCCESS : no_memory();
-}
-
 /* Not shown in errors: it may have a token in it. http: is refused later, unless it is to this
  * machine. */
-static kt_status_t read_url(kt_config_t *config, const char *key, const kt_yaml_t *value,
+static kt_status_t read_url(kt_config_t *config, const kt_option_t *option, const kt_yaml_t *value,
                             void *field)
 {
-    kt_status_t status = read_string(config, key, value, field);
+    kt_status_t status = kt_option_read_text(config, option, value, field);
 
     if (status == KT_SUCCESS && strncmp(value->text, "https://", 8) != 0 &&
         strncmp(value->text, "http://", 7) != 0)
         status = kt_config_fail(config->path, value->line,
-                                "`%s` is no URL such as https://HOST/PATH", key);
+                                "`%s` is no URL such as https://HOST/PATH", option->name);
     return status;
 }
 
-static kt_status_t read_reference(kt_config_t *config, const char *key, const kt_yaml_t *value,
-                                  void *field)
+static const kt_option_kind_t option_url = {read_url, kt_option_release_text};
+
+static kt_status_t read_reference(kt_config_t *config, const kt_option_t *option,
+                                  const kt_yaml_t *value, void *field)
 {
-    kt_status_t status = read_string(config, key, value, field);
+    kt_status_t status = kt_option_read_text(config, option, value, field);
 
     if (status == KT_SUCCESS && kt_reference_check(value->text, 0, NULL) != KT_SUCCESS)
-        status = kt_config_fail(config->path, value->line, "`%s` is no name of a secret", key);
+        status =
+            kt_config_fail(config->path, value->line, "`%s` is no name of a secret", option->name);
     return status;
 }
 
-static const struct {
-    const char *name;
-    kt_status_t (*read)(kt_config_t *config, const char *key, const kt_yaml_t *value, void *field);
-    size_t offset;
-} rows[] = {
-    {"exec", read_command, offsetof(kt_cfg_target_t, exec)},
-    {"notify", read_command, offsetof(kt_cfg_target_t, notify)},
-    {"webhook", read_url, offsetof(kt_cfg_target_t, webhook)},
-    {"webhook_key", read_reference, offsetof(kt_cfg_target_t, webhook_key)},
-    {"webhook_ca", read_string, offsetof(kt_cfg_target_t, webhook_ca)},
-    {"old", read_flag, offsetof(kt_cfg_target_t, old)},
-    {"whole", read_flag, offsetof(kt_cfg_target_t, whole)},
-    {"test", read_flag, offsetof(kt_cfg_target_t, test)},
-    {"timeout", read_timeout, offsetof(kt_cfg_target_t, timeout)},
+static const kt_option_kind_t option_reference = {read_reference, kt_option_release_text};
+
+const kt_option_t kt_target_options[] = {
+    {"exec", &kt_option_command, offsetof(kt_cfg_target_t, exec), .value = "COMMAND",
+     .text = "The command that gives the target the new value, and tests it."},
+    {"notify", &kt_option_command, offsetof(kt_cfg_target_t, notify), .value = "COMMAND",
+     .text = "A command that runs when the new value is current."},
+    {"webhook", &option_url, offsetof(kt_cfg_target_t, webhook), .value = "URL",
+     .text = "A URL that gets a signed message when the new value is current."},
+    {"webhook_key", &option_reference, offsetof(kt_cfg_target_t, webhook_key), .value = "NAME",
+     .text = "The name of the secret that signs this message."},
+    {"webhook_ca", &kt_option_text, offsetof(kt_cfg_target_t, webhook_ca), .value = "FILE",
+     .text = "Certificates that may sign the server's, instead of those of the system."},
+    {"old", &kt_option_bool, offsetof(kt_cfg_target_t, old), "false", .value = "BOOLEAN",
+     .text = "Whether the command gets the current value too, on descriptor 3."},
+    {"whole", &kt_option_bool, offsetof(kt_cfg_target_t, whole), "false", .value = "BOOLEAN",
+     .text = "Whether it gets whole values, such as the JSON object with user and host."},
+    {"test", &kt_option_bool, offsetof(kt_cfg_target_t, test), "true", .value = "BOOLEAN",
+     .text = "Whether it knows the step test; without it, an unfinished value is set again."},
+    {"timeout", &kt_option_duration, offsetof(kt_cfg_target_t, timeout), "60s", "1ms", "1h",
+     .value = "DURATION",
+     .text = "How long one run may take; then the command's process group is killed."},
+    {.name = NULL},
 };
-
-static kt_status_t unknown_key(const kt_config_t *config, const kt_yaml_t *key)
-{
-    const char *names[KT_ARRAY(rows) + 1] = {NULL}, *nearest;
-
-    for (size_t i = 0; i < KT_ARRAY(rows); i++)
-        names[i] = rows[i].name;
-    nearest = kt_nearest(key->text, names);
-    if (nearest != NULL)
-        return kt_config_fail(config->path, key->line, "unknown key `%.64s`, did you mean `%s`?",
-                              key->text, nearest);
-    return kt_config_fail(config->path, key->line,
-                          "unknown key `%.64s`: there are exec, notify, "
-                          "webhook, webhook_key, webhook_ca, old, whole, test, timeout",
-                          key->text);
-}
-
-static kt_status_t read_key(kt_config_t *config, const kt_yaml_t *key, const kt_yaml_t *value,
-                            kt_cfg_target_t *target)
-{
-    for (size_t i = 0; i < KT_ARRAY(rows); i++) {
-        if (strcmp(key->text, rows[i].name) != 0)
-            continue;
-        if (value->null)
-            return kt_config_fail(config->path, value->line, "`%s` has no value", rows[i].name);
-        return rows[i].read(config, rows[i].name, value, (char *)target + rows[i].offset);
-    }
-    return unknown_key(config, key);
-}
 
 static kt_status_t check_target(const kt_config_t *config, const kt_yaml_t *pattern,
                                 const kt_cfg_target_t *target)
@@ -221,61 +82,52 @@ static kt_status_t check_target(const kt_config_t *config, const kt_yaml_t *patt
 static kt_status_t add_target(kt_config_t *config, const kt_yaml_t *pattern, const kt_yaml_t *value)
 {
     kt_cfg_target_t *target = &config->targets[config->ntargets];
-    kt_status_t status = KT_SUCCESS;
+    char what[96];
+    kt_status_t status;
 
     if (kt_pattern_check(pattern->text) != KT_SUCCESS)
         return kt_config_fail(config->path, pattern->line, "`%.64s`: %s", pattern->text,
                               kt_failure());
-    if (value->kind != KT_YAML_MAP)
-        return kt_config_fail(config->path, value->line,
-                              "the target of `%.64s` is no map such as {exec: \"/path/command\"}",
-                              pattern->text);
     config->ntargets++;
     target->line = pattern->line;
-    target->timeout = TIMEOUT_MS;
-    target->test = true;
     target->pattern = strdup(pattern->text);
     if (target->pattern == NULL)
-        return no_memory();
-    for (size_t i = 0; i < value->count && status == KT_SUCCESS; i += 2)
-        status = read_key(config, value->items[i], value->items[i + 1], target);
+        return kt_fail(KT_INTERNAL, "out of memory");
+    (void)snprintf(what, sizeof(what), "the target of `%.64s`", pattern->text);
+    status = kt_options_read(config, what, value, kt_target_options, target);
     return status == KT_SUCCESS ? check_target(config, pattern, target) : status;
 }
 
-kt_status_t kt_config_targets(kt_config_t *config, const kt_yaml_t *value)
+static kt_status_t read_targets(kt_config_t *config, const kt_option_t *option,
+                                const kt_yaml_t *value, void *field)
 {
     kt_status_t status = KT_SUCCESS;
 
+    (void)field;
     if (value->kind != KT_YAML_MAP)
         return kt_config_fail(config->path, value->line,
-                              "`targets` is no map of name patterns to targets");
+                              "`%s` is no map of name patterns to targets", option->name);
     config->targets = calloc(value->count / 2 + 1, sizeof(*config->targets));
     if (config->targets == NULL)
-        return no_memory();
+        return kt_fail(KT_INTERNAL, "out of memory");
     for (size_t i = 0; i < value->count && status == KT_SUCCESS; i += 2)
         status = add_target(config, value->items[i], value->items[i + 1]);
     return status;
 }
 
-static void free_command(char **argv)
+static void release_targets(const kt_option_t *option, void *field)
 {
-    for (size_t i = 0; argv != NULL && argv[i] != NULL; i++)
-        free(argv[i]);
-    free(argv);
-}
+    kt_config_t *config = field;
 
-void kt_config_free_targets(kt_config_t *config)
-{
+    (void)option;
     for (size_t i = 0; i < config->ntargets; i++) {
+        kt_options_release(kt_target_options, &config->targets[i]);
         free(config->targets[i].pattern);
-        free_command(config->targets[i].exec);
-        free_command(config->targets[i].notify);
-        free(config->targets[i].webhook);
-        free(config->targets[i].webhook_key);
-        free(config->targets[i].webhook_ca);
     }
     free(config->targets);
 }
+
+const kt_option_kind_t kt_option_targets = {read_targets, release_targets};
 
 const kt_cfg_target_t *kt_config_target(const kt_config_t *config, const char *name)
 {

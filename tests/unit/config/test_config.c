@@ -27,7 +27,6 @@ START_TEST(the_whole_is_read)
     ck_assert(config->cache_stale == 2 * 86400000);
     ck_assert_uint_eq(config->cache_size, 768 * 1024);
     ck_assert_str_eq(config->audit_path, "/etc/keyturn/audit");
-    ck_assert_int_eq(config->audit_line, 22);
     ck_assert(!config->audit_required);
     ck_assert(config->audit_reads == 250);
     ck_assert(config->memory_required);
