@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The table of verbs, the help, the completion and the manual say the same, and the manual's examples work."""
+import os
 import pathlib
 import re
 import shutil
@@ -9,6 +10,7 @@ import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 MANUAL = TOP / "cli/keyturn.1"
+BIN = pathlib.Path(os.environ["KT_TEST_BIN"])
 
 
 @pytest.fixture
@@ -113,9 +115,61 @@ def test_examples_of_the_manual(kt, tmp_path):
     assert (tmp_path / "nginx.key").is_file()
 
 
-def test_every_key_of_the_configuration_is_described():
-    """What config_keys.c knows, apart from what it calls not available yet, stands in keyturn.yaml.5."""
-    source = (TOP / "core/config/fields.c").read_text()
-    page = (TOP / "cli/keyturn.yaml.5").read_text()
-    for key in re.findall(r'\{"([a-z_]+)", read_', source):
-        assert re.search(rf"\b{key}\b", page), key
+def plain(lines):
+    """The text of lines of mdoc(7), without blanks: macros have theirs in other places than the text that they are compared with."""
+    words = []
+    for line in lines:
+        if line.startswith("."):
+            line = re.sub(r"^\.(Cm|Ar|Ql|Pa|Ev|Xr|Dv|Nm|Pq|Dq)\b", "", line)
+        words += [word for word in line.split() if word not in ("Cm", "Ar", "Ns", "Op")]
+    return "".join(words)
+
+
+def described(page):
+    """{(path, value): lines} of the options that keyturn.yaml(5) describes: `audit.send` is an item of the list in that of `audit`."""
+    found, path, texts = {}, [], [[]]  # texts: what is being read, of each list around it
+    for line in page.split(".Sh DESCRIPTION")[1].split(".Sh FILES")[0].splitlines():
+        if line.startswith(".Bl"):
+            path.append(None)
+            texts.append([])
+        elif line == ".El":
+            path.pop()
+            texts.pop()
+        elif line.startswith(".It "):
+            name, _, value = line[4:].removeprefix("Cm ").partition(" : ")
+            path[-1] = name
+            texts[-1] = found.setdefault((".".join(path), plain([value])), [])
+        else:
+            texts[-1].append(line)
+    return found
+
+
+def limits(least, most, preset, required):
+    """The sentence that the page has of them."""
+    default = f"the default is {preset}." if preset and preset != "{}" else ""
+    if least:
+        return f"From {least} to {most}; {default}" if default else f"From {least} to {most}."
+    return "Required." if required else default.capitalize()
+
+
+def test_every_option_of_the_configuration_is_described():
+    """As its row in core/config has it: value, sentence, limits and default."""
+    rows = subprocess.run([BIN / "unit/options"], capture_output=True, text=True, check=True).stdout.splitlines()
+    page = described((TOP / "cli/keyturn.yaml.5").read_text())
+    assert len(rows) > 30
+    for row in rows:
+        name, value, text, preset, least, most, required = row.split("\t")
+        lines = page.get((name, plain([value])))
+        assert lines is not None, f"{name} : {value} is not in keyturn.yaml.5"
+        assert plain(lines).startswith(plain([text])), f"{name}: {text}"
+        said = [line for line in lines if re.match(r"From .* to |The default is |Required", line)]
+        assert said == [line for line in [limits(least, most, preset, required)] if line], name
+
+
+def test_the_page_invents_no_option():
+    rows = subprocess.run([BIN / "unit/options"], capture_output=True, text=True, check=True).stdout.splitlines()
+    known = {row.split("\t")[0] for row in rows}
+    # sources, providers, sinks and choices are described in lists of their own
+    inside = ("key.", "providers.", "audit.sinks.", "audit.send.", "targets.exec.")
+    page = {name for name, _ in described((TOP / "cli/keyturn.yaml.5").read_text()) if not name.startswith(inside)}
+    assert page == known

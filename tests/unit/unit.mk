@@ -23,3 +23,12 @@ endef
 $(foreach source,$(UNIT_SRC),$(eval $(call unit_program,$(source))))
 
 .SECONDARY: $(call objects,$(UNIT_SRC))
+
+# What prints the options of the configuration, for tests/cli/test_manual.py.
+UNIT_OPTIONS := $(BUILD)/tests/unit/options
+UNIT += $(UNIT_OPTIONS)
+
+$(call objects,tests/unit/config/options.c): OBJ_CFLAGS = -Icore
+$(UNIT_OPTIONS): $(call objects,tests/unit/config/options.c) $(CORE_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
