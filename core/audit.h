@@ -10,13 +10,16 @@
  * seal lines, the state; recovery after a crash key.c     the audit key, and the start of a stream
  *   verify_trail.c  the proof, with the audit key or without
  *   tail.c    the last lines
+ *   files.c   the logs of a stream
  *   scan.c    all lines
  *   received.c  what a sink received, against the trail
  */
 #ifndef KT_AUDIT_H
 #define KT_AUDIT_H
 
+#include <dirent.h>
 #include <semaphore.h>
+#include <stdio.h>
 
 #include "internal.h"
 
@@ -130,6 +133,45 @@ typedef struct kt_recovery {
  */
 kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state,
                              kt_recovery_t *ret_recovery);
+
+/* ---- files.c ---- */
+
+#define KT_AUDIT_LOGS_MAX 4096u /* logs of one stream that are found */
+
+typedef struct kt_audit_head { /* the first line of a log */
+    bool first, keyed;         /* `first`: of its instance, too */
+    unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH];
+    char environment[KT_ENVIRONMENT_MAX], stream[65], time[25];
+    uint64_t block, last;
+} kt_audit_head_t;
+bool kt_audit_parse_head(const char *line, kt_audit_head_t *ret_head);
+
+typedef struct kt_audit_log {
+    char name[256];
+    uint64_t inode, size;
+    bool compressed; /* by logrotate; it is not opened */
+    int error;       /* errno: why it cannot be read; 0: it can */
+    bool has_head;   /* its first line is whole, and the first line of a log: */
+    kt_audit_head_t head;
+    char time[25];  /* of any first line, which may be a decision if the log was cut; "": none */
+    char began[25]; /* in a list: the time of the first log of the same instance */
+} kt_audit_log_t;
+
+typedef struct kt_audit_logs {
+    kt_audit_log_t *list;
+    size_t count, room;
+    bool more; /* than KT_AUDIT_LOGS_MAX: some are not in the list */
+} kt_audit_logs_t;
+
+/* A stream's logs, the oldest first; also compressed ones, and those that cannot be read. False
+ * with errno. */
+bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs);
+void kt_audit_logs_free(kt_audit_logs_t *logs);
+/* One of them, a regular file. -1 or NULL with errno; then *ret_log has the name and the error. */
+int kt_audit_log_open(int folder, const char *name, kt_audit_log_t *ret_log);
+FILE *kt_audit_log_fopen(int folder, const char *name);
+/* Any folder's entries, whatever was read of this descriptor before. NULL with errno. */
+DIR *kt_audit_list(int folder);
 
 /* ---- ring.c, ring_put.c, ring_take.c ---- */
 
@@ -263,10 +305,6 @@ extern KT_HIDDEN uint64_t kt_trail_reach; /* blocks missing from a stream whose 
 /* The audit key out of its one line of text, or out of the private file that holds it. Locked
  * memory: kt_locked_free(). */
 kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key);
-
-/* ---- scan.c ---- */
-
-bool kt_trail_is_compressed(const char *name); /* what logrotate has compressed is left alone */
 
 /* ---- received.c ---- */
 

@@ -51,18 +51,14 @@ typedef struct kt_sent { /* of one sink, in the file: 128 bytes, of this machine
     unsigned char zeros[56];
 } kt_sent_t;
 
-typedef struct kt_sink_log { /* a log, by its first line */
-    uint64_t inode, block, size;
-    unsigned char instance[KT_TRAIL_ID];
-} kt_sink_log_t;
 /* A log, open, and what its first line says. -1: it is none, or has none yet. */
-int kt_sink_log_open(int folder, const char *name, kt_sink_log_t *ret_log);
-bool kt_sink_log_is(const kt_sent_t *sent, const kt_sink_log_t *log);
+int kt_sink_log_open(int folder, const char *name, kt_audit_log_t *ret_log);
+bool kt_sink_log_is(const kt_sent_t *sent, const kt_audit_log_t *log);
 /* Of the folder's logs the one that was being sent; with `next` the oldest that comes after it. -1:
  * there is none. */
-int kt_sink_log_find(int folder, const kt_sent_t *sent, bool next, kt_sink_log_t *ret_log);
+int kt_sink_log_find(int folder, const kt_sent_t *sent, bool next, kt_audit_log_t *ret_log);
 /* The offset behind the first seal of the last MiB, for a sink that is new. */
-uint64_t kt_sink_log_near_end(int fd, const kt_sink_log_t *log);
+uint64_t kt_sink_log_near_end(int fd, const kt_audit_log_t *log);
 
 typedef struct kt_batch {
     char *text;      /* whole lines; malloc'ed, NULL: none */

@@ -12,9 +12,6 @@
  * itself may be old. Then the seals in the log say how far it was drained, checksums say which
  * records are whole, and a line of the trail says how many are not.
  */
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -198,18 +195,15 @@ static kt_status_t drain_ring(const job_t *job)
 /* The last record of this ring that a seal covers, in one log. */
 static uint64_t find_covered(const kt_audit_t *audit, const char *log, const char *ring)
 {
-    int fd = openat(audit->folder, log, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    FILE *file = kt_audit_log_fopen(audit->folder, log);
     uint64_t covered = 0;
     size_t room = 0;
     char *line = NULL;
     kt_trail_seal_t seal;
     ssize_t size;
 
-    if (file == NULL) {
-        kt_trail_close_fd(&fd);
+    if (file == NULL)
         return 0;
-    }
     while ((size = getline(&line, &room, file)) > 0) {
         if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0 &&
             strstr(line, ring) != NULL && kt_trail_parse_seal(line, (size_t)size, &seal) &&
@@ -221,28 +215,33 @@ static uint64_t find_covered(const kt_audit_t *audit, const char *log, const cha
     return covered;
 }
 
-/* In all of them, since a rotation may have come between. This is after a stop of the machine only.
- */
-static uint64_t find_covered_anywhere(const kt_audit_t *audit, const char *ring)
+/* In all logs, because logrotate may have renamed one in between. A ring needs this only after a
+ * stop of the machine. A log that was left out could have records of it, which would be written a
+ * second time. */
+static kt_status_t skip_covered(const kt_audit_t *audit, kt_ring_t *ring)
 {
-    int fd = openat(audit->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dirent *entry;
+    kt_audit_logs_t logs;
+    kt_status_t status = KT_SUCCESS;
     uint64_t covered = 0, here;
+    size_t i;
 
-    if (dir == NULL) {
-        kt_trail_close_fd(&fd);
-        return 0;
-    }
-    while ((entry = readdir(dir)) != NULL) {
-        if (strncmp(entry->d_name, "log", 3) != 0)
+    if (!kt_audit_logs_find(audit->folder, &logs))
+        return kt_trail_failed(audit, ".");
+    if (logs.more)
+        status = kt_fail(KT_AUDIT,
+                         "audit trail %s: it has more than %u logs (move the oldest ones away)",
+                         audit->path, KT_AUDIT_LOGS_MAX);
+    for (i = 0; status == KT_SUCCESS && i < logs.count; i++) {
+        if (logs.list[i].compressed)
             continue;
-        here = find_covered(audit, entry->d_name, ring);
+        here = find_covered(audit, logs.list[i].name, kt_ring_name(ring));
         if (here > covered)
             covered = here;
     }
-    (void)closedir(dir);
-    return covered;
+    if (status == KT_SUCCESS)
+        kt_ring_skip(ring, covered);
+    kt_audit_logs_free(&logs);
+    return status;
 }
 
 static kt_status_t drain_other(kt_audit_t *audit, kt_trail_state_t *state, const char *name,
@@ -259,9 +258,9 @@ static kt_status_t drain_other(kt_audit_t *audit, kt_trail_state_t *state, const
     }
     dead = kt_ring_take_over(ring);
     if (dead && !kt_ring_is_of_boot(ring, audit->boot))
-        kt_ring_skip(ring, find_covered_anywhere(audit, name));
+        status = skip_covered(audit, ring);
     job.ring = ring;
-    if (dead || living)
+    if (status == KT_SUCCESS && (dead || living))
         status = drain_ring(&job);
     if (dead && status == KT_SUCCESS) {
         kt_debug_point("audit_swept");
@@ -274,16 +273,12 @@ static kt_status_t drain_other(kt_audit_t *audit, kt_trail_state_t *state, const
 static kt_status_t sweep_inlock(kt_audit_t *audit, kt_trail_state_t *state, bool living)
 {
     const kt_ring_t *own = atomic_load(&audit->ring);
-    int fd = openat(audit->rings, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *dir = kt_audit_list(audit->rings);
     struct dirent *entry;
     kt_status_t status = KT_SUCCESS;
 
-    if (dir == NULL) {
-        status = kt_trail_failed(audit, "rings");
-        kt_trail_close_fd(&fd);
-        return status;
-    }
+    if (dir == NULL)
+        return kt_trail_failed(audit, "rings");
     while (status == KT_SUCCESS && (entry = readdir(dir)) != NULL) {
         if (own == NULL || strcmp(entry->d_name, kt_ring_name(own)) != 0)
             status = drain_other(audit, state, entry->d_name, living);

@@ -1,25 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* scan.c: every decision of a trail, through all logs that are still there, for whoever counts
  * them. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "audit.h"
 
-#define LOGS_MAX 512u
 #define TIME_PREFIX "{\"time\":\""
-
-typedef struct log_file {
-    char name[256];
-    char time[25]; /* of its first line; "": that is none of ours */
-} log_file_t;
 
 typedef struct scan {
     char since[25]; /* "": all */
@@ -53,71 +45,9 @@ static void format_since(int64_t since, char text[25])
         (void)snprintf(text + size, 25 - size, ".%03dZ", (int)(since % 1000));
 }
 
-bool kt_trail_is_compressed(const char *name)
-{
-    static const char *const ends[] = {".gz", ".xz", ".bz2", ".zst", ".lz4"};
-    size_t size = strlen(name), i;
-
-    for (i = 0; i < KT_ARRAY(ends); i++)
-        if (size > strlen(ends[i]) && strcmp(name + size - strlen(ends[i]), ends[i]) == 0)
-            return true;
-    return false;
-}
-
-static FILE *open_log(int folder, const char *name)
-{
-    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    FILE *file = NULL;
-    struct stat st;
-
-    if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
-        errno = EINVAL;
-    else if (fd >= 0)
-        file = fdopen(fd, "r");
-    if (file == NULL && fd >= 0)
-        (void)close(fd);
-    return file;
-}
-
-/* Is it a log that may have something? */
-static bool look_at(scan_t *scan, const char *stream, int folder, const char *name,
-                    log_file_t *ret_log)
-{
-    char *line = NULL, *time;
-    size_t room = 0;
-    FILE *file;
-
-    if (strncmp(name, "log", 3) != 0)
-        return false;
-    if (kt_trail_is_compressed(name)) {
-        note(scan, stream, name, "compressed, and not read");
-        return false;
-    }
-    file = open_log(folder, name);
-    if (file == NULL) {
-        note(scan, stream, name, strerror(errno));
-        return false;
-    }
-    memset(ret_log, 0, sizeof(*ret_log));
-    (void)snprintf(ret_log->name, sizeof(ret_log->name), "%s", name);
-    if (getline(&line, &room, file) > 0 && (time = strstr(line, "\"time\":\"")) != NULL)
-        (void)snprintf(ret_log->time, sizeof(ret_log->time), "%.24s", time + 8);
-    free(line);
-    (void)fclose(file);
-    return true;
-}
-
-static int by_time(const void *a, const void *b)
-{
-    const log_file_t *x = a, *y = b;
-    int order = strcmp(x->time, y->time);
-
-    return order != 0 ? order : strcmp(x->name, y->name);
-}
-
 static void read_log(scan_t *scan, const char *stream, int folder, const char *name)
 {
-    FILE *file = open_log(folder, name);
+    FILE *file = kt_audit_log_fopen(folder, name);
     char *line = NULL;
     size_t room = 0, prefix = strlen(TIME_PREFIX);
     ssize_t size;
@@ -142,32 +72,27 @@ static void read_log(scan_t *scan, const char *stream, int folder, const char *n
 
 static kt_status_t read_stream(scan_t *scan, const char *stream, int folder)
 {
-    log_file_t *logs = calloc(LOGS_MAX, sizeof(*logs));
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dirent *entry;
-    size_t count = 0, i;
+    kt_audit_logs_t logs;
+    bool found = false;
+    size_t i;
 
-    if (logs == NULL || dir == NULL) {
-        kt_status_t status = kt_fail(KT_INTERNAL, "%s: %s", stream, strerror(errno));
-
-        free(logs);
-        if (dir != NULL)
-            (void)closedir(dir);
-        else if (fd >= 0)
-            (void)close(fd);
-        return status;
-    }
-    while (count < LOGS_MAX && (entry = readdir(dir)) != NULL)
-        count += look_at(scan, stream, folder, entry->d_name, &logs[count]);
-    if (count == LOGS_MAX)
+    if (!kt_audit_logs_find(folder, &logs))
+        return kt_fail(KT_INTERNAL, "%s: %s", stream, strerror(errno));
+    if (logs.more)
         note(scan, stream, ".", "more logs than are read");
-    (void)closedir(dir);
-    qsort(logs, count, sizeof(*logs), by_time);
-    for (i = 0; i < count && !scan->stopped; i++)
-        read_log(scan, stream, folder, logs[i].name);
-    scan->streams += count > 0;
-    free(logs);
+    for (i = 0; i < logs.count && !scan->stopped; i++) {
+        const kt_audit_log_t *log = &logs.list[i];
+
+        if (log->compressed || log->error != 0) {
+            note(scan, stream, log->name,
+                 log->compressed ? "compressed, and not read" : strerror(log->error));
+            continue;
+        }
+        read_log(scan, stream, folder, log->name);
+        found = true;
+    }
+    scan->streams += found;
+    kt_audit_logs_free(&logs);
     return KT_SUCCESS;
 }
 
@@ -189,8 +114,7 @@ static kt_status_t read_one(scan_t *scan, int parent, const char *name)
 
 static kt_status_t read_all(scan_t *scan, int parent)
 {
-    int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *dir = kt_audit_list(parent);
     struct dirent *entry;
     kt_status_t status = KT_SUCCESS;
 

@@ -223,11 +223,11 @@ static void save(const kt_sinks_t *sinks, const sink_t *sink)
 
 /* ---- logs ---- */
 
-static void enter(const kt_sinks_t *sinks, sink_t *sink, const kt_sink_log_t *head, uint64_t offset)
+static void enter(const kt_sinks_t *sinks, sink_t *sink, const kt_audit_log_t *log, uint64_t offset)
 {
-    sink->sent.inode = head->inode;
-    sink->sent.head_block = head->block;
-    memcpy(sink->sent.instance, head->instance, KT_TRAIL_ID);
+    sink->sent.inode = log->inode;
+    sink->sent.head_block = log->head.block;
+    memcpy(sink->sent.instance, log->head.instance, KT_TRAIL_ID);
     sink->sent.offset = offset;
     save(sinks, sink);
 }
@@ -236,7 +236,7 @@ static void enter(const kt_sinks_t *sinks, sink_t *sink, const kt_sink_log_t *he
  * sent. */
 static int open_current(const kt_sinks_t *sinks, sink_t *sink, bool *ret_old)
 {
-    kt_sink_log_t head;
+    kt_audit_log_t head;
     int log = kt_sink_log_open(sinks->folder, "log", &head);
 
     *ret_old = false;
@@ -266,7 +266,7 @@ static int open_current(const kt_sinks_t *sinks, sink_t *sink, bool *ret_old)
 /* From one log to the next. */
 static bool go_on(const kt_sinks_t *sinks, sink_t *sink)
 {
-    kt_sink_log_t head;
+    kt_audit_log_t head;
     int log = kt_sink_log_find(sinks->folder, &sink->sent, true, &head);
 
     if (log < 0)

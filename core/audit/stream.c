@@ -15,7 +15,6 @@
  * have to be recorded whatever happens: a rotation that the target has accepted already is finished
  * on a full disk too. All others are refused before that space is touched.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -252,17 +251,12 @@ void kt_trail_take(kt_trail_state_t *state, const kt_lines_t *lines, size_t at)
  * descriptor is left) is no sign that it is gone. */
 static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_name[256])
 {
-    int fd = openat(audit->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *dir = kt_audit_list(audit->folder);
     struct dirent *entry;
     bool found = false;
 
-    if (dir == NULL) {
-        kt_status_t status = kt_trail_failed(audit, ".");
-
-        kt_trail_close_fd(&fd);
-        return status;
-    }
+    if (dir == NULL)
+        return kt_trail_failed(audit, ".");
     while (!found && (entry = readdir(dir)) != NULL) {
         found = entry->d_ino == inode;
         if (found)

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "audit.h"
@@ -110,104 +109,88 @@ static void turn(lines_t *lines, size_t from)
     }
 }
 
-static kt_status_t read_log(const char *path, size_t count, lines_t *lines)
+static kt_status_t failed(const char *path, const char *name, int error)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    struct stat st;
+    kt_status_t status = error == ENOENT   ? KT_NOTFOUND
+                         : error == EINVAL ? KT_MALFORMED
+                                           : KT_PERMISSION;
+
+    return kt_fail(status, "%s/%s: %s", path, name,
+                   error == EINVAL ? "not a regular file" : strerror(error));
+}
+
+static kt_status_t read_log(const char *path, int folder, const char *name, size_t count,
+                            lines_t *lines)
+{
+    kt_audit_log_t log;
+    int fd = kt_audit_log_open(folder, name, &log);
+    size_t size = log.size > TAIL_MAX ? TAIL_MAX : (size_t)log.size, from = lines->count;
     char *text = NULL;
-    size_t size, from = lines->count;
     ssize_t got = 0;
     kt_status_t status = KT_SUCCESS;
 
     if (fd < 0)
-        return kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path,
-                       strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        (void)close(fd);
-        return kt_fail(KT_MALFORMED, "%s: not a regular file", path);
-    }
-    size = st.st_size > TAIL_MAX ? TAIL_MAX : (size_t)st.st_size;
+        return failed(path, name, log.error);
     text = malloc(size + 1);
     if (text != NULL)
-        got = pread(fd, text, size, st.st_size - (off_t)size);
-    if (text == NULL || got < 0 ||
-        !take_tail(lines, text, (size_t)got, count, (off_t)size < st.st_size))
-        status = kt_fail(KT_INTERNAL, "%s: %s", path, strerror(errno));
+        got = pread(fd, text, size, (off_t)(log.size - size));
+    if (text == NULL || got < 0 || !take_tail(lines, text, (size_t)got, count, size < log.size))
+        status = kt_fail(KT_INTERNAL, "%s/%s: %s", path, name, strerror(errno));
     turn(lines, from);
     free(text);
     (void)close(fd);
     return status;
 }
 
-static bool is_before(const struct timespec *a, const struct timespec *b)
-{
-    return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
-}
-
-/* Of the logs that logrotate renamed the newest that was written to last before this time. "":
- * there is none. */
-static void find_former(const char *folder, struct timespec *before, char ret_name[256])
-{
-    DIR *dir = opendir(folder);
-    struct timespec newest = {0, 0};
-    struct dirent *entry;
-    struct stat st;
-
-    ret_name[0] = '\0';
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (strncmp(entry->d_name, "log", 3) != 0 || strcmp(entry->d_name, "log") == 0 ||
-            kt_trail_is_compressed(entry->d_name) ||
-            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-            !S_ISREG(st.st_mode) || !is_before(&newest, &st.st_mtim) ||
-            !is_before(&st.st_mtim, before))
-            continue;
-        newest = st.st_mtim;
-        (void)snprintf(ret_name, 256, "%s", entry->d_name);
-    }
-    if (dir != NULL)
-        (void)closedir(dir);
-    *before = newest;
-}
-
 /* Where the log has just begun, the end of those before belongs to its tail. */
-static kt_status_t read_former(const char *folder, size_t count, lines_t *lines)
+static kt_status_t read_former(const char *path, int folder, size_t count, lines_t *lines)
 {
-    struct timespec before = {INT64_MAX, 0};
-    size_t from = lines->count;
+    size_t from = lines->count, i;
+    kt_audit_logs_t logs;
     kt_status_t status = KT_SUCCESS;
-    char name[256], *path;
 
-    while (status == KT_SUCCESS && lines->count - from < count) {
-        find_former(folder, &before, name);
-        if (name[0] == '\0')
-            break;
-        if (asprintf(&path, "%s/%s", folder, name) < 0)
-            return kt_fail(KT_INTERNAL, "out of memory");
-        status = read_log(path, count - (lines->count - from), lines);
+    if (!kt_audit_logs_find(folder, &logs))
+        return failed(path, ".", errno);
+    for (i = logs.count; i > 0 && status == KT_SUCCESS && lines->count - from < count; i--) {
+        const kt_audit_log_t *log = &logs.list[i - 1];
+
+        if (log->compressed || strcmp(log->name, "log") == 0)
+            continue;
+        status = read_log(path, folder, log->name, count - (lines->count - from), lines);
         if (status == KT_NOTFOUND)
             status = KT_SUCCESS; /* it was renamed once more at this moment */
-        free(path);
     }
+    kt_audit_logs_free(&logs);
+    return status;
+}
+
+static kt_status_t read_files(const char *path, size_t count, lines_t *lines)
+{
+    size_t before = lines->count;
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    kt_status_t status, former;
+
+    if (folder < 0)
+        return failed(path, "log", errno);
+    status = read_log(path, folder, "log", count, lines);
+    if ((status == KT_SUCCESS || status == KT_NOTFOUND) && lines->count - before < count) {
+        former = read_former(path, folder, count - (lines->count - before), lines);
+        if (lines->count > before || former != KT_SUCCESS)
+            status = former;
+    }
+    (void)close(folder);
     return status;
 }
 
 static kt_status_t read_stream(const kt_config_t *config, const char *stream, size_t count,
                                lines_t *lines)
 {
-    size_t before = lines->count;
     char *path;
     kt_status_t status;
 
-    if (asprintf(&path, "%s/%s/log", config->audit_path, stream) < 0)
+    if (asprintf(&path, "%s/%s", config->audit_path, stream) < 0)
         return kt_fail(KT_INTERNAL, "out of memory");
-    status = read_log(path, count, lines);
-    *strrchr(path, '/') = '\0';
-    if ((status == KT_SUCCESS || status == KT_NOTFOUND) && lines->count - before < count) {
-        kt_status_t former = read_former(path, count - (lines->count - before), lines);
-
-        if (lines->count > before || former != KT_SUCCESS)
-            status = former;
-    }
+    status = read_files(path, count, lines);
     free(path);
     return status;
 }

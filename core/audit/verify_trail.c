@@ -8,7 +8,6 @@
  * it says where the last log has to end; elsewhere a tail that was cut off at a seal is not
  * noticed.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -16,29 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "audit.h"
 
-#define FILES_MAX 512u
 #define RINGS_MAX 1024u /* processes that record at the same time, of which a gap is found */
 #define WRONG_MAX 20u   /* things that are wrong, of one stream, before the rest is only counted */
 
 uint64_t kt_trail_reach = 1u << 30;
-
-typedef struct log_head { /* the first line of an instance, or of a further log of it */
-    bool first, keyed;
-    unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH];
-    char environment[KT_ENVIRONMENT_MAX], stream[65], time[25];
-    uint64_t block, last;
-} log_head_t;
-
-typedef struct file {
-    char name[256];
-    uint64_t inode;
-    log_head_t head;
-} file_t;
 
 typedef struct proof {
     kt_check_fn fn;
@@ -80,52 +64,6 @@ static void tell(proof_t *proof, kt_status_t status, const char *format, ...)
     proof->fn(proof->arg, status, proof->what, text);
 }
 
-/* ---- first lines ---- */
-
-static bool take(const char **at, const char *text)
-{
-    size_t size = strlen(text);
-
-    if (strncmp(*at, text, size) != 0)
-        return false;
-    *at += size;
-    return true;
-}
-
-/* A string up to its quote, without escapes: names of environments and streams need none. */
-static bool take_string(const char **at, char *text, size_t room)
-{
-    size_t size = strcspn(*at, "\"\\\n");
-
-    if ((*at)[size] != '"' || size >= room)
-        return false;
-    memcpy(text, *at, size);
-    text[size] = '\0';
-    *at += size + 1;
-    return true;
-}
-
-static bool parse_head(const char *line, log_head_t *head)
-{
-    const char *at = line;
-
-    memset(head, 0, sizeof(*head));
-    head->first = take(&at, KT_TRAIL_LOG "\"start\"");
-    if (!head->first && !take(&at, KT_TRAIL_LOG "\"continue\""))
-        return false;
-    if (!kt_trail_take_hex(&at, ",\"instance\":\"", head->instance, KT_TRAIL_ID))
-        return false;
-    head->keyed = take(&at, "\",\"keyed\":true");
-    return (head->keyed || take(&at, "\",\"keyed\":false")) && take(&at, ",\"environment\":\"") &&
-           take_string(&at, head->environment, sizeof(head->environment)) &&
-           take(&at, ",\"stream\":\"") && take_string(&at, head->stream, sizeof(head->stream)) &&
-           kt_trail_take_number(&at, ",\"block\":", &head->block) &&
-           kt_trail_take_number(&at, ",\"last\":", &head->last) &&
-           kt_trail_take_hex(&at, ",\"chain\":\"", head->chain, KT_TRAIL_HASH) &&
-           take(&at, "\",\"time\":\"") && take_string(&at, head->time, sizeof(head->time)) &&
-           strcmp(at, "}\n") == 0;
-}
-
 /* ---- one line ---- */
 
 /* The key of a block some further on. All in all as many as a stream may have: else one line with a
@@ -144,7 +82,7 @@ static void move_key(proof_t *proof, uint64_t blocks)
 }
 
 /* The key of a log's first block: also where those before it are not there. */
-static void find_key(proof_t *proof, const log_head_t *head)
+static void find_key(proof_t *proof, const kt_audit_head_t *head)
 {
     kt_trail_name_t name = {head->environment, head->stream, ""};
 
@@ -152,7 +90,8 @@ static void find_key(proof_t *proof, const log_head_t *head)
     move_key(proof, head->first ? 0 : head->block);
 }
 
-static void begin_instance(proof_t *proof, const log_head_t *head, const char *file, size_t number)
+static void begin_instance(proof_t *proof, const kt_audit_head_t *head, const char *file,
+                           size_t number)
 {
     if (head->first && proof->inside)
         tell(proof, KT_SUCCESS, "%s:%zu: a new instance begins", file, number);
@@ -180,7 +119,7 @@ static void begin_instance(proof_t *proof, const log_head_t *head, const char *f
         find_key(proof, head);
 }
 
-static void take_head(proof_t *proof, const log_head_t *head, const char *file, size_t number)
+static void take_head(proof_t *proof, const kt_audit_head_t *head, const char *file, size_t number)
 {
     bool goes_on =
         proof->inside && !head->first && memcmp(head->instance, proof->instance, KT_TRAIL_ID) == 0;
@@ -334,9 +273,9 @@ static void take_decision(proof_t *proof, const char *line, size_t size, const c
 static void take_line(proof_t *proof, const char *line, size_t size, const char *file,
                       size_t number)
 {
-    log_head_t head;
+    kt_audit_head_t head;
 
-    if (parse_head(line, &head)) {
+    if (kt_audit_parse_head(line, &head)) {
         take_head(proof, &head, file, number);
         proof->open_line = number;
         proof->open_file = file;
@@ -377,97 +316,28 @@ static void check_end(proof_t *proof, const char *file, uint64_t length)
     proof->late = end->recorded.sequence - end->sealed.sequence;
 }
 
-static void read_file(proof_t *proof, int folder, const file_t *file)
+static void read_file(proof_t *proof, int folder, const kt_audit_log_t *log)
 {
-    int fd = openat(folder, file->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    FILE *stream = fd >= 0 ? fdopen(fd, "r") : NULL;
-    bool last = proof->bound && file->inode == proof->end.inode;
+    FILE *stream = kt_audit_log_fopen(folder, log->name);
+    bool last = proof->bound && log->inode == proof->end.inode;
     uint64_t length = 0;
     size_t number = 0, room = 0;
     char *line = NULL;
     ssize_t size;
 
     if (stream == NULL) {
-        tell(proof, KT_PERMISSION, "%s: %s", file->name, strerror(errno));
-        if (fd >= 0)
-            (void)close(fd);
+        tell(proof, KT_PERMISSION, "%s: %s", log->name, strerror(errno));
         return;
     }
     while ((!last || length < proof->end.recorded.length) &&
            (size = getline(&line, &room, stream)) > 0 && line[size - 1] == '\n') {
-        take_line(proof, line, (size_t)size, file->name, ++number);
+        take_line(proof, line, (size_t)size, log->name, ++number);
         length += (uint64_t)size;
     }
     if (last)
-        check_end(proof, file->name, length);
+        check_end(proof, log->name, length);
     free(line);
     (void)fclose(stream);
-}
-
-static int by_block(const void *a, const void *b)
-{
-    const file_t *x = a, *y = b;
-    int order = memcmp(x->head.instance, y->head.instance, KT_TRAIL_ID);
-
-    if (order != 0)
-        order = strcmp(x->head.time, y->head.time);
-    else
-        order = x->head.block < y->head.block ? -1 : x->head.block > y->head.block;
-    return order != 0 ? order : strcmp(x->name, y->name);
-}
-
-/* A regular file with a log's name. Of one that begins otherwise the block is 0: it is looked at
- * first, and fails. */
-static bool look_at(proof_t *proof, int folder, const char *name, file_t *ret_file)
-{
-    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    FILE *stream = fd >= 0 ? fdopen(fd, "r") : NULL;
-    struct stat st;
-    char *line = NULL;
-    size_t room = 0, size = strlen(name);
-    bool is_log = false;
-
-    if (stream == NULL) {
-        tell(proof, KT_PERMISSION, "%s: %s", name, strerror(errno));
-        if (fd >= 0)
-            (void)close(fd);
-        return false;
-    }
-    if (size > 3 && (strcmp(name + size - 3, ".gz") == 0 || strcmp(name + size - 3, ".xz") == 0 ||
-                     strcmp(name + size - 3, "zst") == 0)) {
-        tell(proof, KT_SUCCESS, "%s: compressed, and not looked at", name);
-    } else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
-        is_log = true;
-        memset(ret_file, 0, sizeof(*ret_file));
-        (void)snprintf(ret_file->name, sizeof(ret_file->name), "%s", name);
-        ret_file->inode = st.st_ino;
-        if (getline(&line, &room, stream) > 0)
-            (void)parse_head(line, &ret_file->head);
-    }
-    free(line);
-    (void)fclose(stream);
-    return is_log;
-}
-
-static size_t find_files(proof_t *proof, int folder, file_t *files)
-{
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dirent *entry;
-    size_t count = 0;
-
-    if (dir == NULL) {
-        tell(proof, KT_PERMISSION, "%s", strerror(errno));
-        return 0;
-    }
-    while (count < FILES_MAX && (entry = readdir(dir)) != NULL) {
-        if (strncmp(entry->d_name, "log", 3) == 0 &&
-            look_at(proof, folder, entry->d_name, &files[count]))
-            count++;
-    }
-    (void)closedir(dir);
-    qsort(files, count, sizeof(*files), by_block);
-    return count;
 }
 
 /* Where the log has to end at this moment. The lock is held for as long as it takes to read a
@@ -488,10 +358,12 @@ static bool read_end(int folder, kt_trail_state_t *ret_end)
     return read_it && ret_end->inode != 0;
 }
 
-static bool has_inode(const file_t *files, size_t count, uint64_t inode)
+static bool has_inode(const kt_audit_logs_t *logs, uint64_t inode)
 {
-    while (count > 0)
-        if (files[--count].inode == inode)
+    size_t i;
+
+    for (i = 0; i < logs->count; i++)
+        if (logs->list[i].inode == inode && logs->list[i].size > 0)
             return true;
     return false;
 }
@@ -520,26 +392,55 @@ static void conclude(proof_t *proof, size_t nfiles)
          (unsigned long long)proof->late, checkpoints, by, end);
 }
 
+static bool look_at(proof_t *proof, int folder, const kt_audit_log_t *log)
+{
+    if (log->compressed) {
+        tell(proof, KT_SUCCESS, "%s: compressed, and not looked at", log->name);
+    } else if (log->error != 0) {
+        tell(proof, KT_PERMISSION, "%s: %s", log->name, strerror(log->error));
+    } else if (log->size > 0) {
+        read_file(proof, folder, log);
+        return true;
+    }
+    return false;
+}
+
+/* How many of them were read. One without a first line belongs nowhere: it fails by itself, before
+ * any other, and does not disturb their chain. */
+static size_t read_files(proof_t *proof, int folder, const kt_audit_logs_t *logs)
+{
+    size_t count = 0, i;
+
+    if (logs->more)
+        tell(proof, KT_PERMISSION, ".: more than %u logs, and not all were looked at",
+             KT_AUDIT_LOGS_MAX);
+    for (i = 0; i < logs->count; i++)
+        if (!logs->list[i].has_head)
+            count += look_at(proof, folder, &logs->list[i]);
+    for (i = 0; i < logs->count; i++)
+        if (logs->list[i].has_head)
+            count += look_at(proof, folder, &logs->list[i]);
+    return count;
+}
+
 static void verify_stream(proof_t *proof, int folder)
 {
-    file_t *files = calloc(FILES_MAX, sizeof(*files));
-    size_t count, i;
+    kt_audit_logs_t logs;
+    size_t count;
 
-    if (files == NULL) {
-        tell(proof, KT_INTERNAL, "out of memory");
+    proof->bound = read_end(folder, &proof->end);
+    if (!kt_audit_logs_find(folder, &logs)) {
+        tell(proof, KT_PERMISSION, "%s", strerror(errno));
         return;
     }
-    proof->bound = read_end(folder, &proof->end);
-    count = find_files(proof, folder, files);
-    if (proof->bound && !has_inode(files, count, proof->end.inode))
+    if (proof->bound && !has_inode(&logs, proof->end.inode))
         tell(proof, KT_MALFORMED, "log: the log that was being written is gone");
-    for (i = 0; i < count; i++)
-        read_file(proof, folder, &files[i]);
+    count = read_files(proof, folder, &logs);
     if (count > 0 || proof->bound) {
         conclude(proof, count);
         ++*proof->streams;
     }
-    free(files);
+    kt_audit_logs_free(&logs);
     kt_wipe(proof->key, sizeof(proof->key));
 }
 
@@ -565,8 +466,7 @@ static size_t verify_one(const proof_t *like, int parent, const char *name, cons
 
 static size_t verify_all(const proof_t *like, int folder)
 {
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    DIR *dir = kt_audit_list(folder);
     struct dirent *entry;
     size_t wrong = 0;
 

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * files.c: the logs of a stream: `log`, which is being written, and those that logrotate has
+ * renamed. Everything that looks for a log finds it here.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit.h"
+
+#define HEAD_MAX 1024u /* bytes of a log's first line; no writer needs half of them */
+
+DIR *kt_audit_list(int folder)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (dir == NULL && fd >= 0) {
+        error = errno;
+        (void)close(fd);
+        errno = error;
+    }
+    return dir;
+}
+
+/* ---- first lines ---- */
+
+static bool parse_text(const char **at, const char *text)
+{
+    size_t size = strlen(text);
+
+    if (strncmp(*at, text, size) != 0)
+        return false;
+    *at += size;
+    return true;
+}
+
+/* A string up to its quote, without escapes: names of environments and streams need none. */
+static bool parse_string(const char **at, char *text, size_t room)
+{
+    size_t size = strcspn(*at, "\"\\\n");
+
+    if ((*at)[size] != '"' || size >= room)
+        return false;
+    memcpy(text, *at, size);
+    text[size] = '\0';
+    *at += size + 1;
+    return true;
+}
+
+bool kt_audit_parse_head(const char *line, kt_audit_head_t *ret_head)
+{
+    kt_audit_head_t head;
+    const char *at = line;
+
+    memset(&head, 0, sizeof(head));
+    head.first = parse_text(&at, KT_TRAIL_LOG "\"start\"");
+    if ((!head.first && !parse_text(&at, KT_TRAIL_LOG "\"continue\"")) ||
+        !kt_trail_take_hex(&at, ",\"instance\":\"", head.instance, KT_TRAIL_ID))
+        return false;
+    head.keyed = parse_text(&at, "\",\"keyed\":true");
+    if ((!head.keyed && !parse_text(&at, "\",\"keyed\":false")) ||
+        !parse_text(&at, ",\"environment\":\"") ||
+        !parse_string(&at, head.environment, sizeof(head.environment)) ||
+        !parse_text(&at, ",\"stream\":\"") ||
+        !parse_string(&at, head.stream, sizeof(head.stream)) ||
+        !kt_trail_take_number(&at, ",\"block\":", &head.block) ||
+        !kt_trail_take_number(&at, ",\"last\":", &head.last) ||
+        !kt_trail_take_hex(&at, ",\"chain\":\"", head.chain, KT_TRAIL_HASH) ||
+        !parse_text(&at, "\",\"time\":\"") || !parse_string(&at, head.time, sizeof(head.time)) ||
+        strcmp(at, "}\n") != 0)
+        return false;
+    *ret_head = head;
+    return true;
+}
+
+static void read_first_line(int fd, kt_audit_log_t *log)
+{
+    char line[HEAD_MAX + 1];
+    ssize_t got = pread(fd, line, HEAD_MAX, 0);
+    const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL, *at;
+
+    if (end == NULL)
+        return;
+    line[end + 1 - line] = '\0';
+    log->has_head = kt_audit_parse_head(line, &log->head);
+    at = strstr(line, "\"time\":\"");
+    if (at != NULL)
+        (void)snprintf(log->time, sizeof(log->time), "%.24s", at + 8);
+}
+
+/* ---- one log ---- */
+
+int kt_audit_log_open(int folder, const char *name, kt_audit_log_t *ret_log)
+{
+    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+
+    memset(ret_log, 0, sizeof(*ret_log));
+    (void)snprintf(ret_log->name, sizeof(ret_log->name), "%s", name);
+    if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))) {
+        (void)close(fd);
+        fd = -1;
+        errno = EINVAL;
+    }
+    if (fd < 0) {
+        ret_log->error = errno;
+        return -1;
+    }
+    ret_log->inode = st.st_ino;
+    ret_log->size = (uint64_t)st.st_size;
+    read_first_line(fd, ret_log);
+    return fd;
+}
+
+FILE *kt_audit_log_fopen(int folder, const char *name)
+{
+    kt_audit_log_t log;
+    int fd = kt_audit_log_open(folder, name, &log);
+    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+
+    if (file == NULL && fd >= 0)
+        (void)close(fd);
+    return file;
+}
+
+/* ---- all of them ---- */
+
+static bool is_compressed(const char *name)
+{
+    static const char *const ends[] = {".gz", ".xz", ".bz2", ".zst", ".lz4"};
+    size_t size = strlen(name), i;
+
+    for (i = 0; i < KT_ARRAY(ends); i++)
+        if (size > strlen(ends[i]) && strcmp(name + size - strlen(ends[i]), ends[i]) == 0)
+            return true;
+    return false;
+}
+
+/* False: it is neither a log nor something that may be one and cannot be read. */
+static bool inspect(int folder, const char *name, kt_audit_log_t *ret_log)
+{
+    int fd;
+
+    if (strncmp(name, "log", 3) != 0)
+        return false;
+    if (is_compressed(name)) {
+        memset(ret_log, 0, sizeof(*ret_log));
+        (void)snprintf(ret_log->name, sizeof(ret_log->name), "%s", name);
+        ret_log->compressed = true;
+        return true;
+    }
+    fd = kt_audit_log_open(folder, name, ret_log);
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0 || (ret_log->error != EINVAL && ret_log->error != ENOENT);
+}
+
+static bool add(kt_audit_logs_t *logs, const kt_audit_log_t *log)
+{
+    if (logs->count == logs->room) {
+        size_t room = logs->room * 2 + 16;
+        kt_audit_log_t *list = realloc(logs->list, room * sizeof(*list));
+
+        if (list == NULL)
+            return false;
+        logs->list = list;
+        logs->room = room;
+    }
+    logs->list[logs->count++] = *log;
+    return true;
+}
+
+/* Instances by the time at which their first log began, and the logs of each by their blocks: the
+ * clock may have been set back in between. A log without a first line of its own goes by its time.
+ * The one that is being written is the last. */
+static int by_age(const void *a, const void *b)
+{
+    const kt_audit_log_t *x = a, *y = b;
+    int order = (strcmp(x->name, "log") == 0) - (strcmp(y->name, "log") == 0);
+
+    if (order == 0)
+        order = strcmp(x->began, y->began);
+    if (order == 0)
+        order = memcmp(x->head.instance, y->head.instance, KT_TRAIL_ID);
+    if (order == 0)
+        order = (x->head.block > y->head.block) - (x->head.block < y->head.block);
+    return order != 0 ? order : strcmp(x->name, y->name);
+}
+
+static bool is_of_same(const kt_audit_log_t *x, const kt_audit_log_t *y)
+{
+    return x->has_head && y->has_head &&
+           memcmp(x->head.instance, y->head.instance, KT_TRAIL_ID) == 0;
+}
+
+static void sort(kt_audit_logs_t *logs)
+{
+    size_t i, j;
+
+    for (i = 0; i < logs->count; i++) {
+        const kt_audit_log_t *first = &logs->list[i];
+
+        for (j = 0; j < logs->count; j++)
+            if (is_of_same(first, &logs->list[j]) && logs->list[j].head.block < first->head.block)
+                first = &logs->list[j];
+        memcpy(logs->list[i].began, first->time, sizeof(first->time));
+    }
+    if (logs->count > 1)
+        qsort(logs->list, logs->count, sizeof(*logs->list), by_age);
+}
+
+bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs)
+{
+    DIR *dir = kt_audit_list(folder);
+    struct dirent *entry;
+    kt_audit_log_t log;
+    bool good = dir != NULL;
+
+    memset(ret_logs, 0, sizeof(*ret_logs));
+    while (good && !ret_logs->more && (entry = readdir(dir)) != NULL) {
+        if (!inspect(folder, entry->d_name, &log))
+            continue;
+        if (ret_logs->count == KT_AUDIT_LOGS_MAX)
+            ret_logs->more = true;
+        else
+            good = add(ret_logs, &log);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    if (!good) {
+        int error = dir != NULL ? ENOMEM : errno;
+
+        kt_audit_logs_free(ret_logs);
+        errno = error;
+        return false;
+    }
+    sort(ret_logs);
+    return true;
+}
+
+void kt_audit_logs_free(kt_audit_logs_t *logs)
+{
+    free(logs->list);
+    memset(logs, 0, sizeof(*logs));
+}
