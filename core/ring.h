@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "audit.h"
+#include "audit/fields.h"
 
 #define HEADER 4096u /* bytes before the first record */
 #define SLOT 64u     /* records take whole ones */
@@ -46,8 +47,17 @@ typedef struct header {
     _Atomic uint64_t drained;             /* number of the last that was released */
 } header_t;
 
-enum { ACTION, SUBJECT, PEER, REFERENCE, PROVIDER, STATUS, PURPOSE, REQUEST, TEXTS };
-enum { STALE = 1, FALLBACK = 2, COUNTED = 4, FILLER = 8 };
+/* What a record has of the fields (fields.h): the texts in their order, two numbers, flags. */
+#define ENUM(member, ...) TEXT_##member,
+#define SUM_SINGLE(member, key, size, absent, from, meaning) +((from) << TEXT_##member)
+#define MEMBER(member, ...) uint64_t member;
+#define SUM_BIT(member, key, bit, meaning) +(bit)
+#define NOTHING KT_AUDIT_NOTHING
+enum { KT_AUDIT_FIELDS(ENUM, NOTHING, NOTHING, NOTHING) TEXTS };
+enum { SINGLES = 0 KT_AUDIT_FIELDS(SUM_SINGLE, NOTHING, NOTHING, NOTHING) }; /* bits of OF_ONE */
+enum { FLAGS = 0 KT_AUDIT_FIELDS(NOTHING, NOTHING, SUM_BIT, NOTHING), COUNTED = 4, FILLER = 8 };
+
+_Static_assert((FLAGS & (COUNTED | FILLER)) == 0, "a bit for each flag");
 
 typedef struct record {
     uint32_t size; /* bytes up to the next one */
@@ -56,7 +66,7 @@ typedef struct record {
     uint32_t flags;
     uint64_t sequence;
     int64_t time;
-    uint64_t version, generation;
+    KT_AUDIT_FIELDS(NOTHING, MEMBER, NOTHING, NOTHING)
     uint16_t lengths[TEXTS]; /* with NUL; 0: there is none */
     char texts[];
 } record_t;

@@ -6,11 +6,9 @@
 #include <string.h>
 
 #include "audit.h"
+#include "audit/fields.h"
 
 #define YEAR_10000 253402300800000 /* ms since the epoch */
-
-#define WORD_MAX 64u  /* bytes of what the host calls something, before they are escaped */
-#define TEXT_MAX 128u /* of an address or a request's id */
 
 kt_status_t kt_lines_begin(kt_lines_t *lines, size_t room)
 {
@@ -168,39 +166,54 @@ static size_t begin(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t seq
     return at;
 }
 
+static void put_word(kt_lines_t *lines, const char *key, const char *word)
+{
+    put_string(lines, key, word, WORD_MAX);
+}
+
+static void put_some(kt_lines_t *lines, const char *key, uint64_t number)
+{
+    if (number != 0)
+        put_number(lines, key, number);
+}
+
+static void put_count(kt_lines_t *lines, const char *key, uint64_t number)
+{
+    if (number > 1)
+        put_number(lines, key, number);
+}
+
+static void put_true(kt_lines_t *lines, const char *key, bool is_true)
+{
+    if (is_true) {
+        put_key(lines, key);
+        put(lines, "true");
+    }
+}
+
+/* What stands between its braces, as JSON. */
+static void put_object(kt_lines_t *lines, const char *key, const char *members)
+{
+    if (members == NULL)
+        return;
+    put_key(lines, key);
+    put(lines, "{");
+    put(lines, members);
+    put(lines, "}");
+}
+
+#define PUT_TEXT(member, key, size, absent, from, meaning)                                         \
+    put_string(lines, key, event->member != NULL ? event->member : (absent), size);
+#define PUT_NUMBER(member, key, meaning) put_some(lines, key, event->member);
+#define PUT_FLAG(member, key, bit, meaning) put_true(lines, key, event->member);
+#define PUT_LINE(put_value, key, value, meaning) put_value(lines, key, value);
+
 size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_event_t *event,
                      uint64_t sequence, int64_t now)
 {
     size_t at = begin(lines, name, sequence, now);
 
-    put_string(lines, "action", event->action, WORD_MAX);
-    put_string(lines, "subject", event->subject != NULL ? event->subject : "", KT_SUBJECT_MAX);
-    put_string(lines, "peer", event->peer, TEXT_MAX);
-    put_string(lines, "reference", event->reference, KT_REFERENCE_MAX);
-    if (event->version != 0)
-        put_number(lines, "version", event->version);
-    if (event->generation != 0)
-        put_number(lines, "generation", event->generation);
-    put_string(lines, "provider", event->provider, WORD_MAX);
-    put_string(lines, "status", event->status, WORD_MAX);
-    if (event->stale)
-        put(lines, ",\"stale\":true");
-    if (event->fallback)
-        put(lines, ",\"fallback\":true");
-    if (event->count > 1)
-        put_number(lines, "count", event->count);
-    if (event->seconds != 0)
-        put_number(lines, "seconds", event->seconds);
-    if (event->generations != NULL) {
-        put(lines, ",\"generations\":{");
-        put(lines, event->generations);
-        put(lines, "}");
-        if (event->more > 0)
-            put_number(lines, "more", event->more);
-    }
-    put_string(lines, "severity", kt_severity(event), WORD_MAX);
-    put_string(lines, "purpose", event->purpose, WORD_MAX);
-    put_string(lines, "request", event->request_id, TEXT_MAX);
+    KT_AUDIT_FIELDS(PUT_TEXT, PUT_NUMBER, PUT_FLAG, PUT_LINE)
     put(lines, "}\n");
     return at;
 }

@@ -3,26 +3,21 @@
  * that is there. */
 #include "ring.h"
 
-#define WORD_MAX 64u  /* bytes of what the host calls something */
-#define TEXT_MAX 128u /* of an address or a request's id */
+#define LIMIT(member, key, size, absent, from, meaning) [TEXT_##member] = (size),
+#define COPY_TEXT(member, ...) texts[TEXT_##member] = event->member;
+#define COPY_NUMBER(member, ...) record->member = event->member;
+#define ADD_FLAG(member, key, bit, meaning) | (event->member ? (bit) : 0u)
 
-static const uint16_t limits[TEXTS] = {
-    [ACTION] = WORD_MAX,   [SUBJECT] = KT_SUBJECT_MAX,
-    [PEER] = TEXT_MAX,     [REFERENCE] = KT_REFERENCE_MAX,
-    [PROVIDER] = WORD_MAX, [STATUS] = WORD_MAX,
-    [PURPOSE] = WORD_MAX,  [REQUEST] = TEXT_MAX,
-};
+static const uint16_t limits[TEXTS] = {KT_AUDIT_FIELDS(LIMIT, NOTHING, NOTHING, NOTHING)};
 
 static void texts_of(const kt_event_t *event, const char *texts[TEXTS])
 {
-    texts[ACTION] = event->action;
-    texts[SUBJECT] = event->subject;
-    texts[PEER] = event->peer;
-    texts[REFERENCE] = event->reference;
-    texts[PROVIDER] = event->provider;
-    texts[STATUS] = event->status;
-    texts[PURPOSE] = event->purpose;
-    texts[REQUEST] = event->request_id;
+    KT_AUDIT_FIELDS(COPY_TEXT, NOTHING, NOTHING, NOTHING)
+}
+
+static uint32_t flags_of(const kt_event_t *event)
+{
+    return 0u KT_AUDIT_FIELDS(NOTHING, NOTHING, ADD_FLAG, NOTHING);
 }
 
 /* Lengths with NUL, cut to what a line has; the bytes of all. */
@@ -68,11 +63,10 @@ static bool same(const record_t *record, const kt_event_t *event, const char *co
     const char *at = record->texts;
     size_t i;
 
-    if (record->version != event->version ||
-        record->flags != (COUNTED | (event->fallback ? FALLBACK : 0u)))
+    if (record->version != event->version || record->flags != (COUNTED | flags_of(event)))
         return false;
     for (i = 0; i < TEXTS; i++) {
-        if (i != PEER && i != REQUEST &&
+        if ((SINGLES >> i & 1) == 0 &&
             (record->lengths[i] != lengths[i] ||
              (lengths[i] > 0 && memcmp(at, texts[i], lengths[i] - 1u) != 0)))
             return false;
@@ -84,7 +78,7 @@ static bool same(const record_t *record, const kt_event_t *event, const char *co
 static uint64_t hash(const kt_event_t *event, const char *const texts[TEXTS],
                      const uint16_t lengths[TEXTS])
 {
-    static const int keys[] = {REFERENCE, SUBJECT, STATUS};
+    static const int keys[] = {TEXT_reference, TEXT_subject, TEXT_status};
     uint64_t sum = event->version, word;
     size_t i, at, size;
 
@@ -123,16 +117,14 @@ static void write_record(const kt_ring_t *ring, record_t *record, const kt_event
                          uint32_t size, int64_t now, bool counted)
 {
     char *at = record->texts;
-    size_t i;
+    size_t i, used;
 
     record->size = size;
     atomic_store_explicit(&record->count, 1, memory_order_relaxed);
-    record->flags =
-        (event->stale ? STALE : 0u) | (event->fallback ? FALLBACK : 0u) | (counted ? COUNTED : 0u);
+    record->flags = flags_of(event) | (counted ? COUNTED : 0u);
     record->sequence = ring->sequence;
     record->time = now;
-    record->version = event->version;
-    record->generation = event->generation;
+    KT_AUDIT_FIELDS(NOTHING, COPY_NUMBER, NOTHING, NOTHING)
     memcpy(record->lengths, lengths, sizeof(record->lengths));
     for (i = 0; i < TEXTS; i++) {
         if (lengths[i] == 0)
@@ -141,8 +133,9 @@ static void write_record(const kt_ring_t *ring, record_t *record, const kt_event
         at[lengths[i] - 1] = '\0';
         at += lengths[i];
     }
-    memset(at, 0, (size_t)((char *)record + used_by(record) - at));
-    record->check = checksum(ring, record, used_by(record));
+    used = used_by(record);
+    memset(at, 0, (size_t)((char *)record + used - at));
+    record->check = checksum(ring, record, used);
 }
 
 kt_ring_answer_t kt_ring_put(kt_ring_t *ring, const kt_event_t *event, int64_t now, int64_t window)

@@ -2,6 +2,13 @@
 /* ring_take.c: records out of a ring, of which every byte may be anything. */
 #include "ring.h"
 
+#define TAKE_TEXT(member, key, size, absent, from, meaning)                                        \
+    event->member = next_text(record, TEXT_##member, &at);                                         \
+    if ((from) == OF_ONE && count > 1) /* what the first one of them said is not true of all */    \
+        event->member = NULL;
+#define TAKE_NUMBER(member, ...) event->member = record->member;
+#define TAKE_FLAG(member, key, bit, meaning) event->member = (record->flags & (bit)) != 0;
+
 uint64_t kt_ring_drained(const kt_ring_t *ring)
 {
     return atomic_load_explicit(&ring->header->drained, memory_order_relaxed);
@@ -62,21 +69,8 @@ static void read_record(record_t *record, kt_ring_record_t *ret_record)
     kt_event_t *event = &ret_record->event;
 
     memset(ret_record, 0, sizeof(*ret_record));
-    event->action = next_text(record, ACTION, &at);
-    event->subject = next_text(record, SUBJECT, &at);
-    event->peer = next_text(record, PEER, &at);
-    event->reference = next_text(record, REFERENCE, &at);
-    event->provider = next_text(record, PROVIDER, &at);
-    event->status = next_text(record, STATUS, &at);
-    event->purpose = next_text(record, PURPOSE, &at);
-    event->request_id = next_text(record, REQUEST, &at);
-    event->version = record->version;
-    event->generation = record->generation;
-    event->stale = (record->flags & STALE) != 0;
-    event->fallback = (record->flags & FALLBACK) != 0;
+    KT_AUDIT_FIELDS(TAKE_TEXT, TAKE_NUMBER, TAKE_FLAG, NOTHING)
     event->count = count;
-    if (count > 1) /* what the first one of them said is not true of all */
-        event->peer = event->request_id = NULL;
     ret_record->sequence = record->sequence;
     ret_record->time = record->time;
 }
