@@ -103,6 +103,8 @@ void kt_trail_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_tra
 void kt_trail_next_key(unsigned char key[KT_TRAIL_HASH]);
 /* The chain through one more line, its newline included. */
 void kt_trail_link(unsigned char chain[KT_TRAIL_HASH], const char *line, size_t size);
+/* The line that begins at `at`: the chain and the length of what `state` has recorded go on. */
+void kt_audit_chain_line(kt_trail_state_t *state, const kt_lines_t *lines, size_t at);
 void kt_trail_mac(const unsigned char key[KT_TRAIL_HASH], const unsigned char chain[KT_TRAIL_HASH],
                   const char *text, size_t size, unsigned char ret_mac[KT_TRAIL_HASH]);
 
@@ -279,8 +281,6 @@ kt_status_t kt_trail_open_rings(kt_audit_t *audit);
  * use the space that is kept for what has to be recorded.
  */
 kt_status_t kt_trail_append(kt_audit_t *audit, int log, kt_trail_state_t *state, bool spends);
-/* Adds the line at `at` of audit->lines to the chain of `state`. */
-void kt_trail_take(kt_trail_state_t *state, const kt_lines_t *lines, size_t at);
 void kt_trail_close_fd(int *fd);
 
 /* ---- drain.c: under audit->lock ---- */
@@ -297,8 +297,11 @@ kt_status_t kt_trail_sweep(kt_audit_t *audit);
 
 /* ---- verify_trail.c ---- */
 
-extern KT_HIDDEN uint64_t kt_trail_reach; /* blocks missing from a stream whose keys are passed
-                                             over, all in all; tests make it less */
+#define KT_AUDIT_REACH (UINT64_C(1) << 30)
+/* kt_audit_verify_received(), with a limit of its own: keys of blocks that are in no file are
+ * passed over for so many blocks of a stream, all in all. */
+kt_status_t kt_audit_verify_within(const char *path, const char *key, const char *received,
+                                   uint64_t reach, kt_check_fn fn, void *arg);
 
 /* ---- key.c ---- */
 

@@ -37,12 +37,12 @@ static kt_status_t begin_block(kt_audit_t *audit, kt_trail_state_t *state, size_
         return status;
     state->recorded = state->sealed;
     if (!state->begun)
-        kt_trail_take(state, lines, kt_line_log(lines, &audit->name, state, now));
+        kt_audit_chain_line(state, lines, kt_line_log(lines, &audit->name, state, now));
     if (found->dropped > 0 || found->missing > 0) {
         state->recorded.sequence += found->missing;
-        kt_trail_take(state, lines,
-                      kt_line_recovery(lines, &audit->name, found->dropped, found->missing,
-                                       ++state->recorded.sequence, now));
+        kt_audit_chain_line(state, lines,
+                            kt_line_recovery(lines, &audit->name, found->dropped, found->missing,
+                                             ++state->recorded.sequence, now));
     }
     return KT_SUCCESS;
 }
@@ -50,7 +50,7 @@ static kt_status_t begin_block(kt_audit_t *audit, kt_trail_state_t *state, size_
 static void add_decision(kt_audit_t *audit, kt_trail_state_t *state, const kt_event_t *event,
                          int64_t time)
 {
-    kt_trail_take(
+    kt_audit_chain_line(
         state, &audit->lines,
         kt_line_event(&audit->lines, &audit->name, event, ++state->recorded.sequence, time));
     audit->lines.decisions++;
@@ -61,8 +61,8 @@ static kt_status_t end_block(kt_audit_t *audit, kt_trail_state_t *state,
 {
     kt_status_t status;
 
-    kt_trail_take(state, &audit->lines,
-                  kt_line_seal(&audit->lines, state, range->to != 0 ? range : NULL, now));
+    kt_audit_chain_line(state, &audit->lines,
+                        kt_line_seal(&audit->lines, state, range->to != 0 ? range : NULL, now));
     kt_trail_sealed(state);
     if (range->to != 0)
         state->range = *range;

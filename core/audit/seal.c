@@ -69,6 +69,12 @@ void kt_trail_link(unsigned char chain[KT_TRAIL_HASH], const char *line, size_t 
     (void)crypto_generichash_blake2b_final(&state, chain, KT_TRAIL_HASH);
 }
 
+void kt_audit_chain_line(kt_trail_state_t *state, const kt_lines_t *lines, size_t at)
+{
+    kt_trail_link(state->recorded.chain, lines->text + at, lines->size - at);
+    state->recorded.length += lines->size - at;
+}
+
 void kt_trail_mac(const unsigned char key[KT_TRAIL_HASH], const unsigned char chain[KT_TRAIL_HASH],
                   const char *text, size_t size, unsigned char ret_mac[KT_TRAIL_HASH])
 {

@@ -239,12 +239,6 @@ kt_status_t kt_trail_append(kt_audit_t *audit, int log, kt_trail_state_t *state,
     return status;
 }
 
-void kt_trail_take(kt_trail_state_t *state, const kt_lines_t *lines, size_t at)
-{
-    kt_trail_link(state->recorded.chain, lines->text + at, lines->size - at);
-    state->recorded.length += lines->size - at;
-}
-
 /* ---- the log that the state means ---- */
 
 /* The name under which the inode stands in the folder. That the folder cannot be read (no

@@ -22,8 +22,6 @@
 #define RINGS_MAX 1024u /* processes that record at the same time, of which a gap is found */
 #define WRONG_MAX 20u   /* things that are wrong, of one stream, before the rest is only counted */
 
-uint64_t kt_trail_reach = 1u << 30;
-
 typedef struct proof {
     kt_check_fn fn;
     void *arg;
@@ -37,6 +35,7 @@ typedef struct proof {
     size_t *streams; /* that have anything */
     uint64_t lines, blocks, late, missing, checkpoints;
     char checked[25]; /* time of the last checkpoint */
+    uint64_t reach;   /* of `passed`, at most */
     uint64_t passed;  /* blocks that are in no file here, on the way to the keys of others */
     /* of the instance that is being read */
     bool inside, keyed;
@@ -70,10 +69,10 @@ static void tell(proof_t *proof, kt_status_t status, const char *format, ...)
  * made-up number would keep us for minutes, and a log of such lines for ever. */
 static void move_key(proof_t *proof, uint64_t blocks)
 {
-    if (blocks > kt_trail_reach - proof->passed) {
+    if (blocks > proof->reach - proof->passed) {
         tell(proof, KT_MALFORMED,
              "its blocks leave out more than %llu: what follows cannot be proved",
-             (unsigned long long)kt_trail_reach);
+             (unsigned long long)proof->reach);
         return;
     }
     proof->passed += blocks;
@@ -505,10 +504,10 @@ static kt_status_t verify(const char *path, proof_t *like)
                                 "the trail is not what was written, or that cannot be proved");
 }
 
-kt_status_t kt_audit_verify_received(const char *path, const char *key, const char *received,
-                                     kt_check_fn fn, void *arg)
+kt_status_t kt_audit_verify_within(const char *path, const char *key, const char *received,
+                                   uint64_t reach, kt_check_fn fn, void *arg)
 {
-    proof_t like = {.fn = fn, .arg = arg};
+    proof_t like = {.fn = fn, .arg = arg, .reach = reach};
     unsigned char *audit_key = NULL;
     kt_status_t status = KT_SUCCESS;
 
@@ -523,6 +522,12 @@ kt_status_t kt_audit_verify_received(const char *path, const char *key, const ch
     kt_received_free(like.received);
     kt_locked_free(audit_key);
     return status;
+}
+
+kt_status_t kt_audit_verify_received(const char *path, const char *key, const char *received,
+                                     kt_check_fn fn, void *arg)
+{
+    return kt_audit_verify_within(path, key, received, KT_AUDIT_REACH, fn, arg);
 }
 
 kt_status_t kt_audit_verify(const char *path, const char *key, kt_check_fn fn, void *arg)

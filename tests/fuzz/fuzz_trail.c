@@ -7,6 +7,8 @@
 #include "audit.h"
 #include "sinks.h"
 
+#define FUZZ_REACH 1000u
+
 /* Of the log that is kept in the corpus. */
 #define FUZZ_AUDIT_KEY "keyturn-audit-key 1 WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo="
 
@@ -19,7 +21,7 @@ static void count_wrong(void *arg, kt_status_t status, const char *what, const c
 static void verify_log(const char *folder, const char *key)
 {
     size_t wrong = 0;
-    kt_status_t status = kt_audit_verify(folder, key, count_wrong, &wrong);
+    kt_status_t status = kt_audit_verify_within(folder, key, NULL, FUZZ_REACH, count_wrong, &wrong);
 
     must(status == KT_SUCCESS || status == KT_MALFORMED || status == KT_NOTFOUND);
     must((status == KT_MALFORMED) == (wrong > 0));
@@ -81,7 +83,7 @@ static void verify_received(const char *folder)
     kt_status_t status;
 
     snprintf(path, sizeof(path), "%s/log", folder);
-    status = kt_audit_verify_received(folder, NULL, path, count_wrong, &wrong);
+    status = kt_audit_verify_within(folder, NULL, path, FUZZ_REACH, count_wrong, &wrong);
     must(status == KT_SUCCESS || status == KT_MALFORMED || status == KT_NOTFOUND);
     must((status == KT_MALFORMED) == (wrong > 0));
 }
@@ -113,7 +115,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     size_t lines = 0;
 
-    kt_trail_reach = 1000;
     fuzz_write("log", data, size);
     verify_log(fuzz_folder(), NULL);
     verify_log(fuzz_folder(), FUZZ_AUDIT_KEY);

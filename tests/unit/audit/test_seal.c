@@ -18,6 +18,7 @@ static kt_config_t config;
 static kt_audit_t *audit;
 static char folder[160], stream[176], state_path[192], key_path[192], old_log[192];
 static char audit_key[KT_AUDIT_KEY_LINE];
+static uint64_t reach = KT_AUDIT_REACH;
 
 static void open_trail(void)
 {
@@ -107,10 +108,10 @@ START_TEST(a_block_is_that_of_the_page)
     kt_trail_first_key(vector("audit_key").bytes, &name, trail.instance, trail.key);
     assert_vector(trail.key, sizeof(trail.key), "trail_key");
     assert_ok(kt_lines_begin(&lines, KT_LINES_MIN));
-    kt_trail_take(&trail, &lines, kt_line_log(&lines, &name, &trail, now));
-    kt_trail_take(&trail, &lines,
-                  kt_line_event(&lines, &name, &event, ++trail.recorded.sequence, now));
-    kt_trail_take(&trail, &lines, kt_line_seal(&lines, &trail, &range, now));
+    kt_audit_chain_line(&trail, &lines, kt_line_log(&lines, &name, &trail, now));
+    kt_audit_chain_line(&trail, &lines,
+                        kt_line_event(&lines, &name, &event, ++trail.recorded.sequence, now));
+    kt_audit_chain_line(&trail, &lines, kt_line_seal(&lines, &trail, &range, now));
     kt_trail_sealed(&trail);
     assert_vector(lines.text, lines.size, "trail_block");
     assert_vector(trail.key, sizeof(trail.key), "trail_next_key");
@@ -165,7 +166,7 @@ static void find(void *arg, kt_status_t status, const char *what, const char *de
 static kt_status_t verify(const char *key)
 {
     memset(&findings, 0, sizeof(findings));
-    return kt_audit_verify(folder, key, find, &findings);
+    return kt_audit_verify_within(folder, key, NULL, reach, find, &findings);
 }
 
 static void assert_verified(const char *key)
@@ -509,7 +510,7 @@ static void add_far_log(const char *name, unsigned block)
 /* Else whoever writes a log decides how long a proof takes: hours for a file of such lines. */
 START_TEST(a_made_up_block_number_is_not_counted_to)
 {
-    kt_trail_reach = 1000;
+    reach = 1000;
     write_some();
     add_far_log("log.2", 800);
     (void)verify(audit_key);
