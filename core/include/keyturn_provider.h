@@ -29,8 +29,10 @@
 #ifndef KEYTURN_PROVIDER_H
 #define KEYTURN_PROVIDER_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -115,6 +117,27 @@ typedef struct ktp_services {
         ;
     ktp_status_t (*http)(void *host, ktp_http_t *exchange);
 } ktp_services_t;
+
+/*
+ * Says why through services->error() and answers `status`, so that a call can end by
+ * `return ktp_fail(...)`. A text over 511 bytes is cut. Part of the provider, not of the ABI: every
+ * host works with it.
+ */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static inline ktp_status_t
+ktp_fail(const ktp_services_t *services, ktp_status_t status, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    services->error(services->host, "%s", text);
+    return status;
+}
 
 /* Options are the entries under `providers: NAME:` of the configuration. The host checks them
  * against this table. */

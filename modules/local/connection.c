@@ -79,25 +79,24 @@ static ktp_status_t recognise(const ktp_instance_t *instance, sqlite3 *db, int *
     if (code != SQLITE_OK)
         return KTP_UNAVAIL; /* the caller says why, or tries another way */
     if (application != LOCAL_APPLICATION_ID)
-        return local_fail(
-            instance, KTP_MALFORMED,
-            "%s is not a keyturn store (an SQLite file with application id 0x%08x%s): "
-            "choose another path, or restore a backup",
-            instance->path, (unsigned)application,
-            application == 0 && format == 0 ? ", perhaps empty" : "");
+        return ktp_fail(instance->services, KTP_MALFORMED,
+                        "%s is not a keyturn store (an SQLite file with application id 0x%08x%s): "
+                        "choose another path, or restore a backup",
+                        instance->path, (unsigned)application,
+                        application == 0 && format == 0 ? ", perhaps empty" : "");
     if (format > LOCAL_FORMAT)
-        return local_fail(instance, KTP_MALFORMED,
-                          "%s was made by a newer keyturn (format %lld, this one knows %d): "
-                          "use the newer one",
-                          instance->path, (long long)format, LOCAL_FORMAT);
+        return ktp_fail(instance->services, KTP_MALFORMED,
+                        "%s was made by a newer keyturn (format %lld, this one knows %d): "
+                        "use the newer one",
+                        instance->path, (long long)format, LOCAL_FORMAT);
     if (format != LOCAL_FORMAT || !ours)
-        return local_fail(instance, KTP_MALFORMED,
-                          "%s is not as keyturn made it (format %lld, foreign or missing tables): "
-                          "restore a backup",
-                          instance->path, (long long)format);
+        return ktp_fail(instance->services, KTP_MALFORMED,
+                        "%s is not as keyturn made it (format %lld, foreign or missing tables): "
+                        "restore a backup",
+                        instance->path, (long long)format);
     if (is_cut(instance, page))
-        return local_fail(instance, KTP_MALFORMED, "%s is damaged (cut short): restore a backup",
-                          instance->path);
+        return ktp_fail(instance->services, KTP_MALFORMED,
+                        "%s is damaged (cut short): restore a backup", instance->path);
     return KTP_SUCCESS;
 }
 
@@ -260,5 +259,6 @@ ktp_status_t local_connect(ktp_instance_t *instance, local_connection_t *connect
         if (status != KTP_SUCCESS)
             return status;
     }
-    return local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced", instance->path);
+    return ktp_fail(instance->services, KTP_TRYAGAIN, "%s: its files are being replaced",
+                    instance->path);
 }

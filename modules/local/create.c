@@ -41,11 +41,11 @@ static ktp_status_t check_free(const ktp_instance_t *instance)
     for (size_t i = 0; i < COMPANIONS; i++) {
         (void)snprintf(path, sizeof path, "%s%s", instance->path, companions[i]);
         if (lstat(path, &st) == 0)
-            return local_fail(instance, KTP_CONFLICT,
-                              i == 0 ? "%s exists already"
-                                     : "%s is left from another store: "
-                                       "move it away first",
-                              path);
+            return ktp_fail(instance->services, KTP_CONFLICT,
+                            i == 0 ? "%s exists already"
+                                   : "%s is left from another store: "
+                                     "move it away first",
+                            path);
         if (errno != ENOENT)
             return local_errno_fail(instance, errno, path);
     }
@@ -65,7 +65,7 @@ static mode_t mode_for(const char *folder)
 static ktp_status_t folder_fail(const ktp_instance_t *instance, int error, const char *folder)
 {
     if (error == ENOENT || error == ENOTDIR)
-        return local_fail(instance, KTP_UNAVAIL, "%s: there is no such folder", folder);
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: there is no such folder", folder);
     return local_errno_fail(instance, error, folder);
 }
 
@@ -136,7 +136,7 @@ static ktp_status_t publish(const ktp_instance_t *instance, const char *folder,
 {
     if (move_if_free(temporary, instance->path) != 0)
         return errno == EEXIST
-                   ? local_fail(instance, KTP_CONFLICT, "%s exists already", instance->path)
+                   ? ktp_fail(instance->services, KTP_CONFLICT, "%s exists already", instance->path)
                    : local_errno_fail(instance, errno, instance->path);
     return sync_folder(folder) == 0 ? KTP_SUCCESS : local_errno_fail(instance, errno, folder);
 }

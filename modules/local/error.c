@@ -7,26 +7,11 @@
 #include "error.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lock.h"
-
-ktp_status_t local_fail(const ktp_instance_t *instance, ktp_status_t status, const char *format,
-                        ...)
-{
-    char text[512];
-    va_list args;
-
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    instance->services->error(instance->services->host, "%s", text);
-    return status;
-}
 
 /* The file of the three that this process may not use, or `path`. */
 static const char *culprit(const ktp_instance_t *instance, const char *path, int mode)
@@ -47,11 +32,11 @@ ktp_status_t local_forbidden(const ktp_instance_t *instance, const char *path, c
 
     path = culprit(instance, path, mode);
     if (lstat(path, &st) != 0)
-        return local_fail(instance, KTP_FORBIDDEN, "%s: %s: uid %d may not look into its folder",
-                          path, doing, (int)geteuid());
-    return local_fail(
-        instance, KTP_FORBIDDEN, "%s: %s: no permission for uid %d (mode %04o, owner %d:%d)", path,
-        doing, (int)geteuid(), (unsigned)(st.st_mode & 07777), (int)st.st_uid, (int)st.st_gid);
+        return ktp_fail(instance->services, KTP_FORBIDDEN,
+                        "%s: %s: uid %d may not look into its folder", path, doing, (int)geteuid());
+    return ktp_fail(instance->services, KTP_FORBIDDEN,
+                    "%s: %s: no permission for uid %d (mode %04o, owner %d:%d)", path, doing,
+                    (int)geteuid(), (unsigned)(st.st_mode & 07777), (int)st.st_uid, (int)st.st_gid);
 }
 
 ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const char *path)
@@ -61,11 +46,11 @@ ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const c
     switch (error) {
     case ENOENT:
     case ENOTDIR:
-        return local_fail(instance, KTP_UNAVAIL, "no store at %s: create it with `keyturn init`",
-                          path);
+        return ktp_fail(instance->services, KTP_UNAVAIL,
+                        "no store at %s: create it with `keyturn init`", path);
     case EISDIR:
-        return local_fail(instance, KTP_MALFORMED, "%s is not a regular file: choose another path",
-                          path);
+        return ktp_fail(instance->services, KTP_MALFORMED,
+                        "%s is not a regular file: choose another path", path);
     case EACCES:
     case EPERM:
     case EROFS:
@@ -73,11 +58,11 @@ ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const c
     case ENOSPC:
     case EDQUOT:
     case EIO:
-        return local_fail(instance, KTP_NOSPACE, "%s: %s", path,
-                          strerror_r(error, text, sizeof text));
+        return ktp_fail(instance->services, KTP_NOSPACE, "%s: %s", path,
+                        strerror_r(error, text, sizeof text));
     default:
-        return local_fail(instance, KTP_UNAVAIL, "%s: %s", path,
-                          strerror_r(error, text, sizeof text));
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: %s", path,
+                        strerror_r(error, text, sizeof text));
     }
 }
 
@@ -89,29 +74,29 @@ ktp_status_t local_locked_fail(const ktp_instance_t *instance, const char *doing
     char who[200];
 
     if (!local_find_holder(instance, &holder))
-        return local_fail(instance, KTP_TRYAGAIN, "%s: %s: another writer holds the lock",
-                          instance->path, doing);
+        return ktp_fail(instance->services, KTP_TRYAGAIN, "%s: %s: another writer holds the lock",
+                        instance->path, doing);
     local_describe_holder(&holder, who, sizeof who);
     if (holder.shared)
-        return local_fail(
-            instance, KTP_TRYAGAIN,
-            "%s: %s: %s keeps writers out by a lock for reading on %s, as no consumer "
-            "does: stop it, and ask what else it did",
-            instance->path, doing, who, holder.file);
-    return local_fail(instance, KTP_TRYAGAIN, "%s: %s: %s holds the write lock", instance->path,
-                      doing, who);
+        return ktp_fail(instance->services, KTP_TRYAGAIN,
+                        "%s: %s: %s keeps writers out by a lock for reading on %s, as no consumer "
+                        "does: stop it, and ask what else it did",
+                        instance->path, doing, who, holder.file);
+    return ktp_fail(instance->services, KTP_TRYAGAIN, "%s: %s: %s holds the write lock",
+                    instance->path, doing, who);
 }
 
 static ktp_status_t io_fail(const ktp_instance_t *instance, sqlite3 *db, int code,
                             const char *doing)
 {
     if (code == SQLITE_IOERR_NOMEM)
-        return local_fail(instance, KTP_UNAVAIL, "%s: %s: out of memory", instance->path, doing);
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: %s: out of memory", instance->path,
+                        doing);
     if (code == SQLITE_IOERR_CORRUPTFS || code == SQLITE_IOERR_SHORT_READ)
-        return local_fail(instance, KTP_MALFORMED, "%s is damaged (%s): restore a backup",
-                          instance->path, sqlite3_errstr(code));
-    return local_fail(instance, KTP_NOSPACE, "%s: %s: %s (SQLite %d, errno %d)", instance->path,
-                      doing, sqlite3_errstr(code), code, sqlite3_system_errno(db));
+        return ktp_fail(instance->services, KTP_MALFORMED, "%s is damaged (%s): restore a backup",
+                        instance->path, sqlite3_errstr(code));
+    return ktp_fail(instance->services, KTP_NOSPACE, "%s: %s: %s (SQLite %d, errno %d)",
+                    instance->path, doing, sqlite3_errstr(code), code, sqlite3_system_errno(db));
 }
 
 ktp_status_t local_sqlite_fail(const ktp_instance_t *instance, sqlite3 *db, int code,
@@ -126,39 +111,39 @@ ktp_status_t local_sqlite_fail(const ktp_instance_t *instance, sqlite3 *db, int 
     case SQLITE_INTERRUPT:
         return local_locked_fail(instance, doing);
     case SQLITE_FULL:
-        return local_fail(instance, KTP_NOSPACE, "%s: %s: no space left", path, doing);
+        return ktp_fail(instance->services, KTP_NOSPACE, "%s: %s: no space left", path, doing);
     case SQLITE_IOERR:
         return io_fail(instance, db, code, doing);
     case SQLITE_NOTADB:
-        return local_fail(instance, KTP_MALFORMED,
-                          "%s is not a keyturn store (not an SQLite file): if it was one, "
-                          "restore a backup; if not, choose another path",
-                          path);
+        return ktp_fail(instance->services, KTP_MALFORMED,
+                        "%s is not a keyturn store (not an SQLite file): if it was one, "
+                        "restore a backup; if not, choose another path",
+                        path);
     case SQLITE_CORRUPT:
     case SQLITE_FORMAT:
     case SQLITE_TOOBIG:
     case SQLITE_MISMATCH:
-        return local_fail(instance, KTP_MALFORMED, "%s is damaged (%s): restore a backup", path,
-                          sqlite3_errstr(code));
+        return ktp_fail(instance->services, KTP_MALFORMED, "%s is damaged (%s): restore a backup",
+                        path, sqlite3_errstr(code));
     case SQLITE_READONLY:
         if (code == SQLITE_READONLY_RECOVERY)
-            return local_fail(instance, KTP_TRYAGAIN,
-                              "%s: a writer died while he changed the index: try again", path);
+            return ktp_fail(instance->services, KTP_TRYAGAIN,
+                            "%s: a writer died while he changed the index: try again", path);
         return local_forbidden(instance, path, doing);
     case SQLITE_PERM:
     case SQLITE_AUTH:
         return local_forbidden(instance, path, doing);
     case SQLITE_CANTOPEN:
         if (code == SQLITE_CANTOPEN_SYMLINK)
-            return local_fail(instance, KTP_FORBIDDEN,
-                              "%s is a symbolic link: name the file itself", path);
+            return ktp_fail(instance->services, KTP_FORBIDDEN,
+                            "%s is a symbolic link: name the file itself", path);
         if (instance->watch.files.shm.ino == 0 && sqlite3_system_errno(db) == ENOENT)
-            return local_fail(instance, KTP_UNAVAIL,
-                              "%s is missing beside its -wal: the next write makes it again",
-                              instance->shm);
+            return ktp_fail(instance->services, KTP_UNAVAIL,
+                            "%s is missing beside its -wal: the next write makes it again",
+                            instance->shm);
         return local_errno_fail(instance, sqlite3_system_errno(db), path);
     default:
-        return local_fail(instance, KTP_UNAVAIL, "%s: %s: %s (SQLite %d)", path, doing,
-                          sqlite3_errstr(code), code);
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: %s: %s (SQLite %d)", path, doing,
+                        sqlite3_errstr(code), code);
     }
 }

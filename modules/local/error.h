@@ -5,14 +5,12 @@
 
 #include "store.h"
 
-/* Says why and answers `status`. Every failing call of the provider comes through here exactly
- * once. */
-ktp_status_t local_fail(const ktp_instance_t *instance, ktp_status_t status, const char *format,
-                        ...) __attribute__((format(printf, 3, 4)));
-/* The same for the last error of a connection, `code` extended; `doing` is "reading", "writing". */
+/* Each says why by ktp_fail() and answers the status; a failing call does that exactly once. */
+
+/* The last error of a connection, `code` extended; `doing` is "reading", "writing" and so on. */
 ktp_status_t local_sqlite_fail(const ktp_instance_t *instance, sqlite3 *db, int code,
                                const char *doing);
-/* The same for errno of a system call on `path`. */
+/* errno of a system call on `path`. */
 ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const char *path);
 /* No permission: names the file of the three that is to blame, or `path`. */
 ktp_status_t local_forbidden(const ktp_instance_t *instance, const char *path, const char *doing);

@@ -90,28 +90,20 @@ static ktp_status_t local_open(const ktp_services_t *services, const ktp_option_
 {
     const char *path = count == OPTIONS ? options[OPTION_PATH].text : NULL;
 
-    if (path == NULL || path[0] == '\0' || strlen(path) > LOCAL_PATH_MAX) {
-        services->error(services->host, "local: `path` must be the name of a file");
-        return KTP_MALFORMED;
-    }
-    if (!sqlite3_threadsafe()) {
-        services->error(services->host,
+    if (path == NULL || path[0] == '\0' || strlen(path) > LOCAL_PATH_MAX)
+        return ktp_fail(services, KTP_MALFORMED, "local: `path` must be the name of a file");
+    if (!sqlite3_threadsafe())
+        return ktp_fail(services, KTP_UNAVAIL,
                         "local: this SQLite library was built without thread support");
-        return KTP_UNAVAIL;
-    }
-    if (local_inherited() != 0) {
-        services->error(
-            services->host,
+    if (local_inherited() != 0)
+        return ktp_fail(
+            services, KTP_UNAVAIL,
             "local: process %d forked while its store was open: close it before, or open "
             "it only in the child",
             (int)local_inherited());
-        return KTP_UNAVAIL;
-    }
     *ret_instance = new_instance(services, options);
-    if (*ret_instance == NULL) {
-        services->error(services->host, "local: out of memory");
-        return KTP_UNAVAIL;
-    }
+    if (*ret_instance == NULL)
+        return ktp_fail(services, KTP_UNAVAIL, "local: out of memory");
     return KTP_SUCCESS;
 }
 
@@ -119,8 +111,8 @@ static ktp_status_t same_process(const ktp_instance_t *instance)
 {
     if (instance->pid == local_process())
         return KTP_SUCCESS;
-    return local_fail(instance, KTP_UNAVAIL,
-                      "%s: its connection does not survive a fork: open it again", instance->path);
+    return ktp_fail(instance->services, KTP_UNAVAIL,
+                    "%s: its connection does not survive a fork: open it again", instance->path);
 }
 
 /* The deadline holds until here, for a reading one takes its lock with its first row. */
@@ -217,8 +209,8 @@ static ktp_status_t begin_writing(ktp_instance_t *instance)
         status = local_run(instance, writer, LOCAL_ROLLBACK, "ending");
     } while (status == KTP_SUCCESS && local_clock() < writer->deadline);
     if (status == KTP_SUCCESS)
-        status =
-            local_fail(instance, KTP_TRYAGAIN, "%s: its files are being replaced", instance->path);
+        status = ktp_fail(instance->services, KTP_TRYAGAIN, "%s: its files are being replaced",
+                          instance->path);
     return status;
 }
 
@@ -232,8 +224,8 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
     if (status != KTP_SUCCESS)
         return status;
     if (instance->txn.connection != NULL)
-        return local_fail(instance, KTP_CONFLICT, "%s: a transaction of this instance is open",
-                          instance->path);
+        return ktp_fail(instance->services, KTP_CONFLICT,
+                        "%s: a transaction of this instance is open", instance->path);
     if (!writing && wait < LOCAL_READ_WAIT)
         wait = LOCAL_READ_WAIT;
     connection->deadline = local_clock() + wait;
@@ -254,9 +246,9 @@ static ktp_status_t commit_here(ktp_instance_t *instance, local_connection_t *co
 {
     local_look(instance, 1);
     if (connection->writing && connection->epoch != instance->watch.epoch)
-        return local_fail(instance, KTP_TRYAGAIN,
-                          "%s: its files were replaced while it was written: nothing was committed",
-                          instance->path);
+        return ktp_fail(instance->services, KTP_TRYAGAIN,
+                        "%s: its files were replaced while it was written: nothing was committed",
+                        instance->path);
     return local_run(instance, connection, LOCAL_COMMIT, "committing");
 }
 
@@ -268,11 +260,12 @@ static ktp_status_t local_commit(ktp_txn_t *txn)
     if (status != KTP_SUCCESS)
         return status;
     if (txn->connection == NULL)
-        return local_fail(instance, KTP_UNAVAIL, "%s: no transaction is open", instance->path);
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: no transaction is open",
+                        instance->path);
     local_release(txn);
     if (sqlite3_get_autocommit(txn->connection->db))
-        status = local_fail(instance, KTP_UNAVAIL,
-                            "%s: an earlier error has undone the transaction", instance->path);
+        status = ktp_fail(instance->services, KTP_UNAVAIL,
+                          "%s: an earlier error has undone the transaction", instance->path);
     else
         status = commit_here(instance, txn->connection);
     local_end(txn);

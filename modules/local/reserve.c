@@ -30,15 +30,16 @@ ktp_status_t local_reserve(ktp_txn_t *txn, uint64_t bytes)
     int step = 4096;
 
     if (file == NULL || txn->connection->writing == 0)
-        return local_fail(instance, KTP_UNAVAIL, "%s: no writing transaction is open",
-                          instance->path);
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: no writing transaction is open",
+                        instance->path);
     if (size < 0 && file->pMethods->xFileSize(file, &size) != SQLITE_OK)
-        return local_fail(instance, KTP_UNAVAIL, "%s: its size cannot be told", instance->wal);
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: its size cannot be told",
+                        instance->wal);
     end = size + 2 * (sqlite3_int64)bytes;
     (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_CHUNK_SIZE, &step);
     if (file->pMethods->xFileControl(file, SQLITE_FCNTL_SIZE_HINT, &end) != SQLITE_OK)
-        return local_fail(instance, KTP_NOSPACE,
-                          "%s: no space for what may have to be written next: free %lld bytes",
-                          instance->wal, 2 * (long long)bytes);
+        return ktp_fail(instance->services, KTP_NOSPACE,
+                        "%s: no space for what may have to be written next: free %lld bytes",
+                        instance->wal, 2 * (long long)bytes);
     return KTP_SUCCESS;
 }

@@ -30,25 +30,26 @@ static ktp_status_t ready(ktp_txn_t *txn, int writing)
     const ktp_instance_t *instance = txn->instance;
 
     if (instance->pid != local_process())
-        return local_fail(instance, KTP_UNAVAIL, "%s: its connection does not survive a fork",
-                          instance->path);
+        return ktp_fail(instance->services, KTP_UNAVAIL,
+                        "%s: its connection does not survive a fork", instance->path);
     if (txn->connection == NULL)
-        return local_fail(instance, KTP_UNAVAIL, "%s: no transaction is open", instance->path);
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: no transaction is open",
+                        instance->path);
     local_release(txn);
     if (writing && !txn->connection->writing)
-        return local_fail(instance, KTP_FORBIDDEN, "%s: writing in a reading transaction",
-                          instance->path);
+        return ktp_fail(instance->services, KTP_FORBIDDEN, "%s: writing in a reading transaction",
+                        instance->path);
     if (sqlite3_get_autocommit(txn->connection->db))
-        return local_fail(instance, KTP_UNAVAIL, "%s: an earlier error has undone the transaction",
-                          instance->path);
+        return ktp_fail(instance->services, KTP_UNAVAIL,
+                        "%s: an earlier error has undone the transaction", instance->path);
     return KTP_SUCCESS;
 }
 
 static ktp_status_t check_key(const ktp_instance_t *instance, const ktp_key_t *key)
 {
     if ((unsigned)key->space > KTP_NODE || key->id_size == 0 || key->id_size > KTP_KEY_MAX)
-        return local_fail(instance, KTP_MALFORMED, "%s: a key of %zu bytes in space %d",
-                          instance->path, key->id_size, (int)key->space);
+        return ktp_fail(instance->services, KTP_MALFORMED, "%s: a key of %zu bytes in space %d",
+                        instance->path, key->id_size, (int)key->space);
     return KTP_SUCCESS;
 }
 
@@ -57,12 +58,14 @@ static ktp_status_t check_row(const ktp_instance_t *instance, const ktp_key_t *k
 {
     if (row->stamp == 0 || row->record == NULL || row->record_size == 0 ||
         row->record_size > KTP_ROW_MAX)
-        return local_fail(instance, KTP_MALFORMED, "%s: a record of %zu bytes with stamp %llu",
-                          instance->path, row->record_size, (unsigned long long)row->stamp);
+        return ktp_fail(instance->services, KTP_MALFORMED,
+                        "%s: a record of %zu bytes with stamp %llu", instance->path,
+                        row->record_size, (unsigned long long)row->stamp);
     if (row->beside != NULL &&
         (key->space != KTP_HEAD || row->beside_size == 0 || row->beside_size > KTP_ROW_MAX))
-        return local_fail(instance, KTP_MALFORMED, "%s: %zu bytes beside a record of space %d",
-                          instance->path, row->beside_size, (int)key->space);
+        return ktp_fail(instance->services, KTP_MALFORMED,
+                        "%s: %zu bytes beside a record of space %d", instance->path,
+                        row->beside_size, (int)key->space);
     return KTP_SUCCESS;
 }
 
@@ -76,8 +79,8 @@ static ktp_status_t undisturbed(const ktp_txn_t *txn)
     local_look(instance, 1);
     if (txn->connection->epoch == instance->watch.epoch)
         return KTP_SUCCESS;
-    return local_fail(instance, KTP_TRYAGAIN, "%s: a writer came while it was read without -wal",
-                      instance->path);
+    return ktp_fail(instance->services, KTP_TRYAGAIN,
+                    "%s: a writer came while it was read without -wal", instance->path);
 }
 
 static ktp_status_t step_fail(const ktp_txn_t *txn, int code, const char *doing)
@@ -103,9 +106,9 @@ static ktp_status_t take_row(const ktp_txn_t *txn, sqlite3_stmt *statement, ktp_
     row.stamp = (uint64_t)sqlite3_column_int64(statement, 0);
     if (row.stamp == 0 || row.record == NULL || row.record_size > KTP_ROW_MAX ||
         row.beside_size > KTP_ROW_MAX || sqlite3_column_type(statement, 0) != SQLITE_INTEGER)
-        return local_fail(txn->instance, KTP_MALFORMED,
-                          "%s is damaged (a row without record): restore a backup",
-                          txn->instance->path);
+        return ktp_fail(txn->instance->services, KTP_MALFORMED,
+                        "%s is damaged (a row without record): restore a backup",
+                        txn->instance->path);
     *ret_row = row;
     return KTP_SUCCESS;
 }
@@ -152,8 +155,8 @@ ktp_status_t local_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_
 
 static ktp_status_t conflict(const ktp_txn_t *txn)
 {
-    return local_fail(txn->instance, KTP_CONFLICT, "%s: somebody else wrote this row first",
-                      txn->instance->path);
+    return ktp_fail(txn->instance->services, KTP_CONFLICT, "%s: somebody else wrote this row first",
+                    txn->instance->path);
 }
 
 /* Runs a change that must meet exactly one row. */
@@ -225,9 +228,8 @@ static ktp_status_t take_key(const ktp_txn_t *txn, sqlite3_stmt *statement, ktp_
     size_t size = (size_t)sqlite3_column_bytes(statement, 3);
 
     if (id == NULL || size > KTP_KEY_MAX)
-        return local_fail(txn->instance, KTP_MALFORMED,
-                          "%s is damaged (a row without key): restore a backup",
-                          txn->instance->path);
+        return ktp_fail(txn->instance->services, KTP_MALFORMED,
+                        "%s is damaged (a row without key): restore a backup", txn->instance->path);
     memset(ret_key, 0, sizeof *ret_key);
     ret_key->space = space;
     ret_key->id_size = size;
@@ -268,8 +270,8 @@ ktp_status_t local_row_scan(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, v
     if (status != KTP_SUCCESS)
         return status;
     if ((unsigned)space > KTP_NODE)
-        return local_fail(txn->instance, KTP_MALFORMED, "%s: there is no space %d",
-                          txn->instance->path, (int)space);
+        return ktp_fail(txn->instance->services, KTP_MALFORMED, "%s: there is no space %d",
+                        txn->instance->path, (int)space);
     if (sqlite3_prepare_v2(txn->connection->db, scan_sql[space], -1, &statement, NULL) != SQLITE_OK)
         return local_sqlite_fail(txn->instance, txn->connection->db,
                                  sqlite3_extended_errcode(txn->connection->db), "listing");

@@ -51,9 +51,9 @@ static int parse_address(ktp_instance_t *instance, const char *address)
 static ktp_status_t bad_option(const ktp_services_t *services, const ktp_option_t *option,
                                const char *what)
 {
-    services->error(services->host, "%s:%d: %s: %s", option->file != NULL ? option->file : "redis",
-                    option->line, option->name, what);
-    return KTP_MALFORMED;
+    return ktp_fail(services, KTP_MALFORMED, "%s:%d: %s: %s",
+                    option->file != NULL ? option->file : "redis", option->line, option->name,
+                    what);
 }
 
 static void take_password(ktp_instance_t *instance, const ktp_option_t *option)
@@ -109,10 +109,8 @@ static ktp_status_t redis_open(const ktp_services_t *services, const ktp_option_
     ktp_status_t status;
 
     (void)count;
-    if (instance == NULL) {
-        services->error(services->host, "out of memory");
-        return KTP_UNAVAIL;
-    }
+    if (instance == NULL)
+        return ktp_fail(services, KTP_UNAVAIL, "out of memory");
     instance->services = services;
     instance->pid = getpid();
     instance->born = (uint64_t)services->now(services->host) << 20 ^ (uint64_t)(uintptr_t)instance;
@@ -161,11 +159,10 @@ static ktp_status_t check(ktp_instance_t *instance, int writing)
 
 static ktp_status_t say(ktp_instance_t *instance, ktp_status_t status)
 {
-    const ktp_services_t *services = instance->services;
-
-    if (status != KTP_SUCCESS && status != KTP_NOTFOUND)
-        services->error(services->host, "redis at %s: %s", instance->address, instance->error);
-    return status;
+    if (status == KTP_SUCCESS || status == KTP_NOTFOUND)
+        return status;
+    return ktp_fail(instance->services, status, "redis at %s: %s", instance->address,
+                    instance->error);
 }
 
 static ktp_status_t redis_check(ktp_instance_t *instance, int writing)

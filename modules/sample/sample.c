@@ -8,7 +8,7 @@
  *
  * What holds for every call:
  *   - An answer other than KTP_SUCCESS and KTP_NOTFOUND comes after one line through
- *     services->error(): what is wrong, where, and the way out. Never a value, nor a part of one.
+ *     ktp_fail(): what is wrong, where, and the way out. Never a value, nor a part of one.
  *   - Only what is certain is a fact. KTP_NOTFOUND says that the folder was looked into and holds
  *     no such file. If the folder cannot be had, nobody knows: KTP_UNAVAIL, and the host goes on
  *     with the value that it has, as long as its configuration allows that.
@@ -22,7 +22,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,21 +52,6 @@ static const ktp_option_spec_t sample_options[] = {
 
 /* ---- statuses ---- */
 
-/* Says why, and answers `status`: `return fail(...)` reads well. */
-__attribute__((format(printf, 3, 4))) static ktp_status_t fail(const ktp_instance_t *instance,
-                                                               ktp_status_t status,
-                                                               const char *format, ...)
-{
-    char text[512];
-    va_list args;
-
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    instance->services->error(instance->services->host, "%s", text);
-    return status;
-}
-
 /* The one place that turns what the system says into what it means for a secret. A provider of a
  * server has such a function for its protocol: 404 is NOTFOUND, 403 FORBIDDEN, 429 TRYAGAIN, 5xx
  * UNAVAIL, a body that does not parse MALFORMED. */
@@ -82,8 +66,9 @@ static ktp_status_t fail_errno(const ktp_instance_t *instance, const char *file)
         status = KTP_TRYAGAIN;
     else if (error == ENOSPC || error == EDQUOT || error == EFBIG)
         status = KTP_NOSPACE;
-    return fail(instance, status, "%s%s%s: %s", instance->folder, file[0] != '\0' ? "/" : "", file,
-                error == ELOOP ? "is a symbolic link, which is not followed" : strerror(error));
+    return ktp_fail(instance->services, status, "%s%s%s: %s", instance->folder,
+                    file[0] != '\0' ? "/" : "", file,
+                    error == ELOOP ? "is a symbolic link, which is not followed" : strerror(error));
 }
 
 /* ---- names ---- */
@@ -119,12 +104,14 @@ static ktp_status_t file_of(const ktp_instance_t *instance, const char *name, ch
     char back[NAME_ROOM];
 
     if (size > NAME_ROOM)
-        return fail(instance, KTP_MALFORMED, "%s: the name is too long", instance->folder);
+        return ktp_fail(instance->services, KTP_MALFORMED, "%s: the name is too long",
+                        instance->folder);
     memcpy(file, name, size);
     for (char *at = strchr(file, '/'); at != NULL; at = strchr(at, '/'))
         *at = '+';
     if (!name_of(file, back) || strcmp(name, back) != 0)
-        return fail(instance, KTP_MALFORMED, "%s: no file can have the name", instance->folder);
+        return ktp_fail(instance->services, KTP_MALFORMED, "%s: no file can have the name",
+                        instance->folder);
     return KTP_SUCCESS;
 }
 
@@ -141,11 +128,13 @@ static ktp_status_t open_folder(const ktp_instance_t *instance, int *ret_folder)
     if (folder < 0 || fstat(folder, &st) != 0)
         status = fail_errno(instance, "");
     else if (st.st_uid != 0 && st.st_uid != geteuid())
-        status = fail(instance, KTP_FORBIDDEN, "%s: belongs to uid %u, not to root or to us",
-                      instance->folder, (unsigned)st.st_uid);
+        status = ktp_fail(instance->services, KTP_FORBIDDEN,
+                          "%s: belongs to uid %u, not to root or to us", instance->folder,
+                          (unsigned)st.st_uid);
     else if ((st.st_mode & 0022) != 0)
-        status = fail(instance, KTP_FORBIDDEN, "%s: mode %04o lets others write it: chmod go-w",
-                      instance->folder, (unsigned)(st.st_mode & 07777));
+        status = ktp_fail(instance->services, KTP_FORBIDDEN,
+                          "%s: mode %04o lets others write it: chmod go-w", instance->folder,
+                          (unsigned)(st.st_mode & 07777));
     if (status == KTP_SUCCESS)
         *ret_folder = folder;
     else if (folder >= 0)
@@ -156,16 +145,19 @@ static ktp_status_t open_folder(const ktp_instance_t *instance, int *ret_folder)
 static ktp_status_t check_file(const ktp_instance_t *instance, const char *file, struct stat st)
 {
     if (!S_ISREG(st.st_mode))
-        return fail(instance, KTP_MALFORMED, "%s/%s: not a regular file", instance->folder, file);
+        return ktp_fail(instance->services, KTP_MALFORMED, "%s/%s: not a regular file",
+                        instance->folder, file);
     if (st.st_uid != 0 && st.st_uid != geteuid())
-        return fail(instance, KTP_FORBIDDEN, "%s/%s: belongs to uid %u, not to root or to us",
-                    instance->folder, file, (unsigned)st.st_uid);
+        return ktp_fail(instance->services, KTP_FORBIDDEN,
+                        "%s/%s: belongs to uid %u, not to root or to us", instance->folder, file,
+                        (unsigned)st.st_uid);
     if ((st.st_mode & 0027) != 0)
-        return fail(instance, KTP_FORBIDDEN, "%s/%s: mode %04o lets others use it: chmod 600",
-                    instance->folder, file, (unsigned)(st.st_mode & 07777));
+        return ktp_fail(instance->services, KTP_FORBIDDEN,
+                        "%s/%s: mode %04o lets others use it: chmod 600", instance->folder, file,
+                        (unsigned)(st.st_mode & 07777));
     if (st.st_size > VALUE_MAX)
-        return fail(instance, KTP_MALFORMED, "%s/%s: is over %d bytes", instance->folder, file,
-                    VALUE_MAX);
+        return ktp_fail(instance->services, KTP_MALFORMED, "%s/%s: is over %d bytes",
+                        instance->folder, file, VALUE_MAX);
     return KTP_SUCCESS;
 }
 
@@ -183,7 +175,8 @@ static ktp_status_t read_value(const ktp_instance_t *instance, int fd, const cha
     ssize_t got;
 
     if (data == NULL)
-        return fail(instance, KTP_TRYAGAIN, "%s: out of locked memory", instance->folder);
+        return ktp_fail(instance->services, KTP_TRYAGAIN, "%s: out of locked memory",
+                        instance->folder);
     do {
         got = read(fd, data + have, size + 1 - have);
         have += got > 0 ? (size_t)got : 0;
@@ -195,8 +188,9 @@ static ktp_status_t read_value(const ktp_instance_t *instance, int fd, const cha
     if (got < 0)
         status = fail_errno(instance, file);
     else
-        status = fail(instance, KTP_TRYAGAIN, "%s/%s: is being written: replace it by a rename",
-                      instance->folder, file);
+        status =
+            ktp_fail(instance->services, KTP_TRYAGAIN,
+                     "%s/%s: is being written: replace it by a rename", instance->folder, file);
     services->secret_free(services->host, data);
     return status;
 }
@@ -270,7 +264,8 @@ static ktp_status_t replace(const ktp_instance_t *instance, int folder, const ch
     int fd;
 
     if (flock(folder, LOCK_EX | LOCK_NB) != 0)
-        return fail(instance, KTP_TRYAGAIN, "%s: another process writes it", instance->folder);
+        return ktp_fail(instance->services, KTP_TRYAGAIN, "%s: another process writes it",
+                        instance->folder);
     (void)unlinkat(folder, fresh, 0);
     fd = openat(folder, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -293,7 +288,8 @@ static ktp_status_t sample_put(ktp_instance_t *instance, const ktp_request_t *re
     int folder;
 
     if (status == KTP_SUCCESS && value->expires != 0)
-        status = fail(instance, KTP_FORBIDDEN, "%s: files keep no expiry", instance->folder);
+        status = ktp_fail(instance->services, KTP_FORBIDDEN, "%s: files keep no expiry",
+                          instance->folder);
     if (status == KTP_SUCCESS)
         status = open_folder(instance, &folder);
     if (status != KTP_SUCCESS)
@@ -379,10 +375,8 @@ static ktp_status_t sample_open(const ktp_services_t *services, const ktp_option
     ktp_instance_t *instance = malloc(sizeof *instance);
 
     (void)count;
-    if (instance == NULL) {
-        services->error(services->host, "out of memory");
-        return KTP_TRYAGAIN;
-    }
+    if (instance == NULL)
+        return ktp_fail(services, KTP_TRYAGAIN, "out of memory");
     instance->services = services;
     instance->folder = options[OPTION_PATH].text;
     *ret_instance = instance;

@@ -188,7 +188,9 @@ START_TEST(the_synopsis_has_the_headers_prototypes)
     compile("synopsis", "#include <keyturn.h>\n", code);
     free(code);
     code = declarations("core/keyturn-provider.3");
-    ck_assert_str_eq(code, " extern const ktp_provider_t keyturn_provider ;\n");
+    ck_assert_str_eq(code, " extern const ktp_provider_t keyturn_provider ;\n"
+                           "static inline ktp_status_t ktp_fail(const ktp_services_t *services, "
+                           "ktp_status_t status, const char *format, ...);\n");
     compile("provider", "#include <keyturn_provider.h>\n", code);
     free(code);
 }
