@@ -246,6 +246,38 @@ int ktr_rollback(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
 /* ---- DEL, UNDELETE, DESTROY ---- */
 
+/* A command of a key and nothing else. */
+static int change(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *event,
+                  kt_status_t (*run)(kt_ctx_t *context, const kt_request_t *req),
+                  int (*reply)(ktr_call_t *call, kt_status_t status))
+{
+    kt_status_t status;
+    ktr_call_t call;
+
+    if (argc != 2)
+        return RedisModule_WrongArity(ctx);
+    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
+        return REDISMODULE_OK;
+    status = run(ktr_context, &call.req);
+    if (ktr_store(&call, event, KTR_KEEP_EXPIRE) == REDISMODULE_OK)
+        reply(&call, status);
+    ktr_end(&call);
+    return REDISMODULE_OK;
+}
+
+static int reply_deleted(ktr_call_t *call, kt_status_t status)
+{
+    if (status == KT_SUCCESS || status == KT_NOTFOUND || status == KT_GONE)
+        return RedisModule_ReplyWithLongLong(call->ctx, status == KT_SUCCESS);
+    return ktr_fail(call, status);
+}
+
+static int reply_undeleted(ktr_call_t *call, kt_status_t status)
+{
+    call->conflict = "ERR";
+    return reply_ok(call, status);
+}
+
 /*
  * SECRET.DEL key
  *
@@ -254,41 +286,13 @@ int ktr_rollback(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
  */
 int ktr_del(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-    kt_status_t status;
-    ktr_call_t call;
-
-    if (argc != 2)
-        return RedisModule_WrongArity(ctx);
-    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
-        return REDISMODULE_OK;
-    status = kt_delete(ktr_context, &call.req);
-    if (ktr_store(&call, "secret.del", KTR_KEEP_EXPIRE) != REDISMODULE_OK)
-        goto out;
-    if (status == KT_SUCCESS || status == KT_NOTFOUND || status == KT_GONE)
-        RedisModule_ReplyWithLongLong(ctx, status == KT_SUCCESS);
-    else
-        ktr_fail(&call, status);
-out:
-    ktr_end(&call);
-    return REDISMODULE_OK;
+    return change(ctx, argv, argc, "secret.del", kt_delete, reply_deleted);
 }
 
 /* SECRET.UNDELETE key: OK || -ERR no such secret || -SECRETDENIED ... as ROTATE */
 int ktr_undelete(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-    kt_status_t status;
-    ktr_call_t call;
-
-    if (argc != 2)
-        return RedisModule_WrongArity(ctx);
-    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
-        return REDISMODULE_OK;
-    call.conflict = "ERR";
-    status = kt_undelete(ktr_context, &call.req);
-    if (ktr_store(&call, "secret.undelete", KTR_KEEP_EXPIRE) == REDISMODULE_OK)
-        reply_ok(&call, status);
-    ktr_end(&call);
-    return REDISMODULE_OK;
+    return change(ctx, argv, argc, "secret.undelete", kt_undelete, reply_undeleted);
 }
 
 /* SECRET.DESTROY key VERSION n: OK || -SECRETVERSION no such version, or it is the current one ||

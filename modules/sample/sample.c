@@ -142,6 +142,14 @@ static ktp_status_t open_folder(const ktp_instance_t *instance, int *ret_folder)
     return status;
 }
 
+static ktp_status_t find(const ktp_instance_t *instance, const char *name, char file[NAME_ROOM],
+                         int *ret_folder)
+{
+    ktp_status_t status = file_of(instance, name, file);
+
+    return status == KTP_SUCCESS ? open_folder(instance, ret_folder) : status;
+}
+
 static ktp_status_t check_file(const ktp_instance_t *instance, const char *file, struct stat st)
 {
     if (!S_ISREG(st.st_mode))
@@ -226,11 +234,9 @@ static ktp_status_t sample_get(ktp_instance_t *instance, const ktp_request_t *re
                                ktp_value_t *ret_value)
 {
     char file[NAME_ROOM];
-    ktp_status_t status = file_of(instance, request->name, file);
     int folder;
+    ktp_status_t status = find(instance, request->name, file, &folder);
 
-    if (status == KTP_SUCCESS)
-        status = open_folder(instance, &folder);
     if (status != KTP_SUCCESS)
         return status;
     status = get_from(instance, folder, file, ret_value);
@@ -306,11 +312,9 @@ static ktp_status_t sample_put(ktp_instance_t *instance, const ktp_request_t *re
 static ktp_status_t sample_remove(ktp_instance_t *instance, const ktp_request_t *request)
 {
     char file[NAME_ROOM];
-    ktp_status_t status = file_of(instance, request->name, file);
     int folder;
+    ktp_status_t status = find(instance, request->name, file, &folder);
 
-    if (status == KTP_SUCCESS)
-        status = open_folder(instance, &folder);
     if (status != KTP_SUCCESS)
         return status;
     if (unlinkat(folder, file, 0) != 0)

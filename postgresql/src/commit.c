@@ -54,25 +54,21 @@ ktpg_pending_exists(const char *name)
 }
 
 static void
-warn_not_current(const KtpgPending *pending, kt_status_t status)
+warn_pending(const KtpgPending *pending, bool committed, kt_status_t status)
 {
-	ereport(WARNING,
-			(errcode(ktpg_sqlstate(status)),
-			 errmsg("the new version of secret \"%s\" is not current yet: %s",
-					pending->name, kt_status_name(status)),
-			 errdetail("The role has the new password already."),
-			 errhint("The keyturn worker makes it current, or else the next rotate_secret().")));
-}
+	const char *why = kt_status_name(status);
 
-static void
-warn_not_dropped(const KtpgPending *pending, kt_status_t status)
-{
 	ereport(WARNING,
 			(errcode(ktpg_sqlstate(status)),
-			 errmsg("a pending version of secret \"%s\" could not be dropped: %s",
-					pending->name, kt_status_name(status)),
-			 errdetail("The role has its old password still."),
-			 errhint("The keyturn worker drops it, or else the next rotate_secret().")));
+			 committed ?
+			 errmsg("the new version of secret \"%s\" is not current yet: %s",
+					pending->name, why) :
+			 errmsg("the pending version of secret \"%s\" could not be dropped: %s",
+					pending->name, why),
+			 errdetail("The role %s.", committed ? "already has the new password" :
+					   "still has its old password"),
+			 errhint("The keyturn worker %s it, or else the next rotate_secret().",
+					 committed ? "promotes" : "drops")));
 }
 
 static void
@@ -94,10 +90,7 @@ end_rotation(KtpgPending *pending, bool committed)
 		return;
 
 	ktpg_task_request(KTPG_TASK_LOOK);
-	if (committed)
-		warn_not_current(pending, status);
-	else
-		warn_not_dropped(pending, status);
+	warn_pending(pending, committed, status);
 }
 
 /* The last net: nothing that is raised below gets out. */
