@@ -87,4 +87,4 @@ def test_requests_and_options_carry_their_size():
                           "kt_target_ops": None}.items():
         assert members(text)[struct][0] == "size"
         if macro:
-            assert re.search(rf"#define {macro} \{{ sizeof\({struct}_t\)", text)
+            assert re.search(rf"#define {macro}[\s\\]*\{{[\s\\]*sizeof\({struct}_t\)", text)
