@@ -13,6 +13,7 @@
 
 #include "keyturn.h"
 
+#define CLI_VERBS_MAX 40   /* the last one empty */
 #define CLI_OPTIONS_MAX 10 /* of one verb, the last one empty */
 #define CLI_GIVEN_MAX 80   /* options in one command: all metadata of a secret and some more */
 
@@ -41,6 +42,7 @@ typedef struct cli_verb {
 } cli_verb_t;
 
 struct cli {
+    const cli_verb_t *verbs; /* all; ends with a name NULL */
     const cli_verb_t *verb;
     const char *config;
     bool json, quiet;
@@ -58,12 +60,13 @@ struct cli {
     int64_t progress_next; /* progress.c: when to show the next; 0: nothing is shown */
 };
 
-extern const cli_option_t cli_globals[];
-/* ends with a name NULL; a summary NULL hides a verb from the help */
-extern const cli_verb_t cli_verbs[];
+/* ---- args.c, help.c: the command line ---- */
 
-/* ---- keyturn.c, open.c: the command line, the context ---- */
+extern const cli_option_t cli_globals[]; /* of every verb */
 
+/* Finds the verb, its options and operands, unless --help or --version is given before. */
+kt_status_t cli_parse(cli_t *cli, int argc, char **argv);
+void cli_help(const cli_t *cli);
 /* the last value of --name, "" for a switch; NULL: not given */
 const char *cli_given(const cli_t *cli, const char *name);
 /* --name as a whole number of [min, max]; left alone if it is not given. */
@@ -71,6 +74,9 @@ kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max,
                        uint64_t *ret_number);
 kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uint64_t min,
                              uint64_t max, uint64_t *ret);
+
+/* ---- open.c: the context ---- */
+
 kt_status_t cli_setup(cli_t *cli); /* configuration and keys into cli->setup */
 kt_status_t cli_open(cli_t *cli);  /* and the context into cli->ctx */
 kt_request_t cli_request(const cli_t *cli, const char *reference);

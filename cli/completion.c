@@ -51,7 +51,6 @@ static void print_verb(const cli_verb_t *verb)
 
 kt_status_t verb_completion(cli_t *cli)
 {
-    (void)cli;
     printf("# bash completion for keyturn, printed by `keyturn completion`\n"
            "_keyturn()\n{\n"
            "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
@@ -59,7 +58,7 @@ kt_status_t verb_completion(cli_t *cli)
            "    case $prev in\n"
            "    -c");
     print_file_options(cli_globals);
-    for (const cli_verb_t *v = cli_verbs; v->name; v++)
+    for (const cli_verb_t *v = cli->verbs; v->name; v++)
         print_file_options(v->options);
     printf(") COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
            "    esac\n"
@@ -67,11 +66,11 @@ kt_status_t verb_completion(cli_t *cli)
            "        case $word in [a-z]*) verb=$word; break ;; esac\n"
            "    done\n"
            "    case $verb in\n");
-    for (const cli_verb_t *v = cli_verbs; v->name; v++)
+    for (const cli_verb_t *v = cli->verbs; v->name; v++)
         if (v->summary)
             print_verb(v);
     printf("    '') words='");
-    for (const cli_verb_t *v = cli_verbs; v->name; v++)
+    for (const cli_verb_t *v = cli->verbs; v->name; v++)
         if (v->summary)
             printf("%.*s ", (int)strcspn(v->name, " "), v->name);
     print_options(cli_globals);

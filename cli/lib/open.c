@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* From the parsed command line to a context: who asks, with which configuration; numbers. */
+/* From the parsed command line to a context: who asks, with which configuration. */
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,33 +76,4 @@ const char *cli_environment(const char *name)
     if (kt_name_check(name, 0, NULL) != KT_SUCCESS || strchr(name, '/') || strlen(name) > 64)
         return NULL;
     return name;
-}
-
-kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uint64_t min,
-                             uint64_t max, uint64_t *ret)
-{
-    uint64_t number = 0;
-    size_t digits = strspn(text, "0123456789");
-
-    if (digits == 0 || text[digits] != '\0' || digits > 18)
-        return cli_fail(cli, KT_USAGE, "%s wants a whole number", what);
-    for (const char *p = text; *p; p++)
-        number = number * 10 + (uint64_t)(*p - '0');
-    if (number < min || number > max)
-        return cli_fail(cli, KT_USAGE, "%s must be %llu to %llu", what, (unsigned long long)min,
-                        (unsigned long long)max);
-    *ret = number;
-    return KT_SUCCESS;
-}
-
-kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max,
-                       uint64_t *ret_number)
-{
-    const char *text = cli_given(cli, name);
-    char what[32];
-
-    if (!text)
-        return KT_SUCCESS;
-    snprintf(what, sizeof what, "--%s", name);
-    return cli_parse_number(cli, what, text, min, max, ret_number);
 }

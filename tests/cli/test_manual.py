@@ -67,6 +67,8 @@ def test_a_verb_is_one_file_and_one_row():
     found = [(path.stem, name) for path in (TOP / "cli").glob("**/*.c")
              for name in re.findall(r"^kt_status_t verb_(\w+)\(", path.read_text(), re.M)]
     assert sorted(found) == sorted((name, name) for name in rows)
+    for path in (TOP / "cli/lib").glob("*.c"):
+        assert not re.search(r"\bverb_\w+", path.read_text()), f"{path.name}: what verbs share knows no verb"
 
 
 def test_the_manual_invents_nothing(keyturn):

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* --help, from the tables. */
+#include <stdio.h>
+
+#include "cli.h"
+
+static void help_options(const cli_option_t *options)
+{
+    char left[40], letter[] = "-c, ";
+
+    for (const cli_option_t *o = options; o->name; o++) {
+        letter[0] = o->letter ? '-' : '\0';
+        letter[1] = o->letter;
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->arg ? " " : "",
+                 o->arg ? o->arg : "");
+        printf("  %-22s  %s\n", left, o->text);
+    }
+}
+
+static void help_verb(const cli_verb_t *verb)
+{
+    printf("Usage: keyturn %s%s%s%s\n", verb->name, verb->options[0].name ? " [OPTION]..." : "",
+           verb->args[0] ? " " : "", verb->args);
+    printf("%c%s.\n", verb->summary[0] - 'a' + 'A', verb->summary + 1);
+    if (verb->options[0].name)
+        printf("\n");
+    help_options(verb->options);
+    printf("\nOptions of every verb:\n");
+    help_options(cli_globals);
+}
+
+void cli_help(const cli_t *cli)
+{
+    if (cli->verb && cli->verb->summary) {
+        help_verb(cli->verb);
+        return;
+    }
+    printf("Usage: keyturn [OPTION]... VERB [ARGUMENT]...\n"
+           "Secrets for the servers that need them.\n\n");
+    for (const cli_verb_t *verb = cli->verbs; verb->name; verb++) {
+        char left[40];
+
+        if (!verb->summary)
+            continue;
+        snprintf(left, sizeof left, "%s%s%s", verb->name, verb->args[0] ? " " : "", verb->args);
+        printf("  %-26s  %s\n", left, verb->summary);
+    }
+    printf("\n");
+    help_options(cli_globals);
+    printf("\nA value is never an argument, where every user of the machine could read it.\n"
+           "keyturn VERB --help tells a verb's options, keyturn(1) everything.\n");
+}
