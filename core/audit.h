@@ -23,41 +23,41 @@
 
 #include "internal.h"
 
-#define KT_TRAIL_HASH 32u    /* bytes of a link of the chain, and of a seal's MAC */
-#define KT_TRAIL_ID 16u      /* bytes of an instance's id */
+#define KT_AUDIT_HASH 32u    /* bytes of a link of the chain, and of a seal's MAC */
+#define KT_AUDIT_ID 16u      /* bytes of an instance's id */
 #define KT_RING_ID 16u       /* bytes of a ring's id */
-#define KT_TRAIL_STATE 256u  /* bytes of the state in its file: within one sector */
-#define KT_TRAIL_LINE 10240u /* bytes of one line at most */
+#define KT_AUDIT_STATE 256u  /* bytes of the state in its file: within one sector */
+#define KT_AUDIT_LINE 10240u /* bytes of one line at most */
 
 /* What "seal" and "log" lines begin with; a decision begins with its time. */
-#define KT_TRAIL_SEAL "{\"seal\":"
-#define KT_TRAIL_LOG "{\"log\":"
+#define KT_AUDIT_SEAL "{\"seal\":"
+#define KT_AUDIT_LOG "{\"log\":"
 
-typedef struct kt_trail_end {
+typedef struct kt_audit_end {
     uint64_t sequence;                  /* of the last decision */
     uint64_t length;                    /* of the log */
-    unsigned char chain[KT_TRAIL_HASH]; /* through the last line */
-} kt_trail_end_t;
+    unsigned char chain[KT_AUDIT_HASH]; /* through the last line */
+} kt_audit_end_t;
 
-typedef struct kt_trail_range {     /* of one ring */
+typedef struct kt_audit_range {     /* of one ring */
     unsigned char ring[KT_RING_ID]; /* zeros: none */
     uint64_t from, to;              /* numbers of its records */
-} kt_trail_range_t;
+} kt_audit_range_t;
 
-typedef struct kt_trail_state {
+typedef struct kt_audit_state {
     bool keyed; /* its first key was derived from an audit key */
     bool begun; /* the log of this inode has its first line */
-    unsigned char instance[KT_TRAIL_ID];
-    unsigned char key[KT_TRAIL_HASH]; /* of the next seal */
+    unsigned char instance[KT_AUDIT_ID];
+    unsigned char key[KT_AUDIT_HASH]; /* of the next seal */
     uint64_t block;                   /* number of the next seal */
     uint64_t inode;                   /* of the log; 0: none yet */
     uint64_t reserved;                /* how far the log has space on the disk */
     int64_t checkpoint;      /* ms: of the last one, or since when none was; 0: not known */
-    kt_trail_range_t range;  /* of the last block that had one: the ring itself may not know yet;
+    kt_audit_range_t range;  /* of the last block that had one: the ring itself may not know yet;
                                 `from` is not kept */
-    kt_trail_end_t sealed;   /* through the last seal: that is what the file says */
-    kt_trail_end_t recorded; /* through the last line: only while a block is made */
-} kt_trail_state_t;
+    kt_audit_end_t sealed;   /* through the last seal: that is what the file says */
+    kt_audit_end_t recorded; /* through the last line: only while a block is made */
+} kt_audit_state_t;
 
 /* ---- line.c ---- */
 
@@ -75,56 +75,56 @@ typedef struct kt_lines { /* a block being made */
 kt_status_t kt_lines_begin(kt_lines_t *lines, size_t room); /* empty, with so much room */
 void kt_lines_free(kt_lines_t *lines);
 
-typedef struct kt_trail_name {
+typedef struct kt_audit_name {
     const char *environment, *stream, *boot;
-} kt_trail_name_t;
+} kt_audit_name_t;
 
 /* Each answers where its line begins, in `lines`. */
-size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_event_t *event,
+size_t kt_line_event(kt_lines_t *lines, const kt_audit_name_t *name, const kt_event_t *event,
                      uint64_t sequence, int64_t now);
 /* `dropped` bytes behind the last seal, which are no block; `missing` decisions that were recorded
  * and are not there. */
-size_t kt_line_recovery(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t dropped,
+size_t kt_line_recovery(kt_lines_t *lines, const kt_audit_name_t *name, uint64_t dropped,
                         uint64_t missing, uint64_t sequence, int64_t now);
 /* A log's first line. */
-size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trail_state_t *state,
+size_t kt_line_log(kt_lines_t *lines, const kt_audit_name_t *name, const kt_audit_state_t *state,
                    int64_t now);
 /* Through the seal's chain, and with its MAC. `range`: the records that the block has of a ring;
  * NULL: none. */
-size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_trail_range_t *range,
+size_t kt_line_seal(kt_lines_t *lines, const kt_audit_state_t *state, const kt_audit_range_t *range,
                     int64_t now);
 
 /* ---- seal.c ---- */
 
 /* The first key of an instance, and the one that follows a key, in its place. */
-void kt_trail_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_trail_name_t *name,
-                        const unsigned char instance[KT_TRAIL_ID],
-                        unsigned char ret_key[KT_TRAIL_HASH]);
-void kt_trail_next_key(unsigned char key[KT_TRAIL_HASH]);
+void kt_audit_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_audit_name_t *name,
+                        const unsigned char instance[KT_AUDIT_ID],
+                        unsigned char ret_key[KT_AUDIT_HASH]);
+void kt_audit_next_key(unsigned char key[KT_AUDIT_HASH]);
 /* The chain through one more line, its newline included. */
-void kt_trail_link(unsigned char chain[KT_TRAIL_HASH], const char *line, size_t size);
+void kt_audit_link(unsigned char chain[KT_AUDIT_HASH], const char *line, size_t size);
 /* The line that begins at `at`: the chain and the length of what `state` has recorded go on. */
-void kt_audit_chain_line(kt_trail_state_t *state, const kt_lines_t *lines, size_t at);
-void kt_trail_mac(const unsigned char key[KT_TRAIL_HASH], const unsigned char chain[KT_TRAIL_HASH],
-                  const char *text, size_t size, unsigned char ret_mac[KT_TRAIL_HASH]);
+void kt_audit_link_line(kt_audit_state_t *state, const kt_lines_t *lines, size_t at);
+void kt_audit_mac(const unsigned char key[KT_AUDIT_HASH], const unsigned char chain[KT_AUDIT_HASH],
+                  const char *text, size_t size, unsigned char ret_mac[KT_AUDIT_HASH]);
 
-typedef struct kt_trail_seal { /* a seal line, parsed */
+typedef struct kt_audit_seal { /* a seal line, parsed */
     uint64_t block, first, last;
-    unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH], mac[KT_TRAIL_HASH];
-    kt_trail_range_t range; /* zeros: none */
+    unsigned char instance[KT_AUDIT_ID], chain[KT_AUDIT_HASH], mac[KT_AUDIT_HASH];
+    kt_audit_range_t range; /* zeros: none */
     size_t maced;           /* bytes of the line that the MAC is over */
-} kt_trail_seal_t;
+} kt_audit_seal_t;
 /* `key` and a number, or twice `size` hexadecimal digits, behind it: *at moves past them. */
-bool kt_trail_take_number(const char **at, const char *key, uint64_t *ret_number);
-bool kt_trail_take_hex(const char **at, const char *key, unsigned char *bytes, size_t size);
-bool kt_trail_parse_seal(const char *line, size_t size, kt_trail_seal_t *ret_seal);
+bool kt_audit_parse_number(const char **at, const char *key, uint64_t *ret_number);
+bool kt_audit_parse_hex(const char **at, const char *key, unsigned char *bytes, size_t size);
+bool kt_audit_parse_seal(const char *line, size_t size, kt_audit_seal_t *ret_seal);
 
 /* The state is sealed through `recorded`: the key changes. */
-void kt_trail_sealed(kt_trail_state_t *state);
-void kt_trail_new_state(const unsigned char *audit_key, const kt_trail_name_t *name,
-                        kt_trail_state_t *ret_state); /* NULL: unkeyed */
-void kt_trail_encode(const kt_trail_state_t *state, unsigned char ret_bytes[KT_TRAIL_STATE]);
-bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t *ret_state);
+void kt_audit_mark_sealed(kt_audit_state_t *state);
+void kt_audit_new_state(const unsigned char *audit_key, const kt_audit_name_t *name,
+                        kt_audit_state_t *ret_state); /* NULL: unkeyed */
+void kt_audit_encode_state(const kt_audit_state_t *state, unsigned char ret_bytes[KT_AUDIT_STATE]);
+bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_state_t *ret_state);
 
 typedef struct kt_recovery {
     uint64_t dropped, missing;
@@ -133,7 +133,7 @@ typedef struct kt_recovery {
  * Compares the open log with the state, under its lock. Behind what the state says blocks under its
  * key and the next ones are taken, the rest is cut. KT_AUDIT when the log is shorter.
  */
-kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state,
+kt_status_t kt_audit_recover(const char *path, int log, uint64_t size, kt_audit_state_t *state,
                              kt_recovery_t *ret_recovery);
 
 /* ---- files.c ---- */
@@ -142,7 +142,7 @@ kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_
 
 typedef struct kt_audit_head { /* the first line of a log */
     bool first, keyed;         /* `first`: of its instance, too */
-    unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH];
+    unsigned char instance[KT_AUDIT_ID], chain[KT_AUDIT_HASH];
     char environment[KT_ENVIRONMENT_MAX], stream[65], time[25];
     uint64_t block, last;
 } kt_audit_head_t;
@@ -238,7 +238,7 @@ struct kt_audit {
     char stream[64];
     char environment[KT_ENVIRONMENT_MAX];
     char boot[40];
-    kt_trail_name_t name;       /* of these three */
+    kt_audit_name_t name;       /* of these three */
     uid_t owner;                /* of the folder */
     bool direct;                /* root, in the folder of somebody else: no ring */
     int64_t reads;              /* ms of a window */
@@ -268,32 +268,32 @@ struct kt_audit {
 
 /* ---- stream.c: all under audit->lock ---- */
 
-kt_status_t kt_trail_failed(const kt_audit_t *audit,
+kt_status_t kt_audit_failed(const kt_audit_t *audit,
                             const char *what); /* KT_AUDIT with errno's text */
 /* The state that is called so now, locked, and the log that it means. On failure nothing is locked.
  * The caller wipes the state. */
-kt_status_t kt_trail_lock(kt_audit_t *audit, kt_trail_state_t *ret_state);
-void kt_trail_unlock(kt_audit_t *audit);
-kt_status_t kt_trail_open_rings(kt_audit_t *audit);
+kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state);
+void kt_audit_unlock_stream(kt_audit_t *audit);
+kt_status_t kt_audit_open_rings(kt_audit_t *audit);
 /*
  * Every block goes this way: audit->lines, with its seal as the last line, of which `state` speaks
  * already. It and then the state are on the disk afterwards, or nothing of it is. `spends`: it may
  * use the space that is kept for what has to be recorded.
  */
-kt_status_t kt_trail_append(kt_audit_t *audit, int log, kt_trail_state_t *state, bool spends);
-void kt_trail_close_fd(int *fd);
+kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *state, bool spends);
+void kt_audit_close_fd(int *fd);
 
 /* ---- drain.c: under audit->lock ---- */
 
 /* Our ring's records as blocks, then `event` if it is not NULL, which is on the disk afterwards;
  * and rings that dead processes left. `all`: also of windows that still run. Makes our ring, if
  * there is none. */
-kt_status_t kt_trail_drain(kt_audit_t *audit, const kt_event_t *event, bool all);
+kt_status_t kt_audit_drain_rings(kt_audit_t *audit, const kt_event_t *event, bool all);
 /* Is the last checkpoint old, as far as this process knows? Under the stream's lock the state
  * decides. */
-bool kt_trail_wants_checkpoint(const kt_audit_t *audit, int64_t now);
+bool kt_audit_wants_checkpoint(const kt_audit_t *audit, int64_t now);
 /* Also those of living processes. */
-kt_status_t kt_trail_sweep(kt_audit_t *audit);
+kt_status_t kt_audit_sweep_rings(kt_audit_t *audit);
 
 /* ---- verify_trail.c ---- */
 
@@ -307,7 +307,7 @@ kt_status_t kt_audit_verify_within(const char *path, const char *key, const char
 
 /* The audit key out of its one line of text, or out of the private file that holds it. Locked
  * memory: kt_locked_free(). */
-kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key);
+kt_status_t kt_audit_read_key(const char *key, unsigned char **ret_key);
 
 /* ---- received.c ---- */
 
@@ -316,9 +316,9 @@ typedef struct kt_received kt_received_t;
 kt_status_t kt_received_read(const char *path, kt_received_t **ret_received);
 void kt_received_free(kt_received_t *received);
 /* What the trail has: a log that begins before this block, a seal. */
-void kt_received_log(kt_received_t *received, const unsigned char instance[KT_TRAIL_ID],
+void kt_received_log(kt_received_t *received, const unsigned char instance[KT_AUDIT_ID],
                      uint64_t block);
-void kt_received_seal(kt_received_t *received, const kt_trail_seal_t *seal, const char *line,
+void kt_received_seal(kt_received_t *received, const kt_audit_seal_t *seal, const char *line,
                       size_t size);
 /* Tells what is not there, and answers how much that is. */
 size_t kt_received_conclude(const kt_received_t *received, kt_check_fn fn, void *arg);

@@ -46,7 +46,7 @@ typedef struct kt_sent { /* of one sink, in the file: 128 bytes, of this machine
     uint64_t inode, offset; /* of the log: how far it was sent; inode 0: nothing was */
     uint64_t head_block; /* of that log's first line, and its instance: an inode's number may come
                             back */
-    unsigned char instance[KT_TRAIL_ID];
+    unsigned char instance[KT_AUDIT_ID];
     int64_t next; /* ms since the epoch: not before */
     unsigned char zeros[56];
 } kt_sent_t;

@@ -81,7 +81,7 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
     (void)snprintf(audit->stream, sizeof(audit->stream), "%s", stream);
     (void)snprintf(audit->environment, sizeof(audit->environment), "%s", config->environment);
     read_boot_id(audit->boot);
-    audit->name = (kt_trail_name_t){audit->environment, audit->stream, audit->boot};
+    audit->name = (kt_audit_name_t){audit->environment, audit->stream, audit->boot};
     if (asprintf(&audit->path, "%s/%s", config->audit_path, stream) < 0) {
         audit->path = NULL;
         status = kt_fail(KT_INTERNAL, "out of memory");
@@ -104,7 +104,7 @@ static void leave_ring(kt_audit_t *audit)
     if (ring == NULL)
         return;
     if (!kt_ring_is_empty(ring))
-        (void)kt_trail_drain(audit, NULL, true);
+        (void)kt_audit_drain_rings(audit, NULL, true);
     if (kt_ring_is_empty(ring))
         kt_ring_remove(audit->rings, ring);
     kt_ring_close(ring);
@@ -116,10 +116,10 @@ void kt_audit_close(kt_audit_t *audit)
         return;
     leave_ring(audit);
     kt_lines_free(&audit->lines);
-    kt_trail_close_fd(&audit->log);
-    kt_trail_close_fd(&audit->state);
-    kt_trail_close_fd(&audit->rings);
-    kt_trail_close_fd(&audit->folder);
+    kt_audit_close_fd(&audit->log);
+    kt_audit_close_fd(&audit->state);
+    kt_audit_close_fd(&audit->rings);
+    kt_audit_close_fd(&audit->folder);
     (void)sem_destroy(&audit->wake);
     (void)pthread_mutex_destroy(&audit->why_lock);
     (void)pthread_mutex_destroy(&audit->lock);
@@ -158,7 +158,7 @@ static kt_status_t drain(kt_audit_t *audit, const kt_event_t *event, bool all)
 
     (void)pthread_mutex_lock(&audit->lock);
     ring = atomic_load(&audit->ring);
-    status = kt_trail_drain(audit, event, all || (ring != NULL && kt_ring_is_pressed(ring)));
+    status = kt_audit_drain_rings(audit, event, all || (ring != NULL && kt_ring_is_pressed(ring)));
     note(audit, status);
     (void)pthread_mutex_unlock(&audit->lock);
     return status;
@@ -202,7 +202,7 @@ static void outgrow(kt_audit_t *audit)
         atomic_load_explicit(&audit->failing, memory_order_relaxed))
         return;
     (void)pthread_mutex_lock(&audit->lock);
-    status = kt_trail_drain(audit, NULL, true);
+    status = kt_audit_drain_rings(audit, NULL, true);
     note(audit, status);
     if (status == KT_SUCCESS && kt_ring_is_empty(ring)) {
         kt_ring_remove(audit->rings, ring);
@@ -262,7 +262,7 @@ kt_status_t kt_audit_sweep(kt_audit_t *audit)
     if (audit->direct)
         return KT_SUCCESS;
     (void)pthread_mutex_lock(&audit->lock);
-    status = kt_trail_sweep(audit);
+    status = kt_audit_sweep_rings(audit);
     note(audit, status);
     (void)pthread_mutex_unlock(&audit->lock);
     return status;

@@ -27,7 +27,7 @@
 /* ---- a block ---- */
 
 /* What has to be said first is sealed with what follows. */
-static kt_status_t begin_block(kt_audit_t *audit, kt_trail_state_t *state, size_t room, int64_t now)
+static kt_status_t begin_block(kt_audit_t *audit, kt_audit_state_t *state, size_t room, int64_t now)
 {
     kt_recovery_t *found = &audit->recovered;
     kt_lines_t *lines = &audit->lines;
@@ -37,36 +37,36 @@ static kt_status_t begin_block(kt_audit_t *audit, kt_trail_state_t *state, size_
         return status;
     state->recorded = state->sealed;
     if (!state->begun)
-        kt_audit_chain_line(state, lines, kt_line_log(lines, &audit->name, state, now));
+        kt_audit_link_line(state, lines, kt_line_log(lines, &audit->name, state, now));
     if (found->dropped > 0 || found->missing > 0) {
         state->recorded.sequence += found->missing;
-        kt_audit_chain_line(state, lines,
-                            kt_line_recovery(lines, &audit->name, found->dropped, found->missing,
-                                             ++state->recorded.sequence, now));
+        kt_audit_link_line(state, lines,
+                           kt_line_recovery(lines, &audit->name, found->dropped, found->missing,
+                                            ++state->recorded.sequence, now));
     }
     return KT_SUCCESS;
 }
 
-static void add_decision(kt_audit_t *audit, kt_trail_state_t *state, const kt_event_t *event,
+static void add_decision(kt_audit_t *audit, kt_audit_state_t *state, const kt_event_t *event,
                          int64_t time)
 {
-    kt_audit_chain_line(
+    kt_audit_link_line(
         state, &audit->lines,
         kt_line_event(&audit->lines, &audit->name, event, ++state->recorded.sequence, time));
     audit->lines.decisions++;
 }
 
-static kt_status_t end_block(kt_audit_t *audit, kt_trail_state_t *state,
-                             const kt_trail_range_t *range, bool spends, int64_t now)
+static kt_status_t end_block(kt_audit_t *audit, kt_audit_state_t *state,
+                             const kt_audit_range_t *range, bool spends, int64_t now)
 {
     kt_status_t status;
 
-    kt_audit_chain_line(state, &audit->lines,
-                        kt_line_seal(&audit->lines, state, range->to != 0 ? range : NULL, now));
-    kt_trail_sealed(state);
+    kt_audit_link_line(state, &audit->lines,
+                       kt_line_seal(&audit->lines, state, range->to != 0 ? range : NULL, now));
+    kt_audit_mark_sealed(state);
     if (range->to != 0)
         state->range = *range;
-    status = kt_trail_append(audit, audit->log, state, spends);
+    status = kt_audit_append_block(audit, audit->log, state, spends);
     if (status == KT_SUCCESS)
         memset(&audit->recovered, 0, sizeof(audit->recovered));
     if (audit->lines.room > KEPT_ROOM)
@@ -77,7 +77,7 @@ static kt_status_t end_block(kt_audit_t *audit, kt_trail_state_t *state,
 /* ---- a ring ---- */
 
 /* A drain that was killed before it released the space of what it had written down. */
-static void settle_inlock(kt_audit_t *audit, const kt_trail_state_t *state)
+static void settle_inlock(kt_audit_t *audit, const kt_audit_state_t *state)
 {
     kt_ring_t *own = atomic_load(&audit->ring), *ring;
     char name[2 * KT_RING_ID + 1];
@@ -106,14 +106,14 @@ static size_t estimate(const kt_ring_walk_t *walk)
 
 typedef struct job {
     kt_audit_t *audit;
-    kt_trail_state_t *state;
+    kt_audit_state_t *state;
     kt_ring_t *ring; /* NULL: none */
     int64_t now, window;
     const kt_event_t *event; /* that follows the ring's records; NULL: none */
 } job_t;
 
 /* Fills a block with records. *ret_step says why it ended. */
-static void add_records(const job_t *job, kt_ring_walk_t *walk, kt_trail_range_t *range,
+static void add_records(const job_t *job, kt_ring_walk_t *walk, kt_audit_range_t *range,
                         kt_ring_step_t *ret_step)
 {
     const kt_lines_t *lines = &job->audit->lines;
@@ -146,7 +146,7 @@ static void give_up_rest(const job_t *job, kt_ring_walk_t *walk)
 static kt_status_t drain_block(const job_t *job, bool *ret_more)
 {
     kt_audit_t *audit = job->audit;
-    kt_trail_range_t range = {.to = 0};
+    kt_audit_range_t range = {.to = 0};
     kt_ring_walk_t walk = {0, 0, 0, 0};
     kt_ring_step_t step = KT_RING_END;
     kt_status_t status;
@@ -199,14 +199,14 @@ static uint64_t find_covered(const kt_audit_t *audit, const char *log, const cha
     uint64_t covered = 0;
     size_t room = 0;
     char *line = NULL;
-    kt_trail_seal_t seal;
+    kt_audit_seal_t seal;
     ssize_t size;
 
     if (file == NULL)
         return 0;
     while ((size = getline(&line, &room, file)) > 0) {
-        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0 &&
-            strstr(line, ring) != NULL && kt_trail_parse_seal(line, (size_t)size, &seal) &&
+        if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0 &&
+            strstr(line, ring) != NULL && kt_audit_parse_seal(line, (size_t)size, &seal) &&
             seal.range.to > covered)
             covered = seal.range.to;
     }
@@ -226,7 +226,7 @@ static kt_status_t skip_covered(const kt_audit_t *audit, kt_ring_t *ring)
     size_t i;
 
     if (!kt_audit_logs_find(audit->folder, &logs))
-        return kt_trail_failed(audit, ".");
+        return kt_audit_failed(audit, ".");
     if (logs.more)
         status = kt_fail(KT_AUDIT,
                          "audit trail %s: it has more than %u logs (move the oldest ones away)",
@@ -244,7 +244,7 @@ static kt_status_t skip_covered(const kt_audit_t *audit, kt_ring_t *ring)
     return status;
 }
 
-static kt_status_t drain_other(kt_audit_t *audit, kt_trail_state_t *state, const char *name,
+static kt_status_t drain_other(kt_audit_t *audit, kt_audit_state_t *state, const char *name,
                                bool living)
 {
     job_t job = {.audit = audit, .state = state, .now = kt_now()};
@@ -270,7 +270,7 @@ static kt_status_t drain_other(kt_audit_t *audit, kt_trail_state_t *state, const
     return status;
 }
 
-static kt_status_t sweep_inlock(kt_audit_t *audit, kt_trail_state_t *state, bool living)
+static kt_status_t sweep_inlock(kt_audit_t *audit, kt_audit_state_t *state, bool living)
 {
     const kt_ring_t *own = atomic_load(&audit->ring);
     DIR *dir = kt_audit_list(audit->rings);
@@ -278,7 +278,7 @@ static kt_status_t sweep_inlock(kt_audit_t *audit, kt_trail_state_t *state, bool
     kt_status_t status = KT_SUCCESS;
 
     if (dir == NULL)
-        return kt_trail_failed(audit, "rings");
+        return kt_audit_failed(audit, "rings");
     while (status == KT_SUCCESS && (entry = readdir(dir)) != NULL) {
         if (own == NULL || strcmp(entry->d_name, kt_ring_name(own)) != 0)
             status = drain_other(audit, state, entry->d_name, living);
@@ -295,7 +295,7 @@ static bool is_due(int64_t last, int64_t interval, int64_t now)
     return last != 0 && (now - last >= interval || now < last);
 }
 
-bool kt_trail_wants_checkpoint(const kt_audit_t *audit, int64_t now)
+bool kt_audit_wants_checkpoint(const kt_audit_t *audit, int64_t now)
 {
     return is_due(atomic_load_explicit(&audit->checkpoint, memory_order_relaxed), audit->interval,
                   now);
@@ -303,7 +303,7 @@ bool kt_trail_wants_checkpoint(const kt_audit_t *audit, int64_t now)
 
 /* The first is due an hour after the stream began. Another process may have written this one
  * meanwhile. */
-static const kt_event_t *begin_checkpoint(const kt_audit_t *audit, kt_trail_state_t *state,
+static const kt_event_t *begin_checkpoint(const kt_audit_t *audit, kt_audit_state_t *state,
                                           const kt_event_t *event, int64_t now)
 {
     int64_t since = atomic_load(&audit->checkpoint);
@@ -350,7 +350,7 @@ typedef struct drain_order {
     bool all, living, ring;
 } drain_order_t;
 
-static kt_status_t drain_inlock(kt_audit_t *audit, kt_trail_state_t *state,
+static kt_status_t drain_inlock(kt_audit_t *audit, kt_audit_state_t *state,
                                 const drain_order_t *order)
 {
     job_t job = {.audit = audit,
@@ -363,7 +363,7 @@ static kt_status_t drain_inlock(kt_audit_t *audit, kt_trail_state_t *state,
     job.event = begin_checkpoint(audit, state, order->event, job.now);
     if (audit->direct)
         return drain_ring(&job);
-    status = kt_trail_open_rings(audit);
+    status = kt_audit_open_rings(audit);
     if (status != KT_SUCCESS)
         return status;
     settle_inlock(audit, state);
@@ -379,27 +379,27 @@ static kt_status_t drain_inlock(kt_audit_t *audit, kt_trail_state_t *state,
 
 static kt_status_t drain_locked(kt_audit_t *audit, const drain_order_t *order)
 {
-    kt_trail_state_t state;
-    kt_status_t status = kt_trail_lock(audit, &state);
+    kt_audit_state_t state;
+    kt_status_t status = kt_audit_lock_stream(audit, &state);
 
     if (status != KT_SUCCESS)
         return status;
     status = drain_inlock(audit, &state, order);
     if (status == KT_SUCCESS)
         atomic_store(&audit->checkpoint, state.checkpoint);
-    kt_trail_unlock(audit);
+    kt_audit_unlock_stream(audit);
     kt_wipe(&state, sizeof(state));
     return status;
 }
 
-kt_status_t kt_trail_drain(kt_audit_t *audit, const kt_event_t *event, bool all)
+kt_status_t kt_audit_drain_rings(kt_audit_t *audit, const kt_event_t *event, bool all)
 {
     drain_order_t order = {.event = event, .all = all || event != NULL, .ring = event == NULL};
 
     return drain_locked(audit, &order);
 }
 
-kt_status_t kt_trail_sweep(kt_audit_t *audit)
+kt_status_t kt_audit_sweep_rings(kt_audit_t *audit)
 {
     drain_order_t order = {.all = true, .living = true};
 

@@ -60,9 +60,9 @@ bool kt_audit_parse_head(const char *line, kt_audit_head_t *ret_head)
     const char *at = line;
 
     memset(&head, 0, sizeof(head));
-    head.first = parse_text(&at, KT_TRAIL_LOG "\"start\"");
-    if ((!head.first && !parse_text(&at, KT_TRAIL_LOG "\"continue\"")) ||
-        !kt_trail_take_hex(&at, ",\"instance\":\"", head.instance, KT_TRAIL_ID))
+    head.first = parse_text(&at, KT_AUDIT_LOG "\"start\"");
+    if ((!head.first && !parse_text(&at, KT_AUDIT_LOG "\"continue\"")) ||
+        !kt_audit_parse_hex(&at, ",\"instance\":\"", head.instance, KT_AUDIT_ID))
         return false;
     head.keyed = parse_text(&at, "\",\"keyed\":true");
     if ((!head.keyed && !parse_text(&at, "\",\"keyed\":false")) ||
@@ -70,9 +70,9 @@ bool kt_audit_parse_head(const char *line, kt_audit_head_t *ret_head)
         !parse_string(&at, head.environment, sizeof(head.environment)) ||
         !parse_text(&at, ",\"stream\":\"") ||
         !parse_string(&at, head.stream, sizeof(head.stream)) ||
-        !kt_trail_take_number(&at, ",\"block\":", &head.block) ||
-        !kt_trail_take_number(&at, ",\"last\":", &head.last) ||
-        !kt_trail_take_hex(&at, ",\"chain\":\"", head.chain, KT_TRAIL_HASH) ||
+        !kt_audit_parse_number(&at, ",\"block\":", &head.block) ||
+        !kt_audit_parse_number(&at, ",\"last\":", &head.last) ||
+        !kt_audit_parse_hex(&at, ",\"chain\":\"", head.chain, KT_AUDIT_HASH) ||
         !parse_text(&at, "\",\"time\":\"") || !parse_string(&at, head.time, sizeof(head.time)) ||
         strcmp(at, "}\n") != 0)
         return false;
@@ -188,7 +188,7 @@ static int by_age(const void *a, const void *b)
     if (order == 0)
         order = strcmp(x->began, y->began);
     if (order == 0)
-        order = memcmp(x->head.instance, y->head.instance, KT_TRAIL_ID);
+        order = memcmp(x->head.instance, y->head.instance, KT_AUDIT_ID);
     if (order == 0)
         order = (x->head.block > y->head.block) - (x->head.block < y->head.block);
     return order != 0 ? order : strcmp(x->name, y->name);
@@ -197,7 +197,7 @@ static int by_age(const void *a, const void *b)
 static bool is_of_same(const kt_audit_log_t *x, const kt_audit_log_t *y)
 {
     return x->has_head && y->has_head &&
-           memcmp(x->head.instance, y->head.instance, KT_TRAIL_ID) == 0;
+           memcmp(x->head.instance, y->head.instance, KT_AUDIT_ID) == 0;
 }
 
 static void sort(kt_audit_logs_t *logs)

@@ -56,7 +56,7 @@ static kt_status_t parse_key(const char *line, unsigned char **ret_key)
                    KEY_MAGIC);
 }
 
-kt_status_t kt_trail_read_key(const char *key, unsigned char **ret_key)
+kt_status_t kt_audit_read_key(const char *key, unsigned char **ret_key)
 {
     char *text;
     size_t size;
@@ -86,7 +86,7 @@ static kt_status_t check_stream(const char *stream)
 }
 
 static kt_status_t write_start(const char *folder, int fd,
-                               const unsigned char bytes[KT_TRAIL_STATE])
+                               const unsigned char bytes[KT_AUDIT_STATE])
 {
     struct stat st;
     int state = openat(fd, "state", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -97,7 +97,7 @@ static kt_status_t write_start(const char *folder, int fd,
                        folder);
     if (state >= 0 && fstat(fd, &st) == 0 &&
         (st.st_uid == geteuid() || fchown(state, st.st_uid, (gid_t)-1) == 0) &&
-        write(state, bytes, KT_TRAIL_STATE) == (ssize_t)KT_TRAIL_STATE && fdatasync(state) == 0) {
+        write(state, bytes, KT_AUDIT_STATE) == (ssize_t)KT_AUDIT_STATE && fdatasync(state) == 0) {
         (void)close(state);
         return KT_SUCCESS;
     }
@@ -109,19 +109,19 @@ static kt_status_t write_start(const char *folder, int fd,
     return KT_PERMISSION;
 }
 
-static kt_status_t start(const char *folder, const kt_trail_name_t *name, const char *key)
+static kt_status_t start(const char *folder, const kt_audit_name_t *name, const char *key)
 {
-    unsigned char bytes[KT_TRAIL_STATE], *audit_key = NULL;
-    kt_trail_state_t state;
+    unsigned char bytes[KT_AUDIT_STATE], *audit_key = NULL;
+    kt_audit_state_t state;
     kt_status_t status = check_stream(name->stream);
     int fd;
 
     if (status == KT_SUCCESS)
-        status = kt_trail_read_key(key, &audit_key);
+        status = kt_audit_read_key(key, &audit_key);
     if (status != KT_SUCCESS)
         return status;
-    kt_trail_new_state(audit_key, name, &state);
-    kt_trail_encode(&state, bytes);
+    kt_audit_new_state(audit_key, name, &state);
+    kt_audit_encode_state(&state, bytes);
     kt_locked_free(audit_key);
     if (mkdir(folder, 0700) != 0 && errno != EEXIST)
         status = kt_fail(KT_PERMISSION, "%s: %s", folder, strerror(errno));
@@ -141,7 +141,7 @@ kt_status_t kt_audit_start(const char *folder, const char *environment, const ch
                            const char *key, char *error, size_t error_size)
 {
     char canonical[KT_ENVIRONMENT_MAX];
-    kt_trail_name_t name = {canonical, stream, ""};
+    kt_audit_name_t name = {canonical, stream, ""};
     kt_status_t status = kt_environment_parse(environment, canonical);
 
     if (status == KT_SUCCESS)

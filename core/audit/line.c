@@ -95,7 +95,7 @@ static void put_number(kt_lines_t *lines, const char *key, uint64_t number)
 
 static void put_hex(kt_lines_t *lines, const char *key, const unsigned char *bytes, size_t size)
 {
-    char text[2 * KT_TRAIL_HASH + 1];
+    char text[2 * KT_AUDIT_HASH + 1];
 
     put_key(lines, key);
     put(lines, "\"");
@@ -154,7 +154,7 @@ static void put_time(kt_lines_t *lines, int64_t now)
     put_bytes(lines, rest, 6);
 }
 
-static size_t begin(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t sequence, int64_t now)
+static size_t begin(kt_lines_t *lines, const kt_audit_name_t *name, uint64_t sequence, int64_t now)
 {
     size_t at = lines->size;
 
@@ -208,7 +208,7 @@ static void put_object(kt_lines_t *lines, const char *key, const char *members)
 #define PUT_FLAG(member, key, bit, meaning) put_true(lines, key, event->member);
 #define PUT_LINE(put_value, key, value, meaning) put_value(lines, key, value);
 
-size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_event_t *event,
+size_t kt_line_event(kt_lines_t *lines, const kt_audit_name_t *name, const kt_event_t *event,
                      uint64_t sequence, int64_t now)
 {
     size_t at = begin(lines, name, sequence, now);
@@ -218,7 +218,7 @@ size_t kt_line_event(kt_lines_t *lines, const kt_trail_name_t *name, const kt_ev
     return at;
 }
 
-size_t kt_line_recovery(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t dropped,
+size_t kt_line_recovery(kt_lines_t *lines, const kt_audit_name_t *name, uint64_t dropped,
                         uint64_t missing, uint64_t sequence, int64_t now)
 {
     size_t at = begin(lines, name, sequence, now);
@@ -230,35 +230,35 @@ size_t kt_line_recovery(kt_lines_t *lines, const kt_trail_name_t *name, uint64_t
     return at;
 }
 
-size_t kt_line_log(kt_lines_t *lines, const kt_trail_name_t *name, const kt_trail_state_t *state,
+size_t kt_line_log(kt_lines_t *lines, const kt_audit_name_t *name, const kt_audit_state_t *state,
                    int64_t now)
 {
     size_t at = lines->size;
-    bool first = state->block == 0 && sodium_is_zero(state->sealed.chain, KT_TRAIL_HASH);
+    bool first = state->block == 0 && sodium_is_zero(state->sealed.chain, KT_AUDIT_HASH);
 
-    put(lines, first ? KT_TRAIL_LOG "\"start\"" : KT_TRAIL_LOG "\"continue\"");
-    put_hex(lines, "instance", state->instance, KT_TRAIL_ID);
+    put(lines, first ? KT_AUDIT_LOG "\"start\"" : KT_AUDIT_LOG "\"continue\"");
+    put_hex(lines, "instance", state->instance, KT_AUDIT_ID);
     put(lines, state->keyed ? ",\"keyed\":true" : ",\"keyed\":false");
     put_string(lines, "environment", name->environment, KT_ENVIRONMENT_MAX);
     put_string(lines, "stream", name->stream, WORD_MAX);
     put_number(lines, "block", state->block);
     put_number(lines, "last", state->sealed.sequence);
-    put_hex(lines, "chain", state->sealed.chain, KT_TRAIL_HASH);
+    put_hex(lines, "chain", state->sealed.chain, KT_AUDIT_HASH);
     put_key(lines, "time");
     put_time(lines, now);
     put(lines, "}\n");
     return at;
 }
 
-size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_trail_range_t *range,
+size_t kt_line_seal(kt_lines_t *lines, const kt_audit_state_t *state, const kt_audit_range_t *range,
                     int64_t now)
 {
-    unsigned char mac[KT_TRAIL_HASH];
+    unsigned char mac[KT_AUDIT_HASH];
     size_t at = lines->size;
 
-    put(lines, KT_TRAIL_SEAL);
+    put(lines, KT_AUDIT_SEAL);
     put_decimal(lines, state->block);
-    put_hex(lines, "instance", state->instance, KT_TRAIL_ID);
+    put_hex(lines, "instance", state->instance, KT_AUDIT_ID);
     put_number(lines, "first", state->sealed.sequence + 1);
     put_number(lines, "last", state->recorded.sequence);
     if (range != NULL) {
@@ -268,8 +268,8 @@ size_t kt_line_seal(kt_lines_t *lines, const kt_trail_state_t *state, const kt_t
     }
     put_key(lines, "time");
     put_time(lines, now);
-    put_hex(lines, "chain", state->recorded.chain, KT_TRAIL_HASH);
-    kt_trail_mac(state->key, state->recorded.chain, lines->text + at, lines->size - at, mac);
+    put_hex(lines, "chain", state->recorded.chain, KT_AUDIT_HASH);
+    kt_audit_mac(state->key, state->recorded.chain, lines->text + at, lines->size - at, mac);
     put_hex(lines, "mac", mac, sizeof(mac));
     put(lines, "}\n");
     return at;

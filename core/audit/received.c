@@ -19,7 +19,7 @@
 #define TOLD_MAX 20u
 
 typedef struct received {
-    unsigned char instance[KT_TRAIL_ID], hash[LINE_HASH];
+    unsigned char instance[KT_AUDIT_ID], hash[LINE_HASH];
     uint64_t block, first, last;
     size_t line; /* of the file that has it */
     char time[25];
@@ -28,7 +28,7 @@ typedef struct received {
 } received_t;
 
 typedef struct start { /* a log that is there */
-    unsigned char instance[KT_TRAIL_ID];
+    unsigned char instance[KT_AUDIT_ID];
     uint64_t block;
 } start_t;
 
@@ -47,8 +47,8 @@ static void hash_line(const char *line, size_t size, unsigned char hash[LINE_HAS
 /* Whatever a syslog has put in front of it. What is cut short is no seal. */
 static bool parse(char *text, size_t number, received_t *ret_received)
 {
-    char *line = strstr(text, KT_TRAIL_SEAL), *time;
-    kt_trail_seal_t seal;
+    char *line = strstr(text, KT_AUDIT_SEAL), *time;
+    kt_audit_seal_t seal;
     size_t size;
 
     if (line == NULL)
@@ -56,10 +56,10 @@ static bool parse(char *text, size_t number, received_t *ret_received)
     size = strcspn(line, "\r\n");
     line[size] = '\n'; /* the caller left room for both */
     line[size + 1] = '\0';
-    if (!kt_trail_parse_seal(line, size + 1, &seal))
+    if (!kt_audit_parse_seal(line, size + 1, &seal))
         return false;
     memset(ret_received, 0, sizeof(*ret_received));
-    memcpy(ret_received->instance, seal.instance, KT_TRAIL_ID);
+    memcpy(ret_received->instance, seal.instance, KT_AUDIT_ID);
     hash_line(line, size + 1, ret_received->hash);
     ret_received->block = seal.block;
     ret_received->first = seal.first;
@@ -89,7 +89,7 @@ static bool add(kt_received_t *received, const received_t *seal)
 static int by_place(const void *a, const void *b)
 {
     const received_t *x = a, *y = b;
-    int order = memcmp(x->instance, y->instance, KT_TRAIL_ID);
+    int order = memcmp(x->instance, y->instance, KT_AUDIT_ID);
 
     return order != 0 ? order : x->block < y->block ? -1 : x->block > y->block;
 }
@@ -157,14 +157,14 @@ void kt_received_free(kt_received_t *received)
 
 /* ---- while the trail is read ---- */
 
-void kt_received_log(kt_received_t *received, const unsigned char instance[KT_TRAIL_ID],
+void kt_received_log(kt_received_t *received, const unsigned char instance[KT_AUDIT_ID],
                      uint64_t block)
 {
     start_t *starts;
     size_t i;
 
     for (i = 0; i < received->nstarts; i++) {
-        if (memcmp(received->starts[i].instance, instance, KT_TRAIL_ID) == 0) {
+        if (memcmp(received->starts[i].instance, instance, KT_AUDIT_ID) == 0) {
             if (block < received->starts[i].block)
                 received->starts[i].block = block;
             return;
@@ -174,18 +174,18 @@ void kt_received_log(kt_received_t *received, const unsigned char instance[KT_TR
     if (starts == NULL)
         return; /* then what was received of it is not found, and this is told */
     received->starts = starts;
-    memcpy(starts[received->nstarts].instance, instance, KT_TRAIL_ID);
+    memcpy(starts[received->nstarts].instance, instance, KT_AUDIT_ID);
     starts[received->nstarts++].block = block;
 }
 
-void kt_received_seal(kt_received_t *received, const kt_trail_seal_t *seal, const char *line,
+void kt_received_seal(kt_received_t *received, const kt_audit_seal_t *seal, const char *line,
                       size_t size)
 {
     unsigned char hash[LINE_HASH];
     size_t low = 0, high = received->count, middle;
     received_t key = {.block = seal->block};
 
-    memcpy(key.instance, seal->instance, KT_TRAIL_ID);
+    memcpy(key.instance, seal->instance, KT_AUDIT_ID);
     while (low < high) { /* the first of this place: it may have been received more than once */
         middle = low + (high - low) / 2;
         if (by_place(&received->list[middle], &key) < 0)
@@ -210,7 +210,7 @@ static const start_t *find_start(const kt_received_t *received, const received_t
     size_t i;
 
     for (i = 0; i < received->nstarts; i++)
-        if (memcmp(received->starts[i].instance, seal->instance, KT_TRAIL_ID) == 0)
+        if (memcmp(received->starts[i].instance, seal->instance, KT_AUDIT_ID) == 0)
             return &received->starts[i];
     return NULL;
 }

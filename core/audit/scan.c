@@ -58,8 +58,8 @@ static void read_log(scan_t *scan, const char *stream, int folder, const char *n
     }
     while (!scan->stopped && (size = getline(&line, &room, file)) > 0 && line[size - 1] == '\n') {
         line[size - 1] = '\0';
-        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0 ||
-            strncmp(line, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) == 0)
+        if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0 ||
+            strncmp(line, KT_AUDIT_LOG, strlen(KT_AUDIT_LOG)) == 0)
             continue;
         if (strncmp(line, TIME_PREFIX, prefix) == 0 &&
             strncmp(line + prefix, scan->since, strlen(scan->since)) < 0)

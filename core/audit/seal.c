@@ -22,8 +22,8 @@
 static void begin_hash(crypto_generichash_blake2b_state *state, const unsigned char *key,
                        const char personal[17])
 {
-    (void)crypto_generichash_blake2b_init_salt_personal(state, key, key != NULL ? KT_TRAIL_HASH : 0,
-                                                        KT_TRAIL_HASH, NULL,
+    (void)crypto_generichash_blake2b_init_salt_personal(state, key, key != NULL ? KT_AUDIT_HASH : 0,
+                                                        KT_AUDIT_HASH, NULL,
                                                         (const unsigned char *)personal);
 }
 
@@ -36,60 +36,60 @@ static void add_prefixed(crypto_generichash_blake2b_state *state, const char *te
     (void)crypto_generichash_blake2b_update(state, (const unsigned char *)text, strlen(text));
 }
 
-void kt_trail_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_trail_name_t *name,
-                        const unsigned char instance[KT_TRAIL_ID],
-                        unsigned char ret_key[KT_TRAIL_HASH])
+void kt_audit_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_audit_name_t *name,
+                        const unsigned char instance[KT_AUDIT_ID],
+                        unsigned char ret_key[KT_AUDIT_HASH])
 {
     crypto_generichash_blake2b_state state;
 
     begin_hash(&state, audit_key, "keyturn stream  ");
     add_prefixed(&state, name->environment);
     add_prefixed(&state, name->stream);
-    (void)crypto_generichash_blake2b_update(&state, instance, KT_TRAIL_ID);
-    (void)crypto_generichash_blake2b_final(&state, ret_key, KT_TRAIL_HASH);
+    (void)crypto_generichash_blake2b_update(&state, instance, KT_AUDIT_ID);
+    (void)crypto_generichash_blake2b_final(&state, ret_key, KT_AUDIT_HASH);
     kt_wipe(&state, sizeof(state));
 }
 
-void kt_trail_next_key(unsigned char key[KT_TRAIL_HASH])
+void kt_audit_next_key(unsigned char key[KT_AUDIT_HASH])
 {
     crypto_generichash_blake2b_state state;
 
     begin_hash(&state, key, "keyturn next    ");
-    (void)crypto_generichash_blake2b_final(&state, key, KT_TRAIL_HASH);
+    (void)crypto_generichash_blake2b_final(&state, key, KT_AUDIT_HASH);
     kt_wipe(&state, sizeof(state));
 }
 
-void kt_trail_link(unsigned char chain[KT_TRAIL_HASH], const char *line, size_t size)
+void kt_audit_link(unsigned char chain[KT_AUDIT_HASH], const char *line, size_t size)
 {
     crypto_generichash_blake2b_state state;
 
     begin_hash(&state, NULL, "keyturn line    ");
-    (void)crypto_generichash_blake2b_update(&state, chain, KT_TRAIL_HASH);
+    (void)crypto_generichash_blake2b_update(&state, chain, KT_AUDIT_HASH);
     (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)line, size);
-    (void)crypto_generichash_blake2b_final(&state, chain, KT_TRAIL_HASH);
+    (void)crypto_generichash_blake2b_final(&state, chain, KT_AUDIT_HASH);
 }
 
-void kt_audit_chain_line(kt_trail_state_t *state, const kt_lines_t *lines, size_t at)
+void kt_audit_link_line(kt_audit_state_t *state, const kt_lines_t *lines, size_t at)
 {
-    kt_trail_link(state->recorded.chain, lines->text + at, lines->size - at);
+    kt_audit_link(state->recorded.chain, lines->text + at, lines->size - at);
     state->recorded.length += lines->size - at;
 }
 
-void kt_trail_mac(const unsigned char key[KT_TRAIL_HASH], const unsigned char chain[KT_TRAIL_HASH],
-                  const char *text, size_t size, unsigned char ret_mac[KT_TRAIL_HASH])
+void kt_audit_mac(const unsigned char key[KT_AUDIT_HASH], const unsigned char chain[KT_AUDIT_HASH],
+                  const char *text, size_t size, unsigned char ret_mac[KT_AUDIT_HASH])
 {
     crypto_generichash_blake2b_state state;
 
     begin_hash(&state, key, "keyturn seal    ");
-    (void)crypto_generichash_blake2b_update(&state, chain, KT_TRAIL_HASH);
+    (void)crypto_generichash_blake2b_update(&state, chain, KT_AUDIT_HASH);
     (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)text, size);
-    (void)crypto_generichash_blake2b_final(&state, ret_mac, KT_TRAIL_HASH);
+    (void)crypto_generichash_blake2b_final(&state, ret_mac, KT_AUDIT_HASH);
     kt_wipe(&state, sizeof(state));
 }
 
 /* ---- seal lines ---- */
 
-bool kt_trail_take_number(const char **at, const char *key, uint64_t *ret_number)
+bool kt_audit_parse_number(const char **at, const char *key, uint64_t *ret_number)
 {
     size_t size = strlen(key);
     char *end;
@@ -102,7 +102,7 @@ bool kt_trail_take_number(const char **at, const char *key, uint64_t *ret_number
     return errno == 0;
 }
 
-bool kt_trail_take_hex(const char **at, const char *key, unsigned char *bytes, size_t size)
+bool kt_audit_parse_hex(const char **at, const char *key, unsigned char *bytes, size_t size)
 {
     size_t got = 0, prefix = strlen(key);
 
@@ -113,39 +113,39 @@ bool kt_trail_take_hex(const char **at, const char *key, unsigned char *bytes, s
     return true;
 }
 
-static bool take_range(const char **at, kt_trail_range_t *range)
+static bool take_range(const char **at, kt_audit_range_t *range)
 {
     if (strncmp(*at, ",\"ring\":", 8) != 0)
         return true;
-    return kt_trail_take_hex(at, ",\"ring\":\"", range->ring, KT_RING_ID) &&
-           kt_trail_take_number(at, "\",\"from\":", &range->from) &&
-           kt_trail_take_number(at, ",\"to\":", &range->to);
+    return kt_audit_parse_hex(at, ",\"ring\":\"", range->ring, KT_RING_ID) &&
+           kt_audit_parse_number(at, "\",\"from\":", &range->from) &&
+           kt_audit_parse_number(at, ",\"to\":", &range->to);
 }
 
-bool kt_trail_parse_seal(const char *line, size_t size, kt_trail_seal_t *ret_seal)
+bool kt_audit_parse_seal(const char *line, size_t size, kt_audit_seal_t *ret_seal)
 {
-    kt_trail_seal_t seal;
+    kt_audit_seal_t seal;
     const char *at = line;
 
     memset(&seal, 0, sizeof(seal));
-    if (strlen(line) != size || !kt_trail_take_number(&at, KT_TRAIL_SEAL, &seal.block) ||
-        !kt_trail_take_hex(&at, ",\"instance\":\"", seal.instance, KT_TRAIL_ID) ||
-        !kt_trail_take_number(&at, "\",\"first\":", &seal.first) ||
-        !kt_trail_take_number(&at, ",\"last\":", &seal.last) || !take_range(&at, &seal.range) ||
+    if (strlen(line) != size || !kt_audit_parse_number(&at, KT_AUDIT_SEAL, &seal.block) ||
+        !kt_audit_parse_hex(&at, ",\"instance\":\"", seal.instance, KT_AUDIT_ID) ||
+        !kt_audit_parse_number(&at, "\",\"first\":", &seal.first) ||
+        !kt_audit_parse_number(&at, ",\"last\":", &seal.last) || !take_range(&at, &seal.range) ||
         strncmp(at, ",\"time\":\"", 9) != 0 || (at = strchr(at + 9, '"')) == NULL ||
-        !kt_trail_take_hex(&at, "\",\"chain\":\"", seal.chain, KT_TRAIL_HASH))
+        !kt_audit_parse_hex(&at, "\",\"chain\":\"", seal.chain, KT_AUDIT_HASH))
         return false;
     seal.maced = (size_t)(at - line) + 1; /* its closing quote */
-    if (!kt_trail_take_hex(&at, "\",\"mac\":\"", seal.mac, KT_TRAIL_HASH) ||
+    if (!kt_audit_parse_hex(&at, "\",\"mac\":\"", seal.mac, KT_AUDIT_HASH) ||
         strcmp(at, "\"}\n") != 0)
         return false;
     *ret_seal = seal;
     return true;
 }
 
-void kt_trail_sealed(kt_trail_state_t *state)
+void kt_audit_mark_sealed(kt_audit_state_t *state)
 {
-    kt_trail_next_key(state->key);
+    kt_audit_next_key(state->key);
     state->block++;
     state->begun = true;
     state->sealed = state->recorded;
@@ -153,37 +153,37 @@ void kt_trail_sealed(kt_trail_state_t *state)
 
 /* ---- the state ---- */
 
-void kt_trail_new_state(const unsigned char *audit_key, const kt_trail_name_t *name,
-                        kt_trail_state_t *ret_state)
+void kt_audit_new_state(const unsigned char *audit_key, const kt_audit_name_t *name,
+                        kt_audit_state_t *ret_state)
 {
     memset(ret_state, 0, sizeof(*ret_state));
     ret_state->keyed = audit_key != NULL;
-    randombytes_buf(ret_state->instance, KT_TRAIL_ID);
+    randombytes_buf(ret_state->instance, KT_AUDIT_ID);
     if (audit_key != NULL)
-        kt_trail_first_key(audit_key, name, ret_state->instance, ret_state->key);
+        kt_audit_first_key(audit_key, name, ret_state->instance, ret_state->key);
     else
-        randombytes_buf(ret_state->key, KT_TRAIL_HASH);
+        randombytes_buf(ret_state->key, KT_AUDIT_HASH);
 }
 
-void kt_trail_encode(const kt_trail_state_t *state, unsigned char ret_bytes[KT_TRAIL_STATE])
+void kt_audit_encode_state(const kt_audit_state_t *state, unsigned char ret_bytes[KT_AUDIT_STATE])
 {
-    memset(ret_bytes, 0, KT_TRAIL_STATE);
+    memset(ret_bytes, 0, KT_AUDIT_STATE);
     memcpy(ret_bytes, STATE_MAGIC, 4);
     kt_put_u32(ret_bytes + 4, (state->keyed ? 1u : 0u) | (state->begun ? 2u : 0u));
-    memcpy(ret_bytes + 8, state->instance, KT_TRAIL_ID);
-    memcpy(ret_bytes + 24, state->key, KT_TRAIL_HASH);
+    memcpy(ret_bytes + 8, state->instance, KT_AUDIT_ID);
+    memcpy(ret_bytes + 24, state->key, KT_AUDIT_HASH);
     kt_put_u64(ret_bytes + 56, state->block);
     kt_put_u64(ret_bytes + 64, state->inode);
     kt_put_u64(ret_bytes + 72, state->sealed.sequence);
     kt_put_u64(ret_bytes + 80, state->sealed.length);
-    memcpy(ret_bytes + 88, state->sealed.chain, KT_TRAIL_HASH);
+    memcpy(ret_bytes + 88, state->sealed.chain, KT_AUDIT_HASH);
     kt_put_u64(ret_bytes + 120, state->reserved);
     memcpy(ret_bytes + 128, state->range.ring, KT_RING_ID);
     kt_put_u64(ret_bytes + 144, state->range.to);
     kt_put_u64(ret_bytes + 152, (uint64_t)state->checkpoint);
 }
 
-bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t *ret_state)
+bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_state_t *ret_state)
 {
     uint32_t flags = kt_get_u32(bytes + 4);
 
@@ -192,13 +192,13 @@ bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t
     memset(ret_state, 0, sizeof(*ret_state));
     ret_state->keyed = (flags & 1) != 0;
     ret_state->begun = (flags & 2) != 0;
-    memcpy(ret_state->instance, bytes + 8, KT_TRAIL_ID);
-    memcpy(ret_state->key, bytes + 24, KT_TRAIL_HASH);
+    memcpy(ret_state->instance, bytes + 8, KT_AUDIT_ID);
+    memcpy(ret_state->key, bytes + 24, KT_AUDIT_HASH);
     ret_state->block = kt_get_u64(bytes + 56);
     ret_state->inode = kt_get_u64(bytes + 64);
     ret_state->sealed.sequence = kt_get_u64(bytes + 72);
     ret_state->sealed.length = kt_get_u64(bytes + 80);
-    memcpy(ret_state->sealed.chain, bytes + 88, KT_TRAIL_HASH);
+    memcpy(ret_state->sealed.chain, bytes + 88, KT_AUDIT_HASH);
     ret_state->reserved = kt_get_u64(bytes + 120);
     memcpy(ret_state->range.ring, bytes + 128, KT_RING_ID);
     ret_state->range.to = kt_get_u64(bytes + 144);
@@ -210,49 +210,49 @@ bool kt_trail_decode(const unsigned char bytes[KT_TRAIL_STATE], kt_trail_state_t
 /* ---- recovery ---- */
 
 /* A seal under the present key moves the state on. `end` is through the line before. */
-static bool take_seal(kt_trail_state_t *state, kt_trail_end_t *end, const char *line, size_t size)
+static bool take_seal(kt_audit_state_t *state, kt_audit_end_t *end, const char *line, size_t size)
 {
-    unsigned char mac[KT_TRAIL_HASH];
-    kt_trail_seal_t seal;
+    unsigned char mac[KT_AUDIT_HASH];
+    kt_audit_seal_t seal;
 
-    if (!kt_trail_parse_seal(line, size, &seal) || seal.block != state->block ||
-        memcmp(seal.chain, end->chain, KT_TRAIL_HASH) != 0 ||
-        memcmp(seal.instance, state->instance, KT_TRAIL_ID) != 0)
+    if (!kt_audit_parse_seal(line, size, &seal) || seal.block != state->block ||
+        memcmp(seal.chain, end->chain, KT_AUDIT_HASH) != 0 ||
+        memcmp(seal.instance, state->instance, KT_AUDIT_ID) != 0)
         return false;
-    kt_trail_mac(state->key, seal.chain, line, seal.maced, mac);
+    kt_audit_mac(state->key, seal.chain, line, seal.maced, mac);
     if (sodium_memcmp(mac, seal.mac, sizeof(mac)) != 0)
         return false;
-    kt_trail_link(end->chain, line, size);
+    kt_audit_link(end->chain, line, size);
     end->length += size;
     end->sequence = seal.last;
     state->recorded = *end;
     if (seal.range.to != 0)
         state->range = seal.range;
-    kt_trail_sealed(state);
+    kt_audit_mark_sealed(state);
     return true;
 }
 
 /* Up to what is no whole line: of ours none is longer, and none has a zero byte. */
-static void take_blocks(FILE *file, char *line, kt_trail_state_t *state)
+static void take_blocks(FILE *file, char *line, kt_audit_state_t *state)
 {
-    kt_trail_end_t end = state->sealed;
+    kt_audit_end_t end = state->sealed;
     size_t size;
 
-    while (fgets(line, KT_TRAIL_LINE, file) != NULL && (size = strlen(line)) > 0 &&
+    while (fgets(line, KT_AUDIT_LINE, file) != NULL && (size = strlen(line)) > 0 &&
            line[size - 1] == '\n') {
-        if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0) {
+        if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0) {
             if (!take_seal(state, &end, line, size))
                 break;
             continue;
         }
-        kt_trail_link(end.chain, line, size);
+        kt_audit_link(end.chain, line, size);
         end.length += size;
     }
 }
 
-static kt_status_t look_behind(const char *path, int log, kt_trail_state_t *state)
+static kt_status_t look_behind(const char *path, int log, kt_audit_state_t *state)
 {
-    char *line = malloc(KT_TRAIL_LINE);
+    char *line = malloc(KT_AUDIT_LINE);
     int fd = line != NULL ? dup(log) : -1;
     FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
     kt_status_t status = KT_SUCCESS;
@@ -269,7 +269,7 @@ static kt_status_t look_behind(const char *path, int log, kt_trail_state_t *stat
     return status;
 }
 
-kt_status_t kt_trail_recover(const char *path, int log, uint64_t size, kt_trail_state_t *state,
+kt_status_t kt_audit_recover(const char *path, int log, uint64_t size, kt_audit_state_t *state,
                              kt_recovery_t *ret_recovery)
 {
     kt_status_t status;

@@ -38,11 +38,11 @@ static void take(block_t *block, const char *line, size_t size)
 
 static void take_if(block_t *block, const char *line, size_t size, kt_send_t send)
 {
-    if (begins(line, size, KT_TRAIL_SEAL)) {
+    if (begins(line, size, KT_AUDIT_SEAL)) {
         if (send != KT_SEND_ALERTS || block->worth)
             take(block, line, size);
         block->worth = false;
-    } else if (begins(line, size, KT_TRAIL_LOG)) {
+    } else if (begins(line, size, KT_AUDIT_LOG)) {
         take(block, line, size);
     } else if (send == KT_SEND_ALL || has(line, size, ",\"severity\":\"") ||
                has(line, size, ",\"action\":\"checkpoint\",")) {
@@ -58,7 +58,7 @@ static size_t whole_blocks(const char *text, size_t size)
     size_t used = 0;
 
     while ((end = memchr(at, '\n', size - (size_t)(at - text))) != NULL) {
-        bool seal = begins(at, (size_t)(end + 1 - at), KT_TRAIL_SEAL);
+        bool seal = begins(at, (size_t)(end + 1 - at), KT_AUDIT_SEAL);
 
         at = end + 1;
         if (seal)

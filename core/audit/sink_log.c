@@ -24,13 +24,13 @@ int kt_sink_log_open(int folder, const char *name, kt_audit_log_t *ret_log)
 bool kt_sink_log_is(const kt_sent_t *sent, const kt_audit_log_t *log)
 {
     return sent->inode == log->inode && sent->head_block == log->head.block &&
-           memcmp(sent->instance, log->head.instance, KT_TRAIL_ID) == 0 &&
+           memcmp(sent->instance, log->head.instance, KT_AUDIT_ID) == 0 &&
            sent->offset <= log->size;
 }
 
 static bool is_after(const kt_sent_t *sent, const kt_audit_log_t *log)
 {
-    return memcmp(sent->instance, log->head.instance, KT_TRAIL_ID) == 0 &&
+    return memcmp(sent->instance, log->head.instance, KT_AUDIT_ID) == 0 &&
            log->head.block > sent->head_block;
 }
 
@@ -77,7 +77,7 @@ uint64_t kt_sink_log_near_end(int fd, const kt_audit_log_t *log)
     char *text = log->size > BACKLOG ? malloc(BACKLOG) : NULL;
     ssize_t got = text != NULL ? pread(fd, text, BACKLOG, (off_t)(log->size - BACKLOG)) : 0;
     const char *seal =
-        got > 0 ? memmem(text, (size_t)got, "\n" KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL) + 1) : NULL;
+        got > 0 ? memmem(text, (size_t)got, "\n" KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL) + 1) : NULL;
     const char *end = seal != NULL ? memchr(seal + 1, '\n', (size_t)(text + got - seal - 1)) : NULL;
     uint64_t offset = end != NULL ? log->size - BACKLOG + (uint64_t)(end + 1 - text) : 0;
 

@@ -227,7 +227,7 @@ static void enter(const kt_sinks_t *sinks, sink_t *sink, const kt_audit_log_t *l
 {
     sink->sent.inode = log->inode;
     sink->sent.head_block = log->head.block;
-    memcpy(sink->sent.instance, log->head.instance, KT_TRAIL_ID);
+    memcpy(sink->sent.instance, log->head.instance, KT_AUDIT_ID);
     sink->sent.offset = offset;
     save(sinks, sink);
 }

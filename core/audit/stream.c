@@ -29,12 +29,12 @@
 #define RESERVE (512u * 1024u)      /* bytes behind the log's end: what is kept */
 #define RESERVE_STEP (128u * 1024u) /* and what is allocated at once, beyond */
 
-kt_status_t kt_trail_failed(const kt_audit_t *audit, const char *what)
+kt_status_t kt_audit_failed(const kt_audit_t *audit, const char *what)
 {
     return kt_fail(KT_AUDIT, "audit trail %s/%s: %s", audit->path, what, strerror(errno));
 }
 
-void kt_trail_close_fd(int *fd)
+void kt_audit_close_fd(int *fd)
 {
     if (*fd >= 0)
         (void)close(*fd);
@@ -49,7 +49,7 @@ static kt_status_t check_file(const kt_audit_t *audit, const char *name, int fd,
     struct stat st;
 
     if (fstat(fd, &st) != 0)
-        return kt_trail_failed(audit, name);
+        return kt_audit_failed(audit, name);
     if (!S_ISREG(st.st_mode))
         return kt_fail(KT_AUDIT, "audit trail %s/%s: not a regular file", audit->path, name);
     if (st.st_uid == audit->owner)
@@ -57,7 +57,7 @@ static kt_status_t check_file(const kt_audit_t *audit, const char *name, int fd,
     if (!made)
         return kt_fail(KT_AUDIT, "audit trail %s/%s: belongs to uid %u, its folder to uid %u",
                        audit->path, name, (unsigned)st.st_uid, (unsigned)audit->owner);
-    return fchown(fd, audit->owner, (gid_t)-1) == 0 ? KT_SUCCESS : kt_trail_failed(audit, name);
+    return fchown(fd, audit->owner, (gid_t)-1) == 0 ? KT_SUCCESS : kt_audit_failed(audit, name);
 }
 
 static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode,
@@ -76,7 +76,7 @@ static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flag
             fd = openat(audit->folder, name, flags);
     }
     if (fd < 0)
-        return kt_trail_failed(audit, name);
+        return kt_audit_failed(audit, name);
     status = check_file(audit, name, fd, made);
     if (status != KT_SUCCESS) {
         (void)close(fd);
@@ -86,20 +86,20 @@ static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flag
     return KT_SUCCESS;
 }
 
-kt_status_t kt_trail_open_rings(kt_audit_t *audit)
+kt_status_t kt_audit_open_rings(kt_audit_t *audit)
 {
     struct stat st;
 
     if (audit->rings >= 0)
         return KT_SUCCESS;
     if (mkdirat(audit->folder, "rings", 0700) != 0 && errno != EEXIST)
-        return kt_trail_failed(audit, "rings");
+        return kt_audit_failed(audit, "rings");
     audit->rings = openat(audit->folder, "rings", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (audit->rings < 0 || fstat(audit->rings, &st) != 0)
-        return kt_trail_failed(audit, "rings");
+        return kt_audit_failed(audit, "rings");
     if (st.st_uid == audit->owner)
         return KT_SUCCESS;
-    kt_trail_close_fd(&audit->rings);
+    kt_audit_close_fd(&audit->rings);
     return kt_fail(KT_AUDIT, "audit trail %s/rings: belongs to uid %u, its folder to uid %u",
                    audit->path, (unsigned)st.st_uid, (unsigned)audit->owner);
 }
@@ -111,7 +111,7 @@ static kt_status_t lock_failed(const kt_audit_t *audit)
     char holder[96];
 
     if (errno != EWOULDBLOCK)
-        return kt_trail_failed(audit, "state");
+        return kt_audit_failed(audit, "state");
     kt_lock_holder(audit->state, holder, sizeof(holder));
     return kt_fail(KT_AUDIT, "audit trail %s/state: %s holds it, and does not go on", audit->path,
                    holder);
@@ -131,49 +131,49 @@ static kt_status_t lock_state(kt_audit_t *audit)
             return lock_failed(audit);
         if (fstat(audit->state, &st) != 0 || st.st_nlink > 0)
             return KT_SUCCESS;
-        kt_trail_close_fd(&audit->state); /* an operator has removed it, and what it says with it */
+        kt_audit_close_fd(&audit->state); /* an operator has removed it, and what it says with it */
     }
 }
 
-void kt_trail_unlock(kt_audit_t *audit)
+void kt_audit_unlock_stream(kt_audit_t *audit)
 {
     (void)flock(audit->state, LOCK_UN);
 }
 
 /* Without a start state of `keyturn init` or `keygen --stream` the stream begins under a key that
  * nobody knows: that proves a chain only. */
-static kt_status_t read_state_inlock(const kt_audit_t *audit, kt_trail_state_t *ret_state)
+static kt_status_t read_state_inlock(const kt_audit_t *audit, kt_audit_state_t *ret_state)
 {
-    unsigned char bytes[KT_TRAIL_STATE];
+    unsigned char bytes[KT_AUDIT_STATE];
     ssize_t got = pread(audit->state, bytes, sizeof(bytes), 0);
     kt_status_t status = KT_SUCCESS;
 
     if (got == 0) {
-        kt_trail_new_state(NULL, &audit->name, ret_state);
+        kt_audit_new_state(NULL, &audit->name, ret_state);
         return KT_SUCCESS;
     }
-    if (got != (ssize_t)sizeof(bytes) || !kt_trail_decode(bytes, ret_state))
+    if (got != (ssize_t)sizeof(bytes) || !kt_audit_decode_state(bytes, ret_state))
         status = kt_fail(KT_AUDIT, "audit trail %s/state: damaged", audit->path);
     kt_wipe(bytes, sizeof(bytes));
     return status;
 }
 
-static kt_status_t write_state_inlock(const kt_audit_t *audit, const kt_trail_state_t *state)
+static kt_status_t write_state_inlock(const kt_audit_t *audit, const kt_audit_state_t *state)
 {
-    unsigned char bytes[KT_TRAIL_STATE];
+    unsigned char bytes[KT_AUDIT_STATE];
     ssize_t written;
 
-    kt_trail_encode(state, bytes);
+    kt_audit_encode_state(state, bytes);
     written = pwrite(audit->state, bytes, sizeof(bytes), 0);
     kt_wipe(bytes, sizeof(bytes));
-    return written == (ssize_t)sizeof(bytes) ? KT_SUCCESS : kt_trail_failed(audit, "state");
+    return written == (ssize_t)sizeof(bytes) ? KT_SUCCESS : kt_audit_failed(audit, "state");
 }
 
 /* ---- a block ---- */
 
 /* Allocates behind the log's end what is kept there, and `size` bytes more. Some file systems
  * cannot: there nothing is kept. */
-static kt_status_t reserve_inlock(const kt_audit_t *audit, int log, kt_trail_state_t *state,
+static kt_status_t reserve_inlock(const kt_audit_t *audit, int log, kt_audit_state_t *state,
                                   uint64_t end, size_t size)
 {
     static const uint64_t steps[] = {RESERVE_STEP, 0};
@@ -191,7 +191,7 @@ static kt_status_t reserve_inlock(const kt_audit_t *audit, int log, kt_trail_sta
         if (errno == EOPNOTSUPP || errno == ENOSYS)
             return KT_SUCCESS;
     }
-    return kt_trail_failed(audit, "log");
+    return kt_audit_failed(audit, "log");
 }
 
 static kt_status_t write_inlock(const kt_audit_t *audit, int log, const kt_lines_t *lines)
@@ -205,12 +205,12 @@ static kt_status_t write_inlock(const kt_audit_t *audit, int log, const kt_lines
         errno = ENOSPC;
     kt_debug_point("audit_appended");
     if (written != (ssize_t)lines->size || fdatasync(log) != 0)
-        return kt_trail_failed(audit, "log");
+        return kt_audit_failed(audit, "log");
     kt_debug_point("audit_synced");
     return KT_SUCCESS;
 }
 
-kt_status_t kt_trail_append(kt_audit_t *audit, int log, kt_trail_state_t *state, bool spends)
+kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *state, bool spends)
 {
     const kt_lines_t *lines = &audit->lines;
     uint64_t before = state->recorded.length - lines->size;
@@ -228,7 +228,7 @@ kt_status_t kt_trail_append(kt_audit_t *audit, int log, kt_trail_state_t *state,
     if (status == KT_SUCCESS) {
         kt_debug_point("audit_stated");
         /* what stands in both is right */
-        return fdatasync(audit->state) == 0 ? KT_SUCCESS : kt_trail_failed(audit, "state");
+        return fdatasync(audit->state) == 0 ? KT_SUCCESS : kt_audit_failed(audit, "state");
     }
     if (touched) {
         int error = errno;
@@ -250,7 +250,7 @@ static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_
     bool found = false;
 
     if (dir == NULL)
-        return kt_trail_failed(audit, ".");
+        return kt_audit_failed(audit, ".");
     while (!found && (entry = readdir(dir)) != NULL) {
         found = entry->d_ino == inode;
         if (found)
@@ -265,20 +265,20 @@ static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_
     return KT_SUCCESS;
 }
 
-static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_trail_state_t *state)
+static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_audit_state_t *state)
 {
     struct stat st;
 
     if (fstat(log, &st) != 0)
-        return kt_trail_failed(audit, "log");
+        return kt_audit_failed(audit, "log");
     if ((uint64_t)st.st_size == state->sealed.length)
         return KT_SUCCESS;
-    return kt_trail_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
+    return kt_audit_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
 }
 
 /* logrotate was here: what is kept behind the log's end is given back. Its last line is a seal
  * already. */
-static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
+static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
 {
     char name[256];
     int log = -1;
@@ -290,13 +290,13 @@ static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
         status = recover_inlock(audit, log, state);
     if (status == KT_SUCCESS)
         (void)!ftruncate(log, (off_t)state->sealed.length);
-    kt_trail_close_fd(&log);
+    kt_audit_close_fd(&log);
     return status;
 }
 
 /* A log that this stream has not written to: empty, but where an instance begins behind what
  * another one has left. */
-static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_trail_state_t *state, uint64_t inode,
+static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_audit_state_t *state, uint64_t inode,
                                     uint64_t size)
 {
     char last = '\n';
@@ -308,14 +308,14 @@ static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_trail_state_t *state, 
                        audit->path);
     if (size > 0 && (pread(audit->log, &last, 1, (off_t)size - 1) != 1 ||
                      (last != '\n' && write(audit->log, "\n", 1) != 1)))
-        return kt_trail_failed(audit, "log");
+        return kt_audit_failed(audit, "log");
     state->inode = inode;
     state->begun = false;
     state->reserved = 0;
     state->sealed.length = size + (last != '\n');
     state->recorded = state->sealed;
     if (fsync(audit->folder) != 0) /* the new name */
-        return kt_trail_failed(audit, ".");
+        return kt_audit_failed(audit, ".");
     return write_state_inlock(audit, state);
 }
 
@@ -324,7 +324,7 @@ static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_trail_state_t *state, 
  * new one is begun; if it is gone, somebody removed the trail, and nothing more is served until an
  * operator has looked.
  */
-static kt_status_t check_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
+static kt_status_t check_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
 {
     struct stat named, open_log;
     kt_status_t status = KT_SUCCESS;
@@ -332,7 +332,7 @@ static kt_status_t check_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
 
     if (audit->log >= 0 &&
         (!there || fstat(audit->log, &open_log) != 0 || named.st_ino != open_log.st_ino))
-        kt_trail_close_fd(&audit->log);
+        kt_audit_close_fd(&audit->log);
     if (state->inode != 0 && (!there || named.st_ino != state->inode))
         status = leave_log_inlock(audit, state);
     if (status == KT_SUCCESS && audit->log < 0)
@@ -340,13 +340,13 @@ static kt_status_t check_log_inlock(kt_audit_t *audit, kt_trail_state_t *state)
     if (status != KT_SUCCESS)
         return status;
     if (fstat(audit->log, &open_log) != 0)
-        return kt_trail_failed(audit, "log");
+        return kt_audit_failed(audit, "log");
     if (state->inode != open_log.st_ino)
         return enter_log_inlock(audit, state, open_log.st_ino, (uint64_t)open_log.st_size);
     return recover_inlock(audit, audit->log, state);
 }
 
-kt_status_t kt_trail_lock(kt_audit_t *audit, kt_trail_state_t *ret_state)
+kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state)
 {
     kt_status_t status = lock_state(audit);
 
@@ -358,6 +358,6 @@ kt_status_t kt_trail_lock(kt_audit_t *audit, kt_trail_state_t *ret_state)
     if (status == KT_SUCCESS)
         return KT_SUCCESS;
     kt_wipe(ret_state, sizeof(*ret_state));
-    kt_trail_unlock(audit);
+    kt_audit_unlock_stream(audit);
     return status;
 }

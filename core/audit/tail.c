@@ -71,9 +71,9 @@ static int by_time(const void *a, const void *b)
 
 static bool is_decision(const char *text, size_t size)
 {
-    return (size < strlen(KT_TRAIL_SEAL) ||
-            memcmp(text, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) != 0) &&
-           (size < strlen(KT_TRAIL_LOG) || memcmp(text, KT_TRAIL_LOG, strlen(KT_TRAIL_LOG)) != 0);
+    return (size < strlen(KT_AUDIT_SEAL) ||
+            memcmp(text, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) != 0) &&
+           (size < strlen(KT_AUDIT_LOG) || memcmp(text, KT_AUDIT_LOG, strlen(KT_AUDIT_LOG)) != 0);
 }
 
 /* The end of the text by whole lines, `count` decisions of them at most. `cut`: it may begin within

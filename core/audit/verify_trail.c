@@ -30,7 +30,7 @@ typedef struct proof {
     const char *what;               /* the stream's name, as its folder has it */
     const char *expected;           /* the stream has to be of this name; NULL: any */
     bool bound;                     /* `end` is what the state says */
-    kt_trail_state_t end;
+    kt_audit_state_t end;
     size_t wrong;
     size_t *streams; /* that have anything */
     uint64_t lines, blocks, late, missing, checkpoints;
@@ -39,9 +39,9 @@ typedef struct proof {
     uint64_t passed;  /* blocks that are in no file here, on the way to the keys of others */
     /* of the instance that is being read */
     bool inside, keyed;
-    unsigned char instance[KT_TRAIL_ID], chain[KT_TRAIL_HASH], key[KT_TRAIL_HASH];
+    unsigned char instance[KT_AUDIT_ID], chain[KT_AUDIT_HASH], key[KT_AUDIT_HASH];
     uint64_t block, sequence, sealed;
-    kt_trail_range_t rings[RINGS_MAX]; /* the last of each; the one that was longest without is
+    kt_audit_range_t rings[RINGS_MAX]; /* the last of each; the one that was longest without is
                                           forgotten first */
     uint64_t ring_used[RINGS_MAX];
     size_t waiting;   /* lines since the last seal */
@@ -77,15 +77,15 @@ static void move_key(proof_t *proof, uint64_t blocks)
     }
     proof->passed += blocks;
     for (; blocks > 0; blocks--)
-        kt_trail_next_key(proof->key);
+        kt_audit_next_key(proof->key);
 }
 
 /* The key of a log's first block: also where those before it are not there. */
 static void find_key(proof_t *proof, const kt_audit_head_t *head)
 {
-    kt_trail_name_t name = {head->environment, head->stream, ""};
+    kt_audit_name_t name = {head->environment, head->stream, ""};
 
-    kt_trail_first_key(proof->audit_key, &name, head->instance, proof->key);
+    kt_audit_first_key(proof->audit_key, &name, head->instance, proof->key);
     move_key(proof, head->first ? 0 : head->block);
 }
 
@@ -103,15 +103,15 @@ static void begin_instance(proof_t *proof, const kt_audit_head_t *head, const ch
              "wrote it",
              file, number);
     if (head->first &&
-        (head->block != 0 || head->last != 0 || !sodium_is_zero(head->chain, KT_TRAIL_HASH)))
+        (head->block != 0 || head->last != 0 || !sodium_is_zero(head->chain, KT_AUDIT_HASH)))
         tell(proof, KT_MALFORMED, "%s:%zu: not the first line of an instance", file, number);
     if (proof->expected != NULL && strcmp(proof->expected, head->stream) != 0)
         tell(proof, KT_MALFORMED, "%s:%zu: the log of another stream, \"%s\"", file, number,
              head->stream);
     proof->inside = true;
     proof->keyed = proof->audit_key != NULL && head->keyed;
-    memcpy(proof->instance, head->instance, KT_TRAIL_ID);
-    memcpy(proof->chain, head->chain, KT_TRAIL_HASH);
+    memcpy(proof->instance, head->instance, KT_AUDIT_ID);
+    memcpy(proof->chain, head->chain, KT_AUDIT_HASH);
     proof->block = head->block;
     proof->sequence = proof->sealed = head->last;
     if (proof->keyed)
@@ -121,7 +121,7 @@ static void begin_instance(proof_t *proof, const kt_audit_head_t *head, const ch
 static void take_head(proof_t *proof, const kt_audit_head_t *head, const char *file, size_t number)
 {
     bool goes_on =
-        proof->inside && !head->first && memcmp(head->instance, proof->instance, KT_TRAIL_ID) == 0;
+        proof->inside && !head->first && memcmp(head->instance, proof->instance, KT_AUDIT_ID) == 0;
 
     if (proof->received != NULL)
         kt_received_log(proof->received, head->instance, head->block);
@@ -138,11 +138,11 @@ static void take_head(proof_t *proof, const kt_audit_head_t *head, const char *f
     if (proof->waiting > 0)
         tell(proof, KT_MALFORMED, "%s: the seal of its last lines, from %zu on, is missing",
              proof->open_file, proof->open_line);
-    if (head->block != proof->block || memcmp(head->chain, proof->chain, KT_TRAIL_HASH) != 0) {
+    if (head->block != proof->block || memcmp(head->chain, proof->chain, KT_AUDIT_HASH) != 0) {
         tell(proof, KT_MALFORMED,
              "%s:%zu: goes on at block %llu, but the log before ends before block %llu", file,
              number, (unsigned long long)head->block, (unsigned long long)proof->block);
-        memcpy(proof->chain, head->chain, KT_TRAIL_HASH);
+        memcpy(proof->chain, head->chain, KT_AUDIT_HASH);
         proof->block = head->block;
         proof->sequence = proof->sealed = head->last;
         if (proof->keyed)
@@ -165,7 +165,7 @@ static size_t find_ring(const proof_t *proof, const unsigned char ring[KT_RING_I
 }
 
 /* Each record of a process is in one block, or there is a line about those that are lost. */
-static void take_range(proof_t *proof, const kt_trail_seal_t *seal, const char *file, size_t number)
+static void take_range(proof_t *proof, const kt_audit_seal_t *seal, const char *file, size_t number)
 {
     size_t at;
     bool known;
@@ -189,20 +189,20 @@ static void take_range(proof_t *proof, const kt_trail_seal_t *seal, const char *
 static void take_seal(proof_t *proof, const char *line, size_t size, const char *file,
                       size_t number)
 {
-    unsigned char mac[KT_TRAIL_HASH];
-    kt_trail_seal_t seal;
+    unsigned char mac[KT_AUDIT_HASH];
+    kt_audit_seal_t seal;
 
-    if (!kt_trail_parse_seal(line, size, &seal)) {
+    if (!kt_audit_parse_seal(line, size, &seal)) {
         tell(proof, KT_MALFORMED, "%s:%zu: a seal that does not parse", file, number);
         return;
     }
     if (proof->received != NULL)
         kt_received_seal(proof->received, &seal, line, size);
-    if (memcmp(seal.instance, proof->instance, KT_TRAIL_ID) != 0 || seal.block != proof->block)
+    if (memcmp(seal.instance, proof->instance, KT_AUDIT_ID) != 0 || seal.block != proof->block)
         tell(proof, KT_MALFORMED,
              "%s:%zu: the seal of block %llu stands where that of block %llu has to", file, number,
              (unsigned long long)seal.block, (unsigned long long)proof->block);
-    if (memcmp(seal.chain, proof->chain, KT_TRAIL_HASH) != 0)
+    if (memcmp(seal.chain, proof->chain, KT_AUDIT_HASH) != 0)
         tell(proof, KT_MALFORMED,
              "%s:%zu: block %llu: its lines from %s:%zu on are not those that were sealed", file,
              number, (unsigned long long)seal.block, proof->open_file, proof->open_line);
@@ -215,18 +215,18 @@ static void take_seal(proof_t *proof, const char *line, size_t size, const char 
     if (proof->keyed) {
         if (seal.block > proof->block)
             move_key(proof, seal.block - proof->block);
-        kt_trail_mac(proof->key, seal.chain, line, seal.maced, mac);
+        kt_audit_mac(proof->key, seal.chain, line, seal.maced, mac);
         if (sodium_memcmp(mac, seal.mac, sizeof(mac)) != 0)
             tell(proof, KT_MALFORMED, "%s:%zu: block %llu: not sealed by the key of this block",
                  file, number, (unsigned long long)seal.block);
         if (seal.block >= proof->block)
-            kt_trail_next_key(proof->key);
+            kt_audit_next_key(proof->key);
     }
     take_range(proof, &seal, file, number);
     /* The next block is judged by itself, so that one change is one finding: its chain goes on from
      * what stands here. */
-    memcpy(proof->chain, seal.chain, KT_TRAIL_HASH);
-    kt_trail_link(proof->chain, line, size);
+    memcpy(proof->chain, seal.chain, KT_AUDIT_HASH);
+    kt_audit_link(proof->chain, line, size);
     if (seal.block >= proof->block)
         proof->block = seal.block + 1;
     proof->sealed = proof->sequence = seal.last;
@@ -251,11 +251,11 @@ static void take_decision(proof_t *proof, const char *line, size_t size, const c
     const char *at = strstr(line, ",\"seq\":"), *gap = strstr(line, ",\"missing\":");
     uint64_t sequence = 0, missing = 0;
 
-    if (strlen(line) != size || at == NULL || !kt_trail_take_number(&at, ",\"seq\":", &sequence)) {
+    if (strlen(line) != size || at == NULL || !kt_audit_parse_number(&at, ",\"seq\":", &sequence)) {
         tell(proof, KT_MALFORMED, "%s:%zu: not a line of a trail", file, number);
     } else {
         if (gap != NULL && strncmp(at, ",\"action\":\"recover\",", 20) == 0 &&
-            kt_trail_take_number(&gap, ",\"missing\":", &missing) && missing > 0) {
+            kt_audit_parse_number(&gap, ",\"missing\":", &missing) && missing > 0) {
             proof->missing += missing;
             tell(proof, KT_MALFORMED,
                  "%s:%zu: %llu lines before were lost when the machine stopped", file, number,
@@ -279,7 +279,7 @@ static void take_line(proof_t *proof, const char *line, size_t size, const char 
         proof->open_line = number;
         proof->open_file = file;
         proof->waiting = 1;
-        kt_trail_link(proof->chain, line, size);
+        kt_audit_link(proof->chain, line, size);
         return;
     }
     if (!proof->inside) {
@@ -287,7 +287,7 @@ static void take_line(proof_t *proof, const char *line, size_t size, const char 
              number);
         return;
     }
-    if (strncmp(line, KT_TRAIL_SEAL, strlen(KT_TRAIL_SEAL)) == 0) {
+    if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0) {
         take_seal(proof, line, size, file, number);
         proof->open_line = number + 1;
         proof->open_file = file;
@@ -296,7 +296,7 @@ static void take_line(proof_t *proof, const char *line, size_t size, const char 
     take_decision(proof, line, size, file, number);
     count_checkpoint(proof, line);
     proof->waiting++;
-    kt_trail_link(proof->chain, line, size);
+    kt_audit_link(proof->chain, line, size);
 }
 
 /* ---- one stream ---- */
@@ -305,11 +305,11 @@ static void take_line(proof_t *proof, const char *line, size_t size, const char 
  * being written. */
 static void check_end(proof_t *proof, const char *file, uint64_t length)
 {
-    const kt_trail_state_t *end = &proof->end;
+    const kt_audit_state_t *end = &proof->end;
 
     if (length != end->recorded.length ||
-        memcmp(proof->instance, end->instance, KT_TRAIL_ID) != 0 ||
-        (end->begun && memcmp(proof->chain, end->recorded.chain, KT_TRAIL_HASH) != 0))
+        memcmp(proof->instance, end->instance, KT_AUDIT_ID) != 0 ||
+        (end->begun && memcmp(proof->chain, end->recorded.chain, KT_AUDIT_HASH) != 0))
         tell(proof, KT_MALFORMED,
              "%s: does not end where the stream's state says: lines were cut off or changed", file);
     proof->late = end->recorded.sequence - end->sealed.sequence;
@@ -341,16 +341,16 @@ static void read_file(proof_t *proof, int folder, const kt_audit_log_t *log)
 
 /* Where the log has to end at this moment. The lock is held for as long as it takes to read a
  * sector. */
-static bool read_end(int folder, kt_trail_state_t *ret_end)
+static bool read_end(int folder, kt_audit_state_t *ret_end)
 {
-    unsigned char bytes[KT_TRAIL_STATE];
+    unsigned char bytes[KT_AUDIT_STATE];
     int fd = openat(folder, "state", O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     bool read_it = false;
 
     if (fd < 0)
         return false;
     if (flock(fd, LOCK_SH) == 0 && pread(fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes))
-        read_it = kt_trail_decode(bytes, ret_end);
+        read_it = kt_audit_decode_state(bytes, ret_end);
     (void)close(fd);
     kt_wipe(ret_end->key, sizeof(ret_end->key));
     kt_wipe(bytes, sizeof(bytes));
@@ -513,7 +513,7 @@ kt_status_t kt_audit_verify_within(const char *path, const char *key, const char
 
     kt_failure_clear();
     if (key != NULL)
-        status = kt_trail_read_key(key, &audit_key);
+        status = kt_audit_read_key(key, &audit_key);
     if (status == KT_SUCCESS && received != NULL)
         status = kt_received_read(received, &like.received);
     like.audit_key = audit_key;

@@ -145,7 +145,7 @@ void kt_checkpoint(kt_ctx_t *ctx)
     kt_event_t event = {.action = "checkpoint", .status = "success", .durable = true};
     gather_t gather;
 
-    if (ctx->audit == NULL || !kt_trail_wants_checkpoint(ctx->audit, kt_now()))
+    if (ctx->audit == NULL || !kt_audit_wants_checkpoint(ctx->audit, kt_now()))
         return;
     if (collect(ctx, &gather)) {
         event.generations = gather.text;

@@ -63,10 +63,10 @@ static void read_texts(const kt_event_t *event)
 /* Whatever stands in the ring, it becomes one line of printable bytes. */
 static void write_line(const kt_ring_record_t *record)
 {
-    static const kt_trail_name_t trail = {FUZZ_ENVIRONMENT, "fuzz", "a run"};
+    static const kt_audit_name_t trail = {FUZZ_ENVIRONMENT, "fuzz", "a run"};
     kt_lines_t lines = {.size = 0};
 
-    must(kt_lines_begin(&lines, KT_TRAIL_LINE) == KT_SUCCESS);
+    must(kt_lines_begin(&lines, KT_AUDIT_LINE) == KT_SUCCESS);
     (void)kt_line_event(&lines, &trail, &record->event, record->sequence, record->time);
     must(lines.size > 2 && lines.text[lines.size - 1] == '\n');
     for (size_t i = 0; i + 1 < lines.size; i++)

@@ -50,12 +50,12 @@ static void read_tail(const char *folder)
 static void try_seal(const uint8_t *data, size_t size)
 {
     char *line = malloc(size + 1);
-    kt_trail_seal_t seal;
+    kt_audit_seal_t seal;
 
     must(line != NULL);
     memcpy(line, data, size);
     line[size] = '\0';
-    if (kt_trail_parse_seal(line, size, &seal))
+    if (kt_audit_parse_seal(line, size, &seal))
         must(seal.maced < size && line[size - 1] == '\n' && strlen(line) == size);
     free(line);
 }
@@ -63,14 +63,14 @@ static void try_seal(const uint8_t *data, size_t size)
 /* What is taken for a state is written as it was. */
 static void try_state(const uint8_t *data, size_t size)
 {
-    unsigned char bytes[KT_TRAIL_STATE] = {0}, again[KT_TRAIL_STATE];
-    kt_trail_state_t state, back;
+    unsigned char bytes[KT_AUDIT_STATE] = {0}, again[KT_AUDIT_STATE];
+    kt_audit_state_t state, back;
 
     memcpy(bytes, data, size < sizeof(bytes) ? size : sizeof(bytes));
-    if (!kt_trail_decode(bytes, &state))
+    if (!kt_audit_decode_state(bytes, &state))
         return;
-    kt_trail_encode(&state, again);
-    must(kt_trail_decode(again, &back));
+    kt_audit_encode_state(&state, again);
+    must(kt_audit_decode_state(again, &back));
     must(state.block == back.block && state.recorded.length == back.recorded.length);
     must(memcmp(state.key, back.key, sizeof(state.key)) == 0);
 }

@@ -96,7 +96,7 @@ static bool has(const char *line, const char *key, const char *value)
 /* Each field, through a ring and into a line. */
 START_TEST(no_field_is_lost_on_the_way)
 {
-    const kt_trail_name_t name = {"production", "nginx", "boot"};
+    const kt_audit_name_t name = {"production", "nginx", "boot"};
     int folder = open(world.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     kt_event_t event = {.action = NULL};
     kt_lines_t lines = {.size = 0};

@@ -89,7 +89,7 @@ static void write_some(void)
 /* A first block as docs/format.md has it: abi/test_format.py verifies it without this code. */
 START_TEST(a_block_is_that_of_the_page)
 {
-    const kt_trail_name_t name = {"production", "nginx", "00000000-0000-4000-8000-000000000000"};
+    const kt_audit_name_t name = {"production", "nginx", "00000000-0000-4000-8000-000000000000"};
     const kt_event_t event = {.action = "read",
                               .subject = "nginx:example.org",
                               .reference = "api-keys/stripe",
@@ -99,20 +99,20 @@ START_TEST(a_block_is_that_of_the_page)
                               .count = 7,
                               .purpose = "proxy"};
     const int64_t now = 1795435200250; /* 2026-11-23T12:00:00.250Z */
-    kt_trail_state_t trail = {.keyed = true};
-    kt_trail_range_t range = {.from = 1, .to = 1};
+    kt_audit_state_t trail = {.keyed = true};
+    kt_audit_range_t range = {.from = 1, .to = 1};
     kt_lines_t lines = {.size = 0};
 
-    memcpy(trail.instance, vector("trail_instance").bytes, KT_TRAIL_ID);
+    memcpy(trail.instance, vector("trail_instance").bytes, KT_AUDIT_ID);
     memcpy(range.ring, vector("trail_ring").bytes, KT_RING_ID);
-    kt_trail_first_key(vector("audit_key").bytes, &name, trail.instance, trail.key);
+    kt_audit_first_key(vector("audit_key").bytes, &name, trail.instance, trail.key);
     assert_vector(trail.key, sizeof(trail.key), "trail_key");
     assert_ok(kt_lines_begin(&lines, KT_LINES_MIN));
-    kt_audit_chain_line(&trail, &lines, kt_line_log(&lines, &name, &trail, now));
-    kt_audit_chain_line(&trail, &lines,
-                        kt_line_event(&lines, &name, &event, ++trail.recorded.sequence, now));
-    kt_audit_chain_line(&trail, &lines, kt_line_seal(&lines, &trail, &range, now));
-    kt_trail_sealed(&trail);
+    kt_audit_link_line(&trail, &lines, kt_line_log(&lines, &name, &trail, now));
+    kt_audit_link_line(&trail, &lines,
+                       kt_line_event(&lines, &name, &event, ++trail.recorded.sequence, now));
+    kt_audit_link_line(&trail, &lines, kt_line_seal(&lines, &trail, &range, now));
+    kt_audit_mark_sealed(&trail);
     assert_vector(lines.text, lines.size, "trail_block");
     assert_vector(trail.key, sizeof(trail.key), "trail_next_key");
     kt_lines_free(&lines);
@@ -134,7 +134,7 @@ static const struct {
 
 START_TEST(a_time_is_that_of_the_calendar)
 {
-    const kt_trail_name_t name = {"production", "nginx", ""};
+    const kt_audit_name_t name = {"production", "nginx", ""};
     const kt_event_t event = {.action = "read", .status = "success"};
     kt_lines_t lines = {.size = 0};
 
@@ -284,7 +284,7 @@ START_TEST(a_start_needs_names_and_a_key)
     ck_assert_ptr_nonnull(strstr(error, "has begun"));
     ck_assert_int_eq(stat(state_path, &st), 0);
     ck_assert_uint_eq(st.st_mode & 07777, 0600);
-    ck_assert_int_eq(st.st_size, KT_TRAIL_STATE);
+    ck_assert_int_eq(st.st_size, KT_AUDIT_STATE);
 }
 END_TEST
 
@@ -444,42 +444,42 @@ END_TEST
  * later key than its own. */
 START_TEST(a_later_key_seals_no_earlier_block)
 {
-    unsigned char bytes[KT_TRAIL_STATE], chain[KT_TRAIL_HASH] = {0}, mac[KT_TRAIL_HASH];
-    char hex[2 * KT_TRAIL_HASH + 1], line[8192], *log, *at, *end, *seal;
-    kt_trail_state_t state;
+    unsigned char bytes[KT_AUDIT_STATE], chain[KT_AUDIT_HASH] = {0}, mac[KT_AUDIT_HASH];
+    char hex[2 * KT_AUDIT_HASH + 1], line[8192], *log, *at, *end, *seal;
+    kt_audit_state_t state;
     FILE *file;
     int fd;
 
     write_some();
     fd = open(state_path, O_RDONLY);
-    ck_assert_int_eq(read(fd, bytes, sizeof(bytes)), KT_TRAIL_STATE);
+    ck_assert_int_eq(read(fd, bytes, sizeof(bytes)), KT_AUDIT_STATE);
     (void)close(fd);
-    ck_assert(kt_trail_decode(bytes, &state) && state.block == 3);
+    ck_assert(kt_audit_decode_state(bytes, &state) && state.block == 3);
     log = world_read(world.log, NULL);
     at = strstr(log, "a/3");
     at[2] = '9';
     file = fopen(world.log, "r+");
     for (at = log; (end = strchr(at, '\n')) != NULL; at = end + 1) {
         (void)snprintf(line, sizeof(line), "%.*s", (int)(end - at + 1), at);
-        seal = strncmp(line, KT_TRAIL_SEAL, 8) == 0 && line[8] > '0'
+        seal = strncmp(line, KT_AUDIT_SEAL, 8) == 0 && line[8] > '0'
                    ? strstr(line, "\"chain\":\"") + 9
                    : NULL;
         if (seal != NULL) { /* of block 1 and 2, made anew */
             memcpy(seal, sodium_bin2hex(hex, sizeof(hex), chain, sizeof(chain)), 64);
-            kt_trail_mac(state.key, chain, line, (size_t)(seal + 65 - line), mac);
+            kt_audit_mac(state.key, chain, line, (size_t)(seal + 65 - line), mac);
             memcpy(strstr(line, "\"mac\":\"") + 7,
                    sodium_bin2hex(hex, sizeof(hex), mac, sizeof(mac)), 64);
         }
-        kt_trail_link(chain, line, strlen(line));
+        kt_audit_link(chain, line, strlen(line));
         (void)fputs(line, file);
     }
     (void)fclose(file);
     free(log);
     memcpy(state.recorded.chain, chain, sizeof(chain)); /* his state agrees */
     memcpy(state.sealed.chain, chain, sizeof(chain));
-    kt_trail_encode(&state, bytes);
+    kt_audit_encode_state(&state, bytes);
     fd = open(state_path, O_WRONLY);
-    ck_assert_int_eq(write(fd, bytes, sizeof(bytes)), KT_TRAIL_STATE);
+    ck_assert_int_eq(write(fd, bytes, sizeof(bytes)), KT_AUDIT_STATE);
     (void)close(fd);
     assert_verified(NULL); /* a chain proves no more than that */
     assert_wrong(audit_key, "log:6: block 1: not sealed by the key of this block");
@@ -533,14 +533,14 @@ static void save_state(void)
     size_t size;
 
     saved = world_read(state_path, &size);
-    ck_assert_uint_eq(size, KT_TRAIL_STATE);
+    ck_assert_uint_eq(size, KT_AUDIT_STATE);
 }
 
 static void put_state(void)
 {
     int fd = open(state_path, O_WRONLY);
 
-    ck_assert_int_eq(write(fd, saved, KT_TRAIL_STATE), KT_TRAIL_STATE);
+    ck_assert_int_eq(write(fd, saved, KT_AUDIT_STATE), KT_AUDIT_STATE);
     (void)close(fd);
 }
 

@@ -266,7 +266,7 @@ START_TEST(a_ring_grows_with_the_thread)
 }
 END_TEST
 
-static char saved[KT_TRAIL_STATE];
+static char saved[KT_AUDIT_STATE];
 
 static void remove_log(void)
 {

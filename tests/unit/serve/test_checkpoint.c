@@ -88,7 +88,7 @@ START_TEST(many_types)
                       1);
     log = world_read(world.log, NULL);
     for (char *line = log, *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
-        ck_assert_int_lt(end - line, KT_TRAIL_LINE);
+        ck_assert_int_lt(end - line, KT_AUDIT_LINE);
     free(log);
 }
 END_TEST
