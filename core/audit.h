@@ -45,8 +45,8 @@ typedef struct kt_audit_range {     /* of one ring */
 } kt_audit_range_t;
 
 typedef struct kt_audit_state {
-    bool keyed; /* its first key was derived from an audit key */
-    bool begun; /* the log of this inode has its first line */
+    bool keyed;     /* its first key was derived from an audit key */
+    bool log_begun; /* the log of this inode has its first line */
     unsigned char instance[KT_AUDIT_ID];
     unsigned char key[KT_AUDIT_HASH]; /* of the next seal */
     uint64_t block;                   /* number of the next seal */
@@ -183,7 +183,7 @@ DIR *kt_audit_list(int folder);
 
 typedef struct kt_ring kt_ring_t;
 
-typedef enum kt_ring_answer { KT_RING_PUT, KT_RING_COUNTED, KT_RING_FULL } kt_ring_answer_t;
+typedef enum kt_ring_answer { KT_RING_PUT, KT_RING_COALESCED, KT_RING_FULL } kt_ring_answer_t;
 typedef struct kt_ring_record {
     kt_event_t event; /* its texts are the ring's: valid until its space is released */
     uint64_t sequence;
@@ -201,7 +201,7 @@ void kt_ring_close(kt_ring_t *ring);     /* NULL is allowed; the file stays */
 void kt_ring_remove(int rings, kt_ring_t *ring); /* the file; the ring is still to be closed */
 uint64_t kt_ring_size(const kt_ring_t *ring);    /* bytes of records */
 bool kt_ring_is_removed(const kt_ring_t *ring);  /* by somebody else */
-bool kt_ring_take_over(kt_ring_t *ring); /* of another process: is it dead? Then the ring is ours */
+bool kt_ring_adopt(kt_ring_t *ring); /* of another process: is it dead? Then the ring is ours */
 const char *kt_ring_name(const kt_ring_t *ring);
 const unsigned char *kt_ring_id(const kt_ring_t *ring);
 bool kt_ring_is_of_boot(const kt_ring_t *ring, const char *boot);
@@ -240,7 +240,7 @@ struct kt_audit {
     char boot[40];
     kt_audit_name_t name;       /* of these three */
     uid_t owner;                /* of the folder */
-    bool direct;                /* root, in the folder of somebody else: no ring */
+    bool ringless;              /* root, in the folder of somebody else: no ring */
     int64_t reads;              /* ms of a window */
     int64_t interval;           /* ms between two checkpoints */
     _Atomic int64_t checkpoint; /* what the state said of the last one; 0: it was not read yet */
@@ -253,7 +253,7 @@ struct kt_audit {
     kt_recovery_t recovered; /* found, and not said yet */
     int64_t swept; /* ms, monotonic: when the rings of others were last looked at; 0: never */
 
-    atomic_bool threaded, stopping; /* a thread drains; it is to end */
+    atomic_bool has_thread, stopping; /* a thread drains; it is to end */
     atomic_bool woken;
     sem_t wake;
     atomic_bool failing; /* the last drain failed: */

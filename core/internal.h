@@ -563,8 +563,9 @@ typedef struct kt_event {
     unsigned more;           /* how much of that was left out */
     uint32_t count;          /* of coalesced reads; 0, 1: one */
     bool stale, fallback, durable;
-    bool counted; /* may be one of many: a read that was answered from facts, without refusal */
-    bool outcome; /* has to be recorded: the change that it is about cannot be taken back */
+    bool
+        may_coalesce; /* may be one of many: a read that was answered from facts, without refusal */
+    bool must_record; /* has to be recorded: the change that it is about cannot be taken back */
 } kt_event_t;
 kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit);
 void kt_audit_close(kt_audit_t *audit);
@@ -573,11 +574,12 @@ kt_status_t kt_audit_drain(kt_audit_t *audit); /* all that this process has reco
                                                   sealed and on the disk; KT_AUDIT */
 kt_status_t kt_audit_sweep(
     kt_audit_t *audit); /* and what the stream's other processes have recorded */
-kt_status_t kt_audit_serve(kt_audit_t *audit, kt_log_fn log,
-                           void *arg); /* drains until kt_audit_end(): a thread's whole work */
-void kt_audit_end(kt_audit_t *audit);
-void kt_audit_besides(kt_audit_t *audit, int64_t (*tick)(void *arg),
-                      void *arg);              /* what that thread does, too; before it starts */
+kt_status_t kt_audit_thread_run(
+    kt_audit_t *audit, kt_log_fn log,
+    void *arg); /* drains until kt_audit_thread_stop(): a thread's whole work */
+void kt_audit_thread_stop(kt_audit_t *audit);
+void kt_audit_set_tick(kt_audit_t *audit, int64_t (*tick)(void *arg),
+                       void *arg);             /* what that thread does, too; before it starts */
 bool kt_audit_is_new(const kt_audit_t *audit); /* nothing was recorded yet, nor read */
 kt_status_t kt_audit_answer(kt_ctx_t *ctx,
                             kt_status_t status); /* of the trail, by audit.required */
@@ -619,10 +621,10 @@ void kt_usage_fill(const char *name, const kt_access_sum_t *sum,
 
 /* ---- checkpoint.c ---- */
 
-void kt_checkpoint(kt_ctx_t *ctx);   /* a line of the trail, if the last one is too old */
-int64_t kt_forward(kt_ctx_t *ctx);   /* that, and a step of the external sinks: after how many ms it
-                                        wants to be called again */
-void kt_forward_last(kt_ctx_t *ctx); /* of the command, before its context is closed */
+void kt_checkpoint(kt_ctx_t *ctx);      /* a line of the trail, if the last one is too old */
+int64_t kt_forward_step(kt_ctx_t *ctx); /* that, and a step of the external sinks: after how many ms
+                                      it wants to be called again */
+void kt_forward_finish(kt_ctx_t *ctx);  /* of the command, before its context is closed */
 
 /* ---- cache.c ---- */
 
@@ -701,8 +703,8 @@ struct kt_ctx {
     kt_store_t *stores; /* by provider index; api NULL: not opened yet */
     kt_audit_t *audit;
     struct kt_sinks *sinks;  /* NULL: there are none */
-    kt_refusals_t *refusals; /* NULL: not opened yet, or `uncounted` */
-    bool uncounted;
+    kt_refusals_t *refusals; /* NULL: not opened yet, or `refusals_off` */
+    bool refusals_off;
     kt_access_t *access; /* NULL: not opened yet, or there are no statistics */
     bool access_opened;
     bool audit_warned; /* that it fails was said, and may be */
@@ -748,8 +750,8 @@ struct kt_call {
     char text[KT_REFERENCE_MAX]; /* the reference in its normal form */
     const char *subject;
     uint64_t generation; /* of the type, for the trail; 0: not said */
-    bool begun; /* of a rotation whose pending version may be known to its target: it has to be
-                   recorded to its end */
+    bool must_record; /* of a rotation whose pending version may be known to its target: it has to
+                   be recorded to its end */
 };
 
 kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
@@ -776,8 +778,8 @@ enum {
     KT_EV_FALLBACK = 2,
     KT_EV_DURABLE = 4,
     KT_EV_INTENT = 8,
-    KT_EV_OUTCOME = 16,
-    KT_EV_COUNTED = 32
+    KT_EV_MUST_RECORD = 16,
+    KT_EV_MAY_COALESCE = 32
 };
 
 #endif /* KT_INTERNAL_H */

@@ -55,9 +55,9 @@ typedef struct header {
 #define NOTHING KT_AUDIT_NOTHING
 enum { KT_AUDIT_FIELDS(ENUM, NOTHING, NOTHING, NOTHING) TEXTS };
 enum { SINGLES = 0 KT_AUDIT_FIELDS(SUM_SINGLE, NOTHING, NOTHING, NOTHING) }; /* bits of OF_ONE */
-enum { FLAGS = 0 KT_AUDIT_FIELDS(NOTHING, NOTHING, SUM_BIT, NOTHING), COUNTED = 4, FILLER = 8 };
+enum { FLAGS = 0 KT_AUDIT_FIELDS(NOTHING, NOTHING, SUM_BIT, NOTHING), COALESCES = 4, FILLER = 8 };
 
-_Static_assert((FLAGS & (COUNTED | FILLER)) == 0, "a bit for each flag");
+_Static_assert((FLAGS & (COALESCES | FILLER)) == 0, "a bit for each flag");
 
 typedef struct record {
     uint32_t size; /* bytes up to the next one */

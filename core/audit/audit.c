@@ -7,7 +7,7 @@
  * is put into the ring of its process (ring.h), which takes no system call and outlives the
  * process; it becomes a line soon after, by one of two ways:
  *
- *   a thread of the host (kt_audit_serve)   every second, and when the ring is half full
+ *   a thread of the host (kt_audit_thread_run)   every second, and when the ring is half full
  *   nobody else                             the process itself: at a decision that comes a second
  * after the first one, or finds the ring half full; when the host says so; at the end
  *
@@ -61,7 +61,7 @@ static kt_status_t open_folder(kt_audit_t *audit)
                        "audit trail %s: the folder belongs to uid %u, not to this process's uid %u",
                        audit->path, (unsigned)st.st_uid, (unsigned)geteuid());
     audit->owner = st.st_uid;
-    audit->direct = st.st_uid != geteuid();
+    audit->ringless = st.st_uid != geteuid();
     return KT_SUCCESS;
 }
 
@@ -174,13 +174,13 @@ static void wake(kt_audit_t *audit)
 
 /* Before a decision is recorded: what is due of those before it. A refusal leaves no record behind
  * that says otherwise. */
-static kt_status_t prepare(kt_audit_t *audit, bool threaded, int64_t now)
+static kt_status_t prepare(kt_audit_t *audit, bool has_thread, int64_t now)
 {
     kt_ring_t *ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
     bool failing = atomic_load_explicit(&audit->failing, memory_order_relaxed);
     kt_status_t status;
 
-    if (threaded && (ring != NULL || failing))
+    if (has_thread && (ring != NULL || failing))
         return failing ? refuse(audit) : KT_SUCCESS;
     if (ring != NULL && !failing && !kt_ring_is_pressed(ring) &&
         (audit->since == 0 || (now - audit->since < DRAIN_MS && now >= audit->since)))
@@ -214,33 +214,33 @@ static void outgrow(kt_audit_t *audit)
 
 static kt_status_t put(kt_audit_t *audit, const kt_event_t *event)
 {
-    bool threaded = atomic_load_explicit(&audit->threaded, memory_order_relaxed);
+    bool has_thread = atomic_load_explicit(&audit->has_thread, memory_order_relaxed);
     int64_t now = kt_now();
     kt_status_t status;
     kt_ring_t *ring;
 
-    if (threaded)
+    if (has_thread)
         outgrow(audit);
-    status = prepare(audit, threaded, now);
+    status = prepare(audit, has_thread, now);
     if (status != KT_SUCCESS)
         return status;
     ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
     if (kt_ring_put(ring, event, now, audit->reads) == KT_RING_FULL) {
-        if (threaded)
+        if (has_thread)
             wake(audit);
         return kt_fail(KT_AUDIT, "audit trail %s/rings/%s: full, for it is not drained fast enough",
                        audit->path, kt_ring_name(ring));
     }
-    if (threaded && kt_ring_is_pressed(ring))
+    if (has_thread && kt_ring_is_pressed(ring))
         wake(audit);
-    if (!threaded && audit->since == 0)
+    if (!has_thread && audit->since == 0)
         audit->since = now;
     return KT_SUCCESS;
 }
 
 kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event)
 {
-    return event->durable || audit->direct ? drain(audit, event, true) : put(audit, event);
+    return event->durable || audit->ringless ? drain(audit, event, true) : put(audit, event);
 }
 
 kt_status_t kt_audit_drain(kt_audit_t *audit)
@@ -259,7 +259,7 @@ kt_status_t kt_audit_sweep(kt_audit_t *audit)
 {
     kt_status_t status;
 
-    if (audit->direct)
+    if (audit->ringless)
         return KT_SUCCESS;
     (void)pthread_mutex_lock(&audit->lock);
     status = kt_audit_sweep_rings(audit);
@@ -301,15 +301,15 @@ static void tell(const kt_audit_t *audit, bool failed_before, kt_status_t status
     audit->log_fn(audit->log_arg, status != KT_SUCCESS ? 3 : 5, text);
 }
 
-kt_status_t kt_audit_serve(kt_audit_t *audit, kt_log_fn log, void *arg)
+kt_status_t kt_audit_thread_run(kt_audit_t *audit, kt_log_fn log, void *arg)
 {
     bool failed_before = false;
     kt_status_t status;
 
-    if (audit->direct)
+    if (audit->ringless)
         return KT_SUCCESS; /* nothing waits */
     (void)pthread_mutex_lock(&audit->lock);
-    if (atomic_exchange(&audit->threaded, true)) {
+    if (atomic_exchange(&audit->has_thread, true)) {
         (void)pthread_mutex_unlock(&audit->lock);
         return kt_fail(KT_CONFLICT, "a thread drains this trail already");
     }
@@ -322,12 +322,12 @@ kt_status_t kt_audit_serve(kt_audit_t *audit, kt_log_fn log, void *arg)
         failed_before = status != KT_SUCCESS;
         wait_for_work(audit, audit->tick != NULL ? audit->tick(audit->tick_arg) : DRAIN_MS);
     }
-    atomic_store(&audit->threaded, false);
+    atomic_store(&audit->has_thread, false);
     atomic_store(&audit->stopping, false);
     return kt_audit_drain(audit);
 }
 
-void kt_audit_besides(kt_audit_t *audit, int64_t (*tick)(void *arg), void *arg)
+void kt_audit_set_tick(kt_audit_t *audit, int64_t (*tick)(void *arg), void *arg)
 {
     audit->tick = tick;
     audit->tick_arg = arg;
@@ -338,7 +338,7 @@ bool kt_audit_is_new(const kt_audit_t *audit)
     return atomic_load(&audit->checkpoint) == 0;
 }
 
-void kt_audit_end(kt_audit_t *audit)
+void kt_audit_thread_stop(kt_audit_t *audit)
 {
     atomic_store(&audit->stopping, true);
     (void)sem_post(&audit->wake);

@@ -6,7 +6,7 @@
  * that died. A block has records of one ring at most; its seal names them, and so does the state.
  * The ring's space is released last: whoever dies before that leaves records which stand in the log
  * already, and the state says which. So before a block of another ring replaces that, the ring is
- * told (settle_inlock).
+ * told (finish_dead_drain_inlock).
  *
  * After a stop of the whole machine that is not enough, for nobody syncs a ring: what it says of
  * itself may be old. Then the seals in the log say how far it was drained, checksums say which
@@ -36,7 +36,7 @@ static kt_status_t begin_block(kt_audit_t *audit, kt_audit_state_t *state, size_
     if (status != KT_SUCCESS)
         return status;
     state->recorded = state->sealed;
-    if (!state->begun)
+    if (!state->log_begun)
         kt_audit_link_line(state, lines, kt_line_log(lines, &audit->name, state, now));
     if (found->dropped > 0 || found->missing > 0) {
         state->recorded.sequence += found->missing;
@@ -77,7 +77,7 @@ static kt_status_t end_block(kt_audit_t *audit, kt_audit_state_t *state,
 /* ---- a ring ---- */
 
 /* A drain that was killed before it released the space of what it had written down. */
-static void settle_inlock(kt_audit_t *audit, const kt_audit_state_t *state)
+static void finish_dead_drain_inlock(kt_audit_t *audit, const kt_audit_state_t *state)
 {
     kt_ring_t *own = atomic_load(&audit->ring), *ring;
     char name[2 * KT_RING_ID + 1];
@@ -162,7 +162,7 @@ static kt_status_t drain_block(const job_t *job, bool *ret_more)
         add_decision(audit, job->state, job->event, job->now);
     if (status == KT_SUCCESS && (audit->lines.decisions > 0 || audit->recovered.dropped > 0 ||
                                  audit->recovered.missing > 0))
-        status = end_block(audit, job->state, &range, job->event != NULL && job->event->outcome,
+        status = end_block(audit, job->state, &range, job->event != NULL && job->event->must_record,
                            job->now);
     if (status != KT_SUCCESS)
         return status;
@@ -256,7 +256,7 @@ static kt_status_t drain_other(kt_audit_t *audit, kt_audit_state_t *state, const
         kt_ring_remove_unmade(audit->rings, name, audit->owner);
         return KT_SUCCESS;
     }
-    dead = kt_ring_take_over(ring);
+    dead = kt_ring_adopt(ring);
     if (dead && !kt_ring_is_of_boot(ring, audit->boot))
         status = skip_covered(audit, ring);
     job.ring = ring;
@@ -328,7 +328,7 @@ static kt_status_t make_ring_inlock(kt_audit_t *audit)
     if (atomic_load(&audit->ring) != NULL)
         return KT_SUCCESS;
     status = kt_ring_create(audit->path, audit->rings,
-                            atomic_load(&audit->threaded) ? KT_RING_THREAD : KT_RING_INLINE,
+                            atomic_load(&audit->has_thread) ? KT_RING_THREAD : KT_RING_INLINE,
                             audit->boot, &ring);
     if (status == KT_SUCCESS)
         atomic_store(&audit->ring, ring);
@@ -347,7 +347,7 @@ static kt_status_t check_ring(const kt_audit_t *audit, const kt_ring_t *ring)
 
 typedef struct drain_order {
     const kt_event_t *event;
-    bool all, living, ring;
+    bool all_windows, with_living, make_ring;
 } drain_order_t;
 
 static kt_status_t drain_inlock(kt_audit_t *audit, kt_audit_state_t *state,
@@ -357,19 +357,19 @@ static kt_status_t drain_inlock(kt_audit_t *audit, kt_audit_state_t *state,
                  .state = state,
                  .event = order->event,
                  .now = kt_now(),
-                 .window = order->all ? 0 : audit->reads};
+                 .window = order->all_windows ? 0 : audit->reads};
     kt_status_t status;
 
     job.event = begin_checkpoint(audit, state, order->event, job.now);
-    if (audit->direct)
+    if (audit->ringless)
         return drain_ring(&job);
     status = kt_audit_open_rings(audit);
     if (status != KT_SUCCESS)
         return status;
-    settle_inlock(audit, state);
-    if (order->living || audit->swept == 0 || kt_monotonic() - audit->swept >= SWEEP_MS)
-        status = sweep_inlock(audit, state, order->living);
-    if (status == KT_SUCCESS && order->ring)
+    finish_dead_drain_inlock(audit, state);
+    if (order->with_living || audit->swept == 0 || kt_monotonic() - audit->swept >= SWEEP_MS)
+        status = sweep_inlock(audit, state, order->with_living);
+    if (status == KT_SUCCESS && order->make_ring)
         status = make_ring_inlock(audit);
     job.ring = atomic_load(&audit->ring);
     if (status == KT_SUCCESS)
@@ -394,14 +394,15 @@ static kt_status_t drain_locked(kt_audit_t *audit, const drain_order_t *order)
 
 kt_status_t kt_audit_drain_rings(kt_audit_t *audit, const kt_event_t *event, bool all)
 {
-    drain_order_t order = {.event = event, .all = all || event != NULL, .ring = event == NULL};
+    drain_order_t order = {
+        .event = event, .all_windows = all || event != NULL, .make_ring = event == NULL};
 
     return drain_locked(audit, &order);
 }
 
 kt_status_t kt_audit_sweep_rings(kt_audit_t *audit)
 {
-    drain_order_t order = {.all = true, .living = true};
+    drain_order_t order = {.all_windows = true, .with_living = true};
 
     return drain_locked(audit, &order);
 }

@@ -266,7 +266,7 @@ static void clear(slot_t *slot)
 
 /* The source's own slot; or the least worth of its set, emptied first, so that a source never
  * begins with what another one left. */
-static slot_t *take(slot_t *set, uint64_t source, uint32_t now)
+static slot_t *claim(slot_t *set, uint64_t source, uint32_t now)
 {
     slot_t *slot = find(set, source), *least;
     uint64_t old;
@@ -334,7 +334,7 @@ unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const c
     table_t *table = refusals->table;
     uint64_t source = hash_source(table, subject, peer);
     uint32_t now = (uint32_t)when, before;
-    slot_t *slot = take(set_of(table, source), source, now);
+    slot_t *slot = claim(set_of(table, source), source, now);
 
     if (left(atomic_load(&slot->lockout), now) > 0)
         return 0;
@@ -354,12 +354,12 @@ static kt_refusals_t *table_of(kt_ctx_t *ctx)
 {
     char *folder;
 
-    if (ctx->refusals != NULL || ctx->audit == NULL || ctx->uncounted)
+    if (ctx->refusals != NULL || ctx->audit == NULL || ctx->refusals_off)
         return ctx->refusals;
     if (asprintf(&folder, "%s/%s", ctx->config->audit_path, ctx->stream) < 0)
         return NULL;
     if (kt_refusals_open(folder, &ctx->refusals) != KT_SUCCESS) {
-        ctx->uncounted = true;
+        ctx->refusals_off = true;
         kt_log(ctx, 4, "%s: refusals are recorded, but not counted", kt_failure());
         kt_failure_clear();
     }

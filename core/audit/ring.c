@@ -41,7 +41,7 @@ static kt_ring_t *map(int fd, const char *name, uint64_t size)
     return ring;
 }
 
-static void take_salt(kt_ring_t *ring)
+static void copy_salt(kt_ring_t *ring)
 {
     memcpy(&ring->salt, ring->header->id, sizeof(ring->salt));
 }
@@ -86,7 +86,7 @@ kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char 
     ring->header->size = size;
     (void)snprintf(ring->header->boot, sizeof(ring->header->boot), "%s", boot);
     memcpy(ring->header->magic, MAGIC, 4);
-    take_salt(ring);
+    copy_salt(ring);
     *ret_ring = ring;
     return KT_SUCCESS;
 }
@@ -125,7 +125,7 @@ kt_ring_t *kt_ring_open(int rings, const char *name, uid_t owner)
         kt_ring_close(ring);
         return NULL;
     }
-    take_salt(ring);
+    copy_salt(ring);
     return ring;
 }
 
@@ -175,7 +175,7 @@ bool kt_ring_is_removed(const kt_ring_t *ring)
 
 /* Not by its pid: another process may have that by now, and a child may still hold what the dead
  * one had open. */
-bool kt_ring_take_over(kt_ring_t *ring)
+bool kt_ring_adopt(kt_ring_t *ring)
 {
     return flock(ring->fd, LOCK_EX | LOCK_NB) == 0;
 }

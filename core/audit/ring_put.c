@@ -63,7 +63,7 @@ static bool same(const record_t *record, const kt_event_t *event, const char *co
     const char *at = record->texts;
     size_t i;
 
-    if (record->version != event->version || record->flags != (COUNTED | flags_of(event)))
+    if (record->version != event->version || record->flags != (COALESCES | flags_of(event)))
         return false;
     for (i = 0; i < TEXTS; i++) {
         if ((SINGLES >> i & 1) == 0 &&
@@ -114,14 +114,14 @@ static bool count_in(kt_ring_t *ring, uint64_t at, const kt_event_t *event,
 
 static void write_record(const kt_ring_t *ring, record_t *record, const kt_event_t *event,
                          const char *const texts[TEXTS], const uint16_t lengths[TEXTS],
-                         uint32_t size, int64_t now, bool counted)
+                         uint32_t size, int64_t now, bool coalesces)
 {
     char *at = record->texts;
     size_t i, used;
 
     record->size = size;
     atomic_store_explicit(&record->count, 1, memory_order_relaxed);
-    record->flags = flags_of(event) | (counted ? COUNTED : 0u);
+    record->flags = flags_of(event) | (coalesces ? COALESCES : 0u);
     record->sequence = ring->sequence;
     record->time = now;
     KT_AUDIT_FIELDS(NOTHING, COPY_NUMBER, NOTHING, NOTHING)
@@ -141,24 +141,24 @@ static void write_record(const kt_ring_t *ring, record_t *record, const kt_event
 kt_ring_answer_t kt_ring_put(kt_ring_t *ring, const kt_event_t *event, int64_t now, int64_t window)
 {
     uint64_t at = atomic_load_explicit(&ring->header->head, memory_order_relaxed), sum = 0;
-    bool counted = event->counted && window > 0;
+    bool coalesces = event->may_coalesce && window > 0;
     const char *texts[TEXTS];
     uint16_t lengths[TEXTS];
     size_t size;
 
     texts_of(event, texts);
     size = (sizeof(record_t) + measure(texts, lengths) + SLOT - 1) & ~(size_t)(SLOT - 1);
-    if (counted) {
+    if (coalesces) {
         sum = hash(event, texts, lengths);
         if (ring->recent[sum / 2 % RECENT].hash == sum &&
             count_in(ring, ring->recent[sum / 2 % RECENT].at, event, texts, lengths, now, window))
-            return KT_RING_COUNTED;
+            return KT_RING_COALESCED;
     }
     if (!find_room(ring, size, &at))
         return KT_RING_FULL;
     ring->sequence++;
-    write_record(ring, record_at(ring, at), event, texts, lengths, (uint32_t)size, now, counted);
-    if (counted) {
+    write_record(ring, record_at(ring, at), event, texts, lengths, (uint32_t)size, now, coalesces);
+    if (coalesces) {
         ring->recent[sum / 2 % RECENT].hash = sum;
         ring->recent[sum / 2 % RECENT].at = at;
     } else {

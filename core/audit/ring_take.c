@@ -2,12 +2,12 @@
 /* ring_take.c: records out of a ring, of which every byte may be anything. */
 #include "ring.h"
 
-#define TAKE_TEXT(member, key, size, absent, from, meaning)                                        \
+#define READ_TEXT(member, key, size, absent, from, meaning)                                        \
     event->member = next_text(record, TEXT_##member, &at);                                         \
     if ((from) == OF_ONE && count > 1) /* what the first one of them said is not true of all */    \
         event->member = NULL;
-#define TAKE_NUMBER(member, ...) event->member = record->member;
-#define TAKE_FLAG(member, key, bit, meaning) event->member = (record->flags & (bit)) != 0;
+#define READ_NUMBER(member, ...) event->member = record->member;
+#define READ_FLAG(member, key, bit, meaning) event->member = (record->flags & (bit)) != 0;
 
 uint64_t kt_ring_drained(const kt_ring_t *ring)
 {
@@ -69,7 +69,7 @@ static void read_record(record_t *record, kt_ring_record_t *ret_record)
     kt_event_t *event = &ret_record->event;
 
     memset(ret_record, 0, sizeof(*ret_record));
-    KT_AUDIT_FIELDS(TAKE_TEXT, TAKE_NUMBER, TAKE_FLAG, NOTHING)
+    KT_AUDIT_FIELDS(READ_TEXT, READ_NUMBER, READ_FLAG, NOTHING)
     event->count = count;
     ret_record->sequence = record->sequence;
     ret_record->time = record->time;
@@ -93,7 +93,7 @@ kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, 
     }
     if (walk->sequence != 0 && record->sequence != walk->sequence + 1)
         return KT_RING_DAMAGED;
-    if ((record->flags & COUNTED) != 0 && window > 0 && walk->at >= walk->urgent &&
+    if ((record->flags & COALESCES) != 0 && window > 0 && walk->at >= walk->urgent &&
         now >= record->time && record->time > now - window)
         return KT_RING_END;
     read_record(record, ret_record);

@@ -113,7 +113,7 @@ bool kt_audit_parse_hex(const char **at, const char *key, unsigned char *bytes, 
     return true;
 }
 
-static bool take_range(const char **at, kt_audit_range_t *range)
+static bool parse_range(const char **at, kt_audit_range_t *range)
 {
     if (strncmp(*at, ",\"ring\":", 8) != 0)
         return true;
@@ -131,7 +131,7 @@ bool kt_audit_parse_seal(const char *line, size_t size, kt_audit_seal_t *ret_sea
     if (strlen(line) != size || !kt_audit_parse_number(&at, KT_AUDIT_SEAL, &seal.block) ||
         !kt_audit_parse_hex(&at, ",\"instance\":\"", seal.instance, KT_AUDIT_ID) ||
         !kt_audit_parse_number(&at, "\",\"first\":", &seal.first) ||
-        !kt_audit_parse_number(&at, ",\"last\":", &seal.last) || !take_range(&at, &seal.range) ||
+        !kt_audit_parse_number(&at, ",\"last\":", &seal.last) || !parse_range(&at, &seal.range) ||
         strncmp(at, ",\"time\":\"", 9) != 0 || (at = strchr(at + 9, '"')) == NULL ||
         !kt_audit_parse_hex(&at, "\",\"chain\":\"", seal.chain, KT_AUDIT_HASH))
         return false;
@@ -147,7 +147,7 @@ void kt_audit_mark_sealed(kt_audit_state_t *state)
 {
     kt_audit_next_key(state->key);
     state->block++;
-    state->begun = true;
+    state->log_begun = true;
     state->sealed = state->recorded;
 }
 
@@ -169,7 +169,7 @@ void kt_audit_encode_state(const kt_audit_state_t *state, unsigned char ret_byte
 {
     memset(ret_bytes, 0, KT_AUDIT_STATE);
     memcpy(ret_bytes, STATE_MAGIC, 4);
-    kt_put_u32(ret_bytes + 4, (state->keyed ? 1u : 0u) | (state->begun ? 2u : 0u));
+    kt_put_u32(ret_bytes + 4, (state->keyed ? 1u : 0u) | (state->log_begun ? 2u : 0u));
     memcpy(ret_bytes + 8, state->instance, KT_AUDIT_ID);
     memcpy(ret_bytes + 24, state->key, KT_AUDIT_HASH);
     kt_put_u64(ret_bytes + 56, state->block);
@@ -191,7 +191,7 @@ bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_s
         return false;
     memset(ret_state, 0, sizeof(*ret_state));
     ret_state->keyed = (flags & 1) != 0;
-    ret_state->begun = (flags & 2) != 0;
+    ret_state->log_begun = (flags & 2) != 0;
     memcpy(ret_state->instance, bytes + 8, KT_AUDIT_ID);
     memcpy(ret_state->key, bytes + 24, KT_AUDIT_HASH);
     ret_state->block = kt_get_u64(bytes + 56);
@@ -210,7 +210,7 @@ bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_s
 /* ---- recovery ---- */
 
 /* A seal under the present key moves the state on. `end` is through the line before. */
-static bool take_seal(kt_audit_state_t *state, kt_audit_end_t *end, const char *line, size_t size)
+static bool adopt_seal(kt_audit_state_t *state, kt_audit_end_t *end, const char *line, size_t size)
 {
     unsigned char mac[KT_AUDIT_HASH];
     kt_audit_seal_t seal;
@@ -233,7 +233,7 @@ static bool take_seal(kt_audit_state_t *state, kt_audit_end_t *end, const char *
 }
 
 /* Up to what is no whole line: of ours none is longer, and none has a zero byte. */
-static void take_blocks(FILE *file, char *line, kt_audit_state_t *state)
+static void adopt_blocks(FILE *file, char *line, kt_audit_state_t *state)
 {
     kt_audit_end_t end = state->sealed;
     size_t size;
@@ -241,7 +241,7 @@ static void take_blocks(FILE *file, char *line, kt_audit_state_t *state)
     while (fgets(line, KT_AUDIT_LINE, file) != NULL && (size = strlen(line)) > 0 &&
            line[size - 1] == '\n') {
         if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0) {
-            if (!take_seal(state, &end, line, size))
+            if (!adopt_seal(state, &end, line, size))
                 break;
             continue;
         }
@@ -258,7 +258,7 @@ static kt_status_t look_behind(const char *path, int log, kt_audit_state_t *stat
     kt_status_t status = KT_SUCCESS;
 
     if (file != NULL && fseeko(file, (off_t)state->sealed.length, SEEK_SET) == 0)
-        take_blocks(file, line, state);
+        adopt_blocks(file, line, state);
     else
         status = kt_fail(KT_AUDIT, "audit trail %s/log: %s", path, strerror(errno));
     if (file != NULL)

@@ -30,23 +30,23 @@ typedef struct block {
     bool worth;  /* something was taken of the present block */
 } block_t;
 
-static void take(block_t *block, const char *line, size_t size)
+static void append(block_t *block, const char *line, size_t size)
 {
     memcpy(block->out + block->size, line, size);
     block->size += size;
 }
 
-static void take_if(block_t *block, const char *line, size_t size, kt_send_t send)
+static void append_if(block_t *block, const char *line, size_t size, kt_send_t send)
 {
     if (begins(line, size, KT_AUDIT_SEAL)) {
         if (send != KT_SEND_ALERTS || block->worth)
-            take(block, line, size);
+            append(block, line, size);
         block->worth = false;
     } else if (begins(line, size, KT_AUDIT_LOG)) {
-        take(block, line, size);
+        append(block, line, size);
     } else if (send == KT_SEND_ALL || has(line, size, ",\"severity\":\"") ||
                has(line, size, ",\"action\":\"checkpoint\",")) {
-        take(block, line, size);
+        append(block, line, size);
         block->worth = true;
     }
 }
@@ -78,7 +78,7 @@ kt_status_t kt_batch_make(const char *text, size_t size, kt_send_t send, size_t 
         return kt_fail(KT_INTERNAL, "out of memory");
     for (at = text; at < text + used; at += line) {
         line = (size_t)((const char *)memchr(at, '\n', used - (size_t)(at - text)) - at) + 1;
-        take_if(&block, at, line, send);
+        append_if(&block, at, line, send);
     }
     *ret_used = used;
     *ret_batch = (kt_batch_t){.text = block.out, .size = block.size};

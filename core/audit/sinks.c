@@ -337,7 +337,7 @@ static bool fill(const kt_sinks_t *sinks, sink_t *sink)
 
 /* ---- sending ---- */
 
-static void took(const kt_sinks_t *sinks, sink_t *sink)
+static void delivered(const kt_sinks_t *sinks, sink_t *sink)
 {
     if (sink->failing)
         say(sinks, 5, sink, "works again");
@@ -399,7 +399,7 @@ static bool step(kt_sinks_t *sinks, sink_t *sink)
         }
         switch (deliver(sinks, sink)) {
         case KT_DELIVERY_DONE:
-            took(sinks, sink);
+            delivered(sinks, sink);
             break;
         case KT_DELIVERY_BUSY:
             return true;

@@ -310,7 +310,7 @@ static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_audit_state_t *state, 
                      (last != '\n' && write(audit->log, "\n", 1) != 1)))
         return kt_audit_failed(audit, "log");
     state->inode = inode;
-    state->begun = false;
+    state->log_begun = false;
     state->reserved = 0;
     state->sealed.length = size + (last != '\n');
     state->recorded = state->sealed;

@@ -78,7 +78,7 @@ static bool is_decision(const char *text, size_t size)
 
 /* The end of the text by whole lines, `count` decisions of them at most. `cut`: it may begin within
  * one. What has no end is being written. */
-static bool take_tail(lines_t *lines, const char *text, size_t size, size_t count, bool cut)
+static bool append_tail(lines_t *lines, const char *text, size_t size, size_t count, bool cut)
 {
     const char *end = memrchr(text, '\n', size), *at = end, *line;
 
@@ -134,7 +134,7 @@ static kt_status_t read_log(const char *path, int folder, const char *name, size
     text = malloc(size + 1);
     if (text != NULL)
         got = pread(fd, text, size, (off_t)(log.size - size));
-    if (text == NULL || got < 0 || !take_tail(lines, text, (size_t)got, count, size < log.size))
+    if (text == NULL || got < 0 || !append_tail(lines, text, (size_t)got, count, size < log.size))
         status = kt_fail(KT_INTERNAL, "%s/%s: %s", path, name, strerror(errno));
     turn(lines, from);
     free(text);

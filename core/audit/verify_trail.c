@@ -29,7 +29,7 @@ typedef struct proof {
     kt_received_t *received;        /* NULL: nothing is to be compared */
     const char *what;               /* the stream's name, as its folder has it */
     const char *expected;           /* the stream has to be of this name; NULL: any */
-    bool bound;                     /* `end` is what the state says */
+    bool has_end;                   /* `end` is what the state says */
     kt_audit_state_t end;
     size_t wrong;
     size_t *streams; /* that have anything */
@@ -118,7 +118,7 @@ static void begin_instance(proof_t *proof, const kt_audit_head_t *head, const ch
         find_key(proof, head);
 }
 
-static void take_head(proof_t *proof, const kt_audit_head_t *head, const char *file, size_t number)
+static void check_head(proof_t *proof, const kt_audit_head_t *head, const char *file, size_t number)
 {
     bool goes_on =
         proof->inside && !head->first && memcmp(head->instance, proof->instance, KT_AUDIT_ID) == 0;
@@ -165,7 +165,8 @@ static size_t find_ring(const proof_t *proof, const unsigned char ring[KT_RING_I
 }
 
 /* Each record of a process is in one block, or there is a line about those that are lost. */
-static void take_range(proof_t *proof, const kt_audit_seal_t *seal, const char *file, size_t number)
+static void check_range(proof_t *proof, const kt_audit_seal_t *seal, const char *file,
+                        size_t number)
 {
     size_t at;
     bool known;
@@ -186,8 +187,8 @@ static void take_range(proof_t *proof, const kt_audit_seal_t *seal, const char *
     proof->ring_used[at] = proof->blocks + 1;
 }
 
-static void take_seal(proof_t *proof, const char *line, size_t size, const char *file,
-                      size_t number)
+static void check_seal(proof_t *proof, const char *line, size_t size, const char *file,
+                       size_t number)
 {
     unsigned char mac[KT_AUDIT_HASH];
     kt_audit_seal_t seal;
@@ -222,7 +223,7 @@ static void take_seal(proof_t *proof, const char *line, size_t size, const char 
         if (seal.block >= proof->block)
             kt_audit_next_key(proof->key);
     }
-    take_range(proof, &seal, file, number);
+    check_range(proof, &seal, file, number);
     /* The next block is judged by itself, so that one change is one finding: its chain goes on from
      * what stands here. */
     memcpy(proof->chain, seal.chain, KT_AUDIT_HASH);
@@ -245,8 +246,8 @@ static void count_checkpoint(proof_t *proof, const char *line)
 
 /* Keys of a line are in their order, and quotes inside a string are escaped: the first "seq" is the
  * number. */
-static void take_decision(proof_t *proof, const char *line, size_t size, const char *file,
-                          size_t number)
+static void check_decision(proof_t *proof, const char *line, size_t size, const char *file,
+                           size_t number)
 {
     const char *at = strstr(line, ",\"seq\":"), *gap = strstr(line, ",\"missing\":");
     uint64_t sequence = 0, missing = 0;
@@ -269,13 +270,13 @@ static void take_decision(proof_t *proof, const char *line, size_t size, const c
     proof->lines++;
 }
 
-static void take_line(proof_t *proof, const char *line, size_t size, const char *file,
-                      size_t number)
+static void check_line(proof_t *proof, const char *line, size_t size, const char *file,
+                       size_t number)
 {
     kt_audit_head_t head;
 
     if (kt_audit_parse_head(line, &head)) {
-        take_head(proof, &head, file, number);
+        check_head(proof, &head, file, number);
         proof->open_line = number;
         proof->open_file = file;
         proof->waiting = 1;
@@ -288,12 +289,12 @@ static void take_line(proof_t *proof, const char *line, size_t size, const char 
         return;
     }
     if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0) {
-        take_seal(proof, line, size, file, number);
+        check_seal(proof, line, size, file, number);
         proof->open_line = number + 1;
         proof->open_file = file;
         return;
     }
-    take_decision(proof, line, size, file, number);
+    check_decision(proof, line, size, file, number);
     count_checkpoint(proof, line);
     proof->waiting++;
     kt_audit_link(proof->chain, line, size);
@@ -309,7 +310,7 @@ static void check_end(proof_t *proof, const char *file, uint64_t length)
 
     if (length != end->recorded.length ||
         memcmp(proof->instance, end->instance, KT_AUDIT_ID) != 0 ||
-        (end->begun && memcmp(proof->chain, end->recorded.chain, KT_AUDIT_HASH) != 0))
+        (end->log_begun && memcmp(proof->chain, end->recorded.chain, KT_AUDIT_HASH) != 0))
         tell(proof, KT_MALFORMED,
              "%s: does not end where the stream's state says: lines were cut off or changed", file);
     proof->late = end->recorded.sequence - end->sealed.sequence;
@@ -318,7 +319,7 @@ static void check_end(proof_t *proof, const char *file, uint64_t length)
 static void read_file(proof_t *proof, int folder, const kt_audit_log_t *log)
 {
     FILE *stream = kt_audit_log_fopen(folder, log->name);
-    bool last = proof->bound && log->inode == proof->end.inode;
+    bool last = proof->has_end && log->inode == proof->end.inode;
     uint64_t length = 0;
     size_t number = 0, room = 0;
     char *line = NULL;
@@ -330,7 +331,7 @@ static void read_file(proof_t *proof, int folder, const kt_audit_log_t *log)
     }
     while ((!last || length < proof->end.recorded.length) &&
            (size = getline(&line, &room, stream)) > 0 && line[size - 1] == '\n') {
-        take_line(proof, line, (size_t)size, log->name, ++number);
+        check_line(proof, line, (size_t)size, log->name, ++number);
         length += (uint64_t)size;
     }
     if (last)
@@ -370,7 +371,7 @@ static bool has_inode(const kt_audit_logs_t *logs, uint64_t inode)
 static void conclude(proof_t *proof, size_t nfiles)
 {
     const char *end =
-        proof->bound
+        proof->has_end
             ? ""
             : "; whether lines after the last are missing is not known without the stream's state";
     const char *by =
@@ -380,7 +381,7 @@ static void conclude(proof_t *proof, size_t nfiles)
 
     char checkpoints[80] = "";
 
-    if (!proof->bound && proof->sequence != proof->sealed)
+    if (!proof->has_end && proof->sequence != proof->sealed)
         proof->late = proof->sequence - proof->sealed;
     if (proof->checkpoints > 0)
         (void)snprintf(checkpoints, sizeof(checkpoints), "; %llu checkpoints, the last of %s",
@@ -427,15 +428,15 @@ static void verify_stream(proof_t *proof, int folder)
     kt_audit_logs_t logs;
     size_t count;
 
-    proof->bound = read_end(folder, &proof->end);
+    proof->has_end = read_end(folder, &proof->end);
     if (!kt_audit_logs_find(folder, &logs)) {
         tell(proof, KT_PERMISSION, "%s", strerror(errno));
         return;
     }
-    if (proof->bound && !has_inode(&logs, proof->end.inode))
+    if (proof->has_end && !has_inode(&logs, proof->end.inode))
         tell(proof, KT_MALFORMED, "log: the log that was being written is gone");
     count = read_files(proof, folder, &logs);
-    if (count > 0 || proof->bound) {
+    if (count > 0 || proof->has_end) {
         conclude(proof, count);
         ++*proof->streams;
     }

@@ -409,7 +409,7 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
                 kt_log(r->ctx, 4, "%s", kt_failure());
         }
         status = kt_decide(r->ctx, call, "restore", committed, 0, r->store->name,
-                           KT_EV_DURABLE | KT_EV_OUTCOME);
+                           KT_EV_DURABLE | KT_EV_MUST_RECORD);
     }
     for (i = 0; fillings != NULL && i < count; i++)
         kt_index_fill_free(fillings[i]);

@@ -254,7 +254,7 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req,
         kt_rotation_free(r);
         return status;
     }
-    r->call.begun = true;
+    r->call.must_record = true;
     *ret_rotation = r;
     return KT_SUCCESS;
 }
@@ -302,7 +302,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,
         kt_rotation_free(r);
         return status;
     }
-    r->call.begun = true;
+    r->call.must_record = true;
     *ret_rotation = r;
     return KT_SUCCESS;
 }

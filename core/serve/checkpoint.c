@@ -158,7 +158,7 @@ void kt_checkpoint(kt_ctx_t *ctx)
 
 /* ---- who does it, and sends what there is ---- */
 
-int64_t kt_forward(kt_ctx_t *ctx)
+int64_t kt_forward_step(kt_ctx_t *ctx)
 {
     kt_checkpoint(ctx);
     if (kt_sinks_step(ctx->sinks))
@@ -173,11 +173,11 @@ int kt_audit_forward(kt_ctx_t *ctx)
     /* reads when the last checkpoint was */
     if (kt_audit_is_new(ctx->audit) && kt_audit_flush(ctx, 1) != KT_SUCCESS)
         return IDLE_MS;
-    return (int)kt_forward(ctx);
+    return (int)kt_forward_step(ctx);
 }
 
 /* The command ends: it waits a moment for sinks, not for slow ones. */
-void kt_forward_last(kt_ctx_t *ctx)
+void kt_forward_finish(kt_ctx_t *ctx)
 {
     if (strcmp(ctx->host, "cli") != 0 || ctx->audit == NULL || kt_audit_is_new(ctx->audit))
         return;

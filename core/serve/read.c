@@ -244,7 +244,7 @@ static unsigned may_be_counted(const answer_t *answer)
     bool fact =
         answer->status == KT_SUCCESS || answer->status == KT_NOTFOUND || answer->status == KT_GONE;
 
-    return fact && (answer->flags & KT_EV_STALE) == 0 ? KT_EV_COUNTED : 0;
+    return fact && (answer->flags & KT_EV_STALE) == 0 ? KT_EV_MAY_COALESCE : 0;
 }
 
 /* Policy comes first, whatever the cache has; the cache only remembers whom it has allowed. */

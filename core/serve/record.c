@@ -32,7 +32,7 @@ kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes)
 
 static int64_t forward(void *arg)
 {
-    return kt_forward(arg);
+    return kt_forward_step(arg);
 }
 
 /* Not under the context's lock: whoever reads must not wait for a disk. */
@@ -41,12 +41,12 @@ kt_status_t kt_audit_run(kt_ctx_t *ctx)
     kt_failure_clear();
     if (ctx->audit == NULL)
         return KT_SUCCESS;
-    kt_audit_besides(ctx->audit, forward, ctx);
-    return kt_audit_serve(ctx->audit, ctx->log, ctx->log_arg);
+    kt_audit_set_tick(ctx->audit, forward, ctx);
+    return kt_audit_thread_run(ctx->audit, ctx->log, ctx->log_arg);
 }
 
 void kt_audit_stop(kt_ctx_t *ctx)
 {
     if (ctx->audit != NULL)
-        kt_audit_end(ctx->audit);
+        kt_audit_thread_stop(ctx->audit);
 }

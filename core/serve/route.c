@@ -25,7 +25,7 @@ kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret
     ret_call->req = req;
     ret_call->subject = req->subject;
     ret_call->generation = 0;
-    ret_call->begun = false;
+    ret_call->must_record = false;
     kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
     return KT_SUCCESS;
 }
@@ -83,8 +83,8 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .stale = (flags & KT_EV_STALE) != 0,
         .fallback = (flags & KT_EV_FALLBACK) != 0,
         .durable = (flags & KT_EV_DURABLE) != 0,
-        .outcome = call->begun || (flags & KT_EV_OUTCOME) != 0,
-        .counted = (flags & KT_EV_COUNTED) != 0,
+        .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
+        .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
     };
     char why[KT_ERROR_SIZE];
     kt_status_t recorded;

@@ -56,7 +56,7 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     kt_debug_point("write.begun");
     status = kt_change_prepare(change);
     kt_debug_point("write.prepared");
-    if (status == KT_SUCCESS && !call->begun)
+    if (status == KT_SUCCESS && !call->must_record)
         status = kt_change_reserve(change);
     if (status == KT_SUCCESS)
         status = settle(ctx, &said, change, provider);
@@ -74,8 +74,8 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     committed = kt_change_commit(change);
     kt_cache_drop_name(ctx->cache, call->ref.name);
     kt_debug_point("write.anchored");
-    status =
-        kt_decide(ctx, &said, action, committed, version, provider, KT_EV_DURABLE | KT_EV_OUTCOME);
+    status = kt_decide(ctx, &said, action, committed, version, provider,
+                       KT_EV_DURABLE | KT_EV_MUST_RECORD);
     kt_debug_point("write.recorded");
     if (status == KT_AUDIT && committed == KT_SUCCESS)
         return kt_fail_prefix(status,

@@ -50,7 +50,7 @@ static void put(void)
 
 static void *serve(void *arg)
 {
-    must(kt_audit_serve(audit, NULL, NULL));
+    must(kt_audit_thread_run(audit, NULL, NULL));
     return arg;
 }
 
@@ -172,7 +172,7 @@ int main(int argc, char **argv)
     }
     for (unsigned round = 0; round < rounds; round += 3)
         append_in_time(2 * count);
-    kt_audit_end(audit);
+    kt_audit_thread_stop(audit);
     (void)pthread_join(serving, NULL);
     kt_audit_close(audit);
     kt_config_unref(config);

@@ -115,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         kt_ring_skip(ring, how);
     walk_ring(ring, (how & 4) != 0 ? 500 : 0);
     walk_ring(ring, 0);
-    must(kt_ring_take_over(ring));
+    must(kt_ring_adopt(ring));
     kt_ring_close(ring);
     (void)close(folder);
     return 0;

@@ -56,7 +56,7 @@ static kt_event_t event_of(const char *reference)
                         .reference = reference,
                         .status = "success",
                         .version = 3,
-                        .counted = true,
+                        .may_coalesce = true,
                         .peer = "192.0.2.1",
                         .request_id = "r1"};
 }
@@ -244,7 +244,7 @@ START_TEST(not_everything_is_counted)
     kt_event_t event = event_of("a/1");
 
     reopen_with_window(60000);
-    event.counted = false;
+    event.may_coalesce = false;
     event.status = "denied";
     for (int i = 0; i < 5; i++)
         assert_ok(kt_audit_write(audit, &event));

@@ -19,7 +19,7 @@ static kt_config_t config;
 static kt_audit_t *audit;
 static char folder[160], rings[200], state[200];
 static pthread_t thread;
-static bool threaded;
+static bool has_thread;
 
 static void make_world(void)
 {
@@ -29,7 +29,7 @@ static void make_world(void)
     (void)snprintf(rings, sizeof(rings), "%s/nginx/rings", folder);
     (void)snprintf(state, sizeof(state), "%s/nginx/state", folder);
     config.audit_path = folder;
-    threaded = false;
+    has_thread = false;
 }
 
 static unsigned said[8]; /* by level */
@@ -43,7 +43,7 @@ static void hear(void *arg, int level, const char *text)
 
 static void *serve(void *arg)
 {
-    return kt_audit_serve(arg, hear, NULL) == KT_SUCCESS ? NULL : arg;
+    return kt_audit_thread_run(arg, hear, NULL) == KT_SUCCESS ? NULL : arg;
 }
 
 /* For as long as a slow machine may take. */
@@ -68,16 +68,16 @@ static bool is_drained(void)
 static void start_thread(void)
 {
     ck_assert_int_eq(pthread_create(&thread, NULL, serve, audit), 0);
-    threaded = true;
+    has_thread = true;
 }
 
 static void stop_thread(void)
 {
     void *failed;
 
-    kt_audit_end(audit);
+    kt_audit_thread_stop(audit);
     ck_assert_int_eq(pthread_join(thread, &failed), 0);
-    threaded = false;
+    has_thread = false;
     ck_assert_ptr_null(failed);
 }
 
@@ -92,8 +92,8 @@ static void open_trail(bool with_thread)
 
 static void end_world(void)
 {
-    if (threaded) {
-        kt_audit_end(audit);
+    if (has_thread) {
+        kt_audit_thread_stop(audit);
         (void)pthread_join(thread, NULL);
     }
     kt_audit_close(audit);
@@ -107,7 +107,7 @@ static kt_status_t record(const char *reference)
                         .subject = ALL,
                         .reference = reference,
                         .status = "success",
-                        .counted = true};
+                        .may_coalesce = true};
 
     return kt_audit_write(audit, &event);
 }
@@ -139,7 +139,7 @@ END_TEST
 START_TEST(there_is_one_thread)
 {
     open_trail(true);
-    assert_status(kt_audit_serve(audit, NULL, NULL), KT_CONFLICT);
+    assert_status(kt_audit_thread_run(audit, NULL, NULL), KT_CONFLICT);
     stop_thread();
     start_thread(); /* another one, later */
     assert_ok(record("a/1"));
@@ -235,7 +235,7 @@ END_TEST
 
 static bool is_threaded(void)
 {
-    return atomic_load(&audit->threaded);
+    return atomic_load(&audit->has_thread);
 }
 
 /* A server's first request may be quicker than its thread. */
