@@ -9,10 +9,6 @@
 #include "ngx_keyturn.h"
 
 
-#define NGX_KEYTURN_OPTION_MAX  16
-#define NGX_KEYTURN_NEAR        3
-
-
 typedef struct {
     ngx_str_t    name;
     char      *(*set)(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
@@ -52,7 +48,6 @@ static ngx_int_t ngx_keyturn_check_encoding(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret);
 static ngx_int_t ngx_keyturn_check_reference(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret);
-static ngx_uint_t ngx_keyturn_distance(ngx_str_t *a, ngx_str_t *b);
 
 
 #define NGX_KEYTURN_SEEN_FIELD     0x01
@@ -210,43 +205,40 @@ ngx_keyturn_set_option(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
 static void
 ngx_keyturn_no_option(ngx_conf_t *cf, ngx_str_t *arg)
 {
-    u_char                *p;
-    ngx_str_t              name;
-    ngx_uint_t             distance, min;
-    ngx_keyturn_option_t  *option, *nearest;
+    u_char      *p;
+    ngx_uint_t   i;
+    const char  *nearest;
+    const char  *names[sizeof(ngx_keyturn_options)
+                       / sizeof(ngx_keyturn_option_t)];
 
     /* what follows the equals sign may be anything and is not repeated */
 
-    name = *arg;
-    p = ngx_strlchr(arg->data, arg->data + arg->len, '=');
+    p = (u_char *) ngx_strchr(arg->data, '=');
 
     if (p) {
-        name.len = p - arg->data + 1;
+        arg->len = p - arg->data + 1;
+        p[1] = '\0';
     }
 
-    min = NGX_KEYTURN_NEAR + 1;
-    nearest = NULL;
-
-    for (option = ngx_keyturn_options; option->name.len; option++) {
-        distance = ngx_keyturn_distance(&name, &option->name);
-
-        if (distance < min) {
-            min = distance;
-            nearest = option;
-        }
+    for (i = 0; ngx_keyturn_options[i].name.len; i++) {
+        names[i] = (const char *) ngx_keyturn_options[i].name.data;
     }
+
+    names[i] = NULL;
+
+    nearest = kt_nearest((const char *) arg->data, names);
 
     if (nearest) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "unknown parameter \"%V\", did you mean \"%V\"?",
-                           &name, &nearest->name);
+                           "unknown parameter \"%V\", did you mean \"%s\"?",
+                           arg, nearest);
         return;
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "unknown parameter \"%V\"; there are field=, version=, "
                        "prefix=, encode=, required, optional, default=, "
-                       "scope=", &name);
+                       "scope=", arg);
 }
 
 
@@ -453,7 +445,7 @@ ngx_keyturn_check_reference(ngx_conf_t *cf, ngx_keyturn_secret_t *secret)
         return NGX_OK;
     }
 
-    /* the grammar of a field is the core's, which has it in references */
+    /* the library checks a field only as part of a reference */
 
     ngx_str_set(&name, "name#");
     field = secret->field;
@@ -476,35 +468,4 @@ ngx_keyturn_check_reference(ngx_conf_t *cf, ngx_keyturn_secret_t *secret)
     }
 
     return NGX_OK;
-}
-
-
-/* how many letters must be changed, added or removed */
-
-static ngx_uint_t
-ngx_keyturn_distance(ngx_str_t *a, ngx_str_t *b)
-{
-    ngx_uint_t  i, j, d, last, row[NGX_KEYTURN_OPTION_MAX + 1];
-
-    if (a->len > NGX_KEYTURN_OPTION_MAX || b->len > NGX_KEYTURN_OPTION_MAX) {
-        return NGX_KEYTURN_OPTION_MAX;
-    }
-
-    for (j = 0; j <= b->len; j++) {
-        row[j] = j;
-    }
-
-    for (i = 1; i <= a->len; i++) {
-        last = row[0];
-        row[0] = i;
-
-        for (j = 1; j <= b->len; j++) {
-            d = last + (a->data[i - 1] != b->data[j - 1]);
-            last = row[j];
-            d = ngx_min(d, row[j - 1] + 1);
-            row[j] = ngx_min(d, row[j] + 1);
-        }
-    }
-
-    return row[b->len];
 }
