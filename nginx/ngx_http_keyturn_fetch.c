@@ -98,7 +98,7 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     last = ngx_sprintf((u_char *) ask->id, "%uA", c->number);
     *last = '\0';
 
-    /* another variable has been given a version of this secret already */
+    /* another variable already has a version of this secret */
 
     for (p = ctx->pins; p; p = p->next) {
 

@@ -167,9 +167,9 @@ ngx_http_keyturn_compile_name(ngx_conf_t *cf, ngx_keyturn_secret_t *secret)
 
 
 /*
- * A variable is added once, however many scopes give it a secret.  It is not
- * to be found by name at run time (SSI, Lua, njs), and is not cached, so that
- * who asks is seen each time; the pinned secret makes each answer the same.
+ * A variable is added once, however many scopes give it a secret.  It cannot
+ * be found by name at run time (SSI, Lua, njs), and is not cached, so that each
+ * use of it is checked; the pinned secret makes each answer the same.
  */
 
 static ngx_int_t
@@ -338,7 +338,7 @@ ngx_http_keyturn_inherit(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *prev,
     ngx_array_t               *inherited;
     ngx_http_keyturn_entry_t  *entry, *new;
 
-    /* http{} itself is never merged into anything */
+    /* http{} itself is never merged into a parent */
 
     inherited = prev->entries ? prev->entries : prev->own;
 
@@ -380,8 +380,8 @@ ngx_http_keyturn_inherit(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *prev,
 
 
 /*
- * What is checked at start: required secrets where they are written, and
- * where a location that inherited them has something to give them to.
+ * Checked at start are required secrets in the block that declares them, and
+ * in locations that inherit them and pass requests on.
  */
 
 static ngx_int_t
@@ -463,7 +463,7 @@ ngx_http_keyturn_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    /* after the access phase: who is not let in causes no read of a secret */
+    /* after the access phase: a refused request causes no read of a secret */
 
     if (ngx_http_keyturn_push_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
                                       ngx_http_keyturn_precontent_handler)

@@ -73,7 +73,7 @@ struct ngx_http_keyturn_pin_s {
     uint64_t                 version;
     ngx_str_t                text;
 
-    ngx_http_upstream_t     *upstream;   /* that has got the text */
+    ngx_http_upstream_t     *upstream;   /* that was sent the text */
 
     ngx_msec_t               deadline;   /* of its fetch by the agent */
 
@@ -100,14 +100,14 @@ typedef struct {
 } ngx_http_keyturn_ask_t;
 
 
-/* NULL if the request has had nothing to do with secrets */
+/* NULL if the request has used no secret */
 ngx_http_keyturn_ctx_t *ngx_http_keyturn_get_ctx(ngx_http_request_t *r);
 ngx_http_keyturn_ctx_t *ngx_http_keyturn_create_ctx(
     ngx_http_request_t *r);
 
 /*
  * The pin of a secret in this request, to be filled by a fetch.  A fresh one
- * evaluates the name again, as a redirect may have changed what it is made of.
+ * evaluates the name again, because a redirect may have changed its variables.
  */
 ngx_http_keyturn_pin_t *ngx_http_keyturn_pin(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret,

@@ -7,12 +7,11 @@
 
 
 /*
- * A secret is pinned at its first read: from then on the request, its
- * subrequests and whatever it is redirected to get this version and no other.
- * nginx evaluates a variable once for the length and once for the copy, so an
- * answer that was given never changes.  The pins are found again through the
- * cleanup of the pool, as a redirect drops the contexts of modules, and are
- * wiped by it.
+ * The first read of a secret pins its version: the request, its subrequests and
+ * its internal redirects all get that version.  nginx evaluates a variable once
+ * for the length and once for the copy, so an answer must never change.  The
+ * pins are found again through the cleanup of the request's pool, because a
+ * redirect drops the contexts of modules; the same cleanup wipes them.
  */
 
 
@@ -130,7 +129,7 @@ ngx_http_keyturn_new_pin(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     *pin = *like;
 
-    /* what another request of the same client request has got already */
+    /* what another subrequest of the same client request has already */
 
     for (p = ctx->pins; p; p = p->next) {
 
@@ -177,7 +176,7 @@ ngx_http_keyturn_name(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin)
         pin->name = pin->secret->name;
         pin->reference = pin->secret->name;
 
-        ngx_http_keyturn_fail(r, pin, KT_USAGE, "it is no name");
+        ngx_http_keyturn_fail(r, pin, KT_USAGE, "its name is not valid");
         return NGX_OK;
     }
 
@@ -221,7 +220,7 @@ ngx_http_keyturn_fail(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin,
     }
 
     ngx_log_error(level, r->connection->log, 0,
-                  "%s secret \"%V\" of \"$%V\" cannot be had by \"%V\": "
+                  "%s secret \"%V\" of \"$%V\" cannot be read by \"%V\": "
                   "%s (%s)",
                   secret->required ? "required" : "optional",
                   &pin->reference, &secret->variable, pin->subject, reason,
@@ -250,8 +249,8 @@ ngx_http_keyturn_cleanup(void *data)
 
 
 /*
- * The request that was sent holds a copy, in its first buffer.  Chain links
- * are reused, so this is wiped only if it is found there: another buffer may
+ * The first buffer of the request that was sent holds a copy.  It is wiped only
+ * if it is found there, because chain links are reused and another buffer may
  * hold the client's next request.
  */
 

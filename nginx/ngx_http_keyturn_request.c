@@ -31,8 +31,8 @@ static void ngx_http_keyturn_mask(ngx_http_variable_value_t *v);
 
 
 /*
- * What may be read anywhere may be read by "set", "if" and "return", which
- * run after this handler.
+ * Secrets with scope=request may be used by "set", "if" and "return", which run
+ * after this handler.
  */
 
 ngx_int_t
@@ -103,8 +103,8 @@ ngx_http_keyturn_log_handler(ngx_http_request_t *r)
 
 
 /*
- * Before "add_header" and the like: what a "map" made of a secret for the
- * upstream is forgotten, so that it is made anew, of nothing.
+ * Before "add_header" and the like: forgets what a "map" made from a secret for
+ * the upstream, so that it is evaluated again, without the secret.
  */
 
 void
@@ -218,7 +218,7 @@ ngx_http_keyturn_gate(ngx_http_request_t *r, ngx_uint_t scope)
 
     entry = klcf->entries->elts;
 
-    /* all pins first: those of one secret are filled by one read of it */
+    /* all pins first, because one read fills all those of one secret */
 
     for (i = 0; i < klcf->entries->nelts; i++) {
 

@@ -218,7 +218,7 @@ ngx_keyturn_open(ngx_keyturn_conf_t *kcf, ngx_log_t *log)
         ngx_keyturn_process.recording = 1;
     }
 
-    /* the context has its own keys, so a process does not hold them twice */
+    /* the context has keys of its own; a process need not hold them twice */
 
     kt_setup_free(kcf->setup);
     kcf->setup = NULL;
@@ -241,7 +241,7 @@ ngx_keyturn_close(ngx_log_t *log)
 
     if (agent && ngx_keyturn_agent_destroy(agent) == NGX_AGAIN) {
         ngx_log_error(NGX_LOG_ERR, log, 0,
-                      "a provider does not answer, its thread is left behind");
+                      "a provider does not answer, its thread is abandoned");
         left = 1;
     }
 
@@ -253,7 +253,7 @@ ngx_keyturn_close(ngx_log_t *log)
         if (ngx_keyturn_thread_join(ngx_keyturn_process.trail) == NGX_AGAIN) {
             ngx_log_error(NGX_LOG_ERR, log, 0,
                           "the audit trail is not written, "
-                          "its thread is left behind");
+                          "its thread is abandoned");
             left = 1;
         }
     }
@@ -391,7 +391,7 @@ ngx_keyturn_init_process(ngx_cycle_t *cycle)
 
     if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
     {
-        /* the cache manager and loader have no use for keys */
+        /* the cache manager and loader need no keys */
 
         ngx_keyturn_cleanup(kcf);
         return NGX_OK;

@@ -12,7 +12,7 @@
  *   ngx_keyturn.c         "keyturn_config", one context for each process
  *   ngx_keyturn_check.c   what "nginx -t" says about required secrets
  *   ngx_keyturn_options.c the parameters of "secret_get"
- *   ngx_keyturn_text.c    the text of a secret: its field, encoded, after a prefix
+ *   ngx_keyturn_text.c    a secret's text: its field, encoded, after a prefix
  *   ngx_keyturn_pem.c     certificates and keys
  *   ngx_keyturn_agent.c   a thread for the providers that would block
  *   ngx_keyturn_thread.c  threads, and the one that writes the audit trail
@@ -71,7 +71,7 @@ typedef struct {
 } ngx_keyturn_require_t;
 
 
-/* somebody who waits for the agent; lives as long as it is queued */
+/* a wait for the agent; its memory must stay valid while it is queued */
 
 typedef struct ngx_keyturn_wait_s  ngx_keyturn_wait_t;
 typedef struct ngx_keyturn_job_s  ngx_keyturn_job_t;
@@ -91,8 +91,8 @@ typedef struct ngx_keyturn_agent_s  ngx_keyturn_agent_t;
 
 
 /*
- * Asks for a check of a secret with a static name when the configuration has
- * been read: to be found and allowed for the subject, or the start fails.
+ * Requests a check of a secret with a static name, made when the configuration
+ * has been read.  The start fails if it is missing or refused to the subject.
  */
 ngx_int_t ngx_keyturn_require(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
     ngx_str_t *subject);
@@ -105,8 +105,8 @@ void ngx_keyturn_use(ngx_cycle_t *cycle, ngx_keyturn_secret_t *secret,
     ngx_log_t *log);
 
 /*
- * The context of this process, NULL if it could not be opened; then the next
- * attempt is made in a second at the earliest.
+ * The context of this process, NULL if it could not be opened; the next attempt
+ * is made after a second at the earliest.
  */
 kt_ctx_t *ngx_keyturn_ctx(ngx_log_t *log);
 
@@ -127,8 +127,8 @@ ngx_int_t ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name,
     ngx_str_t *version, ngx_str_t *reference);
 
 /*
- * What the variable is to hold: the field, encoded, after the prefix, in
- * memory of the pool that the caller wipes.  *reason is a static text.
+ * The text of the variable: the field, encoded, after the prefix.  It is memory
+ * of the pool, and the caller wipes it.  *reason is a static text.
  */
 kt_status_t ngx_keyturn_secret_text(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, ngx_pool_t *pool, ngx_str_t *text, const char **reason);
@@ -145,7 +145,7 @@ ngx_int_t ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
 ngx_int_t ngx_keyturn_thread_start(pthread_t *thread,
     void *(*cycle)(void *data), void *data, ngx_log_t *log);
 
-/* NGX_AGAIN: it blocks, and is left behind */
+/* NGX_AGAIN: the thread blocks, and is abandoned */
 ngx_int_t ngx_keyturn_thread_join(pthread_t thread);
 
 /* until kt_audit_stop() */

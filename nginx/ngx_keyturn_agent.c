@@ -14,10 +14,17 @@
  *   the thread       the job that it has taken from the queue
  *   both, by mutex   the queue, the list of done jobs
  *
- * A job is memory of malloc(), as it outlives the request that asked for it.
+ * A job goes from the queue (posted) to the thread (taken) to the list of done
+ * jobs, and only the event loop frees it: after its waiters were called, or
+ * when the last of them is cancelled before the thread has taken it.  A job that
+ * was taken stays until it is done, even without waiters, because the thread
+ * reads it without the mutex.  If a provider hangs at the end of the process,
+ * the thread, its job and the agent are abandoned for the same reason.
+ *
+ * A job is memory of malloc(), because it outlives the request that posted it.
  * The thread touches no pool and no log of a request; it wakes the event loop
  * through an eventfd.  ngx_notify() is not used: it has one handler for the
- * whole process, which is that of the thread pools.
+ * whole process, which belongs to the thread pools.
  */
 
 
@@ -116,7 +123,7 @@ ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,
 
     if (job == NULL) {
 
-        /* names may come from clients: a queue without end serves nobody */
+        /* names may come from clients, so the queue must have a limit */
 
         if (agent->njobs >= NGX_KEYTURN_JOBS) {
             return NGX_ERROR;
@@ -148,7 +155,7 @@ ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,
 }
 
 
-/* a job that nobody waits for any more keeps others waiting: it is dropped */
+/* a job without a wait only delays the others, so it is dropped */
 
 void
 ngx_keyturn_agent_cancel(ngx_keyturn_wait_t *wait)

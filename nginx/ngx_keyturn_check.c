@@ -7,11 +7,11 @@
 
 
 /*
- * Required secrets are asked for when the configuration has been read, by a
- * child process that runs as the worker processes will.  So what is refused
- * to their user (the store, the folder of the audit trail) is found here and
- * not at the first request; the master process neither loads a provider nor
- * opens a store; and nothing of it stays, for "nginx -t" as for a reload.
+ * When the configuration has been read, a child process with the user of the
+ * worker processes checks the required secrets.  So a file that this user may
+ * not use (the store, the folder of the audit trail) is found here and not at
+ * the first request, the master process neither loads a provider nor opens a
+ * store, and nothing stays in it, after "nginx -t" as after a reload.
  */
 
 
@@ -201,7 +201,7 @@ ngx_keyturn_check_one(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
 
     default:
         ngx_log_error(NGX_LOG_EMERG, log, 0,
-                      "required secret \"%V\" of \"$%V\" cannot be had by "
+                      "required secret \"%V\" of \"$%V\" cannot be read by "
                       "\"%V\": %s (%s) in %s:%ui",
                       &secret->reference, &secret->variable, require->subject,
                       kt_error(ctx), kt_status_name(status), secret->file,

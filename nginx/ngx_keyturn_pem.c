@@ -32,7 +32,7 @@ static ngx_uint_t ngx_keyturn_pem_has(const u_char *data, size_t size,
 
 /*
  * NULL, or what is wrong with the value.  "whole" is the secret that it is a
- * field of: a key is tried with the certificate beside it.
+ * field of, in which the certificate of a key is looked for.
  */
 
 const char *
@@ -47,7 +47,7 @@ ngx_keyturn_pem_check(ngx_keyturn_secret_t *secret, kt_secret_t *value,
     data = kt_secret_bytes(value);
     size = kt_secret_size(value);
 
-    /* a parse takes half a millisecond, so what was good is remembered */
+    /* a parse takes half a millisecond, so a good value is remembered */
 
     if (EVP_Digest(data, size, digest, NULL, EVP_sha256(), NULL) == 1
         && ngx_memcmp(digest, secret->checked, NGX_KEYTURN_DIGEST) == 0)
@@ -77,7 +77,7 @@ ngx_keyturn_pem_try(const u_char *data, size_t size, kt_secret_t *whole)
     cert = NULL;
     key = NULL;
 
-    reason = "its value is no PEM";
+    reason = "its value is not PEM";
 
     if (memchr(data, '\0', size) != NULL) {
         goto done;

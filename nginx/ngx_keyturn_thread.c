@@ -7,10 +7,10 @@
 
 
 /*
- * Threads of a worker process, beside its event loop: one that fetches what
- * would block (ngx_keyturn_agent.c), and one that does nothing but write the
- * audit trail down.  So no request waits for a disk, and a provider that hangs
- * keeps no record from it.
+ * Threads of a worker process, next to its event loop: one that fetches what
+ * would block (ngx_keyturn_agent.c), and one that only writes the audit trail.
+ * So no request waits for a disk, and a provider that hangs does not delay the
+ * trail.
  */
 
 
@@ -30,7 +30,7 @@ ngx_keyturn_thread_start(pthread_t *thread, void *(*cycle)(void *data),
     int       err;
     sigset_t  set, old;
 
-    /* signals are for the event loop, faults for whoever causes them */
+    /* signals are for the event loop, faults for the thread that causes them */
 
     (void) sigfillset(&set);
     (void) sigdelset(&set, SIGILL);

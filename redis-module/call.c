@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* call.c: one command being served: who asks, for which key, how it is answered and stored. */
+/* call.c: one command: its subject, its key, its reply, and how a change is stored. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -112,7 +112,7 @@ void ktr_wipe(ktr_call_t *call, int i)
         explicit_bzero(text, len);
 }
 
-/* ---- who asks ---- */
+/* ---- the subject ---- */
 
 /*
  * RedisModule_GetCurrentUserName() of 7.0 and 7.2 follows a NULL pointer when the client has no
@@ -227,7 +227,7 @@ static int check_name(ktr_call_t *call)
 int ktr_begin(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc, int flags)
 {
     start(call, ctx, argv, argc);
-    if (ktr_context != NULL) /* else nobody decides and nobody records */
+    if (ktr_context != NULL) /* otherwise there is neither a policy nor a trail */
         identify(call);
     call->key = argv[1];
     if (!(flags & KTR_ANY_NAME) && check_name(call) != REDISMODULE_OK)
@@ -259,8 +259,8 @@ void ktr_end(ktr_call_t *call)
     call->absent = NULL;
 }
 
-/* Room for name, field and version in their largest form is KT_REFERENCE_MAX; what is longer is no
- * reference. */
+/* Room for name, field and version in their largest form is KT_REFERENCE_MAX; what is longer is not
+ * a reference. */
 static int append(ktr_call_t *call, size_t *len, const char *mark, RedisModuleString *part)
 {
     size_t size;
@@ -345,8 +345,7 @@ int ktr_store(ktr_call_t *call, const char *event, mstime_t expire)
     size_t len;
     const char *key;
 
-    /* of a call that failed half way, too, what was committed is stored: the core said how far it
-     * came by the counter */
+    /* the counter says what was committed, also by a call that failed half way: that is stored */
     if (bundle == NULL || kt_bundle_counter(bundle) == call->counter)
         return REDISMODULE_OK;
     if (call->value != NULL) {

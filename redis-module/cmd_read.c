@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* cmd_read.c: what reads: the value, what is known of it, which there are. */
+/* cmd_read.c: the commands that read: values, metadata, names. */
 #include <string.h>
 
 #include "keyturn_redis.h"
@@ -140,8 +140,8 @@ int ktr_versions(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
 /* ---- LIST ---- */
 
-/* Has the user any right to the key, and does the policy let him list it? Without a user another
- * module asks: it may do all. */
+/* Has the user any right to the key, and does the policy let the user list it? Without a user
+ * another module asks, which may do everything. */
 static int may_see(ktr_call_t *call, RedisModuleUser *user, RedisModuleString *name)
 {
     if (call->user != NULL &&
@@ -153,7 +153,7 @@ static int may_see(ktr_call_t *call, RedisModuleUser *user, RedisModuleString *n
     return kt_authorize(ktr_context, &call->req, "list", NULL) == KT_SUCCESS;
 }
 
-/* One record for all that this call tells, under its pattern; a glob that is more than stars is
+/* One record for all that this call answers, under its pattern; a glob that is more than stars is
  * recorded as all. */
 static kt_status_t record_list(ktr_call_t *call, RedisModuleString *match)
 {
@@ -209,7 +209,7 @@ static void reply_scan(ktr_call_t *call, RedisModuleCallReply *scan)
  * SECRET.LIST [cursor] [MATCH pattern] [COUNT n]
  *
  * As SCAN: the next cursor (0: done) and names, those that the ACL gives the user some right to and
- * that the policy lets him list.
+ * that the policy lets the user list.
  * || -SECRETAUDIT
  */
 int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * cmd_sealed.c: secrets that travel sealed. No key is needed here: a server without one keeps and
- * serves them, and whoever holds the key opens them at his end (the provider `redis`). Where a
+ * serves them, and a client that holds the key opens them (the provider `redis`). Where a
  * context exists, its policy decides and its trail records all the same.
  */
 #include <string.h>
@@ -79,9 +79,9 @@ static int parse_pxat(RedisModuleString *number, mstime_t *ret_expire)
 /*
  * SECRET.SETSEALED key bundle [PXAT ms]
  *
- * The bundle must follow what is there: the same id, the write counter one higher. Without PXAT the
- * key does not expire, as after SET. The write counter || -SECRETVERSION somebody wrote first ||
- * -SECRETCORRUPT not a bundle || -SECRETDENIED || -SECRETMOVED || -SECRETAUDIT
+ * The bundle must follow what is stored: the same id, a write counter that is one higher. Without
+ * PXAT the key does not expire, as after SET. The write counter || -SECRETVERSION another writer
+ * was first || -SECRETCORRUPT not a bundle || -SECRETDENIED || -SECRETMOVED || -SECRETAUDIT
  */
 int ktr_setsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
@@ -108,7 +108,8 @@ int ktr_setsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     if (bundle == NULL)
         goto out;
     if (kt_bundle_follows(call.value != NULL ? call.value->bundle : NULL, bundle) != KT_SUCCESS) {
-        ktr_error(ctx, "SECRETVERSION", "it does not follow what is here: somebody wrote first");
+        ktr_error(ctx, "SECRETVERSION",
+                  "it does not follow what is stored: another writer was first");
         goto out;
     }
     counter = kt_bundle_counter(bundle);
@@ -125,9 +126,9 @@ out:
 /*
  * SECRET.RESTORE key bundle [NAME name] [PXAT ms]
  *
- * Internal: what a master, the AOF and its rewrite say. It replaces whatever is there, so that from
- * a client it takes the policy's `admin` besides the ACL's +secret.restore. OK || -SECRETCORRUPT
- * not a bundle || -SECRETDENIED || -SECRETAUDIT
+ * Internal: what a master, the AOF and its rewrite say. It replaces what is there, so a client
+ * needs the policy's `admin` in addition to the ACL's +secret.restore. OK || -SECRETCORRUPT not a
+ * bundle || -SECRETDENIED || -SECRETAUDIT
  */
 int ktr_restore(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cmd_write.c: what changes a secret. The core decides, records and seals; here is the order around
- * it: hide the value from MONITOR and SLOWLOG first, parse, call, store the new bundle, reply, wipe
- * the value.
+ * cmd_write.c: the commands that change a secret. The core decides, records and seals. The order
+ * around it is: hide the value from MONITOR and SLOWLOG, parse, wipe the argument, call the core,
+ * store the new bundle, reply.
  */
 #include <errno.h>
 #include <string.h>
@@ -80,7 +80,7 @@ static const char *text_of(RedisModuleString *argument)
 static const char *parse_meta(set_options_t *options, RedisModuleString **argv, int argc)
 {
     if (argc == 0 || argc % 2 != 0)
-        return "ERR META wants pairs of a key and a value";
+        return "ERR META takes pairs of a key and a value";
     if (argc / 2 > (int) KT_META_MAX)
         return "ERR more than 64 entries of META";
     for (int i = 0; i < argc; i += 2) {
@@ -111,7 +111,7 @@ static const char *parse_set(set_options_t *options, RedisModuleString **argv, i
             return "ERR syntax error, see SECRET.HELP";
         if (ktr_is(argv[i], "CAS")) {
             if (RedisModule_StringToLongLong(argv[i + 1], &cas) != REDISMODULE_OK || cas < 0)
-                return "ERR CAS wants the current version, or 0";
+                return "ERR CAS takes the current version, or 0";
             options->put.cas = cas;
             continue;
         }
@@ -246,7 +246,7 @@ int ktr_rollback(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
 /* ---- DEL, UNDELETE, DESTROY ---- */
 
-/* A command of a key and nothing else. */
+/* A command whose only argument is the key. */
 static int change(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *event,
                   kt_status_t (*run)(kt_ctx_t *context, const kt_request_t *req),
                   int (*reply)(ktr_call_t *call, kt_status_t status))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn_redis.c: load, the one table of commands, and what an operator is told.
+ * keyturn_redis.c: load, the one table of commands, and what an operator reads.
  *
  *     loadmodule /usr/lib/redis/modules/keyturn.so config /etc/keyturn/keyturn.yaml
  *
@@ -19,9 +19,9 @@
 enum { KTR_NO_KEY = 0 }; /* key flags of a command without one */
 
 /*
- * Flags are the server's. The key flags are what an ACL selects by: who has %W~ only may SET and
- * never GET; INFO and VERSIONS need any right to the key. A command that takes a value hides it by
- * ktr_redact().
+ * Flags are the server's. The key flags are what an ACL selects by: a user with %W~ only may SET
+ * and never GET; INFO and VERSIONS need any right to the key. A command that takes a value hides it
+ * by ktr_redact().
  */
 typedef struct ktr_command {
     const char *name;
@@ -138,7 +138,7 @@ int ktr_help(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     return REDISMODULE_OK;
 }
 
-/* ---- what an operator is told ---- */
+/* ---- what an operator reads ---- */
 
 static void log_line(void *arg, int level, const char *text)
 {
@@ -187,11 +187,11 @@ static pid_t trail_of; /* the process whose thread it is; 0: none */
 
 static void *write_trail(void *arg)
 {
-    return kt_audit_run(arg) == KT_SUCCESS ? NULL : arg; /* why not, the log hook has said */
+    return kt_audit_run(arg) == KT_SUCCESS ? NULL : arg; /* the log hook has said why */
 }
 
-/* Signals are for the server, faults for whoever causes them. Without the thread, commands write
- * the trail down themselves. */
+/* Signals are for the server, faults for the thread that causes them. Without the thread,
+ * commands write the trail down themselves. */
 static void start_trail(RedisModuleCtx *ctx)
 {
     sigset_t set, old;
@@ -282,8 +282,8 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     if (RedisModule_Init(ctx, "keyturn", 1, REDISMODULE_APIVER_1) != REDISMODULE_OK)
         return REDISMODULE_ERR;
     ktr_compat_init();
-    /* sealed writes only are signalled as modifications: a refused command must not fail somebody's
-     * WATCH */
+    /* sealed writes only are signalled as modifications: a refused command must not fail another
+     * client's WATCH */
     RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS |
                                           REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD |
                                           REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED);

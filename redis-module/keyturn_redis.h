@@ -4,7 +4,7 @@
  *
  *   keyturn_redis.c   load, the table of commands, SECRET.HELP
  *   type.c            the native type keyturn-1: RDB, AOF rewrite, DUMP
- *   call.c            one command being served: who asks, which key, how it is answered and stored
+ *   call.c            one command: its subject, its key, its reply, how a change is stored
  *   cmd_read.c        GET INFO VERSIONS LIST
  *   cmd_write.c       SET ROTATE ROLLBACK DEL UNDELETE DESTROY
  *   cmd_sealed.c      GETSEALED SETSEALED RESTORE
@@ -35,7 +35,7 @@ extern RedisModuleType *ktr_type;
 typedef struct ktr_value {
     kt_bundle_t *bundle;
     size_t name_len;
-    char name[]; /* as which it was stored: unsealed, to tell a moved secret without a key */
+    char name[]; /* as which it was stored: unsealed, so that a move is seen without a key */
 } ktr_value_t;
 
 int ktr_type_register(RedisModuleCtx *ctx);
@@ -72,10 +72,10 @@ enum {
     KTR_ANY_NAME = 4 /* the key need not be the name of a secret */
 };
 
-/* Who asks, for no key: LIST. */
+/* Identifies the subject; for LIST, which has no key. */
 void ktr_begin_keyless(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc);
-/* Who asks for which key, opened. REDISMODULE_ERR: an error has been replied and there is nothing
- * to end. */
+/* Identifies the subject and opens the key. REDISMODULE_ERR: an error was replied, and ktr_end() is
+ * not called. */
 int ktr_begin(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc, int flags);
 void ktr_end(ktr_call_t *call);
 

@@ -3,8 +3,8 @@
  * type.c: the native type keyturn-1. A value is a bundle (sealed head and sealed values) and the
  * name under which it was stored.
  *
- * RDB and DUMP, encoding version 0: name, bundle. A payload may come from anybody who may RESTORE,
- * so that rdb_load believes nothing: the name must be a name, the bundle must parse, and what is
+ * RDB and DUMP, encoding version 0: name, bundle. A payload may come from any user that may
+ * RESTORE, so rdb_load trusts nothing: the name must be a name, the bundle must parse, and what is
  * inside is proven by its seal when it is read.
  */
 #include <string.h>

@@ -2,7 +2,7 @@
 /*
  * connection.c: how a store's file is opened, recognised and locked.
  *
- * A reading connection is opened read-only. SQLite then still wants -wal and -shm: it maps -shm if
+ * A reading connection is opened read-only. SQLite then still needs -wal and -shm: it maps -shm if
  * it may, or reads -wal into memory of its own if no writer is connected. With no -wal at all the
  * database is complete by itself and is opened `immutable`, so that a reader makes no file; rows.c
  * then looks after each row whether that still holds. (The way with readonly_shm=1 for all readers
@@ -40,7 +40,7 @@ static int ask_number(sqlite3 *db, const char *sql, int64_t *ret_number)
     return code == SQLITE_ROW ? SQLITE_OK : code == SQLITE_DONE ? SQLITE_CORRUPT : code;
 }
 
-/* All four tables as we made them, and nothing besides them: a trigger or a view would run inside
+/* All four tables as we made them, and nothing else: a trigger or a view would run inside
  * our statements. */
 static int ask_schema(sqlite3 *db, int *ret_ours)
 {
@@ -114,7 +114,7 @@ static void configure(local_connection_t *connection)
     sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
-    /* a reader too, for its uid may well be allowed to delete the files when it is the last to
+    /* a reader too, because its uid may well be allowed to delete the files when it is the last to
      * close */
     sqlite3_file_control(db, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
     if (!connection->writing)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * create.c: a new store. It is made under another name, whole, and then renamed to its own if that
- * is free, so that nobody sees half a store, whenever the power goes. Only then a writing
+ * is free, so that no process sees half a store, whenever the power fails. Only then a writing
  * connection brings in -wal and -shm.
  */
 #define _GNU_SOURCE
@@ -65,7 +65,7 @@ static mode_t mode_for(const char *folder)
 static ktp_status_t folder_fail(const ktp_instance_t *instance, int error, const char *folder)
 {
     if (error == ENOENT || error == ENOTDIR)
-        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: there is no such folder", folder);
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: the folder does not exist", folder);
     return local_errno_fail(instance, error, folder);
 }
 
@@ -81,7 +81,7 @@ static ktp_status_t make_empty(const ktp_instance_t *instance, const char *folde
     }
     if (fchmod(fd, mode_for(folder)) != 0)
         error = errno;
-    close(fd); /* nobody has this file open yet: no lock can be lost */
+    close(fd); /* no other descriptor of this file exists yet: no lock can be lost */
     return error == 0 ? KTP_SUCCESS : local_errno_fail(instance, error, temporary);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * error.c: what an SQLite error means to the core, and what an operator is told: which file, what
- * is wrong with it, who is in the way, how out. Neither a key nor a record is ever in a text.
+ * error.c: what an SQLite error means to the core, and what an operator reads: which file, what
+ * is wrong with it, which process is in the way, what to do. Neither a key nor a record is ever in
+ * a text.
  */
 #define _GNU_SOURCE
 #include "error.h"
@@ -24,7 +25,7 @@ static const char *culprit(const ktp_instance_t *instance, const char *path, int
     return path;
 }
 
-/* Who may do what with the file, for an operator who has to mend it. */
+/* Owner and mode of the file, so that an operator can fix them. */
 ktp_status_t local_forbidden(const ktp_instance_t *instance, const char *path, const char *doing)
 {
     int mode = strcmp(doing, "writing") == 0 ? R_OK | W_OK : R_OK;
@@ -66,8 +67,7 @@ ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const c
     }
 }
 
-/* Nobody of SQLite or keyturn ever holds such a byte for reading: it is done to keep writers out.
- */
+/* Neither SQLite nor keyturn ever holds such a byte for reading: that only keeps writers out. */
 ktp_status_t local_locked_fail(const ktp_instance_t *instance, const char *doing)
 {
     local_holder_t holder;
@@ -128,7 +128,7 @@ ktp_status_t local_sqlite_fail(const ktp_instance_t *instance, sqlite3 *db, int 
     case SQLITE_READONLY:
         if (code == SQLITE_READONLY_RECOVERY)
             return ktp_fail(instance->services, KTP_TRYAGAIN,
-                            "%s: a writer died while he changed the index: try again", path);
+                            "%s: a writer died while it changed the index: try again", path);
         return local_forbidden(instance, path, doing);
     case SQLITE_PERM:
     case SQLITE_AUTH:
@@ -139,7 +139,7 @@ ktp_status_t local_sqlite_fail(const ktp_instance_t *instance, sqlite3 *db, int 
                             "%s is a symbolic link: name the file itself", path);
         if (instance->watch.files.shm.ino == 0 && sqlite3_system_errno(db) == ENOENT)
             return ktp_fail(instance->services, KTP_UNAVAIL,
-                            "%s is missing beside its -wal: the next write makes it again",
+                            "%s is missing next to its -wal: the next write creates it again",
                             instance->shm);
         return local_errno_fail(instance, sqlite3_system_errno(db), path);
     default:

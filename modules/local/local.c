@@ -22,7 +22,7 @@ enum { OPTION_PATH, OPTION_KEEP_VERSIONS, OPTION_TIMEOUT, OPTIONS };
 
 static const ktp_option_spec_t local_options[] = {
     [OPTION_PATH] = {"path", KTP_PATH, 1, NULL,
-                     "the store, an SQLite file; -wal and -shm lie beside it"},
+                     "the store, an SQLite file, with -wal and -shm next to it"},
     [OPTION_KEEP_VERSIONS] = {"keep_versions", KTP_NUMBER, 0, "10",
                               "versions of a secret that are kept"},
     [OPTION_TIMEOUT] = {"timeout", KTP_DURATION, 0, "5s",
@@ -42,7 +42,7 @@ static char *resolve(const char *path)
     folder = strndup(path, slash == path ? 1 : (size_t)(slash - path));
     real = folder == NULL ? NULL : realpath(folder, NULL);
     if (real == NULL)
-        resolved = strdup(path); /* whoever opens it will say what is wrong */
+        resolved = strdup(path); /* opening it will say what is wrong */
     else if (asprintf(&resolved, "%s%s%s", real, strcmp(real, "/") == 0 ? "" : "/", slash + 1) < 0)
         resolved = NULL;
     free(real);
@@ -115,7 +115,7 @@ static ktp_status_t same_process(const ktp_instance_t *instance)
                     "%s: its connection does not survive a fork: open it again", instance->path);
 }
 
-/* The deadline holds until here, for a reading one takes its lock with its first row. */
+/* The deadline holds until here, because a reading one takes its lock with its first row. */
 static void local_end(ktp_txn_t *txn)
 {
     local_release(txn);
@@ -152,7 +152,7 @@ static void local_close(ktp_instance_t *instance)
 static void say_what_grew(const ktp_instance_t *instance)
 {
     local_holder_t holder;
-    char who[200] = "somebody";
+    char who[200] = "a process";
 
     if (instance->watch.files.wal_size <= 4 * LOCAL_WAL_LIMIT)
         return;
@@ -240,8 +240,8 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
     return KTP_SUCCESS;
 }
 
-/* Not into files that were put aside since begin: who opened the new ones holds none of their
- * locks. */
+/* Not into files that were put aside since begin: this connection holds none of the
+ * locks of the new ones. */
 static ktp_status_t commit_here(ktp_instance_t *instance, local_connection_t *connection)
 {
     local_look(instance, 1);

@@ -4,13 +4,14 @@
  *
  * SQLite asks a busy handler only for some of its waits. Where it repairs the index of -wal, or
  * looks for a place among the readers, it sleeps by itself and gives up after 10 s ("locking
- * protocol"), and anybody who may read -shm can bring that about by a lock for reading on one of
+ * protocol"), and any process that may read -shm can cause that by a lock for reading on one of
  * its bytes. So the connections go through a VFS of our own, which is SQLite's but for its sleep:
  * past the deadline of the call it does not sleep, and SQLite runs through its tries at once.
  *
- * Who is in the way is then told from the kernel: F_GETLK on the -shm that is mapped anyway, and
+ * The kernel then says which process is in the way: F_GETLK on the -shm that is mapped anyway, and
  * /proc/locks for the database, which must not be opened (store.h, rule 1). A lock of an open file
- * description belongs to no process; who has it open is found as far as /proc lets us look.
+ * description belongs to no process; the one that has it open is found as far as /proc lets us
+ * look.
  */
 #define _GNU_SOURCE
 #include "lock.h"
@@ -31,8 +32,8 @@
 
 #define SLEEP_MAX 10 /* milliseconds between two looks at a lock */
 
-/* SQLite's bytes of -shm, and of the database: who holds one of these for writing keeps out whoever
- * opens it. */
+/* SQLite's bytes of -shm, and of the database: a process that holds one of these for
+ * writing keeps out every other that opens it. */
 #define CHECKPOINT_LOCK 121
 #define RECOVER_LOCK 122
 #define DATABASE_LOCKS 0x40000000

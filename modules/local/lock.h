@@ -5,7 +5,7 @@
 
 #include "store.h"
 
-#define LOCAL_WRITE_LOCK 120 /* SQLite's byte for the writer, who locks it for writing */
+#define LOCAL_WRITE_LOCK 120 /* SQLite's byte for the writer, which locks it for writing */
 #define LOCAL_ALIVE_LOCK 128 /* its byte that every connection to -shm holds */
 
 typedef struct local_holder {
@@ -16,14 +16,14 @@ typedef struct local_holder {
 } local_holder_t;
 
 /* The VFS of all connections: SQLite's own, with a sleep that ends at the deadline. NULL: the
- * default one, for want of memory. */
+ * default one, because memory ran out. */
 const char *local_vfs(void);
 /* For the calling thread: local_clock(), 0: no call runs. */
 void local_wait_until(int64_t deadline);
 int local_on_busy(void *arg, int count); /* the busy handler of a local_connection_t */
-/* Who keeps us from writing, or from repairing the index; 0: nobody else, any more. */
+/* The process that keeps us from writing, or from repairing the index; 0: none, any more. */
 int local_find_holder(const ktp_instance_t *instance, local_holder_t *ret_holder);
-/* Who keeps -wal from being emptied. */
+/* The process that keeps -wal from being emptied. */
 int local_find_pin(const ktp_instance_t *instance, local_holder_t *ret_holder);
 /* "process 4711 (python3 of www-data, uid 33)" */
 void local_describe_holder(const local_holder_t *holder, char *text, size_t size);

@@ -2,10 +2,10 @@
 /*
  * reserve.c: space for the next commit, taken before this one.
  *
- * A commit is written to -wal, behind the frames that are there, and that is all that has to have
- * room: a checkpoint that fails leaves everything in -wal. So -wal is made longer than it is used.
- * SQLite finds zeros behind the frames, as after its own checkpoints it finds older ones. The file
- * is SQLite's own open one: nobody else may open and close it (store.h, rule 1).
+ * A commit is written to -wal, after the frames that are there, and nothing else needs room: a
+ * checkpoint that fails leaves everything in -wal. So -wal is made longer than it is used.
+ * SQLite finds zeros after the frames, where after its own checkpoints it finds older frames. The
+ * file is the one that SQLite has open: no other code may open and close it (store.h, rule 1).
  */
 #include "reserve.h"
 
@@ -33,7 +33,7 @@ ktp_status_t local_reserve(ktp_txn_t *txn, uint64_t bytes)
         return ktp_fail(instance->services, KTP_UNAVAIL, "%s: no writing transaction is open",
                         instance->path);
     if (size < 0 && file->pMethods->xFileSize(file, &size) != SQLITE_OK)
-        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: its size cannot be told",
+        return ktp_fail(instance->services, KTP_UNAVAIL, "%s: its size is not known",
                         instance->wal);
     end = size + 2 * (sqlite3_int64)bytes;
     (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_CHUNK_SIZE, &step);

@@ -64,7 +64,7 @@ static ktp_status_t check_row(const ktp_instance_t *instance, const ktp_key_t *k
     if (row->beside != NULL &&
         (key->space != KTP_HEAD || row->beside_size == 0 || row->beside_size > KTP_ROW_MAX))
         return ktp_fail(instance->services, KTP_MALFORMED,
-                        "%s: %zu bytes beside a record of space %d", instance->path,
+                        "%s: %zu bytes next to a record of space %d", instance->path,
                         row->beside_size, (int)key->space);
     return KTP_SUCCESS;
 }
@@ -89,7 +89,7 @@ static ktp_status_t step_fail(const ktp_txn_t *txn, int code, const char *doing)
 
     if (code == SQLITE_READONLY_RECOVERY)
         txn->connection->epoch =
-            0; /* a new connection reads -wal by itself, if nobody else holds on to the index */
+            0; /* a new connection reads -wal by itself, if no other process holds the index */
     return status != KTP_SUCCESS
                ? status
                : local_sqlite_fail(txn->instance, txn->connection->db, code, doing);
@@ -155,8 +155,8 @@ ktp_status_t local_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_
 
 static ktp_status_t conflict(const ktp_txn_t *txn)
 {
-    return ktp_fail(txn->instance->services, KTP_CONFLICT, "%s: somebody else wrote this row first",
-                    txn->instance->path);
+    return ktp_fail(txn->instance->services, KTP_CONFLICT,
+                    "%s: another writer changed this row first", txn->instance->path);
 }
 
 /* Runs a change that must meet exactly one row. */

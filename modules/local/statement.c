@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * statement.c: the SQL of a store, prepared at first use. The parameters have the same numbers in
- * all statements: 1 id, 2 version, 3 stamp, 4 record, 5 what lies beside it, 6 the stamp expected.
+ * all statements: 1 id, 2 version, 3 stamp, 4 record, 5 the value next to it, 6 the stamp expected.
  */
 #include "statement.h"
 
 #include "error.h"
 
-/* Only `value` tells versions apart, and only `head` has something beside the record. */
+/* Only `value` tells versions apart, and only `head` has something next to the record. */
 #define STATEMENTS(table, columns, values, sets, key)                                              \
     "SELECT stamp, record, " columns " FROM " #table " WHERE " key,                                \
         "INSERT INTO " #table " VALUES(" values ")",                                               \

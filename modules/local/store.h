@@ -19,8 +19,8 @@
  * writing transactions.
  *
  * Three rules that cost data when they are broken:
- *   1. Nobody opens and closes the database, -wal or -shm beside SQLite: closing any descriptor of
- *      a file drops all fcntl locks that the process has on it, SQLite's too. watch.c opens -shm
+ *   1. No code but SQLite opens and closes the database, -wal or -shm: closing any descriptor of a
+ *      file drops all fcntl locks that the process has on it, SQLite's too. watch.c opens -shm
  *      and never closes it.
  *   2. Nothing is carried over a fork: neither a connection nor SQLite's process-wide table of
  *      locks.
@@ -39,14 +39,14 @@
 #define LOCAL_FORMAT 1                  /* user_version: the tables below */
 #define LOCAL_PATH_MAX 4000u            /* bytes, so that "-journal" still fits into PATH_MAX */
 #define LOCAL_WAL_LIMIT 4194304         /* bytes that -wal shrinks back to after it grew */
-#define LOCAL_TIMEOUT 5000  /* milliseconds, for create and check, which are told none */
-#define LOCAL_READ_WAIT 500 /* milliseconds that a read waits at least, for a repair */
+#define LOCAL_TIMEOUT 5000              /* milliseconds, for create and check, which get none */
+#define LOCAL_READ_WAIT 500             /* milliseconds that a read waits at least, for a repair */
 
 /* A number of the above as text, for SQL. */
 #define LOCAL_TEXT_OF(number) #number
 #define LOCAL_TEXT(number) LOCAL_TEXT_OF(number)
 
-/* The tables, as they stand in sqlite_schema: what is there besides them is not ours. */
+/* The tables, as they stand in sqlite_schema: anything else is not ours. */
 #define LOCAL_SCHEMA_META                                                                          \
     "CREATE TABLE meta(id BLOB PRIMARY KEY, stamp INTEGER NOT NULL, record BLOB NOT NULL) "        \
     "WITHOUT ROWID"
@@ -80,7 +80,7 @@ typedef struct local_files {
     local_id_t db, wal, shm;
     int64_t size, wal_size;    /* -1: there is none */
     int64_t db_size, db_mtime; /* 0 unless the database stands alone */
-    int error;                 /* errno of the database's stat, EISDIR if it is no file, or 0 */
+    int error;                 /* errno of the database's stat, EISDIR if it is not a file, or 0 */
 } local_files_t;
 
 /* A -shm file that this process has mapped. */
@@ -94,7 +94,7 @@ typedef struct local_map {
 typedef struct local_watch {
     local_files_t files;
     uint64_t digest;  /* of `files` */
-    local_map_t *map; /* NULL: there is none to be had */
+    local_map_t *map; /* NULL: none could be made */
     uint64_t epoch;   /* counts changes of `files`; 0: never looked */
     int64_t next;     /* when to look again, local_clock() */
 } local_watch_t;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * watch.c: has anybody written, were the files replaced?
+ * watch.c: was the store written, were the files replaced?
  *
  * A commit changes the header of the WAL index, the first 48 bytes of -shm: counters, salts, the
  * checksum of the last frame. The token is these bytes, read from mapped memory, and a digest of
@@ -8,9 +8,9 @@
  *
  * Why -shm is mapped here and not taken from SQLite (xShmMap of region 0): a reader without write
  * permission has no region as long as no writer is connected (SQLITE_READONLY_CANTINIT), and this
- * is the usual state of a web server beside which a command comes, commits and goes. The descriptor
- * stays open until the process ends, for closing it would drop SQLite's own locks on the file; so
- * each -shm is opened once and kept in `maps`.
+ * is the usual state of a web server, while a command starts, commits and exits. The descriptor
+ * stays open until the process ends, because closing it would drop SQLite's own locks on the file;
+ * so each -shm is opened once and kept in `maps`.
  *
  * The first connection of all truncates -shm to 3 bytes and rebuilds it. The page stays there, so
  * that reading it cannot fault; the header is zero for a moment, and a token taken then equals no
@@ -125,7 +125,7 @@ static local_map_t *find_map(const local_id_t *id)
     return NULL;
 }
 
-/* Gives up a file that nobody can reach any more by a name: its locks mean nothing, so that closing
+/* Gives up a file that has no name any more: its locks mean nothing, so that closing
  * does no harm. */
 static int reclaim(local_map_t *map)
 {

@@ -12,7 +12,7 @@ void local_look(ktp_instance_t *instance, int now);
 void local_use_map(ktp_instance_t *instance, const local_id_t *id);
 /* No -wal, or an empty one without -shm: the database is complete by itself. */
 int local_stands_alone(const local_files_t *files);
-/* Bytes of -wal that hold what is committed; -1: that cannot be told. Inside a transaction. */
+/* Bytes of -wal that hold what is committed; -1: not known. Inside a transaction. */
 int64_t local_wal_used(const ktp_instance_t *instance);
 ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);
 

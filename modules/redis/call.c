@@ -7,7 +7,7 @@
 
 #include "watch.h"
 
-/* Did the server close it while nobody looked (its `timeout`, a restart)? There is nothing to be
+/* Did the server close it between two commands (its `timeout`, a restart)? There is nothing to be
  * read between commands. */
 static int is_alive(const kr_connection_t *connection)
 {

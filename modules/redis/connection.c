@@ -47,13 +47,13 @@ typedef struct meaning {
 } meaning_t;
 
 static const meaning_t meanings[] = {
-    {"SECRETVERSION", KTP_CONFLICT, "somebody else wrote first"},
+    {"SECRETVERSION", KTP_CONFLICT, "another writer was first"},
     {"SECRETDENIED", KTP_FORBIDDEN, "the policy of the server refuses us"},
-    {"SECRETCORRUPT", KTP_MALFORMED, "the server says that this is no sealed secret"},
+    {"SECRETCORRUPT", KTP_MALFORMED, "the server says that this is not a sealed secret"},
     {"SECRETMOVED", KTP_MALFORMED, "the key holds a secret of another name: it was renamed"},
     {"SECRETAUDIT", KTP_UNAVAIL, "the server cannot record the access, hence refuses it"},
     {"NOPERM", KTP_FORBIDDEN, "the ACL of our user does not allow this"},
-    {"NOAUTH", KTP_FORBIDDEN, "the server wants a user and a password"},
+    {"NOAUTH", KTP_FORBIDDEN, "the server requires a user and a password"},
     {"WRONGPASS", KTP_FORBIDDEN, "the server does not accept our user and password"},
     {"WRONGTYPE", KTP_MALFORMED, "the key holds something else than a secret"},
     {"LOADING", KTP_TRYAGAIN, "the server is loading its data"},
@@ -71,7 +71,7 @@ static const meaning_t meanings[] = {
     {"ERR the key is not the name", KTP_MALFORMED, "the key is not the name of a secret"},
 };
 
-/* The server's own text may repeat what it was sent, so that at most its first word is told. */
+/* The server's own text may repeat what it was sent, so at most its first word is shown. */
 static ktp_status_t explain(ktp_instance_t *instance, const redisReply *reply)
 {
     size_t word;
@@ -150,7 +150,7 @@ static redisReply *receive(kr_connection_t *connection, int64_t deadline, ktp_st
         if (redisReaderGetReply(reader, &reply) != REDIS_OK || total > KR_ANSWER_MAX) {
             *ret_status = KTP_MALFORMED;
             *ret_why = total > KR_ANSWER_MAX ? "the answer is too long"
-                                             : "this is no Redis server's answer";
+                                             : "this is not a Redis server's answer";
             break;
         }
         if (reply != NULL)

@@ -44,7 +44,7 @@ struct ktp_instance {
     int64_t timeout; /* milliseconds for one exchange, connecting included */
     int64_t db;
     kr_connection_t commands, watch;
-    int watching;   /* somebody wants the token */
+    int watching;   /* the token was asked for */
     int64_t heard;  /* kr_clock() of the last byte on `watch` */
     int64_t pinged; /* of a PING that is not answered yet; 0: none */
     uint64_t born, generation;

@@ -123,7 +123,7 @@ static ktp_status_t redis_open(const ktp_services_t *services, const ktp_option_
     return KTP_SUCCESS;
 }
 
-/* A replica takes no writes. A user who may not ask for the role finds out when he writes. */
+/* A replica takes no writes. A user that may not ask for the role finds out when it writes. */
 static ktp_status_t check_role(ktp_instance_t *instance)
 {
     static const kr_argument_t role[] = {KR_TEXT("ROLE")};

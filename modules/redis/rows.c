@@ -118,7 +118,7 @@ static void free_secret(secret_t *secret)
     free(secret);
 }
 
-/* Takes record number i, *ret_at behind it. 0, or -1. */
+/* Takes record number i and moves *ret_at past it. 0, or -1. */
 static int take_record(secret_t *secret, size_t i, int has_current, const unsigned char **ret_at,
                        const unsigned char *end)
 {
@@ -181,7 +181,7 @@ static ktp_status_t fetch(ktp_txn_t *txn, const char *name, secret_t **ret_secre
     status = kr_call(txn->instance, arguments, 2, &secret->reply);
     if (status == KTP_SUCCESS && secret->reply->type != REDIS_REPLY_NIL &&
         (secret->reply->type != REDIS_REPLY_STRING || take_bundle(secret) != 0))
-        status = fail(txn, KTP_MALFORMED, name, "the server's answer is no sealed secret");
+        status = fail(txn, KTP_MALFORMED, name, "the server's answer is not a sealed secret");
     if (status != KTP_SUCCESS) {
         free_secret(secret);
         return status;
@@ -287,7 +287,7 @@ static ktp_status_t put_head(ktp_txn_t *txn, secret_t *secret, const ktp_row_t *
 {
     /* the row may be one that we gave: each is copied before the old one goes */
     if (stamp_of(secret) != expected)
-        return fail(txn, KTP_CONFLICT, secret->name, "somebody else wrote first");
+        return fail(txn, KTP_CONFLICT, secret->name, "another writer was first");
     if (row->beside == NULL)
         forget(&secret->current);
     else if (keep(&secret->current, 0, row->beside, row->beside_size) != 0)
@@ -303,7 +303,7 @@ static ktp_status_t put_value(ktp_txn_t *txn, secret_t *secret, uint64_t version
     record_t *value = find_value(secret, version);
 
     if ((value != NULL) != (expected != 0))
-        return fail(txn, KTP_CONFLICT, secret->name, "somebody else wrote first");
+        return fail(txn, KTP_CONFLICT, secret->name, "another writer was first");
     if (value == NULL && secret->count == KR_RECORDS_MAX - 2)
         return fail(txn, KTP_CONFLICT, secret->name, "too many versions");
     if (value == NULL)
@@ -345,7 +345,7 @@ ktp_status_t kr_row_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t expect
         return fail(txn, KTP_CONFLICT, secret->name, "a head cannot be removed from this store");
     value = find_value(secret, key->version);
     if (value == NULL || expected != 1)
-        return fail(txn, KTP_CONFLICT, secret->name, "somebody else wrote first");
+        return fail(txn, KTP_CONFLICT, secret->name, "another writer was first");
     forget(value);
     *value = secret->values[--secret->count];
     memset(&secret->values[secret->count], 0, sizeof(*value));
@@ -395,7 +395,7 @@ static unsigned char *make_bundle(secret_t *secret, size_t *ret_size)
     return bundle;
 }
 
-/* The connection broke and nobody knows whether the server has it: ask. */
+/* The connection broke, so it is not known whether the server has it: ask. */
 static ktp_status_t find_out(ktp_txn_t *txn, const char *name, const unsigned char *bundle,
                              size_t size, ktp_status_t status)
 {
@@ -572,7 +572,7 @@ ktp_status_t kr_row_scan(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void
     status = list_names(txn, &names);
     for (size_t i = 0; status == KTP_SUCCESS && !stop && i < names.count; i++) {
         if (i == 0 ||
-            strcmp(names.list[i], names.list[i - 1]) != 0) /* a scan may tell a name twice */
+            strcmp(names.list[i], names.list[i - 1]) != 0) /* a scan may answer a name twice */
             status = scan_name(txn, names.list[i], fn, arg, &stop);
     }
     free_names(&names);

@@ -5,10 +5,10 @@
  * The server announces which keys change (client tracking, RESP2 form) to a connection that is
  * there for nothing else: it redirects to itself and is subscribed to __redis__:invalidate. An
  * announcement that may mean a secret changes the token. So does everything after which one may
- * have been missed: a connection that was made anew, broke, or has been silent for too long.
+ * have been missed: a connection that was made again, broke, or has been silent for too long.
  *
- * Tracking is by BCAST: every change, also of what we never read. The default mode tells the first
- * change of what the connection has read since, so that a token would stay the same over the
+ * Tracking is by BCAST: every change, also of what we never read. The default mode announces the
+ * first change of what the connection has read since, so that a token would stay the same over the
  * second; and it ends, unnoticed here, with the connection that reads. A server that is used for
  * other things too announces those as well; keys that cannot be names of secrets (most have a
  * colon) do not count.

@@ -5,7 +5,7 @@
 
 #include "instance.h"
 
-/* Lets the server tell us of all changes from now on. */
+/* Makes the server announce all changes from now on. */
 ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline);
 /* May this key be the name of a secret, by its bytes? */
 int kr_is_name(const redisReply *reply);

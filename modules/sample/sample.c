@@ -10,8 +10,8 @@
  *   - An answer other than KTP_SUCCESS and KTP_NOTFOUND comes after one line through
  *     ktp_fail(): what is wrong, where, and the way out. Never a value, nor a part of one.
  *   - Only what is certain is a fact. KTP_NOTFOUND says that the folder was looked into and holds
- *     no such file. If the folder cannot be had, nobody knows: KTP_UNAVAIL, and the host goes on
- *     with the value that it has, as long as its configuration allows that.
+ *     no such file. If the folder cannot be read, it is not known: KTP_UNAVAIL, and the host goes
+ * on with the value that it has, as long as its configuration allows that.
  *   - A value lies in memory of services->secret_alloc(), which is locked, kept out of core dumps
  *     and wiped when it is freed; on every way out it is handed over or given back. No copy of it
  *     is made on the stack, with stdio, or with malloc.
@@ -96,8 +96,8 @@ static int name_of(const char *file, char name[NAME_ROOM])
 }
 
 /* A name as a file: with '+', which no name has, for '/'. So the folder needs no folders, and a
- * secret may be called as a type is. The host has checked the name; whoever builds a path, a URL or
- * a query from one looks again at what that depends on. */
+ * secret may be called as a type is. The host has checked the name; a provider that builds a path,
+ * a URL or a query from one checks again what that depends on. */
 static ktp_status_t file_of(const ktp_instance_t *instance, const char *name, char file[NAME_ROOM])
 {
     size_t size = strlen(name) + 1;
@@ -117,8 +117,8 @@ static ktp_status_t file_of(const ktp_instance_t *instance, const char *name, ch
 
 /* ---- the folder ---- */
 
-/* A descriptor of the folder, for each call anew: it may have been replaced, as a mount is. Whoever
- * can write the folder decides what is served, so that must be nobody else. */
+/* A descriptor of the folder, for each call anew: it may have been replaced, as a mount is. A user
+ * that can write the folder decides what is served, so that must be only root and us. */
 static ktp_status_t open_folder(const ktp_instance_t *instance, int *ret_folder)
 {
     int folder = open(instance->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -325,7 +325,7 @@ static ktp_status_t sample_remove(ktp_instance_t *instance, const ktp_request_t 
     return status;
 }
 
-/* `fn` may end the list, which is no failure. */
+/* `fn` may end the list, which is not a failure. */
 static ktp_status_t sample_list(ktp_instance_t *instance, int (*fn)(void *arg, const char *name),
                                 void *arg)
 {
@@ -387,7 +387,7 @@ static ktp_status_t sample_open(const ktp_services_t *services, const ktp_option
     return KTP_SUCCESS;
 }
 
-/* Whatever open() and the calls have made. No value is left: each was handed over. */
+/* Frees what open() and the calls have made. No value is left: each was handed over. */
 static void sample_close(ktp_instance_t *instance)
 {
     free(instance);

@@ -93,7 +93,7 @@ end_rotation(KtpgPending *pending, bool committed)
 	warn_pending(pending, committed, status);
 }
 
-/* The last net: nothing that is raised below gets out. */
+/* Catches everything that is raised below. */
 static void
 end_safely(KtpgPending *pending, bool committed)
 {
@@ -126,9 +126,9 @@ end_all(bool committed)
 }
 
 /*
- * What was asked in a transaction is a line of the trail when it ends: before
- * the commit, which fails without, and after an abort as far as that goes. A
- * rotation's own lines are on the disk when each of its steps returns.
+ * The audit records of a transaction are written when it ends: before the
+ * commit, which fails if they cannot be, and after an abort as far as possible.
+ * A rotation's own records are on the disk when each of its steps returns.
  */
 static void
 transaction_event(XactEvent event, void *arg)

@@ -28,7 +28,7 @@
 	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name)
 
-/* 18 renamed its macro, and wants it in front. */
+/* 18 renamed its macro, which must come first. */
 #define KTPG_NORETURN __attribute__((noreturn))
 
 /* 14 took wait events out of pgstat.h. */
@@ -38,7 +38,7 @@
 #include "pgstat.h"
 #endif
 
-/* 14 added readOnlyTree: our tree is nobody else's, so it may be scribbled on. */
+/* 14 added readOnlyTree: our tree is not shared, so it may be scribbled on. */
 #if PG_VERSION_NUM >= 140000
 #define KtpgProcessUtility(pstmt, text, dest) \
 	ProcessUtility(pstmt, text, false, PROCESS_UTILITY_QUERY, NULL, NULL, dest, NULL)
@@ -54,19 +54,19 @@ typedef const char *KtpgLogDetail;
 typedef char *KtpgLogDetail;
 #endif
 
-/* 15 reserves a prefix, which also tells of misspelt names under it. */
+/* 15 reserves a prefix, and then warns of misspelt names under it. */
 #if PG_VERSION_NUM >= 150000
 #define KtpgReserveGuc(prefix) MarkGUCPrefixReserved(prefix)
 #else
 #define KtpgReserveGuc(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
-/* 15 wants shared memory to be asked for in a hook of its own. */
+/* 15 has a hook in which shared memory must be requested. */
 #if PG_VERSION_NUM >= 150000
 #define KTPG_SHMEM_REQUEST_HOOK 1
 #endif
 
-/* 18 lets a library tell its name and version. */
+/* 18 lets a library state its name and version. */
 #ifdef PG_MODULE_MAGIC_EXT
 #define KTPG_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "keyturn", .version = KT_VERSION)
 #else

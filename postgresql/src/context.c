@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * context.c
- *		The keyturn context of this process, and who asks through it.
+ *		The keyturn context of this process, and the subject of its requests.
  *
- * Each process opens its own at its first use, after the fork: the postmaster
- * never has one, preloaded or not.
+ * Each process opens its own context at its first use, after the fork. The
+ * postmaster never has one, preloaded or not.
  */
 #include "compat.h"
 
@@ -22,7 +22,7 @@
 
 /*
  * How long a call waits for another writer of the store before it gives up, in
- * steps: the library cannot be interrupted while it waits, so it does not long.
+ * steps, because the library cannot be interrupted while it waits.
  */
 #define STORE_WAIT_STEP		250		/* ms */
 #define STORE_WAIT_PAUSE	10		/* ms, between two steps */
@@ -106,18 +106,18 @@ ktpg_context(void)
 }
 
 /*
- * Makes lines of the trail of what this process has recorded, or all backends
- * have. False: that failed, and what is recorded waits.
+ * Writes the audit records of this process, or of all processes, to the trail.
+ * False: that failed, and the records wait.
  */
 bool
-ktpg_flush_trail(bool everybody)
+ktpg_flush_trail(bool all_processes)
 {
-	return context == NULL || kt_audit_flush(context, everybody) == KT_SUCCESS;
+	return context == NULL || kt_audit_flush(context, all_processes) == KT_SUCCESS;
 }
 
 /*
- * What else there is to be done for the trail: a checkpoint, external sinks.
- * After how many ms again.
+ * Does the other work of the trail: a checkpoint, external sinks. Returns after
+ * how many ms it is to be called again.
  */
 int64
 ktpg_forward_trail(void)
@@ -125,7 +125,7 @@ ktpg_forward_trail(void)
 	return context == NULL ? 60000 : kt_audit_forward(context);
 }
 
-/* Raises why it failed. */
+/* Writes the records of this process; raises an error if that fails. */
 void
 ktpg_require_trail(void)
 {
@@ -135,7 +135,7 @@ ktpg_require_trail(void)
 
 /*
  * The client's address, "local" for a Unix socket or no client. By way of the
- * SQL function, since the header that shows the connection wants Kerberos'.
+ * SQL function, because the header that shows the connection needs Kerberos'.
  */
 static void
 client_address(char *peer, size_t size)
@@ -188,7 +188,7 @@ ktpg_request(kt_request_t *req, const char *reference)
 		ktpg_task_request(KTPG_TASK_SWEEP);
 }
 
-/* The time as the library tells it, in ms. */
+/* The time in the library's format, ms since 1970. */
 int64
 ktpg_now(void)
 {

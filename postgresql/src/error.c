@@ -45,7 +45,7 @@ find_error(kt_status_t status)
 	return lengthof(ktpg_errors) - 1;
 }
 
-/* Refuses what is no name, without repeating it: it might be something else by mistake. */
+/* Refuses what is not a name without repeating it: it may be a value, passed by mistake. */
 void
 ktpg_check_name(const char *name)
 {

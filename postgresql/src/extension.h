@@ -76,7 +76,7 @@ extern void ktpg_tasks_latch(struct Latch *latch);
 extern bool ktpg_is_worker;
 
 extern kt_ctx_t *ktpg_context(void);
-extern bool ktpg_flush_trail(bool everybody);
+extern bool ktpg_flush_trail(bool all_processes);
 extern int64 ktpg_forward_trail(void);
 extern void ktpg_require_trail(void);
 extern void ktpg_request(kt_request_t *req, const char *reference);

@@ -15,7 +15,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-/* The owner of the table, in whose name a row is inserted: nobody else has the right. */
+/* The owner of the table, in whose name a row is inserted: no other role has the right. */
 static Oid
 history_owner(void)
 {

@@ -3,8 +3,8 @@
  * hold.c
  *		What the library allocates and an error must not leave behind.
  *
- * A secret or an info hangs on the current memory context: whichever way the
- * context ends, the secret is wiped. Who is done earlier lets go of it earlier.
+ * A secret or an info hangs on the current memory context: however the
+ * context ends, the secret is wiped. A caller that is done earlier drops it.
  */
 #include "compat.h"
 

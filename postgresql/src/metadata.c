@@ -50,7 +50,7 @@ add_text(Row *row, const char *text)
 	add_datum(row, text == NULL, text == NULL ? 0 : CStringGetTextDatum(text));
 }
 
-/* The same of bytes that other servers wrote; null if they are no text here. */
+/* The same of bytes that other servers wrote; null if they are not text here. */
 static void
 add_foreign_text(Row *row, const char *text)
 {
@@ -156,7 +156,7 @@ keyturn_get_secret(PG_FUNCTION_ARGS)
 						 (int) kt_secret_size(*secret), true))
 		ereport(ERROR,
 				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-				 errmsg("the value of secret \"%s\" is no text in this database's encoding",
+				 errmsg("the value of secret \"%s\" is not text in this database's encoding",
 						name)));
 	value = cstring_to_text_with_len((const char *) kt_secret_bytes(*secret),
 									 (int) kt_secret_size(*secret));

@@ -3,10 +3,10 @@
  * reconcile.c
  *		What became of a rotation that was interrupted.
  *
- * The database itself says it: either the role has the pending password, then
- * the transaction was committed and the version becomes current; or it has
- * not, then it never will, for the lock of the secret is held until a rotation
- * has ended, and the version is dropped.
+ * The database itself knows. If the role has the pending password, the
+ * transaction was committed, and the version becomes current. If not, it never
+ * will, because the lock of the secret is held until a rotation has ended, and
+ * the version is dropped.
  */
 #include "compat.h"
 

@@ -79,7 +79,7 @@ ktpg_role_lock(KtpgRole *role)
 				 errmsg("role \"%s\" was dropped meanwhile", role->name)));
 }
 
-/* ALTER ROLE takes no such lock, so somebody's may still come between: tell it as what it is. */
+/* ALTER ROLE takes no such lock, so one of another session may still come between: say so. */
 static void
 rethrow(MemoryContext oldcontext, const KtpgRole *role)
 {
@@ -93,7 +93,7 @@ rethrow(MemoryContext oldcontext, const KtpgRole *role)
 	FlushErrorState();
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("role \"%s\" was altered by somebody else meanwhile", role->name),
+			 errmsg("role \"%s\" was altered concurrently", role->name),
 			 errhint("Try again.")));
 }
 

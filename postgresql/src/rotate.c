@@ -68,7 +68,7 @@ create_after_reconcile(Rotating *r, const kt_rotate_options_t *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("secret \"%s\" is being rotated somewhere else", r->name),
-				 errhint("\"keyturn info\" tells what is pending.")));
+				 errhint("\"keyturn info\" shows what is pending.")));
 	if (outcome == KTPG_LATER)
 		return status;
 	return kt_rotation_create(r->ctx, &r->req, options, r->rotation);
@@ -133,7 +133,7 @@ find_role(Rotating *r)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("secret \"%s\" names no role", r->name),
 				 errdetail("Its value has no field \"user\"."),
-				 errhint("\"keyturn rotate\" rotates a secret that is no role's password.")));
+				 errhint("\"keyturn rotate\" rotates a secret that is not a role's password.")));
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
 	name = pnstrdup((const char *) kt_secret_bytes(*user), kt_secret_size(*user));
@@ -162,9 +162,9 @@ read_password(Rotating *r, const char *version)
 }
 
 /*
- * Is the role's password the secret's current one? If somebody changed it by
- * other means there may be others who rely on that: this is for a person to
- * sort out. A role without password is anybody's.
+ * Is the role's password the secret's current one? If it was changed by other
+ * means, something may rely on that, so a person has to sort it out. A role
+ * without a password is accepted.
  */
 static void
 check_in_step(Rotating *r)
@@ -190,7 +190,7 @@ check_in_step(Rotating *r)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the password of role \"%s\" is not the current one of secret \"%s\"",
 						r->role.name, r->name),
-				 errdetail("Somebody changed one of them by other means."),
+				 errdetail("One of them was changed by other means."),
 				 errhint("Set the role's password as \"keyturn set\" value, "
 						 "or ALTER ROLE ... PASSWORD NULL to let rotate_secret() set a new one.")));
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * worker.c
- *		The background worker that ends interrupted rotations, and writes the
- *		audit trail of backends down that are slow to do it.
+ *		The background worker: it ends interrupted rotations, and writes the audit
+ *		records of backends that are slow to write their own.
  *
- * It runs with shared_preload_libraries = 'keyturn', from the end of recovery
- * on: so after a crash, a restart and a promotion it looks at all secrets. Later
- * it looks now and then at those that were written, and at once when a backend
- * wakes it that could not finish a rotation at its commit.
+ * It runs with shared_preload_libraries = 'keyturn' and starts when recovery has
+ * ended, so it looks at all secrets after a crash, a restart and a promotion.
+ * Later it looks at those that were written, every keyturn.reconcile_interval,
+ * and at once when a backend that could not finish a rotation at its commit
+ * wakes it (tasks.c).
  */
 #include "compat.h"
 

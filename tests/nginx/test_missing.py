@@ -22,7 +22,7 @@ def test_required_and_missing(site):
     assert answer.status == 503
     assert 1 <= int(answer.headers["Retry-After"]) <= 5
     assert site.upstream.requests == []
-    assert 'required secret "api-keys/none" of "$key" cannot be had by "nginx:app.example"' in site.nginx.error_log()
+    assert 'required secret "api-keys/none" of "$key" cannot be read by "nginx:app.example"' in site.nginx.error_log()
 
 
 def test_it_works_as_soon_as_it_is_set_and_until_it_is_deleted(site, canary):
