@@ -16,8 +16,8 @@
  *
  * A job goes from the queue (posted) to the thread (taken) to the list of done
  * jobs, and only the event loop frees it: after its waiters were called, or
- * when the last of them is cancelled before the thread has taken it.  A job that
- * was taken stays until it is done, even without waiters, because the thread
+ * when the last of them is cancelled before the thread has taken it.  A job
+ * that was taken stays until it is done, even without waiters, because the thread
  * reads it without the mutex.  If a provider hangs at the end of the process,
  * the thread, its job and the agent are abandoned for the same reason.
  *

@@ -244,6 +244,17 @@ static ktp_status_t open_connection(ktp_instance_t *instance, local_connection_t
     return status;
 }
 
+/* Both, and before either is opened again: SQLite has one -shm for all connections of a process to
+ * a database. If one of them stays open on a -shm that was deleted, a new one joins it there, and
+ * its commits are invisible to all other processes. */
+static void close_outdated(ktp_instance_t *instance)
+{
+    if (instance->reader.epoch != instance->watch.epoch)
+        close_file(instance, &instance->reader);
+    if (instance->writer.epoch != instance->watch.epoch)
+        close_file(instance, &instance->writer);
+}
+
 ktp_status_t local_connect(ktp_instance_t *instance, local_connection_t *connection)
 {
     ktp_status_t status;
@@ -252,7 +263,7 @@ ktp_status_t local_connect(ktp_instance_t *instance, local_connection_t *connect
     for (int try = 0; try < OPEN_TRIES; try++) {
         if (connection->db != NULL && connection->epoch == instance->watch.epoch)
             return KTP_SUCCESS;
-        close_file(instance, connection);
+        close_outdated(instance);
         if (instance->watch.files.error != 0)
             return local_errno_fail(instance, instance->watch.files.error, instance->path);
         status = open_connection(instance, connection);

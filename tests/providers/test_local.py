@@ -690,6 +690,27 @@ def test_the_shell_takes_nothing_from_those_who_are_connected(local):
         continue
 
 
+def test_a_writer_leaves_a_deleted_index(local):
+    """Its reading connection is still open on the old -shm, which SQLite would share with the new writing one."""
+    writer = local.start("--bumps", "1")
+    for wanted in ("1", "2"):
+        if wanted == "2":
+            assert local.read() == 1
+            with sqlite3.connect(local.path) as db:
+                db.execute("PRAGMA wal_checkpoint(FULL)")
+            db.close()
+            for path in files(local)[1:]:
+                path.unlink()
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+        assert next_line(writer)[0] == wanted
+    assert local.beside("-shm").exists()
+    assert local.read() == 2 and local.bump() == 3
+    writer.stdin.close()
+    assert writer.wait() == 0, writer.stderr.read()
+    assert local.read() == 3
+
+
 @pytest.mark.parametrize("how", ["-wal and -shm deleted", "another store moved there"])
 def test_replaced_files_are_noticed(local, driver, tmp_path, how):
     other = driver("local", path=tmp_path / "other.db")
