@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * audit_sinks.c: `audit: {sinks: [...], send: ..., checkpoint: ...}`, who gets a copy of the trail.
+ * audit_sinks.c: `audit: {sinks: [...]}`, where copies of the audit log go.
  *
  *     sinks: ["syslog:auth", "exec:/usr/local/lib/keyturn/ship --to archive"]
  */
@@ -44,13 +44,13 @@ static kt_status_t read_syslog(const kt_config_t *config, const char *text, kt_c
             sink->facility = facilities[i].facility;
     if (sink->facility < 0)
         return kt_config_fail(config->path, sink->line,
-                              "unknown facility `%.*s` of syslog: there are auth, "
-                              "authpriv, daemon, user, local0 to local7 and others, see syslog(3)",
+                              "unknown facility `%.*s` of syslog (known: auth, authpriv, daemon, "
+                              "user, local0 to local7 and others, see syslog(3))",
                               (int)(size < 64 ? size : 64), text);
     if (path[0] != '/' || strlen(path) > SOCKET_MAX)
-        return kt_config_fail(config->path, sink->line,
-                              "the socket behind `@` needs a whole path of at most %u bytes",
-                              SOCKET_MAX);
+        return kt_config_fail(
+            config->path, sink->line,
+            "a sink: the socket after `@` needs an absolute path of at most %u bytes", SOCKET_MAX);
     sink->socket = strdup(path);
     return sink->socket != NULL ? KT_SUCCESS : no_memory();
 }
@@ -60,8 +60,9 @@ static kt_status_t read_sink(kt_config_t *config, const kt_yaml_t *item)
     kt_cfg_sink_t *sink = &config->sinks[config->nsinks];
 
     if (item->kind != KT_YAML_TEXT || item->null)
-        return kt_config_fail(config->path, item->line,
-                              "a sink is a text such as \"syslog:auth\" or \"exec:/path/command\"");
+        return kt_config_fail(
+            config->path, item->line,
+            "a sink: not a string (write \"syslog:auth\" or \"exec:/path/command\")");
     config->nsinks++;
     sink->line = item->line;
     sink->text = strdup(item->text);
@@ -73,7 +74,7 @@ static kt_status_t read_sink(kt_config_t *config, const kt_yaml_t *item)
         return kt_command_split(config, "a command of `sinks`", sink->line, item->text + 5,
                                 &sink->argv);
     return kt_config_fail(config->path, item->line,
-                          "unknown kind of sink: there are syslog:FACILITY and exec:COMMAND");
+                          "a sink: unknown kind (write syslog:FACILITY or exec:COMMAND)");
 }
 
 static kt_status_t read_sinks(kt_config_t *config, const kt_option_t *option,
@@ -85,9 +86,9 @@ static kt_status_t read_sinks(kt_config_t *config, const kt_option_t *option,
     (void)field;
     if (value->kind != KT_YAML_LIST)
         return kt_config_fail(config->path, value->line,
-                              "`sinks` is no list such as [\"syslog:auth\"]");
+                              "`sinks`: not a list (write [\"syslog:auth\"])");
     if (value->count > SINKS_MAX)
-        return kt_config_fail(config->path, value->line, "`sinks` has more than %u", SINKS_MAX);
+        return kt_config_fail(config->path, value->line, "`sinks`: more than %u sinks", SINKS_MAX);
     config->sinks = calloc(value->count + 1, sizeof(*config->sinks));
     if (config->sinks == NULL)
         return no_memory();
@@ -96,7 +97,8 @@ static kt_status_t read_sinks(kt_config_t *config, const kt_option_t *option,
     for (size_t i = 0; i < config->nsinks && status == KT_SUCCESS; i++)
         for (size_t j = 0; j < i; j++)
             if (strcmp(config->sinks[i].text, config->sinks[j].text) == 0)
-                return kt_config_fail(config->path, config->sinks[i].line, "the same sink twice");
+                return kt_config_fail(config->path, config->sinks[i].line,
+                                      "`sinks`: the same sink twice (remove one)");
     return status;
 }
 

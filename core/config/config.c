@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * config.c: the configuration file: who may have written it, its bytes, and what is made of them.
+ * config.c: reads the configuration file, if no other user can have written it, and holds the
+ * result.
  *
  *     config.c bytes ──▶ yaml.c tree with lines ──▶ fields.c fields (routes.c routes)
  */
@@ -35,7 +36,7 @@ void kt_config_unref(kt_config_t *config)
 
 /* ---- Reading ---- */
 
-/* Links are not resolved: the configuration's folder is the one where it was named. */
+/* Links are not resolved: relative paths start in the folder that the caller named. */
 static char *absolute(const char *path)
 {
     char folder[PATH_MAX], *text;
@@ -91,11 +92,11 @@ kt_status_t kt_config_parse(const char *path, const char *data, size_t size,
     return status;
 }
 
-/* Whoever may write this file chooses key, policy and providers: only root and we ourselves may. */
+/* A user who can write this file chooses key, policy and providers: only root and we may. */
 static kt_status_t check_file(const char *path, const struct stat *st)
 {
     if (!S_ISREG(st->st_mode))
-        return kt_fail(KT_PERMISSION, "%s: is no regular file", path);
+        return kt_fail(KT_PERMISSION, "%s: not a regular file", path);
     if (st->st_uid != 0 && st->st_uid != geteuid())
         return kt_fail(KT_PERMISSION,
                        "%s: belongs to uid %u, neither root nor us (uid %u): chown root %s", path,
@@ -104,11 +105,12 @@ static kt_status_t check_file(const char *path, const struct stat *st)
         return kt_fail(KT_PERMISSION, "%s: others may write it (mode %04o): chmod go-w %s", path,
                        st->st_mode & 07777, path);
     if (st->st_size > (off_t)KT_CONFIG_MAX)
-        return kt_fail(KT_CONFIG, "%s: is over %u bytes", path, KT_CONFIG_MAX);
+        return kt_fail(KT_CONFIG, "%s: larger than %u bytes", path, KT_CONFIG_MAX);
     return KT_SUCCESS;
 }
 
-/* All bytes, at most KT_CONFIG_MAX: a file may grow after fstat(). `data` has room for one more. */
+/* Reads all bytes, at most KT_CONFIG_MAX, because a file may grow after fstat(). `data` has room
+ * for one more. */
 static kt_status_t read_bytes(int fd, const char *path, char *data, size_t *ret_size)
 {
     size_t size = 0;
@@ -126,10 +128,10 @@ static kt_status_t read_bytes(int fd, const char *path, char *data, size_t *ret_
         }
         size += (size_t)got;
     }
-    return kt_fail(KT_CONFIG, "%s: is over %u bytes", path, KT_CONFIG_MAX);
+    return kt_fail(KT_CONFIG, "%s: larger than %u bytes", path, KT_CONFIG_MAX);
 }
 
-/* Judged by the descriptor that is read, so that no other file can take its place in between. */
+/* Checks the descriptor that it reads, so that no other file can take its place in between. */
 static kt_status_t read_file(const char *path, char *data, size_t *ret_size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * fields.c: the options of the file, and how those are read that are of no common kind.
+ * fields.c: the options of the file, and the kinds that only they have.
  */
 #include "option.h"
 
@@ -51,8 +51,9 @@ static kt_status_t check_source(const kt_config_t *config, const kt_yaml_t *valu
     if (rest[0] == '\0' || rest[0] == ' ' || rest[0] == '\t')
         rest = NULL;
     if (begins(text, "exec:") && (rest == NULL || rest[0] != '/'))
-        return kt_config_fail(config->path, value->line,
-                              "exec: wants the whole path of a command, from / on");
+        return kt_config_fail(
+            config->path, value->line,
+            "`key`: the command needs an absolute path (write exec:/path/to/command)");
     if (rest != NULL &&
         (begins(text, "file:") || begins(text, "exec:") || begins(text, "passphrase:")))
         return KT_SUCCESS;
@@ -61,8 +62,8 @@ static kt_status_t check_source(const kt_config_t *config, const kt_yaml_t *valu
     if (begins(text, "credential:") && credential_name(text + 11))
         return KT_SUCCESS;
     return kt_config_fail(config->path, value->line,
-                          "`key` is none of file:PATH, credential:NAME, exec:COMMAND, keyring:DESC "
-                          "and passphrase:PROMPT");
+                          "`key`: unknown source (write file:PATH, credential:NAME, exec:COMMAND, "
+                          "keyring:DESC or passphrase:PROMPT)");
 }
 
 /* `host` NULL: any. */
@@ -82,7 +83,7 @@ static kt_status_t add_key(kt_config_t *config, const char *host, const kt_yaml_
     return key->source != NULL && (host == NULL || key->host != NULL) ? KT_SUCCESS : no_memory();
 }
 
-/* cli-USER: a user of the command who has a key of his own. */
+/* cli-USER: a user of the command with a separate key. */
 static bool is_user(const char *host)
 {
     return begins(host, "cli-") && host[4] != '\0' && credential_name(host);
@@ -97,8 +98,7 @@ static kt_status_t read_key(kt_config_t *config, const kt_option_t *option, cons
     (void)field;
     if (value->kind == KT_YAML_LIST || (value->kind == KT_YAML_MAP && value->count == 0))
         return kt_config_fail(config->path, value->line,
-                              "`%s` is neither a source nor a map of hosts to sources",
-                              option->name);
+                              "`%s`: neither a source nor a map of hosts to sources", option->name);
     config->keys = calloc(value->count / 2 + 1, sizeof(*config->keys));
     if (config->keys == NULL)
         return no_memory();
@@ -146,11 +146,11 @@ static kt_status_t add_option(kt_config_t *config, kt_cfg_provider_t *provider,
     kt_cfg_option_t *option = &provider->options[provider->noptions];
 
     if (value->kind != KT_YAML_TEXT)
-        return kt_config_fail(config->path, value->line, "`%.64s` of provider %s is no text",
-                              name->text, provider->name);
+        return kt_config_fail(config->path, value->line, "provider %s: `%.64s` is not a string",
+                              provider->name, name->text);
     if (value->null)
-        return kt_config_fail(config->path, value->line, "`%.64s` of provider %s has no value",
-                              name->text, provider->name);
+        return kt_config_fail(config->path, value->line, "provider %s: `%.64s` has no value",
+                              provider->name, name->text);
     provider->noptions++;
     option->line = name->line;
     option->name = strdup(name->text);
@@ -165,9 +165,10 @@ static kt_status_t add_provider(kt_config_t *config, const kt_yaml_t *name, cons
 
     if (!provider_name(name->text))
         return kt_config_fail(config->path, name->line,
-                              "`%.64s` is no provider's name: 1 to 32 of a-z 0-9 _ -", name->text);
+                              "`%.64s`: not a name of a provider (use 1 to 32 of a-z 0-9 _ -)",
+                              name->text);
     if (value->kind != KT_YAML_MAP && !value->null)
-        return kt_config_fail(config->path, value->line, "provider %s is no map of options",
+        return kt_config_fail(config->path, value->line, "provider %s: not a map of options",
                               name->text);
     config->nproviders++;
     provider->line = name->line;
@@ -187,7 +188,7 @@ static kt_status_t read_providers(kt_config_t *config, const kt_option_t *option
 
     (void)field;
     if (value->kind != KT_YAML_MAP)
-        return kt_config_fail(config->path, value->line, "`%s` is no map of providers",
+        return kt_config_fail(config->path, value->line, "`%s`: not a map of providers",
                               option->name);
     config->providers = calloc(value->count / 2 + 1, sizeof(*config->providers));
     if (config->providers == NULL)
@@ -230,7 +231,8 @@ static kt_status_t read_capabilities(kt_config_t *config, const kt_option_t *opt
         names[count++] = kt_capability_name(bit);
     if (value->kind != KT_YAML_LIST || value->count == 0)
         return kt_config_fail(config->path, value->line,
-                              "`%s` is no list of capabilities such as [read, list]", option->name);
+                              "`%s`: not a list of capabilities (write [read, list])",
+                              option->name);
     for (size_t i = 0; i < value->count; i++) {
         kt_status_t status = kt_option_check_text(config, option->name, value->items[i]);
         unsigned bit;
@@ -255,7 +257,7 @@ static kt_status_t read_names(kt_config_t *config, const kt_option_t *option,
 
     if (value->kind != KT_YAML_LIST || value->count == 0)
         return kt_config_fail(config->path, value->line,
-                              "`%s` is no list of name patterns such as [\"database/*\"]",
+                              "`%s`: not a list of patterns (write [\"database/*\"])",
                               option->name);
     rule->names = calloc(value->count, sizeof(*rule->names));
     if (rule->names == NULL)
@@ -307,7 +309,9 @@ static kt_status_t read_rule(kt_config_t *config, const kt_yaml_t *value)
     rule->line = value->line;
     status = kt_options_read(config, "a rule of `policy`", value, rule_options, rule);
     if (status == KT_SUCCESS && (rule->allow | rule->deny) == 0)
-        status = kt_config_fail(config->path, rule->line, "a rule has neither `allow` nor `deny`");
+        status =
+            kt_config_fail(config->path, rule->line,
+                           "a rule of `policy`: neither `allow` nor `deny` is given (add one)");
     return status;
 }
 
@@ -318,7 +322,7 @@ static kt_status_t read_policy(kt_config_t *config, const kt_option_t *option,
 
     (void)field;
     if (value->kind != KT_YAML_LIST)
-        return kt_config_fail(config->path, value->line, "`%s` is no list of rules", option->name);
+        return kt_config_fail(config->path, value->line, "`%s`: not a list of rules", option->name);
     config->rules = calloc(value->count + 1, sizeof(*config->rules));
     if (config->rules == NULL)
         return no_memory();

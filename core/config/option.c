@@ -26,13 +26,13 @@ kt_status_t kt_option_unknown(const kt_config_t *config, const char *what, const
     char known[256] = "";
 
     if (nearest != NULL)
-        return kt_config_fail(config->path, text->line, "unknown %s `%.64s`, did you mean `%s`?",
+        return kt_config_fail(config->path, text->line, "unknown %s `%.64s` (did you mean `%s`?)",
                               what, text->text, nearest);
     for (size_t i = 0; names[i] != NULL; i++) {
         strncat(known, i > 0 ? ", " : "", sizeof(known) - strlen(known) - 1);
         strncat(known, names[i], sizeof(known) - strlen(known) - 1);
     }
-    return kt_config_fail(config->path, text->line, "unknown %s `%.64s`: there are %s", what,
+    return kt_config_fail(config->path, text->line, "unknown %s `%.64s` (known: %s)", what,
                           text->text, known);
 }
 
@@ -70,10 +70,11 @@ static kt_status_t read_option(kt_config_t *config, const kt_option_t *option,
                                const kt_yaml_t *value, void *field)
 {
     if (option->kind == NULL)
-        return kt_config_fail(config->path, value->line, "`%s` is not available in this version",
+        return kt_config_fail(config->path, value->line, "`%s`: not available in this version",
                               option->name);
     if (value->null)
-        return kt_config_fail(config->path, value->line, "`%s` has no value", option->name);
+        return kt_config_fail(config->path, value->line, "`%s`: the value is missing",
+                              option->name);
     return option->kind->read(config, option, value, field);
 }
 
@@ -83,7 +84,8 @@ kt_status_t kt_options_read(kt_config_t *config, const char *what, const kt_yaml
     kt_status_t status;
 
     if (map->kind != KT_YAML_MAP)
-        return kt_config_fail(config->path, map->line, "%s is no map of keys to values", what);
+        return kt_config_fail(config->path, map->line,
+                              "%s: not a map (write lines such as `key: value`)", what);
     status = check_known(config, map, options);
     for (; status == KT_SUCCESS && options->name != NULL; options++) {
         const kt_yaml_t *value = kt_yaml_at(map, options->name);
@@ -92,7 +94,8 @@ kt_status_t kt_options_read(kt_config_t *config, const char *what, const kt_yaml
         if (value != NULL)
             status = read_option(config, options, value, field);
         else if (options->required)
-            status = kt_config_fail(config->path, map->line, "%s has no `%s`", what, options->name);
+            status =
+                kt_config_fail(config->path, map->line, "%s: `%s` is missing", what, options->name);
         else if (options->preset != NULL)
             status = read_preset(config, options, field);
     }
@@ -127,9 +130,9 @@ const kt_option_kind_t kt_option_map = {read_map, release_map};
 kt_status_t kt_option_check_text(const kt_config_t *config, const char *key, const kt_yaml_t *value)
 {
     if (value->kind != KT_YAML_TEXT)
-        return kt_config_fail(config->path, value->line, "`%.64s` is no text", key);
+        return kt_config_fail(config->path, value->line, "`%.64s`: not a string", key);
     if (value->null || value->text[0] == '\0')
-        return kt_config_fail(config->path, value->line, "`%.64s` has no value", key);
+        return kt_config_fail(config->path, value->line, "`%.64s`: the value is missing", key);
     return KT_SUCCESS;
 }
 
@@ -142,8 +145,8 @@ kt_status_t kt_option_read_text(kt_config_t *config, const kt_option_t *option,
     if (status != KT_SUCCESS)
         return status;
     if (option->most != NULL && strlen(value->text) > strtoul(option->most, NULL, 10))
-        return kt_config_fail(config->path, value->line, "`%s` has more than %s bytes",
-                              option->name, option->most);
+        return kt_config_fail(config->path, value->line, "`%s`: longer than %s bytes", option->name,
+                              option->most);
     *text = strdup(value->text);
     return *text != NULL ? KT_SUCCESS : no_memory();
 }
@@ -177,7 +180,8 @@ static kt_status_t read_bool(kt_config_t *config, const kt_option_t *option, con
     bool plain = value->kind == KT_YAML_TEXT && !value->quoted;
 
     if (!plain || (strcmp(value->text, "true") != 0 && strcmp(value->text, "false") != 0))
-        return kt_config_fail(config->path, value->line, "`%s` is neither true nor false",
+        return kt_config_fail(config->path, value->line,
+                              "`%s`: not a boolean (write true or false, without quotes)",
                               option->name);
     *(bool *)field = value->text[0] == 't';
     return KT_SUCCESS;
@@ -192,11 +196,11 @@ static kt_status_t read_duration(kt_config_t *config, const kt_option_t *option,
 
     if (duration < 0)
         return kt_config_fail(config->path, value->line,
-                              "`%s` is no duration such as 250ms, 300s, 12h or 90d", option->name);
+                              "`%s`: not a duration (write 250ms, 300s, 12h or 90d)", option->name);
     if (option->most != NULL &&
         (duration < kt_duration_parse(option->least) || duration > kt_duration_parse(option->most)))
-        return kt_config_fail(config->path, value->line, "`%s` is %s to %s", option->name,
-                              option->least, option->most);
+        return kt_config_fail(config->path, value->line, "`%s`: out of range (from %s to %s)",
+                              option->name, option->least, option->most);
     *(int64_t *)field = duration;
     return KT_SUCCESS;
 }
@@ -209,8 +213,10 @@ static kt_status_t read_size(kt_config_t *config, const kt_option_t *option, con
     int64_t size = value->kind == KT_YAML_TEXT ? kt_size_parse(value->text) : -1;
 
     if (size < kt_size_parse(option->least) || size > kt_size_parse(option->most))
-        return kt_config_fail(config->path, value->line, "`%s` is no size from %s to %s",
-                              option->name, option->least, option->most);
+        return kt_config_fail(
+            config->path, value->line,
+            "`%s`: not a size from %s to %s (write 4M, 512K or a number of bytes)", option->name,
+            option->least, option->most);
     *(size_t *)field = (size_t)size;
     return KT_SUCCESS;
 }
@@ -245,8 +251,7 @@ static kt_status_t add_word(const kt_config_t *config, const char *what, int lin
     while (argv[count] != NULL)
         count++;
     if (count == KT_COMMAND_WORDS)
-        return kt_config_fail(config->path, line, "%s has more than %u words", what,
-                              KT_COMMAND_WORDS);
+        return kt_config_fail(config->path, line, "%s: more than %u words", what, KT_COMMAND_WORDS);
     argv[count] = strndup(word, len);
     return argv[count] != NULL ? KT_SUCCESS : no_memory();
 }
@@ -256,7 +261,7 @@ static kt_status_t check_path(const kt_config_t *config, const char *what, int l
     if (argv[0] != NULL && argv[0][0] == '/')
         return KT_SUCCESS;
     return kt_config_fail(config->path, line,
-                          "%s does not begin with the absolute path of a command", what);
+                          "%s: the command needs an absolute path (write /path/to/command)", what);
 }
 
 kt_status_t kt_command_split(const kt_config_t *config, const char *what, int line,
@@ -268,8 +273,10 @@ kt_status_t kt_command_split(const kt_config_t *config, const char *what, int li
     if (argv == NULL)
         return no_memory();
     if (strpbrk(text, "\"'\\") != NULL)
-        return kt_config_fail(config->path, line,
-                              "%s is split at blanks and knows no quotes: write a script", what);
+        return kt_config_fail(
+            config->path, line,
+            "%s: quotes are not supported, because the command is split at blanks (use a script)",
+            what);
     for (text += strspn(text, BLANK); *text != '\0' && status == KT_SUCCESS;) {
         size_t len = strcspn(text, BLANK);
 
@@ -290,7 +297,7 @@ static kt_status_t read_list(const kt_config_t *config, const char *what, const 
         const kt_yaml_t *item = value->items[i];
 
         if (item->kind != KT_YAML_TEXT || item->null)
-            return kt_config_fail(config->path, item->line, "a word of %s is no text", what);
+            return kt_config_fail(config->path, item->line, "%s: a word is not a string", what);
         status = add_word(config, what, value->line, argv, item->text, strlen(item->text));
     }
     return status == KT_SUCCESS ? check_path(config, what, value->line, argv) : status;
@@ -306,7 +313,8 @@ static kt_status_t read_command(kt_config_t *config, const kt_option_t *option,
         return kt_command_split(config, what, value->line, value->text, field);
     if (value->kind == KT_YAML_LIST)
         return read_list(config, what, value, field);
-    return kt_config_fail(config->path, value->line, "%s is no command", what);
+    return kt_config_fail(config->path, value->line,
+                          "%s: not a command (write a string or a list of words)", what);
 }
 
 void kt_command_free(char **argv)

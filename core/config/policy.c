@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * policy.c: who may do what. Deny by default; an explicit deny wins, wherever it stands.
+ * policy.c: who may do what. Everything is denied by default, and a rule that denies always wins.
  */
 #include "internal.h"
 
@@ -30,8 +30,8 @@ unsigned kt_capability_parse(const char *name, size_t len)
     return 0;
 }
 
-/* Subject and name may be patterns too: then the rule speaks of all that they match. */
-static bool rule_speaks_of(const kt_cfg_rule_t *rule, const char *subject, const char *name)
+/* Subject and name may be patterns too: then the rule applies to everything they match. */
+static bool applies(const kt_cfg_rule_t *rule, const char *subject, const char *name)
 {
     if (!kt_pattern_match(rule->who, subject))
         return false;
@@ -41,7 +41,7 @@ static bool rule_speaks_of(const kt_cfg_rule_t *rule, const char *subject, const
     return false;
 }
 
-/* Control characters are nobody's name, and a subject ends up in the trail and in logs. */
+/* A subject ends up in the audit log and in other logs, so it has no control characters. */
 static bool subject_valid(const char *subject)
 {
     size_t len = strnlen(subject, KT_SUBJECT_MAX + 1);
@@ -66,7 +66,7 @@ kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsi
         const kt_cfg_rule_t *rule = &config->rules[i];
         bool denies = (rule->deny & capability) != 0;
 
-        if ((!denies && (rule->allow & capability) == 0) || !rule_speaks_of(rule, subject, name))
+        if ((!denies && (rule->allow & capability) == 0) || !applies(rule, subject, name))
             continue;
         if (denies)
             return kt_fail(KT_DENIED, "%s of %s is denied to %s by %s:%d",
@@ -79,8 +79,8 @@ kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsi
     return KT_SUCCESS;
 }
 
-/* Is there a text that both match? If both have stars, what stands between the first and the last
- * ones always finds room, so that only the two ends can differ. */
+/* Is there a text that both patterns match? If both have stars, the parts between the first and the
+ * last star always fit somewhere, so only the two ends can conflict. */
 static bool overlap(const char *a, const char *b)
 {
     const char *a_last = strrchr(a, '*'), *b_last = strrchr(b, '*');
@@ -104,7 +104,7 @@ unsigned kt_policy_grants(const kt_config_t *config, const kt_cfg_rule_t *rule, 
     unsigned granted = overlap(rule->who, subjects) ? rule->allow : 0;
 
     for (size_t i = 0; i < config->nrules; i++)
-        if (rule_speaks_of(&config->rules[i], subjects, names))
+        if (applies(&config->rules[i], subjects, names))
             granted &= ~config->rules[i].deny;
     return granted;
 }

@@ -5,9 +5,9 @@
  *     "tls-*": vault [UNAVAIL=continue TRYAGAIN=continue] local
  *     "*":     local
  *
- * A status without a word of its own ends the search, but for NOTFOUND, which goes on. What may be
- * routed is what a provider may answer to a read, and NOKEY; going on from anything else would hide
- * a refusal of ours or an attack.
+ * By default NOTFOUND continues with the next provider, and every other status ends the search. A
+ * route may choose an action for what a provider can answer to a read, and for NOKEY: continuing
+ * after anything else would hide a refusal of ours or an attack.
  */
 #include "option.h"
 
@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define BLANK " \t\n"
-#define ROUTABLE "NOTFOUND, GONE, FORBIDDEN, UNAVAIL, TRYAGAIN, MALFORMED and NOKEY"
+#define ROUTABLE "NOTFOUND, GONE, FORBIDDEN, UNAVAIL, TRYAGAIN, MALFORMED or NOKEY"
 
 /* The text of one route while it is read. */
 typedef struct cursor {
@@ -36,7 +36,7 @@ static const char *word(cursor_t *cursor, size_t *ret_len)
     return start;
 }
 
-static bool take(cursor_t *cursor, char c)
+static bool skip(cursor_t *cursor, char c)
 {
     cursor->at += strspn(cursor->at, BLANK);
     if (*cursor->at != c)
@@ -75,11 +75,10 @@ static kt_status_t unknown_provider(const cursor_t *cursor, const char *name, si
     if (nearest != NULL)
         status =
             kt_config_fail(config->path, cursor->value->line,
-                           "`%s` is no configured provider, did you mean `%s`?", text, nearest);
+                           "`%s`: not a configured provider (did you mean `%s`?)", text, nearest);
     else
-        status =
-            kt_config_fail(config->path, cursor->value->line,
-                           "`%s` is no configured provider: it has no entry in `providers`", text);
+        status = kt_config_fail(config->path, cursor->value->line,
+                                "`%s`: not a configured provider (add it to `providers`)", text);
 out:
     free(text);
     free(names);
@@ -105,7 +104,7 @@ static bool routable(int status)
     return (status >= KT_NOTFOUND && status <= KT_MALFORMED) || status == KT_NOKEY;
 }
 
-/* STATUS=ACTION, behind the opening bracket. `seen` marks those that stood before. */
+/* STATUS=ACTION, after the opening bracket. `seen` marks the statuses read before. */
 static kt_status_t read_action(cursor_t *cursor, kt_cfg_step_t *step, bool seen[KT_STATUSES])
 {
     size_t name_len, action_len;
@@ -113,21 +112,19 @@ static kt_status_t read_action(cursor_t *cursor, kt_cfg_step_t *step, bool seen[
     int status = kt_status_parse(name, name_len);
 
     if (name_len == 0)
-        return fail(cursor, "in [ ] STATUS=return or STATUS=continue is wanted before", cursor->at,
+        return fail(cursor, "a route: expected STATUS=return or STATUS=continue at", cursor->at,
                     strlen(cursor->at));
-    if (status < 0)
-        return fail(cursor, "a route knows the statuses " ROUTABLE ", not", name, name_len);
     if (!routable(status))
-        return fail(cursor, "a route chooses for " ROUTABLE ", not for", name, name_len);
+        return fail(cursor, "a route: the status must be " ROUTABLE ", not", name, name_len);
     if (seen[status])
-        return fail(cursor, "one step chooses twice for", name, name_len);
+        return fail(cursor, "a route: one provider has two actions for", name, name_len);
     seen[status] = true;
-    if (!take(cursor, '='))
-        return fail(cursor, "`=return` or `=continue` is wanted behind", name, name_len);
+    if (!skip(cursor, '='))
+        return fail(cursor, "a route: expected =return or =continue after", name, name_len);
     action = word(cursor, &action_len);
     step->go_on[status] = action_len == 8 && memcmp(action, "continue", 8) == 0;
     if (!step->go_on[status] && (action_len != 6 || memcmp(action, "return", 6) != 0))
-        return fail(cursor, "`=return` or `=continue` is wanted behind", name, name_len);
+        return fail(cursor, "a route: expected =return or =continue after", name, name_len);
     return KT_SUCCESS;
 }
 
@@ -135,12 +132,12 @@ static kt_status_t read_actions(cursor_t *cursor, kt_cfg_step_t *step)
 {
     bool seen[KT_STATUSES] = {false};
 
-    while (!take(cursor, ']')) {
+    while (!skip(cursor, ']')) {
         kt_status_t status;
 
         if (*cursor->at == '\0')
             return kt_config_fail(cursor->config->path, cursor->value->line,
-                                  "a `[` of the route is not closed");
+                                  "a route: a `[` is not closed (add `]`)");
         status = read_action(cursor, step, seen);
         if (status != KT_SUCCESS)
             return status;
@@ -156,19 +153,20 @@ static kt_status_t read_step(cursor_t *cursor, const kt_cfg_route_t *route, kt_c
     kt_status_t status;
 
     if (len == 0)
-        return fail(cursor, "a provider's name is wanted before", cursor->at, strlen(cursor->at));
+        return fail(cursor, "a route: expected the name of a provider at", cursor->at,
+                    strlen(cursor->at));
     status = find_provider(cursor, name, len, &step.provider);
     for (size_t i = 0; status == KT_SUCCESS && i < route->nsteps; i++)
         if (route->steps[i].provider == step.provider)
-            status = fail(cursor, "the route asks twice for", name, len);
-    if (status == KT_SUCCESS && take(cursor, '['))
+            status = fail(cursor, "a route: the provider is named twice:", name, len);
+    if (status == KT_SUCCESS && skip(cursor, '['))
         status = read_actions(cursor, &step);
     if (status == KT_SUCCESS)
         *ret_step = step;
     return status;
 }
 
-/* No provider stands twice in a route, so there are at most as many steps as providers. */
+/* A route names each provider at most once, so it has no more steps than there are providers. */
 static kt_status_t read_steps(cursor_t *cursor, kt_cfg_route_t *route)
 {
     route->steps = calloc(cursor->config->nproviders + 1, sizeof(*route->steps));
@@ -183,18 +181,19 @@ static kt_status_t read_steps(cursor_t *cursor, kt_cfg_route_t *route)
     }
     if (route->nsteps == 0)
         return kt_config_fail(cursor->config->path, cursor->value->line,
-                              "the route of `%.64s` names no provider", route->pattern);
+                              "the route of `%.64s`: no provider is named", route->pattern);
     return KT_SUCCESS;
 }
 
-/* An earlier pattern that matches a later one, stars and all, matches all that it matches. */
+/* A pattern that matches a later one, stars included, matches every name the later one does. */
 static kt_status_t check_reached(const kt_config_t *config, const kt_cfg_route_t *route)
 {
     for (const kt_cfg_route_t *other = config->routes; other < route; other++)
         if (kt_pattern_match(other->pattern, route->pattern))
-            return kt_config_fail(config->path, route->line,
-                                  "`%.64s` is never reached: `%.64s` in line %d takes its names",
-                                  route->pattern, other->pattern, other->line);
+            return kt_config_fail(
+                config->path, route->line,
+                "`%.64s`: never reached, because `%.64s` in line %d matches its names (move it up)",
+                route->pattern, other->pattern, other->line);
     return KT_SUCCESS;
 }
 
@@ -209,9 +208,9 @@ static kt_status_t read_route(kt_config_t *config, const kt_yaml_t *pattern, con
                               kt_failure());
     if (value->kind != KT_YAML_TEXT || value->null)
         return kt_config_fail(config->path, value->line,
-                              "the route of `%.64s` is no text with names of providers",
+                              "the route of `%.64s`: not a string with names of providers",
                               pattern->text);
-    config->nroutes++; /* from here on freed with the configuration */
+    config->nroutes++; /* from now on freed with the configuration */
     route->line = pattern->line;
     route->pattern = strdup(pattern->text);
     if (route->pattern == NULL)
@@ -220,7 +219,7 @@ static kt_status_t read_route(kt_config_t *config, const kt_yaml_t *pattern, con
     return status != KT_SUCCESS ? status : read_steps(&cursor, route);
 }
 
-/* Without `switch:` every name is asked for at all providers, in their order. */
+/* Without `switch:` every name is looked up in all providers, in order. */
 kt_status_t kt_config_default_route(kt_config_t *config)
 {
     kt_cfg_route_t *route;
@@ -248,8 +247,8 @@ static kt_status_t read_switch(kt_config_t *config, const kt_option_t *option,
 {
     (void)field;
     if (value->kind != KT_YAML_MAP || value->count == 0)
-        return kt_config_fail(config->path, value->line,
-                              "`%s` is no map of name patterns to providers", option->name);
+        return kt_config_fail(config->path, value->line, "`%s`: not a map of patterns to providers",
+                              option->name);
     config->routes = calloc(value->count / 2, sizeof(*config->routes));
     if (config->routes == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * targets.c: `targets:`, what a rotation outside PostgreSQL has to change, and who hears of it.
+ * targets.c: `targets:`, what a rotation has to change outside the store, and who is notified.
  *
  *     targets:
  *       "database/primary": {exec: "/usr/local/lib/keyturn/rotate-db", timeout: 60s}
@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Not shown in errors: it may have a token in it. http: is refused later, unless it is to this
- * machine. */
+/* Errors do not show it, because it may contain a token. http: to another machine is refused
+ * later. */
 static kt_status_t read_url(kt_config_t *config, const kt_option_t *option, const kt_yaml_t *value,
                             void *field)
 {
@@ -22,7 +22,7 @@ static kt_status_t read_url(kt_config_t *config, const kt_option_t *option, cons
     if (status == KT_SUCCESS && strncmp(value->text, "https://", 8) != 0 &&
         strncmp(value->text, "http://", 7) != 0)
         status = kt_config_fail(config->path, value->line,
-                                "`%s` is no URL such as https://HOST/PATH", option->name);
+                                "`%s`: not a URL (write https://HOST/PATH)", option->name);
     return status;
 }
 
@@ -35,7 +35,7 @@ static kt_status_t read_reference(kt_config_t *config, const kt_option_t *option
 
     if (status == KT_SUCCESS && kt_reference_check(value->text, 0, NULL) != KT_SUCCESS)
         status =
-            kt_config_fail(config->path, value->line, "`%s` is no name of a secret", option->name);
+            kt_config_fail(config->path, value->line, "`%s`: not a name of a secret", option->name);
     return status;
 }
 
@@ -68,14 +68,16 @@ static kt_status_t check_target(const kt_config_t *config, const kt_yaml_t *patt
                                 const kt_cfg_target_t *target)
 {
     if (target->exec == NULL && target->notify == NULL && target->webhook == NULL)
-        return kt_config_fail(config->path, pattern->line,
-                              "the target of `%.64s` has neither `exec` nor `notify` nor `webhook`",
-                              pattern->text);
+        return kt_config_fail(
+            config->path, pattern->line,
+            "the target of `%.64s`: nothing to do (add `exec`, `notify` or `webhook`)",
+            pattern->text);
     if ((target->webhook == NULL) != (target->webhook_key == NULL))
-        return kt_config_fail(config->path, pattern->line,
-                              "the target of `%.64s` has only one of `webhook` and `webhook_key`: "
-                              "what is not signed could come from anybody",
-                              pattern->text);
+        return kt_config_fail(
+            config->path, pattern->line,
+            "the target of `%.64s`: `webhook` and `webhook_key` need each other, because an "
+            "unsigned message could come from anyone (add the missing one)",
+            pattern->text);
     return KT_SUCCESS;
 }
 
@@ -105,8 +107,8 @@ static kt_status_t read_targets(kt_config_t *config, const kt_option_t *option,
 
     (void)field;
     if (value->kind != KT_YAML_MAP)
-        return kt_config_fail(config->path, value->line,
-                              "`%s` is no map of name patterns to targets", option->name);
+        return kt_config_fail(config->path, value->line, "`%s`: not a map of patterns to targets",
+                              option->name);
     config->targets = calloc(value->count / 2 + 1, sizeof(*config->targets));
     if (config->targets == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * yaml.c: the text of a YAML file to a tree that knows its lines.
+ * yaml.c: parses the text of a YAML file into a tree that knows its lines.
  *
- * Made from libyaml's events and not by its yaml_parser_load(), which resolves aliases and takes
- * equal keys in silence. What is refused here (anchors, tags, several documents, equal keys) makes
- * a YAML file mean something else than it seems to.
+ * It uses the events of libyaml, not yaml_parser_load(), which resolves aliases and silently
+ * accepts equal keys. Anchors, tags, several documents and equal keys are refused, because with
+ * them a file may mean something other than it seems to.
  */
 #include "config.h"
 
@@ -12,14 +12,14 @@
 #include <string.h>
 #include <yaml.h>
 
-#define STAR_HINT "; quote a text that begins with a star"
+#define STAR_HINT " (quote a string that begins with a star)"
 
 typedef struct reader {
     const char *path;
     const char *data;
     size_t size;
     yaml_parser_t parser;
-    yaml_event_t event; /* the present one; of type YAML_NO_EVENT before the first */
+    yaml_event_t event; /* the current one; YAML_NO_EVENT before the first */
 } reader_t;
 
 static int line_of(const yaml_mark_t *mark)
@@ -36,7 +36,7 @@ static int line_at(const reader_t *reader, size_t offset)
     return line;
 }
 
-/* What libyaml found wrong; its texts are its own and quote nothing of the file. */
+/* An error of libyaml, whose messages quote nothing from the file. */
 static kt_status_t parser_failed(const reader_t *reader)
 {
     const yaml_parser_t *parser = &reader->parser;
@@ -98,7 +98,7 @@ static kt_status_t append(reader_t *reader, kt_yaml_t *parent, kt_yaml_t *child)
     if (parent->count == KT_YAML_ITEMS_MAX)
         return kt_config_fail(reader->path, child->line, "more than %u entries in one map or list",
                               KT_YAML_ITEMS_MAX / (parent->kind == KT_YAML_MAP ? 2 : 1));
-    if ((parent->count & (parent->count - 1)) == 0) { /* the room doubles at each power of two */
+    if ((parent->count & (parent->count - 1)) == 0) { /* the array doubles at each power of two */
         size_t room = parent->count == 0 ? 1 : parent->count * 2;
         kt_yaml_t **items = reallocarray(parent->items, room, sizeof(*items));
 
@@ -118,7 +118,7 @@ static kt_status_t read_text(reader_t *reader, kt_yaml_t **ret_node)
     kt_yaml_t *node;
 
     if (memchr(text, '\0', len) != NULL)
-        return kt_config_fail(reader->path, line, "a text holds a zero byte");
+        return kt_config_fail(reader->path, line, "a string contains a zero byte");
     node = node_new(KT_YAML_TEXT, line);
     if (node == NULL)
         return KT_INTERNAL;
@@ -133,7 +133,7 @@ static kt_status_t read_text(reader_t *reader, kt_yaml_t **ret_node)
     return KT_SUCCESS;
 }
 
-/* Anchors and tags of the present event, which begins a node. */
+/* Refuses anchors and tags of the current event, which begins a node. */
 static kt_status_t check_properties(reader_t *reader)
 {
     const yaml_event_t *event = &reader->event;
@@ -151,26 +151,28 @@ static kt_status_t check_properties(reader_t *reader)
     }
     if (anchor != NULL || event->type == YAML_ALIAS_EVENT)
         return kt_config_fail(reader->path, line_of(&event->start_mark),
-                              "anchors (&) and aliases (*) are not read" STAR_HINT);
+                              "anchors (&) and aliases (*) are not supported" STAR_HINT);
     if (tag != NULL)
-        return kt_config_fail(reader->path, line_of(&event->start_mark), "tags (!) are not read");
+        return kt_config_fail(reader->path, line_of(&event->start_mark),
+                              "tags (!) are not supported");
     return KT_SUCCESS;
 }
 
 static kt_status_t check_key(reader_t *reader, const kt_yaml_t *map, const kt_yaml_t *key)
 {
     if (key->kind != KT_YAML_TEXT || key->null)
-        return kt_config_fail(reader->path, key->line, "a key is no text");
+        return kt_config_fail(reader->path, key->line, "a key is not a string");
     for (size_t i = 0; i < map->count; i += 2)
         if (strcmp(map->items[i]->text, key->text) == 0)
-            return kt_config_fail(reader->path, key->line, "`%.64s` is there twice, see line %d",
-                                  key->text, map->items[i]->line);
+            return kt_config_fail(reader->path, key->line,
+                                  "`%.64s`: given twice, first in line %d (remove one)", key->text,
+                                  map->items[i]->line);
     return KT_SUCCESS;
 }
 
 static kt_status_t read_node(reader_t *reader, unsigned depth, kt_yaml_t **ret_node);
 
-/* The children of `parent`, up to the event that ends it. */
+/* Reads the children of `parent`, up to the event that ends it. */
 static kt_status_t read_children(reader_t *reader, unsigned depth, kt_yaml_t *parent)
 {
     yaml_event_type_t end =
@@ -194,7 +196,7 @@ static kt_status_t read_children(reader_t *reader, unsigned depth, kt_yaml_t *pa
     }
 }
 
-/* The node that the present event begins. */
+/* The node that the current event begins. */
 static kt_status_t read_node(reader_t *reader, unsigned depth, kt_yaml_t **ret_node)
 {
     int line = line_of(&reader->event.start_mark);
@@ -206,7 +208,7 @@ static kt_status_t read_node(reader_t *reader, unsigned depth, kt_yaml_t **ret_n
     if (reader->event.type == YAML_SCALAR_EVENT)
         return read_text(reader, ret_node);
     if (depth == KT_YAML_DEPTH_MAX)
-        return kt_config_fail(reader->path, line, "more than %u maps and lists inside each other",
+        return kt_config_fail(reader->path, line, "maps and lists are nested more than %u deep",
                               KT_YAML_DEPTH_MAX);
     node =
         node_new(reader->event.type == YAML_MAPPING_START_EVENT ? KT_YAML_MAP : KT_YAML_LIST, line);
@@ -221,7 +223,7 @@ static kt_status_t read_node(reader_t *reader, unsigned depth, kt_yaml_t **ret_n
     return KT_SUCCESS;
 }
 
-/* What libyaml would say in words that help nobody, or would take. */
+/* What libyaml would accept, or report in words that do not help. */
 static kt_status_t check_bytes(const reader_t *reader)
 {
     const char *nul = memchr(reader->data, '\0', reader->size);
@@ -229,11 +231,11 @@ static kt_status_t check_bytes(const reader_t *reader)
 
     if (nul != NULL)
         return kt_config_fail(reader->path, line_at(reader, (size_t)(nul - reader->data)),
-                              "the file holds a zero byte");
+                              "the file contains a zero byte");
     for (size_t i = 0; i < reader->size; i++) {
         if (indent && reader->data[i] == '\t')
             return kt_config_fail(reader->path, line_at(reader, i),
-                                  "a tab in the indentation: YAML wants spaces");
+                                  "a tab in the indentation (use spaces)");
         indent = reader->data[i] == '\n' || (indent && reader->data[i] == ' ');
     }
     return KT_SUCCESS;
@@ -261,7 +263,7 @@ static kt_status_t read_end(reader_t *reader)
         status = next_event(reader);
     if (status == KT_SUCCESS && reader->event.type != YAML_STREAM_END_EVENT)
         return kt_config_fail(reader->path, line_of(&reader->event.start_mark),
-                              "a second document begins: there is only one in a configuration");
+                              "a second document begins (a configuration is one document)");
     return status;
 }
 

@@ -1,11 +1,11 @@
--- A role that exists and its secret, from now on changed together. As a superuser:
+-- From now on, an existing role and its secret change together. As a superuser:
 --     echo '{"host": "127.0.0.1", "user": "reporting", "password": "none yet"}' | keyturn set database/reporting
 CREATE EXTENSION IF NOT EXISTS keyturn;
 
 SELECT rotate_secret('database/reporting');
 
--- Is every role in step with its secret?
+-- Does every role have the password of its secret?
 SELECT * FROM keyturn.rotations;
 
--- Somebody else may rotate this, if the policy allows it to postgresql:role:deploy too:
+-- Another role may rotate it too, if the policy allows it to postgresql:role:deploy:
 --     GRANT EXECUTE ON FUNCTION rotate_secret(text) TO deploy;

@@ -361,7 +361,7 @@ START_TEST(what_is_no_file_is_refused)
     assert_failure("/dev/null/keyturn.yaml: cannot be opened: Not a directory");
     ck_assert_int_eq(mkdir(file, 0700), 0);
     assert_status(kt_config_read(file, &config), KT_PERMISSION);
-    assert_failure_has("keyturn.yaml: is no regular file");
+    assert_failure_has("keyturn.yaml: not a regular file");
     ck_assert_int_eq(rmdir(file), 0);
     ck_assert_int_eq(mkfifo(file, 0600), 0); /* nobody writes: opening must not wait */
     assert_status(kt_config_read(file, &config), KT_PERMISSION);
@@ -406,7 +406,7 @@ START_TEST(a_file_has_one_mib_at_most)
                       size <= KT_CONFIG_MAX ? KT_SUCCESS : KT_CONFIG);
         kt_config_unref(config);
     }
-    assert_failure_has("keyturn.yaml: is over 1048576 bytes");
+    assert_failure_has("keyturn.yaml: larger than 1048576 bytes");
     assert_status(kt_config_read("/dev/zero", &config), KT_PERMISSION);
     free(text);
 }
