@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* check_user.h: check_user.c, check_look.c and check_path.c: what a server's user may and may not
- * open. */
+/* check_user.h: what a server's user may open, and may open but should not (check_user.c,
+ * check_look.c, check_path.c). */
 #ifndef KT_CHECK_USER_H
 #define KT_CHECK_USER_H
 
@@ -17,38 +17,39 @@ typedef struct kt_person {
     uid_t uid;
     gid_t gid, groups[KT_GROUPS_MAX]; /* groups: gid among them */
     int ngroups;
-    char own_group[64];            /* "": others are in it too */
+    char own_group[64];            /* "": other users are in it too */
     const char *readers, *writers; /* names of groups */
 } kt_person_t;
 
-/* Of the calling process: may it open this (R_OK, W_OK, X_OK)? Else ret_text says what is in the
- * way and, in `...`, the command that mends it. `group` is whom a file of this kind belongs to.
- * KT_PERMISSION; KT_UNAVAIL: there is none. */
+/* May the calling process open this (R_OK, W_OK, X_OK)? If not, ret_text says why and, in `...`,
+ * which command fixes it. `group` is the group that a file of this kind belongs to. KT_PERMISSION;
+ * KT_UNAVAIL: the file does not exist. */
 kt_status_t kt_path_check(const kt_person_t *person, const char *path, int wanted,
                           const char *group, char *ret_text, size_t size);
-/* May it open what it need not? Then KT_PERMISSION and the text. `what` is what it is, for the
- * text. */
+/* KT_PERMISSION and a text if the process may open this, although it should not. `what` describes
+ * the file in that text. */
 kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwanted,
                            const char *what, char *ret_text, size_t size);
-/* Is this folder with its files the person's alone, to write? */
+/* Do this folder and its files belong to the person, who can write them? KT_AUDIT. */
 kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret_text, size_t size);
 /* The path as one word of a shell, in `word`. */
 const char *kt_shell_word(const char *path, char word[2 * PATH_MAX]);
 bool kt_person_in(const kt_person_t *person, gid_t gid);
 
-#define KT_VISIT_TEXT 1400u /* bytes of a line's text */
+#define KT_INSPECTION_TEXT 1400u /* bytes of a line's text */
 
-typedef struct kt_visit {
+typedef struct kt_inspection {
     const kt_setup_t *setup;
     const kt_config_t *config;
     const kt_check_user_t *asked;
     kt_person_t person;
-    FILE *out; /* "STATUS TEXT", a line each */
+    FILE *out; /* lines "STATUS TEXT" */
     size_t wrong;
-    kt_keyring_t *keyring; /* as the user reads it; NULL: not read */
-    char good[512];        /* what it may, for the one line if nothing is wrong */
-} kt_visit_t;
+    kt_keyring_t *keyring; /* read as the user; NULL: not read */
+    char good[512];        /* what the user may do: the only line if nothing is wrong */
+} kt_inspection_t;
 
-void kt_visit(kt_visit_t *v); /* check_look.c; by the process that has become the person */
+/* Called in the process that has become the person: writes the lines (check_look.c). */
+void kt_inspect(kt_inspection_t *v);
 
 #endif /* KT_CHECK_USER_H */

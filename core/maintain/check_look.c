@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * check_look.c: what is looked at for the user that this process has become: configuration, key and
- * its types, the keys of others, stores, his stream and those of others; and then whether it goes.
- * A line for each thing that is wrong, or one if nothing is.
+ * check_look.c: inspects what the user that this process has become may open: configuration, key
+ * and its types, the keys of others, stores, its stream and those of others. Then it tries the
+ * providers. It writes a line for each thing that is wrong, or one line if nothing is.
  */
 #include <dirent.h>
 #include <stdlib.h>
@@ -12,9 +12,9 @@
 #include "check_user.h"
 #include "keysource.h"
 
-static void say(kt_visit_t *v, kt_status_t status, const char *text)
+static void report(kt_inspection_t *v, kt_status_t status, const char *text)
 {
-    char line[KT_VISIT_TEXT];
+    char line[KT_INSPECTION_TEXT];
     size_t i;
 
     (void)snprintf(line, sizeof(line), "%s", text);
@@ -26,14 +26,15 @@ static void say(kt_visit_t *v, kt_status_t status, const char *text)
     (void)fprintf(v->out, "%d %s\n", (int)status, line);
 }
 
-static bool tell(kt_visit_t *v, kt_status_t status, const char *text)
+/* Reports a failure; true if there is none. */
+static bool passed(kt_inspection_t *v, kt_status_t status, const char *text)
 {
     if (status != KT_SUCCESS)
-        say(v, status, text);
+        report(v, status, text);
     return status == KT_SUCCESS;
 }
 
-static void add_good(kt_visit_t *v, const char *format, const char *what)
+static void add_good(kt_inspection_t *v, const char *format, const char *what)
 {
     size_t at = strlen(v->good);
 
@@ -45,7 +46,7 @@ static void add_good(kt_visit_t *v, const char *format, const char *what)
 /* ---- what policy says ---- */
 
 /* The pattern of all subjects that the process may name. */
-static const char *subjects_of(const kt_visit_t *v, char pattern[KT_SUBJECT_MAX + 1])
+static const char *subjects_of(const kt_inspection_t *v, char pattern[KT_SUBJECT_MAX + 1])
 {
     if (strncmp(v->asked->stream, "cli-", 4) == 0)
         (void)snprintf(pattern, KT_SUBJECT_MAX + 1, "uid:%s", v->person.name);
@@ -54,7 +55,7 @@ static const char *subjects_of(const kt_visit_t *v, char pattern[KT_SUBJECT_MAX 
     return pattern;
 }
 
-static bool may_write(const kt_visit_t *v)
+static bool may_write(const kt_inspection_t *v)
 {
     const unsigned writing = KT_CAP_WRITE | KT_CAP_ROTATE | KT_CAP_DELETE;
     char subjects[KT_SUBJECT_MAX + 1];
@@ -74,7 +75,7 @@ static bool may_write(const kt_visit_t *v)
     return false;
 }
 
-/* The one type of the names that a pattern means; false: it may mean several. */
+/* The type of all names that a pattern matches; false: they may have several. */
 static bool type_of(const char *pattern, char type[KT_NAME_MAX + 1])
 {
     size_t size = strcspn(pattern, "/");
@@ -123,26 +124,26 @@ static void append(char *list, size_t size, const char *type)
 
 /* ---- configuration and keys ---- */
 
-static void look_at_config(kt_visit_t *v)
+static void inspect_config(kt_inspection_t *v)
 {
-    char text[KT_VISIT_TEXT];
+    char text[KT_INSPECTION_TEXT];
 
     if (!v->asked->as_root)
-        (void)tell(
+        (void)passed(
             v,
             kt_path_check(&v->person, v->config->path, R_OK, v->person.readers, text, sizeof(text)),
             text);
 }
 
-/* NULL: it is no file. */
-static char *file_of(const kt_visit_t *v, const kt_cfg_key_t *key)
+/* NULL: the source is not a file. */
+static char *file_of(const kt_inspection_t *v, const kt_cfg_key_t *key)
 {
     return key != NULL && strncmp(key->source, "file:", 5) == 0
                ? kt_config_resolve(v->config, key->source + 5)
                : NULL;
 }
 
-static void look_at_types(kt_visit_t *v, const char *path)
+static void inspect_types(kt_inspection_t *v, const char *path)
 {
     char word[2 * PATH_MAX], missing[512] = "", held[512] = "", more[512] = "",
                              type[KT_NAME_MAX + 1], subjects[KT_SUBJECT_MAX + 1], *text;
@@ -165,69 +166,72 @@ static void look_at_types(kt_visit_t *v, const char *path)
     if (missing[0] != '\0') {
         (void)kt_shell_word(path, word);
         if (asprintf(&text,
-                     "%s lacks the type%s %s, which policy allows %s: `keyturn keygen --types "
+                     "%s has no key for the type%s %s, which policy allows to %s: `keyturn keygen "
+                     "--types "
                      "%s%s%s %s.new && chown --reference=%s "
                      "%s.new && chmod --reference=%s %s.new && mv %s.new %s`",
                      path, strchr(missing, ',') != NULL ? "s" : "", missing, v->person.name, held,
                      held[0] != '\0' ? "," : "", missing, word, word, word, word, word, word,
                      word) < 0)
             text = NULL;
-        say(v, KT_NOKEY, text != NULL ? text : missing);
+        report(v, KT_NOKEY, text != NULL ? text : missing);
         free(text);
     }
     add_good(v, "opens %s", v->keyring->nenv > 0 ? "every type" : held);
     if (more[0] != '\0')
-        add_good(v, "policy allows %s too, for which the key file has no key", more);
+        add_good(v, "policy also allows %s, but the key file has no key for it", more);
 }
 
-static void say_missing_key(kt_visit_t *v, const char *path)
+static void report_missing_key(kt_inspection_t *v, const char *path)
 {
     const char *group = v->person.own_group,
                *types = v->asked->types != NULL ? v->asked->types : "api-keys";
     char word[2 * PATH_MAX], *text;
 
     (void)kt_shell_word(path, word);
-    if (asprintf(&text,
-                 "%s, the key file of %s, is not there: `keyturn keygen --types %s %s && %s %s %s "
-                 "&& chmod %s %s`",
-                 path, v->person.name, types, word, group[0] != '\0' ? "chgrp" : "chown",
-                 group[0] != '\0' ? group : v->person.name, word,
-                 group[0] != '\0' ? "0640" : "0400", word) < 0)
+    if (asprintf(
+            &text,
+            "%s, the key file of %s, does not exist: `keyturn keygen --types %s %s && %s %s %s "
+            "&& chmod %s %s`",
+            path, v->person.name, types, word, group[0] != '\0' ? "chgrp" : "chown",
+            group[0] != '\0' ? group : v->person.name, word, group[0] != '\0' ? "0640" : "0400",
+            word) < 0)
         text = NULL;
-    say(v, KT_CONFIG, text != NULL ? text : path);
+    report(v, KT_CONFIG, text != NULL ? text : path);
     free(text);
 }
 
-static void look_at_key(kt_visit_t *v)
+static void inspect_key(kt_inspection_t *v)
 {
     const kt_cfg_key_t *key = kt_key_of(v->config, v->asked->stream);
-    char *path = file_of(v, key), text[KT_VISIT_TEXT];
+    char *path = file_of(v, key), text[KT_INSPECTION_TEXT];
     kt_status_t status;
 
     if (key == NULL) {
         add_good(v, "has no key under `key:`%s", "");
     } else if (path == NULL) {
-        add_good(v, "its key, %s, can only be tried by itself", key->source);
+        add_good(v, "its key, %s, can only be tried by the host itself", key->source);
     } else {
         status = kt_path_check(&v->person, path, R_OK,
                                v->person.own_group[0] != '\0' ? v->person.own_group : NULL, text,
                                sizeof(text));
         if (status == KT_UNAVAIL) {
-            say_missing_key(v, path);
-        } else if (tell(v, status, text)) {
+            report_missing_key(v, path);
+        } else if (passed(v, status, text)) {
             kt_failure_clear();
             status = kt_keyring_read(v->config, v->asked->stream, &v->keyring);
-            if (tell(v, status, kt_failure()))
-                look_at_types(v, path);
+            if (passed(v, status, kt_failure()))
+                inspect_types(v, path);
         }
     }
     free(path);
 }
 
 /* The key files of others. */
-static void look_at_others(kt_visit_t *v)
+static void inspect_others(kt_inspection_t *v)
 {
-    char *own = file_of(v, kt_key_of(v->config, v->asked->stream)), text[KT_VISIT_TEXT], what[128];
+    char *own = file_of(v, kt_key_of(v->config, v->asked->stream)), text[KT_INSPECTION_TEXT],
+         what[128];
     size_t i;
 
     for (i = 0; i < v->config->nkeys; i++) {
@@ -237,7 +241,7 @@ static void look_at_others(kt_visit_t *v)
         (void)snprintf(what, sizeof(what), "the key of %.64s",
                        key->host != NULL ? key->host : "all");
         if (path != NULL && (own == NULL || strcmp(own, path) != 0))
-            (void)tell(v, kt_path_closed(&v->person, path, R_OK, what, text, sizeof(text)), text);
+            (void)passed(v, kt_path_closed(&v->person, path, R_OK, what, text, sizeof(text)), text);
         free(path);
     }
     free(own);
@@ -245,31 +249,31 @@ static void look_at_others(kt_visit_t *v)
 
 /* ---- providers ---- */
 
-/* Each writer's file is read by all. */
-static void look_at_anchors(kt_visit_t *v, const char *folder)
+/* Every reader reads the file of each writer. */
+static void inspect_anchors(kt_inspection_t *v, const char *folder)
 {
     DIR *dir = opendir(folder);
-    char name[PATH_MAX], text[KT_VISIT_TEXT];
+    char name[PATH_MAX], text[KT_INSPECTION_TEXT];
     struct dirent *entry;
 
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
         if (entry->d_name[0] != '.' &&
             snprintf(name, sizeof(name), "%s/%s", folder, entry->d_name) < (int)sizeof(name))
-            (void)tell(v,
-                       kt_path_check(&v->person, name, R_OK, v->person.readers, text, sizeof(text)),
-                       text);
+            (void)passed(
+                v, kt_path_check(&v->person, name, R_OK, v->person.readers, text, sizeof(text)),
+                text);
     }
     if (dir != NULL)
         (void)closedir(dir);
 }
 
-/* The files of a store in a folder; a writer makes some of them. */
-static void look_at_store(kt_visit_t *v, const char *path)
+/* The files of a store in its folder, some of which a writer creates. */
+static void inspect_store(kt_inspection_t *v, const char *path)
 {
-    static const char *const beside[] = {"", "-wal", "-shm"};
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
     bool writes = may_write(v);
     int wanted = writes ? R_OK | W_OK : R_OK;
-    char name[PATH_MAX], text[KT_VISIT_TEXT];
+    char name[PATH_MAX], text[KT_INSPECTION_TEXT];
     const char *slash = strrchr(path, '/'), *group = writes ? v->person.writers : v->person.readers;
     kt_status_t status = KT_SUCCESS;
     size_t i, before = v->wrong;
@@ -277,22 +281,22 @@ static void look_at_store(kt_visit_t *v, const char *path)
     if (slash == NULL || slash == path)
         return;
     (void)snprintf(name, sizeof(name), "%.*s", (int)(slash - path), path);
-    if (!tell(v,
-              kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : X_OK, group, text,
-                            sizeof(text)),
-              text))
+    if (!passed(v,
+                kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : X_OK, group, text,
+                              sizeof(text)),
+                text))
         return;
     if (!writes)
-        (void)tell(
+        (void)passed(
             v, kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)),
             text);
-    for (i = 0; i < KT_ARRAY(beside); i++) {
-        (void)snprintf(name, sizeof(name), "%s%s", path, beside[i]);
+    for (i = 0; i < KT_ARRAY(suffixes); i++) {
+        (void)snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
         status = kt_path_check(&v->person, name, wanted, group, text, sizeof(text));
         if (status == KT_PERMISSION || (status != KT_SUCCESS && i == 0))
-            (void)tell(v, status, text);
+            (void)passed(v, status, text);
         else if (!writes && status == KT_SUCCESS)
-            (void)tell(
+            (void)passed(
                 v,
                 kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)),
                 text);
@@ -300,25 +304,25 @@ static void look_at_store(kt_visit_t *v, const char *path)
     (void)snprintf(name, sizeof(name), "%.*s/anchors", (int)(slash - path), path);
     status = kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : R_OK | X_OK, group, text,
                            sizeof(text));
-    if (tell(v, status, text)) {
+    if (passed(v, status, text)) {
         if (!writes)
-            (void)tell(
+            (void)passed(
                 v,
                 kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)),
                 text);
-        look_at_anchors(v, name);
+        inspect_anchors(v, name);
     }
     if (v->wrong == before)
         add_good(v, writes ? "writes %s" : "reads %s", path);
 }
 
-static void look_at_module(kt_visit_t *v, const kt_cfg_provider_t *config,
+static void inspect_module(kt_inspection_t *v, const kt_cfg_provider_t *config,
                            const kt_module_t *module)
 {
     bool store = (module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) ==
                  (KTP_SEALED | KTP_CREATE);
     const ktp_option_spec_t *spec;
-    char text[KT_VISIT_TEXT];
+    char text[KT_INSPECTION_TEXT];
     size_t i;
 
     for (i = 0; i < config->noptions; i++) {
@@ -335,23 +339,22 @@ static void look_at_module(kt_visit_t *v, const kt_cfg_provider_t *config,
         else if (spec->type == KTP_SECRET && strncmp(given, "file:", 5) == 0 && !v->asked->as_root)
             path = kt_config_resolve(v->config, given + 5);
         if (path != NULL && store && strcmp(spec->name, "path") == 0)
-            look_at_store(v, path);
+            inspect_store(v, path);
         else if (path != NULL)
-            (void)tell(v,
-                       kt_path_check(&v->person, path, R_OK, v->person.readers, text, sizeof(text)),
-                       text);
+            (void)passed(
+                v, kt_path_check(&v->person, path, R_OK, v->person.readers, text, sizeof(text)),
+                text);
         free(path);
     }
 }
 
-/* Then it must go as the user: what keeps it from that is none of the permissions that were looked
- * at. */
-static void try_providers(kt_visit_t *v)
+/* With all permissions in order, the providers must work for the user. */
+static void try_providers(kt_inspection_t *v)
 {
     kt_config_t *config = (kt_config_t *)(uintptr_t)v->config;
     kt_modules_t *modules = NULL;
     kt_ctx_t *ctx = NULL;
-    char text[KT_VISIT_TEXT];
+    char text[KT_INSPECTION_TEXT];
     kt_status_t status;
     size_t i;
 
@@ -363,7 +366,7 @@ static void try_providers(kt_visit_t *v)
         status =
             kt_context_new(config, modules != NULL ? modules : v->setup->modules, v->keyring, &ctx);
     if (status != KT_SUCCESS) {
-        say(v, status, kt_failure());
+        report(v, status, kt_failure());
         return;
     }
     for (i = 0; i < ctx->modules->count; i++) {
@@ -372,7 +375,7 @@ static void try_providers(kt_visit_t *v)
         status = kt_provider_try(ctx, i);
         (void)snprintf(text, sizeof(text), "%s: provider %s: %s", v->person.name,
                        config->providers[i].name, kt_failure());
-        (void)tell(v, status, text);
+        (void)passed(v, status, text);
         kt_leave(ctx);
     }
     kt_close(ctx);
@@ -380,43 +383,43 @@ static void try_providers(kt_visit_t *v)
 
 /* ---- streams ---- */
 
-static void look_at_stream(kt_visit_t *v)
+static void inspect_stream(kt_inspection_t *v)
 {
-    char path[PATH_MAX], text[KT_VISIT_TEXT];
+    char path[PATH_MAX], text[KT_INSPECTION_TEXT];
     size_t i;
 
     (void)snprintf(path, sizeof(path), "%s/%s", v->config->audit_path, v->asked->stream);
-    if (tell(v,
-             kt_path_check(&v->person, v->config->audit_path, X_OK, v->person.readers, text,
-                           sizeof(text)),
-             text) &&
-        tell(v, kt_path_owned(&v->person, path, text, sizeof(text)), text))
+    if (passed(v,
+               kt_path_check(&v->person, v->config->audit_path, X_OK, v->person.readers, text,
+                             sizeof(text)),
+               text) &&
+        passed(v, kt_path_owned(&v->person, path, text, sizeof(text)), text))
         add_good(v, "writes %s", path);
     for (i = 0; i < v->asked->nothers; i++) {
         if (strcmp(v->asked->others[i], v->asked->stream) == 0)
             continue;
         (void)snprintf(path, sizeof(path), "%s/%s", v->config->audit_path, v->asked->others[i]);
-        (void)tell(v,
-                   kt_path_closed(&v->person, path, W_OK, "a stream that is not its own", text,
-                                  sizeof(text)),
-                   text);
+        (void)passed(v,
+                     kt_path_closed(&v->person, path, W_OK, "a stream that is not its own", text,
+                                    sizeof(text)),
+                     text);
     }
 }
 
 /* ---- all of it ---- */
 
-void kt_visit(kt_visit_t *v)
+void kt_inspect(kt_inspection_t *v)
 {
     size_t i;
 
-    look_at_config(v);
-    look_at_key(v);
-    look_at_others(v);
+    inspect_config(v);
+    inspect_key(v);
+    inspect_others(v);
     for (i = 0; i < v->config->nproviders; i++)
-        look_at_module(v, &v->config->providers[i], &v->setup->modules->list[i]);
-    look_at_stream(v);
+        inspect_module(v, &v->config->providers[i], &v->setup->modules->list[i]);
+    inspect_stream(v);
     try_providers(v);
     kt_keyring_free(v->keyring);
     if (v->wrong == 0)
-        say(v, KT_SUCCESS, v->good);
+        report(v, KT_SUCCESS, v->good);
 }

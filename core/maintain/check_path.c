@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * check_path.c: why this process may not open a file, and the command that mends it.
+ * check_path.c: why this process may not open a file, and which command fixes it.
  *
- * Whether it may is asked of the kernel, by access(), which changes nothing; the process has the
- * ids of the user in question. Why is then read from owner, group and mode of the first thing on
- * the way that is in the way. Words of a command are quoted for a shell.
+ * The kernel says whether it may, by access(), which changes nothing; the process has the ids of
+ * the user in question. The reason comes from owner, group and mode of the first folder or file on
+ * the path that cannot be opened. Words of a command are quoted for a shell.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -68,7 +68,7 @@ static const char *doing(int wanted)
     return wanted & W_OK ? "write" : wanted & R_OK ? "read" : "pass";
 }
 
-/* A copy: what getgrgid() answers is overwritten by the next question. */
+/* Copied, because the next getgrgid() overwrites the result. */
 static const char *group_name(gid_t gid, char name[64])
 {
     const struct group *group = getgrgid(gid);
@@ -87,7 +87,7 @@ static bool is_group(gid_t gid, const char *name)
     return group != NULL && group->gr_gid == gid;
 }
 
-/* Of the one thing `path`, whose folder can be passed. */
+/* Why `path` itself cannot be opened; its folder can be passed. */
 static void explain(const kt_person_t *person, const char *path, int wanted, const char *expected,
                     char *text, size_t size)
 {
@@ -96,7 +96,7 @@ static void explain(const kt_person_t *person, const char *path, int wanted, con
     unsigned bits = (unsigned)wanted;
 
     if (stat(path, &st) != 0) {
-        (void)snprintf(text, size, "%s cannot look at %s: %s", person->name, path, strerror(errno));
+        (void)snprintf(text, size, "%s cannot examine %s: %s", person->name, path, strerror(errno));
         return;
     }
     (void)group_name(st.st_gid, group);
@@ -106,9 +106,9 @@ static void explain(const kt_person_t *person, const char *path, int wanted, con
     else if (!(wanted & W_OK) && is_group(st.st_gid, person->writers) &&
              !kt_person_in(person, st.st_gid))
         (void)snprintf(
-            text, size, "%s cannot %s %s, which is for others too: `chmod o+%s %s`", person->name,
+            text, size, "%s cannot %s %s, which all users need: `chmod o+%s %s`", person->name,
             doing(wanted), path, letters(wanted, mode),
-            kt_shell_word(path, word)); /* not into the group of those who write, to read */
+            kt_shell_word(path, word)); /* to read, it must not join the group of the writers */
     else if (kt_person_in(person, st.st_gid))
         (void)snprintf(text, size, "%s cannot %s %s, of its group %s: `chmod g+%s %s`",
                        person->name, doing(wanted), path, group, letters(wanted, mode),
@@ -146,7 +146,7 @@ kt_status_t kt_path_check(const kt_person_t *person, const char *path, int wante
     if (access(path, wanted) == 0)
         return KT_SUCCESS;
     if (errno == ENOENT || errno == ENOTDIR) {
-        (void)snprintf(ret_text, size, "%s is not there", path);
+        (void)snprintf(ret_text, size, "%s does not exist", path);
         return KT_UNAVAIL;
     }
     if (errno == EROFS)
@@ -170,7 +170,7 @@ kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwa
         (void)snprintf(ret_text, size, "%s owns %s, %s: `chown root %s`", person->name, path, what,
                        kt_shell_word(path, word));
     else if (!kt_person_in(person, st.st_gid))
-        (void)snprintf(ret_text, size, "%s may %s %s, %s, as everybody may: `chmod o-%s %s`",
+        (void)snprintf(ret_text, size, "%s may %s %s, %s, as every user may: `chmod o-%s %s`",
                        person->name, doing(unwanted), path, what, letters(unwanted, mode),
                        kt_shell_word(path, word));
     else if (st.st_gid != person->gid)
@@ -183,7 +183,7 @@ kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwa
     return KT_PERMISSION;
 }
 
-/* The first thing in the folder that is somebody else's, or cannot be written. */
+/* The first file in the folder that belongs to another user. */
 static bool find_foreign(const kt_person_t *person, const char *folder, char found[PATH_MAX])
 {
     DIR *dir = opendir(folder);
@@ -211,15 +211,16 @@ kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret
     struct stat st;
 
     if (lstat(path, &st) != 0 && errno == ENOENT) {
-        (void)snprintf(ret_text, size, "%s is not there: `install -d -m 700 -o %s -g %s %s`", path,
-                       person->name, group_name(person->gid, group), kt_shell_word(path, word));
+        (void)snprintf(ret_text, size, "%s does not exist: `install -d -m 700 -o %s -g %s %s`",
+                       path, person->name, group_name(person->gid, group),
+                       kt_shell_word(path, word));
         return KT_AUDIT;
     }
     if (lstat(path, &st) == 0 && st.st_uid != person->uid) {
         const struct passwd *other = getpwuid(st.st_uid);
 
         (void)snprintf(ret_text, size, "%s cannot write %s, which belongs to %s: `chown -R %s %s`",
-                       person->name, path, other != NULL ? other->pw_name : "somebody",
+                       person->name, path, other != NULL ? other->pw_name : "another user",
                        person->name, kt_shell_word(path, word));
         return KT_AUDIT;
     }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * check_user.c: what a server's user may open, as that user finds it. Root asks in a child, which
- * takes the user's ids and groups as a login or a unit would and tries; what it finds comes back
- * through a pipe, a line for each thing. The keys that the parent holds are wiped in the child
- * before it becomes somebody else. Nothing is changed, and no server needs to run.
+ * check_user.c: what a server's user may open, tried as that user. Root forks a child, which takes
+ * the user's ids and groups as a login or a unit would, and reports through a pipe, a line for each
+ * thing it finds. The child wipes the keys that it inherited before it becomes the user. Nothing is
+ * changed, and no server needs to run.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ static kt_status_t find_person(const kt_check_user_t *asked, kt_person_t *ret_pe
     p->uid = user->pw_uid;
     p->gid = user->pw_gid;
     group = getgrgid(p->gid);
-    /* a person's may be shared: then his key file is his, and no group's */
+    /* the group of a person may have other members: then the key file belongs to the user */
     if (group != NULL &&
         (strncmp(asked->stream, "cli-", 4) != 0 || strcmp(group->gr_name, asked->user) == 0))
         (void)snprintf(p->own_group, sizeof(p->own_group), "%s", group->gr_name);
@@ -54,11 +54,12 @@ static bool become(const kt_person_t *p)
            setresgid(p->gid, p->gid, p->gid) == 0 && setresuid(p->uid, p->uid, p->uid) == 0;
 }
 
-/* `setup` is this process's own copy by now. */
+/* `setup` is the copy of this process, after fork(). */
 static void child(kt_setup_t *setup, const kt_check_user_t *asked, const kt_person_t *person,
                   int out)
 {
-    kt_visit_t v = {.setup = setup, .config = setup->config, .asked = asked, .person = *person};
+    kt_inspection_t v = {
+        .setup = setup, .config = setup->config, .asked = asked, .person = *person};
 
     (void)alarm(CHILD_SECONDS);
     kt_keyring_free(setup->keyring);
@@ -66,15 +67,15 @@ static void child(kt_setup_t *setup, const kt_check_user_t *asked, const kt_pers
     v.out = fdopen(out, "w");
     if (v.out == NULL || !become(person))
         _exit(1);
-    kt_visit(&v);
+    kt_inspect(&v);
     _exit(fflush(v.out) == 0 ? 0 : 1);
 }
 
 /* ---- the parent ---- */
 
-static kt_status_t take_lines(FILE *in, const char *what, kt_check_fn fn, void *arg)
+static kt_status_t read_lines(FILE *in, const char *what, kt_check_fn fn, void *arg)
 {
-    char line[KT_VISIT_TEXT + 32], *text;
+    char line[KT_INSPECTION_TEXT + 32], *text;
     kt_status_t worst = KT_SUCCESS;
 
     while (fgets(line, sizeof(line), in) != NULL) {
@@ -89,8 +90,8 @@ static kt_status_t take_lines(FILE *in, const char *what, kt_check_fn fn, void *
     return worst;
 }
 
-static kt_status_t ask(kt_setup_t *setup, const kt_check_user_t *asked, const kt_person_t *person,
-                       kt_check_fn fn, void *arg)
+static kt_status_t run_as(kt_setup_t *setup, const kt_check_user_t *asked,
+                          const kt_person_t *person, kt_check_fn fn, void *arg)
 {
     kt_status_t status = KT_SUCCESS;
     int ends[2], ended = 0;
@@ -105,7 +106,7 @@ static kt_status_t ask(kt_setup_t *setup, const kt_check_user_t *asked, const kt
     (void)close(ends[1]);
     in = pid > 0 ? fdopen(ends[0], "r") : NULL;
     if (in != NULL) {
-        status = take_lines(in, asked->stream, fn, arg);
+        status = read_lines(in, asked->stream, fn, arg);
         (void)fclose(in);
     } else {
         (void)close(ends[0]);
@@ -114,7 +115,7 @@ static kt_status_t ask(kt_setup_t *setup, const kt_check_user_t *asked, const kt
     while (pid > 0 && waitpid(pid, &ended, 0) < 0 && errno == EINTR)
         ;
     if (pid > 0 && (!WIFEXITED(ended) || WEXITSTATUS(ended) != 0))
-        return kt_fail(KT_INTERNAL, "the check as %s did not end", asked->user);
+        return kt_fail(KT_INTERNAL, "the check as %s failed or was killed", asked->user);
     return status;
 }
 
@@ -131,7 +132,7 @@ kt_status_t kt_check_user(kt_setup_t *setup, const kt_check_user_t *user, kt_che
     if (status == KT_SUCCESS)
         status = find_person(user, &person);
     if (status == KT_SUCCESS)
-        status = ask(setup, user, &person, fn, arg);
+        status = run_as(setup, user, &person, fn, arg);
     if (status != KT_SUCCESS && kt_failure()[0] != '\0')
         fn(arg, status, user->stream, kt_failure());
     return status;

@@ -26,7 +26,7 @@ BREAKAGES = [
     ("gpasswd -d postgres keyturn-write", {"postgresql"}, "postgres is not in group keyturn-write and cannot write /var/lib/keyturn/store"),
     (f"chmod 700 {LIB}", ALL, "redis cannot pass /var/lib/keyturn, of its group keyturn: `chmod g+x /var/lib/keyturn`"),
     (f"chgrp root {LIB}", ALL, "`chgrp keyturn /var/lib/keyturn && chmod g+x /var/lib/keyturn`"),
-    (f"chmod o-x {LIB}/store", READERS, "which is for others too: `chmod o+x /var/lib/keyturn/store`"),
+    (f"chmod o-x {LIB}/store", READERS, "which all users need: `chmod o+x /var/lib/keyturn/store`"),
     (f"chmod g-w {LIB}/store", {"postgresql"}, "postgres cannot write /var/lib/keyturn/store"),
     (f"chgrp root {LIB}/store", {"postgresql"}, "`chgrp keyturn-write /var/lib/keyturn/store"),
     (f"chmod o-r {STORE}", READERS, f"www-data cannot read {STORE}"),
@@ -42,23 +42,23 @@ BREAKAGES = [
     (f"chmod 600 {ETC}/nginx.key", {"nginx"}, "www-data cannot read /etc/keyturn/nginx.key"),
     (f"chgrp root {ETC}/redis.key", {"redis"}, "`chgrp redis /etc/keyturn/redis.key"),
     (f"chown root {ETC}/cli-human.key", {"cli-human"}, "`chown human /etc/keyturn/cli-human.key"),
-    (f"chmod 644 {ETC}/postgresql.key", ALL, "redis may read /etc/keyturn/postgresql.key, the key of postgresql, as everybody may"),
-    (f"rm {ETC}/nginx.key", {"nginx"}, "/etc/keyturn/nginx.key, the key file of www-data, is not there: `keyturn keygen --types api-keys,tls"),
+    (f"chmod 644 {ETC}/postgresql.key", ALL, "redis may read /etc/keyturn/postgresql.key, the key of postgresql, as every user may"),
+    (f"rm {ETC}/nginx.key", {"nginx"}, "/etc/keyturn/nginx.key, the key file of www-data, does not exist: `keyturn keygen --types api-keys,tls"),
     (f"rm {ETC}/cli-human.key", {"cli-human"}, "`keyturn keygen --types api-keys /etc/keyturn/cli-human.key && chown human"),
     (f"chgrp redis {ETC}/cli-deploy.key", {"redis", "cli-deploy"}, "redis may read /etc/keyturn/cli-deploy.key, the key of cli-deploy"),
     ("usermod -aG www-data redis", {"redis"}, "redis is in group www-data and may read /etc/keyturn/nginx.key"),
     ("usermod -aG keyturn-write redis", {"redis"}, "redis is in group keyturn-write and may write /var/lib/keyturn/store, where it only reads"),
-    (f"chmod o+w {STORE}", READERS, f"www-data may write {STORE}, where it only reads, as everybody may: `chmod o-w {STORE}`"),
+    (f"chmod o+w {STORE}", READERS, f"www-data may write {STORE}, where it only reads, as every user may: `chmod o-w {STORE}`"),
     (f"chmod o+w {LIB}/store", READERS, "`chmod o-w /var/lib/keyturn/store`"),
     (f"chmod o+w {ANCHORS}", READERS, f"`chmod o-w {ANCHORS}`"),
-    (KEYGEN, {"postgresql"}, "/etc/keyturn/postgresql.key lacks the type database, which policy allows postgres"),
+    (KEYGEN, {"postgresql"}, "/etc/keyturn/postgresql.key has no key for the type database, which policy allows to postgres"),
     (f"chmod 700 {LOG}", ALL, "cannot pass /var/log/keyturn"),
     (f"chown root {LOG}/redis", {"redis"}, "redis cannot write /var/log/keyturn/redis, which belongs to root: `chown -R redis /var/log/keyturn/redis`"),
     (f"chown redis {LOG}/nginx", {"nginx", "redis"}, "redis owns /var/log/keyturn/nginx, a stream that is not its own"),
     (f"chmod 500 {LOG}/nginx", {"nginx"}, "www-data cannot write /var/log/keyturn/nginx, its own"),
     (f"chown root {LOG}/postgresql/state", {"postgresql"}, "postgres does not own /var/log/keyturn/postgresql/state"),
     (f"chmod 400 {LOG}/postgresql/state", {"postgresql"}, "postgres cannot write /var/log/keyturn/postgresql/state"),
-    (f"rm -r {LOG}/redis", {"redis"}, "/var/log/keyturn/redis is not there: `install -d -m 700 -o redis -g redis /var/log/keyturn/redis`"),
+    (f"rm -r {LOG}/redis", {"redis"}, "/var/log/keyturn/redis does not exist: `install -d -m 700 -o redis -g redis /var/log/keyturn/redis`"),
     (f"chmod 777 {LOG}/postgresql", READERS, "www-data may write /var/log/keyturn/postgresql, a stream that is not its own"),
 ]
 
@@ -134,7 +134,7 @@ def test_a_user_of_the_command_who_may_write_by_policy(layout):
     wrong = layout.wrong()
     assert {what for what, _ in wrong} == {"cli-deploy"}
     assert any("deploy is not in group keyturn-write" in detail for _, detail in wrong)
-    assert any("cli-deploy.key lacks the type tls" in detail for _, detail in wrong)
+    assert any("cli-deploy.key has no key for the type tls" in detail for _, detail in wrong)
     fix(layout)
     assert int(layout.keyturn("rotate", "api-keys/a", user="deploy").stdout) == 2
     layout.sh("gpasswd -d deploy keyturn-write")
@@ -156,7 +156,7 @@ def test_a_grant_without_a_key_is_named(layout, rules, warns):
     for rule in rules:
         layout.grant(f"  - {rule}")
     [row] = layout.check()[0]["nginx"]
-    assert ("policy allows database too, for which the key file has no key" in row["detail"]) == warns, row
+    assert ("policy also allows database, but the key file has no key for it" in row["detail"]) == warns, row
 
 
 def test_others_than_root_see_for_themselves(layout):
