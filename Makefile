@@ -46,6 +46,7 @@ objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 include core/core.mk
 include $(wildcard modules/*/module.mk)
 include cli/cli.mk
+include packaging/packaging.mk
 include nginx/nginx.mk
 include redis-module/redis.mk
 include postgresql/postgresql.mk

@@ -14,7 +14,7 @@ PROVIDERS = ["local.so", "redis.so"]
 # of `make install` with --prefix=/usr, besides manual pages, documents and SQL; {lib} is the library folder
 LIBRARY = ["bin/keyturn", "include/keyturn.h", "include/keyturn_provider.h", "lib/libkeyturn.so", "lib/libkeyturn.so.0",
            "lib/pkgconfig/keyturn.pc", *(f"lib/keyturn/{name}" for name in PROVIDERS),
-           "share/bash-completion/completions/keyturn"]
+           "lib/sysusers.d/keyturn.conf", "lib/tmpfiles.d/keyturn.conf", "share/bash-completion/completions/keyturn"]
 NGINX = ["lib/nginx/modules/ngx_http_keyturn_module.so"]
 REDIS = ["lib/redis/modules/keyturn.so"]
 
