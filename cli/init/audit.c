@@ -1,64 +1,49 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The audit key that init makes, shows once and does not keep, and the streams that begin under it.
- */
+/* The audit key that init makes and shows once, and the streams that begin under it. */
 #include <errno.h>
-#include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "init.h"
 
-static kt_status_t write_key(cli_t *cli, const char *path, const char *line)
+kt_status_t init_audit_path(cli_t *cli, char path[PATH_MAX])
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    ssize_t size = (ssize_t)strlen(line);
-    int error;
+    const char *given = cli_given(cli, "audit-key");
+    char copy[PATH_MAX], folder[PATH_MAX];
 
-    if (fd < 0)
-        return cli_fail(cli, init_status(errno), "cannot write %s: %s", path, strerror(errno));
-    if (write(fd, line, (size_t)size) == size && write(fd, "\n", 1) == 1 && fsync(fd) == 0) {
-        close(fd);
+    path[0] = '\0';
+    if (!given)
         return KT_SUCCESS;
-    }
-    error = errno;
-    close(fd);
-    unlink(path);
-    return cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", path, strerror(error));
+    snprintf(copy, sizeof copy, "%s", given);
+    if (strlen(given) >= sizeof copy || !realpath(dirname(copy), folder))
+        return cli_fail(cli, init_status(strlen(given) < sizeof copy ? errno : ENAMETOOLONG),
+                        "cannot write %s: its folder cannot be found", given);
+    snprintf(copy, sizeof copy, "%s", given);
+    if (snprintf(path, PATH_MAX, "%s/%s", folder, basename(copy)) >= PATH_MAX)
+        return cli_fail(cli, KT_USAGE, "--audit-key: the path is too long");
+    return KT_SUCCESS;
 }
 
-/* A later init may be started elsewhere. */
-static kt_status_t note_file(cli_t *cli, const init_journal_t *journal, const char *path)
+kt_status_t init_audit_key(cli_t *cli, init_work_t *work, const char *path,
+                           char line[KT_AUDIT_KEY_LINE])
 {
-    char here[PATH_MAX] = "", whole[PATH_MAX];
-
-    if (path[0] != '/' && !getcwd(here, sizeof here))
-        return cli_fail(cli, init_status(errno), "cannot tell the present folder: %s",
-                        strerror(errno));
-    if (snprintf(whole, sizeof whole, "%s%s%s", here, here[0] ? "/" : "", path) >= PATH_MAX)
-        return cli_fail(cli, KT_USAGE, "the path of the audit key is too long");
-    return init_note(cli, journal, "file", whole);
-}
-
-kt_status_t init_audit_key(cli_t *cli, const init_journal_t *journal, char line[KT_AUDIT_KEY_LINE],
-                           const char **ret_file)
-{
-    const char *path = cli_given(cli, "audit-key");
+    char text[KT_AUDIT_KEY_LINE + 1];
     kt_status_t status;
 
-    *ret_file = NULL;
     line[0] = '\0';
-    if (!path && cli->quiet)
+    if (!path[0] && cli->quiet)
         return KT_SUCCESS;
     status = kt_audit_keygen(line);
     if (status)
         return cli_fail(cli, status, "%s", kt_status_text(status));
-    if (path)
-        status = note_file(cli, journal, path);
-    if (path && !status)
-        status = write_key(cli, path, line);
-    if (path && !status)
-        *ret_file = path;
+    if (path[0])
+        status = init_note(cli, work, path);
+    snprintf(text, sizeof text, "%s\n", line);
+    if (path[0] && !status)
+        status = init_write(cli, path, 0600, text);
+    explicit_bzero(text, sizeof text);
     return status;
 }
 
@@ -71,6 +56,7 @@ kt_status_t init_stream(cli_t *cli, const char *folder, const char *environment,
     if (!line[0])
         return KT_SUCCESS;
     status = kt_audit_start(folder, environment, stream, line, error, sizeof error);
+    init_point();
     return status ? cli_fail(cli, status, "%s", error) : KT_SUCCESS;
 }
 

@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The configuration that init writes, with the grants for the servers prepared as comments. */
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "init.h"
 
@@ -18,7 +12,7 @@ static const char config_text[] =
     "# that is unknown is an error that names its line. `keyturn check` tries all of it.\n"
     "environment: %1$s\n"
     "\n"
-    "# The environment's key: whoever reads this file reads every secret. Each host may have\n"
+    "# The environment's key: a reader of this file can read every secret. Each host may have\n"
     "# another with the types that it needs: `keyturn keygen --types tls,api-keys FILE` makes it.\n"
     "key: %2$s\n"
     "#key: {cli: \"file:%3$s\", nginx: \"file:/etc/keyturn/nginx.key\"}\n"
@@ -52,54 +46,18 @@ static const char config_text[] =
     "  required: true\n"
     "  #sinks: [\"syslog:auth\"]  # copies of what matters outside\n";
 
-static int remove_below(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    return ftw->level > 0 ? remove(path) : 0;
-}
-
-void init_empty(const char *folder)
-{
-    nftw(folder, remove_below, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-}
-
-kt_status_t init_status(int error)
-{
-    switch (error) {
-    case EACCES:
-    case EPERM:
-        return KT_PERMISSION;
-    case EEXIST:
-    case ENOTEMPTY:
-        return KT_CONFLICT;
-    case ENOENT:
-    case ENOTDIR:
-    case ENAMETOOLONG:
-    case ELOOP:
-        return KT_USAGE;
-    default:
-        return KT_NOSPACE;
-    }
-}
-
 kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *values)
 {
-    char user[128];
-    FILE *file;
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool written;
+    char user[128], *text;
+    kt_status_t status;
 
     cli_user(user, sizeof user);
-    file = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (!file)
-        return cli_fail(cli, init_status(errno), "cannot write %s: %s", path, strerror(errno));
-    fprintf(file, config_text, values->environment, values->key, values->key_file, values->store,
-            values->audit, user, values->grants);
-    written = fflush(file) == 0 && fsync(fd) == 0 && !ferror(file);
-    if (fclose(file) != 0 || !written)
-        return cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", path, strerror(errno));
-    return KT_SUCCESS;
+    if (asprintf(&text, config_text, values->environment, values->key, values->key_file,
+                 values->store, values->audit, user, values->grants) < 0)
+        return cli_fail(cli, KT_INTERNAL, "out of memory");
+    status = init_write(cli, path, 0600, text);
+    free(text);
+    return status;
 }
 
 kt_status_t init_environment(cli_t *cli, const char **ret_environment)

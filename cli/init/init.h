@@ -4,11 +4,22 @@
 #define KEYTURN_INIT_H
 
 #include <limits.h>
+#include <sys/types.h>
 
 #include "cli.h"
 
-#define INIT_JOURNAL ".keyturn-init"
-#define INIT_CONFIG ".keyturn.yaml.new" /* what the configuration is called until all is made */
+#define INIT_PATH_MAX (PATH_MAX - 512) /* leaves room for names in it */
+
+/*
+ * A private folder in which things are made, locked while an init is at work. Before something is
+ * made elsewhere it is noted here, as a link .made-N to it: so a failed init takes it back, or the
+ * next one after a kill.
+ */
+typedef struct init_work {
+    char path[INIT_PATH_MAX]; /* "": not begun */
+    int lock;
+    unsigned notes;
+} init_work_t;
 
 /* All as they stand in YAML: `key` whole, the paths inside double quotes. */
 typedef struct init_config {
@@ -16,49 +27,59 @@ typedef struct init_config {
     const char *grants; /* further lines for `policy`, or "" */
 } init_config_t;
 
-/* ---- init_journal.c: what was made, also by an init that was killed ---- */
+/* ---- work.c: all or nothing ---- */
 
-typedef struct init_journal {
-    char path[PATH_MAX];
-    int fd; /* -1: not begun */
-} init_journal_t;
-
-/* Locks the journal in `folder` and undoes what a killed init left. `what` is "init", where
- * `config` is what the last step makes, or another word. KT_CONFLICT while another one is at work.
- */
-kt_status_t init_begin(cli_t *cli, init_journal_t *journal, const char *folder, const char *what,
-                       const char *config);
-/* `what` is going to be made: a "file", "folder" or "store", which must not be there, or a "group".
- */
-kt_status_t init_note(cli_t *cli, const init_journal_t *journal, const char *kind,
-                      const char *what);
-void init_undo(cli_t *cli, const init_journal_t *journal); /* newest first; then init_end() */
-/* What was made stays; the lock does too. */
-kt_status_t init_settle(cli_t *cli, const init_journal_t *journal);
-void init_end(init_journal_t *journal); /* also of one that never began */
-kt_status_t init_publish(cli_t *cli, const char *folder, const char *from, const char *to);
-kt_status_t init_told(cli_t *cli); /* is the answer on stdout? It may hold what is told once */
-void init_sync(const char *folder);
+/* What a killed init left in it is still there. KT_CONFLICT while another one is at work. */
+kt_status_t init_work_begin(cli_t *cli, init_work_t *work, const char *path);
+/* The file or folder is going to be made: it must not exist. */
+kt_status_t init_note(cli_t *cli, init_work_t *work, const char *path);
+/* The user is going to be a member of the group, unless it is one already. */
+kt_status_t init_note_member(cli_t *cli, init_work_t *work, const char *user, const char *group);
+kt_status_t init_undo(cli_t *cli, init_work_t *work); /* what is noted, and empties the folder */
+void init_keep(init_work_t *work);                    /* only empties it */
+/* Undoes what is noted, and removes it; also if it was not begun. */
+void init_work_end(cli_t *cli, init_work_t *work);
+/* Runs a program without input and output. */
 kt_status_t init_run(cli_t *cli, const char *const *argv);
 
-/* ---- init_config.c, init_audit.c ---- */
+/* ---- make.c: the steps ---- */
+
+void init_point(void);                                 /* where a test kills init, by number */
+kt_status_t init_status(int error);                    /* of an errno */
+kt_status_t init_exists(cli_t *cli, const char *path); /* the error for a file that is in the way */
+/* A new file. One that is not whole is removed. */
+kt_status_t init_write(cli_t *cli, const char *path, mode_t mode, const char *text);
+kt_status_t init_key(cli_t *cli, const char *path, const char *environment); /* a new one */
+kt_status_t init_store(cli_t *cli); /* a new one, as cli->setup has it */
+/* What is complete gets its name: the last step. */
+kt_status_t init_publish(cli_t *cli, const char *folder, const char *from, const char *to);
+/* Has the answer reached stdout? The audit key in it is shown once. */
+kt_status_t init_told(cli_t *cli);
+
+/* ---- config.c ---- */
 
 /* --environment, else $ENVIRONMENT, in full */
 kt_status_t init_environment(cli_t *cli, const char **ret_environment);
 /* a new file, mode 0600 */
 kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *values);
-kt_status_t init_status(int error); /* of an errno */
+
+/* ---- audit.c ---- */
+
+/* The absolute path of --audit-key; "" if the option is missing. */
+kt_status_t init_audit_path(cli_t *cli, char path[PATH_MAX]);
 /*
- * A new audit key: into the file of --audit-key, which is new (*ret_file; NULL: not given), else
- * for init to tell once. With --quiet and no file there is none, and `line` is empty. Wipe it.
+ * A new audit key, into the new file `path` or, with "", for init to show once. With --quiet and
+ * no file there is none, and `line` is empty. The caller wipes `line`.
  */
-kt_status_t init_audit_key(cli_t *cli, const init_journal_t *journal, char line[KT_AUDIT_KEY_LINE],
-                           const char **ret_file);
+kt_status_t init_audit_key(cli_t *cli, init_work_t *work, const char *path,
+                           char line[KT_AUDIT_KEY_LINE]);
 /* The stream in `folder` begins under the key; without one when its first line is written. */
 kt_status_t init_stream(cli_t *cli, const char *folder, const char *environment, const char *stream,
                         const char *line);
 void init_tell_audit_key(const char *line); /* on stdout */
-void init_empty(const char *folder); /* to take back what was made: removes all that is in it */
-kt_status_t init_system(cli_t *cli); /* init_system.c */
+
+/* ---- system.c ---- */
+
+kt_status_t init_system(cli_t *cli);
 
 #endif /* KEYTURN_INIT_H */

@@ -14,10 +14,9 @@
 typedef struct cli_host {
     const char *name, *user, *program; /* it is there if both user and program are */
     const char *types;                 /* its key file opens no others */
-    const char *groups;
-    bool writes;      /* the store */
-    bool as_root;     /* what reads configuration and keys is root */
-    const char *unit; /* of systemd; NULL: no single one */
+    bool writes;                       /* the store */
+    bool as_root;                      /* what reads configuration and keys is root */
+    const char *unit;                  /* of systemd; NULL: no single one */
 } cli_host_t;
 
 extern const cli_host_t cli_hosts[]; /* ends with a name NULL */

@@ -61,7 +61,7 @@ def test_init_into_an_empty_folder(kt, tmp_path):
 def test_init_overwrites_nothing(home):
     before = {path: path.read_bytes() for path in home.dir.rglob("*") if path.is_file()}
     result = home.keyturn("init", home.dir, check=False)
-    assert result.returncode == 73 and b"no empty folder" in result.stderr
+    assert result.returncode == 73 and b"not an empty folder" in result.stderr
     assert before == {path: path.read_bytes() for path in home.dir.rglob("*") if path.is_file()}
 
 

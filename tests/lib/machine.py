@@ -13,6 +13,7 @@ import subprocess
 ETC, LIB, LOG = pathlib.Path("/etc/keyturn"), pathlib.Path("/var/lib/keyturn"), pathlib.Path("/var/log/keyturn")
 CONFIG, STORE = ETC / "keyturn.yaml", LIB / "store/production.db"
 AUDIT_KEY = pathlib.Path("/var/lib/audit.key")  # elsewhere, in truth
+CONFS = pathlib.Path("/etc/tmpfiles.d")  # one for each stream
 HOSTS = {"nginx": "www-data", "redis": "redis", "postgresql": "postgres"}
 
 
@@ -34,7 +35,7 @@ class Machine:
         return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=check, timeout=60)
 
     def become(self, user):
-        """A command that becomes this user with all groups of his, as a login or a unit would."""
+        """A command that becomes this user with all its groups, as a login or a unit would."""
         return ["setpriv", "--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid), "--init-groups"] if user else []
 
     def keyturn(self, *args, user=None, input=b"", check=True, env=None):
@@ -80,7 +81,8 @@ class Machine:
         """Nothing of the layout is left, nor its groups."""
         for folder in (ETC, LIB, LOG):
             shutil.rmtree(folder, ignore_errors=True)
-        AUDIT_KEY.unlink(missing_ok=True)
+        for path in [AUDIT_KEY, *CONFS.glob("keyturn-*.conf")]:
+            path.unlink(missing_ok=True)
         for group in ("keyturn", "keyturn-write"):
             with contextlib.suppress(KeyError):
                 grp.getgrnam(group)

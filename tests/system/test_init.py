@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from lib.machine import AUDIT_KEY, CONFIG, ETC, HOSTS, LIB, LOG, STORE, owner
+from lib.machine import AUDIT_KEY, CONFIG, CONFS, ETC, HOSTS, LIB, LOG, STORE, owner
 
 
 def members(group):
@@ -38,6 +38,54 @@ def test_layout(machine):
         assert owner(ETC / f"{host}.key") == ("0640", "root", user) and owner(LOG / host) == ("0700", user, user)
         assert owner(LOG / host / "state")[:2] == ("0600", user) and f"{host} (user {user})" in text
     assert members("keyturn-write") == ["postgres"] and is_whole(machine)
+
+
+def folders():
+    return {path: owner(path) for top in (ETC, LIB, LOG) for path in (top, *top.rglob("*")) if path.is_dir()}
+
+
+def test_a_lost_var_is_made_again_at_boot(machine):
+    machine.init("--user", "human")
+    before = folders()
+    machine.sh(f"rm -r {LIB} {LOG}")
+    machine.sh("systemd-tmpfiles --create keyturn.conf keyturn-nginx.conf keyturn-redis.conf keyturn-postgresql.conf "
+               "keyturn-cli-human.conf keyturn-cli-root.conf")
+    assert folders() == before
+
+
+def test_folders_that_are_there_stay_as_they_are(machine):
+    LIB.mkdir(mode=0o755)
+    (LOG / "nginx").mkdir(parents=True, mode=0o711)
+    machine.init()
+    assert owner(LIB) == ("0755", "root", "root") and owner(LOG / "nginx") == ("0711", "root", "root")
+
+
+@pytest.mark.parametrize("path", [LIB, LOG, LIB / "store", LOG / "nginx"])
+def test_a_link_in_the_place_of_a_folder_is_not_followed(machine, path, tmp_path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(tmp_path)
+    before = owner(tmp_path)
+    result = machine.init(check=False)
+    assert result.returncode == 73 and str(path).encode() in result.stderr
+    assert owner(tmp_path) == before and list(tmp_path.iterdir()) == [] and not CONFIG.exists()
+    path.unlink()
+
+
+def test_a_missing_tool_is_named(machine):
+    result = machine.init(check=False, env={"PATH": "/nowhere"})
+    assert result.returncode == 69 and b"systemd-sysusers: not found (install the package" in result.stderr
+    assert nothing_is_there()
+
+
+def test_a_home_on_a_mount_point(machine, tmp_path):
+    """Which cannot be replaced; a folder on it can."""
+    machine.sh(f"mkdir {tmp_path}/mount && mount -t tmpfs -o mode=755 keyturn {tmp_path}/mount")
+    result = machine.keyturn("init", tmp_path / "mount", check=False)
+    assert result.returncode == 73 and b"mount point" in result.stderr
+    machine.keyturn("init", tmp_path / "mount/home")
+    assert (tmp_path / "mount/home/keyturn.yaml").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mount"]
+    machine.sh(f"umount {tmp_path}/mount")
 
 
 def test_nothing_is_overwritten(machine):
@@ -100,8 +148,8 @@ def test_a_user_is_added_later(machine):
 @pytest.mark.parametrize("options, says", [
     (["--user", "deploy", "--user", "noone"], b"there is no user noone; nothing was changed"),
     (["--user", "deploy", "--user", "deploy:tls"], b"given twice"), (["--user", "root"], b"root has the key of every type"),
-    (["--user", "deploy:"], b"wants types"), (["--user", "deploy:a,,b"], b"wants types"), (["--user", "deploy:a/b"], b"wants types"),
-    (["--user", ""], b"--user wants"), (["--user", "../deploy"], b"--user wants")])
+    (["--user", "deploy:"], b"needs types"), (["--user", "deploy:a,,b"], b"needs types"), (["--user", "deploy:a/b"], b"needs types"),
+    (["--user", ""], b"--user needs"), (["--user", "../deploy"], b"--user needs")])
 @pytest.mark.parametrize("first", [True, False])
 def test_wrong_users_change_nothing(machine, options, says, first):
     if not first:
@@ -147,10 +195,11 @@ def test_killed_at_each_step(machine):
         if not CONFIG.exists():
             assert machine.init("--user", "human").returncode == 0, number
             assert not (ETC / "cli-deploy.key").exists() and not (LOG / "cli-deploy").exists()
+            assert not (CONFS / "keyturn-cli-deploy.conf").exists()
             assert members("keyturn") == ["human", "postgres", "redis", "www-data"]
         else:
             assert machine.init(check=False).returncode == 73
-            (ETC / ".keyturn-init").unlink(missing_ok=True)
+        assert not list(ETC.glob(".*")), number
         machine.set("api-keys/a", b"v")
         machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
         machine.take_away()
@@ -174,7 +223,7 @@ def test_a_user_is_added_though_killed_at_each_step(machine):
         assert CONFIG.read_text().count("cli-deploy:") == 1 and not list(ETC.glob(".*")), number
         machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
         (ETC / "cli-deploy.key").unlink()
-        machine.sh(f"rm -r {LOG}/cli-deploy; gpasswd -d deploy keyturn")
+        machine.sh(f"rm -r {LOG}/cli-deploy {CONFS}/keyturn-cli-deploy.conf; gpasswd -d deploy keyturn")
         CONFIG.write_text(whole)
 
 
