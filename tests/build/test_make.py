@@ -83,8 +83,8 @@ def test_a_change_of_the_public_header_concerns_everybody(clang):
 
 
 def test_unit_programs_are_made(clang):
-    names = {path.stem for path in (TOP / "tests/unit").glob("test_*.c")}
-    assert {path.name for path in (clang.folder / "tests/unit").glob("test_*")} == names
+    names = {path.stem for kind in ("test", "root") for path in (TOP / "tests/unit").rglob(f"{kind}_*.c")}
+    assert {path.name for path in (clang.folder / "tests/unit").glob("*_*")} == names
 
 
 def test_without_hosts_the_library_and_the_command_are_built(bare, tmp_path):

@@ -29,7 +29,7 @@ def disk():
     """Not kept: auto/check mounts it, and whatever is on it is in the way of the next."""
     folder = os.environ.get("KEYTURN_TEST_TMPFS")
     if not folder:
-        pytest.skip("needs KEYTURN_TEST_TMPFS, a small tmpfs (auto/check mounts one when root)")
+        pytest.skip("counterpart: a small file system that root mounts (KEYTURN_TEST_TMPFS)")
     folder = pathlib.Path(folder) / "trail"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -212,7 +212,7 @@ def test_who_keeps_the_wal_from_being_emptied_is_named(home, locker):
 def small_disk():
     folder = os.environ.get("KEYTURN_TEST_TMPFS")
     if not folder:
-        pytest.skip("needs KEYTURN_TEST_TMPFS, a small tmpfs (auto/check mounts one when root)")
+        pytest.skip("counterpart: a small file system that root mounts (KEYTURN_TEST_TMPFS)")
     folder = pathlib.Path(folder) / "disk"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

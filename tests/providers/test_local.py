@@ -816,7 +816,7 @@ def test_a_full_disk(driver):
     """KEYTURN_TEST_TMPFS is a folder on a file system of a few megabytes, which auto/check mounts if it may."""
     folder = os.environ.get("KEYTURN_TEST_TMPFS")
     if not folder:
-        pytest.skip("needs KEYTURN_TEST_TMPFS, a small file system that root mounts")
+        pytest.skip("counterpart: a small file system that root mounts (KEYTURN_TEST_TMPFS)")
     space = os.path.join(folder, "local-full")
     shutil.rmtree(space, ignore_errors=True)
     os.mkdir(space)

@@ -136,7 +136,7 @@ def test_ipv6(driver, store, server):
     server.client().config_set("bind", "127.0.0.1 -::1")
     with contextlib.closing(socket.socket(socket.AF_INET6)) as probe:
         if probe.connect_ex(("::1", server.port)) != 0:
-            pytest.skip("no IPv6 loopback here")
+            pytest.skip("counterpart: no IPv6 loopback here")
     assert driver("redis", address=f"[::1]:{server.port}").answer("--check") == "ok"
 
 

@@ -8,7 +8,7 @@ TSAN_PROGRAMS := $(patsubst %.c,$(BUILD)/tests/tsan/%,$(notdir $(TSAN_SRC)))
 TSAN_PROVIDERS := $(patsubst %,$(BUILD)/tests/tsan/keyturn/%.so,local redis)
 TSAN_CFLAGS = -std=c11 -O1 -g -fsanitize=thread -fPIC
 tsan_objects = $(patsubst %.c,$(BUILD)/obj/tsan/%.o,$(1))
-TSAN_CORE := $(call tsan_objects,$(CORE_SRC) $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
+TSAN_CORE := $(call tsan_objects,$(CORE_SRC) $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c)))
 
 .PHONY: tsan
 tsan: $(if $(filter yes,$(HAVE_CHECK)),$(TSAN_PROGRAMS) $(TSAN_PROVIDERS) $(BUILD)/tests/tsan/race)

@@ -10,8 +10,10 @@
 #define KT_UNIT_H
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -46,6 +48,18 @@ static inline int unit_run(const char *name, void (*add)(TCase *tests))
         kt_status_t unit_got = (call);                                                             \
         ck_assert_msg(unit_got == (wanted), "%s is %s (%s), not %s", #call,                        \
                       kt_status_name(unit_got), kt_failure(), kt_status_name(wanted));             \
+    } while (0)
+
+/* For a test that means something only where a permission or a limit holds. What only root can try
+ * is in root_files.c. */
+#define assert_not_root()                                                                          \
+    ck_assert_msg(geteuid() != 0, "root may do what this test forbids: run it as another user")
+
+/* Ends a test that cannot be run as this program was built. auto/check counts it as a failure. */
+#define kt_skip(why)                                                                               \
+    do {                                                                                           \
+        (void)fprintf(stderr, "SKIPPED %s: %s\n", __func__, why);                                  \
+        return;                                                                                    \
     } while (0)
 
 #define assert_ok(call) assert_status(call, KT_SUCCESS)

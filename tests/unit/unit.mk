@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Each test_*.c in tests/unit/ and its folders, which are core's, is one Check program, linked with the core's
-# objects themselves, so that it reaches internal functions. Other .c files are helpers that all of them get.
+# objects themselves, so that it reaches internal functions. A root_*.c is one that root runs. Other .c files are
+# helpers that all of them get.
 
-UNIT_SRC := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c)
+UNIT_SRC := $(wildcard tests/unit/test_*.c tests/unit/root_*.c tests/unit/*/test_*.c)
 UNIT_HELPERS := $(call objects,$(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c)))
 UNIT_PROGRAMS := $(patsubst %.c,$(BUILD)/tests/unit/%,$(notdir $(UNIT_SRC)))
 

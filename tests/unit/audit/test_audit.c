@@ -324,35 +324,6 @@ START_TEST(links_and_pipes_are_refused)
 }
 END_TEST
 
-/* Root in the folder of another user: what that user put there stays as it is. */
-START_TEST(root_gives_away_nothing_but_what_it_made)
-{
-    char stream[200], target[200], log[220];
-    kt_audit_t *theirs = NULL;
-    kt_event_t event = event_of("a/b");
-    struct stat st;
-
-    if (geteuid() != 0)
-        return;
-    (void)snprintf(stream, sizeof(stream), "%s/redis", folder);
-    (void)snprintf(target, sizeof(target), "%s/roots-own", world.dir);
-    (void)snprintf(log, sizeof(log), "%s/log", stream);
-    ck_assert_int_eq(mkdir(stream, 0700), 0);
-    ck_assert_int_eq(chown(stream, 12345, 12345), 0);
-    world_write(target, "", 0600);
-    ck_assert_int_eq(link(target, log), 0);
-    assert_ok(kt_audit_open(&config, "redis", &theirs));
-    assert_status(write_down(theirs, &event), KT_AUDIT);
-    ck_assert_int_eq(stat(target, &st), 0);
-    ck_assert(st.st_uid == 0 && st.st_size == 0);
-    ck_assert_int_eq(unlink(log), 0);
-    assert_ok(write_down(theirs, &event));
-    ck_assert_int_eq(stat(log, &st), 0);
-    ck_assert_uint_eq(st.st_uid, 12345);
-    kt_audit_close(theirs);
-}
-END_TEST
-
 START_TEST(a_full_disk_leaves_no_half_line)
 {
     struct rlimit limit = {0, 0}, old;
@@ -588,7 +559,6 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, what_a_dead_process_left_is_cut_and_said);
     UNIT_TABLE(tests, a_damaged_state_is_not_guessed, damaged);
     tcase_add_test(tests, links_and_pipes_are_refused);
-    tcase_add_test(tests, root_gives_away_nothing_but_what_it_made);
     tcase_add_test(tests, a_full_disk_leaves_no_half_line);
     tcase_add_test(tests, processes_and_threads_count_together);
     tcase_add_test(tests, killed_writers_leave_whole_numbered_lines);

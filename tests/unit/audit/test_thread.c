@@ -399,7 +399,7 @@ END_TEST
 
 START_TEST(a_folder_for_rings_that_cannot_be_written)
 {
-    ck_assert_uint_ne(geteuid(), 0);
+    assert_not_root();
     open_trail(false);
     ck_assert_int_eq(mkdir(rings, 0500), 0);
     assert_status(record("a/1"), KT_AUDIT);

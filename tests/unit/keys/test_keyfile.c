@@ -134,22 +134,6 @@ START_TEST(only_a_file_is_a_key_file)
 }
 END_TEST
 
-START_TEST(a_file_of_another_user_is_refused)
-{
-    kt_keyring_t *keyring;
-
-    /* /proc/1/environ and its like are root's, and root's files are allowed: nothing to try it on
-     */
-    if (geteuid() != 0) {
-        return;
-    }
-    world_write(path, GOOD, 0600);
-    ck_assert_int_eq(chown(path, 12345, 0), 0);
-    assert_status(kt_keyring_parse(path, "production", &keyring), KT_PERMISSION);
-    assert_failure_has("not to uid 12345");
-}
-END_TEST
-
 START_TEST(a_huge_file_is_refused)
 {
     kt_keyring_t *keyring;
@@ -221,7 +205,6 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, nul_is_not_text);
     UNIT_TABLE(tests, modes_are_judged, modes);
     tcase_add_test(tests, only_a_file_is_a_key_file);
-    tcase_add_test(tests, a_file_of_another_user_is_refused);
     tcase_add_test(tests, a_huge_file_is_refused);
     tcase_add_test(tests, a_new_key_is_private_random_and_never_overwrites);
     tcase_add_test(tests, a_file_of_type_keys_holds_those_types_only);
