@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# One make for the whole tree. Each part says what it makes in its own fragment (core/core.mk,
-# modules/*/module.mk, ...), which adds to
+# One make for the whole tree. Each part has its own fragment (core/core.mk, modules/*/module.mk, ...),
+# which adds to
 #   ALL         what `make` makes
-#   UNIT TESTS  what `make tests` makes besides: unit test programs, and other helpers of tests
-#   installs    (a function) rows of `make install`, which `make uninstall` reads too
+#   UNIT TESTS  what `make tests` also makes: unit test programs, and other helpers of tests
+#   installs    (a function) rows of `make install`, which `make uninstall` also reads
 # Everything made is in $(BUILD); `make BUILD=build/check` works in another folder that configure
 # prepared with --builddir.
 
@@ -29,7 +29,7 @@ ABS_BUILD := $(abspath $(BUILD))
 CONFIGURED := $(BUILD)/config.mk $(BUILD)/keyturn_config.h
 CPPFLAGS_ALL = -include $(BUILD)/keyturn_config.h -Icore/include
 CFLAGS_ALL = $(CFLAGS) $(WARNINGS) $(HARDENING) -fPIC -fvisibility=hidden
-# a library's own symbols must all be there; not so for a host's module, nor under sanitizers
+# a library must define all of its symbols; a host's module need not, nor must a library under sanitizers
 NO_UNDEFINED = $(if $(SANITIZERS),,-Wl,-z,defs)
 
 ALL :=
@@ -61,14 +61,14 @@ tests: all $(UNIT) $(TESTS)
 check:
 	auto/check
 
-# Compiling: a part adds flags by a target-specific OBJ_CFLAGS.
+# Compiling: a part adds flags with a target-specific OBJ_CFLAGS.
 $(BUILD)/obj/%.o: %.c $(CONFIGURED)
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CPPFLAGS_ALL) $(OBJ_CFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-# Installing: the same rows both ways.
+# Installing and uninstalling use the same rows.
 MAN := $(filter-out modules/sample/%,$(wildcard */*.[1-8] modules/*/*.[1-8]))
 $(foreach n,1 2 3 4 5 6 7 8,$(call installs,644,$(mandir)/man$(n),$(filter %.$(n),$(MAN))))
 $(call installs,644,$(docdir),$(wildcard README.md CHANGELOG.md LICENSE))
