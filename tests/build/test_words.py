@@ -52,7 +52,7 @@ PATTERNS = [
 
 # Folders that are not cleaned yet. The list only gets shorter; in the end it is empty.
 NOT_YET = [
-    "cli", "core", "modules", "nginx", "redis-module", "postgresql", "tests", "docs", "auto", "Makefile", "configure", "CHANGELOG.md",
+    "cli", "core", "modules", "nginx", "redis-module", "postgresql", "tests",
 ]
 # ... except these files of them
 CLEAN = [
