@@ -247,7 +247,7 @@ struct kt_audit {
     _Atomic(kt_ring_t *) ring;  /* NULL before the first record; changes under the lock below */
     int64_t since; /* ms: when the producer put a record into an empty ring; 0: it did not */
 
-    pthread_mutex_t lock; /* for what follows: taken behind the context's, before the state's */
+    pthread_mutex_t lock;          /* for what follows (core/LOCKING, 5) */
     int folder, log, state, rings; /* descriptors; -1: not open */
     kt_lines_t lines;
     kt_recovery_t recovered; /* found, and not said yet */

@@ -719,8 +719,7 @@ struct kt_ctx {
     pthread_cond_t landed;
     atomic_ullong
         failures;    /* of fetches that block: who finds a new one has waited while it happened */
-    kt_ctx_t *agent; /* a context of its own for what blocks (kt_refresh); its lock is taken first,
-                        then this one's */
+    kt_ctx_t *agent; /* a second context for calls that block (kt_refresh); core/LOCKING, 1 */
     char host[32];
     kt_log_fn log;
     void *log_arg;

@@ -35,7 +35,7 @@
     TEXT(subject, "subject", KT_SUBJECT_MAX, "", OF_ALL,                                           \
         "who asked, as the host vouches for it; empty if it did not")                              \
     TEXT(peer, "peer", ADDRESS_MAX, NULL, OF_ONE,                                                  \
-        "the client's address, if the host told one")                                              \
+        "the client's address, if the host gave one")                                              \
     TEXT(reference, "reference", KT_REFERENCE_MAX, NULL, OF_ALL,                                   \
         "what was asked for, in its one normal form; of `list` the pattern")                       \
     NUMBER(version, "version",                                                                     \
