@@ -54,7 +54,10 @@ PATTERNS = [
 NOT_YET = [
     "cli", "core", "modules", "nginx", "redis-module", "postgresql", "tests",
 ]
-# ... except these files of them
+# How many are left in what the command prints. It only gets smaller; in the end it is 0.
+PRINTED_NOT_YET = 10
+
+# Files of those folders that are clean already.
 CLEAN = [
     "cli/keyturn.1", "core/README.md", "core/LOCKING", "core/LAYERS", "core/keyturn.3", "core/keyturn-provider.3", "tests/build/test_columns.py",
 ]
@@ -287,12 +290,12 @@ def printed(kt, home):
     return said
 
 
-@pytest.mark.xfail("cli" in NOT_YET or "core" in NOT_YET, reason="messages are not cleaned yet", strict=False)
 def test_what_the_command_prints_is_plain(kt, home):
     said = printed(kt, home)
     assert len(said) > 70 and all(text for command, text in said if "--help" in command)
-    assert [f"{command}: ...{what}... ({why}: {instead})" for command, text in said
-            for line, part in of_lines(text, r"^\s*") for _, what, why, instead in find(line, part)] == []
+    found = [f"{command}: ...{what}... ({why}: {instead})" for command, text in said
+             for line, part in of_lines(text, r"^\s*") for _, what, why, instead in find(line, part)]
+    assert len(found) <= PRINTED_NOT_YET, found
 
 
 if __name__ == "__main__":
