@@ -262,66 +262,117 @@ START_TEST(a_killed_writer_loses_nothing_acknowledged)
 }
 END_TEST
 
-/* Killed between any two steps of rotations: old or pending or new, and always something to go on
- * from. */
-static kt_status_t slow_target(void *arg, kt_rotation_t *rotation)
+/* ---- a rotation that is killed ---- */
+
+static kt_status_t target_has_it(void *arg, kt_rotation_t *rotation)
 {
     (void)arg, (void)rotation;
-    (void)usleep(500);
     return KT_SUCCESS;
 }
 
-static int rotate_until_killed(kt_ctx_t *ctx, unsigned n)
+static kt_status_t rotate(kt_ctx_t *ctx)
 {
-    static const kt_target_ops_t target = {sizeof(kt_target_ops_t), "exec:test", slow_target,
-                                           slow_target};
+    static const kt_target_ops_t target = {sizeof(kt_target_ops_t), "exec:test", target_has_it,
+                                           target_has_it};
     kt_rotate_options_t options = KT_ROTATE_INIT;
     kt_request_t req = request("database/a");
 
-    (void)n;
     options.target = &target;
-    for (;;) {
-        kt_status_t status = kt_rotate(ctx, &req, &options, NULL);
-
-        if (status != KT_SUCCESS && status != KT_TRYAGAIN)
-            return 1;
-    }
+    return kt_rotate(ctx, &req, &options, NULL);
 }
+
+/* In the order in which a rotation comes by. */
+static const struct {
+    const char *point;
+    bool pending; /* a pending version is left */
+} kills[] = {
+    {"write.committed:kill", true}, {"after_create:kill", true}, {"before_set:kill", true},
+    {"after_set:kill", true},       {"after_test:kill", true},   {"after_finish:kill", false},
+};
+
+static int rotate_until_killed(kt_ctx_t *ctx, unsigned n)
+{
+    (void)setenv("KEYTURN_DEBUG_STOP", kills[n].point, 1);
+    return rotate(ctx) == KT_SUCCESS ? 0 : 1;
+}
+
+static kt_secret_t *password(void)
+{
+    kt_request_t req = request("database/a#password");
+    kt_secret_t *secret = NULL;
+
+    assert_ok(kt_get(world.ctx, &req, &secret));
+    return secret;
+}
+
+static bool is_current(const kt_secret_t *secret)
+{
+    kt_secret_t *now = password();
+    bool same = kt_secret_equal(now, kt_secret_bytes(secret), kt_secret_size(secret)) &&
+                kt_secret_version(now) == kt_secret_version(secret);
+
+    kt_secret_free(now);
+    return same;
+}
+
+static void finish_rotation(void)
+{
+    kt_request_t req = request("database/a");
+    kt_rotation_t *rotation = NULL;
+
+    assert_ok(kt_rotation_resume(world.ctx, &req, &rotation));
+    assert_ok(kt_rotation_finish(rotation, 0, NULL));
+}
+
+static void abandon_rotation(void)
+{
+    kt_request_t req = request("database/a");
+    kt_rotation_t *rotation = NULL;
+
+    assert_ok(kt_rotation_resume(world.ctx, &req, &rotation));
+    assert_ok(kt_rotation_abandon(rotation));
+}
+
+static void rotate_again(void)
+{
+    assert_ok(rotate(world.ctx));
+}
+
+static const struct {
+    void (*go_on)(void);
+    bool keeps_the_old;
+} ends[] = {{finish_rotation, false}, {abandon_rotation, true}, {rotate_again, false}};
 
 START_TEST(a_killed_rotation_is_finished_by_the_next)
 {
-    unsigned pending = 0;
+    kt_request_t req = request("database/a");
+    kt_rotation_t *rotation = NULL;
 
+#ifndef KT_DEBUG_HOOKS
+    kt_skip("needs configure --enable-debug-hooks");
+#endif
     world.ctx = world_context();
     put("database/a", "{\"user\": \"a\", \"password\": \"p\"}", 1);
-    for (unsigned i = 0; i < KILLS; i++) {
-        kt_request_t req = request("database/a#password");
-        kt_request_t whole = request("database/a");
-        kt_rotation_t *rotation = NULL;
-        kt_secret_t *secret = NULL;
-        kt_status_t status;
+    for (size_t i = 0; i < KT_ARRAY(ends); i++) {
+        kt_secret_t *old = password();
+        int status;
         pid_t pid;
-        int wait_status;
 
         kt_close(world.ctx);
         world.ctx = NULL;
-        pid = start(rotate_until_killed, 0);
-        (void)usleep(5000 + (useconds_t)(random() % 30000));
-        ck_assert_int_eq(kill(pid, SIGKILL), 0);
-        ck_assert_int_eq(waitpid(pid, &wait_status, 0), pid);
-        ck_assert_msg(WIFSIGNALED(wait_status), "the writer ended by itself: %x", wait_status);
+        pid = start(rotate_until_killed, (unsigned)_i);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "%s: ended with %x",
+                      kills[_i].point, status);
         world.ctx = world_context();
-        assert_ok(kt_get(world.ctx, &req, &secret));
-        kt_secret_free(secret);
-        status = kt_rotation_resume(world.ctx, &whole, &rotation);
-        ck_assert(status == KT_SUCCESS || status == KT_NOTFOUND);
-        pending += status == KT_SUCCESS;
-        if (rotation != NULL && i % 2)
-            assert_ok(kt_rotation_finish(rotation, 0, NULL));
-        else if (rotation != NULL)
-            assert_ok(kt_rotation_abandon(rotation));
+        ck_assert(is_current(old) == kills[_i].pending);
+        if (kills[_i].pending) {
+            ends[i].go_on();
+            ck_assert(is_current(old) == ends[i].keeps_the_old);
+        }
+        assert_status(kt_rotation_resume(world.ctx, &req, &rotation), KT_NOTFOUND);
+        kt_secret_free(old);
     }
-    ck_assert_uint_ge(pending, 1);
 }
 END_TEST
 
@@ -332,7 +383,7 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, no_version_is_lost_or_given_twice, writers);
     tcase_add_test(tests, compare_and_set_loses_no_update);
     tcase_add_test(tests, a_killed_writer_loses_nothing_acknowledged);
-    tcase_add_test(tests, a_killed_rotation_is_finished_by_the_next);
+    UNIT_TABLE(tests, a_killed_rotation_is_finished_by_the_next, kills);
 }
 
 UNIT_MAIN("many", add_tests)
