@@ -25,8 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "busy.h"
+#include "audit.h"
 
 #define MAGIC 0x313053534543434bu /* "KCCESS01", and the byte order of this machine */
 #define SLOTS 16384u
@@ -349,16 +348,16 @@ static void read_stream(const char *audit_path, const char *stream, const char *
 }
 
 /* Of a folder that may not be listed the own stream at least. */
-static void read_streams(const kt_ctx_t *ctx, const char *name, kt_access_fn fn, void *arg,
-                         kt_access_sum_t *total)
+static void read_streams(const kt_config_t *config, const char *stream, const char *name,
+                         kt_access_fn fn, void *arg, kt_access_sum_t *total)
 {
-    const char *path = ctx->config->audit_path;
+    const char *path = config->audit_path;
     DIR *dir = opendir(path);
     struct dirent *entry;
 
     if (dir == NULL) {
         total->hidden += errno != ENOENT;
-        read_stream(path, ctx->stream, name, fn, arg, total);
+        read_stream(path, stream, name, fn, arg, total);
         return;
     }
     while ((entry = readdir(dir)) != NULL) {
@@ -368,16 +367,18 @@ static void read_streams(const kt_ctx_t *ctx, const char *name, kt_access_fn fn,
     (void)closedir(dir);
 }
 
-void kt_access_of(const kt_ctx_t *ctx, const char *name, kt_access_sum_t *ret_sum)
+void kt_access_of(const kt_config_t *config, const char *stream, const char *name,
+                  kt_access_sum_t *ret_sum)
 {
     memset(ret_sum, 0, sizeof(*ret_sum));
-    read_streams(ctx, name, NULL, NULL, ret_sum);
+    read_streams(config, stream, name, NULL, NULL, ret_sum);
     kt_failure_clear();
 }
 
-void kt_access_all(const kt_ctx_t *ctx, kt_access_fn fn, void *arg, kt_access_sum_t *ret_total)
+void kt_access_all(const kt_config_t *config, const char *stream, kt_access_fn fn, void *arg,
+                   kt_access_sum_t *ret_total)
 {
     memset(ret_total, 0, sizeof(*ret_total));
-    read_streams(ctx, NULL, fn, arg, ret_total);
+    read_streams(config, stream, NULL, fn, arg, ret_total);
     kt_failure_clear();
 }

@@ -9,7 +9,8 @@
  *
  *   a thread of the host (kt_audit_thread_run)   every second, and when the ring is half full
  *   nobody else                             the process itself: at a decision that comes a second
- * after the first one, or finds the ring half full; when the host says so; at the end
+ *                                           after the first one, or finds the ring half
+ *                                           full; when the host says so; at the end
  *
  * A drain that fails makes what follows refuse, until one works again: what stands in the ring
  * already is not lost. The stream's folder is opened when a context is, the files at the first
@@ -24,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "trail.h"
 
 #define DRAIN_MS 1000 /* that a record waits in the ring at most, if its window is over */
 #define RETRY_MS 200  /* between attempts of a drain that failed */

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "trail.h"
 
 #define BLOCK_ROOM (2u * 1024u * 1024u) /* bytes of one block at most */
 #define KEPT_ROOM 131072u               /* bytes of memory that are kept for the next */

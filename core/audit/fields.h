@@ -8,12 +8,16 @@
  *   TEXT(member, key, size, absent, from, meaning)
  *       a text. A ring keeps it after the record. `size`: bytes at most; the rest is cut off.
  *       `absent`: what a line says if it is NULL. `from`: OF_ALL, or OF_ONE: reads with different
- * texts are coalesced, and the line of more than one has none. NUMBER(member, key, meaning) a
- * uint64_t that is not there if it is 0. A ring keeps it in the record: there is room for two, and
- * KTG1 has to change for a third. FLAG(member, key, bit, meaning) a bool, which is not there if it
- * is false. A ring keeps it as a bit of the record's flags, of which 4 and 8 are taken. LINE(put,
- * key, value, meaning) no ring keeps it, or not in this way: what put() of line.c makes of an
- * expression about `event`.
+ *       texts are coalesced, and the line of more than one has none.
+ *   NUMBER(member, key, meaning)
+ *       a uint64_t that is not there if it is 0. A ring keeps it in the record: there is room for
+ *       two, and KTG1 has to change for a third.
+ *   FLAG(member, key, bit, meaning)
+ *       a bool, which is not there if it is false. A ring keeps it as a bit of the record's flags,
+ *       of which 4 and 8 are taken.
+ *   LINE(put, key, value, meaning)
+ *       no ring keeps it, or not in this way: what put() of line.c makes of an expression about
+ *       `event`.
  *
  * The time, boot, stream and seq of a line come before them (line.c).
  */

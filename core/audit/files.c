@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "trail.h"
 
 #define HEAD_MAX 1024u /* bytes of a log's first line; no writer needs half of them */
 

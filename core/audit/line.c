@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "audit.h"
-#include "audit/fields.h"
+#include "fields.h"
+#include "trail.h"
 
 #define YEAR_10000 253402300800000 /* ms since the epoch */
 

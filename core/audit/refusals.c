@@ -3,7 +3,7 @@
  * refusals.c: who is refused too often is refused for a while, whatever he asks for.
  *
  *     PATH/STREAM/refusals    a table of a fixed size that all processes of the stream map; of its
- * owner only
+ *                             owner only
  *
  * A source is a subject and the address that it comes from, as a keyed hash, so that nobody can
  * choose a place in the table. Of each source the times of its last ten refusals are kept: one more
@@ -28,8 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "busy.h"
+#include "audit.h"
 
 #define MAGIC "KTF1"
 #define SETS 64u
@@ -347,53 +346,3 @@ unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const c
 }
 
 /* ---- of a context ---- */
-
-/* At the first decision, so that a context that makes none leaves no file. Without the table policy
- * still refuses; nobody counts. */
-static kt_refusals_t *table_of(kt_ctx_t *ctx)
-{
-    char *folder;
-
-    if (ctx->refusals != NULL || ctx->audit == NULL || ctx->refusals_off)
-        return ctx->refusals;
-    if (asprintf(&folder, "%s/%s", ctx->config->audit_path, ctx->stream) < 0)
-        return NULL;
-    if (kt_refusals_open(folder, &ctx->refusals) != KT_SUCCESS) {
-        ctx->refusals_off = true;
-        kt_log(ctx, 4, "%s: refusals are recorded, but not counted", kt_failure());
-        kt_failure_clear();
-    }
-    free(folder);
-    return ctx->refusals;
-}
-
-kt_status_t kt_lockout_check(kt_ctx_t *ctx, const char *subject, const char *peer,
-                             unsigned capability, const char *name)
-{
-    kt_refusals_t *refusals = table_of(ctx);
-    unsigned seconds =
-        refusals != NULL ? kt_refusals_locked(refusals, subject, peer, kt_refusals_now()) : 0;
-
-    if (seconds == 0)
-        return KT_SUCCESS;
-    return kt_fail(KT_DENIED,
-                   "%s of %s: this source was refused more than %u times within an hour, and "
-                   "everything is refused to it for "
-                   "another %u s",
-                   kt_capability_name(capability), name, KT_REFUSALS_MAX, seconds);
-}
-
-kt_status_t kt_admit(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability,
-                     const char *name)
-{
-    kt_status_t status = kt_lockout_check(ctx, subject, peer, capability, name);
-
-    return status == KT_SUCCESS ? kt_policy_check(ctx->config, subject, capability, name) : status;
-}
-
-unsigned kt_refused(kt_ctx_t *ctx, const char *subject, const char *peer)
-{
-    kt_refusals_t *refusals = table_of(ctx);
-
-    return refusals != NULL ? kt_refusals_count(refusals, subject, peer, kt_refusals_now()) : 0;
-}

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "trail.h"
 
 #define TIME_PREFIX "{\"time\":\""
 

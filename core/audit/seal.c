@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "trail.h"
 
 #define STATE_MAGIC "KTA3"
 

@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "internal.h"
+#include "audit.h"
 
 #define CRITICAL "critical"
 #define HIGH "high"

@@ -3,7 +3,9 @@
  * sink_batch.c: which lines of the log go outside.
  *
  *   alerts   lines that have a severity, checkpoints, and the seal of each block that has one of
- * them seals    and all other seals all      every line
+ *            them
+ *   seals    and all other seals
+ *   all      every line
  *
  * Only whole blocks go: behind the last seal a line is nobody's yet. A log's first line always
  * goes, for it says whose seals follow.

@@ -18,8 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "command.h"
 #include "sinks.h"
 
 #define SCRIPT "timeout -k 5 \"$0\" \"$@\" 3>&-; echo $? >&3"

@@ -3,7 +3,7 @@
  * sinks.c: external sinks follow the log.
  *
  *     PATH/STREAM/sent    how far each sink has the trail; locked by the one process of the stream
- * that sends at this moment
+ *                         that sends at this moment
  *
  * Nobody who records a decision waits for a sink, nor can a sink refuse one: a copy is made of what
  * is sealed and on the disk. So a sink that hangs, ends or is not there gets everything later, in

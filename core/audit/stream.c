@@ -4,8 +4,8 @@
  *
  *     PATH/STREAM/log     the lines, and after each block of them a seal
  *     PATH/STREAM/state   the key of the next seal, and how far the log goes; under a lock that
- * every process of the stream takes PATH/STREAM/rings/  what processes have recorded, and are no
- * lines yet (ring.h)
+ *                         every process of the stream takes
+ *     PATH/STREAM/rings/  what processes have recorded, and are no lines yet (ring.h)
  *
  * A block is appended, synced, the state written, and synced: so the log never ends before what the
  * state says, and what stands behind that is either one block under the state's key or nothing that
@@ -23,8 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "audit.h"
-#include "busy.h"
+#include "trail.h"
 
 #define RESERVE (512u * 1024u)      /* bytes behind the log's end: what is kept */
 #define RESERVE_STEP (128u * 1024u) /* and what is allocated at once, beyond */

@@ -17,7 +17,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "trail.h"
 
 #define RINGS_MAX 1024u /* processes that record at the same time, of which a gap is found */
 #define WRONG_MAX 20u   /* things that are wrong, of one stream, before the rest is only counted */

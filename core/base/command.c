@@ -17,8 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "command.h"
+#include "base.h"
 
 #define EXTRA_FD 3
 #define FIRST_FREE 10 /* pipes get descriptors above those that the child has */

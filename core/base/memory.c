@@ -8,13 +8,14 @@
  * costs 14 us. Keys do get guarded pages of their own: there are few.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "base.h"
 
 #define CHUNK_SIZE (256u * 1024u)
 #define CLASS_MIN_BITS 5u  /* 32 bytes */

@@ -11,11 +11,12 @@
  *
  * All of it runs in time linear in its input: names come from requests.
  */
-#include "internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "base.h"
 
 #define GENERAL "general" /* the type of a name of one segment */
 

@@ -12,8 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "command.h"
+#include "base.h"
 
 #define ROOM_FIRST 4096u
 #define NAP_MAX_MS 20

@@ -2,7 +2,7 @@
 /*
  * status.c: what a call may answer, and the calling thread's error text.
  */
-#include "internal.h"
+#include "base.h"
 
 #include <ctype.h>
 #include <stdio.h>

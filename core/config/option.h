@@ -7,7 +7,7 @@
 #ifndef KT_CONFIG_OPTION_H
 #define KT_CONFIG_OPTION_H
 
-#include "config.h"
+#include "parse.h"
 
 #define KT_COMMAND_WORDS 64u /* words of a command */
 

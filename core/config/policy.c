@@ -2,7 +2,7 @@
 /*
  * policy.c: who may do what. Everything is denied by default, and a rule that denies always wins.
  */
-#include "internal.h"
+#include "config.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * text.c: what every file of this folder needs and none of them owns: errors with file and line,
  * the nearest of several names, durations, sizes and relative paths.
  */
-#include "config.h"
+#include "parse.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
  * accepts equal keys. Anchors, tags, several documents and equal keys are refused, because with
  * them a file may mean something other than it seems to.
  */
-#include "config.h"
+#include "parse.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  * A provider is one shared object, NAME.so, that exports one symbol:
  *
  *     const ktp_provider_t keyturn_provider = { KTP_HEADER, .name = "NAME", .capabilities = ...,
- * .open = ..., ... };
+ *     .open = ..., ... };
  *
  * The loader opens the file, checks the open descriptor (regular file, owner, mode), loads it
  * RTLD_NOW|RTLD_LOCAL, checks magic, ABI major, size and name, and never unloads it. A newer minor

@@ -9,9 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "keysource.h"
-#include "command.h"
+#include "source.h"
 
 #define WORDS_MAX 32u
 

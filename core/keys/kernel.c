@@ -15,8 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "keysource.h"
+#include "source.h"
 
 #define DESCRIPTION_MAX 512u
 #define GROUP_CHANGES 0x2400u /* write, set attributes */

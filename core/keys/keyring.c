@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "keys.h"
 
 static void derive(unsigned char *out, size_t out_size, const unsigned char key[KT_KEY_SIZE],
                    const char personal[17], const char *const *fields, size_t nfields)

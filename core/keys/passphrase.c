@@ -20,8 +20,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "keysource.h"
+#include "source.h"
 
 #define BASE64 sodium_base64_VARIANT_ORIGINAL
 #define OPS_FLOOR crypto_pwhash_argon2id_OPSLIMIT_MODERATE

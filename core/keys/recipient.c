@@ -19,9 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "backup.h"
-#include "keysource.h"
+#include "keys.h"
 
 #define PRIVATE "keyturn-recipient-key 1 "
 #define PUBLIC "keyturn-recipient 1 "

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "keys.h"
 
 #define MAGIC "KTRN"
 #define FORMAT 1u
@@ -25,37 +25,6 @@
 #define CLASS_MAX 131072u
 #define OVERHEAD (KTP_RECORD_HEADER + LENGTH_SIZE + KT_TAG_SIZE)
 #define AD_MAX (KTP_RECORD_HEADER + 4u + KT_ENVIRONMENT_MAX + 4u + KT_NAME_MAX + 1u)
-
-void kt_put_u64(unsigned char *at, uint64_t value)
-{
-    int i;
-
-    for (i = 7; i >= 0; i--, value >>= 8)
-        at[i] = (unsigned char)(value & 0xff);
-}
-
-uint64_t kt_get_u64(const unsigned char *at)
-{
-    uint64_t value = 0;
-    int i;
-
-    for (i = 0; i < 8; i++)
-        value = value << 8 | at[i];
-    return value;
-}
-
-void kt_put_u32(unsigned char *at, uint32_t value)
-{
-    at[0] = (unsigned char)(value >> 24);
-    at[1] = (unsigned char)(value >> 16);
-    at[2] = (unsigned char)(value >> 8);
-    at[3] = (unsigned char)value;
-}
-
-uint32_t kt_get_u32(const unsigned char *at)
-{
-    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
 
 static size_t size_class(size_t size)
 {

@@ -7,14 +7,13 @@
  *     exec:COMMAND           what the command prints
  *     keyring:DESC           the kernel's user key of this description
  *     passphrase:FROM [KEY]  KEY, a key file under a passphrase, which is asked for (FROM is
- * PROMPT) or stands in the file FROM
+ *     PROMPT) or stands in the file FROM
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "keysource.h"
+#include "source.h"
 
 typedef struct source {
     const kt_config_t *config;

@@ -4,26 +4,24 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "internal.h"
-#include "sinks.h"
-#include "command.h"
+#include "maintain.h"
 
 /* ---- create ---- */
 
 static kt_status_t create_locked(kt_ctx_t *ctx)
 {
-    const kt_cfg_route_t *route = kt_switch_route(ctx->config, "*");
+    const kt_cfg_route_t *route = kt_switch_route(ctx->holder.config, "*");
     kt_store_t *store;
     kt_status_t status;
 
     if (route == NULL)
         return kt_fail(KT_CONFIG, "`switch` has no route for \"*\"");
-    status = kt_instance_open(ctx, route->steps[0].provider, &store);
+    status = kt_store_of(ctx, route->steps[0].provider, &store);
     if (status != KT_SUCCESS)
         return status;
     if (!(store->api->capabilities & KTP_CREATE))
         return kt_fail(KT_CONFIG, "the provider \"%s\" has no store to create", store->name);
-    return kt_store_create(ctx, store);
+    return kt_store_create(&ctx->holder, store);
 }
 
 kt_status_t kt_create(kt_ctx_t *ctx)
@@ -57,12 +55,12 @@ static void check_keys(kt_ctx_t *ctx, checking_t *checking)
 {
     char detail[128];
 
-    if (ctx->keyring->nenv > 0)
+    if (ctx->holder.keyring->nenv > 0)
         (void)snprintf(detail, sizeof(detail), "environment key of \"%s\", newest epoch %u",
-                       ctx->keyring->environment, ctx->keyring->env[0].epoch);
+                       ctx->holder.keyring->environment, ctx->holder.keyring->env[0].epoch);
     else
-        (void)snprintf(detail, sizeof(detail), "%zu type keys of \"%s\"", ctx->keyring->ntypes,
-                       ctx->keyring->environment);
+        (void)snprintf(detail, sizeof(detail), "%zu type keys of \"%s\"",
+                       ctx->holder.keyring->ntypes, ctx->holder.keyring->environment);
     report(checking, KT_SUCCESS, "keys", detail);
 }
 
@@ -72,13 +70,13 @@ kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index)
     kt_head_t head;
     kt_status_t status;
 
-    status = kt_instance_open(ctx, index, &store);
+    status = kt_store_of(ctx, index, &store);
     if (status == KT_SUCCESS)
-        status = kt_from_provider(store, store->api->check(store->instance, 0));
+        status = kt_from_provider(store->name, store->api->check(store->instance, 0));
     if (status != KT_SUCCESS || !(store->api->capabilities & KTP_SEALED) ||
         (store->api->capabilities & KTP_CLEAR_NAMES))
         return status;
-    status = kt_store_head(ctx, store, "keyturn-check", &head); /* is it of our key? */
+    status = kt_store_head(&ctx->holder, store, "keyturn-check", &head); /* is it of our key? */
     if (status == KT_SUCCESS)
         kt_head_clear(&head);
     return status == KT_NOTFOUND || status == KT_NOKEY ? KT_SUCCESS : status;
@@ -96,9 +94,9 @@ static void check_targets(const kt_ctx_t *ctx, checking_t *checking)
 {
     size_t i;
 
-    for (i = 0; i < ctx->config->ntargets; i++) {
-        check_command(checking, ctx->config->targets[i].exec, "target");
-        check_command(checking, ctx->config->targets[i].notify, "notify");
+    for (i = 0; i < ctx->holder.config->ntargets; i++) {
+        check_command(checking, ctx->holder.config->targets[i].exec, "target");
+        check_command(checking, ctx->holder.config->targets[i].notify, "notify");
     }
 }
 
@@ -106,11 +104,11 @@ static void check_sinks(const kt_ctx_t *ctx, checking_t *checking)
 {
     size_t i;
 
-    for (i = 0; i < ctx->config->nsinks; i++) {
-        kt_status_t status = kt_sink_check(&ctx->config->sinks[i]);
+    for (i = 0; i < ctx->holder.config->nsinks; i++) {
+        kt_status_t status = kt_sink_check(&ctx->holder.config->sinks[i]);
 
         report(checking, status, "audit sink",
-               status == KT_SUCCESS ? ctx->config->sinks[i].text : kt_failure());
+               status == KT_SUCCESS ? ctx->holder.config->sinks[i].text : kt_failure());
     }
 }
 
@@ -123,13 +121,14 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
 
     if (status != KT_SUCCESS)
         return status;
-    report(&checking, KT_SUCCESS, "configuration", ctx->config->path);
+    report(&checking, KT_SUCCESS, "configuration", ctx->holder.config->path);
     check_keys(ctx, &checking);
     report(&checking, kt_locked_failures() == 0 ? KT_SUCCESS : KT_TRYAGAIN, "memory",
            kt_locked_failures() == 0 ? "locked" : "some could not be locked: raise RLIMIT_MEMLOCK");
-    report(&checking, ctx->audit != NULL ? KT_SUCCESS : KT_AUDIT, "audit", ctx->config->audit_path);
+    report(&checking, ctx->audit != NULL ? KT_SUCCESS : KT_AUDIT, "audit",
+           ctx->holder.config->audit_path);
     for (i = 0; i < ctx->modules->count; i++) {
-        (void)snprintf(what, sizeof(what), "provider %s", ctx->config->providers[i].name);
+        (void)snprintf(what, sizeof(what), "provider %s", ctx->holder.config->providers[i].name);
         status = kt_provider_try(ctx, i);
         report(&checking, status, what, status == KT_SUCCESS ? "answers" : kt_failure());
     }
@@ -151,7 +150,7 @@ kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_li
         status = kt_audit_answer(
             ctx, kt_audit_drain(ctx->audit)); /* what was done here so far is in it */
     if (status == KT_SUCCESS)
-        status = kt_audit_read(ctx->config, stream, count, fn, arg);
+        status = kt_audit_read(ctx->holder.config, stream, count, fn, arg);
     kt_leave(ctx);
     return status;
 }
@@ -176,12 +175,12 @@ static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsign
 {
     uint32_t slot = 0;
     kt_call_t call;
-    kt_status_t status = kt_call_begin(ctx, req, &call);
+    kt_status_t status = kt_call_begin(req, &call);
 
     if (status != KT_SUCCESS)
         return status;
     if (action == NULL)
-        return kt_policy_check(ctx->config, call.subject, wanted, call.ref.name);
+        return kt_policy_check(ctx->holder.config, call.subject, wanted, call.ref.name);
     status = kt_admit(ctx, call.subject, req->peer, wanted, call.ref.name);
     status =
         kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);

@@ -3,8 +3,8 @@
  * backup.c: a store in a file, encrypted, and back.
  *
  *     "KTBK" 1 0 0 0, key id (16), header of the stream (24), then frames: length (4), encrypted
- * row; the last one is marked "KTBK" 1 1 0 0, key id, for whom (recipient.c), header of the stream,
- * then the same
+ *     row; the last one is marked
+ *     "KTBK" 1 1 0 0, key id, for whom (recipient.c), header of the stream, then the same
  *
  * The file has no name before it is whole (O_TMPFILE), so that a run that is killed leaves nothing
  * that looks like a backup.
@@ -25,9 +25,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
 #include "backup.h"
 
 #define MAGIC "KTBK\1" /* then what kind it is, and two zeros */

@@ -9,8 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "check_user.h"
-#include "keysource.h"
+#include "check.h"
 
 static void report(kt_inspection_t *v, kt_status_t status, const char *text)
 {

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "check_user.h"
+#include "check.h"
 
 bool kt_person_in(const kt_person_t *person, gid_t gid)
 {

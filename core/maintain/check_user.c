@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "check_user.h"
+#include "check.h"
 
 #define CHILD_SECONDS 60u
 

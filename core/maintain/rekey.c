@@ -5,8 +5,10 @@
  *
  *     mark     the store is marked with the newest key: types that begin from now on go under it
  *     begin    a type gets its second root: new names go under the new key, the others are found
- * under the old one batch    some secrets are opened, sealed anew and put under the new key; this
- * again until none is left finish   the old root says "moved", the new one that all is here
+ *              under the old one
+ *     batch    some secrets are opened, sealed anew and put under the new key; this again until
+ *              none is left
+ *     finish   the old root says "moved", the new one that all is here
  *
  * Each step is one transaction that leaves a store which every reader understands (epochs.c), so a
  * crash needs no repair: whoever rekeys next sees by the roots where he is. A cursor of its own was
@@ -17,11 +19,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
-#include "epochs.h"
-#include "rekey.h"
+#include "maintain.h"
 
 #define BATCH_MAX 64u
 #define BATCH_MS 20 /* of holding the store's lock, after which the batch is closed */
@@ -49,65 +47,6 @@ typedef struct step { /* one transaction on one type */
     int64_t began;
 } step_t;
 
-/* ---- the types that there are ---- */
-
-static int take_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
-{
-    kt_types_t *types = arg;
-    char type[KT_NAME_MAX + 1], *copy, **grown;
-    kt_status_t status;
-    size_t i;
-
-    if (key->id_size == 0 || key->id[0] != 't')
-        return 0;
-    status = kt_label_open(types->keyring, row->record, row->record_size, type);
-    if (status == KT_NOKEY)
-        return 0;
-    for (i = 0; status == KT_SUCCESS && i < types->count; i++) {
-        if (strcmp(types->list[i], type) == 0)
-            return 0;
-    }
-    copy = status == KT_SUCCESS ? strdup(type) : NULL;
-    grown = copy != NULL ? realloc(types->list, (types->count + 1) * sizeof(*grown)) : NULL;
-    if (grown != NULL) {
-        types->list = grown;
-        grown[types->count++] = copy;
-        return 0;
-    }
-    free(copy);
-    types->status = status != KT_SUCCESS ? status : kt_fail(KT_INTERNAL, "out of memory");
-    return 1;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-kt_status_t kt_types_read(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
-                          kt_types_t *ret_types)
-{
-    kt_status_t status;
-
-    *ret_types = (kt_types_t){.keyring = ctx->keyring};
-    status = kt_rows_scan(store, txn, KTP_META, take_label, ret_types);
-    if (status == KT_SUCCESS)
-        status = ret_types->status;
-    if (status == KT_SUCCESS) {
-        kt_failure_clear();
-        if (ret_types->count > 1)
-            qsort(ret_types->list, ret_types->count, sizeof(*ret_types->list), by_name);
-    }
-    return status;
-}
-
-void kt_types_free(kt_types_t *types)
-{
-    while (types->count > 0)
-        free(types->list[--types->count]);
-    free(types->list);
-}
-
 /* ---- transactions ---- */
 
 /* A rekey waits for writers rather than give up in the middle. */
@@ -129,15 +68,15 @@ static kt_status_t mark(rekey_t *r)
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_store_check(r->ctx, r->store, txn);
+    status = kt_store_check(&r->ctx->holder, r->store, txn);
     if (status == KT_SUCCESS)
-        status = kt_epochs_mark(r->ctx, r->store, txn, true, &changed);
+        status = kt_epochs_mark(&r->ctx->holder, r->store, txn, true, &changed);
     if (status != KT_SUCCESS || !changed) {
         r->store->api->abort(txn);
         return status;
     }
     kt_debug_point("rekey.mark");
-    status = kt_from_provider(r->store, r->store->api->commit(txn));
+    status = kt_from_provider(r->store->name, r->store->api->commit(txn));
     kt_debug_point("rekey.marked");
     return status;
 }
@@ -169,7 +108,7 @@ static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row
     status = kt_row_copy(&row, ret_row);
     if (status != KT_SUCCESS)
         return status;
-    status = kt_open_head(s->r->ctx, &s->keys[1], ret_row, ret_head);
+    status = kt_open_head(&s->r->ctx->holder, &s->keys[1], ret_row, ret_head);
     if (status == KT_SUCCESS) {
         kt_name_hash(&s->keys[1], ret_head->name, hash);
         if (memcmp(hash, entry->hash, KT_HASH_SIZE) == 0 && ret_row->stamp == ret_head->counter)
@@ -194,9 +133,9 @@ static kt_status_t move_head(step_t *s, const kt_index_entry_t *entry, kt_head_t
         return status;
     memcpy(old_key.id, entry->hash, KT_HASH_SIZE);
     kt_key_init(&key, s->r->store, KTP_HEAD, &s->keys[0], head->name);
-    status = kt_from_provider(s->r->store, api->row_put(s->txn, &key, &new, 0));
+    status = kt_from_provider(s->r->store->name, api->row_put(s->txn, &key, &new, 0));
     if (status == KT_SUCCESS)
-        status = kt_from_provider(s->r->store, api->row_remove(s->txn, &old_key, old->stamp));
+        status = kt_from_provider(s->r->store->name, api->row_remove(s->txn, &old_key, old->stamp));
     if (status == KT_SUCCESS)
         status = kt_index_put(&s->trees.index, key.id, new.record + new.record_size - KT_TAG_SIZE);
     if (status == KT_SUCCESS)
@@ -265,7 +204,7 @@ static kt_status_t step_begin(step_t *s)
     kt_status_t status;
 
     *old = *new;
-    status = kt_index_open(s->r->ctx, s->r->store, s->txn, &s->keys[0], new);
+    status = kt_index_open(&s->r->ctx->holder, s->r->store, s->txn, &s->keys[0], new);
     if (status == KT_SUCCESS)
         status = kt_put_label(s->r->store, s->txn, &s->keys[0]);
     memcpy(new->store_id, old->store_id, KT_ID_SIZE);
@@ -295,7 +234,7 @@ static kt_status_t step_finish(step_t *s)
     if (status == KT_NOTFOUND)
         return KT_SUCCESS;
     return status == KT_SUCCESS
-               ? kt_from_provider(store, store->api->row_remove(s->txn, &label, row.stamp))
+               ? kt_from_provider(store->name, store->api->row_remove(s->txn, &label, row.stamp))
                : status;
 }
 
@@ -308,11 +247,11 @@ static kt_status_t look(step_t *s, todo_t *ret_todo)
     const kt_typekey_t *newest;
     kt_status_t status;
 
-    status = kt_trees_open(s->r->ctx, s->r->store, s->txn, s->type, &s->trees);
+    status = kt_trees_open(&s->r->ctx->holder, s->r->store, s->txn, s->type, &s->trees);
     if (status == KT_SUCCESS)
-        status = kt_trees_writable(s->r->ctx, trees);
+        status = kt_trees_writable(&s->r->ctx->holder, trees);
     if (status == KT_SUCCESS)
-        status = kt_keyring_type(s->r->ctx->keyring, s->type, 0, &newest);
+        status = kt_keyring_type(s->r->ctx->holder.keyring, s->type, 0, &newest);
     if (status != KT_SUCCESS)
         return status;
     *ret_todo = TODO_NOTHING;
@@ -371,13 +310,13 @@ static kt_status_t commit(step_t *s, todo_t todo)
 
     (void)before, (void)after, (void)todo; /* without hooks */
     kt_debug_point(before[todo]);
-    status = kt_from_provider(s->r->store, s->r->store->api->commit(s->txn));
+    status = kt_from_provider(s->r->store->name, s->r->store->api->commit(s->txn));
     s->txn = NULL;
     kt_debug_point(after[todo]);
     if (status == KT_SUCCESS &&
-        kt_trees_anchor(s->r->store, s->r->ctx->stream, &s->trees) != KT_SUCCESS) {
+        kt_trees_anchor(s->r->store, s->r->ctx->holder.stream, &s->trees) != KT_SUCCESS) {
         /* as after any write: the next one records that an anchor is owed */
-        kt_log(s->r->ctx, 4, "%s", kt_failure());
+        kt_log(&s->r->ctx->holder.logger, 4, "%s", kt_failure());
         kt_failure_clear();
     }
     kt_debug_point("rekey.anchored");
@@ -465,11 +404,11 @@ static bool is_of_one_secret(kt_status_t status)
 static kt_status_t read_types(rekey_t *r)
 {
     ktp_txn_t *txn;
-    kt_status_t status = kt_rows_begin(r->store, false, r->ctx->wait, &txn);
+    kt_status_t status = kt_rows_begin(r->store, false, r->ctx->holder.wait, &txn);
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_store_check(r->ctx, r->store, txn);
+    status = kt_store_check(&r->ctx->holder, r->store, txn);
     if (status == KT_SUCCESS)
         status = kt_types_read(r->ctx, r->store, txn, &r->types);
     r->store->api->abort(txn);

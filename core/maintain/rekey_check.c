@@ -10,12 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
-#include "epochs.h"
-#include "keysource.h"
-#include "rekey.h"
+#include "maintain.h"
 
 /* ---- the right, the store ---- */
 
@@ -30,7 +25,7 @@ static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
 
         if ((api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) ==
             (KTP_SEALED | KTP_CREATE))
-            return kt_instance_open(ctx, i, ret_store);
+            return kt_store_of(ctx, i, ret_store);
         others = others || kt_is_clear(api);
     }
     *ret_store = NULL;
@@ -48,7 +43,7 @@ kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *re
     ret_call->subject = req->subject;
     memcpy(ret_call->text, "*", 2);
     status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
-    if (status == KT_SUCCESS && ctx->keyring->nenv == 0)
+    if (status == KT_SUCCESS && ctx->holder.keyring->nenv == 0)
         status = kt_fail(
             KT_NOKEY, "a rekey needs the environment key: type keys do not cover the whole store");
     if (status == KT_SUCCESS)
@@ -88,7 +83,7 @@ static void unseen(consumers_t *c, const kt_cfg_key_t *key, const char *why)
     (void)snprintf(detail, sizeof(detail),
                    "it cannot be seen from here (%s): make sure that it lists epoch %u, and say so "
                    "with --handed-out",
-                   why, c->ctx->keyring->env[0].epoch);
+                   why, c->ctx->holder.keyring->env[0].epoch);
     stands_against(c, KT_PERMISSION, what, detail);
 }
 
@@ -98,7 +93,7 @@ static bool has_newest(consumers_t *c, const kt_keyring_t *seen, const char *typ
     const kt_typekey_t *newest;
     size_t i;
 
-    if (kt_keyring_type(c->ctx->keyring, type, 0, &newest) != KT_SUCCESS)
+    if (kt_keyring_type(c->ctx->holder.keyring, type, 0, &newest) != KT_SUCCESS)
         return false;
     for (i = 0; i < seen->ntypes; i++) {
         if (memcmp(seen->types[i].id, newest->id, KT_KEYID_SIZE) == 0)
@@ -139,13 +134,13 @@ static void check_types(consumers_t *c, const char *path, const kt_keyring_t *se
     (void)snprintf(
         detail, sizeof(detail),
         "it lacks epoch %u of %s: put a new one in its place (keyturn keygen --types %s NEWFILE)",
-        c->ctx->keyring->env[0].epoch, missing, all);
+        c->ctx->holder.keyring->env[0].epoch, missing, all);
     stands_against(c, KT_CONFLICT, path, detail);
 }
 
 static void check_seen(consumers_t *c, const char *path, const kt_keyring_t *seen)
 {
-    const kt_envkey_t *newest = &c->ctx->keyring->env[0];
+    const kt_envkey_t *newest = &c->ctx->holder.keyring->env[0];
     char detail[DETAIL_MAX];
     size_t i;
 
@@ -167,10 +162,11 @@ static void check_seen(consumers_t *c, const char *path, const kt_keyring_t *see
 
 static void check_file(consumers_t *c, const kt_cfg_key_t *key)
 {
-    char *path = kt_config_resolve(c->ctx->config, key->source + 5);
+    char *path = kt_config_resolve(c->ctx->holder.config, key->source + 5);
     kt_keyring_t *seen = NULL;
 
-    if (path == NULL || kt_keyring_parse(path, c->ctx->keyring->environment, &seen) != KT_SUCCESS)
+    if (path == NULL ||
+        kt_keyring_parse(path, c->ctx->holder.keyring->environment, &seen) != KT_SUCCESS)
         unseen(c, key, path != NULL ? kt_failure() : "out of memory");
     else
         check_seen(c, path, seen);
@@ -185,7 +181,7 @@ static void check_consumer(consumers_t *c, const kt_cfg_key_t *key)
     bool is_file = strncmp(key->source, "file:", 5) == 0,
          is_phrase = strncmp(key->source, "passphrase:", 11) == 0;
 
-    if (key == kt_key_of(c->ctx->config, c->ctx->stream) &&
+    if (key == kt_key_of(c->ctx->holder.config, c->ctx->holder.stream) &&
         (key->host != NULL || is_file || is_phrase))
         return;
     if (is_file)
@@ -203,13 +199,13 @@ kt_status_t kt_rekey_consumers(kt_ctx_t *ctx, const kt_rekey_options_t *options)
     consumers_t c = {.ctx = ctx, .options = options};
     size_t i;
 
-    for (i = 0; i < ctx->config->nkeys; i++)
-        check_consumer(&c, &ctx->config->keys[i]);
+    for (i = 0; i < ctx->holder.config->nkeys; i++)
+        check_consumer(&c, &ctx->holder.config->keys[i]);
     if (c.against == 0)
         return KT_SUCCESS;
     return kt_fail(KT_CONFLICT,
                    "%zu of %zu entries of `key:` stand against epoch %u: nothing was moved",
-                   c.against, ctx->config->nkeys, ctx->keyring->env[0].epoch);
+                   c.against, ctx->holder.config->nkeys, ctx->holder.keyring->env[0].epoch);
 }
 
 /* ---- what is where ---- */
@@ -226,7 +222,7 @@ static void count_key(count_t *count, const unsigned char id[KT_KEYID_SIZE])
     const kt_typekey_t *key;
     size_t i;
 
-    if (kt_keyring_find(count->ctx->keyring, id, &key) != KT_SUCCESS) {
+    if (kt_keyring_find(count->ctx->holder.keyring, id, &key) != KT_SUCCESS) {
         kt_failure_clear();
         count->result->unknown++;
         return;
@@ -280,12 +276,12 @@ static kt_status_t count_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
     kt_rekey_type_t told = {.type = type};
     const kt_typekey_t *newest;
     kt_trees_t trees;
-    kt_status_t status = kt_trees_open(ctx, store, txn, type, &trees);
+    kt_status_t status = kt_trees_open(&ctx->holder, store, txn, type, &trees);
 
     if (status == KT_SUCCESS)
-        status = kt_trees_writable(ctx, &trees);
+        status = kt_trees_writable(&ctx->holder, &trees);
     if (status == KT_SUCCESS)
-        status = kt_keyring_type(ctx->keyring, type, 0, &newest);
+        status = kt_keyring_type(ctx->holder.keyring, type, 0, &newest);
     if (status == KT_SUCCESS && trees.index.generation > 0 && fn != NULL) {
         told.epoch = trees.index.epoch;
         told.moved = trees.index.count;
@@ -312,9 +308,9 @@ static kt_status_t count_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t
 
     for (i = 0; i < types.count && status == KT_SUCCESS; i++) {
         status = count_type(ctx, store, txn, types.list[i], fn, arg);
-        for (n = 0; n < ctx->keyring->nenv && status == KT_SUCCESS; n++)
-            status =
-                kt_keyring_type(ctx->keyring, types.list[i], n, &ignored); /* for count_key() */
+        for (n = 0; n < ctx->holder.keyring->nenv && status == KT_SUCCESS; n++)
+            status = kt_keyring_type(ctx->holder.keyring, types.list[i], n,
+                                     &ignored); /* for count_key() */
     }
     kt_types_free(&types);
     return status;
@@ -325,11 +321,11 @@ static kt_status_t count_store(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn,
 {
     count_t count = {.ctx = ctx, .result = result};
     ktp_txn_t *txn;
-    kt_status_t status = kt_rows_begin(store, false, ctx->wait, &txn);
+    kt_status_t status = kt_rows_begin(store, false, ctx->holder.wait, &txn);
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_store_check(ctx, store, txn);
+    status = kt_store_check(&ctx->holder, store, txn);
     if (status == KT_SUCCESS)
         status = count_types(ctx, store, txn, fn, arg);
     if (status == KT_SUCCESS)
@@ -344,11 +340,11 @@ kt_status_t kt_rekey_count(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, voi
     kt_status_t status = KT_SUCCESS;
     size_t i;
 
-    ret_result->epoch = ctx->keyring->env[0].epoch;
+    ret_result->epoch = ctx->holder.keyring->env[0].epoch;
     ret_result->unknown = 0;
-    ret_result->nepochs = ctx->keyring->nenv - 1;
+    ret_result->nepochs = ctx->holder.keyring->nenv - 1;
     for (i = 0; i < ret_result->nepochs; i++) {
-        ret_result->epochs[i].epoch = ctx->keyring->env[i + 1].epoch;
+        ret_result->epochs[i].epoch = ctx->holder.keyring->env[i + 1].epoch;
         ret_result->epochs[i].rows = 0;
     }
     if (store != NULL)

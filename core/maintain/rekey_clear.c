@@ -10,10 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
-#include "rekey.h"
+#include "maintain.h"
 
 #define TRIES 5u   /* against others who write the same name */
 #define REPORT 64u /* names between two reports of progress */
@@ -43,7 +40,7 @@ static kt_status_t find_epoch(kt_ctx_t *ctx, const char *name, const ktp_row_t *
     if (status == KT_SUCCESS)
         status = kt_header_parse(row->record, row->record_size, &header);
     for (*ret_n = 0; status == KT_SUCCESS; ++*ret_n) {
-        status = kt_keyring_type(ctx->keyring, ref.type, *ret_n, &key);
+        status = kt_keyring_type(ctx->holder.keyring, ref.type, *ret_n, &key);
         if (status == KT_SUCCESS && memcmp(key->id, header.key_id, KT_KEYID_SIZE) == 0)
             return KT_SUCCESS;
     }
@@ -85,7 +82,8 @@ static kt_status_t list_old(kt_ctx_t *ctx, kt_store_t *store, names_t *ret_names
     if (status != KT_SUCCESS)
         return status;
     ret_names->ctx = ctx;
-    status = kt_from_provider(store, store->api->row_scan(txn, KTP_HEAD, take_old, ret_names));
+    status =
+        kt_from_provider(store->name, store->api->row_scan(txn, KTP_HEAD, take_old, ret_names));
     store->api->abort(txn);
     return status == KT_SUCCESS ? ret_names->status : status;
 }
@@ -95,7 +93,7 @@ static kt_status_t put_anew(const kt_reseal_t *r, const char *name, const ktp_ro
     ktp_key_t key;
     kt_head_t head;
     ktp_row_t new;
-    kt_status_t status = kt_open_head(r->ctx, r->from, old, &head);
+    kt_status_t status = kt_open_head(&r->ctx->holder, r->from, old, &head);
 
     if (status != KT_SUCCESS)
         return status;
@@ -109,7 +107,8 @@ static kt_status_t put_anew(const kt_reseal_t *r, const char *name, const ktp_ro
     if (status != KT_SUCCESS)
         return status;
     kt_key_init(&key, r->store, KTP_HEAD, r->to, name);
-    status = kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &new, old->stamp));
+    status =
+        kt_from_provider(r->store->name, r->store->api->row_put(r->txn, &key, &new, old->stamp));
     kt_row_free(&new);
     return status;
 }
@@ -125,7 +124,7 @@ static kt_status_t move_in(kt_reseal_t *r, kt_typekey_t *keys, const char *name)
     kt_status_t status = kt_reference_parse(name, 0, &ref);
 
     if (status == KT_SUCCESS)
-        status = kt_keyring_type(r->ctx->keyring, ref.type, 0, &key);
+        status = kt_keyring_type(r->ctx->holder.keyring, ref.type, 0, &key);
     if (status != KT_SUCCESS)
         return status;
     memcpy(&keys[0], key, sizeof(*key));
@@ -136,7 +135,7 @@ static kt_status_t move_in(kt_reseal_t *r, kt_typekey_t *keys, const char *name)
     if (status == KT_SUCCESS && n == 0)
         status = KT_NOTFOUND;
     if (status == KT_SUCCESS)
-        status = kt_keyring_type(r->ctx->keyring, ref.type, n, &key);
+        status = kt_keyring_type(r->ctx->holder.keyring, ref.type, n, &key);
     if (status == KT_SUCCESS)
         status = kt_row_copy(&row, &copy);
     if (status != KT_SUCCESS)
@@ -162,7 +161,7 @@ static kt_status_t move_once(kt_ctx_t *ctx, kt_store_t *store, kt_typekey_t *key
         return status;
     }
     kt_debug_point("rekey.name");
-    return kt_from_provider(store, store->api->commit(r.txn));
+    return kt_from_provider(store->name, store->api->commit(r.txn));
 }
 
 static kt_status_t move_name(kt_ctx_t *ctx, kt_store_t *store, kt_typekey_t *keys, const char *name)
@@ -190,10 +189,10 @@ static kt_status_t move_names(kt_ctx_t *ctx, kt_store_t *store, const names_t *n
             status = KT_SUCCESS;
         if (status == KT_SUCCESS && options->progress != NULL &&
             ((i + 1) % REPORT == 0 || i + 1 == names->count)) {
-            kt_rekey_type_t told = {store->name, ctx->keyring->env[0].epoch, 0, i + 1,
+            kt_rekey_type_t told = {store->name, ctx->holder.keyring->env[0].epoch, 0, i + 1,
                                     names->count - i - 1};
 
-            told.from = told.left > 0 ? ctx->keyring->env[1].epoch : 0;
+            told.from = told.left > 0 ? ctx->holder.keyring->env[1].epoch : 0;
             options->progress(options->arg, &told);
         }
     }
@@ -230,7 +229,7 @@ kt_status_t kt_rekey_clear(kt_ctx_t *ctx, kt_call_t *call, const kt_rekey_option
     for (i = 0; i < ctx->modules->count && status == KT_SUCCESS; i++) {
         if (!kt_is_clear(ctx->modules->list[i].api))
             continue;
-        status = kt_instance_open(ctx, i, &store);
+        status = kt_store_of(ctx, i, &store);
         if (status == KT_SUCCESS)
             status = rekey_one(ctx, call, store, options, io_moved);
     }
@@ -256,7 +255,7 @@ static int count_name(void *arg, const ktp_key_t *key, const ktp_row_t *row)
         count->told.moved++;
     } else {
         count->told.left++;
-        count->told.from = count->ctx->keyring->env[n].epoch;
+        count->told.from = count->ctx->holder.keyring->env[n].epoch;
         count->result->epochs[n - 1].rows++;
     }
     return 0;
@@ -265,13 +264,13 @@ static int count_name(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 static kt_status_t count_one(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg,
                              kt_rekey_result_t *result)
 {
-    clear_count_t count = {ctx, result, {store->name, ctx->keyring->env[0].epoch, 0, 0, 0}};
+    clear_count_t count = {ctx, result, {store->name, ctx->holder.keyring->env[0].epoch, 0, 0, 0}};
     ktp_txn_t *txn;
     kt_status_t status = kt_rows_begin(store, false, KT_WAIT, &txn);
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_from_provider(store, store->api->row_scan(txn, KTP_HEAD, count_name, &count));
+    status = kt_from_provider(store->name, store->api->row_scan(txn, KTP_HEAD, count_name, &count));
     store->api->abort(txn);
     if (status == KT_SUCCESS && fn != NULL && count.told.moved + count.told.left > 0)
         fn(arg, &count.told);
@@ -288,7 +287,7 @@ kt_status_t kt_rekey_count_clear(kt_ctx_t *ctx, kt_rekey_fn fn, void *arg,
     for (i = 0; i < ctx->modules->count && status == KT_SUCCESS; i++) {
         if (!kt_is_clear(ctx->modules->list[i].api))
             continue;
-        status = kt_instance_open(ctx, i, &store);
+        status = kt_store_of(ctx, i, &store);
         if (status == KT_SUCCESS)
             status = count_one(ctx, store, fn, arg, result);
     }

@@ -7,10 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
-#include "rekey.h"
+#include "maintain.h"
 
 kt_status_t kt_row_copy(const ktp_row_t *row, ktp_row_t *ret_copy)
 {
@@ -42,11 +39,12 @@ static kt_status_t reseal_value(const kt_reseal_t *r, const kt_head_t *head,
                                 unsigned char **ret_record, size_t *ret_size)
 {
     kt_secret_t *value;
-    kt_status_t status = kt_open_value(r->ctx, r->from, head, entry, record, size, &value);
+    kt_status_t status = kt_open_value(&r->ctx->holder, r->from, head, entry, record, size, &value);
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_seal_value(r->ctx, r->to, head, entry->version, value, ret_record, ret_size);
+    status =
+        kt_seal_value(&r->ctx->holder, r->to, head, entry->version, value, ret_record, ret_size);
     kt_secret_free(value);
     if (status == KT_SUCCESS)
         memcpy(entry->tag, *ret_record + *ret_size - KT_TAG_SIZE, KT_TAG_SIZE);
@@ -62,10 +60,11 @@ static kt_status_t put_value(const kt_reseal_t *r, const ktp_key_t *old, const k
     kt_status_t status;
 
     if (api->capabilities & KTP_CLEAR_NAMES)
-        return kt_from_provider(r->store, api->row_put(r->txn, new, row, stamp));
-    status = kt_from_provider(r->store, api->row_put(r->txn, new, row, 0));
-    return status == KT_SUCCESS ? kt_from_provider(r->store, api->row_remove(r->txn, old, stamp))
-                                : status;
+        return kt_from_provider(r->store->name, api->row_put(r->txn, new, row, stamp));
+    status = kt_from_provider(r->store->name, api->row_put(r->txn, new, row, 0));
+    return status == KT_SUCCESS
+               ? kt_from_provider(r->store->name, api->row_remove(r->txn, old, stamp))
+               : status;
 }
 
 /* The row of a value that is kept beside the current one. */
@@ -116,7 +115,7 @@ kt_status_t kt_reseal(const kt_reseal_t *r, kt_head_t *head, const ktp_row_t *ol
     }
     head->counter++;
     if (status == KT_SUCCESS)
-        status = kt_seal_head(r->ctx, r->to, head, &record, &record_size);
+        status = kt_seal_head(&r->ctx->holder, r->to, head, &record, &record_size);
     if (status != KT_SUCCESS) {
         free(beside);
         return status;

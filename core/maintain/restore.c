@@ -12,12 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
-#include "epochs.h"
 #include "backup.h"
-#include "write.h"
 
 #define TIMEOUT 5000u /* ms for the writer's lock */
 #define STEP 1024u    /* rows between two reports of progress */
@@ -46,7 +41,7 @@ static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
     for (i = 0; i < ctx->modules->count; i++) {
         if ((ctx->modules->list[i].api->capabilities &
              (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE))
-            return kt_instance_open(ctx, i, ret_store);
+            return kt_store_of(ctx, i, ret_store);
     }
     return kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to back up");
 }
@@ -64,7 +59,7 @@ static int write_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     writing_t *writing = arg;
 
     if (writing->backup->rows % STEP == 0)
-        kt_progress_tell(writing->ctx, "backup", writing->backup->rows, 0);
+        kt_progress_tell(&writing->ctx->holder.logger, "backup", writing->backup->rows, 0);
     writing->status = kt_backup_put(writing->backup, key, row);
     return writing->status != KT_SUCCESS;
 }
@@ -78,10 +73,10 @@ static kt_status_t write_rows(kt_ctx_t *ctx, kt_store_t *store, kt_backup_t *bac
     kt_status_t status;
     size_t i;
 
-    status = kt_rows_begin(store, false, ctx->wait, &txn);
+    status = kt_rows_begin(store, false, ctx->holder.wait, &txn);
     if (status != KT_SUCCESS)
         return status;
-    status = kt_store_check(ctx, store, txn);
+    status = kt_store_check(&ctx->holder, store, txn);
     for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
         status = kt_rows_scan(store, txn, spaces[i], write_row, &writing);
         if (status == KT_SUCCESS)
@@ -105,7 +100,7 @@ static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const c
     status = find_store(ctx, &store);
     if (status != KT_SUCCESS)
         return kt_decide(ctx, &call, "backup", status, 0, NULL, KT_EV_DURABLE);
-    status = kt_backup_create(&backup, path, ctx->keyring, options->recipient);
+    status = kt_backup_create(&backup, path, ctx->holder.keyring, options->recipient);
     if (status == KT_SUCCESS)
         status = write_rows(ctx, store, &backup);
     kt_debug_point("backup.written");
@@ -116,7 +111,7 @@ static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const c
         status = kt_backup_finish(&backup);
     if (status == KT_SUCCESS) {
         *ret_rows = backup.rows;
-        kt_progress_tell(ctx, "backup", backup.rows, backup.rows);
+        kt_progress_tell(&ctx->holder.logger, "backup", backup.rows, backup.rows);
     }
     kt_backup_close(&backup);
     return status;
@@ -195,18 +190,18 @@ static kt_status_t survey(restore_t *r)
     ktp_key_t key;
     ktp_row_t row;
     bool more = true;
-    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring, r->private_key);
+    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->holder.keyring, r->private_key);
 
     while (status == KT_SUCCESS &&
            (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
         if (r->file_rows++ % STEP == 0)
-            kt_progress_tell(r->ctx, "restore: reading", r->file_rows - 1, 0);
+            kt_progress_tell(&r->ctx->holder.logger, "restore: reading", r->file_rows - 1, 0);
         if (is_meta(&key, 's') && row.record_size == KT_ID_SIZE)
             memcpy(r->file_id, row.record, KT_ID_SIZE);
         else if (is_meta(&key, 'r'))
             status = take_root(r, &key, &row);
         else if (is_meta(&key, 't'))
-            status = kt_keyring_adopt_label(r->ctx->keyring, row.record, row.record_size);
+            status = kt_keyring_adopt_label(r->ctx->holder.keyring, row.record, row.record_size);
     }
     kt_backup_close(&backup);
     return status;
@@ -234,7 +229,7 @@ static kt_status_t refuse(const restore_t *r, const char *type, const char *why)
 /* Would the restore take something away that is newer than the file, or not of it at all? */
 static kt_status_t check_newer(restore_t *r)
 {
-    const kt_keyring_t *keyring = r->ctx->keyring;
+    const kt_keyring_t *keyring = r->ctx->holder.keyring;
     kt_index_t index;
     kt_status_t status = KT_SUCCESS;
     size_t i;
@@ -242,7 +237,7 @@ static kt_status_t check_newer(restore_t *r)
     for (i = 0; i < keyring->ntypes && status == KT_SUCCESS && !r->going_back; i++) {
         const type_root_t *root = root_of(r, keyring->types[i].id);
 
-        status = kt_index_open(r->ctx, r->store, r->txn, &keyring->types[i], &index);
+        status = kt_index_open(&r->ctx->holder, r->store, r->txn, &keyring->types[i], &index);
         if (status == KT_SUCCESS && index.generation > (root != NULL ? root->generation : 0))
             status = refuse(r, keyring->types[i].type, "the store has something newer");
         else if (status == KT_SUCCESS && index.generation > 0 &&
@@ -262,7 +257,7 @@ static int collect(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     restore_t *r = arg;
 
     if (is_meta(key, 's') || is_meta(key, 'e') ||
-        (is_meta(key, 'r') && !kt_epochs_holds(r->ctx, key)))
+        (is_meta(key, 'r') && !kt_epochs_holds(&r->ctx->holder, key)))
         return 0;
     r->old[r->nold] = *key;
     r->old[r->nold].name = NULL;
@@ -279,9 +274,10 @@ static kt_status_t remove_some(restore_t *r, ktp_space_t space)
     r->nold = 0;
     status = kt_rows_scan(r->store, r->txn, space, collect, r);
     for (i = 0; i < r->nold && status == KT_SUCCESS; i++)
-        status = kt_from_provider(r->store, api->row_remove(r->txn, &r->old[i], r->old_stamps[i]));
+        status =
+            kt_from_provider(r->store->name, api->row_remove(r->txn, &r->old[i], r->old_stamps[i]));
     r->removed += r->nold;
-    kt_progress_tell(r->ctx, "restore: removing", r->removed, 0);
+    kt_progress_tell(&r->ctx->holder.logger, "restore: removing", r->removed, 0);
     return status;
 }
 
@@ -313,10 +309,10 @@ static kt_status_t index_head(restore_t *r, kt_filling_t **fillings, const ktp_k
 
     status = kt_header_parse(row->record, row->record_size, &header);
     if (status == KT_SUCCESS)
-        status = kt_keyring_find(r->ctx->keyring, header.key_id, &type);
+        status = kt_keyring_find(r->ctx->holder.keyring, header.key_id, &type);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", r->path);
-    return kt_index_fill_add(fillings[type - r->ctx->keyring->types], key->id,
+    return kt_index_fill_add(fillings[type - r->ctx->holder.keyring->types], key->id,
                              row->record + row->record_size - KT_TAG_SIZE);
 }
 
@@ -326,21 +322,21 @@ static kt_status_t put_rows(restore_t *r, kt_filling_t **fillings)
     ktp_key_t key;
     ktp_row_t row, ignored;
     bool more = true;
-    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->keyring, r->private_key);
+    kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->holder.keyring, r->private_key);
 
     while (status == KT_SUCCESS &&
            (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
         if (is_meta(&key, 's') || key.space == KTP_NODE ||
-            (is_meta(&key, 'r') && kt_epochs_holds(r->ctx, &key)))
+            (is_meta(&key, 'r') && kt_epochs_holds(&r->ctx->holder, &key)))
             continue;
         if ((is_meta(&key, 'e') || is_meta(&key, 'r')) &&
             kt_rows_get(r->store, r->txn, &key, &ignored) == KT_SUCCESS)
             continue;
-        status = kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &row, 0));
+        status = kt_from_provider(r->store->name, r->store->api->row_put(r->txn, &key, &row, 0));
         if (status == KT_SUCCESS && key.space == KTP_HEAD)
             status = index_head(r, fillings, &key, &row);
         if (r->rows++ % STEP == 0)
-            kt_progress_tell(r->ctx, "restore", r->rows - 1, r->file_rows);
+            kt_progress_tell(&r->ctx->holder.logger, "restore", r->rows - 1, r->file_rows);
     }
     kt_backup_close(&backup);
     return status;
@@ -349,7 +345,7 @@ static kt_status_t put_rows(restore_t *r, kt_filling_t **fillings)
 /* An empty index of each type that is known, to go on behind all that was seen of it. */
 static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
 {
-    const kt_keyring_t *keyring = r->ctx->keyring;
+    const kt_keyring_t *keyring = r->ctx->holder.keyring;
     kt_status_t status = KT_SUCCESS;
     size_t i;
 
@@ -358,7 +354,7 @@ static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
         kt_index_t *index = &indexes[i];
         uint64_t highest;
 
-        status = kt_index_open(r->ctx, r->store, r->txn, &keyring->types[i], index);
+        status = kt_index_open(&r->ctx->holder, r->store, r->txn, &keyring->types[i], index);
         if (status == KT_ROLLEDBACK || status == KT_MALFORMED)
             status = KT_SUCCESS; /* what is being replaced need not hold */
         highest = kt_anchors_highest(r->store->anchors, index);
@@ -373,7 +369,7 @@ static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
 
 static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
 {
-    size_t count = r->ctx->keyring->ntypes, i;
+    size_t count = r->ctx->holder.keyring->ntypes, i;
     kt_index_t *indexes = kt_locked_alloc((count + 1) * sizeof(*indexes));
     kt_filling_t **fillings = calloc(count + 1, sizeof(kt_filling_t *));
     kt_status_t status = KT_SUCCESS, committed;
@@ -392,7 +388,7 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
     for (i = 0; i < count && status == KT_SUCCESS; i++)
         status = kt_index_fill_end(fillings[i]);
     if (status == KT_SUCCESS)
-        status = kt_epochs_restored(r->ctx, r->store, r->txn, indexes, count);
+        status = kt_epochs_restored(&r->ctx->holder, r->store, r->txn, indexes, count);
     if (status == KT_SUCCESS)
         status = kt_decide(r->ctx, call, "restore", KT_SUCCESS, 0, r->store->name,
                            KT_EV_DURABLE | KT_EV_INTENT);
@@ -400,13 +396,14 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         status = kt_decide(r->ctx, call, "restore", status, 0, r->store->name, KT_EV_DURABLE);
     kt_debug_point("restore.intent");
     if (status == KT_SUCCESS) {
-        committed = kt_from_provider(r->store, r->store->api->commit(r->txn));
+        committed = kt_from_provider(r->store->name, r->store->api->commit(r->txn));
         r->txn = NULL;
         kt_debug_point("restore.committed");
         for (i = 0; i < count && committed == KT_SUCCESS; i++) {
             if (indexes[i].generation > 0 &&
-                kt_anchors_write(r->store->anchors, r->ctx->stream, &indexes[i]) != KT_SUCCESS)
-                kt_log(r->ctx, 4, "%s", kt_failure());
+                kt_anchors_write(r->store->anchors, r->ctx->holder.stream, &indexes[i]) !=
+                    KT_SUCCESS)
+                kt_log(&r->ctx->holder.logger, 4, "%s", kt_failure());
         }
         status = kt_decide(r->ctx, call, "restore", committed, 0, r->store->name,
                            KT_EV_DURABLE | KT_EV_MUST_RECORD);
@@ -436,7 +433,8 @@ static kt_status_t read_id(restore_t *r)
     /* A store that was lost and is made anew takes the id of its backup, which the anchors know. */
     row = (ktp_row_t){.record = r->file_id, .record_size = KT_ID_SIZE, .stamp = row.stamp + 1};
     memcpy(r->store_id, r->file_id, KT_ID_SIZE);
-    return kt_from_provider(r->store, r->store->api->row_put(r->txn, &key, &row, row.stamp - 1));
+    return kt_from_provider(r->store->name,
+                            r->store->api->row_put(r->txn, &key, &row, row.stamp - 1));
 }
 
 static int see_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
@@ -485,19 +483,20 @@ static kt_status_t open_target(restore_t *r)
     bool bare = true, seen = false;
     kt_status_t status;
 
-    status = kt_from_provider(r->store, r->store->api->create(r->store->instance));
+    status = kt_from_provider(r->store->name, r->store->api->create(r->store->instance));
     if (status == KT_CONFLICT) {
         kt_failure_clear();
         status = is_bare(r, &bare);
     }
     kt_debug_point("restore.made");
     if (status == KT_SUCCESS)
-        status = bare ? kt_store_begin_new(r->ctx, r->store) : kt_anchors_make(r->store->anchors);
+        status = bare ? kt_store_begin_new(&r->ctx->holder, r->store)
+                      : kt_anchors_make(r->store->anchors);
     kt_debug_point("restore.begun");
     if (status == KT_SUCCESS)
         status = kt_rows_begin(r->store, true, TIMEOUT, &r->txn);
     if (status == KT_SUCCESS)
-        status = kt_store_check(r->ctx, r->store, r->txn);
+        status = kt_store_check(&r->ctx->holder, r->store, r->txn);
     if (status == KT_SUCCESS)
         status = scan_meta(r, r->txn, see_row, &seen);
     r->fresh = !seen;
@@ -528,7 +527,7 @@ static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const 
         status = read_recipient(&r, options);
     if (status == KT_SUCCESS)
         status = survey(&r);
-    if (status == KT_SUCCESS && ctx->keyring->ntypes == KT_TYPES_MAX)
+    if (status == KT_SUCCESS && ctx->holder.keyring->ntypes == KT_TYPES_MAX)
         status = kt_fail(KT_TOOLARGE, "%s: more types than fit one keyring", path);
     if (status == KT_SUCCESS)
         status = open_target(&r);
@@ -542,7 +541,7 @@ static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const 
         r.store->api->abort(r.txn);
     if (status == KT_SUCCESS) {
         *ret_rows = r.rows;
-        kt_progress_tell(ctx, "restore", r.rows, r.rows);
+        kt_progress_tell(&ctx->holder.logger, "restore", r.rows, r.rows);
     }
     kt_cache_clear(ctx->cache);
     kt_locked_free(r.private_key);

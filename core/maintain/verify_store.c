@@ -14,10 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
-#include "epochs.h"
+#include "maintain.h"
 
 #define STEP 1024u /* secrets between two reports of progress */
 
@@ -69,7 +66,7 @@ static int kind_of(const verify_t *v, const ktp_row_t *row, const kt_typekey_t *
 
     if (kt_header_parse(row->record, row->record_size, &header) != KT_SUCCESS)
         kind = BAD;
-    else if (kt_keyring_find(v->ctx->keyring, header.key_id, ret_type) == KT_SUCCESS)
+    else if (kt_keyring_find(v->ctx->holder.keyring, header.key_id, ret_type) == KT_SUCCESS)
         kind = HELD;
     kt_failure_clear();
     return kind;
@@ -90,7 +87,8 @@ static kt_status_t check_beside(verify_t *v, const kt_typekey_t *type, const kt_
         return kt_fail(KT_MALFORMED, "its current value is missing");
     if (entry == NULL || entry->destroyed)
         return kt_fail(KT_ROLLEDBACK, "a destroyed value was put back");
-    status = kt_open_value(v->ctx, type, head, entry, row->beside, row->beside_size, &secret);
+    status =
+        kt_open_value(&v->ctx->holder, type, head, entry, row->beside, row->beside_size, &secret);
     if (status == KT_SUCCESS)
         kt_secret_free(secret);
     return status;
@@ -103,7 +101,7 @@ static kt_status_t check_head(verify_t *v, const kt_typekey_t *type, const ktp_k
     unsigned char hash[KT_HASH_SIZE];
     kt_status_t status;
 
-    status = kt_open_head(v->ctx, type, row, ret_head);
+    status = kt_open_head(&v->ctx->holder, type, row, ret_head);
     if (status != KT_SUCCESS) {
         wrong_row(v, status, key->id, kt_failure());
         return KT_NOTFOUND;
@@ -157,8 +155,8 @@ static void check_values(verify_t *v, const kt_typekey_t *type,
             return;
         }
         v->values[kind_of(v, &row, &other)]++;
-        status = kt_open_value(v->ctx, type, head, &head->versions[i], row.record, row.record_size,
-                               &secret);
+        status = kt_open_value(&v->ctx->holder, type, head, &head->versions[i], row.record,
+                               row.record_size, &secret);
         if (status == KT_SUCCESS)
             kt_secret_free(secret);
         else
@@ -186,7 +184,7 @@ static kt_status_t check_place(verify_t *v, const kt_index_t *index)
 
     if (index->generation == 0)
         return KT_SUCCESS;
-    status = kt_trees_open(v->ctx, v->store, v->txn, index->type, &trees);
+    status = kt_trees_open(&v->ctx->holder, v->store, v->txn, index->type, &trees);
     if (status == KT_SUCCESS && index->link != KT_LINK_MOVED &&
         memcmp(index->key_id, trees.index.key_id, KT_KEYID_SIZE) != 0 &&
         memcmp(index->key_id, trees.old.key_id, KT_KEYID_SIZE) != 0)
@@ -204,12 +202,12 @@ static kt_status_t check_place(verify_t *v, const kt_index_t *index)
 /* The nodes alone: a tree that does not hold vouches for nothing. */
 static void check_index(verify_t *v, size_t n)
 {
-    const kt_typekey_t *type = &v->ctx->keyring->types[n];
+    const kt_typekey_t *type = &v->ctx->holder.keyring->types[n];
     uint64_t count = 0;
     kt_index_t index;
     kt_status_t status;
 
-    status = kt_index_open(v->ctx, v->store, v->txn, type, &index);
+    status = kt_index_open(&v->ctx->holder, v->store, v->txn, type, &index);
     if (status == KT_SUCCESS)
         status = kt_anchors_check(v->store->anchors, &index);
     if (status == KT_SUCCESS)
@@ -229,7 +227,7 @@ static void check_index(verify_t *v, size_t n)
 static void count_done(verify_t *v)
 {
     if (v->done++ % STEP == 0)
-        kt_progress_tell(v->ctx, "verify", v->done - 1, v->expected);
+        kt_progress_tell(&v->ctx->holder.logger, "verify", v->done - 1, v->expected);
 }
 
 static int check_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
@@ -275,7 +273,7 @@ static int check_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
 
 static kt_status_t check_indexes(verify_t *v)
 {
-    const kt_keyring_t *keyring = v->ctx->keyring;
+    const kt_keyring_t *keyring = v->ctx->holder.keyring;
     kt_status_t status = KT_SUCCESS;
     kt_index_t index;
     size_t i;
@@ -289,7 +287,7 @@ static kt_status_t check_indexes(verify_t *v)
         if (v->broken[i])
             continue;
         v->type = &keyring->types[i];
-        status = kt_index_open(v->ctx, v->store, v->txn, v->type, &index);
+        status = kt_index_open(&v->ctx->holder, v->store, v->txn, v->type, &index);
         if (status == KT_SUCCESS)
             status = kt_index_walk(&index, check_entry, v);
         kt_index_close(&index);
@@ -327,7 +325,7 @@ static bool is_more(const uint64_t all[KINDS], const uint64_t met[KINDS])
 /* Does an index that holds vouch for this row? Then it has been met. */
 static kt_status_t was_met(verify_t *v, const unsigned char hash[KT_HASH_SIZE], bool *ret_met)
 {
-    const kt_keyring_t *keyring = v->ctx->keyring;
+    const kt_keyring_t *keyring = v->ctx->holder.keyring;
     unsigned char tag[KT_TAG_SIZE];
     kt_status_t status = KT_SUCCESS;
     kt_index_t index;
@@ -337,7 +335,7 @@ static kt_status_t was_met(verify_t *v, const unsigned char hash[KT_HASH_SIZE], 
     for (i = 0; i < keyring->ntypes && status == KT_SUCCESS && !*ret_met; i++) {
         if (v->broken[i])
             continue;
-        status = kt_index_open(v->ctx, v->store, v->txn, &keyring->types[i], &index);
+        status = kt_index_open(&v->ctx->holder, v->store, v->txn, &keyring->types[i], &index);
         if (status == KT_SUCCESS)
             status = kt_index_lookup(&index, hash, ret_met, tag);
         kt_index_close(&index);
@@ -354,7 +352,7 @@ static void check_alone(verify_t *v, const kt_typekey_t *type, const ktp_key_t *
     bool found = false;
     kt_status_t status;
 
-    status = kt_index_open(v->ctx, v->store, v->txn, type, &index);
+    status = kt_index_open(&v->ctx->holder, v->store, v->txn, type, &index);
     if (status == KT_SUCCESS)
         status = kt_index_lookup(&index, key->id, &found, tag);
     kt_index_close(&index);
@@ -386,7 +384,7 @@ static int look_at_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     else if (kind == BAD && !met)
         wrong_row(v, KT_MALFORMED, key->id, "not a sealed record");
     else if (kind == HELD && !met && check_head(v, type, key, &own, &head) == KT_SUCCESS) {
-        if (v->broken[type - v->ctx->keyring->types])
+        if (v->broken[type - v->ctx->holder.keyring->types])
             check_alone(v, type, key, &head, own.beside != NULL);
         else
             wrong(v, KT_ROLLEDBACK, head.name, "its row is in no index: it was put back or added");
@@ -413,7 +411,7 @@ static int look_at_value(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     status = kt_rows_get(v->store, v->txn, &head_key, &head_row);
     if (status == KT_SUCCESS) {
         if (kind_of(v, &head_row, &type) != HELD ||
-            kt_open_head(v->ctx, type, &head_row, &head) != KT_SUCCESS) {
+            kt_open_head(&v->ctx->holder, type, &head_row, &head) != KT_SUCCESS) {
             kt_failure_clear();
             return 0; /* of the head it has been said */
         }
@@ -458,7 +456,7 @@ static int scan_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 
     if (key->id[0] != 't')
         return 0;
-    status = kt_keyring_adopt_label(v->ctx->keyring, row->record, row->record_size);
+    status = kt_keyring_adopt_label(v->ctx->holder.keyring, row->record, row->record_size);
     if (status != KT_SUCCESS && status != KT_NOKEY)
         wrong(v, status, "label of a type", kt_failure());
     if (v->fatal == KT_SUCCESS)
@@ -470,8 +468,8 @@ static kt_status_t verify_rows(verify_t *v)
 {
     kt_status_t status;
 
-    status = kt_store_check(v->ctx, v->store, v->txn);
-    if (status == KT_SUCCESS && v->ctx->keyring->nenv > 0)
+    status = kt_store_check(&v->ctx->holder, v->store, v->txn);
+    if (status == KT_SUCCESS && v->ctx->holder.keyring->nenv > 0)
         status = scan(v, KTP_META, scan_label);
     if (status == KT_SUCCESS)
         status = check_indexes(v);
@@ -484,7 +482,7 @@ static kt_status_t verify_store(kt_ctx_t *ctx, kt_store_t *store, kt_check_fn fn
     char detail[160];
     kt_status_t status;
 
-    status = kt_rows_begin(store, false, ctx->wait, &v.txn);
+    status = kt_rows_begin(store, false, ctx->holder.wait, &v.txn);
     if (status == KT_SUCCESS) {
         status = verify_rows(&v);
         store->api->abort(v.txn);
@@ -495,7 +493,7 @@ static kt_status_t verify_store(kt_ctx_t *ctx, kt_store_t *store, kt_check_fn fn
         fn(arg, status, store->name, kt_failure());
         return status;
     }
-    kt_progress_tell(ctx, "verify", v.done, v.done);
+    kt_progress_tell(&ctx->holder.logger, "verify", v.done, v.done);
     (void)snprintf(detail, sizeof(detail), "%llu secrets and %llu older values were looked at%s",
                    (unsigned long long)v.all_heads[HELD], (unsigned long long)v.all_values[HELD],
                    v.all_heads[FOREIGN] > 0 ? "; types whose key is not held were left out" : "");
@@ -515,7 +513,7 @@ kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
         if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) !=
             KTP_SEALED)
             continue;
-        status = kt_instance_open(ctx, i, &store);
+        status = kt_store_of(ctx, i, &store);
         if (status != KT_SUCCESS)
             fn(arg, status, ctx->modules->list[i].api->name, kt_failure());
         else

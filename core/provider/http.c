@@ -12,8 +12,9 @@
  * limit, or a call that is wrong in itself. Error texts name the server, never the path of the URL,
  * nor anything that the server sent.
  */
-#include "internal.h"
+#include "provider.h"
 
+#include <pthread.h>
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <limits.h>
@@ -82,7 +83,7 @@ static void start_once(void)
 
 static ktp_status_t fail(const exchange_t *e, ktp_status_t status, const char *why)
 {
-    kt_services()->error(e->host, "%s: %s", e->server != NULL ? e->server : "http", why);
+    kt_provider_say(e->host, "%s: %s", e->server != NULL ? e->server : "http", why);
     return status;
 }
 

@@ -18,13 +18,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "index.h"
+#include "provider.h"
 
 #define SYMBOL "keyturn_provider"
 #define PROC_NAME 128
-#define KEEP_VERSIONS "keep_versions"
-#define KEPT 10u /* of a provider without that option */
 #define PROVIDER_SIZE_1_0 (offsetof(ktp_provider_t, token) + sizeof(((ktp_provider_t *)0)->token))
 
 /* The folder of providers, and who owns this library. */
@@ -284,7 +281,7 @@ static kt_status_t set_option(const kt_config_t *config, const ktp_option_spec_t
 /* The one option of providers that the core itself obeys. The previous version is always kept. */
 static kt_status_t check_kept(const ktp_option_t *option)
 {
-    if (strcmp(option->name, KEEP_VERSIONS) != 0 ||
+    if (strcmp(option->name, KT_KEEP_VERSIONS) != 0 ||
         (option->number >= 2 && option->number <= (int64_t)KT_VERSIONS_MAX))
         return KT_SUCCESS;
     return kt_fail(KT_CONFIG, "`%s` has to be 2 to %u", option->name, KT_VERSIONS_MAX);
@@ -422,85 +419,3 @@ void kt_modules_unref(kt_modules_t *modules)
 }
 
 /* ---- instances ---- */
-
-static size_t keep_versions(const kt_module_t *module)
-{
-    size_t i;
-
-    for (i = 0; i < module->noptions; i++) {
-        if (strcmp(module->options[i].name, KEEP_VERSIONS) == 0)
-            return (size_t)module->options[i].number;
-    }
-    return KEPT;
-}
-
-/* The folder anchors/ beside a store that has an index: of its option `path`. */
-static kt_status_t open_anchors(const kt_module_t *module, kt_store_t *store)
-{
-    char path[PATH_MAX];
-    const char *slash;
-    size_t i;
-
-    if ((module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) !=
-        (KTP_SEALED | KTP_CREATE))
-        return KT_SUCCESS;
-    for (i = 0; i < module->noptions; i++) {
-        if (strcmp(module->options[i].name, "path") != 0 || module->options[i].text == NULL)
-            continue;
-        slash = strrchr(module->options[i].text, '/');
-        if (snprintf(path, sizeof(path), "%.*s/anchors",
-                     slash != NULL ? (int)(slash - module->options[i].text) : 1,
-                     slash != NULL ? module->options[i].text : ".") >= (int)sizeof(path))
-            return kt_fail(KT_CONFIG, "the path of the store is too long");
-        return kt_anchors_new(path, &store->anchors);
-    }
-    return KT_SUCCESS;
-}
-
-kt_status_t kt_instance_open_private(kt_ctx_t *ctx, size_t index, kt_store_t *ret_store)
-{
-    const kt_module_t *module = &ctx->modules->list[index];
-    kt_store_t store = {
-        .api = module->api, .name = module->api->name, .keep_versions = keep_versions(module)};
-    kt_status_t status;
-
-    kt_provider_error_clear();
-    status = kt_from_provider(&store, module->api->open(kt_services(), module->options,
-                                                        module->noptions, &store.instance));
-    if (status == KT_SUCCESS && store.instance == NULL)
-        status =
-            kt_fail(KT_MALFORMED, "%s: success without an instance, which no provider may answer",
-                    store.name);
-    if (status == KT_SUCCESS) {
-        status = open_anchors(module, &store);
-        if (status != KT_SUCCESS)
-            kt_instance_close(&store);
-    }
-    if (status == KT_SUCCESS &&
-        (module->api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED)
-        store.memo = kt_memo_new();
-    if (status == KT_SUCCESS)
-        *ret_store = store;
-    return status;
-}
-
-kt_status_t kt_instance_open(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store)
-{
-    kt_store_t *store = &ctx->stores[index];
-    kt_status_t status = KT_SUCCESS;
-
-    if (store->api == NULL)
-        status = kt_instance_open_private(ctx, index, store);
-    if (status == KT_SUCCESS)
-        *ret_store = store;
-    return status;
-}
-
-void kt_instance_close(kt_store_t *store)
-{
-    if (store->api != NULL && store->instance != NULL)
-        store->api->close(store->instance);
-    kt_anchors_free(store->anchors);
-    kt_memo_free(store->memo);
-    memset(store, 0, sizeof(*store));
-}

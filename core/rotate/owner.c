@@ -18,8 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "busy.h"
+#include "target.h"
 
 typedef struct owner {
     char boot[40];
@@ -29,21 +28,6 @@ typedef struct owner {
     int64_t until;
 } owner_t;
 
-static bool read_text(const char *path, char *text, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n;
-
-    if (fd < 0)
-        return false;
-    n = read(fd, text, size - 1);
-    (void)close(fd);
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
-    return true;
-}
-
 /* Field 22 of /proc/PID/stat; the second one may hold anything, but for its last parenthesis. */
 static void read_start(long pid, char start[24])
 {
@@ -52,7 +36,7 @@ static void read_start(long pid, char start[24])
 
     (void)snprintf(start, 24, "-");
     (void)snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
-    if (!read_text(path, text, sizeof(text)))
+    if (!kt_read_text(path, text, sizeof(text)))
         return;
     at = strrchr(text, ')');
     for (field = 2; at != NULL && field < 22; field++)
@@ -66,7 +50,7 @@ static void this_process(owner_t *owner)
     struct stat st;
 
     (void)snprintf(owner->boot, sizeof(owner->boot), "-");
-    if (read_text("/proc/sys/kernel/random/boot_id", owner->boot, sizeof(owner->boot)))
+    if (kt_read_text("/proc/sys/kernel/random/boot_id", owner->boot, sizeof(owner->boot)))
         owner->boot[strcspn(owner->boot, "\n")] = '\0';
     owner->space = stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
     owner->pid = (long)getpid();
@@ -108,73 +92,3 @@ bool kt_busy_is(const char *text, long *ret_pid)
 }
 
 /* ---- locks ---- */
-
-/* A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:01:1234 0 EOF". 0: not this file's, or
- * a process of another namespace. */
-static long flock_owner(const char *line, ino_t ino)
-{
-    unsigned long long number;
-    char kind[16];
-    long pid;
-
-    if (sscanf(line, "%*d: %15s %*s %*s %ld %*x:%*x:%llu", kind, &pid, &number) != 3 ||
-        strcmp(kind, "FLOCK") != 0)
-        return 0;
-    return number == (unsigned long long)ino && pid != (long)getpid() ? pid : 0;
-}
-
-static void describe(long pid, char *text, size_t size)
-{
-    char path[48], status[1024], name[16] = "?";
-    const char *at = NULL;
-    unsigned uid = 0;
-
-    (void)snprintf(path, sizeof(path), "/proc/%ld/status", pid);
-    if (read_text(path, status, sizeof(status))) {
-        (void)sscanf(status, "Name:\t%15[^\n]", name);
-        at = strstr(status, "\nUid:");
-    }
-    if (at != NULL && sscanf(at, "\nUid: %*u %u", &uid) == 1)
-        (void)snprintf(text, size, "process %ld (%s of uid %u)", pid, name, uid);
-    else
-        (void)snprintf(text, size, "process %ld", pid);
-}
-
-/* Its holder may have been stopped, so that a lock is never waited for without end; and there is no
- * flock() with a timeout. */
-bool kt_lock_file(int fd, unsigned wait)
-{
-    struct timespec pause = {.tv_nsec = 50000};
-    int64_t deadline = 0;
-
-    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EINTR)
-            continue;
-        if (deadline == 0)
-            deadline = kt_monotonic() + wait;
-        if (errno != EWOULDBLOCK || kt_monotonic() >= deadline)
-            return false;
-        (void)nanosleep(&pause, NULL);
-        if (pause.tv_nsec < 2000000)
-            pause.tv_nsec *= 2;
-    }
-    return true;
-}
-
-void kt_lock_holder(int fd, char *text, size_t size)
-{
-    FILE *file = fopen("/proc/locks", "re");
-    struct stat st;
-    char line[256];
-    long pid = 0;
-
-    (void)snprintf(text, size, "another process");
-    if (file != NULL && fstat(fd, &st) == 0) {
-        while (pid <= 0 && fgets(line, sizeof(line), file) != NULL)
-            pid = flock_owner(line, st.st_ino);
-        if (pid > 0)
-            describe(pid, text, size);
-    }
-    if (file != NULL)
-        (void)fclose(file);
-}

@@ -13,37 +13,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "internal.h"
-#include "busy.h"
-#include "command.h"
 #include "rotate.h"
-#include "write.h"
+#include "target.h"
 
 #define LEASE_MS (5 * 60 * 1000) /* of a target that a host brings; a command has timeouts */
 #define SLACK_MS (30 * 1000)
 
 /* ---- what may be rotated ---- */
-
-kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape,
-                                   const kt_rotate_options_t *options)
-{
-    if (shape != KT_SHAPE_DATABASE || options->target != NULL || options->store_only)
-        return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT,
-                   "%s holds a database password, and nothing here would tell the database: rotate "
-                   "it in PostgreSQL "
-                   "(SELECT rotate_secret('%s')), or change only the store with --store-only",
-                   head->name, head->name);
-}
-
-kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options)
-{
-    if (head->deleted)
-        return kt_fail(KT_GONE, "%s is deleted", head->name);
-    if (options->target != NULL && head->expires != 0 && head->expires <= kt_now())
-        return kt_fail(KT_GONE, "%s has expired: its target could be given no value", head->name);
-    return KT_SUCCESS;
-}
 
 /* ---- who is the target ---- */
 
@@ -70,7 +46,7 @@ static void make_plan(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_op
     if (options->target != NULL || req->reference == NULL ||
         kt_reference_parse(req->reference, req->reference_len, &ref) != KT_SUCCESS)
         return; /* what is wrong with the name is said later, after policy */
-    plan->config = kt_config_target(ctx->config, ref.name);
+    plan->config = kt_config_target(ctx->holder.config, ref.name);
     if (plan->config == NULL || plan->config->exec == NULL || options->store_only)
         return;
     if (!runs_commands(ctx, req)) {
@@ -126,7 +102,7 @@ static kt_status_t check_pending(const kt_head_t *head, const kt_target_ops_t *o
 static kt_status_t look_for_pending(kt_rotation_t *r, uint64_t *ret_pending)
 {
     kt_head_t head;
-    kt_status_t status = kt_store_head(r->ctx, r->store, r->call.ref.name, &head);
+    kt_status_t status = kt_store_head(&r->ctx->holder, r->store, r->call.ref.name, &head);
 
     if (status == KT_NOTFOUND) {
         kt_failure_clear(); /* create says so, and records it */
@@ -340,7 +316,7 @@ static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const 
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_call_begin(ctx, req, &call);
+    status = kt_call_begin(req, &call);
     if (status == KT_SUCCESS)
         status = kt_write_begin(ctx, &call, KT_CAP_ROTATE, "rotate");
     if (status == KT_SUCCESS && plan->elsewhere)
@@ -357,11 +333,11 @@ static void record_notice(kt_ctx_t *ctx, const kt_call_t *call, const char *acti
                           kt_status_t status, uint64_t version)
 {
     if (status != KT_SUCCESS)
-        kt_log(ctx, 4, "%s is rotated, but who is to be notified was not: %s", call->ref.name,
-               kt_failure());
+        kt_log(&ctx->holder.logger, 4, "%s is rotated, but who is to be notified was not: %s",
+               call->ref.name, kt_failure());
     if (kt_enter(ctx) == KT_SUCCESS) {
         if (kt_decide(ctx, call, action, status, version, NULL, KT_EV_DURABLE) == KT_AUDIT)
-            kt_log(ctx, 4, "%s", kt_failure());
+            kt_log(&ctx->holder.logger, 4, "%s", kt_failure());
         kt_leave(ctx);
     }
     kt_failure_clear();
@@ -373,7 +349,7 @@ static void notify(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, u
     kt_call_t call;
     kt_status_t status;
 
-    if (config == NULL || !runs_commands(ctx, req) || kt_call_begin(ctx, req, &call) != KT_SUCCESS)
+    if (config == NULL || !runs_commands(ctx, req) || kt_call_begin(req, &call) != KT_SUCCESS)
         return;
     if (config->notify != NULL) {
         status = kt_exec_notify(ctx, config, call.ref.name, version) ? KT_SUCCESS : KT_UNAVAIL;
@@ -418,7 +394,7 @@ static kt_status_t check_value(kt_ctx_t *ctx, kt_store_t *store, const kt_head_t
 {
     kt_secret_t *value = NULL;
     kt_shape_t shape;
-    kt_status_t status = kt_store_read(ctx, store, &call->ref, &value);
+    kt_status_t status = kt_store_read(&ctx->holder, store, &call->ref, &value);
 
     if (status != KT_SUCCESS)
         return status;
@@ -439,15 +415,15 @@ static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const pl
     size_t index;
     kt_status_t status;
 
-    status = kt_call_begin(ctx, req, &call);
+    status = kt_call_begin(req, &call);
     if (status == KT_SUCCESS)
-        status = kt_policy_check(ctx->config, call.subject, KT_CAP_ROTATE, call.ref.name);
+        status = kt_policy_check(ctx->holder.config, call.subject, KT_CAP_ROTATE, call.ref.name);
     if (status == KT_SUCCESS && plan->elsewhere)
         status = refuse_elsewhere(call.ref.name);
     if (status == KT_SUCCESS)
         status = kt_switch_writer(ctx, &call, &bundle, &store, &index);
     if (status == KT_SUCCESS)
-        status = kt_store_head(ctx, store, call.ref.name, &head);
+        status = kt_store_head(&ctx->holder, store, call.ref.name, &head);
     if (status != KT_SUCCESS)
         return status;
     status = kt_rotate_check_head(&head, &plan->options);

@@ -12,10 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "command.h"
 #include "rotate.h"
-#include "write.h"
+#include "target.h"
 
 #define DEFAULT_LENGTH 32u
 
@@ -40,6 +38,27 @@ static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **re
     return errno == EINVAL
                ? kt_fail(KT_USAGE, "no value of this length and alphabet can be generated")
                : kt_fail(KT_INTERNAL, "out of memory");
+}
+
+kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape,
+                                   const kt_rotate_options_t *options)
+{
+    if (shape != KT_SHAPE_DATABASE || options->target != NULL || options->store_only)
+        return KT_SUCCESS;
+    return kt_fail(KT_CONFLICT,
+                   "%s holds a database password, and nothing here would tell the database: rotate "
+                   "it in PostgreSQL "
+                   "(SELECT rotate_secret('%s')), or change only the store with --store-only",
+                   head->name, head->name);
+}
+
+kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options)
+{
+    if (head->deleted)
+        return kt_fail(KT_GONE, "%s is deleted", head->name);
+    if (options->target != NULL && head->expires != 0 && head->expires <= kt_now())
+        return kt_fail(KT_GONE, "%s has expired: its target could be given no value", head->name);
+    return KT_SUCCESS;
 }
 
 static kt_status_t check_rotatable(kt_change_t *change, const kt_rotate_options_t *options)
@@ -123,7 +142,8 @@ kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
     status = kt_switch_writer(ctx, call, &bundle, &store, &index);
     if (status != KT_SUCCESS)
         return kt_decide(ctx, call, "rotate", status, 0, NULL, KT_EV_DURABLE);
-    status = kt_change_begin(ctx, store, call->ref.name, kt_write_timeout(call->req), &change);
+    status =
+        kt_change_begin(&ctx->holder, store, call->ref.name, kt_write_timeout(call->req), &change);
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, ret_version);
     if (status == KT_SUCCESS)
@@ -139,84 +159,14 @@ kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
 
 /* ---- step by step ---- */
 
-void kt_rotation_free(kt_rotation_t *rotation)
-{
-    size_t i;
-
-    kt_instance_close(&rotation->own);
-    for (i = 0; i < KT_ARRAY(rotation->strings); i++)
-        free(rotation->strings[i]);
-    free(rotation);
-}
-
-static bool keep_string(kt_rotation_t *rotation, size_t i, const char *from, const char **to)
-{
-    if (from == NULL)
-        return true;
-    rotation->strings[i] = strdup(from);
-    *to = rotation->strings[i];
-    return rotation->strings[i] != NULL;
-}
-
-kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
-{
-    kt_rotation_t *r;
-    kt_status_t status;
-
-    if (req->size < sizeof(*req))
-        return kt_fail(KT_USAGE, "the request is not filled in (KT_REQUEST_INIT)");
-    r = calloc(1, sizeof(*r));
-    if (r == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
-    r->ctx = ctx;
-    r->req = *req;
-    if (!keep_string(r, 0, req->subject, &r->req.subject) ||
-        !keep_string(r, 1, req->peer, &r->req.peer) ||
-        !keep_string(r, 2, req->request_id, &r->req.request_id) ||
-        !keep_string(r, 3, req->purpose, &r->req.purpose)) {
-        kt_rotation_free(r);
-        return kt_fail(KT_INTERNAL, "out of memory");
-    }
-    status = kt_call_begin(ctx, &r->req, &r->call);
-    if (status == KT_SUCCESS) {
-        r->req.reference = r->call.text; /* the caller's own need not live on */
-        r->req.reference_len = 0;
-        status = kt_write_begin(ctx, &r->call, KT_CAP_ROTATE, "rotate");
-    }
-    if (status != KT_SUCCESS) {
-        kt_rotation_free(r);
-        return status;
-    }
-    *ret_rotation = r;
-    return KT_SUCCESS;
-}
-
-kt_status_t kt_rotation_open(kt_rotation_t *r)
-{
-    kt_store_t *shared;
-    size_t index;
-    kt_status_t status;
-
-    status = kt_switch_writer(r->ctx, &r->call, &r->bundle, &shared, &index);
-    if (status != KT_SUCCESS)
-        return status;
-    r->store = shared;
-    if (index == SIZE_MAX)
-        return KT_SUCCESS;
-    status = kt_instance_open_private(r->ctx, index, &r->own);
-    if (status == KT_SUCCESS)
-        r->store = &r->own;
-    return status;
-}
-
 static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *options,
                                  const char *busy)
 {
     kt_change_t *change = NULL;
     kt_status_t status;
 
-    status =
-        kt_change_begin(r->ctx, r->store, r->call.ref.name, kt_write_timeout(&r->req), &change);
+    status = kt_change_begin(&r->ctx->holder, r->store, r->call.ref.name, kt_write_timeout(&r->req),
+                             &change);
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, &r->version);
     if (status == KT_SUCCESS && busy != NULL)
@@ -291,7 +241,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,
         return status;
     status = kt_rotation_open(r);
     if (status == KT_SUCCESS)
-        status = kt_store_head(ctx, r->store, r->call.ref.name, &head);
+        status = kt_store_head(&ctx->holder, r->store, r->call.ref.name, &head);
     if (status == KT_SUCCESS) {
         r->version = head.pending;
         kt_head_clear(&head);
@@ -319,57 +269,12 @@ kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req, kt_rotati
     return status;
 }
 
-uint64_t kt_rotation_version(const kt_rotation_t *rotation)
-{
-    return rotation->version;
-}
-
-const char *kt_rotation_name(const kt_rotation_t *rotation)
-{
-    return rotation->call.ref.name;
-}
-
-static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector, const char *field,
-                                 kt_secret_t **ret_secret)
-{
-    kt_reference_t ref = rotation->call.ref;
-    kt_secret_t *whole = NULL;
-    kt_status_t status = kt_enter(rotation->ctx);
-
-    *ret_secret = NULL;
-    if (status != KT_SUCCESS)
-        return status;
-    ref.selector = selector;
-    ref.version = rotation->version;
-    status = kt_store_read(rotation->ctx, rotation->store, &ref, &whole);
-    kt_leave(rotation->ctx);
-    if (status != KT_SUCCESS)
-        return status;
-    if (field == NULL) {
-        *ret_secret = whole;
-        return KT_SUCCESS;
-    }
-    status = kt_secret_field(whole, field, ret_secret);
-    kt_secret_free(whole);
-    return status;
-}
-
-kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret)
-{
-    return rotation_read(rotation, KT_SEL_NUMBER, field, ret_secret);
-}
-
-kt_status_t kt_rotation_old(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret)
-{
-    return rotation_read(rotation, KT_SEL_CURRENT, field, ret_secret);
-}
-
 /* A change of this rotation's secret, of which the version has to be pending still. */
 kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change_t **ret_change)
 {
     kt_status_t status;
 
-    status = kt_change_begin(r->ctx, r->store, r->call.ref.name, timeout, ret_change);
+    status = kt_change_begin(&r->ctx->holder, r->store, r->call.ref.name, timeout, ret_change);
     if (status != KT_SUCCESS)
         return status;
     if (kt_change_head(*ret_change)->pending == r->version)
@@ -417,7 +322,7 @@ static kt_status_t noted_locked(kt_rotation_t *r, int pending, const char *key, 
 {
     kt_head_t head;
     const char *note;
-    kt_status_t status = kt_store_head(r->ctx, r->store, r->call.ref.name, &head);
+    kt_status_t status = kt_store_head(&r->ctx->holder, r->store, r->call.ref.name, &head);
 
     if (status != KT_SUCCESS)
         return status;

@@ -5,14 +5,13 @@
  *   exit 0     it worked
  *   exit 65    rejected: the target has the old value, and keeps it
  *   any other  nobody knows: a traceback ends with 1, a missing program with 127, a connection that
- * broke with anything
+ *   broke with anything
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "internal.h"
-#include "command.h"
 #include "rotate.h"
+#include "target.h"
 
 #define EXIT_REJECTED 65
 
@@ -66,7 +65,7 @@ static void set_environ(kt_environ_t *env, const kt_ctx_t *ctx, const char *name
 {
     kt_environ_init(env);
     kt_environ_add(env, "LC_ALL=C.UTF-8");
-    kt_environ_add(env, "KEYTURN_ENVIRONMENT=%s", ctx->config->environment);
+    kt_environ_add(env, "KEYTURN_ENVIRONMENT=%s", ctx->holder.config->environment);
     kt_environ_add(env, "KEYTURN_NAME=%s", name);
     kt_environ_add(env, "KEYTURN_VERSION=%llu", (unsigned long long)version);
     kt_environ_add(env, "KEYTURN_STEP=%s", step);
@@ -137,7 +136,7 @@ void kt_event_format(const kt_ctx_t *ctx, const char *name, uint64_t version,
     (void)snprintf(
         text, KT_EVENT_SIZE,
         "{\"event\": \"rotated\", \"environment\": \"%s\", \"name\": \"%s\", \"version\": %llu}\n",
-        ctx->config->environment, name, (unsigned long long)version);
+        ctx->holder.config->environment, name, (unsigned long long)version);
 }
 
 bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name,

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "command.h"
+#include "target.h"
 
 #define ANSWER_MAX 65536u
 
@@ -49,7 +48,7 @@ static kt_status_t send_signed(const kt_ctx_t *ctx, const kt_cfg_target_t *confi
     ktp_status_t answer;
 
     if (config->webhook_ca != NULL) {
-        ca = kt_config_resolve(ctx->config, config->webhook_ca);
+        ca = kt_config_resolve(ctx->holder.config, config->webhook_ca);
         if (ca == NULL)
             return kt_fail(KT_INTERNAL, "out of memory");
         x.ca_file = ca;

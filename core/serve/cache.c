@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "cache.h"
 
 #define BUCKETS_MIN 64u
 #define GRANTS 4u /* subjects remembered with an entry */

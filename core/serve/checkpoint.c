@@ -13,15 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "audit.h"
-#include "store.h"
-#include "index.h"
-#include "sinks.h"
+#include "serve.h"
 
 #define ROOM                                                                                       \
     6000u /* bytes of generations in one line; of what has no room only the number is said */
-#define IDLE_MS 60000  /* between two looks of a host without sinks */
 #define SINK_MS 1000   /* and with them */
 #define BUSY_MS 100    /* while a sink is at it */
 #define FINISH_MS 1000 /* that a command waits for its sinks at its end */
@@ -51,7 +46,7 @@ static int take_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     gather_t *gather = arg;
 
     if (key->id_size > 0 && key->id[0] == 't')
-        (void)kt_keyring_adopt_label(gather->ctx->keyring, row->record, row->record_size);
+        (void)kt_keyring_adopt_label(gather->ctx->holder.keyring, row->record, row->record_size);
     return 0;
 }
 
@@ -59,7 +54,7 @@ static int take_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 static uint64_t generation_of(const gather_t *gather, const kt_store_t *store, ktp_txn_t *txn,
                               size_t n)
 {
-    const kt_keyring_t *keyring = gather->ctx->keyring;
+    const kt_keyring_t *keyring = gather->ctx->holder.keyring;
     const char *type = keyring->types[n].type;
     uint64_t highest = 0;
     kt_index_t index;
@@ -70,7 +65,8 @@ static uint64_t generation_of(const gather_t *gather, const kt_store_t *store, k
             continue;
         if (i < n)
             return 0;
-        if (kt_index_open(gather->ctx, store, txn, &keyring->types[i], &index) == KT_SUCCESS) {
+        if (kt_index_open(&gather->ctx->holder, store, txn, &keyring->types[i], &index) ==
+            KT_SUCCESS) {
             if (index.generation > highest)
                 highest = index.generation;
             kt_index_close(&index);
@@ -89,17 +85,18 @@ static kt_status_t read_store(gather_t *gather, kt_store_t *store)
 
     if (status != KT_SUCCESS)
         return status;
-    if (gather->ctx->keyring->nenv > 0)
+    if (gather->ctx->holder.keyring->nenv > 0)
         (void)store->api->row_scan(txn, KTP_META, take_label, gather);
     (void)snprintf(text, sizeof(text), "%s\"%.64s\":{", gather->size > 0 ? "," : "", store->name);
     if (add(gather, text)) {
-        for (i = 0; i < gather->ctx->keyring->ntypes; i++) {
+        for (i = 0; i < gather->ctx->holder.keyring->ntypes; i++) {
             uint64_t generation = generation_of(gather, store, txn, i);
 
             if (generation == 0)
                 continue;
             (void)snprintf(text, sizeof(text), "%s\"%s\":%llu", first ? "" : ",",
-                           gather->ctx->keyring->types[i].type, (unsigned long long)generation);
+                           gather->ctx->holder.keyring->types[i].type,
+                           (unsigned long long)generation);
             first = !add(gather, text) && first;
         }
         gather->text[gather->size++] = '}';
@@ -120,8 +117,7 @@ static void read_stores(gather_t *gather)
         if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) !=
             KTP_SEALED)
             continue;
-        if (kt_instance_open(ctx, i, &store) != KT_SUCCESS ||
-            read_store(gather, store) != KT_SUCCESS)
+        if (kt_store_of(ctx, i, &store) != KT_SUCCESS || read_store(gather, store) != KT_SUCCESS)
             gather->more++;
     }
 }
@@ -132,9 +128,9 @@ static bool collect(kt_ctx_t *ctx, gather_t *gather)
     *gather = (gather_t){.ctx = ctx, .text = calloc(1, ROOM)};
     if (gather->text == NULL || kt_enter(ctx) != KT_SUCCESS)
         return false;
-    ctx->wait = KT_WAIT_PEEK;
+    ctx->holder.wait = KT_WAIT_PEEK;
     read_stores(gather);
-    ctx->wait = KT_WAIT;
+    ctx->holder.wait = KT_WAIT;
     kt_failure_clear();
     kt_leave(ctx);
     return true;
@@ -151,7 +147,7 @@ void kt_checkpoint(kt_ctx_t *ctx)
         event.generations = gather.text;
         event.more = gather.more;
         if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
-            kt_log(ctx, 4, "%s", kt_failure());
+            kt_log(&ctx->holder.logger, 4, "%s", kt_failure());
     }
     free(gather.text);
 }
@@ -163,17 +159,7 @@ int64_t kt_forward_step(kt_ctx_t *ctx)
     kt_checkpoint(ctx);
     if (kt_sinks_step(ctx->sinks))
         return BUSY_MS;
-    return ctx->sinks != NULL ? SINK_MS : IDLE_MS;
-}
-
-int kt_audit_forward(kt_ctx_t *ctx)
-{
-    if (ctx->audit == NULL)
-        return IDLE_MS;
-    /* reads when the last checkpoint was */
-    if (kt_audit_is_new(ctx->audit) && kt_audit_flush(ctx, 1) != KT_SUCCESS)
-        return IDLE_MS;
-    return (int)kt_forward_step(ctx);
+    return ctx->sinks != NULL ? SINK_MS : KT_IDLE_MS;
 }
 
 /* The command ends: it waits a moment for sinks, not for slow ones. */

@@ -1,300 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * context.c: set-up before the fork, one context a process after it.
- *
- * Configuration and modules are shared by reference and never change; keys are copied, so that each
- * context wipes its own.
- */
-#include <errno.h>
-#include <pwd.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "internal.h"
-#include "sinks.h"
-
-#ifndef KT_DEFAULT_CONFIG /* configure's --sysconfdir */
-#define KT_DEFAULT_CONFIG "/etc/keyturn/keyturn.yaml"
-#endif
-
-int64_t kt_now(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-int64_t kt_monotonic(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+/* context.c: entering and leaving a context, and what it keeps open. */
+#include "serve.h"
 
 void kt_progress(kt_ctx_t *ctx, kt_progress_fn fn, void *arg)
 {
-    ctx->progress = fn;
-    ctx->progress_arg = arg;
-}
-
-void kt_progress_tell(const kt_ctx_t *ctx, const char *what, uint64_t done, uint64_t total)
-{
-    if (ctx->progress != NULL)
-        ctx->progress(ctx->progress_arg, what, done, total);
-}
-
-void kt_log(const kt_ctx_t *ctx, int level, const char *format, ...)
-{
-    char text[KT_ERROR_SIZE];
-    va_list args;
-
-    if (ctx->log == NULL)
-        return;
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    ctx->log(ctx->log_arg, level, text);
-}
-
-/* ---- set-up ---- */
-
-static const char *const hosts[] = {"cli", "nginx", "redis", "postgresql", NULL};
-
-static kt_status_t set_host(kt_setup_t *setup, const char *host)
-{
-    char buffer[4096];
-    struct passwd entry, *found = NULL;
-    size_t i;
-
-    for (i = 0; hosts[i] != NULL && strcmp(hosts[i], host) != 0; i++)
-        ;
-    if (hosts[i] == NULL)
-        return kt_fail(KT_USAGE, "not a host of keyturn: expected cli, nginx, redis or postgresql");
-    (void)snprintf(setup->host, sizeof(setup->host), "%s", host);
-    if (strcmp(host, "cli") != 0) {
-        (void)snprintf(setup->stream, sizeof(setup->stream), "%s", host);
-        return KT_SUCCESS;
-    }
-    if (getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &found) == 0 && found != NULL)
-        (void)snprintf(setup->stream, sizeof(setup->stream), "cli-%.50s", found->pw_name);
-    else
-        (void)snprintf(setup->stream, sizeof(setup->stream), "cli-%u", (unsigned)geteuid());
-    return KT_SUCCESS;
-}
-
-static kt_status_t finish_setup(kt_setup_t *setup, kt_status_t status)
-{
-    setup->status = status;
-    (void)snprintf(setup->error, sizeof(setup->error), "%s",
-                   status == KT_SUCCESS ? "" : kt_failure());
-    return status;
-}
-
-kt_status_t kt_setup(const char *config, const char *host, kt_setup_t **ret_setup)
-{
-    kt_setup_t *setup = calloc(1, sizeof(*setup));
-    kt_status_t status;
-
-    *ret_setup = setup;
-    if (setup == NULL)
-        return KT_INTERNAL;
-    kt_json_setup();
-    if (config == NULL)
-        config = secure_getenv("KEYTURN_CONFIG");
-    if (config == NULL || config[0] == '\0')
-        config = KT_DEFAULT_CONFIG;
-    status = set_host(setup, host);
-    if (status == KT_SUCCESS)
-        status = kt_config_read(config, &setup->config);
-    if (status == KT_SUCCESS)
-        status = kt_keyring_read(setup->config, setup->stream, &setup->keyring);
-    if (status == KT_SUCCESS)
-        status = kt_modules_load(setup->config, &setup->modules);
-    return finish_setup(setup, status);
-}
-
-const char *kt_setup_error(const kt_setup_t *setup)
-{
-    return setup != NULL ? setup->error : "out of memory";
-}
-
-kt_status_t kt_setup_status(const kt_setup_t *setup)
-{
-    return setup != NULL ? setup->status : KT_INTERNAL;
-}
-
-void kt_setup_free(kt_setup_t *setup)
-{
-    if (setup == NULL)
-        return;
-    kt_keyring_free(setup->keyring);
-    kt_modules_unref(setup->modules);
-    kt_config_unref(setup->config);
-    free(setup);
-}
-
-void kt_setup_log(kt_setup_t *setup, kt_log_fn log, void *arg)
-{
-    setup->log = log;
-    setup->log_arg = arg;
-}
-
-const char *kt_setup_config(const kt_setup_t *setup)
-{
-    return setup->config != NULL ? setup->config->path : NULL;
-}
-
-const char *kt_setup_environment(const kt_setup_t *setup)
-{
-    return setup->config != NULL ? setup->config->environment : NULL;
-}
-
-const char *kt_setup_stream(const kt_setup_t *setup)
-{
-    return setup->stream;
-}
-
-const char *kt_setup_audit_path(const kt_setup_t *setup)
-{
-    return setup->config != NULL ? setup->config->audit_path : NULL;
-}
-
-/* ---- contexts ---- */
-
-kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_keyring_t *keyring,
-                           kt_ctx_t **ret_ctx)
-{
-    kt_ctx_t *ctx = calloc(1, sizeof(*ctx));
-    kt_status_t status;
-
-    if (ctx == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
-    ctx->pid = getpid();
-    ctx->wait = KT_WAIT;
-    (void)pthread_mutex_init(&ctx->lock, NULL);
-    (void)pthread_cond_init(&ctx->landed, NULL);
-    ctx->config = kt_config_ref(config);
-    ctx->modules = kt_modules_ref(modules);
-    ctx->stores = calloc(modules->count > 0 ? modules->count : 1, sizeof(*ctx->stores));
-    status = ctx->stores != NULL ? kt_keyring_copy(keyring, true, &ctx->keyring)
-                                 : kt_fail(KT_INTERNAL, "out of memory");
-    if (status != KT_SUCCESS) {
-        kt_close(ctx);
-        return status;
-    }
-    *ret_ctx = ctx;
-    return KT_SUCCESS;
-}
-
-static kt_status_t check_memory(const kt_ctx_t *ctx)
-{
-    size_t unlocked = kt_locked_failures();
-
-    if (unlocked == 0 && (!ctx->config->memory_required || kt_locked_room(ctx->config->cache_size)))
-        return KT_SUCCESS;
-    if (unlocked == 0)
-        return kt_fail(KT_CONFIG,
-                       "a cache of %zu bytes could not be locked and secret_memory is `require`: "
-                       "raise RLIMIT_MEMLOCK "
-                       "(LimitMEMLOCK=) or lower `cache: {size: ...}`",
-                       ctx->config->cache_size);
-    if (ctx->config->memory_required)
-        return kt_fail(
-            KT_CONFIG,
-            "%zu bytes of secret memory could not be locked and secret_memory is `require`: raise "
-            "RLIMIT_MEMLOCK (LimitMEMLOCK=)",
-            unlocked);
-    kt_log(
-        ctx, 4,
-        "%zu bytes of secret memory could not be locked: they may reach swap; raise RLIMIT_MEMLOCK",
-        unlocked);
-    return KT_SUCCESS;
-}
-
-static kt_status_t open_audit(kt_ctx_t *ctx, const char *stream)
-{
-    kt_status_t status = kt_audit_open(ctx->config, stream, &ctx->audit);
-
-    if (status != KT_AUDIT || ctx->config->audit_required)
-        return status;
-    kt_log(ctx, 4, "%s; going on without, as audit.required is false", kt_failure());
-    kt_failure_clear();
-    return KT_SUCCESS;
-}
-
-kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx)
-{
-    kt_ctx_t *ctx = NULL;
-    kt_status_t status;
-
-    *ret_ctx = NULL;
-    if (setup->keyring == NULL || setup->modules == NULL)
-        return setup->status; /* kt_setup() failed, and said why */
-    kt_failure_clear();
-    status = kt_context_new(setup->config, setup->modules, setup->keyring, &ctx);
-    if (status != KT_SUCCESS)
-        return finish_setup(setup, status);
-    ctx->log = setup->log;
-    ctx->log_arg = setup->log_arg;
-    memcpy(ctx->host, setup->host, sizeof(ctx->host));
-    memcpy(ctx->stream, setup->stream, sizeof(ctx->stream));
-    ctx->cache = kt_cache_new(ctx->config->cache_size);
-    status = ctx->cache != NULL ? check_memory(ctx) : kt_fail(KT_INTERNAL, "out of memory");
-    if (status == KT_SUCCESS)
-        status = open_audit(ctx, setup->stream);
-    if (status == KT_SUCCESS && ctx->audit != NULL)
-        status = kt_sinks_open(ctx->config, ctx->stream, ctx->log, ctx->log_arg, &ctx->sinks);
-    if (status != KT_SUCCESS) {
-        kt_close(ctx);
-        return finish_setup(setup, status);
-    }
-    *ret_ctx = ctx;
-    return finish_setup(setup, KT_SUCCESS);
-}
-
-kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
-{
-    kt_status_t status = kt_context_new(ctx->config, ctx->modules, ctx->keyring, ret_agent);
-
-    if (status != KT_SUCCESS)
-        return status;
-    (*ret_agent)->log = ctx->log;
-    (*ret_agent)->log_arg = ctx->log_arg;
-    memcpy((*ret_agent)->host, ctx->host, sizeof(ctx->host));
-    /* by which keys are read again */
-    memcpy((*ret_agent)->stream, ctx->stream, sizeof(ctx->stream));
-    return KT_SUCCESS;
-}
-
-void kt_close(kt_ctx_t *ctx)
-{
-    size_t i;
-
-    if (ctx == NULL)
-        return;
-    if (ctx->pid != getpid())
-        return; /* a fork's copy: descriptors, connections and locked pages are the parent's */
-    kt_forward_finish(ctx);
-    kt_close(ctx->agent);
-    for (i = 0; ctx->stores != NULL && i < ctx->modules->count; i++)
-        kt_instance_close(&ctx->stores[i]);
-    free(ctx->stores);
-    kt_cache_free(ctx->cache);
-    kt_access_close(ctx->access);
-    kt_audit_close(ctx->audit);
-    kt_sinks_close(ctx->sinks);
-    kt_refusals_close(ctx->refusals);
-    kt_keyring_free(ctx->keyring);
-    kt_modules_unref(ctx->modules);
-    kt_config_unref(ctx->config);
-    (void)pthread_cond_destroy(&ctx->landed);
-    (void)pthread_mutex_destroy(&ctx->lock);
-    free(ctx);
+    ctx->holder.logger.progress = fn;
+    ctx->holder.logger.progress_arg = arg;
 }
 
 const char *kt_error(const kt_ctx_t *ctx)
@@ -306,18 +17,30 @@ const char *kt_error(const kt_ctx_t *ctx)
 kt_status_t kt_enter(kt_ctx_t *ctx)
 {
     kt_failure_clear();
-    if (ctx->keyring->alive == 0) /* costs nothing, and getpid() is a system call */
+    if (ctx->holder.keyring->alive == 0) /* costs nothing, and getpid() is a system call */
         return kt_fail(KT_INTERNAL, "this context belongs to process %d: open one after the fork",
                        (int)ctx->pid);
     (void)pthread_mutex_lock(&ctx->lock);
-    ctx->lacking = false;
+    ctx->holder.lacking = false;
     kt_provider_error_clear();
-    kt_services_speak(ctx);
+    kt_services_log(&ctx->holder.logger);
     return KT_SUCCESS;
 }
 
 void kt_leave(kt_ctx_t *ctx)
 {
-    kt_services_speak(NULL);
+    kt_services_log(NULL);
     (void)pthread_mutex_unlock(&ctx->lock);
+}
+
+kt_status_t kt_store_of(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store)
+{
+    kt_store_t *store = &ctx->stores[index];
+    kt_status_t status = KT_SUCCESS;
+
+    if (store->api == NULL)
+        status = kt_instance_open(ctx->modules, index, store);
+    if (status == KT_SUCCESS)
+        *ret_store = store;
+    return status;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "serve.h"
 
 struct kt_info {
     kt_head_t head;
@@ -63,7 +63,7 @@ static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *p
         info->versions[i] = (kt_version_t){version->version, version_state(&info->head, version),
                                            version->created, version->expires};
     }
-    kt_access_of(ctx, info->head.name, &info->accessed);
+    kt_access_of(ctx->holder.config, ctx->holder.stream, info->head.name, &info->accessed);
     kt_usage_fill(info->head.name, &info->accessed, &info->usage);
     *ret_info = info;
     return KT_SUCCESS;
@@ -74,7 +74,7 @@ static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *p
 static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *ret_head,
                              const char **ret_provider)
 {
-    const kt_cfg_route_t *route = kt_switch_route(ctx->config, call->ref.name);
+    const kt_cfg_route_t *route = kt_switch_route(ctx->holder.config, call->ref.name);
     kt_status_t status =
         kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
     kt_status_t unsure = KT_SUCCESS;
@@ -88,17 +88,18 @@ static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *re
         if (status == KT_SUCCESS && !(store->api->capabilities & KTP_SEALED))
             status = kt_fail(KT_FORBIDDEN, "%s: keeps no metadata", store->name);
         *ret_provider = status == KT_SUCCESS ? store->name : "";
-        return status == KT_SUCCESS ? kt_store_head(ctx, store, call->ref.name, ret_head) : status;
+        return status == KT_SUCCESS ? kt_store_head(&ctx->holder, store, call->ref.name, ret_head)
+                                    : status;
     }
     for (i = 0; route != NULL && i < route->nsteps; i++) {
-        status = kt_instance_open(ctx, route->steps[i].provider, &store);
+        status = kt_store_of(ctx, route->steps[i].provider, &store);
         if (status == KT_SUCCESS && !(store->api->capabilities & KTP_SEALED)) {
             status =
                 kt_fail(KT_NOTFOUND, "%s: \"%s\" keeps no metadata", call->ref.name, store->name);
             continue;
         }
         if (status == KT_SUCCESS)
-            status = kt_store_head(ctx, store, call->ref.name, ret_head);
+            status = kt_store_head(&ctx->holder, store, call->ref.name, ret_head);
         if (status == KT_SUCCESS)
             *ret_provider = store->name;
         if (status == KT_SUCCESS || !route->steps[i].go_on[status])
@@ -118,7 +119,7 @@ static kt_status_t info_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t
     kt_call_t call;
     kt_status_t status;
 
-    status = kt_call_begin(ctx, req, &call);
+    status = kt_call_begin(req, &call);
     if (status != KT_SUCCESS)
         return status;
     status = kt_admit(ctx, call.subject, req->peer, KT_CAP_LIST, call.ref.name);
@@ -235,7 +236,7 @@ typedef struct listing {
 /* Only what this provider would be asked for: a name routed elsewhere is not served from here. */
 static bool is_routed(const listing_t *listing, const char *name)
 {
-    const kt_cfg_route_t *route = kt_switch_route(listing->ctx->config, name);
+    const kt_cfg_route_t *route = kt_switch_route(listing->ctx->holder.config, name);
     size_t i;
 
     for (i = 0; route != NULL && i < route->nsteps; i++) {
@@ -251,7 +252,7 @@ static int list_head(void *arg, const kt_head_t *head)
     kt_entry_t entry;
 
     if (!kt_pattern_match(listing->pattern, head->name) || !is_routed(listing, head->name) ||
-        kt_policy_check(listing->ctx->config, listing->subject, KT_CAP_LIST, head->name) !=
+        kt_policy_check(listing->ctx->holder.config, listing->subject, KT_CAP_LIST, head->name) !=
             KT_SUCCESS)
         return 0;
     fill_entry(head, &entry);
@@ -272,9 +273,9 @@ static kt_status_t list_providers(kt_ctx_t *ctx, listing_t *listing, uint64_t *r
             continue;
         listing->provider = i;
         hidden = 0;
-        status = kt_instance_open(ctx, i, &store);
+        status = kt_store_of(ctx, i, &store);
         if (status == KT_SUCCESS)
-            status = kt_store_scan(ctx, store, list_head, listing, &hidden);
+            status = kt_store_scan(&ctx->holder, store, list_head, listing, &hidden);
         *ret_hidden += hidden;
     }
     return status;

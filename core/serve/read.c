@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "cache.h"
 
 #define FAILURE_MS 1000 /* how long a failed refresh keeps kt_peek() from asking for the next */
 #define REJECT_MS 1000
@@ -46,8 +46,8 @@ static bool is_fresh(kt_ctx_t *ctx, const kt_cached_t *entry)
 {
     int64_t age = kt_monotonic() - entry->fetched;
 
-    if (entry->suspect ||
-        age >= (entry->status == KT_SUCCESS ? ctx->config->cache_ttl : ctx->config->cache_negative))
+    if (entry->suspect || age >= (entry->status == KT_SUCCESS ? ctx->holder.config->cache_ttl
+                                                              : ctx->holder.config->cache_negative))
         return false;
     if (entry->secret != NULL && entry->secret->expires != 0 && entry->secret->expires <= kt_now())
         return false;
@@ -56,7 +56,7 @@ static bool is_fresh(kt_ctx_t *ctx, const kt_cached_t *entry)
 
 static bool may_serve_stale(const kt_ctx_t *ctx, const kt_cached_t *entry)
 {
-    int64_t limit = ctx->config->cache_ttl + ctx->config->cache_stale;
+    int64_t limit = ctx->holder.config->cache_ttl + ctx->holder.config->cache_stale;
 
     return entry != NULL && entry->secret != NULL && !entry->suspect &&
            kt_monotonic() - entry->fetched < limit &&
@@ -97,9 +97,9 @@ static kt_status_t fetch(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
 {
     kt_status_t status;
 
-    ctx->wait = blocking ? KT_WAIT : KT_WAIT_PEEK;
+    ctx->holder.wait = blocking ? KT_WAIT : KT_WAIT_PEEK;
     status = kt_switch_read(ctx, call, blocking, ret_entry);
-    ctx->wait = KT_WAIT;
+    ctx->holder.wait = KT_WAIT;
     return status == KT_SUCCESS ? cut_field(call, ret_entry) : status;
 }
 
@@ -119,7 +119,7 @@ typedef struct answer {
 
 static const char *provider_name(const kt_ctx_t *ctx, const kt_cached_t *entry)
 {
-    return ctx->config->providers[entry->provider].name;
+    return ctx->holder.config->providers[entry->provider].name;
 }
 
 static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, answer_t *answer)
@@ -186,7 +186,8 @@ static void remember_failure(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t s
 static void keep(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
 {
     kt_cache_put(ctx->cache, call->text, entry);
-    kt_cache_expire(ctx->cache, kt_monotonic() - ctx->config->cache_ttl - ctx->config->cache_stale);
+    kt_cache_expire(ctx->cache, kt_monotonic() - ctx->holder.config->cache_ttl -
+                                    ctx->holder.config->cache_stale);
 }
 
 static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
@@ -231,7 +232,7 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, answer_t *answe
     kt_cached_t entry = {.status = KT_SUCCESS};
 
     kt_bundle_store_init(&bundle, call->req->bundle);
-    entry.status = kt_store_read(ctx, &bundle.store, &call->ref, &entry.secret);
+    entry.status = kt_store_read(&ctx->holder, &bundle.store, &call->ref, &entry.secret);
     answer->status = cut_field(call, &entry);
     answer->secret = entry.secret;
     answer->provider = bundle.store.name;
@@ -256,7 +257,7 @@ static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cach
     if (status != KT_SUCCESS ||
         (cached != NULL && call->subject != NULL && kt_cache_granted(cached, call->subject)))
         return status;
-    status = kt_policy_check(ctx->config, call->subject, KT_CAP_READ, call->ref.name);
+    status = kt_policy_check(ctx->holder.config, call->subject, KT_CAP_READ, call->ref.name);
     if (status == KT_SUCCESS && cached != NULL)
         kt_cache_grant(ctx->cache, cached, call->subject);
     return status;
@@ -271,7 +272,7 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const ask
     kt_call_t call;
     kt_status_t status;
 
-    status = kt_call_begin(ctx, req, &call);
+    status = kt_call_begin(req, &call);
     if (status != KT_SUCCESS)
         return status;
     if (req->bundle == NULL && req->provider == NULL)
@@ -402,9 +403,9 @@ kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req)
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_call_begin(ctx, req, &call);
+    status = kt_call_begin(req, &call);
     if (status == KT_SUCCESS)
-        status = kt_policy_check(ctx->config, call.subject, KT_CAP_READ, call.ref.name);
+        status = kt_policy_check(ctx->holder.config, call.subject, KT_CAP_READ, call.ref.name);
     /* else nothing is asked: the read itself will be refused, and recorded */
     if (status == KT_SUCCESS)
         status = refresh_locked(ctx, &call);
@@ -419,7 +420,7 @@ void kt_reject(kt_ctx_t *ctx, const kt_request_t *req)
 
     if (kt_enter(ctx) != KT_SUCCESS)
         return;
-    if (kt_call_begin(ctx, req, &call) == KT_SUCCESS) {
+    if (kt_call_begin(req, &call) == KT_SUCCESS) {
         cached = kt_cache_find(ctx->cache, call.text);
         if (cached != NULL && kt_monotonic() - cached->fetched >= REJECT_MS)
             cached->suspect = true;
@@ -435,9 +436,9 @@ kt_status_t kt_probe(kt_ctx_t *ctx, const kt_request_t *req)
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_call_begin(ctx, req, &call);
+    status = kt_call_begin(req, &call);
     if (status == KT_SUCCESS)
-        status = kt_policy_check(ctx->config, call.subject, KT_CAP_READ, call.ref.name);
+        status = kt_policy_check(ctx->holder.config, call.subject, KT_CAP_READ, call.ref.name);
     if (status == KT_SUCCESS) {
         status = fetch(ctx, &call, false, &entry);
         if (status == KT_SUCCESS)

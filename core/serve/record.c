@@ -1,21 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* record.c: what a host does for the trail: it says when what it did has to be on the record, or
  * lends it a thread. */
-#include "internal.h"
-
-/* Without `audit.required` a trail that fails is said once, and again after it has worked. */
-kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status)
-{
-    if (status == KT_SUCCESS || ctx->config->audit_required) {
-        ctx->audit_warned = false;
-        return status;
-    }
-    if (!ctx->audit_warned)
-        kt_log(ctx, 4, "%s; going on without, as audit.required is false", kt_failure());
-    ctx->audit_warned = true;
-    kt_failure_clear();
-    return KT_SUCCESS;
-}
+#include "serve.h"
 
 kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes)
 {
@@ -42,11 +28,21 @@ kt_status_t kt_audit_run(kt_ctx_t *ctx)
     if (ctx->audit == NULL)
         return KT_SUCCESS;
     kt_audit_set_tick(ctx->audit, forward, ctx);
-    return kt_audit_thread_run(ctx->audit, ctx->log, ctx->log_arg);
+    return kt_audit_thread_run(ctx->audit, ctx->holder.logger.fn, ctx->holder.logger.arg);
 }
 
 void kt_audit_stop(kt_ctx_t *ctx)
 {
     if (ctx->audit != NULL)
         kt_audit_thread_stop(ctx->audit);
+}
+
+int kt_audit_forward(kt_ctx_t *ctx)
+{
+    if (ctx->audit == NULL)
+        return KT_IDLE_MS;
+    /* reads when the last checkpoint was */
+    if (kt_audit_is_new(ctx->audit) && kt_audit_flush(ctx, 1) != KT_SUCCESS)
+        return KT_IDLE_MS;
+    return (int)kt_forward_step(ctx);
 }

@@ -8,97 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-
-kt_status_t kt_call_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call)
-{
-    kt_status_t status;
-
-    (void)ctx;
-    if (req->size < sizeof(kt_request_t) || req->reference == NULL)
-        return kt_fail(KT_USAGE, "the request is not filled in (KT_REQUEST_INIT)");
-    if (req->subject != NULL && strlen(req->subject) > KT_SUBJECT_MAX)
-        return kt_fail(KT_USAGE, "the subject is too long");
-    status = kt_reference_parse(req->reference, req->reference_len, &ret_call->ref);
-    if (status != KT_SUCCESS)
-        return status;
-    ret_call->req = req;
-    ret_call->subject = req->subject;
-    ret_call->generation = 0;
-    ret_call->must_record = false;
-    kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
-    return KT_SUCCESS;
-}
+#include "cache.h"
 
 /* ---- the trail ---- */
-
-/* The one too many of its source: a line of its own, and a critical word to whoever reads the
- * host's log. */
-static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
-{
-    unsigned seconds = kt_refused(ctx, refusal->subject, refusal->peer);
-    kt_event_t event = {.action = "alert",
-                        .subject = refusal->subject,
-                        .peer = refusal->peer,
-                        .request_id = refusal->request_id,
-                        .reference = refusal->reference,
-                        .status = refusal->status,
-                        .seconds = seconds,
-                        .durable = true};
-    char failure[KT_ERROR_SIZE], who[KT_SUBJECT_MAX + 160], *at;
-
-    if (seconds == 0)
-        return;
-    memcpy(failure, kt_failure(), strlen(kt_failure()) + 1);
-    if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
-        kt_log(ctx, 4, "%s", kt_failure());
-    (void)snprintf(who, sizeof(who), "%s%s%s",
-                   refusal->subject != NULL ? refusal->subject : "an unnamed subject",
-                   refusal->peer != NULL ? " from " : "",
-                   refusal->peer != NULL ? refusal->peer : "");
-    for (at = who; *at != '\0'; at++) {
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = '?'; /* a log has lines */
-    }
-    kt_log(ctx, 2,
-           "alert: %s was refused more than %u times within an hour, and is locked out for %u s",
-           who, KT_REFUSALS_MAX, seconds);
-    (void)kt_fail(KT_DENIED, "%s", failure);
-}
-
-kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status,
-                      uint64_t version, const char *provider, unsigned flags)
-{
-    kt_event_t event = {
-        .action = action,
-        .subject = call->subject,
-        .peer = call->req->peer,
-        .request_id = call->req->request_id,
-        .purpose = call->req->purpose,
-        .reference = call->text,
-        .version = version,
-        .generation = call->generation,
-        .provider = provider,
-        .status = (flags & KT_EV_INTENT) ? "intent" : kt_status_name(status),
-        .stale = (flags & KT_EV_STALE) != 0,
-        .fallback = (flags & KT_EV_FALLBACK) != 0,
-        .durable = (flags & KT_EV_DURABLE) != 0,
-        .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
-        .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
-    };
-    char why[KT_ERROR_SIZE];
-    kt_status_t recorded;
-
-    if (ctx->audit == NULL)
-        return status;
-    memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
-    recorded = kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
-    if (status == KT_DENIED)
-        count_refusal(ctx, &event);
-    if (recorded != KT_SUCCESS)
-        return recorded;
-    return status == KT_SUCCESS ? status : kt_fail(status, "%s", why);
-}
 
 /* ---- routes ---- */
 
@@ -117,8 +29,8 @@ static kt_status_t find_provider(kt_ctx_t *ctx, const char *name, size_t *ret_in
 {
     size_t i;
 
-    for (i = 0; i < ctx->config->nproviders; i++) {
-        if (strcmp(ctx->config->providers[i].name, name) == 0) {
+    for (i = 0; i < ctx->holder.config->nproviders; i++) {
+        if (strcmp(ctx->holder.config->providers[i].name, name) == 0) {
             *ret_index = i;
             return KT_SUCCESS;
         }
@@ -156,16 +68,16 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
         if (!is_writer(ctx, index))
             return kt_fail(KT_FORBIDDEN, "%s: cannot write", call->req->provider);
         *ret_index = index;
-        return kt_instance_open(ctx, index, ret_store);
+        return kt_store_of(ctx, index, ret_store);
     }
-    route = kt_switch_route(ctx->config, call->ref.name);
+    route = kt_switch_route(ctx->holder.config, call->ref.name);
     if (route == NULL)
         return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
     for (i = 0; i < route->nsteps; i++) {
         index = route->steps[i].provider;
         if (is_writer(ctx, index)) {
             *ret_index = index;
-            return kt_instance_open(ctx, index, ret_store);
+            return kt_store_of(ctx, index, ret_store);
         }
     }
     return kt_fail(KT_FORBIDDEN, "%s: none of the providers on its route can write",
@@ -174,7 +86,7 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
 
 bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call)
 {
-    const kt_cfg_route_t *route = kt_switch_route(ctx->config, call->ref.name);
+    const kt_cfg_route_t *route = kt_switch_route(ctx->holder.config, call->ref.name);
     size_t i;
 
     for (i = 0; route != NULL && i < route->nsteps; i++) {
@@ -199,7 +111,7 @@ bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
 
         if (!(capabilities(ctx, index) & KTP_TOKEN))
             continue; /* its values live as long as the cache's TTL says */
-        if (kt_instance_open(ctx, index, &store) != KT_SUCCESS ||
+        if (kt_store_of(ctx, index, &store) != KT_SUCCESS ||
             store->api->token(store->instance, ret_token) != KTP_SUCCESS)
             return false;
         if (route->nsteps > 1)
@@ -226,7 +138,8 @@ static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_referen
                               kt_secret_t **ret_secret)
 {
     char version[24];
-    ktp_request_t request = {sizeof(request), ctx->config->environment, ref->name, version, 5000};
+    ktp_request_t request = {sizeof(request), ctx->holder.config->environment, ref->name, version,
+                             5000};
     ktp_value_t value = {.size = sizeof(value)};
     kt_secret_t *secret;
     kt_status_t status;
@@ -234,7 +147,7 @@ static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_referen
     selector_text(ref, version);
     if (ref->selector != KT_SEL_CURRENT && !(store->api->capabilities & KTP_VERSIONS))
         return kt_fail(KT_NOTFOUND, "%s: keeps no versions", store->name);
-    status = kt_from_provider(store, store->api->get(store->instance, &request, &value));
+    status = kt_from_provider(store->name, store->api->get(store->instance, &request, &value));
     if (status != KT_SUCCESS)
         return status;
     /* no bytes at all are a value that is empty, not none */
@@ -263,11 +176,11 @@ static kt_status_t read_from(kt_ctx_t *ctx, const kt_call_t *call, size_t index,
     kt_store_t *store;
     kt_status_t status;
 
-    status = kt_instance_open(ctx, index, &store);
+    status = kt_store_of(ctx, index, &store);
     if (status != KT_SUCCESS)
         return status;
     if (store->api->capabilities & KTP_SEALED)
-        return kt_store_read(ctx, store, &call->ref, ret_secret);
+        return kt_store_read(&ctx->holder, store, &call->ref, ret_secret);
     return read_plain(ctx, store, &call->ref, ret_secret);
 }
 
@@ -346,7 +259,7 @@ kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
         fill(ret_entry, status, secret, index, 0);
         return status;
     }
-    route = kt_switch_route(ctx->config, call->ref.name);
+    route = kt_switch_route(ctx->holder.config, call->ref.name);
     if (route == NULL)
         return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
     /* Before the read: a commit between the two makes the entry old at once, never new too long. A
@@ -359,8 +272,8 @@ kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
         ret_entry->route = route;
         memcpy(ret_entry->token, token, sizeof(token));
         if (ret_entry->nsteps > 1 && status == KT_SUCCESS)
-            kt_log(ctx, 5, "%s: served by the fallback \"%s\"", call->ref.name,
-                   ctx->config->providers[ret_entry->provider].name);
+            kt_log(&ctx->holder.logger, 5, "%s: served by the fallback \"%s\"", call->ref.name,
+                   ctx->holder.config->providers[ret_entry->provider].name);
     }
     return status;
 }

@@ -3,17 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-
-void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot)
-{
-    if (call->req->purpose != NULL && strcmp(call->req->purpose, "check") == 0)
-        return; /* else a check for unused secrets would use them */
-    if (!ctx->access_opened)
-        ctx->access = kt_access_open(ctx->config, ctx->stream);
-    ctx->access_opened = true;
-    kt_access_note(ctx->access, call->ref.name, call->subject, slot);
-}
+#include "serve.h"
 
 typedef struct row {
     char name[KT_NAME_MAX + 1];
@@ -90,7 +80,7 @@ kt_status_t kt_usage(kt_ctx_t *ctx, kt_usage_fn fn, void *arg, kt_usage_t *ret_t
     if (status != KT_SUCCESS)
         return status;
     kt_leave(ctx); /* files are read without keeping others waiting */
-    kt_access_all(ctx, collect, &rows, &total);
+    kt_access_all(ctx->holder.config, ctx->holder.stream, collect, &rows, &total);
     if (rows.starved)
         status = kt_fail(KT_INTERNAL, "out of memory");
     merge(&rows);

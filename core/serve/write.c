@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "write.h"
+#include "cache.h"
 
 #define TIMEOUT_MS 5000u
 
@@ -104,7 +103,7 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const wr
     size_t index;
     kt_status_t status;
 
-    status = kt_call_begin(ctx, req, &call);
+    status = kt_call_begin(req, &call);
     if (status == KT_SUCCESS)
         status = kt_write_begin(ctx, &call, op->capability, op->action);
     if (status != KT_SUCCESS)
@@ -112,7 +111,7 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const wr
     status = kt_switch_writer(ctx, &call, &bundle, &store, &index);
     if (status != KT_SUCCESS)
         return kt_decide(ctx, &call, op->action, status, 0, NULL, KT_EV_DURABLE);
-    status = kt_change_begin(ctx, store, call.ref.name, kt_write_timeout(req), &change);
+    status = kt_change_begin(&ctx->holder, store, call.ref.name, kt_write_timeout(req), &change);
     if (status == KT_SUCCESS) {
         status = op->change(ctx, change, arg, &version);
         if (status != KT_SUCCESS)

@@ -5,7 +5,7 @@
  *
  *     ANCHORS/STREAM    "keyturn-anchors 1", then for each type:
  *                       key id, store id, generation, tag of the topmost node, MAC; in hex, but for
- * the generation
+ *                       the generation
  *
  * The folder lies beside the store. Each writing stream has one file, replaced atomically; a reader
  * takes the highest line of each type over all files. A line that does not hold proves nothing and
@@ -22,8 +22,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "busy.h"
 #include "index.h"
 
 #define MAGIC "keyturn-anchors 1\n"

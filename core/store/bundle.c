@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "store.h"
 
 #define BUNDLE_MAX (16u * 1024u * 1024u)
 #define LENGTH_SIZE 4u

@@ -10,17 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
 #include "store.h"
-#include "index.h"
 
 #define RESERVE                                                                                    \
     (6u * KT_VALUE_MAX) /* bytes: three values move, overwritten where they were, and some nodes   \
                            of the index change */
-#include "epochs.h"
 
 struct kt_change {
-    kt_ctx_t *ctx;
+    kt_holder_t *holder;
     kt_store_t *store;
     ktp_txn_t *txn;
     kt_typekey_t *type; /* a copy, in locked memory: the keyring may move its own */
@@ -84,9 +81,9 @@ static kt_status_t load(kt_change_t *change, const char *type)
     ktp_row_t row;
     kt_status_t status;
 
-    status = kt_store_check(change->ctx, change->store, change->txn);
+    status = kt_store_check(change->holder, change->store, change->txn);
     if (status == KT_SUCCESS)
-        status = kt_load_head(change->ctx, change->store, change->txn, type, change->name, &key,
+        status = kt_load_head(change->holder, change->store, change->txn, type, change->name, &key,
                               &row, &change->head);
     if (status != KT_SUCCESS && status != KT_NOTFOUND)
         return status;
@@ -101,8 +98,8 @@ static kt_status_t load(kt_change_t *change, const char *type)
     return row.beside != NULL ? keep_current(change, row.beside, row.beside_size) : KT_SUCCESS;
 }
 
-kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, unsigned timeout,
-                            kt_change_t **ret_change)
+kt_status_t kt_change_begin(kt_holder_t *holder, kt_store_t *store, const char *name,
+                            unsigned timeout, kt_change_t **ret_change)
 {
     kt_change_t *change;
     kt_reference_t ref;
@@ -114,7 +111,7 @@ kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, 
     change = calloc(1, sizeof(*change));
     if (change == NULL)
         return no_memory();
-    change->ctx = ctx;
+    change->holder = holder;
     change->store = store;
     change->now = kt_now();
     memcpy(change->name, ref.name, sizeof(ref.name));
@@ -123,12 +120,11 @@ kt_status_t kt_change_begin(kt_ctx_t *ctx, kt_store_t *store, const char *name, 
     while (status == KT_SUCCESS && change->txn == NULL) {
         status = kt_rows_begin(store, true, timeout, &change->txn);
         if (status == KT_TRYAGAIN)
-            kt_log(
-                ctx, 4, "%s",
-                kt_failure()); /* it names who is in the way: the operator may have to stop him */
+            /* it names the process that is in the way: the operator may have to stop it */
+            kt_log(&holder->logger, 4, "%s", kt_failure());
         if (status == KT_SUCCESS)
             status = load(change, ref.type);
-        if (!kt_keys_again(ctx, status))
+        if (!kt_keys_again(holder, status))
             break;
         store->api->abort(change->txn);
         change->txn = NULL;
@@ -167,7 +163,8 @@ static kt_status_t put_value(kt_change_t *change, uint64_t version, const unsign
     ktp_key_t key;
 
     value_key(change, version, &key);
-    return kt_from_provider(change->store, change->store->api->row_put(change->txn, &key, &row, 0));
+    return kt_from_provider(change->store->name,
+                            change->store->api->row_put(change->txn, &key, &row, 0));
 }
 
 static kt_status_t remove_value(kt_change_t *change, uint64_t version)
@@ -175,18 +172,19 @@ static kt_status_t remove_value(kt_change_t *change, uint64_t version)
     ktp_key_t key;
 
     value_key(change, version, &key);
-    return kt_from_provider(change->store, change->store->api->row_remove(change->txn, &key, 1));
+    return kt_from_provider(change->store->name,
+                            change->store->api->row_remove(change->txn, &key, 1));
 }
 
 kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t **ret_secret)
 {
     ktp_row_t row = {.beside = change->current, .beside_size = change->current_size};
 
-    return kt_fetch_value(change->ctx, change->store, change->txn, change->type, &change->head,
+    return kt_fetch_value(change->holder, change->store, change->txn, change->type, &change->head,
                           &row, version, ret_secret);
 }
 
-kt_status_t kt_seal_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head,
+kt_status_t kt_seal_value(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
                           uint64_t version, const kt_secret_t *value, unsigned char **ret_record,
                           size_t *ret_size)
 {
@@ -199,8 +197,8 @@ kt_status_t kt_seal_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head
     memcpy(header.key_id, type->id, KT_KEYID_SIZE);
     memcpy(header.id, head->id, KT_ID_SIZE);
     kt_secret_key(type, head->name, key);
-    status = kt_seal(key, &header, ctx->keyring->environment, head->name, value->data, value->size,
-                     ret_record, ret_size);
+    status = kt_seal(key, &header, holder->keyring->environment, head->name, value->data,
+                     value->size, ret_record, ret_size);
     kt_locked_free(key);
     return status;
 }
@@ -216,7 +214,7 @@ kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_
     if (value->size > KT_VALUE_MAX)
         return kt_fail(KT_TOOLARGE, "a value has at most %u bytes", KT_VALUE_MAX);
     status =
-        kt_seal_value(change->ctx, change->type, &change->head, version, value, &record, &size);
+        kt_seal_value(change->holder, change->type, &change->head, version, value, &record, &size);
     if (status == KT_SUCCESS)
         status = put_value(change, version, record, size);
     if (status == KT_SUCCESS)
@@ -367,7 +365,7 @@ kt_status_t kt_put_label(const kt_store_t *store, ktp_txn_t *txn, const kt_typek
     if (status != KT_NOTFOUND)
         return status;
     row = (ktp_row_t){.record = type->label, .record_size = type->label_size, .stamp = 1};
-    return kt_from_provider(store, store->api->row_put(txn, &key, &row, 0));
+    return kt_from_provider(store->name, store->api->row_put(txn, &key, &row, 0));
 }
 
 static kt_status_t put_label(kt_change_t *change)
@@ -377,7 +375,7 @@ static kt_status_t put_label(kt_change_t *change)
     return kt_put_label(change->store, change->txn, change->type);
 }
 
-kt_status_t kt_seal_head(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head,
+kt_status_t kt_seal_head(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
                          unsigned char **ret_record, size_t *ret_size)
 {
     kt_header_t header = {.type = KTP_RECORD_HEAD, .version = head->counter};
@@ -392,7 +390,7 @@ kt_status_t kt_seal_head(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_
     kt_head_key(type, key);
     status = kt_head_encode(head, &plain, &size);
     if (status == KT_SUCCESS)
-        status = kt_seal(key, &header, ctx->keyring->environment, type->type, plain, size,
+        status = kt_seal(key, &header, holder->keyring->environment, type->type, plain, size,
                          ret_record, ret_size);
     kt_wipe(plain, size);
     free(plain);
@@ -428,11 +426,11 @@ static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key,
 
     if (change->store->api->capabilities & KTP_CLEAR_NAMES)
         return KT_SUCCESS;
-    status = kt_trees_open(change->ctx, change->store, change->txn, change->type->type, trees);
+    status = kt_trees_open(change->holder, change->store, change->txn, change->type->type, trees);
     if (status == KT_SUCCESS)
-        status = kt_trees_writable(change->ctx, trees);
+        status = kt_trees_writable(change->holder, trees);
     if (status == KT_SUCCESS && index->generation == 0) {
-        status = kt_index_open(change->ctx, change->store, change->txn, change->type, index);
+        status = kt_index_open(change->holder, change->store, change->txn, change->type, index);
         if (status == KT_SUCCESS)
             status = kt_read_store_id(change->store, change->txn, index->store_id);
     }
@@ -470,12 +468,12 @@ kt_status_t kt_change_prepare(kt_change_t *change)
         return status;
     change->head.counter = change->stamp + 1;
     change->head.updated = change->now;
-    status = kt_seal_head(change->ctx, change->type, &change->head, &record, &size);
+    status = kt_seal_head(change->holder, change->type, &change->head, &record, &size);
     if (status != KT_SUCCESS)
         return status;
     kt_key_init(&key, change->store, KTP_HEAD, change->type, change->name);
     row = (ktp_row_t){record, size, change->current, change->current_size, change->head.counter};
-    status = kt_from_provider(change->store,
+    status = kt_from_provider(change->store->name,
                               change->store->api->row_put(change->txn, &key, &row, change->stamp));
     if (status == KT_SUCCESS)
         status = put_index(change, &key, record, size);
@@ -490,7 +488,7 @@ kt_status_t kt_change_prepare(kt_change_t *change)
  */
 kt_status_t kt_change_reserve(kt_change_t *change)
 {
-    return kt_from_provider(change->store,
+    return kt_from_provider(change->store->name,
                             kt_provider_reserve(change->store->api, change->txn, RESERVE));
 }
 
@@ -498,15 +496,16 @@ kt_status_t kt_change_reserve(kt_change_t *change)
  * owed, and records the generation. */
 static void anchor(const kt_change_t *change)
 {
-    if (kt_trees_anchor(change->store, change->ctx->stream, &change->trees) == KT_SUCCESS)
+    if (kt_trees_anchor(change->store, change->holder->stream, &change->trees) == KT_SUCCESS)
         return;
-    kt_log(change->ctx, 4, "%s", kt_failure());
+    kt_log(&change->holder->logger, 4, "%s", kt_failure());
     kt_failure_clear();
 }
 
 kt_status_t kt_change_commit(kt_change_t *change)
 {
-    kt_status_t status = kt_from_provider(change->store, change->store->api->commit(change->txn));
+    kt_status_t status =
+        kt_from_provider(change->store->name, change->store->api->commit(change->txn));
 
     change->txn = NULL;
     kt_debug_point("write.committed");
@@ -529,44 +528,44 @@ static kt_status_t put_first_rows(const kt_keyring_t *keyring, const kt_store_t 
 
     randombytes_buf(id, sizeof(id));
     kt_key_store(&key);
-    status = kt_from_provider(store, store->api->row_put(txn, &key, &row, 0));
+    status = kt_from_provider(store->name, store->api->row_put(txn, &key, &row, 0));
     if (status == KT_SUCCESS)
         status = kt_env_label(keyring->environment, &keyring->env[0], label, &size);
     if (status != KT_SUCCESS)
         return status;
     kt_key_meta(&key, 'e', keyring->env[0].id);
     row = (ktp_row_t){.record = label, .record_size = size, .stamp = 1};
-    return kt_from_provider(store, store->api->row_put(txn, &key, &row, 0));
+    return kt_from_provider(store->name, store->api->row_put(txn, &key, &row, 0));
 }
 
-kt_status_t kt_store_begin_new(kt_ctx_t *ctx, kt_store_t *store)
+kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store)
 {
     ktp_txn_t *txn;
     kt_status_t status;
 
-    if (ctx->keyring->nenv == 0)
+    if (holder->keyring->nenv == 0)
         return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
     status = kt_anchors_make(store->anchors);
     if (status == KT_SUCCESS)
         status = kt_rows_begin(store, true, 5000, &txn);
     if (status != KT_SUCCESS)
         return status;
-    status = put_first_rows(ctx->keyring, store, txn);
+    status = put_first_rows(holder->keyring, store, txn);
     kt_debug_point("after_first_rows");
     if (status != KT_SUCCESS) {
         store->api->abort(txn);
         return status;
     }
-    return kt_from_provider(store, store->api->commit(txn));
+    return kt_from_provider(store->name, store->api->commit(txn));
 }
 
-kt_status_t kt_store_create(kt_ctx_t *ctx, kt_store_t *store)
+kt_status_t kt_store_create(kt_holder_t *holder, kt_store_t *store)
 {
     kt_status_t status;
 
-    if (ctx->keyring->nenv == 0)
+    if (holder->keyring->nenv == 0)
         return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
-    status = kt_from_provider(store, store->api->create(store->instance));
+    status = kt_from_provider(store->name, store->api->create(store->instance));
     kt_debug_point("after_store");
-    return status == KT_SUCCESS ? kt_store_begin_new(ctx, store) : status;
+    return status == KT_SUCCESS ? kt_store_begin_new(holder, store) : status;
 }

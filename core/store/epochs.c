@@ -20,9 +20,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
 #include "epochs.h"
 
 #define AGAIN_MS 1000 /* how often keys are read again at most */
@@ -31,9 +28,9 @@
 
 /* ---- reading the keys again ---- */
 
-static kt_status_t lacking(kt_ctx_t *ctx, const kt_store_t *store, const char *type)
+static kt_status_t lacking(kt_holder_t *holder, const kt_store_t *store, const char *type)
 {
-    ctx->lacking = true;
+    holder->lacking = true;
     return kt_fail(
         KT_NOKEY,
         "%s: secrets of the type \"%s\" are under an epoch that the key held does not list",
@@ -63,29 +60,29 @@ static bool has_more(const kt_keyring_t *keyring, const kt_keyring_t *fresh)
     return false;
 }
 
-bool kt_keys_again(kt_ctx_t *ctx, kt_status_t status)
+bool kt_keys_again(kt_holder_t *holder, kt_status_t status)
 {
     char why[KT_ERROR_SIZE];
     kt_keyring_t *fresh;
     bool more;
 
-    if ((status != KT_NOKEY && status != KT_WRONGKEY) || !ctx->lacking)
+    if ((status != KT_NOKEY && status != KT_WRONGKEY) || !holder->lacking)
         return false;
-    ctx->lacking = false;
-    if (ctx->keys_read != 0 && kt_monotonic() - ctx->keys_read < AGAIN_MS)
+    holder->lacking = false;
+    if (holder->keys_read != 0 && kt_monotonic() - holder->keys_read < AGAIN_MS)
         return false;
-    ctx->keys_read = kt_monotonic();
+    holder->keys_read = kt_monotonic();
     memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
-    if (kt_keyring_read_again(ctx->config, ctx->stream, &fresh) != KT_SUCCESS) {
+    if (kt_keyring_read_again(holder->config, holder->stream, &fresh) != KT_SUCCESS) {
         char reason[200];
 
         (void)snprintf(reason, sizeof(reason), "%s", kt_failure());
         (void)kt_fail(status, "%.250s, and could not be read again (%s)", why, reason);
         return false;
     }
-    more = has_more(ctx->keyring, fresh);
+    more = has_more(holder->keyring, fresh);
     if (more)
-        kt_keyring_update(ctx->keyring, fresh);
+        kt_keyring_update(holder->keyring, fresh);
     kt_keyring_free(fresh);
     if (!more)
         (void)kt_fail(status, "%s", why);
@@ -94,10 +91,10 @@ bool kt_keys_again(kt_ctx_t *ctx, kt_status_t status)
 
 /* ---- the trees of a type ---- */
 
-static kt_status_t open_index(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+static kt_status_t open_index(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                               const kt_typekey_t *key, kt_index_t *ret_index)
 {
-    kt_status_t status = kt_index_open(ctx, store, txn, key, ret_index);
+    kt_status_t status = kt_index_open(holder, store, txn, key, ret_index);
 
     return status == KT_SUCCESS ? kt_anchors_check(store->anchors, ret_index) : status;
 }
@@ -109,13 +106,13 @@ static kt_status_t misfit(const kt_store_t *store, const char *type, const char 
 }
 
 /* The tree that the newest one, found at the n-th epoch, is filled from. */
-static kt_status_t open_old(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+static kt_status_t open_old(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                             const char *type, size_t n, kt_trees_t *trees)
 {
     const kt_typekey_t *key;
     kt_status_t status;
 
-    while ((status = kt_keyring_type(ctx->keyring, type, ++n, &key)) == KT_SUCCESS) {
+    while ((status = kt_keyring_type(holder->keyring, type, ++n, &key)) == KT_SUCCESS) {
         if (memcmp(key->id, trees->index.other, KT_KEYID_SIZE) == 0)
             break;
     }
@@ -124,7 +121,7 @@ static kt_status_t open_old(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *t
         return KT_SUCCESS;
     }
     if (status == KT_SUCCESS)
-        status = open_index(ctx, store, txn, key, &trees->old);
+        status = open_index(holder, store, txn, key, &trees->old);
     if (status != KT_SUCCESS)
         return status;
     trees->old_key = key;
@@ -139,35 +136,35 @@ static kt_status_t open_old(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *t
     return KT_SUCCESS;
 }
 
-static kt_status_t open_linked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+static kt_status_t open_linked(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                                const char *type, size_t n, kt_trees_t *trees)
 {
     const kt_typekey_t *key;
     size_t i;
 
     if (trees->index.link == KT_LINK_FROM)
-        return open_old(ctx, store, txn, type, n, trees);
+        return open_old(holder, store, txn, type, n, trees);
     for (i = 0; trees->index.link != KT_LINK_NONE && i < n; i++) {
-        if (kt_keyring_type(ctx->keyring, type, i, &key) == KT_SUCCESS &&
+        if (kt_keyring_type(holder->keyring, type, i, &key) == KT_SUCCESS &&
             memcmp(key->id, trees->index.other, KT_KEYID_SIZE) == 0)
             return misfit(store, type, "the one under the newer epoch is gone");
     }
     return KT_SUCCESS;
 }
 
-kt_status_t kt_trees_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type,
-                          kt_trees_t *ret_trees)
+kt_status_t kt_trees_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                          const char *type, kt_trees_t *ret_trees)
 {
     const kt_typekey_t *key;
     kt_status_t status;
     size_t n;
 
     memset(ret_trees, 0, sizeof(*ret_trees));
-    for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
-        status = open_index(ctx, store, txn, key, &ret_trees->index);
+    for (n = 0; (status = kt_keyring_type(holder->keyring, type, n, &key)) == KT_SUCCESS; n++) {
+        status = open_index(holder, store, txn, key, &ret_trees->index);
         if (status == KT_SUCCESS && ret_trees->index.generation > 0) {
             ret_trees->key = key;
-            status = open_linked(ctx, store, txn, type, n, ret_trees);
+            status = open_linked(holder, store, txn, type, n, ret_trees);
         }
         if (status != KT_SUCCESS || ret_trees->index.generation > 0)
             break;
@@ -194,14 +191,14 @@ static bool is_whole(const kt_trees_t *trees)
            (trees->index.link == KT_LINK_FROM && trees->old.generation > 0);
 }
 
-kt_status_t kt_trees_absent(kt_ctx_t *ctx, const kt_trees_t *trees)
+kt_status_t kt_trees_absent(kt_holder_t *holder, const kt_trees_t *trees)
 {
-    return is_whole(trees) ? KT_NOTFOUND : lacking(ctx, trees->index.store, trees->index.type);
+    return is_whole(trees) ? KT_NOTFOUND : lacking(holder, trees->index.store, trees->index.type);
 }
 
-kt_status_t kt_trees_writable(kt_ctx_t *ctx, const kt_trees_t *trees)
+kt_status_t kt_trees_writable(kt_holder_t *holder, const kt_trees_t *trees)
 {
-    return is_whole(trees) ? KT_SUCCESS : lacking(ctx, trees->index.store, trees->index.type);
+    return is_whole(trees) ? KT_SUCCESS : lacking(holder, trees->index.store, trees->index.type);
 }
 
 kt_status_t kt_trees_seal(kt_trees_t *trees)
@@ -236,7 +233,7 @@ static kt_status_t get_mark(const kt_store_t *store, ktp_txn_t *txn,
 }
 
 /* The newest of the type's keys that the store is marked with. */
-static kt_status_t newest_marked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+static kt_status_t newest_marked(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                                  const char *type, const kt_typekey_t **ret_key)
 {
     const kt_typekey_t *key;
@@ -245,12 +242,12 @@ static kt_status_t newest_marked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn
     kt_status_t status;
     size_t n;
 
-    for (n = 0; (status = kt_keyring_type(ctx->keyring, type, n, &key)) == KT_SUCCESS; n++) {
+    for (n = 0; (status = kt_keyring_type(holder->keyring, type, n, &key)) == KT_SUCCESS; n++) {
         status = get_mark(store, txn, key->env_id, &mark, &row);
         if (status == KT_NOTFOUND)
             continue;
         if (status == KT_SUCCESS && row.stamp != MARK_NEWEST)
-            return lacking(ctx, store, type);
+            return lacking(holder, store, type);
         if (status == KT_SUCCESS)
             *ret_key = key;
         return status;
@@ -258,14 +255,14 @@ static kt_status_t newest_marked(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn
     return status == KT_NOKEY && n > 0 ? KT_NOTFOUND : status;
 }
 
-kt_status_t kt_epoch_for_new(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+kt_status_t kt_epoch_for_new(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                              const char *type, const kt_typekey_t **ret_key)
 {
     kt_status_t status = KT_NOTFOUND;
 
     if ((store->api->capabilities & KTP_CLEAR_NAMES) == 0)
-        status = newest_marked(ctx, store, txn, type, ret_key);
-    return status == KT_NOTFOUND ? kt_keyring_type(ctx->keyring, type, 0, ret_key) : status;
+        status = newest_marked(holder, store, txn, type, ret_key);
+    return status == KT_NOTFOUND ? kt_keyring_type(holder->keyring, type, 0, ret_key) : status;
 }
 
 static kt_status_t put_mark(const kt_keyring_t *keyring, const kt_envkey_t *env,
@@ -280,14 +277,14 @@ static kt_status_t put_mark(const kt_keyring_t *keyring, const kt_envkey_t *env,
     status = kt_env_label(keyring->environment, env, label, &row.record_size);
     kt_key_meta(&key, 'e', env->id);
     return status == KT_SUCCESS
-               ? kt_from_provider(store, store->api->row_put(txn, &key, &row, expected))
+               ? kt_from_provider(store->name, store->api->row_put(txn, &key, &row, expected))
                : status;
 }
 
-kt_status_t kt_epochs_mark(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, bool newest,
-                           bool *ret_changed)
+kt_status_t kt_epochs_mark(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                           bool newest, bool *ret_changed)
 {
-    const kt_keyring_t *keyring = ctx->keyring;
+    const kt_keyring_t *keyring = holder->keyring;
     uint64_t wanted = MARK_NEWEST;
     kt_status_t status = KT_SUCCESS;
     ktp_key_t key;
@@ -314,11 +311,11 @@ kt_status_t kt_epochs_mark(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *tx
 
 /* ---- after a restore ---- */
 
-bool kt_epochs_holds(kt_ctx_t *ctx, const ktp_key_t *root)
+bool kt_epochs_holds(kt_holder_t *holder, const ktp_key_t *root)
 {
     const kt_typekey_t *key;
     bool held = root->id_size == 1 + KT_KEYID_SIZE &&
-                kt_keyring_find(ctx->keyring, root->id + 1, &key) == KT_SUCCESS;
+                kt_keyring_find(holder->keyring, root->id + 1, &key) == KT_SUCCESS;
 
     kt_failure_clear();
     return held;
@@ -376,12 +373,12 @@ static kt_status_t bind_type(kt_index_t *indexes, size_t count, size_t first)
     return status == KT_SUCCESS ? kt_index_settle(newest) : status;
 }
 
-kt_status_t kt_epochs_restored(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+kt_status_t kt_epochs_restored(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                                kt_index_t *indexes, size_t count)
 {
     bool changed = false;
     size_t i, j;
-    kt_status_t status = kt_epochs_mark(ctx, store, txn, false, &changed);
+    kt_status_t status = kt_epochs_mark(holder, store, txn, false, &changed);
 
     for (i = 0; i < count && status == KT_SUCCESS; i++) {
         for (j = 0; j < i && strcmp(indexes[j].type, indexes[i].type) != 0; j++)

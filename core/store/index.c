@@ -8,11 +8,13 @@
  * in which store. All is keyed by the type, and changes in the transaction of the head.
  *
  *     META 'r' + key id            store id (16), generation (8), count (8), tag of the topmost
- * node (16; zero: there is none), MAC (32); in front of the MAC, if the type is or was on its way
- * to another epoch: how (1), other key id (16) NODE key id, path            0, entries of name hash
- * (32) and head tag (16), sorted       a leaf, at most LEAF_MAX 1, sixteen tags (16 each; zero: no
- * child)                     a branch, by the next four bits
- *
+ *                                  node (16; zero: there is none), MAC (32);
+ *                                  in front of the MAC, if the type is or was on its way to another
+ *                                  epoch: how (1), other key id (16)
+ *     NODE key id, path            0, entries of name hash (32) and head tag (16), sorted:
+ *                                  a leaf, at most LEAF_MAX
+ *                                  1, sixteen tags (16 each; zero: no child): a branch, by the next
+ *                                  four bits
  * A leaf that grows past LEAF_MAX becomes a branch of leaves, so that a proof takes one node a
  * level: one for 20 secrets, five for a million. A B-tree was rejected: it would have to be
  * balanced, and its shape would tell the order of writing.
@@ -21,9 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
 #include "index_node.h"
 
 #define ROOT_BODY (KT_ID_SIZE + 8u + 8u + KT_TAG_SIZE)
@@ -156,18 +155,18 @@ kt_status_t kt_index_seal(kt_index_t *index, uint64_t generation)
     root_mac(index, record, size, record + size);
     row.record_size = size + KT_HASH_SIZE;
     kt_key_meta(&key, 'r', index->key_id);
-    status = kt_from_provider(index->store,
+    status = kt_from_provider(index->store->name,
                               index->store->api->row_put(index->txn, &key, &row, index->stamp));
     if (status == KT_SUCCESS)
         index->generation = index->stamp = generation;
     return status;
 }
 
-kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+kt_status_t kt_index_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                           const kt_typekey_t *type, kt_index_t *ret_index)
 {
     memset(ret_index, 0, sizeof(*ret_index));
-    ret_index->environment = ctx->keyring->environment;
+    ret_index->environment = holder->keyring->environment;
     ret_index->store = store;
     ret_index->txn = txn;
     memcpy(ret_index->type, type->type, sizeof(ret_index->type));
@@ -234,7 +233,7 @@ kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const n
     ktp_row_t row = {.record = node->data, .record_size = node->size, .stamp = node->stamp + 1};
     kt_status_t status;
 
-    status = kt_from_provider(index->store,
+    status = kt_from_provider(index->store->name,
                               index->store->api->row_put(index->txn, key, &row, node->stamp));
     if (status == KT_SUCCESS)
         node_tag(index, key, node->data, node->size, ret_tag);
@@ -500,7 +499,7 @@ static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_H
     if (status == KT_SUCCESS && keep) {
         status = kt_node_write(index, &key, node, io_tag);
     } else if (status == KT_SUCCESS) {
-        status = kt_from_provider(index->store,
+        status = kt_from_provider(index->store->name,
                                   index->store->api->row_remove(index->txn, &key, node->stamp));
         memset(io_tag, 0, KT_TAG_SIZE);
     }

@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
 #include "index_node.h"
 
 /* The nodes on the way to the last entry, the topmost first: all but the last are branches, and

@@ -7,7 +7,7 @@
  *     META   's'                  the store's random id
  *            'e' + key id         the store is of this environment key (sealed by it)
  *            't' + key id         the name of a type, sealed by the environment key: how its holder
- * can list
+ *                                 can list
  *
  *            'r' + key id         the root of the type's index (index.c), with NODE
  *
@@ -16,10 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
 #include "store.h"
-#include "index.h"
-#include "epochs.h"
 
 /* ---- is this store ours? ---- */
 
@@ -37,9 +34,9 @@ static kt_status_t has_label(const kt_store_t *store, ktp_txn_t *txn, const unsi
  * the store is marked with the ids of its environment keys, and one of those that we hold, or that
  * our type keys came from, has to be among them.
  */
-static kt_status_t check_again(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
+static kt_status_t check_again(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn)
 {
-    const kt_keyring_t *keyring = ctx->keyring;
+    const kt_keyring_t *keyring = holder->keyring;
     kt_status_t status = KT_NOTFOUND;
     size_t i;
 
@@ -57,9 +54,9 @@ static kt_status_t check_again(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t
 
 /* Once an instance; and again for each name that is not found, for the file may have been replaced
  * since. */
-kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn)
+kt_status_t kt_store_check(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn)
 {
-    kt_status_t status = store->checked ? KT_SUCCESS : check_again(ctx, store, txn);
+    kt_status_t status = store->checked ? KT_SUCCESS : check_again(holder, store, txn);
 
     store->checked = status == KT_SUCCESS;
     return status;
@@ -67,7 +64,7 @@ kt_status_t kt_store_check(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn)
 
 /* ---- heads ---- */
 
-kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_t *row,
+kt_status_t kt_open_head(kt_holder_t *holder, const kt_typekey_t *type, const ktp_row_t *row,
                          kt_head_t *ret_head)
 {
     unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
@@ -82,7 +79,7 @@ kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_
     if (status == KT_SUCCESS && header.type != KTP_RECORD_HEAD)
         status = kt_fail(KT_MALFORMED, "a record of another kind stands where a head should");
     if (status == KT_SUCCESS)
-        status = kt_unseal(key, ctx->keyring->environment, type->type, row->record,
+        status = kt_unseal(key, holder->keyring->environment, type->type, row->record,
                            row->record_size, &plain, &size);
     if (status == KT_SUCCESS)
         status = kt_head_decode(plain, size, ret_head);
@@ -96,7 +93,7 @@ kt_status_t kt_open_head(kt_ctx_t *ctx, const kt_typekey_t *type, const ktp_row_
 }
 
 /* Which key of the type sealed this head, found by its clear name? */
-static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *row,
+static kt_status_t match_key(kt_holder_t *holder, const char *type, const ktp_row_t *row,
                              const kt_typekey_t **ret_key)
 {
     kt_header_t header;
@@ -105,12 +102,12 @@ static kt_status_t match_key(kt_ctx_t *ctx, const char *type, const ktp_row_t *r
 
     status = kt_header_parse(row->record, row->record_size, &header);
     for (n = 0; status == KT_SUCCESS; n++) {
-        status = kt_keyring_type(ctx->keyring, type, n, ret_key);
+        status = kt_keyring_type(holder->keyring, type, n, ret_key);
         if (status == KT_SUCCESS && memcmp((*ret_key)->id, header.key_id, KT_KEYID_SIZE) == 0)
             return KT_SUCCESS;
     }
     /* a clear name does not tell a newer epoch from another environment */
-    ctx->lacking = ctx->lacking || status == KT_NOKEY;
+    holder->lacking = holder->lacking || status == KT_NOKEY;
     if (status == KT_NOKEY && n > 1)
         return kt_fail(KT_WRONGKEY, "the key held for the type \"%s\" did not seal this secret",
                        type);
@@ -145,12 +142,12 @@ static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type,
 }
 
 /* The head of a type that has no root, under the key where it would be. */
-static kt_status_t get_of_no_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+static kt_status_t get_of_no_type(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                                   const char *type, const char *name, const kt_typekey_t **ret_key)
 {
     ktp_key_t key;
     ktp_row_t row;
-    kt_status_t status = kt_epoch_for_new(ctx, store, txn, type, ret_key);
+    kt_status_t status = kt_epoch_for_new(holder, store, txn, type, ret_key);
 
     if (status != KT_SUCCESS)
         return status;
@@ -163,19 +160,19 @@ static kt_status_t get_of_no_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_tx
 
 /* By its hash, in the trees of its type. KT_NOTFOUND, with the key that it would go under, is
  * proved. */
-static kt_status_t find_hashed(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+static kt_status_t find_hashed(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                                const char *type, const char *name, const kt_typekey_t **ret_key,
                                ktp_row_t *ret_row)
 {
     kt_trees_t trees;
     kt_status_t status;
 
-    status = kt_trees_open(ctx, store, txn, type, &trees);
+    status = kt_trees_open(holder, store, txn, type, &trees);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", name);
     *ret_key = trees.key;
     if (trees.index.generation == 0)
-        status = get_of_no_type(ctx, store, txn, type, name, ret_key);
+        status = get_of_no_type(holder, store, txn, type, name, ret_key);
     else
         status = get_proved(&trees.index, trees.key, name, ret_row);
     if (status == KT_NOTFOUND && trees.old.generation > 0) {
@@ -184,25 +181,25 @@ static kt_status_t find_hashed(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t
             *ret_key = trees.old_key;
     }
     if (status == KT_NOTFOUND)
-        status = kt_trees_absent(ctx, &trees);
+        status = kt_trees_absent(holder, &trees);
     kt_trees_close(&trees);
     return status;
 }
 
-static kt_status_t find_clear(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+static kt_status_t find_clear(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                               const char *type, const char *name, const kt_typekey_t **ret_key,
                               ktp_row_t *ret_row)
 {
     ktp_key_t key;
     kt_status_t status =
-        kt_keyring_type(ctx->keyring, type, 0,
+        kt_keyring_type(holder->keyring, type, 0,
                         ret_key); /* before the provider is asked: without a key it is of no use */
 
     if (status != KT_SUCCESS)
         return status;
     kt_key_init(&key, store, KTP_HEAD, *ret_key, name);
     status = kt_rows_get(store, txn, &key, ret_row);
-    return status == KT_SUCCESS ? match_key(ctx, type, ret_row, ret_key) : status;
+    return status == KT_SUCCESS ? match_key(holder, type, ret_row, ret_key) : status;
 }
 
 /*
@@ -211,31 +208,32 @@ static kt_status_t find_clear(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
  * newer ones a key file lists. For a file gets its next epoch on one machine after the other, and a
  * secret under it would be lost to those who have not got it yet.
  */
-kt_status_t kt_find_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type,
-                         const char *name, const kt_typekey_t **ret_key, ktp_row_t *ret_row)
+kt_status_t kt_find_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                         const char *type, const char *name, const kt_typekey_t **ret_key,
+                         ktp_row_t *ret_row)
 {
     kt_status_t status;
 
     if (store->api->capabilities & KTP_CLEAR_NAMES)
-        status = find_clear(ctx, store, txn, type, name, ret_key, ret_row);
+        status = find_clear(holder, store, txn, type, name, ret_key, ret_row);
     else
-        status = find_hashed(ctx, store, txn, type, name, ret_key, ret_row);
+        status = find_hashed(holder, store, txn, type, name, ret_key, ret_row);
     if (status != KT_NOTFOUND)
         return status;
-    status = check_again(ctx, store, txn);
+    status = check_again(holder, store, txn);
     return status == KT_SUCCESS ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name) : status;
 }
 
-kt_status_t kt_load_head(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn, const char *type,
-                         const char *name, const kt_typekey_t **ret_key, ktp_row_t *ret_row,
-                         kt_head_t *ret_head)
+kt_status_t kt_load_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                         const char *type, const char *name, const kt_typekey_t **ret_key,
+                         ktp_row_t *ret_row, kt_head_t *ret_head)
 {
     kt_status_t status;
 
-    status = kt_find_head(ctx, store, txn, type, name, ret_key, ret_row);
+    status = kt_find_head(holder, store, txn, type, name, ret_key, ret_row);
     if (status != KT_SUCCESS)
         return status;
-    status = kt_open_head(ctx, *ret_key, ret_row, ret_head);
+    status = kt_open_head(holder, *ret_key, ret_row, ret_head);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", name);
     if (strcmp(ret_head->name, name) != 0) {
@@ -298,7 +296,7 @@ kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry
     return KT_SUCCESS;
 }
 
-kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head_t *head,
+kt_status_t kt_open_value(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
                           const kt_head_version_t *entry, const unsigned char *record, size_t size,
                           kt_secret_t **ret_secret)
 {
@@ -312,7 +310,7 @@ kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head
     status = kt_check_value(head, entry, record, size);
     if (status == KT_SUCCESS) {
         kt_secret_key(type, head->name, key);
-        status = kt_unseal(key, ctx->keyring->environment, head->name, record, size, &plain,
+        status = kt_unseal(key, holder->keyring->environment, head->name, record, size, &plain,
                            &plain_size);
     }
     if (status == KT_SUCCESS) {
@@ -330,7 +328,7 @@ kt_status_t kt_open_value(kt_ctx_t *ctx, const kt_typekey_t *type, const kt_head
     return KT_SUCCESS;
 }
 
-kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+kt_status_t kt_fetch_value(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                            const kt_typekey_t *type, const kt_head_t *head,
                            const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret)
 {
@@ -348,7 +346,7 @@ kt_status_t kt_fetch_value(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *tx
     status = find_value(store, txn, type, head, head_row, version, &record, &size);
     if (status != KT_SUCCESS)
         return status;
-    return kt_open_value(ctx, type, head, entry, record, size, ret_secret);
+    return kt_open_value(holder, type, head, entry, record, size, ret_secret);
 }
 
 static kt_status_t check_live(const kt_head_t *head)
@@ -360,7 +358,7 @@ static kt_status_t check_live(const kt_head_t *head)
     return KT_SUCCESS;
 }
 
-static kt_status_t read_inside(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn,
+static kt_status_t read_inside(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn,
                                const kt_reference_t *ref, kt_secret_t **ret_secret)
 {
     const kt_typekey_t *type;
@@ -369,37 +367,38 @@ static kt_status_t read_inside(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn,
     uint64_t version;
     kt_status_t status;
 
-    status = kt_store_check(ctx, store, txn);
+    status = kt_store_check(holder, store, txn);
     if (status == KT_SUCCESS)
-        status = kt_load_head(ctx, store, txn, ref->type, ref->name, &type, &row, &head);
+        status = kt_load_head(holder, store, txn, ref->type, ref->name, &type, &row, &head);
     if (status != KT_SUCCESS)
         return status;
     status = check_live(&head);
     if (status == KT_SUCCESS)
         status = kt_head_select(&head, ref->selector, ref->version, &version);
     if (status == KT_SUCCESS)
-        status = kt_fetch_value(ctx, store, txn, type, &head, &row, version, ret_secret);
+        status = kt_fetch_value(holder, store, txn, type, &head, &row, version, ret_secret);
     kt_head_clear(&head);
     return status;
 }
 
-kt_status_t kt_store_read(kt_ctx_t *ctx, kt_store_t *store, const kt_reference_t *reference,
+kt_status_t kt_store_read(kt_holder_t *holder, kt_store_t *store, const kt_reference_t *reference,
                           kt_secret_t **ret_secret)
 {
     ktp_txn_t *txn;
     kt_status_t status;
 
     do {
-        status = kt_rows_begin(store, false, ctx->wait, &txn);
+        status = kt_rows_begin(store, false, holder->wait, &txn);
         if (status != KT_SUCCESS)
             return status;
-        status = read_inside(ctx, store, txn, reference, ret_secret);
+        status = read_inside(holder, store, txn, reference, ret_secret);
         store->api->abort(txn);
-    } while (kt_keys_again(ctx, status));
+    } while (kt_keys_again(holder, status));
     return status;
 }
 
-kt_status_t kt_store_head(kt_ctx_t *ctx, kt_store_t *store, const char *name, kt_head_t *ret_head)
+kt_status_t kt_store_head(kt_holder_t *holder, kt_store_t *store, const char *name,
+                          kt_head_t *ret_head)
 {
     const kt_typekey_t *type;
     kt_reference_t ref;
@@ -411,21 +410,21 @@ kt_status_t kt_store_head(kt_ctx_t *ctx, kt_store_t *store, const char *name, kt
     if (status != KT_SUCCESS)
         return status;
     do {
-        status = kt_rows_begin(store, false, ctx->wait, &txn);
+        status = kt_rows_begin(store, false, holder->wait, &txn);
         if (status != KT_SUCCESS)
             return status;
-        status = kt_store_check(ctx, store, txn);
+        status = kt_store_check(holder, store, txn);
         if (status == KT_SUCCESS)
-            status = kt_load_head(ctx, store, txn, ref.type, ref.name, &type, &row, ret_head);
+            status = kt_load_head(holder, store, txn, ref.type, ref.name, &type, &row, ret_head);
         store->api->abort(txn);
-    } while (kt_keys_again(ctx, status));
+    } while (kt_keys_again(holder, status));
     return status;
 }
 
 /* ---- listing ---- */
 
 typedef struct scan {
-    kt_ctx_t *ctx;
+    kt_holder_t *holder;
     const kt_store_t *store;
     kt_head_fn fn;
     void *arg;
@@ -442,7 +441,7 @@ static int scan_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 
     if (key->id_size == 0 || key->id[0] != 't')
         return 0;
-    status = kt_keyring_adopt_label(scan->ctx->keyring, row->record, row->record_size);
+    status = kt_keyring_adopt_label(scan->holder->keyring, row->record, row->record_size);
     if (status != KT_SUCCESS && status != KT_NOKEY)
         scan->status = status;
     return scan->status != KT_SUCCESS;
@@ -457,10 +456,10 @@ static kt_status_t key_of_row(scan_t *scan, const ktp_key_t *key, const ktp_row_
 
     if (key->name != NULL) {
         status = kt_reference_parse(key->name, 0, &ref);
-        return status == KT_SUCCESS ? match_key(scan->ctx, ref.type, row, ret_key) : status;
+        return status == KT_SUCCESS ? match_key(scan->holder, ref.type, row, ret_key) : status;
     }
     status = kt_header_parse(row->record, row->record_size, &header);
-    return status == KT_SUCCESS ? kt_keyring_find(scan->ctx->keyring, header.key_id, ret_key)
+    return status == KT_SUCCESS ? kt_keyring_find(scan->holder->keyring, header.key_id, ret_key)
                                 : status;
 }
 
@@ -478,12 +477,12 @@ static int scan_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
         return 0;
     }
     if (status == KT_SUCCESS)
-        status = kt_open_head(scan->ctx, type, row, &head);
+        status = kt_open_head(scan->holder, type, row, &head);
     if (status != KT_SUCCESS) {
         scan->status = status;
         return 1;
     }
-    scan->counts[type - scan->ctx->keyring->types]++;
+    scan->counts[type - scan->holder->keyring->types]++;
     stop = scan->fn(scan->arg, &head);
     scan->stopped = stop != 0;
     kt_head_clear(&head);
@@ -493,7 +492,7 @@ static int scan_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 /* As many heads as the index of each type says: a list that is short is an error, not a list. */
 static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
 {
-    const kt_keyring_t *keyring = scan->ctx->keyring;
+    const kt_keyring_t *keyring = scan->holder->keyring;
     kt_index_t index;
     kt_status_t status = KT_SUCCESS;
     size_t i;
@@ -502,7 +501,7 @@ static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
         keyring->ntypes == KT_TYPES_MAX)
         return KT_SUCCESS; /* a full keyring has forgotten types on the way */
     for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
-        status = kt_index_open(scan->ctx, scan->store, txn, &keyring->types[i], &index);
+        status = kt_index_open(scan->holder, scan->store, txn, &keyring->types[i], &index);
         if (status == KT_SUCCESS)
             status = kt_anchors_check(scan->store->anchors, &index);
         if (status == KT_SUCCESS && index.count != scan->counts[i])
@@ -516,9 +515,9 @@ static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
 }
 
 /* Is something under an epoch that is not held? */
-static kt_status_t check_epochs(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
+static kt_status_t check_epochs(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn)
 {
-    const kt_keyring_t *keyring = ctx->keyring;
+    const kt_keyring_t *keyring = holder->keyring;
     const kt_typekey_t *ignored;
     kt_trees_t trees;
     kt_status_t status = KT_SUCCESS;
@@ -527,11 +526,11 @@ static kt_status_t check_epochs(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_
     if (store->api->capabilities & KTP_CLEAR_NAMES)
         return KT_SUCCESS;
     if (keyring->nenv > 0)
-        return kt_epoch_for_new(ctx, store, txn, "general", &ignored);
+        return kt_epoch_for_new(holder, store, txn, "general", &ignored);
     for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
-        status = kt_trees_open(ctx, store, txn, keyring->types[i].type, &trees);
+        status = kt_trees_open(holder, store, txn, keyring->types[i].type, &trees);
         if (status == KT_SUCCESS)
-            status = kt_trees_writable(ctx, &trees);
+            status = kt_trees_writable(holder, &trees);
         kt_trees_close(&trees);
     }
     return status;
@@ -539,32 +538,32 @@ static kt_status_t check_epochs(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_
 
 /* A list would lack what lies under an epoch that is not held: the key, read again, may have it. If
  * not, the count of what is hidden tells. */
-static kt_status_t begin_scan(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t **ret_txn)
+static kt_status_t begin_scan(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t **ret_txn)
 {
-    kt_status_t status = kt_rows_begin(store, false, ctx->wait, ret_txn);
+    kt_status_t status = kt_rows_begin(store, false, holder->wait, ret_txn);
 
-    while (status == KT_SUCCESS && kt_keys_again(ctx, check_epochs(ctx, store, *ret_txn))) {
+    while (status == KT_SUCCESS && kt_keys_again(holder, check_epochs(holder, store, *ret_txn))) {
         store->api->abort(*ret_txn);
-        status = kt_rows_begin(store, false, ctx->wait, ret_txn);
+        status = kt_rows_begin(store, false, holder->wait, ret_txn);
     }
     if (status == KT_SUCCESS)
         kt_failure_clear();
     return status;
 }
 
-kt_status_t kt_store_scan(kt_ctx_t *ctx, kt_store_t *store, kt_head_fn fn, void *arg,
+kt_status_t kt_store_scan(kt_holder_t *holder, kt_store_t *store, kt_head_fn fn, void *arg,
                           uint64_t *ret_hidden)
 {
-    scan_t scan = {.ctx = ctx, .store = store, .fn = fn, .arg = arg, .status = KT_SUCCESS};
+    scan_t scan = {.holder = holder, .store = store, .fn = fn, .arg = arg, .status = KT_SUCCESS};
     ktp_txn_t *txn;
     kt_status_t status;
 
-    status = begin_scan(ctx, store, &txn);
+    status = begin_scan(holder, store, &txn);
     if (status != KT_SUCCESS)
         return status;
-    status = check_again(ctx, store, txn);
+    status = check_again(holder, store, txn);
     if (status == KT_SUCCESS && !(store->api->capabilities & KTP_CLEAR_NAMES) &&
-        ctx->keyring->nenv > 0)
+        holder->keyring->nenv > 0)
         status = kt_rows_scan(store, txn, KTP_META, scan_label, &scan);
     if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
         status = kt_rows_scan(store, txn, KTP_HEAD, scan_head, &scan);

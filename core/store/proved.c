@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
 #include "index.h"
 
 #define SLOTS 8192u /* 2 MiB of address space */

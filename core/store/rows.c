@@ -5,8 +5,6 @@
  */
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
 #include "index.h"
 
 /* ---- keys ---- */
@@ -59,7 +57,7 @@ kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout
 {
     ktp_txn_t *txn = NULL;
     kt_status_t status =
-        kt_from_provider(store, store->api->begin(store->instance, writing, timeout, &txn));
+        kt_from_provider(store->name, store->api->begin(store->instance, writing, timeout, &txn));
 
     if (status == KT_SUCCESS && txn == NULL)
         return not_a_provider(store, "success without a transaction");
@@ -136,7 +134,8 @@ kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t sp
                          void *arg)
 {
     rows_t rows = {.fn = fn, .arg = arg};
-    kt_status_t status = kt_from_provider(store, store->api->row_scan(txn, space, take_row, &rows));
+    kt_status_t status =
+        kt_from_provider(store->name, store->api->row_scan(txn, space, take_row, &rows));
 
     return rows.wrong != NULL ? not_a_provider(store, rows.wrong) : status;
 }
@@ -153,5 +152,5 @@ kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t
         return not_a_provider(store, "a row that is none");
     if (status == KTP_SUCCESS)
         *ret_row = row;
-    return kt_from_provider(store, status);
+    return kt_from_provider(store->name, status);
 }

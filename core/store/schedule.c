@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "head.h"
+#include "config/config.h"
 
 #define DAY_MS ((int64_t)86400 * 1000)
 

@@ -2,7 +2,7 @@
 /*
  * encode.c: values as text for headers, and random values.
  */
-#include "internal.h"
+#include "value.h"
 
 #include <errno.h>
 #include <sodium.h>

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "internal.h"
+#include "value.h"
 
 #define OPS crypto_pwhash_argon2id_OPSLIMIT_INTERACTIVE
 #define MEM crypto_pwhash_argon2id_MEMLIMIT_INTERACTIVE

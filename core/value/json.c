@@ -9,6 +9,7 @@
  */
 #include "json.h"
 
+#include <pthread.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "internal.h"
+#include "value.h"
 
 #define MASKED "[MASKED]"
 #define REDACTED "[REDACTED]"

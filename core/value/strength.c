@@ -10,11 +10,12 @@
  * weak all the same.
  */
 #include <ctype.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "value.h"
 
 #define LEAST 16u
 #define LEAST_KEY 32u

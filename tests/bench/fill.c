@@ -17,9 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-#include "store.h"
-#include "index.h"
+#include "serve/serve.h"
+#include "store/store.h"
 
 #define TYPE "api-keys"
 #define STEP 20000u /* secrets in one transaction */
@@ -90,8 +89,8 @@ static void seal_value(const fill_t *fill, const kt_head_t *head, unsigned char 
     memcpy(header.key_id, fill->type->id, KT_KEYID_SIZE);
     memcpy(header.id, head->id, KT_ID_SIZE);
     kt_secret_key(fill->type, head->name, key);
-    must(kt_seal(key, &header, fill->ctx->keyring->environment, head->name, value, VALUE_SIZE,
-                 ret_record, ret_size));
+    must(kt_seal(key, &header, fill->ctx->holder.keyring->environment, head->name, value,
+                 VALUE_SIZE, ret_record, ret_size));
 }
 
 static void seal_head(const fill_t *fill, const kt_head_t *head, unsigned char **ret_record,
@@ -104,14 +103,14 @@ static void seal_head(const fill_t *fill, const kt_head_t *head, unsigned char *
     memcpy(header.key_id, fill->type->id, KT_KEYID_SIZE);
     memcpy(header.id, head->id, KT_ID_SIZE);
     must(kt_head_encode(head, &plain, &size));
-    must(kt_seal(fill->head_key, &header, fill->ctx->keyring->environment, TYPE, plain, size,
+    must(kt_seal(fill->head_key, &header, fill->ctx->holder.keyring->environment, TYPE, plain, size,
                  ret_record, ret_size));
     free(plain);
 }
 
 static void put_row(const fill_t *fill, const ktp_key_t *key, const ktp_row_t *row)
 {
-    must(kt_from_provider(fill->store, fill->store->api->row_put(fill->txn, key, row, 0)));
+    must(kt_from_provider(fill->store->name, fill->store->api->row_put(fill->txn, key, row, 0)));
 }
 
 static void put_secret(fill_t *fill, uint32_t n)
@@ -147,7 +146,7 @@ static void begin(fill_t *fill)
 
 static void commit(fill_t *fill)
 {
-    must(kt_from_provider(fill->store, fill->store->api->commit(fill->txn)));
+    must(kt_from_provider(fill->store->name, fill->store->api->commit(fill->txn)));
 }
 
 static void put_index(fill_t *fill)
@@ -166,7 +165,7 @@ static void put_index(fill_t *fill)
     row =
         (ktp_row_t){.record = fill->type->label, .record_size = fill->type->label_size, .stamp = 1};
     put_row(fill, &key, &row);
-    must(kt_index_open(fill->ctx, fill->store, fill->txn, fill->type, &index));
+    must(kt_index_open(&fill->ctx->holder, fill->store, fill->txn, fill->type, &index));
     kt_index_start(&index, store_id, 0);
     must(kt_index_fill_begin(&index, &filling));
     for (uint32_t n = 0; n < fill->count; n++)
@@ -174,7 +173,7 @@ static void put_index(fill_t *fill)
     must(kt_index_fill_end(filling));
     kt_index_fill_free(filling);
     commit(fill);
-    must(kt_anchors_write(fill->store->anchors, fill->ctx->stream, &index));
+    must(kt_anchors_write(fill->store->anchors, fill->ctx->holder.stream, &index));
     kt_index_close(&index);
 }
 
@@ -200,8 +199,8 @@ int main(int argc, char **argv)
     if (kt_setup(argv[1], "cli", &setup) != KT_SUCCESS || kt_open(setup, &fill.ctx) != KT_SUCCESS)
         errx(kt_status_exit(kt_setup_status(setup)), "%s", kt_setup_error(setup));
     must(kt_create(fill.ctx));
-    must(kt_instance_open(fill.ctx, 0, &fill.store));
-    must(kt_keyring_type(fill.ctx->keyring, TYPE, 0, &fill.type));
+    must(kt_store_of(fill.ctx, 0, &fill.store));
+    must(kt_keyring_type(fill.ctx->holder.keyring, TYPE, 0, &fill.type));
     kt_head_key(fill.type, fill.head_key);
     make_items(&fill);
     for (uint32_t n = 0; n < fill.count; n++) {

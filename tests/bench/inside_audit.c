@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "serve/serve.h"
 #include "bench.h"
 
 #define PACE 20000.0 /* ns between two records */

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "serve/serve.h"
 #include "bench.h"
 
 #define NONCE crypto_aead_xchacha20poly1305_ietf_NPUBBYTES

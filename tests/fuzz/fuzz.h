@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "serve/serve.h"
 
 /* Stops the fuzzer, also where assert() is compiled out. */
 #define must(condition)                                                                            \

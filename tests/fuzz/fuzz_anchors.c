@@ -4,7 +4,7 @@
  * input, cut at its first empty line; a third one is ours.
  */
 #include "fuzz.h"
-#include "index.h"
+#include "store/store.h"
 
 #define FUZZ_GENERATION 7u
 

@@ -7,7 +7,7 @@
 #include <sodium.h>
 
 #include "fuzz.h"
-#include "backup.h"
+#include "maintain/backup.h"
 
 #define FUZZ_FILE_MAX 65536u
 #define FUZZ_ROWS_MAX 64u

@@ -4,7 +4,7 @@
  * anybody. A bundle that parses is the same after a copy, answers as a store, and opens nothing.
  */
 #include "fuzz.h"
-#include "store.h"
+#include "store/store.h"
 
 static int count_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
@@ -52,15 +52,16 @@ static void use_as_store(kt_bundle_t **slot)
 
 static void read_it(kt_bundle_t **slot)
 {
-    kt_ctx_t ctx = {.keyring = fuzz_keyring(),
-                    .keys_read = INT64_MAX}; /* there is no source to read them from again */
+    /* there is no source to read keys from again */
+    kt_holder_t holder = {.keyring = fuzz_keyring(), .keys_read = INT64_MAX};
     kt_secret_t *secret = NULL;
     kt_bundle_store_t bundle;
     kt_reference_t reference;
 
     must(kt_reference_parse("fuzz/a", 0, &reference) == KT_SUCCESS);
     kt_bundle_store_init(&bundle, slot);
-    must(kt_store_read(&ctx, &bundle.store, &reference, &secret) != KT_SUCCESS && secret == NULL);
+    must(kt_store_read(&holder, &bundle.store, &reference, &secret) != KT_SUCCESS &&
+         secret == NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config.h"
+#include "config/parse.h"
 #include "fuzz.h"
 
 #define FUZZ_PATH "/fuzz.yaml"

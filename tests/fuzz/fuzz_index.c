@@ -7,8 +7,7 @@
 #include <sodium.h>
 
 #include "fuzz.h"
-#include "index.h"
-#include "store.h"
+#include "store/store.h"
 
 #define FUZZ_NODE_MAX 4096u
 #define FUZZ_BRANCH_SIZE (1u + 16u * KT_TAG_SIZE)
@@ -201,7 +200,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static ktp_txn_t txn;
-    kt_ctx_t ctx = {.keyring = fuzz_keyring()};
+    kt_holder_t holder = {.keyring = fuzz_keyring()};
     kt_store_t store = {.api = &fuzz_api, .name = "fuzz"};
     kt_index_t index;
     seen_t seen = {.sorted = true};
@@ -209,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     txn.count = 0;
     build(&txn, (fuzz_input_t){data, size});
-    must(kt_index_open(&ctx, &store, &txn, fuzz_type(), &index) == KT_SUCCESS);
+    must(kt_index_open(&holder, &store, &txn, fuzz_type(), &index) == KT_SUCCESS);
     status = kt_index_walk(&index, see_entry, &seen);
     must(status == KT_SUCCESS || status == KT_ROLLEDBACK);
     seen.sorted &= status == KT_SUCCESS; /* or not all of it was seen */

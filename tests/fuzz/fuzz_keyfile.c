@@ -2,7 +2,7 @@
 /* Key files: what is taken holds a key of the environment, and no error repeats what stood there.
  */
 #include "fuzz.h"
-#include "keysource.h"
+#include "keys/source.h"
 
 static void try_text(const uint8_t *data, size_t size, const char *environment)
 {

@@ -6,7 +6,7 @@
 #include <sodium.h>
 
 #include "fuzz.h"
-#include "store.h"
+#include "store/store.h"
 
 #define FUZZ_CLASS_MAX 4096u
 
@@ -82,7 +82,7 @@ static void check_head(const kt_head_t *head)
 static void try_sealed(fuzz_input_t in)
 {
     static unsigned char record[KTP_RECORD_HEADER + 4 + FUZZ_CLASS_MAX + KT_TAG_SIZE];
-    kt_ctx_t ctx = {.keyring = fuzz_keyring()};
+    kt_holder_t holder = {.keyring = fuzz_keyring()};
     size_t wanted = (size_t)fuzz_byte(&in) << 8, class = 64;
     ktp_row_t row = {.record = record, .stamp = 1};
     kt_status_t status;
@@ -92,7 +92,7 @@ static void try_sealed(fuzz_input_t in)
     while (class < wanted && class < FUZZ_CLASS_MAX)
         class *= 2;
     row.record_size = seal_padded(in.data, in.size, class, record);
-    status = kt_open_head(&ctx, fuzz_type(), &row, &head);
+    status = kt_open_head(&holder, fuzz_type(), &row, &head);
     must(status == KT_SUCCESS || status == KT_MALFORMED);
     must(status == KT_SUCCESS || in.size < 4 || kt_failure()[0] != '\0');
     if (status != KT_SUCCESS)

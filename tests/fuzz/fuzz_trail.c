@@ -4,8 +4,8 @@
  * the bytes of a state.
  */
 #include "fuzz.h"
-#include "audit.h"
-#include "sinks.h"
+#include "audit/trail.h"
+#include "audit/sinks.h"
 
 #define FUZZ_REACH 1000u
 

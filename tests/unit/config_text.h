@@ -5,7 +5,7 @@
 
 #include "unit.h"
 
-#include "config.h"
+#include "config/parse.h"
 
 #define PATH "/etc/keyturn/keyturn.yaml"
 

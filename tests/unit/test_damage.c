@@ -124,14 +124,14 @@ static void look(const char *what, size_t at)
     kt_store_t store = {.api = NULL};
     bool all = true;
 
-    assert_ok(kt_instance_open_private(world.ctx, 0, &store));
+    assert_ok(kt_instance_open(world.ctx->modules, 0, &store));
     for (size_t i = 0; i < KT_ARRAY(answers); i++) {
         kt_secret_t *secret = NULL;
         kt_reference_t ref;
         kt_status_t status;
 
         assert_ok(kt_reference_parse(answers[i].reference, 0, &ref));
-        status = kt_store_read(world.ctx, &store, &ref, &secret);
+        status = kt_store_read(&world.ctx->holder, &store, &ref, &secret);
         if (same_status(status, i)) {
             ck_assert_msg(status != KT_SUCCESS ||
                               kt_secret_equal(secret, answers[i].value, strlen(answers[i].value)),

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "config.h"
+#include "config/parse.h"
 
 static char work[64]; /* the folder of this test's files */
 

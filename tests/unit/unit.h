@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "serve/cache.h"
 
 /* `add` puts the tests into its test case. */
 #define UNIT_MAIN(name, add)                                                                       \

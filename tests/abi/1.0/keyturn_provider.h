@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn_provider.h: what a provider plug-in sees of keyturn. It is the only header of keyturn
- * that a provider includes, and a provider links nothing of keyturn: services arrive as a table.
+ * keyturn_provider.h: what a provider plug-in sees of keyturn. It is the only header of keyturn that a provider includes, and
+ * a provider links nothing of keyturn: services arrive as a table.
  *
  * A provider is one shared object, NAME.so, that exports one symbol:
  *
- *     const ktp_provider_t keyturn_provider = { KTP_HEADER, .name = "NAME", .capabilities = ...,
- * .open = ..., ... };
+ *     const ktp_provider_t keyturn_provider = { KTP_HEADER, .name = "NAME", .capabilities = ..., .open = ..., ... };
  *
- * The loader opens the file, checks the open descriptor (regular file, owner, mode), loads it
- * RTLD_NOW|RTLD_LOCAL, checks magic, ABI major, size and name, and never unloads it. A newer minor
- * of the provider is accepted: the host reads the members that it knows; a provider looks at
- * services->abi_minor before it uses a member that came later.
+ * The loader opens the file, checks the open descriptor (regular file, owner, mode), loads it RTLD_NOW|RTLD_LOCAL, checks magic,
+ * ABI major, size and name, and never unloads it. A newer minor of the provider is accepted: the host reads the members
+ * that it knows; a provider looks at services->abi_minor before it uses a member that came later.
  *
- * There are two natures. A *plain* provider knows values and answers get, put, remove, list. A
- * *sealed* provider (KTP_SEALED) keeps opaque rows that the core seals and opens: begin, get, put,
- * remove, scan, commit, abort, token.
+ * There are two natures. A *plain* provider knows values and answers get, put, remove, list. A *sealed* provider
+ * (KTP_SEALED) keeps opaque rows that the core seals and opens: begin, get, put, remove, scan, commit, abort, token.
  *
- * Threads: calls on one instance never overlap; two instances of one provider may be in use at
- * once. Forks: an instance is opened and used in one process only. Errors: answer a status and,
- * before that, say why once through services->error(): one line for an operator, never a value and
- * never a server's answer body.
+ * Threads: calls on one instance never overlap; two instances of one provider may be in use at once. Forks: an instance is opened
+ * and used in one process only. Errors: answer a status and, before that, say why once through services->error(): one line for
+ * an operator, never a value and never a server's answer body.
  *
  * ABI changelog
  *   1.0  first
@@ -54,16 +50,15 @@ typedef enum ktp_status {
 
 /* What a provider is, declared as data. */
 enum {
-    KTP_SEALED = 1 << 0,   /* keeps opaque rows; else plain values */
-    KTP_BLOCKING = 1 << 1, /* waits for a network or a process: never called from an event loop */
-    KTP_VERSIONS = 1 << 2, /* plain: understands version selectors */
-    KTP_WRITE = 1 << 3,    /* can write */
-    KTP_LIST = 1 << 4,     /* can list (scan) */
-    KTP_CAS = 1 << 5,      /* compare-and-set, on several rows at once if sealed */
-    KTP_TOKEN = 1 << 6,    /* has a change token that costs no query */
-    KTP_CLEAR_NAMES =
-        1 << 7, /* sealed: rows are found by the clear name; there is no META and no NODE space */
-    KTP_CREATE = 1 << 8 /* its store has to be created once (`keyturn init`) */
+    KTP_SEALED = 1 << 0,      /* keeps opaque rows; else plain values */
+    KTP_BLOCKING = 1 << 1,    /* waits for a network or a process: never called from an event loop */
+    KTP_VERSIONS = 1 << 2,    /* plain: understands version selectors */
+    KTP_WRITE = 1 << 3,       /* can write */
+    KTP_LIST = 1 << 4,        /* can list (scan) */
+    KTP_CAS = 1 << 5,         /* compare-and-set, on several rows at once if sealed */
+    KTP_TOKEN = 1 << 6,       /* has a change token that costs no query */
+    KTP_CLEAR_NAMES = 1 << 7, /* sealed: rows are found by the clear name; there is no META and no NODE space */
+    KTP_CREATE = 1 << 8       /* its store has to be created once (`keyturn init`) */
 };
 
 typedef struct ktp_instance ktp_instance_t; /* the provider's own */
@@ -75,20 +70,19 @@ typedef struct ktp_buffer {
     size_t size;
 } ktp_buffer_t;
 
-/* One HTTP exchange, TLS >= 1.2 verified, no redirects. Strings belong to the caller; `answer`
- * comes from secret_alloc. */
+/* One HTTP exchange, TLS >= 1.2 verified, no redirects. Strings belong to the caller; `answer` comes from secret_alloc. */
 typedef struct ktp_http {
     size_t size;
     const char *method, *url;
-    const char *const *headers; /* "Name: value", NULL at the end; may be NULL */
+    const char *const *headers;  /* "Name: value", NULL at the end; may be NULL */
     const void *body;
     size_t body_size;
-    size_t answer_max;    /* more than this is KTP_MALFORMED */
-    unsigned timeout;     /* milliseconds for all of it */
-    const char *ca_file;  /* NULL: the system's */
-    long status;          /* answered: HTTP status */
-    ktp_buffer_t answer;  /* answered: the body; the provider gives it back by secret_free */
-    unsigned retry_after; /* answered: seconds, 0: not said */
+    size_t answer_max;           /* more than this is KTP_MALFORMED */
+    unsigned timeout;            /* milliseconds for all of it */
+    const char *ca_file;         /* NULL: the system's */
+    long status;                 /* answered: HTTP status */
+    ktp_buffer_t answer;         /* answered: the body; the provider gives it back by secret_free */
+    unsigned retry_after;        /* answered: seconds, 0: not said */
 } ktp_http_t;
 
 /*
@@ -115,15 +109,10 @@ typedef struct ktp_services {
     ktp_status_t (*http)(void *host, ktp_http_t *exchange);
 } ktp_services_t;
 
-/* Options are the entries under `providers: NAME:` of the configuration. The host checks them
- * against this table. */
+/* Options are the entries under `providers: NAME:` of the configuration. The host checks them against this table. */
 typedef enum ktp_option_type {
-    KTP_STRING,
-    KTP_PATH, /* relative: to the configuration's folder */
-    KTP_NUMBER,
-    KTP_DURATION /* milliseconds */,
-    KTP_BOOL,
-    KTP_SECRET /* "file:PATH" read by the host: the contents, locked memory */
+    KTP_STRING, KTP_PATH, /* relative: to the configuration's folder */
+    KTP_NUMBER, KTP_DURATION /* milliseconds */, KTP_BOOL, KTP_SECRET /* "file:PATH" read by the host: the contents, locked memory */
 } ktp_option_type_t;
 
 typedef struct ktp_option_spec {
@@ -134,8 +123,7 @@ typedef struct ktp_option_spec {
     const char *help;
 } ktp_option_spec_t;
 
-/* In the order of the specification, all of them; text NULL if neither given nor defaulted.
- * `number` is set for NUMBER, DURATION, BOOL. */
+/* In the order of the specification, all of them; text NULL if neither given nor defaulted. `number` is set for NUMBER, DURATION, BOOL. */
 typedef struct ktp_option {
     const char *name, *text;
     size_t text_size; /* a KTP_SECRET may hold any byte */
@@ -155,8 +143,8 @@ typedef struct ktp_request {
 
 typedef struct ktp_value {
     size_t size;
-    ktp_buffer_t value; /* from secret_alloc, handed over to the host */
-    uint64_t version;   /* 0: the provider has none */
+    ktp_buffer_t value;   /* from secret_alloc, handed over to the host */
+    uint64_t version;     /* 0: the provider has none */
     int64_t created, expires;
 } ktp_value_t;
 
@@ -177,34 +165,30 @@ typedef struct ktp_key {
     ktp_space_t space;
     unsigned char id[KTP_KEY_MAX]; /* for HEAD and VALUE the 32-byte keyed hash of the name */
     size_t id_size;
-    uint64_t version; /* VALUE only */
-    const char *name; /* for a provider with KTP_CLEAR_NAMES the name, NUL-terminated; else NULL */
+    uint64_t version;              /* VALUE only */
+    const char *name;              /* for a provider with KTP_CLEAR_NAMES the name, NUL-terminated; else NULL */
 } ktp_key_t;
 
-/* Rows that get and scan answer are the provider's, valid until the next call with this
- * transaction. */
+/* Rows that get and scan answer are the provider's, valid until the next call with this transaction. */
 typedef struct ktp_row {
     const unsigned char *record;
     size_t record_size;
     const unsigned char *beside; /* HEAD only; NULL if there is none */
     size_t beside_size;
-    uint64_t stamp; /* the writer's counter, compared by put and remove; never 0 in a row that is
-                       there */
+    uint64_t stamp;              /* the writer's counter, compared by put and remove; never 0 in a row that is there */
 } ktp_row_t;
 
 /*
- * What a sealed provider may know of a record: its clear header (docs/format.md). Numbers are
- * big-endian.
+ * What a sealed provider may know of a record: its clear header (docs/format.md). Numbers are big-endian.
  *
  *   0  magic "KTRN"   4  format 1   5  algorithm   6  type (KTP_RECORD_*)   7  0
- *   8  key id, 16 bytes   24  secret id, 16 bytes   40  version (of a head: its write counter), 8
- * bytes 48 nonce, 24 bytes    72  ciphertext, at the end of it a tag of 16 bytes
+ *   8  key id, 16 bytes   24  secret id, 16 bytes   40  version (of a head: its write counter), 8 bytes
+ *   48 nonce, 24 bytes    72  ciphertext, at the end of it a tag of 16 bytes
  *
- * And the form in which a whole secret travels to a server that stores it (a bundle): "KTB" 0x01,
- * flags (bit 0: the second record is the current value), a zero byte, the number of records (2
- * bytes), then each record behind its length (4 bytes): the head first, the current value, the
- * other kept values by falling version. The stamp of a HEAD row is the head's write counter; that
- * of a VALUE row is 1.
+ * And the form in which a whole secret travels to a server that stores it (a bundle): "KTB" 0x01, flags (bit 0: the second record is
+ * the current value), a zero byte, the number of records (2 bytes), then each record behind its length (4 bytes): the head first,
+ * the current value, the other kept values by falling version. The stamp of a HEAD row is the head's write counter; that of a VALUE
+ * row is 1.
  */
 #define KTP_RECORD_HEADER 72u
 #define KTP_RECORD_TAG 16u
@@ -228,10 +212,8 @@ typedef struct ktp_provider {
     uint32_t capabilities;
     const ktp_option_spec_t *options; /* ends with a NULL name */
 
-    /* Mandatory. `options` belong to the host and live as long as the instance. open does not wait
-     * for a network. */
-    ktp_status_t (*open)(const ktp_services_t *services, const ktp_option_t *options, size_t count,
-                         ktp_instance_t **ret_instance);
+    /* Mandatory. `options` belong to the host and live as long as the instance. open does not wait for a network. */
+    ktp_status_t (*open)(const ktp_services_t *services, const ktp_option_t *options, size_t count, ktp_instance_t **ret_instance);
     void (*close)(ktp_instance_t *instance);
     /* Reachable and willing? Mandatory. `writing` asks for more than reading. */
     ktp_status_t (*check)(ktp_instance_t *instance, int writing);
@@ -239,39 +221,29 @@ typedef struct ktp_provider {
     ktp_status_t (*create)(ktp_instance_t *instance);
 
     /* Plain. */
-    ktp_status_t (*get)(ktp_instance_t *instance, const ktp_request_t *request,
-                        ktp_value_t *ret_value);
-    ktp_status_t (*put)(ktp_instance_t *instance, const ktp_request_t *request,
-                        const ktp_value_t *value, uint64_t *ret_version);
+    ktp_status_t (*get)(ktp_instance_t *instance, const ktp_request_t *request, ktp_value_t *ret_value);
+    ktp_status_t (*put)(ktp_instance_t *instance, const ktp_request_t *request, const ktp_value_t *value, uint64_t *ret_version);
     ktp_status_t (*remove)(ktp_instance_t *instance, const ktp_request_t *request);
-    ktp_status_t (*list)(ktp_instance_t *instance, int (*fn)(void *arg, const char *name),
-                         void *arg);
+    ktp_status_t (*list)(ktp_instance_t *instance, int (*fn)(void *arg, const char *name), void *arg);
 
     /*
-     * Sealed. One transaction at a time and instance. A writing one sees what others committed
-     * before begin and nothing later (KTP_TRYAGAIN if the lock is not had within `timeout`
-     * milliseconds); a reading one sees one snapshot. `expected` is the stamp that the row must
-     * have, 0: it must be absent; else KTP_CONFLICT, from put, remove or, where only the server can
-     * tell, commit. commit and abort end the transaction, whatever they answer; a commit that
-     * answered KTP_SUCCESS survives a power cut.
+     * Sealed. One transaction at a time and instance. A writing one sees what others committed before begin and nothing later
+     * (KTP_TRYAGAIN if the lock is not had within `timeout` milliseconds); a reading one sees one snapshot. `expected`
+     * is the stamp that the row must have, 0: it must be absent; else KTP_CONFLICT, from put, remove or, where only the server can
+     * tell, commit. commit and abort end the transaction, whatever they answer; a commit that answered KTP_SUCCESS survives a power cut.
      */
-    ktp_status_t (*begin)(ktp_instance_t *instance, int writing, unsigned timeout,
-                          ktp_txn_t **ret_txn);
+    ktp_status_t (*begin)(ktp_instance_t *instance, int writing, unsigned timeout, ktp_txn_t **ret_txn);
     ktp_status_t (*row_get)(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row);
-    ktp_status_t (*row_put)(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
-                            uint64_t expected);
+    ktp_status_t (*row_put)(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row, uint64_t expected);
     ktp_status_t (*row_remove)(ktp_txn_t *txn, const ktp_key_t *key, uint64_t expected);
     ktp_status_t (*row_scan)(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg);
     ktp_status_t (*commit)(ktp_txn_t *txn);
     void (*abort)(ktp_txn_t *txn);
-    /* With KTP_TOKEN: bytes that differ after any commit of anybody. Costs no query and no system
-     * call in the usual case. */
+    /* With KTP_TOKEN: bytes that differ after any commit of anybody. Costs no query and no system call in the usual case. */
     ktp_status_t (*token)(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);
 } ktp_provider_t;
 
-#define KTP_HEADER                                                                                 \
-    .magic = KTP_MAGIC, .abi_major = KTP_ABI_MAJOR, .abi_minor = KTP_ABI_MINOR,                    \
-    .size = sizeof(ktp_provider_t)
+#define KTP_HEADER .magic = KTP_MAGIC, .abi_major = KTP_ABI_MAJOR, .abi_minor = KTP_ABI_MINOR, .size = sizeof(ktp_provider_t)
 
 #ifdef __cplusplus
 }

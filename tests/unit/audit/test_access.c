@@ -32,7 +32,7 @@ static kt_access_sum_t sum_of(const char *name)
 {
     kt_access_sum_t sum;
 
-    kt_access_of(world.ctx, name, &sum);
+    kt_access_of(world.ctx->holder.config, world.ctx->holder.stream, name, &sum);
     return sum;
 }
 
@@ -100,7 +100,7 @@ END_TEST
  */
 START_TEST(processes_count_together)
 {
-    kt_config_t *config = world.ctx->config;
+    kt_config_t *config = world.ctx->holder.config;
     pid_t pids[PROCESSES];
     int status;
 
@@ -143,7 +143,7 @@ START_TEST(who_dies_while_he_claims_a_place_takes_no_name_along)
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
         uint32_t slot = 0;
-        kt_access_t *access = kt_access_open(world.ctx->config, "nginx");
+        kt_access_t *access = kt_access_open(world.ctx->holder.config, "nginx");
 
         (void)setenv("KEYTURN_DEBUG_STOP", "access.claimed:kill", 1);
         kt_access_note(access, "api-keys/a", ALL, &slot);
@@ -162,7 +162,7 @@ END_TEST
 
 START_TEST(a_full_table_says_what_it_lost)
 {
-    kt_access_t *access = kt_access_open(world.ctx->config, "nginx");
+    kt_access_t *access = kt_access_open(world.ctx->holder.config, "nginx");
     kt_access_sum_t sum;
     unsigned noted = 0;
     char name[32];
@@ -187,7 +187,7 @@ END_TEST
 
 START_TEST(more_subjects_than_places_are_nobody)
 {
-    kt_access_t *access = kt_access_open(world.ctx->config, "nginx");
+    kt_access_t *access = kt_access_open(world.ctx->holder.config, "nginx");
     uint32_t slot = 0;
     char subject[32];
 
@@ -298,7 +298,7 @@ START_TEST(all_streams_are_added_by_name)
     (void)usleep(10000);
     (void)snprintf(other, sizeof(other), "%s/audit/redis", world.dir);
     ck_assert_int_eq(mkdir(other, 0700), 0);
-    access = kt_access_open(world.ctx->config, "redis");
+    access = kt_access_open(world.ctx->holder.config, "redis");
     for (unsigned i = 0; i < 5; i++)
         kt_access_note(access, "api-keys/a", "redis:app", &slot);
     kt_access_close(access);

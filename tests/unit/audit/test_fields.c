@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "audit.h"
-#include "ring.h"
+#include "audit/trail.h"
+#include "audit/ring.h"
 
 static char *page;
 

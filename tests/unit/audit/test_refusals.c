@@ -264,7 +264,7 @@ static void make_context(void)
     said[0] = '\0';
     world_of_memory(NULL);
     put("api-keys/a", "one", 1);
-    world.ctx->log = listen_to;
+    world.ctx->holder.logger.fn = listen_to;
     memory.calls = 0;
 }
 

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "audit/trail.h"
 
 static kt_config_t config;
 static kt_audit_t *audit;

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sinks.h"
+#include "audit/sinks.h"
 
 static kt_config_t *config;
 static kt_audit_t *audit;

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "audit/trail.h"
 
 static kt_config_t config;
 static kt_audit_t *audit;
@@ -437,8 +437,8 @@ static void read_value(void)
 START_TEST(what_is_not_required_is_warned_of_once)
 {
     world_of_memory(NULL);
-    world.ctx->config->audit_required = false;
-    world.ctx->log = count_warnings;
+    world.ctx->holder.config->audit_required = false;
+    world.ctx->holder.logger.fn = count_warnings;
     put("api-keys/a", "a", 1);
     remove_log();
     for (unsigned i = 0; i < 5; i++) {

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "keysource.h"
+#include "keys/source.h"
 
 #define KEY "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=" /* 00 01 ... 1f */
 #define GOOD "keyturn-key 1\nenvironment test\nkey 1 " KEY "\n"

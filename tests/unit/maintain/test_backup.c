@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "backup.h"
+#include "maintain/backup.h"
 
 static char folder[] = "/tmp/ktb-XXXXXX", path[64];
 static kt_keyring_t *keyring;

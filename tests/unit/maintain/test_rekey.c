@@ -8,9 +8,7 @@
 
 #include "vectors.h"
 
-#include "store.h"
-#include "index.h"
-#include "epochs.h"
+#include "store/store.h"
 
 #define MANY 150 /* three batches */
 
@@ -101,7 +99,7 @@ static void assert_all_are_new(void)
             unsigned char *record = memory_record(spaces[s], n, &size);
 
             assert_ok(kt_header_parse(record, size, &header));
-            assert_ok(kt_keyring_find(both->keyring, header.key_id, &key));
+            assert_ok(kt_keyring_find(both->holder.keyring, header.key_id, &key));
             ck_assert_uint_eq(key->epoch, 2);
             record = spaces[s] == KTP_HEAD ? memory_beside(n, &size) : NULL;
             if (record != NULL) {
@@ -178,14 +176,14 @@ START_TEST(everything_of_a_secret_is_moved)
     kt_store_t *store = NULL;
 
     make_secrets();
-    assert_ok(kt_instance_open(both, 0, &store));
+    assert_ok(kt_store_of(both, 0, &store));
     for (size_t i = 0; i < KT_ARRAY(names); i++)
-        assert_ok(kt_store_head(both, store, names[i], &before[i]));
+        assert_ok(kt_store_head(&both->holder, store, names[i], &before[i]));
     assert_ok(rekey_with(NULL));
     ck_assert_uint_eq(result.moved, KT_ARRAY(names));
     ck_assert_uint_eq(result.epoch, 2);
     for (size_t i = 0; i < KT_ARRAY(names); i++) {
-        assert_ok(kt_store_head(both, store, names[i], &after));
+        assert_ok(kt_store_head(&both->holder, store, names[i], &after));
         assert_same_head(&before[i], &after);
         kt_head_clear(&before[i]);
         kt_head_clear(&after);
@@ -220,7 +218,7 @@ START_TEST(the_old_key_is_not_needed_afterwards)
     make_secrets();
     assert_ok(rekey_with(NULL));
     ctx = context_of(next_key);
-    ctx->keyring->nenv = 1;
+    ctx->holder.keyring->nenv = 1;
     assert_ok(get_by(ctx, "api-keys/a@previous", "third"));
     assert_status(get_by(ctx, "api-keys/none", NULL), KT_NOTFOUND);
     assert_status(get_by(ctx, "other/none", NULL), KT_NOTFOUND);
@@ -328,7 +326,7 @@ START_TEST(the_holder_of_the_new_key_alone_does_not_know)
     put_many();
     leave_half();
     ctx = context_of(next_key);
-    ctx->keyring->nenv = 1;
+    ctx->holder.keyring->nenv = 1;
     for (unsigned i = 0; i < MANY; i++) {
         kt_status_t status;
 
@@ -357,27 +355,27 @@ START_TEST(a_key_file_is_read_again)
     assert_failure_has("an epoch that the key held does not list");
     text = world_read(next_key, NULL);
     world_write(world.key, text, 0600);
-    world.ctx->keys_read = kt_monotonic() + 100000;
+    world.ctx->holder.keys_read = kt_monotonic() + 100000;
     assert_status(get_by(world.ctx, "api-keys/none", NULL), KT_NOKEY); /* once a second at most */
-    world.ctx->keys_read = 0;
+    world.ctx->holder.keys_read = 0;
     assert_status(get_by(world.ctx, "api-keys/none", NULL), KT_NOTFOUND);
-    ck_assert_uint_eq(world.ctx->keyring->nenv, 2);
+    ck_assert_uint_eq(world.ctx->holder.keyring->nenv, 2);
     assert_ok(rekey_with(NULL));
     assert_ok(get_by(world.ctx, "api-keys/n3", "api-keys/n3"));
     assert_ok(put_by(world.ctx, "api-keys/n3", "written"));
 
-    world.ctx->keyring->env[0] = world.ctx->keyring->env[1]; /* as before it */
-    world.ctx->keyring->nenv = 1;
-    world.ctx->keyring->ntypes = 0;
-    world.ctx->keys_read = 0;
+    world.ctx->holder.keyring->env[0] = world.ctx->holder.keyring->env[1]; /* as before it */
+    world.ctx->holder.keyring->nenv = 1;
+    world.ctx->holder.keyring->ntypes = 0;
+    world.ctx->holder.keys_read = 0;
     assert_ok(kt_list(world.ctx, &all, see_nothing, NULL, &hidden));
     ck_assert_uint_eq(hidden, 0);
-    ck_assert_uint_eq(world.ctx->keyring->nenv, 2);
+    ck_assert_uint_eq(world.ctx->holder.keyring->nenv, 2);
 
-    world.ctx->keyring->env[0] = world.ctx->keyring->env[1];
-    world.ctx->keyring->nenv = 1;
-    world.ctx->keyring->ntypes = 0;
-    world.ctx->keys_read = 0;
+    world.ctx->holder.keyring->env[0] = world.ctx->holder.keyring->env[1];
+    world.ctx->holder.keyring->nenv = 1;
+    world.ctx->holder.keyring->ntypes = 0;
+    world.ctx->holder.keys_read = 0;
     ck_assert_int_eq(unlink(world.key), 0);
     assert_status(get_by(world.ctx, "api-keys/n3", NULL), KT_NOKEY);
     assert_failure_has("could not be read again");
@@ -454,7 +452,7 @@ static size_t root_at(size_t epoch)
     const kt_typekey_t *key;
     size_t size;
 
-    assert_ok(kt_keyring_type(both->keyring, "api-keys", epoch, &key));
+    assert_ok(kt_keyring_type(both->holder.keyring, "api-keys", epoch, &key));
     for (size_t n = 0; n < memory_count(KTP_META); n++) {
         kt_index_t index;
         kt_store_t *store = NULL;
@@ -463,9 +461,9 @@ static size_t root_at(size_t epoch)
 
         if (memory_record(KTP_META, n, &size) == NULL || (size != 80 && size != 97))
             continue;
-        assert_ok(kt_instance_open(both, 0, &store));
+        assert_ok(kt_store_of(both, 0, &store));
         assert_ok(kt_rows_begin(store, false, 1000, &txn));
-        assert_ok(kt_index_open(both, store, txn, key, &index));
+        assert_ok(kt_index_open(&both->holder, store, txn, key, &index));
         store->api->abort(txn);
         count = kt_get_u64(memory_record(KTP_META, n, &size) + KT_ID_SIZE + 8);
         if (index.generation > 0 && index.count == count &&
@@ -660,10 +658,10 @@ START_TEST(an_index_that_is_emptied_leaves_no_node)
     ktp_txn_t *txn;
     bool found;
 
-    assert_ok(kt_instance_open(both, 0, &store));
-    assert_ok(kt_keyring_type(both->keyring, "api-keys", 0, &key));
+    assert_ok(kt_store_of(both, 0, &store));
+    assert_ok(kt_keyring_type(both->holder.keyring, "api-keys", 0, &key));
     assert_ok(kt_rows_begin(store, true, 1000, &txn));
-    assert_ok(kt_index_open(both, store, txn, key, &index));
+    assert_ok(kt_index_open(&both->holder, store, txn, key, &index));
     for (unsigned i = 0; i < 700; i++) {
         kt_put_u32(hash, i * 2654435761u);
         assert_ok(kt_index_put(&index, hash, tag));
@@ -692,7 +690,7 @@ static void put_root(const kt_typekey_t *key, kt_link_t link, uint64_t count)
     kt_store_t *store = NULL;
     ktp_txn_t *txn;
 
-    assert_ok(kt_instance_open(both, 0, &store));
+    assert_ok(kt_store_of(both, 0, &store));
     assert_ok(kt_rows_begin(store, true, 1000, &txn));
     index.store = store;
     index.txn = txn;
@@ -776,8 +774,8 @@ START_TEST(clear_names_are_moved_one_by_one)
     assert_ok(kt_undelete(both, &gone));
     assert_ok(get_by(both, "tls/gone", "deleted"));
     assert_status(get_by(world.ctx, "api-keys/a", NULL), KT_WRONGKEY);
-    both->keyring->nenv = 1;
-    both->keyring->ntypes = 0;
+    both->holder.keyring->nenv = 1;
+    both->holder.keyring->ntypes = 0;
     assert_ok(get_by(both, "api-keys/a@2", "second"));
     ck_assert_uint_eq(world_lines("\"rekey\"", "\"provider\":\"clear\"", NULL), 2);
 }

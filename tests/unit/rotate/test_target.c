@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "rotate/target.h"
 
 #define DATABASE "{\"host\": \"db\", \"user\": \"app\", \"password\": \"old-password\"}"
 
@@ -361,9 +361,9 @@ static void make_notified_world(const char *body)
     make_world_with("database/a", "");
     (void)snprintf(more, sizeof(more), "%s/tell", world.dir);
     world_write(more, body, 0700);
-    world.ctx->config->targets[0].notify = calloc(2, sizeof(char *));
-    world.ctx->config->targets[0].notify[0] = strdup(more);
-    world.ctx->log = keep_log;
+    world.ctx->holder.config->targets[0].notify = calloc(2, sizeof(char *));
+    world.ctx->holder.config->targets[0].notify[0] = strdup(more);
+    world.ctx->holder.logger.fn = keep_log;
     ck_assert_int_eq(chdir(world.dir), 0);
     logged[0] = '\0';
 }

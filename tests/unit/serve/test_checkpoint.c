@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "audit.h"
+#include "audit/trail.h"
 
 /* The next one is due at once. */
 static void make_due(kt_ctx_t *ctx)

@@ -146,8 +146,8 @@ START_TEST(a_context_does_not_survive_a_fork)
                     kt_info(world.ctx, &req, &info) == KT_INTERNAL &&
                     strstr(kt_error(world.ctx), "fork") != NULL;
 
-        for (size_t i = 0; i < sizeof(world.ctx->keyring->env[0].key); i++)
-            good = good && world.ctx->keyring->env[0].key[i] == 0;
+        for (size_t i = 0; i < sizeof(world.ctx->holder.keyring->env[0].key); i++)
+            good = good && world.ctx->holder.keyring->env[0].key[i] == 0;
         kt_close(world.ctx);
         (void)ctx;
         _exit(good ? 0 : 1);

@@ -81,8 +81,8 @@ START_TEST(the_first_failure_is_the_answer)
     kt_store_t *store;
 
     make_routes("\"*\": remote [UNAVAIL=continue] plain [MALFORMED=continue] memory");
-    assert_ok(kt_instance_open(world.ctx, 2, &store));
-    assert_ok(kt_store_create(world.ctx, store));
+    assert_ok(kt_store_of(world.ctx, 2, &store));
+    assert_ok(kt_store_create(&world.ctx->holder, store));
     plain[1].status = KTP_UNAVAIL;
     plain[1].error = "the first one's reason";
     plain[0].status = KTP_MALFORMED;
@@ -131,8 +131,8 @@ START_TEST(a_write_goes_to_the_first_that_can)
     {
         kt_store_t *store;
 
-        assert_ok(kt_instance_open(world.ctx, 2, &store));
-        assert_ok(kt_store_create(world.ctx, store));
+        assert_ok(kt_store_of(world.ctx, 2, &store));
+        assert_ok(kt_store_create(&world.ctx->holder, store));
     }
     assert_ok(kt_put(world.ctx, &req, value, NULL, NULL));
     ck_assert_uint_eq(memory_count(KTP_HEAD), 1);
@@ -162,8 +162,8 @@ START_TEST(metadata_of_a_chain)
     {
         kt_store_t *store;
 
-        assert_ok(kt_instance_open(world.ctx, 2, &store));
-        assert_ok(kt_store_create(world.ctx, store));
+        assert_ok(kt_store_of(world.ctx, 2, &store));
+        assert_ok(kt_store_create(&world.ctx->holder, store));
     }
     assert_status(kt_info(world.ctx, &req, &info), KT_NOTFOUND);
     put("a/b", "x", 1);
@@ -205,9 +205,9 @@ START_TEST(tokens_of_a_chain_are_all_of_theirs)
     kt_call_t call;
 
     make_routes("\"*\": plain remote memory");
-    assert_ok(kt_call_begin(world.ctx, &req, &call));
+    assert_ok(kt_call_begin(&req, &call));
     ck_assert(kt_switch_blocks(world.ctx, &call));
-    route = kt_switch_route(world.ctx->config, "a/b");
+    route = kt_switch_route(world.ctx->holder.config, "a/b");
     ck_assert(kt_switch_token(world.ctx, route, before));
     ck_assert(kt_switch_token(world.ctx, route, after));
     ck_assert_mem_eq(before, after, sizeof(after));

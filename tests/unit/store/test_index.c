@@ -2,7 +2,7 @@
 /* core/store/index.c: presence and absence are proved, in trees that have split, and against rows
  * of an earlier time. */
 #include "world.h"
-#include "index.h"
+#include "store/store.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -257,7 +257,7 @@ static void tag_of(const unsigned char *place, size_t place_size, size_t n,
     const kt_typekey_t *type;
     size_t size;
 
-    assert_ok(kt_keyring_type(world.ctx->keyring, "api-keys", 0, &type));
+    assert_ok(kt_keyring_type(world.ctx->holder.keyring, "api-keys", 0, &type));
     kt_index_key(type, key);
     record = memory_record(KTP_NODE, n, &size);
     (void)crypto_generichash_blake2b_init_salt_personal(&state, key, sizeof(key), KT_TAG_SIZE, NULL,
@@ -376,10 +376,10 @@ static size_t build(const kt_index_entry_t *list, size_t count, bool fill,
     ktp_txn_t *txn;
     size_t nodes;
 
-    assert_ok(kt_instance_open(world.ctx, 0, &store));
-    assert_ok(kt_keyring_type(world.ctx->keyring, "api-keys", 0, &type));
+    assert_ok(kt_store_of(world.ctx, 0, &store));
+    assert_ok(kt_keyring_type(world.ctx->holder.keyring, "api-keys", 0, &type));
     ck_assert_int_eq(store->api->begin(store->instance, 1, 0, &txn), KTP_SUCCESS);
-    assert_ok(kt_index_open(world.ctx, store, txn, type, &index));
+    assert_ok(kt_index_open(&world.ctx->holder, store, txn, type, &index));
     kt_index_start(&index, id, 0);
     assert_ok(kt_index_fill_begin(&index, &filling));
     for (size_t i = 0; i < count; i++) {

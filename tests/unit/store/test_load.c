@@ -5,8 +5,7 @@
 
 #include <unistd.h>
 
-#include "index.h"
-#include "store.h"
+#include "store/store.h"
 
 #include <stdio.h>
 
@@ -152,7 +151,7 @@ START_TEST(another_value_of_the_same_version_is_noticed)
     put("api-keys/a", "one", 1);
     beside = memory_beside(0, &beside_size);
     assert_ok(kt_header_parse(beside, beside_size, &header));
-    assert_ok(kt_keyring_type(world.ctx->keyring, "api-keys", 0, &type));
+    assert_ok(kt_keyring_type(world.ctx->holder.keyring, "api-keys", 0, &type));
     kt_secret_key(type, "api-keys/a", key);
     assert_ok(kt_seal(key, &header, "test", "api-keys/a", "two", 3, &record, &size));
     ck_assert_uint_eq(size, beside_size);
@@ -338,7 +337,7 @@ static unsigned epoch_of_head(kt_ctx_t *ctx, const char *type, size_t n)
     unsigned char *record = memory_record(KTP_HEAD, n, &size);
 
     assert_ok(kt_header_parse(record, size, &header));
-    for (i = 0; kt_keyring_type(ctx->keyring, type, i, &key) == KT_SUCCESS; i++)
+    for (i = 0; kt_keyring_type(ctx->holder.keyring, type, i, &key) == KT_SUCCESS; i++)
         if (memcmp(key->id, header.key_id, KT_KEYID_SIZE) == 0)
             return key->epoch;
     return 0;
@@ -383,10 +382,10 @@ START_TEST(a_type_of_the_new_epoch_stays_there)
     kt_ctx_t *ctx = context_of_next_epoch();
 
     put_by(ctx, "database/other", "epoch 1");
-    assert_ok(kt_instance_open(ctx, 0, &store));
-    assert_ok(kt_keyring_type(ctx->keyring, "api-keys", 0, &key));
+    assert_ok(kt_store_of(ctx, 0, &store));
+    assert_ok(kt_keyring_type(ctx->holder.keyring, "api-keys", 0, &key));
     assert_ok(kt_rows_begin(store, true, 1000, &txn));
-    assert_ok(kt_index_open(ctx, store, txn, key, &index));
+    assert_ok(kt_index_open(&ctx->holder, store, txn, key, &index));
     assert_ok(kt_index_set(&index, (const unsigned char[KT_HASH_SIZE]){1},
                            (const unsigned char[KT_TAG_SIZE]){1}));
     kt_index_close(&index);

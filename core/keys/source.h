@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keysource.h: what the files about keys (keyfile.c, source.c, exec.c, kernel.c, passphrase.c,
- * recipient.c) share. Include it after internal.h. */
-#ifndef KT_KEYSOURCE_H
-#define KT_KEYSOURCE_H
+/* source.h: what the files about keys (keyfile.c, source.c, exec.c, kernel.c, passphrase.c,
+ * recipient.c) share. */
+#ifndef KT_SOURCE_H
+#define KT_SOURCE_H
 
-#define KT_KEYFILE_MAX (512u * 1024u) /* bytes of a key file's text, wherever it comes from */
-#define KT_EXEC_LIMIT 30000u          /* ms that a command may take */
-#define KT_PHRASE_MIN 12u             /* bytes of a passphrase */
+#include "keys.h"
+
+#define KT_EXEC_LIMIT 30000u /* ms that a command may take */
+#define KT_PHRASE_MIN 12u    /* bytes of a passphrase */
 #define KT_PHRASE_MAX 1024u
 
 /* The text of a key file, which is cut up. `where` is for errors; `phrase` NULL: a sealed key is
@@ -14,15 +15,6 @@
 kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size,
                                   const char *environment, const kt_secret_t *phrase,
                                   kt_keyring_t **ret_keyring);
-
-/* Writes the whole text into a new file of this mode, durable, or leaves none. KT_CONFLICT if there
- * is one. */
-kt_status_t kt_write_key(const char *path, const char *text, mode_t mode); /* keyfile.c */
-
-const kt_cfg_key_t *kt_key_of(
-    const kt_config_t *config,
-    const char *host); /* the entry of `key:` that this host uses, or NULL */
-bool kt_source_is_phrase(const kt_config_t *config, const char *host); /* source.c */
 
 /* ---- exec.c: what a command prints ---- */
 
@@ -53,4 +45,4 @@ kt_status_t kt_phrase_seal(const kt_secret_t *phrase, const char *environment,
  * damaged; KT_CONFIG: below the floor. */
 kt_status_t kt_phrase_open(const kt_secret_t *phrase, kt_keyring_t *keyring, char *const words[4]);
 
-#endif /* KT_KEYSOURCE_H */
+#endif /* KT_SOURCE_H */

@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* rekey.h: what rekey.c, rekey_check.c, rekey_clear.c and reseal.c share. Include it after
- * internal.h, store.h and index.h. */
-#ifndef KT_REKEY_H
-#define KT_REKEY_H
+/* maintain.h: what the files about whole stores share. */
+#ifndef KT_MAINTAIN_H
+#define KT_MAINTAIN_H
+
+#include "serve/serve.h"
+
+/* ---- admin.c ---- */
+
+/* Does the provider of this index answer, and has it a held key's store? */
+kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index);
+
+/* ---- types.c ---- */
 
 typedef struct kt_types { /* every type that a label of the store names, sorted */
     const kt_keyring_t *keyring;
@@ -43,4 +51,4 @@ kt_status_t kt_rekey_clear(kt_ctx_t *ctx, kt_call_t *call, const kt_rekey_option
 kt_status_t kt_rekey_count_clear(kt_ctx_t *ctx, kt_rekey_fn fn, void *arg,
                                  kt_rekey_result_t *result);
 
-#endif /* KT_REKEY_H */
+#endif /* KT_MAINTAIN_H */

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* command.h: commands: command.c starts them, run.c waits for their end, target.c is about those of
- * `targets:`. Include it after internal.h. */
+/* command.h: other programs: command.c starts them, run.c waits for their end. */
 #ifndef KT_COMMAND_H
 #define KT_COMMAND_H
 
 #include <limits.h>
 
-/* Closes *fd unless it is -1, and sets it to -1. */
-void kt_close_fd(int *fd);
+#include "base.h"
 
 /* May it be run: it and all folders above it belong to root or us, and nobody else may write them.
  * KT_CONFIG, KT_PERMISSION. */
@@ -75,36 +73,5 @@ typedef struct kt_command_result {
  * than it may, and was killed with its process group; KT_INTERNAL. Needs no lock; SIGCHLD must not
  * be ignored. */
 kt_status_t kt_command_run(const kt_command_t *command, kt_command_result_t *ret_result);
-
-/* ---- target.c ---- */
-
-/* A configured command as target of one rotation. */
-typedef struct kt_exec {
-    kt_target_ops_t ops;       /* its name points to `label` */
-    char label[KT_ERROR_SIZE]; /* "exec:/path" */
-    kt_ctx_t *ctx;
-    const kt_cfg_target_t *config;
-} kt_exec_t;
-#define KT_EXEC "exec:"
-
-void kt_exec_init(kt_exec_t *exec, kt_ctx_t *ctx, const kt_cfg_target_t *config);
-bool kt_exec_is(const kt_target_ops_t *ops);
-kt_status_t kt_exec_check(const kt_target_ops_t *ops); /* kt_command_check() of one that is */
-/* Tells the command of `notify` that a version is current; false, with kt_failure(), if it did not
- * end with 0. */
-bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name,
-                    uint64_t version);
-
-/* The event as one JSON object; no value. */
-#define KT_EVENT_SIZE (KT_NAME_MAX + KT_ENVIRONMENT_MAX + 128)
-void kt_event_format(const kt_ctx_t *ctx, const char *name, uint64_t version,
-                     char text[KT_EVENT_SIZE]);
-
-/* ---- webhook.c ---- */
-
-/* The same to the server of `webhook`, signed. `req` is the rotation's: its subject must be allowed
- * to read the key. Takes the context's lock for that, not while it waits for the server. */
-kt_status_t kt_webhook_send(kt_ctx_t *ctx, const kt_request_t *req, const kt_cfg_target_t *config,
-                            const char *name, uint64_t version);
 
 #endif /* KT_COMMAND_H */

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* backup.h: the file of a backup, row by row. Include it after internal.h and sodium.h. */
+/* backup.h: the file of a backup, row by row. */
 #ifndef KT_BACKUP_H
 #define KT_BACKUP_H
+
+#include <sodium.h>
+#include <stdio.h>
+
+#include "maintain.h"
 
 typedef struct kt_backup {
     const char *path;
@@ -27,22 +32,5 @@ kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t 
 /* *ret_more false: that was the end, and it is whole. */
 kt_status_t kt_backup_next(kt_backup_t *b, bool *ret_more, ktp_key_t *ret_key, ktp_row_t *ret_row);
 void kt_backup_close(kt_backup_t *b);
-
-/* ---- recipient.c ---- */
-
-#define KT_RECIPIENT_SIZE                                                                          \
-    (KT_KEYID_SIZE + crypto_box_SEALBYTES +                                                        \
-     KT_KEY_SIZE) /* his key's id, and a random key in a sealed box */
-
-/* The private key that the options name. KT_CONFIG: it is none; KT_PERMISSION. */
-kt_status_t kt_recipient_read(const kt_restore_options_t *options,
-                              unsigned char ret_key[KT_KEY_SIZE]);
-/* A random key for the owner of the public key in the file `path`, in a header, and mixed into
- * *io_key (32 bytes, locked). */
-kt_status_t kt_recipient_seal(const char *path, unsigned char *io_key,
-                              unsigned char ret_header[KT_RECIPIENT_SIZE]);
-/* The same back. KT_NOKEY, KT_WRONGKEY, KT_MALFORMED. `path` is for errors. */
-kt_status_t kt_recipient_open(const char *path, const unsigned char *private_key,
-                              unsigned char *io_key, const unsigned char header[KT_RECIPIENT_SIZE]);
 
 #endif /* KT_BACKUP_H */

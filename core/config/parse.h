@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * config.h: what the files of the configuration stage share (core/config), and their tests.
- */
-#ifndef KT_CONFIG_H
-#define KT_CONFIG_H
+/* parse.h: what the files of this folder share, and their tests. */
+#ifndef KT_PARSE_H
+#define KT_PARSE_H
 
-#include "internal.h"
+#include "config.h"
 
 #define KT_CONFIG_MAX 1048576u  /* bytes of the file */
 #define KT_YAML_DEPTH_MAX 8u    /* maps and lists inside each other */
@@ -47,4 +45,4 @@ kt_status_t kt_config_parse(const char *path, const char *data, size_t size,
 /* The tree to the fields; what it leaves behind after a failure kt_config_unref() frees. */
 kt_status_t kt_config_keys(kt_config_t *config, const kt_yaml_t *root);
 
-#endif /* KT_CONFIG_H */
+#endif /* KT_PARSE_H */

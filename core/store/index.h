@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* index.h: the index of one type inside one transaction. Include it after internal.h. */
+/* index.h: the index of one type inside one transaction, proofs and anchors. */
 #ifndef KT_INDEX_H
 #define KT_INDEX_H
+
+#include "rows.h"
 
 /* While a type goes from one epoch to the next it has an index under each, and their roots name
  * each other (rekey.c). */
@@ -29,7 +31,7 @@ typedef struct kt_index {
 } kt_index_t;
 
 /* KT_ROLLEDBACK when the root is not authentic. kt_index_close() wipes. */
-kt_status_t kt_index_open(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
+kt_status_t kt_index_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                           const kt_typekey_t *type, kt_index_t *ret_index);
 void kt_index_close(kt_index_t *index);
 /* Presence with the head's tag, or absence; KT_ROLLEDBACK when a row on the way was changed. */

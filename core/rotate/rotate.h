@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* rotate.h: what steps.c and rotate.c share, and target.c sees. Include it after internal.h. */
+/* rotate.h: a rotation, and its steps. */
 #ifndef KT_ROTATE_H
 #define KT_ROTATE_H
+
+#include "serve/serve.h"
 
 struct kt_rotation {
     kt_ctx_t *ctx;
@@ -15,16 +17,20 @@ struct kt_rotation {
     int64_t expires; /* to set at finish; 0: leave */
 };
 
-/* ---- steps.c ---- */
+/* ---- rotation.c: the object ---- */
 
-/* Without a target. Under the context's lock. */
-kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
-                              const kt_rotate_options_t *options, uint64_t *ret_version);
 /* Policy, then a rotation of version 0, with its store opened by the second. Under the context's
  * lock. */
 kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation);
 kt_status_t kt_rotation_open(kt_rotation_t *rotation);
 void kt_rotation_free(kt_rotation_t *rotation);
+const char *kt_rotation_name(const kt_rotation_t *rotation);
+
+/* ---- steps.c ---- */
+
+/* Without a target. Under the context's lock. */
+kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
+                              const kt_rotate_options_t *options, uint64_t *ret_version);
 /* A change of the secret, of which the version has to be pending still. Under the context's lock.
  */
 kt_status_t kt_rotation_begin_step(kt_rotation_t *rotation, unsigned timeout,
@@ -33,9 +39,6 @@ kt_status_t kt_rotation_begin_step(kt_rotation_t *rotation, unsigned timeout,
 kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req,
                                     const kt_rotate_options_t *options, const char *busy,
                                     kt_rotation_t **ret_rotation);
-const char *kt_rotation_name(const kt_rotation_t *rotation);
-
-/* ---- rotate.c ---- */
 
 /* May this head be rotated so; does a value of this shape get along without a target. KT_GONE,
  * KT_CONFLICT. */

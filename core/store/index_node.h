@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* index_node.h: the nodes of an index, for index.c and index_fill.c only. Include it after index.h.
- */
+/* index_node.h: the nodes of an index, for index.c and index_fill.c only. */
 #ifndef KT_INDEX_NODE_H
 #define KT_INDEX_NODE_H
+
+#include "index.h"
 
 #define FANOUT KT_FANOUT
 #define LEAF_MAX                                                                                   \

@@ -3,7 +3,7 @@
 #ifndef KT_JSON_H
 #define KT_JSON_H
 
-#include "internal.h" /* first: it sets what the system's headers show */
+#include "value.h" /* first: it sets what the system's headers show */
 
 #include <jansson.h>
 

@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * audit.h: what the files of the trail share. core/audit*.c include it, and what hangs on the
- * trail: sinks, checkpoints.
+ * trail.h: what the files of this folder share.
  *
  *   audit.c         a decision on its way: into the ring, or at once to the disk; the thread that
- * drains ring.h          the mapped file in which a process keeps its decisions until they are
- * lines drain.c   rings to blocks of lines, each with its seal stream.c     the stream's files:
- * lock, state, and the log that the state means line.c    a decision as JSON seal.c    keys, chain,
- * seal lines, the state; recovery after a crash key.c     the audit key, and the start of a stream
+ *                   drains
+ *   ring.h          the mapped file in which a process keeps its decisions until they are lines
+ *   drain.c         rings to blocks of lines, each with its seal
+ *   stream.c        the stream's files: lock, state, and the log that the state means
+ *   line.c          a decision as JSON
+ *   seal.c          keys, chain, seal lines, the state; recovery after a crash
+ *   key.c           the audit key, and the start of a stream
  *   verify_trail.c  the proof, with the audit key or without
- *   tail.c    the last lines
- *   files.c   the logs of a stream
- *   scan.c    all lines
- *   received.c  what a sink received, against the trail
+ *   tail.c          the last lines
+ *   files.c         the logs of a stream
+ *   scan.c          all lines
+ *   received.c      what a sink received, against the log
  */
-#ifndef KT_AUDIT_H
-#define KT_AUDIT_H
+#ifndef KT_TRAIL_H
+#define KT_TRAIL_H
 
 #include <dirent.h>
+#include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
-#include "internal.h"
+#include "audit.h"
+#include "keys/keys.h"
 
 #define KT_AUDIT_HASH 32u    /* bytes of a link of the chain, and of a seal's MAC */
 #define KT_AUDIT_ID 16u      /* bytes of an instance's id */
@@ -289,9 +294,6 @@ void kt_audit_close_fd(int *fd);
  * and rings that dead processes left. `all`: also of windows that still run. Makes our ring, if
  * there is none. */
 kt_status_t kt_audit_drain_rings(kt_audit_t *audit, const kt_event_t *event, bool all);
-/* Is the last checkpoint old, as far as this process knows? Under the stream's lock the state
- * decides. */
-bool kt_audit_wants_checkpoint(const kt_audit_t *audit, int64_t now);
 /* Also those of living processes. */
 kt_status_t kt_audit_sweep_rings(kt_audit_t *audit);
 
@@ -323,4 +325,4 @@ void kt_received_seal(kt_received_t *received, const kt_audit_seal_t *seal, cons
 /* Tells what is not there, and answers how much that is. */
 size_t kt_received_conclude(const kt_received_t *received, kt_check_fn fn, void *arg);
 
-#endif /* KT_AUDIT_H */
+#endif /* KT_TRAIL_H */

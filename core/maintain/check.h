@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* check_user.h: what a server's user may open, and may open but should not (check_user.c,
+/* check.h: what a server's user may open, and may open but should not (check_user.c,
  * check_look.c, check_path.c). */
-#ifndef KT_CHECK_USER_H
-#define KT_CHECK_USER_H
+#ifndef KT_CHECK_H
+#define KT_CHECK_H
 
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "internal.h"
+#include "maintain.h"
 
 #define KT_GROUPS_MAX 256
 
@@ -52,4 +52,4 @@ typedef struct kt_inspection {
 /* Called in the process that has become the person: writes the lines (check_look.c). */
 void kt_inspect(kt_inspection_t *v);
 
-#endif /* KT_CHECK_USER_H */
+#endif /* KT_CHECK_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sinks.h: copies of the trail outside. Include it after internal.h.
+ * sinks.h: copies of the trail outside.
  *
  *   sinks.c         follows the log, and remembers how far each sink has it
  *   sink_log.c      the logs that there are
@@ -13,30 +13,10 @@
 
 #include <stdio.h>
 
-#include "audit.h"
-#include "command.h"
+#include "trail.h"
 
 #define KT_SINKS_MAX 8u
 #define KT_SINK_EXEC_S 30 /* that a command has for a batch */
-
-typedef struct kt_sinks kt_sinks_t;
-
-/* NULL in *ret_sinks: none are configured. Opens nothing yet. */
-kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log, void *arg,
-                          kt_sinks_t **ret_sinks);
-/* Ends none of the commands that run. */
-void kt_sinks_close(kt_sinks_t *sinks);
-/* Goes on with whatever there is to be sent, and never waits for anybody. One thread at a time.
- * True: a sink is at it still. */
-bool kt_sinks_step(kt_sinks_t *sinks);
-/* The same until all that is in the log is sent, or for `ms` at most: of a command that is about to
- * end. */
-void kt_sinks_finish(kt_sinks_t *sinks, unsigned ms);
-
-/* For `keyturn check`: may the command be run, does the socket take messages. None is sent. */
-kt_status_t kt_sink_check(const kt_cfg_sink_t *config);
-
-/* ---- among these files ---- */
 
 typedef enum kt_delivery { KT_DELIVERY_DONE, KT_DELIVERY_BUSY, KT_DELIVERY_FAILED } kt_delivery_t;
 

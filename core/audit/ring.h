@@ -3,15 +3,16 @@
  * ring.h: where a process keeps its decisions until they are lines of the trail.
  *
  *     PATH/STREAM/rings/ID   one mapped file for each process that records, locked (flock) for as
- * long as it lives
+ *                            long as it lives
  *
  * What was put into the mapping is the kernel's: it survives kill -9, and costs no system call. The
  * file's blocks are allocated before it is mapped, so that a full disk is no SIGBUS. Who writes and
  * who reads:
  *
  *   the producer   one thread of the process at a time: writes a record, then moves `head` behind
- * it the consumer   whoever has the stream's lock, in any process: reads up to `head`, and moves
- * `tail` when the lines are on the disk
+ *                  it
+ *   the consumer   whoever has the stream's lock, in any process: reads up to `head`, and moves
+ *                  `tail` when the lines are on the disk
  *
  * A record that has no room before the end of the ring stands at its beginning, behind a filler.
  * Machine and format are the same for all who read a ring: its numbers are in the machine's own
@@ -28,8 +29,8 @@
 
 #include <string.h>
 
-#include "audit.h"
-#include "audit/fields.h"
+#include "fields.h"
+#include "trail.h"
 
 #define HEADER 4096u /* bytes before the first record */
 #define SLOT 64u     /* records take whole ones */

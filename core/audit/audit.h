@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* audit.h: the audit log as all others see it, its sinks, and the counters of reads and refusals.
+ */
+#ifndef KT_AUDIT_H
+#define KT_AUDIT_H
+
+#include "base/base.h"
+#include "config/config.h"
+
+typedef struct kt_audit kt_audit_t;
+typedef struct kt_event {
+    const char *action; /* "read", "write", "rotate.create" ... */
+    const char *subject, *peer, *request_id, *purpose;
+    const char *reference;
+    uint64_t version;        /* 0: none */
+    uint64_t generation;     /* of the type's index; 0: none */
+    const char *provider;    /* NULL: none was asked */
+    const char *status;      /* kt_status_name(), or "intent" */
+    uint64_t seconds;        /* of a lock-out; 0: none */
+    const char *generations; /* of a checkpoint: what stands between the braces, as JSON; NULL: it
+                                is none. Durable events only */
+    unsigned more;           /* how much of that was left out */
+    uint32_t count;          /* of coalesced reads; 0, 1: one */
+    bool stale, fallback, durable;
+    bool may_coalesce; /* with others: a read that was answered from facts, without a refusal */
+    bool must_record;  /* the change that it is about cannot be taken back */
+} kt_event_t;
+kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit);
+void kt_audit_close(kt_audit_t *audit);
+kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event); /* KT_AUDIT */
+kt_status_t kt_audit_drain(kt_audit_t *audit); /* all that this process has recorded becomes lines,
+                                                  sealed and on the disk; KT_AUDIT */
+kt_status_t kt_audit_sweep(
+    kt_audit_t *audit); /* and what the stream's other processes have recorded */
+kt_status_t kt_audit_thread_run(
+    kt_audit_t *audit, kt_log_fn log,
+    void *arg); /* drains until kt_audit_thread_stop(): a thread's whole work */
+void kt_audit_thread_stop(kt_audit_t *audit);
+void kt_audit_set_tick(kt_audit_t *audit, int64_t (*tick)(void *arg),
+                       void *arg);             /* what that thread does, too; before it starts */
+bool kt_audit_is_new(const kt_audit_t *audit); /* nothing was recorded yet, nor read */
+kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count,
+                          kt_line_fn fn, void *arg);
+/* Is the last checkpoint old, as far as this process knows? Under the stream's lock the state
+ * decides. */
+bool kt_audit_wants_checkpoint(const kt_audit_t *audit, int64_t now);
+
+/* ---- severity.c ---- */
+
+/* "critical", "high", "medium", or NULL: nothing to be alarmed about. */
+const char *kt_severity(const kt_event_t *event);
+
+/* ---- sinks.c, sink_*.c: copies of the log elsewhere ---- */
+
+typedef struct kt_sinks kt_sinks_t;
+
+/* NULL in *ret_sinks: none are configured. Opens nothing yet. */
+kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log, void *arg,
+                          kt_sinks_t **ret_sinks);
+/* Ends none of the commands that run. */
+void kt_sinks_close(kt_sinks_t *sinks);
+/* Goes on with whatever there is to be sent, and never waits for anybody. One thread at a time.
+ * True: a sink is at it still. */
+bool kt_sinks_step(kt_sinks_t *sinks);
+/* The same until all that is in the log is sent, or for `ms` at most: of a command that is about to
+ * end. */
+void kt_sinks_finish(kt_sinks_t *sinks, unsigned ms);
+
+/* For `keyturn check`: may the command be run, does the socket take messages. None is sent. */
+kt_status_t kt_sink_check(const kt_cfg_sink_t *config);
+
+/* ---- access.c: how often secrets were read; it never fails, at most it does not count ---- */
+
+typedef struct kt_access kt_access_t;
+typedef struct kt_access_sum {
+    uint64_t count;
+    int64_t last;                     /* ms since the epoch; 0: never */
+    char subject[KT_SUBJECT_MAX + 1]; /* of the last read; "" if it is not known */
+    uint64_t lost;   /* reads of secrets for which a table had no room; of all streams together */
+    unsigned hidden; /* streams whose statistics may not be read */
+} kt_access_sum_t;
+kt_access_t *kt_access_open(const kt_config_t *config,
+                            const char *stream); /* NULL: there are no statistics */
+void kt_access_close(kt_access_t *access);
+/* *slot is 0, or what an earlier note of this name left there. */
+void kt_access_note(kt_access_t *access, const char *name, const char *subject, uint32_t *slot);
+/* Over all streams, of one name; or of each, a name perhaps several times, in no order, with what
+ * concerns all in *ret_total. */
+void kt_access_of(const kt_config_t *config, const char *stream, const char *name,
+                  kt_access_sum_t *ret_sum);
+typedef void (*kt_access_fn)(void *arg, const char *name, const kt_access_sum_t *sum);
+void kt_access_all(const kt_config_t *config, const char *stream, kt_access_fn fn, void *arg,
+                   kt_access_sum_t *ret_total);
+
+/* ---- refusals.c: sources that are refused too often ---- */
+
+#define KT_REFUSALS_MAX 10u /* of one source within an hour; the next one is a lock-out */
+typedef struct kt_refusals kt_refusals_t;
+/* The table of the stream whose folder it is. KT_AUDIT. */
+kt_status_t kt_refusals_open(const char *folder, kt_refusals_t **ret_refusals);
+void kt_refusals_close(kt_refusals_t *refusals);
+int64_t kt_refusals_now(void); /* s since the epoch: what the next two mean by `now` */
+/* For how many s more the source is locked out; 0: it is not. Subject and peer may be NULL. */
+unsigned kt_refusals_locked(const kt_refusals_t *refusals, const char *subject, const char *peer,
+                            int64_t now);
+/* One more refusal: of how many s is the lock-out that begins with it; 0: none does. */
+unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const char *peer,
+                           int64_t now);
+
+#endif /* KT_AUDIT_H */

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* memory.h: secret memory. memory.c is the only file of the core that locks and wipes. */
+#ifndef KT_MEMORY_H
+#define KT_MEMORY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "include/keyturn.h"
+
+void kt_wipe(void *data, size_t size);
+void *kt_locked_alloc(size_t size); /* zeroed, locked as far as the limit goes, undumpable; NULL:
+                                       ENOMEM. Thread-safe */
+void kt_locked_free(void *data);    /* wipes */
+size_t kt_locked_size(const void *data); /* bytes of locked memory that it takes; of NULL none */
+/* Guarded pages for keys; with `wipe_on_fork` a child reads zeros. */
+void *kt_guarded_alloc(size_t size, bool wipe_on_fork);
+/* The same of address space: only the first `used` bytes are locked, and wiped at the end, until
+ * kt_guarded_extend() says more. */
+void *kt_guarded_reserve(size_t size, size_t used, bool wipe_on_fork);
+void kt_guarded_extend(void *data, size_t used);
+void kt_guarded_free(void *data);
+void kt_free_wiped(char *string);                  /* wipes up to NUL and frees; NULL is allowed */
+void kt_keep_from_forks(void *pages, size_t size); /* a child has nothing mapped there */
+size_t kt_locked_failures(void);                   /* how many bytes could not be locked */
+bool kt_locked_room(size_t size);                  /* could as much be locked now, over what is? */
+
+struct kt_secret {
+    atomic_uint refs;
+    uint64_t version;
+    int64_t expires; /* ms since the epoch; 0: never */
+    bool stale;
+    size_t size;
+    unsigned char *data; /* locked memory */
+};
+kt_secret_t *kt_secret_ref(kt_secret_t *secret);
+
+#endif /* KT_MEMORY_H */

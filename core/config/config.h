@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* config.h: the configuration as all others see it, and the policy in it. parse.h is for this
+ * folder. */
+#ifndef KT_CONFIG_H
+#define KT_CONFIG_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+
+#define KT_STATUSES 20u
+enum {
+    KT_CAP_READ = 1,
+    KT_CAP_WRITE = 2,
+    KT_CAP_ROTATE = 4,
+    KT_CAP_LIST = 8,
+    KT_CAP_DELETE = 16,
+    KT_CAP_ADMIN = 32
+};
+
+typedef struct kt_cfg_option {
+    char *name, *text;
+    int line;
+} kt_cfg_option_t;
+
+typedef struct kt_cfg_provider {
+    char *name;
+    int line;
+    kt_cfg_option_t *options;
+    size_t noptions;
+} kt_cfg_provider_t;
+
+typedef struct kt_cfg_step {
+    size_t provider;         /* index in providers */
+    bool go_on[KT_STATUSES]; /* by kt_status_t: continue with the next step */
+} kt_cfg_step_t;
+
+typedef struct kt_cfg_route {
+    char *pattern;
+    int line;
+    kt_cfg_step_t *steps;
+    size_t nsteps;
+} kt_cfg_route_t;
+
+typedef struct kt_cfg_rule {
+    char *who;            /* pattern of subjects */
+    unsigned allow, deny; /* KT_CAP_* */
+    char **names;         /* patterns */
+    size_t nnames;
+    int line;
+} kt_cfg_rule_t;
+
+typedef struct kt_cfg_key {
+    char *host;   /* or "cli-USER"; NULL: any */
+    char *source; /* "file:/etc/keyturn/production.key" */
+    int line;
+} kt_cfg_key_t;
+
+typedef struct kt_cfg_target {
+    char *pattern;         /* of names; the first that matches counts */
+    char **exec, **notify; /* words of a command, NULL behind the last; NULL: none */
+    bool old, whole, test; /* gets the current value too, whole values, is asked by a `test` step */
+    char *webhook, *webhook_key,
+        *webhook_ca; /* URL, name of the secret that signs, file of certificates; NULL: none */
+    int64_t timeout; /* ms, of one run */
+    int line;
+} kt_cfg_target_t;
+
+typedef enum kt_send { KT_SEND_ALERTS, KT_SEND_SEALS, KT_SEND_ALL } kt_send_t;
+typedef struct kt_cfg_sink {
+    char *text;   /* "syslog:auth", "exec:/path/command" */
+    char **argv;  /* of exec, NULL behind the last; NULL: it is a syslog */
+    char *socket; /* of syslog */
+    int facility;
+    int line;
+} kt_cfg_sink_t;
+
+typedef struct kt_config {
+    atomic_uint refs;
+    char *path;   /* absolute */
+    char *folder; /* of path; relative paths start there */
+    char environment[KT_ENVIRONMENT_MAX];
+    kt_cfg_key_t *keys;
+    size_t nkeys;
+    kt_cfg_provider_t *providers;
+    size_t nproviders;
+    kt_cfg_route_t *routes;
+    size_t nroutes;
+    kt_cfg_rule_t *rules;
+    size_t nrules;
+    kt_cfg_target_t *targets;
+    size_t ntargets;
+    int64_t cache_ttl, cache_negative, cache_stale; /* ms */
+    size_t cache_size;                              /* bytes */
+    char *audit_path;
+    bool audit_required;
+    int64_t audit_reads;      /* ms; 0: every read has its line */
+    int64_t audit_checkpoint; /* ms between two of them */
+    kt_cfg_sink_t *sinks;
+    size_t nsinks;
+    kt_send_t send;           /* what goes to them */
+    unsigned memory_required; /* secret_memory: 1 is require */
+} kt_config_t;
+
+/* KT_CONFIG with "FILE:LINE: ...", or if it is missing; KT_PERMISSION if it cannot be opened or
+ * others may write it. */
+kt_status_t kt_config_read(const char *path, kt_config_t **ret_config);
+kt_config_t *kt_config_ref(kt_config_t *config);
+void kt_config_unref(kt_config_t *config);
+/* "300s", "12h", "90d", "250ms", "0" to milliseconds; -1. */
+int64_t kt_duration_parse(const char *text);
+int64_t kt_size_parse(const char *text); /* "4M", "512K", "100000" to bytes; -1 */
+/* The target of this name, or NULL. */
+const kt_cfg_target_t *kt_config_target(const kt_config_t *config, const char *name);
+/* `path` itself if absolute, else below the configuration's folder; malloc'ed. */
+char *kt_config_resolve(const kt_config_t *config, const char *path);
+
+/* ---- policy.c ---- */
+
+/* KT_SUCCESS or KT_DENIED; an explicit deny wins, and no rule is a denial. */
+kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsigned capability,
+                            const char *name);
+/* The KT_CAP_* that this rule gives to at least one of the subjects that the pattern `subjects`
+ * matches ("nginx:*", "uid:deploy"), on the names of one of its own patterns. What a rule denies to
+ * all of these subjects on all of these names is left out. */
+unsigned kt_policy_grants(const kt_config_t *config, const kt_cfg_rule_t *rule, const char *names,
+                          const char *subjects);
+const char *kt_capability_name(unsigned capability);
+unsigned kt_capability_parse(const char *name, size_t len); /* 0: there is none of this name */
+
+#endif /* KT_CONFIG_H */

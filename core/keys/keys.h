@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keys.h: keyrings, and the sealed record of format 1 (docs/format.md). */
+#ifndef KT_KEYS_H
+#define KT_KEYS_H
+
+#include <sodium.h>
+
+#include "base/base.h"
+#include "config/config.h"
+
+typedef struct kt_envkey {
+    unsigned epoch;
+    unsigned char key[KT_KEY_SIZE];
+    unsigned char id[KT_KEYID_SIZE];
+} kt_envkey_t;
+
+#define KT_LABEL_MAX 512u /* bytes of a sealed label */
+typedef struct kt_typekey {
+    char type[KT_NAME_MAX + 1];
+    unsigned epoch;
+    unsigned char key[KT_KEY_SIZE];
+    unsigned char id[KT_KEYID_SIZE];
+    unsigned char index_key[KT_KEY_SIZE],
+        head_key[KT_KEY_SIZE];           /* derived, as each read needs both */
+    unsigned char env_id[KT_KEYID_SIZE]; /* of the environment key that it came from */
+    unsigned char label[KT_LABEL_MAX];   /* the type's name, sealed by the environment key */
+    size_t label_size;
+} kt_typekey_t;
+
+typedef struct kt_keyring {
+    uint32_t alive; /* 1; a fork reads 0, for the pages of a context are wiped there */
+    char environment[KT_ENVIRONMENT_MAX];
+    size_t nenv;                      /* 0: type keys only */
+    kt_envkey_t env[KT_EPOCHS_MAX];   /* newest first */
+    size_t ntypes, evicted;           /* evicted: how often a full table made room */
+    kt_typekey_t types[KT_TYPES_MAX]; /* grows as types are derived; the last member, for what is
+                                         not in use is not memory yet */
+} kt_keyring_t;
+
+/* Reads the key source of `host`, which is the name of a stream: "nginx", "cli-USER"; guarded
+ * memory. KT_CONFIG, KT_PERMISSION, KT_WRONGKEY (another environment), KT_MALFORMED. */
+kt_status_t kt_keyring_read(const kt_config_t *config, const char *host,
+                            kt_keyring_t **ret_keyring);
+/* The same in a running server, where it must neither wait for a command nor ask for a passphrase:
+ * KT_NOKEY for those. */
+kt_status_t kt_keyring_read_again(const kt_config_t *config, const char *host,
+                                  kt_keyring_t **ret_keyring);
+kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork,
+                            kt_keyring_t **ret_keyring);
+/* The same keyring with the keys of `fresh`, in place: for what points to it. Pointers to its keys
+ * are void after it. */
+void kt_keyring_update(kt_keyring_t *keyring, const kt_keyring_t *fresh);
+void kt_keyring_free(kt_keyring_t *keyring);
+kt_status_t kt_keyring_new(const char *environment,
+                           kt_keyring_t **ret_keyring); /* empty, inherited by a fork */
+kt_status_t kt_keyring_add_env(kt_keyring_t *keyring, unsigned epoch,
+                               const unsigned char key[KT_KEY_SIZE]);
+kt_status_t kt_keyring_add_type(kt_keyring_t *keyring, const char *type, unsigned epoch,
+                                const unsigned char key[KT_KEY_SIZE], const unsigned char *label,
+                                size_t label_size);
+kt_status_t kt_keyring_parse(const char *path, const char *environment,
+                             kt_keyring_t **ret_keyring); /* keyfile.c */
+/* The key of `type` at its n-th epoch, newest first, derived if need be: KT_NOKEY when n is past
+ * the last. */
+kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n,
+                            const kt_typekey_t **ret_key);
+/* The held type key with this id; KT_NOKEY. */
+kt_status_t kt_keyring_find(kt_keyring_t *keyring, const unsigned char id[KT_KEYID_SIZE],
+                            const kt_typekey_t **ret_key);
+/* The type that a label names, opened with the environment key; KT_NOKEY without it. */
+kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *label, size_t size,
+                          char ret_type[KT_NAME_MAX + 1]);
+/* Opens a type's label with the environment key and takes the type in. KT_NOKEY without that key.
+ */
+kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *label, size_t size);
+/* The label of the environment itself: of the type "". */
+kt_status_t kt_env_label(const char *environment, const kt_envkey_t *env, unsigned char *ret_label,
+                         size_t *ret_size);
+void kt_name_hash(const kt_typekey_t *key, const char *name, unsigned char ret_hash[KT_HASH_SIZE]);
+void kt_secret_key(const kt_typekey_t *key, const char *name,
+                   unsigned char ret_key[KT_KEY_SIZE]); /* seals values */
+void kt_backup_key(const kt_envkey_t *env,
+                   unsigned char ret_key[KT_KEY_SIZE]); /* encrypts backups */
+void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]); /* MACs the index */
+void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);  /* seals heads */
+
+/* Who reads and writes rows: what a store needs to know of the context that asks. */
+typedef struct kt_holder {
+    kt_keyring_t *keyring;
+    kt_config_t *config;
+    char stream[64];   /* its audit log, and so its folder of anchors */
+    unsigned wait;     /* ms that a reading transaction may wait to begin: while another process
+                          recovers a store after a crash */
+    bool lacking;      /* a call met a type that has moved to an epoch whose key is not held */
+    int64_t keys_read; /* ms, monotonic, when that made it read its keys again; 0: never */
+    kt_logger_t logger;
+} kt_holder_t;
+
+/* ---- keygen.c ---- */
+
+/* The environment's keys with one more epoch, and the keys of some types ("a, b"), as new files.
+ * KT_NOKEY: the keyring has type keys only; KT_TOOLARGE, KT_USAGE, KT_CONFLICT: the file exists. */
+kt_status_t kt_keyring_write_epoch(const kt_keyring_t *keyring, const kt_secret_t *passphrase,
+                                   const char *path);
+kt_status_t kt_keyring_write_types(kt_keyring_t *keyring, const char *types, const char *path);
+
+/* ---- source.c ---- */
+
+bool kt_source_is_phrase(const kt_config_t *config, const char *host);
+
+/* The entry of `key:` that this host uses, or NULL. */
+const kt_cfg_key_t *kt_key_of(const kt_config_t *config, const char *host);
+
+/* ---- record.c: format 1 ---- */
+
+typedef struct kt_header {
+    unsigned type;
+    unsigned char key_id[KT_KEYID_SIZE];
+    unsigned char id[KT_ID_SIZE];
+    uint64_t version;
+} kt_header_t;
+
+/* The clear header. KT_MALFORMED unless magic, format, algorithm and size are those of a record of
+ * format 1. */
+kt_status_t kt_header_parse(const void *record, size_t size, kt_header_t *ret_header);
+/* Seals under `key` (32 bytes); the record is malloc'ed. `header->key_id` says whose key it is. */
+kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const char *environment,
+                    const char *name, const void *plain, size_t plain_size,
+                    unsigned char **ret_record, size_t *ret_size);
+/* Opens; the plain text is in locked memory (kt_locked_free). KT_MALFORMED when the seal does not
+ * hold. */
+kt_status_t kt_unseal(const unsigned char *key, const char *environment, const char *name,
+                      const void *record, size_t size, unsigned char **ret_plain,
+                      size_t *ret_plain_size);
+
+/* ---- recipient.c ---- */
+
+#define KT_RECIPIENT_SIZE                                                                          \
+    (KT_KEYID_SIZE + crypto_box_SEALBYTES +                                                        \
+     KT_KEY_SIZE) /* his key's id, and a random key in a sealed box */
+
+/* The private key that the options name. KT_CONFIG: it is none; KT_PERMISSION. */
+kt_status_t kt_recipient_read(const kt_restore_options_t *options,
+                              unsigned char ret_key[KT_KEY_SIZE]);
+/* A random key for the owner of the public key in the file `path`, in a header, and mixed into
+ * *io_key (32 bytes, locked). */
+kt_status_t kt_recipient_seal(const char *path, unsigned char *io_key,
+                              unsigned char ret_header[KT_RECIPIENT_SIZE]);
+/* The same back. KT_NOKEY, KT_WRONGKEY, KT_MALFORMED. `path` is for errors. */
+kt_status_t kt_recipient_open(const char *path, const unsigned char *private_key,
+                              unsigned char *io_key, const unsigned char header[KT_RECIPIENT_SIZE]);
+
+#endif /* KT_KEYS_H */

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* provider.h: the plug-ins, what the core lends them, and what they answer. */
+#ifndef KT_PROVIDER_H
+#define KT_PROVIDER_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "config/config.h"
+
+/* ---- loader.c ---- */
+
+#define KT_KEEP_VERSIONS "keep_versions" /* an option of every provider that keeps versions ... */
+#define KT_KEPT 10u                      /* ... and of those that lack it */
+
+typedef struct kt_module {
+    const ktp_provider_t *api;
+    const kt_cfg_provider_t *config;
+    ktp_option_t *options; /* resolved, checked; secrets in locked memory */
+    size_t noptions;
+} kt_module_t;
+
+typedef struct kt_modules {
+    atomic_uint refs;
+    size_t count;
+    kt_module_t *list; /* one for each provider of the configuration, in its order */
+} kt_modules_t;
+
+kt_status_t kt_modules_load(const kt_config_t *config, kt_modules_t **ret_modules);
+kt_modules_t *kt_modules_ref(kt_modules_t *modules);
+void kt_modules_unref(kt_modules_t *modules);
+/* reserve() of a provider that has it; one that cannot keep space free promises none. */
+ktp_status_t kt_provider_reserve(const ktp_provider_t *api, ktp_txn_t *txn, uint64_t bytes);
+
+/* ---- services.c, http.c ---- */
+
+const ktp_services_t *kt_services(void);
+/* Takes the calling thread's debug lines until it is called with NULL. */
+void kt_services_log(const kt_logger_t *logger);
+ktp_status_t kt_http(void *host, ktp_http_t *exchange);
+
+/* ---- answer.c: what the provider said last on this thread ---- */
+
+/* The service `error` of a provider, and of what answers in its place. */
+void kt_provider_say(void *host, const char *format, ...) KT_PRINTF(2, 3);
+const char *kt_provider_error(void); /* "" if nothing */
+void kt_provider_error_clear(void);
+/* The answer of the provider called `name` as ours; one out of range is KT_MALFORMED. Sets a text
+ * if the provider gave none. */
+kt_status_t kt_from_provider(const char *name, ktp_status_t status);
+
+#endif /* KT_PROVIDER_H */

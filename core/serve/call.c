@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * call.c: a request, understood; who is refused; and the one place where a decision is recorded.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "serve.h"
+
+kt_status_t kt_call_begin(const kt_request_t *req, kt_call_t *ret_call)
+{
+    kt_status_t status;
+
+    if (req->size < sizeof(kt_request_t) || req->reference == NULL)
+        return kt_fail(KT_USAGE, "the request is not filled in (KT_REQUEST_INIT)");
+    if (req->subject != NULL && strlen(req->subject) > KT_SUBJECT_MAX)
+        return kt_fail(KT_USAGE, "the subject is too long");
+    status = kt_reference_parse(req->reference, req->reference_len, &ret_call->ref);
+    if (status != KT_SUCCESS)
+        return status;
+    ret_call->req = req;
+    ret_call->subject = req->subject;
+    ret_call->generation = 0;
+    ret_call->must_record = false;
+    kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
+    return KT_SUCCESS;
+}
+
+/* ---- refusals ---- */
+
+/* At the first decision, so that a context that makes none leaves no file. Without the table policy
+ * still refuses; nobody counts. */
+static kt_refusals_t *table_of(kt_ctx_t *ctx)
+{
+    char *folder;
+
+    if (ctx->refusals != NULL || ctx->audit == NULL || ctx->refusals_off)
+        return ctx->refusals;
+    if (asprintf(&folder, "%s/%s", ctx->holder.config->audit_path, ctx->holder.stream) < 0)
+        return NULL;
+    if (kt_refusals_open(folder, &ctx->refusals) != KT_SUCCESS) {
+        ctx->refusals_off = true;
+        kt_log(&ctx->holder.logger, 4, "%s: refusals are recorded, but not counted", kt_failure());
+        kt_failure_clear();
+    }
+    free(folder);
+    return ctx->refusals;
+}
+
+kt_status_t kt_lockout_check(kt_ctx_t *ctx, const char *subject, const char *peer,
+                             unsigned capability, const char *name)
+{
+    kt_refusals_t *refusals = table_of(ctx);
+    unsigned seconds =
+        refusals != NULL ? kt_refusals_locked(refusals, subject, peer, kt_refusals_now()) : 0;
+
+    if (seconds == 0)
+        return KT_SUCCESS;
+    return kt_fail(KT_DENIED,
+                   "%s of %s: this source was refused more than %u times within an hour, and "
+                   "everything is refused to it for "
+                   "another %u s",
+                   kt_capability_name(capability), name, KT_REFUSALS_MAX, seconds);
+}
+
+kt_status_t kt_admit(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability,
+                     const char *name)
+{
+    kt_status_t status = kt_lockout_check(ctx, subject, peer, capability, name);
+
+    return status == KT_SUCCESS ? kt_policy_check(ctx->holder.config, subject, capability, name)
+                                : status;
+}
+
+unsigned kt_refused(kt_ctx_t *ctx, const char *subject, const char *peer)
+{
+    kt_refusals_t *refusals = table_of(ctx);
+
+    return refusals != NULL ? kt_refusals_count(refusals, subject, peer, kt_refusals_now()) : 0;
+}
+
+/* The one too many of its source: a line of its own, and a critical word to whoever reads the
+ * host's log. */
+static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
+{
+    unsigned seconds = kt_refused(ctx, refusal->subject, refusal->peer);
+    kt_event_t event = {.action = "alert",
+                        .subject = refusal->subject,
+                        .peer = refusal->peer,
+                        .request_id = refusal->request_id,
+                        .reference = refusal->reference,
+                        .status = refusal->status,
+                        .seconds = seconds,
+                        .durable = true};
+    char failure[KT_ERROR_SIZE], who[KT_SUBJECT_MAX + 160], *at;
+
+    if (seconds == 0)
+        return;
+    memcpy(failure, kt_failure(), strlen(kt_failure()) + 1);
+    if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
+        kt_log(&ctx->holder.logger, 4, "%s", kt_failure());
+    (void)snprintf(who, sizeof(who), "%s%s%s",
+                   refusal->subject != NULL ? refusal->subject : "an unnamed subject",
+                   refusal->peer != NULL ? " from " : "",
+                   refusal->peer != NULL ? refusal->peer : "");
+    for (at = who; *at != '\0'; at++) {
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = '?'; /* a log has lines */
+    }
+    kt_log(&ctx->holder.logger, 2,
+           "alert: %s was refused more than %u times within an hour, and is locked out for %u s",
+           who, KT_REFUSALS_MAX, seconds);
+    (void)kt_fail(KT_DENIED, "%s", failure);
+}
+
+/* ---- the record ---- */
+
+/* Without `audit.required` a trail that fails is said once, and again after it has worked. */
+kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status)
+{
+    if (status == KT_SUCCESS || ctx->holder.config->audit_required) {
+        ctx->audit_warned = false;
+        return status;
+    }
+    if (!ctx->audit_warned)
+        kt_log(&ctx->holder.logger, 4, "%s; going on without, as audit.required is false",
+               kt_failure());
+    ctx->audit_warned = true;
+    kt_failure_clear();
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status,
+                      uint64_t version, const char *provider, unsigned flags)
+{
+    kt_event_t event = {
+        .action = action,
+        .subject = call->subject,
+        .peer = call->req->peer,
+        .request_id = call->req->request_id,
+        .purpose = call->req->purpose,
+        .reference = call->text,
+        .version = version,
+        .generation = call->generation,
+        .provider = provider,
+        .status = (flags & KT_EV_INTENT) ? "intent" : kt_status_name(status),
+        .stale = (flags & KT_EV_STALE) != 0,
+        .fallback = (flags & KT_EV_FALLBACK) != 0,
+        .durable = (flags & KT_EV_DURABLE) != 0,
+        .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
+        .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
+    };
+    char why[KT_ERROR_SIZE];
+    kt_status_t recorded;
+
+    if (ctx->audit == NULL)
+        return status;
+    memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
+    recorded = kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
+    if (status == KT_DENIED)
+        count_refusal(ctx, &event);
+    if (recorded != KT_SUCCESS)
+        return recorded;
+    return status == KT_SUCCESS ? status : kt_fail(status, "%s", why);
+}
+
+void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot)
+{
+    if (call->req->purpose != NULL && strcmp(call->req->purpose, "check") == 0)
+        return; /* else a check for unused secrets would use them */
+    if (!ctx->access_opened)
+        ctx->access = kt_access_open(ctx->holder.config, ctx->holder.stream);
+    ctx->access_opened = true;
+    kt_access_note(ctx->access, call->ref.name, call->subject, slot);
+}

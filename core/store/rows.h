@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* rows.h: a provider's instance, and its rows. A provider is untrusted code: each row is validated
+ * before it is used. */
+#ifndef KT_ROWS_H
+#define KT_ROWS_H
+
+#include "base/base.h"
+#include "keys/keys.h"
+#include "provider/provider.h"
+
+typedef struct kt_anchors kt_anchors_t; /* index.h */
+typedef struct kt_memo kt_memo_t;       /* index.h */
+
+/* A provider's instance: instance.c makes it, bundle.c imitates it. */
+typedef struct kt_store {
+    const ktp_provider_t *api;
+    ktp_instance_t *instance;
+    const char *name;
+    size_t keep_versions;
+    bool checked;          /* this store has been seen to be of a held environment key */
+    kt_anchors_t *anchors; /* NULL: a store without an index (clear names) */
+    kt_memo_t *memo;       /* of reads; NULL: each proof goes all the way */
+} kt_store_t;
+
+void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,
+                 const kt_typekey_t *type, const char *name);
+void kt_key_store(ktp_key_t *key); /* META 's' */
+void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE]);
+kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout,
+                          ktp_txn_t **ret_txn);
+kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout,
+                         ktp_txn_t **ret_txn); /* without anchors */
+/* Each row of a space. KT_MALFORMED for what is no row, and for one that comes again and again. */
+kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn,
+                         void *arg);
+kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
+                        ktp_row_t *ret_row);
+
+#endif /* KT_ROWS_H */

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* value.h: what is known of the inside of a value. */
+#ifndef KT_VALUE_H
+#define KT_VALUE_H
+
+#include "base/base.h"
+
+typedef enum kt_shape {
+    KT_SHAPE_OPAQUE = 0,
+    KT_SHAPE_DATABASE,
+    KT_SHAPE_API_KEY,
+    KT_SHAPE_CERTIFICATE
+} kt_shape_t;
+kt_shape_t kt_shape_of(const kt_secret_t *value);
+/* A new value: `old` with `field` set to the string `part`; with old NULL an object of this one
+ * field. KT_MALFORMED: old is no object, part is not UTF-8; KT_TOOLARGE. */
+kt_status_t kt_shape_set_field(const kt_secret_t *old, const char *field, const kt_secret_t *part,
+                               kt_secret_t **ret_value);
+/* The rotated value of `shape` around the new password or key, with rotated_at at `now` (ms) as ISO
+ * 8601 Z; an API key keeps previous_key. An opaque value is `part` itself. KT_CONFLICT for a
+ * certificate. */
+kt_status_t kt_shape_rotate(kt_shape_t shape, const kt_secret_t *old, const kt_secret_t *part,
+                            int64_t now, kt_secret_t **ret_value);
+void kt_json_setup(void); /* once: the JSON library allocates and frees through wiping functions */
+
+#endif /* KT_VALUE_H */
