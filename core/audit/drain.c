@@ -1,16 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * drain.c: rings to blocks of lines, each with its seal.
+ * drain.c: turns rings into blocks of lines, each with its seal.
  *
- * One drains at a time, under the stream's lock: the process its own ring, and the rings of those
- * that died. A block has records of one ring at most; its seal names them, and so does the state.
- * The ring's space is released last: whoever dies before that leaves records which stand in the log
- * already, and the state says which. So before a block of another ring replaces that, the ring is
- * told (finish_dead_drain_inlock).
+ * One process at a time drains, under the stream's lock: its own ring, and the rings of processes
+ * that died. Nothing may be written twice, and nothing may be lost, wherever a drain is killed:
  *
- * After a stop of the whole machine that is not enough, for nobody syncs a ring: what it says of
- * itself may be old. Then the seals in the log say how far it was drained, checksums say which
- * records are whole, and a line of the trail says how many are not.
+ *   1. the block is appended to the log and synced      killed before: the next writer cuts it, and
+ *                                                       the ring still has the records
+ *   2. the state is written; it names the ring and      killed before: the next writer finds the
+ *      the block's last record                          block sealed by the state's key, and takes
+ *                                                       ring and record from its seal
+ *   3. the ring's space is released                     killed before: the state says that the
+ *                                                       ring's records up to there are lines
+ *
+ * The state names one ring only. So each drain begins with finish_dead_drain_inlock(), which makes
+ * up for step 3, before a block of another ring can replace that name. A block therefore has
+ * records of one ring at most.
+ *
+ * A dead process is found by the lock of its ring: it is held while the process lives, and only
+ * tried here (kt_ring_adopt). A pid would not do: it may belong to another process by now. A ring
+ * of a dead process is drained and removed; its process cannot add to it. Rings of living processes
+ * are drained by kt_audit_sweep() only, which is safe at any time: the stream's lock makes us the
+ * one consumer.
+ *
+ * After a power cut the state and the ring may disagree, because a ring is never synced. Then the
+ * seals in the log say how far the ring was drained (skip_covered), checksums say which records are
+ * whole, and a line of the trail says how many are lost.
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -22,11 +37,11 @@
 
 #define BLOCK_ROOM (2u * 1024u * 1024u) /* bytes of one block at most */
 #define KEPT_ROOM 131072u               /* bytes of memory that are kept for the next */
-#define SWEEP_MS 1000                   /* between two looks for rings that dead processes left */
+#define SWEEP_MS 1000                   /* between two searches for rings of dead processes */
 
 /* ---- a block ---- */
 
-/* What has to be said first is sealed with what follows. */
+/* A log's first line and the report of a recovery are sealed with the decisions that follow. */
 static kt_status_t begin_block(kt_audit_t *audit, kt_audit_state_t *state, size_t room, int64_t now)
 {
     kt_recovery_t *found = &audit->recovered;
@@ -76,7 +91,8 @@ static kt_status_t end_block(kt_audit_t *audit, kt_audit_state_t *state,
 
 /* ---- a ring ---- */
 
-/* A drain that was killed before it released the space of what it had written down. */
+/* Releases what a drain that was killed between state and ring has written down already: step 3 of
+ * the list above. */
 static void finish_dead_drain_inlock(kt_audit_t *audit, const kt_audit_state_t *state)
 {
     kt_ring_t *own = atomic_load(&audit->ring), *ring;
@@ -95,8 +111,8 @@ static void finish_dead_drain_inlock(kt_audit_t *audit, const kt_audit_state_t *
     kt_ring_close(ring);
 }
 
-/* How much room the ring's records take as lines, more or less; what a block begins with leaves
- * room for one at least. */
+/* About the room that the ring's records take as lines. It always leaves room for one decision
+ * after the lines that begin a block. */
 static size_t estimate(const kt_ring_walk_t *walk)
 {
     uint64_t bytes = (walk->end - walk->at) * 3;
@@ -109,7 +125,7 @@ typedef struct job {
     kt_audit_state_t *state;
     kt_ring_t *ring; /* NULL: none */
     int64_t now, window;
-    const kt_event_t *event; /* that follows the ring's records; NULL: none */
+    const kt_event_t *event; /* follows the ring's records; NULL: none */
 } job_t;
 
 /* Fills a block with records. *ret_step says why it ended. */
@@ -131,7 +147,7 @@ static void add_records(const job_t *job, kt_ring_walk_t *walk, kt_audit_range_t
     }
 }
 
-/* What is behind a damaged record is lost, and counted. */
+/* Records after a damaged one cannot be found. The trail says how many are lost. */
 static void give_up_rest(const job_t *job, kt_ring_walk_t *walk)
 {
     uint64_t recorded = kt_ring_recorded(job->ring),
@@ -142,7 +158,7 @@ static void give_up_rest(const job_t *job, kt_ring_walk_t *walk)
     walk->sequence = recorded;
 }
 
-/* One block. *ret_more: there is more of the ring. */
+/* One block. *ret_more: the ring has more. */
 static kt_status_t drain_block(const job_t *job, bool *ret_more)
 {
     kt_audit_t *audit = job->audit;
@@ -301,8 +317,8 @@ bool kt_audit_wants_checkpoint(const kt_audit_t *audit, int64_t now)
                   now);
 }
 
-/* The first is due an hour after the stream began. Another process may have written this one
- * meanwhile. */
+/* NULL if `event` is a checkpoint that another process has written in the meantime. The first one
+ * is due one interval after the stream began. */
 static const kt_event_t *begin_checkpoint(const kt_audit_t *audit, kt_audit_state_t *state,
                                           const kt_event_t *event, int64_t now)
 {
@@ -341,7 +357,7 @@ static kt_status_t check_ring(const kt_audit_t *audit, const kt_ring_t *ring)
         return KT_SUCCESS;
     return kt_fail(
         KT_AUDIT,
-        "audit trail %s/rings/%s: somebody removed it (look into it, then restart this process)",
+        "audit trail %s/rings/%s: the ring was removed (find out why, then restart this process)",
         audit->path, kt_ring_name(ring));
 }
 

@@ -2,27 +2,40 @@
 /*
  * ring.h: where a process keeps its decisions until they are lines of the trail.
  *
- *     PATH/STREAM/rings/ID   one mapped file for each process that records, locked (flock) for as
- *                            long as it lives
+ *     PATH/STREAM/rings/ID   one mapped file for each process that records, locked by flock() while
+ *                            the process lives
  *
- * What was put into the mapping is the kernel's: it survives kill -9, and costs no system call. The
- * file's blocks are allocated before it is mapped, so that a full disk is no SIGBUS. Who writes and
- * who reads:
+ * The mapping belongs to the kernel: what was put into it survives kill -9, and costs no system
+ * call. The file's blocks are allocated before it is mapped, so a full disk is an error and never
+ * a SIGBUS.
  *
- *   the producer   one thread of the process at a time: writes a record, then moves `head` behind
- *                  it
- *   the consumer   whoever has the stream's lock, in any process: reads up to `head`, and moves
- *                  `tail` when the lines are on the disk
+ * Concurrency: one producer and one consumer, without a lock between them.
  *
- * A record that has no room before the end of the ring stands at its beginning, behind a filler.
- * Machine and format are the same for all who read a ring: its numbers are in the machine's own
- * order. A checksum tells what a stop of the whole machine has left half written.
+ *   The producer is the thread that holds the context's lock. It writes a record, and then moves
+ *   `head` past it with release. A consumer that loads `head` with acquire sees the whole record.
+ *
+ *   The consumer is whoever holds the stream's lock, in any process. It reads up to `head` and
+ *   writes lines. When these are on the disk it moves `tail` with release, which gives the space
+ *   back: the producer loads `tail` with acquire before it writes there. `drained` follows `tail`;
+ *   kt_ring_skip() relies on this order after a crash between the two.
+ *
+ *   `count` is the only word of a record that both change. The producer adds a coalesced read by
+ *   compare-and-swap, the consumer sets COUNT_FINAL, and whoever comes second sees it: a read is
+ *   counted in a line that is not written yet, or it gets a record of its own. Nothing else hangs
+ * on the order of these two, so they are relaxed.
+ *
+ *   `sequence` in the header is for a consumer that finds a damaged record: how many are lost.
+ *   `urgent` is a hint within a process: records before it do not wait for the end of a window.
+ *
+ * A record that does not fit before the end of the ring stands at its beginning, after a filler. A
+ * ring is read on the machine that wrote it only, so its numbers are in the machine's byte order. A
+ * checksum finds records that a power cut left half written; any byte of a ring may be anything.
  *
  *   ring.c       the file
- *   ring_put.c   the producer's side
- *   ring_take.c  the consumer's
+ *   ring_put.c   the producer
+ *   ring_take.c  the consumer
  *
- * Only these three include it, and what tries them with every byte (tests/fuzz).
+ * Only these three include it, and tests that change single bytes.
  */
 #ifndef KT_RING_H
 #define KT_RING_H
@@ -85,7 +98,7 @@ struct kt_ring {
     uint64_t
         salt; /* of checksums, so that what another ring left on the disk is no record of ours */
     uint64_t sequence;       /* the producer's */
-    _Atomic uint64_t urgent; /* offset behind the last record that is one for itself */
+    _Atomic uint64_t urgent; /* offset after the last record that coalesces with none */
     struct {
         uint64_t hash, at;
     } * recent;

@@ -2,18 +2,18 @@
 /*
  * stream.c: the files of a stream, and how a block reaches the disk.
  *
- *     PATH/STREAM/log     the lines, and after each block of them a seal
- *     PATH/STREAM/state   the key of the next seal, and how far the log goes; under a lock that
- *                         every process of the stream takes
- *     PATH/STREAM/rings/  what processes have recorded, and are no lines yet (ring.h)
+ *     PATH/STREAM/log     the lines, and a seal after each block of them
+ *     PATH/STREAM/state   the key of the next seal, and the length of the log; locked by every
+ *                         process of the stream while it writes
+ *     PATH/STREAM/rings/  decisions that are not lines yet (ring.h)
  *
- * A block is appended, synced, the state written, and synced: so the log never ends before what the
- * state says, and what stands behind that is either one block under the state's key or nothing that
- * anybody was answered for.
+ * A block is appended and synced, then the state is written and synced. So the log is never shorter
+ * than the state says. What it has after that is either blocks sealed by the state's key or
+ * something that no caller was told to be recorded.
  *
- * Behind the log's end space is allocated, ahead. A block takes it from there only if its decisions
- * have to be recorded whatever happens: a rotation that the target has accepted already is finished
- * on a full disk too. All others are refused before that space is touched.
+ * Space after the log's end is allocated ahead. Only a block with decisions that must be recorded
+ * uses it, so that a rotation which the target has accepted can be finished on a full disk. All
+ * other decisions are refused before that space is touched.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +25,8 @@
 
 #include "trail.h"
 
-#define RESERVE (512u * 1024u)      /* bytes behind the log's end: what is kept */
-#define RESERVE_STEP (128u * 1024u) /* and what is allocated at once, beyond */
+#define RESERVE (512u * 1024u)      /* bytes kept free after the log's end */
+#define RESERVE_STEP (128u * 1024u) /* allocated beyond that at once */
 
 kt_status_t kt_audit_failed(const kt_audit_t *audit, const char *what)
 {
@@ -42,7 +42,7 @@ void kt_audit_close_fd(int *fd)
 
 /* ---- files ---- */
 
-/* Root writes into the folder of somebody else, who may have put anything there. */
+/* Root may write into another user's folder, and that user may have put anything there. */
 static kt_status_t check_file(const kt_audit_t *audit, const char *name, int fd, bool made)
 {
     struct stat st;
@@ -71,7 +71,7 @@ static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flag
     if (fd < 0 && errno == ENOENT) {
         fd = openat(audit->folder, name, flags | O_CREAT | O_EXCL, mode);
         made = fd >= 0;
-        if (fd < 0 && errno == EEXIST) /* another process was quicker */
+        if (fd < 0 && errno == EEXIST) /* another process has just made it */
             fd = openat(audit->folder, name, flags);
     }
     if (fd < 0)
@@ -112,11 +112,11 @@ static kt_status_t lock_failed(const kt_audit_t *audit)
     if (errno != EWOULDBLOCK)
         return kt_audit_failed(audit, "state");
     kt_lock_holder(audit->state, holder, sizeof(holder));
-    return kt_fail(KT_AUDIT, "audit trail %s/state: %s holds it, and does not go on", audit->path,
-                   holder);
+    return kt_fail(KT_AUDIT, "audit trail %s/state: %s holds the lock and does not release it",
+                   audit->path, holder);
 }
 
-/* The file that is called "state" now, locked. */
+/* Locks the file that is called "state" now. */
 static kt_status_t lock_state(kt_audit_t *audit)
 {
     struct stat st;
@@ -130,7 +130,7 @@ static kt_status_t lock_state(kt_audit_t *audit)
             return lock_failed(audit);
         if (fstat(audit->state, &st) != 0 || st.st_nlink > 0)
             return KT_SUCCESS;
-        kt_audit_close_fd(&audit->state); /* an operator has removed it, and what it says with it */
+        kt_audit_close_fd(&audit->state); /* an operator has removed it to begin a new instance */
     }
 }
 
@@ -139,8 +139,8 @@ void kt_audit_unlock_stream(kt_audit_t *audit)
     (void)flock(audit->state, LOCK_UN);
 }
 
-/* Without a start state of `keyturn init` or `keygen --stream` the stream begins under a key that
- * nobody knows: that proves a chain only. */
+/* Without a start state from `keyturn init` or `keygen --stream` the stream begins with a random
+ * key, which proves the chain only. */
 static kt_status_t read_state_inlock(const kt_audit_t *audit, kt_audit_state_t *ret_state)
 {
     unsigned char bytes[KT_AUDIT_STATE];
@@ -152,7 +152,8 @@ static kt_status_t read_state_inlock(const kt_audit_t *audit, kt_audit_state_t *
         return KT_SUCCESS;
     }
     if (got != (ssize_t)sizeof(bytes) || !kt_audit_decode_state(bytes, ret_state))
-        status = kt_fail(KT_AUDIT, "audit trail %s/state: damaged", audit->path);
+        status = kt_fail(KT_AUDIT, "audit trail %s/state: damaged (find out why, then remove it)",
+                         audit->path);
     kt_wipe(bytes, sizeof(bytes));
     return status;
 }
@@ -170,8 +171,8 @@ static kt_status_t write_state_inlock(const kt_audit_t *audit, const kt_audit_st
 
 /* ---- a block ---- */
 
-/* Allocates behind the log's end what is kept there, and `size` bytes more. Some file systems
- * cannot: there nothing is kept. */
+/* Allocates `size` bytes and the reserve after the log's end. Some file systems cannot; there is no
+ * reserve on them. */
 static kt_status_t reserve_inlock(const kt_audit_t *audit, int log, kt_audit_state_t *state,
                                   uint64_t end, size_t size)
 {
@@ -226,7 +227,7 @@ kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *
         status = write_state_inlock(audit, state);
     if (status == KT_SUCCESS) {
         kt_debug_point("audit_stated");
-        /* what stands in both is right */
+        /* from here on both are right, even if the sync fails */
         return fdatasync(audit->state) == 0 ? KT_SUCCESS : kt_audit_failed(audit, "state");
     }
     if (touched) {
@@ -240,8 +241,8 @@ kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *
 
 /* ---- the log that the state means ---- */
 
-/* The name under which the inode stands in the folder. That the folder cannot be read (no
- * descriptor is left) is no sign that it is gone. */
+/* The inode's name in the folder. A folder that cannot be read (no descriptor is left) does not
+ * mean that the log is gone. */
 static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_name[256])
 {
     DIR *dir = kt_audit_list(audit->folder);
@@ -258,7 +259,7 @@ static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_
     (void)closedir(dir);
     if (!found)
         return kt_fail(KT_AUDIT,
-                       "audit trail %s/log: the log that was being written is gone (look into it, "
+                       "audit trail %s/log: the log that was being written is gone (find out why, "
                        "then remove %s/state)",
                        audit->path, audit->path);
     return KT_SUCCESS;
@@ -275,8 +276,7 @@ static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_audit_state_t *
     return kt_audit_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
 }
 
-/* logrotate was here: what is kept behind the log's end is given back. Its last line is a seal
- * already. */
+/* logrotate has renamed the log. Its reserve is given back; its last line is a seal already. */
 static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
 {
     char name[256];
@@ -293,18 +293,19 @@ static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
     return status;
 }
 
-/* A log that this stream has not written to: empty, but where an instance begins behind what
- * another one has left. */
+/* Begins a log that this stream has not written to. It is empty, unless a new instance begins after
+ * an older one whose state was removed. */
 static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_audit_state_t *state, uint64_t inode,
                                     uint64_t size)
 {
     char last = '\n';
 
     if (size > 0 && state->inode != 0)
-        return kt_fail(KT_AUDIT,
-                       "audit trail %s/log: it has lines that are not of this stream (look into "
-                       "it, then move it away)",
-                       audit->path);
+        return kt_fail(
+            KT_AUDIT,
+            "audit trail %s/log: it has lines that this stream did not write (find out why, "
+            "then move it away)",
+            audit->path);
     if (size > 0 && (pread(audit->log, &last, 1, (off_t)size - 1) != 1 ||
                      (last != '\n' && write(audit->log, "\n", 1) != 1)))
         return kt_audit_failed(audit, "log");
@@ -319,9 +320,9 @@ static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_audit_state_t *state, 
 }
 
 /*
- * The open log has to be the file that is called "log" now. If it got another name (logrotate), a
- * new one is begun; if it is gone, somebody removed the trail, and nothing more is served until an
- * operator has looked.
+ * The open log must be the file that is called "log" now. If it has another name (logrotate), a new
+ * one is begun. If it is gone, the trail was removed, and nothing is served until an operator has
+ * removed the state.
  */
 static kt_status_t check_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
 {

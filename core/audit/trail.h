@@ -1,20 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * trail.h: what the files of this folder share.
+ * trail.h: what the files of this folder share about the audit trail.
  *
- *   audit.c         a decision on its way: into the ring, or at once to the disk; the thread that
- *                   drains
- *   ring.h          the mapped file in which a process keeps its decisions until they are lines
- *   drain.c         rings to blocks of lines, each with its seal
- *   stream.c        the stream's files: lock, state, and the log that the state means
+ *   audit.c         records a decision: in the ring, or at once on the disk; the draining thread
+ *   fields.h        the fields of a decision, one row each
+ *   ring.h          the mapped file that keeps the decisions of a process until they are lines
+ *   drain.c         turns rings into blocks of lines, each with its seal
+ *   stream.c        the files of a stream: the lock, the state, and the log that the state means
  *   line.c          a decision as JSON
- *   seal.c          keys, chain, seal lines, the state; recovery after a crash
+ *   seal.c          keys, chain, seal lines and the state; recovery after a crash
  *   key.c           the audit key, and the start of a stream
- *   verify_trail.c  the proof, with the audit key or without
+ *   files.c         finds the logs of a stream
+ *   verify_trail.c  verifies a trail, with the audit key or without
+ *   received.c      compares a trail with what a sink received
  *   tail.c          the last lines
- *   files.c         the logs of a stream
  *   scan.c          all lines
- *   received.c      what a sink received, against the log
+ *
+ * Locks, in the order in which they are taken (core/LOCKING has all of them):
+ *
+ *   ctx->lock        the context's. Its holder is the only producer of the process's ring.
+ *   audit->lock      descriptors, lines and `recovered`, and which ring is ours
+ *   STREAM/state     flock(): the stream's only writer, among all processes
+ *   a ring's file    flock(), only tried: a free one means that its process is dead
+ *
+ * A function x_locked() needs the context's lock, x_inlock() the lock of the file that it works on;
+ * in this folder that is STREAM/state, or the file that a function is passed. A decision that may
+ * wait for its line takes only the context's lock, unless it finds that the ring has to be drained
+ * and that there is no thread for it. The draining thread takes no context's lock while it waits
+ * for a disk, so that no reader waits for one.
  */
 #ifndef KT_TRAIL_H
 #define KT_TRAIL_H
@@ -34,7 +47,7 @@
 #define KT_AUDIT_STATE 256u  /* bytes of the state in its file: within one sector */
 #define KT_AUDIT_LINE 10240u /* bytes of one line at most */
 
-/* What "seal" and "log" lines begin with; a decision begins with its time. */
+/* How seal lines and first lines begin; a decision begins with its time. */
 #define KT_AUDIT_SEAL "{\"seal\":"
 #define KT_AUDIT_LOG "{\"log\":"
 
@@ -87,8 +100,8 @@ typedef struct kt_audit_name {
 /* Each answers where its line begins, in `lines`. */
 size_t kt_line_event(kt_lines_t *lines, const kt_audit_name_t *name, const kt_event_t *event,
                      uint64_t sequence, int64_t now);
-/* `dropped` bytes behind the last seal, which are no block; `missing` decisions that were recorded
- * and are not there. */
+/* `dropped` bytes after the last seal, which were not a block; `missing` decisions that were
+ * recorded and are lost. */
 size_t kt_line_recovery(kt_lines_t *lines, const kt_audit_name_t *name, uint64_t dropped,
                         uint64_t missing, uint64_t sequence, int64_t now);
 /* A log's first line. */
@@ -119,7 +132,7 @@ typedef struct kt_audit_seal { /* a seal line, parsed */
     kt_audit_range_t range; /* zeros: none */
     size_t maced;           /* bytes of the line that the MAC is over */
 } kt_audit_seal_t;
-/* `key` and a number, or twice `size` hexadecimal digits, behind it: *at moves past them. */
+/* `key`, followed by a number or by twice `size` hexadecimal digits: *at moves past them. */
 bool kt_audit_parse_number(const char **at, const char *key, uint64_t *ret_number);
 bool kt_audit_parse_hex(const char **at, const char *key, unsigned char *bytes, size_t size);
 bool kt_audit_parse_seal(const char *line, size_t size, kt_audit_seal_t *ret_seal);
@@ -198,7 +211,7 @@ typedef struct kt_ring_record {
 /* The ring of this process, in a file of its own: under the stream's lock. KT_AUDIT. */
 kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char *boot,
                            kt_ring_t **ret_ring);
-/* The ring of another one, by its file. NULL: it is none, or not of `owner`. */
+/* Another process's ring, by its file. NULL: not a ring, or not a file of `owner`. */
 kt_ring_t *kt_ring_open(int rings, const char *name, uid_t owner);
 void kt_ring_remove_unmade(int rings, const char *name,
                            uid_t owner); /* a file whose process died before it was a ring */
