@@ -3,15 +3,15 @@
  * access.c: how often each secret was read, when last and by whom, without a write for each read.
  *
  * Each stream's folder has a file `access` that all processes of the stream map: a table of names,
- * with eight pairs of numbers for each, a cache line apart, so that worker processes do not take
- * turns on one line. A read is one atomic addition and one store in the process's own pair. What is
- * mapped outlives the process: kill -9 loses no count, a power cut those since the kernel last
- * wrote (half a minute). A name or subject is put in by whoever needs it first: claimed, written,
- * then shown; a process that dies in between leaves a place that nobody uses. Names beyond the
- * table are counted together, as `lost`.
+ * with eight pairs of numbers for each. The pairs are a cache line apart, so that worker processes
+ * do not compete for one line. A read is one atomic addition and one store in the pair of its
+ * process. The mapping outlives the process: kill -9 loses no count, a power cut loses those since
+ * the kernel last wrote (half a minute). A name or subject is entered by the first process that
+ * needs it: claimed, written, then shown. A process that dies in between leaves an unused place.
+ * Names that find no place are counted together, as `lost`.
  *
- * A lock and a file that is written anew now and then was rejected: it loses what was counted
- * since, and a worker would wait for another.
+ * A file under a lock that is rewritten now and then was rejected: it loses what was counted since,
+ * and workers would wait for each other.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -79,7 +79,7 @@ struct kt_access {
 static uint64_t hash_of(const char *text)
 {
     uint64_t hash =
-        14695981039346656037u; /* FNV-1a: who could aim at one place may write secrets */
+        14695981039346656037u; /* FNV-1a: only those who may write secrets can choose the places */
 
     for (; *text != '\0'; text++)
         hash = (hash ^ (unsigned char)*text) * 1099511628211u;
@@ -88,7 +88,7 @@ static uint64_t hash_of(const char *text)
 
 /* ---- opening ---- */
 
-/* A file without a head is one that somebody is making, or died in making; hence the lock. */
+/* A file without a head is being made, or its maker died: hence the lock. */
 static bool prepare_file(int fd)
 {
     static const uint64_t magic = MAGIC;
@@ -111,7 +111,7 @@ static bool prepare_file(int fd)
     return good;
 }
 
-/* -1 with errno. To write only into a folder of our own. */
+/* -1 with errno. Opens for writing only in a folder of our own. */
 static int open_table(const char *audit_path, const char *stream, bool writing)
 {
     int flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, folder, fd = -1;
@@ -132,8 +132,8 @@ static int open_table(const char *audit_path, const char *stream, bool writing)
     return fd;
 }
 
-/* NULL: there are no statistics, which is nobody's trouble. Root keeps none in the folder of
- * another user, who could cut the file. */
+/* NULL: there are no statistics, which is not an error. Root keeps none in the folder of another
+ * user, who could cut the file. */
 kt_access_t *kt_access_open(const kt_config_t *config, const char *stream)
 {
     kt_access_t *access = calloc(1, sizeof(*access));
@@ -166,7 +166,7 @@ void kt_access_close(kt_access_t *access)
 
 /* ---- counting ---- */
 
-/* To write into a hole of a mapped file on a full disk would be a SIGBUS. */
+/* On a full disk, writing into a hole of a mapped file raises SIGBUS. */
 static bool reserve(const kt_access_t *access, const void *at, size_t size)
 {
     off_t offset = (const char *)at - (const char *)access->table;
@@ -174,8 +174,8 @@ static bool reserve(const kt_access_t *access, const void *at, size_t size)
     return fallocate(access->fd, 0, offset, (off_t)size) == 0 || errno == EOPNOTSUPP;
 }
 
-/* The text's place among `count` of `size` bytes from `first` on, claimed if need be; -1: there is
- * none. */
+/* The text's place among `count` places of `size` bytes from `first` on, claimed if need be. -1:
+ * there is none. */
 static int64_t find_place(const kt_access_t *access, void *first, size_t count, size_t size,
                           const char *text)
 {
@@ -194,7 +194,7 @@ static int64_t find_place(const kt_access_t *access, void *first, size_t count, 
             atomic_store_explicit(&place->state, SHOWN, memory_order_release);
             return (int64_t)n;
         }
-        /* if it is just being claimed, the name may end up in two places: readers add them */
+        /* a name that is being claimed may get a second place: readers add them up */
         if (state == SHOWN && strncmp(place->text, text, TEXT) == 0)
             return (int64_t)n;
     }
@@ -239,7 +239,8 @@ void kt_access_note(kt_access_t *access, const char *name, const char *subject, 
 
 /* ---- reading ----
  *
- * By pread(): the file may be another user's, who can cut it, and a mapping would fault then. */
+ * By pread(): the file may belong to another user, who can cut it, and then a mapping would fault.
+ */
 
 typedef struct reading {
     int fd;
@@ -258,7 +259,7 @@ static bool open_reading(const char *audit_path, const char *stream, reading_t *
         return true;
     }
     (void)close(reading->fd);
-    errno = ENOENT; /* nothing was counted in it */
+    errno = ENOENT; /* it has no counts yet */
     return false;
 }
 
@@ -329,7 +330,7 @@ static void read_all(const reading_t *reading, kt_access_fn fn, void *arg)
     }
 }
 
-/* Into *total what concerns all streams. */
+/* Adds to *total what concerns all streams. */
 static void read_stream(const char *audit_path, const char *stream, const char *name,
                         kt_access_fn fn, void *arg, kt_access_sum_t *total)
 {
@@ -347,7 +348,7 @@ static void read_stream(const char *audit_path, const char *stream, const char *
     (void)close(reading.fd);
 }
 
-/* Of a folder that may not be listed the own stream at least. */
+/* If the folder may not be listed, the own stream at least. */
 static void read_streams(const kt_config_t *config, const char *stream, const char *name,
                          kt_access_fn fn, void *arg, kt_access_sum_t *total)
 {

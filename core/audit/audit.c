@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * audit.c: a decision on its way into the trail.
+ * audit.c: how a decision gets into the trail.
  *
  * What cannot be recorded is not served: every failure here is KT_AUDIT, and read.c and write.c
- * refuse for it. A decision that changes something is on the disk when the call returns. Any other
- * is put into the ring of its process (ring.h), which takes no system call and outlives the
- * process; it becomes a line soon after, by one of two ways:
+ * refuse the request. A decision that changes something is on the disk when the call returns. Any
+ * other is put into the ring of its process (ring.h), which needs no system call and outlives the
+ * process. It becomes a line soon after, in one of two ways:
  *
- *   a thread of the host (kt_audit_thread_run)   every second, and when the ring is half full
- *   nobody else                             the process itself: at a decision that comes a second
- *                                           after the first one, or finds the ring half
- *                                           full; when the host says so; at the end
+ *   with a thread of the host       every second, and when the ring is half full
+ *   (kt_audit_thread_run)
+ *   without                         at the first decision a second or more after it, or when the
+ *                                   ring is half full; when the host asks for it; on close
  *
- * A drain that fails makes what follows refuse, until one works again: what stands in the ring
- * already is not lost. The stream's folder is opened when a context is, the files at the first
- * record, so that a context that decides nothing (`nginx -t`) leaves no trace.
+ * After a drain that fails every decision is refused until a drain works again; the records stay in
+ * the ring. The stream's folder is opened with a context, its files at the first record, so that a
+ * context that decides nothing (`nginx -t`) leaves no trace.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +27,8 @@
 
 #include "trail.h"
 
-#define DRAIN_MS 1000 /* that a record waits in the ring at most, if its window is over */
-#define RETRY_MS 200  /* between attempts of a drain that failed */
+#define DRAIN_MS 1000 /* the longest that a record waits in the ring after its window */
+#define RETRY_MS 200  /* between two attempts of a drain that fails */
 
 /* ---- opening ---- */
 
@@ -51,16 +51,16 @@ static kt_status_t open_folder(kt_audit_t *audit)
         if (mkdir(audit->path, 0700) != 0)
             return kt_fail(
                 KT_AUDIT,
-                "audit trail %s: %s: create the stream's folder, owned by the user of this process",
+                "audit trail %s: %s (create the folder, owned by the user of this process)",
                 audit->path, strerror(errno));
         audit->folder = open(audit->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }
     if (audit->folder < 0 || fstat(audit->folder, &st) != 0)
         return kt_fail(KT_AUDIT, "audit trail %s: %s", audit->path, strerror(errno));
     if (st.st_uid != geteuid() && geteuid() != 0)
-        return kt_fail(KT_AUDIT,
-                       "audit trail %s: the folder belongs to uid %u, not to this process's uid %u",
-                       audit->path, (unsigned)st.st_uid, (unsigned)geteuid());
+        return kt_fail(
+            KT_AUDIT, "audit trail %s: the folder belongs to uid %u, and this process is of uid %u",
+            audit->path, (unsigned)st.st_uid, (unsigned)geteuid());
     audit->owner = st.st_uid;
     audit->ringless = st.st_uid != geteuid();
     return KT_SUCCESS;
@@ -97,7 +97,7 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
     return KT_SUCCESS;
 }
 
-/* A ring that cannot be drained now is left to the next process of the stream. */
+/* A ring that cannot be drained now is left to the stream's next process. */
 static void leave_ring(kt_audit_t *audit)
 {
     kt_ring_t *ring = atomic_load(&audit->ring);
@@ -140,7 +140,7 @@ static void note(kt_audit_t *audit, kt_status_t status)
     atomic_store(&audit->failing, status != KT_SUCCESS);
 }
 
-/* Without waiting for whoever tries to drain. */
+/* Without waiting for a drain. */
 static kt_status_t refuse(kt_audit_t *audit)
 {
     char why[KT_ERROR_SIZE];
@@ -151,7 +151,7 @@ static kt_status_t refuse(kt_audit_t *audit)
     return kt_fail(KT_AUDIT, "%s", why);
 }
 
-/* `all`: also of windows that still run, as of a ring that is pressed. */
+/* `all`: also records whose window still runs, as when the ring is half full. */
 static kt_status_t drain(kt_audit_t *audit, const kt_event_t *event, bool all)
 {
     kt_ring_t *ring;
@@ -173,8 +173,8 @@ static void wake(kt_audit_t *audit)
         (void)sem_post(&audit->wake);
 }
 
-/* Before a decision is recorded: what is due of those before it. A refusal leaves no record behind
- * that says otherwise. */
+/* Drains what is due before a decision is recorded. If that fails, the decision is refused and must
+ * not have a record that says otherwise. */
 static kt_status_t prepare(kt_audit_t *audit, bool has_thread, int64_t now)
 {
     kt_ring_t *ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
@@ -192,8 +192,8 @@ static kt_status_t prepare(kt_audit_t *audit, bool has_thread, int64_t now)
     return status;
 }
 
-/* A ring that was made before there was a thread is too small for one. Only its producer may take
- * another. */
+/* A ring that was made before the thread started is too small for one. Only the producer may
+ * replace it. */
 static void outgrow(kt_audit_t *audit)
 {
     kt_ring_t *ring = atomic_load(&audit->ring);
@@ -229,8 +229,10 @@ static kt_status_t put(kt_audit_t *audit, const kt_event_t *event)
     if (kt_ring_put(ring, event, now, audit->reads) == KT_RING_FULL) {
         if (has_thread)
             wake(audit);
-        return kt_fail(KT_AUDIT, "audit trail %s/rings/%s: full, for it is not drained fast enough",
-                       audit->path, kt_ring_name(ring));
+        return kt_fail(
+            KT_AUDIT,
+            "audit trail %s/rings/%s: the ring is full because it is not drained fast enough",
+            audit->path, kt_ring_name(ring));
     }
     if (has_thread && kt_ring_is_pressed(ring))
         wake(audit);
@@ -269,7 +271,7 @@ kt_status_t kt_audit_sweep(kt_audit_t *audit)
     return status;
 }
 
-/* ---- a thread that drains ---- */
+/* ---- the draining thread ---- */
 
 static void wait_for_work(kt_audit_t *audit, int64_t most)
 {
@@ -288,7 +290,7 @@ static void wait_for_work(kt_audit_t *audit, int64_t most)
     atomic_store(&audit->woken, false);
 }
 
-/* Said once when it begins, and once when it is over. */
+/* Logged once when a failure begins, and once when it ends. */
 static void tell(const kt_audit_t *audit, bool failed_before, kt_status_t status)
 {
     char text[KT_ERROR_SIZE + 64];
@@ -296,7 +298,8 @@ static void tell(const kt_audit_t *audit, bool failed_before, kt_status_t status
     if (audit->log_fn == NULL || failed_before == (status != KT_SUCCESS))
         return;
     if (status != KT_SUCCESS)
-        (void)snprintf(text, sizeof(text), "%s; what cannot be recorded is refused", kt_failure());
+        (void)snprintf(text, sizeof(text), "%s (requests that cannot be recorded are refused)",
+                       kt_failure());
     else
         (void)snprintf(text, sizeof(text), "audit trail %s: works again", audit->path);
     audit->log_fn(audit->log_arg, status != KT_SUCCESS ? 3 : 5, text);
@@ -312,7 +315,8 @@ kt_status_t kt_audit_thread_run(kt_audit_t *audit, kt_log_fn log, void *arg)
     (void)pthread_mutex_lock(&audit->lock);
     if (atomic_exchange(&audit->has_thread, true)) {
         (void)pthread_mutex_unlock(&audit->lock);
-        return kt_fail(KT_CONFLICT, "a thread drains this trail already");
+        return kt_fail(KT_CONFLICT, "audit trail %s: another thread drains it already",
+                       audit->path);
     }
     audit->log_fn = log;
     audit->log_arg = arg;

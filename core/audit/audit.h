@@ -18,7 +18,7 @@ typedef struct kt_event {
     const char *status;      /* kt_status_name(), or "intent" */
     uint64_t seconds;        /* of a lock-out; 0: none */
     const char *generations; /* of a checkpoint: what stands between the braces, as JSON; NULL: it
-                                is none. Durable events only */
+                                is not one. Durable events only */
     unsigned more;           /* how much of that was left out */
     uint32_t count;          /* of coalesced reads; 0, 1: one */
     bool stale, fallback, durable;
@@ -57,16 +57,15 @@ typedef struct kt_sinks kt_sinks_t;
 /* NULL in *ret_sinks: none are configured. Opens nothing yet. */
 kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log, void *arg,
                           kt_sinks_t **ret_sinks);
-/* Ends none of the commands that run. */
+/* Does not end commands that run. */
 void kt_sinks_close(kt_sinks_t *sinks);
-/* Goes on with whatever there is to be sent, and never waits for anybody. One thread at a time.
- * True: a sink is at it still. */
+/* Sends what there is to send, and never waits. One thread at a time. True: there is more to do. */
 bool kt_sinks_step(kt_sinks_t *sinks);
-/* The same until all that is in the log is sent, or for `ms` at most: of a command that is about to
+/* The same until all of the log is sent, or for `ms` at most: for a command that is about to
  * end. */
 void kt_sinks_finish(kt_sinks_t *sinks, unsigned ms);
 
-/* For `keyturn check`: may the command be run, does the socket take messages. None is sent. */
+/* For `keyturn check`: can the command be run, or the socket be opened? Sends nothing. */
 kt_status_t kt_sink_check(const kt_cfg_sink_t *config);
 
 /* ---- access.c: how often secrets were read; it never fails, at most it does not count ---- */

@@ -14,7 +14,7 @@
 
 #include "trail.h"
 
-#define HEAD_MAX 1024u /* bytes of a log's first line; no writer needs half of them */
+#define HEAD_MAX 1024u /* bytes of a log's first line; a writer needs less than half */
 
 DIR *kt_audit_list(int folder)
 {
@@ -143,7 +143,7 @@ static bool is_compressed(const char *name)
     return false;
 }
 
-/* False: it is neither a log nor something that may be one and cannot be read. */
+/* False: not a log, and not a file that may be one but cannot be read. */
 static bool inspect(int folder, const char *name, kt_audit_log_t *ret_log)
 {
     int fd;

@@ -2,8 +2,8 @@
 /*
  * key.c: the audit key, and the start of a stream under it.
  *
- * The key is made once, is shown once, and is no longer on the machine when the first line is
- * written: a stream's folder gets the first key of one instance, which the first seal replaces.
+ * The key is made and shown once, and is no longer on the machine when the first line is written:
+ * a stream's folder gets the first key of one instance, which the first seal replaces.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@ kt_status_t kt_audit_keygen(char ret_line[KT_AUDIT_KEY_LINE])
     size_t at = strlen(KEY_MAGIC);
 
     if (sodium_init() < 0)
-        return kt_fail(KT_INTERNAL, "libsodium does not start");
+        return kt_fail(KT_INTERNAL, "libsodium cannot be initialised");
     randombytes_buf(key, sizeof(key));
     memcpy(ret_line, KEY_MAGIC, at);
     (void)sodium_bin2base64(ret_line + at, KT_AUDIT_KEY_LINE - at, key, sizeof(key), BASE64);
@@ -81,7 +81,7 @@ static kt_status_t check_stream(const char *stream)
     if (stream[0] == '\0' || stream[0] == '.' || strlen(stream) > 63 ||
         stream[strspn(stream,
                       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] != '\0')
-        return kt_fail(KT_USAGE, "not a name for a stream: at most 63 letters, digits and . _ -");
+        return kt_fail(KT_USAGE, "not a stream name (at most 63 letters, digits and . _ -)");
     return KT_SUCCESS;
 }
 
@@ -92,9 +92,10 @@ static kt_status_t write_start(const char *folder, int fd,
     int state = openat(fd, "state", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     if (state < 0 && errno == EEXIST)
-        return kt_fail(KT_CONFLICT,
-                       "%s/state: the stream has begun already (remove its state to begin it anew)",
-                       folder);
+        return kt_fail(
+            KT_CONFLICT,
+            "%s/state: the stream has begun already (remove this file to begin a new instance)",
+            folder);
     if (state >= 0 && fstat(fd, &st) == 0 &&
         (st.st_uid == geteuid() || fchown(state, st.st_uid, (gid_t)-1) == 0) &&
         write(state, bytes, KT_AUDIT_STATE) == (ssize_t)KT_AUDIT_STATE && fdatasync(state) == 0) {

@@ -51,8 +51,8 @@ static void put_key(kt_lines_t *lines, const char *key)
     put(lines, "\":");
 }
 
-/* Names come from clients: everything but plain ASCII is escaped, so that no line can be forged. At
- * most `max` bytes, so that all fit. */
+/* Names come from clients. Everything but printable ASCII is escaped, so that no line can be
+ * forged, and what is longer than `max` bytes is cut off, so that each line fits. */
 static void put_string(kt_lines_t *lines, const char *key, const char *value, size_t max)
 {
     char escaped[8];
@@ -103,8 +103,8 @@ static void put_hex(kt_lines_t *lines, const char *key, const unsigned char *byt
     put(lines, "\"");
 }
 
-/* The day's number since 1970 as year, month and day, by the civil calendar of 400 years from a
- * first of March. */
+/* The day's number since 1970 as year, month and day: the calendar repeats every 400 years, counted
+ * here from a first of March. */
 static void put_date(char *text, int64_t day)
 {
     int64_t from = day + 719468, era = (from >= 0 ? from : from - 146096) / 146097,
@@ -127,14 +127,14 @@ static void put_two(char *text, int64_t number, char behind)
     text[2] = behind;
 }
 
-/* Not by gmtime_r(): it takes the C library's lock of time zones, which a child forked by another
- * thread may find taken for ever. */
+/* Not by gmtime_r(): it takes the C library's lock of time zones. In a child that was forked while
+ * another thread held it, it is never released. */
 static void put_time(kt_lines_t *lines, int64_t now)
 {
     int64_t second, of_day;
     char rest[7];
 
-    if (now < 0 || now >= YEAR_10000) /* out of a ring that was bent */
+    if (now < 0 || now >= YEAR_10000) /* from a damaged ring */
         now = 0;
     second = now / 1000;
     of_day = second % 86400;

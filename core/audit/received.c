@@ -2,10 +2,10 @@
 /*
  * received.c: does a trail still have what an external sink received of it?
  *
- * Whoever cuts off the end of a log, and puts back the state of that time, leaves a trail that is
- * right in itself. But seals that went outside before name blocks which it no longer has. So each
- * seal of a file of received lines has to stand in the trail as it is; only what is older than the
- * oldest log that is still there cannot be looked for.
+ * An intruder who cuts off the end of a log, and puts back the state of that time, leaves a trail
+ * that is consistent. But seals that were sent before name blocks that it no longer has. So each
+ * seal in a file of received lines must be in the trail, unchanged. Only those that are older than
+ * the oldest log that is left cannot be looked for.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -44,7 +44,7 @@ static void hash_line(const char *line, size_t size, unsigned char hash[LINE_HAS
     (void)crypto_generichash(hash, LINE_HASH, (const unsigned char *)line, size, NULL, 0);
 }
 
-/* Whatever a syslog has put in front of it. What is cut short is no seal. */
+/* A syslog may have put anything in front of a seal. A line that was cut short does not count. */
 static bool parse(char *text, size_t number, received_t *ret_received)
 {
     char *line = strstr(text, KT_AUDIT_SEAL), *time;
@@ -117,7 +117,7 @@ static kt_status_t read_lines(FILE *file, const char *path, kt_received_t *recei
         status = kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
     free(text);
     if (status == KT_SUCCESS && received->count == 0)
-        status = kt_fail(KT_NOTFOUND, "%s: there is no seal of a trail in it", path);
+        status = kt_fail(KT_NOTFOUND, "%s: there is no seal of an audit trail in it", path);
     return status;
 }
 
@@ -172,7 +172,7 @@ void kt_received_log(kt_received_t *received, const unsigned char instance[KT_AU
     }
     starts = realloc(received->starts, (received->nstarts + 1) * sizeof(*starts));
     if (starts == NULL)
-        return; /* then what was received of it is not found, and this is told */
+        return; /* then its received seals are reported as missing */
     received->starts = starts;
     memcpy(starts[received->nstarts].instance, instance, KT_AUDIT_ID);
     starts[received->nstarts++].block = block;
@@ -186,7 +186,7 @@ void kt_received_seal(kt_received_t *received, const kt_audit_seal_t *seal, cons
     received_t key = {.block = seal->block};
 
     memcpy(key.instance, seal->instance, KT_AUDIT_ID);
-    while (low < high) { /* the first of this place: it may have been received more than once */
+    while (low < high) { /* the first of equals: a seal may have been received more than once */
         middle = low + (high - low) / 2;
         if (by_place(&received->list[middle], &key) < 0)
             low = middle + 1;
@@ -223,11 +223,12 @@ static const char *judge(const kt_received_t *received, const received_t *seal, 
     if (seal->same)
         return NULL;
     if (seal->met)
-        return "is another one than the trail has: it was written anew";
+        return "differs from the one in the trail: the trail was rewritten";
     if (start == NULL)
         return "is of an instance that has no log here: a whole trail is missing";
     *ret_old = seal->block < start->block;
-    return *ret_old ? NULL : "is not in the trail: it was cut off, or put back to an older state";
+    return *ret_old ? NULL
+                    : "is not in the trail: its end was cut off, or an older trail was put back";
 }
 
 size_t kt_received_conclude(const kt_received_t *received, kt_check_fn fn, void *arg)
@@ -250,10 +251,9 @@ size_t kt_received_conclude(const kt_received_t *received, kt_check_fn fn, void 
                        (unsigned long long)seal->last, seal->time, why);
         fn(arg, KT_MALFORMED, "received", text);
     }
-    (void)snprintf(
-        text, sizeof(text),
-        "%zu of %zu seals that were received are in the trail, %zu are older than its logs",
-        received->count - wrong - old, received->count, old);
+    (void)snprintf(text, sizeof(text),
+                   "%zu of %zu received seals are in the trail, %zu are older than its logs",
+                   received->count - wrong - old, received->count, old);
     fn(arg, wrong == 0 ? KT_SUCCESS : KT_MALFORMED, "received", text);
     return wrong;
 }

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * refusals.c: who is refused too often is refused for a while, whatever he asks for.
+ * refusals.c: a source that is refused too often is refused everything for a while.
  *
- *     PATH/STREAM/refusals    a table of a fixed size that all processes of the stream map; of its
- *                             owner only
+ *     PATH/STREAM/refusals    a table of a fixed size, mapped by all processes of the stream; for
+ *                             its owner only
  *
- * A source is a subject and the address that it comes from, as a keyed hash, so that nobody can
- * choose a place in the table. Of each source the times of its last ten refusals are kept: one more
- * within the hour is a lock-out of a minute, and each that follows within an hour of the one before
- * takes twice as long, an hour at most. Attempts during a lock-out do not count: it ends by itself,
- * also for a server that goes on asking.
+ * A source is a subject and the address that it comes from, as a keyed hash, so that no client can
+ * choose its place in the table. The times of the last ten refusals of each source are kept. One
+ * more within the hour locks the source out for a minute; each lock-out that follows within an hour
+ * of the one before takes twice as long, an hour at most. Attempts during a lock-out do not count,
+ * so it ends by itself even for a server that goes on asking.
  *
- * Every field is an atomic of its own and each step leaves a table that is right: a process that is
- * killed loses its own step at most. A source has its place in one set of sixteen. If that is full,
- * the oldest goes, and one that is locked out last of all: so the table never grows, and many
- * sources take from each other what was counted, never add to it.
+ * Every field is an atomic of its own, and each step leaves a table that is right: a process that
+ * is killed loses its own step at most. A source has its place in one set of sixteen. When a set is
+ * full, the oldest source goes, and those that are locked out go last. So the table never grows;
+ * with many sources some counts are lost, and none is added to another source.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -78,8 +78,8 @@ static kt_status_t failed(const char *folder)
     return kt_fail(KT_AUDIT, "%s/refusals: %s", folder, strerror(errno));
 }
 
-/* Its space is taken before anybody maps it: a full disk is an error here and no signal later. The
- * magic comes last. */
+/* Its space is allocated before the first mapping, so that a full disk is an error here and not a
+ * signal later. The magic comes last. */
 static kt_status_t fill_inlock(const char *folder, int fd)
 {
     table_t head;
@@ -107,15 +107,17 @@ static kt_status_t check_file(const char *folder, int fd, uid_t owner)
     if (fstat(fd, &st) != 0)
         return failed(folder);
     if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        return kt_fail(KT_AUDIT, "%s/refusals: not a file of its owner alone: remove it", folder);
+        return kt_fail(KT_AUDIT,
+                       "%s/refusals: not a regular file, or open to other users (remove it)",
+                       folder);
     if (st.st_uid != owner && (st.st_size != 0 || fchown(fd, owner, (gid_t)-1) != 0))
         return kt_fail(KT_AUDIT, "%s/refusals: belongs to uid %u, its folder to uid %u", folder,
                        (unsigned)st.st_uid, (unsigned)owner);
     if (st.st_size < (off_t)sizeof(table_t) || pread(fd, head, 4, 0) != 4 ||
         memcmp(head, "\0\0\0\0", 4) == 0)
-        return fill_inlock(folder, fd); /* new, or whoever made it was killed at it */
+        return fill_inlock(folder, fd); /* new, or its maker was killed before the magic */
     if (st.st_size != (off_t)sizeof(table_t) || memcmp(head, MAGIC, 4) != 0)
-        return kt_fail(KT_AUDIT, "%s/refusals: not a table of this version: remove it", folder);
+        return kt_fail(KT_AUDIT, "%s/refusals: not a table of this version (remove it)", folder);
     return KT_SUCCESS;
 }
 
@@ -179,7 +181,8 @@ void kt_refusals_close(kt_refusals_t *refusals)
 
 /* ---- sources ---- */
 
-/* Of "192.0.2.1:4711" and "[2001:db8::1]:4711" the port goes: each connection has another. */
+/* The port of "192.0.2.1:4711" and "[2001:db8::1]:4711" is left out: each connection has its own.
+ */
 static size_t address_size(const char *peer)
 {
     const char *colon = strrchr(peer, ':'), *end = strchr(peer, ']');
@@ -234,8 +237,7 @@ static uint32_t duration(uint64_t lockout)
     return (uint32_t)(lockout >> 32);
 }
 
-/* Until when it lasts, at most as long as it was meant to: a clock that was set back must not make
- * it longer. */
+/* How long it still lasts. A clock that was set back must not make it longer. */
 static unsigned left(uint64_t lockout, uint32_t now)
 {
     if (until(lockout) <= now || until(lockout) - now > duration(lockout))
@@ -243,7 +245,7 @@ static unsigned left(uint64_t lockout, uint32_t now)
     return until(lockout) - now;
 }
 
-/* How much a slot is worth keeping. */
+/* The higher, the longer a slot is kept. */
 static uint64_t worth(slot_t *slot, uint32_t now)
 {
     uint64_t lockout = atomic_load(&slot->lockout);
@@ -263,8 +265,8 @@ static void clear(slot_t *slot)
     atomic_store(&slot->count, 0);
 }
 
-/* The source's own slot; or the least worth of its set, emptied first, so that a source never
- * begins with what another one left. */
+/* The source's own slot, or the one of its set that is worth least; that one is emptied first, so
+ * that a source never inherits the counts of another. */
 static slot_t *claim(slot_t *set, uint64_t source, uint32_t now)
 {
     slot_t *slot = find(set, source), *least;
@@ -280,7 +282,7 @@ static slot_t *claim(slot_t *set, uint64_t source, uint32_t now)
             clear(least);
         if (atomic_compare_exchange_strong(&least->source, &old, source))
             return least;
-        slot = find(set, source); /* somebody else was quicker, perhaps for the same source */
+        slot = find(set, source); /* another process was faster, perhaps for the same source */
     }
     return slot;
 }
@@ -309,7 +311,7 @@ static void move_latest(table_t *table, uint64_t end)
         ;
 }
 
-/* Only one of several processes that come here for the same source begins the lock-out. */
+/* If several processes get here for the same source, one of them begins the lock-out. */
 static unsigned lock_out(table_t *table, slot_t *slot, uint32_t now)
 {
     uint64_t lockout = atomic_load(&slot->lockout);
@@ -319,7 +321,7 @@ static unsigned lock_out(table_t *table, slot_t *slot, uint32_t now)
         return 0;
     if (until(lockout) != 0 && until(lockout) + WINDOW_S > now && duration(lockout) != 0)
         seconds = 2 * duration(lockout) < LONGEST_S ? 2 * duration(lockout) : LONGEST_S;
-    /* first: without it a lock-out would not be looked for */
+    /* first, because a lock-out is looked for only until `latest` */
     move_latest(table, (uint64_t)now + seconds);
     return atomic_compare_exchange_strong(&slot->lockout, &lockout,
                                           (uint64_t)seconds << 32 | (now + seconds))
@@ -344,5 +346,3 @@ unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const c
         return 0;
     return lock_out(table, slot, now);
 }
-
-/* ---- of a context ---- */

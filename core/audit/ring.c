@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ring.c: the file of a ring: made with all its blocks, locked while its process lives, opened by
- * whoever drains it. */
+ * the process that drains it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -51,8 +51,8 @@ static kt_status_t failed(const char *path, const char *name, int error)
     return kt_fail(KT_AUDIT, "audit trail %s/rings/%s: %s", path, name, strerror(error));
 }
 
-/* Under the stream's lock: nobody takes a ring for a dead one's before its process has locked it.
- */
+/* Under the stream's lock, so that no other process finds the file before it is locked and takes
+ * its owner for dead. */
 kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char *boot,
                            kt_ring_t **ret_ring)
 {
@@ -173,8 +173,8 @@ bool kt_ring_is_removed(const kt_ring_t *ring)
     return fstat(ring->fd, &st) == 0 && st.st_nlink == 0;
 }
 
-/* Not by its pid: another process may have that by now, and a child may still hold what the dead
- * one had open. */
+/* Not by a pid, which may belong to another process by now. A child may still hold the file of its
+ * dead parent open, and so the lock. */
 bool kt_ring_adopt(kt_ring_t *ring)
 {
     return flock(ring->fd, LOCK_EX | LOCK_NB) == 0;

@@ -14,15 +14,15 @@
  *   The producer is the thread that holds the context's lock. It writes a record, and then moves
  *   `head` past it with release. A consumer that loads `head` with acquire sees the whole record.
  *
- *   The consumer is whoever holds the stream's lock, in any process. It reads up to `head` and
+ *   The consumer is the holder of the stream's lock, in any process. It reads up to `head` and
  *   writes lines. When these are on the disk it moves `tail` with release, which gives the space
  *   back: the producer loads `tail` with acquire before it writes there. `drained` follows `tail`;
  *   kt_ring_skip() relies on this order after a crash between the two.
  *
  *   `count` is the only word of a record that both change. The producer adds a coalesced read by
- *   compare-and-swap, the consumer sets COUNT_FINAL, and whoever comes second sees it: a read is
- *   counted in a line that is not written yet, or it gets a record of its own. Nothing else hangs
- * on the order of these two, so they are relaxed.
+ *   compare-and-swap, the consumer sets COUNT_FINAL, and the second one sees the first: a read is
+ *   counted in a line that is not written yet, or it gets a record of its own. No other word
+ *   depends on the order of these two, so they are relaxed.
  *
  *   `sequence` in the header is for a consumer that finds a damaged record: how many are lost.
  *   `urgent` is a hint within a process: records before it do not wait for the end of a window.
@@ -95,8 +95,8 @@ struct kt_ring {
     uint64_t size;
     header_t *header;
     unsigned char *records;
-    uint64_t
-        salt; /* of checksums, so that what another ring left on the disk is no record of ours */
+    /* of checksums, so that what another ring left on the disk is not a record of ours */
+    uint64_t salt;
     uint64_t sequence;       /* the producer's */
     _Atomic uint64_t urgent; /* offset after the last record that coalesces with none */
     struct {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* ring_put.c: a decision into the ring of its process, as a record of its own or counted into one
- * that is there. */
+/* ring_put.c: puts a decision into the ring of its process, as a record of its own or as one more
+ * of a record that is there. */
 #include "ring.h"
 
 #define LIMIT(member, key, size, absent, from, meaning) [TEXT_##member] = (size),
@@ -20,7 +20,7 @@ static uint32_t flags_of(const kt_event_t *event)
     return 0u KT_AUDIT_FIELDS(NOTHING, NOTHING, ADD_FLAG, NOTHING);
 }
 
-/* Lengths with NUL, cut to what a line has; the bytes of all. */
+/* Lengths with NUL, cut to what a line keeps; returns their sum. */
 static size_t measure(const char *const texts[TEXTS], uint16_t lengths[TEXTS])
 {
     size_t all = 0, i;
@@ -41,7 +41,7 @@ static void fill(const kt_ring_t *ring, record_t *record, uint32_t size, uint64_
     record->check = checksum(ring, record, sizeof(*record));
 }
 
-/* Room for `size` bytes in one piece: *at is where, behind a filler if need be. */
+/* Room for `size` bytes in one piece: *at is where, after a filler if need be. */
 static bool find_room(kt_ring_t *ring, size_t size, uint64_t *at)
 {
     uint64_t tail = atomic_load_explicit(&ring->header->tail, memory_order_acquire);
@@ -92,7 +92,7 @@ static uint64_t hash(const kt_event_t *event, const char *const texts[TEXTS],
     return sum | 1;
 }
 
-/* One more of a record whose window runs, and which is no line yet. */
+/* Adds one to a record whose window still runs and which is not a line yet. */
 static bool count_in(kt_ring_t *ring, uint64_t at, const kt_event_t *event,
                      const char *const texts[TEXTS], const uint16_t lengths[TEXTS], int64_t now,
                      int64_t window)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* ring_take.c: records out of a ring, of which every byte may be anything. */
+/* ring_take.c: takes records out of a ring. Every byte of it may be anything. */
 #include "ring.h"
 
 #define READ_TEXT(member, key, size, absent, from, meaning)                                        \
@@ -30,7 +30,7 @@ kt_ring_walk_t kt_ring_begin(const kt_ring_t *ring)
     return walk;
 }
 
-/* What a machine's stop, or somebody, left there may be anything. */
+/* After a power cut, or if another process wrote there, a record may be anything. */
 static bool is_whole(const kt_ring_t *ring, const kt_ring_walk_t *walk, const record_t *record)
 {
     uint64_t left = ring->size - walk->at % ring->size, used;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* scan.c: every decision of a trail, through all logs that are still there, for whoever counts
- * them. */
+/* scan.c: passes every decision of a trail to a function, through all logs that are left. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -96,7 +95,7 @@ static kt_status_t read_stream(scan_t *scan, const char *stream, int folder)
     return KT_SUCCESS;
 }
 
-/* A stream of somebody else that may not be read is passed over, and this is said. */
+/* A stream that may not be read is left out, with a note. */
 static kt_status_t read_one(scan_t *scan, int parent, const char *name)
 {
     int folder = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -119,7 +118,7 @@ static kt_status_t read_all(scan_t *scan, int parent)
     kt_status_t status = KT_SUCCESS;
 
     if (dir == NULL)
-        return kt_fail(KT_PERMISSION, "the trail's folder: %s", strerror(errno));
+        return kt_fail(KT_PERMISSION, "the audit trail's folder: %s", strerror(errno));
     while (status == KT_SUCCESS && !scan->stopped && (entry = readdir(dir)) != NULL)
         if (entry->d_name[0] != '.')
             status = read_one(scan, parent, entry->d_name);
@@ -147,6 +146,6 @@ kt_status_t kt_audit_scan(const char *path, int64_t since, kt_line_fn fn, kt_che
         status = read_all(&scan, folder);
     (void)close(folder);
     if (status == KT_SUCCESS && scan.streams == 0)
-        return kt_fail(KT_NOTFOUND, "%s: there is no trail in it that may be read", path);
+        return kt_fail(KT_NOTFOUND, "%s: there is no audit trail in it that you may read", path);
     return status;
 }

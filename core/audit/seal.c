@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * seal.c: why what stands in a log cannot be changed unnoticed.
+ * seal.c: makes changes of a log detectable.
  *
- * Each line, seals included, is a link of an unkeyed chain. A seal line closes a block: it holds
- * the chain through the line before it, and a MAC over that and itself under the key of its block.
- * Then the key is replaced by its hash. Whoever takes over a machine finds the key of the next
- * block only, and none for what was sealed before: a block under a later key is as wrong as one
- * under none.
+ * Each line, seals included, is a link of an unkeyed chain. A seal line closes a block: it has the
+ * chain through the line before it, and a MAC over that and over itself under the key of its block.
+ * Then the key is replaced by its hash. An intruder finds the key of the next block only, and none
+ * for what was sealed before: a block under a later key is as wrong as one under none.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -209,7 +208,7 @@ bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_s
 
 /* ---- recovery ---- */
 
-/* A seal under the present key moves the state on. `end` is through the line before. */
+/* Moves the state past a seal under its present key. `end` is through the line before it. */
 static bool adopt_seal(kt_audit_state_t *state, kt_audit_end_t *end, const char *line, size_t size)
 {
     unsigned char mac[KT_AUDIT_HASH];
@@ -232,7 +231,7 @@ static bool adopt_seal(kt_audit_state_t *state, kt_audit_end_t *end, const char 
     return true;
 }
 
-/* Up to what is no whole line: of ours none is longer, and none has a zero byte. */
+/* Ends at the first line that is not whole: our lines are shorter and have no zero byte. */
 static void adopt_blocks(FILE *file, char *line, kt_audit_state_t *state)
 {
     kt_audit_end_t end = state->sealed;
@@ -250,7 +249,7 @@ static void adopt_blocks(FILE *file, char *line, kt_audit_state_t *state)
     }
 }
 
-static kt_status_t look_behind(const char *path, int log, kt_audit_state_t *state)
+static kt_status_t adopt_rest(const char *path, int log, kt_audit_state_t *state)
 {
     char *line = malloc(KT_AUDIT_LINE);
     int fd = line != NULL ? dup(log) : -1;
@@ -276,11 +275,11 @@ kt_status_t kt_audit_recover(const char *path, int log, uint64_t size, kt_audit_
 
     if (size < state->sealed.length)
         return kt_fail(KT_AUDIT,
-                       "audit trail %s/log: it was cut to %llu of %llu bytes (look into it, then "
+                       "audit trail %s/log: it was cut to %llu of %llu bytes (find out why, then "
                        "remove %s/state)",
                        path, (unsigned long long)size, (unsigned long long)state->sealed.length,
                        path);
-    status = look_behind(path, log, state);
+    status = adopt_rest(path, log, state);
     if (status != KT_SUCCESS || size == state->sealed.length)
         return status;
     if (ftruncate(log, (off_t)state->sealed.length) != 0)

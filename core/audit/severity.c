@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * severity.c: which decisions somebody should hear of, and how urgently: one table, and the first
- * row that fits.
+ * severity.c: which decisions an operator should hear of, and how urgently: one table, of which the
+ * first row that fits counts.
  *
  * An absence (NOTFOUND) and a CONFLICT are answers, not failures: a server that asks for an
  * optional secret gets them all day long.
@@ -29,15 +29,15 @@ static bool is_second_best(const kt_event_t *event)
     return event->stale || event->fallback;
 }
 
-/* NULL fits all; a star at the end of an action stands for anything. */
+/* NULL matches all; a star at the end of an action matches any text. */
 static const struct {
     const char *action, *status;
     bool (*is)(const kt_event_t *event);
     const char *severity;
 } rows[] = {
     {"alert", NULL, NULL, CRITICAL},      /* a source is locked out */
-    {NULL, "denied", NULL, CRITICAL},     /* somebody wants what he may not have */
-    {NULL, "rolledback", NULL, CRITICAL}, /* somebody put an older store in place */
+    {NULL, "denied", NULL, CRITICAL},     /* a request for something forbidden */
+    {NULL, "rolledback", NULL, CRITICAL}, /* an older store was put in place */
     {"read", "success", has_no_name, MEDIUM},
     {NULL, "success", is_second_best, MEDIUM},
     {NULL, "success", NULL, NONE},
@@ -45,7 +45,7 @@ static const struct {
     {NULL, "notfound", NULL, NONE},
     {NULL, "conflict", NULL, NONE},
     {"rotate*", NULL, NULL, HIGH}, /* a rotation failed */
-    {NULL, NULL, NULL, HIGH},      /* something could not be had, or not be made */
+    {NULL, NULL, NULL, HIGH},      /* something could not be read or made */
 };
 
 static bool action_fits(const char *pattern, const char *action)

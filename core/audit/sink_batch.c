@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sink_batch.c: which lines of the log go outside.
+ * sink_batch.c: which lines of the log are sent.
  *
- *   alerts   lines that have a severity, checkpoints, and the seal of each block that has one of
- *            them
+ *   alerts   lines with a severity, checkpoints, and the seal of each block that has one of them
  *   seals    and all other seals
  *   all      every line
  *
- * Only whole blocks go: behind the last seal a line is nobody's yet. A log's first line always
- * goes, for it says whose seals follow.
+ * Only whole blocks are sent, because lines after the last seal may still be cut. A log's first
+ * line is always sent: it says whose seals follow.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,7 @@ static bool begins(const char *line, size_t size, const char *text)
     return size >= strlen(text) && memcmp(line, text, strlen(text)) == 0;
 }
 
-/* Quotes inside strings are escaped in a trail: what looks like a key is one. */
+/* Quotes inside strings are escaped in a trail, so what looks like a key is a key. */
 static bool has(const char *line, size_t size, const char *text)
 {
     return memmem(line, size, text, strlen(text)) != NULL;
@@ -29,7 +28,7 @@ static bool has(const char *line, size_t size, const char *text)
 typedef struct block {
     char *out;
     size_t size; /* of `out` */
-    bool worth;  /* something was taken of the present block */
+    bool worth;  /* a line of the present block was appended */
 } block_t;
 
 static void append(block_t *block, const char *line, size_t size)
@@ -53,7 +52,7 @@ static void append_if(block_t *block, const char *line, size_t size, kt_send_t s
     }
 }
 
-/* Behind the last seal. */
+/* The bytes up to and with the last seal. */
 static size_t whole_blocks(const char *text, size_t size)
 {
     const char *at = text, *end;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sink_exec.c: a command gets a batch of lines on its standard input, and says with its exit status
- * whether it has them.
+ * sink_exec.c: a command gets a batch of lines on its standard input and confirms them with exit
+ * status 0.
  *
- * One run for each batch, and no child that lives long: an exit status is an answer, so that lines
- * which a dying command had read are sent again; a hung one is ended with its run; nothing has to
- * be looked after when a server forks its workers, reloads or stops; and each stream has one at a
- * time, however many processes write it. It costs one start a second at most.
+ * Each batch has a run of its own, and no child lives long. An exit status is an answer: lines that
+ * a dying command had read are sent again. A command that hangs is ended with its run. Nothing has
+ * to be supervised when a server forks its workers, reloads or stops. Each stream has one command
+ * at a time, however many processes write it, and starts one a second at most.
  *
- * The host may reap our children (nginx does, in its SIGCHLD handler): so a shell around the
- * command writes the exit status into a pipe, and timeout(1) ends what hangs also when this process
- * is gone.
+ * The host may reap our children (nginx does, in its SIGCHLD handler). So a shell around the
+ * command writes the exit status into a pipe, and timeout(1) ends a command that hangs even if this
+ * process is gone.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ void kt_sink_exec_init(kt_sink_exec_t *exec)
 static void reap(kt_sink_exec_t *exec)
 {
     if (exec->pid > 0 && (waitpid(exec->pid, NULL, WNOHANG) != 0))
-        exec->pid = 0; /* or somebody else did it */
+        exec->pid = 0; /* reaped here or by the host */
 }
 
 void kt_sink_exec_close(kt_sink_exec_t *exec)
@@ -77,7 +77,7 @@ static kt_status_t start(kt_sink_exec_t *exec, const kt_cfg_sink_t *config, cons
     return KT_SUCCESS;
 }
 
-/* Exit status 0 is the only answer that says that it has them. */
+/* Only exit status 0 confirms the batch. */
 static kt_delivery_t answered(kt_sink_exec_t *exec, const kt_cfg_sink_t *config)
 {
     char text[8] = "";

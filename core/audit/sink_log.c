@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sink_log.c: the logs of a stream as a sink meets them: the present one, and those that logrotate
- * has renamed. */
+/* sink_log.c: finds the log that a sink has reached, and the one that follows. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "sinks.h"
 
-#define BACKLOG (1024u * 1024u) /* of an old log, what a new sink begins with at most */
+#define BACKLOG (1024u * 1024u) /* of a log, what a new sink gets at most */
 #define TRIES 3u                /* to open a log before it is renamed */
 
 int kt_sink_log_open(int folder, const char *name, kt_audit_log_t *ret_log)
@@ -60,7 +59,7 @@ static int find_once(int folder, const kt_sent_t *sent, bool next, kt_audit_log_
     return fd;
 }
 
-/* A log that is missed is one whose lines are not sent. */
+/* If a log is missed, its lines are never sent. */
 int kt_sink_log_find(int folder, const kt_sent_t *sent, bool next, kt_audit_log_t *ret_log)
 {
     bool moved = true;

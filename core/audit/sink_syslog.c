@@ -2,8 +2,8 @@
 /*
  * sink_syslog.c: lines to the machine's syslog, one datagram each.
  *
- * syslog(3) is not asked: it belongs to the host, which may have opened it under its own name, and
- * it waits where a socket is full.
+ * Not by syslog(3): it belongs to the host, which may have opened it under a name of its own, and
+ * it waits while the socket is full.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -56,8 +56,8 @@ static int priority_of(const char *line, size_t size)
     return LOG_INFO;
 }
 
-/* As syslog(3) writes it: "<36>Nov 23 10:00:00 keyturn[4711]: ". The language of the month's name
- * is not the host's. */
+/* As syslog(3) writes it: "<36>Nov 23 10:00:00 keyturn[4711]: ". The month's name is English,
+ * whatever the host's locale. */
 static size_t format_head(char head[80], int priority)
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -100,8 +100,8 @@ kt_delivery_t kt_sink_syslog_send(kt_sink_syslog_t *log, const kt_cfg_sink_t *co
             return KT_DELIVERY_FAILED;
         error = send_line(log, config->facility, line, size);
         if (error == EAGAIN || error == ENOBUFS)
-            return KT_DELIVERY_BUSY; /* it reads slowly */
-        /* the daemon was started anew, or is gone: next time from this line on */
+            return KT_DELIVERY_BUSY; /* the daemon reads slowly */
+        /* the daemon was restarted, or is gone: the next attempt begins with this line */
         if (error != 0 && error != EMSGSIZE) {
             (void)kt_fail(KT_UNAVAIL, "%s: %s", config->socket, strerror(error));
             kt_sink_syslog_close(log);

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sinks.c: external sinks follow the log.
+ * sinks.c: sends what is in the log to external sinks.
  *
  *     PATH/STREAM/sent    how far each sink has the trail; locked by the one process of the stream
- *                         that sends at this moment
+ *                         that is sending
  *
- * Nobody who records a decision waits for a sink, nor can a sink refuse one: a copy is made of what
- * is sealed and on the disk. So a sink that hangs, ends or is not there gets everything later, in
- * order, from where it was, through logs that logrotate has renamed; what a sink has not said to
- * have is sent again, also after a crash of either side: a line may come twice, and its number
- * tells.
+ * No decision waits for a sink, and no sink can refuse one: only lines that are sealed and on the
+ * disk are copied. A sink that hangs, ends or is missing gets everything later, in order, from
+ * where it was, through logs that logrotate has renamed. What a sink has not confirmed is sent
+ * again, also after a crash of either side: a line may arrive twice, and its number tells.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,9 +28,8 @@
 #define BATCHES 16u       /* of one sink in one step */
 #define AGAIN_MIN_MS 1000 /* to the next attempt with a sink that failed, doubled each time */
 #define AGAIN_MAX_MS 300000
-#define AT_IT_MS                                                                                   \
-    ((KT_SINK_EXEC_S + 15) *                                                                       \
-     1000)                /* for which nobody else sends what a process that is gone was sending */
+/* how long other processes leave alone what a process that is gone was sending */
+#define AT_IT_MS ((KT_SINK_EXEC_S + 15) * 1000)
 #define MAGIC 0x3153544bu /* "KTS1" */
 
 _Static_assert(sizeof(kt_sent_t) == 128, "docs/format.md has the layout of `sent`");
@@ -42,8 +40,8 @@ typedef struct sink {
     size_t slot;
     kt_sent_t sent;
     kt_batch_t batch; /* under way */
-    uint64_t after;   /* offset behind it */
-    bool failing;     /* was said */
+    uint64_t after;   /* offset after it */
+    bool failing;     /* was logged */
     kt_sink_exec_t exec;
     kt_sink_syslog_t syslog;
 } sink_t;
@@ -135,7 +133,7 @@ void kt_sinks_close(kt_sinks_t *sinks)
     free(sinks);
 }
 
-/* ---- what the host's log is told: once when it begins, and once when it is over ---- */
+/* ---- the host's log: once when a failure begins, and once when it ends ---- */
 
 static void say(const kt_sinks_t *sinks, int level, const sink_t *sink, const char *what)
 {
@@ -156,7 +154,7 @@ static bool open_files(kt_sinks_t *sinks)
     if (sinks->folder < 0)
         sinks->folder = open(sinks->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (sinks->folder < 0 || fstat(sinks->folder, &st) != 0 || st.st_uid != geteuid())
-        return false; /* root in somebody's stream: its own processes will send */
+        return false; /* root in another user's stream, whose own processes send */
     if (sinks->lock < 0)
         sinks->lock =
             openat(sinks->folder, "sent",
@@ -175,7 +173,7 @@ static bool is_configured(const kt_sinks_t *sinks, const unsigned char id[16])
     return false;
 }
 
-/* The slot that a sink has; or one that is nobody's, or of a sink that is no longer configured. */
+/* The slot of a sink: its own, a free one, or one of a sink that is no longer configured. */
 static void find_slot(const kt_sinks_t *sinks, sink_t *sink, kt_sent_t *slots)
 {
     size_t i;
@@ -214,7 +212,7 @@ static bool hold(kt_sinks_t *sinks)
     return true;
 }
 
-/* Not synced: what a power cut takes of it is sent again. */
+/* Not synced: after a power cut some lines may be sent again. */
 static void save(const kt_sinks_t *sinks, const sink_t *sink)
 {
     (void)!pwrite(sinks->lock, &sink->sent, sizeof(sink->sent),
@@ -232,8 +230,7 @@ static void enter(const kt_sinks_t *sinks, sink_t *sink, const kt_audit_log_t *l
     save(sinks, sink);
 }
 
-/* The log that this sink is at. *ret_old: the present one is another. -1: there is nothing to be
- * sent. */
+/* The log that this sink has reached. *ret_old: it is not the current one. -1: nothing to send. */
 static int open_current(const kt_sinks_t *sinks, sink_t *sink, bool *ret_old)
 {
     kt_audit_log_t head;
@@ -257,13 +254,13 @@ static int open_current(const kt_sinks_t *sinks, sink_t *sink, bool *ret_old)
     log = kt_sink_log_find(sinks->folder, &sink->sent, true, &head);
     if (log < 0)
         log = kt_sink_log_open(sinks->folder, "log", &head);
-    say(sinks, 4, sink, "the log that was being sent is gone: some of its lines were not");
+    say(sinks, 4, sink, "the log that was being sent is gone: some of its lines were not sent");
     if (log >= 0)
         enter(sinks, sink, &head, 0);
     return log;
 }
 
-/* From one log to the next. */
+/* Moves to the next log. */
 static bool go_on(const kt_sinks_t *sinks, sink_t *sink)
 {
     kt_audit_log_t head;
@@ -369,7 +366,7 @@ static kt_delivery_t deliver(kt_sinks_t *sinks, sink_t *sink)
         return KT_DELIVERY_DONE; /* nothing of these blocks is for a sink */
     if (sink->config->argv == NULL)
         return kt_sink_syslog_send(&sink->syslog, sink->config, &sink->batch);
-    /* if this process is gone before it ends, nobody begins the same at once */
+    /* if this process ends before the command does, no other starts the same batch at once */
     if (sink->sent.next == 0) {
         sink->sent.next = kt_now() + AT_IT_MS;
         save(sinks, sink);
@@ -382,11 +379,11 @@ static bool may_begin(const sink_t *sink)
 {
     int64_t now = kt_now();
 
-    /* the clock was set back */
+    /* the second half: the clock was set back */
     return sink->sent.next <= now || sink->sent.next > now + AGAIN_MAX_MS + AT_IT_MS;
 }
 
-/* Is it at it still? */
+/* True: it has more to do. */
 static bool step(kt_sinks_t *sinks, sink_t *sink)
 {
     unsigned batches;
@@ -423,7 +420,7 @@ bool kt_sinks_step(kt_sinks_t *sinks)
         under_way = under_way || sinks->list[i].batch.text != NULL;
     }
     if (!under_way)
-        let_go(sinks); /* the next step may be another process's */
+        let_go(sinks); /* so that another process may take the next step */
     return busy;
 }
 

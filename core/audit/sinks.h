@@ -31,13 +31,12 @@ typedef struct kt_sent { /* of one sink, in the file: 128 bytes, of this machine
     unsigned char zeros[56];
 } kt_sent_t;
 
-/* A log, open, and what its first line says. -1: it is none, or has none yet. */
+/* An open log, and what its first line says. -1: not a log, or without a first line yet. */
 int kt_sink_log_open(int folder, const char *name, kt_audit_log_t *ret_log);
 bool kt_sink_log_is(const kt_sent_t *sent, const kt_audit_log_t *log);
-/* Of the folder's logs the one that was being sent; with `next` the oldest that comes after it. -1:
- * there is none. */
+/* The log that was being sent; with `next` the one that follows it. -1: not found. */
 int kt_sink_log_find(int folder, const kt_sent_t *sent, bool next, kt_audit_log_t *ret_log);
-/* The offset behind the first seal of the last MiB, for a sink that is new. */
+/* The offset after the first seal of the last MiB, where a new sink begins. */
 uint64_t kt_sink_log_near_end(int fd, const kt_audit_log_t *log);
 
 typedef struct kt_batch {
@@ -67,9 +66,8 @@ kt_delivery_t kt_sink_syslog_send(kt_sink_syslog_t *log, const kt_cfg_sink_t *co
                                   kt_batch_t *batch);
 
 /*
- * Of `text`, which begins with a line, the blocks that are whole, and of these the lines that
- * `send` means. *ret_used: bytes of the text that are done with, 0 if there is no whole block.
- * KT_INTERNAL for want of memory.
+ * The lines that `send` selects of the whole blocks of `text`, which begins with a line. *ret_used:
+ * bytes of these blocks; 0: there is not a whole one. KT_INTERNAL: no memory.
  */
 kt_status_t kt_batch_make(const char *text, size_t size, kt_send_t send, size_t *ret_used,
                           kt_batch_t *ret_batch);

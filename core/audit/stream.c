@@ -9,7 +9,7 @@
  *
  * A block is appended and synced, then the state is written and synced. So the log is never shorter
  * than the state says. What it has after that is either blocks sealed by the state's key or
- * something that no caller was told to be recorded.
+ * something whose callers have no answer yet.
  *
  * Space after the log's end is allocated ahead. Only a block with decisions that must be recorded
  * uses it, so that a rotation which the target has accepted can be finished on a full disk. All

@@ -19,8 +19,8 @@ typedef struct lines {
     size_t count, room;
 } lines_t;
 
-/* Streams belong to other users, and their lines end on an operator's terminal: no control
- * characters. */
+/* Streams may belong to other users, and their lines are shown on an operator's terminal: control
+ * characters are replaced. */
 static void flatten(char *text)
 {
     for (; *text != '\0'; text++) {
@@ -54,7 +54,7 @@ static void free_lines(lines_t *lines)
     free(lines->list);
 }
 
-/* By time and, in one millisecond of one stream, as they stand. */
+/* By time and, within one millisecond of a stream, by number. */
 static int by_time(const void *a, const void *b)
 {
     const char *x = *(char *const *)a, *y = *(char *const *)b;
@@ -76,8 +76,8 @@ static bool is_decision(const char *text, size_t size)
            (size < strlen(KT_AUDIT_LOG) || memcmp(text, KT_AUDIT_LOG, strlen(KT_AUDIT_LOG)) != 0);
 }
 
-/* The end of the text by whole lines, `count` decisions of them at most. `cut`: it may begin within
- * one. What has no end is being written. */
+/* Appends the last `count` decisions of the text, the last one first. `cut`: the text may begin
+ * within a line. A line without an end is being written. */
 static bool append_tail(lines_t *lines, const char *text, size_t size, size_t count, bool cut)
 {
     const char *end = memrchr(text, '\n', size), *at = end, *line;
@@ -85,7 +85,7 @@ static bool append_tail(lines_t *lines, const char *text, size_t size, size_t co
     while (end != NULL && count > 0) {
         at = memrchr(text, '\n', (size_t)(end - text));
         if (at == NULL && cut)
-            return true; /* what stands before belongs to a line that began earlier */
+            return true; /* the end of a line that began earlier */
         line = at != NULL ? at + 1 : text;
         if (is_decision(line, (size_t)(end - line))) {
             if (!add_line(lines, line, (size_t)(end - line)))
@@ -142,7 +142,7 @@ static kt_status_t read_log(const char *path, int folder, const char *name, size
     return status;
 }
 
-/* Where the log has just begun, the end of those before belongs to its tail. */
+/* After a rotation the last lines are in older logs. */
 static kt_status_t read_former(const char *path, int folder, size_t count, lines_t *lines)
 {
     size_t from = lines->count, i;
@@ -158,7 +158,7 @@ static kt_status_t read_former(const char *path, int folder, size_t count, lines
             continue;
         status = read_log(path, folder, log->name, count - (lines->count - from), lines);
         if (status == KT_NOTFOUND)
-            status = KT_SUCCESS; /* it was renamed once more at this moment */
+            status = KT_SUCCESS; /* it has just been renamed again */
     }
     kt_audit_logs_free(&logs);
     return status;
@@ -195,7 +195,7 @@ static kt_status_t read_stream(const kt_config_t *config, const char *stream, si
     return status;
 }
 
-/* Streams of others that this user may not read are left out: their owners can read them. */
+/* Streams that this user may not read are left out. */
 static kt_status_t read_all(const kt_config_t *config, size_t count, lines_t *lines)
 {
     DIR *dir = opendir(config->audit_path);
@@ -223,9 +223,9 @@ kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t 
     size_t i;
 
     if (stream != NULL && (strchr(stream, '/') != NULL || stream[0] == '.' || stream[0] == '\0'))
-        return kt_fail(KT_USAGE, "not the name of a stream");
+        return kt_fail(KT_USAGE, "not a stream name");
     if (count > TAIL_MAX)
-        count = TAIL_MAX; /* there are not as many */
+        count = TAIL_MAX; /* more than the lines that are looked at */
     status = stream != NULL ? read_stream(config, stream, count, &lines)
                             : read_all(config, count, &lines);
     if (status == KT_SUCCESS && lines.count > 1)

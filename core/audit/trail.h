@@ -148,8 +148,9 @@ typedef struct kt_recovery {
     uint64_t dropped, missing;
 } kt_recovery_t;
 /*
- * Compares the open log with the state, under its lock. Behind what the state says blocks under its
- * key and the next ones are taken, the rest is cut. KT_AUDIT when the log is shorter.
+ * Compares the open log with the state, under its lock. After the end that the state names, blocks
+ * sealed by its key and the next ones are adopted, and the rest is cut off. KT_AUDIT if the log is
+ * shorter.
  */
 kt_status_t kt_audit_recover(const char *path, int log, uint64_t size, kt_audit_state_t *state,
                              kt_recovery_t *ret_recovery);
@@ -268,7 +269,7 @@ struct kt_audit {
     pthread_mutex_t lock;          /* for what follows (core/LOCKING, 5) */
     int folder, log, state, rings; /* descriptors; -1: not open */
     kt_lines_t lines;
-    kt_recovery_t recovered; /* found, and not said yet */
+    kt_recovery_t recovered; /* found, and not in a line yet */
     int64_t swept; /* ms, monotonic: when the rings of others were last looked at; 0: never */
 
     atomic_bool has_thread, stopping; /* a thread drains; it is to end */
@@ -277,10 +278,10 @@ struct kt_audit {
     atomic_bool failing; /* the last drain failed: */
     pthread_mutex_t why_lock;
     char why[KT_ERROR_SIZE];    /* why it did */
-    int64_t (*tick)(void *arg); /* what the thread does besides: after how many ms it wants to be
-                                   called again; NULL: nothing */
+    int64_t (*tick)(void *arg); /* what else the thread does; returns after how many ms to call it
+                                   again. NULL: nothing */
     void *tick_arg;
-    kt_log_fn log_fn; /* for the thread; NULL: nobody listens */
+    kt_log_fn log_fn; /* for the thread; NULL: none */
     void *log_arg;
 };
 

@@ -3,10 +3,10 @@
  * verify_trail.c: is a trail what was written?
  *
  * A stream's logs (`log`, and what logrotate left of older ones) are read in the order of their
- * blocks. The chain is computed anew, through files too; with the audit key so is each block's key,
- * and a seal has to be under that of its own block. Where the folder has a state that may be read,
- * it says where the last log has to end; elsewhere a tail that was cut off at a seal is not
- * noticed.
+ * blocks. The chain is computed again, across files too. With the audit key so is the key of each
+ * block, and a seal must have been made with the key of its own block. If the folder has a state
+ * that may be read, it says where the last log must end; without it, lines that were cut off at a
+ * seal are not noticed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +19,8 @@
 
 #include "trail.h"
 
-#define RINGS_MAX 1024u /* processes that record at the same time, of which a gap is found */
-#define WRONG_MAX 20u   /* things that are wrong, of one stream, before the rest is only counted */
+#define RINGS_MAX 1024u /* processes that record at the same time and whose gaps are found */
+#define WRONG_MAX 20u   /* findings of one stream that are reported; the rest is only counted */
 
 typedef struct proof {
     kt_check_fn fn;
@@ -65,13 +65,13 @@ static void tell(proof_t *proof, kt_status_t status, const char *format, ...)
 
 /* ---- one line ---- */
 
-/* The key of a block some further on. All in all as many as a stream may have: else one line with a
- * made-up number would keep us for minutes, and a log of such lines for ever. */
+/* The key of a later block. The number of steps in one stream is limited: without that, one line
+ * with a made-up number would take minutes, and a log of such lines would never end. */
 static void move_key(proof_t *proof, uint64_t blocks)
 {
     if (blocks > proof->reach - proof->passed) {
         tell(proof, KT_MALFORMED,
-             "its blocks leave out more than %llu: what follows cannot be proved",
+             "more than %llu blocks are missing: what follows cannot be verified",
              (unsigned long long)proof->reach);
         return;
     }
@@ -80,7 +80,7 @@ static void move_key(proof_t *proof, uint64_t blocks)
         kt_audit_next_key(proof->key);
 }
 
-/* The key of a log's first block: also where those before it are not there. */
+/* The key of a log's first block, even if the logs before it are missing. */
 static void find_key(proof_t *proof, const kt_audit_head_t *head)
 {
     kt_audit_name_t name = {head->environment, head->stream, ""};
@@ -95,11 +95,13 @@ static void begin_instance(proof_t *proof, const kt_audit_head_t *head, const ch
     if (head->first && proof->inside)
         tell(proof, KT_SUCCESS, "%s:%zu: a new instance begins", file, number);
     if (!head->first)
-        tell(proof, KT_SUCCESS, "%s: begins with block %llu: what was before is in no file here",
-             file, (unsigned long long)head->block);
+        tell(proof, KT_SUCCESS,
+             "%s: begins with block %llu: the blocks before it are in none of these files", file,
+             (unsigned long long)head->block);
     if (proof->audit_key != NULL && !head->keyed)
         tell(proof, KT_MALFORMED,
-             "%s:%zu: an instance that was begun without the audit key: it proves a chain, not who "
+             "%s:%zu: an instance that was begun without the audit key: it proves the chain, not "
+             "who "
              "wrote it",
              file, number);
     if (head->first &&
@@ -134,7 +136,8 @@ static void check_head(proof_t *proof, const kt_audit_head_t *head, const char *
         return;
     }
     if (number != 1)
-        tell(proof, KT_MALFORMED, "%s:%zu: the first line of a log, in its middle", file, number);
+        tell(proof, KT_MALFORMED, "%s:%zu: the first line of a log, in the middle of another", file,
+             number);
     if (proof->waiting > 0)
         tell(proof, KT_MALFORMED, "%s: the seal of its last lines, from %zu on, is missing",
              proof->open_file, proof->open_line);
@@ -150,7 +153,7 @@ static void check_head(proof_t *proof, const kt_audit_head_t *head, const char *
     }
 }
 
-/* Where a block had records of this ring last; a place for it, if none had. */
+/* The place of this ring in the list; if it has none, the place that it may take. */
 static size_t find_ring(const proof_t *proof, const unsigned char ring[KT_RING_ID])
 {
     size_t i, oldest = 0;
@@ -164,7 +167,7 @@ static size_t find_ring(const proof_t *proof, const unsigned char ring[KT_RING_I
     return i < RINGS_MAX ? i : oldest;
 }
 
-/* Each record of a process is in one block, or there is a line about those that are lost. */
+/* Each record of a process is in one block, or a line says that it is lost. */
 static void check_range(proof_t *proof, const kt_audit_seal_t *seal, const char *file,
                         size_t number)
 {
@@ -194,23 +197,24 @@ static void check_seal(proof_t *proof, const char *line, size_t size, const char
     kt_audit_seal_t seal;
 
     if (!kt_audit_parse_seal(line, size, &seal)) {
-        tell(proof, KT_MALFORMED, "%s:%zu: a seal that does not parse", file, number);
+        tell(proof, KT_MALFORMED, "%s:%zu: malformed seal", file, number);
         return;
     }
     if (proof->received != NULL)
         kt_received_seal(proof->received, &seal, line, size);
     if (memcmp(seal.instance, proof->instance, KT_AUDIT_ID) != 0 || seal.block != proof->block)
         tell(proof, KT_MALFORMED,
-             "%s:%zu: the seal of block %llu stands where that of block %llu has to", file, number,
+             "%s:%zu: the seal of block %llu, where that of block %llu is expected", file, number,
              (unsigned long long)seal.block, (unsigned long long)proof->block);
     if (memcmp(seal.chain, proof->chain, KT_AUDIT_HASH) != 0)
         tell(proof, KT_MALFORMED,
-             "%s:%zu: block %llu: its lines from %s:%zu on are not those that were sealed", file,
-             number, (unsigned long long)seal.block, proof->open_file, proof->open_line);
+             "%s:%zu: block %llu: its lines from %s:%zu on are not the lines that were sealed",
+             file, number, (unsigned long long)seal.block, proof->open_file, proof->open_line);
     if (seal.first != proof->sealed + 1 || seal.last != proof->sequence)
         tell(proof, KT_MALFORMED,
-             "%s:%zu: block %llu: seals the numbers %llu to %llu, and has %llu to %llu", file,
-             number, (unsigned long long)seal.block, (unsigned long long)seal.first,
+             "%s:%zu: block %llu: the seal is for numbers %llu to %llu, but the lines have %llu to "
+             "%llu",
+             file, number, (unsigned long long)seal.block, (unsigned long long)seal.first,
              (unsigned long long)seal.last, (unsigned long long)proof->sealed + 1,
              (unsigned long long)proof->sequence);
     if (proof->keyed) {
@@ -218,14 +222,14 @@ static void check_seal(proof_t *proof, const char *line, size_t size, const char
             move_key(proof, seal.block - proof->block);
         kt_audit_mac(proof->key, seal.chain, line, seal.maced, mac);
         if (sodium_memcmp(mac, seal.mac, sizeof(mac)) != 0)
-            tell(proof, KT_MALFORMED, "%s:%zu: block %llu: not sealed by the key of this block",
+            tell(proof, KT_MALFORMED, "%s:%zu: block %llu: not sealed with the key of this block",
                  file, number, (unsigned long long)seal.block);
         if (seal.block >= proof->block)
             kt_audit_next_key(proof->key);
     }
     check_range(proof, &seal, file, number);
-    /* The next block is judged by itself, so that one change is one finding: its chain goes on from
-     * what stands here. */
+    /* One change is one finding: the chain of the next block continues from this seal, right or
+     * wrong. */
     memcpy(proof->chain, seal.chain, KT_AUDIT_HASH);
     kt_audit_link(proof->chain, line, size);
     if (seal.block >= proof->block)
@@ -244,8 +248,8 @@ static void count_checkpoint(proof_t *proof, const char *line)
     (void)snprintf(proof->checked, sizeof(proof->checked), "%.24s", line + 9);
 }
 
-/* Keys of a line are in their order, and quotes inside a string are escaped: the first "seq" is the
- * number. */
+/* The keys of a line have a fixed order, and quotes inside a string are escaped: the first "seq" is
+ * the number. */
 static void check_decision(proof_t *proof, const char *line, size_t size, const char *file,
                            size_t number)
 {
@@ -253,14 +257,14 @@ static void check_decision(proof_t *proof, const char *line, size_t size, const 
     uint64_t sequence = 0, missing = 0;
 
     if (strlen(line) != size || at == NULL || !kt_audit_parse_number(&at, ",\"seq\":", &sequence)) {
-        tell(proof, KT_MALFORMED, "%s:%zu: not a line of a trail", file, number);
+        tell(proof, KT_MALFORMED, "%s:%zu: not a line of an audit trail", file, number);
     } else {
         if (gap != NULL && strncmp(at, ",\"action\":\"recover\",", 20) == 0 &&
             kt_audit_parse_number(&gap, ",\"missing\":", &missing) && missing > 0) {
             proof->missing += missing;
             tell(proof, KT_MALFORMED,
-                 "%s:%zu: %llu lines before were lost when the machine stopped", file, number,
-                 (unsigned long long)missing);
+                 "%s:%zu: %llu lines before this one were lost when the machine stopped", file,
+                 number, (unsigned long long)missing);
         }
         if (sequence != proof->sequence + missing + 1)
             tell(proof, KT_MALFORMED, "%s:%zu: number %llu follows number %llu", file, number,
@@ -284,7 +288,7 @@ static void check_line(proof_t *proof, const char *line, size_t size, const char
         return;
     }
     if (!proof->inside) {
-        tell(proof, KT_MALFORMED, "%s:%zu: stands before the first line of an instance", file,
+        tell(proof, KT_MALFORMED, "%s:%zu: comes before the first line of an instance", file,
              number);
         return;
     }
@@ -302,8 +306,8 @@ static void check_line(proof_t *proof, const char *line, size_t size, const char
 
 /* ---- one stream ---- */
 
-/* Is it the log that the state means, then it is read as far as the state knows: what follows is
- * being written. */
+/* The log that the state means was read up to where the state says. What follows is being written.
+ */
 static void check_end(proof_t *proof, const char *file, uint64_t length)
 {
     const kt_audit_state_t *end = &proof->end;
@@ -340,8 +344,7 @@ static void read_file(proof_t *proof, int folder, const kt_audit_log_t *log)
     (void)fclose(stream);
 }
 
-/* Where the log has to end at this moment. The lock is held for as long as it takes to read a
- * sector. */
+/* Where the log must end now. The lock is held only while a sector is read. */
 static bool read_end(int folder, kt_audit_state_t *ret_end)
 {
     unsigned char bytes[KT_AUDIT_STATE];
@@ -370,14 +373,13 @@ static bool has_inode(const kt_audit_logs_t *logs, uint64_t inode)
 
 static void conclude(proof_t *proof, size_t nfiles)
 {
-    const char *end =
-        proof->has_end
-            ? ""
-            : "; whether lines after the last are missing is not known without the stream's state";
+    const char *end = proof->has_end ? ""
+                                     : "; without the stream's state it is not known whether lines "
+                                       "after the last are missing";
     const char *by =
         proof->audit_key != NULL
             ? ""
-            : "; without the audit key this proves chain and numbers, not who wrote them";
+            : "; without the audit key this proves the chain and the numbers, not who wrote them";
 
     char checkpoints[80] = "";
 
@@ -392,10 +394,10 @@ static void conclude(proof_t *proof, size_t nfiles)
          (unsigned long long)proof->late, checkpoints, by, end);
 }
 
-static bool look_at(proof_t *proof, int folder, const kt_audit_log_t *log)
+static bool verify_log(proof_t *proof, int folder, const kt_audit_log_t *log)
 {
     if (log->compressed) {
-        tell(proof, KT_SUCCESS, "%s: compressed, and not looked at", log->name);
+        tell(proof, KT_SUCCESS, "%s: compressed, and not verified", log->name);
     } else if (log->error != 0) {
         tell(proof, KT_PERMISSION, "%s: %s", log->name, strerror(log->error));
     } else if (log->size > 0) {
@@ -405,21 +407,21 @@ static bool look_at(proof_t *proof, int folder, const kt_audit_log_t *log)
     return false;
 }
 
-/* How many of them were read. One without a first line belongs nowhere: it fails by itself, before
- * any other, and does not disturb their chain. */
+/* Returns how many were read. A log without a first line of its own fails by itself, before all
+ * others, and does not disturb their chain. */
 static size_t read_files(proof_t *proof, int folder, const kt_audit_logs_t *logs)
 {
     size_t count = 0, i;
 
     if (logs->more)
-        tell(proof, KT_PERMISSION, ".: more than %u logs, and not all were looked at",
+        tell(proof, KT_PERMISSION, ".: more than %u logs, and not all were verified",
              KT_AUDIT_LOGS_MAX);
     for (i = 0; i < logs->count; i++)
         if (!logs->list[i].has_head)
-            count += look_at(proof, folder, &logs->list[i]);
+            count += verify_log(proof, folder, &logs->list[i]);
     for (i = 0; i < logs->count; i++)
         if (logs->list[i].has_head)
-            count += look_at(proof, folder, &logs->list[i]);
+            count += verify_log(proof, folder, &logs->list[i]);
     return count;
 }
 
@@ -499,10 +501,9 @@ static kt_status_t verify(const char *path, proof_t *like)
     if (like->received != NULL)
         wrong += kt_received_conclude(like->received, like->fn, like->arg);
     if (streams == 0 && wrong == 0)
-        return kt_fail(KT_NOTFOUND, "%s: there is no trail in it", path);
+        return kt_fail(KT_NOTFOUND, "%s: there is no audit trail in it", path);
     return wrong == 0 ? KT_SUCCESS
-                      : kt_fail(KT_MALFORMED,
-                                "the trail is not what was written, or that cannot be proved");
+                      : kt_fail(KT_MALFORMED, "the audit trail was changed, or cannot be verified");
 }
 
 kt_status_t kt_audit_verify_within(const char *path, const char *key, const char *received,

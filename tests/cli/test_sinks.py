@@ -63,7 +63,7 @@ def test_what_was_received_tells_of_a_tail_that_is_gone(sunk, command):
         path.write_bytes(data)
     assert home.json("audit", "verify", "--audit-key", home.key)["status"] == "success"
     result = home.run("audit", "verify", "--received", command.out, check=False)
-    assert result.returncode == 65 and b"it was cut off" in result.stdout
+    assert result.returncode == 65 and b"its end was cut off" in result.stdout
 
 
 def test_a_command_that_fails_or_hangs_refuses_nothing(sunk, command, tmp_path):

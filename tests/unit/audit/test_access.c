@@ -57,7 +57,7 @@ START_TEST(each_read_counts)
     ck_assert_str_eq(sum.subject, READER);
     ck_assert(sum.last >= before - 20 && sum.last <= kt_now()); /* by the coarse clock */
     ck_assert_uint_eq(sum.lost + sum.hidden, 0);
-    /* what serves nobody is none */
+    /* these are not reads of a client */
     assert_ok(kt_refresh(world.ctx, &req));
     assert_ok(kt_probe(world.ctx, &req));
     assert_status(kt_get(world.ctx, &absent, &secret), KT_NOTFOUND);
@@ -238,7 +238,7 @@ START_TEST(a_strange_file_hurts_nobody)
 }
 END_TEST
 
-/* Each byte of what a reader believes, changed: no crash, and no name that is none. */
+/* Each byte of what a reader believes, changed: no crash, and no name that is not one. */
 static int check_name(void *arg, const kt_usage_t *usage)
 {
     (void)arg;

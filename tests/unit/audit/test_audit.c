@@ -270,7 +270,7 @@ START_TEST(a_removed_state_is_begun_anew)
 }
 END_TEST
 
-/* Nobody was answered for such a line. */
+/* No caller had an answer about such a line. */
 START_TEST(what_a_dead_process_left_is_cut_and_said)
 {
     FILE *file;

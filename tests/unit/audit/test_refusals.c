@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/audit/refusals.c and core/audit/severity.c: counting without sleeping, for the time is told.
+/* core/audit/refusals.c and core/audit/severity.c. The tests pass the time, so none of them sleeps.
  */
 #include "world.h"
 
@@ -120,8 +120,8 @@ START_TEST(a_clock_that_jumps)
 }
 END_TEST
 
-/* Thousands of sources: the table stays as large as it is, nobody is locked out by others, and who
- * is locked out remains so as long as there is anybody to go before him. */
+/* Thousands of sources: the table keeps its size, no source is locked out by others, and one that
+ * is locked out stays so as long as there is another slot to give up. */
 START_TEST(many_sources)
 {
     struct stat before, after;
@@ -145,8 +145,7 @@ START_TEST(many_sources)
 }
 END_TEST
 
-/* Each child counts the same source; the lock-outs that began are told by the exit statuses: one.
- */
+/* Each child counts the same source. Their exit statuses say how many lock-outs began: one. */
 START_TEST(counted_over_processes)
 {
     pid_t pids[8];
@@ -207,8 +206,7 @@ START_TEST(killed_while_counting)
 }
 END_TEST
 
-/* A file that is not finished is finished; one that is no table is not mapped, nor anybody else's.
- */
+/* An unfinished file is finished. A file that is not a table, or not ours, is not mapped. */
 START_TEST(the_file_is_looked_at)
 {
     kt_refusals_t *other;
@@ -316,7 +314,7 @@ START_TEST(writes_count_and_are_locked_out_too)
 }
 END_TEST
 
-/* Without the table policy refuses as before; the host's log says that nobody counts. */
+/* Without the table policy refuses as before; the host's log says that refusals are not counted. */
 START_TEST(without_a_table)
 {
     char path[160];

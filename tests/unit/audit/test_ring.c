@@ -340,7 +340,7 @@ START_TEST(a_drain_may_be_killed_anywhere)
 }
 END_TEST
 
-/* Whoever drains a dead one's ring may die at it as well. */
+/* A process that drains the ring of a dead one may be killed, too. */
 static const char *const sweeps[] = {"audit_appended:kill", "audit_synced:kill",
                                      "audit_stated:kill", "audit_drained:kill", "audit_swept:kill"};
 
@@ -374,8 +374,7 @@ END_TEST
 
 #define KILLED 4
 
-/* At any moment: each of several processes counts what it was told was recorded, in memory that
- * outlives it. */
+/* At any moment: each of several processes counts its records in memory that outlives it. */
 START_TEST(whoever_is_killed_loses_and_doubles_nothing)
 {
     _Atomic unsigned *done =
@@ -496,7 +495,8 @@ START_TEST(what_a_power_cut_took_is_counted)
     ck_assert_uint_eq(world_lines("next/process", "\"seq\":27,", NULL), 1);
     found[0] = '\0';
     ck_assert_int_eq(kt_audit_verify(folder, audit_key, find, NULL), KT_MALFORMED);
-    ck_assert_ptr_nonnull(strstr(found, "3 lines before were lost when the machine stopped"));
+    ck_assert_ptr_nonnull(
+        strstr(found, "3 lines before this one were lost when the machine stopped"));
 }
 END_TEST
 
@@ -538,7 +538,7 @@ START_TEST(other_files_among_the_rings_are_left)
     (void)snprintf(path, sizeof(path), "%s/00112233445566778899aabbccddeeff", rings);
     ck_assert_int_eq(symlink("/dev/zero", path), 0);
     (void)snprintf(path, sizeof(path), "%s/00112233445566778899aabbccddee00", rings);
-    world_write(path, "something that is no ring", 0600);
+    world_write(path, "something else than a ring", 0600);
     (void)snprintf(path, sizeof(path), "%s/00112233445566778899aabbccddee01", rings);
     world_write(path, "", 0600); /* whose process died at once */
     next_process();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/audit/seal.c, key.c, verify_trail.c: what was sealed cannot be changed unnoticed, and a
- * crash is no change. */
+/* core/audit/seal.c, key.c, verify_trail.c: a change of what was sealed is found, and a crash is
+ * not taken for a change. */
 #include "vectors.h"
 #include "world.h"
 
@@ -207,7 +207,7 @@ START_TEST(a_trail_is_proved)
     ck_assert_int_eq(unlink(state_path), 0); /* another machine */
     assert_verified(audit_key);
     ck_assert_ptr_nonnull(
-        strstr(findings.text, "whether lines after the last are missing is not known"));
+        strstr(findings.text, "it is not known whether lines after the last are missing"));
     memset(&findings, 0, sizeof(findings));
     assert_ok(kt_audit_verify(stream, audit_key, find, &findings)); /* the stream's own folder */
 }
@@ -219,7 +219,7 @@ START_TEST(another_key_proves_nothing)
 
     write_some();
     assert_ok(kt_audit_keygen(other));
-    assert_wrong(other, "log:3: block 0: not sealed by the key of this block");
+    assert_wrong(other, "log:3: block 0: not sealed with the key of this block");
     assert_status(verify("keyturn-audit-key 1 AAAA"), KT_CONFIG);
     assert_status(verify("/nonexistent"), KT_CONFIG);
     world_write(key_path, audit_key, 0644);
@@ -228,8 +228,7 @@ START_TEST(another_key_proves_nothing)
 }
 END_TEST
 
-/* A stream without a start state, and one of which somebody removed it, are no proof, and do not
- * pass for one. */
+/* A stream whose start state is missing or was removed is not a proof, and is not taken for one. */
 START_TEST(an_instance_without_the_key_is_told)
 {
     char error[KT_ERROR_SIZE];
@@ -364,8 +363,8 @@ static bool tamper(text_t *text, size_t line, int way)
     return true;
 }
 
-/* Any line, in any way, with the key and without: on the machine itself. (What stands behind the
- * end that the state names is being written, and the next writer cuts it.) */
+/* Any line, in any way, with the key and without: on the machine itself. (What follows
+ * the end that the state names is being written, and the next writer cuts it.) */
 START_TEST(each_change_of_each_line_is_found)
 {
     text_t text;
@@ -434,13 +433,14 @@ START_TEST(what_is_wrong_is_said_with_its_line)
     text.lines[4] = NULL; /* number 3 */
     join(&text);
     assert_wrong(audit_key,
-                 "log:5: block 1: its lines from log:4 on are not those that were sealed");
-    ck_assert_ptr_nonnull(strstr(findings.text, "seals the numbers 2 to 3, and has 2 to 2"));
+                 "log:5: block 1: its lines from log:4 on are not the lines that were sealed");
+    ck_assert_ptr_nonnull(
+        strstr(findings.text, "the seal is for numbers 2 to 3, but the lines have 2 to 2"));
 }
 END_TEST
 
-/* Whoever takes over the machine after block 2 has its state. He rewrites block 1, the chain, and
- * seals all with the key that he found: the fault of CVE-2023-31439 is to take a block under a
+/* An intruder after block 2 has the state. It rewrites block 1 and the chain, and
+ * seals all with the key that it found: the fault of CVE-2023-31439 is to take a block under a
  * later key than its own. */
 START_TEST(a_later_key_seals_no_earlier_block)
 {
@@ -475,16 +475,16 @@ START_TEST(a_later_key_seals_no_earlier_block)
     }
     (void)fclose(file);
     free(log);
-    memcpy(state.recorded.chain, chain, sizeof(chain)); /* his state agrees */
+    memcpy(state.recorded.chain, chain, sizeof(chain)); /* the forged state agrees */
     memcpy(state.sealed.chain, chain, sizeof(chain));
     kt_audit_encode_state(&state, bytes);
     fd = open(state_path, O_WRONLY);
     ck_assert_int_eq(write(fd, bytes, sizeof(bytes)), KT_AUDIT_STATE);
     (void)close(fd);
     assert_verified(NULL); /* a chain proves no more than that */
-    assert_wrong(audit_key, "log:6: block 1: not sealed by the key of this block");
+    assert_wrong(audit_key, "log:6: block 1: not sealed with the key of this block");
     ck_assert_ptr_nonnull(
-        strstr(findings.text, "log:8: block 2: not sealed by the key of this block"));
+        strstr(findings.text, "log:8: block 2: not sealed with the key of this block"));
 }
 END_TEST
 
@@ -507,7 +507,7 @@ static void add_far_log(const char *name, unsigned block)
     free(log);
 }
 
-/* Else whoever writes a log decides how long a proof takes: hours for a file of such lines. */
+/* Otherwise the writer of a log decides how long a verification takes: hours for such a file. */
 START_TEST(a_made_up_block_number_is_not_counted_to)
 {
     reach = 1000;
@@ -515,12 +515,12 @@ START_TEST(a_made_up_block_number_is_not_counted_to)
     add_far_log("log.2", 800);
     (void)verify(audit_key);
     ck_assert_msg(strstr(findings.text, "block 800") != NULL &&
-                      strstr(findings.text, "leave out more") == NULL,
+                      strstr(findings.text, "blocks are missing") == NULL,
                   "%s", findings.text);
     add_far_log("log.3", 201); /* all in all */
-    assert_wrong(audit_key, "its blocks leave out more than 1000: what follows cannot be proved");
+    assert_wrong(audit_key, "more than 1000 blocks are missing: what follows cannot be verified");
     add_far_log("log.2", 4000000000u);
-    assert_wrong(audit_key, "its blocks leave out more than 1000");
+    assert_wrong(audit_key, "more than 1000 blocks are missing");
 }
 END_TEST
 
@@ -579,7 +579,7 @@ START_TEST(lines_without_a_seal_are_cut)
     put_state();
     record("c/1", false);
     drain();
-    ck_assert_uint_eq(world_lines("b/1", NULL), 0); /* the ring was told that it is on the disk */
+    ck_assert_uint_eq(world_lines("b/1", NULL), 0); /* the ring has it as drained */
     ck_assert_uint_eq(world_lines("\"recover\"", "\"missing\":0", NULL), 1);
     assert_wrong(audit_key,
                  "has the records 3 to 3 of a process, and the block before has them up to 1");
@@ -588,7 +588,7 @@ START_TEST(lines_without_a_seal_are_cut)
 }
 END_TEST
 
-/* A forged seal behind the state is no seal. */
+/* A forged seal after the end that the state names. */
 START_TEST(a_foreign_block_behind_the_state_is_cut)
 {
     char *log, *mac;
@@ -654,7 +654,7 @@ START_TEST(blocks_go_on_over_logs)
     /* and now from the beginning: that is how long logs are kept */
     ck_assert_int_eq(unlink(older), 0);
     assert_verified(audit_key);
-    ck_assert_ptr_nonnull(strstr(findings.text, "what was before is in no file here"));
+    ck_assert_ptr_nonnull(strstr(findings.text, "the blocks before it are in none of these files"));
     assert_verified(NULL);
 }
 END_TEST
@@ -667,7 +667,7 @@ START_TEST(a_log_in_the_way_is_not_taken)
     ck_assert_int_eq(rename(world.log, old_log), 0);
     world_write(world.log, "something\n", 0640);
     assert_status(kt_audit_write(audit, &event), KT_AUDIT);
-    assert_failure_has("not of this stream");
+    assert_failure_has("lines that this stream did not write");
     ck_assert_int_eq(unlink(world.log), 0);
     assert_ok(kt_audit_write(audit, &event));
     assert_verified(audit_key);

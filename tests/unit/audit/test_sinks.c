@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/audit/sinks.c and the sinks: everything that is sealed arrives, in order, whatever a sink
- * does; and nobody waits for one. */
+ * does; and no decision waits for one. */
 #include "world.h"
 
 #include <fcntl.h>
@@ -114,7 +114,7 @@ static size_t count_in(const char *path, const char *text)
     return count;
 }
 
-/* A pause between attempts is over: nobody waits in a test. */
+/* Ends the pause between two attempts without waiting. */
 static void pass_time(void)
 {
     static const int64_t past = 1;
@@ -239,7 +239,7 @@ START_TEST(a_command_that_fails_gets_it_again)
 }
 END_TEST
 
-/* Whoever may put a command there decides what gets the trail. */
+/* Any user who may put a command there decides what gets the trail. */
 START_TEST(a_command_of_anybody_is_not_run)
 {
     char text[300];
@@ -388,7 +388,7 @@ END_TEST
 
 /* ---- logs ---- */
 
-/* logrotate once, and twice, while nobody sent; and a log that is gone when its turn comes. */
+/* logrotate once, and twice, between two steps; and a log that is gone when its turn comes. */
 START_TEST(through_logs_that_are_renamed)
 {
     char text[300], first[200], second[200], third[200];
@@ -429,7 +429,7 @@ START_TEST(through_logs_that_are_renamed)
 }
 END_TEST
 
-/* What behind the last seal is no block yet is nobody's. */
+/* What follows the last seal is not a block yet. */
 START_TEST(only_what_is_sealed)
 {
     static const char text[] = "{\"log\":\"start\"}\n{\"time\":1,\"severity\":\"high\"}\n{\"seal\":"
