@@ -32,16 +32,6 @@
 
 /* ---- opening ---- */
 
-static void read_boot_id(char boot[40])
-{
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, boot, 36) : 0;
-
-    boot[got > 0 ? got : 0] = '\0';
-    if (fd >= 0)
-        (void)close(fd);
-}
-
 static kt_status_t open_folder(kt_audit_t *audit)
 {
     struct stat st;
@@ -81,7 +71,7 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
     (void)sem_init(&audit->wake, 0, 0);
     (void)snprintf(audit->stream, sizeof(audit->stream), "%s", stream);
     (void)snprintf(audit->environment, sizeof(audit->environment), "%s", config->environment);
-    read_boot_id(audit->boot);
+    kt_boot_id(audit->boot);
     audit->name = (kt_audit_name_t){audit->environment, audit->stream, audit->boot};
     if (asprintf(&audit->path, "%s/%s", config->audit_path, stream) < 0) {
         audit->path = NULL;

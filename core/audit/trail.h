@@ -256,7 +256,7 @@ struct kt_audit {
     char *path; /* of the stream's folder */
     char stream[64];
     char environment[KT_ENVIRONMENT_MAX];
-    char boot[40];
+    char boot[KT_BOOT_ID];
     kt_audit_name_t name;       /* of these three */
     uid_t owner;                /* of the folder */
     bool ringless;              /* root, in the folder of somebody else: no ring */

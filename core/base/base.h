@@ -82,6 +82,9 @@ kt_status_t kt_write_key(const char *path, const char *text, mode_t mode);
 void kt_close_fd(int *fd);
 /* The start of a small file, such as one of /proc, as text. */
 bool kt_read_text(const char *path, char *text, size_t size);
+#define KT_BOOT_ID 40u /* bytes of a boot id, NUL included */
+/* The kernel's id of this run of the machine. "": not known. */
+void kt_boot_id(char ret_boot[KT_BOOT_ID]);
 
 /* ---- lock.c ---- */
 

@@ -135,3 +135,10 @@ bool kt_read_text(const char *path, char *text, size_t size)
     text[n] = '\0';
     return true;
 }
+
+void kt_boot_id(char ret_boot[KT_BOOT_ID])
+{
+    ret_boot[0] = '\0';
+    (void)kt_read_text("/proc/sys/kernel/random/boot_id", ret_boot, KT_BOOT_ID);
+    ret_boot[strcspn(ret_boot, "\n")] = '\0';
+}

@@ -21,7 +21,7 @@
 #include "target.h"
 
 typedef struct owner {
-    char boot[40];
+    char boot[KT_BOOT_ID];
     uint64_t space; /* of process numbers */
     long pid;
     char start[24]; /* in clock ticks since boot; "-": not to be seen */
@@ -49,9 +49,9 @@ static void this_process(owner_t *owner)
 {
     struct stat st;
 
-    (void)snprintf(owner->boot, sizeof(owner->boot), "-");
-    if (kt_read_text("/proc/sys/kernel/random/boot_id", owner->boot, sizeof(owner->boot)))
-        owner->boot[strcspn(owner->boot, "\n")] = '\0';
+    kt_boot_id(owner->boot);
+    if (owner->boot[0] == '\0')
+        (void)snprintf(owner->boot, sizeof(owner->boot), "-");
     owner->space = stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
     owner->pid = (long)getpid();
     read_start(owner->pid, owner->start);
