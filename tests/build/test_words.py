@@ -141,7 +141,7 @@ def chunks(path):
     name, text = path.name, path.read_text(encoding="utf-8", errors="replace")
     if path.suffix in (".c", ".h"):
         return of_c(text)
-    if path.suffix == ".py":
+    if path.suffix == ".py" or re.match(r"#!.*python", text):
         return of_python(text)
     if re.search(r"\.[1-8]$", name):
         return of_mdoc(text)
