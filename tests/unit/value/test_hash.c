@@ -4,6 +4,7 @@
 
 #include <sodium.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 /* hashlib.pbkdf2_hmac("sha256", b"correct horse", bytes(range(32)), 100000) */
 #define SALT "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -58,6 +59,13 @@ START_TEST(a_cheap_argon2id_is_upgraded)
     ck_assert_int_eq(crypto_pwhash_str(cheap, "correct horse", 13, 1, 8192 * 2), 0);
     assert_ok(check("correct horse", cheap, upgraded));
     ck_assert_ptr_nonnull(strstr(upgraded, "m=65536,t=2,p=1"));
+    /* too little of either is too cheap */
+    ck_assert_int_eq(crypto_pwhash_str(cheap, "correct horse", 13, 2, 63u << 20), 0);
+    assert_ok(check("correct horse", cheap, upgraded));
+    ck_assert_ptr_nonnull(strstr(upgraded, "m=65536,t=2,p=1"));
+    ck_assert_int_eq(crypto_pwhash_str(cheap, "correct horse", 13, 1, 65u << 20), 0);
+    assert_ok(check("correct horse", cheap, upgraded));
+    ck_assert_ptr_nonnull(strstr(upgraded, "m=65536,t=2,p=1"));
     /* a dearer one is left */
     ck_assert_int_eq(crypto_pwhash_str(cheap, "correct horse", 13, 3, 128u << 20), 0);
     assert_ok(check("correct horse", cheap, upgraded));
@@ -95,11 +103,32 @@ START_TEST(what_is_no_hash_is_refused)
 }
 END_TEST
 
+#ifndef __SANITIZE_ADDRESS__ /* which has more address space than the limit leaves */
+/* Nobody knows: it is not said that the value is another one. */
+START_TEST(a_lack_of_memory_is_not_another_value)
+{
+    struct rlimit limit = {1u << 29, 1u << 29};
+    char upgraded[KT_HASH_MAX];
+
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    assert_status(check("correct horse",
+                        "$argon2id$v=19$m=1048576,t=2,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$"
+                        "LnZdg1oHB+OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
+                        upgraded),
+                  KT_INTERNAL);
+    assert_failure("the hash needs 1024 MiB of memory, which are not free");
+}
+END_TEST
+#endif
+
 static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, a_hash_recognises_its_value);
     tcase_add_test(tests, an_old_hash_is_recognised_and_upgraded);
     tcase_add_test(tests, a_cheap_argon2id_is_upgraded);
+#ifndef __SANITIZE_ADDRESS__
+    tcase_add_test(tests, a_lack_of_memory_is_not_another_value);
+#endif
     UNIT_TABLE(tests, what_is_no_hash_is_refused, wrong);
 }
 
