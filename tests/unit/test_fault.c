@@ -444,6 +444,26 @@ static kt_status_t work_backup(kt_ctx_t *ctx)
     return status;
 }
 
+/* A failure is never told as a success without a text. */
+static kt_status_t work_encode(kt_ctx_t *ctx)
+{
+    static const kt_encoding_t encodings[] = {KT_ENCODE_BASE64, KT_ENCODE_HEX, KT_ENCODE_BASIC};
+    kt_request_t req = request("database/a");
+    kt_secret_t *secret = NULL, *text = NULL;
+    kt_status_t status = kt_get(ctx, &req, &secret);
+
+    for (size_t i = 0; status == KT_SUCCESS && i <= KT_ARRAY(encodings); i++) {
+        status = i < KT_ARRAY(encodings) ? kt_secret_encode(secret, encodings[i], &text)
+                                         : kt_mask(secret, KT_MASK_PARTIAL, &text);
+        if ((status == KT_SUCCESS) != (text != NULL))
+            ck_abort_msg("encoding %zu: %s", i, kt_status_name(status));
+        kt_secret_free(text);
+        text = NULL;
+    }
+    kt_secret_free(secret);
+    return status;
+}
+
 static const struct {
     const char *name;
     kt_status_t (*work)(kt_ctx_t *ctx);
@@ -462,7 +482,8 @@ static const struct {
              {"keys", work_keys},
              {"verify", work_verify},
              {"check", work_check},
-             {"backup", work_backup}};
+             {"backup", work_backup},
+             {"encode", work_encode}};
 
 /* Lines of the anchors: one a type, and none may ever be lost. */
 static unsigned anchor_lines(void)
