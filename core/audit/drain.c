@@ -126,10 +126,10 @@ typedef struct job {
     kt_ring_t *ring; /* NULL: none */
     int64_t now, window;
     const kt_event_t *event; /* follows the ring's records; NULL: none */
-} job_t;
+} drain_t;
 
 /* Fills a block with records. *ret_step says why it ended. */
-static void add_records(const job_t *job, kt_ring_walk_t *walk, kt_audit_range_t *range,
+static void add_records(const drain_t *job, kt_ring_walk_t *walk, kt_audit_range_t *range,
                         kt_ring_step_t *ret_step)
 {
     const kt_lines_t *lines = &job->audit->lines;
@@ -148,7 +148,7 @@ static void add_records(const job_t *job, kt_ring_walk_t *walk, kt_audit_range_t
 }
 
 /* Records after a damaged one cannot be found. The trail says how many are lost. */
-static void give_up_rest(const job_t *job, kt_ring_walk_t *walk)
+static void give_up_rest(const drain_t *job, kt_ring_walk_t *walk)
 {
     uint64_t recorded = kt_ring_recorded(job->ring),
              last = walk->sequence != 0 ? walk->sequence : kt_ring_drained(job->ring);
@@ -159,7 +159,7 @@ static void give_up_rest(const job_t *job, kt_ring_walk_t *walk)
 }
 
 /* One block. *ret_more: the ring has more. */
-static kt_status_t drain_block(const job_t *job, bool *ret_more)
+static kt_status_t drain_block(const drain_t *job, bool *ret_more)
 {
     kt_audit_t *audit = job->audit;
     kt_audit_range_t range = {.to = 0};
@@ -191,7 +191,7 @@ static kt_status_t drain_block(const job_t *job, bool *ret_more)
     return KT_SUCCESS;
 }
 
-static kt_status_t drain_ring(const job_t *job)
+static kt_status_t drain_ring(const drain_t *job)
 {
     const kt_recovery_t *found = &job->audit->recovered;
     kt_status_t status;
@@ -263,7 +263,7 @@ static kt_status_t skip_covered(const kt_audit_t *audit, kt_ring_t *ring)
 static kt_status_t drain_other(kt_audit_t *audit, kt_audit_state_t *state, const char *name,
                                bool living)
 {
-    job_t job = {.audit = audit, .state = state, .now = kt_now()};
+    drain_t job = {.audit = audit, .state = state, .now = kt_now()};
     kt_ring_t *ring = kt_ring_open(audit->rings, name, audit->owner);
     kt_status_t status = KT_SUCCESS;
     bool dead;
@@ -364,16 +364,16 @@ static kt_status_t check_ring(const kt_audit_t *audit, const kt_ring_t *ring)
 typedef struct drain_order {
     const kt_event_t *event;
     bool all_windows, with_living, make_ring;
-} drain_order_t;
+} drain_scope_t;
 
 static kt_status_t drain_inlock(kt_audit_t *audit, kt_audit_state_t *state,
-                                const drain_order_t *order)
+                                const drain_scope_t *order)
 {
-    job_t job = {.audit = audit,
-                 .state = state,
-                 .event = order->event,
-                 .now = kt_now(),
-                 .window = order->all_windows ? 0 : audit->reads};
+    drain_t job = {.audit = audit,
+                   .state = state,
+                   .event = order->event,
+                   .now = kt_now(),
+                   .window = order->all_windows ? 0 : audit->reads};
     kt_status_t status;
 
     job.event = begin_checkpoint(audit, state, order->event, job.now);
@@ -393,7 +393,7 @@ static kt_status_t drain_inlock(kt_audit_t *audit, kt_audit_state_t *state,
     return status == KT_SUCCESS ? check_ring(audit, job.ring) : status;
 }
 
-static kt_status_t drain_locked(kt_audit_t *audit, const drain_order_t *order)
+static kt_status_t drain_locked(kt_audit_t *audit, const drain_scope_t *order)
 {
     kt_audit_state_t state;
     kt_status_t status = kt_audit_lock_stream(audit, &state);
@@ -410,7 +410,7 @@ static kt_status_t drain_locked(kt_audit_t *audit, const drain_order_t *order)
 
 kt_status_t kt_audit_drain_rings(kt_audit_t *audit, const kt_event_t *event, bool all)
 {
-    drain_order_t order = {
+    drain_scope_t order = {
         .event = event, .all_windows = all || event != NULL, .make_ring = event == NULL};
 
     return drain_locked(audit, &order);
@@ -418,7 +418,7 @@ kt_status_t kt_audit_drain_rings(kt_audit_t *audit, const kt_event_t *event, boo
 
 kt_status_t kt_audit_sweep_rings(kt_audit_t *audit)
 {
-    drain_order_t order = {.all_windows = true, .with_living = true};
+    drain_scope_t order = {.all_windows = true, .with_living = true};
 
     return drain_locked(audit, &order);
 }

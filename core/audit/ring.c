@@ -32,7 +32,7 @@ static kt_ring_t *map(int fd, const char *name, uint64_t size)
         free(ring);
         return NULL;
     }
-    kt_keep_from_forks(mapping, HEADER + size);
+    kt_dontfork(mapping, HEADER + size);
     ring->fd = fd;
     (void)snprintf(ring->name, sizeof(ring->name), "%s", name);
     ring->size = size;

@@ -99,7 +99,7 @@ static void retire_chunk_inlock(void)
     }
 }
 
-static block_t *take_inlock(unsigned class)
+static block_t *pop_block_inlock(unsigned class)
 {
     size_t size = (size_t)1 << (class + CLASS_MIN_BITS);
     block_t *block = arena.free[class];
@@ -140,7 +140,7 @@ void *kt_locked_alloc(size_t size)
         if (block != NULL)
             block->size = whole;
     } else {
-        block = take_inlock(class_of(whole));
+        block = pop_block_inlock(class_of(whole));
     }
     (void)pthread_mutex_unlock(&arena.lock);
     if (block == NULL) {
@@ -188,7 +188,7 @@ bool kt_locked_room(size_t size)
     return room;
 }
 
-void kt_keep_from_forks(void *pages, size_t size)
+void kt_dontfork(void *pages, size_t size)
 {
     (void)madvise(pages, size, MADV_DONTFORK);
 }

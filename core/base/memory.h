@@ -22,10 +22,10 @@ void *kt_guarded_alloc(size_t size, bool wipe_on_fork);
 void *kt_guarded_reserve(size_t size, size_t used, bool wipe_on_fork);
 void kt_guarded_extend(void *data, size_t used);
 void kt_guarded_free(void *data);
-void kt_free_wiped(char *string);                  /* wipes up to NUL and frees; NULL is allowed */
-void kt_keep_from_forks(void *pages, size_t size); /* a child has nothing mapped there */
-size_t kt_locked_failures(void);                   /* how many bytes could not be locked */
-bool kt_locked_room(size_t size);                  /* could as much be locked now, over what is? */
+void kt_free_wiped(char *string);           /* wipes up to NUL and frees; NULL is allowed */
+void kt_dontfork(void *pages, size_t size); /* a child has nothing mapped there */
+size_t kt_locked_failures(void);            /* how many bytes could not be locked */
+bool kt_locked_room(size_t size);           /* could as much be locked now, over what is? */
 
 struct kt_secret {
     atomic_uint refs;

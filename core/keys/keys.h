@@ -88,11 +88,11 @@ void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);  
 typedef struct kt_holder {
     kt_keyring_t *keyring;
     kt_config_t *config;
-    char stream[64];   /* its audit log, and so its folder of anchors */
-    unsigned wait;     /* ms that a reading transaction may wait to begin: while another process
-                          recovers a store after a crash */
-    bool lacking;      /* a call met a type that has moved to an epoch whose key is not held */
-    int64_t keys_read; /* ms, monotonic, when that made it read its keys again; 0: never */
+    char stream[64];    /* its audit log, and so its folder of anchors */
+    unsigned wait;      /* ms that a reading transaction may wait to begin: while another process
+                           recovers a store after a crash */
+    bool missing_epoch; /* a call met a type that has moved to an epoch whose key is not held */
+    int64_t keys_read;  /* ms, monotonic, when that made it read its keys again; 0: never */
     kt_logger_t logger;
 } kt_holder_t;
 

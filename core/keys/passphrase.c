@@ -216,7 +216,7 @@ static kt_status_t parse_words(char *const words[4], params_t *ret_params,
     return KT_SUCCESS;
 }
 
-static kt_status_t take_keys(kt_keyring_t *keyring, const unsigned char *plain, size_t size)
+static kt_status_t adopt_keys(kt_keyring_t *keyring, const unsigned char *plain, size_t size)
 {
     size_t at;
     kt_status_t status = KT_SUCCESS;
@@ -254,7 +254,7 @@ kt_status_t kt_phrase_open(const kt_secret_t *phrase, kt_keyring_t *keyring, cha
                                     to_size, sealed + KT_KEYID_SIZE, derived->seal) != 0)
         status = kt_fail(KT_MALFORMED, "the sealed key was changed");
     if (status == KT_SUCCESS)
-        status = take_keys(keyring, plain, size - FRONT_SIZE - KT_TAG_SIZE);
+        status = adopt_keys(keyring, plain, size - FRONT_SIZE - KT_TAG_SIZE);
 out:
     kt_locked_free(plain);
     kt_locked_free(derived);

@@ -167,8 +167,8 @@ typedef struct batch {
     size_t count;
 } batch_t;
 
-static int take_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
-                      const unsigned char tag[KT_TAG_SIZE])
+static int append_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
+                        const unsigned char tag[KT_TAG_SIZE])
 {
     batch_t *batch = arg;
 
@@ -184,7 +184,7 @@ static kt_status_t step_batch(step_t *s)
     kt_status_t status = batch != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
 
     if (status == KT_SUCCESS)
-        status = kt_index_walk(&s->trees.old, take_entry, batch);
+        status = kt_index_walk(&s->trees.old, append_entry, batch);
     for (; status == KT_SUCCESS && i < batch->count &&
            (i == 0 || kt_monotonic() - s->began < BATCH_MS);
          i++)

@@ -47,7 +47,7 @@ static kt_status_t find_epoch(kt_ctx_t *ctx, const char *name, const ktp_row_t *
     return status;
 }
 
-static int take_old(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+static int append_old(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     names_t *names = arg;
     char **grown, *copy;
@@ -83,7 +83,7 @@ static kt_status_t list_old(kt_ctx_t *ctx, kt_store_t *store, names_t *ret_names
         return status;
     ret_names->ctx = ctx;
     status =
-        kt_from_provider(store->name, store->api->row_scan(txn, KTP_HEAD, take_old, ret_names));
+        kt_from_provider(store->name, store->api->row_scan(txn, KTP_HEAD, append_old, ret_names));
     store->api->abort(txn);
     return status == KT_SUCCESS ? ret_names->status : status;
 }

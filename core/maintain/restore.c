@@ -169,7 +169,7 @@ static bool is_meta(const ktp_key_t *key, char kind)
     return key->space == KTP_META && key->id_size > 0 && key->id[0] == (unsigned char)kind;
 }
 
-static kt_status_t take_root(restore_t *r, const ktp_key_t *key, const ktp_row_t *row)
+static kt_status_t adopt_root(restore_t *r, const ktp_key_t *key, const ktp_row_t *row)
 {
     type_root_t *grown = realloc(r->roots, (r->nroots + 1) * sizeof(*grown));
 
@@ -199,7 +199,7 @@ static kt_status_t survey(restore_t *r)
         if (is_meta(&key, 's') && row.record_size == KT_ID_SIZE)
             memcpy(r->file_id, row.record, KT_ID_SIZE);
         else if (is_meta(&key, 'r'))
-            status = take_root(r, &key, &row);
+            status = adopt_root(r, &key, &row);
         else if (is_meta(&key, 't'))
             status = kt_keyring_adopt_label(r->ctx->holder.keyring, row.record, row.record_size);
     }

@@ -5,7 +5,7 @@
 
 #include "maintain.h"
 
-static int take_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+static int append_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     kt_types_t *types = arg;
     char type[KT_NAME_MAX + 1], *copy, **grown;
@@ -44,7 +44,7 @@ kt_status_t kt_types_read(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn
     kt_status_t status;
 
     *ret_types = (kt_types_t){.keyring = ctx->holder.keyring};
-    status = kt_rows_scan(store, txn, KTP_META, take_label, ret_types);
+    status = kt_rows_scan(store, txn, KTP_META, append_label, ret_types);
     if (status == KT_SUCCESS)
         status = ret_types->status;
     if (status == KT_SUCCESS) {

@@ -189,7 +189,7 @@ static bool grow(exchange_t *e, size_t needed)
     return true;
 }
 
-static size_t take_body(char *data, size_t one, size_t size, void *arg)
+static size_t append_body(char *data, size_t one, size_t size, void *arg)
 {
     exchange_t *e = arg;
 
@@ -208,7 +208,7 @@ static size_t take_body(char *data, size_t one, size_t size, void *arg)
     return size;
 }
 
-static size_t take_header(char *data, size_t one, size_t size, void *arg)
+static size_t parse_header(char *data, size_t one, size_t size, void *arg)
 {
     exchange_t *e = arg;
 
@@ -300,9 +300,9 @@ static CURLcode set_request(exchange_t *e)
     SET(CURLOPT_HTTPHEADER, e->headers);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_OPENSOCKETDATA, e);
-    SET(CURLOPT_WRITEFUNCTION, take_body);
+    SET(CURLOPT_WRITEFUNCTION, append_body);
     SET(CURLOPT_WRITEDATA, e);
-    SET(CURLOPT_HEADERFUNCTION, take_header);
+    SET(CURLOPT_HEADERFUNCTION, parse_header);
     SET(CURLOPT_HEADERDATA, e);
     if (strcmp(x->method, "HEAD") == 0)
         SET(CURLOPT_NOBODY, 1L);

@@ -57,12 +57,12 @@ static void this_process(owner_t *owner)
     read_start(owner->pid, owner->start);
 }
 
-void kt_busy_format(int64_t lease, char text[KT_BUSY_SIZE])
+void kt_lease_format(int64_t lease, char text[KT_LEASE_SIZE])
 {
     owner_t owner;
 
     this_process(&owner);
-    (void)snprintf(text, KT_BUSY_SIZE, "%s %" PRIu64 " %ld %s %" PRId64, owner.boot, owner.space,
+    (void)snprintf(text, KT_LEASE_SIZE, "%s %" PRIu64 " %ld %s %" PRId64, owner.boot, owner.space,
                    owner.pid, owner.start, kt_now() + lease);
 }
 
@@ -72,7 +72,7 @@ static bool parse(const char *text, owner_t *owner)
                   &owner->pid, owner->start, &owner->until) == 5;
 }
 
-bool kt_busy_is(const char *text, long *ret_pid)
+bool kt_lease_is_held(const char *text, long *ret_pid)
 {
     owner_t owner, here;
     char start[24];

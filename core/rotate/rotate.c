@@ -89,7 +89,7 @@ static kt_status_t check_pending(const kt_head_t *head, const kt_target_ops_t *o
 
     if (ops == NULL || !same_target(kt_head_get_note(head, head->pending, "target"), ops))
         return kt_write_no_pending(head);
-    if (!kt_busy_is(kt_head_get_note(head, head->pending, KT_NOTE_BUSY), &pid))
+    if (!kt_lease_is_held(kt_head_get_note(head, head->pending, KT_NOTE_LEASE), &pid))
         return KT_SUCCESS;
     if (pid != 0)
         return kt_fail(KT_CONFLICT, "%s: process %ld is rotating it right now (version %llu)",
@@ -117,20 +117,20 @@ static kt_status_t look_for_pending(kt_rotation_t *r, uint64_t *ret_pending)
 
 /* Puts our name to the pending version, in one transaction with the question whether anybody else
  * is at it. */
-static kt_status_t take_over(kt_rotation_t *r, const plan_t *plan)
+static kt_status_t adopt_pending(kt_rotation_t *r, const plan_t *plan)
 {
-    char busy[KT_BUSY_SIZE];
+    char busy[KT_LEASE_SIZE];
     kt_change_t *change = NULL;
     kt_status_t status;
 
-    kt_busy_format(lease_of(plan), busy);
+    kt_lease_format(lease_of(plan), busy);
     status = kt_exec_is(plan->options.target) ? kt_exec_check(plan->options.target) : KT_SUCCESS;
     if (status == KT_SUCCESS)
         status = kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change);
     if (status == KT_SUCCESS) {
         status = check_pending(kt_change_head(change), plan->options.target);
         if (status == KT_SUCCESS)
-            status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_BUSY, busy);
+            status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_LEASE, busy);
         if (status != KT_SUCCESS)
             kt_change_abort(change);
     }
@@ -159,7 +159,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, const p
     r->version = pending;
     r->expires = plan->options.expires;
     if (status == KT_SUCCESS)
-        status = take_over(r, plan);
+        status = adopt_pending(r, plan);
     else
         status = kt_decide(ctx, &r->call, "rotate.resume", status, 0, NULL, KT_EV_DURABLE);
     if (status != KT_SUCCESS) {
@@ -245,7 +245,7 @@ static void leave(kt_rotation_t *r)
     if (kt_enter(r->ctx) != KT_SUCCESS)
         return;
     if (kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change) == KT_SUCCESS) {
-        kt_head_drop_note(kt_change_head(change), r->version, KT_NOTE_BUSY);
+        kt_head_drop_note(kt_change_head(change), r->version, KT_NOTE_LEASE);
         if (kt_change_prepare(change) == KT_SUCCESS)
             (void)kt_change_commit(change);
         else
@@ -276,12 +276,12 @@ static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *option
 static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
                                         uint64_t *ret_version)
 {
-    char busy[KT_BUSY_SIZE];
+    char busy[KT_LEASE_SIZE];
     kt_rotation_t *r;
     kt_status_t status;
 
-    kt_busy_format(lease_of(plan), busy);
-    status = kt_rotation_create_busy(ctx, req, &plan->options, busy, &r);
+    kt_lease_format(lease_of(plan), busy);
+    status = kt_rotation_create_leased(ctx, req, &plan->options, busy, &r);
     if (status != KT_SUCCESS)
         return status;
     kt_debug_point("after_create");

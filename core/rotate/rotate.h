@@ -35,10 +35,10 @@ kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
  */
 kt_status_t kt_rotation_begin_step(kt_rotation_t *rotation, unsigned timeout,
                                    kt_change_t **ret_change);
-/* kt_rotation_create(), and the pending version has the note KT_NOTE_BUSY. */
-kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req,
-                                    const kt_rotate_options_t *options, const char *busy,
-                                    kt_rotation_t **ret_rotation);
+/* kt_rotation_create(), and the pending version has the note KT_NOTE_LEASE. */
+kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
+                                      const kt_rotate_options_t *options, const char *busy,
+                                      kt_rotation_t **ret_rotation);
 
 /* May this head be rotated so; does a value of this shape get along without a target. KT_GONE,
  * KT_CONFLICT. */

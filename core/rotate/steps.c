@@ -122,7 +122,7 @@ static kt_status_t make_current(kt_change_t *change, uint64_t version)
 
     if (status != KT_SUCCESS)
         return status;
-    kt_head_drop_note(kt_change_head(change), version, KT_NOTE_BUSY);
+    kt_head_drop_note(kt_change_head(change), version, KT_NOTE_LEASE);
     if (note_time(kt_change_head(change), version) != KT_SUCCESS)
         kt_failure_clear();
     return KT_SUCCESS;
@@ -170,7 +170,7 @@ static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *op
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, &r->version);
     if (status == KT_SUCCESS && busy != NULL)
-        status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_BUSY, busy);
+        status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_LEASE, busy);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name,
@@ -209,9 +209,9 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req,
     return KT_SUCCESS;
 }
 
-kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req,
-                                    const kt_rotate_options_t *options, const char *busy,
-                                    kt_rotation_t **ret_rotation)
+kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
+                                      const kt_rotate_options_t *options, const char *busy,
+                                      kt_rotation_t **ret_rotation)
 {
     kt_status_t status = kt_enter(ctx);
 
@@ -226,7 +226,7 @@ kt_status_t kt_rotation_create_busy(kt_ctx_t *ctx, const kt_request_t *req,
 kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req,
                                const kt_rotate_options_t *options, kt_rotation_t **ret_rotation)
 {
-    return kt_rotation_create_busy(ctx, req, options, /* busy= */ NULL, ret_rotation);
+    return kt_rotation_create_leased(ctx, req, options, /* busy= */ NULL, ret_rotation);
 }
 
 static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,

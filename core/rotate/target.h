@@ -38,12 +38,12 @@ kt_status_t kt_webhook_send(kt_ctx_t *ctx, const kt_request_t *req, const kt_cfg
 
 /* ---- owner.c: is a process at a pending version now? ---- */
 
-#define KT_BUSY_SIZE 160u
+#define KT_LEASE_SIZE 160u
 
 /* "This process, for at most `lease` ms." */
-void kt_busy_format(int64_t lease, char text[KT_BUSY_SIZE]);
+void kt_lease_format(int64_t lease, char text[KT_LEASE_SIZE]);
 /* Does that process live, and is its time not over? *ret_pid is 0 if it is of another machine.
  * NULL: nobody is. */
-bool kt_busy_is(const char *text, long *ret_pid);
+bool kt_lease_is_held(const char *text, long *ret_pid);
 
 #endif /* KT_TARGET_H */

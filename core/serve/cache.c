@@ -166,7 +166,7 @@ static void make_room(kt_cache_t *cache, part_t *part, const node_t *node)
 }
 
 /* Counts the node anew, as the one used last. */
-static void settle(kt_cache_t *cache, node_t *node)
+static void recount(kt_cache_t *cache, node_t *node)
 {
     if (node->part != NULL)
         leave_part(node);
@@ -226,7 +226,7 @@ void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *e
     if (node->entry.secret != NULL)
         (void)kt_secret_ref(node->entry.secret);
     kt_secret_free(old);
-    settle(cache, node);
+    recount(cache, node);
 }
 
 bool kt_cache_granted(const kt_cached_t *entry, const char *subject)
@@ -251,7 +251,7 @@ void kt_cache_grant(kt_cache_t *cache, kt_cached_t *entry, const char *subject)
     free(node->granted[node->next_grant]);
     node->granted[node->next_grant] = copy;
     node->next_grant = (node->next_grant + 1) % GRANTS;
-    settle(cache, node);
+    recount(cache, node);
 }
 
 void kt_cache_expire(kt_cache_t *cache, int64_t before)

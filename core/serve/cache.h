@@ -41,17 +41,18 @@ uint64_t kt_cache_drops(
     const kt_cache_t *cache); /* how often that was done: what was fetched in between may be old */
 size_t kt_cache_bytes(const kt_cache_t *cache);
 
-/* ---- flight.c: one fetch for all who want the same; all under the lock of the context ---- */
+/* ---- singleflight.c: one fetch for all who want the same; all under the lock of the context ----
+ */
 
 /* The fetch of this reference that is under way, or a new one that the caller makes (*ret_mine).
  * NULL: no memory; fetch without. */
-kt_flight_t *kt_flight_join(kt_ctx_t *ctx, const char *reference, bool *ret_mine);
+kt_singleflight_t *kt_singleflight_join(kt_ctx_t *ctx, const char *reference, bool *ret_mine);
 /* For whoever did not make it: waits without the lock, and answers what the fetch did, with its
  * error text. */
-kt_status_t kt_flight_wait(kt_ctx_t *ctx, kt_flight_t *flight);
-void kt_flight_land(kt_ctx_t *ctx, kt_flight_t *flight,
-                    kt_status_t status); /* for whoever made it; NULL is allowed */
-int kt_flight_waiting(
+kt_status_t kt_singleflight_wait(kt_ctx_t *ctx, kt_singleflight_t *flight);
+void kt_singleflight_finish(kt_ctx_t *ctx, kt_singleflight_t *flight,
+                            kt_status_t status); /* for whoever made it; NULL is allowed */
+int kt_singleflight_waiting(
     const kt_ctx_t *ctx,
     const char *reference); /* how many wait for the fetch that is under way; -1: none is */
 

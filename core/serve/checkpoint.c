@@ -26,9 +26,9 @@ typedef struct gather {
     char *text; /* "local":{"api-keys":12,"database":40},... */
     size_t size;
     unsigned more; /* types that had no room, stores that could not be read */
-} gather_t;
+} generations_t;
 
-static bool add(gather_t *gather, const char *text)
+static bool add(generations_t *gather, const char *text)
 {
     size_t size = strlen(text);
 
@@ -41,9 +41,9 @@ static bool add(gather_t *gather, const char *text)
     return true;
 }
 
-static int take_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+static int adopt_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
-    gather_t *gather = arg;
+    generations_t *gather = arg;
 
     if (key->id_size > 0 && key->id[0] == 't')
         (void)kt_keyring_adopt_label(gather->ctx->holder.keyring, row->record, row->record_size);
@@ -51,7 +51,7 @@ static int take_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 }
 
 /* The highest of all epochs of a type; 0: another epoch was first, or nothing was written. */
-static uint64_t generation_of(const gather_t *gather, const kt_store_t *store, ktp_txn_t *txn,
+static uint64_t generation_of(const generations_t *gather, const kt_store_t *store, ktp_txn_t *txn,
                               size_t n)
 {
     const kt_keyring_t *keyring = gather->ctx->holder.keyring;
@@ -75,7 +75,7 @@ static uint64_t generation_of(const gather_t *gather, const kt_store_t *store, k
     return highest;
 }
 
-static kt_status_t read_store(gather_t *gather, kt_store_t *store)
+static kt_status_t read_store(generations_t *gather, kt_store_t *store)
 {
     char text[KT_NAME_MAX + 64];
     bool first = true;
@@ -86,7 +86,7 @@ static kt_status_t read_store(gather_t *gather, kt_store_t *store)
     if (status != KT_SUCCESS)
         return status;
     if (gather->ctx->holder.keyring->nenv > 0)
-        (void)store->api->row_scan(txn, KTP_META, take_label, gather);
+        (void)store->api->row_scan(txn, KTP_META, adopt_label, gather);
     (void)snprintf(text, sizeof(text), "%s\"%.64s\":{", gather->size > 0 ? "," : "", store->name);
     if (add(gather, text)) {
         for (i = 0; i < gather->ctx->holder.keyring->ntypes; i++) {
@@ -107,7 +107,7 @@ static kt_status_t read_store(gather_t *gather, kt_store_t *store)
 }
 
 /* Of the stores that have an index: others have no generations. */
-static void read_stores(gather_t *gather)
+static void read_stores(generations_t *gather)
 {
     kt_ctx_t *ctx = gather->ctx;
     kt_store_t *store;
@@ -123,9 +123,9 @@ static void read_stores(gather_t *gather)
 }
 
 /* The context's lock is held for as long as reading a row for each type takes, once an hour. */
-static bool collect(kt_ctx_t *ctx, gather_t *gather)
+static bool collect(kt_ctx_t *ctx, generations_t *gather)
 {
-    *gather = (gather_t){.ctx = ctx, .text = calloc(1, ROOM)};
+    *gather = (generations_t){.ctx = ctx, .text = calloc(1, ROOM)};
     if (gather->text == NULL || kt_enter(ctx) != KT_SUCCESS)
         return false;
     ctx->holder.wait = KT_WAIT_PEEK;
@@ -139,7 +139,7 @@ static bool collect(kt_ctx_t *ctx, gather_t *gather)
 void kt_checkpoint(kt_ctx_t *ctx)
 {
     kt_event_t event = {.action = "checkpoint", .status = "success", .durable = true};
-    gather_t gather;
+    generations_t gather;
 
     if (ctx->audit == NULL || !kt_audit_wants_checkpoint(ctx->audit, kt_now()))
         return;

@@ -21,7 +21,7 @@ kt_status_t kt_enter(kt_ctx_t *ctx)
         return kt_fail(KT_INTERNAL, "this context belongs to process %d: open one after the fork",
                        (int)ctx->pid);
     (void)pthread_mutex_lock(&ctx->lock);
-    ctx->holder.lacking = false;
+    ctx->holder.missing_epoch = false;
     kt_provider_error_clear();
     kt_services_log(&ctx->holder.logger);
     return KT_SUCCESS;

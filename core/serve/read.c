@@ -14,7 +14,7 @@
 
 #define FAILURE_MS 1000 /* how long a failed refresh keeps kt_peek() from asking for the next */
 #define REJECT_MS 1000
-#define SETTLE_MS                                                                                  \
+#define FRESH_MS                                                                                   \
     100 /* of a value that kt_refresh() fetched: no change of the store is looked for */
 
 static bool nobody_knows(kt_status_t status)
@@ -31,7 +31,7 @@ static bool tokens_match(kt_ctx_t *ctx, const kt_cached_t *entry)
     /* What was fetched just now is what the fetch was for, even if something else on a busy server
      * has changed since: else a caller who waits for kt_refresh() and peeks again might never be
      * served. */
-    if (entry->by_agent && kt_monotonic() - entry->fetched < SETTLE_MS)
+    if (entry->by_agent && kt_monotonic() - entry->fetched < FRESH_MS)
         return true;
     if (asked != ctx && pthread_mutex_trylock(&asked->lock) != 0)
         return true; /* the agent is busy with it: until it is back, the TTL has to do */
@@ -115,14 +115,14 @@ typedef struct answer {
     unsigned flags;
     bool silent;    /* no decision yet: the caller has to come back */
     uint32_t *slot; /* of the entry that answered; NULL: none did */
-} answer_t;
+} reading_t;
 
 static const char *provider_name(const kt_ctx_t *ctx, const kt_cached_t *entry)
 {
     return ctx->holder.config->providers[entry->provider].name;
 }
 
-static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, answer_t *answer)
+static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, reading_t *answer)
 {
     answer->status = entry->status;
     answer->secret = entry->secret != NULL ? kt_secret_ref(entry->secret) : NULL;
@@ -134,7 +134,7 @@ static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, answer_t 
 
 /* The failure itself; or, if nobody knows, the cached value as long as the window allows. */
 static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_status_t status,
-                         answer_t *answer)
+                         reading_t *answer)
 {
     answer->status = status;
     if (!nobody_knows(status) || !may_serve_stale(ctx, cached) ||
@@ -149,20 +149,20 @@ static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_stat
 typedef struct asking {
     bool blocking;
     uint64_t failures; /* of the context, before its lock was waited for */
-} asking_t;
+} read_mode_t;
 
 /* Is the last attempt's failure this one's answer too? For kt_peek() while it is young or the next
  * attempt is under way, so that only one request waits for a provider that is down; for kt_get() if
  * it came while the caller waited for the lock. */
 static bool has_failed(const kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *cached,
-                       const asking_t *asking)
+                       const read_mode_t *asking)
 {
     if (cached == NULL || cached->failed == KT_SUCCESS)
         return false;
     if (asking->blocking)
         return cached->failure > asking->failures;
     return kt_monotonic() - cached->failed_at < FAILURE_MS ||
-           kt_flight_waiting(ctx, call->text) >= 0;
+           kt_singleflight_waiting(ctx, call->text) >= 0;
 }
 
 /* What a failed attempt leaves in the cache: the old entry, marked, or an entry that only says so.
@@ -191,7 +191,7 @@ static void keep(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
 }
 
 static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
-                    const asking_t *asking, answer_t *answer)
+                    const read_mode_t *asking, reading_t *answer)
 {
     kt_cached_t entry;
     kt_status_t status;
@@ -226,7 +226,7 @@ static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
         remember_failure(ctx, call, status);
 }
 
-static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, answer_t *answer)
+static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, reading_t *answer)
 {
     kt_bundle_store_t bundle;
     kt_cached_t entry = {.status = KT_SUCCESS};
@@ -240,7 +240,7 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, answer_t *answe
 
 /* What a fact about the secret answered may share a line with others like it; a failure and a stale
  * value have their own. */
-static unsigned may_be_counted(const answer_t *answer)
+static unsigned may_be_coalesced(const reading_t *answer)
 {
     bool fact =
         answer->status == KT_SUCCESS || answer->status == KT_NOTFOUND || answer->status == KT_GONE;
@@ -263,10 +263,10 @@ static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cach
     return status;
 }
 
-static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const asking_t *asking,
+static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const read_mode_t *asking,
                                kt_secret_t **ret_secret)
 {
-    answer_t answer = {.status = KT_SUCCESS};
+    reading_t answer = {.status = KT_SUCCESS};
     kt_cached_t *cached = NULL;
     uint32_t slot = 0;
     kt_call_t call;
@@ -288,7 +288,7 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const ask
         return answer.status;
     status = kt_decide(ctx, &call, "read", answer.status,
                        answer.secret != NULL ? answer.secret->version : 0, answer.provider,
-                       answer.flags | may_be_counted(&answer));
+                       answer.flags | may_be_coalesced(&answer));
     if (status != KT_SUCCESS) {
         kt_secret_free(answer.secret);
         return status;
@@ -301,7 +301,7 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const ask
 static kt_status_t read_one(kt_ctx_t *ctx, const kt_request_t *req, bool blocking,
                             kt_secret_t **ret_secret)
 {
-    asking_t asking = {blocking, atomic_load(&ctx->failures)};
+    read_mode_t asking = {blocking, atomic_load(&ctx->failures)};
     kt_status_t status;
 
     *ret_secret = NULL;
@@ -335,13 +335,13 @@ static kt_status_t ensure_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
     return status;
 }
 
-/* Somebody else of the same mind was just served: a queue of such requests is one fetch. */
-static bool is_settled(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t *ret_status)
+/* The same was fetched just now for another caller: a queue of such requests is one fetch. */
+static bool was_just_fetched(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t *ret_status)
 {
     const kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
 
     if (cached == NULL || !cached->by_agent || cached->suspect || cached->failed != KT_SUCCESS ||
-        kt_monotonic() - cached->fetched >= SETTLE_MS || !is_fresh(ctx, cached))
+        kt_monotonic() - cached->fetched >= FRESH_MS || !is_fresh(ctx, cached))
         return false;
     *ret_status = cached->status == KT_SUCCESS
                       ? KT_SUCCESS
@@ -370,20 +370,20 @@ static kt_status_t refresh_locked(kt_ctx_t *ctx, const kt_call_t *call)
 {
     uint64_t drops = kt_cache_drops(ctx->cache);
     kt_cached_t entry = {.secret = NULL};
-    kt_flight_t *flight = NULL;
+    kt_singleflight_t *flight = NULL;
     bool mine = true;
     kt_ctx_t *agent;
     kt_status_t status;
 
-    if (call->req->provider == NULL && is_settled(ctx, call, &status))
+    if (call->req->provider == NULL && was_just_fetched(ctx, call, &status))
         return status;
     status = ensure_agent(ctx, &agent);
     if (status != KT_SUCCESS)
         return status;
     if (call->req->provider == NULL)
-        flight = kt_flight_join(ctx, call->text, &mine);
+        flight = kt_singleflight_join(ctx, call->text, &mine);
     if (!mine)
-        return kt_flight_wait(ctx, flight);
+        return kt_singleflight_wait(ctx, flight);
     status = fetch_by_agent(ctx, agent, call, &entry);
     if (call->req->provider == NULL && !is_cacheable(status))
         remember_failure(ctx, call, status);
@@ -392,7 +392,7 @@ static kt_status_t refresh_locked(kt_ctx_t *ctx, const kt_call_t *call)
         keep(ctx, call, &entry);
     if (is_cacheable(status))
         kt_secret_free(entry.secret);
-    kt_flight_land(ctx, flight, status);
+    kt_singleflight_finish(ctx, flight, status);
     return status;
 }
 

@@ -17,8 +17,8 @@
 #include "store/store.h"
 #include "value/value.h"
 
-typedef struct kt_cache kt_cache_t;   /* cache.h */
-typedef struct kt_flight kt_flight_t; /* cache.h */
+typedef struct kt_cache kt_cache_t;               /* cache.h */
+typedef struct kt_singleflight kt_singleflight_t; /* cache.h */
 
 struct kt_setup {
     kt_status_t status;
@@ -46,7 +46,7 @@ struct kt_ctx {
     bool access_opened;
     bool audit_warned; /* that it fails was said, and may be */
     kt_cache_t *cache;
-    kt_flight_t *flights; /* fetches of kt_refresh() that are under way */
+    kt_singleflight_t *flights; /* fetches of kt_refresh() that are under way */
     pthread_cond_t landed;
     /* of fetches that block: who finds a new one has waited while it happened */
     atomic_ullong failures;

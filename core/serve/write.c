@@ -33,8 +33,8 @@ kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capabi
 
 /* A generation that no anchor confirms was committed by somebody who crashed before he could write
  * one: it is recorded as found. */
-static kt_status_t settle(kt_ctx_t *ctx, kt_call_t *call, const kt_change_t *change,
-                          const char *provider)
+static kt_status_t record_settled(kt_ctx_t *ctx, kt_call_t *call, const kt_change_t *change,
+                                  const char *provider)
 {
     kt_status_t status;
 
@@ -58,7 +58,7 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     if (status == KT_SUCCESS && !call->must_record)
         status = kt_change_reserve(change);
     if (status == KT_SUCCESS)
-        status = settle(ctx, &said, change, provider);
+        status = record_settled(ctx, &said, change, provider);
     said.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;
     if (status == KT_SUCCESS)
         status = kt_decide(ctx, &said, action, KT_SUCCESS, version, provider,

@@ -208,7 +208,7 @@ static void txn_free(ktp_txn_t *txn)
     free(txn);
 }
 
-static bool take_records(ktp_txn_t *txn, const kt_bundle_t *bundle)
+static bool copy_records(ktp_txn_t *txn, const kt_bundle_t *bundle)
 {
     size_t i;
 
@@ -243,7 +243,7 @@ static ktp_status_t bundle_begin(ktp_instance_t *instance, int writing, unsigned
     txn->writing = writing != 0;
     if (!writing) {
         txn->reading = *txn->slot;
-    } else if (*txn->slot != NULL && !take_records(txn, *txn->slot)) {
+    } else if (*txn->slot != NULL && !copy_records(txn, *txn->slot)) {
         txn_free(txn);
         return KTP_UNAVAIL;
     }

@@ -28,9 +28,9 @@
 
 /* ---- reading the keys again ---- */
 
-static kt_status_t lacking(kt_holder_t *holder, const kt_store_t *store, const char *type)
+static kt_status_t missing_epoch(kt_holder_t *holder, const kt_store_t *store, const char *type)
 {
-    holder->lacking = true;
+    holder->missing_epoch = true;
     return kt_fail(
         KT_NOKEY,
         "%s: secrets of the type \"%s\" are under an epoch that the key held does not list",
@@ -66,9 +66,9 @@ bool kt_keys_again(kt_holder_t *holder, kt_status_t status)
     kt_keyring_t *fresh;
     bool more;
 
-    if ((status != KT_NOKEY && status != KT_WRONGKEY) || !holder->lacking)
+    if ((status != KT_NOKEY && status != KT_WRONGKEY) || !holder->missing_epoch)
         return false;
-    holder->lacking = false;
+    holder->missing_epoch = false;
     if (holder->keys_read != 0 && kt_monotonic() - holder->keys_read < AGAIN_MS)
         return false;
     holder->keys_read = kt_monotonic();
@@ -193,12 +193,14 @@ static bool is_whole(const kt_trees_t *trees)
 
 kt_status_t kt_trees_absent(kt_holder_t *holder, const kt_trees_t *trees)
 {
-    return is_whole(trees) ? KT_NOTFOUND : lacking(holder, trees->index.store, trees->index.type);
+    return is_whole(trees) ? KT_NOTFOUND
+                           : missing_epoch(holder, trees->index.store, trees->index.type);
 }
 
 kt_status_t kt_trees_writable(kt_holder_t *holder, const kt_trees_t *trees)
 {
-    return is_whole(trees) ? KT_SUCCESS : lacking(holder, trees->index.store, trees->index.type);
+    return is_whole(trees) ? KT_SUCCESS
+                           : missing_epoch(holder, trees->index.store, trees->index.type);
 }
 
 kt_status_t kt_trees_seal(kt_trees_t *trees)
@@ -247,7 +249,7 @@ static kt_status_t newest_marked(kt_holder_t *holder, const kt_store_t *store, k
         if (status == KT_NOTFOUND)
             continue;
         if (status == KT_SUCCESS && row.stamp != MARK_NEWEST)
-            return lacking(holder, store, type);
+            return missing_epoch(holder, store, type);
         if (status == KT_SUCCESS)
             *ret_key = key;
         return status;
@@ -370,7 +372,7 @@ static kt_status_t bind_type(kt_index_t *indexes, size_t count, size_t first)
     if (status == KT_SUCCESS && moving != NULL)
         return bind(newest, moving);
     /* a root has to stand, if only to say that there is nothing */
-    return status == KT_SUCCESS ? kt_index_settle(newest) : status;
+    return status == KT_SUCCESS ? kt_index_write_empty(newest) : status;
 }
 
 kt_status_t kt_epochs_restored(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,

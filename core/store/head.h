@@ -51,7 +51,7 @@ kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64
 #define KT_NOTE_ROTATED                                                                            \
     "keyturn.rotated" /* of a version that a rotation made: when it became current, ms since the   \
                          epoch */
-#define KT_NOTE_BUSY                                                                               \
+#define KT_NOTE_LEASE                                                                              \
     "keyturn.busy" /* of a pending version: whose process is at it, and until when (rotate.c) */
 
 /* ---- schedule.c: when a rotation is due, by the metadata `rotation` ---- */

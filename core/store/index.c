@@ -305,7 +305,7 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
         return KT_SUCCESS;
     memcpy(tag, index->root, sizeof(tag));
     for (depth = 0; depth <= DEPTH_MAX; depth++) {
-        children = kt_memo_find(index->store->memo, tag);
+        children = kt_proofs_find(index->store->proofs, tag);
         if (children == NULL) {
             kt_node_key(index, hash, depth, &key);
             status = get_node(index, &key, tag, &row);
@@ -318,7 +318,7 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
                 return KT_SUCCESS;
             }
             children = row.record + 1;
-            kt_memo_keep(index->store->memo, tag, children);
+            kt_proofs_keep(index->store->proofs, tag, children);
         }
         memcpy(tag, children + kt_nibble(hash, depth) * KT_TAG_SIZE, sizeof(tag));
         if (memcmp(tag, no_tag, sizeof(tag)) == 0)
@@ -542,7 +542,7 @@ void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE],
 }
 
 /* An empty leaf, for a root has to stand on a node. */
-kt_status_t kt_index_settle(kt_index_t *index)
+kt_status_t kt_index_write_empty(kt_index_t *index)
 {
     static const unsigned char nowhere[KT_HASH_SIZE];
     node_t *leaf;

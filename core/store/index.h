@@ -65,21 +65,22 @@ kt_status_t kt_index_fill_add(kt_filling_t *filling, const unsigned char hash[KT
                               const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_fill_end(kt_filling_t *filling);
 void kt_index_fill_free(kt_filling_t *filling); /* NULL is allowed */
-kt_status_t kt_index_settle(kt_index_t *index);
+kt_status_t kt_index_write_empty(kt_index_t *index);
 /* Every entry, in no order; KT_ROLLEDBACK as above. A non-zero answer of fn ends the walk. */
 typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE],
                            const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg);
 
-/* ---- proved.c: branches that were proved. NULL: nothing is remembered ---- */
+/* ---- proofs.c: branches that were proved. NULL: nothing is remembered ---- */
 
 #define KT_FANOUT 16u
-kt_memo_t *kt_memo_new(void); /* NULL: ENOMEM */
-void kt_memo_free(kt_memo_t *memo);
+kt_proofs_t *kt_proofs_new(void); /* NULL: ENOMEM */
+void kt_proofs_free(kt_proofs_t *proofs);
 /* The sixteen tags below the branch of this tag; NULL: not met. */
-const unsigned char *kt_memo_find(const kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE]);
-void kt_memo_keep(kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE],
-                  const unsigned char children[KT_FANOUT * KT_TAG_SIZE]);
+const unsigned char *kt_proofs_find(const kt_proofs_t *proofs,
+                                    const unsigned char tag[KT_TAG_SIZE]);
+void kt_proofs_keep(kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE],
+                    const unsigned char children[KT_FANOUT * KT_TAG_SIZE]);
 
 /* ---- anchors.c. A store without anchors (NULL) has none to compare with ---- */
 

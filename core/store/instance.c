@@ -61,7 +61,7 @@ kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store
     }
     if (status == KT_SUCCESS &&
         (module->api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED)
-        store.memo = kt_memo_new();
+        store.proofs = kt_proofs_new();
     if (status == KT_SUCCESS)
         *ret_store = store;
     return status;
@@ -72,6 +72,6 @@ void kt_instance_close(kt_store_t *store)
     if (store->api != NULL && store->instance != NULL)
         store->api->close(store->instance);
     kt_anchors_free(store->anchors);
-    kt_memo_free(store->memo);
+    kt_proofs_free(store->proofs);
     memset(store, 0, sizeof(*store));
 }

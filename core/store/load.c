@@ -107,7 +107,7 @@ static kt_status_t match_key(kt_holder_t *holder, const char *type, const ktp_ro
             return KT_SUCCESS;
     }
     /* a clear name does not tell a newer epoch from another environment */
-    holder->lacking = holder->lacking || status == KT_NOKEY;
+    holder->missing_epoch = holder->missing_epoch || status == KT_NOKEY;
     if (status == KT_NOKEY && n > 1)
         return kt_fail(KT_WRONGKEY, "the key held for the type \"%s\" did not seal this secret",
                        type);

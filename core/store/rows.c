@@ -108,7 +108,7 @@ static bool is_last(const rows_t *rows, const ktp_key_t *key)
     return key->id_size == rows->last.id_size && memcmp(key->id, rows->last.id, key->id_size) == 0;
 }
 
-static int take_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+static int pass_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     rows_t *rows = arg;
 
@@ -135,7 +135,7 @@ kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t sp
 {
     rows_t rows = {.fn = fn, .arg = arg};
     kt_status_t status =
-        kt_from_provider(store->name, store->api->row_scan(txn, space, take_row, &rows));
+        kt_from_provider(store->name, store->api->row_scan(txn, space, pass_row, &rows));
 
     return rows.wrong != NULL ? not_a_provider(store, rows.wrong) : status;
 }

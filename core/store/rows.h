@@ -9,7 +9,7 @@
 #include "provider/provider.h"
 
 typedef struct kt_anchors kt_anchors_t; /* index.h */
-typedef struct kt_memo kt_memo_t;       /* index.h */
+typedef struct kt_proofs kt_proofs_t;   /* index.h */
 
 /* A provider's instance: instance.c makes it, bundle.c imitates it. */
 typedef struct kt_store {
@@ -19,7 +19,7 @@ typedef struct kt_store {
     size_t keep_versions;
     bool checked;          /* this store has been seen to be of a held environment key */
     kt_anchors_t *anchors; /* NULL: a store without an index (clear names) */
-    kt_memo_t *memo;       /* of reads; NULL: each proof goes all the way */
+    kt_proofs_t *proofs;   /* of reads; NULL: each proof goes all the way */
 } kt_store_t;
 
 void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,

@@ -67,7 +67,7 @@ log_outcome(const char *name, KtpgOutcome outcome)
 
 /* Ends what is pending of one secret. False: it has to be tried again. */
 static bool
-settle_secret(kt_ctx_t *ctx, const char *name)
+reconcile_secret(kt_ctx_t *ctx, const char *name)
 {
 	kt_request_t req;
 	kt_info_t **info = ktpg_hold_info();
@@ -137,9 +137,9 @@ list_work(void *arg)
 }
 
 static bool
-settle_work(void *arg)
+reconcile_work(void *arg)
 {
-	return settle_secret(ktpg_context(), arg);
+	return reconcile_secret(ktpg_context(), arg);
 }
 
 /*
@@ -161,7 +161,7 @@ look_at_secrets(int64 *since)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (listed->entry.updated >= *since)
-			done = in_transaction(settle_work, listed->name) && done;
+			done = in_transaction(reconcile_work, listed->name) && done;
 	}
 	MemoryContextDelete(look.context);
 	if (done)

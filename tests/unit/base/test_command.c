@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-
 static kt_environ_t env;
 static kt_command_result_t result;
 

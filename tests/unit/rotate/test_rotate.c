@@ -235,7 +235,7 @@ START_TEST(the_next_rotation_takes_up_an_unfinished_one)
     ck_assert_uint_eq(version, 2);
     assert_value("database/a#password", first, 2);
     assert_ok(kt_info(world.ctx, &req, &info));
-    ck_assert_ptr_null(kt_info_note(info, 2, KT_NOTE_BUSY));
+    ck_assert_ptr_null(kt_info_note(info, 2, KT_NOTE_LEASE));
     ck_assert(kt_info_rotated(info) > kt_now() - 60000);
     kt_info_free(info);
 }
@@ -285,7 +285,7 @@ static const struct {
 
 START_TEST(whose_process_is_at_it)
 {
-    kt_meta_t note = {KT_NOTE_BUSY, owners[_i].busy};
+    kt_meta_t note = {KT_NOTE_LEASE, owners[_i].busy};
     kt_rotation_t *rotation = NULL;
 
     options.target = &ops;

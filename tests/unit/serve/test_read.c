@@ -450,7 +450,7 @@ static int waiting(void)
     int count;
 
     (void)pthread_mutex_lock(&world.ctx->lock);
-    count = kt_flight_waiting(world.ctx, "remote/a");
+    count = kt_singleflight_waiting(world.ctx, "remote/a");
     (void)pthread_mutex_unlock(&world.ctx->lock);
     return count;
 }
@@ -520,7 +520,8 @@ static void write_and_refresh(void)
     plain[1].during = NULL;
     (void)pthread_mutex_lock(&world.ctx->lock);
     kt_cache_drop_name(world.ctx->cache, "remote/a"); /* a write of ours */
-    kt_flight_land(world.ctx, kt_flight_join(world.ctx, req.reference, &mine), KT_SUCCESS);
+    kt_singleflight_finish(world.ctx, kt_singleflight_join(world.ctx, req.reference, &mine),
+                           KT_SUCCESS);
     (void)pthread_mutex_unlock(&world.ctx->lock);
     ck_assert(mine);
 }

@@ -135,21 +135,21 @@ START_TEST(a_memo_knows_whole_tags_only)
 {
     unsigned char a[KT_TAG_SIZE] = {1, 2, 3}, b[KT_TAG_SIZE] = {1, 2, 4},
                   children[KT_FANOUT * KT_TAG_SIZE];
-    kt_memo_t *memo = kt_memo_new();
+    kt_proofs_t *memo = kt_proofs_new();
 
     ck_assert_ptr_nonnull(memo);
     memset(children, 7, sizeof(children));
-    ck_assert_ptr_null(kt_memo_find(memo, a));
-    kt_memo_keep(memo, a, children);
-    ck_assert_mem_eq(kt_memo_find(memo, a), children, sizeof(children));
-    ck_assert_ptr_null(kt_memo_find(memo, b));
+    ck_assert_ptr_null(kt_proofs_find(memo, a));
+    kt_proofs_keep(memo, a, children);
+    ck_assert_mem_eq(kt_proofs_find(memo, a), children, sizeof(children));
+    ck_assert_ptr_null(kt_proofs_find(memo, b));
     children[0] = 8;
-    kt_memo_keep(memo, b, children);
-    ck_assert_mem_eq(kt_memo_find(memo, b), children, sizeof(children));
-    ck_assert_ptr_null(kt_memo_find(memo, a));
-    kt_memo_free(memo);
-    kt_memo_keep(NULL, a, children);
-    ck_assert_ptr_null(kt_memo_find(NULL, a));
+    kt_proofs_keep(memo, b, children);
+    ck_assert_mem_eq(kt_proofs_find(memo, b), children, sizeof(children));
+    ck_assert_ptr_null(kt_proofs_find(memo, a));
+    kt_proofs_free(memo);
+    kt_proofs_keep(NULL, a, children);
+    ck_assert_ptr_null(kt_proofs_find(NULL, a));
 }
 END_TEST
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * proved.c: branches of indexes that were proved, so that a read in a large store need not fetch
+ * proofs.c: branches of indexes that were proved, so that a read in a large store need not fetch
  * and hash them again.
  *
  * A branch is found by its tag, a MAC over its place and its children's tags that only the holder
@@ -21,7 +21,7 @@ typedef struct slot {
     unsigned char children[KT_FANOUT * KT_TAG_SIZE];
 } slot_t;
 
-struct kt_memo {
+struct kt_proofs {
     slot_t slots[SLOTS];
 };
 
@@ -30,35 +30,35 @@ static size_t slot_of(const unsigned char tag[KT_TAG_SIZE])
     return (size_t)(tag[0] | tag[1] << 8) % SLOTS;
 }
 
-kt_memo_t *kt_memo_new(void)
+kt_proofs_t *kt_proofs_new(void)
 {
     /* of this size fresh pages, which are not memory before they are written */
-    return calloc(1, sizeof(kt_memo_t));
+    return calloc(1, sizeof(kt_proofs_t));
 }
 
-void kt_memo_free(kt_memo_t *memo)
+void kt_proofs_free(kt_proofs_t *proofs)
 {
-    free(memo);
+    free(proofs);
 }
 
-const unsigned char *kt_memo_find(const kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE])
+const unsigned char *kt_proofs_find(const kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE])
 {
     const slot_t *slot;
 
-    if (memo == NULL)
+    if (proofs == NULL)
         return NULL;
-    slot = &memo->slots[slot_of(tag)];
+    slot = &proofs->slots[slot_of(tag)];
     return memcmp(slot->tag, tag, KT_TAG_SIZE) == 0 ? slot->children : NULL;
 }
 
-void kt_memo_keep(kt_memo_t *memo, const unsigned char tag[KT_TAG_SIZE],
-                  const unsigned char children[KT_FANOUT * KT_TAG_SIZE])
+void kt_proofs_keep(kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE],
+                    const unsigned char children[KT_FANOUT * KT_TAG_SIZE])
 {
     slot_t *slot;
 
-    if (memo == NULL)
+    if (proofs == NULL)
         return;
-    slot = &memo->slots[slot_of(tag)];
+    slot = &proofs->slots[slot_of(tag)];
     memcpy(slot->tag, tag, KT_TAG_SIZE);
     memcpy(slot->children, children, sizeof(slot->children));
 }

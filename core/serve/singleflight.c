@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * flight.c: one fetch for all who want the same. Whoever comes while it is under way waits for its
- * answer; a hundred threads that miss the same entry ask the provider once.
+ * singleflight.c: one fetch for all who want the same. Whoever comes while it is under way waits
+ * for its answer; a hundred threads that miss the same entry ask the provider once.
  *
  * A flight that began before a write of this process (kt_cache_drops() tells) may bring back what
  * was there before it, so nobody joins it afterwards: he makes his own, behind it.
@@ -11,8 +11,8 @@
 
 #include "cache.h"
 
-struct kt_flight {
-    kt_flight_t *next;
+struct kt_singleflight {
+    kt_singleflight_t *next;
     uint64_t drops; /* of the cache, when it began */
     unsigned waiting;
     bool landed;
@@ -21,9 +21,9 @@ struct kt_flight {
     char reference[KT_REFERENCE_MAX];
 };
 
-kt_flight_t *kt_flight_join(kt_ctx_t *ctx, const char *reference, bool *ret_mine)
+kt_singleflight_t *kt_singleflight_join(kt_ctx_t *ctx, const char *reference, bool *ret_mine)
 {
-    kt_flight_t *flight = ctx->flights;
+    kt_singleflight_t *flight = ctx->flights;
 
     while (flight != NULL && (flight->drops != kt_cache_drops(ctx->cache) ||
                               strcmp(flight->reference, reference) != 0))
@@ -41,7 +41,7 @@ kt_flight_t *kt_flight_join(kt_ctx_t *ctx, const char *reference, bool *ret_mine
     return flight;
 }
 
-kt_status_t kt_flight_wait(kt_ctx_t *ctx, kt_flight_t *flight)
+kt_status_t kt_singleflight_wait(kt_ctx_t *ctx, kt_singleflight_t *flight)
 {
     kt_status_t status;
 
@@ -55,9 +55,9 @@ kt_status_t kt_flight_wait(kt_ctx_t *ctx, kt_flight_t *flight)
     return status;
 }
 
-void kt_flight_land(kt_ctx_t *ctx, kt_flight_t *flight, kt_status_t status)
+void kt_singleflight_finish(kt_ctx_t *ctx, kt_singleflight_t *flight, kt_status_t status)
 {
-    kt_flight_t **at = &ctx->flights;
+    kt_singleflight_t **at = &ctx->flights;
 
     if (flight == NULL)
         return;
@@ -74,9 +74,9 @@ void kt_flight_land(kt_ctx_t *ctx, kt_flight_t *flight, kt_status_t status)
     (void)pthread_cond_broadcast(&ctx->landed);
 }
 
-int kt_flight_waiting(const kt_ctx_t *ctx, const char *reference)
+int kt_singleflight_waiting(const kt_ctx_t *ctx, const char *reference)
 {
-    const kt_flight_t *flight = ctx->flights;
+    const kt_singleflight_t *flight = ctx->flights;
 
     while (flight != NULL && strcmp(flight->reference, reference) != 0)
         flight = flight->next;
