@@ -20,6 +20,10 @@ static const struct {
     {"\xc2\x9b"
      "abcxxxxx\xe2\x82",
      "?abc***xx??"}, /* C1, and a character cut short */
+    {"\xc2\xa0"
+     "abcxxxxxdefg",
+     "\xc2\xa0"
+     "abc*****defg"}, /* the first one after C1 */
 };
 
 START_TEST(a_partial_mask_shows_four_at_each_end)
