@@ -62,7 +62,7 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
     kt_status_t status;
 
     if (audit == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     audit->folder = audit->log = audit->state = audit->rings = -1;
     audit->reads = config->audit_reads;
     audit->interval = config->audit_checkpoint;
@@ -75,7 +75,7 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
     audit->name = (kt_audit_name_t){audit->environment, audit->stream, audit->boot};
     if (asprintf(&audit->path, "%s/%s", config->audit_path, stream) < 0) {
         audit->path = NULL;
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
     } else {
         status = open_folder(audit);
     }

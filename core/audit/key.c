@@ -38,7 +38,7 @@ static kt_status_t parse_key(const char *line, unsigned char **ret_key)
     size_t got = 0;
 
     if (key == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     if (strncmp(line, KEY_MAGIC, strlen(KEY_MAGIC)) == 0) {
         const char *text = line + strlen(KEY_MAGIC);
         size_t size = strcspn(text, " \t\r\n");

@@ -111,7 +111,7 @@ static kt_status_t read_lines(FILE *file, const char *path, kt_received_t *recei
             room = (size_t)size + 2;
         }
         if (parse(text, ++number, &seal) && !add(received, &seal))
-            status = kt_fail(KT_INTERNAL, "out of memory");
+            status = kt_no_memory();
     }
     if (status == KT_SUCCESS && ferror(file))
         status = kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
@@ -129,7 +129,7 @@ kt_status_t kt_received_read(const char *path, kt_received_t **ret_received)
     kt_status_t status;
 
     if (received == NULL)
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
     else if (file == NULL)
         status =
             kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));

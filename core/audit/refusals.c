@@ -156,7 +156,7 @@ kt_status_t kt_refusals_open(const char *folder, kt_refusals_t **ret_refusals)
     kt_status_t status;
 
     if (refusals == NULL)
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
     else if (dir < 0 || fstat(dir, &st) != 0)
         status = failed(folder);
     else

@@ -76,7 +76,7 @@ kt_status_t kt_batch_make(const char *text, size_t size, kt_send_t send, size_t 
     const char *at;
 
     if (block.out == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     for (at = text; at < text + used; at += line) {
         line = (size_t)((const char *)memchr(at, '\n', used - (size_t)(at - text)) - at) + 1;
         append_if(&block, at, line, send);

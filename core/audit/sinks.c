@@ -74,7 +74,7 @@ kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log
     sinks = calloc(1, sizeof(*sinks));
     if (sinks == NULL || asprintf(&sinks->path, "%s/%s", config->audit_path, stream) < 0) {
         free(sinks);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     (void)snprintf(sinks->stream, sizeof(sinks->stream), "%s", stream);
     (void)snprintf(sinks->environment, sizeof(sinks->environment), "%s", config->environment);

@@ -189,7 +189,7 @@ static kt_status_t read_stream(const kt_config_t *config, const char *stream, si
     kt_status_t status;
 
     if (asprintf(&path, "%s/%s", config->audit_path, stream) < 0)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     status = read_files(path, count, lines);
     free(path);
     return status;

@@ -45,6 +45,7 @@
 
 /* Sets the thread's error text and answers `status`, so that `return kt_fail(...)` reads well. */
 kt_status_t kt_fail(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
+kt_status_t kt_no_memory(void); /* KT_INTERNAL, "out of memory" */
 /* Puts "prefix: " in front of the thread's error text. */
 kt_status_t kt_fail_prefix(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
 void kt_flatten(char *text);  /* control characters show as '?' */

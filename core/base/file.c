@@ -67,7 +67,7 @@ kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size)
     if (status != KT_SUCCESS)
         goto out;
     text = kt_locked_alloc(size + 1);
-    status = text != NULL ? read_all(fd, path, text, size) : kt_fail(KT_INTERNAL, "out of memory");
+    status = text != NULL ? read_all(fd, path, text, size) : kt_no_memory();
 out:
     (void)close(fd);
     if (status != KT_SUCCESS) {

@@ -72,7 +72,7 @@ static kt_status_t grow(run_t *run)
                        run->command->output_max);
     text = kt_locked_alloc(room);
     if (text == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     if (run->result->size > 0)
         memcpy(text, run->result->output, run->result->size);
     kt_locked_free(run->result->output);

@@ -111,6 +111,11 @@ kt_status_t kt_fail(kt_status_t status, const char *format, ...)
     return status;
 }
 
+kt_status_t kt_no_memory(void)
+{
+    return kt_fail(KT_INTERNAL, "out of memory");
+}
+
 kt_status_t kt_fail_prefix(kt_status_t status, const char *format, ...)
 {
     va_list args;

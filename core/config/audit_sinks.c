@@ -27,11 +27,6 @@ static const struct {
     {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},
 };
 
-static kt_status_t no_memory(void)
-{
-    return kt_fail(KT_INTERNAL, "out of memory");
-}
-
 /* "auth", or "auth@/path/of/a/socket" where it is not /dev/log. */
 static kt_status_t read_syslog(const kt_config_t *config, const char *text, kt_cfg_sink_t *sink)
 {
@@ -52,7 +47,7 @@ static kt_status_t read_syslog(const kt_config_t *config, const char *text, kt_c
             config->path, sink->line,
             "a sink: the socket after `@` needs an absolute path of at most %u bytes", SOCKET_MAX);
     sink->socket = strdup(path);
-    return sink->socket != NULL ? KT_SUCCESS : no_memory();
+    return sink->socket != NULL ? KT_SUCCESS : kt_no_memory();
 }
 
 static kt_status_t read_sink(kt_config_t *config, const kt_yaml_t *item)
@@ -67,7 +62,7 @@ static kt_status_t read_sink(kt_config_t *config, const kt_yaml_t *item)
     sink->line = item->line;
     sink->text = strdup(item->text);
     if (sink->text == NULL)
-        return no_memory();
+        return kt_no_memory();
     if (strncmp(item->text, "syslog:", 7) == 0)
         return read_syslog(config, item->text + 7, sink);
     if (strncmp(item->text, "exec:", 5) == 0)
@@ -91,7 +86,7 @@ static kt_status_t read_sinks(kt_config_t *config, const kt_option_t *option,
         return kt_config_fail(config->path, value->line, "`sinks`: more than %u sinks", SINKS_MAX);
     config->sinks = calloc(value->count + 1, sizeof(*config->sinks));
     if (config->sinks == NULL)
-        return no_memory();
+        return kt_no_memory();
     for (size_t i = 0; i < value->count && status == KT_SUCCESS; i++)
         status = read_sink(config, value->items[i]);
     for (size_t i = 0; i < config->nsinks && status == KT_SUCCESS; i++)

@@ -9,11 +9,6 @@
 
 #define CAPABILITIES_MAX 6u
 
-static kt_status_t no_memory(void)
-{
-    return kt_fail(KT_INTERNAL, "out of memory");
-}
-
 /* ---- environment, key ---- */
 
 /* The default of audit.required depends on it, so this row is the first. */
@@ -80,7 +75,7 @@ static kt_status_t add_key(kt_config_t *config, const char *host, const kt_yaml_
     key->line = value->line;
     key->source = strdup(value->text);
     key->host = host != NULL ? strdup(host) : NULL;
-    return key->source != NULL && (host == NULL || key->host != NULL) ? KT_SUCCESS : no_memory();
+    return key->source != NULL && (host == NULL || key->host != NULL) ? KT_SUCCESS : kt_no_memory();
 }
 
 /* cli-USER: a user of the command with a separate key. */
@@ -101,7 +96,7 @@ static kt_status_t read_key(kt_config_t *config, const kt_option_t *option, cons
                               "`%s`: neither a source nor a map of hosts to sources", option->name);
     config->keys = calloc(value->count / 2 + 1, sizeof(*config->keys));
     if (config->keys == NULL)
-        return no_memory();
+        return kt_no_memory();
     if (value->kind == KT_YAML_TEXT)
         return add_key(config, NULL, value);
     for (size_t i = 0; status == KT_SUCCESS && i < value->count; i += 2) {
@@ -155,7 +150,7 @@ static kt_status_t add_option(kt_config_t *config, kt_cfg_provider_t *provider,
     option->line = name->line;
     option->name = strdup(name->text);
     option->text = strdup(value->text);
-    return option->name != NULL && option->text != NULL ? KT_SUCCESS : no_memory();
+    return option->name != NULL && option->text != NULL ? KT_SUCCESS : kt_no_memory();
 }
 
 static kt_status_t add_provider(kt_config_t *config, const kt_yaml_t *name, const kt_yaml_t *value)
@@ -175,7 +170,7 @@ static kt_status_t add_provider(kt_config_t *config, const kt_yaml_t *name, cons
     provider->name = strdup(name->text);
     provider->options = calloc(value->count / 2 + 1, sizeof(*provider->options));
     if (provider->name == NULL || provider->options == NULL)
-        return no_memory();
+        return kt_no_memory();
     for (size_t i = 0; status == KT_SUCCESS && i < value->count; i += 2)
         status = add_option(config, provider, value->items[i], value->items[i + 1]);
     return status;
@@ -192,7 +187,7 @@ static kt_status_t read_providers(kt_config_t *config, const kt_option_t *option
                               option->name);
     config->providers = calloc(value->count / 2 + 1, sizeof(*config->providers));
     if (config->providers == NULL)
-        return no_memory();
+        return kt_no_memory();
     for (size_t i = 0; status == KT_SUCCESS && i < value->count; i += 2)
         status = add_provider(config, value->items[i], value->items[i + 1]);
     return status;
@@ -261,7 +256,7 @@ static kt_status_t read_names(kt_config_t *config, const kt_option_t *option,
                               option->name);
     rule->names = calloc(value->count, sizeof(*rule->names));
     if (rule->names == NULL)
-        return no_memory();
+        return kt_no_memory();
     for (; rule->nnames < value->count; rule->nnames++) {
         const kt_yaml_t *pattern = value->items[rule->nnames];
         kt_status_t status = kt_option_check_text(config, option->name, pattern);
@@ -325,7 +320,7 @@ static kt_status_t read_policy(kt_config_t *config, const kt_option_t *option,
         return kt_config_fail(config->path, value->line, "`%s`: not a list of rules", option->name);
     config->rules = calloc(value->count + 1, sizeof(*config->rules));
     if (config->rules == NULL)
-        return no_memory();
+        return kt_no_memory();
     for (size_t i = 0; status == KT_SUCCESS && i < value->count; i++)
         status = read_rule(config, value->items[i]);
     return status;

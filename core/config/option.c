@@ -14,11 +14,6 @@
 #define OPTIONS_MAX 16u /* of one table */
 #define BLANK " \t\n"
 
-static kt_status_t no_memory(void)
-{
-    return kt_fail(KT_INTERNAL, "out of memory");
-}
-
 kt_status_t kt_option_unknown(const kt_config_t *config, const char *what, const kt_yaml_t *text,
                               const char *const *names)
 {
@@ -148,7 +143,7 @@ kt_status_t kt_option_read_text(kt_config_t *config, const kt_option_t *option,
         return kt_config_fail(config->path, value->line, "`%s`: longer than %s bytes", option->name,
                               option->most);
     *text = strdup(value->text);
-    return *text != NULL ? KT_SUCCESS : no_memory();
+    return *text != NULL ? KT_SUCCESS : kt_no_memory();
 }
 
 static kt_status_t read_path(kt_config_t *config, const kt_option_t *option, const kt_yaml_t *value,
@@ -160,7 +155,7 @@ static kt_status_t read_path(kt_config_t *config, const kt_option_t *option, con
     if (status != KT_SUCCESS)
         return status;
     *path = kt_config_resolve(config, value->text);
-    return *path != NULL ? KT_SUCCESS : no_memory();
+    return *path != NULL ? KT_SUCCESS : kt_no_memory();
 }
 
 void kt_option_release_text(const kt_option_t *option, void *field)
@@ -253,7 +248,7 @@ static kt_status_t add_word(const kt_config_t *config, const char *what, int lin
     if (count == KT_COMMAND_WORDS)
         return kt_config_fail(config->path, line, "%s: more than %u words", what, KT_COMMAND_WORDS);
     argv[count] = strndup(word, len);
-    return argv[count] != NULL ? KT_SUCCESS : no_memory();
+    return argv[count] != NULL ? KT_SUCCESS : kt_no_memory();
 }
 
 static kt_status_t check_path(const kt_config_t *config, const char *what, int line, char **argv)
@@ -271,7 +266,7 @@ kt_status_t kt_command_split(const kt_config_t *config, const char *what, int li
     kt_status_t status = KT_SUCCESS;
 
     if (argv == NULL)
-        return no_memory();
+        return kt_no_memory();
     if (strpbrk(text, "\"'\\") != NULL)
         return kt_config_fail(
             config->path, line,
@@ -291,7 +286,7 @@ static kt_status_t read_list(const kt_config_t *config, const char *what, const 
                              char ***ret_argv)
 {
     char **argv = *ret_argv = calloc(KT_COMMAND_WORDS + 1, sizeof(*argv));
-    kt_status_t status = argv != NULL ? KT_SUCCESS : no_memory();
+    kt_status_t status = argv != NULL ? KT_SUCCESS : kt_no_memory();
 
     for (size_t i = 0; i < value->count && status == KT_SUCCESS; i++) {
         const kt_yaml_t *item = value->items[i];

@@ -66,7 +66,7 @@ static kt_status_t unknown_provider(const cursor_t *cursor, const char *name, si
     kt_status_t status;
 
     if (names == NULL || text == NULL) {
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
         goto out;
     }
     for (size_t i = 0; i < config->nproviders; i++)
@@ -171,7 +171,7 @@ static kt_status_t read_steps(cursor_t *cursor, kt_cfg_route_t *route)
 {
     route->steps = calloc(cursor->config->nproviders + 1, sizeof(*route->steps));
     if (route->steps == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     while (!at_end(cursor)) {
         kt_status_t status = read_step(cursor, route, &route->steps[route->nsteps]);
 
@@ -214,7 +214,7 @@ static kt_status_t read_route(kt_config_t *config, const kt_yaml_t *pattern, con
     route->line = pattern->line;
     route->pattern = strdup(pattern->text);
     if (route->pattern == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     status = check_reached(config, route);
     return status != KT_SUCCESS ? status : read_steps(&cursor, route);
 }
@@ -228,12 +228,12 @@ kt_status_t kt_config_default_route(kt_config_t *config)
         return KT_SUCCESS;
     route = config->routes = calloc(1, sizeof(*config->routes));
     if (route == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     config->nroutes = 1;
     route->pattern = strdup("*");
     route->steps = calloc(config->nproviders, sizeof(*route->steps));
     if (route->pattern == NULL || route->steps == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     for (size_t i = 0; i < config->nproviders; i++) {
         route->steps[i].provider = i;
         route->steps[i].go_on[KT_NOTFOUND] = true;
@@ -251,7 +251,7 @@ static kt_status_t read_switch(kt_config_t *config, const kt_option_t *option,
                               option->name);
     config->routes = calloc(value->count / 2, sizeof(*config->routes));
     if (config->routes == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     for (size_t i = 0; i < value->count; i += 2) {
         kt_status_t status = read_route(config, value->items[i], value->items[i + 1]);
 

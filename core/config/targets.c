@@ -94,7 +94,7 @@ static kt_status_t add_target(kt_config_t *config, const kt_yaml_t *pattern, con
     target->line = pattern->line;
     target->pattern = strdup(pattern->text);
     if (target->pattern == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     (void)snprintf(what, sizeof(what), "the target of `%.64s`", pattern->text);
     status = kt_options_read(config, what, value, kt_target_options, target);
     return status == KT_SUCCESS ? check_target(config, pattern, target) : status;
@@ -111,7 +111,7 @@ static kt_status_t read_targets(kt_config_t *config, const kt_option_t *option,
                               option->name);
     config->targets = calloc(value->count / 2 + 1, sizeof(*config->targets));
     if (config->targets == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     for (size_t i = 0; i < value->count && status == KT_SUCCESS; i += 2)
         status = add_target(config, value->items[i], value->items[i + 1]);
     return status;

@@ -42,7 +42,7 @@ static kt_status_t parser_failed(const reader_t *reader)
     const yaml_parser_t *parser = &reader->parser;
 
     if (parser->error == YAML_MEMORY_ERROR)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     if (parser->error == YAML_READER_ERROR)
         return kt_config_fail(reader->path, line_at(reader, parser->problem_offset), "%s",
                               parser->problem);
@@ -66,7 +66,7 @@ static kt_yaml_t *node_new(kt_yaml_kind_t kind, int line)
     kt_yaml_t *node = calloc(1, sizeof(*node));
 
     if (node == NULL) {
-        kt_fail(KT_INTERNAL, "out of memory");
+        kt_no_memory();
         return NULL;
     }
     node->kind = kind;
@@ -103,7 +103,7 @@ static kt_status_t append(reader_t *reader, kt_yaml_t *parent, kt_yaml_t *child)
         kt_yaml_t **items = reallocarray(parent->items, room, sizeof(*items));
 
         if (items == NULL)
-            return kt_fail(KT_INTERNAL, "out of memory");
+            return kt_no_memory();
         parent->items = items;
     }
     parent->items[parent->count++] = child;
@@ -125,7 +125,7 @@ static kt_status_t read_text(reader_t *reader, kt_yaml_t **ret_node)
     node->text = strdup(text);
     if (node->text == NULL) {
         kt_yaml_free(node);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     node->quoted = reader->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
     node->null = !node->quoted && (len == 0 || strcmp(text, "~") == 0 || strcmp(text, "null") == 0);
@@ -276,7 +276,7 @@ kt_status_t kt_yaml_parse(const char *path, const char *data, size_t size, kt_ya
     if (status != KT_SUCCESS)
         return status;
     if (!yaml_parser_initialize(&reader.parser))
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&reader.parser, (const unsigned char *)data, size);
     status = read_document(&reader, &root);

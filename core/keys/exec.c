@@ -59,7 +59,7 @@ kt_status_t kt_exec_read(const char *command, unsigned limit, char **ret_text, s
     kt_status_t status;
 
     if (copy == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     for (word = strtok_r(copy, " \t", &rest); word != NULL && n < WORDS_MAX;
          word = strtok_r(NULL, " \t", &rest))
         argv[n++] = word;

@@ -103,7 +103,7 @@ static kt_status_t read_key(long id, const char *description, char **ret_text, s
         return refused(description);
     text = kt_locked_alloc((size_t)size + 1);
     if (text == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     got = keyctl(KEYCTL_READ, id, (long)text, size, 0);
     if (got != size) {
         kt_status_t status =

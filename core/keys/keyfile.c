@@ -206,8 +206,7 @@ kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size,
 
     if (status == KT_SUCCESS) {
         p.key = kt_locked_alloc(KT_KEY_SIZE);
-        status = p.key != NULL ? parse_lines(&p, where, text, size)
-                               : kt_fail(KT_INTERNAL, "out of memory");
+        status = p.key != NULL ? parse_lines(&p, where, text, size) : kt_no_memory();
     }
     kt_locked_free(p.key);
     if (status != KT_SUCCESS) {

@@ -26,7 +26,7 @@ static kt_status_t write_keys(const char *path, const char *environment, const k
     kt_status_t status = KT_SUCCESS;
 
     if (text == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     (void)snprintf(text, room,
                    "keyturn-key 1\n# Whoever reads this file%s reads every secret of the "
                    "environment.\nenvironment %s\n",
@@ -54,7 +54,7 @@ kt_status_t kt_keygen_passphrase(const char *path, const char *environment,
     kt_status_t status = kt_environment_parse(environment, name);
 
     if (status == KT_SUCCESS && key == NULL)
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
     if (status == KT_SUCCESS) {
         key->epoch = 1;
         randombytes_buf(key->key, KT_KEY_SIZE);
@@ -90,8 +90,7 @@ kt_status_t kt_keyring_write_epoch(const kt_keyring_t *keyring, const kt_secret_
                                    const char *path)
 {
     kt_envkey_t *keys = kt_locked_alloc(KT_EPOCHS_MAX * sizeof(*keys));
-    kt_status_t status =
-        keys != NULL ? next_epoch(keyring, keys) : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = keys != NULL ? next_epoch(keyring, keys) : kt_no_memory();
 
     if (status == KT_SUCCESS)
         status = write_keys(path, keyring->environment, keys, keyring->nenv + 1, passphrase);
@@ -139,7 +138,7 @@ kt_status_t kt_keyring_write_types(kt_keyring_t *keyring, const char *types, con
     kt_status_t status;
 
     if (text == NULL || list == NULL) {
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
         goto out;
     }
     if (list[strspn(list, ", ")] == '\0') {

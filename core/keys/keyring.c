@@ -103,7 +103,7 @@ static kt_status_t seal_label(const char *environment, const kt_envkey_t *env, c
     kt_status_t status;
 
     if (key == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     memcpy(header.key_id, env->id, KT_KEYID_SIZE);
     derive_label_key(env->key, key);
     status = kt_seal(key, &header, environment, "", type, strlen(type), &record, &size);
@@ -151,7 +151,7 @@ kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *labe
         return kt_fail(KT_NOKEY, "the environment key of this label is not held");
     key = kt_locked_alloc(KT_KEY_SIZE);
     if (key == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     derive_label_key(env->key, key);
     status = kt_unseal(key, keyring->environment, "", label, size, &plain, &plain_size);
     kt_locked_free(key);
@@ -282,7 +282,7 @@ kt_status_t kt_keyring_new(const char *environment, kt_keyring_t **ret_keyring)
     kt_keyring_t *keyring = kt_guarded_reserve(sizeof(*keyring), keyring_size(0), false);
 
     if (keyring == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory for keys");
+        return kt_no_memory();
     memcpy(keyring->environment, environment, strlen(environment) + 1);
     *ret_keyring = keyring;
     return KT_SUCCESS;
@@ -295,7 +295,7 @@ kt_status_t kt_keyring_copy(const kt_keyring_t *keyring, bool wipe_on_fork,
         kt_guarded_reserve(sizeof(*copy), keyring_size(keyring->ntypes), wipe_on_fork);
 
     if (copy == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory for keys");
+        return kt_no_memory();
     memcpy(copy, keyring, keyring_size(keyring->ntypes));
     copy->alive = 1;
     *ret_keyring = copy;

@@ -137,7 +137,7 @@ kt_status_t kt_phrase_seal(const kt_secret_t *phrase, const char *environment,
     kt_status_t status = kt_phrase_check(phrase);
 
     if (status == KT_SUCCESS && (plain == NULL || derived == NULL))
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
     randombytes_buf(params.salt, SALT_SIZE);
     if (status == KT_SUCCESS)
         status = stretch(phrase, &params, derived);
@@ -233,8 +233,7 @@ kt_status_t kt_phrase_open(const kt_secret_t *phrase, kt_keyring_t *keyring, cha
     derived_t *derived = kt_locked_alloc(sizeof(*derived));
     size_t size = 0, to_size;
     params_t params;
-    kt_status_t status =
-        plain != NULL && derived != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = plain != NULL && derived != NULL ? KT_SUCCESS : kt_no_memory();
 
     if (status == KT_SUCCESS)
         status = parse_words(words, &params, sealed, &size);
@@ -279,7 +278,7 @@ kt_status_t kt_phrase_read(const char *path, kt_secret_t **ret_phrase)
     if (status == KT_SUCCESS) {
         *ret_phrase = kt_secret_new(text, size);
         if (*ret_phrase == NULL)
-            status = kt_fail(KT_INTERNAL, "out of memory");
+            status = kt_no_memory();
     }
     kt_locked_free(text);
     return status;
@@ -368,13 +367,13 @@ kt_status_t kt_phrase_ask(const char *what, kt_secret_t **ret_phrase)
             "there is no terminal to ask for the passphrase: use passphrase:FILE, or a credential");
     line = kt_locked_alloc(KT_PHRASE_MAX);
     if (line == NULL)
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
     else if (!ask(fd, what, line, &size))
         status = kt_fail(KT_CONFIG, "no passphrase was typed");
     if (status == KT_SUCCESS) {
         *ret_phrase = kt_secret_new(line, size);
         if (*ret_phrase == NULL)
-            status = kt_fail(KT_INTERNAL, "out of memory");
+            status = kt_no_memory();
     }
     kt_locked_free(line);
     (void)close(fd);

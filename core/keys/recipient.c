@@ -70,7 +70,7 @@ static kt_status_t write_pair(const char *path)
 
     if (secret == NULL || line == NULL || asprintf(&public_path, "%s.pub", path) < 0) {
         public_path = NULL;
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
         goto out;
     }
     if (access(public_path, F_OK) == 0) {
@@ -166,8 +166,7 @@ kt_status_t kt_recipient_seal(const char *path, unsigned char *io_key,
                               unsigned char ret_header[KT_RECIPIENT_SIZE])
 {
     unsigned char *fresh = kt_locked_alloc(KT_KEY_SIZE), public_key[KT_KEY_SIZE];
-    kt_status_t status =
-        fresh != NULL ? read_public(path, public_key) : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = fresh != NULL ? read_public(path, public_key) : kt_no_memory();
 
     if (status == KT_SUCCESS) {
         randombytes_buf(fresh, KT_KEY_SIZE);
@@ -195,7 +194,7 @@ kt_status_t kt_recipient_open(const char *path, const unsigned char *private_key
             path, name);
     fresh = kt_locked_alloc(KT_KEY_SIZE);
     if (fresh == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     (void)crypto_scalarmult_base(public_key, private_key);
     id_of(public_key, id);
     if (memcmp(id, header, KT_KEYID_SIZE) != 0)

@@ -104,7 +104,7 @@ kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const c
     if (padded == NULL || record == NULL) {
         kt_locked_free(padded);
         free(record);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     kt_put_u32(padded, (uint32_t)plain_size);
     if (plain_size > 0)
@@ -136,7 +136,7 @@ kt_status_t kt_unseal(const unsigned char *key, const char *environment, const c
     inner = size - KTP_RECORD_HEADER - KT_TAG_SIZE;
     padded = kt_locked_alloc(inner);
     if (padded == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     ad_size = associated_data(ad, r, environment, name);
     if (crypto_aead_xchacha20poly1305_ietf_decrypt(padded, NULL, NULL, r + KTP_RECORD_HEADER,
                                                    size - KTP_RECORD_HEADER, ad, ad_size,

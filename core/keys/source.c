@@ -28,7 +28,7 @@ static kt_status_t from_path(source_t *source, char *path)
 {
     source->where = path;
     if (path == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     return kt_read_private(path, &source->text, &source->size);
 }
 
@@ -57,7 +57,7 @@ static kt_status_t from_command(source_t *source)
     if (asprintf(&source->where, "the output of %.*s", (int)strcspn(source->rest, " \t"),
                  source->rest) < 0) {
         source->where = NULL;
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     return kt_exec_read(source->rest, KT_EXEC_LIMIT, &source->text, &source->size);
 }
@@ -66,7 +66,7 @@ static kt_status_t from_keyring(source_t *source)
 {
     if (asprintf(&source->where, "the key \"%s\" of the kernel's keyring", source->rest) < 0) {
         source->where = NULL;
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     return kt_kernel_key(source->rest, &source->text, &source->size);
 }
@@ -89,7 +89,7 @@ static kt_status_t read_phrase(source_t *source, const char *from)
         return kt_phrase_ask(source->where, &source->phrase);
     path = kt_config_resolve(source->config, from);
     if (path == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     status = kt_phrase_read(path, &source->phrase);
     free(path);
     return status;
@@ -103,7 +103,7 @@ static kt_status_t from_passphrase(source_t *source)
     kt_status_t status;
 
     if (from == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     status = from_path(source, sealed_path(source->config, source->rest + size +
                                                                strspn(source->rest + size, " \t")));
     if (status == KT_SUCCESS)

@@ -65,7 +65,7 @@ static kt_status_t set_key(kt_backup_t *b, const kt_keyring_t *keyring)
     b->key = kt_locked_alloc(KT_KEY_SIZE);
     b->frame = malloc(FRAME_MAX + STREAM_TAG);
     if (b->key == NULL || b->frame == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     kt_backup_key(&keyring->env[0], b->key);
     memcpy(b->key_id, keyring->env[0].id, KT_KEYID_SIZE);
     return KT_SUCCESS;
@@ -165,7 +165,7 @@ kt_status_t kt_backup_put(kt_backup_t *b, const ktp_key_t *key, const ktp_row_t 
     if (plain == NULL || row->record_size > KTP_ROW_MAX || row->beside_size > KTP_ROW_MAX ||
         key->id_size > KTP_KEY_MAX) {
         free(plain);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     *at++ = (unsigned char)key->space;
     *at++ = (unsigned char)key->id_size;
@@ -255,7 +255,7 @@ kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t 
                        strerror(errno));
     b->plain = malloc(FRAME_MAX);
     if (b->plain == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     if (fread(head, sizeof(head), 1, b->file) != 1 || memcmp(head, MAGIC, MAGIC_SIZE) != 0 ||
         head[MAGIC_SIZE] > FOR_RECIPIENT || head[6] != 0 || head[7] != 0)
         return damaged(b, "not a backup of keyturn");

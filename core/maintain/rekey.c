@@ -181,7 +181,7 @@ static kt_status_t step_batch(step_t *s)
 {
     batch_t *batch = calloc(1, sizeof(*batch));
     size_t i = 0;
-    kt_status_t status = batch != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = batch != NULL ? KT_SUCCESS : kt_no_memory();
 
     if (status == KT_SUCCESS)
         status = kt_index_walk(&s->trees.old, append_entry, batch);
@@ -378,7 +378,7 @@ static kt_status_t move_type(rekey_t *r, const char *type)
     (void)snprintf(r->call.text, sizeof(r->call.text), "%s/*", type);
     r->call.generation = 0;
     s.keys = kt_locked_alloc(2 * sizeof(*s.keys));
-    status = s.keys != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    status = s.keys != NULL ? KT_SUCCESS : kt_no_memory();
     while (status == KT_SUCCESS && todo != TODO_NOTHING) {
         bool more;
 

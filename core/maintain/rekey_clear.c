@@ -59,7 +59,7 @@ static int append_old(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     grown = copy != NULL ? reallocarray(names->list, names->count + 1, sizeof(*grown)) : NULL;
     if (grown == NULL) {
         free(copy);
-        names->status = kt_fail(KT_INTERNAL, "out of memory");
+        names->status = kt_no_memory();
         return 1;
     }
     names->list = grown;
@@ -179,7 +179,7 @@ static kt_status_t move_names(kt_ctx_t *ctx, kt_store_t *store, const names_t *n
                               const kt_rekey_options_t *options, uint64_t *io_moved)
 {
     kt_typekey_t *keys = kt_locked_alloc(2 * sizeof(*keys));
-    kt_status_t status = keys != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = keys != NULL ? KT_SUCCESS : kt_no_memory();
     size_t i;
 
     for (i = 0; i < names->count && status == KT_SUCCESS; i++) {

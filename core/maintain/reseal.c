@@ -17,7 +17,7 @@ kt_status_t kt_row_copy(const ktp_row_t *row, ktp_row_t *ret_copy)
     if (record == NULL || (row->beside != NULL && beside == NULL)) {
         free(record);
         free(beside);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     memcpy(record, row->record, row->record_size);
     if (beside != NULL)

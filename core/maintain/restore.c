@@ -290,7 +290,7 @@ static kt_status_t remove_old(restore_t *r)
     r->old = reallocarray(NULL, OLD_MAX, sizeof(*r->old));
     r->old_stamps = reallocarray(NULL, OLD_MAX, sizeof(*r->old_stamps));
     if (r->old == NULL || r->old_stamps == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
         do
             status = remove_some(r, spaces[i]);
@@ -375,7 +375,7 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
     kt_status_t status = KT_SUCCESS, committed;
 
     if (indexes == NULL || fillings == NULL)
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
     if (status == KT_SUCCESS)
         status = start_indexes(r, indexes);
     if (status == KT_SUCCESS)
@@ -508,8 +508,7 @@ static kt_status_t read_recipient(restore_t *r, const kt_restore_options_t *opti
     if (options->recipient_key == NULL && options->recipient_text == NULL)
         return KT_SUCCESS;
     r->private_key = kt_locked_alloc(KT_KEY_SIZE);
-    return r->private_key != NULL ? kt_recipient_read(options, r->private_key)
-                                  : kt_fail(KT_INTERNAL, "out of memory");
+    return r->private_key != NULL ? kt_recipient_read(options, r->private_key) : kt_no_memory();
 }
 
 static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path,

@@ -29,7 +29,7 @@ static int append_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
         return 0;
     }
     free(copy);
-    types->status = status != KT_SUCCESS ? status : kt_fail(KT_INTERNAL, "out of memory");
+    types->status = status != KT_SUCCESS ? status : kt_no_memory();
     return 1;
 }
 

@@ -280,7 +280,7 @@ static kt_status_t check_indexes(verify_t *v)
 
     v->broken = calloc(KT_TYPES_MAX, sizeof(*v->broken));
     if (v->broken == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     for (i = 0; i < keyring->ntypes && v->fatal == KT_SUCCESS; i++)
         check_index(v, i);
     for (i = 0; i < keyring->ntypes && v->fatal == KT_SUCCESS && status == KT_SUCCESS; i++) {
@@ -369,7 +369,7 @@ static int look_at_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     const kt_typekey_t *type = NULL;
     kt_head_t head;
     bool met = false;
-    kt_status_t status = copy != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = copy != NULL ? KT_SUCCESS : kt_no_memory();
     int kind;
 
     if (status == KT_SUCCESS) { /* the row is gone with the next one that is asked for */

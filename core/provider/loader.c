@@ -229,7 +229,7 @@ static kt_status_t read_secret(const kt_config_t *config, const char *source, kt
                        option->name);
     path = kt_config_resolve(config, source + 5);
     if (path == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     status = kt_read_private(path, &text, &size);
     free(path);
     if (status != KT_SUCCESS)
@@ -272,7 +272,7 @@ static kt_status_t set_option(const kt_config_t *config, const ktp_option_spec_t
         return read_secret(config, text, option);
     option->text = spec->type == KTP_PATH ? kt_config_resolve(config, text) : strdup(text);
     if (option->text == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     option->text_size = strlen(option->text);
     return spec->type == KTP_STRING || spec->type == KTP_PATH ? KT_SUCCESS
                                                               : parse_number(option, spec->type);
@@ -303,7 +303,7 @@ static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)
         n++;
     module->options = calloc(n > 0 ? n : 1, sizeof(*module->options));
     if (module->options == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     module->noptions = n;
     for (n = 0; n < module->noptions; n++) {
         ktp_option_t *option = &module->options[n];
@@ -366,10 +366,10 @@ kt_status_t kt_modules_load(const kt_config_t *config, kt_modules_t **ret_module
         return status;
     modules = calloc(1, sizeof(*modules));
     if (modules == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     atomic_init(&modules->refs, 1);
     modules->list = calloc(config->nproviders > 0 ? config->nproviders : 1, sizeof(*modules->list));
-    status = modules->list != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    status = modules->list != NULL ? KT_SUCCESS : kt_no_memory();
     for (i = 0; i < config->nproviders && status == KT_SUCCESS; i++) {
         modules->list[i].config = &config->providers[i];
         modules->count++;

@@ -33,7 +33,7 @@ kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_
         return kt_fail(KT_USAGE, "the request is not filled in (KT_REQUEST_INIT)");
     r = calloc(1, sizeof(*r));
     if (r == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     r->ctx = ctx;
     r->req = *req;
     if (!keep_string(r, 0, req->subject, &r->req.subject) ||
@@ -41,7 +41,7 @@ kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_
         !keep_string(r, 2, req->request_id, &r->req.request_id) ||
         !keep_string(r, 3, req->purpose, &r->req.purpose)) {
         kt_rotation_free(r);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     status = kt_call_begin(&r->req, &r->call);
     if (status == KT_SUCCESS) {

@@ -27,7 +27,7 @@ static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **re
 
     if (options->value != NULL) {
         *ret_part = kt_secret_new(options->value->data, options->value->size);
-        return *ret_part != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+        return *ret_part != NULL ? KT_SUCCESS : kt_no_memory();
     }
     if (length < 16 || length > 1024)
         return kt_fail(KT_USAGE, "a generated value has 16 to 1024 characters");
@@ -37,7 +37,7 @@ static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **re
         return KT_SUCCESS;
     return errno == EINVAL
                ? kt_fail(KT_USAGE, "no value of this length and alphabet can be generated")
-               : kt_fail(KT_INTERNAL, "out of memory");
+               : kt_no_memory();
 }
 
 kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape,

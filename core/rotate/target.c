@@ -25,7 +25,7 @@ static kt_status_t new_part(const kt_secret_t *value, kt_secret_t **ret_part)
         return kt_secret_field(value, "api_key", ret_part);
     default:
         *ret_part = kt_secret_new(value->data, value->size);
-        return *ret_part != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+        return *ret_part != NULL ? KT_SUCCESS : kt_no_memory();
     }
 }
 
@@ -153,8 +153,7 @@ bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const ch
     event = kt_secret_new(text, strlen(text));
     command.input = event;
     set_environ(&env, ctx, name, version, "notify");
-    status =
-        event != NULL ? kt_command_run(&command, &result) : kt_fail(KT_INTERNAL, "out of memory");
+    status = event != NULL ? kt_command_run(&command, &result) : kt_no_memory();
     kt_secret_free(event);
     if (status == KT_SUCCESS && result.exit != 0)
         (void)kt_fail(KT_UNAVAIL, "%s: ended with %d", config->notify[0], result.exit);

@@ -50,7 +50,7 @@ static kt_status_t send_signed(const kt_ctx_t *ctx, const kt_cfg_target_t *confi
     if (config->webhook_ca != NULL) {
         ca = kt_config_resolve(ctx->holder.config, config->webhook_ca);
         if (ca == NULL)
-            return kt_fail(KT_INTERNAL, "out of memory");
+            return kt_no_memory();
         x.ca_file = ca;
     }
     (void)snprintf(time, sizeof(time), "%lld", (long long)(kt_now() / 1000));

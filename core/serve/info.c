@@ -52,7 +52,7 @@ static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *p
     if (info == NULL || info->versions == NULL) {
         free(info);
         kt_head_clear(head);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     info->head = *head; /* taken over */
     fill_entry(&info->head, &info->entry);

@@ -153,7 +153,7 @@ kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_
     kt_status_t status;
 
     if (ctx == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     ctx->pid = getpid();
     ctx->holder.wait = KT_WAIT;
     (void)pthread_mutex_init(&ctx->lock, NULL);
@@ -161,8 +161,8 @@ kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_
     ctx->holder.config = kt_config_ref(config);
     ctx->modules = kt_modules_ref(modules);
     ctx->stores = calloc(modules->count > 0 ? modules->count : 1, sizeof(*ctx->stores));
-    status = ctx->stores != NULL ? kt_keyring_copy(keyring, true, &ctx->holder.keyring)
-                                 : kt_fail(KT_INTERNAL, "out of memory");
+    status =
+        ctx->stores != NULL ? kt_keyring_copy(keyring, true, &ctx->holder.keyring) : kt_no_memory();
     if (status != KT_SUCCESS) {
         kt_close(ctx);
         return status;
@@ -225,7 +225,7 @@ kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx)
     memcpy(ctx->host, setup->host, sizeof(ctx->host));
     memcpy(ctx->holder.stream, setup->stream, sizeof(ctx->holder.stream));
     ctx->cache = kt_cache_new(ctx->holder.config->cache_size);
-    status = ctx->cache != NULL ? check_memory(ctx) : kt_fail(KT_INTERNAL, "out of memory");
+    status = ctx->cache != NULL ? check_memory(ctx) : kt_no_memory();
     if (status == KT_SUCCESS)
         status = open_audit(ctx, setup->stream);
     if (status == KT_SUCCESS && ctx->audit != NULL)

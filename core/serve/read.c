@@ -69,7 +69,7 @@ static kt_status_t stale_copy(const kt_cached_t *entry, kt_secret_t **ret_secret
     kt_secret_t *copy = kt_secret_new(entry->secret->data, entry->secret->size);
 
     if (copy == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     copy->version = entry->secret->version;
     copy->expires = entry->secret->expires;
     copy->stale = true;

@@ -159,7 +159,7 @@ static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_referen
     secret = kt_secret_new(value.value.data, value.value.size);
     kt_locked_free(value.value.data);
     if (secret == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     if (value.expires != 0 && value.expires <= kt_now()) {
         kt_secret_free(secret);
         return kt_fail(KT_GONE, "%s has expired", ref->name);

@@ -82,7 +82,7 @@ kt_status_t kt_usage(kt_ctx_t *ctx, kt_usage_fn fn, void *arg, kt_usage_t *ret_t
     kt_leave(ctx); /* files are read without keeping others waiting */
     kt_access_all(ctx->holder.config, ctx->holder.stream, collect, &rows, &total);
     if (rows.starved)
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
     merge(&rows);
     for (i = 0; status == KT_SUCCESS && i < rows.count; i++) {
         add(&total, &rows.list[i].sum);

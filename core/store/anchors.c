@@ -53,7 +53,7 @@ kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors)
 
     if (anchors == NULL || (anchors->path = strdup(path)) == NULL) {
         free(anchors);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     anchors->folder = -1;
     *ret_anchors = anchors;
@@ -191,7 +191,7 @@ static kt_status_t read_file(const kt_anchors_t *anchors, const char *name, char
     else if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX_SIZE)
         status = kt_fail(KT_ROLLEDBACK, "%s/%s: not a file of anchors", anchors->path, name);
     else if ((text = malloc((size_t)st.st_size + 1)) == NULL)
-        status = kt_fail(KT_INTERNAL, "out of memory");
+        status = kt_no_memory();
     else
         status = read_text(anchors, name, fd, text, (size_t)st.st_size);
     if (fd >= 0)
@@ -209,7 +209,7 @@ static kt_status_t add(kt_anchors_t *anchors, const anchor_t *anchor)
     anchor_t *grown = realloc(anchors->list, (anchors->count + 1) * sizeof(*grown));
 
     if (grown == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     anchors->list = grown;
     grown[anchors->count++] = *anchor;
     return KT_SUCCESS;

@@ -97,12 +97,12 @@ kt_status_t kt_bundle_parse(const void *data, size_t size, kt_bundle_t **ret_bun
         return bad_bundle("impossible size");
     bundle = calloc(1, sizeof(*bundle));
     if (bundle == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     bundle->bytes = malloc(size);
     bundle->records = calloc(count, sizeof(*bundle->records));
     if (bundle->bytes == NULL || bundle->records == NULL) {
         kt_bundle_free(bundle);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     memcpy(bundle->bytes, data, size);
     bundle->size = size;

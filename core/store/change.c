@@ -50,17 +50,12 @@ void kt_change_abort(kt_change_t *change)
     change_free(change);
 }
 
-static kt_status_t no_memory(void)
-{
-    return kt_fail(KT_INTERNAL, "out of memory");
-}
-
 static kt_status_t keep_current(kt_change_t *change, const unsigned char *record, size_t size)
 {
     unsigned char *copy = malloc(size);
 
     if (copy == NULL)
-        return no_memory();
+        return kt_no_memory();
     memcpy(copy, record, size);
     free(change->current);
     change->current = copy;
@@ -110,13 +105,13 @@ kt_status_t kt_change_begin(kt_holder_t *holder, kt_store_t *store, const char *
         return status;
     change = calloc(1, sizeof(*change));
     if (change == NULL)
-        return no_memory();
+        return kt_no_memory();
     change->holder = holder;
     change->store = store;
     change->now = kt_now();
     memcpy(change->name, ref.name, sizeof(ref.name));
     change->type = kt_locked_alloc(sizeof(*change->type));
-    status = change->type != NULL ? KT_SUCCESS : no_memory();
+    status = change->type != NULL ? KT_SUCCESS : kt_no_memory();
     while (status == KT_SUCCESS && change->txn == NULL) {
         status = kt_rows_begin(store, true, timeout, &change->txn);
         if (status == KT_TRYAGAIN)
@@ -193,7 +188,7 @@ kt_status_t kt_seal_value(kt_holder_t *holder, const kt_typekey_t *type, const k
     kt_status_t status;
 
     if (key == NULL)
-        return no_memory();
+        return kt_no_memory();
     memcpy(header.key_id, type->id, KT_KEYID_SIZE);
     memcpy(header.id, head->id, KT_ID_SIZE);
     kt_secret_key(type, head->name, key);
@@ -251,7 +246,7 @@ static kt_status_t swap_in(kt_change_t *change, const kt_head_version_t *entry)
     size = row.record_size;
     record = malloc(size);
     if (record == NULL)
-        return no_memory();
+        return kt_no_memory();
     memcpy(record, row.record, size);
     status = remove_value(change, version);
     if (status == KT_SUCCESS && change->current != NULL)
@@ -384,7 +379,7 @@ kt_status_t kt_seal_head(kt_holder_t *holder, const kt_typekey_t *type, const kt
     kt_status_t status;
 
     if (key == NULL)
-        return no_memory();
+        return kt_no_memory();
     memcpy(header.key_id, type->id, KT_KEYID_SIZE);
     memcpy(header.id, head->id, KT_ID_SIZE);
     kt_head_key(type, key);

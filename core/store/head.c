@@ -145,7 +145,7 @@ kt_status_t kt_head_encode(const kt_head_t *head, unsigned char **ret_plain, siz
     if (b.failed) {
         kt_wipe(b.data, b.size);
         free(b.data);
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     *ret_plain = b.data;
     *ret_size = b.size;
@@ -161,7 +161,7 @@ static kt_status_t bad_head(void)
 
 static kt_status_t out_of_memory(void)
 {
-    return kt_fail(KT_INTERNAL, "out of memory");
+    return kt_no_memory();
 }
 
 static kt_status_t append_pair(kt_head_pair_t **pairs, size_t *count, uint64_t version,

@@ -342,8 +342,7 @@ static kt_status_t walk_below(walk_t *walk, unsigned char hash[KT_HASH_SIZE], si
     ktp_key_t key;
     unsigned n;
     size_t i;
-    kt_status_t status =
-        node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_no_memory();
 
     kt_node_key(walk->index, hash, depth, &key);
     if (status == KT_SUCCESS)
@@ -396,7 +395,7 @@ static kt_status_t split(const kt_index_t *index, node_t *node, size_t depth)
     unsigned char branch[BRANCH_SIZE] = {BRANCH};
     size_t i = 0, count = kt_leaf_entries(node);
     ktp_key_t key;
-    kt_status_t status = child != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = child != NULL ? KT_SUCCESS : kt_no_memory();
 
     while (status == KT_SUCCESS && i < count) {
         const unsigned char *first = entry_at(node, i);
@@ -432,8 +431,7 @@ kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE
     node_t *node = calloc(1, sizeof(*node));
     ktp_key_t key;
     size_t i;
-    kt_status_t status =
-        node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_no_memory();
 
     kt_node_key(index, hash, depth, &key);
     if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) != 0)
@@ -477,8 +475,7 @@ static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_H
     ktp_key_t key;
     bool keep = false;
     size_t i;
-    kt_status_t status =
-        node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_no_memory();
 
     kt_node_key(index, hash, depth, &key);
     if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) == 0)
@@ -553,7 +550,7 @@ kt_status_t kt_index_write_empty(kt_index_t *index)
         return KT_SUCCESS;
     leaf = calloc(1, sizeof(*leaf));
     if (leaf == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     leaf->size = 1;
     kt_node_key(index, nowhere, 0, &key);
     status = kt_node_write(index, &key, leaf, index->root);

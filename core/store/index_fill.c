@@ -22,7 +22,7 @@ kt_status_t kt_index_fill_begin(kt_index_t *index, kt_filling_t **ret_filling)
     kt_filling_t *f = calloc(1, sizeof(*f));
 
     if (f == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     f->index = index;
     *ret_filling = f;
     return KT_SUCCESS;
@@ -35,7 +35,7 @@ static kt_status_t open_leaf(kt_filling_t *f, size_t depth)
     if (f->open[depth] == NULL)
         f->open[depth] = malloc(sizeof(node_t));
     if (f->open[depth] == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     f->open[depth]->stamp = 0;
     f->open[depth]->size = 1;
     f->open[depth]->data[0] = LEAF;

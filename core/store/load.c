@@ -73,7 +73,7 @@ kt_status_t kt_open_head(kt_holder_t *holder, const kt_typekey_t *type, const kt
     kt_status_t status;
 
     if (key == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     kt_head_key(type, key);
     status = kt_header_parse(row->record, row->record_size, &header);
     if (status == KT_SUCCESS && header.type != KTP_RECORD_HEAD)
@@ -306,7 +306,7 @@ kt_status_t kt_open_value(kt_holder_t *holder, const kt_typekey_t *type, const k
     kt_status_t status;
 
     if (key == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     status = kt_check_value(head, entry, record, size);
     if (status == KT_SUCCESS) {
         kt_secret_key(type, head->name, key);
@@ -316,7 +316,7 @@ kt_status_t kt_open_value(kt_holder_t *holder, const kt_typekey_t *type, const k
     if (status == KT_SUCCESS) {
         secret = kt_secret_new(plain, plain_size);
         if (secret == NULL)
-            status = kt_fail(KT_INTERNAL, "out of memory");
+            status = kt_no_memory();
     }
     kt_locked_free(plain);
     kt_locked_free(key);

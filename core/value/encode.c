@@ -89,7 +89,7 @@ static kt_status_t no_secret(size_t size)
 {
     if (size > KT_VALUE_MAX)
         return kt_fail(KT_TOOLARGE, "the encoded value has %zu bytes, over %u", size, KT_VALUE_MAX);
-    return kt_fail(KT_INTERNAL, "out of memory for secrets");
+    return kt_no_memory();
 }
 
 /* A new secret with the text, which is freed; `from` gives the version. */

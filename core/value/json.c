@@ -77,14 +77,9 @@ bool kt_json_starved(void)
     return starved;
 }
 
-static kt_status_t no_memory(void)
-{
-    return kt_fail(KT_INTERNAL, "out of memory");
-}
-
 static kt_status_t no_object(const char *text)
 {
-    return starved ? no_memory() : kt_fail(KT_MALFORMED, "%s", text);
+    return starved ? kt_no_memory() : kt_fail(KT_MALFORMED, "%s", text);
 }
 
 /* `text` as a JSON string, quotes and all, in locked memory. KT_MALFORMED with `fault`: it is not
@@ -110,7 +105,7 @@ static kt_status_t quote(const char *text, size_t size, const char *fault, char 
     }
     json_decref(json);
     if (quoted == NULL)
-        return no_memory();
+        return kt_no_memory();
     *ret_quoted = quoted;
     *ret_size = need;
     return KT_SUCCESS;
@@ -232,7 +227,7 @@ static kt_status_t find_place(const kt_secret_t *object, const char *field, plac
     if (cursor.at == cursor.end)
         return kt_fail(KT_MALFORMED, "the value is no JSON object");
     if (!place.found && starved)
-        return no_memory();
+        return kt_no_memory();
     *ret_place = place;
     return KT_SUCCESS;
 }
@@ -243,7 +238,7 @@ kt_status_t kt_json_no_secret(size_t size)
 {
     if (size > KT_VALUE_MAX)
         return kt_fail(KT_TOOLARGE, "the value would have %zu bytes, over %u", size, KT_VALUE_MAX);
-    return no_memory();
+    return kt_no_memory();
 }
 
 /* A copy of `old` with `size` bytes for what lies at `place`; *ret_at is where they go. */
@@ -390,7 +385,7 @@ kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_sec
     kt_status_t status;
 
     if (object == NULL && starved)
-        return no_memory();
+        return kt_no_memory();
     if (object == NULL)
         return kt_fail(KT_MALFORMED, "the value is no JSON object, hence has no field `%s`", field);
     member = json_object_get(object, field);

@@ -91,7 +91,7 @@ kt_status_t kt_mask(const kt_secret_t *secret, kt_mask_style_t style, kt_secret_
     text = style == KT_MASK_FULL ? kt_secret_new(MASKED, sizeof(MASKED) - 1)
                                  : kt_secret_new(NULL, secret->size);
     if (text == NULL)
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     if (style == KT_MASK_PARTIAL)
         status = kt_secret_resize(text, mask_partially(secret->data, secret->size, text->data));
     if (status != KT_SUCCESS) {

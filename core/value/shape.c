@@ -112,7 +112,7 @@ kt_status_t kt_shape_rotate(kt_shape_t shape, const kt_secret_t *old, const kt_s
     case KT_SHAPE_OPAQUE:
         break;
     default: /* SHAPE_UNKNOWN */
-        return kt_fail(KT_INTERNAL, "out of memory");
+        return kt_no_memory();
     }
     value = kt_secret_new(part->data, part->size);
     if (value == NULL)

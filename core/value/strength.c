@@ -201,7 +201,7 @@ static bool is_secret_field(const char *field)
 static kt_status_t whole(const kt_secret_t *value, kt_secret_t **ret_part)
 {
     *ret_part = kt_secret_new(value->data, value->size);
-    return *ret_part != NULL ? KT_SUCCESS : kt_fail(KT_INTERNAL, "out of memory");
+    return *ret_part != NULL ? KT_SUCCESS : kt_no_memory();
 }
 
 static kt_status_t nothing(void)
