@@ -51,6 +51,15 @@ kt_status_t kt_fail_prefix(kt_status_t status, const char *format, ...) KT_PRINT
 void kt_flatten(char *text);  /* control characters show as '?' */
 const char *kt_failure(void); /* the thread's error text; "" after kt_failure_clear() */
 void kt_failure_clear(void);
+
+/* A failure that is kept while other calls are made. */
+typedef struct kt_failure {
+    kt_status_t status;
+    char text[KT_ERROR_SIZE];
+} kt_failure_t;
+void kt_failure_save(kt_failure_t *ret_saved, kt_status_t status);
+/* Answers the status that was saved; the thread has its text again, unless that is KT_SUCCESS. */
+kt_status_t kt_failure_restore(const kt_failure_t *saved);
 /* The status of this upper-case name as in `[UNAVAIL=continue]`, or -1. */
 int kt_status_parse(const char *name, size_t len);
 

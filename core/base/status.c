@@ -135,3 +135,15 @@ void kt_failure_clear(void)
 {
     failure[0] = '\0';
 }
+
+void kt_failure_save(kt_failure_t *ret_saved, kt_status_t status)
+{
+    ret_saved->status = status;
+    if (status != KT_SUCCESS)
+        memcpy(ret_saved->text, failure, strlen(failure) + 1);
+}
+
+kt_status_t kt_failure_restore(const kt_failure_t *saved)
+{
+    return saved->status == KT_SUCCESS ? KT_SUCCESS : kt_fail(saved->status, "%s", saved->text);
+}

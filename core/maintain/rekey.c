@@ -417,8 +417,8 @@ static kt_status_t read_types(rekey_t *r)
 
 static kt_status_t move_store(rekey_t *r)
 {
-    char why[KT_ERROR_SIZE] = "";
-    kt_status_t status, worst = KT_SUCCESS;
+    kt_failure_t first = {.status = KT_SUCCESS};
+    kt_status_t status;
     size_t i;
 
     status = mark(r);
@@ -428,13 +428,11 @@ static kt_status_t move_store(rekey_t *r)
         status = move_type(r, r->types.list[i]);
         if (!is_of_one_secret(status))
             continue;
-        if (worst == KT_SUCCESS)
-            memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
-        if (worst == KT_SUCCESS)
-            worst = status;
+        if (first.status == KT_SUCCESS)
+            kt_failure_save(&first, status);
         status = KT_SUCCESS;
     }
-    return status == KT_SUCCESS && worst != KT_SUCCESS ? kt_fail(worst, "%s", why) : status;
+    return status == KT_SUCCESS ? kt_failure_restore(&first) : status;
 }
 
 static kt_status_t rekey_locked(rekey_t *r, kt_rekey_result_t *ret_result)

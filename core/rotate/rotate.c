@@ -190,17 +190,17 @@ static kt_status_t resume(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *
  * and its text. */
 static kt_status_t record_failure(kt_rotation_t *r, const char *action, kt_status_t status)
 {
-    char why[KT_ERROR_SIZE];
+    kt_failure_t failed;
 
     if (status == KT_SUCCESS)
         return status;
-    (void)snprintf(why, sizeof(why), "%s", kt_failure());
+    kt_failure_save(&failed, status);
     if (kt_enter(r->ctx) == KT_SUCCESS) {
         (void)kt_decide(r->ctx, &r->call, action, status, r->version, r->store->name,
                         KT_EV_DURABLE);
         kt_leave(r->ctx);
     }
-    return kt_fail(status, "%s", why);
+    return kt_failure_restore(&failed);
 }
 
 static kt_status_t ask_set(kt_rotation_t *r, const kt_rotate_options_t *options)
@@ -257,12 +257,12 @@ static void leave(kt_rotation_t *r)
 static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *options, bool resumed,
                              uint64_t *ret_version)
 {
-    char why[KT_ERROR_SIZE];
+    kt_failure_t failed;
     kt_status_t status = ask_target(r, options, resumed);
 
     if (status == KT_SUCCESS)
         return kt_rotation_finish(r, 0, ret_version);
-    (void)snprintf(why, sizeof(why), "%s", kt_failure());
+    kt_failure_save(&failed, status);
     if (status == KT_CONFLICT) {
         /* left pending if even that fails: the next attempt finds it */
         (void)!kt_rotation_abandon(r);
@@ -270,7 +270,7 @@ static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *option
         leave(r);
         kt_rotation_leave(r);
     }
-    return kt_fail(status, "%s", why);
+    return kt_failure_restore(&failed);
 }
 
 static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,

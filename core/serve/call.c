@@ -93,25 +93,23 @@ static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
                         .status = refusal->status,
                         .seconds = seconds,
                         .durable = true};
-    char failure[KT_ERROR_SIZE], who[KT_SUBJECT_MAX + 160], *at;
+    kt_failure_t failed;
+    char who[KT_SUBJECT_MAX + 160];
 
     if (seconds == 0)
         return;
-    memcpy(failure, kt_failure(), strlen(kt_failure()) + 1);
+    kt_failure_save(&failed, KT_DENIED);
     if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
         kt_log(&ctx->holder.logger, 4, "%s", kt_failure());
     (void)snprintf(who, sizeof(who), "%s%s%s",
                    refusal->subject != NULL ? refusal->subject : "an unnamed subject",
                    refusal->peer != NULL ? " from " : "",
                    refusal->peer != NULL ? refusal->peer : "");
-    for (at = who; *at != '\0'; at++) {
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = '?'; /* a log has lines */
-    }
+    kt_flatten(who);
     kt_log(&ctx->holder.logger, 2,
            "alert: %s was refused more than %u times within an hour, and is locked out for %u s",
            who, KT_REFUSALS_MAX, seconds);
-    (void)kt_fail(KT_DENIED, "%s", failure);
+    (void)kt_failure_restore(&failed);
 }
 
 /* ---- the record ---- */
@@ -151,18 +149,18 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
         .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
     };
-    char why[KT_ERROR_SIZE];
+    kt_failure_t failed;
     kt_status_t recorded;
 
     if (ctx->audit == NULL)
         return status;
-    memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
+    kt_failure_save(&failed, status);
     recorded = kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
     if (status == KT_DENIED)
         count_refusal(ctx, &event);
     if (recorded != KT_SUCCESS)
         return recorded;
-    return status == KT_SUCCESS ? status : kt_fail(status, "%s", why);
+    return kt_failure_restore(&failed);
 }
 
 void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot)

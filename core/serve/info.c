@@ -77,8 +77,7 @@ static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *re
     const kt_cfg_route_t *route = kt_switch_route(ctx->holder.config, call->ref.name);
     kt_status_t status =
         kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
-    kt_status_t unsure = KT_SUCCESS;
-    char why[KT_ERROR_SIZE];
+    kt_failure_t unsure = {.status = KT_SUCCESS};
     kt_bundle_store_t bundle;
     kt_store_t *store;
     size_t i, index;
@@ -104,12 +103,11 @@ static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *re
             *ret_provider = store->name;
         if (status == KT_SUCCESS || !route->steps[i].go_on[status])
             break;
-        if (status != KT_NOTFOUND && unsure == KT_SUCCESS) {
-            unsure = status;
-            memcpy(why, kt_failure(), sizeof(why));
-        }
+        if (status != KT_NOTFOUND && unsure.status == KT_SUCCESS)
+            kt_failure_save(&unsure, status);
     }
-    return status == KT_NOTFOUND && unsure != KT_SUCCESS ? kt_fail(unsure, "%s", why) : status;
+    return status == KT_NOTFOUND && unsure.status != KT_SUCCESS ? kt_failure_restore(&unsure)
+                                                                : status;
 }
 
 static kt_status_t info_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t **ret_info)

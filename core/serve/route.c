@@ -203,13 +203,13 @@ static void fill(kt_cached_t *entry, kt_status_t status, kt_secret_t *secret, si
 
 /*
  * A NOTFOUND behind a provider that could not answer is no fact: then the first failure is the
- * answer, although its action was to continue. `why` keeps that failure's text.
+ * answer, although its action was to continue.
  */
 static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route_t *route,
                         bool blocking, kt_cached_t *ret_entry)
 {
-    kt_status_t status = KT_NOTFOUND, unsure = KT_SUCCESS;
-    char why[KT_ERROR_SIZE] = "";
+    kt_status_t status = KT_NOTFOUND;
+    kt_failure_t unsure = {.status = KT_SUCCESS};
     kt_secret_t *secret = NULL;
     size_t i;
 
@@ -224,13 +224,11 @@ static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route
             break;
         if (status == KT_SUCCESS)
             kt_secret_free(secret);
-        if (!is_fact(status) && unsure == KT_SUCCESS) {
-            unsure = status;
-            memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
-        }
+        if (!is_fact(status) && unsure.status == KT_SUCCESS)
+            kt_failure_save(&unsure, status);
     }
-    if (status == KT_NOTFOUND && unsure != KT_SUCCESS)
-        return kt_fail(unsure, "%s", why);
+    if (status == KT_NOTFOUND && unsure.status != KT_SUCCESS)
+        return kt_failure_restore(&unsure);
     if (!is_fact(status))
         return status;
     fill(ret_entry, status, status == KT_SUCCESS ? secret : NULL,

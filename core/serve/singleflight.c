@@ -16,8 +16,7 @@ struct kt_singleflight {
     uint64_t drops; /* of the cache, when it began */
     unsigned waiting;
     bool landed;
-    kt_status_t status;
-    char error[KT_ERROR_SIZE];
+    kt_failure_t result; /* once it has landed */
     char reference[KT_REFERENCE_MAX];
 };
 
@@ -48,8 +47,7 @@ kt_status_t kt_singleflight_wait(kt_ctx_t *ctx, kt_singleflight_t *flight)
     flight->waiting++;
     while (!flight->landed)
         (void)pthread_cond_wait(&ctx->landed, &ctx->lock);
-    status =
-        flight->status == KT_SUCCESS ? KT_SUCCESS : kt_fail(flight->status, "%s", flight->error);
+    status = kt_failure_restore(&flight->result);
     if (--flight->waiting == 0)
         free(flight);
     return status;
@@ -69,8 +67,7 @@ void kt_singleflight_finish(kt_ctx_t *ctx, kt_singleflight_t *flight, kt_status_
         return;
     }
     flight->landed = true;
-    flight->status = status;
-    memcpy(flight->error, kt_failure(), strlen(kt_failure()) + 1);
+    kt_failure_save(&flight->result, status);
     (void)pthread_cond_broadcast(&ctx->landed);
 }
 

@@ -62,7 +62,7 @@ static bool has_more(const kt_keyring_t *keyring, const kt_keyring_t *fresh)
 
 bool kt_keys_again(kt_holder_t *holder, kt_status_t status)
 {
-    char why[KT_ERROR_SIZE];
+    kt_failure_t failed;
     kt_keyring_t *fresh;
     bool more;
 
@@ -72,12 +72,12 @@ bool kt_keys_again(kt_holder_t *holder, kt_status_t status)
     if (holder->keys_read != 0 && kt_monotonic() - holder->keys_read < AGAIN_MS)
         return false;
     holder->keys_read = kt_monotonic();
-    memcpy(why, kt_failure(), strlen(kt_failure()) + 1);
+    kt_failure_save(&failed, status);
     if (kt_keyring_read_again(holder->config, holder->stream, &fresh) != KT_SUCCESS) {
         char reason[200];
 
         (void)snprintf(reason, sizeof(reason), "%s", kt_failure());
-        (void)kt_fail(status, "%.250s, and could not be read again (%s)", why, reason);
+        (void)kt_fail(status, "%.250s, and could not be read again (%s)", failed.text, reason);
         return false;
     }
     more = has_more(holder->keyring, fresh);
@@ -85,7 +85,7 @@ bool kt_keys_again(kt_holder_t *holder, kt_status_t status)
         kt_keyring_update(holder->keyring, fresh);
     kt_keyring_free(fresh);
     if (!more)
-        (void)kt_fail(status, "%s", why);
+        (void)kt_failure_restore(&failed);
     return more;
 }
 

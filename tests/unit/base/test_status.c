@@ -123,6 +123,29 @@ START_TEST(a_failure_belongs_to_its_thread)
 }
 END_TEST
 
+START_TEST(a_failure_is_kept_over_other_calls)
+{
+    kt_failure_t saved;
+
+    kt_failure_save(&saved, kt_fail(KT_GONE, "the %d%%\n", 1));
+    (void)kt_fail(KT_DENIED, "another");
+    assert_status(kt_failure_restore(&saved), KT_GONE);
+    assert_failure("the 1%?");
+    kt_failure_save(&saved, KT_SUCCESS);
+    assert_status(kt_failure_restore(&saved), KT_SUCCESS);
+    assert_failure("the 1%?");
+    assert_status(kt_no_memory(), KT_INTERNAL);
+    assert_failure("out of memory");
+}
+END_TEST
+
+START_TEST(control_characters)
+{
+    for (int c = 0; c < 256; c++)
+        ck_assert_msg(kt_is_control((char)c) == (c < 32 || c == 127), "%d", c);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     UNIT_TABLE(tests, each_status_has_its_row, statuses);
@@ -133,6 +156,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_failure_is_one_line);
     tcase_add_test(tests, a_long_failure_is_cut);
     tcase_add_test(tests, a_failure_belongs_to_its_thread);
+    tcase_add_test(tests, a_failure_is_kept_over_other_calls);
+    tcase_add_test(tests, control_characters);
 }
 
 UNIT_MAIN("status", add_tests)
