@@ -36,26 +36,32 @@ static bool runs_commands(const kt_ctx_t *ctx, const kt_request_t *req)
 }
 
 /* A host's own target goes before the configured one: it knows better what it changes. */
-static void make_plan(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
-                      plan_t *plan)
+static kt_status_t make_plan(kt_ctx_t *ctx, const kt_request_t *req,
+                             const kt_rotate_options_t *options, plan_t *plan)
 {
+    static const kt_rotate_options_t none = KT_ROTATE_INIT;
     kt_reference_t ref;
 
+    if (options == NULL)
+        options = &none;
+    if (options->size < sizeof(*options))
+        return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
     memset(plan, 0, sizeof(*plan));
     plan->options = *options;
     if (options->target != NULL || req->reference == NULL ||
         kt_reference_parse(req->reference, req->reference_len, &ref) != KT_SUCCESS)
-        return; /* what is wrong with the name is said later, after policy */
+        return KT_SUCCESS; /* what is wrong with the name is said later, after policy */
     plan->config = kt_config_target(ctx->holder.config, ref.name);
     if (plan->config == NULL || plan->config->exec == NULL || options->store_only)
-        return;
+        return KT_SUCCESS;
     if (!runs_commands(ctx, req)) {
         plan->elsewhere = true;
-        return;
+        return KT_SUCCESS;
     }
     kt_exec_init(&plan->exec, ctx, plan->config);
     plan->options.target = &plan->exec.ops;
     plan->options.target_arg = &plan->exec;
+    return KT_SUCCESS;
 }
 
 static kt_status_t refuse_elsewhere(const char *name)
@@ -364,16 +370,12 @@ static void notify(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, u
 kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
                       uint64_t *ret_version)
 {
-    static const kt_rotate_options_t none = KT_ROTATE_INIT;
     uint64_t version = 0;
     plan_t plan;
-    kt_status_t status;
+    kt_status_t status = make_plan(ctx, req, options, &plan);
 
-    if (options == NULL)
-        options = &none;
-    if (options->size < sizeof(*options))
-        return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
-    make_plan(ctx, req, options, &plan);
+    if (status != KT_SUCCESS)
+        return status;
     if (plan.options.target != NULL)
         status = rotate_with_target(ctx, req, &plan, &version);
     else
@@ -440,16 +442,11 @@ static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const pl
 kt_status_t kt_rotate_check(kt_ctx_t *ctx, const kt_request_t *req,
                             const kt_rotate_options_t *options)
 {
-    static const kt_rotate_options_t none = KT_ROTATE_INIT;
     plan_t plan;
-    kt_status_t status;
+    kt_status_t status = make_plan(ctx, req, options, &plan);
 
-    if (options == NULL)
-        options = &none;
-    if (options->size < sizeof(*options))
-        return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
-    make_plan(ctx, req, options, &plan);
-    status = kt_enter(ctx);
+    if (status == KT_SUCCESS)
+        status = kt_enter(ctx);
     if (status != KT_SUCCESS)
         return status;
     status = check_locked(ctx, req, &plan);

@@ -58,6 +58,9 @@ int kt_singleflight_waiting(
 
 /* ---- route.c ---- */
 
+/* Is this what a provider knows of a secret (KT_SUCCESS, KT_NOTFOUND, KT_GONE), rather than a
+ * reason why it could not tell? Only facts are cached. */
+bool kt_switch_is_fact(kt_status_t status);
 /* Asks the route's providers in turn. `blocking` false: KT_TRYAGAIN instead of asking one that
  * blocks. ret_entry is filled for KT_SUCCESS, KT_NOTFOUND and KT_GONE; its secret is the caller's.
  */

@@ -103,11 +103,6 @@ static kt_status_t fetch(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
     return status == KT_SUCCESS ? cut_field(call, ret_entry) : status;
 }
 
-static bool is_cacheable(kt_status_t status)
-{
-    return status == KT_SUCCESS || status == KT_NOTFOUND || status == KT_GONE;
-}
-
 typedef struct answer {
     kt_status_t status;
     kt_secret_t *secret;
@@ -208,7 +203,7 @@ static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
         return;
     }
     status = fetch(ctx, call, asking->blocking, &entry);
-    if (is_cacheable(status)) {
+    if (kt_switch_is_fact(status)) {
         if (entry.route != NULL)
             keep(ctx, call, &entry);
         answer->status = status;
@@ -242,10 +237,9 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, reading_t *answ
  * value have their own. */
 static unsigned may_be_coalesced(const reading_t *answer)
 {
-    bool fact =
-        answer->status == KT_SUCCESS || answer->status == KT_NOTFOUND || answer->status == KT_GONE;
-
-    return fact && (answer->flags & KT_EV_STALE) == 0 ? KT_EV_MAY_COALESCE : 0;
+    return kt_switch_is_fact(answer->status) && (answer->flags & KT_EV_STALE) == 0
+               ? KT_EV_MAY_COALESCE
+               : 0;
 }
 
 /* Policy comes first, whatever the cache has; the cache only remembers whom it has allowed. */
@@ -385,12 +379,12 @@ static kt_status_t refresh_locked(kt_ctx_t *ctx, const kt_call_t *call)
     if (!mine)
         return kt_singleflight_wait(ctx, flight);
     status = fetch_by_agent(ctx, agent, call, &entry);
-    if (call->req->provider == NULL && !is_cacheable(status))
+    if (call->req->provider == NULL && !kt_switch_is_fact(status))
         remember_failure(ctx, call, status);
     else if (entry.route != NULL &&
              drops == kt_cache_drops(ctx->cache)) /* else it may be from before a write of ours */
         keep(ctx, call, &entry);
-    if (is_cacheable(status))
+    if (kt_switch_is_fact(status))
         kt_secret_free(entry.secret);
     kt_singleflight_finish(ctx, flight, status);
     return status;

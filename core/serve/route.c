@@ -186,7 +186,7 @@ static kt_status_t read_from(kt_ctx_t *ctx, const kt_call_t *call, size_t index,
 
 /* ---- all in turn ---- */
 
-static bool is_fact(kt_status_t status)
+bool kt_switch_is_fact(kt_status_t status)
 {
     return status == KT_SUCCESS || status == KT_NOTFOUND || status == KT_GONE;
 }
@@ -224,12 +224,12 @@ static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route
             break;
         if (status == KT_SUCCESS)
             kt_secret_free(secret);
-        if (!is_fact(status) && unsure.status == KT_SUCCESS)
+        if (!kt_switch_is_fact(status) && unsure.status == KT_SUCCESS)
             kt_failure_save(&unsure, status);
     }
     if (status == KT_NOTFOUND && unsure.status != KT_SUCCESS)
         return kt_failure_restore(&unsure);
-    if (!is_fact(status))
+    if (!kt_switch_is_fact(status))
         return status;
     fill(ret_entry, status, status == KT_SUCCESS ? secret : NULL,
          route->steps[i < route->nsteps ? i : i - 1].provider, i + 1);
@@ -266,7 +266,7 @@ kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
     if (!kt_switch_token(ctx, route, token))
         memset(token, 0, sizeof(token));
     status = walk(ctx, call, route, blocking, ret_entry);
-    if (is_fact(status)) {
+    if (kt_switch_is_fact(status)) {
         ret_entry->route = route;
         memcpy(ret_entry->token, token, sizeof(token));
         if (ret_entry->nsteps > 1 && status == KT_SUCCESS)
