@@ -91,6 +91,7 @@ kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status);   /* with the context's own words */
 kt_status_t cli_fail_setup(cli_t *cli, kt_status_t status); /* with the setup's own words */
+bool cli_is_control(char c);                                /* a control character of ASCII */
 /* not with --quiet */
 void cli_warn(const cli_t *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* also with --quiet: one of several errors */

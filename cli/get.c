@@ -18,7 +18,7 @@ static bool is_control(const unsigned char *bytes, size_t i, size_t size)
         return true;
     if (c >= 0x80 && c < 0xa0 && i > 0 && bytes[i - 1] == 0xc2)
         return true;
-    return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
+    return cli_is_control((char)c) && c != '\n' && c != '\t';
 }
 
 static kt_status_t show(cli_t *cli, const kt_secret_t *value)

@@ -36,7 +36,7 @@ static kt_status_t quote(cli_t *cli, home_t *home)
     if (strlen(home->dir) + 32 > INIT_PATH_MAX)
         return cli_fail(cli, KT_USAGE, "the folder's path is too long");
     for (const char *p = home->dir; *p; p++) {
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+        if (cli_is_control(*p))
             return cli_fail(cli, KT_USAGE, "the folder's path has control characters");
         if (*p == '"' || *p == '\\')
             *to++ = '\\';

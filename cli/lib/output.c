@@ -51,10 +51,15 @@ void cli_json_init(void)
 
 /* ---- errors ---- */
 
+bool cli_is_control(char c)
+{
+    return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
 /* A terminal obeys control characters, and names may come from others. */
 static char visible(char c)
 {
-    return (unsigned char)c < 0x20 || c == 0x7f ? '?' : c;
+    return cli_is_control(c) ? '?' : c;
 }
 
 static void format_visible(char text[TEXT_SIZE], const char *format, va_list args)

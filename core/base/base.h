@@ -48,6 +48,10 @@ kt_status_t kt_fail(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3)
 kt_status_t kt_no_memory(void); /* KT_INTERNAL, "out of memory" */
 /* Puts "prefix: " in front of the thread's error text. */
 kt_status_t kt_fail_prefix(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
+static inline bool kt_is_control(char byte) /* of ASCII */
+{
+    return (unsigned char)byte < ' ' || byte == 0x7f;
+}
 void kt_flatten(char *text);  /* control characters show as '?' */
 const char *kt_failure(void); /* the thread's error text; "" after kt_failure_clear() */
 void kt_failure_clear(void);

@@ -64,7 +64,7 @@ static size_t character(const unsigned char *text, size_t len)
     uint32_t code;
 
     if (c < 0x80)
-        return c >= ' ' && c != 0x7f;
+        return !kt_is_control((char)c);
     if (c < 0xc2 || c > 0xf4 || size > len)
         return 0;
     code = c & (0x7fu >> size);

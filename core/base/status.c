@@ -80,7 +80,7 @@ int kt_status_parse(const char *name, size_t len)
 void kt_flatten(char *text)
 {
     for (; *text != '\0'; text++)
-        if ((unsigned char)*text < ' ' || *text == 0x7f)
+        if (kt_is_control(*text))
             *text = '?';
 }
 

@@ -49,7 +49,7 @@ static bool subject_valid(const char *subject)
     if (len == 0 || len > KT_SUBJECT_MAX)
         return false;
     for (size_t i = 0; i < len; i++)
-        if ((unsigned char)subject[i] < ' ' || subject[i] == 0x7f)
+        if (kt_is_control(subject[i]))
             return false;
     return true;
 }

@@ -14,13 +14,9 @@
 static void report(kt_inspection_t *v, kt_status_t status, const char *text)
 {
     char line[KT_INSPECTION_TEXT];
-    size_t i;
 
     (void)snprintf(line, sizeof(line), "%s", text);
-    for (i = 0; line[i] != '\0'; i++) {
-        if ((unsigned char)line[i] < 0x20)
-            line[i] = '?';
-    }
+    kt_flatten(line);
     v->wrong += status != KT_SUCCESS;
     (void)fprintf(v->out, "%d %s\n", (int)status, line);
 }

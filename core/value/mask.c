@@ -49,7 +49,7 @@ static size_t character(const unsigned char *text, size_t size)
 static bool is_shown(const unsigned char *text, size_t n)
 {
     if (n == 1)
-        return text[0] >= 0x20 && text[0] < 0x7f;
+        return text[0] < 0x80 && !kt_is_control((char)text[0]);
     return !(text[0] == 0xc2 && text[1] < 0xa0);
 }
 
