@@ -75,9 +75,9 @@ int64_t kt_monotonic(void); /* ms */
 /* ---- log.c: the host's log; the library has none of its own ---- */
 
 typedef struct kt_logger {
-    kt_log_fn fn; /* NULL: nobody listens */
+    kt_log_fn fn; /* NULL: lines are dropped */
     void *arg;
-    kt_progress_fn progress; /* NULL: nobody wants to know */
+    kt_progress_fn progress; /* NULL: progress is not reported */
     void *progress_arg;
 } kt_logger_t;
 void kt_log(const kt_logger_t *logger, int level, const char *format, ...) KT_PRINTF(3, 4);

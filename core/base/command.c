@@ -2,9 +2,9 @@
 /*
  * command.c: which commands may be run, and how one is started.
  *
- * No shell, no environment of ours, and no descriptor of ours but three or four. posix_spawn()
- * copies neither locked memory nor locks. The command leads a process group of its own, so that a
- * timeout ends all of it.
+ * A command gets no shell, none of our environment, and no descriptors but three or four.
+ * posix_spawn() copies neither locked memory nor locks. The command leads a process group of its
+ * own, so that a timeout ends all of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,18 +29,21 @@ static bool is_ours(const struct stat *st)
     return st->st_uid == 0 || st->st_uid == geteuid();
 }
 
-/* In a sticky folder nobody but the owner, checked below, can replace what is there. */
+/* In a sticky folder only the owner of a file can replace it, and that owner is checked too. */
 static kt_status_t check_folder(const char *path)
 {
     struct stat st;
 
     if (lstat(path, &st) != 0)
         return kt_fail(KT_PERMISSION, "%s: cannot be examined: %s", path, strerror(errno));
-    if (!is_ours(&st) || ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0))
-        return kt_fail(
-            KT_PERMISSION,
-            "%s: others than root and us may put a command of theirs there (uid %u, mode %04o)",
-            path, st.st_uid, st.st_mode & 07777);
+    if (!is_ours(&st))
+        return kt_fail(KT_PERMISSION,
+                       "%s: directory belongs to uid %u, not to root or to uid %u (chown root)",
+                       path, st.st_uid, geteuid());
+    if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0)
+        return kt_fail(KT_PERMISSION,
+                       "%s: directory is writable by other users, mode %04o (chmod go-w)", path,
+                       st.st_mode & 07777);
     return KT_SUCCESS;
 }
 
@@ -51,15 +54,17 @@ static kt_status_t check_file(const char *path)
     if (lstat(path, &st) != 0)
         return kt_fail(KT_PERMISSION, "%s: cannot be examined: %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))
-        return kt_fail(KT_CONFIG, "%s: is no command", path);
+        return kt_fail(KT_CONFIG, "%s: not a regular file", path);
     if (!is_ours(&st))
-        return kt_fail(KT_PERMISSION, "%s: belongs to uid %u, neither root nor us (uid %u)", path,
+        return kt_fail(KT_PERMISSION,
+                       "%s: belongs to uid %u, not to root or to uid %u (chown root)", path,
                        st.st_uid, geteuid());
     if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-        return kt_fail(KT_PERMISSION, "%s: others may write it (mode %04o): chmod go-w %s", path,
-                       st.st_mode & 07777, path);
+        return kt_fail(KT_PERMISSION, "%s: writable by other users, mode %04o (chmod go-w)", path,
+                       st.st_mode & 07777);
     if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0)
-        return kt_fail(KT_PERMISSION, "%s: we may not execute it: %s", path, strerror(errno));
+        return kt_fail(KT_PERMISSION, "%s: cannot be executed by this user: %s", path,
+                       strerror(errno));
     return KT_SUCCESS;
 }
 
@@ -78,11 +83,11 @@ static kt_status_t check_resolved(const char *path)
     return status;
 }
 
-/* Without links, so that what was checked is what is run. */
+/* Resolves links, so that what was checked is what is run. */
 kt_status_t kt_command_find(const char *path, char ret_path[PATH_MAX])
 {
     if (path[0] != '/')
-        return kt_fail(KT_CONFIG, "a command needs its whole path, from / on");
+        return kt_fail(KT_CONFIG, "a command must be an absolute path");
     if (realpath(path, ret_path) == NULL)
         return kt_fail(errno == ENOENT || errno == ENOTDIR ? KT_CONFIG : KT_PERMISSION, "%s: %s",
                        path, strerror(errno));
@@ -115,7 +120,7 @@ void kt_environ_add(kt_environ_t *env, const char *format, ...)
     va_end(args);
     if (len < 0 || (size_t)len >= sizeof(env->text) - env->used ||
         env->count + 1 >= KT_ARRAY(env->list))
-        return; /* cannot be: they are few, and each has a limit */
+        return; /* cannot happen: variables are few, and each has a limit */
     env->used += (size_t)len + 1;
     env->list[env->count++] = at;
     env->list[env->count] = NULL;

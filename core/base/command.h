@@ -7,10 +7,10 @@
 
 #include "base.h"
 
-/* May it be run: it and all folders above it belong to root or us, and nobody else may write them.
- * KT_CONFIG, KT_PERMISSION. */
+/* May it be run? Root or this user must own it and all folders above it, and no other user may
+ * write to them. KT_CONFIG, KT_PERMISSION. */
 kt_status_t kt_command_check(const char *path);
-/* The same, and the path without links: that is what to run. */
+/* The same, and resolves links: run the path that it returns. */
 kt_status_t kt_command_find(const char *path, char ret_path[PATH_MAX]);
 
 /* A command's whole environment. */
@@ -23,8 +23,7 @@ void kt_environ_init(kt_environ_t *env); /* PATH, with the folders of the system
 void kt_environ_add(kt_environ_t *env, const char *format, ...) KT_PRINTF(2, 3); /* NAME=TEXT */
 
 /* A pipe to or from a command. Our end (0: the one to read from, 1: the one to write to) does not
- * block. False, with errno: what is in ret_ends and not -1 is to be closed all the same; it has to
- * be {-1, -1} before. */
+ * block. Set ret_ends to {-1, -1} before. False, with errno: close those ends that are not -1. */
 bool kt_command_pipe(int ret_ends[2], int ours);
 
 /* The descriptors 0, 1 and 3 of a command. -1: /dev/null, /dev/null also for descriptor 2, none. */

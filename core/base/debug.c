@@ -25,6 +25,6 @@ void kt_debug_point(const char *point)
 
 #else
 
-typedef int kt_debug_is_not_compiled_in; /* ISO C wants a declaration in every file */
+typedef int kt_debug_is_not_compiled_in; /* ISO C requires a declaration in every file */
 
 #endif /* KT_DEBUG_HOOKS */

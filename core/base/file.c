@@ -21,7 +21,7 @@ static kt_status_t check_descriptor(int fd, const char *path, size_t *ret_size)
         return kt_fail(KT_PERMISSION, "%s: not a regular file", path);
     if (st.st_uid != 0 && st.st_uid != geteuid())
         return kt_fail(KT_PERMISSION,
-                       "%s: a key file has to belong to root or to uid %u, not to uid %u", path,
+                       "%s: a key file must belong to root or to uid %u, not to uid %u", path,
                        (unsigned)geteuid(), (unsigned)st.st_uid);
     if ((st.st_mode & 0137) != 0)
         return kt_fail(
@@ -51,7 +51,6 @@ static kt_status_t read_all(int fd, const char *path, char *text, size_t size)
     return KT_SUCCESS;
 }
 
-/* The text in locked memory, with NUL behind it. */
 kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size)
 {
     int fd = open(path,

@@ -41,8 +41,7 @@ static void describe(long pid, char *text, size_t size)
         (void)snprintf(text, size, "process %ld", pid);
 }
 
-/* Its holder may have been stopped, so that a lock is never waited for without end; and there is no
- * flock() with a timeout. */
+/* Never waits without end, because the holder may be stopped. flock() itself has no timeout. */
 bool kt_lock_file(int fd, unsigned wait)
 {
     struct timespec pause = {.tv_nsec = 50000};

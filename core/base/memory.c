@@ -208,14 +208,14 @@ typedef struct guarded {
     size_t used; /* of those, from the front on: locked, and wiped at the end */
 } guarded_t;
 
-_Static_assert(sizeof(guarded_t) % 16 == 0, "what stands behind it is aligned");
+_Static_assert(sizeof(guarded_t) % 16 == 0, "the data after it must be aligned");
 
 static size_t round_up(size_t size, size_t page)
 {
     return (size + page - 1) / page * page;
 }
 
-/* Pages that nobody has touched cost nothing, and are not locked. */
+/* Untouched pages cost nothing and are not locked. */
 static void lock_pages(guarded_t *block, size_t used)
 {
     unsigned char *from = (unsigned char *)block + block->used;
@@ -337,7 +337,7 @@ kt_status_t kt_secret_resize(kt_secret_t *secret, size_t size)
     if (size > secret->size)
         return kt_fail(KT_USAGE, "a secret can only be made shorter");
     if (atomic_load(&secret->refs) > 1)
-        return kt_fail(KT_USAGE, "a secret that the cache holds too cannot be changed");
+        return kt_fail(KT_USAGE, "a secret that is also in the cache cannot be changed");
     kt_wipe(secret->data + size, secret->size - size);
     secret->size = size;
     return KT_SUCCESS;

@@ -21,10 +21,10 @@ static const struct {
     [KT_UNAVAIL] = {"unavail", 69, "the provider cannot be reached"},
     [KT_TRYAGAIN] = {"tryagain", 75, "the provider is busy for now: try again"},
     [KT_MALFORMED] = {"malformed", 65, "a record or value does not parse or fails its seal"},
-    [KT_CONFLICT] = {"conflict", 73, "somebody else wrote first, or the state does not allow it"},
+    [KT_CONFLICT] = {"conflict", 73, "another writer was first, or the state does not allow it"},
     [KT_NOSPACE] = {"nospace", 74, "the disk is full or fails"},
     [KT_DENIED] = {"denied", 77, "the policy does not allow it"},
-    [KT_AUDIT] = {"audit", 74, "it cannot be recorded in the audit trail, hence is refused"},
+    [KT_AUDIT] = {"audit", 74, "refused because it cannot be recorded in the audit trail"},
     [KT_NOKEY] = {"nokey", 77, "no key for secrets of this type is held"},
     [KT_WRONGKEY] = {"wrongkey", 77, "the key that is held is not this store's"},
     [KT_ROLLEDBACK] = {"rolledback", 65, "the store is older than what was seen of it"},
@@ -33,7 +33,7 @@ static const struct {
     [KT_CONFIG] = {"config", 78, "the configuration is wrong"},
     [KT_PERMISSION] = {"permission", 77, "a file's owner or mode is refused, or it is unreadable"},
     [KT_INTERNAL] = {"internal", 70, "out of memory, or a fault in keyturn"},
-    [KT_MOVED] = {"moved", 65, "the sealed secret that stands here is of another name"},
+    [KT_MOVED] = {"moved", 65, "the sealed secret found here belongs to another name"},
 };
 
 static _Thread_local char failure[KT_ERROR_SIZE];
@@ -85,7 +85,7 @@ void kt_flatten(char *text)
 }
 
 /*
- * The new text is made beside the old one, for an argument may be kt_failure() itself.
+ * The new text gets a buffer of its own, because an argument may be kt_failure() itself.
  * A failed vsnprintf leaves the status's own sentence.
  */
 static void failure_set(kt_status_t status, const char *tail, const char *format, va_list args)

@@ -16,11 +16,12 @@
 static kt_status_t judge(const char *command, const kt_command_result_t *result)
 {
     if (result->timed_out)
-        return kt_fail(KT_UNAVAIL, "%s: was not done in time, and was killed", command);
+        return kt_fail(KT_UNAVAIL, "%s: timed out and was killed", command);
     if (result->signal != 0)
-        return kt_fail(KT_CONFIG, "%s: was ended by signal %d", command, result->signal);
+        return kt_fail(KT_CONFIG, "%s: killed by signal %d", command, result->signal);
     if (result->exit < 0)
-        return kt_fail(KT_INTERNAL, "%s: this process lost its exit status", command);
+        return kt_fail(KT_INTERNAL, "%s: exit status unknown: this process ignores SIGCHLD",
+                       command);
     if (result->exit > 0)
         return kt_fail(KT_CONFIG, "%s: failed with exit status %d", command, result->exit);
     if (result->size == 0)
@@ -40,7 +41,7 @@ static kt_status_t run_words(char *const argv[], unsigned limit, kt_command_resu
     kt_environ_add(&env, "LC_ALL=C");
     status = kt_command_run(&command, &result);
     if (status == KT_TOOLARGE)
-        return kt_fail(KT_CONFIG, "%s: printed more than a key file may have", argv[0]);
+        return kt_fail(KT_CONFIG, "%s: printed more than a key file may hold", argv[0]);
     if (status != KT_SUCCESS)
         return status;
     status = judge(argv[0], &result);
@@ -66,7 +67,7 @@ kt_status_t kt_exec_read(const char *command, unsigned limit, char **ret_text, s
     argv[n] = NULL;
     if (n == 0 || word != NULL)
         status =
-            kt_fail(KT_CONFIG, n == 0 ? "no command is named" : "too many words for a command");
+            kt_fail(KT_CONFIG, n == 0 ? "no command is given" : "too many words for a command");
     else
         status = run_words(argv, limit, &result);
     free(copy);

@@ -2,7 +2,7 @@
 /*
  * kernel.c: a key file's text from the kernel's keyring: `keyctl padd user DESC @u < FILE`.
  *
- * By system calls: the three that are needed are no reason for a library. A key is readable for its
+ * By system calls: three of them do not justify a library. A key is readable for its
  * possessor only, and possessed is what hangs below a keyring of the process; the user's keyring
  * does not, after su or in a service. So that is linked into the thread's own keyring while we
  * read.
@@ -78,11 +78,11 @@ static kt_status_t check_key(long id, const char *description)
         return refused(description);
     text[(size_t)size < sizeof(text) ? (size_t)size : sizeof(text) - 1] = '\0';
     if (sscanf(text, "user;%u;%*d;%x;", &uid, &permissions) != 2)
-        return kt_fail(KT_PERMISSION, "the key \"%s\" of the kernel's keyring is no user key",
+        return kt_fail(KT_PERMISSION, "the key \"%s\" of the kernel's keyring is not a user key",
                        description);
     if (uid != 0 && uid != geteuid())
         return kt_fail(KT_PERMISSION,
-                       "the key \"%s\" of the kernel's keyring has to belong to root or to uid %u, "
+                       "the key \"%s\" of the kernel's keyring must belong to root or to uid %u, "
                        "not to uid %u",
                        description, (unsigned)geteuid(), uid);
     if ((permissions & (GROUP_CHANGES | OTHER_ANYTHING)) != 0)

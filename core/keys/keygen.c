@@ -28,8 +28,8 @@ static kt_status_t write_keys(const char *path, const char *environment, const k
     if (text == NULL)
         return kt_no_memory();
     (void)snprintf(text, room,
-                   "keyturn-key 1\n# Whoever reads this file%s reads every secret of the "
-                   "environment.\nenvironment %s\n",
+                   "keyturn-key 1\n# A user who can read this file%s can read every secret of "
+                   "the environment.\nenvironment %s\n",
                    phrase != NULL ? " and knows its passphrase" : "", environment);
     if (phrase != NULL)
         status = kt_phrase_seal(phrase, environment, keys, count, text, room);

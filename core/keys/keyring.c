@@ -8,7 +8,7 @@
  *                                  ├▶ name hash   under which a store keeps the secret
  *                                  └▶ key id      commits: a wrong key is not a broken record
  *
- * Whoever holds a type key needs nothing else for the secrets of that type, and learns nothing
+ * The holder of a type key needs nothing else for the secrets of that type, and learns nothing
  * about any other. Every derivation is a keyed BLAKE2b with a personalisation of its own
  * (docs/format.md), as libsodium 1.0.18 has no HKDF.
  */

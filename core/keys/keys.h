@@ -28,13 +28,13 @@ typedef struct kt_typekey {
 } kt_typekey_t;
 
 typedef struct kt_keyring {
-    uint32_t alive; /* 1; a fork reads 0, for the pages of a context are wiped there */
+    uint32_t alive; /* 1; a fork reads 0, because the pages of a context are wiped there */
     char environment[KT_ENVIRONMENT_MAX];
     size_t nenv;                      /* 0: type keys only */
     kt_envkey_t env[KT_EPOCHS_MAX];   /* newest first */
     size_t ntypes, evicted;           /* evicted: how often a full table made room */
-    kt_typekey_t types[KT_TYPES_MAX]; /* grows as types are derived; the last member, for what is
-                                         not in use is not memory yet */
+    kt_typekey_t types[KT_TYPES_MAX]; /* grows as types are derived; the last member,
+                                         because unused pages are not allocated yet */
 } kt_keyring_t;
 
 /* Reads the key source of `host`, which is the name of a stream: "nginx", "cli-USER"; guarded
@@ -137,9 +137,9 @@ kt_status_t kt_unseal(const unsigned char *key, const char *environment, const c
 
 #define KT_RECIPIENT_SIZE                                                                          \
     (KT_KEYID_SIZE + crypto_box_SEALBYTES +                                                        \
-     KT_KEY_SIZE) /* his key's id, and a random key in a sealed box */
+     KT_KEY_SIZE) /* the key's id, and a random key in a sealed box */
 
-/* The private key that the options name. KT_CONFIG: it is none; KT_PERMISSION. */
+/* The private key that the options name. KT_CONFIG: not such a key; KT_PERMISSION. */
 kt_status_t kt_recipient_read(const kt_restore_options_t *options,
                               unsigned char ret_key[KT_KEY_SIZE]);
 /* A random key for the owner of the public key in the file `path`, in a header, and mixed into

@@ -7,8 +7,8 @@
  *
  * The checksum tells a damaged file from a wrong passphrase before anything is derived; the key id
  * tells a wrong passphrase from a changed file. The parameters are authenticated, and cheaper ones
- * than ours are refused before they are used: who may change the file must not get a derivation
- * that he can afford to guess, nor one that ends this machine.
+ * than ours are refused before they are used: a user who can change the file must not
+ * obtain a derivation that is cheap enough to guess, nor one that exhausts this machine.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +35,7 @@
 #define FRONT_SIZE (KT_KEYID_SIZE + NONCE_SIZE)
 #define SEALED_MAX (FRONT_SIZE + PLAIN_MAX + KT_TAG_SIZE + CHECK_SIZE)
 #define BOUND_MAX (8u + 8u + SALT_SIZE + KT_ENVIRONMENT_MAX)
-#define ASK_LIMIT 120000 /* ms: a prompt that nobody sees must end */
+#define ASK_LIMIT 120000 /* ms: an unseen prompt must end */
 #define ASK_STEP 200     /* ms between looks for a signal that is to end us */
 
 typedef struct derived {
@@ -79,8 +79,7 @@ static kt_status_t stretch(const kt_secret_t *phrase, const params_t *params,
                                (const char *)kt_secret_bytes(phrase), phrase_size(phrase),
                                params->salt, params->ops, (size_t)params->mem,
                                crypto_pwhash_argon2id_ALG_ARGON2ID13) != 0)
-        return kt_fail(KT_INTERNAL,
-                       "a key under a passphrase needs %llu MiB of memory, which are not free",
+        return kt_fail(KT_INTERNAL, "not enough memory: a key under a passphrase needs %llu MiB",
                        (unsigned long long)(params->mem >> 20));
     derive(ret_derived->id, KT_KEYID_SIZE, ret_derived->root, "keyturn key id  ");
     derive(ret_derived->seal, KT_KEY_SIZE, ret_derived->root, "keyturn phrase  ");
@@ -287,7 +286,7 @@ kt_status_t kt_phrase_read(const char *path, kt_secret_t **ret_phrase)
 static void say(int fd, const char *text)
 {
     if (write(fd, text, strlen(text)) < 0)
-        return; /* a prompt that nobody sees harms nobody */
+        return; /* an unseen prompt does no harm */
 }
 
 static bool is_ending(void)

@@ -102,7 +102,7 @@ kt_status_t kt_keygen_recipient(const char *path, char *error, size_t error_size
     return status;
 }
 
-/* Everybody may read it; but whoever may write it chooses who reads the backups. */
+/* All users may read it; but a user who can write to it chooses who reads the backups. */
 static kt_status_t read_public(const char *path, unsigned char ret_key[KT_KEY_SIZE])
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -118,9 +118,8 @@ static kt_status_t read_public(const char *path, unsigned char ret_key[KT_KEY_SI
         status = kt_fail(KT_PERMISSION, "%s: not a regular file", path);
     else if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 022) != 0)
         status = kt_fail(KT_PERMISSION,
-                         "%s: it has to belong to root or to uid %u, and nobody else may write it: "
-                         "who can, reads the "
-                         "backups",
+                         "%s: must belong to root or to uid %u, and not be writable by other users "
+                         "(chmod go-w): they could replace it and read the backups",
                          path, (unsigned)geteuid());
     else if ((got = read(fd, text, sizeof(text))) < 0)
         status = kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
@@ -190,7 +189,7 @@ kt_status_t kt_recipient_open(const char *path, const unsigned char *private_key
     (void)sodium_bin2hex(name, sizeof(name), header, KT_KEYID_SIZE);
     if (private_key == NULL)
         return kt_fail(
-            KT_NOKEY, "%s: sealed to the recipient %s: his private key is needed (--recipient-key)",
+            KT_NOKEY, "%s: sealed to the recipient %s: its private key is needed (--recipient-key)",
             path, name);
     fresh = kt_locked_alloc(KT_KEY_SIZE);
     if (fresh == NULL)

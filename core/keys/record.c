@@ -3,7 +3,7 @@
  * record.c: records of format 1. docs/format.md is the specification.
  *
  * The header is clear and authenticated; environment and name are authenticated without being
- * written, each behind its length, so that "a" + "bc" never passes for "ab" + "c". The plain text
+ * written, each after its length, so that "a" + "bc" never passes for "ab" + "c". The plain text
  * is padded to a power of two: what a thief sees of a value is its size class.
  */
 #include <sodium.h>
@@ -60,7 +60,7 @@ kt_status_t kt_header_parse(const void *record, size_t size, kt_header_t *ret_he
     return KT_SUCCESS;
 }
 
-/* The header, then environment and name, each behind its length. */
+/* The header, then environment and name, each after its length. */
 static size_t associated_data(unsigned char ad[AD_MAX], const unsigned char *record,
                               const char *environment, const char *name)
 {

@@ -17,7 +17,7 @@
 
 typedef struct source {
     const kt_config_t *config;
-    const char *rest; /* behind the colon */
+    const char *rest; /* after the colon */
     char *where;      /* for errors in the text: malloc'ed */
     char *text;       /* locked */
     size_t size;
@@ -95,7 +95,7 @@ static kt_status_t read_phrase(source_t *source, const char *from)
     return status;
 }
 
-/* The key file first: nobody types a passphrase for one that is not there. */
+/* The key file first: do not ask for a passphrase if it is missing. */
 static kt_status_t from_passphrase(source_t *source)
 {
     size_t size = strcspn(source->rest, " \t");
@@ -136,7 +136,7 @@ static kt_status_t read_source(const kt_config_t *config, const kt_cfg_key_t *ke
          i++)
         ;
     if (i == KT_ARRAY(kinds))
-        return kt_fail(KT_CONFIG, "%s:%d: no source of keys", config->path, key->line);
+        return kt_fail(KT_CONFIG, "%s:%d: not a source of keys", config->path, key->line);
     source.rest = key->source + strlen(kinds[i].prefix);
     status = kinds[i].read(&source);
     if (status == KT_SUCCESS)
@@ -161,7 +161,7 @@ static const kt_cfg_key_t *find_key(const kt_config_t *config, const char *host)
     return NULL;
 }
 
-/* A user of the command may have a key of his own (`cli-USER`); the others have the one of `cli`.
+/* A user of the command may have an own key (`cli-USER`); the others have the one of `cli`.
  */
 const kt_cfg_key_t *kt_key_of(const kt_config_t *config, const char *host)
 {

@@ -19,13 +19,13 @@ kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size,
 /* ---- exec.c: what a command prints ---- */
 
 /* Runs the words of `command` (the first one absolute) without a shell, for at most `limit` ms.
- * What it printed is in locked memory, with a NUL behind it. KT_CONFIG: it is not there, fails,
+ * What it printed is in locked memory, with a NUL at its end. KT_CONFIG: it is not there, fails,
  * prints nothing or too much; KT_PERMISSION: others may change it; KT_UNAVAIL: too slow. */
 kt_status_t kt_exec_read(const char *command, unsigned limit, char **ret_text, size_t *ret_size);
 
 /* ---- kernel.c: the kernel's ---- */
 
-/* The payload of the user key `description`, in locked memory, with a NUL behind it. KT_CONFIG,
+/* The payload of the user key `description`, in locked memory, with a NUL at its end. KT_CONFIG,
  * KT_PERMISSION. */
 kt_status_t kt_kernel_key(const char *description, char **ret_text, size_t *ret_size);
 

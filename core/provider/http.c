@@ -242,7 +242,7 @@ static ktp_status_t make_headers(exchange_t *e)
         const char *text = e->x->headers[i];
 
         if (strpbrk(text, "\r\n") != NULL || strchr(text, ':') == NULL)
-            return fail(e, KTP_MALFORMED, "a header that is no header");
+            return fail(e, KTP_MALFORMED, "malformed header");
         typed |= strncasecmp(text, "content-type:", 13) == 0;
         good = add_header(e, text);
     }

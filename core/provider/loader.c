@@ -2,7 +2,7 @@
 /*
  * loader.c: from a name in the configuration to a provider that may be called.
  *
- * Providers lie in the folder keyturn/ beside this library, wherever that is: whoever may write
+ * Providers lie in the folder keyturn/ next to this library, wherever that is: a user who can write
  * there controls this code anyway, and an installed, a staged and a built tree all work. The file
  * is opened, the open descriptor checked, and then that descriptor loaded, so that nothing can be
  * put in its place between. It is never unloaded.
@@ -225,7 +225,7 @@ static kt_status_t read_secret(const kt_config_t *config, const char *source, kt
     kt_status_t status;
 
     if (strncmp(source, "file:", 5) != 0)
-        return kt_fail(KT_CONFIG, "`%s` has to be file:PATH: no secret stands in a configuration",
+        return kt_fail(KT_CONFIG, "`%s` must be file:PATH: a configuration holds no secrets",
                        option->name);
     path = kt_config_resolve(config, source + 5);
     if (path == NULL)
@@ -258,7 +258,7 @@ static kt_status_t parse_number(ktp_option_t *option, ktp_option_type_t type)
             option->number = -1;
     }
     if (option->number < 0)
-        return kt_fail(KT_CONFIG, "`%s` has to be %s", option->name,
+        return kt_fail(KT_CONFIG, "`%s` must be %s", option->name,
                        type == KTP_DURATION ? "a duration such as 5s"
                        : type == KTP_BOOL   ? "true or false"
                                             : "a number");
@@ -284,7 +284,7 @@ static kt_status_t check_kept(const ktp_option_t *option)
     if (strcmp(option->name, KT_KEEP_VERSIONS) != 0 ||
         (option->number >= 2 && option->number <= (int64_t)KT_VERSIONS_MAX))
         return KT_SUCCESS;
-    return kt_fail(KT_CONFIG, "`%s` has to be 2 to %u", option->name, KT_VERSIONS_MAX);
+    return kt_fail(KT_CONFIG, "`%s` must be 2 to %u", option->name, KT_VERSIONS_MAX);
 }
 
 static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)

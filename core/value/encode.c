@@ -32,7 +32,7 @@ int kt_encoding_parse(const char *name)
     return index_of(names, name);
 }
 
-/* Bytes in *text are locked memory; NULL: none was to be had. */
+/* Bytes in *text are locked memory; NULL: out of memory. */
 typedef struct text {
     char *bytes;
     size_t size;
@@ -120,7 +120,7 @@ static kt_status_t encode_basic(const kt_secret_t *secret, kt_secret_t **ret_sec
         status = kt_secret_field(secret, "password", &password);
     if (status != KT_SUCCESS) {
         status = kt_fail_prefix(status == KT_NOTFOUND ? KT_MALFORMED : status,
-                                "encode=basic wants user and password");
+                                "encode=basic needs `user` and `password`");
         goto out;
     }
     if (memchr(user->data, ':', user->size) != NULL) {

@@ -29,7 +29,7 @@ kt_status_t kt_hash(const kt_secret_t *secret, char ret_hash[KT_HASH_MAX])
 
     if (crypto_pwhash_argon2id_str(text, (const char *)kt_secret_bytes(secret),
                                    kt_secret_size(secret), OPS, MEM) != 0)
-        return kt_fail(KT_INTERNAL, "a hash needs %u MiB of memory, which are not free",
+        return kt_fail(KT_INTERNAL, "not enough memory: a hash needs %u MiB",
                        (unsigned)(MEM >> 20));
     memcpy(ret_hash, text, sizeof(text));
     return KT_SUCCESS;
@@ -100,20 +100,19 @@ static kt_status_t check_argon2id(const kt_secret_t *secret, const char *hash, b
 
     if (sscanf(hash, "$argon2id$v=19$m=%10lu,t=%10lu,p=%10lu$%n", &kib, &ops, &lanes, &end) != 3 ||
         end == 0)
-        return kt_fail(KT_MALFORMED, "no Argon2id string that can be read");
+        return kt_fail(KT_MALFORMED, "not a readable Argon2id string");
     if (kib > KIB_CEILING || ops > OPS_CEILING || lanes > 16)
         return kt_fail(KT_MALFORMED,
                        "an Argon2id string with more than %lu KiB or %lu passes is refused",
                        KIB_CEILING, OPS_CEILING);
     rehash = crypto_pwhash_argon2id_str_needs_rehash(hash, OPS, MEM);
     if (rehash < 0)
-        return kt_fail(KT_MALFORMED, "no Argon2id string that can be read");
+        return kt_fail(KT_MALFORMED, "not a readable Argon2id string");
     if (crypto_pwhash_argon2id_str_verify(hash, (const char *)kt_secret_bytes(secret),
                                           kt_secret_size(secret)) != 0)
         return has_room(kib)
                    ? differs()
-                   : kt_fail(KT_INTERNAL, "the hash needs %lu MiB of memory, which are not free",
-                             kib >> 10);
+                   : kt_fail(KT_INTERNAL, "not enough memory: the hash needs %lu MiB", kib >> 10);
     *ret_weak = rehash != 0 && (ops < OPS || kib < MEM >> 10);
     return KT_SUCCESS;
 }

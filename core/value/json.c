@@ -16,8 +16,8 @@
 
 /* ---- The library ---- */
 
-/* The library answers want of memory and want of JSON alike. They must not be taken for each other:
- * a database's value that "is no JSON object" would be rotated as a whole. */
+/* The library reports memory that ran out and text that is not JSON in the same way. They must not
+ * be confused: a database's value that "is not a JSON object" would be rotated as a whole. */
 static _Thread_local bool starved;
 
 static void *noting_malloc(size_t size)
@@ -56,7 +56,7 @@ void kt_json_setup(void)
 }
 
 /* The object that `value` is; NULL: none, or `starved`. No error record: it would quote the value,
- * on the stack. A zero byte behind a number is passed over by the library: to us it is no JSON. */
+ * on the stack. The library passes over a zero byte after a number; we reject it. */
 json_t *kt_json_object(const kt_secret_t *value)
 {
     json_t *json;
@@ -225,7 +225,7 @@ static kt_status_t find_place(const kt_secret_t *object, const char *field, plac
         place.start = place.end;
     }
     if (cursor.at == cursor.end)
-        return kt_fail(KT_MALFORMED, "the value is no JSON object");
+        return kt_fail(KT_MALFORMED, "the value is not a JSON object");
     if (!place.found && starved)
         return kt_no_memory();
     *ret_place = place;
@@ -312,7 +312,7 @@ kt_status_t kt_json_check(const kt_secret_t *value)
     json_t *json = kt_json_object(value);
 
     if (json == NULL)
-        return no_object("the value is no JSON object");
+        return no_object("the value is not a JSON object");
     json_decref(json);
     return KT_SUCCESS;
 }
@@ -387,7 +387,8 @@ kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_sec
     if (object == NULL && starved)
         return kt_no_memory();
     if (object == NULL)
-        return kt_fail(KT_MALFORMED, "the value is no JSON object, hence has no field `%s`", field);
+        return kt_fail(KT_MALFORMED, "the value is not a JSON object, so it has no field `%s`",
+                       field);
     member = json_object_get(object, field);
     if (member == NULL)
         status = kt_fail(KT_NOTFOUND, "the value has no field `%s`", field);

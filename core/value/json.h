@@ -7,11 +7,12 @@
 
 #include <jansson.h>
 
-/* The object that `value` is, for json_decref(); NULL: it is none, or kt_json_starved(). */
+/* The object that `value` is, for json_decref(); NULL: it is not an object, or kt_json_starved().
+ */
 json_t *kt_json_object(const kt_secret_t *value);
-/* Whether the calling thread's last use of the library failed for want of memory. */
+/* Whether the calling thread's last use of the library failed because memory ran out. */
 bool kt_json_starved(void);
-/* KT_SUCCESS, or KT_MALFORMED: `value` is no JSON object. */
+/* KT_SUCCESS, or KT_MALFORMED: `value` is not a JSON object. */
 kt_status_t kt_json_check(const kt_secret_t *value);
 
 /* A new value: `object`, of which kt_json_check() was KT_SUCCESS, with `field` set to a string, or

@@ -28,7 +28,7 @@ int kt_mask_parse(const char *name)
 
 /* ---- values ---- */
 
-/* The bytes of the UTF-8 character at `at`; 1 for what is none. */
+/* The bytes of the UTF-8 character at `at`; 1 for a byte that is not one. */
 static size_t character(const unsigned char *text, size_t size)
 {
     static const unsigned char first[] = {0x00, 0xc0, 0xe0, 0xf0, 0xf8};
@@ -44,8 +44,8 @@ static size_t character(const unsigned char *text, size_t size)
     return 1;
 }
 
-/* A terminal or a log must not obey what is shown: control characters, and bytes that are no
- * character. */
+/* A terminal or a log must not obey what is shown: control characters, and bytes that are not
+ * UTF-8. */
 static bool is_shown(const unsigned char *text, size_t n)
 {
     if (n == 1)
@@ -158,8 +158,7 @@ void kt_sanitize_log(const char *text, char *out, size_t size)
     end(&sink);
 }
 
-/* Behind "password", "key" or "secret" at `text`, at the end of its word; 0: none of them begins
- * here. */
+/* The end of the word at `text` if it begins with "password", "key" or "secret"; else 0. */
 static size_t sensitive_word(const char *text)
 {
     static const char *const words[] = {"password", "key", "secret"};

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#define SHAPE_UNKNOWN ((kt_shape_t)-1) /* for want of memory: nothing may be made of it */
+#define SHAPE_UNKNOWN ((kt_shape_t)-1) /* memory ran out: nothing may be concluded from it */
 
 static bool has_string(const json_t *object, const char *field)
 {

@@ -5,7 +5,7 @@
  *
  * At least 16 bytes, with lower case, upper case and a digit; 32 recommended for keys, 64 for what
  * signs JWTs; no placeholder of an example file, no pattern. Hexadecimal of 128 bits and more,
- * UUIDs and bytes that are no text have no upper case to ask for: there only the length and
+ * UUIDs and bytes that are not text have no upper case to ask for: there only the length and
  * patterns count. It is a check for mistakes, not an estimate of entropy: what it lets pass may be
  * weak all the same.
  */
@@ -22,7 +22,7 @@
 #define LEAST_JWT 64u
 #define LEAST_DIFFERENT 8u
 #define PLACEHOLDER_MAX                                                                            \
-    256u /* bytes of a value that is compared: longer ones are no placeholders */
+    256u /* bytes of a value that is compared: longer ones are not placeholders */
 
 static const struct {
     unsigned weakness;

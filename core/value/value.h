@@ -13,7 +13,7 @@ typedef enum kt_shape {
 } kt_shape_t;
 kt_shape_t kt_shape_of(const kt_secret_t *value);
 /* A new value: `old` with `field` set to the string `part`; with old NULL an object of this one
- * field. KT_MALFORMED: old is no object, part is not UTF-8; KT_TOOLARGE. */
+ * field. KT_MALFORMED: old is not an object, part is not UTF-8; KT_TOOLARGE. */
 kt_status_t kt_shape_set_field(const kt_secret_t *old, const char *field, const kt_secret_t *part,
                                kt_secret_t **ret_value);
 /* The rotated value of `shape` around the new password or key, with rotated_at at `now` (ms) as ISO

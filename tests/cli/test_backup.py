@@ -195,7 +195,7 @@ def test_who_may_write_the_public_key(store, recipient, tmp_path):
     """Whoever can exchange it reads the backups."""
     public(recipient).chmod(0o664)
     result = store.run("backup", "--recipient", public(recipient), tmp_path / "no", check=False)
-    assert result.returncode == 77 and b"nobody else may write it" in result.stderr
+    assert result.returncode == 77 and b"writable by other users" in result.stderr
     public(recipient).chmod(0o644)
     public(recipient).write_text("ssh-ed25519 AAAA\n")
     result = store.run("backup", "--recipient", public(recipient), tmp_path / "no", check=False)

@@ -98,10 +98,10 @@ def test_nothing_of_it_is_shown(home, server):
 def test_a_command_that_others_may_write(home, server):
     server.command.chmod(0o722)
     result = home.run("rotate", "database/primary", check=False)
-    assert result.returncode == 77 and b"others may write it" in result.stderr
+    assert result.returncode == 77 and b"writable by other users" in result.stderr
     assert password(home) == b"first" and home.info("database/primary")["pending"] is None
     result = home.run("check", check=False)
-    assert result.returncode == 77 and b"others may write it" in result.stdout
+    assert result.returncode == 77 and b"writable by other users" in result.stdout
 
 
 def test_check_names_the_commands(home, server):

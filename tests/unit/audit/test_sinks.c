@@ -251,7 +251,7 @@ START_TEST(a_command_of_anybody_is_not_run)
     record("a/1", "success");
     settle();
     ck_assert_uint_eq(nsaid, 1);
-    ck_assert_ptr_nonnull(strstr(said[0], "others may write it"));
+    ck_assert_ptr_nonnull(strstr(said[0], "writable by other users"));
     ck_assert_int_ne(access(out, F_OK), 0);
 }
 END_TEST

@@ -81,12 +81,12 @@ static const struct {
     {"exit 3", KT_CONFIG, "/k: failed with exit status 3"},
     {"printf 'keyturn-key 1\\nenvironment test\\nkey 1 " KEY "\\n'; exit 1", KT_CONFIG,
      "/k: failed with exit status 1"},
-    {"kill -9 $$", KT_CONFIG, "/k: was ended by signal 9"},
+    {"kill -9 $$", KT_CONFIG, "/k: killed by signal 9"},
     {":", KT_CONFIG, "/k: printed nothing"},
     {"echo " KEY, KT_CONFIG, "/k:1: not a key file"},
     {"echo 'keyturn-key 1'; echo 'environment production'", KT_WRONGKEY,
      "/k:2: this is a key of \"production\""},
-    {"exec head -c 600000 /dev/zero", KT_CONFIG, "/k: printed more than a key file may have"},
+    {"exec head -c 600000 /dev/zero", KT_CONFIG, "/k: printed more than a key file may hold"},
     /* nothing of the host: environment, standard input, descriptors, ignored signals */
     {"test -z \"$KT_CANARY\" && ! read line && test ! -e /proc/self/fd/9 && test \"$LC_ALL\" = C "
      "|| exit 9; "
@@ -130,8 +130,9 @@ END_TEST
 static const struct {
     mode_t mode;
     const char *error;
-} command_modes[] = {
-    {0600, "we may not execute it"}, {0720, "others may write it"}, {0702, "others may write it"}};
+} command_modes[] = {{0600, "cannot be executed"},
+                     {0720, "writable by other users"},
+                     {0702, "writable by other users"}};
 
 START_TEST(a_command_that_others_may_change_is_refused)
 {
@@ -154,7 +155,7 @@ START_TEST(a_command_that_is_not_there)
     write_script(":", 0700);
     ck_assert_int_eq(chmod(world.dir, 0777), 0);
     assert_status(read_source("exec:%s"), KT_PERMISSION);
-    assert_failure_has("may put a command of theirs there");
+    assert_failure_has("directory is writable by other users");
     world_write(path, "no program", 0700);
     ck_assert_int_eq(chmod(world.dir, 0700), 0);
     assert_status(read_source("exec:%s"), KT_CONFIG);
@@ -183,7 +184,7 @@ START_TEST(folders_above_and_links_count)
     ck_assert_int_eq(chmod(above, 0777), 0);
     assert_status(kt_exec_read(command, 5000, &text, &size), KT_PERMISSION);
     assert_status(kt_exec_read(link, 5000, &text, &size), KT_PERMISSION);
-    assert_failure_has("/above: others than root and us");
+    assert_failure_has("/above: directory is writable by other users");
 }
 END_TEST
 
@@ -198,7 +199,7 @@ START_TEST(a_command_that_hangs_is_killed_with_its_children)
 
     write_script(slow[_i], 0700);
     assert_status(kt_exec_read(path, 300, &text, &size), KT_UNAVAIL);
-    assert_failure_has("not done in time");
+    assert_failure_has("timed out and was killed");
     ck_assert_ptr_null(text);
     ck_assert_int_lt(kt_monotonic() - before, 5000);
     ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);

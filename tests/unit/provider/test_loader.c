@@ -99,16 +99,16 @@ static const struct {
 } wrong[] = {
     {"local: {}", "needs `path`"},
     {"local: {path: x, keep_versoins: 3}", "did you mean \"keep_versions\"?"},
-    {"local: {path: x, keep_versions: many}", "`keep_versions` has to be a number"},
-    {"local: {path: x, keep_versions: 3x}", "`keep_versions` has to be a number"},
-    {"local: {path: x, keep_versions: -3}", "`keep_versions` has to be a number"},
-    {"local: {path: x, keep_versions: 99999999999999999999}", "`keep_versions` has to be a number"},
-    {"local: {path: x, keep_versions: 1}", "`keep_versions` has to be 2 to 100"},
-    {"local: {path: x, keep_versions: 101}", "`keep_versions` has to be 2 to 100"},
-    {"local: {path: x, timeout: 5 years}", "`timeout` has to be a duration"},
+    {"local: {path: x, keep_versions: many}", "`keep_versions` must be a number"},
+    {"local: {path: x, keep_versions: 3x}", "`keep_versions` must be a number"},
+    {"local: {path: x, keep_versions: -3}", "`keep_versions` must be a number"},
+    {"local: {path: x, keep_versions: 99999999999999999999}", "`keep_versions` must be a number"},
+    {"local: {path: x, keep_versions: 1}", "`keep_versions` must be 2 to 100"},
+    {"local: {path: x, keep_versions: 101}", "`keep_versions` must be 2 to 100"},
+    {"local: {path: x, timeout: 5 years}", "`timeout` must be a duration"},
     {"local: {path: x}\n  nope: {}", "there is no provider \"nope\""},
     {"local: {path: x}\n  redis: {address: \"127.0.0.1:1\", password: CANARY}",
-     "has to be file:PATH"},
+     "must be file:PATH"},
 };
 
 START_TEST(wrong_options_are_named)

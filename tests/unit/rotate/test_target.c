@@ -256,11 +256,11 @@ static const struct {
 } modes[] = {
     {0700, 0700, KT_SUCCESS, ""},
     {0755, 01777, KT_SUCCESS, ""},
-    {0600, 0700, KT_PERMISSION, "may not execute"},
-    {0720, 0700, KT_PERMISSION, "others may write it (mode 0720)"},
-    {0702, 0700, KT_PERMISSION, "others may write it (mode 0702)"},
-    {0700, 0777, KT_PERMISSION, "others than root and us may put a command of theirs there"},
-    {0700, 0770, KT_PERMISSION, "others than root and us may put a command of theirs there"},
+    {0600, 0700, KT_PERMISSION, "cannot be executed"},
+    {0720, 0700, KT_PERMISSION, "writable by other users, mode 0720"},
+    {0702, 0700, KT_PERMISSION, "writable by other users, mode 0702"},
+    {0700, 0777, KT_PERMISSION, "directory is writable by other users"},
+    {0700, 0770, KT_PERMISSION, "directory is writable by other users"},
 };
 
 START_TEST(who_may_write_the_command)

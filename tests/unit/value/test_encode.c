@@ -68,12 +68,12 @@ START_TEST(a_zero_byte_is_encoded_too)
 }
 END_TEST
 
-#define WANTS "encode=basic wants user and password: "
+#define WANTS "encode=basic needs `user` and `password`: "
 
 static const struct {
     const char *value, *failure;
 } not_basic[] = {
-    {"plain", WANTS "the value is no JSON object, hence has no field `user`"},
+    {"plain", WANTS "the value is not a JSON object, so it has no field `user`"},
     {"{}", WANTS "the value has no field `user`"},
     {"{\"user\":\"CANARY\"}", WANTS "the value has no field `password`"},
     {"{\"user\":\"CANARY\",\"password\":null}",

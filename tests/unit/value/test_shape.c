@@ -74,17 +74,20 @@ static const struct {
     {"{\"a\":true}", "a", KT_MALFORMED, "the field `a` is neither a string nor a number"},
     {"{\"a\":{}}", "a", KT_MALFORMED, "the field `a` is neither a string nor a number"},
     {"{\"a\":[\"CANARY\"]}", "a", KT_MALFORMED, "the field `a` is neither a string nor a number"},
-    {"CANARY", "a", KT_MALFORMED, "the value is no JSON object, hence has no field `a`"},
-    {"", "a", KT_MALFORMED, "the value is no JSON object, hence has no field `a`"},
-    {"[1]", "a", KT_MALFORMED, "the value is no JSON object, hence has no field `a`"},
-    {"{\"a\":1} CANARY", "a", KT_MALFORMED, "the value is no JSON object, hence has no field `a`"},
-    {"{\"a\":1,\"a\":2}", "a", KT_MALFORMED, "the value is no JSON object, hence has no field `a`"},
+    {"CANARY", "a", KT_MALFORMED, "the value is not a JSON object, so it has no field `a`"},
+    {"", "a", KT_MALFORMED, "the value is not a JSON object, so it has no field `a`"},
+    {"[1]", "a", KT_MALFORMED, "the value is not a JSON object, so it has no field `a`"},
+    {"{\"a\":1} CANARY", "a", KT_MALFORMED,
+     "the value is not a JSON object, so it has no field `a`"},
+    {"{\"a\":1,\"a\":2}", "a", KT_MALFORMED,
+     "the value is not a JSON object, so it has no field `a`"},
     {"{\"a\":1,\"\\u0061\":2}", "a", KT_MALFORMED,
-     "the value is no JSON object, hence has no field `a`"},
-    {"{\"a\":\"\xff\"}", "a", KT_MALFORMED, "the value is no JSON object, hence has no field `a`"},
+     "the value is not a JSON object, so it has no field `a`"},
+    {"{\"a\":\"\xff\"}", "a", KT_MALFORMED,
+     "the value is not a JSON object, so it has no field `a`"},
     {"{\"a\":\"\\u0000\"}", "a", KT_MALFORMED,
-     "the value is no JSON object, hence has no field `a`"},
-    {"{'a':1}", "a", KT_MALFORMED, "the value is no JSON object, hence has no field `a`"},
+     "the value is not a JSON object, so it has no field `a`"},
+    {"{'a':1}", "a", KT_MALFORMED, "the value is not a JSON object, so it has no field `a`"},
 };
 
 START_TEST(fields_by_table)
@@ -184,9 +187,9 @@ static const struct {
     size_t part_size;
     const char *failure;
 } not_sets[] = {
-    {"CANARY", "a", "x", 1, "the value is no JSON object"},
-    {"[]", "a", "x", 1, "the value is no JSON object"},
-    {"{\"a\":1,\"a\":2}", "a", "x", 1, "the value is no JSON object"},
+    {"CANARY", "a", "x", 1, "the value is not a JSON object"},
+    {"[]", "a", "x", 1, "the value is not a JSON object"},
+    {"{\"a\":1,\"a\":2}", "a", "x", 1, "the value is not a JSON object"},
     {"{}", "a", "CANARY\xff", 7,
      "the new value is not UTF-8 or holds a zero byte: it cannot be a field of a JSON object"},
     {"{}", "a", "CANARY\0x", 8,
