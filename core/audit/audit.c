@@ -107,10 +107,10 @@ void kt_audit_close(kt_audit_t *audit)
         return;
     leave_ring(audit);
     kt_lines_free(&audit->lines);
-    kt_audit_close_fd(&audit->log);
-    kt_audit_close_fd(&audit->state);
-    kt_audit_close_fd(&audit->rings);
-    kt_audit_close_fd(&audit->folder);
+    kt_close_fd(&audit->log);
+    kt_close_fd(&audit->state);
+    kt_close_fd(&audit->rings);
+    kt_close_fd(&audit->folder);
     (void)sem_destroy(&audit->wake);
     (void)pthread_mutex_destroy(&audit->why_lock);
     (void)pthread_mutex_destroy(&audit->lock);

@@ -97,13 +97,6 @@ kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log
     return KT_SUCCESS;
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
-}
-
 static void let_go(kt_sinks_t *sinks)
 {
     size_t i;
@@ -126,8 +119,8 @@ void kt_sinks_close(kt_sinks_t *sinks)
     let_go(sinks);
     for (i = 0; i < sinks->count; i++)
         kt_sink_syslog_close(&sinks->list[i].syslog);
-    close_fd(&sinks->lock);
-    close_fd(&sinks->folder);
+    kt_close_fd(&sinks->lock);
+    kt_close_fd(&sinks->folder);
     kt_config_unref(sinks->config);
     free(sinks->path);
     free(sinks);
@@ -245,7 +238,7 @@ static int open_current(const kt_sinks_t *sinks, sink_t *sink, bool *ret_old)
     if (log >= 0 && kt_sink_log_is(&sink->sent, &head))
         return log;
     *ret_old = log >= 0;
-    close_fd(&log);
+    kt_close_fd(&log);
     log = kt_sink_log_find(sinks->folder, &sink->sent, false, &head);
     if (log >= 0)
         return log;

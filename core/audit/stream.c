@@ -33,13 +33,6 @@ kt_status_t kt_audit_failed(const kt_audit_t *audit, const char *what)
     return kt_fail(KT_AUDIT, "audit trail %s/%s: %s", audit->path, what, strerror(errno));
 }
 
-void kt_audit_close_fd(int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
-}
-
 /* ---- files ---- */
 
 /* Root may write into another user's folder, and that user may have put anything there. */
@@ -98,7 +91,7 @@ kt_status_t kt_audit_open_rings(kt_audit_t *audit)
         return kt_audit_failed(audit, "rings");
     if (st.st_uid == audit->owner)
         return KT_SUCCESS;
-    kt_audit_close_fd(&audit->rings);
+    kt_close_fd(&audit->rings);
     return kt_fail(KT_AUDIT, "audit trail %s/rings: belongs to uid %u, its folder to uid %u",
                    audit->path, (unsigned)st.st_uid, (unsigned)audit->owner);
 }
@@ -130,7 +123,7 @@ static kt_status_t lock_state(kt_audit_t *audit)
             return lock_failed(audit);
         if (fstat(audit->state, &st) != 0 || st.st_nlink > 0)
             return KT_SUCCESS;
-        kt_audit_close_fd(&audit->state); /* an operator has removed it to begin a new instance */
+        kt_close_fd(&audit->state); /* an operator has removed it to begin a new instance */
     }
 }
 
@@ -289,7 +282,7 @@ static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
         status = recover_inlock(audit, log, state);
     if (status == KT_SUCCESS)
         (void)!ftruncate(log, (off_t)state->sealed.length);
-    kt_audit_close_fd(&log);
+    kt_close_fd(&log);
     return status;
 }
 
@@ -332,7 +325,7 @@ static kt_status_t check_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
 
     if (audit->log >= 0 &&
         (!there || fstat(audit->log, &open_log) != 0 || named.st_ino != open_log.st_ino))
-        kt_audit_close_fd(&audit->log);
+        kt_close_fd(&audit->log);
     if (state->inode != 0 && (!there || named.st_ino != state->inode))
         status = leave_log_inlock(audit, state);
     if (status == KT_SUCCESS && audit->log < 0)

@@ -300,7 +300,6 @@ kt_status_t kt_audit_open_rings(kt_audit_t *audit);
  * use the space that is kept for what has to be recorded.
  */
 kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *state, bool spends);
-void kt_audit_close_fd(int *fd);
 
 /* ---- drain.c: under audit->lock ---- */
 

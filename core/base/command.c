@@ -128,13 +128,6 @@ void kt_environ_add(kt_environ_t *env, const char *format, ...)
 
 /* ---- start ---- */
 
-void kt_close_fd(int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-    *fd = -1;
-}
-
 bool kt_command_pipe(int ret_ends[2], int ours)
 {
     int ends[2];

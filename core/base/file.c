@@ -141,3 +141,10 @@ void kt_boot_id(char ret_boot[KT_BOOT_ID])
     (void)kt_read_text("/proc/sys/kernel/random/boot_id", ret_boot, KT_BOOT_ID);
     ret_boot[strcspn(ret_boot, "\n")] = '\0';
 }
+
+void kt_close_fd(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
