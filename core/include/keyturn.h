@@ -30,9 +30,9 @@
  *         use(kt_secret_bytes(secret), kt_secret_size(secret));
  *         kt_secret_free(secret);
  *         break;
- *     case KT_NOTFOUND:  // a fact about the secret: there is none
- *     case KT_DENIED:    // a fact about the caller
- *     default:           // nobody knows: kt_error(ctx) says why, kt_status_name() names it
+ *     case KT_NOTFOUND:  // about the secret: it does not exist
+ *     case KT_DENIED:    // about the caller: policy refuses it
+ *     default:           // not known: kt_error(ctx) says why, kt_status_name() names it
  *         warnx("%s", kt_error(ctx));
  *     }
  *     kt_close(ctx);
@@ -84,23 +84,23 @@ typedef enum kt_status {
     KT_SUCCESS = 0,
     KT_NOTFOUND = 1,    /* no such secret, version or field */
     KT_GONE = 2,        /* deleted, disabled, expired or destroyed */
-    KT_FORBIDDEN = 3,   /* the provider's service refuses us */
+    KT_FORBIDDEN = 3,   /* the provider's service refuses the request */
     KT_UNAVAIL = 4,     /* unreachable, or an answer that is not the service's own */
-    KT_TRYAGAIN = 5,    /* throttled, locked, or only a blocking call could tell */
+    KT_TRYAGAIN = 5,    /* throttled, locked, or only a call that blocks could find out */
     KT_MALFORMED = 6,   /* a record, value or answer that does not parse or fails its seal */
-    KT_CONFLICT = 7,    /* somebody else wrote first, or the state does not allow it */
+    KT_CONFLICT = 7,    /* another writer was first, or the state does not allow it */
     KT_NOSPACE = 8,     /* disk full or an I/O error */
-    KT_DENIED = 9,      /* our policy refuses the subject */
-    KT_AUDIT = 10,      /* cannot be recorded, hence refused */
-    KT_NOKEY = 11,      /* no key for this type is held */
-    KT_WRONGKEY = 12,   /* a key is held, but it is not this store's */
-    KT_ROLLEDBACK = 13, /* the store is older than what was seen of it */
+    KT_DENIED = 9,      /* keyturn's policy refuses the subject */
+    KT_AUDIT = 10,      /* refused because it cannot be recorded */
+    KT_NOKEY = 11,      /* no key of this type is loaded */
+    KT_WRONGKEY = 12,   /* a key is loaded, but it is not the key of this store */
+    KT_ROLLEDBACK = 13, /* the store is older than one that was seen before */
     KT_USAGE = 14,      /* bad name, reference, option or argument */
     KT_TOOLARGE = 15,   /* a value over KT_VALUE_MAX, metadata over its limits */
     KT_CONFIG = 16,     /* the configuration is wrong */
-    KT_PERMISSION = 17, /* a file's owner or mode is refused, or may not be opened */
-    KT_INTERNAL = 18,   /* out of memory, or a fault of ours */
-    KT_MOVED = 19       /* the sealed secret that stands here is of another name */
+    KT_PERMISSION = 17, /* a file's owner or mode is refused, or it may not be opened */
+    KT_INTERNAL = 18,   /* out of memory, or a bug in keyturn */
+    KT_MOVED = 19       /* the sealed secret in this place belongs to another name */
 } kt_status_t;
 
 /* The status's name in lower case ("notfound"), its exit status (66), one sentence. Static strings;
@@ -122,28 +122,27 @@ typedef void (*kt_log_fn)(void *arg, int level, const char *text);
  * Reads the configuration file, its key source and the providers' credentials for `host` (nginx,
  * redis, postgresql, cli: it chooses the entry of a `key:` map and the audit stream). `config` NULL
  * means KEYTURN_CONFIG (ignored in a set-id process), else /etc/keyturn/keyturn.yaml. *ret_setup is
- * always set, but for want of memory to NULL; on failure only the kt_setup functions take it. Opens
- * no store and starts no thread. Keys lie in locked memory that a fork copies; kt_setup_free()
- * wipes them. Errors: KT_CONFIG (file, line, nearest valid key), KT_PERMISSION, KT_WRONGKEY,
- * KT_INTERNAL.
+ * always set; it is NULL if there is no memory. After a failure only the kt_setup functions accept
+ * it. Opens no store and starts no thread. Keys lie in locked memory that a fork copies;
+ * kt_setup_free() wipes them. Errors: KT_CONFIG (file, line, nearest valid key), KT_PERMISSION,
+ * KT_WRONGKEY, KT_INTERNAL.
  */
 KT_API KT_MUST_USE kt_status_t kt_setup(const char *config, const char *host,
                                         kt_setup_t **ret_setup);
-/* Valid until the next call with this setup. Of NULL, what the lack of memory left: "out of
- * memory", KT_INTERNAL. */
+/* Valid until the next call with this setup. With NULL they answer "out of memory" and KT_INTERNAL.
+ */
 KT_API const char *kt_setup_error(const kt_setup_t *setup);
 KT_API kt_status_t
 kt_setup_status(const kt_setup_t *setup); /* of the last kt_setup() or kt_open() */
 KT_API void kt_setup_free(
     kt_setup_t *setup); /* NULL is allowed; contexts opened from it stay valid */
 
-/* The one log hook, for the contexts opened afterwards. The library itself never logs anywhere
- * else. */
+/* Sets the log hook of contexts that are opened afterwards. The library logs nowhere else. */
 KT_API void kt_setup_log(kt_setup_t *setup, kt_log_fn log, void *arg);
 
 /* What was read: the configuration's path, the environment, `host`'s audit stream. Valid as long as
- * the setup. NULL, but for the stream, if the configuration could not be read; a key or a provider
- * that failed leaves them. */
+ * the setup. All but the stream are NULL if the configuration could not be read; they stay valid if
+ * only a key or a provider failed. */
 KT_API const char *kt_setup_config(const kt_setup_t *setup);
 KT_API const char *kt_setup_environment(const kt_setup_t *setup);
 KT_API const char *kt_setup_stream(const kt_setup_t *setup);
@@ -166,9 +165,9 @@ KT_API const char *kt_error(const kt_ctx_t *ctx);
 
 typedef struct kt_secret kt_secret_t;
 
-/* A copy of `size` bytes in locked memory; with data NULL zeroes, to be filled through
- * kt_secret_buffer(). NULL with errno ENOMEM or EFBIG (over KT_VALUE_MAX). The caller frees it, and
- * wipes what he copied from. */
+/* A copy of `size` bytes in locked memory; with `data` NULL all zeros, to be filled through
+ * kt_secret_buffer(). Answers NULL with errno ENOMEM or EFBIG (over KT_VALUE_MAX). The caller frees
+ * the result and wipes `data`. */
 KT_API KT_MUST_USE kt_secret_t *kt_secret_new(const void *data, size_t size);
 KT_API void kt_secret_free(kt_secret_t *secret); /* wipes; NULL is allowed */
 KT_API const unsigned char *kt_secret_bytes(
@@ -191,14 +190,15 @@ typedef enum kt_encoding {
     KT_ENCODE_URI,
     KT_ENCODE_BASIC
 } kt_encoding_t;
-/* "base64" ... "basic" to its number; -1 if there is none of this name */
+/* The number of "base64" ... "basic"; -1 if there is no encoding of this name */
 KT_API int kt_encoding_parse(const char *name);
 /* A new secret with the encoded value, its version kept. KT_MALFORMED if BASIC finds no user and
  * password. */
 KT_API KT_MUST_USE kt_status_t kt_secret_encode(const kt_secret_t *secret, kt_encoding_t encoding,
                                                 kt_secret_t **ret_secret);
 /* A new secret with the string (or number) at `field` of a JSON object, its version kept.
- * KT_NOTFOUND: no such field; KT_MALFORMED: no JSON object, or neither string nor number there. */
+ * KT_NOTFOUND: no such field; KT_MALFORMED: not a JSON object, or the field is neither a string nor
+ * a number. */
 KT_API KT_MUST_USE kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field,
                                                kt_secret_t **ret_secret);
 
@@ -209,10 +209,10 @@ KT_API int kt_mask_parse(const char *name); /* "full", "partial"; -1 */
  * and what is not UTF-8 show as '?'. It tells the length and up to eight characters. */
 KT_API KT_MUST_USE kt_status_t kt_mask(const kt_secret_t *secret, kt_mask_style_t style,
                                        kt_secret_t **ret_text);
-/* For texts that others made; keyturn's own hold no value. `out` gets at most `size` bytes with NUL
- * (the text is cut), and may not be `text`. A log line loses each run of 20 or more letters and
- * digits; an error what stands in quotes behind password, key or secret, and the paths of .env
- * files. A guess: no substitute for keeping values out. Thread-safe. */
+/* For texts from other programs; keyturn's own texts hold no value. `out` gets at most `size` bytes
+ * with NUL (the text is cut), and must not be `text`. In a log line each run of 20 or more letters
+ * and digits is masked; in an error, what is quoted after password, key or secret, and the paths of
+ * .env files. This is a guess; it does not replace keeping values out. Thread-safe. */
 KT_API void kt_sanitize_log(const char *text, char *out, size_t size);
 KT_API void kt_sanitize_error(const char *text, char *out, size_t size);
 
@@ -223,8 +223,8 @@ KT_API void kt_sanitize_error(const char *text, char *out, size_t size);
 typedef struct kt_bundle kt_bundle_t;
 
 /*
- * Who asks for what. All strings belong to the caller and need to live only through the call.
- * A reference is name[#field][@version]; version is a number, current, previous or pending.
+ * Who asks for what. All strings belong to the caller, and must stay valid during the call only. A
+ * reference is name[#field][@version]; version is a number, current, previous or pending.
  */
 typedef struct kt_request {
     size_t size; /* sizeof(kt_request_t): KT_REQUEST_INIT sets it */
@@ -234,8 +234,8 @@ typedef struct kt_request {
                                postgresql:role:ROLE, uid:NAME */
     const char *peer;       /* address of the client, or NULL */
     const char *request_id; /* the host's own id of this request, or NULL */
-    const char *purpose; /* what for, in a word ("proxy", "tls"), or NULL; a read for "check" serves
-                            nobody and is not counted */
+    const char *purpose; /* what for, in a word ("proxy", "tls"), or NULL; a read for "check" is not
+                            counted as a use */
     kt_bundle_t **bundle; /* NULL: the route's providers. Else the consumer's own record: *bundle
                              NULL means absent; a write replaces *bundle by the new one and frees
                              the old, a failure leaves it as it was */
@@ -248,7 +248,7 @@ typedef struct kt_request {
         sizeof(kt_request_t), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0                       \
     }
 
-/* KT_SUCCESS or KT_USAGE: is this a name, is this a reference? `len` 0: ends with NUL. `why` (may
+/* Is this a name, is this a reference? KT_SUCCESS or KT_USAGE. `len` 0: ends with NUL. `why` (may
  * be NULL) is set to a static text without the name. Needs no context. Grammar: one or more
  * segments of [A-Za-z0-9._-]+ joined by '/', none "." or "..". */
 KT_API kt_status_t kt_name_check(const char *name, size_t len, const char **why);
@@ -261,12 +261,12 @@ KT_API const char *kt_nearest(const char *name, const char *const *names);
 /* ---- Reading ---- */
 
 /*
- * kt_peek() never waits for a network: the answer of the cache or of a provider that does not block
- * (local), else KT_TRYAGAIN, and kt_refresh() on another thread will fetch it. kt_get() may block.
- * Both check policy first, then audit the decision; what cannot be audited is not served
- * (KT_AUDIT). kt_get() holds the context's lock while it waits, so that the other threads' calls
- * wait too, and those for the same reference share a failure; event loops use kt_peek() and
- * kt_refresh(). The caller frees *ret_secret, which is NULL unless KT_SUCCESS.
+ * kt_peek() never waits for a network: it answers from the cache or from a provider that does not
+ * block (local); otherwise it answers KT_TRYAGAIN, and kt_refresh() on another thread can fetch the
+ * value. kt_get() may block. Both check the policy first, then record the decision; what cannot be
+ * recorded is not served (KT_AUDIT). kt_get() holds the context's lock while it waits, so calls of
+ * other threads wait too, and those for the same reference share a failure. Event loops use
+ * kt_peek() and kt_refresh(). The caller frees *ret_secret, which is NULL unless KT_SUCCESS.
  */
 KT_API KT_MUST_USE kt_status_t kt_peek(kt_ctx_t *ctx, const kt_request_t *req,
                                        kt_secret_t **ret_secret);
@@ -276,11 +276,11 @@ KT_API KT_MUST_USE kt_status_t kt_get(kt_ctx_t *ctx, const kt_request_t *req,
  * Threads that want the same reference share one fetch and its status; what was fetched within the
  * last 100 ms is not fetched again. */
 KT_API KT_MUST_USE kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req);
-/* The value was refused where it was used (401, failed login): forget it, so that the next read
- * fetches, at most once a second. */
+/* Says that the value was refused where it was used (401, failed login): the next read fetches it
+ * again, at most once a second. */
 KT_API void kt_reject(kt_ctx_t *ctx, const kt_request_t *req);
-/* Would kt_get() be allowed, and would it answer? Gives no value away and writes no audit record:
- * for `nginx -t`. */
+/* Would kt_get() be allowed, and would it answer? Returns no value and writes no audit record: for
+ * `nginx -t`. */
 KT_API KT_MUST_USE kt_status_t kt_probe(kt_ctx_t *ctx, const kt_request_t *req);
 
 typedef struct kt_entry {
@@ -288,13 +288,14 @@ typedef struct kt_entry {
     uint64_t version;                  /* current; 0 if there is none */
     const char *state;                 /* "live", "deleted", "expired" */
     int64_t created, updated, expires; /* milliseconds since the epoch; 0: not set */
-    int64_t due; /* when its metadata `rotation` wants the next rotation; 0: it has none */
+    int64_t due; /* when the next rotation is due by the metadata `rotation`; 0: no schedule */
 } kt_entry_t;
 /* Called for each secret in the order of the provider; a non-zero answer ends the listing. `entry`
- * lives through the call. */
+ * is valid during the call only. */
 typedef int (*kt_list_fn)(void *arg, const kt_entry_t *entry);
-/* Secrets whose name matches req->reference (a pattern, its star crosses '/'; NULL: all) and which
- * the subject may list. *ret_hidden (may be NULL) counts those of types whose key is not held. */
+/* Lists the secrets whose name matches req->reference (a pattern, its star crosses '/'; NULL: all)
+ * and that the subject may list. *ret_hidden (may be NULL) counts those of types whose key is not
+ * loaded. */
 KT_API KT_MUST_USE kt_status_t kt_list(kt_ctx_t *ctx, const kt_request_t *req, kt_list_fn fn,
                                        void *arg, uint64_t *ret_hidden);
 
@@ -304,32 +305,32 @@ typedef struct kt_version {
     const char *state; /* "current", "previous", "pending", "kept", "destroyed" */
     int64_t created, expires;
 } kt_version_t;
-/* Metadata, never values; needs the capability `list`. The caller frees *ret_info. Also of a
- * deleted secret. */
+/* Metadata, never values; needs the capability `list`. Deleted secrets have them too. The caller
+ * frees *ret_info. */
 KT_API KT_MUST_USE kt_status_t kt_info(kt_ctx_t *ctx, const kt_request_t *req,
                                        kt_info_t **ret_info);
 KT_API void kt_info_free(kt_info_t *info);
 KT_API const kt_entry_t *kt_info_entry(const kt_info_t *info);
 /*
  * How often a secret was read (by kt_get(), kt_peek() and sealed service, whatever field or
- * version), when last and by whom: of all audit streams on this machine that this process may read.
- * Counts outlive a kill -9; a power cut may take those of the last half minute.
+ * version), when last and by whom: the sum of all audit streams on this machine that this process
+ * may read. Counts survive a kill -9; a power cut may lose those of the last half minute.
  */
 typedef struct kt_usage {
     const char *name;
     uint64_t count;
     int64_t last;        /* ms since the epoch; 0: never */
     const char *subject; /* of the last read; NULL: not known */
-    uint64_t lost; /* reads of secrets for which a stream's table (16384 names) had no room; of all
-                      streams together */
-    unsigned hidden; /* streams whose counts may not be read: with 0 the count is the whole truth */
+    uint64_t lost; /* reads of secrets for which a stream's table (16384 names) had no room; the sum
+                      of all streams */
+    unsigned hidden; /* streams whose counts may not be read; 0: the count is complete */
 } kt_usage_t;
-#define KT_USAGE_HIGH 1000u /* more reads than these are worth a look */
+#define KT_USAGE_HIGH 1000u /* more reads than this deserve a look */
 KT_API const kt_usage_t *kt_info_usage(const kt_info_t *info); /* as of kt_info(); never NULL */
 typedef int (*kt_usage_fn)(void *arg, const kt_usage_t *usage);
 /* Calls fn for each secret that was ever read, by name, deleted ones too; a non-zero answer ends
- * it. *ret_total (may be NULL) has the sums of those told, `lost` and `hidden`. No policy is asked:
- * whoever may read a stream's folder may read its names. KT_INTERNAL. */
+ * it. *ret_total (may be NULL) has the sums of the reported secrets, `lost` and `hidden`. No policy
+ * applies: a user that may read a stream's folder may read the names in it. KT_INTERNAL. */
 KT_API KT_MUST_USE kt_status_t kt_usage(kt_ctx_t *ctx, kt_usage_fn fn, void *arg,
                                         kt_usage_t *ret_total);
 KT_API const char *kt_info_provider(const kt_info_t *info);
@@ -340,15 +341,15 @@ KT_API size_t kt_info_versions(const kt_info_t *info);   /* kept versions, newes
 KT_API const kt_version_t *kt_info_version(const kt_info_t *info, size_t i);
 KT_API size_t kt_info_metas(const kt_info_t *info);
 KT_API void kt_info_meta(const kt_info_t *info, size_t i, const char **key, const char **value);
-/* When the current value came, by a rotation or by a write; when the next rotation is due by the
- * metadata `rotation`, 0: no schedule. */
+/* When the current value was made, by a rotation or by a write; when the next rotation is due by
+ * the metadata `rotation` (0: no schedule). */
 KT_API int64_t kt_info_rotated(const kt_info_t *info);
 KT_API int64_t kt_info_due(const kt_info_t *info);
-/* A note that a rotation left with a version ("postgresql.verifier"), or NULL. Version 0: of the
- * secret itself. */
+/* A note that a rotation left with a version ("postgresql.verifier"), or NULL. Version 0: a note of
+ * the secret itself. */
 KT_API const char *kt_info_note(const kt_info_t *info, uint64_t version, const char *key);
 
-/* ---- Writing: each returns after the record of it is durable ---- */
+/* ---- Writing: each call returns after its record is durable ---- */
 
 typedef struct kt_meta {
     const char *key, *value;
@@ -360,20 +361,20 @@ typedef struct kt_put_options {
     int64_t expires;       /* of the secret, ms since the epoch; 0: none */
     const kt_meta_t *meta; /* merged into what is there; a value NULL removes the key */
     size_t nmeta;
-    int64_t cas; /* the current version that the caller saw (0: none yet), else KT_CONFLICT; -1: no
-                    matter */
+    /* KT_CONFLICT unless this is the current version (0: there is none yet); -1: any */
+    int64_t cas;
 } kt_put_options_t;
 #define KT_PUT_INIT                                                                                \
     {                                                                                              \
         sizeof(kt_put_options_t), NULL, 0, NULL, 0, -1                                             \
     }
 
-/* A new version that is current at once; a deleted secret comes back with it. *ret_version may be
- * NULL, here and below. */
+/* Stores a new version, which is current at once; a deleted secret comes back with it. *ret_version
+ * may be NULL, here and below. */
 KT_API KT_MUST_USE kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req,
                                       const kt_secret_t *value, const kt_put_options_t *options,
                                       uint64_t *ret_version);
-/* Makes `version` (0: the previous one) current again. Numbers are not reused: current and previous
+/* Makes `version` (0: the previous one) current again. No new number is used: current and previous
  * change places. */
 KT_API KT_MUST_USE kt_status_t kt_rollback(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version,
                                            uint64_t *ret_version);
@@ -397,9 +398,10 @@ KT_API int kt_alphabet_parse(const char *name); /* alnum, urlsafe, symbols, hex,
  * The caller frees it. */
 KT_API KT_MUST_USE kt_secret_t *kt_generate(kt_alphabet_t alphabet, size_t length);
 
-/* What somebody chose, judged: 16 bytes at least, with lower case, upper case and digits; 32
- * recommended for keys, 64 for secrets of JWTs; no pattern, no placeholder. Hexadecimal of 32
- * digits and more, UUIDs and bytes need no upper case. It finds mistakes, not all weak values. */
+/* Judges a value that a person chose: at least 16 bytes, with lower case, upper case and digits; 32
+ * bytes recommended for keys, 64 for secrets of JWTs; not a pattern and not a placeholder.
+ * Hexadecimal of 32 digits and more, UUIDs and bytes need no upper case. It finds mistakes, not all
+ * weak values. */
 typedef enum kt_strength {
     KT_STRENGTH_PASSWORD = 0,
     KT_STRENGTH_KEY,
@@ -407,8 +409,8 @@ typedef enum kt_strength {
 } kt_strength_t;
 enum {
     KT_WEAK_SHORT = 1,       /* under 16 bytes */
-    KT_WEAK_BELOW = 2,       /* under what is recommended: advice rather than a fault */
-    KT_WEAK_PLAIN = 4,       /* lacks lower case, upper case or a digit */
+    KT_WEAK_BELOW = 2,       /* under what is recommended: advice, not an error */
+    KT_WEAK_PLAIN = 4,       /* has no lower case, no upper case or no digit */
     KT_WEAK_PATTERN = 8,     /* fewer than 8 different bytes, or mostly a sequence */
     KT_WEAK_PLACEHOLDER = 16 /* "change-me", "your-api-key-here" */
 };
@@ -416,35 +418,35 @@ KT_API unsigned kt_strength(const kt_secret_t *value,
                             kt_strength_t kind); /* bits of KT_WEAK_; 0: nothing to say */
 KT_API const char *kt_strength_text(
     unsigned weakness); /* of the lowest bit: "shorter than 16 characters"; "" of 0; static */
-/* What of a value is to be strong, and what it is: the password of a database, api_key, `value`, or
- * all of it; with `field` (else NULL) the value of that field. KT_NOTFOUND: nothing, as of
- * certificates. The caller frees *ret_part. Thread-safe. */
+/* The part of a value that must be strong, and its kind: the password of a database, api_key,
+ * `value`, or the whole value; with `field` (else NULL) the value of that field. KT_NOTFOUND: there
+ * is none, as in certificates. The caller frees *ret_part. Thread-safe. */
 KT_API KT_MUST_USE kt_status_t kt_strength_part(const char *name, const char *field,
                                                 const kt_secret_t *value, kt_strength_t *ret_kind,
                                                 kt_secret_t **ret_part);
 #define KT_MARK_SIZE 16 /* bytes of a mark */
-/* Equal for equal values in this process, and says nothing anywhere else: to find a value that is
+/* Equal for equal values in this process and meaningless anywhere else: to find a value that is
  * used twice. Thread-safe. */
 KT_API void kt_secret_mark(const kt_secret_t *secret, unsigned char ret_mark[KT_MARK_SIZE]);
 
 #define KT_HASH_MAX 128 /* bytes of a hash's text, NUL included */
-/* An Argon2id string that recognises the secret and does not tell it; each call gives another. 64
- * MiB, a tenth of a second. Thread-safe. */
+/* An Argon2id string that recognises the secret without revealing it; each call gives another one.
+ * Takes 64 MiB and a tenth of a second. Thread-safe. */
 KT_API KT_MUST_USE kt_status_t kt_hash(const kt_secret_t *secret, char ret_hash[KT_HASH_MAX]);
-/* KT_SUCCESS: `hash` is of this secret; ret_upgraded is the string to keep from now on, or "" if
- * `hash` is good. PBKDF2-HMAC-SHA256 of 100,000 rounds (the hex of 32 bytes of salt and 32 of key)
- * is always upgraded. KT_DENIED: of another; KT_MALFORMED: no hash, or one that would take more
- * than 1 GiB or 16 passes. */
+/* KT_SUCCESS: `hash` belongs to this secret; ret_upgraded is the string to keep from now on, or ""
+ * if `hash` is still good. PBKDF2-HMAC-SHA256 of 100,000 rounds (the hex of 32 bytes of salt and 32
+ * of key) is always upgraded. KT_DENIED: it belongs to another value; KT_MALFORMED: not a hash, or
+ * one that would take more than 1 GiB or 16 passes. */
 KT_API KT_MUST_USE kt_status_t kt_hash_check(const kt_secret_t *secret, const char *hash,
                                              char ret_upgraded[KT_HASH_MAX]);
 
 typedef struct kt_rotation kt_rotation_t;
 
 /*
- * The target of a rotation: who must accept the new value before it becomes current. Each may
- * answer KT_SUCCESS (it worked), KT_CONFLICT (it rejected the value: the pending version is
- * dropped) or anything else (nobody knows: the pending version stays and kt_rotate() is to be
- * called again). Called without any lock of the context held.
+ * The target of a rotation: what must accept the new value before it becomes current. Each function
+ * may answer KT_SUCCESS (it worked), KT_CONFLICT (the target rejected the value: the pending
+ * version is dropped) or anything else (not known: the pending version stays, and kt_rotate() must
+ * be called again). They are called without a lock of the context.
  */
 typedef struct kt_target_ops {
     size_t size;
@@ -460,7 +462,7 @@ typedef struct kt_rotate_options {
     size_t length;            /* of a generated one; 0: 32 */
     kt_alphabet_t alphabet;
     int64_t expires; /* of the secret; 0: leave it */
-    int store_only;  /* no target, although the shape wants one */
+    int store_only;  /* no target, although the shape needs one */
     const kt_target_ops_t *target;
     void *target_arg;
 } kt_rotate_options_t;
@@ -470,49 +472,50 @@ typedef struct kt_rotate_options {
     }
 
 /*
- * All four steps. What is new follows the shape of the current value: of a database-shaped secret
- * the password (and rotated_at), of an API key api_key (the old one becomes previous_key), else the
- * whole value. A database shape needs a target or store_only, else KT_CONFLICT: a password that no
- * server knows locks everybody out. Without a target of the caller's the host "cli" runs the
- * command that `targets:` of the configuration names; other hosts refuse such a name (KT_CONFLICT).
- * An unfinished rotation with the same target is finished first: the target is tested, and set
- * unless it knows the value. One that a living process is at, or of another target: KT_CONFLICT.
+ * Does all four steps. The shape of the current value says what is replaced: the password (and
+ * rotated_at) of a database, api_key of an API key (the old one becomes previous_key), otherwise
+ * the whole value. A database shape needs a target or store_only, else KT_CONFLICT: a password that
+ * the server does not know locks every client out. If the caller names no target, the host "cli"
+ * runs the command that `targets:` of the configuration names; other hosts refuse such a secret
+ * (KT_CONFLICT). An unfinished rotation with the same target is finished first: the target is
+ * tested, and set unless it knows the value. KT_CONFLICT: a living process owns the unfinished
+ * rotation, or it has another target.
  */
 KT_API KT_MUST_USE kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req,
                                          const kt_rotate_options_t *options, uint64_t *ret_version);
 
-/* Would kt_rotate() with these options go to work? The refusal that it would give, without touching
- * anything and without a record: for a dry run. *options may be NULL. */
+/* Would kt_rotate() with these options start? Answers the refusal that it would give, changes
+ * nothing and records nothing: for a dry run. `options` may be NULL. */
 KT_API KT_MUST_USE kt_status_t kt_rotate_check(kt_ctx_t *ctx, const kt_request_t *req,
                                                const kt_rotate_options_t *options);
 
 /*
- * The same, step by step, for a host whose commit lies between (PostgreSQL). kt_rotation_create()
- * stores the new value as pending and opens what kt_rotation_finish() needs, so that the latter
- * does no more than one short transaction and waits at most `deadline` milliseconds: KT_TRYAGAIN
- * leaves the pending version for kt_rotation_resume(). Target and store_only as in
+ * The same, step by step, for a host whose own commit lies in between (PostgreSQL).
+ * kt_rotation_create() stores the new value as pending and opens what kt_rotation_finish() needs,
+ * so that the latter needs only one short transaction and waits at most `deadline` milliseconds:
+ * KT_TRYAGAIN leaves the pending version for kt_rotation_resume(). Target and store_only as in
  * kt_rotate_options_t, but target->set is not called. One of finish, abandon and leave ends and
  * frees the rotation.
  */
 KT_API KT_MUST_USE kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req,
                                                   const kt_rotate_options_t *options,
                                                   kt_rotation_t **ret_rotation);
-/* Takes up the pending version that a crash or a timeout left. KT_NOTFOUND: there is none. */
+/* Continues with the pending version that a crash or a timeout left. KT_NOTFOUND: there is none. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req,
                                                   kt_rotation_t **ret_rotation);
-/* The new value whole (field NULL), or its field ("password"); the caller frees it. */
+/* The whole new value (`field` NULL), or its field ("password"); the caller frees it. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field,
                                                  kt_secret_t **ret_secret);
-/* The same of what is being replaced, the current value. Both need no more than the right to
- * rotate, and none to read. */
+/* The same of the current value, which is being replaced. Both need the right to rotate, not the
+ * right to read. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_old(kt_rotation_t *rotation, const char *field,
                                                kt_secret_t **ret_secret);
 KT_API uint64_t kt_rotation_version(const kt_rotation_t *rotation);
-/* A note kept with the pending version, sealed (64 of 128/1024 bytes): for whoever has to find out
- * what the target knows. */
+/* A note kept with the pending version, sealed (at most 64, each with a key of 128 and a value of
+ * 1024 bytes), by which a later call finds out what the target knows. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_note(kt_rotation_t *rotation, const char *key,
                                                 const char *value);
-/* Several at once, in one commit: one is as dear as all of them. */
+/* Several notes in one commit, which costs as much as a single note. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes,
                                                  size_t count);
 /* A note of the pending version (pending != 0; also "target", the name of the one that created it)
@@ -524,13 +527,12 @@ KT_API KT_MUST_USE kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsig
                                                   uint64_t *ret_version);
 KT_API KT_MUST_USE kt_status_t
 kt_rotation_abandon(kt_rotation_t *rotation);           /* the target does not have it: drop it */
-KT_API void kt_rotation_leave(kt_rotation_t *rotation); /* nobody knows: keep it pending */
+KT_API void kt_rotation_leave(kt_rotation_t *rotation); /* not known: keep it pending */
 
 /* ---- Bundles: sealed secrets that the consumer stores, with or without a key ---- */
 
-/* Takes a copy of `size` bytes. KT_MALFORMED unless they are one sealed head with the values that
- * belong to it, by their clear headers: no key is needed and nothing is opened. The caller frees
- * *ret_bundle. */
+/* Copies `size` bytes. KT_MALFORMED unless their clear headers show one sealed head with its
+ * values: no key is needed and nothing is opened. The caller frees *ret_bundle. */
 KT_API KT_MUST_USE kt_status_t kt_bundle_parse(const void *data, size_t size,
                                                kt_bundle_t **ret_bundle);
 KT_API void kt_bundle_free(kt_bundle_t *bundle);
@@ -540,12 +542,12 @@ KT_API uint64_t kt_bundle_counter(const kt_bundle_t *bundle);
 KT_API size_t kt_bundle_memory(const kt_bundle_t *bundle); /* bytes of memory, for MEMORY USAGE */
 KT_API KT_MUST_USE kt_status_t kt_bundle_copy(const kt_bundle_t *bundle, kt_bundle_t **ret_bundle);
 /* May `next`, sent by a client, replace `old` (NULL: absent)? KT_SUCCESS, or KT_CONFLICT: another
- * id, or not counter + 1. */
+ * id, or its counter is not one higher. */
 KT_API kt_status_t kt_bundle_follows(const kt_bundle_t *old, const kt_bundle_t *next);
-/* Policy, statistics and trail for a bundle that is served sealed (SECRET.GETSEALED, SETSEALED):
- * `capability` is "read" ... With `action` NULL policy alone, and nothing is recorded. A listing is
- * one record, "list" of a pattern with a star and no policy, and then "list" with action NULL for
- * each name. */
+/* Policy, statistics and audit record for a bundle that is served sealed (SECRET.GETSEALED,
+ * SETSEALED). `capability` is "read", "write" ... With `action` NULL only the policy is checked,
+ * and nothing is recorded. For a listing, call it once with "list" and a pattern with a star, which
+ * is recorded and not checked, then with "list" and `action` NULL for each name. */
 KT_API KT_MUST_USE kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req,
                                             const char *capability, const char *action);
 
@@ -554,28 +556,28 @@ KT_API KT_MUST_USE kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *r
 /* Writes a new key file (O_EXCL, 0600). KT_CONFLICT if `path` exists. `error` gets one line. */
 KT_API KT_MUST_USE kt_status_t kt_keygen(const char *path, const char *environment, char *error,
                                          size_t error_size);
-/* The same under a passphrase of 12 to 1024 bytes (a newline at its end is none of it; KT_USAGE):
- * Argon2id, which takes 256 MiB and about a second here and at each kt_setup(). NULL: as
- * kt_keygen(). */
+/* The same under a passphrase of 12 to 1024 bytes (a newline at its end does not count), else
+ * KT_USAGE. Argon2id takes 256 MiB and about a second here and at each kt_setup(). `passphrase`
+ * NULL: as kt_keygen(). */
 KT_API KT_MUST_USE kt_status_t kt_keygen_passphrase(const char *path, const char *environment,
                                                     const kt_secret_t *passphrase, char *error,
                                                     size_t error_size);
-/* The setup's environment key with one more epoch, newest first, in a new file; with `passphrase`
- * not NULL under it. KT_NOKEY: type keys only; KT_TOOLARGE: 8 epochs already. Stores go on under
- * the epoch that they have, until they are rekeyed. */
+/* Writes the setup's environment key with one more epoch, newest first, into a new file, under
+ * `passphrase` unless that is NULL. KT_NOKEY: the setup has type keys only; KT_TOOLARGE: 8 epochs
+ * already. Stores keep the epoch that they have until they are rekeyed. */
 KT_API KT_MUST_USE kt_status_t kt_keygen_epoch(kt_setup_t *setup, const kt_secret_t *passphrase,
                                                const char *path);
-/* A key file with the keys of some types only ("api-keys,tls"), in every epoch that `setup` holds.
- * Mode 0600. */
+/* Writes a key file (0600) with the keys of some types only ("api-keys,tls"), in every epoch that
+ * `setup` holds. */
 KT_API KT_MUST_USE kt_status_t kt_keygen_types(kt_setup_t *setup, const char *types,
                                                const char *path);
 #define KT_AUDIT_KEY_LINE 80 /* bytes of an audit key's line, NUL included */
-/* A new audit key, by which `audit verify` proves who wrote a trail. It belongs elsewhere than on
- * the machine that writes the trail. The caller wipes the line. KT_INTERNAL. */
+/* A new audit key, with which `audit verify` proves who wrote an audit log. Keep it on another
+ * machine than the one that writes the log. The caller wipes the line. KT_INTERNAL. */
 KT_API KT_MUST_USE kt_status_t kt_audit_keygen(char ret_line[KT_AUDIT_KEY_LINE]);
-/* Makes `folder`, if need be, the folder of a stream that begins under the audit key: `key` is its
- * line, or the path of a private file with it. The folder's owner owns what is made. KT_CONFLICT if
- * the stream has begun. `error` gets one line. */
+/* Starts a stream in `folder`, which is created if it does not exist, under the audit key: `key` is
+ * its line, or the path of a private file with it. The folder's owner owns the new files.
+ * KT_CONFLICT if the stream has begun already. `error` gets one line. */
 KT_API KT_MUST_USE kt_status_t kt_audit_start(const char *folder, const char *environment,
                                               const char *stream, const char *key, char *error,
                                               size_t error_size);
@@ -584,28 +586,30 @@ KT_API KT_MUST_USE kt_status_t kt_audit_start(const char *folder, const char *en
 KT_API KT_MUST_USE kt_status_t kt_create(kt_ctx_t *ctx);
 
 typedef void (*kt_check_fn)(void *arg, kt_status_t status, const char *what, const char *detail);
-/* Configuration, keys, audit stream and each provider's reachability; the worst status. */
+/* Checks configuration, keys, audit stream and whether each provider answers; returns the worst
+ * status. */
 KT_API KT_MUST_USE kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
 
 /*
- * The same for the user of a server, or of the command: what may he open of configuration, keys,
- * store and streams, and is there anything that he may and should not? For root, who asks in a
- * child process with the ids and groups of that user; nothing is changed, and providers are asked.
- * fn is called for each thing that is wrong, with the text and in `...` at its end the command that
- * mends it; else once. Before kt_open(), in a process of one thread. Strings belong to the caller.
- * KT_PERMISSION for others than root, KT_CONFIG without such a user; else the worst status.
+ * The same for the user of a server, or of the command: may it open its configuration, keys, store
+ * and streams, and may it open anything that it should not? Only root may ask. The check runs in a
+ * child process with the ids and groups of that user; it asks the providers and changes nothing. fn
+ * is called for each thing that is wrong, with a text that ends with the fixing command in `...`;
+ * if nothing is wrong, once. Call it before kt_open(), in a process of one thread. Strings belong
+ * to the caller. KT_PERMISSION: the caller is not root; KT_CONFIG: there is no such user; else the
+ * worst status.
  */
 typedef struct kt_check_user {
     size_t size;
     const char
-        *stream; /* "nginx", "redis", "postgresql" or "cli-USER": names his key and his stream */
-    const char *user; /* whom the process runs as */
-    const char
-        *types; /* "api-keys,tls": of them he must have the keys that policy allows; NULL: of all */
-    const char *readers, *writers; /* the groups of those who read the store, and who write it */
-    int writes;  /* he writes the store; a user of the command also where policy allows it */
-    int as_root; /* root reads configuration and credentials for him, as nginx' master does */
-    const char *const *others; /* streams that are not his; he may not write them */
+        *stream; /* "nginx", "redis", "postgresql" or "cli-USER": names its key and its stream */
+    const char *user;  /* that the process runs as */
+    const char *types; /* "api-keys,tls": of these types it must have the keys that policy allows;
+                          NULL: of all */
+    const char *readers, *writers; /* the groups that read the store, and that write it */
+    int writes;  /* it writes the store; a user of the command also where policy allows it */
+    int as_root; /* root reads configuration and credentials for it, as nginx' master does */
+    const char *const *others; /* other streams, which it must not be able to write */
     size_t nothers;
 } kt_check_user_t;
 #define KT_CHECK_USER_INIT                                                                         \
@@ -614,30 +618,31 @@ typedef struct kt_check_user {
     }
 KT_API KT_MUST_USE kt_status_t kt_check_user(kt_setup_t *setup, const kt_check_user_t *user,
                                              kt_check_fn fn, void *arg);
-/* The i-th entry of a `key:` that is a map: "nginx", "cli-USER"; NULL behind the last one, and
- * where `key:` is of all. */
+/* The i-th entry of a `key:` that is a map: "nginx", "cli-USER"; NULL after the last one, and if
+ * `key:` is not a map. */
 KT_API const char *kt_setup_key(const kt_setup_t *setup, size_t i);
 
-/* The whole store: seals, indexes, generations against anchors; fn is called for each thing that is
- * wrong (its name, or a row), and then once for each store with what was looked at. KT_ROLLEDBACK
- * or KT_MALFORMED if anything is. */
+/* Verifies the whole store: seals, indexes, generations against anchors. fn is called for each
+ * thing that is wrong (with its name, or the row), and then once for each store with what was
+ * verified. KT_ROLLEDBACK or KT_MALFORMED if anything is wrong. */
 KT_API KT_MUST_USE kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
 
 /* How far kt_verify(), kt_backup() and kt_restore() are: `done` of about `total` (0: not known)
- * secrets or rows, `what` a word
- * ("verify"). Called every thousand or so, and at the end, by the calling thread inside that call:
- * it may not use the context. */
+ * secrets or rows; `what` is a word ("verify"). Called after about every thousand, and at the end,
+ * by the calling thread inside that call: it must not use the context. */
 typedef void (*kt_progress_fn)(void *arg, const char *what, uint64_t done, uint64_t total);
-/* From now on; NULL: nobody wants to know. Not while another thread is in one of those calls. */
+/* Sets the function for calls from now on; NULL: none. Not while another thread is in one of those
+ * calls. */
 KT_API void kt_progress(kt_ctx_t *ctx, kt_progress_fn fn, void *arg);
 
 /*
- * A consistent copy of the store in a new file of mode 0600, encrypted under a key derived from the
- * environment key (format.md); and a file made the store's contents again, which is recorded. Both
- * need `admin` on "*" and the environment key; req->reference is not used. kt_restore() makes a
- * store that is missing, keeps the id of one that is there, and refuses (KT_CONFLICT) to take away
- * what is newer than the file or not of it, unless going_back. *ret_rows counts rows. KT_MALFORMED:
- * the file is damaged or cut short, and nothing was changed.
+ * kt_backup() writes a consistent copy of the store into a new file of mode 0600, encrypted under a
+ * key derived from the environment key (format.md). kt_restore() replaces the contents of the store
+ * by those of the file, which is recorded. Both need `admin` on "*" and the environment key;
+ * req->reference is not used. kt_restore() creates a store that does not exist and keeps the id of
+ * one that does. It refuses (KT_CONFLICT) to remove what is newer than the file or not from it,
+ * unless going_back. *ret_rows counts rows. KT_MALFORMED: the file is damaged or cut short, and
+ * nothing was changed.
  */
 KT_API KT_MUST_USE kt_status_t kt_backup(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
                                          uint64_t *ret_rows);
@@ -645,18 +650,18 @@ KT_API KT_MUST_USE kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req
                                           int going_back, uint64_t *ret_rows);
 
 /*
- * The same with more to choose. A backup for a recipient can be restored only with his private key,
- * and with the environment key too: the machine that made it cannot read it later.
+ * The same with options. A backup for a recipient can be restored only with the recipient's private
+ * key and the environment key together: the machine that made it cannot read it later.
  * kt_keygen_recipient() writes a pair of keys into new files, the private one (0600) into `path`,
  * the public one (0644) into path.pub; `error` gets one line. KT_CONFLICT: one of them exists.
- * kt_restore_with() of a file that is for nobody else takes no notice of the key. KT_NOKEY,
- * KT_WRONGKEY: it is for a recipient, and not with this key; KT_CONFIG, KT_PERMISSION: what is
- * named holds no such key, or others may read (the private) or write (the public) it.
+ * kt_restore_with() ignores the key if the file has no recipient. KT_NOKEY, KT_WRONGKEY: the file
+ * is for a recipient, and no key or another key is given; KT_CONFIG, KT_PERMISSION: the named file
+ * holds no such key, or other users may read (the private) or write (the public) one.
  */
 typedef struct kt_backup_options {
     size_t size;
-    const char *recipient; /* path of the file with his public key; NULL: for nobody else than the
-                              environment key's holder */
+    const char *recipient; /* path of the file with the recipient's public key; NULL: the
+                              environment key alone opens it */
 } kt_backup_options_t;
 #define KT_BACKUP_INIT                                                                             \
     {                                                                                              \
@@ -682,20 +687,20 @@ KT_API KT_MUST_USE kt_status_t kt_restore_with(kt_ctx_t *ctx, const kt_request_t
                                                const kt_restore_options_t *options,
                                                uint64_t *ret_rows);
 
-/* How far a type is on its way to the newest epoch. */
+/* How much of a type has moved to the newest epoch. */
 typedef struct kt_rekey_type {
     const char *type;
-    unsigned epoch;       /* that new secrets of it go under */
-    unsigned from;        /* the older one that still has some; 0: none has */
+    unsigned epoch;       /* that new secrets of the type use */
+    unsigned from;        /* the older one that still has secrets; 0: none */
     uint64_t moved, left; /* secrets under `epoch`, and under the older one */
 } kt_rekey_type_t;
 typedef void (*kt_rekey_fn)(void *arg, const kt_rekey_type_t *type);
 
 typedef struct kt_rekey_options {
     size_t size;
-    int handed_out; /* key files that cannot be seen from here list the newest epoch: the caller's
-                       word */
-    kt_check_fn refused;  /* called for each key file that stands against it; may be NULL */
+    int handed_out; /* the caller says that key files which cannot be seen from here list the newest
+                       epoch */
+    kt_check_fn refused;  /* called for each key file that prevents the rekey; may be NULL */
     kt_rekey_fn progress; /* called after each transaction; may be NULL */
     void *arg;            /* of both */
 } kt_rekey_options_t;
@@ -707,15 +712,15 @@ typedef struct kt_rekey_options {
 #define KT_REKEY_EPOCHS 8
 typedef struct kt_rekey_epoch {
     unsigned epoch;
-    uint64_t rows; /* of secrets and of the index that are under it */
+    uint64_t rows; /* of secrets and of the index under it */
 } kt_rekey_epoch_t;
 typedef struct kt_rekey_result {
     size_t size;      /* sizeof(kt_rekey_result_t) */
-    unsigned epoch;   /* the newest that the key lists */
+    unsigned epoch;   /* the newest one in the key */
     uint64_t moved;   /* secrets that this call moved */
-    uint64_t unknown; /* rows under keys that are not held */
-    size_t nepochs;   /* older epochs that the key lists, newest first; one without rows is left,
-                         which is proved by the count */
+    uint64_t unknown; /* rows under keys that are not loaded */
+    size_t nepochs; /* older epochs in the key, newest first; one without rows is not used any more,
+                       as the count proves */
     kt_rekey_epoch_t epochs[KT_REKEY_EPOCHS];
 } kt_rekey_result_t;
 #define KT_REKEY_RESULT_INIT                                                                       \
@@ -724,51 +729,52 @@ typedef struct kt_rekey_result {
     }
 
 /*
- * Moves the store to the newest epoch that the key lists, type by type, in transactions of some 20
- * ms with pauses for other writers; every value, head and label is sealed anew, and versions, times
- * and metadata stay. It needs `admin` on "*" and the environment key; req->reference is not used.
- * Killed at any point it goes on where it was. KT_CONFLICT: a consumer's key file lacks the epoch,
- * or cannot be seen and handed_out is 0; nothing was moved. KT_MALFORMED, KT_ROLLEDBACK: a secret
- * that does not hold keeps its type from being finished, and other types are moved. Afterwards the
- * names in providers with clear names (redis), one by one; there a `type` of kt_rekey_type_t is the
- * provider's name. KT_UNAVAIL: one of those cannot be reached; the store itself was moved.
+ * Moves the store to the newest epoch in the key, type by type, in transactions of about 20 ms with
+ * pauses for other writers. Every value, head and label is sealed again; versions, times and
+ * metadata stay. It needs `admin` on "*" and the environment key; req->reference is not used. If it
+ * is killed at any point, the next call continues. KT_CONFLICT: a consumer's key file does not have
+ * the epoch, or cannot be seen and handed_out is 0; nothing was moved. KT_MALFORMED, KT_ROLLEDBACK:
+ * a damaged secret prevents its type from being finished; other types are moved. After the store
+ * come the names in providers with clear names (redis), one by one; for these, `type` of
+ * kt_rekey_type_t is the provider's name. KT_UNAVAIL: one of those cannot be reached; the store
+ * itself was moved.
  */
 KT_API KT_MUST_USE kt_status_t kt_rekey(kt_ctx_t *ctx, const kt_request_t *req,
                                         const kt_rekey_options_t *options,
                                         kt_rekey_result_t *ret_result);
-/* What kt_rekey() has done and has to do: fn is called for each type, and the rows of the store are
- * counted. Changes nothing. */
+/* What kt_rekey() has done and still has to do: calls fn for each type, and counts the rows of the
+ * store. Changes nothing. */
 KT_API KT_MUST_USE kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t *req,
                                                kt_rekey_fn fn, void *arg,
                                                kt_rekey_result_t *ret_result);
 
 /*
- * How decisions become lines of the trail. What changes a secret is on the disk when its call
- * returns. Any other decision is put into memory that outlives the process (a mapped file), in less
- * than a microsecond, and becomes a line, sealed and on the disk,
+ * How decisions become lines of the audit log. What changes a secret is on the disk when its call
+ * returns. Any other decision goes into memory that outlives the process (a mapped file), in less
+ * than a microsecond, and becomes a line, sealed and on the disk:
  *
- *   without a thread   at the first decision a second or more after it; at kt_audit_flush(); at
- * kt_close() with one           within about a second: kt_audit_run() is the whole work of a thread
- * that the host starts after kt_open()
+ *   - without a thread: at the first decision a second or more later, at kt_audit_flush(), and at
+ *     kt_close();
+ *   - with one: within about a second. kt_audit_run() is all that a thread does that the host
+ *     starts after kt_open().
  *
- * What cannot become a line makes the decisions that follow be refused (KT_AUDIT), until it can; so
- * a host without a thread, which hands over a value only when it is on the record for certain,
- * calls kt_audit_flush() before it does.
+ * While a decision cannot become a line, later decisions are refused (KT_AUDIT). A host without a
+ * thread that must not hand over a value before it is recorded calls kt_audit_flush() first.
  *
- * kt_audit_flush() makes lines of all that this context has recorded; with `all_processes` not 0
- * also of what the stream's other processes have recorded so far. KT_AUDIT if that fails; not with
+ * kt_audit_flush() turns all that this context has recorded into lines; with `all_processes` not 0
+ * also what the stream's other processes have recorded so far. KT_AUDIT if that fails, but not with
  * `audit.required: false`. kt_audit_run() returns after kt_audit_stop(), which any thread may call,
  * and a last flush. The host joins its thread before kt_close(). KT_CONFLICT: there is such a
- * thread already. It logs when the trail begins to fail, and when it works again. A process that
- * forks goes on with its own: a child has none of the parent's records, and no context.
+ * thread already. It logs when the audit log begins to fail, and when it works again. After a fork
+ * the parent continues; the child has neither its records nor a context.
  */
 KT_API KT_MUST_USE kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes);
 KT_API KT_MUST_USE kt_status_t kt_audit_run(kt_ctx_t *ctx);
 KT_API void kt_audit_stop(kt_ctx_t *ctx);
-/* What kt_audit_run() does besides, for a host without such a thread: writes a checkpoint if the
- * last one is too old, and goes on sending to external sinks, without waiting for one. One thread
- * at a time; not beside kt_audit_run(). Answers after how many ms it wants to be called again. The
- * command's kt_close() does it, too, and waits for its sinks a second at most. */
+/* The other work of kt_audit_run(), for a host without such a thread: writes a checkpoint if the
+ * last one is too old, and continues sending to external sinks, without waiting for one. One thread
+ * at a time, and not together with kt_audit_run(). Answers the ms after which to call it again. For
+ * the host "cli", kt_close() does this too, and waits at most a second for its sinks. */
 KT_API int kt_audit_forward(kt_ctx_t *ctx);
 
 typedef int (*kt_line_fn)(void *arg, const char *line);
@@ -776,23 +782,23 @@ typedef int (*kt_line_fn)(void *arg, const char *line);
  * newline. */
 KT_API KT_MUST_USE kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count,
                                              kt_line_fn fn, void *arg);
-/* Every decision of all streams below `folder`, or of the one that it is, stream by stream and from
- * the oldest log on; `since` (ms since the epoch; 0: all) leaves out what is older. fn also gets
- * lines that are none; a non-zero answer ends it. `note` (may be NULL) is told what was passed
- * over: compressed logs, and what may not be read. KT_NOTFOUND: there is nothing that may be read.
- */
+/* Every decision of all streams below `folder`, or of the stream in `folder`, one stream after the
+ * other, from the oldest log on; older ones than `since` (ms since the epoch; 0: all) are left out.
+ * fn also gets lines that do not parse; a non-zero answer ends the scan. `note` (may be NULL) is
+ * called for what was left out: compressed logs, and files that may not be read. KT_NOTFOUND: there
+ * is nothing that may be read. */
 KT_API KT_MUST_USE kt_status_t kt_audit_scan(const char *folder, int64_t since, kt_line_fn fn,
                                              kt_check_fn note, void *arg);
-/* The proof of all streams below `folder`, or of the one that it is: with the audit key (as for
- * kt_audit_start()) that each line was written by this stream and is where it was, without (NULL)
- * only that chain and numbers hold. fn is called for what is wrong, with the file and line, and at
- * the end of each stream. KT_MALFORMED if anything is wrong or, with the key, not proved. Writers
- * are not kept waiting. */
+/* Verifies all streams below `folder`, or the stream in `folder`. With the audit key (as for
+ * kt_audit_start()) it proves that each line was written by this stream and is in its place;
+ * without (NULL) only that chain and numbers hold. fn is called for what is wrong, with the file
+ * and line, and at the end of each stream. KT_MALFORMED if anything is wrong or, with the key, not
+ * proved. Writers do not wait. */
 KT_API KT_MUST_USE kt_status_t kt_audit_verify(const char *folder, const char *key, kt_check_fn fn,
                                                void *arg);
-/* And each seal among the lines of the file `received`, as an external sink got them ("-": standard
- * input), has to stand in the trail: so an end that was cut off together with the state is missed.
- * KT_NOTFOUND: there is no seal in the file. */
+/* The same, and each seal in the file `received` ("-": standard input), which has the lines that an
+ * external sink got, must be in the audit log. This finds an end that was cut off together with the
+ * state. KT_NOTFOUND: there is no seal in the file. */
 KT_API KT_MUST_USE kt_status_t kt_audit_verify_received(const char *folder, const char *key,
                                                         const char *received, kt_check_fn fn,
                                                         void *arg);

@@ -10,8 +10,8 @@
  *
  * The loader opens the file, checks the open descriptor (regular file, owner, mode), loads it
  * RTLD_NOW|RTLD_LOCAL, checks magic, ABI major, size and name, and never unloads it. A newer minor
- * of the provider is accepted: the host reads the members that it knows; a provider looks at
- * services->abi_minor before it uses a member that came later.
+ * of the provider is accepted: the host reads the members that it knows. A provider checks
+ * services->abi_minor before it uses a member that was added later.
  *
  * There are two natures. A *plain* provider knows values and answers get, put, remove, list. A
  * *sealed* provider (KTP_SEALED) keeps opaque rows that the core seals and opens: begin, get, put,
@@ -101,7 +101,7 @@ typedef struct ktp_services {
     size_t size;
     uint16_t abi_major, abi_minor;
     void *host;
-    /* Locked, undumpable memory; zeroed. NULL: none to be had. secret_free wipes. */
+    /* Locked, undumpable memory; zeroed. NULL: there is none left. secret_free wipes. */
     void *(*secret_alloc)(void *host, size_t size);
     void (*secret_free)(void *host, void *data);
     int64_t (*now)(void *host); /* wall clock, milliseconds since the epoch */
@@ -226,9 +226,9 @@ typedef struct ktp_row {
  *
  * And the form in which a whole secret travels to a server that stores it (a bundle): "KTB" 0x01,
  * flags (bit 0: the second record is the current value), a zero byte, the number of records (2
- * bytes), then each record behind its length (4 bytes): the head first, the current value, the
- * other kept values by falling version. The stamp of a HEAD row is the head's write counter; that
- * of a VALUE row is 1.
+ * bytes), then each record after its length (4 bytes): the head first, the current value, the other
+ * kept values by falling version. The stamp of a HEAD row is the head's write counter; that of a
+ * VALUE row is 1.
  */
 #define KTP_RECORD_HEADER 72u
 #define KTP_RECORD_TAG 16u
@@ -273,7 +273,7 @@ typedef struct ktp_provider {
 
     /*
      * Sealed. One transaction at a time and instance. A writing one sees what others committed
-     * before begin and nothing later (KTP_TRYAGAIN if the lock is not had within `timeout`
+     * before begin and nothing later (KTP_TRYAGAIN if it does not get the lock within `timeout`
      * milliseconds); a reading one sees one snapshot. `expected` is the stamp that the row must
      * have, 0: it must be absent; else KTP_CONFLICT, from put, remove or, where only the server can
      * tell, commit. commit and abort end the transaction, whatever they answer; a commit that
@@ -288,13 +288,13 @@ typedef struct ktp_provider {
     ktp_status_t (*row_scan)(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg);
     ktp_status_t (*commit)(ktp_txn_t *txn);
     void (*abort)(ktp_txn_t *txn);
-    /* With KTP_TOKEN: bytes that differ after any commit of anybody. Costs no query and no system
-     * call in the usual case. */
+    /* With KTP_TOKEN: bytes that differ after any commit by any process. Usually costs no query and
+     * no system call. */
     ktp_status_t (*token)(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);
     /*
-     * Since 1.1. Sealed, may be NULL. In a writing transaction, when all its rows are put: `bytes`
-     * are kept free behind its commit, so that a later one of that size does not fail for want of
-     * space. It is not asked again for that one. KTP_NOSPACE.
+     * Since 1.1. Sealed, may be NULL. In a writing transaction, after all its rows are put: `bytes`
+     * stay free after its commit, so that a later transaction of that size does not run out of
+     * space; for that one it is not called again. KTP_NOSPACE.
      */
     ktp_status_t (*reserve)(ktp_txn_t *txn, uint64_t bytes);
 } ktp_provider_t;
