@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "trail.h"
+#include "stream.h"
 
 #define DRAIN_MS 1000 /* the longest that a record waits in the ring after its window */
 #define RETRY_MS 200  /* between two attempts of a drain that fails */

@@ -33,7 +33,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "trail.h"
+#include "files.h"
+#include "stream.h"
 
 #define BLOCK_ROOM (2u * 1024u * 1024u) /* bytes of one block at most */
 #define KEPT_ROOM 131072u               /* bytes of memory that are kept for the next */

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "trail.h"
+#include "files.h"
 
 #define HEAD_MAX 1024u /* bytes of a log's first line; a writer needs less than half */
 

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "trail.h"
+#include "verify.h"
 
 #define KEY_MAGIC "keyturn-audit-key 1 "
 #define BASE64 sodium_base64_VARIANT_ORIGINAL

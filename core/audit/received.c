@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "trail.h"
+#include "verify.h"
 
 #define LINE_HASH 16u
 #define TOLD_MAX 20u

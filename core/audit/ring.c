@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ring.h"
+#include "ring_file.h"
 
 #define MAGIC "KTG1"
 #define SIZE_LARGEST (64u * 1024u * 1024u)

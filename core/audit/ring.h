@@ -1,141 +1,63 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * ring.h: where a process keeps its decisions until they are lines of the trail.
- *
- *     PATH/STREAM/rings/ID   one mapped file for each process that records, locked by flock() while
- *                            the process lives
- *
- * The mapping belongs to the kernel: what was put into it survives kill -9, and costs no system
- * call. The file's blocks are allocated before it is mapped, so a full disk is an error and never
- * a SIGBUS.
- *
- * Concurrency: one producer and one consumer, without a lock between them.
- *
- *   The producer is the thread that holds the context's lock. It writes a record, and then moves
- *   `head` past it with release. A consumer that loads `head` with acquire sees the whole record.
- *
- *   The consumer is the holder of the stream's lock, in any process. It reads up to `head` and
- *   writes lines. When these are on the disk it moves `tail` with release, which gives the space
- *   back: the producer loads `tail` with acquire before it writes there. `drained` follows `tail`;
- *   kt_ring_skip() relies on this order after a crash between the two.
- *
- *   `count` is the only word of a record that both change. The producer adds a coalesced read by
- *   compare-and-swap, the consumer sets COUNT_FINAL, and the second one sees the first: a read is
- *   counted in a line that is not written yet, or it gets a record of its own. No other word
- *   depends on the order of these two, so they are relaxed.
- *
- *   `sequence` in the header is for a consumer that finds a damaged record: how many are lost.
- *   `urgent` is a hint within a process: records before it do not wait for the end of a window.
- *
- * A record that does not fit before the end of the ring stands at its beginning, after a filler. A
- * ring is read on the machine that wrote it only, so its numbers are in the machine's byte order. A
- * checksum finds records that a power cut left half written; any byte of a ring may be anything.
- *
- *   ring.c       the file
- *   ring_put.c   the producer
- *   ring_take.c  the consumer
- *
- * Only these three include it, and tests that change single bytes.
- */
+/* ring.h: the mapped file in which a process keeps its decisions until they are lines (ring.c,
+ * ring_put.c, ring_take.c; ring_file.h has its layout). */
 #ifndef KT_RING_H
 #define KT_RING_H
 
-#include <string.h>
-
-#include "fields.h"
 #include "trail.h"
 
-#define HEADER 4096u /* bytes before the first record */
-#define SLOT 64u     /* records take whole ones */
-#define COUNT_FINAL 0x80000000u
+#define KT_RING_INLINE                                                                             \
+    (128u * 1024u) /* bytes of records: where the process drains its ring itself */
+#define KT_RING_THREAD (4u * 1024u * 1024u) /* and where a thread does */
 
-typedef struct header {
-    char magic[4];
-    uint32_t zero;
-    unsigned char id[KT_RING_ID];
-    uint64_t size; /* bytes of records */
-    char boot[40];
-    _Alignas(SLOT) _Atomic uint64_t head; /* bytes ever put; modulo size: where the next goes */
-    _Atomic uint64_t sequence;            /* of the last that was put */
-    _Alignas(SLOT) _Atomic uint64_t tail; /* bytes ever released */
-    _Atomic uint64_t drained;             /* number of the last that was released */
-} header_t;
+typedef struct kt_ring kt_ring_t;
 
-/* What a record has of the fields (fields.h): the texts in their order, two numbers, flags. */
-#define ENUM(member, ...) TEXT_##member,
-#define SUM_SINGLE(member, key, size, absent, from, meaning) +((from) << TEXT_##member)
-#define MEMBER(member, ...) uint64_t member;
-#define SUM_BIT(member, key, bit, meaning) +(bit)
-#define NOTHING KT_AUDIT_NOTHING
-enum { KT_AUDIT_FIELDS(ENUM, NOTHING, NOTHING, NOTHING) TEXTS };
-enum { SINGLES = 0 KT_AUDIT_FIELDS(SUM_SINGLE, NOTHING, NOTHING, NOTHING) }; /* bits of OF_ONE */
-enum { FLAGS = 0 KT_AUDIT_FIELDS(NOTHING, NOTHING, SUM_BIT, NOTHING), COALESCES = 4, FILLER = 8 };
-
-_Static_assert((FLAGS & (COALESCES | FILLER)) == 0, "a bit for each flag");
-
-typedef struct record {
-    uint32_t size; /* bytes up to the next one */
-    _Atomic uint32_t count;
-    uint32_t check; /* of all but `count` and itself */
-    uint32_t flags;
+typedef enum kt_ring_answer { KT_RING_PUT, KT_RING_COALESCED, KT_RING_FULL } kt_ring_answer_t;
+typedef struct kt_ring_record {
+    kt_event_t event; /* its texts are the ring's: valid until its space is released */
     uint64_t sequence;
-    int64_t time;
-    KT_AUDIT_FIELDS(NOTHING, MEMBER, NOTHING, NOTHING)
-    uint16_t lengths[TEXTS]; /* with NUL; 0: there is none */
-    char texts[];
-} record_t;
+    int64_t time; /* ms since the epoch */
+} kt_ring_record_t;
 
-_Static_assert(sizeof(header_t) <= HEADER && sizeof(record_t) == SLOT, "the layout of a ring");
+/* The ring of this process, in a file of its own: under the stream's lock. KT_AUDIT. */
+kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char *boot,
+                           kt_ring_t **ret_ring);
+/* Another process's ring, by its file. NULL: not a ring, or not a file of `owner`. */
+kt_ring_t *kt_ring_open(int rings, const char *name, uid_t owner);
+void kt_ring_remove_unmade(int rings, const char *name,
+                           uid_t owner); /* a file whose process died before it was a ring */
+void kt_ring_close(kt_ring_t *ring);     /* NULL is allowed; the file stays */
+void kt_ring_remove(int rings, kt_ring_t *ring); /* the file; the ring is still to be closed */
+uint64_t kt_ring_size(const kt_ring_t *ring);    /* bytes of records */
+bool kt_ring_is_removed(const kt_ring_t *ring);  /* by somebody else */
+bool kt_ring_adopt(kt_ring_t *ring); /* of another process: is it dead? Then the ring is ours */
+const char *kt_ring_name(const kt_ring_t *ring);
+const unsigned char *kt_ring_id(const kt_ring_t *ring);
+bool kt_ring_is_of_boot(const kt_ring_t *ring, const char *boot);
+void kt_ring_name_of(const unsigned char id[KT_RING_ID], char ret_name[2 * KT_RING_ID + 1]);
 
-#define RECENT 256u /* records into which reads are counted */
+/* One producer at a time. With `window` (ms) a read may be counted into the record of the same that
+ * is younger. */
+kt_ring_answer_t kt_ring_put(kt_ring_t *ring, const kt_event_t *event, int64_t now, int64_t window);
+bool kt_ring_is_pressed(const kt_ring_t *ring); /* half full */
+bool kt_ring_is_empty(const kt_ring_t *ring);
 
-struct kt_ring {
-    int fd;
-    char name[2 * KT_RING_ID + 1];
-    uint64_t size;
-    header_t *header;
-    unsigned char *records;
-    /* of checksums, so that what another ring left on the disk is not a record of ours */
-    uint64_t salt;
-    uint64_t sequence;       /* the producer's */
-    _Atomic uint64_t urgent; /* offset after the last record that coalesces with none */
-    struct {
-        uint64_t hash, at;
-    } * recent;
-};
-
-static inline uint64_t mix(uint64_t sum, uint64_t word)
-{
-    sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
-    return sum ^ (sum >> 29);
-}
-
-static inline record_t *record_at(const kt_ring_t *ring, uint64_t at)
-{
-    return (record_t *)(void *)(ring->records + at % ring->size);
-}
-
-/* `used`: its bytes, a multiple of 8. */
-static inline uint32_t checksum(const kt_ring_t *ring, const record_t *record, size_t used)
-{
-    uint64_t sum = mix(ring->salt, record->size), word;
-    size_t at;
-
-    sum = mix(sum, record->flags);
-    for (at = offsetof(record_t, sequence); at < used; at += 8) {
-        memcpy(&word, (const char *)record + at, 8);
-        sum = mix(sum, word);
-    }
-    return (uint32_t)(sum ^ (sum >> 32));
-}
-
-static inline size_t used_by(const record_t *record)
-{
-    size_t used = sizeof(*record), i;
-
-    for (i = 0; i < TEXTS; i++)
-        used += record->lengths[i];
-    return (used + 7) & ~(size_t)7;
-}
+/* One consumer at a time, under the stream's lock. */
+typedef struct kt_ring_walk {
+    uint64_t at, end;  /* offsets */
+    uint64_t sequence; /* of the record before; 0: not known */
+    uint64_t urgent;   /* records up to here wait for no window */
+} kt_ring_walk_t;
+typedef enum kt_ring_step { KT_RING_RECORD, KT_RING_END, KT_RING_DAMAGED } kt_ring_step_t;
+kt_ring_walk_t kt_ring_begin(const kt_ring_t *ring);
+/* The next record, unless its window (ms; 0: all of them) still runs at `now`. Its count is final
+ * then. */
+kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, int64_t window,
+                            kt_ring_record_t *ret_record);
+uint64_t kt_ring_drained(
+    const kt_ring_t *ring); /* the number of the last record that was released */
+uint64_t kt_ring_recorded(const kt_ring_t *ring); /* of the last that was put */
+void kt_ring_release(kt_ring_t *ring, const kt_ring_walk_t *walk);
+void kt_ring_skip(kt_ring_t *ring, uint64_t sequence); /* releases all up to this number */
 
 #endif /* KT_RING_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ring_put.c: puts a decision into the ring of its process, as a record of its own or as one more
  * of a record that is there. */
-#include "ring.h"
+#include "ring_file.h"
 
 #define LIMIT(member, key, size, absent, from, meaning) [TEXT_##member] = (size),
 #define COPY_TEXT(member, ...) texts[TEXT_##member] = event->member;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ring_take.c: takes records out of a ring. Every byte of it may be anything. */
-#include "ring.h"
+#include "ring_file.h"
 
 #define READ_TEXT(member, key, size, absent, from, meaning)                                        \
     event->member = next_text(record, TEXT_##member, &at);                                         \

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "trail.h"
+#include "files.h"
 
 #define TIME_PREFIX "{\"time\":\""
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "sinks.h"
 
 #define BACKLOG (1024u * 1024u) /* of a log, what a new sink gets at most */

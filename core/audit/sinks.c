@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "sinks.h"
 
 #define CHUNK (256u * 1024u) /* bytes of the log at once; more if a block is longer */

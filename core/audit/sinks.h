@@ -13,7 +13,7 @@
 
 #include <stdio.h>
 
-#include "trail.h"
+#include "files.h"
 
 #define KT_SINKS_MAX 8u
 #define KT_SINK_EXEC_S 30 /* that a command has for a batch */

@@ -23,7 +23,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "trail.h"
+#include "files.h"
+#include "stream.h"
 
 #define RESERVE (512u * 1024u)      /* bytes kept free after the log's end */
 #define RESERVE_STEP (128u * 1024u) /* allocated beyond that at once */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "trail.h"
+#include "files.h"
 
 #define TAIL_MAX (1024u * 1024u) /* bytes of one log that are looked at */
 #define TIME_AT 9u               /* {"time":"2026-... */

@@ -17,7 +17,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "trail.h"
+#include "files.h"
+#include "verify.h"
 
 #define RINGS_MAX 1024u /* processes that record at the same time and whose gaps are found */
 #define WRONG_MAX 20u   /* findings of one stream that are reported; the rest is only counted */

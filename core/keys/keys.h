@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keys.h: keyrings, and the sealed record of format 1 (docs/format.md). */
+/* keys.h: keyrings, where their keys come from, and who holds one. */
 #ifndef KT_KEYS_H
 #define KT_KEYS_H
 
-#include <sodium.h>
-
 #include "base/base.h"
 #include "config/config.h"
+#include "record.h"
 
 typedef struct kt_envkey {
     unsigned epoch;
@@ -110,44 +109,5 @@ bool kt_source_is_phrase(const kt_config_t *config, const char *host);
 
 /* The entry of `key:` that this host uses, or NULL. */
 const kt_cfg_key_t *kt_key_of(const kt_config_t *config, const char *host);
-
-/* ---- record.c: format 1 ---- */
-
-typedef struct kt_header {
-    unsigned type;
-    unsigned char key_id[KT_KEYID_SIZE];
-    unsigned char id[KT_ID_SIZE];
-    uint64_t version;
-} kt_header_t;
-
-/* The clear header. KT_MALFORMED unless magic, format, algorithm and size are those of a record of
- * format 1. */
-kt_status_t kt_header_parse(const void *record, size_t size, kt_header_t *ret_header);
-/* Seals under `key` (32 bytes); the record is malloc'ed. `header->key_id` says whose key it is. */
-kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const char *environment,
-                    const char *name, const void *plain, size_t plain_size,
-                    unsigned char **ret_record, size_t *ret_size);
-/* Opens; the plain text is in locked memory (kt_locked_free). KT_MALFORMED when the seal does not
- * hold. */
-kt_status_t kt_unseal(const unsigned char *key, const char *environment, const char *name,
-                      const void *record, size_t size, unsigned char **ret_plain,
-                      size_t *ret_plain_size);
-
-/* ---- recipient.c ---- */
-
-#define KT_RECIPIENT_SIZE                                                                          \
-    (KT_KEYID_SIZE + crypto_box_SEALBYTES +                                                        \
-     KT_KEY_SIZE) /* the key's id, and a random key in a sealed box */
-
-/* The private key that the options name. KT_CONFIG: not such a key; KT_PERMISSION. */
-kt_status_t kt_recipient_read(const kt_restore_options_t *options,
-                              unsigned char ret_key[KT_KEY_SIZE]);
-/* A random key for the owner of the public key in the file `path`, in a header, and mixed into
- * *io_key (32 bytes, locked). */
-kt_status_t kt_recipient_seal(const char *path, unsigned char *io_key,
-                              unsigned char ret_header[KT_RECIPIENT_SIZE]);
-/* The same back. KT_NOKEY, KT_WRONGKEY, KT_MALFORMED. `path` is for errors. */
-kt_status_t kt_recipient_open(const char *path, const unsigned char *private_key,
-                              unsigned char *io_key, const unsigned char header[KT_RECIPIENT_SIZE]);
 
 #endif /* KT_KEYS_H */

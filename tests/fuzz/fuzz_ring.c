@@ -4,7 +4,7 @@
  * input is its offsets (in slots), whether the checksums are made to fit, and the records.
  */
 #include "fuzz.h"
-#include "audit/ring.h"
+#include "audit/ring_file.h"
 
 #define FUZZ_SLOTS 24u
 

@@ -4,7 +4,7 @@
  * the bytes of a state.
  */
 #include "fuzz.h"
-#include "audit/trail.h"
+#include "audit/verify.h"
 #include "audit/sinks.h"
 
 #define FUZZ_REACH 1000u

@@ -8,8 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "audit/trail.h"
-#include "audit/ring.h"
+#include "audit/stream.h"
+#include "audit/verify.h"
+#include "audit/ring_file.h"
 
 static char *page;
 

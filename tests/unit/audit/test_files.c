@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "audit/trail.h"
+#include "audit/files.h"
 
 #define ZEROS "00000000000000000000000000000000"
 

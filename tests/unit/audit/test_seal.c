@@ -12,7 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "audit/trail.h"
+#include "audit/stream.h"
+#include "audit/verify.h"
 
 static kt_config_t config;
 static kt_audit_t *audit;

@@ -13,7 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "audit/trail.h"
+#include "audit/stream.h"
+#include "audit/verify.h"
 
 static kt_config_t config;
 static kt_audit_t *audit;

@@ -7,7 +7,8 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "audit/trail.h"
+#include "audit/stream.h"
+#include "audit/verify.h"
 
 /* The next one is due at once. */
 static void make_due(kt_ctx_t *ctx)

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* files.h: the logs of a stream. */
+#ifndef KT_FILES_H
+#define KT_FILES_H
+
+#include <dirent.h>
+#include <stdio.h>
+
+#include "trail.h"
+
+#define KT_AUDIT_LOGS_MAX 4096u /* logs of one stream that are found */
+
+typedef struct kt_audit_head { /* the first line of a log */
+    bool first, keyed;         /* `first`: of its instance, too */
+    unsigned char instance[KT_AUDIT_ID], chain[KT_AUDIT_HASH];
+    char environment[KT_ENVIRONMENT_MAX], stream[65], time[25];
+    uint64_t block, last;
+} kt_audit_head_t;
+bool kt_audit_parse_head(const char *line, kt_audit_head_t *ret_head);
+
+typedef struct kt_audit_log {
+    char name[256];
+    uint64_t inode, size;
+    bool compressed; /* by logrotate; it is not opened */
+    int error;       /* errno: why it cannot be read; 0: it can */
+    bool has_head;   /* its first line is whole, and the first line of a log: */
+    kt_audit_head_t head;
+    char time[25];  /* of any first line, which may be a decision if the log was cut; "": none */
+    char began[25]; /* in a list: the time of the first log of the same instance */
+} kt_audit_log_t;
+
+typedef struct kt_audit_logs {
+    kt_audit_log_t *list;
+    size_t count, room;
+    bool more; /* than KT_AUDIT_LOGS_MAX: some are not in the list */
+} kt_audit_logs_t;
+
+/* A stream's logs, the oldest first; also compressed ones, and those that cannot be read. False
+ * with errno. */
+bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs);
+void kt_audit_logs_free(kt_audit_logs_t *logs);
+/* One of them, a regular file. -1 or NULL with errno; then *ret_log has the name and the error. */
+int kt_audit_log_open(int folder, const char *name, kt_audit_log_t *ret_log);
+FILE *kt_audit_log_fopen(int folder, const char *name);
+/* Any folder's entries, whatever was read of this descriptor before. NULL with errno. */
+DIR *kt_audit_list(int folder);
+
+#endif /* KT_FILES_H */

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* stream.h: an open stream, and the way of its records to the disk. */
+#ifndef KT_STREAM_H
+#define KT_STREAM_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "ring.h"
+#include "trail.h"
+
+/* ---- audit.c ---- */
+
+struct kt_audit {
+    char *path; /* of the stream's folder */
+    char stream[64];
+    char environment[KT_ENVIRONMENT_MAX];
+    char boot[KT_BOOT_ID];
+    kt_audit_name_t name;       /* of these three */
+    uid_t owner;                /* of the folder */
+    bool ringless;              /* root, in the folder of somebody else: no ring */
+    int64_t reads;              /* ms of a window */
+    int64_t interval;           /* ms between two checkpoints */
+    _Atomic int64_t checkpoint; /* what the state said of the last one; 0: it was not read yet */
+    _Atomic(kt_ring_t *) ring;  /* NULL before the first record; changes under the lock below */
+    int64_t since; /* ms: when the producer put a record into an empty ring; 0: it did not */
+
+    pthread_mutex_t lock;          /* for what follows (core/LOCKING, 5) */
+    int folder, log, state, rings; /* descriptors; -1: not open */
+    kt_lines_t lines;
+    kt_recovery_t recovered; /* found, and not in a line yet */
+    int64_t swept; /* ms, monotonic: when the rings of others were last looked at; 0: never */
+
+    atomic_bool has_thread, stopping; /* a thread drains; it is to end */
+    atomic_bool woken;
+    sem_t wake;
+    atomic_bool failing; /* the last drain failed: */
+    pthread_mutex_t why_lock;
+    char why[KT_ERROR_SIZE];    /* why it did */
+    int64_t (*tick)(void *arg); /* what else the thread does; returns after how many ms to call it
+                                   again. NULL: nothing */
+    void *tick_arg;
+    kt_log_fn log_fn; /* for the thread; NULL: none */
+    void *log_arg;
+};
+
+/* ---- stream.c: all under audit->lock ---- */
+
+kt_status_t kt_audit_failed(const kt_audit_t *audit,
+                            const char *what); /* KT_AUDIT with errno's text */
+/* The state that is called so now, locked, and the log that it means. On failure nothing is locked.
+ * The caller wipes the state. */
+kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state);
+void kt_audit_unlock_stream(kt_audit_t *audit);
+kt_status_t kt_audit_open_rings(kt_audit_t *audit);
+/*
+ * Every block goes this way: audit->lines, with its seal as the last line, of which `state` speaks
+ * already. It and then the state are on the disk afterwards, or nothing of it is. `spends`: it may
+ * use the space that is kept for what has to be recorded.
+ */
+kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *state, bool spends);
+
+/* ---- drain.c: under audit->lock ---- */
+
+/* Our ring's records as blocks, then `event` if it is not NULL, which is on the disk afterwards;
+ * and rings that dead processes left. `all`: also of windows that still run. Makes our ring, if
+ * there is none. */
+kt_status_t kt_audit_drain_rings(kt_audit_t *audit, const kt_event_t *event, bool all);
+/* Also those of living processes. */
+kt_status_t kt_audit_sweep_rings(kt_audit_t *audit);
+
+#endif /* KT_STREAM_H */

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * context.h: a set-up before the fork, and one context for each process after it.
+ * Code of the folders before this one never sees kt_ctx_t: it gets the context's kt_holder_t.
+ */
+#ifndef KT_CONTEXT_H
+#define KT_CONTEXT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "audit/audit.h"
+#include "base/base.h"
+#include "config/config.h"
+#include "keys/keys.h"
+#include "provider/provider.h"
+#include "store/store.h"
+#include "value/value.h"
+
+typedef struct kt_cache kt_cache_t;               /* cache.h */
+typedef struct kt_singleflight kt_singleflight_t; /* cache.h */
+
+struct kt_setup {
+    kt_status_t status;
+    char error[KT_ERROR_SIZE];
+    kt_config_t *config;
+    kt_modules_t *modules;
+    kt_keyring_t *keyring;
+    char host[32];
+    char stream[64];
+    kt_logger_t logger;
+};
+
+struct kt_ctx {
+    kt_holder_t holder;
+    pid_t pid;
+    char host[32];
+    pthread_mutex_t lock;
+    kt_modules_t *modules;
+    kt_store_t *stores; /* by provider index; api NULL: not opened yet */
+    kt_audit_t *audit;
+    kt_sinks_t *sinks;       /* NULL: there are none */
+    kt_refusals_t *refusals; /* NULL: not opened yet, or `refusals_off` */
+    bool refusals_off;
+    kt_access_t *access; /* NULL: not opened yet, or there are no statistics */
+    bool access_opened;
+    bool audit_warned; /* that it fails was said, and may be */
+    kt_cache_t *cache;
+    kt_singleflight_t *flights; /* fetches of kt_refresh() that are under way */
+    pthread_cond_t landed;
+    /* of fetches that block: who finds a new one has waited while it happened */
+    atomic_ullong failures;
+    /* a context of its own for what blocks (kt_refresh); its lock is taken first, then this one's
+     */
+    kt_ctx_t *agent;
+};
+
+/* ---- open.c ---- */
+
+/* Without audit log, cache and agent. */
+kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_keyring_t *keyring,
+                           kt_ctx_t **ret_ctx);
+/* For what blocks: no audit log, no cache. */
+kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent);
+
+/* ---- context.c ---- */
+
+kt_status_t kt_enter(kt_ctx_t *ctx); /* checks the pid, takes the lock, clears the error */
+void kt_leave(kt_ctx_t *ctx);
+/* The instance of the provider at `index`: opened once, and the context's. */
+kt_status_t kt_store_of(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store);
+void kt_cache_clear(kt_cache_t *cache);
+
+#endif /* KT_CONTEXT_H */
