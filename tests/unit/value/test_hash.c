@@ -86,6 +86,8 @@ static const char *const wrong[] = {
     "OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
     "$argon2id$v=19$m=65536,t=99999999,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+"
     "OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
+    "$argon2id$v=19$m=65536,t=2,p=17$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+"
+    "OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
     "$argon2id$v=16$m=65536,t=2,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$LnZdg1oHB+"
     "OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
     SALT,

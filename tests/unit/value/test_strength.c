@@ -30,6 +30,11 @@ static const struct {
     {"Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1", KT_STRENGTH_KEY, KT_WEAK_PATTERN},
     {"AAAABBBBCCCCDDDDEEEEFFFFaaaa1111", KT_STRENGTH_KEY, KT_WEAK_PATTERN},
     {"abcdefghijklmnopqrstuvwxyzABCD1234", KT_STRENGTH_KEY, KT_WEAK_PATTERN},
+    {"zyxwvutsrqponmlkjihgfedcbaDCBA4321", KT_STRENGTH_KEY, KT_WEAK_PATTERN}, /* downwards */
+    {"abcdefghiK7Q2M9T", KT_STRENGTH_PASSWORD, 0}, /* 8 of 16 follow the one before */
+    {"abcdefghijK7Q2M9", KT_STRENGTH_PASSWORD, KT_WEAK_PATTERN},
+    {"Ka7Qz2MfKa7Qz2Mf", KT_STRENGTH_PASSWORD, 0}, /* 8 different characters */
+    {"Ka7Qz2MKKa7Qz2MK", KT_STRENGTH_PASSWORD, KT_WEAK_PATTERN},
     {"\xc3\xa4\xc3\xb6\xc3\xbc\xe2\x82\xac\xf0\x9f\x94\x91+7.;<>?", KT_STRENGTH_PASSWORD,
      0}, /* letters that we do not know */
     {"change-me-in-Production-7", KT_STRENGTH_PASSWORD, KT_WEAK_PLACEHOLDER},
