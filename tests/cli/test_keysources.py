@@ -66,7 +66,7 @@ def test_exec(filled, tmp_path):
     command.unlink()
     fails(filled, 78, str(command))
     use(filled, "exec:cat k")
-    fails(filled, 78, f"keyturn.yaml:{line}: ", "whole path")
+    fails(filled, 78, f"keyturn.yaml:{line}: ", "absolute path")
 
 
 def test_exec_sees_nothing_of_ours(filled, tmp_path):
