@@ -537,8 +537,8 @@ static ktp_status_t list_names(ktp_txn_t *txn, names_t *names)
 
 /*
  * One name; *ret_stop as fn() answers it. Passed over: a secret that went away meanwhile, one that
- * we may list but not read, and one that somebody moved there: a single RENAME must not take the
- * list from everybody.
+ * we may list but not read, and one that a RENAME moved there: a single RENAME must not break the
+ * list for all callers.
  */
 static ktp_status_t scan_name(ktp_txn_t *txn, const char *name, ktp_scan_fn fn, void *arg,
                               int *ret_stop)

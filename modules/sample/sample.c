@@ -73,7 +73,7 @@ static ktp_status_t fail_errno(const ktp_instance_t *instance, const char *file)
 
 /* ---- names ---- */
 
-/* The name of a file, or 0 if it is none of ours. */
+/* The name that a file stands for; 0 if this provider did not make the file. */
 static int name_of(const char *file, char name[NAME_ROOM])
 {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -59,14 +59,14 @@ add_foreign_text(Row *row, const char *text)
 	add_text(row, text);
 }
 
-/* A version; 0 is none. */
+/* A version; NULL for 0. */
 static void
 add_version(Row *row, uint64_t version)
 {
 	add_datum(row, version == 0, Int64GetDatum((int64) version));
 }
 
-/* A time in ms since 1970; 0 is none. */
+/* A time in ms since 1970; NULL for 0. */
 static void
 add_time(Row *row, int64 ms)
 {

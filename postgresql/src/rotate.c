@@ -272,9 +272,9 @@ noted_verifier(Rotating *r, const char *version)
  * rollback_secret(name text, version text) returns bigint
  *
  * Stores the old password as a new version, by the same steps: the database
- * cannot go back in one step with the store, and a new version can be told
- * apart whenever the server is killed. The role gets the very verifier that it
- * had (poolers that pass keys through go on working).
+ * cannot go back in one step with the store, and a new version can be
+ * recognised whenever the server is killed. The role gets exactly the verifier
+ * that it had, so poolers that pass keys through continue to work.
  */
 Datum
 keyturn_rollback_secret(PG_FUNCTION_ARGS)

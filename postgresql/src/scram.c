@@ -131,7 +131,7 @@ ktpg_verifier_make(const kt_secret_t *password, char *verifier)
 			 SCRAM_ITERATIONS, salt_text, stored, server);
 }
 
-/* Decodes base64 of exactly `size` characters; the number of bytes, -1 if it is none. */
+/* Decodes base64 of exactly `size` characters; returns the number of bytes, -1 if malformed. */
 static int
 decode_base64(const char *text, size_t size, unsigned char *bytes, size_t max)
 {

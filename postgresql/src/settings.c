@@ -16,7 +16,7 @@ char	   *ktpg_database = NULL;
 /* How often the worker looks for rotations that were interrupted, in seconds. */
 int			ktpg_reconcile_interval = 60;
 
-/* Where a test wants a backend to stop (debug.c). */
+/* The point at which a test stops a backend (debug.c). */
 char	   *ktpg_debug_stop = NULL;
 
 /*

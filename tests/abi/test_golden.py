@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Numbers, sizes and offsets that programs have compiled in: golden.txt is what they are, and may only grow.
 
-    KT_ABI_WRITE=1 pytest abi/test_golden.py       writes golden.txt anew, after a release has decided to
+    KT_ABI_WRITE=1 pytest abi/test_golden.py       rewrites golden.txt, after a release has decided to
 """
 import os
 import pathlib
@@ -52,7 +52,7 @@ def measured(tmp_path_factory, kt):
     lines = ['#include <keyturn.h>', '#include <keyturn_provider.h>', '#include <stdio.h>', 'int main(void) {']
     for path in HEADERS:
         text = code(path)
-        # the last enumerator of a list has neither comma nor value behind it
+        # the last enumerator of a list has neither a comma nor a value after it
         for name in dict.fromkeys([*constants(text), *enumerators(text)]):
             lines.append(f'printf("{name} = %lld\\n", (long long)({name}));')
         for struct, names in members(text).items():

@@ -99,7 +99,7 @@ unsigned bench_number(int argc, char **argv, int i)
 uint32_t bench_random(void)
 {
     static uint64_t state =
-        0x9e3779b97f4a7c15u; /* xorshift64*: chance is no matter here, speed is */
+        0x9e3779b97f4a7c15u; /* xorshift64*: speed matters here, quality does not */
 
     state ^= state >> 12;
     state ^= state << 25;

@@ -95,7 +95,7 @@ static void live(board_t *board, bool first, const char *config, unsigned rounds
 static void on_death(int number)
 {
     (void)number;
-    _exit(70); /* it has said why; nobody else would come to the barrier */
+    _exit(70); /* it has printed why; the other process would wait at the barrier */
 }
 
 int main(int argc, char **argv)

@@ -86,7 +86,7 @@ static void run(const char *what, size_t n, bench_fn fn, store_t *store, unsigne
 {
     char name[32];
 
-    /* anew, for else the first to read them would warm the caches for the next */
+    /* again, because otherwise the first to read them would warm the caches for the next */
     for (unsigned i = 0; i < count; i++)
         store->picked[i] = bench_random() % (uint32_t)store->count;
     (void)snprintf(name, sizeof(name), "%s.%zu", what, n);

@@ -5,8 +5,8 @@
  *
  *     measure_write ROUNDS COUNT FOLDER
  *
- * COUNT secrets are in the store of FOLDER. Prints set, rotate (microseconds by the wall clock, for
- * most of it is waiting for the disk) and commit (one row, synchronous=FULL, in a database beside
+ * COUNT secrets are in the store of FOLDER. Prints set, rotate (microseconds of wall clock, because
+ * they mostly wait for the disk) and commit (one row, synchronous=FULL, in a database beside
  * the store), their CPU as set.cpu, rotate.cpu, commit.cpu; and list, verify, backup: nanoseconds
  * of CPU for each secret.
  */

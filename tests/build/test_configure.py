@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""configure: what it asks, what it tells, and that it writes into its build folder only (the tester cannot write elsewhere)."""
+"""configure: what it checks, what it reports, and that it writes into its build folder only (the tester cannot write elsewhere)."""
 import os
 import pathlib
 import re

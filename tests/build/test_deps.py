@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""auto/deps: it has been run before these tests, so it must find nothing to do, without asking anybody."""
+"""auto/deps: it has been run before these tests, so it finds nothing to do and needs no network."""
 import os
 import pathlib
 import re
@@ -14,7 +14,7 @@ def deps(*args):
 
 
 def test_again_does_nothing_fast():
-    """As somebody who could install nothing, without network."""
+    """As a user who cannot install packages, without network."""
     started = time.monotonic()
     result = deps()
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

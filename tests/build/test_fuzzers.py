@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The fuzz targets build, and begin to work on their kept inputs under ASan and UBSan. Minutes of each are for whoever changes a parser."""
+"""The fuzz targets build, and run briefly from their corpora under ASan and UBSan. If you change a parser, fuzz it for minutes."""
 import os
 import pathlib
 import subprocess

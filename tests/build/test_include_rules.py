@@ -82,7 +82,7 @@ def test_only_the_loader_calls_dlopen():
 def test_only_memory_c_locks_and_wipes():
     functions = ["mlock2?", "mlockall", "sodium_mlock", "sodium_malloc", "sodium_memzero", "explicit_bzero"]
     assert callers(functions, CORE) == {"core/base/memory.c"}
-    advice = re.compile(r"\bMADV_(DONTDUMP|WIPEONFORK)\b")  # MADV_DONTFORK keeps a ring from a child: that is no secret
+    advice = re.compile(r"\bMADV_(DONTDUMP|WIPEONFORK)\b")  # MADV_DONTFORK keeps a ring from a child; a ring holds no secret
     assert [path.name for folder in CORE for path in sources(folder) if advice.search(code(path))] == ["memory.c"]
 
 

@@ -11,7 +11,7 @@ import pytest
 TOP = pathlib.Path(os.environ["KT_TOP"])
 STAGE = pathlib.Path(os.environ["KT_STAGE"])
 PROVIDERS = ["local.so", "redis.so"]
-# of `make install` with --prefix=/usr, besides manual pages, documents and SQL; {lib} is the library folder
+# of `make install` with --prefix=/usr, apart from manual pages, documents and SQL; {lib} is the library folder
 LIBRARY = ["bin/keyturn", "include/keyturn.h", "include/keyturn_provider.h", "lib/libkeyturn.so", "lib/libkeyturn.so.0",
            "lib/pkgconfig/keyturn.pc", *(f"lib/keyturn/{name}" for name in PROVIDERS),
            "lib/sysusers.d/keyturn.conf", "lib/tmpfiles.d/keyturn.conf", "share/bash-completion/completions/keyturn"]
@@ -67,7 +67,7 @@ def listing(folder, *beside):
 # building
 
 def test_clang_has_nothing_to_say(clang):
-    """With -Wall -Wextra -Werror; what makes it warn all the same would be on stderr."""
+    """With -Wall -Wextra -Werror; any warning would be on stderr."""
     assert clang.made.stderr == ""
 
 

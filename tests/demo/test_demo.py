@@ -45,7 +45,7 @@ def test_every_step(demo, sockets):
     assert remains(sockets) == ([], [])
 
 
-@pytest.mark.parametrize("lie, told", [
+@pytest.mark.parametrize("lie, report", [
     # the trail is empty
     ('case "$*" in *"audit tail"*) exit 0 ;; esac', "FAILED: nginx is in it"),
     # a rotation that tells a version and changes nothing
@@ -55,13 +55,13 @@ def test_every_step(demo, sockets):
     ('case "$*" in *"set api-keys"*) value=$(cat); echo "$value" >> "${KEYTURN_CONFIG%/*}/debug.log"; '
      'printf %s "$value" | "$REAL" "$@"; exit ;; esac', "stands in: "),
 ])
-def test_a_step_that_does_not_show_it_fails(demo, kt, tmp_path, sockets, lie, told):
+def test_a_step_that_does_not_show_it_fails(demo, kt, tmp_path, sockets, lie, report):
     (tmp_path / "bin").mkdir()
     liar = tmp_path / "bin/keyturn"
     liar.write_text(f'#!/bin/bash\nREAL={kt.keyturn}\n{lie}\nexec "$REAL" "$@"\n')
     liar.chmod(0o755)
     result = demo(KT_BIN=str(liar))
-    assert result.returncode == 1 and told in result.stdout, result.stdout + result.stderr
+    assert result.returncode == 1 and report in result.stdout, result.stdout + result.stderr
     assert remains(sockets) == ([], [])
 
 

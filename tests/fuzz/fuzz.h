@@ -3,9 +3,9 @@
  * fuzz.h: what the fuzz targets share. `make BUILD=... fuzzers` builds them with clang's libFuzzer
  * (fuzz.mk); tests/unit/test_fuzz.c replays their corpora in every run of the tests.
  *
- * Behind a seal a fuzzer never comes by chance. So the targets of sealed formats seal their input
- * themselves, with the keys of fuzz_keyring(): what is tried is what a holder of the keys, or a
- * mistake of ours, could have written.
+ * A fuzzer never guesses a valid seal. So the targets of sealed formats seal their input
+ * themselves, with the keys of fuzz_keyring(): they try what a holder of the keys, or a bug of
+ * ours, could have written.
  */
 #ifndef KT_FUZZ_H
 #define KT_FUZZ_H
@@ -20,7 +20,7 @@
 
 #include "serve/serve.h"
 
-/* Stops the fuzzer, also where assert() is compiled out. */
+/* Stops the fuzzer, even where assert() is compiled out. */
 #define must(condition)                                                                            \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
@@ -32,7 +32,7 @@
 #define FUZZ_ENVIRONMENT "development"
 #define FUZZ_TYPE "fuzz"
 
-/* The same keys at each run, or no kept input would open. Lives as long as the process. */
+/* The same keys in each run, because inputs of the corpus are sealed with them. Never freed. */
 static inline kt_keyring_t *fuzz_keyring(void)
 {
     static kt_keyring_t *keyring;
@@ -54,7 +54,7 @@ static inline const kt_typekey_t *fuzz_type(void)
     return type;
 }
 
-/* Input that is read piece by piece; what is not there reads as zeros. */
+/* Input that is read piece by piece; past its end it reads as zeros. */
 typedef struct fuzz_input {
     const uint8_t *data;
     size_t size;
@@ -78,7 +78,7 @@ static inline uint8_t fuzz_byte(fuzz_input_t *in)
     return got == 1 ? *data : 0;
 }
 
-/* ---- files: in memory where the system has it ---- */
+/* ---- files: in memory where the system supports it ---- */
 
 static char fuzz_dir[64];
 
@@ -94,7 +94,7 @@ static inline void fuzz_remove(void)
     (void)rmdir(fuzz_dir);
 }
 
-/* A folder of this process's own, which goes with it. */
+/* A folder of this process, removed when the process ends. */
 static inline const char *fuzz_folder(void)
 {
     if (fuzz_dir[0] == '\0') {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Files of anchors: whoever may write that folder decides what stands in them. Two streams have the
- * input, cut at its first empty line; a third one is ours.
+ * Files of anchors: a user who may write to that folder decides what they contain. Two streams have
+ * the input, cut at its first empty line; a third one is ours.
  */
 #include "fuzz.h"
 #include "store/store.h"
@@ -32,7 +32,7 @@ static void write_files(const uint8_t *data, size_t size)
         fuzz_write("two", cut + 2, size - first - 1);
 }
 
-/* What was written by us is found again, whatever else is there. */
+/* What we wrote is found again, whatever else is there. */
 static void write_ours(kt_anchors_t *anchors, const kt_index_t *index)
 {
     kt_anchors_t *fresh = NULL;

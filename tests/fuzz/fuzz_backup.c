@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Backups. The first byte says what the rest is: a file as it stands (even), or rows that a true
- * stream is put around (odd), each behind its length of two bytes, the highest bit of which marks
- * the last one.
+ * Backups. The first byte says what the rest is: a file as it stands (even), or rows that this
+ * target puts into a true stream (odd), each after its length of two bytes, whose highest bit marks
+ * the last row.
  */
 #include <sodium.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bundles: what SECRET.SETSEALED and the loading of an RDB file or of a RESTORE payload take from
- * anybody. A bundle that parses is the same after a copy, answers as a store, and opens nothing.
+ * Bundles: what SECRET.SETSEALED and the loading of an RDB file or of a RESTORE payload accept from
+ * any client. A bundle that parses is the same after a copy, answers as a store, and opens nothing.
  */
 #include "fuzz.h"
 #include "store/store.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Configurations: what is taken is whole, and what is refused is told with its line. */
+/* Configurations: one that is accepted is complete; the error of any other names its line. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The index of a type, of nodes that are authentic and may be nonsense. The input is the topmost
- * node behind its length of two bytes, then one node for each child; the tags of a branch are put
- * right. Tags and root are made by docs/format.md.
+ * The index of a type, of nodes that are authentic but may be nonsense. The input is the topmost
+ * node after its length of two bytes, then one node for each child. This target corrects the tags
+ * of a branch; it makes tags and root as docs/format.md describes.
  */
 #include <sodium.h>
 

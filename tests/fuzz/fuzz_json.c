@@ -12,7 +12,7 @@ static json_t *load(const kt_secret_t *value)
     return json_loadb((const char *)value->data, value->size, JSON_REJECT_DUPLICATES, NULL);
 }
 
-/* All but `field` means what it did before. */
+/* Everything but `field` means what it did before. */
 static void check_others(const kt_secret_t *old, const kt_secret_t *new, const char *field)
 {
     json_t *before = load(old), *after = load(new);

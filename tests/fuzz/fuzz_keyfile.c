@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Key files: what is taken holds a key of the environment, and no error repeats what stood there.
+/* Key files: one that is accepted holds a key of the environment, and no error quotes the file.
  */
 #include "fuzz.h"
 #include "keys/source.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A ring that a dead process left: whoever has the stream's user decides what stands in it. The
- * input is its offsets (in slots), whether the checksums are made to fit, and the records.
+ * A ring that a dead process left: any process of the stream's user decides what it contains. The
+ * input is its offsets (in slots), whether the checksums are corrected, and the records.
  */
 #include "fuzz.h"
 #include "audit/ring_file.h"
@@ -37,7 +37,7 @@ static void fill_ring(fuzz_ring_file_t *file, fuzz_input_t *in)
     memcpy(file->records, records, size);
 }
 
-/* Else nothing but a checksum would be tried. */
+/* Otherwise only the checksum would be tried. */
 static void fit_checksums(kt_ring_t *ring)
 {
     for (uint64_t at = 0; at < ring->size; at += SLOT) {
@@ -60,7 +60,7 @@ static void read_texts(const kt_event_t *event)
     must(all <= FUZZ_SLOTS * SLOT);
 }
 
-/* Whatever stands in the ring, it becomes one line of printable bytes. */
+/* Whatever the ring contains becomes one line of printable bytes. */
 static void write_line(const kt_ring_record_t *record)
 {
     static const kt_audit_name_t trail = {FUZZ_ENVIRONMENT, "fuzz", "a run"};
@@ -71,7 +71,7 @@ static void write_line(const kt_ring_record_t *record)
     must(lines.size > 2 && lines.text[lines.size - 1] == '\n');
     for (size_t i = 0; i + 1 < lines.size; i++)
         must((unsigned char)lines.text[i] >= 0x20);
-    must(lines.text[8] == '"' && lines.text[33] == '"'); /* the time, of as many digits as ever */
+    must(lines.text[8] == '"' && lines.text[33] == '"'); /* the time, always with as many digits */
     kt_lines_free(&lines);
 }
 

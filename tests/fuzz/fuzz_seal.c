@@ -10,7 +10,7 @@
 
 #define FUZZ_CLASS_MAX 4096u
 
-/* As it stands nothing opens: no input is sealed under the key. */
+/* As it stands, it does not open: no input is sealed under the key. */
 static void try_record(const uint8_t *data, size_t size)
 {
     unsigned char key[KT_KEY_SIZE], *plain = NULL;
@@ -52,7 +52,7 @@ static size_t seal_padded(const uint8_t *padded, size_t size, size_t class, unsi
     return KTP_RECORD_HEADER + (size_t)written;
 }
 
-/* What was taken says the same once written again; and nothing in it is out of reach. */
+/* What was accepted is the same when it is written again, and all of it can be reached. */
 static void check_head(const kt_head_t *head)
 {
     unsigned char *plain = NULL, *again = NULL;

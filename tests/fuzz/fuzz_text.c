@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Masks, and what is left of other people's texts: within their room, and fit for a terminal. */
+/* Masks and cleaned foreign texts: within their room, and safe on a terminal. */
 #include "fuzz.h"
 
 #define FUZZ_ROOM 300u

@@ -9,7 +9,7 @@
 
 #define FUZZ_REACH 1000u
 
-/* Of the log that is kept in the corpus. */
+/* Belongs to the log in the corpus. */
 #define FUZZ_AUDIT_KEY "keyturn-audit-key 1 WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo="
 
 static void count_wrong(void *arg, kt_status_t status, const char *what, const char *detail)
@@ -60,7 +60,7 @@ static void try_seal(const uint8_t *data, size_t size)
     free(line);
 }
 
-/* What is taken for a state is written as it was. */
+/* A state that is accepted is written back unchanged. */
 static void try_state(const uint8_t *data, size_t size)
 {
     unsigned char bytes[KT_AUDIT_STATE] = {0}, again[KT_AUDIT_STATE];
@@ -75,7 +75,7 @@ static void try_state(const uint8_t *data, size_t size)
     must(memcmp(state.key, back.key, sizeof(state.key)) == 0);
 }
 
-/* The log as what a sink received of it: seals are found behind whatever stands before them. */
+/* The log as a sink received it: seals are found, whatever stands before them. */
 static void verify_received(const char *folder)
 {
     size_t wrong = 0;

@@ -30,7 +30,7 @@ class Postgres:
     port, sockets   it listens on 127.0.0.1:port and in the folder `sockets`
     data            the cluster; log() the server's log
 
-    `postgres` comes in without password by the socket; everybody else needs one (scram-sha-256), and always by TCP.
+    `postgres` logs in without a password through the socket. All other users need one (scram-sha-256), as does `postgres` by TCP.
     """
     prefix = []  # a command that becomes the server: setpriv, for root
 
@@ -73,7 +73,7 @@ class Postgres:
             return True
 
     def connect(self, user="postgres", password=None, dbname="postgres", tcp=False, autocommit=True, **more):
-        """A psycopg2 connection: by the socket, or by TCP if told."""
+        """A psycopg2 connection: through the socket, or by TCP if `tcp`."""
         host = "127.0.0.1" if tcp else str(self.sockets)
         connection = psycopg2.connect(host=host, port=self.port, user=user, password=password, dbname=dbname,
                                       connect_timeout=10, **more)

@@ -21,7 +21,7 @@ VALUE, HEAD, LABEL = 1, 2, 3
 
 
 def fields(*texts):
-    """Each behind its length ("Notation")."""
+    """Each after its length ("Notation")."""
     return b"".join(struct.pack(">I", len(text)) + text for text in texts)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where the programs under test are: a staged `make install`, told by auto/stage in variables."""
+"""Where the programs under test are: a staged `make install`, which auto/stage names in variables."""
 import os
 import pathlib
 

@@ -34,7 +34,7 @@ _handed_out = set()
 
 
 def free_port():
-    """A TCP port of 127.0.0.1 that nobody listens on, never the same twice in a run."""
+    """A TCP port of 127.0.0.1 that no process listens on, never the same twice in a run."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -22,7 +22,7 @@ def test_counted_over_two_workers(site, canary, wait_for):
     stream = site.home.audit / "nginx"
     seen = set()
 
-    def refuse():  # each request by whoever accepts it; all are counted in one place
+    def refuse():  # any worker may accept a request; all are counted in one place
         assert get_from("127.0.0.2", site.nginx.port, "/?n=database/primary") == 503
         seen.add(len(refusals.lockouts(stream)))
         return len(site.records(status="denied", action="read"))

@@ -30,7 +30,7 @@ class Client(threading.Thread):
                 self.seen.append((began, answer.status, answer.read().decode()))
                 if self.reconnect or answer.will_close:
                     connection.close()
-        except Exception as error:  # noqa: BLE001 - told by the test
+        except Exception as error:  # noqa: BLE001 - the test reports it
             self.error = error
 
 

@@ -130,7 +130,7 @@ class Database:
         return Account(self, role, name, password or "none")
 
     def let_alter(self, user, account):
-        """What PostgreSQL wants of somebody who changes another role's password: from 16 on the ADMIN OPTION too."""
+        """What PostgreSQL requires of a role that changes another role's password: from 16 on the ADMIN OPTION too."""
         self.pg.sql(f"ALTER ROLE {quote(user)} CREATEROLE")
         self.pg.sql(f"GRANT {quote(account.role)} TO {quote(user)} WITH ADMIN OPTION")
 
@@ -174,7 +174,7 @@ def make_db(make_home, make_postgres):
 
 @pytest.fixture
 def stop_at():
-    """stop_at(db, account, point): a Stopped; what a test leaves stopped is killed, nobody else would."""
+    """stop_at(db, account, point): a Stopped. A backend that a test leaves stopped is killed after it."""
     stopped = []
 
     def make(db, account, point):

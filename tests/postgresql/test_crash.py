@@ -49,7 +49,7 @@ def test_backend_killed_and_the_next_call_reconciles(make_db, canary, point):
     account = db.account(canary("pg-crash-next"))
     first = account.password()
     killed(db, account, point)
-    # nobody is locked out before that: the role has the current password or the pending one
+    # no login is locked out before that: the role has the current password or the pending one
     assert db.pg.can_login(account.role, account.password()) or \
         db.pg.can_login(account.role, account.password("pending"))
     account.rotate()
@@ -126,7 +126,7 @@ def test_an_acknowledged_rotation_survives_synchronous_commit_off(make_db, canar
 
 
 def test_terminated_midway(make_db, stop_at, canary):
-    """pg_terminate_backend is no crash: the transaction is rolled back and the pending version dropped."""
+    """pg_terminate_backend is not a crash: the transaction is rolled back and the pending version dropped."""
     db = make_db()
     account = db.account(canary("pg-terminate"))
     first = account.password()

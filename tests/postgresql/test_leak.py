@@ -115,11 +115,11 @@ def passwords_in(text):
 def test_failure_for_want_of_rights(recorded, canary):
     db = recorded
     account = db.account(canary("pg-leak-rights"))
-    db.pg.sql("CREATE ROLE nobody LOGIN")
-    db.set_password("nobody", "nobody")
-    db.pg.sql("GRANT EXECUTE ON FUNCTION rotate_secret TO nobody")
-    db.home.grant("postgresql:role:nobody", ["rotate"], ["*"])
-    told = refused(db, "SELECT rotate_secret(%s)", account.name, user="nobody", password="nobody", tcp=True)
+    db.pg.sql("CREATE ROLE intruder LOGIN")
+    db.set_password("intruder", "intruder")
+    db.pg.sql("GRANT EXECUTE ON FUNCTION rotate_secret TO intruder")
+    db.home.grant("postgresql:role:intruder", ["rotate"], ["*"])
+    told = refused(db, "SELECT rotate_secret(%s)", account.name, user="intruder", password="intruder", tcp=True)
     assert "SCRAM" not in told and not passwords_in(told)
     assert "permission denied" in db.pg.log()
     assert not passwords_in(db.pg.log())

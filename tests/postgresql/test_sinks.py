@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The background worker writes checkpoints and sends to external sinks, also when nobody does anything."""
+"""The background worker writes checkpoints and sends to external sinks, also when the server is idle."""
 import json
 
 from lib.tools import wait_for

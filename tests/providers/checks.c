@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * checks.c: the sentences of keyturn_provider.h, one check each: what a provider says of itself,
- * and rows. Every check takes secrets that no other touched.
+ * checks.c: the sentences of keyturn_provider.h, one check each: what a provider declares,
+ * and rows. Every check uses secrets that no other touched.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -9,11 +9,11 @@
 
 #include "conformance.h"
 
-/* ---- what it says of itself ---- */
+/* ---- what it declares ---- */
 
 #define MEMBER(name) offsetof(ktp_provider_t, name)
 
-/* Which calls are there with which capabilities, and no others: `of` masks, `are` is left. */
+/* Which calls exist with which capabilities: `of` is the mask, `are` what must be left. */
 static const struct {
     size_t member;
     uint32_t of, are;

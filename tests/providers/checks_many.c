@@ -127,7 +127,7 @@ static void pause_ms(unsigned ms)
     (void)nanosleep(&time, NULL);
 }
 
-/* At once, or, if the news comes over a network, within a second. */
+/* At once, or within a second if the news comes over a network. */
 static bool token_changes(session_t *s, unsigned char last[KTP_TOKEN_SIZE])
 {
     for (unsigned waited = 0; same_token(s, last); waited++) {
@@ -213,7 +213,7 @@ static const char *check_other_process(void)
     return NULL;
 }
 
-/* 0: the child was told that it may not use what the parent opened. */
+/* 0: the provider refused the child, because the parent opened the instance. */
 static int try_in_child(session_t *s, const secret_t *secret)
 {
     unsigned char token[KTP_TOKEN_SIZE];
@@ -261,8 +261,8 @@ typedef struct worker {
     unsigned done, trouble;
 } worker_t;
 
-/* A secret of its own, which nobody else writes, and one that all of them write as fast as they are
- * let. */
+/* Writes a secret of its own, which no other thread writes, and one that all of them write as fast
+ * as they can. */
 static void *work(void *arg)
 {
     worker_t *w = arg;
@@ -332,8 +332,8 @@ static bool agrees(session_t *s, const model_t *m)
     return good;
 }
 
-/* One more version of a secret inside the open transaction; now and then an old one goes. The model
- * follows. */
+/* Adds a version of a secret inside the open transaction, and sometimes removes an old one. The
+ * model follows. */
 static ktp_status_t change(session_t *s, model_t *m, uint64_t dice)
 {
     uint64_t old = m->counter, counter = old + 1;
@@ -369,7 +369,7 @@ static const char *one_operation(session_t *s, model_t *models, uint64_t *random
 
     dice = random_number(random);
     EXPECT(s_begin(s, /* writing= */ 1, WAIT) == KTP_SUCCESS);
-    if (dice % 10 == 0) { /* somebody who missed a write */
+    if (dice % 10 == 0) { /* a writer that missed a write */
         status = s_put(s, &key, &row, m->counter + 1);
         row_free(&row);
         if (status == KTP_SUCCESS) {
@@ -419,7 +419,7 @@ static const char *check_random(void)
 }
 
 const check_t checks_many[] = {
-    {"a scan shows each head once, and ends when told", check_scan, KTP_WRITE | KTP_LIST, false},
+    {"a scan shows each head once, and stops when asked", check_scan, KTP_WRITE | KTP_LIST, false},
     {"a scan of values, inside the transaction that put them", check_scan_values,
      KTP_WRITE | KTP_LIST, true},
     {"the token changes with each commit and not without", check_token, KTP_WRITE | KTP_TOKEN,

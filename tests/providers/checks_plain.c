@@ -38,7 +38,7 @@ static bool has(session_t *s, const char *name, const char *version, const void 
     return same;
 }
 
-/* Removed is not there, or was there: both are facts. */
+/* A removed secret does not exist, or did exist: both are facts. */
 static bool is_away(session_t *s, const char *name)
 {
     ktp_value_t value;
@@ -110,7 +110,7 @@ static const char *check_remove(void)
     return NULL;
 }
 
-/* Names that a careless mapping takes for one another. */
+/* Names that a careless mapping confuses. */
 static const char *check_names(void)
 {
     static const char *const ends[] = {"",    "/b",  "-b",  "_b",   ".b", "/b/c", "/b-c", "/B",
@@ -214,7 +214,7 @@ static void *write_values(void *arg)
     return NULL;
 }
 
-/* A reader of what is being written has one value or the other, or is asked to come back. */
+/* A reader during a write gets the old value or the new one, or is asked to try again. */
 static const char *read_values(session_t *s, const writer_t *writer)
 {
     for (int i = 0; i < PUTS; i++) {
@@ -264,7 +264,7 @@ const check_t checks_plain[] = {
     {"what is removed is away, and nothing else", check_remove, KTP_WRITE, false},
     {"names are kept apart, up to 255 bytes", check_names, KTP_WRITE, false},
     {"versions by number and by word", check_versions, KTP_WRITE | KTP_VERSIONS, false},
-    {"a list has each name once, and ends when told", check_list, KTP_WRITE | KTP_LIST, false},
+    {"a list has each name once, and stops when asked", check_list, KTP_WRITE | KTP_LIST, false},
     {"two writers and a reader: each value whole", check_two_at_once, KTP_WRITE, false},
     {NULL, NULL, 0, false},
 };

@@ -58,7 +58,7 @@ static const char *check_expected(void)
     return NULL;
 }
 
-/* Several rows stand and fall together, whichever of them is refused. */
+/* All rows are committed or none, whichever of them is refused. */
 static const char *check_expected_several(void)
 {
     secret_t secret = fresh_secret();
@@ -198,7 +198,7 @@ static const char *check_snapshot(void)
     return NULL;
 }
 
-/* Nobody sees what is not committed; a reader that is busy does not stop a writer. */
+/* No other transaction sees uncommitted rows, and a busy reader does not block a writer. */
 static const char *check_isolation(void)
 {
     secret_t secret = fresh_secret();
@@ -220,7 +220,7 @@ static const char *check_isolation(void)
     return NULL;
 }
 
-/* Two writers of one secret at once: one waits in vain, or one of the two is refused. */
+/* Two writers of one secret at once: one times out, or one of the two is refused. */
 static const char *check_two_writers(void)
 {
     secret_t secret = fresh_secret();
@@ -272,7 +272,7 @@ static const char *check_close_in_transaction(void)
     return NULL;
 }
 
-/* A row is the caller's until his next call with this transaction, whatever other instances do. */
+/* A row stays valid until the next call with its transaction, whatever other instances do. */
 static const char *check_row_stays(void)
 {
     secret_t secret = fresh_secret();

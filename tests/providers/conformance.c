@@ -311,7 +311,7 @@ static int act_watch(session_t *s, const secret_t *secret)
             printf("%" PRIu64 "\n", counter);
         } else {
             printf("status %d\n", (int)status);
-            memset(last, 0, sizeof last); /* nothing was seen of this change yet: once more */
+            memset(last, 0, sizeof last); /* the change has not been seen yet: try again */
         }
         (void)fflush(stdout);
     } while (poll(&end, 1, 1) == 0);

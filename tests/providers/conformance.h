@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * conformance.h: the driver that every provider has to pass.
+ * conformance.h: the driver: the suite that every provider must pass.
  *
  *   conformance.c   command line: the suite, or one action for a test in another language
  *   host.c          a host of its own: loads a provider, gives it services, watches each call
  *   rows.c          made-up secrets whose records have true clear headers
- *   checks.c        the sentences of keyturn_provider.h, one check each: what it says of itself,
+ *   checks.c        the sentences of keyturn_provider.h, one check each: what it declares,
  *                   and rows
  *   checks_txn.c    ... compare-and-set and transactions
  *   checks_many.c   ... lists, tokens, processes, threads, 1000 random operations
@@ -41,8 +41,8 @@ extern char **provider_options; /* name=value, NULL at the end */
 /* Loads the provider and reads its options; says on stderr what is wrong and ends the program. */
 void host_load(const char *path, char **options);
 bool host_can(uint32_t capability);
-/* An open instance, closed by host_close_all() at the latest. Ends the program when there is none
- * to be had. */
+/* An open instance, closed by host_close_all() at the latest. Ends the program if it cannot open
+ * one. */
 session_t *host_open(void);
 void host_close(session_t *session);
 void host_close_all(void);

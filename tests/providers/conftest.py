@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The conformance driver (conformance.c tells its command line), as fixtures:
+"""The conformance driver (conformance.c documents its command line), as fixtures:
 
     driver       driver("local", path=...) is a Driver for one store
     local        a fresh store of the provider `local`: a Driver with .path
@@ -73,7 +73,7 @@ class Driver:
         return done.stdout
 
     def start(self, *args, **options):
-        """Starts an action that goes on; its first line, if it is to be waited for, by .stdout.readline()."""
+        """Starts an action that keeps running; read its first line with .stdout.readline()."""
         child = subprocess.Popen(self.command(*args, **options), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, text=True, env=self.env)
         self.children.append(child)
@@ -117,4 +117,4 @@ def local(driver, tmp_path):
     one = driver("local", path=folder / "development.db")
     one.answer("--create")
     yield one
-    folder.chmod(0o700)  # whatever a test did to it
+    folder.chmod(0o700)  # whatever mode a test gave it

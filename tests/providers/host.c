@@ -64,7 +64,7 @@ __attribute__((format(printf, 2, 3))) static void violation(const char *call, co
 
 /* ---- services ---- */
 
-/* A block says whose it is, so that one of another session, or of malloc, is told. */
+/* A block names its session, so that a foreign one, or one from malloc, is detected. */
 typedef struct block {
     const session_t *of;
     size_t size;
@@ -200,7 +200,7 @@ static int64_t parse_number(const ktp_option_spec_t *spec, const char *text)
             if (strcmp(end, units[i].name) == 0)
                 return number * units[i].factor;
     if (end == text || *end != '\0')
-        die("option %s: '%s' is no number", spec->name, text);
+        die("option %s: '%s' is not a number", spec->name, text);
     return number;
 }
 
@@ -345,7 +345,7 @@ static void before(session_t *s)
 static ktp_status_t after(session_t *s, const char *call, ktp_status_t status)
 {
     if ((unsigned)status > KTP_NOSPACE)
-        violation(call, "answered %d, which is no status of a provider", (int)status);
+        violation(call, "answered %d, which is not a status of a provider", (int)status);
     if (status == KTP_SUCCESS && s->errors != 0)
         violation(call, "succeeded and said: %s", s->error);
     if (status == KTP_NOTFOUND && s->errors > 1)
@@ -496,7 +496,7 @@ ktp_status_t s_value_get(session_t *s, const char *name, const char *version,
     return status;
 }
 
-/* The host's memory is the host's: what was put must be as it was. */
+/* The host's memory belongs to the host: a put must not change it. */
 ktp_status_t s_value_put(session_t *s, const char *name, const void *data, size_t size,
                          uint64_t *ret_version)
 {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * rows.c: made-up secrets. A server without a key looks at clear headers and sizes, so these are
- * true; the rest is noise that anybody can make again from the secret's number, the version and the
- * size.
+ * true; the rest is noise, made from the secret's number, the version and the size.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The provider `local`: the conformance suite, and what is its own: files, modes, damage, crashes, other tools."""
+"""The provider `local`: the conformance suite, and what only it has: files, modes, damage, crashes, other tools."""
 import os
 import pathlib
 import pwd
@@ -126,7 +126,7 @@ def test_ten_create_at_once_and_one_does(driver, tmp_path):
     assert store.bump() == 1
 
 
-# ---- what is no store ----
+# ---- what is not a store ----
 
 def test_a_missing_store(driver, tmp_path):
     store = driver("local", path=tmp_path / "none.db")
@@ -274,7 +274,7 @@ def test_a_damaged_index_is_made_again(local, what):
 
 
 def test_a_cut_wal_loses_only_its_end(local):
-    holder = local.start("--hold-reading", "1")  # somebody is connected, so that -wal is not emptied
+    holder = local.start("--hold-reading", "1")  # a process stays connected, so -wal is not emptied
     holder.stdout.readline()
     for _ in range(5):
         local.bump()
@@ -345,7 +345,7 @@ def next_line(child, timeout=30):
 
 
 def test_a_reader_without_permission_sees_each_commit_at_once(local):
-    """Nobody else is connected, so that SQLite itself maps nothing for it: the command beside nginx."""
+    """No other process is connected, so SQLite maps nothing for it: the command next to nginx."""
     local.bump()
     read_only(local)
     watcher = local.start("--watch", "1")
@@ -464,7 +464,7 @@ def locker():
 
 
 def named(child):
-    """How an error tells who that is."""
+    """How an error names that process."""
     name = (pathlib.Path("/proc") / str(child.pid) / "comm").read_text().strip()
     return f"process {child.pid} ({name} of {pwd.getpwuid(os.getuid()).pw_name}, uid {os.getuid()})"
 
@@ -476,8 +476,8 @@ PENDING = 0x40000000                                     # and of the database
 @pytest.mark.parametrize("kind", ["read", "ofd"])
 @pytest.mark.parametrize("byte", range(WRITE, ALIVE + 1))
 def test_no_lock_of_a_reader_delays_a_writer_past_its_deadline(local, locker, byte, kind):
-    """Whatever he locks of -shm, who may only read: nobody else is connected, so that a writer has to make the index anew, for which SQLite
-    alone waits 10 s."""
+    """Whatever a read-only process locks in -shm. It alone is connected, so a writer must rebuild the index, for which SQLite
+    itself waits 10 s."""
     local.bump()
     hostile = locker(local.beside("-shm"), kind, byte)
     start = time.monotonic()
@@ -554,7 +554,7 @@ def test_nor_one_that_may_only_read_with_nobody_connected(local, locker, byte):
 
 @pytest.mark.parametrize("byte", [WRITE, CHECKPOINT, RECOVER])
 def test_a_hostile_reader_alone_delays_a_repairing_reader_little(local, locker, byte):
-    """Nobody is connected, and the reader may write: SQLite would make the index anew, and wait 10 s for it."""
+    """No process is connected, and the reader may write: SQLite would rebuild the index, and wait 10 s for that."""
     local.bump()
     hostile = locker(local.beside("-shm"), "read", byte)
     start = time.monotonic()
@@ -610,7 +610,7 @@ def test_the_option_timeout_is_the_longest_wait(local):
 
 
 def test_the_wal_shrinks_again(local):
-    """An old snapshot lets it grow; when it is gone, and somebody writes, it goes back to its limit."""
+    """An old snapshot lets it grow; the next write after the snapshot ends takes it back to its limit."""
     reader = local.start("--hold-reading", "1")
     next_line(reader)
     for number in range(100, 140):

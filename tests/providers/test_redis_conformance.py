@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The provider `redis`: the conformance suite against a server without a key, and servers that are in trouble or are none."""
+"""The provider `redis`: the conformance suite against a server without a key, and servers that are in trouble or are not Redis servers."""
 import contextlib
 import socket
 import subprocess
@@ -161,7 +161,7 @@ def test_credentials(driver, server, tmp_path):
     # a server that has no password does not want one
     refused(driver("redis", address=unix, password=f"file:{tmp_path}/wrong"), "forbidden")
     db.execute_command("ACL", "SETUSER", "default", "resetpass", ">right-password")
-    refused(driver("redis", address=unix), "forbidden", "wants a user and a password")
+    refused(driver("redis", address=unix), "forbidden", "requires a user and a password")
     assert driver("redis", address=unix, password=f"file:{tmp_path}/right").answer("--check") == "ok"
 
 
@@ -213,7 +213,7 @@ def test_other_types_and_moved_keys(store, server):
 
 
 def test_secret_gone_meanwhile(store, server):
-    """A writer that saw a secret which was removed then does not bring it back."""
+    """A writer that saw a secret before it was removed does not bring it back."""
     store.bump(1)
     holder = store.start("--hold", "1")
     assert holder.stdout.readline() == "held\n"
@@ -223,7 +223,7 @@ def test_secret_gone_meanwhile(store, server):
     assert store.bump(1) == 1
 
 
-# servers that are none
+# servers that are not Redis servers
 
 class Impostor:
     """Accepts connections and gives each to `behave`, in a thread of its own."""
@@ -397,7 +397,7 @@ def test_commit_that_never_arrives(driver, store, server, servers):
 
 
 def test_restart_between_calls(driver, make_redis, wait_for):
-    """A connection that the server closed meanwhile is noticed before it is used: nothing fails."""
+    """The provider notices a connection that the server closed before it uses it: nothing fails."""
     server = make_redis(None).start("appendonly yes", "timeout 1")
     store = driver("redis", address=f"unix:{server.socket}")
     watcher = Watcher(store)

@@ -50,7 +50,7 @@ def test_conformance(conformance, built, files):
 
 
 def test_the_suite_sees_what_is_wrong(conformance, built, files, tmp_path):
-    """What it must not let pass: each sentence broken by one change of the source."""
+    """The suite finds each rule that one change of the source breaks."""
     wrong = {
         "an absent secret": ("return errno == ENOENT ? KTP_NOTFOUND :", "return errno == ENOENT ? KTP_UNAVAIL :"),
         "as it was put": ("(ktp_buffer_t){data, size};", "(ktp_buffer_t){data, strnlen((char *)data, size)};"),
@@ -107,7 +107,7 @@ class Served:
         return done.stdout
 
     def refused(self, name, status, *texts):
-        """With this status, in one line that says the file and the way out; what it said."""
+        """Refused with this status, in one line that names the file and the remedy; returns the line."""
         done = self.run("get", name)
         text = done.stderr.decode()
         assert (done.returncode, done.stdout) == (EXIT[status], b""), text
@@ -176,7 +176,7 @@ def test_a_link(served, tmp_path):
 
 
 def test_no_folder_is_not_a_fact(served):
-    """Then nobody knows, and a route may go on; NOTFOUND would say that the secret does not exist."""
+    """Then the answer is unknown, and a route may continue; NOTFOUND would say that the secret does not exist."""
     served.write("files/a", b"one")
     os.rename(served.files, served.files.with_name("away"))
     served.refused("files/a", "unavail", str(served.files), "No such file or directory")
@@ -193,7 +193,7 @@ def test_too_large(served):
 
 
 def test_not_a_file(served):
-    """A pipe does not keep anybody waiting."""
+    """A pipe does not make a reader wait."""
     os.mkfifo(served.files / "files+pipe", 0o600)
     served.refused("files/pipe", "malformed", "not a regular file")
     (served.files / "files+folder").mkdir()
@@ -226,7 +226,7 @@ def commands():
 
 
 def copy_sources(folder):
-    """The tree, as somebody has it who adds to it."""
+    """The tree as a contributor has it."""
     folder.mkdir()
     subprocess.run(f"tar -c --exclude=./build --exclude=./.git -C {SOURCE} . | tar -x --no-same-owner -C {folder}", shell=True, check=True)
     return folder

@@ -56,7 +56,7 @@ def refused():
 
 
 class Bundles:
-    """The form of docs: a head and values behind clear headers. The rest is noise: nobody holds a key for it."""
+    """As docs describe them: a head and values after clear headers. The rest is noise: there is no key for it."""
 
     @staticmethod
     def record(kind, number, secret, key=b"K" * 16, size=128):

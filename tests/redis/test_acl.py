@@ -62,7 +62,7 @@ def test_key_rights(user, rule, reads, about, writes):
 
 
 def test_depositor(user, server, canary):
-    """Writes what he can never read, and cannot read it through a transaction, a script or a dump either."""
+    """Writes what it can never read, and cannot read it through a transaction, a script or a dump either."""
     db = user("depot", "+secret.set", "+secret.info", "+multi", "+exec", "+eval", "+dump", "+copy", "+get", "%W~api-keys/*")
     value = canary("depot")
     assert db.execute_command("SECRET.SET", "api-keys/new", value) == 1
@@ -101,7 +101,7 @@ def test_internal_restore_needs_more(user, server, home, bundles, refused):
 
 @pytest.fixture
 def ruled(home, make_redis):
-    """A server on which the policy lets `app` read api-keys, `ops` write and list, and nobody else anything."""
+    """A server on which the policy lets `app` read api-keys, `ops` write and list, and other users nothing."""
     home.grant("redis:app", ["read"], ["api-keys/*"])
     home.grant("redis:ops", ["write", "rotate", "list", "delete"], ["*"])
     server = make_redis(home).start("appendonly no")
@@ -157,7 +157,7 @@ def test_list_shows_what_one_may_list(ruled):
 # the trail
 
 def test_a_list_is_one_record(ruled, home):
-    """Names that are not shown are no attempts."""
+    """Names that are not shown do not count as attempts."""
     for options, told in (([], "*"), (["MATCH", "tls/*"], "tls/*"), (["MATCH", "tls/www"], "*"), (["MATCH", "[a-z]*?"], "*")):
         before = len(home.records("redis"))
         ruled[1]["app"].execute_command("SECRET.LIST", 0, "COUNT", 100, *options)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""No value in what the server tells of itself. All of it is written into the folder of the test, which the search over everything
-that the suites left covers besides."""
+"""No value is in what the server reports of itself. All of it is also written into the folder of the test, where tests/canary
+searches it again."""
 import os
 import pathlib
 import threading
@@ -92,7 +92,7 @@ def test_nothing_tells_a_value(watched, canary, refused, tmp_path, wait_for):
     wait_for(lambda: b"the-end" in monitor.text())
     answers = told(server, db)
     (tmp_path / "monitor").write_bytes(monitor.text())
-    (tmp_path / "told").write_bytes(answers)
+    (tmp_path / "answers").write_bytes(answers)
     assert b"SECRET.SET" in monitor.text() and b"(redacted)" in monitor.text()
     assert NAME.encode() in monitor.text(), "forensics: the name stays"
     assert b"(redacted)" in answers, "the slow log has the commands"
@@ -114,7 +114,7 @@ def test_denied_values(watched, canary, tmp_path):
         admin.execute_command("SECRET.SET", NAME, canary("oom"))
     admin.config_set("maxmemory", 0)
     answers = told(server, admin)
-    (tmp_path / "told").write_bytes(answers + monitor.text())
+    (tmp_path / "answers").write_bytes(answers + monitor.text())
     assert b"NOPERM" in answers or b"acl" in answers.lower()
     assert CANARY not in answers + monitor.text() + server.log().encode()
 

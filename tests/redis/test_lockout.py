@@ -16,7 +16,7 @@ def test_a_user_is_locked_out_and_others_are_not(open_redis, home, refused):
         db.execute_command("ACL", "SETUSER", name, "on", ">pw", "+@all", "~*")
     db.execute_command("SECRET.SET", "api-keys/a", "v")
     db.execute_command("SECRET.SET", "database/a", "v")
-    for _ in range(10):  # a connection each: its port is no part of the source
+    for _ in range(10):  # a connection each: its port is not a part of the source
         guest = server.client(username="guest", password="pw")
         refused("SECRETDENIED", guest, "SECRET.GET", "database/a")
     assert guest.execute_command("SECRET.GET", "api-keys/a") == b"v"

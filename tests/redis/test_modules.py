@@ -33,7 +33,7 @@ EVERY_COMMAND = [["GET"], ["GETSEALED"], ["SET", "v"], ["SETSEALED", "x"], ["ROT
 
 
 def test_without_a_user(make, home):
-    """No crash; the subject is nobody that the policy knows."""
+    """No crash; the policy does not know the subject."""
     server, clients = make()
     for words in EVERY_COMMAND:
         with pytest.raises(client_library.exceptions.ResponseError, match="SECRETDENIED"):
@@ -71,7 +71,7 @@ def test_from_a_timer(make, wait_for):
 
 
 def test_arguments_that_a_module_lends_stay_whole(make):
-    """The value is wiped in a client's own arguments only: here they belong to somebody else."""
+    """The value is wiped in a client's own arguments only: here they belong to another module."""
     _, clients = make()
     ops, app = clients["ops"], clients["app"]
     pipe = ops.pipeline()

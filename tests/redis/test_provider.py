@@ -141,7 +141,7 @@ def test_replica_without_key(open_redis, home, make_redis, wait_for, canary):
 
 
 def test_two_writers(sealed):
-    """Each write is whole; nobody's is lost unnoticed."""
+    """Each write is whole, and none is lost unnoticed."""
     home, _ = sealed
     home.set(NAME, "start")
     done = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Redis across a rekey: its own secrets stay under the epoch that they have, and new ones of others are read, with the key read again."""
+"""Redis across a rekey: its own secrets stay under their epoch; it reads the key again and then what others wrote under the new one."""
 import threading
 import time
 
@@ -28,7 +28,7 @@ def test_a_server_reads_on(open_redis, home, refused):
         try:
             assert client.execute_command("SECRET.GET", "api-keys/new") == b"under the new epoch"
             break
-        except Exception:  # noqa: BLE001 - told by the deadline
+        except Exception:  # noqa: BLE001 - the deadline reports it
             assert time.monotonic() < deadline
             time.sleep(0.1)
     epochs.rekey_with_kills(home)
@@ -44,7 +44,7 @@ def test_a_server_reads_on(open_redis, home, refused):
 
 
 def test_names_in_a_sealed_server_are_moved(sealed_redis, home):
-    """The server has no key: it takes what the command sealed anew, version by version, while others write."""
+    """The server has no key: it accepts what the command sealed again, version by version, while others write."""
     server = sealed_redis()
     home.add("providers", f'redis: {{address: "unix:{server.socket}"}}')
     for kind in "api-keys", "tls":

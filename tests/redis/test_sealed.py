@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A server without a key keeps and serves what clients sealed, and lets nobody overwrite what he has not seen."""
+"""A server without a key keeps and serves what clients sealed, and refuses a write by a client that has not seen the current state."""
 import threading
 import time
 
@@ -36,7 +36,7 @@ def test_compare_and_set(db, bundles, refused):
 
 
 def test_two_clients_at_once(sealed_redis, bundles):
-    """Of many who saw the same state one wins."""
+    """Of many clients that saw the same state, one wins."""
     import redis
     server = sealed_redis()
     server.client().execute_command("SECRET.SETSEALED", NAME, bundles.make(1))

@@ -31,7 +31,7 @@ struct ktp_txn {
     ktp_instance_t *instance;
     bool writing;
     table_t *table;
-    ktp_row_t given; /* what the caller has in his hands */
+    ktp_row_t given; /* what the caller holds now */
 };
 
 memory_t memory;
@@ -181,7 +181,7 @@ static bool fails(ktp_instance_t *instance)
     if (++memory.calls != memory.fail_at)
         return false;
     if (memory.fail_with != KTP_NOTFOUND)
-        instance->services->error(NULL, "told to fail");
+        instance->services->error(NULL, "asked to fail");
     return true;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A writer of the real provider `local` that is killed, or stopped, between any two steps of a
- * write: readers go on with the old value or the new one, nobody waits for the dead, and the next
- * writer goes on from what was committed.
+ * write: readers continue with the old value or the new one, no process waits for the dead writer,
+ * and the next writer continues from what was committed.
  */
 #include "world.h"
 
@@ -19,7 +19,7 @@
 #define NAME "api-keys/shared"
 #define READERS 2
 
-/* In the order in which a write comes by; from write.committed on the new value is there. */
+/* In the order in which a write reaches them; from write.committed on the new value is there. */
 static const char *const points[] = {"write.begun",     "write.prepared", "write.intent",
                                      "write.committed", "write.anchored", "write.recorded"};
 #define COMMITTED 3
@@ -59,8 +59,8 @@ static unsigned number_of(const kt_secret_t *secret)
     return strncmp(text, "value ", 6) == 0 ? (unsigned)atoi(text + 6) : 0;
 }
 
-/* One by its cache and the change token, as a server; one by its store each time. Never an error,
- * never back. */
+/* One reader uses its cache and the change token, as a server; one reads the store each time.
+ * Neither sees an error or an older value. */
 static int read_on(kt_ctx_t *ctx, unsigned n)
 {
     kt_request_t req = request(NAME);
@@ -124,7 +124,8 @@ static void log_line(void *arg, int level, const char *text)
         (void)snprintf(logged, sizeof(logged), "%s", text);
 }
 
-/* The first value, the readers; no connection of ours is open yet, for no fork may meet one. */
+/* The first value, the readers; no connection is open yet, because no fork may happen while one is.
+ */
 static void make_world(void)
 {
     world_make(NULL, NULL, "cache: {ttl: 60s}\n");
@@ -275,8 +276,7 @@ START_TEST(a_stopped_holder_of_the_anchors_is_named)
 }
 END_TEST
 
-/* What cannot be recorded is refused, and in the end: whoever waited behind it would wait for ever.
- */
+/* What cannot be recorded is refused after a while, because the holder may never continue. */
 START_TEST(a_stopped_holder_of_the_trail_is_named)
 {
     char who[32];

@@ -57,7 +57,7 @@ static void fill_new(void)
     assert_ok(kt_delete(world.ctx, &req));
 }
 
-/* All of -wal into the database, as a copy of the file alone would have to be. */
+/* Moves all of -wal into the database, as in a copy of the file alone. */
 static void settle(void)
 {
     sqlite3 *db;
@@ -117,8 +117,8 @@ static bool same_status(kt_status_t status, size_t i)
     return status == (answers[i].value != NULL ? KT_SUCCESS : answers[i].status);
 }
 
-/* Every answer from a store that is opened now: right, or an error that is no fact about the
- * secret. */
+/* Every answer from a store that is opened now: right, or an error that does not state a fact about
+ * the secret. */
 static void look(const char *what, size_t at)
 {
     kt_store_t store = {.api = NULL};
@@ -181,8 +181,8 @@ static size_t step_of(size_t sample)
     return step % 2 == 0 ? step + 1 : step; /* not in step with anything in the file */
 }
 
-/* Puts the file back as it was. An index beside it is made anew, for it would tell where the good
- * frames of -wal end. */
+/* Puts the file back as it was. The index next to it is removed, because it would say where the
+ * good frames of -wal end. */
 static void put_back(const char *path)
 {
     write_at(path, image, image_size, 0);
@@ -265,7 +265,7 @@ START_TEST(wal_cut)
 }
 END_TEST
 
-/* They prove less, and nothing wrong. */
+/* They prove less, but nothing that is wrong. */
 START_TEST(a_byte_of_the_anchors)
 {
     size_t step;

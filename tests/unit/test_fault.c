@@ -42,7 +42,7 @@ static void *count(long *counter, void *data)
     return data;
 }
 
-/* Names of the linker's, which it wants with two underscores. */
+/* The linker chose these names, with two underscores. */
 #define REAL(type, name, ...)                                                                      \
     type __real_##name(__VA_ARGS__);                                                               \
     type __wrap_##name(__VA_ARGS__);                                                               \
@@ -315,7 +315,7 @@ static kt_status_t work_changes(kt_ctx_t *ctx)
         status = kt_delete(ctx, &req);
     if (status == KT_SUCCESS)
         status = kt_undelete(ctx, &req);
-    if (status != KT_SUCCESS) { /* whatever came of it, the next round begins with a live one */
+    if (status != KT_SUCCESS) { /* in any case, the next round begins with a live one */
         char why[KT_ERROR_SIZE];
 
         memcpy(why, kt_failure(), sizeof(why));
@@ -444,7 +444,7 @@ static kt_status_t work_backup(kt_ctx_t *ctx)
     return status;
 }
 
-/* A failure is never told as a success without a text. */
+/* A failure is never reported as a success without a text. */
 static kt_status_t work_encode(kt_ctx_t *ctx)
 {
     static const kt_encoding_t encodings[] = {KT_ENCODE_BASE64, KT_ENCODE_HEX, KT_ENCODE_BASIC};
@@ -563,7 +563,7 @@ static void fail_each(int kind, int which)
         status = live(works[which].work, why);
         fault.armed = false;
         if (works[which].work == work_check || works[which].work == work_verify)
-            why[0] = '?'; /* these tell by their function */
+            why[0] = '?'; /* these answer through their function */
         if (status != KT_SUCCESS) {
             ck_assert_msg(fault.failed, "%s: %s without a fault: %s", works[which].name,
                           kt_status_name(status), why);

@@ -107,7 +107,7 @@ static void rotate(kt_secret_t *value)
     free_all(s, 4);
 }
 
-/* JSON that breaks off behind the value, at different places of the parser. */
+/* JSON that breaks off after the value, at different places of the parser. */
 static void refuse(kt_secret_t *value)
 {
     static const char *const tails[] = {"",      "\"",     "\":",        "\":1",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The manual pages and the comment on top of keyturn.h say what is true: their examples compile,
- * the synopsis has all of the header's prototypes, each status is told with its exit number, and
- * the example configurations are taken.
+ * the synopsis has all of the header's prototypes, each status stands next to its exit number,
+ * and the example configurations are accepted.
  *
  * Runs in the source tree, or where KT_TOP says it is.
  */
@@ -225,7 +225,7 @@ static void has_declaration(const char *name, void *code)
     ck_assert_msg(strstr(code, call) != NULL, "%s is not in the synopsis", name);
 }
 
-/* Also in the text: a prototype alone tells nobody who frees. */
+/* It is also in the text: a prototype alone does not say who frees. */
 static void has_text(const char *name, void *text)
 {
     char macro[80];
@@ -313,7 +313,7 @@ START_TEST(each_member_of_the_providers_table_is_documented)
 }
 END_TEST
 
-/* Also what is copied from there is taken. */
+/* What a user copies from there is accepted, too. */
 START_TEST(the_example_configurations_are_taken)
 {
     char *page = read_source("cli/keyturn.yaml.5"), *rest = strstr(page, "\n.Sh EXAMPLES\n");

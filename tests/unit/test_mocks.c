@@ -4,7 +4,7 @@
  * whatever it answers, the core says a status that is documented and a text for an operator, serves
  * no wrong value, and goes on. Two tables: one of a plain provider's answers, one of what a sealed
  * provider does to rows. And a clock that the test moves, for how long a value stays in use while
- * nobody knows (core.mk wraps kt_monotonic).
+ * no provider can answer (core.mk wraps kt_monotonic).
  */
 #include "world.h"
 
@@ -150,7 +150,7 @@ static const answer_t answers[] = {
      .value = "CANARY",
      .wanted = KT_MALFORMED,
      .text = "mock: "},
-    {.name = "behind the statuses",
+    {.name = "after the last status",
      .status = KTP_NOSPACE + 1,
      .value = "CANARY",
      .wanted = KT_MALFORMED,
@@ -242,7 +242,7 @@ START_TEST(a_reason_as_long_as_a_page_is_cut)
 }
 END_TEST
 
-/* What was said with success is no reason of what fails later. */
+/* A text that came with a success is not the reason of a later failure. */
 START_TEST(a_reason_is_of_its_own_call)
 {
     world_of_mock(0, NULL);
@@ -271,7 +271,7 @@ START_TEST(what_it_was_asked)
     assert_value("a/b", "good", 0);
     ck_assert_uint_eq(asked.size, sizeof(ktp_request_t));
     ck_assert_str_eq(asked_version, "current");
-    ck_assert_uint_gt(asked.timeout, 0); /* a provider that waits for ever was told not to */
+    ck_assert_uint_gt(asked.timeout, 0); /* a provider could wait for ever without it */
     ck_assert_uint_le(asked.timeout, 30000);
     gets = 0; /* it does not understand versions, so it is not asked for one */
     ck_assert_int_eq(get("a/b@previous", &secret), KT_NOTFOUND);
@@ -324,7 +324,7 @@ START_TEST(what_blocks_is_not_asked_by_an_event_loop)
 }
 END_TEST
 
-/* ---- while nobody knows ---- */
+/* ---- while no provider can answer ---- */
 
 static const int unknown[] = {KTP_UNAVAIL, KTP_TRYAGAIN};
 
@@ -361,7 +361,7 @@ START_TEST(the_stale_window_is_kept)
 }
 END_TEST
 
-/* Flapping: each good answer begins the window anew, none makes it longer than that. */
+/* Flapping: each good answer starts the window again; none makes it longer. */
 START_TEST(a_flapping_provider)
 {
     world_of_mock(0, "cache: {ttl: 10s, stale: 20s}\n");
@@ -398,8 +398,7 @@ START_TEST(a_refusal_ends_what_was_good)
 }
 END_TEST
 
-/* A token that always differs costs the cache, one that cannot be had too; neither gives a wrong
- * value. */
+/* With a token that always differs, or that fails, the cache is useless; no value is wrong. */
 START_TEST(a_token_that_is_none)
 {
     world_of_mock(KTP_TOKEN, "cache: {ttl: 10s}\n");
@@ -605,14 +604,14 @@ START_TEST(a_list_that_is_none)
     trick = lists[_i].trick;
     ck_assert_int_eq(list(&count), KT_MALFORMED);
     ck_assert_msg(strstr(kt_error(world.ctx), lists[_i].text) != NULL, "%s", kt_error(world.ctx));
-    ck_assert_uint_le(scanned, 2); /* it was told to end at once */
+    ck_assert_uint_le(scanned, 2); /* it was asked to stop at once */
     trick = NOTHING;
     assert_ok(list(&count));
     ck_assert_uint_eq(count, 2);
 }
 END_TEST
 
-/* It goes on with the list after it was told to end. */
+/* It continues with the list after it was asked to stop. */
 START_TEST(a_list_that_does_not_listen)
 {
     unsigned count;
@@ -640,8 +639,8 @@ START_TEST(a_write_that_is_lost)
 }
 END_TEST
 
-/* It has committed and answers nonsense: nobody was told of success, and what is there is whole. */
-START_TEST(a_commit_that_is_not_told)
+/* It has committed and answers nonsense: no caller saw a success, and what is there is whole. */
+START_TEST(a_commit_that_is_not_reported)
 {
     kt_request_t req = request("a/1");
     kt_secret_t *value = secret_of("new"), *back = NULL;
@@ -684,7 +683,7 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, a_list_that_is_none, lists);
     tcase_add_test(tests, a_list_that_does_not_listen);
     tcase_add_test(tests, a_write_that_is_lost);
-    tcase_add_test(tests, a_commit_that_is_not_told);
+    tcase_add_test(tests, a_commit_that_is_not_reported);
 }
 
 UNIT_MAIN("mocks", add_tests)

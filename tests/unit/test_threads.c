@@ -149,7 +149,7 @@ static void *get(void *arg)
     return NULL;
 }
 
-/* What a thread is told is of its own call. */
+/* The error text that a thread sees is that of its own call. */
 static void *be_refused(void *arg)
 {
     (void)arg;

@@ -53,7 +53,7 @@ size_t world_lines(const char *text, ...)
     size_t count = 0;
 
     if (world.ctx != NULL)
-        (void)!kt_audit_flush(world.ctx, /* everybody= */ 1);
+        (void)!kt_audit_flush(world.ctx, /* all= */ 1);
     if (access(world.log, F_OK) != 0)
         return 0;
     log = world_read(world.log, NULL);

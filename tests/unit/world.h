@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * world.h: what a test of the core's later stages stands on: a folder with a configuration and a
- * key, a context, and providers that do as they are told.
+ * world.h: what a test of serve/, rotate/ and maintain/ needs: a folder with a configuration and
+ * a key, a context, and fake providers.
  *
  *   world.c    the folder, and a context over the real provider `local` or over fakes
  *   memory.c   a sealed provider in memory, strict about what a caller may do with rows
@@ -22,7 +22,7 @@ typedef struct world {
 } world_t;
 extern world_t world;
 
-/* The folder with key and configuration; `more` is put behind the rest ("cache: {ttl: 1s}\n"),
+/* The folder with key and configuration; `more` follows the rest ("cache: {ttl: 1s}\n"),
  * `providers` and `routes` go into their sections
  * ("local: {...}"). NULL: one provider `local` for everything. */
 void world_make(const char *providers, const char *routes, const char *more);
@@ -38,7 +38,7 @@ kt_ctx_t *world_context(void);
 void world_end(void); /* also takes the folder away */
 
 void world_write(const char *path, const char *text, mode_t mode);
-/* A file's contents, malloc'ed, with NUL behind them. */
+/* A file's contents, malloc'ed, with a NUL after them. */
 char *world_read(const char *path, size_t *ret_size);
 /* How many lines of the trail, with all that waits to be one, have all these texts (NULL at the
  * end). */
@@ -58,10 +58,10 @@ typedef struct memory {
     uint64_t fail_at; /* the call that fails; 0: none */
     ktp_status_t fail_with;
     uint64_t begins, commits;
-    bool no_token; /* the token cannot be told */
+    bool no_token; /* the token is not available */
     unsigned open_txns, instances;
     void (*before)(
-        void); /* called in each reading begin, to change something behind the reader's back */
+        void); /* called in each reading begin, to change the store while a reader works */
     void (*committing)(void); /* called in each commit */
 } memory_t;
 extern memory_t memory;
@@ -80,7 +80,7 @@ void memory_give(void *taken);
 void memory_swap(ktp_space_t space, size_t a, size_t b); /* exchanges two rows' contents */
 void memory_remove(ktp_space_t space, size_t n);
 size_t memory_count(ktp_space_t space);
-/* Everything that is stored, and back to it: an editor of the store who puts an old state in place.
+/* Saves everything that is stored, and restores it: a rollback by an editor of the store.
  */
 void memory_save(void);
 void memory_restore(void);

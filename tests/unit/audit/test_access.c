@@ -39,7 +39,7 @@ static kt_access_sum_t sum_of(const char *name)
 START_TEST(each_read_counts)
 {
     kt_request_t req = request("api-keys/a"), absent = request("api-keys/a@7"),
-                 denied = request_by("uid:nobody", "api-keys/a");
+                 denied = request_by("uid:65534", "api-keys/a");
     int64_t before = kt_now();
     kt_access_sum_t sum;
     kt_secret_t *secret;
@@ -205,7 +205,7 @@ START_TEST(more_subjects_than_places_are_nobody)
 }
 END_TEST
 
-/* Whatever lies there: reads are served, and nothing of it is counted or followed. */
+/* Whatever lies there: reads are served, and no other file is counted in or followed. */
 static const struct {
     const char *text;
     bool link, folder;
@@ -238,7 +238,7 @@ START_TEST(a_strange_file_hurts_nobody)
 }
 END_TEST
 
-/* Each byte of what a reader believes, changed: no crash, and no name that is not one. */
+/* Each byte that a reader trusts, changed: no crash, and no malformed name. */
 static int check_name(void *arg, const kt_usage_t *usage)
 {
     (void)arg;

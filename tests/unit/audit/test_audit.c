@@ -270,7 +270,7 @@ START_TEST(a_removed_state_is_begun_anew)
 }
 END_TEST
 
-/* No caller had an answer about such a line. */
+/* No caller got an answer for such a line. */
 START_TEST(what_a_dead_process_left_is_cut_and_said)
 {
     FILE *file;
@@ -504,7 +504,7 @@ START_TEST(streams_are_merged_by_time)
 }
 END_TEST
 
-/* Another user's log may hold anything: an operator's terminal gets none of it. */
+/* Another user's log may contain anything: an operator's terminal must not get it raw. */
 START_TEST(foreign_lines_are_harmless)
 {
     seen_t seen = {.count = 0};

@@ -31,7 +31,7 @@ static void end_table(void)
     world_end();
 }
 
-/* As many refusals at this time; the lock-outs that began. */
+/* Records so many refusals at this time; returns how many lock-outs began. */
 static unsigned refuse(const char *subject, const char *peer, unsigned times, int64_t now)
 {
     unsigned seconds = 0;

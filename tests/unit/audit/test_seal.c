@@ -465,7 +465,7 @@ START_TEST(a_later_key_seals_no_earlier_block)
         seal = strncmp(line, KT_AUDIT_SEAL, 8) == 0 && line[8] > '0'
                    ? strstr(line, "\"chain\":\"") + 9
                    : NULL;
-        if (seal != NULL) { /* of block 1 and 2, made anew */
+        if (seal != NULL) { /* of blocks 1 and 2, made again */
             memcpy(seal, sodium_bin2hex(hex, sizeof(hex), chain, sizeof(chain)), 64);
             kt_audit_mac(state.key, chain, line, (size_t)(seal + 65 - line), mac);
             memcpy(strstr(line, "\"mac\":\"") + 7,

@@ -170,7 +170,7 @@ START_TEST(a_command_gets_what_it_should)
 }
 END_TEST
 
-/* It is not waited for, it is one at a time over all processes, and closing does not wait either.
+/* No process waits for it, all processes together run one at a time, and closing does not wait.
  */
 START_TEST(a_hung_command_is_not_waited_for)
 {
@@ -239,7 +239,7 @@ START_TEST(a_command_that_fails_gets_it_again)
 }
 END_TEST
 
-/* Any user who may put a command there decides what gets the trail. */
+/* A user who may replace the command decides who gets the trail. */
 START_TEST(a_command_of_anybody_is_not_run)
 {
     char text[300];
@@ -341,7 +341,7 @@ START_TEST(a_syslog_that_is_not_there)
     settle();
     ck_assert_uint_gt(receive(fd, text), 0);
     ck_assert_ptr_nonnull(strstr(said[1], "works again"));
-    (void)close(fd); /* the daemon is started anew */
+    (void)close(fd); /* the daemon is restarted */
     record("a/2", "success");
     settle();
     fd = bind_syslog();

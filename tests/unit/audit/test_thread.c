@@ -207,7 +207,7 @@ END_TEST
 
 /* ---- the trail fails ---- */
 
-/* Somebody has the stream's lock for ever: nothing can be written down. */
+/* A process holds the stream's lock for ever: nothing can be recorded. */
 START_TEST(a_full_ring_refuses)
 {
     uint64_t accepted = 0;
@@ -313,8 +313,8 @@ static void mend_state(void)
     write_state(saved, sizeof(saved));
 }
 
-/* Of this process, for files may not grow: EFBIG, as ENOSPC on a full disk. The log is longer than
- * what Check itself writes by then. */
+/* Of this process, because files may not grow: EFBIG, as ENOSPC on a full disk. The log is longer
+ * than what Check itself writes by then. */
 static void fill_disk(void)
 {
     struct rlimit limit;

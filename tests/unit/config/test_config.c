@@ -231,7 +231,7 @@ static const struct {
     {"environ", NULL},
     {"env", NULL},
     {"evnrionmnet", "environment"},
-    {"a name of more than forty bytes which is none", NULL},
+    {"a name of more than forty bytes, and not known", NULL},
     {"this name has forty bytes, not one morer", "this name has forty bytes, not one more"},
     {"this name has forty bytes, not one morers", NULL},
     {"a name that has exactly forty-one bytes!", NULL},
@@ -363,7 +363,7 @@ START_TEST(what_is_no_file_is_refused)
     assert_status(kt_config_read(file, &config), KT_PERMISSION);
     assert_failure_has("keyturn.yaml: not a regular file");
     ck_assert_int_eq(rmdir(file), 0);
-    ck_assert_int_eq(mkfifo(file, 0600), 0); /* nobody writes: opening must not wait */
+    ck_assert_int_eq(mkfifo(file, 0600), 0); /* a FIFO without a writer: opening must not wait */
     assert_status(kt_config_read(file, &config), KT_PERMISSION);
     ck_assert_ptr_null(config);
 }

@@ -259,8 +259,8 @@ START_TEST(it_verifies_tls)
     x = exchange("GET", url_of("https", "localhost", tls_port, "ok"));
     x.ca_file = ca_file;
     assert_answer(&x, 200, "hello");
-    x = exchange("GET",
-                 url_of("https", "127.0.0.1", tls_port, "CANARY")); /* signed by nobody known */
+    x = exchange("GET", url_of("https", "127.0.0.1", tls_port,
+                               "CANARY")); /* signed by an unknown authority */
     assert_failed(&x, KTP_UNAVAIL);
     x = exchange("GET", url_of("https", "127.0.0.1", other_port, "CANARY")); /* for another name */
     x.ca_file = ca_file;

@@ -193,7 +193,7 @@ START_TEST(metadata_behind_a_failure_are_not_absent)
     memory.fail_at = 1;
     memory.fail_with = KTP_UNAVAIL;
     assert_status(kt_info(world.ctx, &req, &info), KT_UNAVAIL);
-    assert_failure_has("told to fail");
+    assert_failure_has("asked to fail");
 }
 END_TEST
 

@@ -523,7 +523,7 @@ START_TEST(a_read_that_fails_anywhere_says_so)
         memory.fail_at = at;
         memory.fail_with = failures[_i];
         assert_status(get("api-keys/a@1"), (kt_status_t)failures[_i]);
-        assert_failure_has("told to fail");
+        assert_failure_has("asked to fail");
     }
 }
 END_TEST

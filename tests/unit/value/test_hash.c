@@ -106,7 +106,7 @@ START_TEST(what_is_no_hash_is_refused)
 END_TEST
 
 #ifndef __SANITIZE_ADDRESS__ /* which has more address space than the limit leaves */
-/* Nobody knows: it is not said that the value is another one. */
+/* Then the answer is not known, and must not be that the value is another one. */
 START_TEST(a_lack_of_memory_is_not_another_value)
 {
     struct rlimit limit = {1u << 29, 1u << 29};

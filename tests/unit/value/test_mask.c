@@ -60,7 +60,8 @@ static const struct {
         {"user logged in", "user logged in"},
         {"token abcdefghij0123456789 sent", "token [REDACTED] sent"},
         {"token abcdefghij012345678 sent", "token abcdefghij012345678 sent"}, /* nineteen */
-        {"sk_live_abcdefghij0123456789", "sk_live_[REDACTED]"}, /* though '_' is no end of a word */
+        {"sk_live_abcdefghij0123456789",
+         "sk_live_[REDACTED]"}, /* although '_' does not end a word */
         {"a=ABCDEFGHIJKLMNOPQRSTUVWXYZ,b=abcdefghij0123456789X", "a=[REDACTED],b=[REDACTED]"},
         {"3f2504e0-4f89-11d3-9a0c-0305e82c3301", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"},
 },

@@ -292,7 +292,7 @@ START_TEST(what_is_not_rotated)
 }
 END_TEST
 
-/* Cut anywhere an object is none; with a byte changed memory checkers stay quiet. */
+/* An object that is cut anywhere is not an object; one with a changed byte harms no memory. */
 START_TEST(no_damage_does_harm)
 {
     static const char whole[] = "{\"a\":{\"b\":[1,2.5e3,\"\\\"}\"]},\"user\":\"u\\u00e4\", "
