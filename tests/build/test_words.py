@@ -52,14 +52,15 @@ PATTERNS = [
 
 # Folders that are not cleaned yet. The list only gets shorter; in the end it is empty.
 NOT_YET = [
-    "cli", "core", "modules", "nginx", "redis-module", "postgresql", "tests",
+    "cli", "core", "nginx", "redis-module", "tests/cli", "tests/system", "tests/unit/maintain", "tests/unit/rotate",
+    "tests/unit/serve", "tests/unit/store", "tests/unit/test_mocks.c",
 ]
 # How many are left in what the command prints. It only gets smaller; in the end it is 0.
 PRINTED_NOT_YET = 10
 
 # Files of those folders that are clean already.
 CLEAN = [
-    "cli/keyturn.1", "core/README.md", "core/LOCKING", "core/LAYERS", "core/keyturn.3", "core/keyturn-provider.3", "tests/build/test_columns.py",
+    "cli/keyturn.1", "core/README.md", "core/LOCKING", "core/LAYERS", "core/keyturn.3", "core/keyturn-provider.3",
     "core/include",
 ]
 

@@ -43,7 +43,7 @@ static const struct {
     {"uid:root", KT_CAP_DELETE, "x/kept", false}, /* denied before allowed */
     {"uid:root", KT_CAP_READ, "x/kept", true},
     {"both", KT_CAP_READ, "x", false},
-    {"nobody", KT_CAP_READ, "x", false},
+    {"stranger", KT_CAP_READ, "x", false},
 };
 
 START_TEST(cases_by_table)
@@ -57,8 +57,8 @@ START_TEST(a_refusal_names_its_rule)
 {
     assert_status(kt_policy_check(&config, "uid:root", KT_CAP_DELETE, "a/kept"), KT_DENIED);
     assert_failure("delete of a/kept is denied to uid:root by /etc/keyturn/keyturn.yaml:6");
-    assert_status(kt_policy_check(&config, "nobody", KT_CAP_READ, "x"), KT_DENIED);
-    assert_failure("read of x is not allowed to nobody by any rule of /etc/keyturn/keyturn.yaml");
+    assert_status(kt_policy_check(&config, "stranger", KT_CAP_READ, "x"), KT_DENIED);
+    assert_failure("read of x is not allowed to stranger by any rule of /etc/keyturn/keyturn.yaml");
 }
 END_TEST
 
