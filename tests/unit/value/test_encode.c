@@ -238,6 +238,7 @@ START_TEST(lengths_have_limits)
     for (size_t length = 17; length <= 1024; length = length * 2 - 1) {
         value = kt_generate(alphabets[_i].alphabet, length);
         ck_assert_uint_eq(kt_secret_size(value), length);
+        ck_assert_uint_eq(kt_secret_bytes(value)[length], 0); /* its block is larger */
         check_value(value, alphabets[_i].set, alphabets[_i].wanted);
         kt_secret_free(value);
     }

@@ -105,6 +105,30 @@ START_TEST(what_is_no_hash_is_refused)
 }
 END_TEST
 
+/* With as many passes and lanes as are allowed, it is compared. */
+START_TEST(a_hash_at_the_limits_is_compared)
+{
+    char upgraded[KT_HASH_MAX];
+
+    assert_status(check("correct horse",
+                        "$argon2id$v=19$m=128,t=16,p=16$MTIzNDU2Nzg5MDEyMzQ1Ng$"
+                        "LnZdg1oHB+OTWvfyRHEFxyUSKNqqHnSeZuiSQVsKWKg",
+                        upgraded),
+                  KT_DENIED);
+}
+END_TEST
+
+START_TEST(what_is_of_neither_kind_is_named)
+{
+    char upgraded[KT_HASH_MAX];
+
+    assert_status(check("correct horse", "x", upgraded), KT_MALFORMED);
+    assert_failure("neither an Argon2id string nor the hex of a PBKDF2 salt and key");
+    assert_status(check("correct horse", "$", upgraded), KT_MALFORMED);
+    assert_failure("not a readable Argon2id string");
+}
+END_TEST
+
 #ifndef __SANITIZE_ADDRESS__ /* which has more address space than the limit leaves */
 /* Then the answer is not known, and must not be that the value is another one. */
 START_TEST(a_lack_of_memory_is_not_another_value)
@@ -121,6 +145,19 @@ START_TEST(a_lack_of_memory_is_not_another_value)
     assert_failure("not enough memory: the hash needs 1024 MiB");
 }
 END_TEST
+
+START_TEST(a_lack_of_memory_is_named)
+{
+    struct rlimit limit = {64u << 20, 64u << 20};
+    kt_secret_t *secret = secret_of("correct horse");
+    char hash[KT_HASH_MAX];
+
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    assert_status(kt_hash(secret, hash), KT_INTERNAL);
+    assert_failure("not enough memory: a hash needs 64 MiB");
+    kt_secret_free(secret);
+}
+END_TEST
 #endif
 
 static void add_tests(TCase *tests)
@@ -128,8 +165,11 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_hash_recognises_its_value);
     tcase_add_test(tests, an_old_hash_is_recognised_and_upgraded);
     tcase_add_test(tests, a_cheap_argon2id_is_upgraded);
+    tcase_add_test(tests, a_hash_at_the_limits_is_compared);
+    tcase_add_test(tests, what_is_of_neither_kind_is_named);
 #ifndef __SANITIZE_ADDRESS__
     tcase_add_test(tests, a_lack_of_memory_is_not_another_value);
+    tcase_add_test(tests, a_lack_of_memory_is_named);
 #endif
     UNIT_TABLE(tests, what_is_no_hash_is_refused, wrong);
 }
