@@ -214,7 +214,7 @@ START_TEST(a_value_has_64_kib_at_most)
 {
     static char letters[KT_VALUE_MAX];
     const size_t fits = KT_VALUE_MAX - strlen("{\"a\": \"\"}");
-    kt_secret_t *value = NULL;
+    kt_secret_t *old = secret_of("{\"a\": \"x\"}"), *value = NULL;
 
     memset(letters, 'x', sizeof(letters));
     for (size_t size = fits - 1; size <= fits + 1; size++) {
@@ -224,9 +224,15 @@ START_TEST(a_value_has_64_kib_at_most)
                       size <= fits ? KT_SUCCESS : KT_TOOLARGE);
         if (size <= fits)
             kt_secret_free(value);
+        /* put in place of another */
+        assert_status(kt_shape_set_field(old, "a", part, &value),
+                      size <= fits ? KT_SUCCESS : KT_TOOLARGE);
+        if (size <= fits)
+            kt_secret_free(value);
         kt_secret_free(part);
     }
     assert_failure("the value would have 65537 bytes, over 65536");
+    kt_secret_free(old);
 }
 END_TEST
 
