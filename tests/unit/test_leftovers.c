@@ -98,13 +98,15 @@ static void fields(kt_secret_t *value)
 
 static void rotate(kt_secret_t *value)
 {
-    kt_secret_t *s[4] = {NULL};
+    kt_secret_t *s[5] = {NULL};
 
     assert_ok(kt_shape_set_field(NULL, "api_key", value, &s[0]));
     assert_ok(kt_shape_rotate(kt_shape_of(s[0]), s[0], value, 0, &s[1]));
     assert_ok(kt_shape_rotate(KT_SHAPE_OPAQUE, NULL, value, 0, &s[2]));
     assert_status(kt_shape_rotate(KT_SHAPE_DATABASE, value, value, 0, &s[3]), KT_MALFORMED);
-    free_all(s, 4);
+    s[3] = secret_of("\xff");
+    assert_status(kt_shape_rotate(KT_SHAPE_API_KEY, s[0], s[3], 0, &s[4]), KT_MALFORMED);
+    free_all(s, 5);
 }
 
 /* JSON that breaks off after the value, at different places of the parser. */
