@@ -3,7 +3,9 @@
  * is in test_target.c and test_source.c. */
 #include "unit.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -125,6 +127,22 @@ START_TEST(a_host_without_standard_descriptors)
 }
 END_TEST
 
+/* It would run with a descriptor of the host in its place. */
+START_TEST(without_its_descriptors_it_is_not_started)
+{
+    char *argv[] = {(char[]){"/bin/true"}, NULL};
+    pid_t pid = 0;
+
+    for (int i = 0; i < 3; i++) {
+        kt_command_fds_t fds = {i == 0 ? INT_MAX : -1, i == 1 ? INT_MAX : -1,
+                                i == 2 ? INT_MAX : -1};
+
+        ck_assert_int_eq(kt_command_spawn(argv[0], argv, &env, fds, &pid), EBADF);
+    }
+    ck_assert_int_eq(pid, 0);
+}
+END_TEST
+
 static const char *const slow[] = {"sleep 60", "exec >&- 2>&-; sleep 60", "sleep 60 & echo x"};
 
 START_TEST(one_that_takes_too_long_is_killed)
@@ -146,6 +164,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, without_input_and_reader_it_has_dev_null);
     tcase_add_test(tests, it_may_not_print_more_than_that);
     tcase_add_test(tests, a_host_without_standard_descriptors);
+    tcase_add_test(tests, without_its_descriptors_it_is_not_started);
     UNIT_TABLE(tests, one_that_takes_too_long_is_killed, slow);
 }
 
