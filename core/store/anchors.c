@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * anchors.c: what was last known of each type's index, kept outside the database, so that an old
- * copy of it is recognised.
+ * anchors.c: the last known state of each type's index, kept outside the database, so that an old
+ * copy of the database is recognised.
  *
  *     ANCHORS/STREAM    "keyturn-anchors 1", then for each type:
- *                       key id, store id, generation, tag of the topmost node, MAC; in hex, but for
- *                       the generation
+ *                       key id, store id, generation, tag of the topmost node, MAC; all in hex
+ *                       except the generation
  *
- * The folder lies beside the store. Each writing stream has one file, replaced atomically; a reader
- * takes the highest line of each type over all files. A line that does not hold proves nothing and
- * is passed over: who may write the folder may not thereby stop the readers of types whose keys he
- * lacks. A process also remembers the generations it has seen itself.
+ * The folder lies next to the store. Each writing stream has one file, which is replaced
+ * atomically. A reader uses the highest line of each type from all files, and skips lines whose MAC
+ * is wrong: otherwise any process that may write to the folder could block the readers of types
+ * whose keys it does not have. A process also remembers the generations that it has seen.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -34,14 +34,14 @@ typedef struct anchor {
     uint64_t generation;
     unsigned char root[KT_TAG_SIZE];
     unsigned char mac[KT_HASH_SIZE];
-    bool seen;  /* by this process, not from a file */
-    bool holds; /* its MAC was looked at, and is of its type's key */
+    bool seen;      /* by this process, not read from a file */
+    bool authentic; /* its MAC was checked with its type's key, and is right */
 } anchor_t;
 
 struct kt_anchors {
     char *path;
     int folder;
-    struct timespec changed; /* the folder, when its files were read */
+    struct timespec changed; /* mtime of the folder when its files were read */
     bool loaded;
     anchor_t *list;
     size_t count;
@@ -143,8 +143,8 @@ static void format_line(const anchor_t *anchor, char text[LINE_MAX_SIZE])
 
 /* ---- files ---- */
 
-/* What kept us from reading is told from what is there: want of memory or descriptors is no sign of
- * tampering. */
+/* Distinguishes a failure to read from what a read found: running out of memory or descriptors is
+ * not a sign of tampering. */
 static kt_status_t cannot_read(const kt_anchors_t *anchors, const char *name)
 {
     switch (errno) {
@@ -164,7 +164,7 @@ static kt_status_t cannot_read(const kt_anchors_t *anchors, const char *name)
     }
 }
 
-/* The whole file into `text`, NUL behind it. */
+/* Reads the whole file into `text`, which has room for a NUL after `size` bytes. */
 static kt_status_t read_text(const kt_anchors_t *anchors, const char *name, int fd, char *text,
                              size_t size)
 {
@@ -178,7 +178,7 @@ static kt_status_t read_text(const kt_anchors_t *anchors, const char *name, int 
     return KT_SUCCESS;
 }
 
-/* The text of one file, NUL behind it; malloc'ed. */
+/* The text of one file, NUL-terminated and malloc'ed. */
 static kt_status_t read_file(const kt_anchors_t *anchors, const char *name, char **ret_text)
 {
     int fd = openat(anchors->folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
@@ -283,13 +283,12 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
     if (anchors->folder < 0 || st.st_nlink == 0)
         return kt_fail(KT_ROLLEDBACK,
                        "%s: the folder of anchors is gone: without it an old copy of the store "
-                       "would pass for the "
-                       "newest (keyturn restore puts it right)",
+                       "would pass for the newest (run keyturn restore)",
                        anchors->path);
     if (anchors->loaded && st.st_mtim.tv_sec == anchors->changed.tv_sec &&
         st.st_mtim.tv_nsec == anchors->changed.tv_nsec)
         return KT_SUCCESS;
-    /* a change during this moves the time on, and the next read loads again */
+    /* a change in the meantime updates the mtime, so the next read loads again */
     status = load_folder(anchors);
     if (status != KT_SUCCESS)
         return status;
@@ -300,17 +299,18 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
 
 /* ---- comparing ---- */
 
-static bool holds(anchor_t *anchor, const kt_index_t *index)
+/* Is this anchor of the index's type, and made with its key? */
+static bool anchor_of(anchor_t *anchor, const kt_index_t *index)
 {
     unsigned char mac[KT_HASH_SIZE];
 
     if (memcmp(anchor->key_id, index->key_id, KT_KEYID_SIZE) != 0)
         return false;
-    if (anchor->seen || anchor->holds)
+    if (anchor->seen || anchor->authentic)
         return true;
     anchor_mac(index->key, anchor, mac);
-    anchor->holds = sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
-    return anchor->holds;
+    anchor->authentic = sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
+    return anchor->authentic;
 }
 
 static kt_status_t compare(const kt_index_t *index, const anchor_t *anchor)
@@ -320,13 +320,13 @@ static kt_status_t compare(const kt_index_t *index, const anchor_t *anchor)
     if (index->generation < anchor->generation)
         return kt_fail(KT_ROLLEDBACK,
                        "%s: the type \"%s\" is at generation %llu, but generation %llu was seen: "
-                       "an older store was put "
-                       "in place (keyturn restore records a wanted one)",
+                       "an older store was put in place (if that was intended, run keyturn "
+                       "restore)",
                        index->store->name, type, (unsigned long long)index->generation,
                        (unsigned long long)anchor->generation);
     if (memcmp(index->store_id, anchor->store_id, KT_ID_SIZE) != 0)
         return kt_fail(KT_ROLLEDBACK,
-                       "%s: the type \"%s\" is of another store than the one that was seen",
+                       "%s: the type \"%s\" belongs to a different store from the one seen before",
                        index->store->name, type);
     if (index->generation == anchor->generation &&
         memcmp(index->root, anchor->root, KT_TAG_SIZE) != 0)
@@ -365,7 +365,7 @@ kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_index_t *index)
     if (anchors == NULL)
         return KT_SUCCESS;
     for (i = 0; i < anchors->count && status == KT_SUCCESS; i++) {
-        if (holds(&anchors->list[i], index))
+        if (anchor_of(&anchors->list[i], index))
             status = compare(index, &anchors->list[i]);
     }
     if (status != KT_SUCCESS || index->generation == 0)
@@ -384,7 +384,7 @@ uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index
     size_t i;
 
     for (i = 0; anchors != NULL && i < anchors->count; i++) {
-        if (!anchors->list[i].seen && holds(&anchors->list[i], index) &&
+        if (!anchors->list[i].seen && anchor_of(&anchors->list[i], index) &&
             anchors->list[i].generation > highest)
             highest = anchors->list[i].generation;
     }
@@ -393,8 +393,9 @@ uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index
 
 /* ---- writing ---- */
 
-/* Who writes the same stream's file waits here, so that no line of another type is lost; but not
- * for ever, for its holder may have been stopped, and the commit stands without its anchor too. */
+/* Writers of the same stream's file wait here, so that no line of another type is lost. The wait
+ * has a limit, because the holder may have been stopped, and the commit stands without its anchor.
+ */
 static kt_status_t lock_stream(const kt_anchors_t *anchors, const char *stream, int *ret_fd)
 {
     char name[80], holder[96];
@@ -409,7 +410,7 @@ static kt_status_t lock_stream(const kt_anchors_t *anchors, const char *stream, 
 
         if (errno == EWOULDBLOCK) {
             kt_lock_holder(fd, holder, sizeof(holder));
-            status = kt_fail(KT_TRYAGAIN, "%s/%s: %s holds it", anchors->path, name, holder);
+            status = kt_fail(KT_TRYAGAIN, "%s/%s: %s holds the lock", anchors->path, name, holder);
         } else {
             status = kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
         }
@@ -420,7 +421,8 @@ static kt_status_t lock_stream(const kt_anchors_t *anchors, const char *stream, 
     return KT_SUCCESS;
 }
 
-/* All other lines as they are, and ours, unless a higher one stands there already. */
+/* All other lines unchanged, and ours unless there is already a higher one. The text is malloc'ed;
+ * NULL: out of memory. */
 static char *merge(const char *old, const anchor_t *anchor)
 {
     size_t room = strlen(MAGIC) + (old != NULL ? strlen(old) : 0) + LINE_MAX_SIZE + 2;
@@ -487,8 +489,8 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     if (faccessat(anchors->folder, stream, F_OK, 0) == 0 || errno != ENOENT)
         status = read_file(anchors, stream, &old);
     if (status == KT_ROLLEDBACK)
-        status = KT_SUCCESS; /* damaged: what it held is replaced by what is certain now */
-    /* what could not be read must not be lost: lines of other types are in it */
+        status = KT_SUCCESS; /* damaged: replaced by what is certain now */
+    /* a file that could not be read stays, because it has lines of other types */
     if (status == KT_SUCCESS) {
         text = merge(old, &anchor);
         good = text != NULL && write_new(anchors, temporary, text) &&
@@ -520,8 +522,7 @@ kt_status_t kt_anchors_make(const kt_anchors_t *anchors)
     slash = strrchr(parent, '/');
     if (slash != NULL)
         *slash = '\0';
-    /* In a folder that a group of writers shares, each stream's owner keeps his own files (sticky).
-     */
+    /* in a folder shared by a group, only a file's owner may replace it (sticky) */
     if (stat(parent, &st) == 0 && (st.st_mode & (S_ISGID | S_IWGRP)) == (S_ISGID | S_IWGRP))
         mode = 03775;
     if (mkdir(path, 0700) != 0 && errno != EEXIST)

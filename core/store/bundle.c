@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * bundle.c: a whole sealed secret as one string of bytes, for whoever stores secrets himself
+ * bundle.c: a whole sealed secret as one string of bytes, for a server that stores secrets itself
  * (Redis).
  *
- * Its form stands in keyturn_provider.h. The second half makes a bundle look like a sealed
- * provider, so that one engine (load.c) works on SQLite, on a Redis server far away and on the very
- * value that the Redis module holds.
+ * keyturn_provider.h describes the format. The second half makes a bundle look like a sealed
+ * provider, so that one engine (load.c, change.c) works on SQLite, on a remote Redis server and on
+ * the value that the Redis module holds.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +90,7 @@ kt_status_t kt_bundle_parse(const void *data, size_t size, kt_bundle_t **ret_bun
 
     if (size < KTP_BUNDLE_HEADER || memcmp(bytes, "KTB\001", 4) != 0 ||
         bytes[4] > KTP_BUNDLE_CURRENT || bytes[5] != 0)
-        return bad_bundle("no bundle of format 1");
+        return bad_bundle("it is not a bundle of format 1");
     count = (size_t)bytes[6] << 8 | bytes[7];
     if (size > BUNDLE_MAX || count == 0 || count > RECORDS_MAX ||
         ((bytes[4] & KTP_BUNDLE_CURRENT) && count < 2))
@@ -154,12 +154,13 @@ kt_status_t kt_bundle_follows(const kt_bundle_t *old, const kt_bundle_t *next)
     if (old == NULL)
         return sent->version == 1
                    ? KT_SUCCESS
-                   : kt_fail(KT_CONFLICT, "there is no such secret, so its counter has to be 1");
+                   : kt_fail(KT_CONFLICT,
+                             "the secret does not exist yet, so its counter must be 1");
     have = &old->records[0].header;
     if (memcmp(have->id, sent->id, KT_ID_SIZE) != 0)
         return kt_fail(KT_CONFLICT, "another secret is stored under this name");
     if (sent->version != have->version + 1)
-        return kt_fail(KT_CONFLICT, "somebody else wrote first: the counter is %llu",
+        return kt_fail(KT_CONFLICT, "another client wrote first: the counter is %llu",
                        (unsigned long long)have->version);
     return KT_SUCCESS;
 }
@@ -176,16 +177,16 @@ struct ktp_instance {
     kt_bundle_t **slot;
 };
 
-/* A reading one looks into the bundle itself, however many versions that has; a writing one works
- * on copies. */
+/* A reading transaction looks into the bundle itself, however many versions it has; a writing one
+ * works on copies. */
 struct ktp_txn {
     kt_bundle_t **slot;
-    const kt_bundle_t *reading;    /* NULL: nothing is stored, or it is a writing one */
+    const kt_bundle_t *reading;    /* NULL: nothing is stored, or this one writes */
     unsigned char *head, *current; /* malloc'ed copies; current NULL if there is none */
     size_t head_size, current_size;
     size_t nvalues;
-    bool writing, touched;
-    value_row_t values[]; /* RECORDS_MAX of a writing one, else none */
+    bool writing, changed;
+    value_row_t values[]; /* RECORDS_MAX if it writes, otherwise none */
 };
 
 static unsigned char *copy_bytes(const unsigned char *data, size_t size)
@@ -352,7 +353,7 @@ static ktp_status_t bundle_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_r
 {
     if (!txn->writing)
         return KTP_FORBIDDEN;
-    txn->touched = true;
+    txn->changed = true;
     if (key->space == KTP_HEAD)
         return put_head(txn, row, expected);
     return key->space == KTP_VALUE ? put_value(txn, key->version, row, expected) : KTP_CONFLICT;
@@ -368,7 +369,7 @@ static ktp_status_t bundle_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t
         return KTP_CONFLICT;
     free(value->data);
     *value = txn->values[--txn->nvalues];
-    txn->touched = true;
+    txn->changed = true;
     return KTP_SUCCESS;
 }
 
@@ -430,7 +431,7 @@ static ktp_status_t bundle_commit(ktp_txn_t *txn)
     kt_bundle_t *bundle = NULL;
     ktp_status_t status = KTP_SUCCESS;
 
-    if (txn->writing && txn->touched && txn->head != NULL)
+    if (txn->writing && txn->changed && txn->head != NULL)
         status = write_bundle(txn, &bundle);
     if (bundle != NULL) {
         kt_bundle_free(*txn->slot);
@@ -461,7 +462,7 @@ void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot)
     memset(store, 0, sizeof(*store));
     store->slot = slot;
     store->store.api = &bundle_provider;
-    /* struct ktp_instance is just this slot */
+    /* struct ktp_instance consists of this slot */
     store->store.instance = (ktp_instance_t *)(void *)&store->slot;
     store->store.name = "redis";
     store->store.keep_versions = 10;

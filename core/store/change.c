@@ -2,9 +2,9 @@
 /*
  * change.c: a secret being changed, inside one writing transaction of its provider.
  *
- * Values are put as they come; the head, which alone decides what is served, is put last, with the
- * counter that was read plus one as its stamp. So a commit changes everything or nothing, and two
- * who write at once end with one winner and a CONFLICT.
+ * Values are put as they come. The head, which alone decides what is served, is put last. Its stamp
+ * is the counter that was read, plus one. So a commit changes everything or nothing, and of two
+ * concurrent writers one wins and the other gets KT_CONFLICT.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -12,24 +12,23 @@
 
 #include "store.h"
 
-#define RESERVE                                                                                    \
-    (6u * KT_VALUE_MAX) /* bytes: three values move, overwritten where they were, and some nodes   \
-                           of the index change */
+/* Bytes: three values move and are overwritten where they were, and some index nodes change. */
+#define RESERVE (6u * KT_VALUE_MAX)
 
 struct kt_change {
     kt_holder_t *holder;
     kt_store_t *store;
     ktp_txn_t *txn;
-    kt_typekey_t *type; /* a copy, in locked memory: the keyring may move its own */
+    kt_typekey_t *type; /* a copy in locked memory, because the keyring may move its own */
     char name[KT_NAME_MAX + 1];
     kt_head_t head;
     bool exists;
-    uint64_t stamp;         /* that the head row has to have; 0: absent */
-    unsigned char *current; /* the record beside the head; malloc'ed */
+    uint64_t stamp;         /* of the head's row, which must still have it; 0: no row */
+    unsigned char *current; /* the record stored with the head; malloc'ed */
     size_t current_size;
     int64_t now;
     kt_trees_t trees; /* as they will be after the commit */
-    uint64_t settled; /* the generation that anchors confirm, before it */
+    uint64_t settled; /* the highest generation that anchors confirmed before it */
 };
 
 static void change_free(kt_change_t *change)
@@ -115,7 +114,7 @@ kt_status_t kt_change_begin(kt_holder_t *holder, kt_store_t *store, const char *
     while (status == KT_SUCCESS && change->txn == NULL) {
         status = kt_rows_begin(store, true, timeout, &change->txn);
         if (status == KT_TRYAGAIN)
-            /* it names the process that is in the way: the operator may have to stop it */
+            /* the text names the process that holds the lock: it may have to be stopped */
             kt_log(&holder->logger, 4, "%s", kt_failure());
         if (status == KT_SUCCESS)
             status = load(change, ref.type);
@@ -222,8 +221,8 @@ kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_
     return status;
 }
 
-/* The record of a version that has a row of its own moves beside the head; what lay there gets a
- * row. */
+/* Moves the record of a version from its own row into the head's row. The record that was there
+ * gets a row of its own. */
 static kt_status_t swap_in(kt_change_t *change, const kt_head_version_t *entry)
 {
     uint64_t version = entry->version;
@@ -238,7 +237,7 @@ static kt_status_t swap_in(kt_change_t *change, const kt_head_version_t *entry)
     if (status == KT_NOTFOUND)
         return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store",
                        change->name, (unsigned long long)version);
-    /* a foreign record beside the head would be found out by every reader, and too late */
+    /* readers would reject a foreign record in the head's row, but too late */
     if (status == KT_SUCCESS)
         status = kt_check_value(&change->head, entry, row.record, row.record_size);
     if (status != KT_SUCCESS)
@@ -331,7 +330,7 @@ kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version)
     return status;
 }
 
-/* The oldest versions beyond keep_versions go; never current, previous or pending. */
+/* Drops the oldest versions beyond keep_versions, but never current, previous or pending. */
 static kt_status_t prune(kt_change_t *change)
 {
     kt_head_t *head = &change->head;
@@ -410,7 +409,7 @@ kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn,
     return status;
 }
 
-/* The new head takes its place in the index that it is in, and the type goes to its next
+/* Puts the new head's tag into the index that has this secret, and moves the type to its next
  * generation. */
 static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key,
                              const unsigned char *record, size_t size)
@@ -477,9 +476,9 @@ kt_status_t kt_change_prepare(kt_change_t *change)
 }
 
 /*
- * Each change leaves as much space behind it as the end of a rotation may need, and only that end
- * does without: when a target has the new value, no full disk and nobody who fills it may keep the
- * store from it.
+ * Each change leaves as much free space as the end of a rotation may need, and only that end skips
+ * this check: once a target has the new value, a full disk must not keep it out of the store, even
+ * if another user fills the disk on purpose.
  */
 kt_status_t kt_change_reserve(kt_change_t *change)
 {
@@ -487,9 +486,9 @@ kt_status_t kt_change_reserve(kt_change_t *change)
                             kt_provider_reserve(change->store->api, change->txn, RESERVE));
 }
 
-/* The commit stands whether or not its anchor can be written: the next writer sees that one is
- * owed, and records the generation. */
-static void anchor(const kt_change_t *change)
+/* The commit stands even if its anchor cannot be written: the next writer notices that one is
+ * missing, and records the generation. */
+static void write_anchors(const kt_change_t *change)
 {
     if (kt_trees_anchor(change->store, change->holder->stream, &change->trees) == KT_SUCCESS)
         return;
@@ -505,7 +504,7 @@ kt_status_t kt_change_commit(kt_change_t *change)
     change->txn = NULL;
     kt_debug_point("write.committed");
     if (status == KT_SUCCESS)
-        anchor(change);
+        write_anchors(change);
     change_free(change);
     return status;
 }

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * epochs.c: under which epochs the secrets of a type lie, for readers and writers. rekey.c moves
- * them.
+ * epochs.c: finds the epochs under which the secrets of a type lie. rekey.c moves them.
  *
- * A type has a root at the epoch that it is under. While it moves to a newer one it has two, which
- * name each other and have one generation:
+ * A type has a root under its epoch. While it moves to a newer epoch it has two, which name each
+ * other and have the same generation:
  *
  *     all at X  ─▶  X "to Y" and Y "from X", generation G each  ─▶  X "moved to Y", all at Y
  *
- * The newest root that a keyring can open decides. A name that it does not have is absent if the
- * type is settled there; if it is on its way, the other tree is asked; and who cannot open that one
- * does not know, and answers NOKEY. A root says where the others are, so that none can be removed
- * or put back alone; and as each change raises both, neither can be put back without the other.
+ * The newest root that the keyring can open decides. If the whole type is under it, a name that its
+ * tree does not have is absent. While the type moves, the other tree is searched too; a reader that
+ * cannot open that tree does not know, and answers KT_NOKEY. A root names the other root, so none
+ * can be removed or put back alone. Each change raises the generation of both, so neither can be
+ * put back without the other.
  *
- * A store is marked with the environment keys that it knows (META 'e'); the mark's stamp is 1, or 2
- * when a newer key has its mark too. It tells the holder of an old key that types may have begun
- * without him.
+ * A store is marked with its environment keys (META 'e'). The mark's stamp is 1, or 2 if a newer
+ * key has a mark too: then the holder of the older key knows that types may exist only under a
+ * newer one.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "epochs.h"
 
-#define AGAIN_MS 1000 /* how often keys are read again at most */
+#define AGAIN_MS 1000 /* keys are read again at most this often */
 #define MARK_NEWEST 1u
 #define MARK_LEFT 2u
 
@@ -77,7 +77,7 @@ bool kt_keys_again(kt_holder_t *holder, kt_status_t status)
         char reason[200];
 
         (void)snprintf(reason, sizeof(reason), "%s", kt_failure());
-        (void)kt_fail(status, "%.250s, and could not be read again (%s)", failed.text, reason);
+        (void)kt_fail(status, "%.250s; the key could not be read again (%s)", failed.text, reason);
         return false;
     }
     more = has_more(holder->keyring, fresh);
@@ -101,11 +101,11 @@ static kt_status_t open_index(kt_holder_t *holder, const kt_store_t *store, ktp_
 
 static kt_status_t misfit(const kt_store_t *store, const char *type, const char *what)
 {
-    return kt_fail(KT_ROLLEDBACK, "%s: the roots of the type \"%s\" do not fit: %s", store->name,
+    return kt_fail(KT_ROLLEDBACK, "%s: the roots of the type \"%s\" do not match: %s", store->name,
                    type, what);
 }
 
-/* The tree that the newest one, found at the n-th epoch, is filled from. */
+/* Opens the older tree, from which secrets move to the newest one, found at the n-th epoch. */
 static kt_status_t open_old(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                             const char *type, size_t n, kt_trees_t *trees)
 {
@@ -126,13 +126,13 @@ static kt_status_t open_old(kt_holder_t *holder, const kt_store_t *store, ktp_tx
         return status;
     trees->old_key = key;
     if (trees->old.generation == 0)
-        return misfit(store, type, "the one under the older epoch is gone");
+        return misfit(store, type, "the root under the older epoch is missing");
     if (trees->old.link != KT_LINK_TO ||
         memcmp(trees->old.other, trees->index.key_id, KT_KEYID_SIZE) != 0)
-        return misfit(store, type, "the older one does not know of the newer one");
+        return misfit(store, type, "the older root does not name the newer one");
     if (trees->old.generation != trees->index.generation ||
         memcmp(trees->old.store_id, trees->index.store_id, KT_ID_SIZE) != 0)
-        return misfit(store, type, "they are of two generations");
+        return misfit(store, type, "their generations differ");
     return KT_SUCCESS;
 }
 
@@ -147,7 +147,7 @@ static kt_status_t open_linked(kt_holder_t *holder, const kt_store_t *store, ktp
     for (i = 0; trees->index.link != KT_LINK_NONE && i < n; i++) {
         if (kt_keyring_type(holder->keyring, type, i, &key) == KT_SUCCESS &&
             memcmp(key->id, trees->index.other, KT_KEYID_SIZE) == 0)
-            return misfit(store, type, "the one under the newer epoch is gone");
+            return misfit(store, type, "the root under the newer epoch is missing");
     }
     return KT_SUCCESS;
 }
@@ -170,7 +170,7 @@ kt_status_t kt_trees_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_
             break;
         kt_index_close(&ret_trees->index);
     }
-    if (status == KT_NOKEY && n > 0) { /* which is how the epochs end */
+    if (status == KT_NOKEY && n > 0) { /* there are no more epochs */
         kt_failure_clear();
         status = KT_SUCCESS;
     }
@@ -184,7 +184,7 @@ void kt_trees_close(kt_trees_t *trees)
     kt_wipe(trees, sizeof(*trees));
 }
 
-/* Is all that there is of the type open? */
+/* Are all trees of the type open? */
 static bool is_whole(const kt_trees_t *trees)
 {
     return trees->index.link == KT_LINK_NONE ||
@@ -224,7 +224,7 @@ kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const k
     return status;
 }
 
-/* ---- which epochs a store is marked with ---- */
+/* ---- marks of epochs in a store ---- */
 
 static kt_status_t get_mark(const kt_store_t *store, ktp_txn_t *txn,
                             const unsigned char id[KT_KEYID_SIZE], ktp_key_t *ret_key,
@@ -234,7 +234,7 @@ static kt_status_t get_mark(const kt_store_t *store, ktp_txn_t *txn,
     return kt_rows_get(store, txn, ret_key, ret_row);
 }
 
-/* The newest of the type's keys that the store is marked with. */
+/* The newest of the type's keys for whose epoch the store has a mark. */
 static kt_status_t newest_marked(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                                  const char *type, const kt_typekey_t **ret_key)
 {
@@ -334,7 +334,7 @@ static kt_status_t bind(kt_index_t *newest, kt_index_t *old)
     if (old->count > 0 && newest->link != KT_LINK_NONE)
         return kt_fail(KT_CONFLICT,
                        "%s: the backup was made while the type \"%s\" was being rekeyed to an "
-                       "epoch that this store has left",
+                       "epoch that this store no longer uses",
                        newest->store->name, newest->type);
     if (old->count > 0) {
         newest->link = KT_LINK_FROM;
@@ -344,8 +344,8 @@ static kt_status_t bind(kt_index_t *newest, kt_index_t *old)
     return status == KT_SUCCESS ? kt_index_seal(newest, generation) : status;
 }
 
-/* A store that had moved on, or a backup from the midst of it, leaves two epochs: what is under the
- * older one waits for the next rekey. */
+/* Two epochs remain if the store had moved on since the backup, or if the backup was made during a
+ * rekey: the secrets under the older epoch stay there until the next rekey. */
 static kt_status_t bind_type(kt_index_t *indexes, size_t count, size_t first)
 {
     kt_index_t *newest = NULL, *moving = NULL;
@@ -365,13 +365,13 @@ static kt_status_t bind_type(kt_index_t *indexes, size_t count, size_t first)
             indexes[i].generation == 0)
             continue;
         if (indexes[i].count > 0 && moving == NULL)
-            moving = &indexes[i]; /* last, so that both end at one generation */
+            moving = &indexes[i]; /* bound last, so that both get the same generation */
         else
             status = bind(newest, &indexes[i]);
     }
     if (status == KT_SUCCESS && moving != NULL)
         return bind(newest, moving);
-    /* a root has to stand, if only to say that there is nothing */
+    /* even an empty type needs a root, as proof that it is empty */
     return status == KT_SUCCESS ? kt_index_write_empty(newest) : status;
 }
 

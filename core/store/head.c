@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * head.c: what is known of a secret besides its values, and how it may change.
+ * head.c: all that is known of a secret except its values, and how it may change.
  *
- * Its encoding is a list of fields: tag (1 byte), length (4 bytes, big-endian), contents. An
- * unknown tag is refused: a head that says more than this version understands must not be written
- * back without it.
+ * The encoding is a list of fields: tag (1 byte), length (4 bytes, big-endian), contents. A head
+ * with an unknown tag is rejected, because this version could only write it back without that
+ * field.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -156,7 +156,8 @@ kt_status_t kt_head_encode(const kt_head_t *head, unsigned char **ret_plain, siz
 
 static kt_status_t bad_head(void)
 {
-    return kt_fail(KT_MALFORMED, "a sealed head does not parse: written by a newer version?");
+    return kt_fail(KT_MALFORMED,
+                   "a sealed head does not parse: it may come from a newer version of keyturn");
 }
 
 static kt_status_t out_of_memory(void)

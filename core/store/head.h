@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* head.h: what is known of a secret, how it may change, and when it is due. */
+/* head.h: what is known of a secret, how it may change, and when its rotation is due. */
 #ifndef KT_HEAD_H
 #define KT_HEAD_H
 
@@ -13,7 +13,7 @@ typedef struct kt_head_version {
 } kt_head_version_t;
 
 typedef struct kt_head_pair {
-    uint64_t version; /* of a note; metadata: 0 */
+    uint64_t version; /* of a note; 0: metadata */
     char *key, *value;
 } kt_head_pair_t;
 
@@ -43,23 +43,23 @@ kt_status_t kt_head_meta(kt_head_t *head, const char *key,
 kt_status_t kt_head_note(kt_head_t *head, uint64_t version, const char *key, const char *value);
 void kt_head_drop_note(kt_head_t *head, uint64_t version, const char *key);
 const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char *key);
-/* The number that a selector means: KT_NOTFOUND, KT_GONE (destroyed). Does not look at deleted or
- * expires. */
+/* The version number that a selector means. KT_NOTFOUND: there is no such version; KT_GONE: it was
+ * destroyed. Ignores `deleted` and `expires`. */
 kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number,
                            uint64_t *ret_version);
 
-#define KT_NOTE_ROTATED                                                                            \
-    "keyturn.rotated" /* of a version that a rotation made: when it became current, ms since the   \
-                         epoch */
-#define KT_NOTE_LEASE                                                                              \
-    "keyturn.busy" /* of a pending version: whose process is at it, and until when (rotate.c) */
+/* Of a version that a rotation made: when it became current, ms since the epoch. */
+#define KT_NOTE_ROTATED "keyturn.rotated"
+/* Of a pending version: the process that works on it, and until when (rotate/owner.c). */
+#define KT_NOTE_LEASE "keyturn.busy"
 
 /* ---- schedule.c: when a rotation is due, by the metadata `rotation` ---- */
 
 #define KT_META_ROTATION "rotation"
-/* "critical", "weekly", "90d" ... to milliseconds; -1. */
+/* "critical", "weekly", "90d" ... in milliseconds; -1: not a schedule. */
 int64_t kt_schedule_parse(const char *text);
-/* When the current value came: by a rotation, else by whoever wrote it. 0: there is none. */
+/* When the current value was rotated, or written if no rotation made it: ms since the epoch. 0:
+ * there is no current value. */
 int64_t kt_schedule_rotated(const kt_head_t *head);
 int64_t kt_schedule_due(const kt_head_t *head); /* ms since the epoch; 0: no schedule */
 

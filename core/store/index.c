@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * index.c: proof that a head is the one that was written last, and that a name without a head never
- * had one.
+ * index.c: proves that a head is the one that was written last, and that a name without a head
+ * never had one.
  *
- * Each type has a tree of its own, from the keyed hash of a name to the tag of its head. A node
- * says what its children hash to; the root row says what the tree hashes to, at which generation,
- * in which store. All is keyed by the type, and changes in the transaction of the head.
+ * Each type has its own tree, from the keyed hash of a name to the tag of its head. A node holds
+ * the tags of its children. The root row holds the tag of the topmost node, the generation and the
+ * store's id. All tags are keyed by the type, and all changes are in the transaction of the head.
  *
  *     META 'r' + key id            store id (16), generation (8), count (8), tag of the topmost
  *                                  node (16; zero: there is none), MAC (32);
- *                                  in front of the MAC, if the type is or was on its way to another
- *                                  epoch: how (1), other key id (16)
+ *                                  before the MAC, if the type is moving or has moved to another
+ *                                  epoch: link (1), other key id (16)
  *     NODE key id, path            0, entries of name hash (32) and head tag (16), sorted:
  *                                  a leaf, at most LEAF_MAX
  *                                  1, sixteen tags (16 each; zero: no child): a branch, by the next
  *                                  four bits
- * A leaf that grows past LEAF_MAX becomes a branch of leaves, so that a proof takes one node a
- * level: one for 20 secrets, five for a million. A B-tree was rejected: it would have to be
- * balanced, and its shape would tell the order of writing.
+ * A leaf that grows past LEAF_MAX becomes a branch of leaves, so that a proof needs one node per
+ * level: one for 20 secrets, five for a million. A B-tree was rejected: it needs balancing, and its
+ * shape would reveal the order of writing.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -36,7 +36,7 @@ unsigned kt_nibble(const unsigned char hash[KT_HASH_SIZE], size_t depth)
     return depth % 2 == 0 ? hash[depth / 2] >> 4 : hash[depth / 2] & 15u;
 }
 
-/* The row key of the node at `depth` on the way to `hash`: key id, depth, the nibbles passed. */
+/* The row key of the node at `depth` on the path to `hash`: key id, depth, the nibbles so far. */
 void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE], size_t depth,
                  ktp_key_t *ret_key)
 {
@@ -52,7 +52,7 @@ void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE]
     ret_key->id_size = KT_KEYID_SIZE + 1 + bytes;
 }
 
-/* A node's tag binds its place, for else two subtrees could change places. */
+/* The tag includes the node's place: otherwise two subtrees could be swapped. */
 static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsigned char *data,
                      size_t size, unsigned char ret_tag[KT_TAG_SIZE])
 {
@@ -69,7 +69,7 @@ static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsign
 
 kt_status_t kt_index_tampered(const kt_index_t *index, const char *what)
 {
-    return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" does not hold: %s",
+    return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" was tampered with: %s",
                    index->store->name, index->type, what);
 }
 
@@ -107,21 +107,22 @@ static kt_status_t read_root(kt_index_t *index)
     kt_key_meta(&key, 'r', index->key_id);
     status = kt_rows_get(index->store, index->txn, &key, &row);
     if (status == KT_NOTFOUND)
-        return KT_SUCCESS; /* generation 0: nothing of this type was ever written, which anchors
-                              confirm or deny */
+        return KT_SUCCESS; /* generation 0: this type was never written, if the anchors agree */
     if (status != KT_SUCCESS)
         return status;
     if (row.record_size != ROOT_BODY + KT_HASH_SIZE && row.record_size != ROOT_SIZE_MAX)
-        return kt_index_tampered(index, "its root is damaged");
+        return kt_index_tampered(index, "its root has the wrong size");
     size = row.record_size - KT_HASH_SIZE;
     root_mac(index, row.record, size, mac);
     if (sodium_memcmp(mac, row.record + size, sizeof(mac)) != 0)
         return kt_index_tampered(index, "its root is not authentic");
     if (size > ROOT_BODY) {
         if (row.record[ROOT_BODY] < KT_LINK_TO || row.record[ROOT_BODY] > KT_LINK_FROM)
-            return kt_fail(KT_MALFORMED,
-                           "%s: the root of the type \"%s\" says what this version does not know",
-                           index->store->name, index->type);
+            return kt_fail(
+                KT_MALFORMED,
+                "%s: the root of the type \"%s\" has an unknown link: it may come from a "
+                "newer version of keyturn",
+                index->store->name, index->type);
         index->link = (kt_link_t)row.record[ROOT_BODY];
         memcpy(index->other, row.record + ROOT_BODY + 1, KT_KEYID_SIZE);
     }
@@ -183,8 +184,8 @@ void kt_index_close(kt_index_t *index)
 
 /* ---- nodes ---- */
 
-/* The node's row, checked that it hashes to what its parent says. It is the provider's until its
- * next call. */
+/* The node's row, if it has the tag that its parent expects. The provider owns the row, and keeps
+ * it until the next call. */
 static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key,
                             const unsigned char expected[KT_TAG_SIZE], ktp_row_t *ret_row)
 {
@@ -200,8 +201,8 @@ static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key,
     node_tag(index, key, row.record, row.record_size, tag);
     if (sodium_memcmp(tag, expected, sizeof(tag)) != 0)
         return kt_index_tampered(index, "a row was put back, removed or exchanged");
-    /* Authentic, so that what follows guards against ourselves and against whoever holds the type's
-     * key: a node_t has room for one entry more. */
+    /* Only a holder of the type's key, or a bug of ours, can have made a bad node: but a node_t has
+     * no room for more than one extra entry. */
     if (row.record_size < 1 || row.record_size > NODE_MAX - ENTRY_SIZE ||
         (row.record[0] == BRANCH && row.record_size != BRANCH_SIZE) ||
         (row.record[0] == LEAF && (row.record_size - 1) % ENTRY_SIZE != 0) ||
@@ -211,7 +212,7 @@ static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key,
     return KT_SUCCESS;
 }
 
-/* A copy of the node, to be changed. */
+/* A copy of the node that may be changed. */
 static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key,
                              const unsigned char expected[KT_TAG_SIZE], node_t *ret_node)
 {
@@ -226,7 +227,6 @@ static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key,
     return KT_SUCCESS;
 }
 
-/* Puts the node and gives its tag to the parent. */
 kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const node_t *node,
                           unsigned char ret_tag[KT_TAG_SIZE])
 {
@@ -255,7 +255,7 @@ static unsigned char *entry_at(node_t *leaf, size_t i)
     return leaf->data + 1 + i * ENTRY_SIZE;
 }
 
-/* The entry of `hash` in a leaf's bytes, or where it would stand; true if it is there. */
+/* True, and the place of the entry of `hash` in a leaf's bytes; or false, and where it belongs. */
 static bool find_in(const unsigned char *leaf, size_t size, const unsigned char hash[KT_HASH_SIZE],
                     size_t *ret_i)
 {
@@ -334,7 +334,7 @@ typedef struct walk {
     bool stopped;
 } walk_t;
 
-/* `hash` holds the nibbles of the way down; the rest of it is free. */
+/* `hash` holds the nibbles of the path so far; the rest of it is scratch space. */
 static kt_status_t walk_below(walk_t *walk, unsigned char hash[KT_HASH_SIZE], size_t depth,
                               const unsigned char tag[KT_TAG_SIZE])
 {
@@ -387,8 +387,7 @@ void kt_leaf_insert(node_t *leaf, size_t i, const unsigned char hash[KT_HASH_SIZ
     leaf->size += ENTRY_SIZE;
 }
 
-/* The entries of a leaf that is too full go into leaves of their own, and it becomes the branch
- * above them. */
+/* Turns a leaf that is too full into a branch, with its entries in new leaves. */
 static kt_status_t split(const kt_index_t *index, node_t *node, size_t depth)
 {
     node_t *child = malloc(sizeof(*child));
@@ -422,8 +421,6 @@ static kt_status_t split(const kt_index_t *index, node_t *node, size_t depth)
     return status;
 }
 
-/* Sets hash to tag in the subtree at `depth`, whose tag is *io_tag (zero: there is none), and gives
- * its new tag. */
 kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
                         const unsigned char tag[KT_TAG_SIZE], size_t depth,
                         unsigned char io_tag[KT_TAG_SIZE])
@@ -466,8 +463,7 @@ static bool has_child(node_t *node)
     return false;
 }
 
-/* Takes `hash` out of the subtree at `depth`, of which nothing stays if it was the last: *io_tag
- * becomes zero. */
+/* Removes `hash` from the subtree at `depth`. *io_tag becomes zero if that was the last entry. */
 static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
                                 size_t depth, unsigned char io_tag[KT_TAG_SIZE])
 {
@@ -538,7 +534,7 @@ void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE],
     index->link = KT_LINK_NONE;
 }
 
-/* An empty leaf, for a root has to stand on a node. */
+/* Writes an empty leaf, because a root needs a node. */
 kt_status_t kt_index_write_empty(kt_index_t *index)
 {
     static const unsigned char nowhere[KT_HASH_SIZE];

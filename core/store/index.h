@@ -5,14 +5,13 @@
 
 #include "rows.h"
 
-/* While a type goes from one epoch to the next it has an index under each, and their roots name
+/* While a type moves from one epoch to the next it has an index under each, and their roots name
  * each other (rekey.c). */
 typedef enum kt_link {
-    KT_LINK_NONE = 0, /* all of the type is here */
-    KT_LINK_TO =
-        1, /* what is not here any more, and all that is new, is under the newer key `other` */
-    KT_LINK_MOVED = 2, /* nothing is here: all is under the newer key `other` */
-    KT_LINK_FROM = 3   /* what is not here yet is under the older key `other` */
+    KT_LINK_NONE = 0,  /* the whole type is here */
+    KT_LINK_TO = 1,    /* secrets have moved from here, and new ones go, to the newer key `other` */
+    KT_LINK_MOVED = 2, /* nothing is here: the whole type is under the newer key `other` */
+    KT_LINK_FROM = 3   /* the rest of the type is still under the older key `other` */
 } kt_link_t;
 
 typedef struct kt_index {
@@ -25,75 +24,81 @@ typedef struct kt_index {
     kt_link_t link;
     unsigned char other[KT_KEYID_SIZE];
     unsigned char store_id[KT_ID_SIZE];
-    uint64_t generation, count; /* 0: nothing of this type was ever written */
+    uint64_t generation, count; /* generation 0: nothing of this type was ever written */
     unsigned char root[KT_TAG_SIZE];
     uint64_t stamp; /* of the root's row; 0: there is none */
 } kt_index_t;
 
-/* KT_ROLLEDBACK when the root is not authentic. kt_index_close() wipes. */
+/* KT_ROLLEDBACK: the root is not authentic. kt_index_close() wipes the key. */
 kt_status_t kt_index_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                           const kt_typekey_t *type, kt_index_t *ret_index);
 void kt_index_close(kt_index_t *index);
-/* Presence with the head's tag, or absence; KT_ROLLEDBACK when a row on the way was changed. */
+/* Proves presence, with the head's tag, or absence. KT_ROLLEDBACK: a row on the path was changed.
+ */
 kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
                             bool *ret_found, unsigned char ret_tag[KT_TAG_SIZE]);
-/* In a writing transaction: the tag of a new or changed head, and the next generation. */
+/* In a writing transaction: sets the tag of a new or changed head, and seals the next generation.
+ */
 kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
                          const unsigned char tag[KT_TAG_SIZE]);
 
-/* The same apart: the tree alone, of which a removed entry must be there; and the root, which puts
- * it into force at `generation`. */
+/* The same in two steps. put and remove (of an entry that must be there) change the tree; seal
+ * writes the root at `generation`, which makes the changes valid. */
 kt_status_t kt_index_put(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
                          const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_remove(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE]);
 kt_status_t kt_index_seal(kt_index_t *index, uint64_t generation);
 bool kt_index_is_empty(const kt_index_t *index); /* there is no node */
 
-/* For a restore, before the rows of the old index are removed: an empty index that goes on behind
- * `generation`; then all its entries, as one generation; and the root of a type without secrets, if
- * anything of it was seen. Entries in rising order of their hashes are written node by node, out of
- * order each is put in by itself. */
+/* For a restore. Before the rows of the old index are removed, kt_index_start() makes an empty
+ * index that continues after `generation`. Then kt_index_fill_*() add all entries as one
+ * generation: entries in ascending order of their hashes are written node by node, entries out of
+ * order are put in one by one. kt_index_write_empty() writes the root of a type without secrets, if
+ * the type was ever seen. */
 typedef struct kt_index_entry {
     unsigned char hash[KT_HASH_SIZE], tag[KT_TAG_SIZE];
 } kt_index_entry_t;
 typedef struct kt_filling kt_filling_t;
 void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE],
                     uint64_t generation);
-kt_status_t kt_index_fill_begin(
-    kt_index_t *index, kt_filling_t **ret_filling); /* after a failure, too, kt_index_fill_free() */
+/* kt_index_fill_free() ends it, also after a failure. */
+kt_status_t kt_index_fill_begin(kt_index_t *index, kt_filling_t **ret_filling);
 kt_status_t kt_index_fill_add(kt_filling_t *filling, const unsigned char hash[KT_HASH_SIZE],
                               const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_fill_end(kt_filling_t *filling);
 void kt_index_fill_free(kt_filling_t *filling); /* NULL is allowed */
 kt_status_t kt_index_write_empty(kt_index_t *index);
-/* Every entry, in no order; KT_ROLLEDBACK as above. A non-zero answer of fn ends the walk. */
+/* Calls fn for each entry, in no particular order. KT_ROLLEDBACK as above. A non-zero answer of fn
+ * ends the walk. */
 typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE],
                            const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg);
 
-/* ---- proofs.c: branches that were proved. NULL: nothing is remembered ---- */
+/* ---- proofs.c: the proof cache, of branches that were proved. NULL: nothing is kept ---- */
 
 #define KT_FANOUT 16u
-kt_proofs_t *kt_proofs_new(void); /* NULL: ENOMEM */
+kt_proofs_t *kt_proofs_new(void); /* NULL: out of memory */
 void kt_proofs_free(kt_proofs_t *proofs);
-/* The sixteen tags below the branch of this tag; NULL: not met. */
+/* The sixteen tags below the branch with this tag; NULL: not known. */
 const unsigned char *kt_proofs_find(const kt_proofs_t *proofs,
                                     const unsigned char tag[KT_TAG_SIZE]);
 void kt_proofs_keep(kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE],
                     const unsigned char children[KT_FANOUT * KT_TAG_SIZE]);
 
-/* ---- anchors.c. A store without anchors (NULL) has none to compare with ---- */
+/* ---- anchors.c. NULL: the store has no anchors to compare with ---- */
 
 kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors);
 void kt_anchors_free(kt_anchors_t *anchors);
-kt_status_t kt_anchors_make(const kt_anchors_t *anchors); /* the folder; it may be there already */
-/* Before a snapshot is opened: what the files say. KT_ROLLEDBACK if the folder is gone. */
+/* Makes the folder, which may exist already. */
+kt_status_t kt_anchors_make(const kt_anchors_t *anchors);
+/* Reads the files; call it before a snapshot is opened. KT_ROLLEDBACK: the folder is gone. */
 kt_status_t kt_anchors_load(kt_anchors_t *anchors);
-/* Under the snapshot: is this index as new as all that was seen? Remembers it. */
+/* Inside the snapshot: KT_ROLLEDBACK if this index is older than one that was seen. Remembers it.
+ */
 kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_index_t *index);
 /* The highest generation that files confirm for this type. */
 uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index);
-/* After a commit. KT_NOSPACE; KT_TRYAGAIN: somebody holds the stream's lock. */
+/* After a commit. KT_NOSPACE; KT_TRYAGAIN: another process holds the stream's lock. */
 kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_index_t *index);
 
 #endif /* KT_INDEX_H */

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* index_fill.c: a whole tree at once, for a restore: entries in rising order are written node by
- * node, from below. */
+/* index_fill.c: writes a whole tree at once, for a restore: from entries in ascending order, node
+ * by node, bottom up. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "index_node.h"
 
-/* The nodes on the way to the last entry, the topmost first: all but the last are branches, and
- * each is written once, when its last entry has come. */
+/* The nodes on the path to the last entry, the topmost first. All but the last are branches, and
+ * each is written once, after its last entry. */
 struct kt_filling {
     kt_index_t *index;
-    node_t *open[DEPTH_MAX + 1]; /* as far down as was ever needed */
-    size_t depth;                /* of the last one that is open */
+    node_t *open[DEPTH_MAX + 1]; /* down to the greatest depth so far */
+    size_t depth;                /* of the last open node */
     unsigned char last[KT_HASH_SIZE];
-    bool begun,
-        loose; /* loose: an entry came out of order, and from there each goes in by itself */
+    bool has_open;
+    bool unsorted; /* an entry came out of order: it and all later ones are put in one by one */
 };
 
 kt_status_t kt_index_fill_begin(kt_index_t *index, kt_filling_t **ret_filling)
@@ -62,14 +62,14 @@ static kt_status_t close_all(kt_filling_t *f)
 {
     kt_status_t status = KT_SUCCESS;
 
-    while (status == KT_SUCCESS && f->begun) {
-        f->begun = f->depth > 0;
+    while (status == KT_SUCCESS && f->has_open) {
+        f->has_open = f->depth > 0;
         status = close_last(f);
     }
     return status;
 }
 
-/* The last leaf is too full: it becomes a branch, and what belongs to the last entry's child stays
+/* Turns the last leaf, which is too full, into a branch, and leaves the child with the last entry
  * open. */
 static kt_status_t open_below(kt_filling_t *f)
 {
@@ -104,13 +104,13 @@ static bool same_way(const unsigned char *a, const unsigned char *b, size_t dept
            (depth % 2 == 0 || kt_nibble(a, depth - 1) == kt_nibble(b, depth - 1));
 }
 
-static kt_status_t add_behind(kt_filling_t *f, const unsigned char hash[KT_HASH_SIZE],
-                              const unsigned char tag[KT_TAG_SIZE])
+static kt_status_t append_entry(kt_filling_t *f, const unsigned char hash[KT_HASH_SIZE],
+                                const unsigned char tag[KT_TAG_SIZE])
 {
     kt_status_t status = KT_SUCCESS;
     node_t *node;
 
-    if (!f->begun)
+    if (!f->has_open)
         status = open_leaf(f, 0);
     while (status == KT_SUCCESS && f->depth > 0 && !same_way(f->last, hash, f->depth))
         status = close_last(f);
@@ -120,10 +120,10 @@ static kt_status_t add_behind(kt_filling_t *f, const unsigned char hash[KT_HASH_
         return status;
     node = f->open[f->depth];
     kt_leaf_insert(node, kt_leaf_entries(node), hash, tag);
-    f->begun = true;
+    f->has_open = true;
     f->index->count++;
     while (status == KT_SUCCESS && kt_leaf_entries(f->open[f->depth]) > LEAF_MAX)
-        status = open_below(f); /* which leaves f->last at this entry */
+        status = open_below(f);
     memcpy(f->last, hash, KT_HASH_SIZE);
     return status;
 }
@@ -133,14 +133,14 @@ kt_status_t kt_index_fill_add(kt_filling_t *f, const unsigned char hash[KT_HASH_
 {
     kt_status_t status = KT_SUCCESS;
 
-    if (!f->loose && f->begun && memcmp(hash, f->last, KT_HASH_SIZE) <= 0) {
+    if (!f->unsorted && f->has_open && memcmp(hash, f->last, KT_HASH_SIZE) <= 0) {
         status = close_all(f);
-        f->loose = true;
+        f->unsorted = true;
     }
     if (status != KT_SUCCESS)
         return status;
-    return f->loose ? kt_node_set(f->index, hash, tag, 0, f->index->root)
-                    : add_behind(f, hash, tag);
+    return f->unsorted ? kt_node_set(f->index, hash, tag, 0, f->index->root)
+                       : append_entry(f, hash, tag);
 }
 
 kt_status_t kt_index_fill_end(kt_filling_t *f)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* instance.c: instances of providers, each with its anchors and its cache of proofs. */
+/* instance.c: instances of providers, each with its anchors and its proof cache. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +17,7 @@ static size_t keep_versions(const kt_module_t *module)
     return KT_KEPT;
 }
 
-/* The folder anchors/ beside a store that has an index: of its option `path`. */
+/* A store with an index has a folder anchors/ next to the file of its option `path`. */
 static kt_status_t open_anchors(const kt_module_t *module, kt_store_t *store)
 {
     char path[PATH_MAX];
@@ -34,7 +34,7 @@ static kt_status_t open_anchors(const kt_module_t *module, kt_store_t *store)
         if (snprintf(path, sizeof(path), "%.*s/anchors",
                      slash != NULL ? (int)(slash - module->options[i].text) : 1,
                      slash != NULL ? module->options[i].text : ".") >= (int)sizeof(path))
-            return kt_fail(KT_CONFIG, "the path of the store is too long");
+            return kt_fail(KT_CONFIG, "%s: the path of the store is too long", store->name);
         return kt_anchors_new(path, &store->anchors);
     }
     return KT_SUCCESS;
@@ -52,8 +52,7 @@ kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store
                                                             module->noptions, &store.instance));
     if (status == KT_SUCCESS && store.instance == NULL)
         status =
-            kt_fail(KT_MALFORMED, "%s: success without an instance, which no provider may answer",
-                    store.name);
+            kt_fail(KT_MALFORMED, "%s: success without an instance (provider bug)", store.name);
     if (status == KT_SUCCESS) {
         status = open_anchors(module, &store);
         if (status != KT_SUCCESS)

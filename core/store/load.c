@@ -2,23 +2,22 @@
 /*
  * load.c: reading secrets from the sealed rows of a provider. change.c writes them.
  *
- *     HEAD   hash of the name     the sealed head, and beside it the sealed current value
- *     VALUE  hash, version        the sealed other values that are kept
+ *     HEAD   hash of the name     the sealed head, and next to it the sealed current value
+ *     VALUE  hash, version        the other sealed values
  *     META   's'                  the store's random id
- *            'e' + key id         the store is of this environment key (sealed by it)
- *            't' + key id         the name of a type, sealed by the environment key: how its holder
- *                                 can list
- *
+ *            'e' + key id         a mark: the store belongs to this environment key (sealed by it)
+ *            't' + key id         the name of a type, sealed by the environment key, whose holder
+ *                                 needs it to list the type
  *            'r' + key id         the root of the type's index (index.c), with NODE
  *
- * A provider with clear names has HEAD and VALUE only, under the name itself.
+ * A provider with clear names has only HEAD and VALUE, under the name itself.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "store.h"
 
-/* ---- is this store ours? ---- */
+/* ---- does this store belong to our key? ---- */
 
 static kt_status_t has_label(const kt_store_t *store, ktp_txn_t *txn, const unsigned char *env_id)
 {
@@ -30,11 +29,11 @@ static kt_status_t has_label(const kt_store_t *store, ktp_txn_t *txn, const unsi
 }
 
 /*
- * A wrong key hashes every name to a row that is not there, which must not pass for KT_NOTFOUND. So
- * the store is marked with the ids of its environment keys, and one of those that we hold, or that
- * our type keys came from, has to be among them.
+ * A wrong key hashes every name to a row that does not exist, which must not look like KT_NOTFOUND.
+ * So the store has marks with the ids of its environment keys. One of them must be the id of a key
+ * that we hold, or from which our type keys were derived.
  */
-static kt_status_t check_again(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn)
+static kt_status_t check_marks(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn)
 {
     const kt_keyring_t *keyring = holder->keyring;
     kt_status_t status = KT_NOTFOUND;
@@ -52,11 +51,11 @@ static kt_status_t check_again(kt_holder_t *holder, const kt_store_t *store, ktp
     return status;
 }
 
-/* Once an instance; and again for each name that is not found, for the file may have been replaced
- * since. */
+/* Once per instance. kt_find_head() checks again whenever a name is not found, because the file may
+ * have been replaced. */
 kt_status_t kt_store_check(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn)
 {
-    kt_status_t status = store->checked ? KT_SUCCESS : check_again(holder, store, txn);
+    kt_status_t status = store->checked ? KT_SUCCESS : check_marks(holder, store, txn);
 
     store->checked = status == KT_SUCCESS;
     return status;
@@ -77,7 +76,7 @@ kt_status_t kt_open_head(kt_holder_t *holder, const kt_typekey_t *type, const kt
     kt_head_key(type, key);
     status = kt_header_parse(row->record, row->record_size, &header);
     if (status == KT_SUCCESS && header.type != KTP_RECORD_HEAD)
-        status = kt_fail(KT_MALFORMED, "a record of another kind stands where a head should");
+        status = kt_fail(KT_MALFORMED, "a record of another kind is in the place of a head");
     if (status == KT_SUCCESS)
         status = kt_unseal(key, holder->keyring->environment, type->type, row->record,
                            row->record_size, &plain, &size);
@@ -92,7 +91,7 @@ kt_status_t kt_open_head(kt_holder_t *holder, const kt_typekey_t *type, const kt
     return status;
 }
 
-/* Which key of the type sealed this head, found by its clear name? */
+/* Finds the key of the type that sealed this head, which was found by its clear name. */
 static kt_status_t match_key(kt_holder_t *holder, const char *type, const ktp_row_t *row,
                              const kt_typekey_t **ret_key)
 {
@@ -106,7 +105,7 @@ static kt_status_t match_key(kt_holder_t *holder, const char *type, const ktp_ro
         if (status == KT_SUCCESS && memcmp((*ret_key)->id, header.key_id, KT_KEYID_SIZE) == 0)
             return KT_SUCCESS;
     }
-    /* a clear name does not tell a newer epoch from another environment */
+    /* with clear names a newer epoch looks the same as another environment */
     holder->missing_epoch = holder->missing_epoch || status == KT_NOKEY;
     if (status == KT_NOKEY && n > 1)
         return kt_fail(KT_WRONGKEY, "the key held for the type \"%s\" did not seal this secret",
@@ -114,9 +113,9 @@ static kt_status_t match_key(kt_holder_t *holder, const char *type, const ktp_ro
     return status;
 }
 
-/* The head row under this index's key, proved present or absent: KT_ROLLEDBACK when it is not what
- * the index says. The index is asked first, for the row's memory is the provider's until its next
- * call. */
+/* Reads the head row under this index's key, and proves that it is present or absent.
+ * KT_ROLLEDBACK: it is not what the index says. The index comes first, because the provider keeps
+ * the row's memory only until its next call. */
 static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type, const char *name,
                               ktp_row_t *ret_row)
 {
@@ -133,7 +132,7 @@ static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type,
     if (status == KT_NOTFOUND && expected)
         return kt_fail(KT_ROLLEDBACK, "%s: its row was removed from the store", name);
     if (status == KT_SUCCESS && !expected)
-        return kt_fail(KT_ROLLEDBACK, "%s: a row was added to the store that nobody wrote", name);
+        return kt_fail(KT_ROLLEDBACK, "%s: its row was added to the store without the key", name);
     if (status == KT_SUCCESS &&
         (ret_row->record_size < KT_TAG_SIZE ||
          memcmp(ret_row->record + ret_row->record_size - KT_TAG_SIZE, tag, KT_TAG_SIZE) != 0))
@@ -141,9 +140,10 @@ static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type,
     return status;
 }
 
-/* The head of a type that has no root, under the key where it would be. */
-static kt_status_t get_of_no_type(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                                  const char *type, const char *name, const kt_typekey_t **ret_key)
+/* The same for a type that has no root, and so no head, under the key that a new one would have. */
+static kt_status_t get_without_root(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                                    const char *type, const char *name,
+                                    const kt_typekey_t **ret_key)
 {
     ktp_key_t key;
     ktp_row_t row;
@@ -154,12 +154,12 @@ static kt_status_t get_of_no_type(kt_holder_t *holder, const kt_store_t *store, 
     kt_key_init(&key, store, KTP_HEAD, *ret_key, name);
     status = kt_rows_get(store, txn, &key, &row);
     if (status == KT_SUCCESS)
-        return kt_fail(KT_ROLLEDBACK, "%s: a row was added to the store that nobody wrote", name);
+        return kt_fail(KT_ROLLEDBACK, "%s: its row was added to the store without the key", name);
     return status;
 }
 
-/* By its hash, in the trees of its type. KT_NOTFOUND, with the key that it would go under, is
- * proved. */
+/* By its hash, in the trees of its type. KT_NOTFOUND is proved; *ret_key is then the key for a new
+ * secret. */
 static kt_status_t find_hashed(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                                const char *type, const char *name, const kt_typekey_t **ret_key,
                                ktp_row_t *ret_row)
@@ -172,7 +172,7 @@ static kt_status_t find_hashed(kt_holder_t *holder, const kt_store_t *store, ktp
         return kt_fail_prefix(status, "%s", name);
     *ret_key = trees.key;
     if (trees.index.generation == 0)
-        status = get_of_no_type(holder, store, txn, type, name, ret_key);
+        status = get_without_root(holder, store, txn, type, name, ret_key);
     else
         status = get_proved(&trees.index, trees.key, name, ret_row);
     if (status == KT_NOTFOUND && trees.old.generation > 0) {
@@ -191,9 +191,7 @@ static kt_status_t find_clear(kt_holder_t *holder, const kt_store_t *store, ktp_
                               ktp_row_t *ret_row)
 {
     ktp_key_t key;
-    kt_status_t status =
-        kt_keyring_type(holder->keyring, type, 0,
-                        ret_key); /* before the provider is asked: without a key it is of no use */
+    kt_status_t status = kt_keyring_type(holder->keyring, type, 0, ret_key);
 
     if (status != KT_SUCCESS)
         return status;
@@ -203,10 +201,9 @@ static kt_status_t find_clear(kt_holder_t *holder, const kt_store_t *store, ktp_
 }
 
 /*
- * Finds the head row of `name` and the key that it is under. KT_NOTFOUND leaves *ret_key at the one
- * that a new secret of the type is to go under: that of the epoch at which the type is, whatever
- * newer ones a key file lists. For a file gets its next epoch on one machine after the other, and a
- * secret under it would be lost to those who have not got it yet.
+ * With KT_NOTFOUND *ret_key is the key for a new secret: the key of the type's present epoch, even
+ * if the key file has a newer one. Machines get the next epoch one after the other, and those that
+ * do not have it yet could not read the secret.
  */
 kt_status_t kt_find_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                          const char *type, const char *name, const kt_typekey_t **ret_key,
@@ -220,7 +217,7 @@ kt_status_t kt_find_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t
         status = find_hashed(holder, store, txn, type, name, ret_key, ret_row);
     if (status != KT_NOTFOUND)
         return status;
-    status = check_again(holder, store, txn);
+    status = check_marks(holder, store, txn);
     return status == KT_SUCCESS ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name) : status;
 }
 
@@ -239,7 +236,7 @@ kt_status_t kt_load_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t
     if (strcmp(ret_head->name, name) != 0) {
         kt_head_clear(ret_head);
         return kt_fail(KT_MOVED,
-                       "the secret stored under \"%s\" is of another name: it was moved there",
+                       "%s: the secret stored under this name has another one: it was moved here",
                        name);
     }
     if (ret_row->stamp != ret_head->counter) {
@@ -251,7 +248,7 @@ kt_status_t kt_load_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t
 
 /* ---- values ---- */
 
-/* The record that holds `version`: beside the head, or a row of its own. */
+/* The record of `version`: next to the head, or in its own row. */
 static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
                               const kt_head_t *head, const ktp_row_t *head_row, uint64_t version,
                               const unsigned char **ret_record, size_t *ret_size)
@@ -278,7 +275,7 @@ static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_
     return KT_SUCCESS;
 }
 
-/* The value has to be the one that the head means: same secret, same version, same tag. */
+/* The value must be the one that the head names: same secret, same version, same tag. */
 kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry,
                            const unsigned char *record, size_t size)
 {
@@ -429,7 +426,7 @@ typedef struct scan {
     kt_head_fn fn;
     void *arg;
     uint64_t hidden;
-    uint64_t counts[KT_TYPES_MAX]; /* heads seen of each type key */
+    uint64_t counts[KT_TYPES_MAX]; /* heads seen under each type key */
     bool stopped;
     kt_status_t status;
 } scan_t;
@@ -489,7 +486,7 @@ static int scan_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     return stop;
 }
 
-/* As many heads as the index of each type says: a list that is short is an error, not a list. */
+/* Compares the number of heads with the index of each type: an incomplete list is an error. */
 static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
 {
     const kt_keyring_t *keyring = scan->holder->keyring;
@@ -499,22 +496,23 @@ static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
 
     if ((scan->store->api->capabilities & KTP_CLEAR_NAMES) || scan->stopped ||
         keyring->ntypes == KT_TYPES_MAX)
-        return KT_SUCCESS; /* a full keyring has forgotten types on the way */
+        return KT_SUCCESS; /* a full keyring has dropped types during the scan */
     for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
         status = kt_index_open(scan->holder, scan->store, txn, &keyring->types[i], &index);
         if (status == KT_SUCCESS)
             status = kt_anchors_check(scan->store->anchors, &index);
         if (status == KT_SUCCESS && index.count != scan->counts[i])
-            status = kt_fail(KT_ROLLEDBACK,
-                             "%s: there are %llu secrets of the type \"%s\", but %llu were written",
-                             scan->store->name, (unsigned long long)scan->counts[i],
-                             keyring->types[i].type, (unsigned long long)index.count);
+            status =
+                kt_fail(KT_ROLLEDBACK,
+                        "%s: the store has %llu secrets of the type \"%s\", but %llu were written",
+                        scan->store->name, (unsigned long long)scan->counts[i],
+                        keyring->types[i].type, (unsigned long long)index.count);
         kt_index_close(&index);
     }
     return status;
 }
 
-/* Is something under an epoch that is not held? */
+/* KT_NOKEY: secrets may be under an epoch that is not held. */
 static kt_status_t check_epochs(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn)
 {
     const kt_keyring_t *keyring = holder->keyring;
@@ -536,8 +534,8 @@ static kt_status_t check_epochs(kt_holder_t *holder, const kt_store_t *store, kt
     return status;
 }
 
-/* A list would lack what lies under an epoch that is not held: the key, read again, may have it. If
- * not, the count of what is hidden tells. */
+/* If secrets lie under an epoch that is not held, its key may be there when the source is read
+ * again. If it is not, those secrets are counted as hidden. */
 static kt_status_t begin_scan(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t **ret_txn)
 {
     kt_status_t status = kt_rows_begin(store, false, holder->wait, ret_txn);
@@ -561,7 +559,7 @@ kt_status_t kt_store_scan(kt_holder_t *holder, kt_store_t *store, kt_head_fn fn,
     status = begin_scan(holder, store, &txn);
     if (status != KT_SUCCESS)
         return status;
-    status = check_again(holder, store, txn);
+    status = check_marks(holder, store, txn);
     if (status == KT_SUCCESS && !(store->api->capabilities & KTP_CLEAR_NAMES) &&
         holder->keyring->nenv > 0)
         status = kt_rows_scan(store, txn, KTP_META, scan_label, &scan);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * proofs.c: branches of indexes that were proved, so that a read in a large store need not fetch
- * and hash them again.
+ * proofs.c: the proof cache: branches of indexes that were proved, so that a read in a large store
+ * need not fetch and hash them again.
  *
- * A branch is found by its tag, a MAC over its place and its children's tags that only the holder
- * of the type's key can make. So what lies here is true of whatever tree has this tag in it, at
- * every generation: nothing ever has to be taken out, and it makes room only for what shares its
- * slot. A tree of a million secrets has some 4,400 branches; there is memory for no more than are
- * met.
+ * A branch is found by its tag, a MAC over its place and its children's tags that only a holder of
+ * the type's key can make. So an entry is valid for any tree that contains its tag, at every
+ * generation. Nothing is ever removed; a branch only replaces the one in its slot. A tree of a
+ * million secrets has about 4,400 branches.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +31,7 @@ static size_t slot_of(const unsigned char tag[KT_TAG_SIZE])
 
 kt_proofs_t *kt_proofs_new(void)
 {
-    /* of this size fresh pages, which are not memory before they are written */
+    /* a block of this size comes as fresh pages, which use no memory until they are written */
     return calloc(1, sizeof(kt_proofs_t));
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rows.c: the rows of a provider: how they are found, and that what it answers is looked at before
- * it is used, for it is somebody else's code.
+ * rows.c: finds a provider's rows, and validates each one before it is used: a provider is
+ * untrusted code.
  */
 #include <string.h>
 
@@ -47,9 +47,9 @@ void kt_key_store(ktp_key_t *key)
 
 /* ---- transactions ---- */
 
-static kt_status_t not_a_provider(const kt_store_t *store, const char *what)
+static kt_status_t provider_bug(const kt_store_t *store, const char *what)
 {
-    return kt_fail(KT_MALFORMED, "%s: %s, which no provider may answer", store->name, what);
+    return kt_fail(KT_MALFORMED, "%s: %s (provider bug)", store->name, what);
 }
 
 kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout,
@@ -60,14 +60,14 @@ kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout
         kt_from_provider(store->name, store->api->begin(store->instance, writing, timeout, &txn));
 
     if (status == KT_SUCCESS && txn == NULL)
-        return not_a_provider(store, "success without a transaction");
+        return provider_bug(store, "success without a transaction");
     if (status == KT_SUCCESS)
         *ret_txn = txn;
     return status;
 }
 
-/* The anchors are taken before the snapshot is: what is committed between the two can only be
- * newer. */
+/* The anchors are read before the snapshot begins, so that a commit between the two can only make
+ * the snapshot newer. */
 kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout,
                           ktp_txn_t **ret_txn)
 {
@@ -93,11 +93,11 @@ typedef struct rows {
     uint64_t count;
     ktp_key_t last;
     char last_name[KT_NAME_MAX + 1];
-    int ended; /* what fn answered */
+    int ended; /* the answer of fn */
     const char *wrong;
 } rows_t;
 
-/* A cursor that does not move would go on for ever. */
+/* A provider whose cursor does not move would never end. */
 static bool is_last(const rows_t *rows, const ktp_key_t *key)
 {
     if (rows->count == 0 || key->version != rows->last.version ||
@@ -113,12 +113,12 @@ static int pass_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     rows_t *rows = arg;
 
     if (rows->ended != 0)
-        return rows->ended; /* it was told to end */
+        return rows->ended; /* the provider ignored the request to end */
     if (key == NULL || row == NULL || key->id_size > KTP_KEY_MAX ||
         (key->name != NULL && strlen(key->name) > KT_NAME_MAX) || !is_row(row))
-        rows->wrong = "a row that is none, in a list";
+        rows->wrong = "malformed row in a list";
     else if (is_last(rows, key))
-        rows->wrong = "the same row again and again, in a list";
+        rows->wrong = "the same row repeatedly in a list";
     else
         rows->ended = rows->fn(rows->arg, key, row);
     if (rows->wrong != NULL)
@@ -137,7 +137,7 @@ kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t sp
     kt_status_t status =
         kt_from_provider(store->name, store->api->row_scan(txn, space, pass_row, &rows));
 
-    return rows.wrong != NULL ? not_a_provider(store, rows.wrong) : status;
+    return rows.wrong != NULL ? provider_bug(store, rows.wrong) : status;
 }
 
 kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
@@ -147,9 +147,9 @@ kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t
     ktp_status_t status = store->api->row_get(txn, key, &row);
 
     if (status == KTP_NOTFOUND)
-        return KT_NOTFOUND; /* the caller knows what is missing, and says so */
+        return KT_NOTFOUND; /* without an error text: the caller knows what is missing */
     if (status == KTP_SUCCESS && !is_row(&row))
-        return not_a_provider(store, "a row that is none");
+        return provider_bug(store, "malformed row");
     if (status == KTP_SUCCESS)
         *ret_row = row;
     return kt_from_provider(store->name, status);

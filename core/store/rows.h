@@ -17,9 +17,9 @@ typedef struct kt_store {
     ktp_instance_t *instance;
     const char *name;
     size_t keep_versions;
-    bool checked;          /* this store has been seen to be of a held environment key */
+    bool checked;          /* the store belongs to an environment key that is held */
     kt_anchors_t *anchors; /* NULL: a store without an index (clear names) */
-    kt_proofs_t *proofs;   /* of reads; NULL: each proof goes all the way */
+    kt_proofs_t *proofs;   /* NULL: each proof reads all nodes of its path */
 } kt_store_t;
 
 void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,
@@ -30,7 +30,7 @@ kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeou
                           ktp_txn_t **ret_txn);
 kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout,
                          ktp_txn_t **ret_txn); /* without anchors */
-/* Each row of a space. KT_MALFORMED for what is no row, and for one that comes again and again. */
+/* Calls fn for each row of a space. KT_MALFORMED: a row is malformed, or comes twice in a row. */
 kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn,
                          void *arg);
 kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* schedule.c: how often a secret is rotated is metadata of it, `rotation`: a tier, a word or a
+/* schedule.c: the metadata `rotation` says how often a secret is rotated: a tier, a word or a
  * duration. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* store.h: secrets in a store: reading, changing, listing. The headers that it includes are for
- * what moves whole stores. */
+ * commands that move whole stores. */
 #ifndef KT_STORE_H
 #define KT_STORE_H
 
@@ -12,7 +12,7 @@
 
 /* ---- instance.c ---- */
 
-/* An instance of the provider at `index`; kt_instance_close() ends it. */
+/* Opens an instance of the provider at `index`; kt_instance_close() ends it. */
 kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store_t *ret_store);
 void kt_instance_close(kt_store_t *store);
 
@@ -22,7 +22,7 @@ typedef struct kt_change kt_change_t; /* a secret being changed, inside a writin
 
 kt_status_t kt_store_read(kt_holder_t *holder, kt_store_t *store, const kt_reference_t *reference,
                           kt_secret_t **ret_secret);
-/* KT_NOTFOUND, but KT_SUCCESS for a deleted one. `ret_head` is the caller's to clear. */
+/* KT_NOTFOUND; KT_SUCCESS for a deleted secret too. `ret_head` is the caller's to clear. */
 kt_status_t kt_store_head(kt_holder_t *holder, kt_store_t *store, const char *name,
                           kt_head_t *ret_head);
 typedef int (*kt_head_fn)(void *arg, const kt_head_t *head);
@@ -30,31 +30,32 @@ kt_status_t kt_store_scan(kt_holder_t *holder, kt_store_t *store, kt_head_fn fn,
                           uint64_t *ret_hidden);
 kt_status_t kt_store_create(kt_holder_t *holder, kt_store_t *store);
 
-/* begin, then any of the others, then commit or abort, which end and free it. `timeout` in ms. */
+/* Begin, then any of the others, then commit or abort, which end and free it. `timeout` in ms. */
 kt_status_t kt_change_begin(kt_holder_t *holder, kt_store_t *store, const char *name,
                             unsigned timeout, kt_change_t **ret_change);
 kt_head_t *kt_change_head(kt_change_t *change);
-bool kt_change_exists(const kt_change_t *change); /* there is a head (which may be deleted) */
+bool kt_change_exists(const kt_change_t *change); /* the secret exists, even if it is deleted */
 kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t **ret_secret);
-/* Seals `value` as the next version number; it is kept, and neither current nor pending yet. */
+/* Seals `value` as the next version, which is neither current nor pending yet. */
 kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_t *ret_version);
 kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version);
-kt_status_t kt_change_drop(kt_change_t *change, uint64_t version); /* the row and its entry */
-kt_status_t kt_change_destroy(kt_change_t *change,
-                              uint64_t version);    /* the row; the entry stays, marked */
-kt_status_t kt_change_prepare(kt_change_t *change); /* all rows are put: only commit can fail now */
-kt_status_t kt_change_reserve(kt_change_t *change); /* after prepare: one more change of this secret
-                                                       will have its space. KT_NOSPACE */
-uint64_t kt_change_generation(const kt_change_t *change); /* after prepare: of the type, when
-                                                             committed; 0: there is no index */
-bool kt_change_unsettled(const kt_change_t *change); /* after prepare: the generation before was not
-                                                        confirmed by an anchor */
+/* Removes the value's row; drop also removes its entry in the head, destroy marks it. */
+kt_status_t kt_change_drop(kt_change_t *change, uint64_t version);
+kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version);
+/* Puts all rows: after it only the commit can fail. */
+kt_status_t kt_change_prepare(kt_change_t *change);
+/* After prepare: KT_NOSPACE unless there is room for one more change of this secret. */
+kt_status_t kt_change_reserve(kt_change_t *change);
+/* After prepare: the type's generation once this is committed; 0: there is no index. */
+uint64_t kt_change_generation(const kt_change_t *change);
+/* After prepare: true if no anchor confirms the generation before this change. */
+bool kt_change_unsettled(const kt_change_t *change);
 kt_status_t kt_change_commit(kt_change_t *change);
 void kt_change_abort(kt_change_t *change); /* NULL is allowed */
 
 /* ---- bundle.c ---- */
 
-/* A store over *slot: a commit replaces it. */
+/* A store over *slot: a commit replaces the bundle there, and frees the old one. */
 typedef struct kt_bundle_store {
     kt_store_t store;
     kt_bundle_t **slot;

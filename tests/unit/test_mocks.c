@@ -548,11 +548,11 @@ static const struct {
     {NO_TXN, "success without a transaction"},
     {ODD_BEGIN, "memory: "},
     {ODD_GET, "memory: "},
-    {NO_RECORD, "a row that is none"},
-    {NO_STAMP, "a row that is none"},
-    {HUGE_ROW, "a row that is none"},
-    {HUGE_BESIDE, "a row that is none"},
-    {NO_BESIDE, "a row that is none"},
+    {NO_RECORD, "malformed row"},
+    {NO_STAMP, "malformed row"},
+    {HUGE_ROW, "malformed row"},
+    {HUGE_BESIDE, "malformed row"},
+    {NO_BESIDE, "malformed row"},
 };
 
 START_TEST(a_row_that_is_none)
@@ -590,10 +590,9 @@ static const struct {
     int trick;
     const char *text;
 } lists[] = {
-    {SAME_ROW, "again and again"},    {NO_ROW, "a row that is none"},
-    {NO_KEY, "a row that is none"},   {ODD_SCAN, "memory: "},
-    {HUGE_ROW, "a row that is none"}, {NO_RECORD, "a row that is none"},
-    {NO_STAMP, "a row that is none"},
+    {SAME_ROW, "repeatedly"},    {NO_ROW, "malformed row"},   {NO_KEY, "malformed row"},
+    {ODD_SCAN, "memory: "},      {HUGE_ROW, "malformed row"}, {NO_RECORD, "malformed row"},
+    {NO_STAMP, "malformed row"},
 };
 
 START_TEST(a_list_that_is_none)
