@@ -1,34 +1,32 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * owner.c: is somebody at a pending version right now, or was he killed? And who holds a lock?
+ * owner.c: records which process works on a pending version, and detects owners that died.
  *
- * Who begins or takes up a rotation notes "BOOT NAMESPACE PID START UNTIL" with it. On the same
- * machine the process itself answers: gone, or another with its number, is dead. From elsewhere (a
- * store behind a network, another container) nobody can tell before UNTIL.
+ * A process that begins or resumes a rotation adds the note "BOOT NAMESPACE PID START UNTIL" to the
+ * pending version. A process on the same machine can check whether the owner lives: it is dead if
+ * there is no such process, or one with another start time. A process elsewhere (a store on a
+ * network, another container) cannot check, and waits until UNTIL.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "target.h"
 
 typedef struct owner {
     char boot[KT_BOOT_ID];
-    uint64_t space; /* of process numbers */
+    uint64_t space; /* the pid namespace */
     long pid;
-    char start[24]; /* in clock ticks since boot; "-": not to be seen */
+    char start[24]; /* in clock ticks since boot; "-": not known */
     int64_t until;
 } owner_t;
 
-/* Field 22 of /proc/PID/stat; the second one may hold anything, but for its last parenthesis. */
+/* Field 22 of /proc/PID/stat. Field 2, the command in parentheses, may contain any character. */
 static void read_start(long pid, char start[24])
 {
     char path[48], text[1024], *at;
@@ -90,5 +88,3 @@ bool kt_lease_is_held(const char *text, long *ret_pid)
     return strcmp(start, "-") == 0 || strcmp(owner.start, "-") == 0 ||
            strcmp(start, owner.start) == 0;
 }
-
-/* ---- locks ---- */

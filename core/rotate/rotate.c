@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rotate.c: a rotation from its first step to the last, or from where the one before it was broken
- * off.
+ * rotate.c: a rotation from the first step to the last, or from the step at which the one before it
+ * was interrupted.
  *
  *   create ──▶ set ──▶ test ──▶ finish ──▶ notify
  *                ▲       ▲         ▲
- *   resume: test ┴───────┴─────────┘   the target is asked first which value it knows
+ *   resume: test ┴───────┴─────────┘   the target is first asked which value it has
  *
- * What a target rejects is dropped. What nobody knows stays pending, and the next rotation of the
- * name takes it up: the same value, so that a target that has it already gets nothing else.
+ * A value that the target rejects is dropped. If it is not known whether the target has the value,
+ * it stays pending, and the next rotation of the name resumes with the same value, because the
+ * target may have it already.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,18 +17,16 @@
 #include "rotate.h"
 #include "target.h"
 
-#define LEASE_MS (5 * 60 * 1000) /* of a target that a host brings; a command has timeouts */
+#define LEASE_MS (5 * 60 * 1000) /* for a host's own target; a command has timeouts */
 #define SLACK_MS (30 * 1000)
 
-/* ---- what may be rotated ---- */
-
-/* ---- who is the target ---- */
+/* ---- the target ---- */
 
 typedef struct plan {
     kt_rotate_options_t options;
     kt_exec_t exec;
     const kt_cfg_target_t *config; /* of `targets:`; NULL: none */
-    bool elsewhere;                /* the configured target is not run by this host */
+    bool runs_elsewhere;           /* this host does not run the configured target */
 } plan_t;
 
 static bool runs_commands(const kt_ctx_t *ctx, const kt_request_t *req)
@@ -35,7 +34,7 @@ static bool runs_commands(const kt_ctx_t *ctx, const kt_request_t *req)
     return strcmp(ctx->host, "cli") == 0 && req->bundle == NULL;
 }
 
-/* A host's own target goes before the configured one: it knows better what it changes. */
+/* A host's own target has precedence over the configured one, which knows less about the host. */
 static kt_status_t make_plan(kt_ctx_t *ctx, const kt_request_t *req,
                              const kt_rotate_options_t *options, plan_t *plan)
 {
@@ -50,12 +49,12 @@ static kt_status_t make_plan(kt_ctx_t *ctx, const kt_request_t *req,
     plan->options = *options;
     if (options->target != NULL || req->reference == NULL ||
         kt_reference_parse(req->reference, req->reference_len, &ref) != KT_SUCCESS)
-        return KT_SUCCESS; /* what is wrong with the name is said later, after policy */
+        return KT_SUCCESS; /* a bad name is reported later, after the policy check */
     plan->config = kt_config_target(ctx->holder.config, ref.name);
     if (plan->config == NULL || plan->config->exec == NULL || options->store_only)
         return KT_SUCCESS;
     if (!runs_commands(ctx, req)) {
-        plan->elsewhere = true;
+        plan->runs_elsewhere = true;
         return KT_SUCCESS;
     }
     kt_exec_init(&plan->exec, ctx, plan->config);
@@ -68,8 +67,8 @@ static kt_status_t refuse_elsewhere(const char *name)
 {
     return kt_fail(
         KT_CONFLICT,
-        "%s has a command as its target, which is not run here: rotate it with `keyturn rotate %s`",
-        name, name);
+        "%s: its target is a command, which this host does not run (use `keyturn rotate %s`)", name,
+        name);
 }
 
 static int64_t lease_of(const plan_t *plan)
@@ -77,7 +76,7 @@ static int64_t lease_of(const plan_t *plan)
     return kt_exec_is(plan->options.target) ? 3 * plan->config->timeout + SLACK_MS : LEASE_MS;
 }
 
-/* A command may have moved since, or have been replaced by one that works. */
+/* Any command may continue what another began: it may be the same one, moved or repaired. */
 static bool same_target(const char *noted, const kt_target_ops_t *ops)
 {
     if (noted == NULL)
@@ -88,7 +87,7 @@ static bool same_target(const char *noted, const kt_target_ops_t *ops)
 
 /* ---- resuming ---- */
 
-/* May a rotation with this target take up the pending version? */
+/* May a rotation with this target resume the pending version? */
 static kt_status_t check_pending(const kt_head_t *head, const kt_target_ops_t *ops)
 {
     long pid = 0;
@@ -100,18 +99,18 @@ static kt_status_t check_pending(const kt_head_t *head, const kt_target_ops_t *o
     if (pid != 0)
         return kt_fail(KT_CONFLICT, "%s: process %ld is rotating it right now (version %llu)",
                        head->name, pid, (unsigned long long)head->pending);
-    return kt_fail(KT_CONFLICT, "%s: it is being rotated on another machine (version %llu)",
+    return kt_fail(KT_CONFLICT, "%s: another machine is rotating it right now (version %llu)",
                    head->name, (unsigned long long)head->pending);
 }
 
-/* *ret_pending is the pending version, 0 if there is none; policy has been asked. */
+/* Leaves *ret_pending alone if no version is pending. */
 static kt_status_t look_for_pending(kt_rotation_t *r, uint64_t *ret_pending)
 {
     kt_head_t head;
     kt_status_t status = kt_store_head(&r->ctx->holder, r->store, r->call.ref.name, &head);
 
     if (status == KT_NOTFOUND) {
-        kt_failure_clear(); /* create says so, and records it */
+        kt_failure_clear(); /* the step create reports and records it */
         return KT_SUCCESS;
     }
     if (status != KT_SUCCESS)
@@ -121,8 +120,8 @@ static kt_status_t look_for_pending(kt_rotation_t *r, uint64_t *ret_pending)
     return KT_SUCCESS;
 }
 
-/* Puts our name to the pending version, in one transaction with the question whether anybody else
- * is at it. */
+/* Makes this process the owner of the pending version, in the same transaction as the check that it
+ * has no other owner. */
 static kt_status_t adopt_pending(kt_rotation_t *r, const plan_t *plan)
 {
     char busy[KT_LEASE_SIZE];
@@ -192,8 +191,8 @@ static kt_status_t resume(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *
 
 /* ---- with a target ---- */
 
-/* A target's failure is in the trail too: what succeeds is seen by the finish. Keeps the status,
- * and its text. */
+/* Records a target's failure; success shows in the record of `finish`. Answers `status`, with its
+ * error text. */
 static kt_status_t record_failure(kt_rotation_t *r, const char *action, kt_status_t status)
 {
     kt_failure_t failed;
@@ -221,15 +220,15 @@ static kt_status_t ask_test(kt_rotation_t *r, const kt_rotate_options_t *options
     return record_failure(r, "rotate.test", options->target->test(options->target_arg, r));
 }
 
-/* The target's answer decides: rejected means it kept the old value, and anything else but success
- * that nobody knows. */
+/* The target's answer decides. KT_CONFLICT: it rejected the new value and has the old one. Any
+ * other failure: it is not known which one it has. */
 static kt_status_t ask_target(kt_rotation_t *r, const kt_rotate_options_t *options, bool resumed)
 {
     kt_status_t status;
 
     if (resumed && options->target->test != NULL) {
         status = ask_test(r, options);
-        if (status != KT_CONFLICT) /* it has the new value, or nobody knows */
+        if (status != KT_CONFLICT) /* it has the new value, or that is not known */
             return status;
         kt_failure_clear();
     }
@@ -242,9 +241,8 @@ static kt_status_t ask_target(kt_rotation_t *r, const kt_rotate_options_t *optio
     return status;
 }
 
-/* Nobody is at it any more. If that cannot be said now, our end or the end of the lease will say
- * it. */
-static void leave(kt_rotation_t *r)
+/* Ends this process's ownership. If that fails, it ends with the process or the lease. */
+static void release_lease(kt_rotation_t *r)
 {
     kt_change_t *change;
 
@@ -270,10 +268,10 @@ static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *option
         return kt_rotation_finish(r, 0, ret_version);
     kt_failure_save(&failed, status);
     if (status == KT_CONFLICT) {
-        /* left pending if even that fails: the next attempt finds it */
+        /* if this fails, the version stays pending, and the next rotation finds it */
         (void)!kt_rotation_abandon(r);
     } else {
-        leave(r);
+        release_lease(r);
         kt_rotation_leave(r);
     }
     return kt_failure_restore(&failed);
@@ -294,8 +292,8 @@ static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, 
     return carry_out(r, &plan->options, /* resumed= */ false, ret_version);
 }
 
-/* An unfinished rotation is finished first; that is all, unless the caller brought a value that has
- * to become current. */
+/* Finishes an unfinished rotation first. That is all, unless the caller brought a value, which must
+ * become current. */
 static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
                                       uint64_t *ret_version)
 {
@@ -312,7 +310,7 @@ static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, co
     return create_and_carry_out(ctx, req, plan, ret_version);
 }
 
-/* ---- without ---- */
+/* ---- without a target ---- */
 
 static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
                                   uint64_t *ret_version)
@@ -325,7 +323,7 @@ static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const 
     status = kt_call_begin(req, &call);
     if (status == KT_SUCCESS)
         status = kt_write_begin(ctx, &call, KT_CAP_ROTATE, "rotate");
-    if (status == KT_SUCCESS && plan->elsewhere)
+    if (status == KT_SUCCESS && plan->runs_elsewhere)
         status = kt_decide(ctx, &call, "rotate", refuse_elsewhere(call.ref.name), 0, NULL,
                            KT_EV_DURABLE);
     else if (status == KT_SUCCESS)
@@ -334,12 +332,13 @@ static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const 
     return status;
 }
 
-/* The rotation stands, whatever came of this: a failure is recorded and logged. */
+/* The rotation is complete even if a notification fails, so its failure is only recorded and
+ * logged. */
 static void record_notice(kt_ctx_t *ctx, const kt_call_t *call, const char *action,
                           kt_status_t status, uint64_t version)
 {
     if (status != KT_SUCCESS)
-        kt_log(&ctx->holder.logger, 4, "%s is rotated, but who is to be notified was not: %s",
+        kt_log(&ctx->holder.logger, 4, "%s was rotated, but the notification failed: %s",
                call->ref.name, kt_failure());
     if (kt_enter(ctx) == KT_SUCCESS) {
         if (kt_decide(ctx, call, action, status, version, NULL, KT_EV_DURABLE) == KT_AUDIT)
@@ -389,7 +388,7 @@ kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_op
     return KT_SUCCESS;
 }
 
-/* ---- would it be rotated ---- */
+/* ---- may it be rotated? ---- */
 
 static kt_status_t check_value(kt_ctx_t *ctx, kt_store_t *store, const kt_head_t *head,
                                const kt_call_t *call, const plan_t *plan)
@@ -403,7 +402,7 @@ static kt_status_t check_value(kt_ctx_t *ctx, kt_store_t *store, const kt_head_t
     shape = kt_shape_of(value);
     kt_secret_free(value);
     if (shape == KT_SHAPE_CERTIFICATE)
-        return kt_fail(KT_CONFLICT, "%s holds a certificate, which is not rotated: set the new one",
+        return kt_fail(KT_CONFLICT, "%s: a certificate cannot be rotated (set the new one)",
                        head->name);
     return kt_rotate_check_target(head, shape, &plan->options);
 }
@@ -420,7 +419,7 @@ static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const pl
     status = kt_call_begin(req, &call);
     if (status == KT_SUCCESS)
         status = kt_policy_check(ctx->holder.config, call.subject, KT_CAP_ROTATE, call.ref.name);
-    if (status == KT_SUCCESS && plan->elsewhere)
+    if (status == KT_SUCCESS && plan->runs_elsewhere)
         status = refuse_elsewhere(call.ref.name);
     if (status == KT_SUCCESS)
         status = kt_switch_writer(ctx, &call, &bundle, &store, &index);

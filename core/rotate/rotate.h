@@ -10,17 +10,17 @@ struct kt_rotation {
     kt_call_t call;
     kt_request_t req; /* its strings are copies, below */
     char *strings[4];
-    kt_store_t own; /* opened at create, so that finish opens nothing */
+    kt_store_t own; /* an instance of its own, so that `finish` need not open one */
     kt_bundle_store_t bundle;
     kt_store_t *store;
     uint64_t version;
-    int64_t expires; /* to set at finish; 0: leave */
+    int64_t expires; /* set by `finish`; 0: unchanged */
 };
 
 /* ---- rotation.c: the object ---- */
 
-/* Policy, then a rotation of version 0, with its store opened by the second. Under the context's
- * lock. */
+/* Checks the policy, and makes a rotation of version 0; kt_rotation_open() opens its store. Both
+ * under the context's lock. */
 kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation);
 kt_status_t kt_rotation_open(kt_rotation_t *rotation);
 void kt_rotation_free(kt_rotation_t *rotation);
@@ -31,8 +31,8 @@ const char *kt_rotation_name(const kt_rotation_t *rotation);
 /* Without a target. Under the context's lock. */
 kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
                               const kt_rotate_options_t *options, uint64_t *ret_version);
-/* A change of the secret, of which the version has to be pending still. Under the context's lock.
- */
+/* Begins a change of the secret. KT_CONFLICT: the rotation's version is not pending any more. Under
+ * the context's lock. */
 kt_status_t kt_rotation_begin_step(kt_rotation_t *rotation, unsigned timeout,
                                    kt_change_t **ret_change);
 /* kt_rotation_create(), and the pending version has the note KT_NOTE_LEASE. */
@@ -40,7 +40,7 @@ kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
                                       const kt_rotate_options_t *options, const char *busy,
                                       kt_rotation_t **ret_rotation);
 
-/* May this head be rotated so; does a value of this shape get along without a target. KT_GONE,
+/* May this secret be rotated, and may a value of this shape be rotated without a target? KT_GONE,
  * KT_CONFLICT. */
 kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options);
 kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape,

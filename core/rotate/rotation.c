@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* rotation.c: a rotation as an object: its request, its store, and its values. */
+/* rotation.c: a rotation as an object: its request, its store and its values. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +45,7 @@ kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_
     }
     status = kt_call_begin(&r->req, &r->call);
     if (status == KT_SUCCESS) {
-        r->req.reference = r->call.text; /* the caller's own need not live on */
+        r->req.reference = r->call.text; /* the caller's string may go away */
         r->req.reference_len = 0;
         status = kt_write_begin(ctx, &r->call, KT_CAP_ROTATE, "rotate");
     }

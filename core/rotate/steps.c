@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * steps.c: the steps create and finish, and what lies around set and test. rotate.c does all four.
+ * steps.c: the single steps of a rotation that change the store: create, resume, note, finish and
+ * abandon. rotate.c runs a whole rotation.
  *
- * The new value is stored as pending before any target hears of it, and becomes current after the
- * target has it. A crash between two steps leaves a pending version; whoever next has access to
- * both asks the target which value it knows, and finishes or abandons. Without a target there is
- * nothing to agree with, and all is one transaction.
+ * The new value is stored as pending before a target gets it, and becomes current after the target
+ * has it. A crash between two steps leaves a pending version. The next process with access to the
+ * store and the target asks the target which value it has, and finishes or abandons the rotation.
+ * Without a target, the rotation is one transaction.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -46,9 +47,8 @@ kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape,
     if (shape != KT_SHAPE_DATABASE || options->target != NULL || options->store_only)
         return KT_SUCCESS;
     return kt_fail(KT_CONFLICT,
-                   "%s holds a database password, and nothing here would tell the database: rotate "
-                   "it in PostgreSQL "
-                   "(SELECT rotate_secret('%s')), or change only the store with --store-only",
+                   "%s: a database password is not changed in the store alone (rotate it in "
+                   "PostgreSQL with SELECT rotate_secret('%s'), or use --store-only)",
                    head->name, head->name);
 }
 
@@ -57,7 +57,7 @@ kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_
     if (head->deleted)
         return kt_fail(KT_GONE, "%s is deleted", head->name);
     if (options->target != NULL && head->expires != 0 && head->expires <= kt_now())
-        return kt_fail(KT_GONE, "%s has expired: its target could be given no value", head->name);
+        return kt_fail(KT_GONE, "%s has expired: its target cannot get a value", head->name);
     return KT_SUCCESS;
 }
 
@@ -72,8 +72,7 @@ static kt_status_t check_rotatable(kt_change_t *change, const kt_rotate_options_
     return status == KT_SUCCESS ? kt_write_no_pending(head) : status;
 }
 
-/* A version that a rotation made says so: when it became current decides when the next one is due.
- */
+/* The next rotation is due some time after this one became current. */
 static kt_status_t note_time(kt_head_t *head, uint64_t version)
 {
     char now[24];
@@ -114,8 +113,8 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
     return status;
 }
 
-/* The note is there since the version was added, so that nothing is wanting here, behind the
- * target's back. */
+/* If the time cannot be noted, the note from add_rotated() stays: the target has the value already,
+ * so this step must not fail. */
 static kt_status_t make_current(kt_change_t *change, uint64_t version)
 {
     kt_status_t status = kt_change_make_current(change, version);
@@ -246,7 +245,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,
         r->version = head.pending;
         kt_head_clear(&head);
         if (r->version == 0)
-            status = kt_fail(KT_NOTFOUND, "%s: no rotation is unfinished", r->call.ref.name);
+            status = kt_fail(KT_NOTFOUND, "%s: there is no unfinished rotation", r->call.ref.name);
     }
     if (status != KT_SUCCESS) {
         kt_rotation_free(r);
@@ -269,7 +268,6 @@ kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req, kt_rotati
     return status;
 }
 
-/* A change of this rotation's secret, of which the version has to be pending still. */
 kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change_t **ret_change)
 {
     kt_status_t status;
@@ -280,10 +278,10 @@ kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change
     if (kt_change_head(*ret_change)->pending == r->version)
         return KT_SUCCESS;
     kt_change_abort(*ret_change);
-    return kt_fail(
-        KT_CONFLICT,
-        "%s: version %llu is no longer pending: somebody else finished or gave up this rotation",
-        r->call.ref.name, (unsigned long long)r->version);
+    return kt_fail(KT_CONFLICT,
+                   "%s: version %llu is no longer pending: another process finished or abandoned "
+                   "this rotation",
+                   r->call.ref.name, (unsigned long long)r->version);
 }
 
 kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, size_t count)
@@ -328,7 +326,7 @@ static kt_status_t noted_locked(kt_rotation_t *r, int pending, const char *key, 
         return status;
     note = kt_head_get_note(&head, pending ? r->version : head.current, key);
     if (note == NULL)
-        status = kt_fail(KT_NOTFOUND, "%s: no note \"%s\"", r->call.ref.name, key);
+        status = kt_fail(KT_NOTFOUND, "%s: there is no note \"%s\"", r->call.ref.name, key);
     else if (strlen(note) >= size)
         status = kt_fail(KT_TOOLARGE, "%s: the note \"%s\" does not fit", r->call.ref.name, key);
     else

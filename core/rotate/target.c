@@ -3,9 +3,9 @@
  * target.c: a command of `targets:` as the target of a rotation.
  *
  *   exit 0     it worked
- *   exit 65    rejected: the target has the old value, and keeps it
- *   any other  nobody knows: a traceback ends with 1, a missing program with 127, a connection that
- *   broke with anything
+ *   exit 65    rejected: the target keeps the old value
+ *   any other  it is not known which value the target has: a traceback ends with 1, a missing
+ *              program with 127, a broken connection with any number
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 
 #define EXIT_REJECTED 65
 
-/* What is new of a value of this shape, as a rotation is given it (kt_rotate_options_t.value). */
+/* The part of a value that a rotation replaces, as in kt_rotate_options_t.value. */
 static kt_status_t new_part(const kt_secret_t *value, kt_secret_t **ret_part)
 {
     switch (kt_shape_of(value)) {
@@ -29,7 +29,7 @@ static kt_status_t new_part(const kt_secret_t *value, kt_secret_t **ret_part)
     }
 }
 
-static kt_status_t cut(const kt_exec_t *exec, kt_status_t status, kt_secret_t **value)
+static kt_status_t keep_part(const kt_exec_t *exec, kt_status_t status, kt_secret_t **value)
 {
     kt_secret_t *part = NULL;
 
@@ -41,7 +41,7 @@ static kt_status_t cut(const kt_exec_t *exec, kt_status_t status, kt_secret_t **
     return status;
 }
 
-static kt_status_t outcome(const kt_exec_t *exec, const char *step, int status)
+static kt_status_t status_of_exit(const kt_exec_t *exec, const char *step, int status)
 {
     if (status == 0)
         return KT_SUCCESS;
@@ -49,15 +49,14 @@ static kt_status_t outcome(const kt_exec_t *exec, const char *step, int status)
         return kt_fail(KT_CONFLICT, "%s: rejected in step %s (exit status %d)", exec->label, step,
                        status);
     if (status < 0)
-        return kt_fail(KT_UNAVAIL,
-                       "%s: ended by a signal or its timeout in step %s: nobody knows whether it "
-                       "worked; rotate again to "
-                       "find out",
-                       exec->label, step);
-    return kt_fail(
-        KT_UNAVAIL,
-        "%s: exit status %d in step %s: nobody knows whether it worked; rotate again to find out",
-        exec->label, status, step);
+        return kt_fail(
+            KT_UNAVAIL,
+            "%s: ended by a signal or its timeout in step %s: it may have worked (rotate "
+            "again to find out)",
+            exec->label, step);
+    return kt_fail(KT_UNAVAIL,
+                   "%s: exit status %d in step %s: it may have worked (rotate again to find out)",
+                   exec->label, status, step);
 }
 
 static void set_environ(kt_environ_t *env, const kt_ctx_t *ctx, const char *name, uint64_t version,
@@ -80,9 +79,9 @@ static kt_status_t run_step(kt_exec_t *exec, kt_rotation_t *rotation, const char
     kt_command_result_t result;
     kt_status_t status;
 
-    status = cut(exec, kt_rotation_value(rotation, NULL, &value), &value);
+    status = keep_part(exec, kt_rotation_value(rotation, NULL, &value), &value);
     if (status == KT_SUCCESS && exec->config->old)
-        status = cut(exec, kt_rotation_old(rotation, NULL, &old), &old);
+        status = keep_part(exec, kt_rotation_old(rotation, NULL, &old), &old);
     command.input = value;
     command.extra = old;
     set_environ(&env, exec->ctx, kt_rotation_name(rotation), kt_rotation_version(rotation), step);
@@ -90,10 +89,10 @@ static kt_status_t run_step(kt_exec_t *exec, kt_rotation_t *rotation, const char
         status = kt_command_run(&command, &result);
     kt_secret_free(value);
     kt_secret_free(old);
-    /* only the command may say that the target rejected something */
+    /* KT_CONFLICT would mean that the target rejected the value, which only the command may say */
     if (status != KT_SUCCESS)
         return status == KT_CONFLICT ? kt_fail_prefix(KT_UNAVAIL, "%s", exec->label) : status;
-    return outcome(exec, step, result.exit);
+    return status_of_exit(exec, step, result.exit);
 }
 
 static kt_status_t exec_set(void *arg, kt_rotation_t *rotation)
@@ -127,12 +126,12 @@ kt_status_t kt_exec_check(const kt_target_ops_t *ops)
     return kt_command_check(exec->config->exec[0]);
 }
 
-/* ---- who wants to hear of it ---- */
+/* ---- notifications ---- */
 
 void kt_event_format(const kt_ctx_t *ctx, const char *name, uint64_t version,
                      char text[KT_EVENT_SIZE])
 {
-    /* names and environments have no byte that JSON would escape */
+    /* names and environments have no character that JSON escapes */
     (void)snprintf(
         text, KT_EVENT_SIZE,
         "{\"event\": \"rotated\", \"environment\": \"%s\", \"name\": \"%s\", \"version\": %llu}\n",
@@ -156,6 +155,6 @@ bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const ch
     status = event != NULL ? kt_command_run(&command, &result) : kt_no_memory();
     kt_secret_free(event);
     if (status == KT_SUCCESS && result.exit != 0)
-        (void)kt_fail(KT_UNAVAIL, "%s: ended with %d", config->notify[0], result.exit);
+        (void)kt_fail(KT_UNAVAIL, "%s: exit status %d", config->notify[0], result.exit);
     return status == KT_SUCCESS && result.exit == 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* target.h: commands and web hooks of `targets:`, and who owns a pending version. */
+/* target.h: commands and webhooks of `targets:`, and the owner of a pending version. */
 #ifndef KT_TARGET_H
 #define KT_TARGET_H
 
@@ -7,9 +7,9 @@
 
 /* ---- target.c ---- */
 
-/* A configured command as target of one rotation. */
+/* A configured command as the target of one rotation. */
 typedef struct kt_exec {
-    kt_target_ops_t ops;       /* its name points to `label` */
+    kt_target_ops_t ops;       /* the first member; its name points to `label` */
     char label[KT_ERROR_SIZE]; /* "exec:/path" */
     kt_ctx_t *ctx;
     const kt_cfg_target_t *config;
@@ -18,32 +18,33 @@ typedef struct kt_exec {
 
 void kt_exec_init(kt_exec_t *exec, kt_ctx_t *ctx, const kt_cfg_target_t *config);
 bool kt_exec_is(const kt_target_ops_t *ops);
-kt_status_t kt_exec_check(const kt_target_ops_t *ops); /* kt_command_check() of one that is */
-/* Tells the command of `notify` that a version is current; false, with kt_failure(), if it did not
- * end with 0. */
+kt_status_t kt_exec_check(const kt_target_ops_t *ops); /* kt_command_check(), if kt_exec_is() */
+/* Runs the command of `notify` for a version that became current. False, with kt_failure(), unless
+ * its exit status is 0. */
 bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name,
                     uint64_t version);
 
-/* The event as one JSON object; no value. */
+/* The event as one JSON object, without the value. */
 #define KT_EVENT_SIZE (KT_NAME_MAX + KT_ENVIRONMENT_MAX + 128)
 void kt_event_format(const kt_ctx_t *ctx, const char *name, uint64_t version,
                      char text[KT_EVENT_SIZE]);
 
 /* ---- webhook.c ---- */
 
-/* The same to the server of `webhook`, signed. `req` is the rotation's: its subject must be allowed
- * to read the key. Takes the context's lock for that, not while it waits for the server. */
+/* Sends the same event, signed, to the server of `webhook`. The subject of `req`, the rotation's
+ * request, must be allowed to read the key. Takes the context's lock to read the key, but not while
+ * it waits for the server. */
 kt_status_t kt_webhook_send(kt_ctx_t *ctx, const kt_request_t *req, const kt_cfg_target_t *config,
                             const char *name, uint64_t version);
 
-/* ---- owner.c: is a process at a pending version now? ---- */
+/* ---- owner.c: the lease of a process on a pending version ---- */
 
 #define KT_LEASE_SIZE 160u
 
-/* "This process, for at most `lease` ms." */
+/* The note "this process, for at most `lease` ms". */
 void kt_lease_format(int64_t lease, char text[KT_LEASE_SIZE]);
-/* Does that process live, and is its time not over? *ret_pid is 0 if it is of another machine.
- * NULL: nobody is. */
+/* Is its owner alive, or may it be, and has the lease not ended? *ret_pid is 0 if the owner is on
+ * another machine. `text` may be NULL: no lease. */
 bool kt_lease_is_held(const char *text, long *ret_pid);
 
 #endif /* KT_TARGET_H */

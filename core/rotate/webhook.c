@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * webhook.c: tells a server by HTTPS that a version is current, so signed that it can tell us from
- * anybody else.
+ * webhook.c: reports to a server by HTTPS that a version is current, signed so that the server can
+ * check the sender.
  *
  *     Keyturn-Signature: t=1790000000,v1=HEX     HEX = HMAC-SHA-256(key, "1790000000." + body)
  *
- * The time is inside, so that what was heard on the way cannot be sent again later.
+ * The signature includes the time, so that a recorded request cannot be replayed later.
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -75,7 +75,7 @@ kt_status_t kt_webhook_send(kt_ctx_t *ctx, const kt_request_t *req, const kt_cfg
     kt_secret_t *key = NULL;
     kt_status_t status;
 
-    /* by whoever rotates, under policy and trail like any other read */
+    /* read as the subject of the rotation, with the policy and the audit log of any other read */
     read.reference = config->webhook_key;
     read.reference_len = 0;
     read.purpose = "webhook";

@@ -52,8 +52,8 @@ PATTERNS = [
 
 # Folders that are not cleaned yet. The list only gets shorter; in the end it is empty.
 NOT_YET = [
-    "cli", "core", "nginx", "redis-module", "tests/cli", "tests/system", "tests/unit/maintain", "tests/unit/rotate",
-    "tests/unit/serve", "tests/unit/store", "tests/unit/test_mocks.c",
+    "cli", "core", "nginx", "redis-module", "tests/cli", "tests/system", "tests/unit/maintain",
+    "tests/unit/serve",
 ]
 # How many are left in what the command prints. It only gets smaller; in the end it is 0.
 PRINTED_NOT_YET = 10
@@ -62,6 +62,7 @@ PRINTED_NOT_YET = 10
 CLEAN = [
     "cli/keyturn.1", "core/README.md", "core/LOCKING", "core/LAYERS", "core/keyturn.3", "core/keyturn-provider.3",
     "core/include",
+    "core/store", "core/rotate",
 ]
 
 # Not our words: the frozen ABI, generated figures, inputs of fuzzers, what tests compare byte by byte.

@@ -183,7 +183,7 @@ START_TEST(a_target_that_nobody_heard_from_leaves_it_pending)
     assert_failure_has("the target says no");
     assert_value("database/a#password", "old", 1);
     assert_value("database/a#password@pending", target.password, 2);
-    /* nobody may decide about it but a rotation with this target */
+    /* only a rotation with this target may decide about it */
     assert_status(kt_rotate(world.ctx, &req, NULL, NULL), KT_CONFLICT);
     options.target = &other_ops;
     assert_status(kt_rotate(world.ctx, &req, &options, NULL), KT_CONFLICT);
@@ -202,8 +202,8 @@ START_TEST(a_target_that_nobody_heard_from_leaves_it_pending)
 }
 END_TEST
 
-/* 0: it is asked and has the value; 1: it has not, and gets it; 2: it cannot be asked, and gets it
- * again; 3: nobody knows still */
+/* 0: it is asked and has the value; 1: it does not have it, and gets it; 2: it cannot be asked, and
+ * gets it again; 3: it is still not known */
 START_TEST(the_next_rotation_takes_up_an_unfinished_one)
 {
     char first[64];
@@ -272,7 +272,7 @@ START_TEST(two_at_once_are_one_winner_and_a_conflict)
 }
 END_TEST
 
-/* A process of another machine that nobody can ask has its time. */
+/* A process on another machine, which cannot be checked, keeps its lease until the end. */
 static const struct {
     const char *busy;
     kt_status_t status;

@@ -27,7 +27,7 @@ static void make_script(const char *body)
     world_write(script, text, 0700);
 }
 
-/* `more` stands behind exec in the target of database/a. */
+/* `more` follows exec in the target of database/a. */
 static void make_world_with(const char *pattern, const char *more)
 {
     static const ktp_provider_t *const apis[] = {&memory_provider};
@@ -134,7 +134,7 @@ static const struct {
 } ends[] = {
     {"exit 65", KT_CONFLICT, false, "rejected in step set (exit status 65)"},
     {"[ $KEYTURN_STEP = set ] && exit 0; exit 65", KT_CONFLICT, false, "rejected in step test"},
-    {"exit 1", KT_UNAVAIL, true, "exit status 1 in step set: nobody knows"},
+    {"exit 1", KT_UNAVAIL, true, "exit status 1 in step set: it may have worked"},
     {"exit 127", KT_UNAVAIL, true, "exit status 127"},
     {"[ $KEYTURN_STEP = set ] && exit 0; exit 2", KT_UNAVAIL, true, "exit status 2 in step test"},
     {"kill -9 $$", KT_UNAVAIL, true, "ended by a signal"},
@@ -368,14 +368,14 @@ static void make_notified_world(const char *body)
     logged[0] = '\0';
 }
 
-START_TEST(it_is_told_when_it_is_done)
+START_TEST(it_is_notified_at_the_end)
 {
     char *text, *value;
 
-    make_notified_world("#!/bin/sh\ncat > \"$(dirname \"$0\")/told\"; echo $KEYTURN_STEP >> "
-                        "\"$(dirname \"$0\")/told\"\n");
+    make_notified_world("#!/bin/sh\ncat > \"$(dirname \"$0\")/notice\"; echo $KEYTURN_STEP >> "
+                        "\"$(dirname \"$0\")/notice\"\n");
     assert_ok(kt_rotate(world.ctx, &req, NULL, NULL));
-    text = world_read("told", NULL);
+    text = world_read("notice", NULL);
     ck_assert_str_eq(text, "{\"event\": \"rotated\", \"environment\": \"test\", \"name\": "
                            "\"database/a\", \"version\": 2}\nnotify\n");
     value = value_at("database/a#password");
@@ -384,9 +384,9 @@ START_TEST(it_is_told_when_it_is_done)
     free(text);
     free(value);
     world_write(script, "#!/bin/sh\nexit 65\n", 0700);
-    ck_assert_int_eq(unlink("told"), 0);
+    ck_assert_int_eq(unlink("notice"), 0);
     assert_status(kt_rotate(world.ctx, &req, NULL, NULL), KT_CONFLICT);
-    ck_assert_int_ne(access("told", F_OK), 0);
+    ck_assert_int_ne(access("notice", F_OK), 0);
 }
 END_TEST
 
@@ -394,7 +394,7 @@ START_TEST(a_deaf_listener_undoes_nothing)
 {
     make_notified_world("#!/bin/sh\nexit 3\n");
     assert_ok(kt_rotate(world.ctx, &req, NULL, NULL));
-    ck_assert_ptr_nonnull(strstr(logged, "database/a is rotated, but"));
+    ck_assert_ptr_nonnull(strstr(logged, "database/a was rotated, but"));
     ck_assert_uint_eq(world_lines("rotate.notify", "unavail", NULL), 1);
     ck_assert_uint_eq(world_lines("rotate.finish", "success", NULL), 1);
 }
@@ -417,7 +417,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, store_only_asks_nobody);
     tcase_add_test(tests, policy_goes_first);
     tcase_add_test(tests, rolling_back_means_rotating_to_the_old_value);
-    tcase_add_test(tests, it_is_told_when_it_is_done);
+    tcase_add_test(tests, it_is_notified_at_the_end);
     tcase_add_test(tests, a_deaf_listener_undoes_nothing);
 }
 

@@ -105,7 +105,7 @@ static const struct {
     FIELDS("\1\0\0\0\1a\6\0\0\0\3abc"),    /* no NUL between key and value */
     FIELDS("\1\0\0\0\1a\6\0\0\0\4a\0b\0"), /* two of them */
     FIELDS("\1\0\0\0\1a\7\0\0\0\3a\0b"),   /* a note without a version */
-    FIELDS("\1\0\0\0\1a\x7f\0\0\0\0"),     /* a tag that nobody knows */
+    FIELDS("\1\0\0\0\1a\x7f\0\0\0\0"),     /* an unknown tag */
     FIELDS("\1\0\0\0\2a\0"),               /* NUL in a name */
     FIELDS("\1\xff\xff\xff\xff"
            "a"),
