@@ -4,6 +4,7 @@
  * write: readers continue with the old value or the new one, no process waits for the dead writer,
  * and the next writer continues from what was committed.
  */
+#include "process.h"
 #include "world.h"
 
 #include <fcntl.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #ifdef KT_DEBUG_HOOKS
@@ -91,32 +91,6 @@ static int write_one(kt_ctx_t *ctx, unsigned number)
     return put_number(ctx, number, 0, NULL) == KT_SUCCESS ? 0 : 1;
 }
 
-static pid_t start(int (*life)(kt_ctx_t *ctx, unsigned n), unsigned n, const char *stop)
-{
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        kt_ctx_t *ctx = NULL;
-        int status;
-
-        if (stop != NULL)
-            (void)setenv("KEYTURN_DEBUG_STOP", stop, 1);
-        status = kt_open(world.setup, &ctx) == KT_SUCCESS ? life(ctx, n) : 99;
-        kt_close(ctx);
-        _exit(status);
-    }
-    ck_assert_int_gt(pid, 0);
-    return pid;
-}
-
-static void finish(pid_t pid)
-{
-    int status;
-
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a process ended with %x", status);
-}
-
 static void log_line(void *arg, int level, const char *text)
 {
     (void)arg;
@@ -159,7 +133,7 @@ static void end_readers(void)
     let_them_read();
     atomic_store(&board->stop, true);
     for (unsigned i = 0; i < READERS; i++)
-        finish(readers[i]);
+        wait_for_child(readers[i], 0);
 }
 
 static void ignore(void *arg, kt_status_t status, const char *what, const char *detail)
@@ -222,7 +196,7 @@ START_TEST(a_writer_stopped_at_each_step)
     }
     let_them_read();
     ck_assert_int_eq(kill(pid, SIGCONT), 0);
-    finish(pid);
+    wait_for_child(pid, 0);
     assert_ok(put_number(world.ctx, 4, 0, &version));
     ck_assert_uint_eq(version, _i < COMMITTED ? 3 : 4);
     assert_ok(kt_verify(world.ctx, ignore, NULL));

@@ -5,9 +5,9 @@
  * the functions below in front of the real ones (core.mk, FAULTS); the provider `local` is loaded
  * and keeps the real ones.
  */
+#include "process.h"
 #include "world.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -201,28 +201,26 @@ REAL(void *, mmap, void *at, size_t size, int protection, int flags, int fd, off
 
 #define OLD "{\"user\": \"app\", \"password\": \"old-password\"}"
 
-static kt_status_t work_get(kt_ctx_t *ctx)
+static kt_status_t read_value(kt_ctx_t *ctx, const char *reference, const char *wanted)
 {
-    kt_request_t req = request("database/a#password");
+    kt_request_t req = request(reference);
     kt_secret_t *secret = NULL;
     kt_status_t status = kt_get(ctx, &req, &secret);
 
-    if (status == KT_SUCCESS && !kt_secret_equal(secret, "old-password", 12))
+    if (status == KT_SUCCESS && !kt_secret_equal(secret, wanted, strlen(wanted)))
         ck_abort_msg("a wrong value");
     kt_secret_free(secret);
     return status;
 }
 
+static kt_status_t work_get(kt_ctx_t *ctx)
+{
+    return read_value(ctx, "database/a#password", "old-password");
+}
+
 static kt_status_t work_previous(kt_ctx_t *ctx)
 {
-    kt_request_t req = request("database/a@previous");
-    kt_secret_t *secret = NULL;
-    kt_status_t status = kt_get(ctx, &req, &secret);
-
-    if (status == KT_SUCCESS && !kt_secret_equal(secret, "first", 5))
-        ck_abort_msg("a wrong value");
-    kt_secret_free(secret);
-    return status;
+    return read_value(ctx, "database/a@previous", "first");
 }
 
 static kt_status_t work_refresh(kt_ctx_t *ctx)
@@ -496,17 +494,6 @@ static unsigned anchor_lines(void)
     for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
         n++;
     free(text);
-    return n;
-}
-
-static unsigned open_files(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (dir != NULL && readdir(dir) != NULL)
-        n++;
-    (void)closedir(dir);
     return n;
 }
 

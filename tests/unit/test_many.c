@@ -3,6 +3,7 @@
  * Many processes on one store of the real provider `local`: nothing that was acknowledged is lost,
  * no reader goes back, and a writer may be killed at any moment.
  */
+#include "process.h"
 #include "world.h"
 
 #include <fcntl.h>
@@ -10,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define NAME "api-keys/shared"
@@ -45,30 +45,6 @@ static kt_secret_t *value_of(uint64_t number)
 
     (void)snprintf(text, sizeof(text), "value %llu", (unsigned long long)number);
     return kt_secret_new(text, strlen(text));
-}
-
-/* A child's whole life; 0: all was well. */
-static pid_t start(int (*life)(kt_ctx_t *ctx, unsigned n), unsigned n)
-{
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        kt_ctx_t *ctx = NULL;
-        int status = kt_open(world.setup, &ctx) == KT_SUCCESS ? life(ctx, n) : 99;
-
-        kt_close(ctx);
-        _exit(status);
-    }
-    ck_assert_int_gt(pid, 0);
-    return pid;
-}
-
-static void finish(pid_t pid)
-{
-    int status;
-
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a process ended with %x", status);
 }
 
 static int write_each(kt_ctx_t *ctx, unsigned n)
@@ -126,14 +102,14 @@ static const unsigned writers[] = {2, PROCESSES};
 START_TEST(no_version_is_lost_or_given_twice)
 {
     unsigned count = writers[_i];
-    pid_t pids[PROCESSES], reader = start(read_on, 0);
+    pid_t pids[PROCESSES], reader = start(read_on, 0, NULL);
 
     for (unsigned i = 0; i < count; i++)
-        pids[i] = start(write_each, i);
+        pids[i] = start(write_each, i, NULL);
     for (unsigned i = 0; i < count; i++)
-        finish(pids[i]);
+        wait_for_child(pids[i], 0);
     atomic_store(&board->stop, true);
-    finish(reader);
+    wait_for_child(reader, 0);
     for (unsigned version = 1; version <= count * EACH; version++)
         ck_assert_msg(atomic_load(&board->taken[version]) == 1, "version %u was given %u times",
                       version, atomic_load(&board->taken[version]));
@@ -187,9 +163,9 @@ START_TEST(compare_and_set_loses_no_update)
     kt_close(world.ctx);
     world.ctx = NULL;
     for (unsigned i = 0; i < 4; i++)
-        pids[i] = start(count_up, i);
+        pids[i] = start(count_up, i, NULL);
     for (unsigned i = 0; i < 4; i++)
-        finish(pids[i]);
+        wait_for_child(pids[i], 0);
     world.ctx = world_context();
     assert_value("api-keys/counter", "80", 81);
 }
@@ -215,23 +191,21 @@ static int write_until_killed(kt_ctx_t *ctx, unsigned n)
 
 START_TEST(a_killed_writer_loses_nothing_acknowledged)
 {
-    pid_t reader = start(read_on, 0);
+    pid_t reader = start(read_on, 0, NULL);
     unsigned progress = 0;
 
     for (unsigned i = 0; i < KILLS; i++) {
         uint64_t before = atomic_load(&board->acknowledged), acknowledged;
-        pid_t pid = start(write_until_killed, 0);
+        pid_t pid = start(write_until_killed, 0, NULL);
         kt_request_t req = request(NAME);
         kt_secret_t *secret = NULL;
         kt_status_t status;
-        int wait_status;
 
         for (unsigned k = 0; i % 3 && k < 2000 && atomic_load(&board->acknowledged) == before; k++)
             (void)usleep(1000); /* some are killed while they start, most while they write */
         (void)usleep((useconds_t)(random() % 20000));
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
-        ck_assert_int_eq(waitpid(pid, &wait_status, 0), pid);
-        ck_assert_msg(WIFSIGNALED(wait_status), "the writer ended by itself: %x", wait_status);
+        wait_for_child(pid, SIGKILL);
         acknowledged = atomic_load(&board->acknowledged);
         progress += acknowledged > before;
         world.ctx = world_context();
@@ -254,7 +228,7 @@ START_TEST(a_killed_writer_loses_nothing_acknowledged)
         world.ctx = NULL;
     }
     atomic_store(&board->stop, true);
-    finish(reader);
+    wait_for_child(reader, 0);
     ck_assert_uint_ge(progress, KILLS / 3);
     /* each acknowledged write has its intent and its outcome */
     ck_assert_uint_ge(world_lines("\"write\"", "\"intent\"", NULL),
@@ -360,7 +334,7 @@ START_TEST(a_killed_rotation_is_finished_by_the_next)
 
         kt_close(world.ctx);
         world.ctx = NULL;
-        pid = start(rotate_until_killed, (unsigned)_i);
+        pid = start(rotate_until_killed, (unsigned)_i, NULL);
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "%s: ended with %x",
                       kills[_i].point, status);

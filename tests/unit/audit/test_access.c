@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/audit/access.c and usage.c: each read counts once, in whichever process; and what a damaged,
  * full or foreign table does. */
+#include "process.h"
 #include "world.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static char path[160];
@@ -102,7 +102,6 @@ START_TEST(processes_count_together)
 {
     kt_config_t *config = world.ctx->holder.config;
     pid_t pids[PROCESSES];
-    int status;
 
     for (size_t i = 0; i < PROCESSES; i++) {
         pids[i] = fork();
@@ -121,8 +120,7 @@ START_TEST(processes_count_together)
         }
     }
     for (size_t i = 0; i < PROCESSES; i++) {
-        ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
-        ck_assert_int_eq(WIFSIGNALED(status), i == 0);
+        wait_for_child(pids[i], i == 0 ? SIGKILL : 0);
     }
     for (unsigned i = 0; i < 8; i++) {
         char name[32];
@@ -138,7 +136,6 @@ END_TEST
 START_TEST(who_dies_while_he_claims_a_place_takes_no_name_along)
 {
     pid_t pid = fork();
-    int status;
 
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
@@ -149,8 +146,7 @@ START_TEST(who_dies_while_he_claims_a_place_takes_no_name_along)
         kt_access_note(access, "api-keys/a", ALL, &slot);
         _exit(0);
     }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    wait_for_child(pid, SIGKILL);
     ck_assert_uint_eq(sum_of("api-keys/a").count, 0);
     put("api-keys/a", "a", 1);
     read_it(world.ctx, ALL, "api-keys/a", 5);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/audit/audit.c and core/audit/tail.c: one whole line for each decision, or no decision. */
+#include "process.h"
 #include "world.h"
 
 #include <dirent.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -403,8 +403,7 @@ START_TEST(processes_and_threads_count_together)
     for (size_t i = 0; i < 3; i++) {
         void *failed;
 
-        ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
-        ck_assert_int_eq(status, 0);
+        wait_for_child(pids[i], 0);
         (void)pthread_join(threads[i], &failed);
         ck_assert_ptr_null(failed);
     }
@@ -424,7 +423,7 @@ START_TEST(killed_writers_leave_whole_numbered_lines)
         }
         (void)usleep(1000 + i * 331 % 4000);
         (void)kill(pid, SIGKILL);
-        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        wait_for_child(pid, SIGKILL);
     }
     assert_ok(record("last/one"));
     assert_numbers((unsigned)world_lines("\"seq\":", NULL));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/audit/refusals.c and core/audit/severity.c. The tests pass the time, so none of them sleeps.
  */
+#include "process.h"
 #include "world.h"
 
 #include <fcntl.h>
@@ -8,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define T0 1790000000 /* some second */
@@ -194,7 +194,7 @@ START_TEST(killed_while_counting)
         }
         (void)usleep(2000);
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
-        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        wait_for_child(pid, SIGKILL);
     }
     ck_assert_uint_eq(kt_refusals_locked(refusals, "redis:app", "192.0.2.1", T0), 60);
     for (unsigned i = 0; i < 2000; i++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/ring*.c, drain.c: what was recorded becomes a line once, whatever dies in between. */
+#include "process.h"
 #include "world.h"
 
 #include <dirent.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "audit/stream.h"
@@ -112,17 +112,6 @@ static void assert_verified(void)
     wrong = 0;
     ck_assert_msg(kt_audit_verify(folder, audit_key, find, NULL) == KT_SUCCESS && wrong == 0, "%s",
                   found);
-}
-
-static void wait_for_child(pid_t pid, int signal)
-{
-    int status;
-
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    if (signal == 0)
-        ck_assert_int_eq(status, 0);
-    else
-        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == signal);
 }
 
 /* ---- one process ---- */
@@ -270,18 +259,23 @@ END_TEST
 
 /* ---- crashes ---- */
 
-/* kill -9 with no drain at all, of a process that had recorded. */
-START_TEST(what_a_dead_process_recorded_is_not_lost)
+/* A process that records so often and is killed before any drain. */
+static void record_and_die(const char *name, unsigned count)
 {
     pid_t pid = fork();
 
     if (pid == 0) {
         open_trail();
-        for (int i = 0; i < 100; i++)
-            (void)record("dead/1");
+        for (unsigned i = 0; i < count; i++)
+            (void)record(name);
         (void)kill(getpid(), SIGKILL);
     }
     wait_for_child(pid, SIGKILL);
+}
+
+START_TEST(what_a_dead_process_recorded_is_not_lost)
+{
+    record_and_die("dead/1", 100);
     ck_assert_uint_eq(world_lines("dead/1", NULL), 0);
     ck_assert_uint_eq(count_rings(), 1);
     next_process();
@@ -295,17 +289,8 @@ END_TEST
 /* The counts of its last window, too. */
 START_TEST(what_a_dead_process_counted_is_not_lost)
 {
-    pid_t pid;
-
     config.audit_reads = 60000;
-    pid = fork();
-    if (pid == 0) {
-        open_trail();
-        for (int i = 0; i < 100; i++)
-            (void)record("dead/1");
-        (void)kill(getpid(), SIGKILL);
-    }
-    wait_for_child(pid, SIGKILL);
+    record_and_die("dead/1", 100);
     next_process();
     ck_assert_uint_eq(world_lines("dead/1", "\"count\":100", NULL), 1);
     assert_verified();
@@ -347,15 +332,9 @@ static const char *const sweeps[] = {"audit_appended:kill", "audit_synced:kill",
 
 START_TEST(a_sweep_may_be_killed_anywhere)
 {
-    pid_t pid = fork();
+    pid_t pid;
 
-    if (pid == 0) {
-        open_trail();
-        for (int i = 0; i < 10; i++)
-            (void)record("dead/1");
-        (void)kill(getpid(), SIGKILL);
-    }
-    wait_for_child(pid, SIGKILL);
+    record_and_die("dead/1", 10);
     pid = fork();
     if (pid == 0) {
         open_trail();
@@ -506,16 +485,9 @@ START_TEST(a_bent_ring_does_no_harm)
 {
     for (unsigned i = 0; i < 60; i++) {
         char path[300], byte = (char)(i * 37 + 1);
-        pid_t pid = fork();
         int fd;
 
-        if (pid == 0) {
-            open_trail();
-            for (int k = 0; k < 10; k++)
-                (void)record("bent/1");
-            (void)kill(getpid(), SIGKILL);
-        }
-        wait_for_child(pid, SIGKILL);
+        record_and_die("bent/1", 10);
         find_ring(path);
         fd = open(path, O_WRONLY);
         ck_assert_int_eq(pwrite(fd, &byte, 1, i < 20 ? 128 + (off_t)i * 4 : 4096 + (off_t)i * 13),

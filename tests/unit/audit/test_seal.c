@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/audit/seal.c, key.c, verify_trail.c: a change of what was sealed is found, and a crash is
  * not taken for a change. */
+#include "process.h"
 #include "vectors.h"
 #include "world.h"
 
@@ -9,7 +10,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "audit/stream.h"
@@ -701,7 +701,6 @@ END_TEST
 START_TEST(a_hundred_short_processes_write_one_trail)
 {
     pid_t pids[100];
-    int status;
 
     close_trail();
     for (int i = 0; i < 100; i++) {
@@ -722,8 +721,7 @@ START_TEST(a_hundred_short_processes_write_one_trail)
         }
     }
     for (int i = 0; i < 100; i++) {
-        ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
-        ck_assert_int_eq(status, 0);
+        wait_for_child(pids[i], 0);
     }
     assert_verified(audit_key);
     ck_assert_ptr_nonnull(strstr(findings.text, "success nginx 500 lines in"));
@@ -735,7 +733,6 @@ START_TEST(killed_writers_leave_a_trail_that_holds)
 {
     for (unsigned i = 0; i < 40; i++) {
         pid_t pid = fork();
-        int status;
 
         if (pid == 0) {
             open_trail(); /* what was opened before the fork is the parent's */
@@ -747,7 +744,7 @@ START_TEST(killed_writers_leave_a_trail_that_holds)
         }
         (void)usleep(1000 + i * 331 % 4000);
         (void)kill(pid, SIGKILL);
-        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        wait_for_child(pid, SIGKILL);
         record("l/1", false);
     }
     drain();

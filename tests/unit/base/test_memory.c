@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/base/memory.c: values are wiped, counted and bounded; keys do not cross a fork. */
-#include "unit.h"
+#include "process.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -119,19 +119,6 @@ START_TEST(blocks_of_every_size_are_apart)
     ck_assert_int_eq(errno, ENOMEM);
 }
 END_TEST
-
-static size_t locked_kilobytes(void)
-{
-    char line[128];
-    size_t size = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
-        (void)sscanf(line, "VmLck: %zu", &size);
-    if (file != NULL)
-        (void)fclose(file);
-    return size;
-}
 
 START_TEST(memory_is_locked_and_used_again)
 {

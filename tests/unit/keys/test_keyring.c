@@ -1,19 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/keys/keyring.c: derivations as docs/format.md has them, and who holds what. */
+#include "process.h"
 #include "vectors.h"
-
-static size_t locked_kilobytes(void)
-{
-    char line[128];
-    size_t size = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
-        (void)sscanf(line, "VmLck: %zu", &size);
-    if (file != NULL)
-        (void)fclose(file);
-    return size;
-}
 
 static kt_keyring_t *keyring_of(const char *environment, unsigned epochs)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* core/provider/loader.c: providers beside the library, and their options. tests/abi has those that
  * are refused. */
+#include "process.h"
 #include "world.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,17 +59,6 @@ START_TEST(two_providers_are_two)
     }
 }
 END_TEST
-
-static unsigned open_files(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (dir != NULL && readdir(dir) != NULL)
-        n++;
-    (void)closedir(dir);
-    return n;
-}
 
 START_TEST(no_descriptor_is_left)
 {
