@@ -7,6 +7,8 @@ import threading
 import psycopg2
 import pytest
 
+from lib.tools import memory_of
+
 RECORDERS = {
     "shared_preload_libraries": "pg_stat_statements,auto_explain,keyturn",
     "log_statement": "all", "log_min_duration_statement": "0", "log_min_messages": "debug1", "log_error_verbosity": "verbose",
@@ -149,18 +151,6 @@ def test_refusal_by_a_password_hook(make_db, canary):
     account.rotate()
     assert account.agree()
     assert not db.files_with(account.password())
-
-
-def memory_of(pid):
-    """All that can be read of a process; what lies in locked memory too."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
-        for line in maps:
-            span, mode = line.split()[:2]
-            start, end = (int(number, 16) for number in span.split("-"))
-            if mode.startswith("rw") and "[vvar]" not in line and "[vsyscall]" not in line:
-                with contextlib.suppress(OSError, ValueError, OverflowError):
-                    memory.seek(start)
-                    yield memory.read(end - start)
 
 
 def test_memory_of_the_backend(make_db, canary):

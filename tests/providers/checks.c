@@ -185,6 +185,17 @@ static const char *check_sizes(void)
     return NULL;
 }
 
+/* Puts the row by one instance and reads it by another; frees it. */
+static const char *put_and_get(session_t *a, session_t *b, const ktp_key_t *key, ktp_row_t *row)
+{
+    const char *wrong = put_one(a, key, row);
+
+    if (wrong == NULL)
+        wrong = get_one(b, key, row);
+    row_free(row);
+    return wrong;
+}
+
 static const char *check_row_max(void)
 {
     static const size_t sizes[] = {1, 2, 4095, 4096, 4097, 65536, KTP_ROW_MAX - 1, KTP_ROW_MAX};
@@ -196,10 +207,7 @@ static const char *check_row_max(void)
         ktp_key_t key = plain_key(space, &sizes[i], sizeof sizes[i]);
         ktp_row_t row = plain_row(UINT64_MAX - i, sizes[i], i);
 
-        wrong = put_one(a, &key, &row);
-        if (wrong == NULL)
-            wrong = get_one(b, &key, &row);
-        row_free(&row);
+        wrong = put_and_get(a, b, &key, &row);
         if (wrong != NULL)
             return wrong;
     }
@@ -263,10 +271,7 @@ static const char *check_version_numbers(void)
         ktp_key_t key = value_key(&secret, versions[i]);
         ktp_row_t row = plain_row(versions[i] | 1, 100, i);
 
-        wrong = put_one(a, &key, &row);
-        if (wrong == NULL)
-            wrong = get_one(b, &key, &row);
-        row_free(&row);
+        wrong = put_and_get(a, b, &key, &row);
         if (wrong != NULL)
             return wrong;
     }

@@ -14,6 +14,8 @@ import time
 
 import pytest
 
+from lib.tools import integrity
+
 APPLICATION_ID = 0x4b545331
 
 
@@ -56,11 +58,6 @@ def test_conformance_again_on_the_same_store(local):
     local.suite()
     local.suite()
     assert integrity(local.path) == "ok"
-
-
-def integrity(path):
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        return db.execute("PRAGMA integrity_check").fetchone()[0]
 
 
 # ---- create ----

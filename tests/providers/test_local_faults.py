@@ -4,10 +4,11 @@ import errno
 import os
 import pathlib
 import shutil
-import sqlite3
 import subprocess
 
 import pytest
+
+from lib.tools import integrity
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
@@ -35,11 +36,6 @@ def faulty(local, shim, tmp_path):
             local.env = env
         return done, int(count.read_text()) if count.exists() else 0
     return run
-
-
-def integrity(path):
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        return db.execute("PRAGMA integrity_check").fetchone()[0]
 
 
 @pytest.mark.parametrize("once", [True, False])

@@ -8,6 +8,8 @@ import threading
 import pytest
 import redis as client_library
 
+from lib.tools import memory_of
+
 NAME = "api-keys/stripe"
 CANARY = os.environ["KEYTURN_CANARY"].encode()
 EVERYTHING_LOGGED = ["slowlog-log-slower-than 0", "slowlog-max-len 10000", "loglevel debug", "latency-tracking yes"]
@@ -142,21 +144,6 @@ def test_crash_report(open_redis, canary, tmp_path):
     server.process.wait()
     assert "crashed by signal" in server.log()
     assert CANARY not in server.log().encode()
-
-
-def memory_of(pid):
-    """Every readable page of the process; a sanitizer's terabytes of shadow are left out."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in maps:
-            area, rights = line.split()[:2]
-            start, end = (int(edge, 16) for edge in area.split("-"))
-            if rights[0] != "r" or "[v" in line or end - start > 1 << 30:
-                continue
-            try:
-                memory.seek(start)
-                yield memory.read(end - start)
-            except (OSError, ValueError, OverflowError):
-                pass
 
 
 def test_sealed_server_never_has_a_value(home, sealed_redis, canary):
