@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -136,6 +137,28 @@ START_TEST(memory_is_locked_and_used_again)
     ck_assert_uint_le(locked_kilobytes(), before + 256);
 }
 END_TEST
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+START_TEST(what_could_not_be_locked_is_counted)
+{
+    struct rlimit limit = {0, 0};
+    size_t before = kt_locked_failures();
+    void *value, *key;
+
+    assert_not_root();
+    ck_assert(kt_locked_room(4096));
+    ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    ck_assert(!kt_locked_room(4096));
+    value = kt_locked_alloc(1u << 20);
+    ck_assert_uint_ge(kt_locked_failures(), before + (1u << 20));
+    before = kt_locked_failures();
+    key = kt_guarded_alloc(4096, false);
+    ck_assert_uint_eq(kt_locked_failures(), before + 8192); /* with the sizes before it */
+    kt_guarded_free(key);
+    kt_locked_free(value);
+}
+END_TEST
+#endif
 
 /* madvise(MADV_DONTDUMP) shows as "dd" in smaps, MADV_WIPEONFORK as "wf". */
 static bool has_flag(const void *address, const char *flag)
@@ -277,6 +300,9 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, comparison_looks_at_size_and_bytes);
     tcase_add_test(tests, blocks_of_every_size_are_apart);
     tcase_add_test(tests, memory_is_locked_and_used_again);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    tcase_add_test(tests, what_could_not_be_locked_is_counted);
+#endif
     tcase_add_test(tests, no_secret_is_dumped);
     tcase_add_test(tests, a_fork_has_no_keys);
     tcase_add_test(tests, keys_stand_between_guards);
