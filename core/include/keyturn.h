@@ -202,6 +202,15 @@ KT_API KT_MUST_USE kt_status_t kt_secret_encode(const kt_secret_t *secret, kt_en
 KT_API KT_MUST_USE kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field,
                                                kt_secret_t **ret_secret);
 
+/* Asks for one line on the terminal `fd`, without echo: `text` is the prompt, `max` the bytes of a
+ * line, `timeout` ms (0: no limit). The line is without its newline. A signal that ends or stops
+ * the process finds the terminal as it was; keys send none: *ret_signal is SIGINT, SIGQUIT or
+ * SIGTSTP if such a key ended the line, and the caller may raise it. KT_USAGE: nothing was typed,
+ * or the process is not in the foreground; KT_TOOLARGE. Needs no context. Blocks the calling
+ * thread's signals meanwhile. */
+KT_API KT_MUST_USE kt_status_t kt_prompt(int fd, const char *text, size_t max, unsigned timeout,
+                                         int *ret_signal, kt_secret_t **ret_line);
+
 typedef enum kt_mask_style { KT_MASK_FULL = 0, KT_MASK_PARTIAL } kt_mask_style_t;
 KT_API int kt_mask_parse(const char *name); /* "full", "partial"; -1 */
 /* What may be shown in place of the value, as a new secret. FULL: "[MASKED]". PARTIAL: the first

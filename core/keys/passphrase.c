@@ -12,12 +12,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "source.h"
@@ -36,7 +33,6 @@
 #define SEALED_MAX (FRONT_SIZE + PLAIN_MAX + KT_TAG_SIZE + CHECK_SIZE)
 #define BOUND_MAX (8u + 8u + SALT_SIZE + KT_ENVIRONMENT_MAX)
 #define ASK_LIMIT 120000 /* ms: an unseen prompt must end */
-#define ASK_STEP 200     /* ms between looks for a signal that is to end us */
 
 typedef struct derived {
     unsigned char root[KT_KEY_SIZE], seal[KT_KEY_SIZE], id[KT_KEYID_SIZE];
@@ -283,98 +279,18 @@ kt_status_t kt_phrase_read(const char *path, kt_secret_t **ret_phrase)
     return status;
 }
 
-static void say(int fd, const char *text)
-{
-    if (write(fd, text, strlen(text)) < 0)
-        return; /* an unseen prompt does no harm */
-}
-
-static bool is_ending(void)
-{
-    sigset_t pending;
-
-    return sigpending(&pending) == 0 &&
-           (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT) ||
-            sigismember(&pending, SIGHUP) || sigismember(&pending, SIGQUIT));
-}
-
-/* Byte by byte, with the terminal's keys for erasing done here: so no signal finds the terminal
- * without echo. */
-static bool read_line(int fd, unsigned char *line, size_t *ret_size)
-{
-    struct pollfd in = {.fd = fd, .events = POLLIN};
-    int64_t deadline = kt_monotonic() + ASK_LIMIT;
-    size_t size = 0;
-
-    while (kt_monotonic() < deadline && !is_ending()) {
-        unsigned char byte;
-
-        if (poll(&in, 1, ASK_STEP) <= 0)
-            continue;
-        if (read(fd, &byte, 1) != 1 || byte == 3 || byte == 4) /* ^C, ^D */
-            break;
-        if (byte == '\n' || byte == '\r') {
-            *ret_size = size;
-            return size > 0;
-        }
-        if (byte == 0x7f || byte == 8)
-            size -= size > 0;
-        else if (byte == 0x15) /* ^U */
-            size = 0;
-        else if (size < KT_PHRASE_MAX)
-            line[size++] = byte;
-    }
-    return false;
-}
-
-static bool ask(int fd, const char *what, unsigned char *line, size_t *ret_size)
-{
-    struct termios before, silent;
-    sigset_t all, mask;
-    bool got = false;
-
-    if (tcgetpgrp(fd) != getpgrp() || tcgetattr(fd, &before) != 0)
-        return false;
-    silent = before;
-    silent.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL | ICANON | ISIG);
-    silent.c_cc[VMIN] = 1;
-    silent.c_cc[VTIME] = 0;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_BLOCK, &all, &mask);
-    if (tcsetattr(fd, TCSAFLUSH, &silent) == 0) {
-        say(fd, "Passphrase of ");
-        say(fd, what);
-        say(fd, ": ");
-        got = read_line(fd, line, ret_size);
-        (void)tcsetattr(fd, TCSAFLUSH, &before);
-        say(fd, "\n");
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    return got;
-}
-
 kt_status_t kt_phrase_ask(const char *what, kt_secret_t **ret_phrase)
 {
-    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    unsigned char *line;
-    size_t size = 0;
-    kt_status_t status = KT_SUCCESS;
+    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY), key;
+    char text[KT_ERROR_SIZE];
+    kt_status_t status;
 
     if (fd < 0)
         return kt_fail(
             KT_CONFIG,
             "there is no terminal to ask for the passphrase: use passphrase:FILE, or a credential");
-    line = kt_locked_alloc(KT_PHRASE_MAX);
-    if (line == NULL)
-        status = kt_no_memory();
-    else if (!ask(fd, what, line, &size))
-        status = kt_fail(KT_CONFIG, "no passphrase was typed");
-    if (status == KT_SUCCESS) {
-        *ret_phrase = kt_secret_new(line, size);
-        if (*ret_phrase == NULL)
-            status = kt_no_memory();
-    }
-    kt_locked_free(line);
+    (void)snprintf(text, sizeof(text), "Passphrase of %s: ", what);
+    status = kt_prompt(fd, text, KT_PHRASE_MAX, ASK_LIMIT, &key, ret_phrase);
     (void)close(fd);
-    return status;
+    return status == KT_USAGE ? kt_fail(KT_CONFIG, "no passphrase was typed") : status;
 }

@@ -115,6 +115,49 @@ def test_a_signal_restores_the_terminal(home, terminal, number):
     assert b"half" not in screen.shown
 
 
+def test_keys_that_erase(home, terminal):
+    """A character goes as a whole, however many bytes it has; a word, and the whole line."""
+    typed = b"no\x15" + b"wrong words\x17" + "ü\x7f".encode() + b"right\n"
+    screen = terminal("set", "a")
+    screen.read_until(b"Value of a: ")
+    screen.type(typed)
+    screen.read_until(b"again: ")
+    screen.type(typed)
+    assert screen.end() == 0, screen.shown
+    assert home.get("a") == b"wrong right"
+
+
+def test_a_line_that_is_too_long(home, terminal):
+    screen = terminal("set", "a")
+    screen.read_until(b"Value of a: ")
+    for _ in range(5):
+        screen.type(b"x" * 1000)
+    screen.type(b"\n")
+    assert screen.end() == 65 and b"use a pipe or --file" in screen.shown
+    assert home.list() == [] and screen.echoes()
+
+
+@pytest.mark.parametrize("how", ["key", "signal"])
+def test_a_stop_restores_the_terminal_and_it_is_asked_again(home, terminal, how):
+    screen = terminal("set", "a")
+    screen.read_until(b"Value of a: ")
+    child = screen.child()
+    screen.type(b"half")
+    # a session leader's orphaned group is not stopped by SIGTSTP: what matters is that it asks again
+    if how == "key":
+        screen.type(b"\x1a")
+    else:
+        os.kill(child, signal.SIGTSTP)
+    screen.shown = b""
+    screen.read_until(b"Value of a: ")
+    os.kill(child, signal.SIGCONT)
+    screen.type(b"whole\n")
+    screen.read_until(b"again: ")
+    screen.type(b"whole\n")
+    assert screen.end() == 0 and screen.echoes()
+    assert home.get("a") == b"whole"
+
+
 def test_masked_on_a_terminal(home, terminal, canary):
     value = canary("masked").encode()
     home.set("a", value)
