@@ -73,20 +73,17 @@ void kt_anchors_free(kt_anchors_t *anchors)
 
 /* ---- lines ---- */
 
-static void anchor_mac(const unsigned char key[KT_KEY_SIZE], const anchor_t *anchor,
+static void anchor_mac(const kt_index_t *index, const anchor_t *anchor,
                        unsigned char ret_mac[KT_HASH_SIZE])
 {
-    crypto_generichash_blake2b_state state;
     unsigned char number[8];
+    const kt_part_t parts[] = {{anchor->key_id, KT_KEYID_SIZE},
+                               {anchor->store_id, KT_ID_SIZE},
+                               {number, sizeof(number)},
+                               {anchor->root, KT_TAG_SIZE}};
 
     kt_put_u64(number, anchor->generation);
-    (void)crypto_generichash_blake2b_init_salt_personal(
-        &state, key, KT_KEY_SIZE, KT_HASH_SIZE, NULL, (const unsigned char *)"keyturn anchor  ");
-    (void)crypto_generichash_blake2b_update(&state, anchor->key_id, KT_KEYID_SIZE);
-    (void)crypto_generichash_blake2b_update(&state, anchor->store_id, KT_ID_SIZE);
-    (void)crypto_generichash_blake2b_update(&state, number, sizeof(number));
-    (void)crypto_generichash_blake2b_update(&state, anchor->root, KT_TAG_SIZE);
-    (void)crypto_generichash_blake2b_final(&state, ret_mac, KT_HASH_SIZE);
+    kt_index_mac(index, "keyturn anchor  ", parts, KT_ARRAY(parts), ret_mac, KT_HASH_SIZE);
 }
 
 static bool hex_field(const char **at, unsigned char *out, size_t size)
@@ -119,26 +116,17 @@ static bool parse_line(const char *line, anchor_t *anchor)
            hex_field(&line, anchor->mac, KT_HASH_SIZE);
 }
 
-static void hex_text(char *text, const unsigned char *data, size_t size, char after)
+static void format_line(const anchor_t *anchor, char *text)
 {
-    size_t at = strlen(text);
+    char key_id[2 * KT_KEYID_SIZE + 1], store_id[2 * KT_ID_SIZE + 1];
+    char root[2 * KT_TAG_SIZE + 1], mac[2 * KT_HASH_SIZE + 1];
 
-    (void)sodium_bin2hex(text + at, 2 * size + 1, data, size);
-    text[at + 2 * size] = after;
-    text[at + 2 * size + 1] = '\0';
-}
-
-static void format_line(const anchor_t *anchor, char text[LINE_MAX_SIZE])
-{
-    char number[24];
-
-    text[0] = '\0';
-    hex_text(text, anchor->key_id, KT_KEYID_SIZE, ' ');
-    hex_text(text, anchor->store_id, KT_ID_SIZE, ' ');
-    (void)snprintf(number, sizeof(number), "%llu ", (unsigned long long)anchor->generation);
-    strcat(text, number);
-    hex_text(text, anchor->root, KT_TAG_SIZE, ' ');
-    hex_text(text, anchor->mac, KT_HASH_SIZE, '\n');
+    (void)sodium_bin2hex(key_id, sizeof(key_id), anchor->key_id, KT_KEYID_SIZE);
+    (void)sodium_bin2hex(store_id, sizeof(store_id), anchor->store_id, KT_ID_SIZE);
+    (void)sodium_bin2hex(root, sizeof(root), anchor->root, KT_TAG_SIZE);
+    (void)sodium_bin2hex(mac, sizeof(mac), anchor->mac, KT_HASH_SIZE);
+    (void)snprintf(text, LINE_MAX_SIZE, "%s %s %llu %s %s\n", key_id, store_id,
+                   (unsigned long long)anchor->generation, root, mac);
 }
 
 /* ---- files ---- */
@@ -308,7 +296,7 @@ static bool anchor_of(anchor_t *anchor, const kt_index_t *index)
         return false;
     if (anchor->seen || anchor->authentic)
         return true;
-    anchor_mac(index->key, anchor, mac);
+    anchor_mac(index, anchor, mac);
     anchor->authentic = sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
     return anchor->authentic;
 }
@@ -336,18 +324,6 @@ static kt_status_t compare(const kt_index_t *index, const anchor_t *anchor)
     return KT_SUCCESS;
 }
 
-static anchor_t *find_seen(kt_anchors_t *anchors, const kt_index_t *index)
-{
-    size_t i;
-
-    for (i = 0; i < anchors->count; i++) {
-        if (anchors->list[i].seen &&
-            memcmp(anchors->list[i].key_id, index->key_id, KT_KEYID_SIZE) == 0)
-            return &anchors->list[i];
-    }
-    return NULL;
-}
-
 static void fill(anchor_t *anchor, const kt_index_t *index)
 {
     memcpy(anchor->key_id, index->key_id, KT_KEYID_SIZE);
@@ -358,20 +334,22 @@ static void fill(anchor_t *anchor, const kt_index_t *index)
 
 kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_index_t *index)
 {
-    anchor_t now = {.seen = true}, *seen;
+    anchor_t now = {.seen = true}, *seen = NULL;
     kt_status_t status = KT_SUCCESS;
     size_t i;
 
     if (anchors == NULL)
         return KT_SUCCESS;
     for (i = 0; i < anchors->count && status == KT_SUCCESS; i++) {
-        if (anchor_of(&anchors->list[i], index))
-            status = compare(index, &anchors->list[i]);
+        if (!anchor_of(&anchors->list[i], index))
+            continue;
+        status = compare(index, &anchors->list[i]);
+        if (anchors->list[i].seen)
+            seen = &anchors->list[i];
     }
     if (status != KT_SUCCESS || index->generation == 0)
         return status;
     fill(&now, index);
-    seen = find_seen(anchors, index);
     if (seen == NULL)
         return add(anchors, &now);
     *seen = now;
@@ -399,45 +377,40 @@ uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index
 static kt_status_t lock_stream(const kt_anchors_t *anchors, const char *stream, int *ret_fd)
 {
     char name[80], holder[96];
+    kt_status_t status;
     int fd;
 
     (void)snprintf(name, sizeof(name), ".%s.lock", stream);
     fd = openat(anchors->folder, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
-    if (!kt_lock_file(fd, KT_LOCK_WAIT)) {
-        kt_status_t status;
-
-        if (errno == EWOULDBLOCK) {
-            kt_lock_holder(fd, holder, sizeof(holder));
-            status = kt_fail(KT_TRYAGAIN, "%s/%s: %s holds the lock", anchors->path, name, holder);
-        } else {
-            status = kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
-        }
-        (void)close(fd);
-        return status;
+    if (kt_lock_file(fd, KT_LOCK_WAIT)) {
+        *ret_fd = fd;
+        return KT_SUCCESS;
     }
-    *ret_fd = fd;
-    return KT_SUCCESS;
+    if (errno == EWOULDBLOCK) {
+        kt_lock_holder(fd, holder, sizeof(holder));
+        status = kt_fail(KT_TRYAGAIN, "%s/%s: %s holds the lock", anchors->path, name, holder);
+    } else {
+        status = kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
+    }
+    (void)close(fd);
+    return status;
 }
 
-/* All other lines unchanged, and ours unless there is already a higher one. The text is malloc'ed;
- * NULL: out of memory. */
-static char *merge(const char *old, const anchor_t *anchor)
+/* All other lines unchanged, and ours unless there is already a higher one. Splits `old`. The text
+ * is malloc'ed; NULL: out of memory. */
+static char *merge(char *old, const anchor_t *anchor)
 {
     size_t room = strlen(MAGIC) + (old != NULL ? strlen(old) : 0) + LINE_MAX_SIZE + 2;
-    char *text = malloc(room), *copy = old != NULL ? strdup(old) : NULL, *line, *rest = NULL;
-    char ours[LINE_MAX_SIZE];
+    char *text = malloc(room), *line, *rest = NULL;
     anchor_t other;
     bool higher = false;
 
-    if (text == NULL || (old != NULL && copy == NULL)) {
-        free(text);
-        free(copy);
+    if (text == NULL)
         return NULL;
-    }
     strcpy(text, MAGIC);
-    for (line = copy != NULL ? strtok_r(copy + strlen(MAGIC), "\n", &rest) : NULL; line != NULL;
+    for (line = old != NULL ? strtok_r(old + strlen(MAGIC), "\n", &rest) : NULL; line != NULL;
          line = strtok_r(NULL, "\n", &rest)) {
         bool same =
             parse_line(line, &other) && memcmp(other.key_id, anchor->key_id, KT_KEYID_SIZE) == 0;
@@ -448,10 +421,8 @@ static char *merge(const char *old, const anchor_t *anchor)
         higher = higher || same;
         strcat(strcat(text, line), "\n");
     }
-    free(copy);
-    format_line(anchor, ours);
     if (!higher)
-        strcat(text, ours);
+        format_line(anchor, text + strlen(text));
     return text;
 }
 
@@ -481,7 +452,7 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     if (anchors == NULL)
         return KT_SUCCESS;
     fill(&anchor, index);
-    anchor_mac(index->key, &anchor, anchor.mac);
+    anchor_mac(index, &anchor, anchor.mac);
     (void)snprintf(temporary, sizeof(temporary), ".%s.new", stream);
     status = lock_stream(anchors, stream, &lock);
     if (status != KT_SUCCESS)

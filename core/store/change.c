@@ -49,47 +49,45 @@ void kt_change_abort(kt_change_t *change)
     change_free(change);
 }
 
-static kt_status_t keep_current(kt_change_t *change, const unsigned char *record, size_t size)
+/* `record` is malloc'ed, or NULL: no current value. */
+static void set_current(kt_change_t *change, unsigned char *record, size_t size)
+{
+    free(change->current);
+    change->current = record;
+    change->current_size = size;
+}
+
+static unsigned char *copy_record(const unsigned char *record, size_t size)
 {
     unsigned char *copy = malloc(size);
 
-    if (copy == NULL)
-        return kt_no_memory();
-    memcpy(copy, record, size);
-    free(change->current);
-    change->current = copy;
-    change->current_size = size;
-    return KT_SUCCESS;
-}
-
-static void start_head(kt_change_t *change)
-{
-    memcpy(change->head.name, change->name, strlen(change->name) + 1);
-    randombytes_buf(change->head.id, KT_ID_SIZE);
-    change->head.created = change->now;
+    if (copy != NULL)
+        memcpy(copy, record, size);
+    return copy;
 }
 
 static kt_status_t load(kt_change_t *change, const char *type)
 {
     const kt_typekey_t *key = NULL;
     ktp_row_t row;
-    kt_status_t status;
+    kt_status_t status = kt_load_head(change->holder, change->store, change->txn, type,
+                                      change->name, &key, &row, &change->head);
 
-    status = kt_store_check(change->holder, change->store, change->txn);
-    if (status == KT_SUCCESS)
-        status = kt_load_head(change->holder, change->store, change->txn, type, change->name, &key,
-                              &row, &change->head);
     if (status != KT_SUCCESS && status != KT_NOTFOUND)
         return status;
     memcpy(change->type, key, sizeof(*key));
     if (status == KT_NOTFOUND) {
         kt_failure_clear();
-        start_head(change);
+        memcpy(change->head.name, change->name, strlen(change->name) + 1);
+        randombytes_buf(change->head.id, KT_ID_SIZE);
+        change->head.created = change->now;
         return KT_SUCCESS;
     }
     change->exists = true;
     change->stamp = row.stamp;
-    return row.beside != NULL ? keep_current(change, row.beside, row.beside_size) : KT_SUCCESS;
+    if (row.beside != NULL)
+        set_current(change, copy_record(row.beside, row.beside_size), row.beside_size);
+    return row.beside == NULL || change->current != NULL ? KT_SUCCESS : kt_no_memory();
 }
 
 kt_status_t kt_change_begin(kt_holder_t *holder, kt_store_t *store, const char *name,
@@ -157,8 +155,7 @@ static kt_status_t put_value(kt_change_t *change, uint64_t version, const unsign
     ktp_key_t key;
 
     value_key(change, version, &key);
-    return kt_from_provider(change->store->name,
-                            change->store->api->row_put(change->txn, &key, &row, 0));
+    return kt_rows_put(change->store, change->txn, &key, &row, 0);
 }
 
 static kt_status_t remove_value(kt_change_t *change, uint64_t version)
@@ -166,8 +163,7 @@ static kt_status_t remove_value(kt_change_t *change, uint64_t version)
     ktp_key_t key;
 
     value_key(change, version, &key);
-    return kt_from_provider(change->store->name,
-                            change->store->api->row_remove(change->txn, &key, 1));
+    return kt_rows_remove(change->store, change->txn, &key, 1);
 }
 
 kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t **ret_secret)
@@ -225,53 +221,38 @@ kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_
  * gets a row of its own. */
 static kt_status_t swap_in(kt_change_t *change, const kt_head_version_t *entry)
 {
-    uint64_t version = entry->version;
-    ktp_key_t key;
     ktp_row_t row;
     unsigned char *record;
-    size_t size;
-    kt_status_t status;
+    kt_status_t status =
+        kt_get_value(change->store, change->txn, change->type, change->name, entry->version, &row);
 
-    value_key(change, version, &key);
-    status = kt_rows_get(change->store, change->txn, &key, &row);
-    if (status == KT_NOTFOUND)
-        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store",
-                       change->name, (unsigned long long)version);
     /* readers would reject a foreign record in the head's row, but too late */
     if (status == KT_SUCCESS)
         status = kt_check_value(&change->head, entry, row.record, row.record_size);
     if (status != KT_SUCCESS)
         return status;
-    size = row.record_size;
-    record = malloc(size);
+    record = copy_record(row.record, row.record_size);
     if (record == NULL)
         return kt_no_memory();
-    memcpy(record, row.record, size);
-    status = remove_value(change, version);
+    status = remove_value(change, entry->version);
     if (status == KT_SUCCESS && change->current != NULL)
         status = put_value(change, change->head.current, change->current, change->current_size);
     if (status == KT_SUCCESS)
-        status = keep_current(change, record, size);
-    free(record);
+        set_current(change, record, row.record_size);
+    else
+        free(record);
     return status;
 }
 
 kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version)
 {
     kt_head_t *head = &change->head;
-    const kt_head_version_t *entry = kt_head_find(head, version);
-    kt_status_t status;
+    const kt_head_version_t *entry;
+    kt_status_t status = kt_head_kept(head, version, &entry);
 
-    if (entry == NULL)
-        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", change->name,
-                       (unsigned long long)version);
-    if (entry->destroyed)
-        return kt_fail(KT_GONE, "%s: version %llu is destroyed", change->name,
-                       (unsigned long long)version);
-    if (version == head->current)
-        return KT_SUCCESS;
-    status = swap_in(change, entry);
-    if (status != KT_SUCCESS)
+    if (status == KT_SUCCESS && version != head->current)
+        status = swap_in(change, entry);
+    if (status != KT_SUCCESS || version == head->current)
         return status;
     head->previous = head->current;
     head->current = version;
@@ -280,28 +261,24 @@ kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version)
     return KT_SUCCESS;
 }
 
-static void forget(kt_head_t *head, uint64_t version)
-{
-    if (head->previous == version)
-        head->previous = 0;
-    if (head->pending == version)
-        head->pending = 0;
-}
-
 kt_status_t kt_change_drop(kt_change_t *change, uint64_t version)
 {
-    const kt_head_version_t *entry = kt_head_find(&change->head, version);
+    kt_head_t *head = &change->head;
+    const kt_head_version_t *entry = kt_head_find(head, version);
     kt_status_t status = KT_SUCCESS;
 
-    if (entry == NULL || version == change->head.current)
+    if (entry == NULL || version == head->current)
         return kt_fail(KT_CONFLICT, "%s: version %llu cannot be dropped", change->name,
                        (unsigned long long)version);
     if (!entry->destroyed)
         status = remove_value(change, version);
     if (status != KT_SUCCESS)
         return status;
-    kt_head_drop(&change->head, version);
-    forget(&change->head, version);
+    kt_head_drop(head, version);
+    if (head->previous == version)
+        head->previous = 0;
+    if (head->pending == version)
+        head->pending = 0;
     return KT_SUCCESS;
 }
 
@@ -316,9 +293,7 @@ kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version)
     if (entry->destroyed)
         return KT_SUCCESS;
     if (version == change->head.current) {
-        free(change->current);
-        change->current = NULL;
-        change->current_size = 0;
+        set_current(change, NULL, 0);
     } else {
         status = remove_value(change, version);
     }
@@ -359,14 +334,7 @@ kt_status_t kt_put_label(const kt_store_t *store, ktp_txn_t *txn, const kt_typek
     if (status != KT_NOTFOUND)
         return status;
     row = (ktp_row_t){.record = type->label, .record_size = type->label_size, .stamp = 1};
-    return kt_from_provider(store->name, store->api->row_put(txn, &key, &row, 0));
-}
-
-static kt_status_t put_label(kt_change_t *change)
-{
-    if (change->exists || (change->store->api->capabilities & KTP_CLEAR_NAMES))
-        return KT_SUCCESS;
-    return kt_put_label(change->store, change->txn, change->type);
+    return kt_rows_put(store, txn, &key, &row, 0);
 }
 
 kt_status_t kt_seal_head(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
@@ -392,8 +360,8 @@ kt_status_t kt_seal_head(kt_holder_t *holder, const kt_typekey_t *type, const kt
     return status;
 }
 
-kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn,
-                             unsigned char ret_id[KT_ID_SIZE])
+static kt_status_t read_store_id(const kt_store_t *store, ktp_txn_t *txn,
+                                 unsigned char ret_id[KT_ID_SIZE])
 {
     ktp_key_t key;
     ktp_row_t row;
@@ -426,7 +394,7 @@ static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key,
     if (status == KT_SUCCESS && index->generation == 0) {
         status = kt_index_open(change->holder, change->store, change->txn, change->type, index);
         if (status == KT_SUCCESS)
-            status = kt_read_store_id(change->store, change->txn, index->store_id);
+            status = read_store_id(change->store, change->txn, index->store_id);
     }
     if (status != KT_SUCCESS)
         return status;
@@ -456,8 +424,9 @@ kt_status_t kt_change_prepare(kt_change_t *change)
     kt_status_t status;
 
     status = prune(change);
-    if (status == KT_SUCCESS)
-        status = put_label(change);
+    if (status == KT_SUCCESS && !change->exists &&
+        !(change->store->api->capabilities & KTP_CLEAR_NAMES))
+        status = kt_put_label(change->store, change->txn, change->type);
     if (status != KT_SUCCESS)
         return status;
     change->head.counter = change->stamp + 1;
@@ -467,8 +436,7 @@ kt_status_t kt_change_prepare(kt_change_t *change)
         return status;
     kt_key_init(&key, change->store, KTP_HEAD, change->type, change->name);
     row = (ktp_row_t){record, size, change->current, change->current_size, change->head.counter};
-    status = kt_from_provider(change->store->name,
-                              change->store->api->row_put(change->txn, &key, &row, change->stamp));
+    status = kt_rows_put(change->store, change->txn, &key, &row, change->stamp);
     if (status == KT_SUCCESS)
         status = put_index(change, &key, record, size);
     free(record);
@@ -522,14 +490,14 @@ static kt_status_t put_first_rows(const kt_keyring_t *keyring, const kt_store_t 
 
     randombytes_buf(id, sizeof(id));
     kt_key_store(&key);
-    status = kt_from_provider(store->name, store->api->row_put(txn, &key, &row, 0));
+    status = kt_rows_put(store, txn, &key, &row, 0);
     if (status == KT_SUCCESS)
         status = kt_env_label(keyring->environment, &keyring->env[0], label, &size);
     if (status != KT_SUCCESS)
         return status;
     kt_key_meta(&key, 'e', keyring->env[0].id);
     row = (ktp_row_t){.record = label, .record_size = size, .stamp = 1};
-    return kt_from_provider(store->name, store->api->row_put(txn, &key, &row, 0));
+    return kt_rows_put(store, txn, &key, &row, 0);
 }
 
 kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store)

@@ -37,22 +37,23 @@ static kt_status_t missing_epoch(kt_holder_t *holder, const kt_store_t *store, c
         store->name, type);
 }
 
+static bool same_id(const unsigned char a[KT_KEYID_SIZE], const unsigned char b[KT_KEYID_SIZE])
+{
+    return memcmp(a, b, KT_KEYID_SIZE) == 0;
+}
+
 static bool has_more(const kt_keyring_t *keyring, const kt_keyring_t *fresh)
 {
     size_t i, j;
 
     for (i = 0; i < fresh->nenv; i++) {
-        for (j = 0;
-             j < keyring->nenv && memcmp(keyring->env[j].id, fresh->env[i].id, KT_KEYID_SIZE) != 0;
-             j++)
+        for (j = 0; j < keyring->nenv && !same_id(keyring->env[j].id, fresh->env[i].id); j++)
             ;
         if (j == keyring->nenv)
             return true;
     }
     for (i = 0; fresh->nenv == 0 && i < fresh->ntypes; i++) {
-        for (j = 0; j < keyring->ntypes &&
-                    memcmp(keyring->types[j].id, fresh->types[i].id, KT_KEYID_SIZE) != 0;
-             j++)
+        for (j = 0; j < keyring->ntypes && !same_id(keyring->types[j].id, fresh->types[i].id); j++)
             ;
         if (j == keyring->ntypes)
             return true;
@@ -91,29 +92,29 @@ bool kt_keys_again(kt_holder_t *holder, kt_status_t status)
 
 /* ---- the trees of a type ---- */
 
-static kt_status_t open_index(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                              const kt_typekey_t *key, kt_index_t *ret_index)
+kt_status_t kt_index_open_newest(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                                 const kt_typekey_t *key, kt_index_t *ret_index)
 {
     kt_status_t status = kt_index_open(holder, store, txn, key, ret_index);
 
     return status == KT_SUCCESS ? kt_anchors_check(store->anchors, ret_index) : status;
 }
 
-static kt_status_t misfit(const kt_store_t *store, const char *type, const char *what)
+static kt_status_t mismatch(const kt_index_t *index, const char *what)
 {
-    return kt_fail(KT_ROLLEDBACK, "%s: the roots of the type \"%s\" do not match: %s", store->name,
-                   type, what);
+    return kt_fail(KT_ROLLEDBACK, "%s: the roots of the type \"%s\" do not match: %s",
+                   index->store->name, index->type, what);
 }
 
 /* Opens the older tree, from which secrets move to the newest one, found at the n-th epoch. */
-static kt_status_t open_old(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                            const char *type, size_t n, kt_trees_t *trees)
+static kt_status_t open_old(kt_holder_t *holder, size_t n, kt_trees_t *trees)
 {
+    const kt_index_t *index = &trees->index;
     const kt_typekey_t *key;
     kt_status_t status;
 
-    while ((status = kt_keyring_type(holder->keyring, type, ++n, &key)) == KT_SUCCESS) {
-        if (memcmp(key->id, trees->index.other, KT_KEYID_SIZE) == 0)
+    while ((status = kt_keyring_type(holder->keyring, index->type, ++n, &key)) == KT_SUCCESS) {
+        if (same_id(key->id, index->other))
             break;
     }
     if (status == KT_NOKEY) {
@@ -121,33 +122,32 @@ static kt_status_t open_old(kt_holder_t *holder, const kt_store_t *store, ktp_tx
         return KT_SUCCESS;
     }
     if (status == KT_SUCCESS)
-        status = open_index(holder, store, txn, key, &trees->old);
+        status = kt_index_open_newest(holder, index->store, index->txn, key, &trees->old);
     if (status != KT_SUCCESS)
         return status;
     trees->old_key = key;
     if (trees->old.generation == 0)
-        return misfit(store, type, "the root under the older epoch is missing");
-    if (trees->old.link != KT_LINK_TO ||
-        memcmp(trees->old.other, trees->index.key_id, KT_KEYID_SIZE) != 0)
-        return misfit(store, type, "the older root does not name the newer one");
-    if (trees->old.generation != trees->index.generation ||
-        memcmp(trees->old.store_id, trees->index.store_id, KT_ID_SIZE) != 0)
-        return misfit(store, type, "their generations differ");
+        return mismatch(index, "the root under the older epoch is missing");
+    if (trees->old.link != KT_LINK_TO || !same_id(trees->old.other, index->key_id))
+        return mismatch(index, "the older root does not name the newer one");
+    if (trees->old.generation != index->generation ||
+        memcmp(trees->old.store_id, index->store_id, KT_ID_SIZE) != 0)
+        return mismatch(index, "their generations or stores differ");
     return KT_SUCCESS;
 }
 
-static kt_status_t open_linked(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                               const char *type, size_t n, kt_trees_t *trees)
+static kt_status_t open_linked(kt_holder_t *holder, size_t n, kt_trees_t *trees)
 {
+    const kt_index_t *index = &trees->index;
     const kt_typekey_t *key;
     size_t i;
 
-    if (trees->index.link == KT_LINK_FROM)
-        return open_old(holder, store, txn, type, n, trees);
-    for (i = 0; trees->index.link != KT_LINK_NONE && i < n; i++) {
-        if (kt_keyring_type(holder->keyring, type, i, &key) == KT_SUCCESS &&
-            memcmp(key->id, trees->index.other, KT_KEYID_SIZE) == 0)
-            return misfit(store, type, "the root under the newer epoch is missing");
+    if (index->link == KT_LINK_FROM)
+        return open_old(holder, n, trees);
+    for (i = 0; index->link != KT_LINK_NONE && i < n; i++) {
+        if (kt_keyring_type(holder->keyring, index->type, i, &key) == KT_SUCCESS &&
+            same_id(key->id, index->other))
+            return mismatch(index, "the root under the newer epoch is missing");
     }
     return KT_SUCCESS;
 }
@@ -161,10 +161,10 @@ kt_status_t kt_trees_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_
 
     memset(ret_trees, 0, sizeof(*ret_trees));
     for (n = 0; (status = kt_keyring_type(holder->keyring, type, n, &key)) == KT_SUCCESS; n++) {
-        status = open_index(holder, store, txn, key, &ret_trees->index);
+        status = kt_index_open_newest(holder, store, txn, key, &ret_trees->index);
         if (status == KT_SUCCESS && ret_trees->index.generation > 0) {
             ret_trees->key = key;
-            status = open_linked(holder, store, txn, type, n, ret_trees);
+            status = open_linked(holder, n, ret_trees);
         }
         if (status != KT_SUCCESS || ret_trees->index.generation > 0)
             break;
@@ -184,23 +184,19 @@ void kt_trees_close(kt_trees_t *trees)
     kt_wipe(trees, sizeof(*trees));
 }
 
-/* Are all trees of the type open? */
-static bool is_whole(const kt_trees_t *trees)
+kt_status_t kt_trees_writable(kt_holder_t *holder, const kt_trees_t *trees)
 {
-    return trees->index.link == KT_LINK_NONE ||
-           (trees->index.link == KT_LINK_FROM && trees->old.generation > 0);
+    if (trees->index.link == KT_LINK_NONE ||
+        (trees->index.link == KT_LINK_FROM && trees->old.generation > 0))
+        return KT_SUCCESS;
+    return missing_epoch(holder, trees->index.store, trees->index.type);
 }
 
 kt_status_t kt_trees_absent(kt_holder_t *holder, const kt_trees_t *trees)
 {
-    return is_whole(trees) ? KT_NOTFOUND
-                           : missing_epoch(holder, trees->index.store, trees->index.type);
-}
+    kt_status_t status = kt_trees_writable(holder, trees);
 
-kt_status_t kt_trees_writable(kt_holder_t *holder, const kt_trees_t *trees)
-{
-    return is_whole(trees) ? KT_SUCCESS
-                           : missing_epoch(holder, trees->index.store, trees->index.type);
+    return status == KT_SUCCESS ? KT_NOTFOUND : status;
 }
 
 kt_status_t kt_trees_seal(kt_trees_t *trees)
@@ -278,9 +274,7 @@ static kt_status_t put_mark(const kt_keyring_t *keyring, const kt_envkey_t *env,
 
     status = kt_env_label(keyring->environment, env, label, &row.record_size);
     kt_key_meta(&key, 'e', env->id);
-    return status == KT_SUCCESS
-               ? kt_from_provider(store->name, store->api->row_put(txn, &key, &row, expected))
-               : status;
+    return status == KT_SUCCESS ? kt_rows_put(store, txn, &key, &row, expected) : status;
 }
 
 kt_status_t kt_epochs_mark(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,

@@ -20,6 +20,9 @@ void kt_trees_close(kt_trees_t *trees);
 /* The status of a name that is in neither tree: KT_NOTFOUND, or KT_NOKEY if it may be under a key
  * that is not held. */
 kt_status_t kt_trees_absent(kt_holder_t *holder, const kt_trees_t *trees);
+/* An index, compared with the anchors of its store. */
+kt_status_t kt_index_open_newest(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                                 const kt_typekey_t *key, kt_index_t *ret_index);
 /* KT_NOKEY unless all trees of the type are open, as a writer needs them. */
 kt_status_t kt_trees_writable(kt_holder_t *holder, const kt_trees_t *trees);
 /* Writes both roots, with the next generation. kt_trees_anchor() writes the anchors of both after

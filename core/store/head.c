@@ -50,55 +50,30 @@ void kt_head_clear(kt_head_t *head)
 
 /* ---- encoding ---- */
 
-typedef struct buffer {
-    unsigned char *data;
-    size_t size, room;
-    bool failed;
-} buffer_t;
-
-static unsigned char *field(buffer_t *b, unsigned tag, size_t size)
+/* Begins a field at *io_at, which moves to the next one; answers where its contents go. */
+static unsigned char *put_field(unsigned char **io_at, unsigned tag, size_t size)
 {
-    unsigned char *at;
+    unsigned char *at = *io_at;
 
-    if (b->failed)
-        return NULL;
-    if (b->room - b->size < FIELD_HEADER + size) {
-        size_t room = (b->size + FIELD_HEADER + size) * 2;
-        unsigned char *data = malloc(room);
-
-        if (data == NULL) {
-            b->failed = true;
-            return NULL;
-        }
-        if (b->size > 0)
-            memcpy(data, b->data, b->size);
-        kt_wipe(b->data, b->size);
-        free(b->data);
-        b->data = data;
-        b->room = room;
-    }
-    at = b->data + b->size;
     at[0] = (unsigned char)tag;
     kt_put_u32(at + 1, (uint32_t)size);
-    b->size += FIELD_HEADER + size;
+    *io_at = at + FIELD_HEADER + size;
     return at + FIELD_HEADER;
 }
 
-static void put_numbers(buffer_t *b, unsigned tag, const uint64_t *numbers, size_t count)
+static void put_numbers(unsigned char **io_at, unsigned tag, const uint64_t *numbers, size_t count)
 {
-    unsigned char *at = field(b, tag, count * 8);
+    unsigned char *at = put_field(io_at, tag, count * 8);
     size_t i;
 
-    for (i = 0; at != NULL && i < count; i++)
+    for (i = 0; i < count; i++)
         kt_put_u64(at + i * 8, numbers[i]);
 }
 
-static void put_version(buffer_t *b, const kt_head_version_t *version)
+static void put_version(unsigned char **io_at, const kt_head_version_t *version)
 {
-    unsigned char *at = field(b, TAG_VERSION, VERSION_SIZE);
+    unsigned char *at = put_field(io_at, TAG_VERSION, VERSION_SIZE);
 
-    if (at == NULL)
-        return;
     kt_put_u64(at, version->version);
     kt_put_u64(at + 8, (uint64_t)version->created);
     kt_put_u64(at + 16, (uint64_t)version->expires);
@@ -106,49 +81,52 @@ static void put_version(buffer_t *b, const kt_head_version_t *version)
     memcpy(at + 25, version->tag, KT_TAG_SIZE);
 }
 
-static void put_pair(buffer_t *b, unsigned tag, const kt_head_pair_t *pair)
+static size_t pair_size(unsigned tag, const kt_head_pair_t *pair)
 {
-    size_t key = strlen(pair->key) + 1, value = strlen(pair->value),
-           number = tag == TAG_NOTE ? 8 : 0;
-    unsigned char *at = field(b, tag, number + key + value);
+    return (tag == TAG_NOTE ? 8 : 0) + strlen(pair->key) + 1 + strlen(pair->value);
+}
 
-    if (at == NULL)
-        return;
-    if (number > 0)
+static void put_pair(unsigned char **io_at, unsigned tag, const kt_head_pair_t *pair)
+{
+    unsigned char *at = put_field(io_at, tag, pair_size(tag, pair));
+    size_t key = strlen(pair->key) + 1;
+
+    if (tag == TAG_NOTE) {
         kt_put_u64(at, pair->version);
-    memcpy(at + number, pair->key, key);
-    memcpy(at + number + key, pair->value, value);
+        at += 8;
+    }
+    memcpy(at, pair->key, key);
+    memcpy(at + key, pair->value, strlen(pair->value));
 }
 
 kt_status_t kt_head_encode(const kt_head_t *head, unsigned char **ret_plain, size_t *ret_size)
 {
     uint64_t numbers[] = {head->current, head->previous, head->pending, head->last};
     uint64_t times[] = {(uint64_t)head->created, (uint64_t)head->updated, (uint64_t)head->expires};
-    buffer_t b = {NULL, 0, 0, false};
+    size_t i, name = strlen(head->name);
+    size_t size = 4 * FIELD_HEADER + name + sizeof(numbers) + 1 + sizeof(times) +
+                  head->nversions * (FIELD_HEADER + VERSION_SIZE);
     unsigned char *at;
-    size_t i, size = strlen(head->name);
 
-    at = field(&b, TAG_NAME, size);
-    if (at != NULL)
-        memcpy(at, head->name, size);
-    put_numbers(&b, TAG_NUMBERS, numbers, KT_ARRAY(numbers));
-    at = field(&b, TAG_STATE, 1);
-    if (at != NULL)
-        at[0] = head->deleted;
-    put_numbers(&b, TAG_TIMES, times, KT_ARRAY(times));
-    for (i = 0; i < head->nversions; i++)
-        put_version(&b, &head->versions[i]);
     for (i = 0; i < head->nmetas; i++)
-        put_pair(&b, TAG_META, &head->metas[i]);
+        size += FIELD_HEADER + pair_size(TAG_META, &head->metas[i]);
     for (i = 0; i < head->nnotes; i++)
-        put_pair(&b, TAG_NOTE, &head->notes[i]);
-    if (b.failed) {
-        kt_wipe(b.data, b.size);
-        free(b.data);
+        size += FIELD_HEADER + pair_size(TAG_NOTE, &head->notes[i]);
+    at = malloc(size);
+    if (at == NULL)
         return kt_no_memory();
-    }
-    *ret_plain = b.data;
-    *ret_size = b.size;
+    *ret_plain = at;
+    *ret_size = size;
+    memcpy(put_field(&at, TAG_NAME, name), head->name, name);
+    put_numbers(&at, TAG_NUMBERS, numbers, KT_ARRAY(numbers));
+    *put_field(&at, TAG_STATE, 1) = head->deleted;
+    put_numbers(&at, TAG_TIMES, times, KT_ARRAY(times));
+    for (i = 0; i < head->nversions; i++)
+        put_version(&at, &head->versions[i]);
+    for (i = 0; i < head->nmetas; i++)
+        put_pair(&at, TAG_META, &head->metas[i]);
+    for (i = 0; i < head->nnotes; i++)
+        put_pair(&at, TAG_NOTE, &head->notes[i]);
     return KT_SUCCESS;
 }
 
@@ -160,11 +138,6 @@ static kt_status_t bad_head(void)
                    "a sealed head does not parse: it may come from a newer version of keyturn");
 }
 
-static kt_status_t out_of_memory(void)
-{
-    return kt_no_memory();
-}
-
 static kt_status_t append_pair(kt_head_pair_t **pairs, size_t *count, uint64_t version,
                                const char *key, size_t key_size, const char *value,
                                size_t value_size)
@@ -173,7 +146,7 @@ static kt_status_t append_pair(kt_head_pair_t **pairs, size_t *count, uint64_t v
     kt_head_pair_t *pair;
 
     if (grown == NULL)
-        return out_of_memory();
+        return kt_no_memory();
     *pairs = grown;
     pair = &grown[*count];
     pair->version = version;
@@ -182,7 +155,7 @@ static kt_status_t append_pair(kt_head_pair_t **pairs, size_t *count, uint64_t v
     if (pair->key == NULL || pair->value == NULL) {
         kt_free_wiped(pair->key);
         kt_free_wiped(pair->value);
-        return out_of_memory();
+        return kt_no_memory();
     }
     (*count)++;
     return KT_SUCCESS;
@@ -208,17 +181,28 @@ static kt_status_t get_pair(const unsigned char *at, size_t size, bool note, kt_
                        size - (size_t)(end - at) - 1);
 }
 
+/* Makes room for one more version. */
+static kt_status_t grow_versions(kt_head_t *head)
+{
+    kt_head_version_t *grown = realloc(head->versions, (head->nversions + 1) * sizeof(*grown));
+
+    if (grown == NULL)
+        return kt_no_memory();
+    head->versions = grown;
+    return KT_SUCCESS;
+}
+
 static kt_status_t get_version(const unsigned char *at, size_t size, kt_head_t *head)
 {
-    kt_head_version_t *grown, *version;
+    kt_head_version_t *version;
+    kt_status_t status;
 
     if (size != VERSION_SIZE || at[24] > 1 || head->nversions > KT_VERSIONS_MAX + 2)
         return bad_head();
-    grown = realloc(head->versions, (head->nversions + 1) * sizeof(*grown));
-    if (grown == NULL)
-        return out_of_memory();
-    head->versions = grown;
-    version = &grown[head->nversions++];
+    status = grow_versions(head);
+    if (status != KT_SUCCESS)
+        return status;
+    version = &head->versions[head->nversions++];
     version->version = kt_get_u64(at);
     version->created = (int64_t)kt_get_u64(at + 8);
     version->expires = (int64_t)kt_get_u64(at + 16);
@@ -309,18 +293,15 @@ kt_head_version_t *kt_head_find(const kt_head_t *head, uint64_t version)
 kt_status_t kt_head_add(kt_head_t *head, uint64_t version, int64_t now,
                         kt_head_version_t **ret_version)
 {
-    kt_head_version_t *grown = realloc(head->versions, (head->nversions + 1) * sizeof(*grown));
+    kt_status_t status = grow_versions(head);
 
-    if (grown == NULL)
-        return out_of_memory();
-    head->versions = grown;
-    memmove(grown + 1, grown, head->nversions * sizeof(*grown));
+    if (status != KT_SUCCESS)
+        return status;
+    memmove(head->versions + 1, head->versions, head->nversions * sizeof(*head->versions));
     head->nversions++;
-    memset(grown, 0, sizeof(*grown));
-    grown->version = version;
-    grown->created = now;
+    head->versions[0] = (kt_head_version_t){.version = version, .created = now};
     head->last = version;
-    *ret_version = grown;
+    *ret_version = &head->versions[0];
     return KT_SUCCESS;
 }
 
@@ -365,7 +346,7 @@ static kt_status_t replace_value(kt_head_pair_t *pair, const char *value)
     char *copy = strdup(value);
 
     if (copy == NULL)
-        return out_of_memory();
+        return kt_no_memory();
     kt_free_wiped(pair->value);
     pair->value = copy;
     return KT_SUCCESS;
@@ -424,21 +405,35 @@ const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char
     return pair != NULL ? pair->value : NULL;
 }
 
+kt_status_t kt_head_kept(const kt_head_t *head, uint64_t version,
+                         const kt_head_version_t **ret_version)
+{
+    const kt_head_version_t *found = kt_head_find(head, version);
+
+    if (found == NULL)
+        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", head->name,
+                       (unsigned long long)version);
+    if (found->destroyed)
+        return kt_fail(KT_GONE, "%s: version %llu is destroyed", head->name,
+                       (unsigned long long)version);
+    *ret_version = found;
+    return KT_SUCCESS;
+}
+
 kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number,
                            uint64_t *ret_version)
 {
     const uint64_t numbers[] = {head->current, head->previous, head->pending, number};
     static const char *const names[] = {"current", "previous", "pending"};
     uint64_t version = numbers[selector];
-    const kt_head_version_t *found = kt_head_find(head, version);
+    const kt_head_version_t *ignored;
+    kt_status_t status;
 
     if (version == 0)
         return kt_fail(KT_NOTFOUND, "the secret has no %s version",
                        selector == KT_SEL_NUMBER ? "such" : names[selector]);
-    if (found == NULL)
-        return kt_fail(KT_NOTFOUND, "version %llu is not kept", (unsigned long long)version);
-    if (found->destroyed)
-        return kt_fail(KT_GONE, "version %llu is destroyed", (unsigned long long)version);
-    *ret_version = version;
-    return KT_SUCCESS;
+    status = kt_head_kept(head, version, &ignored);
+    if (status == KT_SUCCESS)
+        *ret_version = version;
+    return status;
 }

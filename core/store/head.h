@@ -43,6 +43,10 @@ kt_status_t kt_head_meta(kt_head_t *head, const char *key,
 kt_status_t kt_head_note(kt_head_t *head, uint64_t version, const char *key, const char *value);
 void kt_head_drop_note(kt_head_t *head, uint64_t version, const char *key);
 const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char *key);
+/* The entry of a version whose value exists. KT_NOTFOUND: it is not kept; KT_GONE: it was
+ * destroyed. */
+kt_status_t kt_head_kept(const kt_head_t *head, uint64_t version,
+                         const kt_head_version_t **ret_version);
 /* The version number that a selector means. KT_NOTFOUND: there is no such version; KT_GONE: it was
  * destroyed. Ignores `deleted` and `expires`. */
 kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number,

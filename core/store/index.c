@@ -52,19 +52,27 @@ void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE]
     ret_key->id_size = KT_KEYID_SIZE + 1 + bytes;
 }
 
+void kt_index_mac(const kt_index_t *index, const char *purpose, const kt_part_t *parts,
+                  size_t count, unsigned char *ret_mac, size_t size)
+{
+    crypto_generichash_blake2b_state state;
+    size_t i;
+
+    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE, size, NULL,
+                                                        (const unsigned char *)purpose);
+    for (i = 0; i < count; i++)
+        (void)crypto_generichash_blake2b_update(&state, parts[i].data, parts[i].size);
+    (void)crypto_generichash_blake2b_final(&state, ret_mac, size);
+}
+
 /* The tag includes the node's place: otherwise two subtrees could be swapped. */
 static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsigned char *data,
                      size_t size, unsigned char ret_tag[KT_TAG_SIZE])
 {
-    crypto_generichash_blake2b_state state;
+    const kt_part_t parts[] = {{key->id + KT_KEYID_SIZE, key->id_size - KT_KEYID_SIZE},
+                               {data, size}};
 
-    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE,
-                                                        KT_TAG_SIZE, NULL,
-                                                        (const unsigned char *)"keyturn node    ");
-    (void)crypto_generichash_blake2b_update(&state, key->id + KT_KEYID_SIZE,
-                                            key->id_size - KT_KEYID_SIZE);
-    (void)crypto_generichash_blake2b_update(&state, data, size);
-    (void)crypto_generichash_blake2b_final(&state, ret_tag, KT_TAG_SIZE);
+    kt_index_mac(index, "keyturn node    ", parts, KT_ARRAY(parts), ret_tag, KT_TAG_SIZE);
 }
 
 kt_status_t kt_index_tampered(const kt_index_t *index, const char *what)
@@ -78,22 +86,17 @@ kt_status_t kt_index_tampered(const kt_index_t *index, const char *what)
 static void root_mac(const kt_index_t *index, const unsigned char *body, size_t size,
                      unsigned char ret_mac[KT_HASH_SIZE])
 {
-    crypto_generichash_blake2b_state state;
-    unsigned char length[4];
-    const char *fields[2] = {index->environment, index->type};
-    size_t i;
+    size_t environment = strlen(index->environment), type = strlen(index->type);
+    unsigned char lengths[2][4];
+    const kt_part_t parts[] = {{lengths[0], 4},
+                               {index->environment, environment},
+                               {lengths[1], 4},
+                               {index->type, type},
+                               {body, size}};
 
-    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE,
-                                                        KT_HASH_SIZE, NULL,
-                                                        (const unsigned char *)"keyturn root    ");
-    for (i = 0; i < 2; i++) {
-        kt_put_u32(length, (uint32_t)strlen(fields[i]));
-        (void)crypto_generichash_blake2b_update(&state, length, sizeof(length));
-        (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)fields[i],
-                                                strlen(fields[i]));
-    }
-    (void)crypto_generichash_blake2b_update(&state, body, size);
-    (void)crypto_generichash_blake2b_final(&state, ret_mac, KT_HASH_SIZE);
+    kt_put_u32(lengths[0], (uint32_t)environment);
+    kt_put_u32(lengths[1], (uint32_t)type);
+    kt_index_mac(index, "keyturn root    ", parts, KT_ARRAY(parts), ret_mac, KT_HASH_SIZE);
 }
 
 static kt_status_t read_root(kt_index_t *index)
@@ -156,8 +159,7 @@ kt_status_t kt_index_seal(kt_index_t *index, uint64_t generation)
     root_mac(index, record, size, record + size);
     row.record_size = size + KT_HASH_SIZE;
     kt_key_meta(&key, 'r', index->key_id);
-    status = kt_from_provider(index->store->name,
-                              index->store->api->row_put(index->txn, &key, &row, index->stamp));
+    status = kt_rows_put(index->store, index->txn, &key, &row, index->stamp);
     if (status == KT_SUCCESS)
         index->generation = index->stamp = generation;
     return status;
@@ -212,18 +214,30 @@ static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key,
     return KT_SUCCESS;
 }
 
-/* A copy of the node that may be changed. */
-static kt_status_t read_node(const kt_index_t *index, const ktp_key_t *key,
-                             const unsigned char expected[KT_TAG_SIZE], node_t *ret_node)
+/* A copy of the node at `depth` on the path to `hash`, to be changed, with its row's key. If
+ * `expected` is zero, there is no such node, and the copy is a new leaf. The caller frees *ret_node
+ * even after a failure. */
+static kt_status_t copy_node(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
+                             size_t depth, const unsigned char expected[KT_TAG_SIZE],
+                             ktp_key_t *ret_key, node_t **ret_node)
 {
+    node_t *node = depth <= DEPTH_MAX ? calloc(1, sizeof(*node)) : NULL;
     ktp_row_t row;
-    kt_status_t status = get_node(index, key, expected, &row);
+    kt_status_t status;
 
+    *ret_node = node;
+    if (node == NULL)
+        return depth <= DEPTH_MAX ? kt_no_memory() : kt_index_tampered(index, "it is too deep");
+    node->size = 1;
+    kt_node_key(index, hash, depth, ret_key);
+    if (memcmp(expected, no_tag, KT_TAG_SIZE) == 0)
+        return KT_SUCCESS;
+    status = get_node(index, ret_key, expected, &row);
     if (status != KT_SUCCESS)
         return status;
-    ret_node->stamp = row.stamp;
-    ret_node->size = row.record_size;
-    memcpy(ret_node->data, row.record, row.record_size);
+    node->stamp = row.stamp;
+    node->size = row.record_size;
+    memcpy(node->data, row.record, row.record_size);
     return KT_SUCCESS;
 }
 
@@ -231,10 +245,8 @@ kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const n
                           unsigned char ret_tag[KT_TAG_SIZE])
 {
     ktp_row_t row = {.record = node->data, .record_size = node->size, .stamp = node->stamp + 1};
-    kt_status_t status;
+    kt_status_t status = kt_rows_put(index->store, index->txn, key, &row, node->stamp);
 
-    status = kt_from_provider(index->store->name,
-                              index->store->api->row_put(index->txn, key, &row, node->stamp));
     if (status == KT_SUCCESS)
         node_tag(index, key, node->data, node->size, ret_tag);
     return status;
@@ -256,8 +268,8 @@ static unsigned char *entry_at(node_t *leaf, size_t i)
 }
 
 /* True, and the place of the entry of `hash` in a leaf's bytes; or false, and where it belongs. */
-static bool find_in(const unsigned char *leaf, size_t size, const unsigned char hash[KT_HASH_SIZE],
-                    size_t *ret_i)
+static bool find_entry(const unsigned char *leaf, size_t size,
+                       const unsigned char hash[KT_HASH_SIZE], size_t *ret_i)
 {
     size_t low = 0, high = (size - 1) / ENTRY_SIZE;
 
@@ -276,11 +288,6 @@ static bool find_in(const unsigned char *leaf, size_t size, const unsigned char 
     }
     *ret_i = low;
     return false;
-}
-
-static bool find_entry(const node_t *leaf, const unsigned char hash[KT_HASH_SIZE], size_t *ret_i)
-{
-    return find_in(leaf->data, leaf->size, hash, ret_i);
 }
 
 /* ---- proof ---- */
@@ -312,7 +319,7 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
             if (status != KT_SUCCESS)
                 return status;
             if (row.record[0] == LEAF) {
-                *ret_found = find_in(row.record, row.record_size, hash, &i);
+                *ret_found = find_entry(row.record, row.record_size, hash, &i);
                 if (*ret_found)
                     memcpy(ret_tag, row.record + 1 + i * ENTRY_SIZE + KT_HASH_SIZE, KT_TAG_SIZE);
                 return KT_SUCCESS;
@@ -338,15 +345,12 @@ typedef struct walk {
 static kt_status_t walk_below(walk_t *walk, unsigned char hash[KT_HASH_SIZE], size_t depth,
                               const unsigned char tag[KT_TAG_SIZE])
 {
-    node_t *node = malloc(sizeof(*node));
+    node_t *node;
     ktp_key_t key;
     unsigned n;
     size_t i;
-    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_no_memory();
+    kt_status_t status = copy_node(walk->index, hash, depth, tag, &key, &node);
 
-    kt_node_key(walk->index, hash, depth, &key);
-    if (status == KT_SUCCESS)
-        status = read_node(walk->index, &key, tag, node);
     for (i = 0; status == KT_SUCCESS && node->data[0] == LEAF && i < kt_leaf_entries(node) &&
                 !walk->stopped;
          i++)
@@ -425,20 +429,15 @@ kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE
                         const unsigned char tag[KT_TAG_SIZE], size_t depth,
                         unsigned char io_tag[KT_TAG_SIZE])
 {
-    node_t *node = calloc(1, sizeof(*node));
+    node_t *node;
     ktp_key_t key;
     size_t i;
-    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_no_memory();
+    kt_status_t status = copy_node(index, hash, depth, io_tag, &key, &node);
 
-    kt_node_key(index, hash, depth, &key);
-    if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) != 0)
-        status = read_node(index, &key, io_tag, node);
-    else if (status == KT_SUCCESS)
-        node->size = 1; /* a new leaf */
     if (status == KT_SUCCESS && node->data[0] == BRANCH) {
         status =
             kt_node_set(index, hash, tag, depth + 1, kt_node_child(node, kt_nibble(hash, depth)));
-    } else if (status == KT_SUCCESS && find_entry(node, hash, &i)) {
+    } else if (status == KT_SUCCESS && find_entry(node->data, node->size, hash, &i)) {
         memcpy(entry_at(node, i) + KT_HASH_SIZE, tag, KT_TAG_SIZE);
     } else if (status == KT_SUCCESS) {
         kt_leaf_insert(node, i, hash, tag);
@@ -467,21 +466,16 @@ static bool has_child(node_t *node)
 static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
                                 size_t depth, unsigned char io_tag[KT_TAG_SIZE])
 {
-    node_t *node = malloc(sizeof(*node));
+    node_t *node;
     ktp_key_t key;
     bool keep = false;
     size_t i;
-    kt_status_t status = node != NULL && depth <= DEPTH_MAX ? KT_SUCCESS : kt_no_memory();
+    kt_status_t status = copy_node(index, hash, depth, io_tag, &key, &node);
 
-    kt_node_key(index, hash, depth, &key);
-    if (status == KT_SUCCESS && memcmp(io_tag, no_tag, KT_TAG_SIZE) == 0)
-        status = kt_index_tampered(index, "an entry is missing");
-    if (status == KT_SUCCESS)
-        status = read_node(index, &key, io_tag, node);
     if (status == KT_SUCCESS && node->data[0] == BRANCH) {
         status = remove_below(index, hash, depth + 1, kt_node_child(node, kt_nibble(hash, depth)));
         keep = has_child(node);
-    } else if (status == KT_SUCCESS && find_entry(node, hash, &i)) {
+    } else if (status == KT_SUCCESS && find_entry(node->data, node->size, hash, &i)) {
         memmove(entry_at(node, i), entry_at(node, i + 1),
                 (kt_leaf_entries(node) - i - 1) * ENTRY_SIZE);
         node->size -= ENTRY_SIZE;
@@ -492,8 +486,7 @@ static kt_status_t remove_below(kt_index_t *index, const unsigned char hash[KT_H
     if (status == KT_SUCCESS && keep) {
         status = kt_node_write(index, &key, node, io_tag);
     } else if (status == KT_SUCCESS) {
-        status = kt_from_provider(index->store->name,
-                                  index->store->api->row_remove(index->txn, &key, node->stamp));
+        status = kt_rows_remove(index->store, index->txn, &key, node->stamp);
         memset(io_tag, 0, KT_TAG_SIZE);
     }
     free(node);
@@ -542,14 +535,11 @@ kt_status_t kt_index_write_empty(kt_index_t *index)
     ktp_key_t key;
     kt_status_t status;
 
-    if (index->generation == 0 || memcmp(index->root, no_tag, KT_TAG_SIZE) != 0)
+    if (index->generation == 0 || !kt_index_is_empty(index))
         return KT_SUCCESS;
-    leaf = calloc(1, sizeof(*leaf));
-    if (leaf == NULL)
-        return kt_no_memory();
-    leaf->size = 1;
-    kt_node_key(index, nowhere, 0, &key);
-    status = kt_node_write(index, &key, leaf, index->root);
+    status = copy_node(index, nowhere, 0, no_tag, &key, &leaf);
+    if (status == KT_SUCCESS)
+        status = kt_node_write(index, &key, leaf, index->root);
     free(leaf);
     return status == KT_SUCCESS ? kt_index_seal(index, index->generation + 1) : status;
 }

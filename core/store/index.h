@@ -29,6 +29,14 @@ typedef struct kt_index {
     uint64_t stamp; /* of the root's row; 0: there is none */
 } kt_index_t;
 
+/* A MAC over all parts with the index's key; `purpose` has 16 characters. */
+typedef struct kt_part {
+    const void *data;
+    size_t size;
+} kt_part_t;
+void kt_index_mac(const kt_index_t *index, const char *purpose, const kt_part_t *parts,
+                  size_t count, unsigned char *ret_mac, size_t size);
+
 /* KT_ROLLEDBACK: the root is not authentic. kt_index_close() wipes the key. */
 kt_status_t kt_index_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                           const kt_typekey_t *type, kt_index_t *ret_index);

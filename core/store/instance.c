@@ -6,45 +6,43 @@
 
 #include "store.h"
 
-static size_t keep_versions(const kt_module_t *module)
+static const ktp_option_t *find_option(const kt_module_t *module, const char *name)
 {
     size_t i;
 
     for (i = 0; i < module->noptions; i++) {
-        if (strcmp(module->options[i].name, KT_KEEP_VERSIONS) == 0)
-            return (size_t)module->options[i].number;
+        if (strcmp(module->options[i].name, name) == 0)
+            return &module->options[i];
     }
-    return KT_KEPT;
+    return NULL;
 }
 
 /* A store with an index has a folder anchors/ next to the file of its option `path`. */
 static kt_status_t open_anchors(const kt_module_t *module, kt_store_t *store)
 {
+    const ktp_option_t *option = find_option(module, "path");
     char path[PATH_MAX];
     const char *slash;
-    size_t i;
 
     if ((module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) !=
-        (KTP_SEALED | KTP_CREATE))
+            (KTP_SEALED | KTP_CREATE) ||
+        option == NULL || option->text == NULL)
         return KT_SUCCESS;
-    for (i = 0; i < module->noptions; i++) {
-        if (strcmp(module->options[i].name, "path") != 0 || module->options[i].text == NULL)
-            continue;
-        slash = strrchr(module->options[i].text, '/');
-        if (snprintf(path, sizeof(path), "%.*s/anchors",
-                     slash != NULL ? (int)(slash - module->options[i].text) : 1,
-                     slash != NULL ? module->options[i].text : ".") >= (int)sizeof(path))
-            return kt_fail(KT_CONFIG, "%s: the path of the store is too long", store->name);
-        return kt_anchors_new(path, &store->anchors);
-    }
-    return KT_SUCCESS;
+    slash = strrchr(option->text, '/');
+    if (snprintf(path, sizeof(path), "%.*s/anchors",
+                 slash != NULL ? (int)(slash - option->text) : 1,
+                 slash != NULL ? option->text : ".") >= (int)sizeof(path))
+        return kt_fail(KT_CONFIG, "%s: the path of the store is too long", store->name);
+    return kt_anchors_new(path, &store->anchors);
 }
 
 kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store_t *ret_store)
 {
     const kt_module_t *module = &modules->list[index];
-    kt_store_t store = {
-        .api = module->api, .name = module->api->name, .keep_versions = keep_versions(module)};
+    const ktp_option_t *kept = find_option(module, KT_KEEP_VERSIONS);
+    kt_store_t store = {.api = module->api,
+                        .name = module->api->name,
+                        .keep_versions = kept != NULL ? (size_t)kept->number : KT_KEPT};
     kt_status_t status;
 
     kt_provider_error_clear();
@@ -53,17 +51,17 @@ kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store
     if (status == KT_SUCCESS && store.instance == NULL)
         status =
             kt_fail(KT_MALFORMED, "%s: success without an instance (provider bug)", store.name);
-    if (status == KT_SUCCESS) {
-        status = open_anchors(module, &store);
-        if (status != KT_SUCCESS)
-            kt_instance_close(&store);
+    if (status != KT_SUCCESS)
+        return status;
+    status = open_anchors(module, &store);
+    if (status != KT_SUCCESS) {
+        kt_instance_close(&store);
+        return status;
     }
-    if (status == KT_SUCCESS &&
-        (module->api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED)
+    if ((module->api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED)
         store.proofs = kt_proofs_new();
-    if (status == KT_SUCCESS)
-        *ret_store = store;
-    return status;
+    *ret_store = store;
+    return KT_SUCCESS;
 }
 
 void kt_instance_close(kt_store_t *store)

@@ -51,7 +51,7 @@ static kt_status_t check_marks(kt_holder_t *holder, const kt_store_t *store, ktp
     return status;
 }
 
-/* Once per instance. kt_find_head() checks again whenever a name is not found, because the file may
+/* Once per instance. find_head() checks again whenever a name is not found, because the file may
  * have been replaced. */
 kt_status_t kt_store_check(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn)
 {
@@ -140,39 +140,53 @@ static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type,
     return status;
 }
 
-/* The same for a type that has no root, and so no head, under the key that a new one would have. */
-static kt_status_t get_without_root(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                                    const char *type, const char *name,
-                                    const kt_typekey_t **ret_key)
-{
-    ktp_key_t key;
-    ktp_row_t row;
-    kt_status_t status = kt_epoch_for_new(holder, store, txn, type, ret_key);
+/* What is searched for, and where. */
+typedef struct search {
+    kt_holder_t *holder;
+    const kt_store_t *store;
+    ktp_txn_t *txn;
+    const char *type, *name;
+} search_t;
 
-    if (status != KT_SUCCESS)
-        return status;
-    kt_key_init(&key, store, KTP_HEAD, *ret_key, name);
-    status = kt_rows_get(store, txn, &key, &row);
+/* The head row under this key, as the provider answers it. */
+static kt_status_t get_head(const search_t *search, const kt_typekey_t *key, ktp_row_t *ret_row)
+{
+    ktp_key_t row_key;
+
+    kt_key_init(&row_key, search->store, KTP_HEAD, key, search->name);
+    return kt_rows_get(search->store, search->txn, &row_key, ret_row);
+}
+
+/* Of a type that has no root, and so no head, under the key that a new one would have. */
+static kt_status_t find_without_root(const search_t *search, const kt_typekey_t **ret_key)
+{
+    ktp_row_t row;
+    kt_status_t status =
+        kt_epoch_for_new(search->holder, search->store, search->txn, search->type, ret_key);
+
     if (status == KT_SUCCESS)
-        return kt_fail(KT_ROLLEDBACK, "%s: its row was added to the store without the key", name);
+        status = get_head(search, *ret_key, &row);
+    if (status == KT_SUCCESS)
+        return kt_fail(KT_ROLLEDBACK, "%s: its row was added to the store without the key",
+                       search->name);
     return status;
 }
 
 /* By its hash, in the trees of its type. KT_NOTFOUND is proved; *ret_key is then the key for a new
  * secret. */
-static kt_status_t find_hashed(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                               const char *type, const char *name, const kt_typekey_t **ret_key,
+static kt_status_t find_hashed(const search_t *search, const kt_typekey_t **ret_key,
                                ktp_row_t *ret_row)
 {
+    const char *name = search->name;
     kt_trees_t trees;
-    kt_status_t status;
+    kt_status_t status =
+        kt_trees_open(search->holder, search->store, search->txn, search->type, &trees);
 
-    status = kt_trees_open(holder, store, txn, type, &trees);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", name);
     *ret_key = trees.key;
     if (trees.index.generation == 0)
-        status = get_without_root(holder, store, txn, type, name, ret_key);
+        status = find_without_root(search, ret_key);
     else
         status = get_proved(&trees.index, trees.key, name, ret_row);
     if (status == KT_NOTFOUND && trees.old.generation > 0) {
@@ -181,53 +195,51 @@ static kt_status_t find_hashed(kt_holder_t *holder, const kt_store_t *store, ktp
             *ret_key = trees.old_key;
     }
     if (status == KT_NOTFOUND)
-        status = kt_trees_absent(holder, &trees);
+        status = kt_trees_absent(search->holder, &trees);
     kt_trees_close(&trees);
     return status;
 }
 
-static kt_status_t find_clear(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                              const char *type, const char *name, const kt_typekey_t **ret_key,
+static kt_status_t find_clear(const search_t *search, const kt_typekey_t **ret_key,
                               ktp_row_t *ret_row)
 {
-    ktp_key_t key;
-    kt_status_t status = kt_keyring_type(holder->keyring, type, 0, ret_key);
+    kt_status_t status = kt_keyring_type(search->holder->keyring, search->type, 0, ret_key);
 
-    if (status != KT_SUCCESS)
-        return status;
-    kt_key_init(&key, store, KTP_HEAD, *ret_key, name);
-    status = kt_rows_get(store, txn, &key, ret_row);
-    return status == KT_SUCCESS ? match_key(holder, type, ret_row, ret_key) : status;
+    if (status == KT_SUCCESS)
+        status = get_head(search, *ret_key, ret_row);
+    return status == KT_SUCCESS ? match_key(search->holder, search->type, ret_row, ret_key)
+                                : status;
 }
 
 /*
- * With KT_NOTFOUND *ret_key is the key for a new secret: the key of the type's present epoch, even
- * if the key file has a newer one. Machines get the next epoch one after the other, and those that
- * do not have it yet could not read the secret.
+ * Finds the head row of `name`, which the provider keeps until its next call, and the key that
+ * sealed it. With KT_NOTFOUND *ret_key is the key for a new secret: the key of the type's present
+ * epoch, even if the key file has a newer one. Machines get the next epoch one after the other, and
+ * those that do not have it yet could not read the secret.
  */
-kt_status_t kt_find_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                         const char *type, const char *name, const kt_typekey_t **ret_key,
-                         ktp_row_t *ret_row)
+static kt_status_t find_head(const search_t *search, const kt_typekey_t **ret_key,
+                             ktp_row_t *ret_row)
 {
-    kt_status_t status;
+    bool is_clear = search->store->api->capabilities & KTP_CLEAR_NAMES;
+    kt_status_t status =
+        is_clear ? find_clear(search, ret_key, ret_row) : find_hashed(search, ret_key, ret_row);
 
-    if (store->api->capabilities & KTP_CLEAR_NAMES)
-        status = find_clear(holder, store, txn, type, name, ret_key, ret_row);
-    else
-        status = find_hashed(holder, store, txn, type, name, ret_key, ret_row);
     if (status != KT_NOTFOUND)
         return status;
-    status = check_marks(holder, store, txn);
-    return status == KT_SUCCESS ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", name) : status;
+    status = check_marks(search->holder, search->store, search->txn);
+    return status == KT_SUCCESS ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", search->name)
+                                : status;
 }
 
-kt_status_t kt_load_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                         const char *type, const char *name, const kt_typekey_t **ret_key,
-                         ktp_row_t *ret_row, kt_head_t *ret_head)
+kt_status_t kt_load_head(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn, const char *type,
+                         const char *name, const kt_typekey_t **ret_key, ktp_row_t *ret_row,
+                         kt_head_t *ret_head)
 {
-    kt_status_t status;
+    const search_t search = {holder, store, txn, type, name};
+    kt_status_t status = kt_store_check(holder, store, txn);
 
-    status = kt_find_head(holder, store, txn, type, name, ret_key, ret_row);
+    if (status == KT_SUCCESS)
+        status = find_head(&search, ret_key, ret_row);
     if (status != KT_SUCCESS)
         return status;
     status = kt_open_head(holder, *ret_key, ret_row, ret_head);
@@ -248,12 +260,26 @@ kt_status_t kt_load_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t
 
 /* ---- values ---- */
 
+kt_status_t kt_get_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
+                         const char *name, uint64_t version, ktp_row_t *ret_row)
+{
+    ktp_key_t key;
+    kt_status_t status;
+
+    kt_key_init(&key, store, KTP_VALUE, type, name);
+    key.version = version;
+    status = kt_rows_get(store, txn, &key, ret_row);
+    if (status == KT_NOTFOUND)
+        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store",
+                       name, (unsigned long long)version);
+    return status;
+}
+
 /* The record of `version`: next to the head, or in its own row. */
 static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
                               const kt_head_t *head, const ktp_row_t *head_row, uint64_t version,
                               const unsigned char **ret_record, size_t *ret_size)
 {
-    ktp_key_t key;
     ktp_row_t row;
     kt_status_t status;
 
@@ -262,12 +288,7 @@ static kt_status_t find_value(const kt_store_t *store, ktp_txn_t *txn, const kt_
         *ret_size = head_row->beside_size;
         return KT_SUCCESS;
     }
-    kt_key_init(&key, store, KTP_VALUE, type, head->name);
-    key.version = version;
-    status = kt_rows_get(store, txn, &key, &row);
-    if (status == KT_NOTFOUND)
-        return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store",
-                       head->name, (unsigned long long)version);
+    status = kt_get_value(store, txn, type, head->name, version, &row);
     if (status != KT_SUCCESS)
         return status;
     *ret_record = row.record;
@@ -330,17 +351,12 @@ kt_status_t kt_fetch_value(kt_holder_t *holder, const kt_store_t *store, ktp_txn
                            const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret)
 {
     const unsigned char *record = NULL;
-    const kt_head_version_t *entry = kt_head_find(head, version);
+    const kt_head_version_t *entry;
     size_t size = 0;
-    kt_status_t status;
+    kt_status_t status = kt_head_kept(head, version, &entry);
 
-    if (entry == NULL)
-        return kt_fail(KT_NOTFOUND, "%s: version %llu is not kept", head->name,
-                       (unsigned long long)version);
-    if (entry->destroyed)
-        return kt_fail(KT_GONE, "%s: version %llu is destroyed", head->name,
-                       (unsigned long long)version);
-    status = find_value(store, txn, type, head, head_row, version, &record, &size);
+    if (status == KT_SUCCESS)
+        status = find_value(store, txn, type, head, head_row, version, &record, &size);
     if (status != KT_SUCCESS)
         return status;
     return kt_open_value(holder, type, head, entry, record, size, ret_secret);
@@ -364,9 +380,7 @@ static kt_status_t read_inside(kt_holder_t *holder, kt_store_t *store, ktp_txn_t
     uint64_t version;
     kt_status_t status;
 
-    status = kt_store_check(holder, store, txn);
-    if (status == KT_SUCCESS)
-        status = kt_load_head(holder, store, txn, ref->type, ref->name, &type, &row, &head);
+    status = kt_load_head(holder, store, txn, ref->type, ref->name, &type, &row, &head);
     if (status != KT_SUCCESS)
         return status;
     status = check_live(&head);
@@ -410,9 +424,7 @@ kt_status_t kt_store_head(kt_holder_t *holder, kt_store_t *store, const char *na
         status = kt_rows_begin(store, false, holder->wait, &txn);
         if (status != KT_SUCCESS)
             return status;
-        status = kt_store_check(holder, store, txn);
-        if (status == KT_SUCCESS)
-            status = kt_load_head(holder, store, txn, ref.type, ref.name, &type, &row, ret_head);
+        status = kt_load_head(holder, store, txn, ref.type, ref.name, &type, &row, ret_head);
         store->api->abort(txn);
     } while (kt_keys_again(holder, status));
     return status;
@@ -498,9 +510,7 @@ static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
         keyring->ntypes == KT_TYPES_MAX)
         return KT_SUCCESS; /* a full keyring has dropped types during the scan */
     for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
-        status = kt_index_open(scan->holder, scan->store, txn, &keyring->types[i], &index);
-        if (status == KT_SUCCESS)
-            status = kt_anchors_check(scan->store->anchors, &index);
+        status = kt_index_open_newest(scan->holder, scan->store, txn, &keyring->types[i], &index);
         if (status == KT_SUCCESS && index.count != scan->counts[i])
             status =
                 kt_fail(KT_ROLLEDBACK,

@@ -8,10 +8,15 @@
 
 /* KT_WRONGKEY unless the store belongs to an environment key that is held. Checked once. */
 kt_status_t kt_store_check(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn);
-/* The same, opened. `ret_head` is the caller's to clear. */
-kt_status_t kt_load_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                         const char *type, const char *name, const kt_typekey_t **ret_key,
-                         ktp_row_t *ret_row, kt_head_t *ret_head);
+/* Checks the store and opens the head of `name`, which is the caller's to clear. The provider keeps
+ * *ret_row until its next call; *ret_key is the key that sealed it. KT_NOTFOUND; then *ret_key is
+ * the key for a new secret. */
+kt_status_t kt_load_head(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn, const char *type,
+                         const char *name, const kt_typekey_t **ret_key, ktp_row_t *ret_row,
+                         kt_head_t *ret_head);
+/* The row of a value that is not next to its head. KT_MALFORMED: it is missing. */
+kt_status_t kt_get_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
+                         const char *name, uint64_t version, ktp_row_t *ret_row);
 /* The value of a version; the caller frees it. KT_NOTFOUND, KT_GONE: it is not kept, or destroyed.
  */
 kt_status_t kt_fetch_value(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
@@ -26,11 +31,6 @@ kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry
 kt_status_t kt_open_value(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
                           const kt_head_version_t *entry, const unsigned char *record, size_t size,
                           kt_secret_t **ret_secret);
-/* The head row of `name`, which the provider keeps until its next call, and the key that sealed it.
- * KT_NOTFOUND; then *ret_key is the key for a new secret. */
-kt_status_t kt_find_head(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                         const char *type, const char *name, const kt_typekey_t **ret_key,
-                         ktp_row_t *ret_row);
 
 /* A value or a head, sealed under the keys of `type`; the record is malloc'ed (change.c). */
 kt_status_t kt_seal_value(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
@@ -40,8 +40,6 @@ kt_status_t kt_seal_head(kt_holder_t *holder, const kt_typekey_t *type, const kt
                          unsigned char **ret_record, size_t *ret_size);
 /* Puts the type's name, sealed by the environment key, whose holder needs it to list the type. */
 kt_status_t kt_put_label(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type);
-kt_status_t kt_read_store_id(const kt_store_t *store, ktp_txn_t *txn,
-                             unsigned char ret_id[KT_ID_SIZE]);
 
 /* Writes the first rows of a store that its provider has just created. */
 kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store);

@@ -9,9 +9,10 @@
 
 /* ---- keys ---- */
 
-static void set_name_id(ktp_key_t *key, const kt_store_t *store, const kt_typekey_t *type,
-                        const char *name)
+void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,
+                 const kt_typekey_t *type, const char *name)
 {
+    *key = (ktp_key_t){.space = space};
     if (store->api->capabilities & KTP_CLEAR_NAMES) {
         key->name = name;
         return;
@@ -20,29 +21,16 @@ static void set_name_id(ktp_key_t *key, const kt_store_t *store, const kt_typeke
     key->id_size = KT_HASH_SIZE;
 }
 
-void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,
-                 const kt_typekey_t *type, const char *name)
-{
-    memset(key, 0, sizeof(*key));
-    key->space = space;
-    set_name_id(key, store, type, name);
-}
-
 void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE])
 {
-    memset(key, 0, sizeof(*key));
-    key->space = KTP_META;
-    key->id[0] = (unsigned char)kind;
+    *key =
+        (ktp_key_t){.space = KTP_META, .id = {(unsigned char)kind}, .id_size = 1 + KT_KEYID_SIZE};
     memcpy(key->id + 1, id, KT_KEYID_SIZE);
-    key->id_size = 1 + KT_KEYID_SIZE;
 }
 
 void kt_key_store(ktp_key_t *key)
 {
-    memset(key, 0, sizeof(*key));
-    key->space = KTP_META;
-    key->id[0] = 's';
-    key->id_size = 1;
+    *key = (ktp_key_t){.space = KTP_META, .id = {'s'}, .id_size = 1};
 }
 
 /* ---- transactions ---- */
@@ -153,4 +141,16 @@ kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t
     if (status == KTP_SUCCESS)
         *ret_row = row;
     return kt_from_provider(store->name, status);
+}
+
+kt_status_t kt_rows_put(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
+                        const ktp_row_t *row, uint64_t expected)
+{
+    return kt_from_provider(store->name, store->api->row_put(txn, key, row, expected));
+}
+
+kt_status_t kt_rows_remove(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
+                           uint64_t expected)
+{
+    return kt_from_provider(store->name, store->api->row_remove(txn, key, expected));
 }
