@@ -129,7 +129,7 @@ static kt_status_t adopt_pending(kt_rotation_t *r, const plan_t *plan)
     kt_status_t status;
 
     kt_lease_format(lease_of(plan), busy);
-    status = kt_exec_is(plan->options.target) ? kt_exec_check(plan->options.target) : KT_SUCCESS;
+    status = kt_exec_check(plan->options.target);
     if (status == KT_SUCCESS)
         status = kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change);
     if (status == KT_SUCCESS) {
@@ -167,13 +167,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, const p
         status = adopt_pending(r, plan);
     else
         status = kt_decide(ctx, &r->call, "rotate.resume", status, 0, NULL, KT_EV_DURABLE);
-    if (status != KT_SUCCESS) {
-        kt_rotation_free(r);
-        return status;
-    }
-    r->call.must_record = true;
-    *ret_rotation = r;
-    return KT_SUCCESS;
+    return kt_rotation_return(r, status, ret_rotation);
 }
 
 /* *ret_rotation stays NULL if nothing is unfinished. */
@@ -250,10 +244,7 @@ static void release_lease(kt_rotation_t *r)
         return;
     if (kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change) == KT_SUCCESS) {
         kt_head_drop_note(kt_change_head(change), r->version, KT_NOTE_LEASE);
-        if (kt_change_prepare(change) == KT_SUCCESS)
-            (void)kt_change_commit(change);
-        else
-            kt_change_abort(change);
+        (void)kt_rotation_end_step(change, KT_SUCCESS);
     }
     kt_leave(r->ctx);
 }
@@ -432,7 +423,7 @@ static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const pl
         status = check_pending(&head, plan->options.target);
     if (status == KT_SUCCESS && head.current != 0 && (head.expires == 0 || head.expires > kt_now()))
         status = check_value(ctx, store, &head, &call, plan);
-    if (status == KT_SUCCESS && kt_exec_is(plan->options.target))
+    if (status == KT_SUCCESS)
         status = kt_exec_check(plan->options.target);
     kt_head_clear(&head);
     return status;

@@ -23,6 +23,10 @@ struct kt_rotation {
  * under the context's lock. */
 kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation);
 kt_status_t kt_rotation_open(kt_rotation_t *rotation);
+/* The end of create and resume: hands a rotation whose version is pending to the caller, or frees
+ * it. Answers `status`. */
+kt_status_t kt_rotation_return(kt_rotation_t *rotation, kt_status_t status,
+                               kt_rotation_t **ret_rotation);
 void kt_rotation_free(kt_rotation_t *rotation);
 const char *kt_rotation_name(const kt_rotation_t *rotation);
 
@@ -35,6 +39,8 @@ kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
  * the context's lock. */
 kt_status_t kt_rotation_begin_step(kt_rotation_t *rotation, unsigned timeout,
                                    kt_change_t **ret_change);
+/* Commits the change of a step if `status` is KT_SUCCESS, or aborts it and answers `status`. */
+kt_status_t kt_rotation_end_step(kt_change_t *change, kt_status_t status);
 /* kt_rotation_create(), and the pending version has the note KT_NOTE_LEASE. */
 kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
                                       const kt_rotate_options_t *options, const char *busy,

@@ -75,6 +75,17 @@ kt_status_t kt_rotation_open(kt_rotation_t *r)
     return status;
 }
 
+kt_status_t kt_rotation_return(kt_rotation_t *r, kt_status_t status, kt_rotation_t **ret_rotation)
+{
+    if (status != KT_SUCCESS) {
+        kt_rotation_free(r);
+        return status;
+    }
+    r->call.must_record = true;
+    *ret_rotation = r;
+    return KT_SUCCESS;
+}
+
 uint64_t kt_rotation_version(const kt_rotation_t *rotation)
 {
     return rotation->version;

@@ -193,19 +193,13 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req,
         return status;
     r->expires = options->expires;
     status = kt_rotation_open(r);
-    if (status == KT_SUCCESS && kt_exec_is(options->target))
+    if (status == KT_SUCCESS)
         status = kt_exec_check(options->target);
     if (status == KT_SUCCESS)
         status = store_pending(r, options, busy);
     else
         status = kt_decide(ctx, &r->call, "rotate.create", status, 0, NULL, KT_EV_DURABLE);
-    if (status != KT_SUCCESS) {
-        kt_rotation_free(r);
-        return status;
-    }
-    r->call.must_record = true;
-    *ret_rotation = r;
-    return KT_SUCCESS;
+    return kt_rotation_return(r, status, ret_rotation);
 }
 
 kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
@@ -247,13 +241,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,
         if (r->version == 0)
             status = kt_fail(KT_NOTFOUND, "%s: there is no unfinished rotation", r->call.ref.name);
     }
-    if (status != KT_SUCCESS) {
-        kt_rotation_free(r);
-        return status;
-    }
-    r->call.must_record = true;
-    *ret_rotation = r;
-    return KT_SUCCESS;
+    return kt_rotation_return(r, status, ret_rotation);
 }
 
 kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
@@ -284,6 +272,16 @@ kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change
                    r->call.ref.name, (unsigned long long)r->version);
 }
 
+kt_status_t kt_rotation_end_step(kt_change_t *change, kt_status_t status)
+{
+    if (status == KT_SUCCESS)
+        status = kt_change_prepare(change);
+    if (status == KT_SUCCESS)
+        return kt_change_commit(change);
+    kt_change_abort(change);
+    return status;
+}
+
 kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, size_t count)
 {
     kt_change_t *change;
@@ -297,12 +295,7 @@ kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, s
         for (i = 0; i < count && status == KT_SUCCESS; i++)
             status = kt_head_note(kt_change_head(change), rotation->version, notes[i].key,
                                   notes[i].value);
-        if (status == KT_SUCCESS)
-            status = kt_change_prepare(change);
-        if (status == KT_SUCCESS)
-            status = kt_change_commit(change);
-        else
-            kt_change_abort(change);
+        status = kt_rotation_end_step(change, status);
     }
     kt_leave(rotation->ctx);
     return status;
@@ -347,32 +340,42 @@ kt_status_t kt_rotation_noted(kt_rotation_t *rotation, int pending, const char *
     return status;
 }
 
-static kt_status_t finish_locked(kt_rotation_t *r, unsigned deadline)
+/* The last step: what happens to the pending version, and what the record calls it. */
+typedef struct last_step {
+    const char *action;
+    kt_status_t (*change)(kt_change_t *change, uint64_t version);
+} last_step_t;
+
+static const last_step_t finish = {"rotate.finish", make_current};
+static const last_step_t abandon = {"rotate.abandon", kt_change_drop};
+
+static kt_status_t end_locked(kt_rotation_t *r, const last_step_t *step, unsigned timeout)
 {
     kt_change_t *change;
     kt_status_t status;
 
-    status = kt_rotation_begin_step(r, deadline, &change);
+    status = kt_rotation_begin_step(r, timeout, &change);
     if (status == KT_SUCCESS) {
-        status = make_current(change, r->version);
+        status = step->change(change, r->version);
         if (status != KT_SUCCESS)
             kt_change_abort(change);
     }
     if (status != KT_SUCCESS)
-        return kt_decide(r->ctx, &r->call, "rotate.finish", status, r->version, r->store->name,
+        return kt_decide(r->ctx, &r->call, step->action, status, r->version, r->store->name,
                          KT_EV_DURABLE);
-    if (r->expires != 0)
+    if (step == &finish && r->expires != 0)
         kt_change_head(change)->expires = r->expires;
-    return kt_write_finish(r->ctx, &r->call, change, "rotate.finish", r->version, r->store->name);
+    return kt_write_finish(r->ctx, &r->call, change, step->action, r->version, r->store->name);
 }
 
-kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint64_t *ret_version)
+static kt_status_t end_rotation(kt_rotation_t *rotation, const last_step_t *step, unsigned timeout,
+                                uint64_t *ret_version)
 {
     kt_status_t status = kt_enter(rotation->ctx);
 
     if (status != KT_SUCCESS)
         return status;
-    status = finish_locked(rotation, deadline != 0 ? deadline : kt_write_timeout(&rotation->req));
+    status = end_locked(rotation, step, timeout != 0 ? timeout : kt_write_timeout(&rotation->req));
     kt_leave(rotation->ctx);
     if (status == KT_SUCCESS && ret_version != NULL)
         *ret_version = rotation->version;
@@ -380,33 +383,14 @@ kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint6
     return status;
 }
 
-static kt_status_t abandon_locked(kt_rotation_t *r)
+kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint64_t *ret_version)
 {
-    kt_change_t *change;
-    kt_status_t status;
-
-    status = kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change);
-    if (status == KT_SUCCESS) {
-        status = kt_change_drop(change, r->version);
-        if (status != KT_SUCCESS)
-            kt_change_abort(change);
-    }
-    if (status != KT_SUCCESS)
-        return kt_decide(r->ctx, &r->call, "rotate.abandon", status, r->version, r->store->name,
-                         KT_EV_DURABLE);
-    return kt_write_finish(r->ctx, &r->call, change, "rotate.abandon", r->version, r->store->name);
+    return end_rotation(rotation, &finish, deadline, ret_version);
 }
 
 kt_status_t kt_rotation_abandon(kt_rotation_t *rotation)
 {
-    kt_status_t status = kt_enter(rotation->ctx);
-
-    if (status != KT_SUCCESS)
-        return status;
-    status = abandon_locked(rotation);
-    kt_leave(rotation->ctx);
-    kt_rotation_free(rotation);
-    return status;
+    return end_rotation(rotation, &abandon, /* timeout= */ 0, /* ret_version= */ NULL);
 }
 
 void kt_rotation_leave(kt_rotation_t *rotation)

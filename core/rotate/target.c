@@ -123,7 +123,7 @@ kt_status_t kt_exec_check(const kt_target_ops_t *ops)
 {
     const kt_exec_t *exec = (const kt_exec_t *)ops; /* its first member */
 
-    return kt_command_check(exec->config->exec[0]);
+    return kt_exec_is(ops) ? kt_command_check(exec->config->exec[0]) : KT_SUCCESS;
 }
 
 /* ---- notifications ---- */

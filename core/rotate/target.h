@@ -18,7 +18,7 @@ typedef struct kt_exec {
 
 void kt_exec_init(kt_exec_t *exec, kt_ctx_t *ctx, const kt_cfg_target_t *config);
 bool kt_exec_is(const kt_target_ops_t *ops);
-kt_status_t kt_exec_check(const kt_target_ops_t *ops); /* kt_command_check(), if kt_exec_is() */
+kt_status_t kt_exec_check(const kt_target_ops_t *ops); /* kt_command_check() if it is a command */
 /* Runs the command of `notify` for a version that became current. False, with kt_failure(), unless
  * its exit status is 0. */
 bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name,
