@@ -124,18 +124,18 @@ static kt_status_t look_for_pending(kt_rotation_t *r, uint64_t *ret_pending)
  * has no other owner. */
 static kt_status_t adopt_pending(kt_rotation_t *r, const plan_t *plan)
 {
-    char busy[KT_LEASE_SIZE];
+    char lease[KT_LEASE_SIZE];
     kt_change_t *change = NULL;
     kt_status_t status;
 
-    kt_lease_format(lease_of(plan), busy);
+    kt_lease_format(lease_of(plan), lease);
     status = kt_exec_check(plan->options.target);
     if (status == KT_SUCCESS)
         status = kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change);
     if (status == KT_SUCCESS) {
         status = check_pending(kt_change_head(change), plan->options.target);
         if (status == KT_SUCCESS)
-            status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_LEASE, busy);
+            status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_LEASE, lease);
         if (status != KT_SUCCESS)
             kt_change_abort(change);
     }
@@ -271,12 +271,12 @@ static kt_status_t carry_out(kt_rotation_t *r, const kt_rotate_options_t *option
 static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
                                         uint64_t *ret_version)
 {
-    char busy[KT_LEASE_SIZE];
+    char lease[KT_LEASE_SIZE];
     kt_rotation_t *r;
     kt_status_t status;
 
-    kt_lease_format(lease_of(plan), busy);
-    status = kt_rotation_create_leased(ctx, req, &plan->options, busy, &r);
+    kt_lease_format(lease_of(plan), lease);
+    status = kt_rotation_create_leased(ctx, req, &plan->options, lease, &r);
     if (status != KT_SUCCESS)
         return status;
     kt_debug_point("after_create");

@@ -43,7 +43,7 @@ kt_status_t kt_rotation_begin_step(kt_rotation_t *rotation, unsigned timeout,
 kt_status_t kt_rotation_end_step(kt_change_t *change, kt_status_t status);
 /* kt_rotation_create(), and the pending version has the note KT_NOTE_LEASE. */
 kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
-                                      const kt_rotate_options_t *options, const char *busy,
+                                      const kt_rotate_options_t *options, const char *lease,
                                       kt_rotation_t **ret_rotation);
 
 /* May this secret be rotated, and may a value of this shape be rotated without a target? KT_GONE,

@@ -159,7 +159,7 @@ kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
 /* ---- step by step ---- */
 
 static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *options,
-                                 const char *busy)
+                                 const char *lease)
 {
     kt_change_t *change = NULL;
     kt_status_t status;
@@ -168,8 +168,8 @@ static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *op
                              &change);
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, &r->version);
-    if (status == KT_SUCCESS && busy != NULL)
-        status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_LEASE, busy);
+    if (status == KT_SUCCESS && lease != NULL)
+        status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_LEASE, lease);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name,
@@ -180,7 +180,7 @@ static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *op
 }
 
 static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req,
-                                 const kt_rotate_options_t *options, const char *busy,
+                                 const kt_rotate_options_t *options, const char *lease,
                                  kt_rotation_t **ret_rotation)
 {
     kt_rotation_t *r;
@@ -196,14 +196,14 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req,
     if (status == KT_SUCCESS)
         status = kt_exec_check(options->target);
     if (status == KT_SUCCESS)
-        status = store_pending(r, options, busy);
+        status = store_pending(r, options, lease);
     else
         status = kt_decide(ctx, &r->call, "rotate.create", status, 0, NULL, KT_EV_DURABLE);
     return kt_rotation_return(r, status, ret_rotation);
 }
 
 kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
-                                      const kt_rotate_options_t *options, const char *busy,
+                                      const kt_rotate_options_t *options, const char *lease,
                                       kt_rotation_t **ret_rotation)
 {
     kt_status_t status = kt_enter(ctx);
@@ -211,7 +211,7 @@ kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
     *ret_rotation = NULL;
     if (status != KT_SUCCESS)
         return status;
-    status = create_locked(ctx, req, options, busy, ret_rotation);
+    status = create_locked(ctx, req, options, lease, ret_rotation);
     kt_leave(ctx);
     return status;
 }
@@ -219,7 +219,7 @@ kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
 kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req,
                                const kt_rotate_options_t *options, kt_rotation_t **ret_rotation)
 {
-    return kt_rotation_create_leased(ctx, req, options, /* busy= */ NULL, ret_rotation);
+    return kt_rotation_create_leased(ctx, req, options, /* lease= */ NULL, ret_rotation);
 }
 
 static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,
