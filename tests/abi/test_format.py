@@ -148,7 +148,7 @@ def test_the_store_is_the_tables_of_the_page_and_nothing_else(home):
     assert db.execute("PRAGMA user_version").fetchone()[0] == 1
 
 
-def test_another_environments_key_is_told(make_home):
+def test_another_environments_key_is_reported(make_home):
     one, two = make_home("staging"), make_home("production")
     one.set("api-keys/k", b"v")
     environment, keys = rf.read_key_file(two.key)

@@ -197,7 +197,7 @@ def test_writable_by_others(bench, mode):
 
 
 def test_of_another_user(bench):
-    """Somebody else's file under this name: what the tester cannot make, the system may have."""
+    """Another user's file under this name. The tester cannot make one, but the system may have one."""
     found = [path for path in pathlib.Path("/tmp").glob("*") if path.is_file() and path.lstat().st_uid not in (0, os.geteuid())]
     bench.build()
     if os.geteuid() == 0 or not found:

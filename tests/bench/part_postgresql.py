@@ -49,7 +49,7 @@ def measure(bench, server):
     samples = {"rotate": [], "alter": []}
     with contextlib.closing(server.connect()) as connection, connection.cursor() as cursor:
         for n in range(bench.few(61, 3)):
-            samples["alter"].append(timed(cursor, f"ALTER ROLE other PASSWORD 'no secret of anybody {n}'"))
+            samples["alter"].append(timed(cursor, f"ALTER ROLE other PASSWORD 'not a secret {n}'"))
             samples["rotate"].append(timed(cursor, f"SELECT rotate_secret('{NAME}')"))
     return samples
 

@@ -51,7 +51,7 @@ def test_one_line_a_row(measured):
         assert line.startswith(row["row"]) and row["unit"] in line
 
 
-def test_a_goal_that_is_missed_is_no_failure():
+def test_a_goal_that_is_missed_is_not_a_failure():
     row = bench.Row("r", "a", "ns", goal=bench.at_most(10))
     assert bench.evaluate(row, {"a": [9, 11, 12]})["met"] is False
     assert bench.evaluate(row, {"a": [9, 10, 12]})["met"] is True

@@ -98,7 +98,7 @@ def test_bad_option(build, option, text):
     assert text in result.stderr
 
 
-def test_all_that_is_missing_is_told_at_once(build):
+def test_all_that_is_missing_is_reported_at_once(build):
     result = configure(f"--builddir={build}", "--with-nginx-src=/nonexistent", "--with-redismodule-h=/nonexistent",
                        "--with-pg-config=/nonexistent/pg_config", PKG_CONFIG="/nonexistent/pkg-config")
     assert result.returncode == 1

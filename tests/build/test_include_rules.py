@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who may include whom, and who may call what: the rules that keep the parts apart (design of the core)."""
+"""Which part may include and call which other: the rules that keep the parts apart (design of the core)."""
 import os
 import pathlib
 import re

@@ -75,7 +75,7 @@ def test_all_is_up_to_date_after_make(clang):
     assert "Nothing to be done" in clang.make("all").stdout
 
 
-def test_a_change_of_the_public_header_concerns_everybody(clang):
+def test_a_change_of_the_public_header_rebuilds_everything(clang):
     result = clang.make("-n", "-W", "core/include/keyturn.h", "all").stdout
     for part in ["core/base/status", "cli/", "redis-module/"]:
         assert re.search(rf"-c -o \S+/obj/{part}", result), part

@@ -50,7 +50,7 @@ def test_provider_exports_one_symbol_and_does_not_link_the_core(provider):
     assert str(LIBRARY) not in libraries(provider)
 
 
-def test_host_modules_export_what_their_host_wants():
+def test_host_modules_export_what_their_host_needs():
     assert exports(STAGE / "lib/nginx/modules/ngx_http_keyturn_module.so") == {"ngx_modules", "ngx_module_names", "ngx_module_order"}
     assert exports(STAGE / "lib/redis/modules/keyturn.so") == {"RedisModule_OnLoad"}
 

@@ -53,7 +53,7 @@ class Postgres:
             self.settings["keyturn.config"] = str(home.config)
 
     def write_settings(self, **settings):
-        """postgresql.conf anew with these added; None takes one away. For a running server, reload() afterwards."""
+        """Rewrites postgresql.conf with these added; None removes one. For a running server, reload() afterwards."""
         for name, value in settings.items():
             self.settings[name.replace("__", ".")] = value
         with open(self.data / "postgresql.conf", "w") as conf:

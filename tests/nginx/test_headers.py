@@ -133,7 +133,7 @@ def test_control_characters_are_refused(site, bad):
     assert "Injected" not in log
 
 
-def test_an_empty_value_is_no_value(site):
+def test_an_empty_value_is_not_a_value(site):
     site.home.set("api-keys/empty", {"api_key": ""})
     site.serve("secret_get $key api-keys/empty field=api_key; proxy_set_header X-Key $key;")
     assert site.get().status == 503

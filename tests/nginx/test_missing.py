@@ -36,7 +36,7 @@ def test_it_works_as_soon_as_it_is_set_and_until_it_is_deleted(site, canary):
     assert site.get("/?n=late").status == 200
 
 
-def test_who_passes_nothing_on_is_not_affected(site, tmp_path, canary):
+def test_a_location_that_passes_nothing_on_is_not_affected(site, tmp_path, canary):
     (tmp_path / "www").mkdir()
     (tmp_path / "www/file").write_text("static")
     site.home.set("api-keys/stripe", canary("static"))
@@ -63,7 +63,7 @@ def test_error_page_and_body_of_the_client(site):
     assert (answer.status, answer.body, answer.headers["Retry-After"]) == (503, b"sorry", "2")
 
 
-def test_who_is_not_let_in_causes_no_read(site, canary):
+def test_a_refused_client_causes_no_read(site, canary):
     site.home.set("api-keys/stripe", canary("access"))
     site.serve(f"deny all; secret_get $key api-keys/stripe; {HEADER}")
     assert site.get().status == 403

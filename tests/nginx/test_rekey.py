@@ -51,7 +51,7 @@ def test_no_request_fails(site):
     assert site.nginx.worker_pids() == workers and not site.records(status="nokey") and not site.records(status="notfound")
 
 
-def test_a_key_that_was_forgotten_is_told_and_taken_up(site, wait_for):
+def test_a_forgotten_key_is_reported_and_then_used(site, wait_for):
     start(site, workers=1)
     check_all(site)
     epochs.next_epoch(site.home)

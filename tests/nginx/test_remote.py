@@ -231,7 +231,7 @@ def test_servers_share_a_fetch(remote, canary):
     assert {line["subject"] for line in remote.records(action="read")} == {"nginx:app.example", "nginx:other.example"}
 
 
-def test_nobody_fetches_for_clients_that_have_gone(remote, canary, wait_for):
+def test_nothing_is_fetched_for_clients_that_have_gone(remote, canary, wait_for):
     """Names that clients make up wait in a queue of their own making; when they hang up, it is empty."""
     value = canary("gone")
     remote.home.set("api-keys/good", value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Several who rotate at once, and a store that somebody else has locked."""
+"""Several sessions that rotate at once, and a store that another process has locked."""
 import concurrent.futures
 import contextlib
 import sqlite3
@@ -42,7 +42,7 @@ def test_many_roles_at_once(db, canary):
     assert {db.home.info(account.name)["version"] for account in accounts} == {5}
 
 
-def test_somebody_elses_alter_role_at_the_same_time(db, account):
+def test_an_alter_role_of_another_session_at_the_same_time(db, account):
     """ALTER ROLE takes no lock that we could wait for: a clean error, or in step."""
     def alter(_):
         with contextlib.suppress(psycopg2.Error):

@@ -101,7 +101,7 @@ def test_configuration_that_cannot_be_read(make_postgres, home):
     wait_for(lambda: pg.sql("SELECT * FROM list_secrets()") == [], 10, what="the reloaded setting")
 
 
-def test_nobody_points_a_session_at_another_configuration(db, tmp_path):
+def test_no_session_can_use_another_configuration(db, tmp_path):
     """Neither before the library is loaded, when the setting is a mere placeholder, nor after."""
     db.pg.sql("CREATE ROLE curious LOGIN")
     db.set_password("curious", "curious")
@@ -119,7 +119,7 @@ def test_nobody_points_a_session_at_another_configuration(db, tmp_path):
             assert caught.value.pgcode in ("42501", "55P02")
 
 
-def test_unknown_settings_are_told(make_postgres, home):
+def test_unknown_settings_are_reported(make_postgres, home):
     pg = make_postgres(home)
     pg.start(shared_preload_libraries="keyturn", keyturn__confg="x")
     assert "keyturn.confg" in pg.log()

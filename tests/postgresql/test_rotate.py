@@ -92,7 +92,7 @@ def test_a_role_without_password_is_given_one(db):
     assert account.agree()
 
 
-def test_a_role_that_somebody_changed_is_left_alone(db, account):
+def test_a_role_that_was_changed_is_left_alone(db, account):
     account.rotate()
     db.set_password(account.role, "changed-by-hand")
     code, text = sqlstate(db, "SELECT rotate_secret(%s)", account.name)
@@ -163,7 +163,7 @@ def test_rollback_without_anything_to_go_back_to(db, account):
     assert account.agree()
 
 
-# who may
+# which roles may rotate
 
 
 def test_nothing_is_granted_to_public(db):
@@ -219,7 +219,7 @@ def test_superusers_are_out_of_reach(db, user, canary):
     assert account.agree()
 
 
-def test_the_bootstrap_superuser_is_nobodys(db):
+def test_the_bootstrap_superuser_is_not_rotated(db):
     db.home.set("database/bootstrap", {"user": "postgres", "password": "none", "host": "h", "port": 1, "name": "n"})
     assert sqlstate(db, "SELECT rotate_secret('database/bootstrap')")[0] == "42501"
     assert db.pg.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'") is None
@@ -235,7 +235,7 @@ def test_a_security_definer_function_acts_as_its_owner(db, account, user):
                      [account.name]) == [("postgres", user["user"], "127.0.0.1")]
 
 
-def test_who_rotates_need_not_be_able_to_read(db, account, user):
+def test_rotating_does_not_require_reading(db, account, user):
     """And not to list: the right to rotate is enough, also to take a role over and after a crash."""
     db.home.grant(f"postgresql:role:{user['user']}", ["rotate"], [account.name])
     db.let_alter(user["user"], account)
@@ -299,7 +299,7 @@ def test_two_secrets_of_one_role_do_not_overwrite_each_other(db, account):
     ("database/absent", "42704"), ("../etc", "22023"), ("a" * 300, "22023"), ("database/\u00e4", "22023"), ("", "22023"),
     ("database/primary#password", "22023"),
 ])
-def test_names_that_are_none(db, name, code):
+def test_malformed_names(db, name, code):
     assert sqlstate(db, "SELECT rotate_secret(%s)", name)[0] == code
 
 
@@ -307,7 +307,7 @@ def test_null_is_null(db):
     assert db.pg.sql("SELECT rotate_secret(NULL), rollback_secret(NULL), get_secret(NULL)") == [(None, None, None)]
 
 
-def test_values_that_are_no_account(db, canary):
+def test_values_that_are_not_accounts(db, canary):
     db.home.set("general/opaque", canary("pg-opaque"))
     code, text = sqlstate(db, "SELECT rotate_secret('general/opaque')")
     assert code == "42809" and "names no role" in text
@@ -331,7 +331,7 @@ def test_a_role_that_was_dropped(db, account):
 
 
 def test_a_rotation_that_is_pending_in_another_cluster_is_not_touched(kt, make_db, make_postgres, canary):
-    """Two clusters with one store: only the one whose rotation it was can tell what became of it."""
+    """Two clusters with one store: only the one that began a rotation can say how it ended."""
     db = make_db(restart_after_crash="on")
     account = db.account(canary("pg-elsewhere"))
     other = make_postgres(db.home)

@@ -16,7 +16,8 @@
  *   --bump NUMBER          writes the next version of secret NUMBER, however often it has to try;
  *                          prints its counter
  *   --bumps NUMBER         the same for each line of stdin, with one instance
- *   --try NUMBER           the same once, waiting 300 ms at most: says who is in the way
+ *   --try NUMBER           the same once, waiting 300 ms at most: names the process that is in the
+ * way
  *   --race NUMBER          the same 100 times, for several processes at once; prints the tries
  *   --read NUMBER          prints the counter of secret NUMBER, 0 if absent
  *   --grow NUMBER          writes secrets of 128 KiB from NUMBER on until it fails; prints how

@@ -175,7 +175,7 @@ def test_a_foreign_file(driver, tmp_path, kind, writing):
     "DROP TABLE node",
     "ALTER TABLE head ADD COLUMN more",
 ])
-def test_a_store_that_somebody_changed_is_refused(local, sql):
+def test_a_store_that_was_changed_is_refused(local, sql):
     local.bump()
     with sqlite3.connect(local.path) as db:
         db.execute(sql)
@@ -501,7 +501,7 @@ def test_nor_while_others_are_connected(local, locker, byte):
 
 
 @pytest.mark.parametrize("byte", [PENDING, PENDING + 1, PENDING + 2, PENDING + 511])
-def test_locks_of_a_reader_on_the_database_hold_nobody_up(local, locker, byte):
+def test_locks_of_a_reader_on_the_database_block_no_process(local, locker, byte):
     local.bump()
     locker(local.path, "read", byte)
     locker(local.beside("-wal"), "read", 0)
@@ -540,7 +540,7 @@ def test_a_hostile_reader_does_not_delay_readers(local, locker, byte):
 
 
 @pytest.mark.parametrize("byte", range(WRITE, ALIVE + 1))
-def test_nor_one_that_may_only_read_with_nobody_connected(local, locker, byte):
+def test_nor_a_read_only_one_when_no_process_is_connected(local, locker, byte):
     local.bump()
     locker(local.beside("-shm"), "read", byte)
     read_only(local)
@@ -644,7 +644,7 @@ def test_a_reader_makes_no_file(local):
     assert local.bump() == 2
 
 
-def test_after_the_shell_readers_read_and_writers_mend(local):
+def test_after_the_shell_readers_read_and_writers_repair(local):
     local.bump()
     close_like_the_shell(local.path)
     assert not local.beside("-wal").exists() and not local.beside("-shm").exists()
@@ -676,7 +676,7 @@ def test_a_watcher_of_a_bare_database_notices_the_next_writer(local):
     assert watcher.wait() == 0
 
 
-def test_the_shell_takes_nothing_from_those_who_are_connected(local):
+def test_the_shell_takes_nothing_from_connected_processes(local):
     local.bump()
     watcher = local.start("--watch", "1")
     assert next_line(watcher)[0] == "1"

@@ -120,7 +120,7 @@ def refused(store, status, *words, writing=False):
     return done.text
 
 
-def test_nobody_listens(driver, free_port, tmp_path):
+def test_no_server_listens(driver, free_port, tmp_path):
     refused(driver("redis", address=f"127.0.0.1:{free_port()}"), "unavail", "cannot connect")
     refused(driver("redis", address=f"unix:{tmp_path}/none"), "unavail", "cannot connect")
 
@@ -338,7 +338,7 @@ def test_impostors(driver, impostor, behave, status, word):
     assert time.monotonic() - start < 3
 
 
-def test_a_list_that_is_none(driver, impostor):
+def test_a_malformed_list(driver, impostor):
     for text in (b"*2\r\n$1\r\n0\r\n$1\r\nx\r\n", b"*3\r\n$1\r\n0\r\n*0\r\n*0\r\n", b"*2\r\n:0\r\n*0\r\n",
                  b"*2\r\n$30\r\n" + b"1" * 30 + b"\r\n*0\r\n"):
         store = driver("redis", address=f"127.0.0.1:{impostor(answering(text)).port}", timeout="700ms")

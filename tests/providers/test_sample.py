@@ -207,7 +207,7 @@ def test_set_is_not_for_it(served):
     assert list(served.files.iterdir()) == []
 
 
-def test_what_a_killed_writer_left_is_nobodys_secret(served, conformance, built):
+def test_what_a_killed_writer_left_is_not_a_secret(served, conformance, built):
     served.write("~new", b"CANARY")
     served.write("files/a", b"one")
     assert "0 failed" in suite(conformance, built, served.files)

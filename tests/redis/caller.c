@@ -3,7 +3,7 @@
  * caller.c: another module, for the tests. Its calls reach ours by RedisModule_Call(), with and
  * without a user.
  *
- *   CALLER.ROOT command [argument ...]   as the server's unrestricted user, who has no name
+ *   CALLER.ROOT command [argument ...]   as the server's unrestricted user, which has no name
  *   CALLER.USER command [argument ...]   as the user of the client
  *   CALLER.LATER command [argument ...]  from a timer, where there is no client; the reply goes to
  *                                        the list caller:replies

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A user of the server's ACL who is refused too often by the policy."""
+"""The policy refuses a user of the server's ACL too often."""
 from lib import refusals
 
 

@@ -25,7 +25,7 @@ def fill(db, canary):
 
 
 def info(db, name):
-    """All but who has read it, which looking at it changes."""
+    """All but the accesses, which change when a test looks at the secret."""
     pairs = db.execute_command("SECRET.INFO", name)
     told = dict(zip(pairs[::2], pairs[1::2]))
     return {key: value for key, value in told.items() if not key.startswith((b"accessed", b"last-"))}

@@ -170,7 +170,7 @@ def test_compare_and_set(sealed):
     assert home.get(NAME) == b"two"
 
 
-def test_wrong_key_is_told_from_a_broken_value(sealed, make_home, canary):
+def test_a_wrong_key_is_distinguished_from_a_broken_value(sealed, make_home, canary):
     home, server = sealed
     home.set(NAME, canary("here"))
     other = route(make_home("staging"), server)

@@ -316,7 +316,7 @@ static ktp_status_t memory_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *
 
 static ktp_status_t conflict(ktp_txn_t *txn)
 {
-    txn->instance->services->error(NULL, "somebody else wrote first");
+    txn->instance->services->error(NULL, "another writer was first");
     return KTP_CONFLICT;
 }
 

@@ -254,7 +254,7 @@ START_TEST(each_function_is_documented)
 }
 END_TEST
 
-START_TEST(each_status_is_told)
+START_TEST(each_status_is_documented)
 {
     char *page = read_source("core/keyturn.3"), row[64], upper[32];
 
@@ -356,7 +356,7 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, the_examples_of_pages_compile, pages);
     tcase_add_test(tests, the_synopsis_has_the_headers_prototypes);
     tcase_add_test(tests, each_function_is_documented);
-    tcase_add_test(tests, each_status_is_told);
+    tcase_add_test(tests, each_status_is_documented);
     tcase_add_test(tests, each_member_of_the_providers_table_is_documented);
     tcase_add_test(tests, the_example_configurations_are_taken);
 }

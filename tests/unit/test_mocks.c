@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Providers that misbehave. A provider is somebody else's code, over somebody else's network:
+ * Providers that misbehave. A provider is foreign code, over a foreign network:
  * whatever it answers, the core says a status that is documented and a text for an operator, serves
  * no wrong value, and goes on. Two tables: one of a plain provider's answers, one of what a sealed
  * provider does to rows. And a clock that the test moves, for how long a value stays in use while
@@ -219,7 +219,7 @@ static const answer_t answers[] = {
      .text = "mock: full"},
 };
 
-START_TEST(a_plain_answer_is_told)
+START_TEST(a_plain_answer_is_reported)
 {
     world_of_mock(0, NULL);
     told = answers[_i];
@@ -246,11 +246,11 @@ END_TEST
 START_TEST(a_reason_is_of_its_own_call)
 {
     world_of_mock(0, NULL);
-    told = (answer_t){.status = KTP_SUCCESS, .value = "good", .error = "said all the same"};
+    told = (answer_t){.status = KTP_SUCCESS, .value = "good", .error = "said with success"};
     assert_value("a/b", "good", 0);
     told = (answer_t){.status = KTP_UNAVAIL};
     assert_refused("a/c", KT_UNAVAIL, "mock: ");
-    ck_assert_ptr_null(strstr(kt_error(world.ctx), "said all the same"));
+    ck_assert_ptr_null(strstr(kt_error(world.ctx), "said with success"));
 }
 END_TEST
 
@@ -399,7 +399,7 @@ START_TEST(a_refusal_ends_what_was_good)
 END_TEST
 
 /* With a token that always differs, or that fails, the cache is useless; no value is wrong. */
-START_TEST(a_token_that_is_none)
+START_TEST(a_useless_token)
 {
     world_of_mock(KTP_TOKEN, "cache: {ttl: 10s}\n");
     told = (answer_t){.status = KTP_SUCCESS, .value = "good"};
@@ -555,7 +555,7 @@ static const struct {
     {NO_BESIDE, "malformed row"},
 };
 
-START_TEST(a_row_that_is_none)
+START_TEST(a_malformed_row)
 {
     kt_request_t req = request("a/1");
     kt_secret_t *value = secret_of("new");
@@ -595,7 +595,7 @@ static const struct {
     {NO_STAMP, "malformed row"},
 };
 
-START_TEST(a_list_that_is_none)
+START_TEST(a_malformed_list)
 {
     unsigned count;
 
@@ -667,7 +667,7 @@ static void start(void)
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, start, world_end);
-    UNIT_TABLE(tests, a_plain_answer_is_told, answers);
+    UNIT_TABLE(tests, a_plain_answer_is_reported, answers);
     tcase_add_test(tests, a_reason_as_long_as_a_page_is_cut);
     tcase_add_test(tests, a_reason_is_of_its_own_call);
     tcase_add_test(tests, an_empty_value_is_a_value);
@@ -677,9 +677,9 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, the_stale_window_is_kept, unknown);
     tcase_add_test(tests, a_flapping_provider);
     UNIT_TABLE(tests, a_refusal_ends_what_was_good, facts);
-    tcase_add_test(tests, a_token_that_is_none);
-    UNIT_TABLE(tests, a_row_that_is_none, tricks);
-    UNIT_TABLE(tests, a_list_that_is_none, lists);
+    tcase_add_test(tests, a_useless_token);
+    UNIT_TABLE(tests, a_malformed_row, tricks);
+    UNIT_TABLE(tests, a_malformed_list, lists);
     tcase_add_test(tests, a_list_that_does_not_listen);
     tcase_add_test(tests, a_write_that_is_lost);
     tcase_add_test(tests, a_commit_that_is_not_reported);

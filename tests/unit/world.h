@@ -46,7 +46,7 @@ size_t world_lines(const char *text, ...);
 
 kt_request_t request(const char *reference);
 kt_request_t request_by(const char *subject, const char *reference);
-/* The value at `reference` is `text`, of `version` (0: no matter). */
+/* The value at `reference` is `text`, of `version` (0: any). */
 void assert_value(const char *reference, const char *text, uint64_t version);
 /* Writes, and the version is this one. */
 void put(const char *name, const char *text, uint64_t version);

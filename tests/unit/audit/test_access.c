@@ -133,7 +133,7 @@ START_TEST(processes_count_together)
 END_TEST
 
 #ifdef KT_DEBUG_HOOKS
-START_TEST(who_dies_while_he_claims_a_place_takes_no_name_along)
+START_TEST(a_process_that_dies_while_it_claims_a_place_loses_no_name)
 {
     pid_t pid = fork();
 
@@ -181,7 +181,7 @@ START_TEST(a_full_table_says_what_it_lost)
 }
 END_TEST
 
-START_TEST(more_subjects_than_places_are_nobody)
+START_TEST(more_subjects_than_places_have_no_name)
 {
     kt_access_t *access = kt_access_open(world.ctx->holder.config, "nginx");
     uint32_t slot = 0;
@@ -208,7 +208,7 @@ static const struct {
 } strange[] = {
     {"", false, false}, {"junk", false, false}, {NULL, true, false}, {NULL, false, true}};
 
-START_TEST(a_strange_file_hurts_nobody)
+START_TEST(a_strange_file_does_no_harm)
 {
     char target[160];
 
@@ -286,7 +286,7 @@ START_TEST(all_streams_are_added_by_name)
     kt_usage_t total;
     uint32_t slot = 0;
 
-    assert_not_root(); /* who reads the stream of mode 0 */
+    assert_not_root(); /* root could read the stream of mode 0 */
     put("api-keys/a", "a", 1);
     put("database/b", "b", 1);
     read_it(world.ctx, ALL, "database/b", 2);
@@ -319,11 +319,11 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_read_that_cannot_be_recorded_does_not_count);
     tcase_add_test(tests, processes_count_together);
 #ifdef KT_DEBUG_HOOKS
-    tcase_add_test(tests, who_dies_while_he_claims_a_place_takes_no_name_along);
+    tcase_add_test(tests, a_process_that_dies_while_it_claims_a_place_loses_no_name);
 #endif
     tcase_add_test(tests, a_full_table_says_what_it_lost);
-    tcase_add_test(tests, more_subjects_than_places_are_nobody);
-    UNIT_TABLE(tests, a_strange_file_hurts_nobody, strange);
+    tcase_add_test(tests, more_subjects_than_places_have_no_name);
+    UNIT_TABLE(tests, a_strange_file_does_no_harm, strange);
     tcase_add_test(tests, a_damaged_table_is_read_with_care);
     tcase_add_test(tests, all_streams_are_added_by_name);
 }

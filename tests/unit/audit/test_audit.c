@@ -246,9 +246,9 @@ static bool holds_removed(const char *name)
     return found;
 }
 
-/* Removing the state, as an error text tells an operator to, counts for who has it open, too:
+/* An error text asks an operator to remove the state. A process that has it open notices that, too:
  * another instance begins. */
-START_TEST(a_removed_state_is_begun_anew)
+START_TEST(a_removed_state_is_started_again)
 {
     kt_audit_t *other;
     kt_event_t event = event_of("a/b");
@@ -554,7 +554,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_log_that_is_gone_is_noticed);
     tcase_add_test(tests, a_log_that_was_cut_is_noticed);
     tcase_add_test(tests, logrotate_begins_a_new_log);
-    tcase_add_test(tests, a_removed_state_is_begun_anew);
+    tcase_add_test(tests, a_removed_state_is_started_again);
     tcase_add_test(tests, what_a_dead_process_left_is_cut_and_said);
     UNIT_TABLE(tests, a_damaged_state_is_not_guessed, damaged);
     tcase_add_test(tests, links_and_pipes_are_refused);

@@ -52,7 +52,7 @@ START_TEST(the_eleventh_within_an_hour)
 }
 END_TEST
 
-START_TEST(ten_an_hour_are_none)
+START_TEST(ten_an_hour_are_not_a_lock_out)
 {
     for (int hour = 0; hour < 20; hour++)
         ck_assert_uint_eq(refuse("redis:app", NULL, 10, T0 + hour * 3600), 0);
@@ -291,7 +291,7 @@ START_TEST(a_context_locks_out_and_says_so)
 }
 END_TEST
 
-START_TEST(what_is_not_there_is_no_refusal)
+START_TEST(what_does_not_exist_is_not_a_refusal)
 {
     for (int i = 0; i < 30; i++)
         assert_status(read_as(READER, "api-keys/none"), KT_NOTFOUND);
@@ -371,7 +371,7 @@ static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_table, end_table);
     tcase_add_test(tests, the_eleventh_within_an_hour);
-    tcase_add_test(tests, ten_an_hour_are_none);
+    tcase_add_test(tests, ten_an_hour_are_not_a_lock_out);
     tcase_add_test(tests, a_source_is_subject_and_address);
     tcase_add_test(tests, a_lock_out_grows_and_ends);
     tcase_add_test(tests, a_clock_that_jumps);
@@ -386,7 +386,7 @@ static void add_context_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_context, world_end);
     tcase_add_test(tests, a_context_locks_out_and_says_so);
-    tcase_add_test(tests, what_is_not_there_is_no_refusal);
+    tcase_add_test(tests, what_does_not_exist_is_not_a_refusal);
     tcase_add_test(tests, writes_count_and_are_locked_out_too);
     tcase_add_test(tests, without_a_table);
 }

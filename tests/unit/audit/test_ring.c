@@ -170,7 +170,7 @@ START_TEST(a_ring_goes_round)
 }
 END_TEST
 
-START_TEST(what_changes_something_comes_behind_what_was_read)
+START_TEST(a_change_comes_after_what_was_read)
 {
     kt_event_t durable = {.action = "write",
                           .subject = ALL,
@@ -355,7 +355,7 @@ END_TEST
 #define KILLED 4
 
 /* At any moment: each of several processes counts its records in memory that outlives it. */
-START_TEST(whoever_is_killed_loses_and_doubles_nothing)
+START_TEST(a_killed_process_loses_and_doubles_nothing)
 {
     _Atomic unsigned *done =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -527,7 +527,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_record_is_a_line_later);
     tcase_add_test(tests, a_ring_is_private_and_has_its_blocks);
     tcase_add_test(tests, a_ring_goes_round);
-    tcase_add_test(tests, what_changes_something_comes_behind_what_was_read);
+    tcase_add_test(tests, a_change_comes_after_what_was_read);
     tcase_add_test(tests, reads_are_counted_into_one_line);
     tcase_add_test(tests, not_everything_is_counted);
     tcase_add_test(tests, a_window_ends);
@@ -537,7 +537,7 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, a_drain_may_be_killed_anywhere, points);
     UNIT_TABLE(tests, a_sweep_may_be_killed_anywhere, sweeps);
 #endif
-    tcase_add_test(tests, whoever_is_killed_loses_and_doubles_nothing);
+    tcase_add_test(tests, a_killed_process_loses_and_doubles_nothing);
     tcase_add_test(tests, seals_say_what_was_drained_before_a_power_cut);
     tcase_add_test(tests, what_a_power_cut_took_is_counted);
     tcase_add_test(tests, a_bent_ring_does_no_harm);

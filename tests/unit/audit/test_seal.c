@@ -230,7 +230,7 @@ START_TEST(another_key_proves_nothing)
 END_TEST
 
 /* A stream whose start state is missing or was removed is not a proof, and is not taken for one. */
-START_TEST(an_instance_without_the_key_is_told)
+START_TEST(an_instance_without_the_key_is_reported)
 {
     char error[KT_ERROR_SIZE];
 
@@ -252,7 +252,7 @@ START_TEST(an_instance_without_the_key_is_told)
 }
 END_TEST
 
-START_TEST(the_log_of_another_stream_is_told)
+START_TEST(the_log_of_another_stream_is_reported)
 {
     char other[192];
 
@@ -549,7 +549,7 @@ static void put_state(void)
  * has an older state. */
 static const int blocks[] = {1, 2, 3};
 
-START_TEST(a_sealed_block_behind_the_state_is_taken)
+START_TEST(a_sealed_block_after_the_state_is_accepted)
 {
     write_some();
     save_state();
@@ -590,7 +590,7 @@ START_TEST(lines_without_a_seal_are_cut)
 END_TEST
 
 /* A forged seal after the end that the state names. */
-START_TEST(a_foreign_block_behind_the_state_is_cut)
+START_TEST(a_foreign_block_after_the_state_is_cut)
 {
     char *log, *mac;
     FILE *file;
@@ -759,17 +759,17 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, a_time_is_that_of_the_calendar, moments);
     tcase_add_test(tests, a_trail_is_proved);
     tcase_add_test(tests, another_key_proves_nothing);
-    tcase_add_test(tests, an_instance_without_the_key_is_told);
-    tcase_add_test(tests, the_log_of_another_stream_is_told);
+    tcase_add_test(tests, an_instance_without_the_key_is_reported);
+    tcase_add_test(tests, the_log_of_another_stream_is_reported);
     tcase_add_test(tests, a_start_needs_names_and_a_key);
     tcase_add_test(tests, each_change_of_each_line_is_found);
     tcase_add_test(tests, each_change_is_found_elsewhere);
     tcase_add_test(tests, what_is_wrong_is_said_with_its_line);
     tcase_add_test(tests, a_later_key_seals_no_earlier_block);
     tcase_add_test(tests, a_made_up_block_number_is_not_counted_to);
-    UNIT_TABLE(tests, a_sealed_block_behind_the_state_is_taken, blocks);
+    UNIT_TABLE(tests, a_sealed_block_after_the_state_is_accepted, blocks);
     tcase_add_test(tests, lines_without_a_seal_are_cut);
-    tcase_add_test(tests, a_foreign_block_behind_the_state_is_cut);
+    tcase_add_test(tests, a_foreign_block_after_the_state_is_cut);
     tcase_add_test(tests, what_was_sealed_cannot_be_cut);
     tcase_add_test(tests, blocks_go_on_over_logs);
     tcase_add_test(tests, a_log_in_the_way_is_not_taken);

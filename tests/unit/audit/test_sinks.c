@@ -240,7 +240,7 @@ START_TEST(a_command_that_fails_gets_it_again)
 END_TEST
 
 /* A user who may replace the command decides who gets the trail. */
-START_TEST(a_command_of_anybody_is_not_run)
+START_TEST(a_command_that_others_may_change_is_not_run)
 {
     char text[300];
 
@@ -257,7 +257,7 @@ START_TEST(a_command_of_anybody_is_not_run)
 END_TEST
 
 /* A host that reaps every child, as nginx does, or ignores SIGCHLD. */
-START_TEST(whoever_reaps_the_child)
+START_TEST(a_host_that_reaps_the_child)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     char text[300];
@@ -471,8 +471,8 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, a_command_gets_what_it_should, rows);
     tcase_add_test(tests, a_hung_command_is_not_waited_for);
     UNIT_TABLE(tests, a_command_that_fails_gets_it_again, scripts);
-    tcase_add_test(tests, a_command_of_anybody_is_not_run);
-    tcase_add_test(tests, whoever_reaps_the_child);
+    tcase_add_test(tests, a_command_that_others_may_change_is_not_run);
+    tcase_add_test(tests, a_host_that_reaps_the_child);
     tcase_add_test(tests, a_syslog_gets_a_message_a_line);
     tcase_add_test(tests, a_syslog_that_is_not_there);
     tcase_add_test(tests, a_slow_syslog);

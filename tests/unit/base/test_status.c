@@ -68,7 +68,7 @@ START_TEST(the_statuses_of_providers_are_ours)
 }
 END_TEST
 
-START_TEST(a_failure_is_told_and_cleared)
+START_TEST(a_failure_is_reported_and_cleared)
 {
     kt_failure_clear();
     assert_failure("");
@@ -152,7 +152,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_number_of_none_is_internal);
     tcase_add_test(tests, a_route_has_room_for_each_status);
     tcase_add_test(tests, the_statuses_of_providers_are_ours);
-    tcase_add_test(tests, a_failure_is_told_and_cleared);
+    tcase_add_test(tests, a_failure_is_reported_and_cleared);
     tcase_add_test(tests, a_failure_is_one_line);
     tcase_add_test(tests, a_long_failure_is_cut);
     tcase_add_test(tests, a_failure_belongs_to_its_thread);

@@ -351,7 +351,7 @@ START_TEST(modes_by_table)
 }
 END_TEST
 
-START_TEST(what_is_no_file_is_refused)
+START_TEST(what_is_not_a_file_is_refused)
 {
     kt_config_t *config = NULL;
 
@@ -458,7 +458,7 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, nearest_by_table, nearest);
     UNIT_TABLE(tests, durations_by_table, durations);
     UNIT_TABLE(tests, modes_by_table, modes);
-    tcase_add_test(tests, what_is_no_file_is_refused);
+    tcase_add_test(tests, what_is_not_a_file_is_refused);
     tcase_add_test(tests, a_file_that_cannot_be_read_is_refused);
     tcase_add_test(tests, a_file_has_one_mib_at_most);
     tcase_add_test(tests, a_read_leaves_no_descriptor_open);

@@ -74,7 +74,7 @@ END_TEST
 static kt_cfg_rule_t all[] = {{.who = "*", .allow = 63, NAMES("*")}};
 static const kt_config_t open = {.path = "open", .rules = all, .nrules = 1};
 
-START_TEST(what_is_no_subject_is_denied)
+START_TEST(what_is_not_a_subject_is_denied)
 {
     char subject[KT_SUBJECT_MAX + 2];
 
@@ -173,7 +173,7 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, cases_by_table, cases);
     tcase_add_test(tests, a_refusal_names_its_rule);
     tcase_add_test(tests, no_rules_allow_nothing);
-    tcase_add_test(tests, what_is_no_subject_is_denied);
+    tcase_add_test(tests, what_is_not_a_subject_is_denied);
     tcase_add_test(tests, capabilities_have_names);
     UNIT_TABLE(tests, a_rule_grants_what_any_subject_gets, overlaps);
     tcase_add_test(tests, a_rule_grants_nothing_that_is_denied_to_all);

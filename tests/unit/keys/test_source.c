@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/keys/source.c, exec.c, kernel.c, passphrase.c: each source of a key, who may have changed
- * it, and what is said when it fails. */
+/* core/keys/source.c, exec.c, kernel.c, passphrase.c: each source of a key, which users may
+ * have changed it, and the error when it fails. */
 #include "world.h"
 
 #include <linux/keyctl.h>
@@ -163,8 +163,8 @@ START_TEST(a_command_that_is_not_there)
 }
 END_TEST
 
-/* Not only the folder that it is in: who may write one above may exchange that. And a link is
- * judged by where it leads. */
+/* Not only its own folder counts: a user who may write to one above may replace it. And a link is
+ * judged by its target. */
 START_TEST(folders_above_and_links_count)
 {
     char above[1024], folder[1100], command[1200], link[1100], *text;
@@ -293,8 +293,7 @@ START_TEST(the_form_and_the_source_have_to_fit)
 }
 END_TEST
 
-/* The file with `old` replaced by `new` in its third line, the checksum made anew: as one who
- * changed it on purpose would. */
+/* Replaces `old` by `new` in the third line and corrects the checksum, as an attacker would. */
 static void change(const char *old, const char *new, size_t flip)
 {
     char *text = world_read(path, NULL), *line = strstr(text, "argon2id "), *at, out[1200],
@@ -359,7 +358,7 @@ START_TEST(a_cheaper_derivation_is_refused_before_it_is_used)
 }
 END_TEST
 
-START_TEST(a_damaged_file_is_told_from_a_wrong_passphrase)
+START_TEST(a_damaged_file_is_distinguished_from_a_wrong_passphrase)
 {
     char *text, *at;
 
@@ -437,7 +436,7 @@ START_TEST(a_key_file_is_made_under_a_passphrase)
 }
 END_TEST
 
-START_TEST(without_a_terminal_nobody_is_asked)
+START_TEST(without_a_terminal_there_is_no_prompt)
 {
     kt_secret_t *phrase = NULL;
     pid_t child;
@@ -468,11 +467,11 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_key_under_a_passphrase);
     tcase_add_test(tests, the_form_and_the_source_have_to_fit);
     tcase_add_test(tests, a_cheaper_derivation_is_refused_before_it_is_used);
-    tcase_add_test(tests, a_damaged_file_is_told_from_a_wrong_passphrase);
+    tcase_add_test(tests, a_damaged_file_is_distinguished_from_a_wrong_passphrase);
     tcase_add_test(tests, other_parameters_are_another_key);
     tcase_add_test(tests, all_epochs_are_under_it);
     tcase_add_test(tests, a_key_file_is_made_under_a_passphrase);
-    tcase_add_test(tests, without_a_terminal_nobody_is_asked);
+    tcase_add_test(tests, without_a_terminal_there_is_no_prompt);
 }
 
 UNIT_MAIN("keysource", add_tests)

@@ -164,7 +164,7 @@ START_TEST(it_refuses_what_is_too_large)
 }
 END_TEST
 
-START_TEST(it_refuses_what_is_no_whole_answer)
+START_TEST(it_refuses_what_is_not_a_whole_answer)
 {
     static const char *const paths[] = {"truncated", "garbage"};
     ktp_http_t x = exchange("GET", plain(paths[_i]));
@@ -190,7 +190,7 @@ START_TEST(it_gives_up_in_time)
 }
 END_TEST
 
-START_TEST(it_says_that_nobody_listens)
+START_TEST(it_says_that_no_server_listens)
 {
     ktp_http_t x = exchange("GET", "http://127.0.0.1:1/CANARY?CANARY");
 
@@ -297,9 +297,9 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, it_follows_no_redirect);
     tcase_add_loop_test(tests, it_takes_answers_of_each_size, 0, 8);
     tcase_add_loop_test(tests, it_refuses_what_is_too_large, 0, 4);
-    tcase_add_loop_test(tests, it_refuses_what_is_no_whole_answer, 0, 2);
+    tcase_add_loop_test(tests, it_refuses_what_is_not_a_whole_answer, 0, 2);
     tcase_add_loop_test(tests, it_gives_up_in_time, 0, 2);
-    tcase_add_test(tests, it_says_that_nobody_listens);
+    tcase_add_test(tests, it_says_that_no_server_listens);
     tcase_add_test(tests, it_refuses_other_urls);
     tcase_add_test(tests, it_refuses_bad_methods_and_headers);
     tcase_add_test(tests, it_uses_no_proxy_nearby);

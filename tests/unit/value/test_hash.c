@@ -96,7 +96,7 @@ static const char *const wrong[] = {
     "$2b$12$abcdefghijklmnopqrstuvabcdefghijklmnopqrstuvabcdefghijklmnopqr",
 };
 
-START_TEST(what_is_no_hash_is_refused)
+START_TEST(what_is_not_a_hash_is_refused)
 {
     char upgraded[KT_HASH_MAX] = "left";
 
@@ -171,7 +171,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_lack_of_memory_is_not_another_value);
     tcase_add_test(tests, a_lack_of_memory_is_named);
 #endif
-    UNIT_TABLE(tests, what_is_no_hash_is_refused, wrong);
+    UNIT_TABLE(tests, what_is_not_a_hash_is_refused, wrong);
 }
 
 UNIT_MAIN("hash", add_tests)
