@@ -311,7 +311,7 @@ def hang_up(connection):
     (endless, "malformed", "too long"),
     (endless_list, "malformed", ""),
     (hang_up, "unavail", "broken"),
-    (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "malformed", "no Redis server"),
+    (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "malformed", "not a Redis server"),
     (answering(b"-LOADING Redis is loading the dataset in memory\r\n"), "tryagain", "loading"),
     (answering(b"-BUSY Redis is busy running a script\r\n"), "tryagain", "busy"),
     (answering(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"), "tryagain", "cluster"),
@@ -324,9 +324,9 @@ def hang_up(connection):
     (answering(b"+OK\r\n"), "malformed", ""),
     (answering(b":1\r\n"), "malformed", ""),
     (answering(b"*0\r\n"), "malformed", ""),
-    (answering(b"$4\r\nKTB\1\r\n"), "malformed", "no sealed secret"),
-    (answering(b"$8\r\nKTB\1\1\0\xff\xff\r\n"), "malformed", "no sealed secret"),
-    (answering(b"$12\r\nKTB\1\0\0\0\1\xff\xff\xff\xff\r\n"), "malformed", "no sealed secret"),
+    (answering(b"$4\r\nKTB\1\r\n"), "malformed", "not a sealed secret"),
+    (answering(b"$8\r\nKTB\1\1\0\xff\xff\r\n"), "malformed", "not a sealed secret"),
+    (answering(b"$12\r\nKTB\1\0\0\0\1\xff\xff\xff\xff\r\n"), "malformed", "not a sealed secret"),
 ], ids=lambda value: getattr(value, "__name__", None) if callable(value) else None)
 def test_impostors(driver, impostor, behave, status, word):
     one = impostor(behave)
