@@ -5,7 +5,7 @@
 
 #include "serve/serve.h"
 
-/* ---- admin.c ---- */
+/* ---- check.c ---- */
 
 /* Does the provider of this index answer, and has it a held key's store? */
 kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* record.c: what a host does for the trail: it says when what it did has to be on the record, or
- * lends it a thread. */
+/* record.c: the host's calls on the audit log: flush it, lend it a thread, read its end. */
 #include "serve.h"
 
 kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes)
@@ -21,7 +20,7 @@ static int64_t forward(void *arg)
     return kt_forward_step(arg);
 }
 
-/* Not under the context's lock: whoever reads must not wait for a disk. */
+/* Without the context's lock, because readers must not wait for a disk. */
 kt_status_t kt_audit_run(kt_ctx_t *ctx)
 {
     kt_failure_clear();
@@ -45,4 +44,19 @@ int kt_audit_forward(kt_ctx_t *ctx)
     if (kt_audit_is_new(ctx->audit) && kt_audit_flush(ctx, 1) != KT_SUCCESS)
         return KT_IDLE_MS;
     return (int)kt_forward_step(ctx);
+}
+
+kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (ctx->audit != NULL)
+        status = kt_audit_answer(
+            ctx, kt_audit_drain(ctx->audit)); /* so that it has what was done here */
+    if (status == KT_SUCCESS)
+        status = kt_audit_read(ctx->holder.config, stream, count, fn, arg);
+    kt_leave(ctx);
+    return status;
 }

@@ -1,41 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* admin.c: what the command needs beyond secrets: a new store, a check of everything, the end of
- * the trail; and leave for sealed service. */
+/* check.c: is everything that this process needs in order? For check of other users see
+ * check_user.c. */
 #include <stdio.h>
-#include <string.h>
 
 #include "maintain.h"
-
-/* ---- create ---- */
-
-static kt_status_t create_locked(kt_ctx_t *ctx)
-{
-    const kt_cfg_route_t *route = kt_switch_route(ctx->holder.config, "*");
-    kt_store_t *store;
-    kt_status_t status;
-
-    if (route == NULL)
-        return kt_fail(KT_CONFIG, "`switch` has no route for \"*\"");
-    status = kt_store_of(ctx, route->steps[0].provider, &store);
-    if (status != KT_SUCCESS)
-        return status;
-    if (!(store->api->capabilities & KTP_CREATE))
-        return kt_fail(KT_CONFIG, "the provider \"%s\" has no store to create", store->name);
-    return kt_store_create(&ctx->holder, store);
-}
-
-kt_status_t kt_create(kt_ctx_t *ctx)
-{
-    kt_status_t status = kt_enter(ctx);
-
-    if (status != KT_SUCCESS)
-        return status;
-    status = create_locked(ctx);
-    kt_leave(ctx);
-    return status;
-}
-
-/* ---- check ---- */
 
 typedef struct checking {
     kt_check_fn fn;
@@ -136,74 +104,4 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
     check_sinks(ctx, &checking);
     kt_leave(ctx);
     return checking.worst;
-}
-
-/* ---- trail ---- */
-
-kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg)
-{
-    kt_status_t status = kt_enter(ctx);
-
-    if (status != KT_SUCCESS)
-        return status;
-    if (ctx->audit != NULL)
-        status = kt_audit_answer(
-            ctx, kt_audit_drain(ctx->audit)); /* what was done here so far is in it */
-    if (status == KT_SUCCESS)
-        status = kt_audit_read(ctx->holder.config, stream, count, fn, arg);
-    kt_leave(ctx);
-    return status;
-}
-
-/* ---- sealed service ---- */
-
-/* A listing is one decision, as in kt_list(): recorded under its pattern, and judged name by name.
- */
-static kt_status_t authorize_list(kt_ctx_t *ctx, const kt_request_t *req, const char *action)
-{
-    kt_call_t call = {.req = req, .subject = req->subject};
-    kt_status_t status = kt_pattern_check(req->reference);
-
-    if (status != KT_SUCCESS)
-        return status;
-    (void)snprintf(call.text, sizeof(call.text), "%s", req->reference);
-    return kt_decide(ctx, &call, action, KT_SUCCESS, 0, NULL, 0);
-}
-
-static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsigned wanted,
-                                  const char *action)
-{
-    uint32_t slot = 0;
-    kt_call_t call;
-    kt_status_t status = kt_call_begin(req, &call);
-
-    if (status != KT_SUCCESS)
-        return status;
-    if (action == NULL)
-        return kt_policy_check(ctx->holder.config, call.subject, wanted, call.ref.name);
-    status = kt_admit(ctx, call.subject, req->peer, wanted, call.ref.name);
-    status =
-        kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);
-    if (status == KT_SUCCESS && wanted == KT_CAP_READ)
-        kt_note_read(ctx, &call, &slot);
-    return status;
-}
-
-kt_status_t kt_authorize(kt_ctx_t *ctx, const kt_request_t *req, const char *capability,
-                         const char *action)
-{
-    unsigned wanted = kt_capability_parse(capability, strlen(capability));
-    kt_status_t status = kt_enter(ctx);
-
-    if (status != KT_SUCCESS)
-        return status;
-    if (wanted == 0)
-        status = kt_fail(KT_USAGE, "no such capability");
-    else if (wanted == KT_CAP_LIST && action != NULL && req->reference != NULL &&
-             strchr(req->reference, '*') != NULL)
-        status = authorize_list(ctx, req, action);
-    else
-        status = authorize_name(ctx, req, wanted, action);
-    kt_leave(ctx);
-    return status;
 }
