@@ -3,12 +3,12 @@
  * cache.c: what was read, by reference. It knows neither time nor providers: read.c decides what is
  * still good.
  *
- * Bounded in bytes, since values lie in locked memory, of which a process has little: seven eighths
- * for values, one for what is remembered of names without one. Each part makes room by itself, the
- * entry used longest ago first, so that names which somebody makes up (an nginx variable may hold a
- * client's text) push out other such names and no value. Buckets are chosen by a hash under a
- * random key: nobody can make up names that all go into one. Evicted values are wiped by
- * kt_secret_free() as soon as nobody uses them.
+ * The cache is bounded in bytes, because values lie in locked memory, of which a process has
+ * little: seven eighths for values, one for names that have none. Each part makes room by itself
+ * and drops the entry used longest ago, so that invented names (an nginx variable may hold a
+ * client's text) push out other such names and no value. A hash under a random key chooses the
+ * bucket, so that a client cannot invent names that all go into one. kt_secret_free() wipes an
+ * evicted value when its last user frees it.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -88,6 +88,14 @@ static node_t *find(const kt_cache_t *cache, const char *reference, uint64_t has
     return node;
 }
 
+static void join_bucket(kt_cache_t *cache, node_t *node)
+{
+    node_t **bucket = bucket_of(cache, node->hash);
+
+    node->chain = *bucket;
+    *bucket = node;
+}
+
 /* Twice as many buckets. Without memory for them the chains get longer. */
 static void grow(kt_cache_t *cache)
 {
@@ -102,8 +110,7 @@ static void grow(kt_cache_t *cache)
     for (i = 0; i < old_count; i++) {
         for (node = old[i]; node != NULL; node = next) {
             next = node->chain;
-            node->chain = *bucket_of(cache, node->hash);
-            *bucket_of(cache, node->hash) = node;
+            join_bucket(cache, node);
         }
     }
     free(old);
@@ -158,14 +165,14 @@ static void drop(kt_cache_t *cache, node_t *node)
     cache->count--;
 }
 
-/* The node itself stays, even where it is larger than all of its part. */
+/* The node itself stays, even if it is larger than the limit of its part. */
 static void make_room(kt_cache_t *cache, part_t *part, const node_t *node)
 {
     while (part->bytes > part->limit && part->oldest != node)
         drop(cache, part->oldest);
 }
 
-/* Counts the node anew, as the one used last. */
+/* Counts the node again, as the one used last. */
 static void recount(kt_cache_t *cache, node_t *node)
 {
     if (node->part != NULL)
@@ -175,7 +182,7 @@ static void recount(kt_cache_t *cache, node_t *node)
     make_room(cache, node->part, node);
 }
 
-/* ---- what others use ---- */
+/* ---- the interface ---- */
 
 kt_cached_t *kt_cache_find(kt_cache_t *cache, const char *reference)
 {
@@ -205,8 +212,7 @@ static node_t *add(kt_cache_t *cache, const char *reference, uint64_t hash)
         grow(cache);
     memcpy(node->reference, reference, size);
     node->hash = hash;
-    node->chain = *bucket_of(cache, hash);
-    *bucket_of(cache, hash) = node;
+    join_bucket(cache, node);
     cache->count++;
     return node;
 }
@@ -278,7 +284,7 @@ static void drop_in(kt_cache_t *cache, const part_t *part, const char *name)
     }
 }
 
-/* Through all entries: a write costs a hundred times as much. */
+/* Looks at all entries; the write before it costs a hundred times as much. */
 void kt_cache_drop_name(kt_cache_t *cache, const char *name)
 {
     cache->drops++;

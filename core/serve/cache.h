@@ -8,28 +8,28 @@
 typedef struct kt_cached {
     kt_status_t status; /* KT_SUCCESS, or a remembered KT_NOTFOUND or KT_GONE */
     kt_secret_t *secret;
-    size_t provider;                     /* index of the one that answered */
-    const kt_cfg_route_t *route;         /* NULL: a provider was named, or no route matches */
-    size_t nsteps;                       /* steps of it that were asked */
-    unsigned char token[KTP_TOKEN_SIZE]; /* of all those that were asked, from before they were */
-    bool by_agent;                       /* the token is of the agent's connections */
-    int64_t fetched;                     /* ms, monotonic */
+    size_t provider;             /* index of the one that answered */
+    const kt_cfg_route_t *route; /* NULL: a provider was named, or no route matches */
+    size_t nsteps;               /* steps of it that were asked */
+    unsigned char
+        token[KTP_TOKEN_SIZE]; /* of all providers that were asked, read before they were asked */
+    bool by_agent;             /* the token is of the agent's connections */
+    int64_t fetched;           /* ms, monotonic */
     bool suspect;
     kt_status_t failed; /* why the last attempt to renew it failed, at failed_at; else KT_SUCCESS */
     int64_t failed_at;
     uint32_t slot;    /* of the access statistics; 0: not known yet */
-    uint64_t failure; /* the how many-th failure of the context that was */
+    uint64_t failure; /* its number among the failures of the context */
 } kt_cached_t;
 kt_cache_t *kt_cache_new(size_t limit); /* bytes, the locked memory of values included */
 void kt_cache_free(kt_cache_t *cache);
 kt_cached_t *kt_cache_find(kt_cache_t *cache,
                            const char *reference); /* until the next change of the cache */
-void kt_cache_use(kt_cached_t *entry); /* it was of use now: others are to make room first */
+void kt_cache_use(kt_cached_t *entry);             /* it was used now: others make room first */
 void kt_cache_put(kt_cache_t *cache, const char *reference,
                   const kt_cached_t *entry); /* takes a reference on the secret */
-/* Subjects whom the policy has allowed to read the entry's reference. A context's policy never
- * changes, so that they stay allowed; a refusal is not remembered. An entry forgets all but the
- * last four. */
+/* Subjects that the policy has allowed to read the entry's reference. A context's policy never
+ * changes, so they stay allowed; refusals are not remembered. An entry keeps the last four. */
 bool kt_cache_granted(const kt_cached_t *entry, const char *subject);
 void kt_cache_grant(kt_cache_t *cache, kt_cached_t *entry, const char *subject);
 /* Drops what was used longest ago, up to the first value that was fetched at `before` (ms,
@@ -37,8 +37,8 @@ void kt_cache_grant(kt_cache_t *cache, kt_cached_t *entry, const char *subject);
 void kt_cache_expire(kt_cache_t *cache, int64_t before);
 void kt_cache_clear(kt_cache_t *cache);
 void kt_cache_drop_name(kt_cache_t *cache, const char *name); /* all references of one name */
-uint64_t kt_cache_drops(
-    const kt_cache_t *cache); /* how often that was done: what was fetched in between may be old */
+uint64_t kt_cache_drops(const kt_cache_t *cache); /* how often that was done: a value that was
+                                                     fetched in between may be old */
 size_t kt_cache_bytes(const kt_cache_t *cache);
 
 /* ---- singleflight.c: one fetch for all who want the same; all under the lock of the context ----
@@ -47,14 +47,14 @@ size_t kt_cache_bytes(const kt_cache_t *cache);
 /* The fetch of this reference that is under way, or a new one that the caller makes (*ret_mine).
  * NULL: no memory; fetch without. */
 kt_singleflight_t *kt_singleflight_join(kt_ctx_t *ctx, const char *reference, bool *ret_mine);
-/* For whoever did not make it: waits without the lock, and answers what the fetch did, with its
- * error text. */
+/* For a thread that joined: waits without the lock, and answers what the fetch did, with its error
+ * text. */
 kt_status_t kt_singleflight_wait(kt_ctx_t *ctx, kt_singleflight_t *flight);
 void kt_singleflight_finish(kt_ctx_t *ctx, kt_singleflight_t *flight,
-                            kt_status_t status); /* for whoever made it; NULL is allowed */
+                            kt_status_t status); /* by the thread that made it; NULL is allowed */
 int kt_singleflight_waiting(
     const kt_ctx_t *ctx,
-    const char *reference); /* how many wait for the fetch that is under way; -1: none is */
+    const char *reference); /* how many threads wait for the fetch that is under way; -1: none is */
 
 /* ---- route.c ---- */
 

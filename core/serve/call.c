@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * call.c: a request, understood; who is refused; and the one place where a decision is recorded.
+ * call.c: parses a request, refuses by lock-out and policy, and records every decision: the only
+ * place that does.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +30,8 @@ kt_status_t kt_call_begin(const kt_request_t *req, kt_call_t *ret_call)
 
 /* ---- refusals ---- */
 
-/* At the first decision, so that a context that makes none leaves no file. Without the table policy
- * still refuses; nobody counts. */
+/* Opened at the first decision, so that a context that makes none leaves no file. Without the table
+ * the policy still refuses, but refusals are not counted. */
 static kt_refusals_t *table_of(kt_ctx_t *ctx)
 {
     char *folder;
@@ -80,8 +81,8 @@ unsigned kt_refused(kt_ctx_t *ctx, const char *subject, const char *peer)
     return refusals != NULL ? kt_refusals_count(refusals, subject, peer, kt_refusals_now()) : 0;
 }
 
-/* The one too many of its source: a line of its own, and a critical word to whoever reads the
- * host's log. */
+/* A refusal that crosses the threshold of its source gets a record of its own and a critical line
+ * in the host's log. */
 static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
 {
     unsigned seconds = kt_refused(ctx, refusal->subject, refusal->peer);
@@ -93,12 +94,10 @@ static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
                         .status = refusal->status,
                         .seconds = seconds,
                         .durable = true};
-    kt_failure_t failed;
     char who[KT_SUBJECT_MAX + 160];
 
     if (seconds == 0)
         return;
-    kt_failure_save(&failed, KT_DENIED);
     if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
         kt_log(&ctx->holder.logger, 4, "%s", kt_failure());
     (void)snprintf(who, sizeof(who), "%s%s%s",
@@ -109,12 +108,11 @@ static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
     kt_log(&ctx->holder.logger, 2,
            "alert: %s was refused more than %u times within an hour, and is locked out for %u s",
            who, KT_REFUSALS_MAX, seconds);
-    (void)kt_failure_restore(&failed);
 }
 
 /* ---- the record ---- */
 
-/* Without `audit.required` a trail that fails is said once, and again after it has worked. */
+/* Without `audit.required`, a failing audit log is reported once, and again after it has worked. */
 kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status)
 {
     if (status == KT_SUCCESS || ctx->holder.config->audit_required) {
@@ -156,17 +154,17 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         return status;
     kt_failure_save(&failed, status);
     recorded = kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
+    if (recorded != KT_SUCCESS)
+        kt_failure_save(&failed, recorded);
     if (status == KT_DENIED)
         count_refusal(ctx, &event);
-    if (recorded != KT_SUCCESS)
-        return recorded;
     return kt_failure_restore(&failed);
 }
 
 void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot)
 {
     if (call->req->purpose != NULL && strcmp(call->req->purpose, "check") == 0)
-        return; /* else a check for unused secrets would use them */
+        return; /* a check for unused secrets must not count as a use */
     if (!ctx->access_opened)
         ctx->access = kt_access_open(ctx->holder.config, ctx->holder.stream);
     ctx->access_opened = true;

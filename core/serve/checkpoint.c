@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * checkpoint.c: at least hourly, also when nothing happens, a sealed line with the time and the
+ * checkpoint.c: at least hourly, also if nothing happens, a sealed line with the time and the
  * generation of each type.
  *
- * It says: at this time the trail went thus far, and the store too. Outside it is what an end that
- * was cut off is missed by, and a store that was put back together with its anchors. One process of
- * the stream writes it: under the stream's lock the state says when the last one was. Who can: a
- * host's thread (kt_audit_run), a host that asks for it (kt_audit_forward), the command when it
+ * It ties the audit log to the store at that time. A copy of it outside the machine shows if the
+ * end of the log was cut off, or if an old store was put back together with its anchors. One
+ * process of the stream writes it: the state has the time of the last one, under the stream's lock.
+ * It is written by the host's thread (kt_audit_run), by kt_audit_forward(), or when the command
  * ends.
  */
 #include <stdio.h>
@@ -15,46 +15,47 @@
 
 #include "serve.h"
 
-#define ROOM                                                                                       \
-    6000u /* bytes of generations in one line; of what has no room only the number is said */
-#define SINK_MS 1000   /* and with them */
-#define BUSY_MS 100    /* while a sink is at it */
-#define FINISH_MS 1000 /* that a command waits for its sinks at its end */
+#define ROOM 6000u   /* bytes of generations in one line; of the rest only the number is written */
+#define SINK_MS 1000 /* ... and of one with sinks */
+#define BUSY_MS 100  /* while a sink is sending */
+#define FINISH_MS 1000 /* that a command waits at its end for its sinks */
 
-typedef struct gather {
+typedef struct generations {
     kt_ctx_t *ctx;
     char *text; /* "local":{"api-keys":12,"database":40},... */
     size_t size;
     unsigned more; /* types that had no room, stores that could not be read */
 } generations_t;
 
-static bool add(generations_t *gather, const char *text)
+static bool add(generations_t *generations, const char *text)
 {
     size_t size = strlen(text);
 
-    if (gather->size + size + 3 > ROOM) { /* a brace, a comma and NUL */
-        gather->more++;
+    if (generations->size + size + 3 > ROOM) { /* a brace, a comma and NUL */
+        generations->more++;
         return false;
     }
-    memcpy(gather->text + gather->size, text, size + 1);
-    gather->size += size;
+    memcpy(generations->text + generations->size, text, size + 1);
+    generations->size += size;
     return true;
 }
 
 static int adopt_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
-    generations_t *gather = arg;
+    generations_t *generations = arg;
 
     if (key->id_size > 0 && key->id[0] == 't')
-        (void)kt_keyring_adopt_label(gather->ctx->holder.keyring, row->record, row->record_size);
+        (void)kt_keyring_adopt_label(generations->ctx->holder.keyring, row->record,
+                                     row->record_size);
     return 0;
 }
 
-/* The highest of all epochs of a type; 0: another epoch was first, or nothing was written. */
-static uint64_t generation_of(const generations_t *gather, const kt_store_t *store, ktp_txn_t *txn,
-                              size_t n)
+/* The highest of all epochs of a type; 0: an earlier key of the list has the same type, or nothing
+ * was written. */
+static uint64_t generation_of(const generations_t *generations, const kt_store_t *store,
+                              ktp_txn_t *txn, size_t n)
 {
-    const kt_keyring_t *keyring = gather->ctx->holder.keyring;
+    const kt_keyring_t *keyring = generations->ctx->holder.keyring;
     const char *type = keyring->types[n].type;
     uint64_t highest = 0;
     kt_index_t index;
@@ -65,7 +66,7 @@ static uint64_t generation_of(const generations_t *gather, const kt_store_t *sto
             continue;
         if (i < n)
             return 0;
-        if (kt_index_open(&gather->ctx->holder, store, txn, &keyring->types[i], &index) ==
+        if (kt_index_open(&generations->ctx->holder, store, txn, &keyring->types[i], &index) ==
             KT_SUCCESS) {
             if (index.generation > highest)
                 highest = index.generation;
@@ -75,7 +76,7 @@ static uint64_t generation_of(const generations_t *gather, const kt_store_t *sto
     return highest;
 }
 
-static kt_status_t read_store(generations_t *gather, kt_store_t *store)
+static kt_status_t read_store(generations_t *generations, kt_store_t *store)
 {
     char text[KT_NAME_MAX + 64];
     bool first = true;
@@ -85,31 +86,32 @@ static kt_status_t read_store(generations_t *gather, kt_store_t *store)
 
     if (status != KT_SUCCESS)
         return status;
-    if (gather->ctx->holder.keyring->nenv > 0)
-        (void)store->api->row_scan(txn, KTP_META, adopt_label, gather);
-    (void)snprintf(text, sizeof(text), "%s\"%.64s\":{", gather->size > 0 ? "," : "", store->name);
-    if (add(gather, text)) {
-        for (i = 0; i < gather->ctx->holder.keyring->ntypes; i++) {
-            uint64_t generation = generation_of(gather, store, txn, i);
+    if (generations->ctx->holder.keyring->nenv > 0)
+        (void)store->api->row_scan(txn, KTP_META, adopt_label, generations);
+    (void)snprintf(text, sizeof(text), "%s\"%.64s\":{", generations->size > 0 ? "," : "",
+                   store->name);
+    if (add(generations, text)) {
+        for (i = 0; i < generations->ctx->holder.keyring->ntypes; i++) {
+            uint64_t generation = generation_of(generations, store, txn, i);
 
             if (generation == 0)
                 continue;
             (void)snprintf(text, sizeof(text), "%s\"%s\":%llu", first ? "" : ",",
-                           gather->ctx->holder.keyring->types[i].type,
+                           generations->ctx->holder.keyring->types[i].type,
                            (unsigned long long)generation);
-            first = !add(gather, text) && first;
+            first = !add(generations, text) && first;
         }
-        gather->text[gather->size++] = '}';
-        gather->text[gather->size] = '\0';
+        generations->text[generations->size++] = '}';
+        generations->text[generations->size] = '\0';
     }
     store->api->abort(txn);
     return KT_SUCCESS;
 }
 
-/* Of the stores that have an index: others have no generations. */
-static void read_stores(generations_t *gather)
+/* Only stores with an index have generations. */
+static void read_stores(generations_t *generations)
 {
-    kt_ctx_t *ctx = gather->ctx;
+    kt_ctx_t *ctx = generations->ctx;
     kt_store_t *store;
     size_t i;
 
@@ -117,19 +119,20 @@ static void read_stores(generations_t *gather)
         if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) !=
             KTP_SEALED)
             continue;
-        if (kt_store_of(ctx, i, &store) != KT_SUCCESS || read_store(gather, store) != KT_SUCCESS)
-            gather->more++;
+        if (kt_store_of(ctx, i, &store) != KT_SUCCESS ||
+            read_store(generations, store) != KT_SUCCESS)
+            generations->more++;
     }
 }
 
 /* The context's lock is held for as long as reading a row for each type takes, once an hour. */
-static bool collect(kt_ctx_t *ctx, generations_t *gather)
+static bool collect(kt_ctx_t *ctx, generations_t *generations)
 {
-    *gather = (generations_t){.ctx = ctx, .text = calloc(1, ROOM)};
-    if (gather->text == NULL || kt_enter(ctx) != KT_SUCCESS)
+    *generations = (generations_t){.ctx = ctx, .text = calloc(1, ROOM)};
+    if (generations->text == NULL || kt_enter(ctx) != KT_SUCCESS)
         return false;
     ctx->holder.wait = KT_WAIT_PEEK;
-    read_stores(gather);
+    read_stores(generations);
     ctx->holder.wait = KT_WAIT;
     kt_failure_clear();
     kt_leave(ctx);
@@ -139,20 +142,20 @@ static bool collect(kt_ctx_t *ctx, generations_t *gather)
 void kt_checkpoint(kt_ctx_t *ctx)
 {
     kt_event_t event = {.action = "checkpoint", .status = "success", .durable = true};
-    generations_t gather;
+    generations_t generations;
 
     if (ctx->audit == NULL || !kt_audit_wants_checkpoint(ctx->audit, kt_now()))
         return;
-    if (collect(ctx, &gather)) {
-        event.generations = gather.text;
-        event.more = gather.more;
+    if (collect(ctx, &generations)) {
+        event.generations = generations.text;
+        event.more = generations.more;
         if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
             kt_log(&ctx->holder.logger, 4, "%s", kt_failure());
     }
-    free(gather.text);
+    free(generations.text);
 }
 
-/* ---- who does it, and sends what there is ---- */
+/* ---- checkpoints and sinks ---- */
 
 int64_t kt_forward_step(kt_ctx_t *ctx)
 {
@@ -162,7 +165,7 @@ int64_t kt_forward_step(kt_ctx_t *ctx)
     return ctx->sinks != NULL ? SINK_MS : KT_IDLE_MS;
 }
 
-/* The command ends: it waits a moment for sinks, not for slow ones. */
+/* The command waits a moment for its sinks, not for slow ones. */
 void kt_forward_finish(kt_ctx_t *ctx)
 {
     if (strcmp(ctx->host, "cli") != 0 || ctx->audit == NULL || kt_audit_is_new(ctx->audit))

@@ -44,14 +44,13 @@ struct kt_ctx {
     bool refusals_off;
     kt_access_t *access; /* NULL: not opened yet, or there are no statistics */
     bool access_opened;
-    bool audit_warned; /* that it fails was said, and may be */
+    bool audit_warned; /* its failure was reported already */
     kt_cache_t *cache;
     kt_singleflight_t *flights; /* fetches of kt_refresh() that are under way */
     pthread_cond_t landed;
-    /* of fetches that block: who finds a new one has waited while it happened */
+    /* of fetches that block: a reader that finds a new one has waited while it happened */
     atomic_ullong failures;
-    /* a context of its own for what blocks (kt_refresh); its lock is taken first, then this one's
-     */
+    /* a context of its own for what blocks (kt_refresh); LOCKING has the order of the two locks */
     kt_ctx_t *agent;
 };
 

@@ -69,14 +69,13 @@ static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *p
     return KT_SUCCESS;
 }
 
-/* The first sealed provider on the route that has it. As in route.c, NOTFOUND behind one that could
- * not answer is no fact. */
+/* The first sealed provider on the route that has it. As in route.c, NOTFOUND proves nothing if an
+ * earlier provider could not answer. */
 static kt_status_t find_head(kt_ctx_t *ctx, const kt_call_t *call, kt_head_t *ret_head,
                              const char **ret_provider)
 {
     const kt_cfg_route_t *route = kt_switch_route(ctx->holder.config, call->ref.name);
-    kt_status_t status =
-        kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
+    kt_status_t status = kt_switch_no_route(call);
     kt_failure_t unsure = {.status = KT_SUCCESS};
     kt_bundle_store_t bundle;
     kt_store_t *store;
@@ -231,7 +230,7 @@ typedef struct listing {
     int stopped;
 } listing_t;
 
-/* Only what this provider would be asked for: a name routed elsewhere is not served from here. */
+/* A name that is routed elsewhere is not served by this provider, and so not listed. */
 static bool is_routed(const listing_t *listing, const char *name)
 {
     const kt_cfg_route_t *route = kt_switch_route(listing->ctx->holder.config, name);
@@ -291,7 +290,7 @@ static kt_status_t list_locked(kt_ctx_t *ctx, const kt_request_t *req, listing_t
     (void)snprintf(call.text, sizeof(call.text), "%s", listing->pattern);
     status = list_providers(ctx, listing, ret_hidden);
     if (status == KT_SUCCESS)
-        kt_failure_clear(); /* refusals of single names are not this call's */
+        kt_failure_clear(); /* left by refusals of single names, which are not an error here */
     return kt_decide(ctx, &call, "list", status, 0, NULL, 0);
 }
 

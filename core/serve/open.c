@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * open.c: set-up before the fork, one context a process after it.
+ * open.c: set-up before the fork, one context in each process after it.
  *
  * Configuration and modules are shared by reference and never change; keys are copied, so that each
  * context wipes its own.
@@ -129,8 +129,8 @@ static kt_status_t write_epoch(const kt_setup_t *setup, const kt_secret_t *passp
     if (setup->keyring == NULL)
         return kt_fail(KT_NOKEY, "the configuration has no key that could get another epoch");
     if (passphrase == NULL && kt_source_is_phrase(setup->config, setup->stream))
-        return kt_fail(KT_USAGE, "the configuration's key is under a passphrase: give the new file "
-                                 "one too, with --passphrase");
+        return kt_fail(KT_USAGE, "the configuration's key has a passphrase: the new file needs one "
+                                 "too (--passphrase)");
     return kt_keyring_write_epoch(setup->keyring, passphrase, path);
 }
 
@@ -248,7 +248,7 @@ kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
         return status;
     (*ret_agent)->holder.logger = ctx->holder.logger;
     memcpy((*ret_agent)->host, ctx->host, sizeof(ctx->host));
-    /* by which keys are read again */
+    /* names the key to read again */
     memcpy((*ret_agent)->holder.stream, ctx->holder.stream, sizeof(ctx->holder.stream));
     return KT_SUCCESS;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * read.c: reference, then policy, then cache, then switch; and the trail behind each answer.
+ * read.c: reference, policy, cache, switch, and then the audit record of the answer.
  *
  * The order is fixed: a cached value is never given to someone whom the policy would refuse. A
  * cached value is good while the providers' change tokens are what they were before it was read,
- * while its TTL lasts and until it expires. Only when nobody knows (UNAVAIL, TRYAGAIN) a value that
- * was good stays in use, for as long as `stale` allows, and the trail says so.
+ * while its TTL lasts and until it expires. Only if no provider can say (UNAVAIL, TRYAGAIN) a value
+ * that was good stays in use, for as long as `stale` allows, and the audit log says so.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +15,9 @@
 #define FAILURE_MS 1000 /* how long a failed refresh keeps kt_peek() from asking for the next */
 #define REJECT_MS 1000
 #define FRESH_MS                                                                                   \
-    100 /* of a value that kt_refresh() fetched: no change of the store is looked for */
+    100 /* how long a value that kt_refresh() fetched is used without looking for changes */
 
-static bool nobody_knows(kt_status_t status)
+static bool is_unknown(kt_status_t status)
 {
     return status == KT_UNAVAIL || status == KT_TRYAGAIN;
 }
@@ -34,7 +34,7 @@ static bool tokens_match(kt_ctx_t *ctx, const kt_cached_t *entry)
     if (entry->by_agent && kt_monotonic() - entry->fetched < FRESH_MS)
         return true;
     if (asked != ctx && pthread_mutex_trylock(&asked->lock) != 0)
-        return true; /* the agent is busy with it: until it is back, the TTL has to do */
+        return true; /* the agent is busy; until it is back, the TTL decides alone */
     match = kt_switch_token(asked, entry->route, token) &&
             memcmp(token, entry->token, sizeof(token)) == 0;
     if (asked != ctx)
@@ -63,7 +63,7 @@ static bool may_serve_stale(const kt_ctx_t *ctx, const kt_cached_t *entry)
            (entry->secret->expires == 0 || entry->secret->expires > kt_now());
 }
 
-/* A stale answer is a secret of its own: the flag must not show on what others hold. */
+/* A stale answer is a copy: other holders of the secret must not see the flag. */
 static kt_status_t stale_copy(const kt_cached_t *entry, kt_secret_t **ret_secret)
 {
     kt_secret_t *copy = kt_secret_new(entry->secret->data, entry->secret->size);
@@ -103,12 +103,12 @@ static kt_status_t fetch(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
     return status == KT_SUCCESS ? cut_field(call, ret_entry) : status;
 }
 
-typedef struct answer {
+typedef struct reading {
     kt_status_t status;
     kt_secret_t *secret;
     const char *provider;
     unsigned flags;
-    bool silent;    /* no decision yet: the caller has to come back */
+    bool silent;    /* no decision yet: the caller must ask again */
     uint32_t *slot; /* of the entry that answered; NULL: none did */
 } reading_t;
 
@@ -127,12 +127,12 @@ static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, reading_t
         (void)kt_fail(entry->status, "%s", kt_status_text(entry->status));
 }
 
-/* The failure itself; or, if nobody knows, the cached value as long as the window allows. */
+/* Answers the failure; or, if the provider could not say, the cached value while `stale` allows. */
 static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_status_t status,
                          reading_t *answer)
 {
     answer->status = status;
-    if (!nobody_knows(status) || !may_serve_stale(ctx, cached) ||
+    if (!is_unknown(status) || !may_serve_stale(ctx, cached) ||
         stale_copy(cached, &answer->secret) != KT_SUCCESS)
         return;
     kt_failure_clear();
@@ -141,14 +141,14 @@ static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_stat
     answer->flags = KT_EV_STALE;
 }
 
-typedef struct asking {
+typedef struct read_mode {
     bool blocking;
     uint64_t failures; /* of the context, before its lock was waited for */
 } read_mode_t;
 
-/* Is the last attempt's failure this one's answer too? For kt_peek() while it is young or the next
- * attempt is under way, so that only one request waits for a provider that is down; for kt_get() if
- * it came while the caller waited for the lock. */
+/* Is the failure of the last attempt the answer to this one too? For kt_peek() while the failure is
+ * young or the next attempt is under way, so that only one request waits for a provider that is
+ * down; for kt_get() if the failure came while it waited for the lock. */
 static bool has_failed(const kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *cached,
                        const read_mode_t *asking)
 {
@@ -160,8 +160,7 @@ static bool has_failed(const kt_ctx_t *ctx, const kt_call_t *call, const kt_cach
            kt_singleflight_waiting(ctx, call->text) >= 0;
 }
 
-/* What a failed attempt leaves in the cache: the old entry, marked, or an entry that only says so.
- */
+/* Marks the cached entry, or adds an entry that only says that the attempt failed. */
 static void remember_failure(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t status)
 {
     kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
@@ -177,7 +176,7 @@ static void remember_failure(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t s
     cached->failure = entry.failure;
 }
 
-/* And what nobody will be given any more, even stale, is not kept in memory. */
+/* Also drops values that are too old to be served even as stale. */
 static void keep(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
 {
     kt_cache_put(ctx->cache, call->text, entry);
@@ -233,8 +232,8 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, reading_t *answ
     answer->provider = bundle.store.name;
 }
 
-/* What a fact about the secret answered may share a line with others like it; a failure and a stale
- * value have their own. */
+/* Answers that are facts about the secret may share a line of the log with equal ones; a failure
+ * and a stale value get lines of their own. */
 static unsigned may_be_coalesced(const reading_t *answer)
 {
     return kt_switch_is_fact(answer->status) && (answer->flags & KT_EV_STALE) == 0
@@ -242,7 +241,8 @@ static unsigned may_be_coalesced(const reading_t *answer)
                : 0;
 }
 
-/* Policy comes first, whatever the cache has; the cache only remembers whom it has allowed. */
+/* Policy comes first, whatever the cache has; the cache only remembers which subjects were allowed.
+ */
 static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached)
 {
     kt_status_t status =
@@ -329,7 +329,7 @@ static kt_status_t ensure_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
     return status;
 }
 
-/* The same was fetched just now for another caller: a queue of such requests is one fetch. */
+/* Was the same fetched just now for another caller? Then a queue of such requests is one fetch. */
 static bool was_just_fetched(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t *ret_status)
 {
     const kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
@@ -343,7 +343,7 @@ static bool was_just_fetched(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t *
     return true;
 }
 
-/* Through the agent, without the lock: others are served meanwhile. */
+/* Through the agent, without the lock, so that others are served meanwhile. */
 static kt_status_t fetch_by_agent(kt_ctx_t *ctx, kt_ctx_t *agent, const kt_call_t *call,
                                   kt_cached_t *ret_entry)
 {
@@ -390,6 +390,17 @@ static kt_status_t refresh_locked(kt_ctx_t *ctx, const kt_call_t *call)
     return status;
 }
 
+/* A call that is not recorded: what is refused here asks no provider, and the read itself will be
+ * refused and recorded. */
+static kt_status_t begin_unrecorded(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call)
+{
+    kt_status_t status = kt_call_begin(req, ret_call);
+
+    return status == KT_SUCCESS ? kt_policy_check(ctx->holder.config, ret_call->subject,
+                                                  KT_CAP_READ, ret_call->ref.name)
+                                : status;
+}
+
 kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req)
 {
     kt_call_t call;
@@ -397,10 +408,7 @@ kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req)
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_call_begin(req, &call);
-    if (status == KT_SUCCESS)
-        status = kt_policy_check(ctx->holder.config, call.subject, KT_CAP_READ, call.ref.name);
-    /* else nothing is asked: the read itself will be refused, and recorded */
+    status = begin_unrecorded(ctx, req, &call);
     if (status == KT_SUCCESS)
         status = refresh_locked(ctx, &call);
     kt_leave(ctx);
@@ -430,9 +438,7 @@ kt_status_t kt_probe(kt_ctx_t *ctx, const kt_request_t *req)
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_call_begin(req, &call);
-    if (status == KT_SUCCESS)
-        status = kt_policy_check(ctx->holder.config, call.subject, KT_CAP_READ, call.ref.name);
+    status = begin_unrecorded(ctx, req, &call);
     if (status == KT_SUCCESS) {
         status = fetch(ctx, &call, false, &entry);
         if (status == KT_SUCCESS)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * route.c: which providers answer for a name, in which order, and what each status means for the
- * next. And the one place where a decision is recorded.
+ * route.c: which providers answer for a name, in which order, and after which status the next one
+ * is asked.
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -9,8 +9,6 @@
 #include <string.h>
 
 #include "cache.h"
-
-/* ---- the trail ---- */
 
 /* ---- routes ---- */
 
@@ -23,6 +21,11 @@ const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *nam
             return &config->routes[i];
     }
     return NULL;
+}
+
+kt_status_t kt_switch_no_route(const kt_call_t *call)
+{
+    return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
 }
 
 static kt_status_t find_provider(kt_ctx_t *ctx, const char *name, size_t *ret_index)
@@ -48,6 +51,13 @@ static bool is_writer(const kt_ctx_t *ctx, size_t index)
     return (capabilities(ctx, index) & (KTP_WRITE | KTP_SEALED)) == (KTP_WRITE | KTP_SEALED);
 }
 
+static kt_status_t open_writer(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store,
+                               size_t *ret_index)
+{
+    *ret_index = index;
+    return kt_store_of(ctx, index, ret_store);
+}
+
 kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_store_t *bundle,
                              kt_store_t **ret_store, size_t *ret_index)
 {
@@ -65,20 +75,17 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
         status = find_provider(ctx, call->req->provider, &index);
         if (status != KT_SUCCESS)
             return status;
-        if (!is_writer(ctx, index))
-            return kt_fail(KT_FORBIDDEN, "%s: cannot write", call->req->provider);
-        *ret_index = index;
-        return kt_store_of(ctx, index, ret_store);
+        return is_writer(ctx, index)
+                   ? open_writer(ctx, index, ret_store, ret_index)
+                   : kt_fail(KT_FORBIDDEN, "%s: cannot write", call->req->provider);
     }
     route = kt_switch_route(ctx->holder.config, call->ref.name);
     if (route == NULL)
-        return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
+        return kt_switch_no_route(call);
     for (i = 0; i < route->nsteps; i++) {
         index = route->steps[i].provider;
-        if (is_writer(ctx, index)) {
-            *ret_index = index;
-            return kt_store_of(ctx, index, ret_store);
-        }
+        if (is_writer(ctx, index))
+            return open_writer(ctx, index, ret_store, ret_index);
     }
     return kt_fail(KT_FORBIDDEN, "%s: none of the providers on its route can write",
                    call->ref.name);
@@ -110,7 +117,7 @@ bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
         size_t index = route->steps[i].provider;
 
         if (!(capabilities(ctx, index) & KTP_TOKEN))
-            continue; /* its values live as long as the cache's TTL says */
+            continue; /* only the TTL limits how long its values are cached */
         if (kt_store_of(ctx, index, &store) != KT_SUCCESS ||
             store->api->token(store->instance, ret_token) != KTP_SUCCESS)
             return false;
@@ -150,10 +157,10 @@ static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_referen
     status = kt_from_provider(store->name, store->api->get(store->instance, &request, &value));
     if (status != KT_SUCCESS)
         return status;
-    /* no bytes at all are a value that is empty, not none */
+    /* zero bytes are an empty value; NULL is not a value */
     if (value.value.size > KT_VALUE_MAX || value.value.data == NULL) {
         kt_locked_free(value.value.data);
-        return kt_fail(KT_MALFORMED, "%s: answered no value of at most %u bytes", store->name,
+        return kt_fail(KT_MALFORMED, "%s: did not answer a value of at most %u bytes", store->name,
                        KT_VALUE_MAX);
     }
     secret = kt_secret_new(value.value.data, value.value.size);
@@ -170,12 +177,20 @@ static kt_status_t read_plain(kt_ctx_t *ctx, kt_store_t *store, const kt_referen
     return KT_SUCCESS;
 }
 
-static kt_status_t read_from(kt_ctx_t *ctx, const kt_call_t *call, size_t index,
+static bool must_wait(const kt_ctx_t *ctx, size_t index, bool blocking)
+{
+    return !blocking && (capabilities(ctx, index) & KTP_BLOCKING);
+}
+
+static kt_status_t read_from(kt_ctx_t *ctx, const kt_call_t *call, size_t index, bool blocking,
                              kt_secret_t **ret_secret)
 {
     kt_store_t *store;
     kt_status_t status;
 
+    if (must_wait(ctx, index, blocking))
+        return kt_fail(KT_TRYAGAIN, "%s: its provider is reached over a network only",
+                       call->ref.name);
     status = kt_store_of(ctx, index, &store);
     if (status != KT_SUCCESS)
         return status;
@@ -202,8 +217,8 @@ static void fill(kt_cached_t *entry, kt_status_t status, kt_secret_t *secret, si
 }
 
 /*
- * A NOTFOUND behind a provider that could not answer is no fact: then the first failure is the
- * answer, although its action was to continue.
+ * If a provider could not answer, NOTFOUND of a later one proves nothing: then the first failure is
+ * the answer, although its action was to continue.
  */
 static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route_t *route,
                         bool blocking, kt_cached_t *ret_entry)
@@ -216,10 +231,9 @@ static kt_status_t walk(kt_ctx_t *ctx, const kt_call_t *call, const kt_cfg_route
     for (i = 0; i < route->nsteps; i++) {
         const kt_cfg_step_t *step = &route->steps[i];
 
-        if (!blocking && (capabilities(ctx, step->provider) & KTP_BLOCKING))
-            return kt_fail(KT_TRYAGAIN, "%s: its provider has to be asked over a network",
-                           call->ref.name);
-        status = read_from(ctx, call, step->provider, &secret);
+        status = read_from(ctx, call, step->provider, blocking, &secret);
+        if (status == KT_TRYAGAIN && must_wait(ctx, step->provider, blocking))
+            return status;
         if (!step->go_on[status] || i + 1 == route->nsteps)
             break;
         if (status == KT_SUCCESS)
@@ -250,19 +264,15 @@ kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
         status = find_provider(ctx, call->req->provider, &index);
         if (status != KT_SUCCESS)
             return status;
-        if (!blocking && (capabilities(ctx, index) & KTP_BLOCKING))
-            return kt_fail(KT_TRYAGAIN, "%s: its provider has to be asked over a network",
-                           call->ref.name);
-        status = read_from(ctx, call, index, &secret);
+        status = read_from(ctx, call, index, blocking, &secret);
         fill(ret_entry, status, secret, index, 0);
         return status;
     }
     route = kt_switch_route(ctx->holder.config, call->ref.name);
     if (route == NULL)
-        return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);
-    /* Before the read: a commit between the two makes the entry old at once, never new too long. A
-     * chain that ends early has the tokens of all its steps counted: one comparison too many is
-     * harmless. */
+        return kt_switch_no_route(call);
+    /* Before the read, so that a commit between the two outdates the entry at once. All steps
+     * count, also of a chain that ends early: a needless comparison does no harm. */
     if (!kt_switch_token(ctx, route, token))
         memset(token, 0, sizeof(token));
     status = walk(ctx, call, route, blocking, ret_entry);

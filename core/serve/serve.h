@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* serve.h: a request that was understood, and what is decided and recorded about it. */
+/* serve.h: a parsed request, the decision about it and its record. */
 #ifndef KT_SERVE_H
 #define KT_SERVE_H
 
@@ -12,7 +12,7 @@ typedef struct kt_call {
     kt_reference_t ref;
     char text[KT_REFERENCE_MAX]; /* the reference in its normal form */
     const char *subject;
-    uint64_t generation; /* of the type, for the trail; 0: not said */
+    uint64_t generation; /* of the type, for the audit log; 0: left out */
     bool must_record; /* of a rotation whose pending version may be known to its target: it has to
                    be recorded to its end */
 } kt_call_t;
@@ -26,13 +26,14 @@ enum {
     KT_EV_MUST_RECORD = 16,
     KT_EV_MAY_COALESCE = 32
 };
-/* Policy, then the trail: answers `status` itself, or KT_AUDIT when it cannot be recorded. */
+/* Records the decision and counts a refusal; answers `status`, or KT_AUDIT if it cannot be
+ * recorded. */
 kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status,
                       uint64_t version, const char *provider, unsigned flags);
 /* What the audit log answered, by audit.required. */
 kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status);
-/* KT_DENIED to a source that is locked out; that and kt_policy_check(); and a refusal
- * that was recorded. */
+/* KT_DENIED for a source that is locked out. kt_admit() also asks the policy. kt_refused() counts a
+ * recorded refusal and answers the seconds of a new lock-out, or 0. */
 kt_status_t kt_lockout_check(kt_ctx_t *ctx, const char *subject, const char *peer,
                              unsigned capability, const char *name);
 kt_status_t kt_admit(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability,
@@ -47,15 +48,16 @@ void kt_usage_fill(const char *name, const kt_access_sum_t *sum, kt_usage_t *ret
 
 /* ---- record.c, checkpoint.c ---- */
 
-#define KT_IDLE_MS 60000                /* between two looks of a host without sinks */
-void kt_checkpoint(kt_ctx_t *ctx);      /* a line of the trail, if the last one is too old */
-int64_t kt_forward_step(kt_ctx_t *ctx); /* that, and a step of the external sinks: after how many ms
-                                      it wants to be called again */
-void kt_forward_finish(kt_ctx_t *ctx);  /* of the command, before its context is closed */
+#define KT_IDLE_MS 60000           /* between two steps of a host without sinks */
+void kt_checkpoint(kt_ctx_t *ctx); /* writes one if the last one is too old */
+int64_t kt_forward_step(
+    kt_ctx_t *ctx); /* that, and a step of the sinks; the ms until the next step */
+void kt_forward_finish(kt_ctx_t *ctx); /* for the command, before its context is closed */
 
 /* ---- route.c ---- */
 
 const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *name);
+kt_status_t kt_switch_no_route(const kt_call_t *call); /* KT_NOTFOUND */
 /* The store that a write of this call goes to: the first writable one of its route, or the bundle.
  */
 kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_store_t *bundle,

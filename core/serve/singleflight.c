@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * singleflight.c: one fetch for all who want the same. Whoever comes while it is under way waits
- * for its answer; a hundred threads that miss the same entry ask the provider once.
+ * singleflight.c: one fetch for all threads that ask for the same. A thread that comes while it is
+ * under way waits for its answer; a hundred threads that miss the same entry ask the provider once.
  *
- * A flight that began before a write of this process (kt_cache_drops() tells) may bring back what
- * was there before it, so nobody joins it afterwards: he makes his own, behind it.
+ * A fetch that began before a write of this process (by kt_cache_drops()) may bring back an older
+ * value, so a later thread does not join it but starts its own.
  */
 #include <stdlib.h>
 #include <string.h>

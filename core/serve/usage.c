@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* usage.c: what the access statistics of all streams say together. */
+/* usage.c: adds up the access statistics of all streams. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ typedef struct row {
 typedef struct rows {
     row_t *list;
     size_t count, room;
-    bool starved;
+    bool no_memory;
 } rows_t;
 
 static void collect(void *arg, const char *name, const kt_access_sum_t *sum)
@@ -23,7 +23,7 @@ static void collect(void *arg, const char *name, const kt_access_sum_t *sum)
 
     if (rows->count == rows->room) {
         more = realloc(rows->list, (rows->room * 2 + 64) * sizeof(*more));
-        rows->starved = rows->starved || more == NULL;
+        rows->no_memory = rows->no_memory || more == NULL;
         if (more == NULL)
             return;
         rows->list = more;
@@ -81,7 +81,7 @@ kt_status_t kt_usage(kt_ctx_t *ctx, kt_usage_fn fn, void *arg, kt_usage_t *ret_t
         return status;
     kt_leave(ctx); /* files are read without keeping others waiting */
     kt_access_all(ctx->holder.config, ctx->holder.stream, collect, &rows, &total);
-    if (rows.starved)
+    if (rows.no_memory)
         status = kt_no_memory();
     merge(&rows);
     for (i = 0; status == KT_SUCCESS && i < rows.count; i++) {
@@ -92,7 +92,7 @@ kt_status_t kt_usage(kt_ctx_t *ctx, kt_usage_fn fn, void *arg, kt_usage_t *ret_t
     }
     if (status == KT_SUCCESS && ret_total != NULL) {
         kt_usage_fill("", &total, ret_total);
-        ret_total->subject = NULL; /* it lived here */
+        ret_total->subject = NULL; /* it points into `total` */
     }
     free(rows.list);
     return status;

@@ -2,9 +2,9 @@
 /*
  * write.c: put, rollback, delete, undelete, destroy.
  *
- * All go one way: policy, a writing transaction, the change, a durable *intent* in the trail, the
- * commit, its *outcome*. So a crash leaves at worst an intent without an outcome, and never a
- * change that nobody recorded.
+ * The steps of each: policy, a writing transaction, the change, a durable *intent* in the audit
+ * log, the commit, its *outcome*. So a crash leaves at worst an intent without an outcome, and
+ * never a change without a record.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -31,25 +31,22 @@ kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capabi
     return KT_SUCCESS;
 }
 
-/* A generation that no anchor confirms was committed by somebody who crashed before he could write
- * one: it is recorded as found. */
+/* If no anchor confirms the generation, a process committed it and crashed before it wrote the
+ * anchor: the generation is recorded as it was found. */
 static kt_status_t record_settled(kt_ctx_t *ctx, kt_call_t *call, const kt_change_t *change,
                                   const char *provider)
 {
-    kt_status_t status;
-
     if (!kt_change_unsettled(change))
         return KT_SUCCESS;
     call->generation = kt_change_generation(change) - 1;
-    status = kt_decide(ctx, call, "settle", KT_SUCCESS, 0, provider, KT_EV_DURABLE);
-    return status;
+    return kt_decide(ctx, call, "settle", KT_SUCCESS, 0, provider, KT_EV_DURABLE);
 }
 
 /* Prepares, records the intent, commits, records the outcome. Ends the change in any case. */
 kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *change,
                             const char *action, uint64_t version, const char *provider)
 {
-    kt_call_t said = *call;
+    kt_call_t recorded = *call;
     kt_status_t status, committed;
 
     kt_debug_point("write.begun");
@@ -58,10 +55,10 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     if (status == KT_SUCCESS && !call->must_record)
         status = kt_change_reserve(change);
     if (status == KT_SUCCESS)
-        status = record_settled(ctx, &said, change, provider);
-    said.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;
+        status = record_settled(ctx, &recorded, change, provider);
+    recorded.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;
     if (status == KT_SUCCESS)
-        status = kt_decide(ctx, &said, action, KT_SUCCESS, version, provider,
+        status = kt_decide(ctx, &recorded, action, KT_SUCCESS, version, provider,
                            KT_EV_DURABLE | KT_EV_INTENT);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
@@ -73,7 +70,7 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     committed = kt_change_commit(change);
     kt_cache_drop_name(ctx->cache, call->ref.name);
     kt_debug_point("write.anchored");
-    status = kt_decide(ctx, &said, action, committed, version, provider,
+    status = kt_decide(ctx, &recorded, action, committed, version, provider,
                        KT_EV_DURABLE | KT_EV_MUST_RECORD);
     kt_debug_point("write.recorded");
     if (status == KT_AUDIT && committed == KT_SUCCESS)
@@ -83,12 +80,12 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     return status;
 }
 
-typedef kt_status_t (*change_fn)(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
-                                 uint64_t *ret_version);
+typedef kt_status_t (*change_fn)(kt_change_t *change, const void *arg, uint64_t *ret_version);
 
 typedef struct write_op {
     const char *action;
     unsigned capability;
+    bool must_exist;
     change_fn change;
 } write_op_t;
 
@@ -113,7 +110,9 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const wr
         return kt_decide(ctx, &call, op->action, status, 0, NULL, KT_EV_DURABLE);
     status = kt_change_begin(&ctx->holder, store, call.ref.name, kt_write_timeout(req), &change);
     if (status == KT_SUCCESS) {
-        status = op->change(ctx, change, arg, &version);
+        status = op->must_exist && !kt_change_exists(change)
+                     ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", call.ref.name)
+                     : op->change(change, arg, &version);
         if (status != KT_SUCCESS)
             kt_change_abort(change);
     }
@@ -139,15 +138,7 @@ static kt_status_t write_one(kt_ctx_t *ctx, const kt_request_t *req, const write
 
 /* ---- checks ---- */
 
-static kt_status_t must_exist(kt_change_t *change)
-{
-    const kt_head_t *head = kt_change_head(change);
-
-    return kt_change_exists(change) ? KT_SUCCESS
-                                    : kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", head->name);
-}
-
-/* A pending version may already be what a target knows: only a rotation may decide about it. */
+/* The target may know the pending version already: only a rotation may decide about it. */
 kt_status_t kt_write_no_pending(const kt_head_t *head)
 {
     if (head->pending == 0)
@@ -191,7 +182,7 @@ static kt_status_t with_field(kt_change_t *change, const put_arg_t *put, kt_secr
     return status;
 }
 
-/* A schedule that nobody understands would never be due. */
+/* A schedule that does not parse would never be due. */
 static kt_status_t check_schedule(const kt_meta_t *meta)
 {
     if (strcmp(meta->key, KT_META_ROTATION) != 0 || meta->value == NULL ||
@@ -217,15 +208,13 @@ static kt_status_t apply_options(kt_head_t *head, const kt_put_options_t *option
     return status;
 }
 
-static kt_status_t change_put(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
-                              uint64_t *ret_version)
+static kt_status_t change_put(kt_change_t *change, const void *arg, uint64_t *ret_version)
 {
     const put_arg_t *put = arg;
     kt_head_t *head = kt_change_head(change);
     kt_secret_t *whole = NULL;
     kt_status_t status;
 
-    (void)ctx;
     status = check_cas(head, put->options->cas);
     if (status == KT_SUCCESS)
         status = kt_write_no_pending(head);
@@ -242,7 +231,7 @@ static kt_status_t change_put(kt_ctx_t *ctx, kt_change_t *change, const void *ar
 kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req, const kt_secret_t *value,
                    const kt_put_options_t *options, uint64_t *ret_version)
 {
-    static const write_op_t op = {"write", KT_CAP_WRITE, change_put};
+    static const write_op_t op = {"write", KT_CAP_WRITE, false, change_put};
     static const kt_put_options_t none = KT_PUT_INIT;
     put_arg_t put = {value, options != NULL ? options : &none};
 
@@ -253,17 +242,19 @@ kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req, const kt_secret_t *va
 
 /* ---- rollback ---- */
 
-static kt_status_t change_rollback(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
-                                   uint64_t *ret_version)
-{
-    kt_head_t *head = kt_change_head(change);
-    uint64_t version = *(const uint64_t *)arg;
-    const char *target;
-    kt_status_t status;
+typedef struct rollback_arg {
+    const char *host;
+    uint64_t version; /* 0: the previous one */
+} rollback_arg_t;
 
-    status = must_exist(change);
-    if (status == KT_SUCCESS)
-        status = kt_write_no_pending(head);
+static kt_status_t change_rollback(kt_change_t *change, const void *arg, uint64_t *ret_version)
+{
+    const rollback_arg_t *rollback = arg;
+    kt_head_t *head = kt_change_head(change);
+    uint64_t version = rollback->version != 0 ? rollback->version : head->previous;
+    const char *target;
+    kt_status_t status = kt_write_no_pending(head);
+
     if (status != KT_SUCCESS)
         return status;
     if (head->deleted)
@@ -275,14 +266,12 @@ static kt_status_t change_rollback(kt_ctx_t *ctx, kt_change_t *change, const voi
                        "rotate to that one "
                        "(keyturn get NAME@previous | keyturn rotate NAME --file -)",
                        head->name, target);
-    if (target != NULL && strcmp(ctx->host, "postgresql") != 0)
+    if (target != NULL && strcmp(rollback->host, "postgresql") != 0)
         return kt_fail(KT_CONFLICT,
                        "%s: \"%s\" knows the current value, and would not know the older one: roll "
                        "it back there "
                        "(in PostgreSQL: SELECT rollback_secret)",
                        head->name, target);
-    if (version == 0)
-        version = head->previous;
     if (version == 0)
         return kt_fail(KT_NOTFOUND, "%s has no previous version", head->name);
     *ret_version = version;
@@ -292,23 +281,20 @@ static kt_status_t change_rollback(kt_ctx_t *ctx, kt_change_t *change, const voi
 kt_status_t kt_rollback(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version,
                         uint64_t *ret_version)
 {
-    static const write_op_t op = {"rollback", KT_CAP_ROTATE, change_rollback};
+    static const write_op_t op = {"rollback", KT_CAP_ROTATE, true, change_rollback};
+    rollback_arg_t arg = {ctx->host, version};
 
-    return write_one(ctx, req, &op, &version, ret_version);
+    return write_one(ctx, req, &op, &arg, ret_version);
 }
 
 /* ---- delete, undelete, destroy ---- */
 
-static kt_status_t change_delete(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
-                                 uint64_t *ret_version)
+static kt_status_t change_delete(kt_change_t *change, const void *arg, uint64_t *ret_version)
 {
     kt_head_t *head = kt_change_head(change);
-    kt_status_t status = must_exist(change);
+    kt_status_t status = kt_write_no_pending(head);
 
-    (void)ctx;
     (void)arg;
-    if (status == KT_SUCCESS)
-        status = kt_write_no_pending(head);
     if (status != KT_SUCCESS)
         return status;
     if (head->deleted)
@@ -320,22 +306,17 @@ static kt_status_t change_delete(kt_ctx_t *ctx, kt_change_t *change, const void 
 
 kt_status_t kt_delete(kt_ctx_t *ctx, const kt_request_t *req)
 {
-    static const write_op_t op = {"delete", KT_CAP_DELETE, change_delete};
+    static const write_op_t op = {"delete", KT_CAP_DELETE, true, change_delete};
 
     return write_one(ctx, req, &op, NULL, NULL);
 }
 
-static kt_status_t change_undelete(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
-                                   uint64_t *ret_version)
+static kt_status_t change_undelete(kt_change_t *change, const void *arg, uint64_t *ret_version)
 {
     kt_head_t *head = kt_change_head(change);
     const kt_head_version_t *entry;
-    kt_status_t status = must_exist(change);
 
-    (void)ctx;
     (void)arg;
-    if (status != KT_SUCCESS)
-        return status;
     if (!head->deleted)
         return kt_fail(KT_CONFLICT, "%s is not deleted", head->name);
     entry = kt_head_find(head, head->current);
@@ -349,7 +330,7 @@ static kt_status_t change_undelete(kt_ctx_t *ctx, kt_change_t *change, const voi
 
 kt_status_t kt_undelete(kt_ctx_t *ctx, const kt_request_t *req)
 {
-    static const write_op_t op = {"undelete", KT_CAP_DELETE, change_undelete};
+    static const write_op_t op = {"undelete", KT_CAP_DELETE, true, change_undelete};
 
     return write_one(ctx, req, &op, NULL, NULL);
 }
@@ -366,22 +347,17 @@ static kt_status_t destroy_all(kt_change_t *change)
     return status;
 }
 
-static kt_status_t change_destroy(kt_ctx_t *ctx, kt_change_t *change, const void *arg,
-                                  uint64_t *ret_version)
+static kt_status_t change_destroy(kt_change_t *change, const void *arg, uint64_t *ret_version)
 {
     uint64_t version = *(const uint64_t *)arg;
-    kt_status_t status = must_exist(change);
 
-    (void)ctx;
-    if (status != KT_SUCCESS)
-        return status;
     *ret_version = version;
     return version == 0 ? destroy_all(change) : kt_change_destroy(change, version);
 }
 
 kt_status_t kt_destroy(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version)
 {
-    static const write_op_t op = {"destroy", KT_CAP_DELETE, change_destroy};
+    static const write_op_t op = {"destroy", KT_CAP_DELETE, true, change_destroy};
 
     return write_one(ctx, req, &op, &version, NULL);
 }
