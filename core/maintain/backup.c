@@ -6,14 +6,14 @@
  *     row; the last one is marked
  *     "KTBK" 1 1 0 0, key id, for whom (recipient.c), header of the stream, then the same
  *
- * The file has no name before it is whole (O_TMPFILE), so that a run that is killed leaves nothing
- * that looks like a backup.
+ * The file has no name before it is complete (O_TMPFILE), so that a killed run leaves nothing that
+ * looks like a backup.
  *
  * The rows are copied as they are: values stay sealed, so a backup opens nothing. Around them is
- * libsodium's secretstream (XChaCha20-Poly1305, truncation shows) under a key derived from the
- * environment key, or from that of the recipient. A restore keeps the id of the store it writes to
- * and goes on behind every generation that was seen, so that nobody takes the restored store for an
- * old one put back.
+ * libsodium's secretstream (XChaCha20-Poly1305, which shows truncation) under a key derived from
+ * the environment key, or from that of the recipient. A restore keeps the id of the target store
+ * and continues after every generation that was seen, so that readers do not take it for an old
+ * store.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +45,7 @@ static kt_status_t damaged(const kt_backup_t *b, const char *what)
     return kt_fail(KT_MALFORMED, "%s: %s", b->path, what);
 }
 
-/* Takes the descriptor over, also when it fails. */
+/* Owns the descriptor, also if it fails. */
 static FILE *open_stream(int fd, const char *mode)
 {
     FILE *file = fd >= 0 ? fdopen(fd, mode) : NULL;
@@ -82,8 +82,8 @@ static char *folder_of(const char *path)
     return folder;
 }
 
-/* A file without a name, or where the file system has none of them one whose name says that it is
- * not whole. -1 with errno. */
+/* A file without a name; if the file system has no such files, one whose name says that it is not
+ * complete. -1 with errno. */
 static int open_unnamed(kt_backup_t *b)
 {
     char *folder = folder_of(b->path);
@@ -129,7 +129,7 @@ kt_status_t kt_backup_create(kt_backup_t *b, const char *path, const kt_keyring_
     if (status != KT_SUCCESS)
         return status;
     if (lstat(path, &st) == 0)
-        return exists(b); /* not only after all the work */
+        return exists(b); /* early, not only after all the work */
     b->file = open_stream(open_unnamed(b), "wb");
     if (b->file == NULL)
         return io_error(b);
@@ -186,7 +186,7 @@ kt_status_t kt_backup_put(kt_backup_t *b, const ktp_key_t *key, const ktp_row_t 
     return status;
 }
 
-/* Gives it its name, if that is free still, for good. */
+/* Gives the file its name, durably. KT_CONFLICT if the name is taken by now. */
 static kt_status_t give_name(kt_backup_t *b)
 {
     char self[40], *folder = folder_of(b->path);
@@ -266,7 +266,7 @@ kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t 
     for (i = 0; i < keyring->nenv && memcmp(keyring->env[i].id, head + 8, KT_KEYID_SIZE) != 0; i++)
         ;
     if (i == keyring->nenv)
-        return kt_fail(KT_WRONGKEY, "%s: written for another key than the one that is held", path);
+        return kt_fail(KT_WRONGKEY, "%s: written for another key than the loaded one", path);
     kt_backup_key(&keyring->env[i], b->key);
     if (head[MAGIC_SIZE] == FOR_RECIPIENT) {
         status = kt_recipient_open(path, private_key, b->key, sealed);

@@ -13,9 +13,7 @@ typedef struct checking {
 
 static void report(checking_t *checking, kt_status_t status, const char *what, const char *detail)
 {
-    if (status != KT_SUCCESS &&
-        (checking->worst == KT_SUCCESS || kt_status_exit(status) > kt_status_exit(checking->worst)))
-        checking->worst = status;
+    checking->worst = kt_worse(checking->worst, status);
     checking->fn(checking->arg, status, what, detail);
 }
 
@@ -41,10 +39,10 @@ kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index)
     status = kt_store_of(ctx, index, &store);
     if (status == KT_SUCCESS)
         status = kt_from_provider(store->name, store->api->check(store->instance, 0));
-    if (status != KT_SUCCESS || !(store->api->capabilities & KTP_SEALED) ||
-        (store->api->capabilities & KTP_CLEAR_NAMES))
+    if (status != KT_SUCCESS || !kt_has_index(store->api))
         return status;
-    status = kt_store_head(&ctx->holder, store, "keyturn-check", &head); /* is it of our key? */
+    status =
+        kt_store_head(&ctx->holder, store, "keyturn-check", &head); /* does it belong to the key? */
     if (status == KT_SUCCESS)
         kt_head_clear(&head);
     return status == KT_NOTFOUND || status == KT_NOKEY ? KT_SUCCESS : status;

@@ -29,6 +29,22 @@ static bool passed(kt_inspection_t *v, kt_status_t status, const char *text)
     return status == KT_SUCCESS;
 }
 
+/* May the user open this? Reports why not. */
+static bool may_open(kt_inspection_t *v, const char *path, int wanted, const char *group)
+{
+    char text[KT_INSPECTION_TEXT];
+
+    return passed(v, kt_path_check(&v->person, path, wanted, group, text, sizeof(text)), text);
+}
+
+/* Reports it if the user may open this, but should not. */
+static void must_not_open(kt_inspection_t *v, const char *path, int unwanted, const char *what)
+{
+    char text[KT_INSPECTION_TEXT];
+
+    (void)passed(v, kt_path_closed(&v->person, path, unwanted, what, text, sizeof(text)), text);
+}
+
 static void add_good(kt_inspection_t *v, const char *format, const char *what)
 {
     size_t at = strlen(v->good);
@@ -121,13 +137,8 @@ static void append(char *list, size_t size, const char *type)
 
 static void inspect_config(kt_inspection_t *v)
 {
-    char text[KT_INSPECTION_TEXT];
-
     if (!v->asked->as_root)
-        (void)passed(
-            v,
-            kt_path_check(&v->person, v->config->path, R_OK, v->person.readers, text, sizeof(text)),
-            text);
+        (void)may_open(v, v->config->path, R_OK, v->person.readers);
 }
 
 /* NULL: the source is not a file. */
@@ -225,8 +236,7 @@ static void inspect_key(kt_inspection_t *v)
 /* The key files of others. */
 static void inspect_others(kt_inspection_t *v)
 {
-    char *own = file_of(v, kt_key_of(v->config, v->asked->stream)), text[KT_INSPECTION_TEXT],
-         what[128];
+    char *own = file_of(v, kt_key_of(v->config, v->asked->stream)), what[128];
     size_t i;
 
     for (i = 0; i < v->config->nkeys; i++) {
@@ -236,7 +246,7 @@ static void inspect_others(kt_inspection_t *v)
         (void)snprintf(what, sizeof(what), "the key of %.64s",
                        key->host != NULL ? key->host : "all");
         if (path != NULL && (own == NULL || strcmp(own, path) != 0))
-            (void)passed(v, kt_path_closed(&v->person, path, R_OK, what, text, sizeof(text)), text);
+            must_not_open(v, path, R_OK, what);
         free(path);
     }
     free(own);
@@ -248,15 +258,13 @@ static void inspect_others(kt_inspection_t *v)
 static void inspect_anchors(kt_inspection_t *v, const char *folder)
 {
     DIR *dir = opendir(folder);
-    char name[PATH_MAX], text[KT_INSPECTION_TEXT];
+    char name[PATH_MAX];
     struct dirent *entry;
 
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
         if (entry->d_name[0] != '.' &&
             snprintf(name, sizeof(name), "%s/%s", folder, entry->d_name) < (int)sizeof(name))
-            (void)passed(
-                v, kt_path_check(&v->person, name, R_OK, v->person.readers, text, sizeof(text)),
-                text);
+            (void)may_open(v, name, R_OK, v->person.readers);
     }
     if (dir != NULL)
         (void)closedir(dir);
@@ -276,35 +284,22 @@ static void inspect_store(kt_inspection_t *v, const char *path)
     if (slash == NULL || slash == path)
         return;
     (void)snprintf(name, sizeof(name), "%.*s", (int)(slash - path), path);
-    if (!passed(v,
-                kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : X_OK, group, text,
-                              sizeof(text)),
-                text))
+    if (!may_open(v, name, writes ? R_OK | W_OK | X_OK : X_OK, group))
         return;
     if (!writes)
-        (void)passed(
-            v, kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)),
-            text);
+        must_not_open(v, name, W_OK, "where it only reads");
     for (i = 0; i < KT_ARRAY(suffixes); i++) {
         (void)snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
         status = kt_path_check(&v->person, name, wanted, group, text, sizeof(text));
         if (status == KT_PERMISSION || (status != KT_SUCCESS && i == 0))
             (void)passed(v, status, text);
         else if (!writes && status == KT_SUCCESS)
-            (void)passed(
-                v,
-                kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)),
-                text);
+            must_not_open(v, name, W_OK, "where it only reads");
     }
     (void)snprintf(name, sizeof(name), "%.*s/anchors", (int)(slash - path), path);
-    status = kt_path_check(&v->person, name, writes ? R_OK | W_OK | X_OK : R_OK | X_OK, group, text,
-                           sizeof(text));
-    if (passed(v, status, text)) {
+    if (may_open(v, name, writes ? R_OK | W_OK | X_OK : R_OK | X_OK, group)) {
         if (!writes)
-            (void)passed(
-                v,
-                kt_path_closed(&v->person, name, W_OK, "where it only reads", text, sizeof(text)),
-                text);
+            must_not_open(v, name, W_OK, "where it only reads");
         inspect_anchors(v, name);
     }
     if (v->wrong == before)
@@ -314,10 +309,8 @@ static void inspect_store(kt_inspection_t *v, const char *path)
 static void inspect_module(kt_inspection_t *v, const kt_cfg_provider_t *config,
                            const kt_module_t *module)
 {
-    bool store = (module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) ==
-                 (KTP_SEALED | KTP_CREATE);
+    bool store = kt_has_index(module->api) && (module->api->capabilities & KTP_CREATE) != 0;
     const ktp_option_spec_t *spec;
-    char text[KT_INSPECTION_TEXT];
     size_t i;
 
     for (i = 0; i < config->noptions; i++) {
@@ -336,9 +329,7 @@ static void inspect_module(kt_inspection_t *v, const kt_cfg_provider_t *config,
         if (path != NULL && store && strcmp(spec->name, "path") == 0)
             inspect_store(v, path);
         else if (path != NULL)
-            (void)passed(
-                v, kt_path_check(&v->person, path, R_OK, v->person.readers, text, sizeof(text)),
-                text);
+            (void)may_open(v, path, R_OK, v->person.readers);
         free(path);
     }
 }
@@ -384,20 +375,14 @@ static void inspect_stream(kt_inspection_t *v)
     size_t i;
 
     (void)snprintf(path, sizeof(path), "%s/%s", v->config->audit_path, v->asked->stream);
-    if (passed(v,
-               kt_path_check(&v->person, v->config->audit_path, X_OK, v->person.readers, text,
-                             sizeof(text)),
-               text) &&
+    if (may_open(v, v->config->audit_path, X_OK, v->person.readers) &&
         passed(v, kt_path_owned(&v->person, path, text, sizeof(text)), text))
         add_good(v, "writes %s", path);
     for (i = 0; i < v->asked->nothers; i++) {
         if (strcmp(v->asked->others[i], v->asked->stream) == 0)
             continue;
         (void)snprintf(path, sizeof(path), "%s/%s", v->config->audit_path, v->asked->others[i]);
-        (void)passed(v,
-                     kt_path_closed(&v->person, path, W_OK, "a stream that is not its own", text,
-                                    sizeof(text)),
-                     text);
+        must_not_open(v, path, W_OK, "a stream that is not its own");
     }
 }
 

@@ -82,9 +82,7 @@ static kt_status_t read_lines(FILE *in, const char *what, kt_check_fn fn, void *
         kt_status_t status = (kt_status_t)strtol(line, &text, 10);
 
         text[strcspn(text, "\n")] = '\0';
-        if (status != KT_SUCCESS &&
-            (worst == KT_SUCCESS || kt_status_exit(status) > kt_status_exit(worst)))
-            worst = status;
+        worst = kt_worse(worst, status);
         fn(arg, status, what, *text == ' ' ? text + 1 : text);
     }
     return worst;

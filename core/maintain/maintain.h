@@ -7,7 +7,7 @@
 
 /* ---- check.c ---- */
 
-/* Does the provider of this index answer, and has it a held key's store? */
+/* Does the provider of this index answer, and does its store belong to a loaded key? */
 kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index);
 
 /* ---- types.c ---- */
@@ -23,8 +23,24 @@ kt_status_t kt_types_read(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn
                           kt_types_t *ret_types);
 void kt_types_free(kt_types_t *types);
 
-/* rekey_check.c: the right to it, the store (NULL: there are clear names only); the consumers' key
- * files (KT_CONFLICT); what is where. */
+/* ---- store.c: what the calls on a whole store share ---- */
+
+/* The providers with an index: their stores have generations. */
+static inline bool kt_has_index(const ktp_provider_t *api)
+{
+    return (api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED;
+}
+/* The store that `keyturn init` makes: of the first provider with an index that creates one. False:
+ * there is none; *ret_index is that provider's. */
+bool kt_find_index(const kt_ctx_t *ctx, size_t *ret_index);
+/* Fills in a call on the whole store, which needs `admin` on "*". A refusal is recorded. */
+kt_status_t kt_admin_begin(kt_ctx_t *ctx, const kt_request_t *req, const char *action,
+                           kt_call_t *ret_call);
+/* The worse of two statuses, by their exit status. */
+kt_status_t kt_worse(kt_status_t a, kt_status_t b);
+
+/* rekey_check.c: the right to a rekey and the store (NULL: there are clear names only); the key
+ * files of consumers (KT_CONFLICT); how much is under which key. */
 kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call,
                            kt_store_t **ret_store);
 kt_status_t kt_rekey_consumers(kt_ctx_t *ctx, const kt_rekey_options_t *options);

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rekey.c: kt_rekey(): a store goes to the newest epoch of its key, type by type, while it is in
+ * rekey.c: kt_rekey(): moves a store to the newest epoch of its key, type by type, while it is in
  * use.
  *
- *     mark     the store is marked with the newest key: types that begin from now on go under it
- *     begin    a type gets its second root: new names go under the new key, the others are found
- *              under the old one
- *     batch    some secrets are opened, sealed anew and put under the new key; this again until
- *              none is left
+ *     mark     the store is marked with the newest key, which types that begin from now on use
+ *     begin    a type gets its second root: new names use the new key, others are found under the
+ * old batch    some secrets are opened, sealed again and put under the new key; repeated until none
+ *              is left
  *     finish   the old root says "moved", the new one that all is here
  *
- * Each step is one transaction that leaves a store which every reader understands (epochs.c), so a
- * crash needs no repair: whoever rekeys next sees by the roots where he is. A cursor of its own was
- * rejected: what the old index still lists is what is left to do, and it is authenticated.
+ * Each step is one transaction that leaves a store which every reader understands (epochs.c). So a
+ * crash needs no repair: the roots tell the next rekey where to continue. There is no cursor,
+ * because the old index lists what is left to do, and it is authenticated.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,14 +23,14 @@
 #define BATCH_MAX 64u
 #define BATCH_MS 20 /* of holding the store's lock, after which the batch is closed */
 #define PAUSE_MS                                                                                   \
-    10 /* at least, between two: SQLite's lock is not fair, and a waiting writer looks again every \
-          few ms */
+    10 /* at least, between two batches: SQLite's lock is not fair, and waiters poll every few ms  \
+        */
 #define LOCK_TRIES 12u /* of KT_WAIT each */
 
 typedef struct rekey {
     kt_ctx_t *ctx;
     kt_store_t *store;
-    kt_call_t call; /* its text is the pattern of the type at hand, for the trail */
+    kt_call_t call; /* its text is the pattern of the current type, for the audit log */
     const kt_rekey_options_t *options;
     kt_types_t types;
     uint64_t moved;
@@ -49,7 +48,7 @@ typedef struct step { /* one transaction on one type */
 
 /* ---- transactions ---- */
 
-/* A rekey waits for writers rather than give up in the middle. */
+/* A rekey waits longer for writers than other calls, so that it does not stop in the middle. */
 static kt_status_t begin_writing(rekey_t *r, ktp_txn_t **ret_txn)
 {
     kt_status_t status = KT_TRYAGAIN;
@@ -83,8 +82,7 @@ static kt_status_t mark(rekey_t *r)
 
 /* ---- one secret ---- */
 
-/* The head that the old index lists, under the name that it says: else it was put there by somebody
- * else. */
+/* Opens the head that the old index lists, and proves that it belongs to that entry. */
 static kt_status_t open_listed(step_t *s, const kt_index_entry_t *entry, ktp_row_t *ret_row,
                                kt_head_t *ret_head)
 {
@@ -240,7 +238,7 @@ static kt_status_t step_finish(step_t *s)
 
 typedef enum todo { TODO_NOTHING, TODO_BEGIN, TODO_BATCH, TODO_FINISH } todo_t;
 
-/* What the roots say that is next; the keys for it are copied. */
+/* What the roots say comes next; copies the keys for it. */
 static kt_status_t look(step_t *s, todo_t *ret_todo)
 {
     const kt_trees_t *trees = &s->trees;
@@ -267,8 +265,8 @@ static kt_status_t look(step_t *s, todo_t *ret_todo)
     return KT_SUCCESS;
 }
 
-/* Of each type and call: what is begun, or gone on with. A generation without an anchor is
- * somebody's who crashed before he could write it. */
+/* Once for each type and call, when it begins or continues. If no anchor confirms the generation, a
+ * process committed it and crashed before it wrote the anchor. */
 static kt_status_t record_intent(step_t *s)
 {
     rekey_t *r = s->r;
@@ -315,7 +313,7 @@ static kt_status_t commit(step_t *s, todo_t todo)
     kt_debug_point(after[todo]);
     if (status == KT_SUCCESS &&
         kt_trees_anchor(s->r->store, s->r->ctx->holder.stream, &s->trees) != KT_SUCCESS) {
-        /* as after any write: the next one records that an anchor is owed */
+        /* as after any write, the next one records that the anchor is missing */
         kt_log(&s->r->ctx->holder.logger, 4, "%s", kt_failure());
         kt_failure_clear();
     }
@@ -335,7 +333,7 @@ static void report(step_t *s, todo_t todo)
         s->r->options->progress(s->r->options->arg, &type);
 }
 
-static kt_status_t run_step(step_t *s, bool *io_said, todo_t *ret_todo)
+static kt_status_t run_step(step_t *s, bool *io_recorded, todo_t *ret_todo)
 {
     kt_status_t status = begin_writing(s->r, &s->txn);
 
@@ -343,8 +341,8 @@ static kt_status_t run_step(step_t *s, bool *io_said, todo_t *ret_todo)
         return status;
     s->began = kt_monotonic();
     status = look(s, ret_todo);
-    if (status == KT_SUCCESS && *ret_todo != TODO_NOTHING && !*io_said) {
-        *io_said = true;
+    if (status == KT_SUCCESS && *ret_todo != TODO_NOTHING && !*io_recorded) {
+        *io_recorded = true;
         status = record_intent(s);
     }
     if (status == KT_SUCCESS && *ret_todo != TODO_NOTHING)
@@ -359,7 +357,7 @@ static kt_status_t run_step(step_t *s, bool *io_said, todo_t *ret_todo)
     return status;
 }
 
-/* As long as the store was held, so that others get at least half of it. */
+/* As long as the store was locked, so that other writers get at least half of the time. */
 static void pause_after(const step_t *s)
 {
     int64_t ms = kt_monotonic() - s->began;
@@ -372,7 +370,7 @@ static kt_status_t move_type(rekey_t *r, const char *type)
 {
     step_t s = {.r = r, .type = type};
     todo_t todo = TODO_BEGIN;
-    bool said = false;
+    bool recorded = false;
     kt_status_t status;
 
     (void)snprintf(r->call.text, sizeof(r->call.text), "%s/*", type);
@@ -382,14 +380,14 @@ static kt_status_t move_type(rekey_t *r, const char *type)
     while (status == KT_SUCCESS && todo != TODO_NOTHING) {
         bool more;
 
-        status = run_step(&s, &said, &todo);
+        status = run_step(&s, &recorded, &todo);
         more = todo == TODO_BATCH && s.trees.old.count > 0;
         kt_trees_close(&s.trees);
         if (status == KT_SUCCESS && more)
             pause_after(&s);
     }
     kt_locked_free(s.keys);
-    if (said || (status != KT_SUCCESS && status != KT_AUDIT))
+    if (recorded || (status != KT_SUCCESS && status != KT_AUDIT))
         status = kt_decide(r->ctx, &r->call, "rekey", status, 0, r->store->name, KT_EV_DURABLE);
     return status;
 }
@@ -423,7 +421,7 @@ static kt_status_t move_store(rekey_t *r)
 
     status = mark(r);
     if (status == KT_SUCCESS)
-        status = read_types(r); /* after the mark: none can begin under an old key any more */
+        status = read_types(r); /* after the mark, no type can begin under an old key */
     for (i = 0; status == KT_SUCCESS && i < r->types.count; i++) {
         status = move_type(r, r->types.list[i]);
         if (!is_of_one_secret(status))

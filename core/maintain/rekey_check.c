@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rekey_check.c: who may rekey, whether every consumer is ready for it, and how far it is.
+ * rekey_check.c: may the caller rekey, is every consumer ready for it, and how far is it?
  *
- * A consumer whose key file lacks the new epoch would answer NOKEY for every secret that is moved.
- * So each entry of `key:` is read, where this process may read it, and compared with the key held,
- * by key ids: an epoch's number alone proves nothing.
+ * A consumer whose key file does not have the new epoch would answer NOKEY for every moved secret.
+ * So each entry of `key:` that this process may read is compared with the loaded key, by key ids:
+ * an epoch's number alone proves nothing.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,41 +12,34 @@
 
 #include "maintain.h"
 
-/* ---- the right, the store ---- */
+/* ---- the right to a rekey, and the store ---- */
 
-/* The one with an index; NULL if there are others only, by clear names. */
+/* The store with an index; NULL if there are only providers with clear names. */
 static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
 {
-    bool others = false;
     size_t i;
 
-    for (i = 0; i < ctx->modules->count; i++) {
-        const ktp_provider_t *api = ctx->modules->list[i].api;
-
-        if ((api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) ==
-            (KTP_SEALED | KTP_CREATE))
-            return kt_store_of(ctx, i, ret_store);
-        others = others || kt_is_clear(api);
-    }
+    if (kt_find_index(ctx, &i))
+        return kt_store_of(ctx, i, ret_store);
     *ret_store = NULL;
-    return others ? KT_SUCCESS
-                  : kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to rekey");
+    for (i = 0; i < ctx->modules->count; i++) {
+        if (kt_is_clear(ctx->modules->list[i].api))
+            return KT_SUCCESS;
+    }
+    return kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to rekey");
 }
 
 kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call,
                            kt_store_t **ret_store)
 {
-    kt_status_t status;
+    kt_status_t status = kt_admin_begin(ctx, req, "rekey", ret_call);
 
-    memset(ret_call, 0, sizeof(*ret_call));
-    ret_call->req = req;
-    ret_call->subject = req->subject;
-    memcpy(ret_call->text, "*", 2);
-    status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
-    if (status == KT_SUCCESS && ctx->holder.keyring->nenv == 0)
+    if (status != KT_SUCCESS)
+        return status;
+    if (ctx->holder.keyring->nenv == 0)
         status = kt_fail(
             KT_NOKEY, "a rekey needs the environment key: type keys do not cover the whole store");
-    if (status == KT_SUCCESS)
+    else
         status = find_store(ctx, ret_store);
     return status == KT_SUCCESS ? status
                                 : kt_decide(ctx, ret_call, "rekey", status, 0, NULL, KT_EV_DURABLE);
@@ -59,12 +52,12 @@ kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *re
 typedef struct consumers {
     kt_ctx_t *ctx;
     const kt_rekey_options_t *options;
-    size_t against;
+    size_t unready;
 } consumers_t;
 
-static void stands_against(consumers_t *c, kt_status_t status, const char *what, const char *detail)
+static void prevents(consumers_t *c, kt_status_t status, const char *what, const char *detail)
 {
-    c->against++;
+    c->unready++;
     if (c->options->refused != NULL)
         c->options->refused(c->options->arg, status, what, detail);
     kt_failure_clear();
@@ -81,10 +74,10 @@ static void unseen(consumers_t *c, const kt_cfg_key_t *key, const char *why)
     (void)snprintf(what, sizeof(what), "the key of %.60s",
                    key->host != NULL ? key->host : "other hosts");
     (void)snprintf(detail, sizeof(detail),
-                   "it cannot be seen from here (%s): make sure that it lists epoch %u, and say so "
-                   "with --handed-out",
+                   "it cannot be seen from here (%s): make sure that it lists epoch %u, then use "
+                   "--handed-out",
                    why, c->ctx->holder.keyring->env[0].epoch);
-    stands_against(c, KT_PERMISSION, what, detail);
+    prevents(c, KT_PERMISSION, what, detail);
 }
 
 /* Has the file the newest key of this type? */
@@ -122,8 +115,7 @@ static void check_types(consumers_t *c, const char *path, const kt_keyring_t *se
         const char *type = seen->types[i].type;
 
         if (strcmp(type, previous) == 0)
-            continue; /* all epochs of a type stand together, as keygen writes them; else it is
-                         named twice */
+            continue; /* keygen writes all epochs of a type together; otherwise it is named twice */
         previous = type;
         append(all, type);
         if (!has_newest(c, seen, type))
@@ -135,7 +127,7 @@ static void check_types(consumers_t *c, const char *path, const kt_keyring_t *se
         detail, sizeof(detail),
         "it lacks epoch %u of %s: put a new one in its place (keyturn keygen --types %s NEWFILE)",
         c->ctx->holder.keyring->env[0].epoch, missing, all);
-    stands_against(c, KT_CONFLICT, path, detail);
+    prevents(c, KT_CONFLICT, path, detail);
 }
 
 static void check_seen(consumers_t *c, const char *path, const kt_keyring_t *seen)
@@ -157,7 +149,7 @@ static void check_seen(consumers_t *c, const char *path, const kt_keyring_t *see
         "it lacks epoch %u: copy the file that has it there, or give it the types that it needs "
         "(keyturn keygen --types T,... NEWFILE)",
         newest->epoch);
-    stands_against(c, KT_CONFLICT, path, detail);
+    prevents(c, KT_CONFLICT, path, detail);
 }
 
 static void check_file(consumers_t *c, const kt_cfg_key_t *key)
@@ -174,8 +166,8 @@ static void check_file(consumers_t *c, const kt_cfg_key_t *key)
     free(path);
 }
 
-/* The entry that this process was set up from is held. If it is for every host, those have the
- * same, unless its contents depend on who asks. */
+/* The entry of this process is loaded already. If it is for every host, the others have the same
+ * one, unless its contents depend on the process that reads it. */
 static void check_consumer(consumers_t *c, const kt_cfg_key_t *key)
 {
     bool is_file = strncmp(key->source, "file:", 5) == 0,
@@ -201,14 +193,14 @@ kt_status_t kt_rekey_consumers(kt_ctx_t *ctx, const kt_rekey_options_t *options)
 
     for (i = 0; i < ctx->holder.config->nkeys; i++)
         check_consumer(&c, &ctx->holder.config->keys[i]);
-    if (c.against == 0)
+    if (c.unready == 0)
         return KT_SUCCESS;
     return kt_fail(KT_CONFLICT,
                    "%zu of %zu entries of `key:` stand against epoch %u: nothing was moved",
-                   c.against, ctx->holder.config->nkeys, ctx->holder.keyring->env[0].epoch);
+                   c.unready, ctx->holder.config->nkeys, ctx->holder.keyring->env[0].epoch);
 }
 
-/* ---- what is where ---- */
+/* ---- how much is under which key ---- */
 
 typedef struct count {
     kt_ctx_t *ctx;
@@ -216,7 +208,7 @@ typedef struct count {
     kt_status_t status;
 } count_t;
 
-/* Under which of the epochs is this key? */
+/* Which epoch does this key belong to? */
 static void count_key(count_t *count, const unsigned char id[KT_KEYID_SIZE])
 {
     const kt_typekey_t *key;
@@ -273,7 +265,7 @@ static kt_status_t count_rows(count_t *count, const kt_store_t *store, ktp_txn_t
 static kt_status_t count_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
                               const char *type, kt_rekey_fn fn, void *arg)
 {
-    kt_rekey_type_t told = {.type = type};
+    kt_rekey_type_t progress = {.type = type};
     const kt_typekey_t *newest;
     kt_trees_t trees;
     kt_status_t status = kt_trees_open(&ctx->holder, store, txn, type, &trees);
@@ -283,16 +275,16 @@ static kt_status_t count_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
     if (status == KT_SUCCESS)
         status = kt_keyring_type(ctx->holder.keyring, type, 0, &newest);
     if (status == KT_SUCCESS && trees.index.generation > 0 && fn != NULL) {
-        told.epoch = trees.index.epoch;
-        told.moved = trees.index.count;
-        told.left = trees.old.count;
-        told.from = trees.old.generation > 0 ? trees.old.epoch : 0;
-        if (trees.key != newest && told.from == 0) { /* not begun yet */
-            told.from = told.epoch;
-            told.left = told.moved;
-            told.moved = 0;
+        progress.epoch = trees.index.epoch;
+        progress.moved = trees.index.count;
+        progress.left = trees.old.count;
+        progress.from = trees.old.generation > 0 ? trees.old.epoch : 0;
+        if (trees.key != newest && progress.from == 0) { /* not begun yet */
+            progress.from = progress.epoch;
+            progress.left = progress.moved;
+            progress.moved = 0;
         }
-        fn(arg, &told);
+        fn(arg, &progress);
     }
     kt_trees_close(&trees);
     return status;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rekey_clear.c: names that a provider keeps in the clear (redis) go to the newest epoch, one at a
- * time.
+ * rekey_clear.c: moves names that a provider keeps in the clear (redis) to the newest epoch, one at
+ * a time.
  *
- * There is neither root nor index: each head says which key it is under, and a server takes a
- * secret only if its counter is one higher than its own. So a name is all that there is to move at
- * once, and what is left to do is what a listing shows under an older key.
+ * There is neither root nor index: each head says which key it is under, and a server accepts a
+ * secret only if its counter is one higher than its own. So each name is moved by itself, and a
+ * listing shows what is still under an older key.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "maintain.h"
 
-#define TRIES 5u   /* against others who write the same name */
+#define TRIES 5u   /* against other writers of the same name */
 #define REPORT 64u /* names between two reports of progress */
 
 typedef struct names {
@@ -54,7 +54,8 @@ static int append_old(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     size_t n;
 
     if (find_epoch(names->ctx, key->name, row, &n) != KT_SUCCESS || n == 0)
-        return 0; /* it is where it belongs, or of somebody else, which the count of rows tells */
+        return 0; /* it is under the newest key, or under an unknown one, which is counted elsewhere
+                   */
     copy = strdup(key->name);
     grown = copy != NULL ? reallocarray(names->list, names->count + 1, sizeof(*grown)) : NULL;
     if (grown == NULL) {
@@ -88,7 +89,7 @@ static kt_status_t list_old(kt_ctx_t *ctx, kt_store_t *store, names_t *ret_names
     return status == KT_SUCCESS ? ret_names->status : status;
 }
 
-static kt_status_t put_anew(const kt_reseal_t *r, const char *name, const ktp_row_t *old)
+static kt_status_t put_resealed(const kt_reseal_t *r, const char *name, const ktp_row_t *old)
 {
     ktp_key_t key;
     kt_head_t head;
@@ -98,7 +99,7 @@ static kt_status_t put_anew(const kt_reseal_t *r, const char *name, const ktp_ro
     if (status != KT_SUCCESS)
         return status;
     if (strcmp(head.name, name) != 0)
-        status = kt_fail(KT_MOVED, "the secret stored here is of another name: it was moved");
+        status = kt_fail(KT_MOVED, "the secret stored here belongs to another name: it was moved");
     else if (head.counter != old->stamp)
         status = kt_fail(KT_MALFORMED, "its stamp is not its head's counter");
     else
@@ -113,7 +114,7 @@ static kt_status_t put_anew(const kt_reseal_t *r, const char *name, const ktp_ro
     return status;
 }
 
-/* KT_NOTFOUND: it is gone, or under the newest key by now. */
+/* KT_NOTFOUND: it was removed, or is under the newest key already. */
 static kt_status_t move_in(kt_reseal_t *r, kt_typekey_t *keys, const char *name)
 {
     const kt_typekey_t *key = NULL;
@@ -143,7 +144,7 @@ static kt_status_t move_in(kt_reseal_t *r, kt_typekey_t *keys, const char *name)
     memcpy(&keys[1], key, sizeof(*key));
     r->to = &keys[0];
     r->from = &keys[1];
-    status = put_anew(r, name, &copy);
+    status = put_resealed(r, name, &copy);
     kt_row_free(&copy);
     return status;
 }
@@ -189,11 +190,11 @@ static kt_status_t move_names(kt_ctx_t *ctx, kt_store_t *store, const names_t *n
             status = KT_SUCCESS;
         if (status == KT_SUCCESS && options->progress != NULL &&
             ((i + 1) % REPORT == 0 || i + 1 == names->count)) {
-            kt_rekey_type_t told = {store->name, ctx->holder.keyring->env[0].epoch, 0, i + 1,
-                                    names->count - i - 1};
+            kt_rekey_type_t progress = {store->name, ctx->holder.keyring->env[0].epoch, 0, i + 1,
+                                        names->count - i - 1};
 
-            told.from = told.left > 0 ? ctx->holder.keyring->env[1].epoch : 0;
-            options->progress(options->arg, &told);
+            progress.from = progress.left > 0 ? ctx->holder.keyring->env[1].epoch : 0;
+            options->progress(options->arg, &progress);
         }
     }
     kt_locked_free(keys);
@@ -236,12 +237,12 @@ kt_status_t kt_rekey_clear(kt_ctx_t *ctx, kt_call_t *call, const kt_rekey_option
     return status;
 }
 
-/* ---- what is where ---- */
+/* ---- how much is under which key ---- */
 
 typedef struct clear_count {
     kt_ctx_t *ctx;
     kt_rekey_result_t *result;
-    kt_rekey_type_t told;
+    kt_rekey_type_t progress;
 } clear_count_t;
 
 static int count_name(void *arg, const ktp_key_t *key, const ktp_row_t *row)
@@ -252,10 +253,10 @@ static int count_name(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     if (find_epoch(count->ctx, key->name, row, &n) != KT_SUCCESS) {
         count->result->unknown++;
     } else if (n == 0) {
-        count->told.moved++;
+        count->progress.moved++;
     } else {
-        count->told.left++;
-        count->told.from = count->ctx->holder.keyring->env[n].epoch;
+        count->progress.left++;
+        count->progress.from = count->ctx->holder.keyring->env[n].epoch;
         count->result->epochs[n - 1].rows++;
     }
     return 0;
@@ -272,8 +273,8 @@ static kt_status_t count_one(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, v
         return status;
     status = kt_from_provider(store->name, store->api->row_scan(txn, KTP_HEAD, count_name, &count));
     store->api->abort(txn);
-    if (status == KT_SUCCESS && fn != NULL && count.told.moved + count.told.left > 0)
-        fn(arg, &count.told);
+    if (status == KT_SUCCESS && fn != NULL && count.progress.moved + count.progress.left > 0)
+        fn(arg, &count.progress);
     return status;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * reseal.c: a secret from one key to another: every value that is kept is opened and sealed anew,
- * and the head with their new tags. Its id, its versions, times, metadata and notes stay. What a
- * destroyed version had stays gone.
+ * reseal.c: moves a secret from one key to another: opens and seals again every value that is kept,
+ * and the head with their new tags. Its id, versions, times, metadata and notes stay; destroyed
+ * values stay destroyed.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -51,8 +51,8 @@ static kt_status_t reseal_value(const kt_reseal_t *r, const kt_head_t *head,
     return status;
 }
 
-/* Where names are clear the row stays where it is; else the name has another hash under the new
- * key. */
+/* With clear names the row keeps its place; otherwise the name has another hash under the new key.
+ */
 static kt_status_t put_value(const kt_reseal_t *r, const ktp_key_t *old, const ktp_key_t *new,
                              const ktp_row_t *row, uint64_t stamp)
 {
@@ -67,7 +67,7 @@ static kt_status_t put_value(const kt_reseal_t *r, const ktp_key_t *old, const k
                : status;
 }
 
-/* The row of a value that is kept beside the current one. */
+/* A value with a row of its own. */
 static kt_status_t move_value(const kt_reseal_t *r, const kt_head_t *head, kt_head_version_t *entry)
 {
     unsigned char *record = NULL;

@@ -3,9 +3,9 @@
  * restore.c: kt_backup() and kt_restore(): a whole store into a file, and a file into the store.
  *
  * A restore is one transaction: what was there is removed, the rows of the file are put, and the
- * index of each type is built anew from the heads that are put. Its generations begin behind the
- * highest of the file, the store and the anchors, so that every reader goes on; and it stands in
- * the trail before it is made.
+ * index of each type is built from these heads. Its generations continue after the highest of the
+ * file, the store and the anchors, so that every reader accepts them. The restore is recorded
+ * before it is committed.
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -17,33 +17,13 @@
 #define TIMEOUT 5000u /* ms for the writer's lock */
 #define STEP 1024u    /* rows between two reports of progress */
 
-/* ---- common ---- */
-
-static kt_status_t begin_call(kt_ctx_t *ctx, const kt_request_t *req, const char *action,
-                              kt_call_t *ret_call)
-{
-    kt_status_t status;
-
-    memset(ret_call, 0, sizeof(*ret_call));
-    ret_call->req = req;
-    ret_call->subject = req->subject;
-    memcpy(ret_call->text, "*", 2);
-    status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
-    return status == KT_SUCCESS ? status
-                                : kt_decide(ctx, ret_call, action, status, 0, NULL, KT_EV_DURABLE);
-}
-
-/* The store that keyturn init makes: of the first provider with an index. */
 static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
 {
     size_t i;
 
-    for (i = 0; i < ctx->modules->count; i++) {
-        if ((ctx->modules->list[i].api->capabilities &
-             (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) == (KTP_SEALED | KTP_CREATE))
-            return kt_store_of(ctx, i, ret_store);
-    }
-    return kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to back up");
+    return kt_find_index(ctx, &i)
+               ? kt_store_of(ctx, i, ret_store)
+               : kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to back up");
 }
 
 /* ---- backup ---- */
@@ -67,7 +47,7 @@ static int write_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 static kt_status_t write_rows(kt_ctx_t *ctx, kt_store_t *store, kt_backup_t *backup)
 {
     static const ktp_space_t spaces[] = {KTP_META, KTP_HEAD,
-                                         KTP_VALUE}; /* the index is built anew from these */
+                                         KTP_VALUE}; /* a restore builds the index from these */
     writing_t writing = {ctx, backup, KT_SUCCESS};
     ktp_txn_t *txn;
     kt_status_t status;
@@ -94,7 +74,7 @@ static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const c
     kt_call_t call;
     kt_status_t status;
 
-    status = begin_call(ctx, req, "backup", &call);
+    status = kt_admin_begin(ctx, req, "backup", &call);
     if (status != KT_SUCCESS)
         return status;
     status = find_store(ctx, &store);
@@ -104,7 +84,7 @@ static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const c
     if (status == KT_SUCCESS)
         status = write_rows(ctx, store, &backup);
     kt_debug_point("backup.written");
-    /* On the record before it is whole: a copy of everything must not leave unrecorded. */
+    /* Recorded before the file is complete: an unrecorded copy of everything must not exist. */
     status = kt_decide(ctx, &call, "backup", status, 0, store->name, KT_EV_DURABLE);
     kt_debug_point("backup.recorded");
     if (status == KT_SUCCESS)
@@ -152,7 +132,7 @@ typedef struct restore {
     kt_store_t *store;
     ktp_txn_t *txn;
     const char *path;
-    unsigned char *private_key; /* of the recipient, in locked memory; NULL: none is held */
+    unsigned char *private_key; /* of the recipient, in locked memory; NULL: not given */
     bool going_back;
     bool fresh; /* nothing was ever written to the store */
     unsigned char file_id[KT_ID_SIZE], store_id[KT_ID_SIZE];
@@ -183,7 +163,7 @@ static kt_status_t adopt_root(restore_t *r, const ktp_key_t *key, const ktp_row_
     return KT_SUCCESS;
 }
 
-/* The whole file once, before anything is touched: is it whole, and what does it hold? */
+/* Reads the whole file before anything is changed: is it complete, and what does it hold? */
 static kt_status_t survey(restore_t *r)
 {
     kt_backup_t backup;
@@ -221,12 +201,12 @@ static const type_root_t *root_of(const restore_t *r, const unsigned char key_id
 static kt_status_t refuse(const restore_t *r, const char *type, const char *why)
 {
     return kt_fail(KT_CONFLICT,
-                   "%s: of the type \"%s\" %s than the backup has: --going-back replaces it all "
-                   "the same, on the record",
+                   "%s: of the type \"%s\" %s than the backup has: --going-back replaces it "
+                   "nevertheless, which is recorded",
                    r->store->name, type, why);
 }
 
-/* Would the restore take something away that is newer than the file, or not of it at all? */
+/* Would the restore remove something that is newer than the file, or not from it? */
 static kt_status_t check_newer(restore_t *r)
 {
     const kt_keyring_t *keyring = r->ctx->holder.keyring;
@@ -248,9 +228,7 @@ static kt_status_t check_newer(restore_t *r)
     return status;
 }
 
-#define OLD_MAX                                                                                    \
-    4096u /* rows that are removed at once: what is not remembered is met again by the next scan   \
-           */
+#define OLD_MAX 4096u /* rows that are removed at once; the next scan finds the rest */
 
 static int collect(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
@@ -342,7 +320,7 @@ static kt_status_t put_rows(restore_t *r, kt_filling_t **fillings)
     return status;
 }
 
-/* An empty index of each type that is known, to go on behind all that was seen of it. */
+/* An empty index of each known type, which continues after all generations that were seen of it. */
 static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
 {
     const kt_keyring_t *keyring = r->ctx->holder.keyring;
@@ -356,7 +334,7 @@ static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
 
         status = kt_index_open(&r->ctx->holder, r->store, r->txn, &keyring->types[i], index);
         if (status == KT_ROLLEDBACK || status == KT_MALFORMED)
-            status = KT_SUCCESS; /* what is being replaced need not hold */
+            status = KT_SUCCESS; /* what is replaced need not be valid */
         highest = kt_anchors_highest(r->store->anchors, index);
         if (root != NULL && root->generation > highest)
             highest = root->generation;
@@ -389,11 +367,8 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         status = kt_index_fill_end(fillings[i]);
     if (status == KT_SUCCESS)
         status = kt_epochs_restored(&r->ctx->holder, r->store, r->txn, indexes, count);
-    if (status == KT_SUCCESS)
-        status = kt_decide(r->ctx, call, "restore", KT_SUCCESS, 0, r->store->name,
-                           KT_EV_DURABLE | KT_EV_INTENT);
-    else
-        status = kt_decide(r->ctx, call, "restore", status, 0, r->store->name, KT_EV_DURABLE);
+    status = kt_decide(r->ctx, call, "restore", status, 0, r->store->name,
+                       status == KT_SUCCESS ? KT_EV_DURABLE | KT_EV_INTENT : KT_EV_DURABLE);
     kt_debug_point("restore.intent");
     if (status == KT_SUCCESS) {
         committed = kt_from_provider(r->store->name, r->store->api->commit(r->txn));
@@ -430,57 +405,48 @@ static kt_status_t read_id(restore_t *r)
     memcpy(r->store_id, row.record, KT_ID_SIZE);
     if (!r->fresh)
         return KT_SUCCESS;
-    /* A store that was lost and is made anew takes the id of its backup, which the anchors know. */
+    /* A new store in place of a lost one takes the id of its backup, which the anchors know. */
     row = (ktp_row_t){.record = r->file_id, .record_size = KT_ID_SIZE, .stamp = row.stamp + 1};
     memcpy(r->store_id, r->file_id, KT_ID_SIZE);
     return kt_from_provider(r->store->name,
                             r->store->api->row_put(r->txn, &key, &row, row.stamp - 1));
 }
 
+typedef struct sight {
+    bool any;  /* row of the space META */
+    bool used; /* one that more than the creation of the store has left */
+} sight_t;
+
 static int see_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
-    bool *seen = arg;
+    sight_t *sight = arg;
 
     (void)row;
-    *seen = *seen || !(is_meta(key, 's') || is_meta(key, 'e'));
-    return *seen;
+    sight->any = true;
+    sight->used = sight->used || !(is_meta(key, 's') || is_meta(key, 'e'));
+    return sight->used;
 }
 
-static int see_any(void *arg, const ktp_key_t *key, const ktp_row_t *row)
-{
-    bool *seen = arg;
-
-    (void)key, (void)row;
-    *seen = true;
-    return 1;
-}
-
-static kt_status_t scan_meta(const restore_t *r, ktp_txn_t *txn, ktp_scan_fn fn, bool *ret_seen)
-{
-    *ret_seen = false;
-    return kt_rows_scan(r->store, txn, KTP_META, fn, ret_seen);
-}
-
-/* The store of a restore that was killed right after it had made the file: not even its id is
- * there. */
+/* A restore that was killed right after it had created the file leaves a store without an id. */
 static kt_status_t is_bare(const restore_t *r, bool *ret_bare)
 {
-    bool seen = false;
+    sight_t sight = {.any = false};
     ktp_txn_t *txn;
     kt_status_t status = kt_txn_begin(r->store, false, TIMEOUT, &txn);
 
     if (status != KT_SUCCESS)
         return status;
-    status = scan_meta(r, txn, see_any, &seen);
+    status = kt_rows_scan(r->store, txn, KTP_META, see_row, &sight);
     r->store->api->abort(txn);
-    *ret_bare = !seen;
+    *ret_bare = !sight.any;
     return status;
 }
 
-/* A store in which nothing was ever written is as good as one that is made now. */
+/* A store that was never written is treated as a new one. */
 static kt_status_t open_target(restore_t *r)
 {
-    bool bare = true, seen = false;
+    sight_t sight = {.any = false};
+    bool bare = true;
     kt_status_t status;
 
     status = kt_from_provider(r->store->name, r->store->api->create(r->store->instance));
@@ -498,8 +464,8 @@ static kt_status_t open_target(restore_t *r)
     if (status == KT_SUCCESS)
         status = kt_store_check(&r->ctx->holder, r->store, r->txn);
     if (status == KT_SUCCESS)
-        status = scan_meta(r, r->txn, see_row, &seen);
-    r->fresh = !seen;
+        status = kt_rows_scan(r->store, r->txn, KTP_META, see_row, &sight);
+    r->fresh = !sight.used;
     return status == KT_SUCCESS ? read_id(r) : status;
 }
 
@@ -518,7 +484,7 @@ static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const 
     kt_call_t call;
     kt_status_t status;
 
-    status = begin_call(ctx, req, "restore", &call);
+    status = kt_admin_begin(ctx, req, "restore", &call);
     if (status != KT_SUCCESS)
         return status;
     status = find_store(ctx, &r.store);

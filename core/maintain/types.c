@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* types.c: the types of a store, by the labels that it keeps of them. */
+/* types.c: the types of a store, from its labels. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * verify_store.c: the whole store at once: every index, every head, every value, and that there is
+ * verify_store.c: verifies the whole store: every index, every head, every value, and that there is
  * nothing else.
  *
  * A read proves its own secret; this proves all of them, in one snapshot, and names what is wrong.
- * It goes from the indexes down: each entry has its head, each head its values. Then the rows are
- * counted, and only if there are others than those that were met each is looked at by itself. So it
- * remembers a few numbers, however large the store is. It opens every value, so it takes the keys
- * of all types; types whose key is not held are counted and said.
+ * It goes down from the indexes: each entry has its head, each head its values. Then it counts the
+ * rows; only if there are more than it met, it looks at each. So it keeps a few numbers, however
+ * large the store is. It opens every value, so it needs the keys of all types; types whose key is
+ * not loaded are counted and reported.
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 
 #define STEP 1024u /* secrets between two reports of progress */
 
-/* Rows by what their clear header says: under a key that is held, under another, or no header. */
+/* Rows by their clear header: under a loaded key, under another one, or without a header. */
 enum { HELD, FOREIGN, BAD, KINDS };
 
 typedef struct verify {
@@ -40,8 +40,8 @@ typedef struct verify {
 static void wrong(verify_t *v, kt_status_t status, const char *what, const char *detail)
 {
     if (status == KT_INTERNAL)
-        v->fatal = status; /* ours, and no finding; what comes after it would be found wrong for
-                              want of it */
+        v->fatal =
+            status; /* our error and not the store's: what follows may look wrong because of it */
     if (v->fatal != KT_SUCCESS)
         return;
     if (v->worst == KT_SUCCESS || status == KT_ROLLEDBACK)
@@ -94,7 +94,7 @@ static kt_status_t check_beside(verify_t *v, const kt_typekey_t *type, const kt_
     return status;
 }
 
-/* Head and current value; KT_NOTFOUND: it is wrong, which has been said. */
+/* Head and current value; KT_NOTFOUND: something is wrong, and was reported. */
 static kt_status_t check_head(verify_t *v, const kt_typekey_t *type, const ktp_key_t *key,
                               const ktp_row_t *row, kt_head_t *ret_head)
 {
@@ -108,7 +108,7 @@ static kt_status_t check_head(verify_t *v, const kt_typekey_t *type, const ktp_k
     }
     kt_name_hash(type, ret_head->name, hash);
     if (memcmp(hash, key->id, KT_HASH_SIZE) != 0)
-        status = kt_fail(KT_MOVED, "it stands in the row of another name");
+        status = kt_fail(KT_MOVED, "it is in the row of another name");
     if (status == KT_SUCCESS && row->stamp != ret_head->counter)
         status = kt_fail(KT_MALFORMED, "the row's stamp is not the head's counter");
     if (status == KT_SUCCESS)
@@ -125,7 +125,7 @@ static bool has_row(const kt_head_t *head, const kt_head_version_t *version, boo
     return !version->destroyed && !(current_beside && version->version == head->current);
 }
 
-/* The values that have rows of their own. */
+/* The values with rows of their own. */
 static void check_values(verify_t *v, const kt_typekey_t *type,
                          const unsigned char hash[KT_HASH_SIZE], const kt_head_t *head,
                          bool current_beside)
@@ -176,7 +176,7 @@ static int count_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
     return 0;
 }
 
-/* Does the root stand where the roots of the type's other epochs say? */
+/* Does the root agree with the roots of the type's other epochs? */
 static kt_status_t check_place(verify_t *v, const kt_index_t *index)
 {
     kt_trees_t trees;
@@ -199,7 +199,7 @@ static kt_status_t check_place(verify_t *v, const kt_index_t *index)
     return status;
 }
 
-/* The nodes alone: a tree that does not hold vouches for nothing. */
+/* Only the nodes: a broken tree proves nothing. */
 static void check_index(verify_t *v, size_t n)
 {
     const kt_typekey_t *type = &v->ctx->holder.keyring->types[n];
@@ -297,23 +297,12 @@ static kt_status_t check_indexes(verify_t *v)
 
 /* ---- is there anything else? ---- */
 
-static int count_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+static int count_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     verify_t *v = arg;
     const kt_typekey_t *type;
 
-    (void)key;
-    v->all_heads[kind_of(v, row, &type)]++;
-    return 0;
-}
-
-static int count_value(void *arg, const ktp_key_t *key, const ktp_row_t *row)
-{
-    verify_t *v = arg;
-    const kt_typekey_t *type;
-
-    (void)key;
-    v->all_values[kind_of(v, row, &type)]++;
+    (key->space == KTP_HEAD ? v->all_heads : v->all_values)[kind_of(v, row, &type)]++;
     return 0;
 }
 
@@ -322,7 +311,7 @@ static bool is_more(const uint64_t all[KINDS], const uint64_t met[KINDS])
     return all[HELD] != met[HELD] || all[BAD] != met[BAD];
 }
 
-/* Does an index that holds vouch for this row? Then it has been met. */
+/* Does a valid index have this row? Then it was met. */
 static kt_status_t was_met(verify_t *v, const unsigned char hash[KT_HASH_SIZE], bool *ret_met)
 {
     const kt_keyring_t *keyring = v->ctx->holder.keyring;
@@ -343,7 +332,7 @@ static kt_status_t was_met(verify_t *v, const unsigned char hash[KT_HASH_SIZE], 
     return status;
 }
 
-/* Of a type whose index is broken: what a read of it would say. */
+/* For a type with a broken index: what a read would answer. */
 static void check_alone(verify_t *v, const kt_typekey_t *type, const ktp_key_t *key,
                         kt_head_t *head, bool beside)
 {
@@ -361,7 +350,7 @@ static void check_alone(verify_t *v, const kt_typekey_t *type, const ktp_key_t *
     check_values(v, type, key->id, head, beside);
 }
 
-static int look_at_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+static int inspect_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     verify_t *v = arg;
     unsigned char *copy = malloc(row->record_size + row->beside_size + 1);
@@ -372,7 +361,7 @@ static int look_at_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     kt_status_t status = copy != NULL ? KT_SUCCESS : kt_no_memory();
     int kind;
 
-    if (status == KT_SUCCESS) { /* the row is gone with the next one that is asked for */
+    if (status == KT_SUCCESS) { /* the next row_get() may overwrite the row */
         memcpy(copy, row->record, row->record_size);
         if (row->beside != NULL)
             own.beside = memcpy(copy + row->record_size, row->beside, row->beside_size);
@@ -394,7 +383,7 @@ static int look_at_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     return v->fatal != KT_SUCCESS;
 }
 
-static int look_at_value(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+static int inspect_value(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     verify_t *v = arg;
     ktp_key_t head_key = {.space = KTP_HEAD, .id_size = key->id_size};
@@ -413,7 +402,7 @@ static int look_at_value(void *arg, const ktp_key_t *key, const ktp_row_t *row)
         if (kind_of(v, &head_row, &type) != HELD ||
             kt_open_head(&v->ctx->holder, type, &head_row, &head) != KT_SUCCESS) {
             kt_failure_clear();
-            return 0; /* of the head it has been said */
+            return 0; /* the head was reported already */
         }
         entry = kt_head_find(&head, key->version);
         known = entry != NULL && has_row(&head, entry, head_row.beside != NULL);
@@ -437,13 +426,13 @@ static kt_status_t check_rows(verify_t *v)
 {
     kt_status_t status;
 
-    status = scan(v, KTP_HEAD, count_head);
+    status = scan(v, KTP_HEAD, count_row);
     if (status == KT_SUCCESS && is_more(v->all_heads, v->heads))
-        status = scan(v, KTP_HEAD, look_at_head);
+        status = scan(v, KTP_HEAD, inspect_head);
     if (status == KT_SUCCESS)
-        status = scan(v, KTP_VALUE, count_value);
+        status = scan(v, KTP_VALUE, count_row);
     if (status == KT_SUCCESS && is_more(v->all_values, v->values))
-        status = scan(v, KTP_VALUE, look_at_value);
+        status = scan(v, KTP_VALUE, inspect_value);
     return status;
 }
 
@@ -510,8 +499,7 @@ kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
     if (status != KT_SUCCESS)
         return status;
     for (i = 0; i < ctx->modules->count; i++) {
-        if ((ctx->modules->list[i].api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) !=
-            KTP_SEALED)
+        if (!kt_has_index(ctx->modules->list[i].api))
             continue;
         status = kt_store_of(ctx, i, &store);
         if (status != KT_SUCCESS)

@@ -120,7 +120,7 @@ START_TEST(cut_or_longer_it_is_refused)
 }
 END_TEST
 
-/* Not even by whoever takes the name while it is being written. */
+/* Not even a file that takes the name while the backup is being written. */
 START_TEST(nothing_is_overwritten)
 {
     kt_backup_t b;

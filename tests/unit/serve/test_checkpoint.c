@@ -116,7 +116,7 @@ START_TEST(also_when_idle)
 }
 END_TEST
 
-/* A store that cannot be read is no reason to have none. */
+/* A store that cannot be read does not prevent a checkpoint. */
 START_TEST(without_the_store)
 {
     kt_ctx_t *other;

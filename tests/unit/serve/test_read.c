@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* core/serve/read.c: policy before cache before provider, the trail behind all of them, and how old
+/* core/serve/read.c: policy before cache before provider, the audit record after each, and how old
  * an answer may be. */
 #include "world.h"
 
@@ -138,7 +138,7 @@ START_TEST(what_cannot_be_recorded_is_not_served)
     assert_ok(get("api-keys/a", "value"));
     ck_assert_uint_eq(world_lines("api-keys/a", NULL), 1);
     ck_assert_int_eq(unlink(world.log), 0);
-    assert_ok(get("api-keys/a", "value")); /* it is recorded, but is no line yet */
+    assert_ok(get("api-keys/a", "value")); /* it is recorded, but not yet a line */
     assert_status(kt_audit_flush(world.ctx, 0), KT_AUDIT);
     assert_status(get("api-keys/a", NULL), KT_AUDIT);
     assert_status(peek("api-keys/a", NULL), KT_AUDIT);
@@ -184,7 +184,7 @@ START_TEST(nothing_is_served_past_its_expiry)
     plain[0].expires = kt_now();
     age("api-keys/a", 0)->secret->expires = kt_now();
     assert_status(get("api-keys/a", NULL), KT_GONE);
-    /* nor when nobody knows more, within the stale window */
+    /* nor if no provider can say more, within the stale window */
     plain[0].status = KTP_UNAVAIL;
     age("api-keys/b", 0)->secret->expires = kt_now();
     assert_status(get("api-keys/b", NULL), KT_UNAVAIL);
@@ -394,7 +394,7 @@ START_TEST(a_named_provider_is_asked_itself)
     assert_secret(secret, "of plain");
     kt_secret_free(secret);
     assert_ok(kt_refresh(world.ctx, &req));
-    assert_ok(get("both/a", "value")); /* and its answer is nobody else's */
+    assert_ok(get("both/a", "value")); /* and its answer is not used for others */
     req.provider = "nope";
     assert_status(kt_get(world.ctx, &req, &secret), KT_USAGE);
     req.provider = "remote";
@@ -474,7 +474,7 @@ START_TEST(refreshes_of_several_threads_are_one_call)
     ck_assert_uint_eq(plain[1].gets, 1);
     for (size_t i = 0; i < THREADS; i++)
         assert_ok(callers[i].status);
-    /* nobody may be served yet, and nobody was kept waiting in kt_peek() */
+    /* no caller may be served yet, and none waited in kt_peek() */
     ck_assert_int_eq(stale_meanwhile, -1);
     assert_ok(peek("remote/a", "value"));
     ck_assert_int_eq(waiting(), -1);

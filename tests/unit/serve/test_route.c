@@ -49,8 +49,8 @@ START_TEST(the_default_actions)
 }
 END_TEST
 
-/* Each pair of answers, all of the first one's going on: an absence behind somebody who could not
- * tell is no absence. */
+/* Each pair of answers, the first one always continuing: NOTFOUND after a provider that could not
+ * answer proves nothing. */
 START_TEST(a_failure_is_not_hidden_by_an_absence)
 {
     ktp_status_t first = answers[_i];
@@ -137,7 +137,7 @@ START_TEST(a_write_goes_to_the_first_that_can)
     assert_ok(kt_put(world.ctx, &req, value, NULL, NULL));
     ck_assert_uint_eq(memory_count(KTP_HEAD), 1);
     assert_status(kt_put(world.ctx, &other, value, NULL, NULL), KT_FORBIDDEN);
-    /* a refusal is recorded, whoever refuses */
+    /* a refusal by the provider is recorded too */
     ck_assert_uint_eq(world_lines("\"write\"", "b/c", "forbidden", NULL), 1);
     req.provider = "plain";
     assert_status(kt_put(world.ctx, &req, value, NULL, NULL), KT_FORBIDDEN);
