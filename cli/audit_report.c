@@ -1,34 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * keyturn audit report [--since T] [DIR]: who was refused, what failed, who read and changed what.
- * Counted from the lines of the trail alone, so it works on another machine's copy of it too.
+ * It needs nothing but the lines of the audit logs, so it also works on a copy from another
+ * machine.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
 
-#define SUSPICIOUS 5 /* a source with more refusals and failures is named */
+#define SUSPICIOUS 5 /* a source with more refusals and failures is printed */
 #define HEAVY 1000   /* a secret with more reads is heavily used */
 
 typedef struct {
-    json_t *notes;      /* [{stream, note}]: what was passed over */
+    json_t *notes;      /* [{stream, note}]: what was skipped */
     json_t *streams;    /* {stream: lines} */
     json_t *sources;    /* {subject and peer: {...}} */
-    json_t *patterns;   /* {what: {...}} */
+    json_t *patterns;   /* {action, reference and subject: {...}} */
     json_t *actions;    /* {action: {status: count}} */
     json_t *severities; /* {severity: count} */
     json_t *alerts;     /* the lines */
     json_t *secrets;    /* {name: {...}} */
-    char first[32], last[32];
+    json_t *all;        /* owns these */
     json_int_t lines, malformed, refusals, failures;
 } report_t;
 
 static const char *text_of(const json_t *object, const char *key)
 {
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text ? text : "";
+    return cli_json_text(object, key, "");
 }
 
 static json_int_t number_of(const json_t *object, const char *key)
@@ -41,7 +40,7 @@ static void add(json_t *object, const char *key, json_int_t count)
     json_object_set_new(object, key, json_integer(number_of(object, key) + count));
 }
 
-/* The object at `key`, made if it is not there. */
+/* The object at `key`, which is made if it is missing. */
 static json_t *at(json_t *object, const char *key)
 {
     if (!json_object_get(object, key))
@@ -54,7 +53,7 @@ static void set_text(json_t *object, const char *key, const char *text)
     json_object_set_new(object, key, json_string(text));
 }
 
-/* Lines come stream by stream: a time is the first or the last only by comparison. */
+/* Lines come stream by stream, so the times are not in order. */
 static void widen(json_t *object, const char *time)
 {
     const char *first = text_of(object, "first"), *last = text_of(object, "last");
@@ -98,7 +97,7 @@ static void count_source(report_t *report, const json_t *line, bool refusal, jso
     widen(source, text_of(line, "time"));
 }
 
-/* An access by somebody without a name. */
+/* An access without a name. */
 static void count_pattern(report_t *report, const json_t *line, json_int_t count)
 {
     const char *subject = text_of(line, "subject"), *colon = strrchr(subject, ':');
@@ -110,10 +109,9 @@ static void count_pattern(report_t *report, const json_t *line, json_int_t count
     snprintf(key, sizeof key, "%.60s %.600s %.280s", text_of(line, "action"),
              text_of(line, "reference"), subject);
     pattern = at(report->patterns, key);
-    set_text(pattern, "pattern", "anonymous");
-    set_text(pattern, "subject", subject);
-    set_text(pattern, "action", text_of(line, "action"));
-    set_text(pattern, "reference", text_of(line, "reference"));
+    json_object_update_new(pattern, json_pack("{s:s, s:s, s:s, s:s}", "pattern", "anonymous",
+                                              "subject", subject, "action", text_of(line, "action"),
+                                              "reference", text_of(line, "reference")));
     add(pattern, "count", count);
     widen(pattern, text_of(line, "time"));
 }
@@ -174,21 +172,18 @@ static void count_secret(report_t *report, const json_t *line, json_int_t count)
 static void count_line(report_t *report, json_t *line)
 {
     const char *action = text_of(line, "action"), *status = text_of(line, "status");
-    const char *time = text_of(line, "time"), *severity = text_of(line, "severity");
+    const char *severity = text_of(line, "severity");
     json_int_t count = number_of(line, "count") > 1 ? number_of(line, "count") : 1;
 
     report->lines++;
-    if (!report->first[0] || strcmp(time, report->first) < 0)
-        snprintf(report->first, sizeof report->first, "%s", time);
-    if (strcmp(time, report->last) > 0)
-        snprintf(report->last, sizeof report->last, "%s", time);
+    widen(report->all, text_of(line, "time"));
     add(report->streams, text_of(line, "stream"), 1);
     add(at(report->actions, action), status, count);
     if (severity[0])
         add(report->severities, severity, count);
     if (strcmp(action, "alert") == 0) {
         json_array_append(report->alerts, line);
-        return; /* the refusals are lines of their own */
+        return; /* its refusals have lines of their own */
     }
     if (strcmp(status, "denied") == 0) {
         report->refusals += count;
@@ -225,7 +220,7 @@ static void add_note(void *arg, kt_status_t status, const char *what, const char
 
 /* ---- the answer ---- */
 
-/* Values of an object, those with the highest `key` first; only with more than `over`. */
+/* The values whose number at `key` is above `over`, highest first. */
 static json_t *ranked(const json_t *object, const char *key, json_int_t over)
 {
     json_t *list = json_array(), *value;
@@ -246,7 +241,7 @@ static json_t *ranked(const json_t *object, const char *key, json_int_t over)
     return list;
 }
 
-/* The secrets by their names: what was never read, and what is read a lot. */
+/* Names of the secrets that are heavily used, or else of those that were never read. */
 static json_t *names(const report_t *report, bool heavy)
 {
     json_t *list = json_array(), *secret;
@@ -264,17 +259,18 @@ static json_t *names(const report_t *report, bool heavy)
 
 static json_t *to_json(const report_t *report, int64_t since, int64_t now)
 {
-    return json_pack(
-        "{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:O, s:O, s:o, s:o, s:O, s:O, "
-        "s:O, s:O, s:o, s:o}",
-        "analysis_time", cli_json_time(now), "since", cli_json_time(since), "lines", report->lines,
-        "malformed", report->malformed, "refusals", report->refusals, "failures", report->failures,
-        "total_failed_attempts", report->refusals + report->failures, "first", report->first,
-        "last", report->last, "streams", report->streams, "passed_over", report->notes,
-        "suspicious_sources", ranked(report->sources, "count", SUSPICIOUS), "suspicious_patterns",
-        ranked(report->patterns, "count", 0), "alerts", report->alerts, "severities",
-        report->severities, "actions", report->actions, "secrets", report->secrets, "unused",
-        names(report, false), "heavily_used", names(report, true));
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:O, s:O, s:o, s:o, s:O, s:O, "
+                     "s:O, s:O, s:o, s:o}",
+                     "analysis_time", cli_json_time(now), "since", cli_json_time(since), "lines",
+                     report->lines, "malformed", report->malformed, "refusals", report->refusals,
+                     "failures", report->failures, "total_failed_attempts",
+                     report->refusals + report->failures, "first", text_of(report->all, "first"),
+                     "last", text_of(report->all, "last"), "streams", report->streams,
+                     "passed_over", report->notes, "suspicious_sources",
+                     ranked(report->sources, "count", SUSPICIOUS), "suspicious_patterns",
+                     ranked(report->patterns, "count", 0), "alerts", report->alerts, "severities",
+                     report->severities, "actions", report->actions, "secrets", report->secrets,
+                     "unused", names(report, false), "heavily_used", names(report, true));
 }
 
 static void print_counts(const json_t *counts)
@@ -284,8 +280,7 @@ static void print_counts(const json_t *counts)
 
     json_object_foreach((json_t *)counts, key, count)
     {
-        putchar(' ');
-        putchar(' ');
+        fputs("  ", stdout);
         cli_print(key, 0);
         printf(" %lld", (long long)json_integer_value(count));
     }
@@ -304,20 +299,19 @@ static void print_sources(const json_t *answer)
     json_array_foreach(sources, i, row)
     {
         printf("  %6lld  ", (long long)number_of(row, "count"));
-        cli_print(text_of(row, "subject")[0] ? text_of(row, "subject") : "(nobody)", 26);
+        cli_print(text_of(row, "subject")[0] ? text_of(row, "subject") : "(unknown)", 26);
         putchar(' ');
         cli_print(text_of(row, "peer")[0] ? text_of(row, "peer") : "-", 16);
         printf(" %.24s to %.24s\n", text_of(row, "first"), text_of(row, "last"));
     }
     if (json_array_size(patterns) > 0)
-        printf("\nBy nobody in particular:\n");
+        printf("\nAnonymous accesses:\n");
     json_array_foreach(patterns, i, row)
     {
         printf("  %6lld  ", (long long)number_of(row, "count"));
         cli_print(text_of(row, "action"), 13);
         putchar(' ');
-        cli_print(text_of(row, "reference"), 0);
-        putchar('\n');
+        cli_print_line(text_of(row, "reference"));
     }
 }
 
@@ -369,19 +363,18 @@ static void print(const report_t *report, const json_t *answer)
     json_t *counts, *row;
     size_t i;
 
-    printf("%lld lines of %zu streams, %lld malformed ones passed over", (long long)report->lines,
+    printf("%lld lines of %zu streams, %lld malformed ones skipped", (long long)report->lines,
            json_object_size(report->streams), (long long)report->malformed);
-    if (report->first[0]) {
-        printf("; from %.24s to %.24s", report->first, report->last);
-    }
+    if (report->lines > 0)
+        printf("; from %.24s to %.24s", text_of(report->all, "first"),
+               text_of(report->all, "last"));
     printf("\n%lld refusals, %lld failures, %zu alerts\n", (long long)report->refusals,
            (long long)report->failures, json_array_size(report->alerts));
     json_array_foreach(report->notes, i, row)
     {
         cli_print(text_of(row, "stream"), 0);
         putchar('/');
-        cli_print(text_of(row, "note"), 0);
-        putchar('\n');
+        cli_print_line(text_of(row, "note"));
     }
     print_alerts(report->alerts);
     print_sources(answer);
@@ -399,26 +392,17 @@ static void print(const report_t *report, const json_t *answer)
 static void init(report_t *report)
 {
     memset(report, 0, sizeof *report);
+    report->all = json_object();
     report->notes = json_array();
     report->alerts = json_array();
-    report->streams = json_object();
-    report->sources = json_object();
-    report->patterns = json_object();
-    report->actions = json_object();
-    report->severities = json_object();
-    report->secrets = json_object();
-}
-
-static void done(report_t *report)
-{
-    json_decref(report->notes);
-    json_decref(report->alerts);
-    json_decref(report->streams);
-    json_decref(report->sources);
-    json_decref(report->patterns);
-    json_decref(report->actions);
-    json_decref(report->severities);
-    json_decref(report->secrets);
+    json_object_set_new(report->all, "notes", report->notes);
+    json_object_set_new(report->all, "alerts", report->alerts);
+    report->streams = at(report->all, "streams");
+    report->sources = at(report->all, "sources");
+    report->patterns = at(report->all, "patterns");
+    report->actions = at(report->all, "actions");
+    report->severities = at(report->all, "severities");
+    report->secrets = at(report->all, "secrets");
 }
 
 kt_status_t verb_audit_report(cli_t *cli)
@@ -437,8 +421,8 @@ kt_status_t verb_audit_report(cli_t *cli)
     status = kt_audit_scan(dir ? dir : kt_setup_audit_path(cli->setup), since, count_text, add_note,
                            &report);
     if (status) {
-        done(&report);
-        return cli_fail(cli, status, "%s", kt_error(NULL));
+        json_decref(report.all);
+        return cli_check(cli, status, kt_error(NULL));
     }
     answer = to_json(&report, since, cli_now());
     if (cli->json) {
@@ -447,6 +431,6 @@ kt_status_t verb_audit_report(cli_t *cli)
         print(&report, answer);
         json_decref(answer);
     }
-    done(&report);
+    json_decref(report.all);
     return status;
 }

@@ -1,47 +1,37 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn audit tail [--follow] [STREAM]: the last lines of the trail, merged by time. */
+/* keyturn audit tail [--follow] [STREAM]: the last lines of the audit logs, merged by time. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "cli.h"
 
-#define LAST 20        /* lines at first */
-#define LOOK_BACK 1000 /* lines of which --follow looks for new ones */
+#define LAST 20        /* lines at the start */
+#define LOOK_BACK 1000 /* lines among which --follow looks for new ones */
 #define PAUSE_MS 250
 
 typedef struct {
     cli_t *cli;
-    json_t *lines; /* --json: collected */
-    /* --follow: the last lines that were told, {line: true} in their order; at first NULL */
-    json_t *seen;
-    json_t *seeing; /* the same, of the present look */
+    json_t *lines;  /* collected for --json */
+    json_t *seen;   /* --follow: {line: true} of the previous look, in order; at first NULL */
+    json_t *seeing; /* the same of the present look */
 } tail_t;
-
-static const char *text_of(const json_t *line, const char *key)
-{
-    const char *text = json_string_value(json_object_get(line, key));
-
-    return text ? text : "-";
-}
 
 /* 2026-11-23T11:50:33Z nginx        nginx:example.org    read      api-keys/stripe@3  success */
 static void print_line(const json_t *line)
 {
+    static const struct {
+        const char *key;
+        int width;
+    } columns[] = {{"time", 24}, {"stream", 12}, {"subject", 26}, {"action", 13}, {"status", 9}};
     const json_t *version = json_object_get(line, "version");
     const json_t *count = json_object_get(line, "count");
 
-    cli_print(text_of(line, "time"), 24);
-    putchar(' ');
-    cli_print(text_of(line, "stream"), 12);
-    putchar(' ');
-    cli_print(text_of(line, "subject"), 26);
-    putchar(' ');
-    cli_print(text_of(line, "action"), 13);
-    putchar(' ');
-    cli_print(text_of(line, "status"), 9);
-    putchar(' ');
-    cli_print(text_of(line, "reference"), 0);
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        cli_print(cli_json_text(line, columns[i].key, "-"), columns[i].width);
+        putchar(' ');
+    }
+    cli_print(cli_json_text(line, "reference", "-"), 0);
     if (json_integer_value(version) > 0)
         printf(" version %lld", (long long)json_integer_value(version));
     if (json_integer_value(count) > 1)
@@ -51,15 +41,14 @@ static void print_line(const json_t *line)
     putchar('\n');
 }
 
-static void tell(tail_t *tail, const char *text)
+static void print(tail_t *tail, const char *text)
 {
     json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 
     if (tail->lines) {
         json_array_append(tail->lines, line ? line : json_null());
     } else if (tail->cli->json || !line) {
-        cli_print(text, 0);
-        putchar('\n');
+        cli_print_line(text);
     } else {
         print_line(line);
     }
@@ -73,11 +62,11 @@ static int see_line(void *arg, const char *text)
     if (tail->seeing)
         json_object_set_new(tail->seeing, text, json_true());
     if (!tail->seeing || (tail->seen && !json_object_get(tail->seen, text)))
-        tell(tail, text);
+        print(tail, text);
     return 0;
 }
 
-/* Until a signal ends us. A line is told once, for at the next look it is among what was seen. */
+/* Runs until a signal ends us. Each line is printed once: at the next look it is in `seen`. */
 static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
 {
     const struct timespec pause = {0, PAUSE_MS * 1000000L};
@@ -92,7 +81,7 @@ static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
         status = kt_audit_tail(cli->ctx, stream, LOOK_BACK, see_line, tail);
         left = json_object_size(tail->seeing);
         if (!tail->seen)
-            json_object_foreach(tail->seeing, text, yes) if (left-- <= LAST) tell(tail, text);
+            json_object_foreach(tail->seeing, text, yes) if (left-- <= LAST) print(tail, text);
         json_decref(tail->seen);
         tail->seen = tail->seeing;
         if (status || fflush(stdout) != 0)
@@ -100,7 +89,7 @@ static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
         nanosleep(&pause, NULL);
     }
     json_decref(tail->seen);
-    return status ? cli_fail_ctx(cli, status) : KT_SUCCESS;
+    return cli_check_ctx(cli, status);
 }
 
 kt_status_t verb_audit_tail(cli_t *cli)
@@ -119,5 +108,5 @@ kt_status_t verb_audit_tail(cli_t *cli)
     if (!status && cli->json)
         return cli_answer(cli, json_pack("{s:o}", "lines", tail.lines));
     json_decref(tail.lines);
-    return status ? cli_fail_ctx(cli, status) : KT_SUCCESS;
+    return cli_check_ctx(cli, status);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn audit verify [DIR]: is each line of the trail the one that was written? */
+/* keyturn audit verify [DIR]: proves that the audit logs are complete and unchanged. */
 #include "cli.h"
 
-/* With a DIR no configuration is needed: the trail may be another machine's. */
+/* A DIR needs no configuration: it may be a copy from another machine. */
 kt_status_t verb_audit_verify(cli_t *cli)
 {
     const char *dir = cli->nargs > 0 ? cli->args[0] : NULL;
@@ -17,7 +17,7 @@ kt_status_t verb_audit_verify(cli_t *cli)
                                       cli_collect, rows);
     if (status && json_array_size(rows) == 0) {
         json_decref(rows);
-        return cli_fail(cli, status, "%s", kt_error(NULL));
+        return cli_check(cli, status, kt_error(NULL));
     }
     return cli_answer_rows(cli, status, rows);
 }

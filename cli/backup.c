@@ -7,14 +7,13 @@ kt_status_t verb_backup(cli_t *cli)
     kt_backup_options_t options = KT_BACKUP_INIT;
     kt_request_t req;
     uint64_t rows = 0;
-    kt_status_t status = cli_open(cli);
+    kt_status_t status = cli_open_for(cli, "*", &req);
 
     if (status)
         return status;
-    req = cli_request(cli, "*");
     options.recipient = cli_given(cli, "recipient");
     cli_progress(cli);
     status = kt_backup_with(cli->ctx, &req, cli->args[0], &options, &rows);
     cli_progress_end(cli);
-    return status ? cli_fail_ctx(cli, status) : cli_answer_count(cli, "saved", rows);
+    return status ? cli_check_ctx(cli, status) : cli_answer_count(cli, "saved", rows);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the verbs share. Each verb is a row of verbs.h and a function in a file of its name, which
- * gets the parsed command line and returns a status, which becomes the exit status. cli_fail()
- * reports it, once.
+ * What the verbs share. A verb is a row of verbs.h and a function in a file of that name. The
+ * function gets the parsed command line and returns a status, which decides the exit status. The
+ * first failure is reported by cli_fail() or one of its kin, and no other.
  */
 #ifndef KEYTURN_CLI_H
 #define KEYTURN_CLI_H
@@ -22,31 +22,31 @@ typedef struct cli cli_t;
 typedef struct cli_option {
     char letter;      /* -c, or 0 */
     const char *name; /* --name */
-    const char *arg;  /* what it takes, as help shows it; NULL: nothing */
+    const char *arg;  /* its argument, as help shows it; NULL: it has none */
     const char *text;
 } cli_option_t;
 
 /* Flags of a verb. */
-#define CLI_VALUE 1u    /* it reads a value, which is never an operand */
-#define CLI_WARNINGS 2u /* shows what the library warns of, although the verb succeeds */
-#define CLI_REMARKS 4u  /* shows the remarks of providers */
+#define CLI_VALUE 1u    /* reads a value, which is never an operand */
+#define CLI_WARNINGS 2u /* shows the library's warnings */
+#define CLI_REMARKS 4u  /* shows the providers' remarks */
 
 typedef struct cli_verb {
     const char *name; /* one word or two */
     const char *args; /* operands, as help shows them */
     const char *summary;
     kt_status_t (*run)(cli_t *cli);
-    int min, max; /* operands; max -1: any number, and the first one ends the options */
+    int min, max; /* number of operands; max -1: no limit, and the first one ends the options */
     unsigned flags;
     cli_option_t options[CLI_OPTIONS_MAX];
 } cli_verb_t;
 
 struct cli {
-    const cli_verb_t *verbs; /* all; ends with a name NULL */
+    const cli_verb_t *verbs; /* all of them; the name of the last is NULL */
     const cli_verb_t *verb;
     const char *config;
     bool json, quiet;
-    kt_status_t failure; /* what cli_fail() told */
+    kt_status_t failure; /* reported by cli_fail() */
     struct {
         const cli_option_t *option;
         const char *value;
@@ -57,115 +57,144 @@ struct cli {
     char subject[KT_SUBJECT_MAX + 1]; /* uid:NAME of the effective user */
     kt_setup_t *setup;
     kt_ctx_t *ctx;
-    int64_t progress_next; /* progress.c: when to show the next; 0: nothing is shown */
+    int64_t progress_next; /* progress.c: when to show the next line; 0: nothing is shown */
 };
 
 /* ---- args.c, help.c: the command line ---- */
 
-extern const cli_option_t cli_globals[]; /* of every verb */
+extern const cli_option_t cli_globals[]; /* options of every verb */
 
-/* Finds the verb, its options and operands, unless --help or --version is given before. */
+/* Finds the verb, its options and operands. --help or --version before the verb ends the search. */
 kt_status_t cli_parse(cli_t *cli, int argc, char **argv);
 void cli_help(const cli_t *cli);
-/* the last value of --name, "" for a switch; NULL: not given */
+/* The last value of --name, "" for a switch; NULL: not given. */
 const char *cli_given(const cli_t *cli, const char *name);
-/* --name as a whole number of [min, max]; left alone if it is not given. */
+/* --name as a whole number of [min, max]; *ret_number is kept if the option is not given. */
 kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max,
                        uint64_t *ret_number);
-kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uint64_t min,
-                             uint64_t max, uint64_t *ret);
+/* The second operand, a version; *ret_version is kept if there is none. */
+kt_status_t cli_version(cli_t *cli, uint64_t *ret_version);
 
 /* ---- open.c: the context ---- */
 
-kt_status_t cli_setup(cli_t *cli); /* configuration and keys into cli->setup */
-kt_status_t cli_open(cli_t *cli);  /* and the context into cli->ctx */
-kt_request_t cli_request(const cli_t *cli, const char *reference);
-void cli_user(char *name, size_t size); /* the effective user's name, or number */
-/* dev, stage, prod in full; NULL: not a name for an environment */
+kt_status_t cli_setup(cli_t *cli); /* loads configuration and keys into cli->setup */
+kt_status_t cli_open(cli_t *cli);  /* loads them and opens cli->ctx */
+/* Opens cli->ctx and makes a request for it. */
+kt_status_t cli_open_for(cli_t *cli, const char *reference, kt_request_t *ret_request);
+kt_request_t cli_request(const cli_t *cli, const char *reference); /* needs cli_setup() */
+void cli_user(char *name, size_t size); /* name or number of the effective user */
+/* dev, stage and prod in full; NULL: not a name for an environment. */
 const char *cli_environment(const char *name);
+/* The same; a wrong name is an error. */
+kt_status_t cli_check_environment(cli_t *cli, const char *name, const char **ret_environment);
+/* Does `key:` of cli->setup have an entry of this name? */
+bool cli_has_key(const cli_t *cli, const char *stream);
 
-/* ---- output.c: what the user is told; nothing here takes a value but cli_write() ---- */
+/* ---- output.c: answers and messages; only cli_write() may get a value ---- */
 
-/* Tells why, as text on stderr or as the JSON object on stdout, and answers `status`. */
+/* Reports the failure, as text on stderr or as the JSON object on stdout. Returns `status`. */
 kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status);   /* with the context's own words */
-kt_status_t cli_fail_setup(cli_t *cli, kt_status_t status); /* with the setup's own words */
-bool cli_is_control(char c);                                /* a control character of ASCII */
-/* not with --quiet */
+kt_status_t cli_no_memory(cli_t *cli);
+/* The next three report a failure, and leave KT_SUCCESS alone. Without an error text they say what
+ * the status means. They return `status`. */
+kt_status_t cli_check(cli_t *cli, kt_status_t status, const char *error);
+kt_status_t cli_check_ctx(cli_t *cli, kt_status_t status);   /* with the context's error text */
+kt_status_t cli_check_setup(cli_t *cli, kt_status_t status); /* with the setup's error text */
+bool cli_is_control(char c);                                 /* a control character of ASCII */
+/* Silent with --quiet. */
 void cli_warn(const cli_t *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* also with --quiet: one of several errors */
+/* Warns that a listing is incomplete, if secrets are hidden from us. */
+void cli_warn_hidden(const cli_t *cli, uint64_t hidden);
+/* One of several errors, printed even with --quiet. */
 void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The answer: `object` (taken) with its status for --json. */
+/* Prints the answer to --json: `object` with a status of success. Takes the reference. */
 kt_status_t cli_answer(cli_t *cli, json_t *object);
-/* The answer of a verb that makes a version: the number alone on its line, or name and version. */
+/* The answer of a verb that makes a version: a line with the number, or name and version. */
 kt_status_t cli_answer_version(cli_t *cli, const char *name, uint64_t version);
 kt_status_t cli_answer_name(cli_t *cli, const char *name);
 /* "N rows saved" and the like. */
 kt_status_t cli_answer_count(cli_t *cli, const char *done, uint64_t rows);
-/* The whole answer, which is `object` (taken) with a status of its own. */
+/* Prints `object`, which has a status of its own. Takes the reference. */
 void cli_print_json(json_t *object);
-/* to stdout, past stdio's buffers */
+/* The string at `key`, or `otherwise`. */
+const char *cli_json_text(const json_t *object, const char *key, const char *otherwise);
+/* Writes to stdout, past the buffers of stdio. */
 kt_status_t cli_write(cli_t *cli, const void *data, size_t size);
-/* to stdout, what a terminal would obey made visible; padded */
+/* Prints `text` with `?` for control characters, padded to `width`. */
 void cli_print(const char *text, int width);
+void cli_print_line(const char *text); /* and a newline */
 /* The bits of kt_strength() in words. */
 void cli_weakness(unsigned weak, char *text, size_t size);
 void cli_json_init(void);       /* jansson wipes what it frees */
 void cli_json_free(char *text); /* of json_dumps() */
 
-/* ---- rows.c: what check, verify and audit verify answer ---- */
+/* ---- rows.c: the answers of check, verify and audit verify ---- */
 
 void cli_add_row(json_t *rows, const char *status, const char *what, const char *detail);
-/* A kt_check_fn: one row of the array `arg`. A command in `...` at the end of the detail is also
- * the row's `fix`. */
+/* A kt_check_fn: adds a row to the array `arg`. A command in backquotes at the end of the detail
+ * is also the row's `fix`. */
 void cli_collect(void *arg, kt_status_t status, const char *what, const char *detail);
-/* The one with the higher exit status, any failure before success. */
+/* The status with the higher exit status; any failure is worse than success. */
 kt_status_t cli_worse(kt_status_t a, kt_status_t b);
-/* Takes the rows; returns `status`. */
+/* Prints the rows and takes their reference. Returns `status`. */
 kt_status_t cli_answer_rows(cli_t *cli, kt_status_t status, json_t *rows);
 
 /* ---- secret.c: verbs of the secret that the first operand names ---- */
 
-/* What is known of it. The caller frees *ret_info. */
-kt_status_t cli_info(cli_t *cli, kt_info_t **ret_info);
-/* Changes it and answers its name. */
+/* Answers with what is known about it, as JSON or in print. */
+kt_status_t cli_info(cli_t *cli, json_t *(*as_json)(const kt_info_t *info),
+                     void (*print)(const cli_t *cli, const kt_info_t *info));
+/* Changes the secret and answers with its name. */
 kt_status_t cli_change(cli_t *cli, kt_status_t (*change)(kt_ctx_t *ctx, const kt_request_t *req));
 
-/* ---- progress.c: on a terminal, from 4096 of whatever is counted ---- */
+/* ---- progress.c: on a terminal, once 4096 steps are done ---- */
 
 void cli_progress(cli_t *cli); /* until cli_progress_end() */
 void cli_progress_end(cli_t *cli);
 
-/* ---- value.c, prompt.c: a value comes in ---- */
+/* ---- file.c: files ---- */
 
-/* From the file ("-": stdin), with file NULL from stdin or, on a terminal, a prompt. The caller
+/* Opens a file for reading; the caller closes *ret_fd. */
+kt_status_t cli_open_file(cli_t *cli, const char *path, int *ret_fd);
+/* Reads a regular file of at most `most` bytes. *ret_text has a NUL after the bytes; the caller
+ * drops it. */
+kt_status_t cli_read_file(cli_t *cli, const char *path, size_t most, char **ret_text,
+                          size_t *ret_size);
+/* Wipes and frees a text of `size` bytes; NULL is allowed. */
+void cli_drop(char *text, size_t size);
+/* Reads the first line of a file, without its end; "" if it is empty. */
+kt_status_t cli_read_line(cli_t *cli, const char *path, char *line, int size);
+
+/* ---- value.c, prompt.c: reading a value ---- */
+
+/* Reads from `file` ("-": stdin). With NULL it reads stdin or, on a terminal, prompts. The caller
  * frees *ret_value. */
 kt_status_t cli_read_value(cli_t *cli, const char *name, const char *file, kt_secret_t **ret_value);
-/* Of --passphrase, without warnings; NULL if it is not given. */
+/* Reads the passphrase of --passphrase, without warnings; NULL: the option is not given. */
 kt_status_t cli_passphrase(cli_t *cli, kt_secret_t **ret_passphrase);
-/* Asks twice without echo on the terminal `fd`. */
+/* Asks twice, without echo, on the terminal `fd`. */
 kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_value);
 
 /* ---- when.c: times ---- */
 
 #define CLI_TIME_SIZE 32
-/* --expires, a duration or an RFC 3339 time; 0: not given */
+/* --expires, a duration from now or an RFC 3339 time; 0: not given */
 kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms);
 /* --since, a duration before now or an RFC 3339 time; 0: not given */
 kt_status_t cli_since(cli_t *cli, int64_t *ret_ms);
-int64_t cli_now(void);                                      /* ms */
+int64_t cli_now(void);                                      /* ms since the epoch */
 const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE]); /* RFC 3339 in UTC; "-" for 0 */
 json_t *cli_json_time(int64_t ms);                          /* null for 0 */
 
 /* ---- usage.c: how often secrets were read ---- */
 
-/* {name: {accessed, last_accessed, last_subject}} of all that were ever read; the caller's. Not
- * complete: some streams may not be read or had no room, and the warning is given. */
+/* {name: {accessed, last_accessed, last_subject}} of all secrets that were ever read; the caller
+ * owns it. *ret_complete is false, after a warning, if streams may not be read or had no room. */
 kt_status_t cli_usage(cli_t *cli, json_t **ret_usage, bool *ret_complete);
-json_t *cli_json_subject(const kt_usage_t *usage); /* null: not known, or no UTF-8 */
-/* "unused", "normal", "high", or "unknown" where a count of 0 may not be the truth; row NULL: never
- * read */
+json_t *cli_json_subject(const kt_usage_t *usage); /* null: not known, or not UTF-8 */
+/* "unused", "normal" or "high"; "unknown" for a count of 0 that is not complete. `row` NULL: the
+ * secret was never read. */
 const char *cli_usage_word(const json_t *row, bool complete);
 
 /* ---- the verbs: kt_status_t verb_NAME(cli_t *cli) ---- */

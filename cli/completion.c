@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn completion (not in the help; keyturn(1) tells of it): bash's, from the tables. */
+/* keyturn completion: bash's, from the tables. The help leaves the verb out; keyturn(1) has it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -29,7 +29,7 @@ static void print_options(const cli_option_t *options)
         printf(" --%s", o->name);
 }
 
-/* Those whose argument is a FILE, or F for short. */
+/* The options whose argument is a FILE, or F for short. */
 static void print_file_options(const cli_option_t *options)
 {
     for (const cli_option_t *o = options; o->name; o++)
@@ -37,7 +37,7 @@ static void print_file_options(const cli_option_t *options)
             printf("|--%s", o->name);
 }
 
-/* Verbs of two words share the first one: each branch adds to what was found. */
+/* Verbs of two words share the first: each branch adds its words to those found before. */
 static void print_verb(const cli_verb_t *verb)
 {
     int first = (int)strcspn(verb->name, " ");

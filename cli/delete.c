@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn delete NAME: reads of it end, its versions stay. */
+/* keyturn delete NAME: ends reads of a secret, keeps its versions. */
 #include "cli.h"
 
 kt_status_t verb_delete(cli_t *cli)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Fernet tokens, for `keyturn import`; they are read and never made.
+ * Fernet tokens, for `keyturn import`, which reads them and never makes any.
  *
  *     key    base64url of a signing key and an encryption key, 16 bytes each
  *     token  base64url of 0x80, time (8 bytes), IV (16), ciphertext (AES-128-CBC, PKCS #7),
  *            HMAC-SHA256 of all of these (32)
  *
- * libsodium has no AES-CBC, so this file alone uses libcrypto. The MAC is checked, in constant
- * time, before anything is decrypted: padding errors are no oracle. How old a token is does not
- * matter here: it is a file that was kept.
+ * libsodium has no AES-CBC, so this file, and no other, uses libcrypto. The MAC is checked in
+ * constant time before anything is decrypted, so padding errors cannot serve as an oracle. The age
+ * of a token does not matter: the file was stored, not sent.
  */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -24,7 +24,7 @@
 #define HEAD (1u + 8u + IV)
 #define BLOCK 16u
 
-/* base64url with its padding or without; all of the text, and unused bits are zero. */
+/* All of the text must be base64url, with padding or without; unused bits must be zero. */
 static bool decode(const char *text, size_t size, unsigned char *out, size_t room, size_t *ret_size)
 {
     int variant = size > 0 && text[size - 1] == '=' ? sodium_base64_VARIANT_URLSAFE
@@ -82,9 +82,9 @@ static const char *open_bytes(const fernet_key_t *key, const unsigned char *toke
                               unsigned char *plain, size_t *ret_size)
 {
     if (size < HEAD + BLOCK + MAC || (size - HEAD - MAC) % BLOCK != 0 || token[0] != 0x80)
-        return "it is no Fernet token";
+        return FERNET_NO_TOKEN;
     if (!is_signed(key, token, size))
-        return "the key is another, or the token was changed";
+        return "the key is the wrong one, or the token was changed";
     return decrypt(key, token, size, plain, ret_size) ? NULL : "its padding is wrong";
 }
 
@@ -103,7 +103,7 @@ const char *fernet_open(const fernet_key_t *key, const char *text, size_t size, 
     if (token && plain)
         why = decode(text, size, token, size, &length)
                   ? open_bytes(key, token, length, plain, ret_size)
-                  : "it is no Fernet token";
+                  : FERNET_NO_TOKEN;
     free(token); /* ciphertext */
     if (why) {
         if (plain)

@@ -6,15 +6,16 @@
 #include <stddef.h>
 
 #define FERNET_MAX (16u << 20) /* characters of a token */
+#define FERNET_NO_TOKEN "it is not a Fernet token"
 
 typedef struct fernet_key {
-    unsigned char bytes[32]; /* for signing, for encryption; the caller wipes it */
+    unsigned char bytes[32]; /* 16 for signing, 16 for encryption; the caller wipes them */
 } fernet_key_t;
 
-/* White space behind a key or token is none of it. False: it is no key. */
+/* White space at the end of a key or token is ignored. False: not a key. */
 bool fernet_key(const char *text, size_t size, fernet_key_t *ret_key);
-/* NULL: *ret_plain has the bytes and a NUL behind them, which the caller wipes and frees. Else why
- * not: a static text. */
+/* Returns NULL, with the bytes and a NUL in *ret_plain, which the caller wipes and frees; or a
+ * static text that says why it cannot be opened. */
 const char *fernet_open(const fernet_key_t *key, const char *text, size_t size, char **ret_plain,
                         size_t *ret_size);
 

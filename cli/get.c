@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn get REFERENCE: the bytes of a value, and nothing else. */
+/* keyturn get REFERENCE: writes the bytes of a value, and nothing else. */
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 #include "cli.h"
 
-/* A terminal obeys control characters; U+0080 to U+009F, c2 80 to c2 9f, are some too. */
+/* A terminal also obeys U+0080 to U+009F, which are c2 80 to c2 9f. */
 static bool is_control(const unsigned char *bytes, size_t i, size_t size)
 {
     unsigned char c = bytes[i];
@@ -48,7 +48,7 @@ static kt_status_t show(cli_t *cli, const kt_secret_t *value)
     return status;
 }
 
-/* kt_secret_encode() is for headers, as limited as a value. */
+/* kt_secret_encode() has the size limit of a value, which base64 may exceed. */
 static json_t *json_base64(const kt_secret_t *value)
 {
     const int variant = sodium_base64_VARIANT_ORIGINAL;
@@ -64,11 +64,15 @@ static json_t *json_base64(const kt_secret_t *value)
     return string;
 }
 
+static json_t *name_and_version(const char *reference, const kt_secret_t *value)
+{
+    return json_pack("{s:s%, s:I}", "name", reference, strcspn(reference, "#@"), "version",
+                     (json_int_t)kt_secret_version(value));
+}
+
 static kt_status_t answer_json(cli_t *cli, const char *reference, const kt_secret_t *value)
 {
-    json_t *object = json_pack("{s:s%, s:I}", "name", reference, strcspn(reference, "#@"),
-                               "version", (json_int_t)kt_secret_version(value));
-    json_t *text;
+    json_t *object = name_and_version(reference, value), *text;
 
     if (!cli_given(cli, "reveal"))
         return cli_answer(cli, object);
@@ -77,11 +81,11 @@ static kt_status_t answer_json(cli_t *cli, const char *reference, const kt_secre
     if (text)
         json_object_set_new(object, "value", text);
     else if (json_object_set_new(object, "value_base64", json_base64(value)) != 0)
-        return cli_fail(cli, KT_INTERNAL, "out of memory");
+        return cli_no_memory(cli);
     return cli_answer(cli, object);
 }
 
-/* The mask of a value, in place of it wherever it goes. */
+/* Writes the mask in place of the value. */
 static kt_status_t answer_mask(cli_t *cli, const char *reference, const kt_secret_t *value,
                                int style)
 {
@@ -89,16 +93,19 @@ static kt_status_t answer_mask(cli_t *cli, const char *reference, const kt_secre
     kt_status_t status = kt_mask(value, (kt_mask_style_t)style, &mask);
 
     if (status)
-        return cli_fail(cli, status, "%s", kt_status_text(status));
-    if (cli->json)
-        status = cli_answer(
-            cli, json_pack("{s:s%, s:I, s:s%}", "name", reference, strcspn(reference, "#@"),
-                           "version", (json_int_t)kt_secret_version(value), "masked",
-                           (const char *)kt_secret_bytes(mask), kt_secret_size(mask)));
-    else
+        return cli_check(cli, status, NULL);
+    if (cli->json) {
+        json_t *object = name_and_version(reference, value);
+
+        json_object_set_new(
+            object, "masked",
+            json_stringn((const char *)kt_secret_bytes(mask), kt_secret_size(mask)));
+        status = cli_answer(cli, object);
+    } else {
         status = cli_write(cli, kt_secret_bytes(mask), kt_secret_size(mask));
-    if (!status && !cli->json)
-        status = cli_write(cli, "\n", 1);
+        if (!status)
+            status = cli_write(cli, "\n", 1);
+    }
     kt_secret_free(mask);
     return status;
 }
@@ -108,7 +115,7 @@ static void warn_of_readers(const cli_t *cli)
     struct stat st;
 
     if (fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & (S_IRGRP | S_IROTH)))
-        cli_warn(cli, "others may read the file that this value is written to (umask 077 first)");
+        cli_warn(cli, "other users may read the file that gets the value (use umask 077)");
 }
 
 kt_status_t verb_get(cli_t *cli)
@@ -121,16 +128,15 @@ kt_status_t verb_get(cli_t *cli)
     if (kt_reference_check(reference, 0, &why) != KT_SUCCESS)
         return cli_fail(cli, KT_USAGE, "not a reference: %s", why);
     if (mask && (kt_mask_parse(mask) < 0 || cli_given(cli, "reveal")))
-        return cli_fail(cli, KT_USAGE, "--mask is full or partial, and not with --reveal");
-    status = cli_open(cli);
+        return cli_fail(cli, KT_USAGE, "--mask is full or partial, and excludes --reveal");
+    status = cli_open_for(cli, reference, &req);
     if (status)
         return status;
-    req = cli_request(cli, reference);
     status = kt_get(cli->ctx, &req, &value);
     if (!status)
-        status = kt_audit_flush(cli->ctx, 0); /* what is not on the record is not shown */
+        status = kt_audit_flush(cli->ctx, 0); /* nothing is shown before it is recorded */
     if (status) {
-        status = cli_fail_ctx(cli, status);
+        status = cli_check_ctx(cli, status);
     } else if (mask) {
         status = answer_mask(cli, reference, value, kt_mask_parse(mask));
     } else if (cli->json) {

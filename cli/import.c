@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn import: secrets of an older store become ours. Three passes, so that what cannot go well
- * changes nothing: everything is decrypted and named; all is compared with what is there; then it
- * is written, each secret by a compare-and-set of its own. Whatever ends the third, the same
- * command goes on with it: what is there already is left alone.
+ * keyturn import: copies the secrets of an older store. Three passes, so that an import that cannot
+ * succeed changes nothing: all values are decrypted and named, then compared with the store, then
+ * written, each by a compare-and-set of its own. If the third pass ends early, the same command
+ * continues it, because it leaves equal secrets alone.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "fernet.h"
@@ -21,7 +17,7 @@
 typedef struct {
     char name[KT_NAME_MAX + 1];
     kt_secret_t *value;
-    uint64_t version;   /* current, that is to be replaced; 0: none */
+    uint64_t version;   /* the current one, which will be replaced; 0: none */
     const char *result; /* "new", "replaced", "unchanged" */
 } item_t;
 
@@ -30,72 +26,32 @@ typedef struct {
     fernet_key_t key;
     item_t *items;
     size_t count;
-    unsigned wrong; /* things that were told and keep all of it from being written */
-    kt_status_t status;
+    unsigned refused;   /* keys; one is enough that nothing is written */
+    kt_status_t status; /* of the last of them */
 } import_t;
 
-/* All that is wrong is told, not only the first. */
-static void refuse(import_t *import, kt_status_t status, const char *name, const char *why)
+/* Reports that a key cannot be imported: every one, not only the first. Returns false. */
+static bool refuse(import_t *import, kt_status_t status, const char *name, const char *why)
 {
-    import->wrong++;
+    import->refused++;
     import->status = status;
     cli_say("%s: %s", name, why);
+    return false;
 }
 
 /* ---- files ---- */
-
-static kt_status_t read_file(cli_t *cli, const char *path, size_t most, char **ret_text,
-                             size_t *ret_size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    kt_status_t status = KT_SUCCESS;
-    struct stat st;
-    char *text = NULL;
-    size_t size = 0;
-    ssize_t n = -1;
-
-    if (fd < 0)
-        return cli_fail(cli, errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_USAGE,
-                        "cannot open %s: %s", path, strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (uintmax_t)st.st_size > most)
-        status = cli_fail(cli, KT_USAGE, "%s: no file of at most %zu bytes", path, most);
-    else
-        text = malloc(most + 1);
-    while (text && size <= most &&
-           ((n = read(fd, text + size, most + 1 - size)) > 0 || (n < 0 && errno == EINTR)))
-        size += n > 0 ? (size_t)n : 0;
-    if (!status && (n != 0 || size > most))
-        status = cli_fail(cli, KT_USAGE, "%s: cannot be read, or grows", path);
-    close(fd);
-    if (status) {
-        if (text)
-            explicit_bzero(text, size);
-        free(text);
-        return status;
-    }
-    *ret_text = text;
-    *ret_size = size;
-    return KT_SUCCESS;
-}
-
-static void drop_text(char *text, size_t size)
-{
-    if (text)
-        explicit_bzero(text, size);
-    free(text);
-}
 
 static kt_status_t read_key(import_t *import)
 {
     const char *path = cli_given(import->cli, "key");
     char *text = NULL;
     size_t size = 0;
-    kt_status_t status = read_file(import->cli, path, 4096, &text, &size);
+    kt_status_t status = cli_read_file(import->cli, path, 4096, &text, &size);
 
     if (!status && !fernet_key(text, size, &import->key))
-        status =
-            cli_fail(import->cli, KT_MALFORMED, "%s: no Fernet key (32 bytes in base64url)", path);
-    drop_text(text, size);
+        status = cli_fail(import->cli, KT_MALFORMED, "%s: not a Fernet key (32 bytes in base64url)",
+                          path);
+    cli_drop(text, size);
     return status;
 }
 
@@ -109,13 +65,13 @@ static json_t *parse(const char *text, size_t size)
     return NULL;
 }
 
-/* A token of a JSON object, or a JSON object of tokens. */
+/* The file is the token of a JSON object, or a JSON object of tokens. */
 static kt_status_t read_store(import_t *import, json_t **ret_object, bool *ret_tokens)
 {
     const char *path = cli_given(import->cli, "fernet"), *why = NULL;
     char *text = NULL, *plain = NULL;
     size_t size = 0, plain_size = 0;
-    kt_status_t status = read_file(import->cli, path, FERNET_MAX, &text, &size);
+    kt_status_t status = cli_read_file(import->cli, path, FERNET_MAX, &text, &size);
 
     if (status)
         return status;
@@ -128,15 +84,15 @@ static kt_status_t read_store(import_t *import, json_t **ret_object, bool *ret_t
         *ret_object = *ret_tokens ? parse(text, size) : parse(plain, plain_size);
     if (!status && !*ret_object)
         status = cli_fail(import->cli, KT_MALFORMED,
-                          "%s: it holds no JSON object of names and values", path);
-    drop_text(plain, plain_size);
-    drop_text(text, size);
+                          "%s: does not hold a JSON object of names and values", path);
+    cli_drop(plain, plain_size);
+    cli_drop(text, size);
     return status;
 }
 
 /* ---- names ---- */
 
-/* What --map says of this key, or NULL. */
+/* The name that --map gives this key, or NULL. */
 static const char *mapped(const cli_t *cli, const char *key)
 {
     size_t size = strlen(key);
@@ -151,7 +107,7 @@ static const char *mapped(const cli_t *cli, const char *key)
     return NULL;
 }
 
-/* An environment in front of a name is ours, and goes, or another one's, and stays out: NULL. */
+/* The name without our environment in front of it; NULL: another environment is in front. */
 static const char *without_environment(const cli_t *cli, const char *key)
 {
     char first[64];
@@ -182,22 +138,18 @@ static bool name_item(import_t *import, const char *key, item_t *item)
         length = snprintf(item->name, sizeof item->name, "%s", name);
     } else {
         name = without_environment(import->cli, key);
-        if (!name) {
-            refuse(import, KT_DENIED, key, "it is of another environment than the configuration's");
-            return false;
-        }
+        if (!name)
+            return refuse(import, KT_DENIED, key,
+                          "it belongs to another environment than the configuration");
         length = snprintf(item->name, sizeof item->name, "%s%s", prefix ? prefix : "", name);
     }
-    if (length >= (int)sizeof item->name || kt_name_check(item->name, 0, &why) != KT_SUCCESS) {
-        refuse(import, KT_USAGE, key, why && why[0] ? why : "a name has more than 255 bytes");
-        return false;
-    }
+    if (length >= (int)sizeof item->name || kt_name_check(item->name, 0, &why) != KT_SUCCESS)
+        return refuse(import, KT_USAGE, key,
+                      why && why[0] ? why : "a name has more than 255 bytes");
     for (item_t *other = import->items; other < import->items + import->count; other++)
-        if (strcmp(other->name, item->name) == 0) {
-            refuse(import, KT_USAGE, key,
-                   "another key gets the same name; give one of them a --map");
-            return false;
-        }
+        if (strcmp(other->name, item->name) == 0)
+            return refuse(import, KT_USAGE, key,
+                          "another key gets the same name (give one of them a --map)");
     return true;
 }
 
@@ -206,10 +158,8 @@ static bool name_item(import_t *import, const char *key, item_t *item)
 static bool set_value(import_t *import, const char *key, const char *bytes, size_t size,
                       item_t *item)
 {
-    if (size == 0) {
-        refuse(import, KT_USAGE, key, "its value is empty");
-        return false;
-    }
+    if (size == 0)
+        return refuse(import, KT_USAGE, key, "its value is empty");
     item->value = size <= KT_VALUE_MAX ? kt_secret_new(bytes, size) : NULL;
     if (!item->value)
         refuse(import, size > KT_VALUE_MAX ? KT_TOOLARGE : KT_INTERNAL, key,
@@ -223,18 +173,18 @@ static bool decrypt_value(import_t *import, const char *key, const json_t *value
     size_t size = 0;
     const char *why = json_is_string(value) ? fernet_open(&import->key, json_string_value(value),
                                                           json_string_length(value), &plain, &size)
-                                            : "it is no Fernet token";
+                                            : FERNET_NO_TOKEN;
     bool good = false;
 
     if (why)
         refuse(import, KT_MALFORMED, key, why);
     else
         good = set_value(import, key, plain, size, item);
-    drop_text(plain, size);
+    cli_drop(plain, size);
     return good;
 }
 
-/* A string is the value itself; an object, a number, true and false are their JSON text. */
+/* A string is the value; an object, a number, true and false are imported as their JSON text. */
 static bool copy_value(import_t *import, const char *key, const json_t *value, item_t *item)
 {
     char *text;
@@ -242,15 +192,11 @@ static bool copy_value(import_t *import, const char *key, const json_t *value, i
 
     if (json_is_string(value))
         return set_value(import, key, json_string_value(value), json_string_length(value), item);
-    if (json_is_array(value) || json_is_null(value)) {
-        refuse(import, KT_MALFORMED, key, "its value is a list or null");
-        return false;
-    }
+    if (json_is_array(value) || json_is_null(value))
+        return refuse(import, KT_MALFORMED, key, "its value is a list or null");
     text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    if (!text) {
-        refuse(import, KT_INTERNAL, key, "out of memory");
-        return false;
-    }
+    if (!text)
+        return refuse(import, KT_INTERNAL, key, "out of memory");
     good = set_value(import, key, text, strlen(text), item);
     cli_json_free(text);
     return good;
@@ -265,7 +211,7 @@ static kt_status_t read_items(import_t *import, json_t *object, bool tokens)
         return cli_fail(import->cli, KT_TOOLARGE, "more than %u keys in one file", KEYS_MAX);
     import->items = calloc(json_object_size(object) + 1, sizeof *import->items);
     if (!import->items)
-        return cli_fail(import->cli, KT_INTERNAL, "out of memory");
+        return cli_no_memory(import->cli);
     json_object_foreach(object, key, value)
     {
         item_t *item = &import->items[import->count];
@@ -291,7 +237,7 @@ static void compare(import_t *import, item_t *item)
         return;
     req.purpose = "check";
     if (!status) {
-        /* to a compare-and-set a deleted secret is as none */
+        /* a compare-and-set treats a deleted secret as a missing one */
         if (strcmp(kt_info_entry(info)->state, "deleted") != 0)
             item->version = kt_info_entry(info)->version;
         status = kt_get(import->cli->ctx, &req, &old);
@@ -304,8 +250,8 @@ static void compare(import_t *import, item_t *item)
         refuse(import, status, item->name, kt_error(import->cli->ctx));
     else if (!cli_given(import->cli, "replace"))
         refuse(import, KT_CONFLICT, item->name,
-               status ? "it was deleted or has expired; --replace makes a new version"
-                      : "it is there with another value; --replace makes a new version");
+               status ? "it was deleted or has expired (--replace makes a new version)"
+                      : "it exists with another value (--replace makes a new version)");
     kt_secret_free(old);
 }
 
@@ -319,7 +265,7 @@ static kt_status_t write_item(import_t *import, item_t *item)
         return KT_SUCCESS;
     options.cas = (int64_t)item->version;
     status = kt_put(import->cli->ctx, &req, item->value, &options, &item->version);
-    return status ? cli_fail(import->cli, status, "%s (the same command goes on from here)",
+    return status ? cli_fail(import->cli, status, "%s (the same command continues from here)",
                              kt_error(import->cli->ctx))
                   : KT_SUCCESS;
 }
@@ -355,9 +301,10 @@ static kt_status_t run(import_t *import)
     json_decref(object); /* wipes */
     for (size_t i = 0; !status && i < import->count; i++)
         compare(import, &import->items[i]);
-    if (!status && import->wrong > 0)
-        status = cli_fail(import->cli, import->status,
-                          "nothing was imported: %u of the keys cannot be", import->wrong);
+    if (!status && import->refused > 0)
+        status =
+            cli_fail(import->cli, import->status,
+                     "nothing was imported: %u of the keys cannot be imported", import->refused);
     for (size_t i = 0; !status && i < import->count; i++)
         status = write_item(import, &import->items[i]);
     return status ? status : answer(import);
@@ -369,7 +316,7 @@ kt_status_t verb_import(cli_t *cli)
     kt_status_t status;
 
     if (!cli_given(cli, "fernet") || !cli_given(cli, "key"))
-        return cli_fail(cli, KT_USAGE, "import wants --fernet STORE and --key FILE");
+        return cli_fail(cli, KT_USAGE, "import needs --fernet STORE and --key FILE");
     status = cli_open(cli);
     if (!status)
         status = run(&import);

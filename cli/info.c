@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn info NAME: what is known about a secret but its value. */
+/* keyturn info NAME: everything about a secret except its value. */
 #include <stdio.h>
 
 #include "cli.h"
@@ -21,32 +21,29 @@ static json_t *number_or_null(uint64_t number)
     return number ? json_integer((json_int_t)number) : json_null();
 }
 
-static kt_status_t answer_json(cli_t *cli, const kt_info_t *info)
+static json_t *as_json(const kt_info_t *info)
 {
     const kt_entry_t *entry = kt_info_entry(info);
     const kt_usage_t *usage = kt_info_usage(info);
 
-    return cli_answer(
-        cli,
-        json_pack("{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
-                  "s:o, s:I, s:I, s:o, s:o}",
-                  "name", entry->name, "version", (json_int_t)entry->version, "state", entry->state,
-                  "previous", number_or_null(kt_info_previous(info)), "pending",
-                  number_or_null(kt_info_pending(info)), "counter",
-                  (json_int_t)kt_info_counter(info), "provider", kt_info_provider(info), "created",
-                  cli_json_time(entry->created), "updated", cli_json_time(entry->updated),
-                  "expires", cli_json_time(entry->expires), "rotated",
-                  cli_json_time(kt_info_rotated(info)), "due", cli_json_time(kt_info_due(info)),
-                  "metadata", metadata(info), "accessed", (json_int_t)usage->count,
-                  "hidden_streams", (json_int_t)usage->hidden, "last_accessed",
-                  cli_json_time(usage->last), "last_subject", cli_json_subject(usage)));
+    return json_pack(
+        "{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
+        "s:o, s:I, s:I, s:o, s:o}",
+        "name", entry->name, "version", (json_int_t)entry->version, "state", entry->state,
+        "previous", number_or_null(kt_info_previous(info)), "pending",
+        number_or_null(kt_info_pending(info)), "counter", (json_int_t)kt_info_counter(info),
+        "provider", kt_info_provider(info), "created", cli_json_time(entry->created), "updated",
+        cli_json_time(entry->updated), "expires", cli_json_time(entry->expires), "rotated",
+        cli_json_time(kt_info_rotated(info)), "due", cli_json_time(kt_info_due(info)), "metadata",
+        metadata(info), "accessed", (json_int_t)usage->count, "hidden_streams",
+        (json_int_t)usage->hidden, "last_accessed", cli_json_time(usage->last), "last_subject",
+        cli_json_subject(usage));
 }
 
 static void print_row(const char *what, const char *text)
 {
     printf("%-10s", what);
-    cli_print(text, 0);
-    putchar('\n');
+    cli_print_line(text);
 }
 
 static void print_number(const char *what, uint64_t number)
@@ -55,12 +52,13 @@ static void print_number(const char *what, uint64_t number)
         printf("%-10s%llu\n", what, (unsigned long long)number);
 }
 
-static void print(const kt_info_t *info)
+static void print(const cli_t *cli, const kt_info_t *info)
 {
     const kt_entry_t *entry = kt_info_entry(info);
     const char *key, *value;
     char time[CLI_TIME_SIZE];
 
+    (void)cli;
     print_row("name", entry->name);
     print_row("state", entry->state);
     print_number("version", entry->version);
@@ -77,7 +75,7 @@ static void print(const kt_info_t *info)
     }
     printf("accessed  %llu", (unsigned long long)kt_info_usage(info)->count);
     if (kt_info_usage(info)->hidden > 0)
-        printf(" and what %u audit streams counted that this user may not read",
+        printf(" and the counts of %u audit streams that this user may not read",
                kt_info_usage(info)->hidden);
     putchar('\n');
     if (kt_info_usage(info)->last) {
@@ -89,22 +87,11 @@ static void print(const kt_info_t *info)
         printf("meta      ");
         cli_print(key, 0);
         putchar('=');
-        cli_print(value, 0);
-        putchar('\n');
+        cli_print_line(value);
     }
 }
 
 kt_status_t verb_info(cli_t *cli)
 {
-    kt_info_t *info;
-    kt_status_t status = cli_info(cli, &info);
-
-    if (status)
-        return status;
-    if (cli->json)
-        status = answer_json(cli, info);
-    else
-        print(info);
-    kt_info_free(info);
-    return status;
+    return cli_info(cli, as_json, print);
 }

@@ -1,23 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn keygen OUT: a new key, the configuration's with one more epoch, the keys of some types
- * for a host that needs no others, a pair of keys for backups, or the start of a stream of the
- * trail. */
+/* keyturn keygen OUT: a new key, the configuration's key with one more epoch, the keys of some
+ * types for a host that needs no others, a pair of keys for backups, or the start of an audit
+ * stream. */
 #include <stdio.h>
 
 #include "cli.h"
 
-/* The keys of the types that a host needs, out of the key that the configuration names. */
 static kt_status_t keygen_types(cli_t *cli, const char *types, const char *out)
 {
     kt_status_t status = cli_setup(cli);
 
-    if (status)
-        return status;
-    status = kt_keygen_types(cli->setup, types, out);
-    return status ? cli_fail_setup(cli, status) : KT_SUCCESS;
+    return status ? status : cli_check_setup(cli, kt_keygen_types(cli->setup, types, out));
 }
 
-/* The key that the configuration names, and one more epoch of it. */
 static kt_status_t keygen_epoch(cli_t *cli, const char *out)
 {
     kt_secret_t *passphrase = NULL;
@@ -29,10 +24,10 @@ static kt_status_t keygen_epoch(cli_t *cli, const char *out)
         return status;
     status = kt_keygen_epoch(cli->setup, passphrase, out);
     kt_secret_free(passphrase);
-    return status ? cli_fail_setup(cli, status) : KT_SUCCESS;
+    return cli_check_setup(cli, status);
 }
 
-/* A configuration that names the environment is enough: its key may be what is made here. */
+/* The configuration only has to name the environment: its key may be the one that we make. */
 static kt_status_t environment_of(cli_t *cli, const char **ret_environment)
 {
     const char *given = cli_given(cli, "environment");
@@ -45,11 +40,7 @@ static kt_status_t environment_of(cli_t *cli, const char **ret_environment)
             return cli_fail(cli, configured ? configured : KT_CONFIG, "no --environment, and %s",
                             cli->setup ? kt_setup_error(cli->setup) : "out of memory");
     }
-    *ret_environment = cli_environment(given);
-    if (!*ret_environment)
-        return cli_fail(cli, KT_USAGE,
-                        "not a name for an environment: letters, digits and . _ - only");
-    return KT_SUCCESS;
+    return cli_check_environment(cli, given, ret_environment);
 }
 
 static kt_status_t keygen_new(cli_t *cli, const char *out)
@@ -65,9 +56,7 @@ static kt_status_t keygen_new(cli_t *cli, const char *out)
         return status;
     status = kt_keygen_passphrase(out, environment, passphrase, error, sizeof error);
     kt_secret_free(passphrase);
-    if (status)
-        cli_fail(cli, status, "%s", error[0] ? error : kt_status_text(status));
-    return status;
+    return cli_check(cli, status, error);
 }
 
 static kt_status_t keygen_stream(cli_t *cli, const char *stream, const char *out)
@@ -76,19 +65,17 @@ static kt_status_t keygen_stream(cli_t *cli, const char *stream, const char *out
     char error[512] = "";
     kt_status_t status = environment_of(cli, &environment);
 
-    if (status)
-        return status;
-    status = kt_audit_start(out, environment, stream, key, error, sizeof error);
-    return status ? cli_fail(cli, status, "%s", error) : KT_SUCCESS;
+    if (!status)
+        status = kt_audit_start(out, environment, stream, key, error, sizeof error);
+    return cli_check(cli, status, error);
 }
 
-/* Of no environment: it is for whoever keeps the backups. */
+/* It needs no environment: the recipient keeps the backups of any. */
 static kt_status_t keygen_recipient(cli_t *cli, const char *out)
 {
     char error[512] = "";
-    kt_status_t status = kt_keygen_recipient(out, error, sizeof error);
 
-    return status ? cli_fail(cli, status, "%s", error) : KT_SUCCESS;
+    return cli_check(cli, kt_keygen_recipient(out, error, sizeof error), error);
 }
 
 kt_status_t verb_keygen(cli_t *cli)
@@ -100,21 +87,21 @@ kt_status_t verb_keygen(cli_t *cli)
 
     if (!stream != !cli_given(cli, "audit-key") ||
         (stream && (types || epoch || cli_given(cli, "passphrase"))))
-        return cli_fail(
-            cli, KT_USAGE,
-            "--stream and --audit-key go together, and without --types, --epoch and --passphrase");
+        return cli_fail(cli, KT_USAGE,
+                        "--stream and --audit-key need each other, and exclude --types, --epoch "
+                        "and --passphrase");
     if (epoch && (types || cli_given(cli, "environment")))
         return cli_fail(cli, KT_USAGE,
                         "--epoch takes the configuration's key as it is: leave out --%s",
                         types ? "types" : "environment");
     if (types && cli_given(cli, "passphrase"))
-        return cli_fail(cli, KT_USAGE, "a file of type keys is under no passphrase");
+        return cli_fail(cli, KT_USAGE, "a file of type keys cannot have a passphrase");
     if (types && cli_given(cli, "environment"))
         return cli_fail(cli, KT_USAGE,
                         "--types takes the configuration's environment: leave out --environment");
     if (cli_given(cli, "recipient"))
         status = cli->ngiven > 1
-                     ? cli_fail(cli, KT_USAGE, "--recipient goes with no other option of keygen")
+                     ? cli_fail(cli, KT_USAGE, "--recipient excludes the other options of keygen")
                      : keygen_recipient(cli, out);
     else if (stream)
         status = keygen_stream(cli, stream, out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The keyturn command. A verb is one file and one row of verbs.h (and a paragraph of keyturn.1,
- * which a test demands).
+ * The keyturn command. A verb is a file, a row of verbs.h and a paragraph of keyturn.1, which a
+ * test demands.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -26,7 +26,7 @@ static const cli_verb_t verbs[] = {
 
 _Static_assert(sizeof verbs / sizeof *verbs <= CLI_VERBS_MAX, "more verbs than CLI_VERBS_MAX");
 
-/* A descriptor 0 to 2 that is closed would become the store's, and get our messages. */
+/* If a descriptor from 0 to 2 is closed, the store would get its number, and our messages. */
 static bool open_standard(void)
 {
     int fd;
@@ -40,7 +40,7 @@ static bool open_standard(void)
     return true;
 }
 
-/* No core dump and no debugger of the same user: values pass through this memory. */
+/* Values pass through this memory: no core dump, and no debugger of the same user. */
 static void protect(void)
 {
     const struct rlimit none = {0, 0};

@@ -2,8 +2,8 @@
 /*
  * keyturn list [PATTERN]: names, versions, states.
  *
- * The first ten thousand are held back, so that the table has its width and a failure leaves no
- * half list; what comes behind them goes out as it comes, for a store may have millions.
+ * The first ten thousand are held back, so that the table has its width and a failure does not
+ * leave half a list. Further names are printed at once, because a store may have millions.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,13 +21,13 @@ typedef struct {
 
 typedef struct {
     cli_t *cli;
-    json_t *usage; /* by name; NULL: it is not asked for */
-    bool complete; /* it is the whole truth */
+    json_t *usage;       /* by name; NULL: --usage is not given */
+    bool usage_complete; /* no stream is missing from it */
     held_t *held;
     size_t nheld;
-    int width; /* of the longest name that was held */
+    int width; /* of the longest name held */
     uint64_t printed;
-    bool begun; /* the head of the table or object is out */
+    bool head_printed; /* of the table or the object */
 } listing_t;
 
 static void add_usage(const listing_t *listing, json_t *secret, const char *name)
@@ -39,7 +39,7 @@ static void add_usage(const listing_t *listing, json_t *secret, const char *name
     else
         json_object_update_missing_new(
             secret, json_pack("{s:i, s:n, s:n}", "accessed", 0, "last_accessed", "last_subject"));
-    json_object_set_new(secret, "usage", json_string(cli_usage_word(row, listing->complete)));
+    json_object_set_new(secret, "usage", json_string(cli_usage_word(row, listing->usage_complete)));
 }
 
 static void print_json(listing_t *listing, const kt_entry_t *entry)
@@ -58,21 +58,14 @@ static void print_json(listing_t *listing, const kt_entry_t *entry)
     json_decref(secret);
 }
 
-static const char *string_of(const json_t *row, const char *key)
-{
-    const char *text = json_string_value(json_object_get(row, key));
-
-    return text ? text : "-";
-}
-
 static void print_usage(const listing_t *listing, const kt_entry_t *entry)
 {
     const json_t *row = json_object_get(listing->usage, entry->name);
 
     printf("  %8lld  %-7s  %-20s  ",
            (long long)json_integer_value(json_object_get(row, "accessed")),
-           cli_usage_word(row, listing->complete), string_of(row, "last_accessed"));
-    cli_print(string_of(row, "last_subject"), 0);
+           cli_usage_word(row, listing->usage_complete), cli_json_text(row, "last_accessed", "-"));
+    cli_print(cli_json_text(row, "last_subject", "-"), 0);
 }
 
 static void print_row(const listing_t *listing, const kt_entry_t *entry)
@@ -100,8 +93,8 @@ static void print(listing_t *listing, const kt_entry_t *entry)
     listing->printed++;
 }
 
-/* What was held, and the head above it. */
-static void begin(listing_t *listing)
+/* Prints the head and the held secrets. */
+static void print_held(listing_t *listing)
 {
     if (listing->cli->json)
         fputs("{\"secrets\": [", stdout);
@@ -111,7 +104,7 @@ static void begin(listing_t *listing)
                               : "UPDATED               EXPIRES");
     for (size_t i = 0; i < listing->nheld; i++)
         print(listing, &listing->held[i].entry);
-    listing->begun = true;
+    listing->head_printed = true;
 }
 
 static int hold(listing_t *listing, const kt_entry_t *entry)
@@ -138,20 +131,20 @@ static int add(void *arg, const kt_entry_t *entry)
 
     if (listing->nheld < HELD_MAX)
         return hold(listing, entry);
-    if (!listing->begun)
-        begin(listing);
+    if (!listing->head_printed)
+        print_held(listing);
     print(listing, entry);
     return ferror(stdout);
 }
 
-/* An object that was begun is ended, with the failure in it. */
+/* Completes a JSON object whose head is out, with the failure in it. */
 static kt_status_t fail(listing_t *listing, kt_status_t status)
 {
     cli_t *cli = listing->cli;
     json_t *text;
 
-    if (!cli->json || !listing->begun)
-        return cli_fail_ctx(cli, status);
+    if (!cli->json || !listing->head_printed)
+        return cli_check_ctx(cli, status);
     text = json_string(kt_error(cli->ctx));
     printf("], \"status\": \"%s\", \"error\": ", kt_status_name(status));
     if (text)
@@ -166,13 +159,12 @@ static kt_status_t fail(listing_t *listing, kt_status_t status)
 
 static kt_status_t answer(listing_t *listing, uint64_t hidden)
 {
-    if (!listing->begun)
-        begin(listing);
+    if (!listing->head_printed)
+        print_held(listing);
     if (listing->cli->json)
         printf("], \"hidden\": %llu, \"status\": \"success\"}\n", (unsigned long long)hidden);
-    else if (hidden > 0)
-        cli_warn(listing->cli, "incomplete: %llu more are of types whose key is not held",
-                 (unsigned long long)hidden);
+    else
+        cli_warn_hidden(listing->cli, hidden);
     return KT_SUCCESS;
 }
 
@@ -181,23 +173,21 @@ kt_status_t verb_list(cli_t *cli)
     listing_t listing = {.cli = cli, .width = 4};
     uint64_t hidden = 0;
     kt_request_t req;
-    kt_status_t status = cli_open(cli);
+    kt_status_t status = cli_open_for(cli, cli->nargs > 0 ? cli->args[0] : NULL, &req);
 
     if (!status && cli_given(cli, "usage"))
-        status = cli_usage(cli, &listing.usage, &listing.complete);
+        status = cli_usage(cli, &listing.usage, &listing.usage_complete);
     if (status)
         return status;
     listing.held = calloc(HELD_MAX, sizeof *listing.held);
     if (!listing.held) {
         json_decref(listing.usage);
-        return cli_fail(cli, KT_INTERNAL, "out of memory");
+        return cli_no_memory(cli);
     }
-    req = cli_request(cli, cli->nargs > 0 ? cli->args[0] : NULL);
     status = kt_list(cli->ctx, &req, add, &listing, &hidden);
+    /* nothing is shown before it is recorded, except the names of a long list */
     if (!status)
-        status = kt_audit_flush(
-            cli->ctx,
-            0); /* what is not on the record is not shown; of a long list, not to its end */
+        status = kt_audit_flush(cli->ctx, 0);
     status = status ? fail(&listing, status) : answer(&listing, hidden);
     for (size_t i = 0; i < listing.nheld; i++)
         free(listing.held[i].name);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn rekey: the store goes to the newest epoch of the key; --status tells how far it is. */
+/* keyturn rekey: moves the store to the newest epoch of the key; --status prints the progress. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,17 +11,17 @@ typedef struct {
     cli_t *cli;
     json_t *types, *refused;
     char shown[KT_NAME_MAX + 1];
-    bool line; /* a line on the terminal waits for its end */
+    bool line_open; /* the terminal's line has not ended */
 } progress_t;
 
 static void end_line(progress_t *p)
 {
-    if (p->line)
+    if (p->line_open)
         fputc('\n', stderr);
-    p->line = false;
+    p->line_open = false;
 }
 
-/* ---- what stands against it ---- */
+/* ---- refusals ---- */
 
 static void refused(void *arg, kt_status_t status, const char *what, const char *detail)
 {
@@ -37,8 +37,8 @@ static void refused(void *arg, kt_status_t status, const char *what, const char 
 
 /* ---- progress ---- */
 
-/* On a terminal one line of each type that changes in place; else a line when it begins and one
- * when it is done. */
+/* A terminal gets one line for each type, which changes in place; a file gets a line when a type
+ * begins and one when it is done. */
 static void progress(void *arg, const kt_rekey_type_t *type)
 {
     progress_t *p = arg;
@@ -51,7 +51,7 @@ static void progress(void *arg, const kt_rekey_type_t *type)
     if (terminal) {
         fprintf(stderr, "\rkeyturn: %s: %" PRIu64 " of %" PRIu64 " secrets are under epoch %u",
                 type->type, type->moved, type->moved + type->left, type->epoch);
-        p->line = true;
+        p->line_open = true;
     } else if (begins || type->from == 0) {
         fprintf(stderr, "keyturn: %s: %" PRIu64 " of %" PRIu64 " secrets are under epoch %u\n",
                 type->type, type->moved, type->moved + type->left, type->epoch);
@@ -61,7 +61,7 @@ static void progress(void *arg, const kt_rekey_type_t *type)
         end_line(p);
 }
 
-/* ---- what is where ---- */
+/* ---- the answer ---- */
 
 static void add_type(void *arg, const kt_rekey_type_t *type)
 {
@@ -115,11 +115,11 @@ static kt_status_t answer(cli_t *cli, const kt_rekey_result_t *result, json_t *t
     if (result->nepochs == 0)
         printf("complete: the key lists epoch %u only\n", result->epoch);
     if (result->unknown > 0)
-        cli_warn(cli, "%" PRIu64 " rows are under keys that are not held", result->unknown);
+        cli_warn(cli, "%" PRIu64 " rows are under keys that are missing here", result->unknown);
     return KT_SUCCESS;
 }
 
-static kt_status_t tell_status(cli_t *cli, const kt_request_t *req)
+static kt_status_t answer_status(cli_t *cli, const kt_request_t *req)
 {
     kt_rekey_result_t result = KT_REKEY_RESULT_INIT;
     progress_t p = {.cli = cli, .types = json_array()};
@@ -131,14 +131,14 @@ static kt_status_t tell_status(cli_t *cli, const kt_request_t *req)
     if (!status)
         return answer(cli, &result, p.types);
     json_decref(p.types);
-    return cli_fail_ctx(cli, status);
+    return cli_check_ctx(cli, status);
 }
 
 static kt_status_t refuse(cli_t *cli, kt_status_t status, json_t *list)
 {
     if (!cli->json || json_array_size(list) == 0) {
         json_decref(list);
-        return cli_fail_ctx(cli, status);
+        return cli_check_ctx(cli, status);
     }
     cli_print_json(json_pack("{s:s, s:s, s:o}", "status", kt_status_name(status), "error",
                              kt_error(cli->ctx), "refused", list));
@@ -154,13 +154,12 @@ kt_status_t verb_rekey(cli_t *cli)
     kt_status_t status;
 
     if (cli_given(cli, "status") && cli_given(cli, "handed-out"))
-        return cli_fail(cli, KT_USAGE, "--status asks only: leave out --handed-out");
-    status = cli_open(cli);
+        return cli_fail(cli, KT_USAGE, "--status changes nothing: leave out --handed-out");
+    status = cli_open_for(cli, "*", &req);
     if (status)
         return status;
-    req = cli_request(cli, "*");
     if (cli_given(cli, "status"))
-        return tell_status(cli, &req);
+        return answer_status(cli, &req);
     p.refused = json_array();
     options.handed_out = cli_given(cli, "handed-out") != NULL;
     options.refused = refused;

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn rotate NAME: a new random value, or one from a file, as the secret's shape wants it.
+ * keyturn rotate NAME: a new random value, or one from a file, in the shape of the secret.
  *
- * keyturn rotate --due|--all|--type T: many secrets, one after the other. A failure of one does not
+ * keyturn rotate --due|--all|--type T: many secrets, one after another. A failure of one does not
  * stop the others.
  */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli.h"
 
@@ -27,7 +26,7 @@ static kt_status_t parse_options(cli_t *cli, kt_rotate_options_t *options)
         return cli_fail(cli, KT_USAGE, "--alphabet is alnum, urlsafe, symbols, hex or uuid");
     if (cli_given(cli, "file") && (alphabet || length))
         return cli_fail(cli, KT_USAGE,
-                        "--file brings the value: --length and --alphabet are for a random one");
+                        "--file has the value: --length and --alphabet are for a random one");
     if (number == KT_ALPHABET_UUID && length && length != 36)
         return cli_fail(cli, KT_USAGE, "a uuid has 36 characters");
     options->length = (size_t)length;
@@ -43,7 +42,7 @@ static kt_status_t plan_one(cli_t *cli, const kt_request_t *req, const kt_rotate
     kt_status_t status = kt_rotate_check(cli->ctx, req, options);
 
     if (status)
-        return cli_fail_ctx(cli, status);
+        return cli_check_ctx(cli, status);
     if (cli->json)
         return cli_answer(cli,
                           json_pack("{s:s, s:s}", "name", req->reference, "result", "planned"));
@@ -61,19 +60,18 @@ static kt_status_t rotate_one(cli_t *cli, kt_rotate_options_t *options)
 
     if (kt_name_check(name, 0, &why) != KT_SUCCESS)
         return cli_fail(cli, KT_USAGE, "not a name: %s", why);
-    status = cli_open(cli);
+    status = cli_open_for(cli, name, &req);
     if (!status && cli_given(cli, "file") && !cli_given(cli, "dry-run"))
         status = cli_read_value(cli, name, cli_given(cli, "file"), &value);
     if (status)
         goto out;
     options->value = value;
-    req = cli_request(cli, name);
     if (cli_given(cli, "dry-run")) {
         status = plan_one(cli, &req, options);
         goto out;
     }
     status = kt_rotate(cli->ctx, &req, options, &version);
-    status = status ? cli_fail_ctx(cli, status) : cli_answer_version(cli, name, version);
+    status = status ? cli_check_ctx(cli, status) : cli_answer_version(cli, name, version);
 out:
     kt_secret_free(value);
     return status;
@@ -83,10 +81,10 @@ out:
 
 typedef struct {
     const char *type; /* NULL: any */
-    int64_t due;      /* only what is due by now; 0: no matter */
+    int64_t due;      /* only secrets that are due at this time; 0: any */
     json_t *names;
-    bool starved; /* out of memory */
-} chosen_t;
+    bool out_of_memory;
+} selection_t;
 
 static bool is_of_type(const char *name, const char *type)
 {
@@ -97,17 +95,18 @@ static bool is_of_type(const char *name, const char *type)
     return strlen(type) == first && strncmp(name, type, first) == 0;
 }
 
-/* Deleted ones are nobody's concern until they are back. */
-static int choose(void *arg, const kt_entry_t *entry)
+/* Leaves out deleted secrets. */
+static int select_name(void *arg, const kt_entry_t *entry)
 {
-    chosen_t *chosen = arg;
+    selection_t *selection = arg;
 
     if (strcmp(entry->state, "deleted") == 0 ||
-        (chosen->type && !is_of_type(entry->name, chosen->type)) ||
-        (chosen->due && (entry->due == 0 || entry->due > chosen->due)))
+        (selection->type && !is_of_type(entry->name, selection->type)) ||
+        (selection->due && (entry->due == 0 || entry->due > selection->due)))
         return 0;
-    chosen->starved = json_array_append_new(chosen->names, json_string(entry->name)) != 0;
-    return chosen->starved;
+    selection->out_of_memory =
+        json_array_append_new(selection->names, json_string(entry->name)) != 0;
+    return selection->out_of_memory;
 }
 
 typedef struct {
@@ -117,7 +116,7 @@ typedef struct {
     uint64_t failed;
 } report_t;
 
-/* A row: `result` is rotated, planned, skipped or failed. */
+/* `result` is "rotated", "planned", "skipped" or "failed". */
 static void add_row(report_t *report, const char *name, const char *result, uint64_t version,
                     kt_status_t status)
 {
@@ -154,13 +153,13 @@ static void add_failure(report_t *report, const char *name, kt_status_t status)
         report->worst = status;
 }
 
-/* Which of many cannot be rotated is no failure, unless their own schedule asks for it. */
-static bool is_skipped(const chosen_t *chosen, kt_status_t status)
+/* One of many that cannot be rotated is not a failure, unless its own schedule asks for it. */
+static bool is_skipped(const selection_t *selection, kt_status_t status)
 {
-    return !chosen->due && (status == KT_CONFLICT || status == KT_GONE || status == KT_DENIED);
+    return !selection->due && (status == KT_CONFLICT || status == KT_GONE || status == KT_DENIED);
 }
 
-static void rotate_next(report_t *report, const chosen_t *chosen, const char *name,
+static void rotate_next(report_t *report, const selection_t *selection, const char *name,
                         const kt_rotate_options_t *options)
 {
     cli_t *cli = report->cli;
@@ -168,7 +167,7 @@ static void rotate_next(report_t *report, const chosen_t *chosen, const char *na
     uint64_t version = 0;
     kt_status_t status = kt_rotate_check(cli->ctx, &req, options);
 
-    if (status && is_skipped(chosen, status)) {
+    if (status && is_skipped(selection, status)) {
         add_row(report, name, "skipped", 0, status);
         return;
     }
@@ -184,17 +183,17 @@ static void rotate_next(report_t *report, const chosen_t *chosen, const char *na
         add_row(report, name, "rotated", version, KT_SUCCESS);
 }
 
-static kt_status_t choose_names(cli_t *cli, chosen_t *chosen, uint64_t *ret_hidden)
+static kt_status_t select_names(cli_t *cli, selection_t *selection, uint64_t *ret_hidden)
 {
     kt_request_t req = cli_request(cli, NULL);
     kt_status_t status;
 
-    chosen->type = cli_given(cli, "type");
-    chosen->due = cli_given(cli, "due") ? (int64_t)time(NULL) * 1000 : 0;
-    status = kt_list(cli->ctx, &req, choose, chosen, ret_hidden);
+    selection->type = cli_given(cli, "type");
+    selection->due = cli_given(cli, "due") ? cli_now() : 0;
+    status = kt_list(cli->ctx, &req, select_name, selection, ret_hidden);
     if (status)
-        return cli_fail_ctx(cli, status);
-    return chosen->starved ? cli_fail(cli, KT_INTERNAL, "out of memory") : KT_SUCCESS;
+        return cli_check_ctx(cli, status);
+    return selection->out_of_memory ? cli_no_memory(cli) : KT_SUCCESS;
 }
 
 static kt_status_t answer_many(report_t *report, uint64_t hidden)
@@ -205,9 +204,8 @@ static kt_status_t answer_many(report_t *report, uint64_t hidden)
         cli_print_json(json_pack("{s:s, s:O, s:I, s:I}", "status", kt_status_name(report->worst),
                                  "secrets", report->secrets, "failed", (json_int_t)report->failed,
                                  "hidden", (json_int_t)hidden));
-    } else if (hidden > 0) {
-        cli_warn(cli, "incomplete: %llu more are of types whose key is not held",
-                 (unsigned long long)hidden);
+    } else {
+        cli_warn_hidden(cli, hidden);
     }
     return report->worst;
 }
@@ -215,17 +213,18 @@ static kt_status_t answer_many(report_t *report, uint64_t hidden)
 static kt_status_t rotate_many(cli_t *cli, const kt_rotate_options_t *options)
 {
     report_t report = {cli, json_array(), KT_SUCCESS, 0};
-    chosen_t chosen = {.names = json_array()};
+    selection_t selection = {.names = json_array()};
     uint64_t hidden = 0;
     kt_status_t status = cli_open(cli);
 
     if (!status)
-        status = choose_names(cli, &chosen, &hidden);
-    for (size_t i = 0; !status && i < json_array_size(chosen.names); i++)
-        rotate_next(&report, &chosen, json_string_value(json_array_get(chosen.names, i)), options);
+        status = select_names(cli, &selection, &hidden);
+    for (size_t i = 0; !status && i < json_array_size(selection.names); i++)
+        rotate_next(&report, &selection, json_string_value(json_array_get(selection.names, i)),
+                    options);
     if (!status)
         status = answer_many(&report, hidden);
-    json_decref(chosen.names);
+    json_decref(selection.names);
     json_decref(report.secrets);
     return status;
 }
@@ -238,19 +237,20 @@ kt_status_t verb_rotate(cli_t *cli)
 
     if (status)
         return status;
-    /* ignored by whoever started us, a target's exit status would be lost */
+    /* our parent may ignore it: then the exit status of a target would be lost */
     signal(SIGCHLD, SIG_DFL);
     if (!many && cli->nargs == 0)
-        return cli_fail(cli, KT_USAGE, "rotate wants: a NAME, --due, --type T or --all");
+        return cli_fail(cli, KT_USAGE, "rotate needs: a NAME, --due, --type T or --all");
     if (!many)
         return rotate_one(cli, &options);
     if (cli->nargs > 0)
-        return cli_fail(cli, KT_USAGE, "--due, --type and --all choose the names: give none");
+        return cli_fail(cli, KT_USAGE, "--due, --type and --all choose the names: leave out NAME");
     if (cli_given(cli, "all") && (cli_given(cli, "type") || cli_given(cli, "due")))
-        return cli_fail(cli, KT_USAGE, "--all is all: it goes with neither --type nor --due");
+        return cli_fail(cli, KT_USAGE, "--all excludes --type and --due");
     if (options.store_only)
-        return cli_fail(cli, KT_USAGE, "--store-only is for one secret, whose server you change");
+        return cli_fail(cli, KT_USAGE,
+                        "--store-only needs a NAME: it is for one secret whose server you change");
     if (cli_given(cli, "file"))
-        return cli_fail(cli, KT_USAGE, "--file brings one value: name the secret that it is for");
+        return cli_fail(cli, KT_USAGE, "--file needs a NAME: it has one value");
     return rotate_many(cli, &options);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn run --map VAR=REF... -- COMMAND: secrets in the environment of one command. That is where
- * its user, and root, can read them as long as it runs: for programs that take them no other way.
+ * keyturn run --map VAR=REF... -- COMMAND: secrets in the environment of one command. Its user and
+ * root can read them there while it runs, so this is for programs that take secrets no other way.
  */
 #include <errno.h>
 #include <signal.h>
@@ -37,17 +37,18 @@ static kt_status_t make_variable(cli_t *cli, const char *map, char **ret_variabl
     kt_status_t status;
 
     if (name == 0)
-        return cli_fail(cli, KT_USAGE, "--map wants VAR=REFERENCE");
+        return cli_fail(cli, KT_USAGE, "--map needs VAR=REFERENCE");
     req = cli_request(cli, map + name + 1);
     req.purpose = "run";
     status = kt_get(cli->ctx, &req, &value);
     if (status)
-        return cli_fail_ctx(cli, status);
+        return cli_check_ctx(cli, status);
     if (memchr(kt_secret_bytes(value), '\0', kt_secret_size(value)))
-        status = cli_fail(cli, KT_MALFORMED, "the value for %.*s holds a NUL byte: no variable can",
+        status = cli_fail(cli, KT_MALFORMED,
+                          "the value for %.*s has a NUL byte, which a variable cannot hold",
                           (int)name, map);
     else if (!(*ret_variable = calloc(1, name + kt_secret_size(value) + 2)))
-        status = cli_fail(cli, KT_INTERNAL, "out of memory");
+        status = cli_no_memory(cli);
     else
         memcpy(mempcpy(*ret_variable, map, name + 1), kt_secret_bytes(value),
                kt_secret_size(value));
@@ -65,7 +66,8 @@ static bool is_replaced(const char *variable, char *const *others, size_t count)
     return false;
 }
 
-/* Ours, and of what we were given the rest. Only the array is new; NULL: out of memory. */
+/* Our variables, and those of our environment that they do not replace. Only the array is new;
+ * NULL: out of memory. */
 static char **merge_environment(char **variables, size_t count)
 {
     size_t have = 0, n = count;
@@ -83,7 +85,7 @@ static char **merge_environment(char **variables, size_t count)
     return merged;
 }
 
-/* Comes back only if it failed. What is not on the record is not handed over. */
+/* Returns only on failure. Nothing is handed over before it is recorded. */
 static kt_status_t execute(cli_t *cli, char **variables, size_t count)
 {
     kt_status_t status = kt_audit_flush(cli->ctx, 0);
@@ -91,10 +93,10 @@ static kt_status_t execute(cli_t *cli, char **variables, size_t count)
     int error;
 
     if (status)
-        return cli_fail_ctx(cli, status);
+        return cli_check_ctx(cli, status);
     merged = merge_environment(variables, count);
     if (!merged)
-        return cli_fail(cli, KT_INTERNAL, "out of memory");
+        return cli_no_memory(cli);
     kt_close(cli->ctx);
     cli->ctx = NULL;
     signal(SIGPIPE, SIG_DFL);
@@ -111,7 +113,7 @@ kt_status_t verb_run(cli_t *cli)
     kt_status_t status;
 
     if (!cli_given(cli, "map"))
-        return cli_fail(cli, KT_USAGE, "run wants --map VAR=REFERENCE, and a command");
+        return cli_fail(cli, KT_USAGE, "run needs --map VAR=REFERENCE, and a command");
     status = cli_open(cli);
     for (size_t i = 0; i < cli->ngiven && !status; i++) {
         if (strcmp(cli->given[i].option->name, "map") != 0)

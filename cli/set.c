@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn set NAME: a new version. */
+/* keyturn set NAME: stores a new version. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
-/* K=V of each --meta, cut in copies that the caller frees; K= removes the key. */
+/* Splits a copy of each --meta K=V; the caller frees the keys. K= removes the key. */
 static kt_status_t parse_meta(cli_t *cli, kt_meta_t *meta, size_t *ret_count)
 {
     size_t n = 0;
@@ -17,20 +17,20 @@ static kt_status_t parse_meta(cli_t *cli, kt_meta_t *meta, size_t *ret_count)
             continue;
         key = strdup(cli->given[i].value);
         if (!key)
-            return cli_fail(cli, KT_INTERNAL, "out of memory");
+            return cli_no_memory(cli);
         meta[n++].key = key;
         *ret_count = n;
         value = strchr(key, '=');
         if (!value || value == key)
-            return cli_fail(cli, KT_USAGE, "--meta wants K=V");
+            return cli_fail(cli, KT_USAGE, "--meta needs K=V");
         *value++ = '\0';
         meta[n - 1].value = *value ? value : NULL;
     }
     return KT_SUCCESS;
 }
 
-/* A weak value is stored all the same: it may be what some other service has given out. For that
- * reason too what is merely shorter than recommended is left to `check --secrets`. */
+/* A weak value is stored anyway: another service may have issued it. For the same reason a value
+ * that is only shorter than recommended is left to `check --secrets`. */
 static void warn_of_weakness(const cli_t *cli, const char *name, const char *field,
                              const kt_secret_t *value)
 {
@@ -58,7 +58,7 @@ kt_status_t verb_set(cli_t *cli)
     uint64_t cas = 0, version = 0;
     kt_status_t status;
 
-    /* what is wrong with the command is said before anybody types a value */
+    /* errors in the command come before the prompt for a value */
     if (kt_name_check(name, 0, &why) != KT_SUCCESS)
         return cli_fail(cli, KT_USAGE, "not a name: %s", why);
     status = cli_number(cli, "cas", 0, UINT64_MAX, &cas);
@@ -67,7 +67,7 @@ kt_status_t verb_set(cli_t *cli)
     if (!status)
         status = parse_meta(cli, meta, &options.nmeta);
     if (!status)
-        status = cli_open(cli);
+        status = cli_open_for(cli, name, &req);
     if (!status)
         status = cli_read_value(cli, name, cli_given(cli, "file"), &value);
     if (status)
@@ -76,9 +76,8 @@ kt_status_t verb_set(cli_t *cli)
     options.field = cli_given(cli, "field");
     options.meta = meta;
     options.cas = cli_given(cli, "cas") ? (int64_t)cas : -1;
-    req = cli_request(cli, name);
     status = kt_put(cli->ctx, &req, value, &options, &version);
-    status = status ? cli_fail_ctx(cli, status) : cli_answer_version(cli, name, version);
+    status = status ? cli_check_ctx(cli, status) : cli_answer_version(cli, name, version);
     if (!status)
         warn_of_weakness(cli, name, options.field, value);
 out:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn undelete NAME: a deleted secret is back. */
+/* keyturn undelete NAME: brings a deleted secret back. */
 #include "cli.h"
 
 kt_status_t verb_undelete(cli_t *cli)

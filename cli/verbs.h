@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The one table of verbs, in the order of the help. Prototypes, parsing, --help and the completion
- * come from it. A file that includes it defines VERB, which is undefined at the end.
+ * The table of verbs, in the order of the help. Prototypes, parsing, --help and the completion are
+ * made from it. A file that includes it defines VERB, which this file undefines at its end.
  *
  * VERB(FUNCTION, NAME, OPERANDS, MIN, MAX, FLAGS, SUMMARY, OPTIONS...)
  * - verb_FUNCTION() is in FUNCTION.c or FUNCTION/FUNCTION.c.
- * - OPERANDS as the help shows them. The completion offers secrets where they begin with NAME or
+ * - OPERANDS as the help shows them. The completion offers secrets if they begin with NAME or
  *   REFERENCE, and files for DIR, FILE and OUT.
- * - MIN to MAX operands are given; with MAX -1 any number, and the first one ends the options.
+ * - MIN to MAX operands are allowed. With MAX -1 there is no limit, and the first one ends the
+ *   options.
  * - FLAGS: CLI_VALUE, CLI_WARNINGS, CLI_REMARKS in cli.h.
  * - SUMMARY NULL: the help leaves the verb out.
  *
  * OPTION(NAME, ARGUMENT, TEXT)
- * - ARGUMENT as the help shows it; NULL: the option takes none.
+ * - ARGUMENT as the help shows it; NULL: the option has none.
  */
 VERB(init, "init", "DIR|--system", 0, 1, 0, "make a home: configuration, key, store, audit folders",
      OPTION("system", NULL,
@@ -20,28 +21,30 @@ VERB(init, "init", "DIR|--system", 0, 1, 0, "make a home: configuration, key, st
             "/keyturn; as root"),
      OPTION("environment", "E",
             "development, staging, production or another name [$ENVIRONMENT, else development]"),
-     OPTION("user", "USER", "with --system: one more who may read; USER:TYPE,... [type api-keys]"),
+     OPTION("user", "USER",
+            "with --system: another user who may read; USER:TYPE,... [type api-keys]"),
      OPTION("audit-key", "FILE", "write the audit key to this new file [it is shown once]"))
 VERB(keygen, "keygen", "OUT", 1, 1, 0, "make a key file",
      OPTION("environment", "E", "the environment of a new key [the configuration's]"),
      OPTION("types", "T,...", "only the keys of these types, derived from the configuration's key"),
      OPTION("epoch", NULL, "the configuration's key with one more epoch"),
-     OPTION("passphrase", "F", "under the passphrase in this file; - is stdin or a prompt"),
-     OPTION("stream", "NAME", "no key file: the folder OUT of a stream of the trail"),
-     OPTION("audit-key", "FILE", "the audit key under which the stream begins"),
-     OPTION("recipient", NULL, "no key file: a pair of keys for backups, OUT and OUT.pub"))
+     OPTION("passphrase", "F",
+            "encrypt it with the passphrase in this file; - is stdin or a prompt"),
+     OPTION("stream", "NAME", "make the folder OUT of an audit stream instead of a key file"),
+     OPTION("audit-key", "FILE", "the audit key with which the stream begins"),
+     OPTION("recipient", NULL, "make a pair of keys for backups instead, OUT and OUT.pub"))
 VERB(set, "set", "NAME", 1, 1, CLI_VALUE,
      "store a value: from stdin, a prompt or a file; prints the new version",
      OPTION("file", "F", "take the value from this file; - is stdin"),
      OPTION("field", "K", "replace one field of the JSON object, keep the others"),
      OPTION("expires", "T", "when reads end: 90d, 12h, 30m, 45s, 2w or an RFC 3339 time [never]"),
-     OPTION("meta", "K=V", "metadata, any number of times; K= takes it away"),
-     OPTION("cas", "N", "only if N is the current version (0: there is none yet)"))
+     OPTION("meta", "K=V", "metadata, any number of times; K= removes it"),
+     OPTION("cas", "N", "only if N is the current version (0: only if there is none yet)"))
 VERB(get, "get", "REFERENCE", 1, 1, 0, "write a value, byte for byte; masked on a terminal",
      OPTION("reveal", NULL, "show it on a terminal, or in the JSON object"),
      OPTION("mask", "STYLE", "write its mask instead, everywhere: full, or partial (both ends)"))
 VERB(list, "list", "[PATTERN]", 0, 1, 0, "names, versions and states",
-     OPTION("usage", NULL, "how often each was read, when last and by whom"))
+     OPTION("usage", NULL, "how often each was read, and the last time and reader"))
 VERB(info, "info", "NAME", 1, 1, 0, "metadata of a secret, never its value", NO_OPTIONS)
 VERB(versions, "versions", "NAME", 1, 1, 0, "kept versions of a secret, newest first", NO_OPTIONS)
 VERB(rotate, "rotate", "[NAME]", 0, 1, CLI_VALUE | CLI_WARNINGS,
@@ -50,10 +53,10 @@ VERB(rotate, "rotate", "[NAME]", 0, 1, CLI_VALUE | CLI_WARNINGS,
      OPTION("alphabet", "CLASS", "alnum, urlsafe, symbols, hex or uuid [alnum]"),
      OPTION("file", "F", "take the new value from this file; - is stdin"),
      OPTION("store-only", NULL, "a database password that you change on the server yourself"),
-     OPTION("due", NULL, "instead of NAME: all whose metadata `rotation` says that it is time"),
+     OPTION("due", NULL, "instead of NAME: all that are due by their metadata `rotation`"),
      OPTION("type", "T", "instead of NAME, or with --due: those of this type"),
      OPTION("all", NULL, "instead of NAME: all of them"),
-     OPTION("dry-run", NULL, "only tell which would be rotated, which not, and why"))
+     OPTION("dry-run", NULL, "only print which would be rotated, which not, and why"))
 VERB(rollback, "rollback", "NAME [VERSION]", 1, 2, 0,
      "make the previous or an older version current again", NO_OPTIONS)
 VERB(delete, "delete", "NAME", 1, 1, 0, "end reads of a secret, keep its versions", NO_OPTIONS)
@@ -61,40 +64,42 @@ VERB(undelete, "undelete", "NAME", 1, 1, 0, "bring a deleted secret back", NO_OP
 VERB(destroy, "destroy", "NAME VERSION|--all", 1, 2, 0,
      "erase a version, or the whole secret, for good", OPTION("all", NULL, "every version"))
 VERB(audit_tail, "audit tail", "[STREAM]", 0, 1, 0,
-     "the last 20 lines of the trail, all streams by time",
-     OPTION("follow", NULL, "and go on with what comes"))
-VERB(audit_verify, "audit verify", "[DIR]", 0, 1, 0, "is the trail what was written, line by line?",
-     OPTION("audit-key", "FILE", "prove by the audit key also who wrote it"),
-     OPTION("received", "FILE", "lines that a sink received: is each seal of them in the trail?"))
+     "the last 20 audit records of all streams, by time",
+     OPTION("follow", NULL, "keep printing new records"))
+VERB(audit_verify, "audit verify", "[DIR]", 0, 1, 0,
+     "prove that the audit logs are complete and unchanged",
+     OPTION("audit-key", "FILE", "also prove, with the audit key, who wrote them"),
+     OPTION("received", "FILE", "also prove that the logs have each seal that a sink received"))
 VERB(audit_report, "audit report", "[DIR]", 0, 1, 0,
      "who was refused, what failed, who read and changed what",
      OPTION("since", "T", "only from T on: 90d, 12h, 30m, 45s or 2w ago, or an RFC 3339 time"))
 VERB(rekey, "rekey", "", 0, 0, CLI_WARNINGS,
      "move the store to the newest epoch of the key, while it is in use",
-     OPTION("status", NULL, "only tell how far it is, and prove what is left behind"),
-     OPTION("handed-out", NULL, "key files that cannot be seen from here list that epoch"))
+     OPTION("status", NULL, "only print the progress, and prove which epochs are unused"),
+     OPTION("handed-out", NULL, "assume that key files which cannot be read here have that epoch"))
 VERB(backup, "backup", "FILE", 1, 1, 0, "a consistent copy of the store in a new file, encrypted",
-     OPTION("recipient", "FILE", "only the holder of this public key's other half can read it"))
-VERB(restore, "restore", "FILE", 1, 1, 0, "make a backup the store again, on the record",
-     OPTION("going-back", NULL, "although the store has something newer, or something else"),
-     OPTION("recipient-key", "FILE", "the private key of the one whom it is for; - is stdin"))
+     OPTION("recipient", "FILE", "encrypt to this public key; only its private key can read it"))
+VERB(restore, "restore", "FILE", 1, 1, 0,
+     "replace the store with a backup; the audit log records it",
+     OPTION("going-back", NULL, "even if the store has something newer, or something else"),
+     OPTION("recipient-key", "FILE", "the recipient's private key; - is stdin"))
 VERB(import, "import", "--fernet STORE --key FILE", 0, 0, 0, "secrets of an older, encrypted file",
      OPTION("fernet", "STORE", "a Fernet token of a JSON object, or a JSON object of tokens"),
      OPTION("key", "FILE", "its Fernet key"),
      OPTION("prefix", "P", "goes in front of each name: api-keys/"),
      OPTION("map", "KEY=NAME", "another name for this key; any number of times"),
-     OPTION("replace", NULL, "a new version where a secret has another value [refused]"),
-     OPTION("dry-run", NULL, "only tell what would be done"))
+     OPTION("replace", NULL, "make a new version of a secret that has another value [refuse]"),
+     OPTION("dry-run", NULL, "only print what would be done"))
 VERB(verify, "verify", "", 0, 0, 0, "the whole store: seals, indexes, generations against anchors",
      NO_OPTIONS)
 VERB(check, "check", "", 0, 0, CLI_REMARKS,
      "configuration, keys, permissions, reachability of each provider",
      OPTION("secrets", NULL, "and all secrets: weak, used twice, never read or very often"))
 VERB(hash, "hash", "", 0, 0, CLI_VALUE,
-     "an Argon2id string that recognises a value and does not tell it",
+     "an Argon2id hash, which recognises a value without showing it",
      OPTION("file", "F", "take the value from this file; - is stdin"),
      OPTION("check", "H",
-            "is it the value of the hash in this file? Prints a better hash if need be"))
+            "compare with the hash in this file; prints a stronger hash if it is outdated"))
 VERB(run, "run", "COMMAND [ARGUMENT]...", 1, -1, 0,
      "start a command with secrets in its environment",
      OPTION("map", "VAR=REF", "the variable and what goes into it; any number of times"))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn verify: the whole store is read and compared with its index and its anchors. */
+/* keyturn verify: compares the whole store with its index and its anchors. */
 #include "cli.h"
 
 kt_status_t verb_verify(cli_t *cli)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn versions NAME: what is kept, newest first. */
+/* keyturn versions NAME: the kept versions, newest first. */
 #include <stdio.h>
 
 #include "cli.h"
@@ -19,7 +19,7 @@ static json_t *as_json(const kt_info_t *info)
                              cli_json_time(version->expires), "by", rotated ? "rotation" : "write",
                              "target", kt_info_note(info, version->version, "target")));
     }
-    return array;
+    return json_pack("{s:s, s:o}", "name", kt_info_entry(info)->name, "versions", array);
 }
 
 static void print(const cli_t *cli, const kt_info_t *info)
@@ -38,16 +38,5 @@ static void print(const cli_t *cli, const kt_info_t *info)
 
 kt_status_t verb_versions(cli_t *cli)
 {
-    kt_info_t *info;
-    kt_status_t status = cli_info(cli, &info);
-
-    if (status)
-        return status;
-    if (cli->json)
-        status = cli_answer(cli, json_pack("{s:s, s:o}", "name", kt_info_entry(info)->name,
-                                           "versions", as_json(info)));
-    else
-        print(cli, info);
-    kt_info_free(info);
-    return status;
+    return cli_info(cli, as_json, print);
 }

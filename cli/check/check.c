@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn check: is everything as it must be? The worst status is the exit status. */
+/* keyturn check: tries everything. The worst status decides the exit status. */
 #include "check.h"
 
-static kt_status_t check_all(cli_t *cli, json_t *rows, kt_status_t *ret_worst)
+static kt_status_t check_open(cli_t *cli, json_t *rows, kt_status_t *ret_worst)
 {
     cli_progress(cli);
     *ret_worst = kt_check(cli->ctx, cli_collect, rows);
@@ -13,7 +13,7 @@ static kt_status_t check_all(cli_t *cli, json_t *rows, kt_status_t *ret_worst)
 /* The users first: a process that has a store open does not fork. */
 kt_status_t verb_check(cli_t *cli)
 {
-    kt_status_t status = cli_setup(cli), users, worst, looked = KT_SUCCESS;
+    kt_status_t status = cli_setup(cli), users, worst, failed = KT_SUCCESS;
     json_t *of_users, *rows;
 
     if (status)
@@ -23,15 +23,15 @@ kt_status_t verb_check(cli_t *cli)
     users = check_users(cli, of_users);
     worst = kt_open(cli->setup, &cli->ctx);
     if (!worst)
-        looked = check_all(cli, rows, &worst);
+        failed = check_open(cli, rows, &worst);
     else if (json_array_size(of_users) == 0)
-        looked = cli_fail_setup(cli, worst);
+        failed = cli_check_setup(cli, worst);
     else
         cli_collect(rows, worst, "audit", kt_setup_error(cli->setup));
     json_array_extend(rows, of_users);
     json_decref(of_users);
-    if (!looked)
+    if (!failed)
         return cli_answer_rows(cli, cli_worse(worst, users), rows);
     json_decref(rows);
-    return looked;
+    return failed;
 }

@@ -5,12 +5,11 @@
 
 #include "hosts.h"
 
-/* users.c: root's look at each server's user, before the context is opened. The worst status. */
+/* users.c: as root, checks each server's user, before the context is opened. The worst status. */
 kt_status_t check_users(cli_t *cli, json_t *rows);
-/* unit.c: may the unit of this host write its stream? */
+/* unit.c: checks that the unit of this server may write to its stream. */
 kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows);
-/* secrets.c: warnings about all secrets that may be listed and read: weak, shared, unused, high
- * usage. */
+/* secrets.c: warns about secrets that are weak, shared, unused or read very often. */
 kt_status_t check_secrets(cli_t *cli, json_t *rows);
 
 #endif /* KEYTURN_CHECK_H */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn check: what systemd takes from a server beyond the permissions of its user. A unit with
- * ProtectSystem=strict writes to the paths of ReadWritePaths= alone, as Debian's Redis does. Unit
- * and drop-ins are read as systemd.unit(5) says: of files of one name the first folder counts,
- * drop-ins add in the order of their names, an empty value takes back what was listed.
+ * keyturn check: what systemd denies a server although its user has the permission. A unit with
+ * ProtectSystem=strict, such as Debian's Redis, can write only to the paths of ReadWritePaths=.
+ * Unit and drop-ins are read as in systemd.unit(5): among files of one name the first folder wins,
+ * drop-ins are applied in the order of their names, and an empty value clears the list.
  */
 #include <dirent.h>
 #include <limits.h>
@@ -28,7 +28,7 @@ typedef struct unit {
     const char *folder;
 } unit_t;
 
-/* Is one of the paths the folder or above it? "-/a", "+/a" and "/a:/b" are paths too. */
+/* Is one of the paths the folder, or above it? A path may have the prefix "-" or "+". */
 static bool covers(const char *paths, const char *folder)
 {
     while (*(paths += strspn(paths, " \t\"")) != '\0') {
@@ -45,19 +45,22 @@ static bool covers(const char *paths, const char *folder)
     return false;
 }
 
+static void trim(char *text)
+{
+    for (size_t size = strlen(text); size > 0 && strchr(" \t\r\n", text[size - 1]); size--)
+        text[size - 1] = '\0';
+}
+
 static void parse_line(unit_t *unit, char *line)
 {
     char *value = strchr(line, '=');
-    size_t size;
 
     if (!value || line[0] == '#' || line[0] == ';')
         return;
     *value++ = '\0';
     value += strspn(value, " \t");
-    for (size = strlen(value); size > 0 && strchr(" \t\r\n", value[size - 1]); size--)
-        value[size - 1] = '\0';
-    for (size = strlen(line); size > 0 && strchr(" \t", line[size - 1]); size--)
-        line[size - 1] = '\0';
+    trim(value);
+    trim(line);
     if (strcmp(line, "ProtectSystem") == 0)
         unit->strict = strcmp(value, "strict") == 0;
     else if (strcmp(line, "ReadWritePaths") == 0 || strcmp(line, "ReadWriteDirectories") == 0)
@@ -79,7 +82,7 @@ static bool read_file(unit_t *unit, const char *path)
     return true;
 }
 
-/* The first folder that has the name counts; a link to /dev/null is a file without lines. */
+/* The first folder that has the name wins; a link to /dev/null is an empty file. */
 static int by_name(const void *a, const void *b)
 {
     const char *left = *(char *const *)a, *right = *(char *const *)b;
@@ -143,13 +146,14 @@ kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows)
     if (!host->unit || access("/run/systemd/system", F_OK) != 0 || !read_unit(&unit, host->unit) ||
         !unit.strict || unit.writable)
         return KT_SUCCESS;
-    if (asprintf(&text,
-                 "%s cannot write %s as systemd starts it (ProtectSystem=strict in %s): `mkdir -p "
-                 "/etc/systemd/system/%s.d && "
-                 "printf '[Service]\\nReadWritePaths=-%s\\n' > "
-                 "/etc/systemd/system/%s.d/keyturn.conf && systemctl daemon-reload && "
-                 "systemctl restart %s`",
-                 host->user, stream, host->unit, host->unit, stream, host->unit, host->unit) < 0)
+    if (asprintf(
+            &text,
+            "%s cannot write to %s when systemd starts it (ProtectSystem=strict in %s): `mkdir -p "
+            "/etc/systemd/system/%s.d && "
+            "printf '[Service]\\nReadWritePaths=-%s\\n' > "
+            "/etc/systemd/system/%s.d/keyturn.conf && systemctl daemon-reload && "
+            "systemctl restart %s`",
+            host->user, stream, host->unit, host->unit, stream, host->unit, host->unit) < 0)
         return KT_INTERNAL;
     cli_collect(rows, KT_AUDIT, host->name, text);
     free(text);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn check, as root: which users the configuration is for, and what each of them misses. */
+/* keyturn check, as root: the users that the configuration serves, and what they still need. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static void add(streams_t *streams, const char *name)
         streams->names[streams->count++] = name;
 }
 
-/* The owner of the stream's folder, 0 if there is none. */
+/* The owner of the stream's folder; 0 if there is no folder. */
 static uid_t owner_of(const cli_t *cli, const char *stream)
 {
     char path[PATH_MAX];
@@ -33,16 +33,6 @@ static uid_t owner_of(const cli_t *cli, const char *stream)
 
     snprintf(path, sizeof path, "%s/%s", kt_setup_audit_path(cli->setup), stream);
     return lstat(path, &st) == 0 ? st.st_uid : 0;
-}
-
-static bool has_key(const cli_t *cli, const char *stream)
-{
-    const char *name;
-
-    for (size_t i = 0; (name = kt_setup_key(cli->setup, i)); i++)
-        if (strcmp(name, stream) == 0)
-            return true;
-    return false;
 }
 
 static bool is_usual(const char *name)
@@ -54,9 +44,9 @@ static bool is_usual(const char *name)
 }
 
 /*
- * Whom the host runs as: who has its stream, as an operator may have given it to another user than
- * the usual one. A stream that somebody else's server has is a mistake, and the usual user is
- * meant.
+ * The user of a server: the owner of its stream, because an operator may have given it to a user
+ * other than the usual one. If another server's user owns the stream, that is a mistake, and the
+ * usual user is meant.
  */
 static const struct passwd *user_of(const cli_t *cli, const cli_host_t *host)
 {
@@ -68,10 +58,20 @@ static const struct passwd *user_of(const cli_t *cli, const cli_host_t *host)
     return cli_host_user(host);
 }
 
-/* In a home of one user no other one is expected. */
+/* A home of one user is not meant for servers. */
 static bool is_expected(const cli_t *cli, const cli_host_t *host)
 {
-    return has_key(cli, host->name) || owner_of(cli, host->name) != 0;
+    return cli_has_key(cli, host->name) || owner_of(cli, host->name) != 0;
+}
+
+static void check_user(cli_t *cli, kt_check_user_t *asked, const streams_t *streams, json_t *rows,
+                       kt_status_t *worst)
+{
+    asked->readers = CLI_READERS;
+    asked->writers = CLI_WRITERS;
+    asked->others = streams->names;
+    asked->nothers = streams->count;
+    *worst = cli_worse(*worst, kt_check_user(cli->setup, asked, cli_collect, rows));
 }
 
 static void check_host(cli_t *cli, const cli_host_t *host, const streams_t *streams, json_t *rows,
@@ -87,13 +87,9 @@ static void check_host(cli_t *cli, const cli_host_t *host, const streams_t *stre
     asked.stream = host->name;
     asked.user = name;
     asked.types = host->types;
-    asked.readers = CLI_READERS;
-    asked.writers = CLI_WRITERS;
     asked.writes = host->writes;
     asked.as_root = host->as_root;
-    asked.others = streams->names;
-    asked.nothers = streams->count;
-    *worst = cli_worse(*worst, kt_check_user(cli->setup, &asked, cli_collect, rows));
+    check_user(cli, &asked, streams, rows, worst);
     *worst = cli_worse(*worst, check_unit(cli, host, rows));
 }
 
@@ -106,11 +102,7 @@ static void check_person(cli_t *cli, const char *stream, const streams_t *stream
         return;
     asked.stream = stream;
     asked.user = stream + 4;
-    asked.readers = CLI_READERS;
-    asked.writers = CLI_WRITERS;
-    asked.others = streams->names;
-    asked.nothers = streams->count;
-    *worst = cli_worse(*worst, kt_check_user(cli->setup, &asked, cli_collect, rows));
+    check_user(cli, &asked, streams, rows, worst);
 }
 
 kt_status_t check_users(cli_t *cli, json_t *rows)
@@ -122,8 +114,8 @@ kt_status_t check_users(cli_t *cli, json_t *rows)
     if (geteuid() != 0) {
         if (kt_setup_key(cli->setup, 0))
             cli_collect(rows, KT_SUCCESS, "users",
-                        "this is what the present user may; root is also told what each server's "
-                        "user misses");
+                        "this is what the current user may do; as root, check also says what each "
+                        "server's user still needs");
         return KT_SUCCESS;
     }
     for (const cli_host_t *host = cli_hosts; host->name; host++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The audit key that init makes and shows once, and the streams that begin under it. */
+/* The audit key that init makes and shows once, and the streams that begin with it. */
 #include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ kt_status_t init_audit_path(cli_t *cli, char path[PATH_MAX])
     snprintf(copy, sizeof copy, "%s", given);
     if (strlen(given) >= sizeof copy || !realpath(dirname(copy), folder))
         return cli_fail(cli, init_status(strlen(given) < sizeof copy ? errno : ENAMETOOLONG),
-                        "cannot write %s: its folder cannot be found", given);
+                        "cannot write %s: its folder is not found", given);
     snprintf(copy, sizeof copy, "%s", given);
     if (snprintf(path, PATH_MAX, "%s/%s", folder, basename(copy)) >= PATH_MAX)
         return cli_fail(cli, KT_USAGE, "--audit-key: the path is too long");
@@ -37,7 +37,7 @@ kt_status_t init_audit_key(cli_t *cli, init_work_t *work, const char *path,
         return KT_SUCCESS;
     status = kt_audit_keygen(line);
     if (status)
-        return cli_fail(cli, status, "%s", kt_status_text(status));
+        return cli_check(cli, status, NULL);
     if (path[0])
         status = init_note(cli, work, path);
     snprintf(text, sizeof text, "%s\n", line);
@@ -57,14 +57,15 @@ kt_status_t init_stream(cli_t *cli, const char *folder, const char *environment,
         return KT_SUCCESS;
     status = kt_audit_start(folder, environment, stream, line, error, sizeof error);
     init_point();
-    return status ? cli_fail(cli, status, "%s", error) : KT_SUCCESS;
+    return cli_check(cli, status, error);
 }
 
-void init_tell_audit_key(const char *line)
+void init_print_audit_key(const char *line)
 {
-    printf(
-        "This line is the audit key. It is shown once and kept nowhere: keep it, but not on this\n"
-        "machine. With it `keyturn audit verify --audit-key FILE` proves who wrote the trail.\n"
-        "%s\n",
-        line);
+    printf("This line is the audit key. It is shown once and stored nowhere: keep it, but not on "
+           "this\n"
+           "machine. `keyturn audit verify --audit-key FILE` proves with it who wrote the audit "
+           "logs.\n"
+           "%s\n",
+           line);
 }

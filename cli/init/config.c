@@ -8,28 +8,28 @@
 /* %1 environment, %2 value of `key`, %3 a key file, %4 store, %5 audit folder, %6 user, %7 grants
  */
 static const char config_text[] =
-    "# keyturn: the configuration of one environment. keyturn.yaml(5) describes every key; one\n"
-    "# that is unknown is an error that names its line. `keyturn check` tries all of it.\n"
+    "# keyturn: the configuration of one environment. keyturn.yaml(5) describes every key; an\n"
+    "# unknown key is an error that names its line. `keyturn check` tries all of it.\n"
     "environment: %1$s\n"
     "\n"
-    "# The environment's key: a reader of this file can read every secret. Each host may have\n"
-    "# another with the types that it needs: `keyturn keygen --types tls,api-keys FILE` makes it.\n"
+    "# The environment's key: a reader of this file can read every secret. Each server may have a\n"
+    "# key of only the types that it needs: `keyturn keygen --types tls,api-keys FILE` makes it.\n"
     "key: %2$s\n"
     "#key: {cli: \"file:%3$s\", nginx: \"file:/etc/keyturn/nginx.key\"}\n"
     "\n"
-    "# Where secrets are kept.\n"
+    "# Where secrets are stored.\n"
     "providers:\n"
     "  local: {path: \"%4$s\", keep_versions: 10}\n"
     "  #redis: {address: \"127.0.0.1:6379\", username: keyturn,"
     " password: \"file:/etc/keyturn/redis-password\"}\n"
     "\n"
-    "# Which of them answers for which names: the first pattern that matches. A star crosses\n"
-    "# slashes.\n"
+    "# Which provider has which names: the first pattern that matches decides. A star matches\n"
+    "# slashes, too.\n"
     "switch:\n"
     "  #\"api-keys/*\": redis\n"
     "  \"*\": local\n"
     "\n"
-    "# Who may do what. What is not allowed here is refused; a rule with deny wins over all.\n"
+    "# Who may do what. Anything not allowed here is refused; a rule with deny overrides all.\n"
     "policy:\n"
     "  - {who: \"uid:%6$s\", allow: [read, write, rotate, list, delete, admin], names: [\"*\"]}\n"
     "  #- {who: \"nginx:*\", allow: [read], names: [\"api-keys/*\", \"database/*\"]}\n"
@@ -39,12 +39,12 @@ static const char config_text[] =
     " names: [\"database/*\"]}\n"
     "%7$s"
     "\n"
-    "# The trail: a folder for each host. Where it is required, what cannot be recorded is not\n"
-    "# served.\n"
+    "# The audit logs: a folder for each server. If they are required, a request that cannot be\n"
+    "# recorded is refused.\n"
     "audit:\n"
     "  path: \"%5$s\"\n"
     "  required: true\n"
-    "  #sinks: [\"syslog:auth\"]  # copies of what matters outside\n";
+    "  #sinks: [\"syslog:auth\"]  # copies of important records, kept elsewhere\n";
 
 kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *values)
 {
@@ -54,7 +54,7 @@ kt_status_t init_config(cli_t *cli, const char *path, const init_config_t *value
     cli_user(user, sizeof user);
     if (asprintf(&text, config_text, values->environment, values->key, values->key_file,
                  values->store, values->audit, user, values->grants) < 0)
-        return cli_fail(cli, KT_INTERNAL, "out of memory");
+        return cli_no_memory(cli);
     status = init_write(cli, path, 0600, text);
     free(text);
     return status;
@@ -66,9 +66,5 @@ kt_status_t init_environment(cli_t *cli, const char **ret_environment)
 
     if (!given)
         given = getenv("ENVIRONMENT");
-    *ret_environment = cli_environment(given && given[0] ? given : "development");
-    if (!*ret_environment)
-        return cli_fail(cli, KT_USAGE,
-                        "not a name for an environment: letters, digits and . _ - only");
-    return KT_SUCCESS;
+    return cli_check_environment(cli, given && given[0] ? given : "development", ret_environment);
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * init --system --user on a machine that has its configuration. What is there stays. A kill leaves
- * what the next run completes: keys and streams are made, or undone, as everywhere (work.c), and
- * the configuration gets its entries last, by a new file in the place of the old one.
+ * init --system --user on a machine that has its configuration. What exists stays. After a kill the
+ * next run completes the work: keys and streams are made or undone as always (work.c), and the
+ * configuration gets its entries last, by a new file that replaces the old one.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,131 +15,92 @@
 
 #define CONFIG_MAX (1024 * 1024)
 
-/* ---- a configuration that is there ---- */
+/* ---- the configuration ---- */
 
-static kt_status_t read_config(cli_t *cli, char **ret_text, struct stat *ret_stat)
-{
-    int fd = open(CONFIG, O_RDONLY | O_CLOEXEC);
-    char *text = NULL;
-    ssize_t got;
-
-    if (fd < 0 || fstat(fd, ret_stat) != 0 || ret_stat->st_size > CONFIG_MAX ||
-        !(text = malloc((size_t)ret_stat->st_size + 1)) ||
-        (got = read(fd, text, (size_t)ret_stat->st_size)) != ret_stat->st_size) {
-        kt_status_t status =
-            cli_fail(cli, init_status(errno), "cannot read " CONFIG ": %s", strerror(errno));
-
-        free(text);
-        if (fd >= 0)
-            close(fd);
-        return status;
-    }
-    close(fd);
-    text[got] = '\0';
-    *ret_text = text;
-    return KT_SUCCESS;
-}
-
-/* Where `key: {...}`, as init wrote it, ends: at its brace. NULL: it looks otherwise. */
+/* The closing brace of `key: {...}`, a line as init wrote it; NULL: the line looks different. */
 static const char *key_end(const char *text)
 {
-    for (const char *line = text; *line;
-         line += line[strcspn(line, "\n")] == '\n' ? strcspn(line, "\n") + 1 : strlen(line)) {
-        const char *end = line + strcspn(line, "\n");
+    const char *line = strstr(text, "\nkey:"), *end;
 
-        if (strncmp(line, "key:", 4) != 0)
-            continue;
-        while (end > line && strchr(" \t\r", end[-1]))
-            end--;
-        return line[4 + strspn(line + 4, " ")] == '{' && end[-1] == '}' ? end - 1 : NULL;
-    }
-    return NULL;
+    if (!line || line[5 + strspn(line + 5, " ")] != '{')
+        return NULL;
+    end = line + 1 + strcspn(line + 1, "\n");
+    while (strchr(" \t\r", end[-1]))
+        end--;
+    return end[-1] == '}' ? end - 1 : NULL;
 }
 
-/* Outside of comments: cli-USER, perhaps in quotes, and a colon. */
-static bool has_key(const char *text, const char *user)
+static kt_status_t read_config(cli_t *cli, char **ret_text)
 {
-    char wanted[80];
-    size_t size = (size_t)snprintf(wanted, sizeof wanted, "cli-%s", user);
+    size_t size;
 
-    for (const char *at = strstr(text, wanted); at; at = strstr(at + 1, wanted)) {
-        const char *line = at, *end = at + size;
-
-        while (line > text && line[-1] != '\n')
-            line--;
-        if (strchr("\"'", *end) && *end)
-            end++;
-        if (*end == ':' && !memchr(line, '#', (size_t)(at - line)) && at > text &&
-            strchr(" \t\n{,\"'", at[-1]))
-            return true;
-    }
-    return false;
+    return cli_read_file(cli, CONFIG, CONFIG_MAX, ret_text, &size);
 }
 
-static kt_status_t check_config(init_system_t *s)
+/* Before anything is made. */
+static kt_status_t check_config(const init_system_t *s)
 {
-    struct stat st;
     char *text = NULL;
-    kt_status_t status = read_config(s->cli, &text, &st);
+    kt_status_t status = read_config(s->cli, &text);
 
-    for (size_t i = 0; i < s->nconsumers && !status; i++)
-        if (!has_key(text, s->consumers[i].user) && !key_end(text))
-            status = cli_fail(
-                s->cli, KT_CONFLICT,
-                CONFIG ": `key` is no longer the line that init wrote: add cli-%s: \"file:" ETC
-                       "/cli-%s.key\" to it yourself and run this again; nothing was changed",
-                s->consumers[i].user, s->consumers[i].user);
+    for (size_t i = 0; i < s->nconsumers && !status; i++) {
+        const char *stream = s->consumers[i].stream;
+
+        if (!cli_has_key(s->cli, stream) && !key_end(text))
+            status = cli_fail(s->cli, KT_CONFLICT,
+                              CONFIG ": `key` is no longer the line that init wrote; nothing was "
+                                     "changed (add %s: \"file:" ETC
+                                     "/%s.key\" to it and run this again)",
+                              stream, stream);
+    }
     free(text);
     return status;
 }
 
-static char *insert(const char *text, const char *at, const char *more)
+/* Frees both texts. NULL: one of them was NULL, or out of memory. */
+static char *insert(char *text, const char *at, char *more)
 {
     char *whole = NULL;
 
-    if (asprintf(&whole, "%.*s%s%s", (int)(at - text), text, more, at) < 0)
-        return NULL;
+    if (text && more && asprintf(&whole, "%.*s%s%s", (int)(at - text), text, more, at) < 0)
+        whole = NULL;
+    free(text);
+    free(more);
     return whole;
 }
 
-/* The text with entries for these users, which it does not have. */
-static char *with_users(const init_system_t *missing, const char *text)
+/* Adds the entries of the new users. Takes the text. */
+static char *with_users(const init_system_t *s, char *text)
 {
     static const char policy[] = "\npolicy:\n";
-    char *keys = init_user_keys(missing), *grants = init_user_grants(missing), *first,
-         *whole = NULL;
     const char *at;
 
-    first = keys ? insert(text, key_end(text), keys) : NULL;
-    at = first ? strstr(first, policy) : NULL;
-    if (first && grants)
-        whole = at ? insert(first, at + strlen(policy), grants) : strdup(first);
-    free(first);
-    free(keys);
-    free(grants);
-    return whole;
+    text = insert(text, key_end(text), init_user_keys(s));
+    at = text ? strstr(text, policy) : NULL;
+    return at ? insert(text, at + strlen(policy), init_user_grants(s)) : text;
 }
 
-/* It is read as the present one is, before it takes its place. */
+/* Loads the new configuration as the command will, before it replaces the old one. */
 static kt_status_t try_config(cli_t *cli)
 {
     kt_setup_t *setup;
     kt_status_t status = kt_setup(NEW_CONFIG, "cli", &setup);
 
-    if (status)
-        cli_fail(cli, status, "%s", kt_setup_error(setup));
+    cli_check(cli, status, kt_setup_error(setup));
     kt_setup_free(setup);
     return status;
 }
 
-static kt_status_t write_config(cli_t *cli, const char *text, const struct stat *st)
+static kt_status_t write_config(cli_t *cli, const char *text)
 {
+    struct stat st;
     kt_status_t status;
 
-    unlink(NEW_CONFIG); /* of a run that was killed */
-    status = init_write(cli, NEW_CONFIG, 0600, text);
+    unlink(NEW_CONFIG); /* a killed run left it */
+    status = stat(CONFIG, &st) == 0 ? init_write(cli, NEW_CONFIG, 0600, text)
+                                    : init_cannot(cli, "read", CONFIG);
     if (!status)
-        status = init_own(cli, NEW_CONFIG, st->st_uid, st->st_gid, st->st_mode & 07777);
+        status = init_own(cli, NEW_CONFIG, st.st_uid, st.st_gid, st.st_mode & 07777);
     if (!status)
         status = try_config(cli);
     if (!status)
@@ -152,80 +112,70 @@ static kt_status_t write_config(cli_t *cli, const char *text, const struct stat 
 
 static kt_status_t edit_config(init_system_t *s)
 {
-    init_system_t missing = {.cli = s->cli};
-    struct stat st;
-    char *text = NULL, *changed = NULL;
-    kt_status_t status = read_config(s->cli, &text, &st);
+    bool is_complete = true;
+    char *text = NULL;
+    kt_status_t status;
 
+    for (size_t i = 0; i < s->nconsumers; i++)
+        is_complete = is_complete && cli_has_key(s->cli, s->consumers[i].stream);
+    if (is_complete)
+        return KT_SUCCESS;
+    status = read_config(s->cli, &text);
     if (status)
         return status;
-    for (size_t i = 0; i < s->nconsumers; i++)
-        if (!has_key(text, s->consumers[i].user))
-            missing.consumers[missing.nconsumers++] = s->consumers[i];
-    if (missing.nconsumers > 0) {
-        changed = with_users(&missing, text);
-        status = changed ? write_config(s->cli, changed, &st)
-                         : cli_fail(s->cli, KT_INTERNAL, "out of memory");
-    }
-    free(changed);
+    text = with_users(s, text);
+    status = text ? write_config(s->cli, text) : cli_no_memory(s->cli);
     free(text);
     return status;
 }
 
-/* ---- further users ---- */
+/* ---- the users ---- */
 
-/* The audit key is kept elsewhere. With it the new streams begin under it. */
+/* The audit key is kept elsewhere. If it is given, the new streams begin with it. */
 static kt_status_t read_audit_key(init_system_t *s)
 {
     const char *path = cli_given(s->cli, "audit-key");
-    FILE *file = path ? fopen(path, "re") : NULL;
+    kt_status_t status;
 
     if (!path)
         return KT_SUCCESS;
-    if (!file || !fgets(s->audit_key, sizeof s->audit_key, file)) {
-        kt_status_t status = cli_fail(s->cli, KT_USAGE, "cannot read the audit key in %s: %s", path,
-                                      file ? "it is empty" : strerror(errno));
-
-        if (file)
-            fclose(file);
-        return status;
-    }
-    fclose(file);
-    s->audit_key[strcspn(s->audit_key, "\n")] = '\0';
-    return KT_SUCCESS;
+    status = cli_read_line(s->cli, path, s->audit_key, sizeof s->audit_key);
+    if (!status && !s->audit_key[0])
+        status = cli_fail(s->cli, KT_USAGE, "%s: has no audit key on its first line", path);
+    return status;
 }
 
 static kt_status_t make_users(init_system_t *s)
 {
     const char *given = cli_given(s->cli, "environment");
-    kt_status_t status = check_config(s);
+    kt_status_t status;
 
     s->cli->config = CONFIG;
+    status = cli_setup(s->cli);
     if (!status)
-        status = cli_setup(s->cli);
+        status = check_config(s);
     if (status)
         return status;
     if (given && strcmp(s->environment, kt_setup_environment(s->cli->setup)) != 0)
-        return cli_fail(s->cli, KT_CONFLICT, CONFIG " is of the environment %s",
+        return cli_fail(s->cli, KT_CONFLICT, CONFIG " is for the environment %s",
                         kt_setup_environment(s->cli->setup));
     s->environment = kt_setup_environment(s->cli->setup);
     status = read_audit_key(s);
-    if (!status && mkdir(USERS, 0700) != 0)
-        status = cli_fail(s->cli, init_status(errno), "cannot make " USERS ": %s", strerror(errno));
+    if (!status)
+        status = init_mkdir(s->cli, USERS);
     return status ? status : init_consumers(s);
 }
 
 static kt_status_t answer(const init_system_t *s)
 {
     if (s->cli->json)
-        return cli_answer(s->cli,
-                          json_pack("{s:s, s:s}", "environment", s->environment, "config", CONFIG));
+        return init_answer(s->cli, s->environment, CONFIG, NULL);
     if (s->cli->quiet)
         return KT_SUCCESS;
-    init_tell_users(s);
+    init_print_users(s);
     if (!s->audit_key[0])
-        printf("Without --audit-key FILE a new stream proves no more than a chain.\n");
-    printf("Next: take the # from the users' lines under policy, and try `keyturn check`.\n");
+        printf("Without --audit-key FILE a new stream cannot prove who wrote it.\n");
+    printf("Next: remove the # from the users' lines under policy, and try `keyturn check`.\n");
     return KT_SUCCESS;
 }
 
@@ -237,7 +187,7 @@ kt_status_t init_add_users(init_system_t *s)
         status = make_users(s);
     if (status)
         return status;
-    rmdir(USERS); /* what was made stays */
+    rmdir(USERS); /* from here on, what was made is kept */
     init_keep(&s->work);
     status = edit_config(s);
     return status ? status : answer(s);

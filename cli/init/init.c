@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn init DIR: a self-contained home, all the caller's. It is made in a folder next to DIR,
- * .NAME.keyturn-init, which takes the place of DIR when it is complete: rename() replaces an empty
- * folder only, so nothing is ever overwritten, and a home is there as a whole or not at all. What
- * an init that was killed has left there is removed by the next one. The folder is locked while an
- * init is at work.
+ * keyturn init DIR: a self-contained home, which the caller owns. It is made in a folder next to
+ * DIR, .NAME.keyturn-init, which replaces DIR when it is complete: rename() only replaces an empty
+ * folder, so nothing is ever overwritten, and a home is complete or does not exist. The next init
+ * removes what a killed one left there. The folder is locked while an init runs.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,15 +14,15 @@
 
 #include "init.h"
 
-#define WORK_CONFIG ".keyturn.yaml" /* its paths are those of the folder that it is in */
+#define WORK_CONFIG ".keyturn.yaml" /* its paths are relative to its folder */
 
 typedef struct {
     char dir[PATH_MAX];        /* absolute */
-    char prefix[2 * PATH_MAX]; /* "DIR/" as it stands inside YAML's double quotes */
+    char prefix[2 * PATH_MAX]; /* "DIR/", quoted for YAML's double quotes */
     const char *environment;
-    char audit_path[PATH_MAX]; /* of --audit-key; "": we show it */
+    char audit_path[PATH_MAX]; /* --audit-key; "": init prints the key */
     char audit_key[KT_AUDIT_KEY_LINE];
-    bool ours; /* we made DIR itself */
+    bool made_dir; /* DIR did not exist */
     init_work_t work;
 } home_t;
 
@@ -55,28 +54,27 @@ static kt_status_t begin(cli_t *cli, home_t *home)
     return init_work_begin(cli, &home->work, path);
 }
 
-/* rmdir() and mkdir() tell "empty" from "not empty" without a race. */
+/* rmdir() and mkdir() distinguish an empty folder from others without a race. */
 static kt_status_t make_folder(cli_t *cli, const char *path, home_t *home)
 {
     kt_status_t status;
 
     if (mkdir(path, 0700) == 0)
-        home->ours = true;
+        home->made_dir = true;
     else if (errno != EEXIST)
-        return cli_fail(cli, init_status(errno), "cannot make %s: %s", path, strerror(errno));
+        return init_cannot(cli, "make", path);
     if (!realpath(path, home->dir)) {
         snprintf(home->dir, sizeof home->dir, "%s", path);
-        return cli_fail(cli, init_status(errno), "cannot find %s: %s", path, strerror(errno));
+        return init_cannot(cli, "find", path);
     }
     status = quote(cli, home);
     if (!status)
         status = begin(cli, home);
+    if (!status)
+        status = init_undo(cli, &home->work);
     if (status)
         return status;
-    status = init_undo(cli, &home->work);
-    if (status)
-        return status;
-    if (home->ours || (rmdir(home->dir) == 0 && mkdir(home->dir, 0700) == 0))
+    if (home->made_dir || (rmdir(home->dir) == 0 && mkdir(home->dir, 0700) == 0))
         return KT_SUCCESS;
     if (errno == EBUSY)
         return cli_fail(cli, KT_CONFLICT, "%s is a mount point or in use (name a folder in it)",
@@ -85,14 +83,12 @@ static kt_status_t make_folder(cli_t *cli, const char *path, home_t *home)
                     "%s exists and is not an empty folder: init never overwrites anything", path);
 }
 
-/* ---- what is in it ---- */
+/* ---- the contents ---- */
 
 static kt_status_t make_below(cli_t *cli, const home_t *home, const char *name, char path[PATH_MAX])
 {
     snprintf(path, PATH_MAX, "%s/%s", home->work.path, name);
-    if (mkdir(path, 0700) == 0)
-        return KT_SUCCESS;
-    return cli_fail(cli, init_status(errno), "cannot make %s: %s", path, strerror(errno));
+    return init_mkdir(cli, path);
 }
 
 static kt_status_t make_key(cli_t *cli, const home_t *home)
@@ -103,7 +99,7 @@ static kt_status_t make_key(cli_t *cli, const home_t *home)
     return init_key(cli, path, home->environment);
 }
 
-/* `prefix` goes before each name in it. */
+/* Puts `prefix` before each path. */
 static kt_status_t make_config(cli_t *cli, const home_t *home, const char *prefix, const char *path)
 {
     char file[sizeof home->prefix + NAME_MAX], key[sizeof file + 16], store[sizeof file];
@@ -127,7 +123,7 @@ static kt_status_t make_stream(cli_t *cli, const home_t *home, const char *strea
     return status ? status : init_stream(cli, path, home->environment, stream, home->audit_key);
 }
 
-/* A file in DIR itself is made with the rest. */
+/* A key file in DIR is made in the folder to work in, like the rest. */
 static kt_status_t make_audit_key(cli_t *cli, home_t *home)
 {
     size_t size = strlen(home->dir);
@@ -139,7 +135,7 @@ static kt_status_t make_audit_key(cli_t *cli, home_t *home)
     return init_audit_key(cli, &home->work, path, home->audit_key);
 }
 
-static kt_status_t make_trail(cli_t *cli, home_t *home)
+static kt_status_t make_streams(cli_t *cli, home_t *home)
 {
     static const char *const streams[] = {"nginx", "redis", "postgresql"};
     char path[PATH_MAX];
@@ -171,23 +167,22 @@ static kt_status_t make_store(cli_t *cli, const home_t *home, const char *config
 static kt_status_t answer(cli_t *cli, const home_t *home)
 {
     const char *keyturn_config = getenv("KEYTURN_CONFIG");
-    const char *told = home->audit_key[0] && !home->audit_path[0] ? home->audit_key : NULL;
+    const char *shown_key = home->audit_key[0] && !home->audit_path[0] ? home->audit_key : NULL;
     char config[PATH_MAX + 32];
 
     snprintf(config, sizeof config, "%s/keyturn.yaml", home->dir);
     if (cli->json)
-        return cli_answer(cli, json_pack("{s:s, s:s, s:s*}", "environment", home->environment,
-                                         "config", config, "audit_key", told));
+        return init_answer(cli, home->environment, config, shown_key);
     if (cli->quiet)
         return KT_SUCCESS;
     printf("%s is a keyturn home for the environment %s:\n"
            "  keyturn.yaml   the configuration: who may read what\n"
-           "  %s.key   the key: keep a copy elsewhere, without it nothing opens\n"
+           "  %s.key   the key: keep a copy elsewhere, because nothing opens without it\n"
            "  %s.db    the store\n"
            "  audit/         who read what\n",
            home->dir, home->environment, home->environment, home->environment);
-    if (told)
-        init_tell_audit_key(told);
+    if (shown_key)
+        init_print_audit_key(shown_key);
     if (!keyturn_config || strcmp(keyturn_config, config) != 0)
         printf("Next: export KEYTURN_CONFIG=%s\n", config);
     return KT_SUCCESS;
@@ -199,30 +194,30 @@ static kt_status_t make_home(cli_t *cli, home_t *home)
     kt_status_t status = make_key(cli, home);
 
     if (!status)
-        status = make_trail(cli, home);
+        status = make_streams(cli, home);
     snprintf(config, sizeof config, "%s/" WORK_CONFIG, home->work.path);
     if (!status)
         status = make_store(cli, home, config);
     snprintf(config, sizeof config, "%s/keyturn.yaml", home->work.path);
     if (!status)
         status = make_config(cli, home, home->prefix, config);
-    /* the answer first: an audit key that was never shown would be lost */
+    /* the answer comes before the last step: an audit key that was not shown would be lost */
     if (!status)
         status = answer(cli, home);
     if (!status)
-        status = init_told(cli);
+        status = init_flush(cli);
     snprintf(parent, sizeof parent, "%s/..", home->dir);
     if (!status)
         status = init_publish(cli, parent, home->work.path, home->dir);
     snprintf(config, sizeof config, "%s/.made-0", home->dir);
     if (!status)
-        unlink(config); /* the note of the audit key, which stays now */
+        unlink(config); /* the note of the audit key, which is kept */
     return status;
 }
 
 static kt_status_t init_home(cli_t *cli)
 {
-    home_t home = {.ours = false};
+    home_t home = {.made_dir = false};
     kt_status_t status = init_environment(cli, &home.environment);
 
     if (!status)
@@ -231,9 +226,9 @@ static kt_status_t init_home(cli_t *cli)
         status = init_audit_path(cli, home.audit_path);
     if (!status)
         status = make_home(cli, &home);
-    if (status) /* else it is the home now */
+    if (status) /* on success the folder has become the home */
         init_work_end(cli, &home.work);
-    if (status && home.ours)
+    if (status && home.made_dir)
         rmdir(home.dir);
     explicit_bzero(home.audit_key, sizeof home.audit_key);
     return status;
@@ -246,6 +241,6 @@ kt_status_t verb_init(cli_t *cli)
     if (system == (cli->nargs > 0))
         return cli_fail(cli, KT_USAGE, "init needs either a DIR or --system");
     if (!system && cli_given(cli, "user"))
-        return cli_fail(cli, KT_USAGE, "--user goes with --system");
+        return cli_fail(cli, KT_USAGE, "--user needs --system");
     return system ? init_system(cli) : init_home(cli);
 }

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The files of one store for several users:
+ * The files of a store for several users:
  *
  *     SYSCONFDIR/keyturn            keyturn.yaml   0640  root:keyturn
  *                                   E.key          0600  root           every type
- *                                   HOST.key       0640  root:HOST's    the types that it needs
- *                                   cli-USER.key   0640  root:USER's, or 0400 USER if others are
- *                                                        in USER's group
- *     LOCALSTATEDIR/lib/keyturn                    0750  root:keyturn   the gate: readers pass it
+ *                                   HOST.key       0640  root:HOST's    the server's types
+ *                                   cli-USER.key   0640  root:USER's, or 0400 USER if its group
+ *                                                        has other members
+ *     LOCALSTATEDIR/lib/keyturn                    0750  root:keyturn   only readers pass it
  *     LOCALSTATEDIR/lib/keyturn/store              2775  root:keyturn-write, files 0664
  *     LOCALSTATEDIR/log/keyturn/STREAM             0700  the stream's user
  *
- * What is the same on every machine is described by the package's keyturn.conf of sysusers.d and
- * tmpfiles.d. The streams depend on the machine: each has a file keyturn-STREAM.conf in
- * /etc/tmpfiles.d, so that its folder is made again if /var is lost. Memberships are kept by
- * /etc/group alone: a line of sysusers.d would make a user anew that was removed.
+ * The package's keyturn.conf of sysusers.d and tmpfiles.d describes what is the same on every
+ * machine. The streams depend on the machine: each has a file keyturn-STREAM.conf in
+ * /etc/tmpfiles.d, so that its folder is made again if /var is lost. Memberships are only in
+ * /etc/group, because a line of sysusers.d would make a removed user again.
  */
 #include <errno.h>
 #include <grp.h>
@@ -26,13 +26,12 @@
 
 #include "init_system.h"
 
-#define CONFS "/etc/tmpfiles.d" /* of systemd, wherever keyturn is installed */
+#define CONFS "/etc/tmpfiles.d" /* systemd's, independent of our prefix */
 
 kt_status_t init_own(cli_t *cli, const char *path, uid_t uid, gid_t gid, mode_t mode)
 {
     if (lchown(path, uid, gid) != 0 || chmod(path, mode) != 0)
-        return cli_fail(cli, init_status(errno), "cannot give %s its owner and mode: %s", path,
-                        strerror(errno));
+        return init_cannot(cli, "set owner and mode of", path);
     return KT_SUCCESS;
 }
 
@@ -44,7 +43,7 @@ kt_status_t init_base(cli_t *cli)
     struct stat st;
     kt_status_t status = KT_SUCCESS;
 
-    /* systemd-tmpfiles would go through root's own links, and takes no file there for a failure */
+    /* systemd-tmpfiles follows links of root, and a file in the place of a folder does not fail */
     for (size_t i = 0; i < sizeof folders / sizeof *folders && !status; i++)
         if (lstat(folders[i], &st) == 0 && !S_ISDIR(st.st_mode))
             status = cli_fail(cli, KT_CONFLICT, "%s is not a folder (move it away)", folders[i]);
@@ -59,8 +58,9 @@ kt_status_t init_base(cli_t *cli)
 }
 
 /*
- * Undoes what a killed init left. With a configuration, a first one had got to its end, and all of
- * it stays; what is noted of users was made before the configuration had them.
+ * Undoes what a killed init left. If the configuration exists, the first init was complete, and all
+ * that it made stays. The notes of a later init for users are undone, because its last step is the
+ * one that changes the configuration.
  */
 kt_status_t init_begin(init_system_t *s)
 {
@@ -76,7 +76,7 @@ kt_status_t init_begin(init_system_t *s)
 
 /* ---- the streams ---- */
 
-/* A line of tmpfiles.d(5). The colons leave alone what is there. */
+/* Writes a line of tmpfiles.d(5). With the colons, an existing folder keeps mode and owner. */
 static kt_status_t write_conf(init_system_t *s, const init_consumer_t *consumer, const char *path)
 {
     const struct group *group = getgrgid(consumer->gid);
@@ -91,7 +91,7 @@ static kt_status_t write_conf(init_system_t *s, const init_consumer_t *consumer,
                  "# An audit stream, written by keyturn init --system.\n"
                  "d " LOG "/%s :0700 :%s :%s\n",
                  consumer->stream, consumer->user, plain ? group->gr_name : gid) < 0)
-        return cli_fail(s->cli, KT_INTERNAL, "out of memory");
+        return cli_no_memory(s->cli);
     status = init_write(s->cli, path, 0644, text);
     free(text);
     return status;
@@ -116,7 +116,7 @@ static kt_status_t make_folder(init_system_t *s, const init_consumer_t *consumer
     return status;
 }
 
-/* One that is there and has begun goes on. */
+/* A stream that has begun is continued. */
 static kt_status_t make_stream(init_system_t *s, const init_consumer_t *consumer)
 {
     char path[PATH_MAX], state[PATH_MAX];
@@ -134,22 +134,22 @@ static kt_status_t make_stream(init_system_t *s, const init_consumer_t *consumer
 
 /* ---- the keys ---- */
 
-/* The group is the user's own and has no other member: it may read what is the user's. */
+/* Is the user alone in its group, so that the group may read its key? */
 static bool has_private_group(const init_consumer_t *consumer)
 {
     const struct group *group = getgrgid(consumer->gid);
     const struct passwd *other;
-    bool own = group && strcmp(group->gr_name, consumer->user) == 0;
+    bool is_own = group && strcmp(group->gr_name, consumer->user) == 0;
 
     for (char **member = group ? group->gr_mem : NULL; member && *member; member++)
         if (strcmp(*member, consumer->user) != 0)
-            own = false;
+            is_own = false;
     setpwent();
-    while (own && (other = getpwent()))
+    while (is_own && (other = getpwent()))
         if (other->pw_gid == consumer->gid && other->pw_uid != consumer->uid)
-            own = false;
+            is_own = false;
     endpwent();
-    return own;
+    return is_own;
 }
 
 static kt_status_t make_key(init_system_t *s, const init_consumer_t *consumer)
@@ -158,21 +158,21 @@ static kt_status_t make_key(init_system_t *s, const init_consumer_t *consumer)
     kt_status_t status;
 
     snprintf(path, sizeof path, ETC "/%s.key", consumer->stream);
-    if (!consumer->types || (consumer->given && access(path, F_OK) == 0))
+    if (!consumer->types || (consumer->is_person && access(path, F_OK) == 0))
         return KT_SUCCESS;
     status = init_note(s->cli, &s->work, path);
     if (status)
         return status;
     status = kt_keygen_types(s->cli->setup, consumer->types, path);
     if (status)
-        return cli_fail(s->cli, status, "%s", kt_setup_error(s->cli->setup));
+        return cli_check_setup(s->cli, status);
     init_point();
-    if (consumer->given && !has_private_group(consumer))
+    if (consumer->is_person && !has_private_group(consumer))
         return init_own(s->cli, path, consumer->uid, 0, 0400);
     return init_own(s->cli, path, 0, consumer->gid, 0640);
 }
 
-/* ---- all of it ---- */
+/* ---- the consumers ---- */
 
 static kt_status_t make_member(init_system_t *s, const init_consumer_t *consumer)
 {

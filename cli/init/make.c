@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The steps that `init DIR` and `init --system` have in common. */
+/* The steps that `init DIR` and `init --system` share. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -42,6 +43,16 @@ kt_status_t init_status(int error)
     }
 }
 
+kt_status_t init_cannot(cli_t *cli, const char *verb, const char *path)
+{
+    return cli_fail(cli, init_status(errno), "cannot %s %s: %s", verb, path, strerror(errno));
+}
+
+kt_status_t init_mkdir(cli_t *cli, const char *path)
+{
+    return mkdir(path, 0700) == 0 ? KT_SUCCESS : init_cannot(cli, "make", path);
+}
+
 kt_status_t init_exists(cli_t *cli, const char *path)
 {
     return cli_fail(cli, KT_CONFLICT, "%s exists: init never overwrites anything", path);
@@ -54,7 +65,7 @@ kt_status_t init_write(cli_t *cli, const char *path, mode_t mode, const char *te
     kt_status_t status = KT_SUCCESS;
 
     if (fd < 0)
-        return cli_fail(cli, init_status(errno), "cannot write %s: %s", path, strerror(errno));
+        return init_cannot(cli, "write", path);
     if (write(fd, text, (size_t)size) != size || fsync(fd) != 0) {
         status = cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", path, strerror(errno));
         unlink(path);
@@ -70,7 +81,7 @@ kt_status_t init_key(cli_t *cli, const char *path, const char *environment)
     kt_status_t status = kt_keygen(path, environment, error, sizeof error);
 
     init_point();
-    return status ? cli_fail(cli, status, "%s", error[0] ? error : kt_status_text(status)) : status;
+    return cli_check(cli, status, error);
 }
 
 kt_status_t init_store(cli_t *cli)
@@ -78,11 +89,9 @@ kt_status_t init_store(cli_t *cli)
     kt_status_t status = kt_open(cli->setup, &cli->ctx);
 
     if (status)
-        return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));
-    status = kt_create(cli->ctx);
-    if (status)
-        cli_fail_ctx(cli, status);
-    kt_close(cli->ctx); /* what it has to write is written before the last step */
+        return cli_check_setup(cli, status);
+    status = cli_check_ctx(cli, kt_create(cli->ctx));
+    kt_close(cli->ctx); /* it writes everything before the last step */
     cli->ctx = NULL;
     init_point();
     return status;
@@ -90,7 +99,14 @@ kt_status_t init_store(cli_t *cli)
 
 /* ---- the last steps ---- */
 
-kt_status_t init_told(cli_t *cli)
+kt_status_t init_answer(cli_t *cli, const char *environment, const char *config,
+                        const char *audit_key)
+{
+    return cli_answer(cli, json_pack("{s:s, s:s, s:s*}", "environment", environment, "config",
+                                     config, "audit_key", audit_key));
+}
+
+kt_status_t init_flush(cli_t *cli)
 {
     init_point();
     if (fflush(stdout) == 0 && !ferror(stdout))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * keyturn init --system: one store for servers that run under users of their own. layout.c has its
- * groups and folders. Nothing is overwritten, and all is made or nothing (work.c), except for the
- * groups and folders of the package, which stay.
+ * keyturn init --system: one store for servers that run as different users. layout.c has its groups
+ * and folders. Nothing is overwritten, and init makes everything or nothing (work.c), except that
+ * the groups and folders of the package stay.
  */
 #include <glob.h>
 #include <grp.h>
@@ -45,7 +45,7 @@ static void add_root(init_system_t *s)
 
 /* ---- the parts ---- */
 
-/* Of its own name only when all of the rest is made. */
+/* It gets its final name when everything else is made. */
 static kt_status_t make_config(init_system_t *s)
 {
     init_config_t values = {s->environment, NULL, s->key, s->store, LOG, NULL};
@@ -57,12 +57,12 @@ static kt_status_t make_config(init_system_t *s)
     for (size_t i = 0; i < s->nconsumers; i++) {
         const init_consumer_t *consumer = &s->consumers[i];
 
-        if (consumer->types && !consumer->given)
+        if (consumer->types && !consumer->is_person)
             snprintf(hosts + strlen(hosts), sizeof hosts - strlen(hosts),
                      ", %s: \"file:" ETC "/%s.key\"", consumer->stream, consumer->stream);
     }
     if (!users || !grants || asprintf(&key, "{cli: \"file:%s\"%s%s}", s->key, hosts, users) < 0)
-        status = cli_fail(s->cli, KT_INTERNAL, "out of memory");
+        status = cli_no_memory(s->cli);
     values.key = key;
     values.grants = grants;
     if (!status)
@@ -74,37 +74,36 @@ static kt_status_t make_config(init_system_t *s)
     free(key);
     readers = getgrnam(CLI_READERS);
     if (!status && !readers)
-        status = cli_fail(s->cli, KT_INTERNAL, "there is no group " CLI_READERS);
+        status = cli_fail(s->cli, KT_INTERNAL, "the group " CLI_READERS " does not exist");
     return status ? status : init_own(s->cli, NEW_CONFIG, 0, readers->gr_gid, 0640);
 }
 
 static kt_status_t answer(const init_system_t *s)
 {
     const char *other = getenv("KEYTURN_CONFIG");
-    const char *told = s->audit_key[0] && !s->audit_path[0] ? s->audit_key : NULL;
-    bool users = false;
+    const char *shown_key = s->audit_key[0] && !s->audit_path[0] ? s->audit_key : NULL;
+    bool has_persons = false;
 
     if (s->cli->json)
-        return cli_answer(s->cli, json_pack("{s:s, s:s, s:s*}", "environment", s->environment,
-                                            "config", CONFIG, "audit_key", told));
+        return init_answer(s->cli, s->environment, CONFIG, shown_key);
     if (s->cli->quiet)
         return KT_SUCCESS;
     printf("%s is the configuration of this machine, environment %s.\n"
-           "%s is the key: keep a copy elsewhere, without it nothing opens.\n",
+           "%s is the key: keep a copy elsewhere, because nothing opens without it.\n",
            CONFIG, s->environment, s->key);
     for (size_t i = 0; i < s->nconsumers; i++) {
         const init_consumer_t *consumer = &s->consumers[i];
 
-        users = users || consumer->given;
-        if (consumer->types && !consumer->given)
-            printf("%s (user %s) may open the types %s; restart it, for its new group.\n",
+        has_persons = has_persons || consumer->is_person;
+        if (consumer->types && !consumer->is_person)
+            printf("%s (user %s) may open the types %s; restart it to give it its new group.\n",
                    consumer->stream, consumer->user, consumer->types);
     }
-    init_tell_users(s);
-    if (told)
-        init_tell_audit_key(told);
-    printf("Next: take the # from the %s lines under policy, and try `keyturn check`.\n",
-           users ? "servers' and users'" : "servers'");
+    init_print_users(s);
+    if (shown_key)
+        init_print_audit_key(shown_key);
+    printf("Next: remove the # from the %s lines under policy, and try `keyturn check`.\n",
+           has_persons ? "servers' and users'" : "servers'");
     if (other && strcmp(other, CONFIG) != 0)
         printf("KEYTURN_CONFIG names another configuration: unset it.\n");
     return KT_SUCCESS;
@@ -117,7 +116,7 @@ static kt_status_t make_store(init_system_t *s)
     kt_status_t status = KT_SUCCESS;
     glob_t found;
 
-    snprintf(path, sizeof path, "%s.new-*", s->store); /* of an init that was killed */
+    snprintf(path, sizeof path, "%s.new-*", s->store); /* a killed init left them */
     if (glob(path, 0, NULL, &found) == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++)
             unlink(found.gl_pathv[i]);
@@ -149,11 +148,11 @@ static kt_status_t make_all(init_system_t *s)
         status = init_consumers(s);
     if (!status)
         status = make_store(s);
-    /* the answer first: an audit key that was never shown would be lost */
+    /* the answer comes before the last step: an audit key that was not shown would be lost */
     if (!status)
         status = answer(s);
     if (!status)
-        status = init_told(s->cli);
+        status = init_flush(s->cli);
     return status ? status : init_publish(s->cli, ETC, NEW_CONFIG, CONFIG);
 }
 
@@ -184,7 +183,7 @@ kt_status_t init_system(cli_t *cli)
         return status;
     if (geteuid() != 0)
         return cli_fail(cli, KT_PERMISSION,
-                        "init --system is for root; `keyturn init DIR` makes a home of your own");
+                        "init --system needs root (`keyturn init DIR` makes a home of your own)");
     umask(022);
     snprintf(s.key, sizeof s.key, ETC "/%s.key", s.environment);
     snprintf(s.store, sizeof s.store, LIB "/store/%s.db", s.environment);

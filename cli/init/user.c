@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * init --system --user USER[:TYPE,...]: one more consumer, human or service, of the machine's store
- * by the command. It has the stream cli-USER, an entry cli-USER under `key` and a prepared line
- * under `policy`.
+ * init --system --user USER[:TYPE,...]: another person or service that uses the machine's store by
+ * the command. It gets the stream cli-USER, an entry cli-USER under `key` and a prepared line under
+ * `policy`.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +10,9 @@
 
 #include "init_system.h"
 
-#define USER_TYPES "api-keys" /* of a user for whom no others are named */
+#define USER_TYPES "api-keys" /* unless --user names others */
 
-/* ---- who ---- */
+/* ---- the users ---- */
 
 static bool is_type(const char *name, size_t size)
 {
@@ -42,29 +42,28 @@ static kt_status_t parse_user(init_system_t *s, const char *given, init_consumer
 {
     size_t size = strcspn(given, ":");
     const struct passwd *found;
-    char name[sizeof user->user];
 
     if (size == 0 || size > 50 || !is_type(given, size))
         return cli_fail(
             s->cli, KT_USAGE,
-            "--user needs USER or USER:TYPE,...; a user's name has letters, digits and . _ -");
-    *user = (init_consumer_t){.given = true};
-    snprintf(name, sizeof name, "%.*s", (int)size, given);
-    strcpy(user->user, name);
-    snprintf(user->stream, sizeof user->stream, "cli-%s", name);
+            "--user needs USER or USER:TYPE,...; the name of a user has letters, digits and . _ -");
+    *user = (init_consumer_t){.is_person = true};
+    memcpy(user->user, given, size); /* with the zeros after it */
+    snprintf(user->stream, sizeof user->stream, "cli-%.*s", (int)size, given);
     user->types = given[size] == ':' ? given + size + 1 : USER_TYPES;
     if (!are_types(user->types))
         return cli_fail(s->cli, KT_USAGE,
                         "--user %s: needs types such as api-keys,tls after the colon", user->user);
     found = getpwnam(user->user);
     if (!found)
-        return cli_fail(s->cli, KT_USAGE, "there is no user %s; nothing was changed", user->user);
+        return cli_fail(s->cli, KT_USAGE, "the user %s does not exist; nothing was changed",
+                        user->user);
     if (found->pw_uid == 0)
         return cli_fail(s->cli, KT_USAGE, "--user %s: root has the key of every type", user->user);
     user->uid = found->pw_uid;
     user->gid = found->pw_gid;
     for (size_t i = 0; i < s->nconsumers; i++)
-        if (s->consumers[i].given && s->consumers[i].uid == user->uid)
+        if (s->consumers[i].is_person && s->consumers[i].uid == user->uid)
             return cli_fail(s->cli, KT_USAGE, "--user %s is given twice", user->user);
     s->nconsumers++;
     return KT_SUCCESS;
@@ -80,22 +79,22 @@ kt_status_t init_users(init_system_t *s)
     return status;
 }
 
-void init_tell_users(const init_system_t *s)
+void init_print_users(const init_system_t *s)
 {
     for (size_t i = 0; i < s->nconsumers; i++)
-        if (s->consumers[i].given)
+        if (s->consumers[i].is_person)
             printf("%s may open the types of " ETC "/%s.key; a new login has the new group.\n",
                    s->consumers[i].user, s->consumers[i].stream);
 }
 
 /* ---- the texts ---- */
 
-static void append_key(FILE *file, const char *user)
+static void append_key(FILE *file, const init_consumer_t *user)
 {
-    fprintf(file, ", cli-%s: \"file:" ETC "/cli-%s.key\"", user, user);
+    fprintf(file, ", %s: \"file:" ETC "/%s.key\"", user->stream, user->stream);
 }
 
-/* A name of the type `general` has no slash: its line needs names that the operator chooses. */
+/* Names of the type `general` have no slash: the operator has to list them. */
 static void append_grant(FILE *file, const init_consumer_t *user)
 {
     fprintf(file, "  #- {who: \"uid:%s\", allow: [read], names: [", user->user);
@@ -109,7 +108,7 @@ static void append_grant(FILE *file, const init_consumer_t *user)
     fputs("]}\n", file);
 }
 
-static char *each_user(const init_system_t *s, bool keys)
+static char *each_new_user(const init_system_t *s, void (*append)(FILE *, const init_consumer_t *))
 {
     char *text = NULL;
     size_t size;
@@ -118,12 +117,10 @@ static char *each_user(const init_system_t *s, bool keys)
     if (!file)
         return NULL;
     for (size_t i = 0; i < s->nconsumers; i++) {
-        if (!s->consumers[i].given)
-            continue;
-        if (keys)
-            append_key(file, s->consumers[i].user);
-        else
-            append_grant(file, &s->consumers[i]);
+        const init_consumer_t *user = &s->consumers[i];
+
+        if (user->is_person && !(s->cli->setup && cli_has_key(s->cli, user->stream)))
+            append(file, user);
     }
     if (fclose(file) != 0) {
         free(text);
@@ -134,10 +131,10 @@ static char *each_user(const init_system_t *s, bool keys)
 
 char *init_user_keys(const init_system_t *s)
 {
-    return each_user(s, true);
+    return each_new_user(s, append_key);
 }
 
 char *init_user_grants(const init_system_t *s)
 {
-    return each_user(s, false);
+    return each_new_user(s, append_grant);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* All or nothing: the folder to work in, its lock, and what is taken back. */
+/* All or nothing: the folder to work in, its lock, and the notes of what to undo. */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -20,10 +20,10 @@ static kt_status_t no_program(cli_t *cli, const char *name, int error)
 {
     if (error == ENOENT && strncmp(name, "systemd-", 8) == 0)
         return cli_fail(cli, KT_UNAVAIL,
-                        "%s: not found (install the package systemd or, where it is not wanted, "
+                        "%s: not found (install the package systemd or, to do without systemd, "
                         "systemd-standalone-%s)",
                         name, name + 8);
-    return cli_fail(cli, KT_UNAVAIL, "%s: cannot be run: %s", name, strerror(error));
+    return cli_fail(cli, KT_UNAVAIL, "cannot run %s: %s", name, strerror(error));
 }
 
 kt_status_t init_run(cli_t *cli, const char *const *argv)
@@ -44,13 +44,13 @@ kt_status_t init_run(cli_t *cli, const char *const *argv)
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return cli_fail(cli, KT_UNAVAIL, "%s failed (its own message is above)", argv[0]);
+        return cli_fail(cli, KT_UNAVAIL, "%s failed (its message is above)", argv[0]);
     return KT_SUCCESS;
 }
 
 /* ---- the folder ---- */
 
-/* It may have been renamed or removed by the init that had it locked. */
+/* The init that held the lock may have renamed or removed the folder. */
 static bool has_name(const char *path, const struct stat *st)
 {
     struct stat named;
@@ -65,15 +65,15 @@ kt_status_t init_work_begin(cli_t *cli, init_work_t *work, const char *path)
     int fd;
 
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return cli_fail(cli, init_status(errno), "cannot make %s: %s", path, strerror(errno));
+        return init_cannot(cli, "make", path);
     fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if ((fd < 0 && errno == ENOENT) || (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0))
-        status = cli_fail(cli, KT_CONFLICT, "%s: another init is at work here", path);
+        status = cli_fail(cli, KT_CONFLICT, "%s: another init is running here", path);
     else if (fd < 0 || fstat(fd, &st) != 0 || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
         status = cli_fail(cli, KT_PERMISSION,
-                          "%s: init did not make it (look at it, and remove it)", path);
+                          "%s: init did not make it (inspect it, then remove it)", path);
     else if (!has_name(path, &st))
-        status = cli_fail(cli, KT_CONFLICT, "%s: another init was at work here", path);
+        status = cli_fail(cli, KT_CONFLICT, "%s: another init was running here", path);
     if (status) {
         if (fd >= 0)
             close(fd);
@@ -105,7 +105,7 @@ static kt_status_t note(cli_t *cli, init_work_t *work, const char *text)
 
     note_path(work->path, work->notes++, path);
     if (symlink(text, path) != 0 || fsync(work->lock) != 0)
-        return cli_fail(cli, init_status(errno), "cannot make %s: %s", path, strerror(errno));
+        return init_cannot(cli, "make", path);
     init_point();
     return KT_SUCCESS;
 }
@@ -135,7 +135,7 @@ kt_status_t init_note_member(cli_t *cli, init_work_t *work, const char *user, co
     return is_member(user, group) ? KT_SUCCESS : note(cli, work, text);
 }
 
-/* rm follows no link that a user has put into a folder of its own. */
+/* rm does not follow a link that a user has put into its folder. */
 static kt_status_t undo_note(cli_t *cli, const char *text)
 {
     char user[64], group[64];
@@ -172,7 +172,7 @@ void init_keep(init_work_t *work)
     work->notes = 0;
 }
 
-/* What could not be undone stays noted. */
+/* A note that could not be undone stays. */
 void init_work_end(cli_t *cli, init_work_t *work)
 {
     if (!work->path[0])

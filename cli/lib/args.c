@@ -17,7 +17,7 @@ const cli_option_t cli_globals[] = {
 
 #define KNOWN_MAX (CLI_OPTIONS_MAX + sizeof cli_globals / sizeof *cli_globals)
 
-/* Those of every verb and, once it is known, the verb's. */
+/* The options of every verb and, once the verb is known, its own. */
 static size_t known_options(const cli_t *cli, const cli_option_t *known[KNOWN_MAX])
 {
     size_t n = 0;
@@ -29,7 +29,7 @@ static size_t known_options(const cli_t *cli, const cli_option_t *known[KNOWN_MA
     return n;
 }
 
-/* ---- what was meant ---- */
+/* ---- suggestions ---- */
 
 static const char *nearest_verb(const cli_t *cli, const char *word)
 {
@@ -53,36 +53,24 @@ static const char *nearest_option(const cli_t *cli, const char *word)
     return kt_nearest(word, names);
 }
 
-static bool is_option(const cli_t *cli, const char *name)
-{
-    const cli_option_t *known[KNOWN_MAX];
-    size_t n = known_options(cli, known);
-
-    while (n > 0)
-        if (strcmp(known[--n]->name, name) == 0)
-            return true;
-    return false;
-}
-
 /* ---- options ---- */
 
-/* Without what stands behind a '=': that may be a value. */
+/* What follows a '=' is not repeated: it may be a value. */
 static kt_status_t refuse_option(cli_t *cli, const char *word)
 {
-    const char *near;
+    const char *space = cli->verb ? " " : "", *verb = cli->verb ? cli->verb->name : "", *near;
     char name[41];
 
     if (word[0] != '-' || word[1] != '-')
-        return cli_fail(cli, KT_USAGE, "unknown option; keyturn%s%s --help lists all",
-                        cli->verb ? " " : "", cli->verb ? cli->verb->name : "");
+        return cli_fail(cli, KT_USAGE, "unknown option; keyturn%s%s --help lists all", space, verb);
     snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
-    if (is_option(cli, name))
-        return cli_fail(cli, KT_USAGE, "the option --%s takes no value", name);
     near = nearest_option(cli, name);
+    if (near && strcmp(near, name) == 0)
+        return cli_fail(cli, KT_USAGE, "the option --%s takes no value", name);
     if (near)
         return cli_fail(cli, KT_USAGE, "unknown option --%s (did you mean --%s?)", name, near);
-    return cli_fail(cli, KT_USAGE, "unknown option --%s; keyturn%s%s --help lists all", name,
-                    cli->verb ? " " : "", cli->verb ? cli->verb->name : "");
+    return cli_fail(cli, KT_USAGE, "unknown option --%s; keyturn%s%s --help lists all", name, space,
+                    verb);
 }
 
 static kt_status_t apply_option(cli_t *cli, const cli_option_t *option, const char *value)
@@ -94,7 +82,7 @@ static kt_status_t apply_option(cli_t *cli, const cli_option_t *option, const ch
     } else if (strcmp(option->name, "quiet") == 0) {
         cli->quiet = true;
     } else if (cli->ngiven == CLI_GIVEN_MAX) {
-        return cli_fail(cli, KT_USAGE, "more than %d options", CLI_GIVEN_MAX);
+        return cli_fail(cli, KT_USAGE, "there are more than %d options", CLI_GIVEN_MAX);
     } else {
         cli->given[cli->ngiven].option = option;
         cli->given[cli->ngiven++].value = value ? value : "";
@@ -103,7 +91,7 @@ static kt_status_t apply_option(cli_t *cli, const cli_option_t *option, const ch
 }
 
 /*
- * Parses the options of argv[1]..., and leaves the other words at *argv. It runs twice: before the
+ * Parses the options among argv[1]... and leaves the other words at *argv. It runs twice: until the
  * verb is known, the first other word ends the options; afterwards they may stand anywhere.
  */
 static kt_status_t parse_options(cli_t *cli, int *argc, char ***argv)
@@ -124,8 +112,7 @@ static kt_status_t parse_options(cli_t *cli, int *argc, char ***argv)
     opterr = 0;
     while (!status && (c = getopt_long(*argc, *argv, letters, longs, NULL)) != -1) {
         if (c == ':')
-            return cli_fail(cli, KT_USAGE, "the option %.*s wants a value", 40,
-                            (*argv)[optind - 1]);
+            return cli_fail(cli, KT_USAGE, "the option %.40s needs a value", (*argv)[optind - 1]);
         if (c == '?')
             return refuse_option(cli, (*argv)[optind - 1]);
         for (size_t i = 0; i < n; i++)
@@ -145,14 +132,14 @@ const char *cli_given(const cli_t *cli, const char *name)
     return NULL;
 }
 
-kt_status_t cli_parse_number(cli_t *cli, const char *what, const char *text, uint64_t min,
-                             uint64_t max, uint64_t *ret)
+static kt_status_t parse_number(cli_t *cli, const char *what, const char *text, uint64_t min,
+                                uint64_t max, uint64_t *ret)
 {
     uint64_t number = 0;
     size_t digits = strspn(text, "0123456789");
 
     if (digits == 0 || text[digits] != '\0' || digits > 18)
-        return cli_fail(cli, KT_USAGE, "%s wants a whole number", what);
+        return cli_fail(cli, KT_USAGE, "%s must be a whole number", what);
     for (const char *p = text; *p; p++)
         number = number * 10 + (uint64_t)(*p - '0');
     if (number < min || number > max)
@@ -171,7 +158,14 @@ kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max,
     if (!text)
         return KT_SUCCESS;
     snprintf(what, sizeof what, "--%s", name);
-    return cli_parse_number(cli, what, text, min, max, ret_number);
+    return parse_number(cli, what, text, min, max, ret_number);
+}
+
+kt_status_t cli_version(cli_t *cli, uint64_t *ret_version)
+{
+    if (cli->nargs < 2)
+        return KT_SUCCESS;
+    return parse_number(cli, "VERSION", cli->args[1], 1, UINT64_MAX, ret_version);
 }
 
 /* ---- the verb ---- */
@@ -195,7 +189,7 @@ static bool is_word(const char *text)
     return strlen(text) <= 20 && strspn(text, "abcdefghijklmnopqrstuvwxyz-") == strlen(text);
 }
 
-/* "tail, verify" of the word "audit"; "" if it begins no verb. */
+/* "tail, verify" for the word "audit"; "" if no verb begins with the word. */
 static void second_words(const cli_t *cli, const char *first, char *text, size_t size)
 {
     size_t len = strlen(first), used = 0;
@@ -207,8 +201,8 @@ static void second_words(const cli_t *cli, const char *first, char *text, size_t
                                      v->name + len + 1);
 }
 
-/* Its first argument may be a value that was typed in the wrong place: it is repeated if it looks
- * like a verb. */
+/* The word may be a value that was typed in the wrong place: it is repeated only if it looks like
+ * a verb. */
 static kt_status_t refuse_verb(cli_t *cli, int argc, char **argv)
 {
     const char *shown = is_word(argv[0]) ? argv[0] : "", *near;
@@ -233,7 +227,7 @@ static kt_status_t check_operands(cli_t *cli)
     const cli_verb_t *verb = cli->verb;
 
     if (cli->nargs < verb->min)
-        return cli_fail(cli, KT_USAGE, "%s wants: %s", verb->name, verb->args);
+        return cli_fail(cli, KT_USAGE, "%s needs: %s", verb->name, verb->args);
     if (verb->max < 0 || cli->nargs <= verb->max)
         return KT_SUCCESS;
     if (verb->flags & CLI_VALUE)

@@ -48,5 +48,5 @@ void cli_help(const cli_t *cli)
     printf("\n");
     help_options(cli_globals);
     printf("\nA value is never an argument, where every user of the machine could read it.\n"
-           "keyturn VERB --help tells a verb's options, keyturn(1) everything.\n");
+           "keyturn VERB --help lists a verb's options; keyturn(1) describes everything.\n");
 }

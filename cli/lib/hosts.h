@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The servers that `init --system` and `check` know: under which user, with which types, from
- * where. */
+/* The servers that `init --system` and `check` know, with their users, types and programs. */
 #ifndef KEYTURN_HOSTS_H
 #define KEYTURN_HOSTS_H
 
@@ -12,16 +11,16 @@
 #define CLI_WRITERS "keyturn-write"
 
 typedef struct cli_host {
-    const char *name, *user, *program; /* it is there if both user and program are */
-    const char *types;                 /* its key file opens no others */
-    bool writes;                       /* the store */
-    bool as_root;                      /* what reads configuration and keys is root */
-    const char *unit;                  /* of systemd; NULL: no single one */
+    const char *name, *user, *program; /* installed if both the user and the program exist */
+    const char *types;                 /* the types that its key file opens */
+    bool writes;                       /* it writes to the store */
+    bool as_root;                      /* it reads configuration and keys as root */
+    const char *unit;                  /* of systemd */
 } cli_host_t;
 
-extern const cli_host_t cli_hosts[]; /* ends with a name NULL */
+extern const cli_host_t cli_hosts[]; /* the name of the last is NULL */
 
-/* NULL: it is not installed. Until the next getpw...(). */
+/* The server's user; NULL: the server is not installed. Valid until the next getpw...(). */
 const struct passwd *cli_host_user(const cli_host_t *host);
 
 #endif /* KEYTURN_HOSTS_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* From the parsed command line to a context: who asks, with which configuration. */
+/* Opens a context for the parsed command line: subject, configuration and keys. */
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +17,7 @@ void cli_user(char *name, size_t size)
         snprintf(name, size, "%lu", (unsigned long)geteuid());
 }
 
-/* Alerts are for every verb. */
+/* Every verb shows alerts, at level 2 and below. */
 static void warn(void *arg, int level, const char *text)
 {
     const cli_t *cli = arg;
@@ -38,8 +38,8 @@ kt_status_t cli_setup(cli_t *cli)
         return KT_SUCCESS;
     }
     if (!cli->setup)
-        return cli_fail(cli, KT_INTERNAL, "out of memory");
-    return cli_fail_setup(cli, kt_setup_status(cli->setup));
+        return cli_no_memory(cli);
+    return cli_check_setup(cli, kt_setup_status(cli->setup));
 }
 
 kt_status_t cli_open(cli_t *cli)
@@ -49,7 +49,7 @@ kt_status_t cli_open(cli_t *cli)
     if (status)
         return status;
     status = kt_open(cli->setup, &cli->ctx);
-    return status ? cli_fail_setup(cli, status) : KT_SUCCESS;
+    return cli_check_setup(cli, status);
 }
 
 kt_request_t cli_request(const cli_t *cli, const char *reference)
@@ -60,6 +60,14 @@ kt_request_t cli_request(const cli_t *cli, const char *reference)
     req.subject = cli->subject;
     req.purpose = "cli";
     return req;
+}
+
+kt_status_t cli_open_for(cli_t *cli, const char *reference, kt_request_t *ret_request)
+{
+    kt_status_t status = cli_open(cli);
+
+    *ret_request = cli_request(cli, reference);
+    return status;
 }
 
 const char *cli_environment(const char *name)
@@ -76,4 +84,22 @@ const char *cli_environment(const char *name)
     if (kt_name_check(name, 0, NULL) != KT_SUCCESS || strchr(name, '/') || strlen(name) > 64)
         return NULL;
     return name;
+}
+
+kt_status_t cli_check_environment(cli_t *cli, const char *name, const char **ret_environment)
+{
+    *ret_environment = cli_environment(name);
+    if (*ret_environment)
+        return KT_SUCCESS;
+    return cli_fail(cli, KT_USAGE, "not a name for an environment: letters, digits and . _ - only");
+}
+
+bool cli_has_key(const cli_t *cli, const char *stream)
+{
+    const char *name;
+
+    for (size_t i = 0; (name = kt_setup_key(cli->setup, i)); i++)
+        if (strcmp(name, stream) == 0)
+            return true;
+    return false;
 }

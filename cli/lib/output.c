@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the user is told: text or one JSON object, errors, and the bytes of a value. */
+/* Output: text or one JSON object, errors, and the bytes of a value. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,9 +9,9 @@
 
 #include "cli.h"
 
-#define TEXT_SIZE 1024 /* of a message; more is cut off */
+#define TEXT_SIZE 1024 /* a longer message is cut off */
 
-/* ---- jansson with wiping: a value may be in whatever it allocates ---- */
+/* ---- jansson with wiping: anything that it allocates may hold a value ---- */
 
 typedef union {
     size_t size;
@@ -56,7 +56,7 @@ bool cli_is_control(char c)
     return (unsigned char)c < 0x20 || c == 0x7f;
 }
 
-/* A terminal obeys control characters, and names may come from others. */
+/* A terminal obeys control characters, and other users choose names. */
 static char visible(char c)
 {
     return cli_is_control(c) ? '?' : c;
@@ -120,16 +120,33 @@ kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
     return status;
 }
 
-kt_status_t cli_fail_ctx(cli_t *cli, kt_status_t status)
+kt_status_t cli_check_ctx(cli_t *cli, kt_status_t status)
 {
-    const char *text = kt_error(cli->ctx);
-
-    return cli_fail(cli, status, "%s", text && text[0] ? text : kt_status_text(status));
+    return cli_check(cli, status, kt_error(cli->ctx));
 }
 
-kt_status_t cli_fail_setup(cli_t *cli, kt_status_t status)
+kt_status_t cli_check_setup(cli_t *cli, kt_status_t status)
 {
-    return cli_fail(cli, status, "%s", kt_setup_error(cli->setup));
+    return cli_check(cli, status, kt_setup_error(cli->setup));
+}
+
+kt_status_t cli_no_memory(cli_t *cli)
+{
+    return cli_fail(cli, KT_INTERNAL, "out of memory");
+}
+
+kt_status_t cli_check(cli_t *cli, kt_status_t status, const char *error)
+{
+    if (!status)
+        return status;
+    return cli_fail(cli, status, "%s", error && error[0] ? error : kt_status_text(status));
+}
+
+void cli_warn_hidden(const cli_t *cli, uint64_t hidden)
+{
+    if (hidden > 0)
+        cli_warn(cli, "incomplete: no key is held for the types of %llu more secrets",
+                 (unsigned long long)hidden);
 }
 
 /* ---- answers ---- */
@@ -161,7 +178,7 @@ kt_status_t cli_answer(cli_t *cli, json_t *object)
     json_t *whole = json_pack("{s:s}", "status", "success");
     kt_status_t status = KT_INTERNAL;
 
-    /* past stdio: its buffer is not wiped */
+    /* not by stdio, whose buffer is not wiped */
     if (whole && object && json_object_update_missing(whole, object) == 0 &&
         json_dump_callback(whole, write_json, cli, 0) == 0)
         status = cli_write(cli, "\n", 1);
@@ -200,6 +217,13 @@ void cli_print_json(json_t *object)
     json_decref(object);
 }
 
+const char *cli_json_text(const json_t *object, const char *key, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : otherwise;
+}
+
 void cli_print(const char *text, int width)
 {
     int n = 0;
@@ -208,6 +232,12 @@ void cli_print(const char *text, int width)
         putchar(visible(text[n]));
     for (; n < width; n++)
         putchar(' ');
+}
+
+void cli_print_line(const char *text)
+{
+    cli_print(text, 0);
+    putchar('\n');
 }
 
 void cli_weakness(unsigned weak, char *text, size_t size)

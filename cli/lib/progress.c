@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* How far a long verb is, on one line of a terminal that is gone when it ends. */
+/* Shows the progress of a long verb on one line of a terminal, which is cleared at the end. */
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
 
-#define SHOW_FROM 4096 /* of whatever is counted: less is done before anybody could read it */
+#define SHOW_FROM 4096 /* steps: fewer are done before a line could be read */
 #define SHOW_EVERY 200 /* ms */
 
 static int64_t clock_ms(void)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What check, verify and audit verify answer: rows of a status, what it is about, and the detail.
- */
+/* The answers of check, verify and audit verify: rows of a status, its object and the detail. */
 #include <stdio.h>
 #include <string.h>
 
@@ -43,8 +42,7 @@ static void print(const json_t *rows)
         cli_print(strcmp(status, kt_status_name(KT_SUCCESS)) == 0 ? "ok" : status, 12);
         cli_print(json_string_value(json_object_get(row, "what")), 16);
         putchar(' ');
-        cli_print(json_string_value(json_object_get(row, "detail")), 0);
-        putchar('\n');
+        cli_print_line(json_string_value(json_object_get(row, "detail")));
     }
 }
 

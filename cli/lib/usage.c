@@ -26,14 +26,14 @@ kt_status_t cli_usage(cli_t *cli, json_t **ret_usage, bool *ret_complete)
 
     if (status) {
         json_decref(usage);
-        return cli_fail_ctx(cli, status);
+        return cli_check_ctx(cli, status);
     }
     *ret_complete = total.hidden == 0 && total.lost == 0;
     if (total.hidden > 0)
-        cli_warn(cli, "incomplete: the counts of %u audit streams may not be read by this user",
+        cli_warn(cli, "incomplete: this user may not read the counts of %u audit streams",
                  total.hidden);
     if (total.lost > 0)
-        cli_warn(cli, "incomplete: %llu reads were of secrets that a stream had no room to count",
+        cli_warn(cli, "incomplete: a stream had no room to count %llu reads",
                  (unsigned long long)total.lost);
     *ret_usage = usage;
     return KT_SUCCESS;

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A value comes in: from stdin, a file or the terminal, straight into locked memory. */
+/* Reads a value from stdin, a file or the terminal, straight into locked memory. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli.h"
 
-/* Everything that `fd` holds, not a byte more or less. */
+/* Reads everything that `fd` holds. */
 static kt_status_t read_all(cli_t *cli, int fd, const char *where, kt_secret_t *value,
                             size_t *ret_size)
 {
@@ -35,8 +34,9 @@ static kt_status_t read_all(cli_t *cli, int fd, const char *where, kt_secret_t *
     return KT_SUCCESS;
 }
 
-/* As `echo` leaves it, unwanted. JSON, PEM and other texts of several lines end so by rights. */
-static bool is_echoed(const kt_secret_t *value, size_t size)
+/* Does the value end with the newline of `echo`? JSON, PEM and other texts of several lines rightly
+ * end with one. */
+static bool has_echo_newline(const kt_secret_t *value, size_t size)
 {
     const unsigned char *bytes = kt_secret_bytes(value);
 
@@ -50,13 +50,12 @@ static kt_status_t read_fd(cli_t *cli, int fd, const char *where, kt_secret_t **
     size_t size = 0;
 
     if (!value)
-        return cli_fail(cli, KT_INTERNAL, "out of memory for the value");
+        return cli_no_memory(cli);
     status = read_all(cli, fd, where, value, &size);
     if (!status && size == 0)
         status = cli_fail(cli, KT_USAGE, "the value is empty");
-    if (!status && is_echoed(value, size))
-        cli_warn(cli,
-                 "the value ends with a newline, which is part of it now (printf %%s writes none)");
+    if (!status && has_echo_newline(value, size))
+        cli_warn(cli, "the value includes the newline at its end (printf %%s writes none)");
     if (!status)
         status = kt_secret_resize(value, size);
     if (status) {
@@ -76,10 +75,9 @@ kt_status_t cli_read_value(cli_t *cli, const char *name, const char *file, kt_se
         return cli_prompt(cli, STDIN_FILENO, name, ret_value);
     if (!file || strcmp(file, "-") == 0)
         return read_fd(cli, STDIN_FILENO, "stdin", ret_value);
-    fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return cli_fail(cli, errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_USAGE,
-                        "cannot open %s: %s", file, strerror(errno));
+    status = cli_open_file(cli, file, &fd);
+    if (status)
+        return status;
     status = read_fd(cli, fd, "the file", ret_value);
     close(fd);
     return status;
@@ -94,7 +92,7 @@ kt_status_t cli_passphrase(cli_t *cli, kt_secret_t **ret_passphrase)
     *ret_passphrase = NULL;
     if (!file)
         return KT_SUCCESS;
-    cli->quiet = true; /* a newline at its end is none of it */
+    cli->quiet = true; /* a newline at its end is not part of it */
     status =
         cli_read_value(cli, "the passphrase", strcmp(file, "-") == 0 ? NULL : file, ret_passphrase);
     cli->quiet = quiet;

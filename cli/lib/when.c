@@ -6,7 +6,7 @@
 
 #include "cli.h"
 
-#define CENTURY (100 * 366 * INT64_C(86400000)) /* ms; a lifetime beyond it is a slip */
+#define CENTURY (100 * 366 * INT64_C(86400000)) /* ms; a longer lifetime is a typing error */
 
 int64_t cli_now(void)
 {
@@ -16,7 +16,7 @@ int64_t cli_now(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* 90d, 12h: in milliseconds; -1 if it is none */
+/* 90d, 12h in milliseconds; -1: not a duration */
 static int64_t parse_duration(const char *text)
 {
     static const struct {
@@ -38,7 +38,7 @@ static int64_t parse_duration(const char *text)
     return -1;
 }
 
-/* Z, +02:00 or -02:00 into minutes; false if it is none */
+/* Z, +02:00 or -02:00 in minutes; false: not an offset */
 static bool parse_offset(const char *text, int *ret_minutes)
 {
     int hours, minutes, end = 0;
@@ -55,7 +55,7 @@ static bool parse_offset(const char *text, int *ret_minutes)
     return true;
 }
 
-/* 2027-01-31T12:00:00Z: in milliseconds since the epoch; -1 if it is none */
+/* 2027-01-31T12:00:00Z in milliseconds since the epoch; -1: not a time */
 static int64_t parse_rfc3339(const char *text)
 {
     struct tm given = {0}, made;
@@ -88,7 +88,7 @@ static int64_t parse_rfc3339(const char *text)
     return ((int64_t)seconds - offset * 60) * 1000;
 }
 
-/* A duration, before or after now, or a time; 0: the option is not given. */
+/* A duration before (sign -1) or after now, or a time; 0: the option is not given. */
 static kt_status_t read_time(cli_t *cli, const char *name, int sign, int64_t *ret_ms)
 {
     const char *text = cli_given(cli, name);
@@ -100,7 +100,7 @@ static kt_status_t read_time(cli_t *cli, const char *name, int sign, int64_t *re
     }
     if (ms < 0)
         return cli_fail(cli, KT_USAGE,
-                        "--%s wants a duration (90d, 12h, 30m, 45s, 2w) or a time as "
+                        "--%s must be a duration (90d, 12h, 30m, 45s, 2w) or a time such as "
                         "2027-01-31T12:00:00Z",
                         name);
     *ret_ms = ms;
@@ -115,7 +115,7 @@ kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms)
     if (status)
         return status;
     if (cli_given(cli, "expires") && (ms <= cli_now() || ms > cli_now() + CENTURY))
-        return cli_fail(cli, KT_USAGE, "--expires lies in the past, or more than a century ahead");
+        return cli_fail(cli, KT_USAGE, "--expires is in the past, or more than a century ahead");
     *ret_ms = ms;
     return KT_SUCCESS;
 }

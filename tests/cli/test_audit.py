@@ -89,7 +89,7 @@ def test_verify_names_file_and_line(proved):
         assert result.returncode == 65 and b"log:7: block 2: its lines from log:6 on are not the lines" in result.stdout
 
 
-def test_a_trail_begun_anew_does_not_pass(proved, tmp_path):
+def test_a_trail_begun_again_does_not_pass(proved, tmp_path):
     proved.log.with_name("state").unlink()
     proved.get("a")
     result = verify(proved, "--audit-key", proved.audit_key, check=False)
@@ -144,7 +144,7 @@ def test_a_tail_that_is_cut_off_with_its_state_is_missed(proved, received):
     before = {path: path.read_bytes() for path in (proved.log, proved.log.with_name("state"))}
     proved.set("a", b"w")
     path = received()
-    for file, data in before.items():  # in place, as somebody would who knows what he does
+    for file, data in before.items():  # in place, as an informed attacker would
         file.write_bytes(data)
     assert verify(proved, "--audit-key", proved.audit_key).returncode == 0  # by itself it is right
     result = verify(proved, "--audit-key", proved.audit_key, "--received", path, check=False)
@@ -180,7 +180,7 @@ def test_nothing_was_received(proved, tmp_path, text, status):
 
 
 def test_tail_follows_through_logrotate(proved, tmp_path):
-    """No line is missed, none is told twice, and a tail does not end where a log has just begun."""
+    """No line is missed or printed twice, and the tail does not end where a log has just begun."""
     out = tmp_path / "followed"
 
     def seen():

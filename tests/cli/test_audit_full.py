@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A disk that is full: what cannot be recorded is not served, and what a target knows already is stored and recorded."""
+"""On a full disk nothing is served that cannot be recorded, and what a target already has is stored and recorded."""
 import os
 import pathlib
 import shutil
@@ -95,7 +95,7 @@ def test_a_full_disk_does_not_stop_a_rotation_that_the_target_knows_of(home, dis
 
 
 def test_nor_does_a_full_disk_of_the_store(kt, tmp_path, disk):
-    """64 KiB, the most that has to move; and who fills the disk goes on writing secrets as long as he can."""
+    """64 KiB is the most that has to move. The user who fills the disk writes secrets for as long as it works."""
     kt.need("keyturn")
     home = Home(kt, tmp_path / "home")
     home.keyturn("init", "--audit-key", tmp_path / "audit.key", home.dir)

@@ -111,7 +111,7 @@ def test_type_keys_are_not_enough(store, tmp_path):
     assert result.returncode == 77 and not (tmp_path / "no").exists()
 
 
-def test_wants_admin(store, backup, tmp_path):
+def test_needs_admin(store, backup, tmp_path):
     config = store.config.read_text().replace(", admin]", "]")
     store.config.write_text(config)
     for args in ["backup", tmp_path / "no"], ["restore", backup]:
@@ -192,7 +192,7 @@ def test_damaged_for_a_recipient(store, recipient, tmp_path, damage):
 
 
 def test_who_may_write_the_public_key(store, recipient, tmp_path):
-    """Whoever can exchange it reads the backups."""
+    """A user who can exchange it could read the backups."""
     public(recipient).chmod(0o664)
     result = store.run("backup", "--recipient", public(recipient), tmp_path / "no", check=False)
     assert result.returncode == 77 and b"writable by other users" in result.stderr

@@ -77,13 +77,13 @@ def test_again_changes_nothing(older, home):
     older.run()
     again = older.json()
     assert [(row["result"], row["version"]) for row in again["secrets"]] == [("unchanged", 1)] * 2
-    assert home.info("a")["accessed"] == 0, "to compare is no use of it"
+    assert home.info("a")["accessed"] == 0, "a comparison does not count as a read"
 
 
 def test_another_value_is_refused_or_replaced(older, home):
     older.write({"a": "new", "b": "2"})
     home.set("a", "mine")
-    text = fails(older, 73, "a: it is there with another value", "nothing was imported: 1", options=("--quiet",))
+    text = fails(older, 73, "a: it exists with another value", "nothing was imported: 1", options=("--quiet",))
     assert "new" not in text.replace("a new version", "") and home.list() == ["a"]
     home.delete("a")
     fails(older, 73, "a: it was deleted", options=("--quiet",))
@@ -110,7 +110,7 @@ def test_names(older, home):
 
 def test_other_environments_stay_out(older):
     older.write({"production/api-keys/x": "1", "ok": "2"})
-    fails(older, 77, "production/api-keys/x: it is of another environment")
+    fails(older, 77, "production/api-keys/x: it belongs to another environment")
 
 
 def test_two_keys_of_one_name(older):
@@ -153,12 +153,12 @@ def body(plain, version=0x80, key=SPEC_KEY):
     (signed(body(b"a" * 16)), "its padding is wrong"),
     (signed(body(b"a" * 15 + b"\0")), "its padding is wrong"),
     (signed(body(b"a" * 15 + b"\x11")), "its padding is wrong"),
-    (signed(body(b"a" * 15 + b"\1", version=0x81)), "no Fernet token"),
-    (signed(body(b"a" * 15 + b"\1")[:-1]), "no Fernet token"),
-    (signed(body(b"")), "no Fernet token"),
-    (SPEC_TOKEN + "A", "no Fernet token"),
-    (SPEC_TOKEN[:-4] + "DB==", "no Fernet token"),  # bits that are none
-    ("", "no Fernet token"),
+    (signed(body(b"a" * 15 + b"\1", version=0x81)), "not a Fernet token"),
+    (signed(body(b"a" * 15 + b"\1")[:-1]), "not a Fernet token"),
+    (signed(body(b"")), "not a Fernet token"),
+    (SPEC_TOKEN + "A", "not a Fernet token"),
+    (SPEC_TOKEN[:-4] + "DB==", "not a Fernet token"),  # unused bits are set
+    ("", "not a Fernet token"),
 ])
 def test_invalid_tokens(older, token, why):
     older.keyfile.write_text(SPEC_KEY)
@@ -180,16 +180,16 @@ def test_every_changed_byte_is_noticed(older, home):
         assert older.run(check=False).returncode == 65
     older.store.write_bytes(token)
     older.keyfile.write_bytes(Fernet.generate_key())
-    fails(older, 65, "the key is another, or the token was changed")
+    fails(older, 65, "the key is the wrong one, or the token was changed")
     older.keyfile.write_bytes(key[:-4])
-    fails(older, 65, "no Fernet key")
+    fails(older, 65, "not a Fernet key")
     assert home.list() == []
 
 
 @pytest.mark.parametrize("text", ["[]", "1", '{"a": "1", "a": "2"}', "no json", '"x"', ""])
 def test_what_is_inside_is_an_object(older, text):
     older.store.write_bytes(Fernet(older.key).encrypt(text.encode()))
-    fails(older, 65, "it holds no JSON object")
+    fails(older, 65, "does not hold a JSON object")
 
 
 def test_files_and_options(older, home, tmp_path):

@@ -176,7 +176,7 @@ def test_passphrase_at_a_prompt(phrased):
 # epochs
 
 def test_a_store_goes_on_under_its_epoch(filled, tmp_path):
-    """Whoever has the new epoch writes what those who have not got it can read."""
+    """A holder of the new epoch writes values that a holder of the old one can read."""
     old = f"file:{filled.key}"
     filled.run("keygen", "--epoch", tmp_path / "2.key")
     lines = [line.split()[:2] for line in (tmp_path / "2.key").read_text().splitlines() if line.startswith("key ")]

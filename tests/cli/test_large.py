@@ -143,7 +143,7 @@ def test_and_nowhere_else(large):
     assert large.run("verify", timeout=TIMEOUT).stderr == b""
 
 
-# Last, for it leaves the store damaged.
+# The last test, because it leaves the store damaged.
 def test_a_list_that_fails_late_says_so(large):
     import sqlite3
     db = sqlite3.connect(large.store)

@@ -15,7 +15,7 @@ def test_nothing_in_argv_or_environ(home, canary, wait_for):
     time.sleep(0.2)  # it waits for the end of stdin
     folder = pathlib.Path(f"/proc/{process.pid}")
     assert value not in (folder / "cmdline").read_bytes()
-    # not dumpable: /proc/PID belongs to root, so nobody of the same user reads memory or environment
+    # not dumpable: /proc/PID belongs to root, so no process of the same user reads memory or environment
     if "ASAN_OPTIONS" not in os.environ:
         assert (folder / "mem").stat().st_uid == 0
     assert re.search(r"^Max core file size +0 +0 ", (folder / "limits").read_text(), re.M)
@@ -61,7 +61,7 @@ def test_a_readable_file_is_warned_of(home, tmp_path):
                                         stderr=subprocess.PIPE)
         finally:
             os.umask(old)
-        assert result.returncode == 0 and (b"others may read" in result.stderr) == warned
+        assert result.returncode == 0 and (b"other users may read" in result.stderr) == warned
 
 
 def test_files_are_private_whatever_the_umask(kt, tmp_path):

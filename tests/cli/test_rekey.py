@@ -244,7 +244,7 @@ def test_who_may(filled):
 # crashes
 
 def check_old(old):
-    """Who lacks the new epoch is served or told so; never that there is none."""
+    """Without the new epoch, the answer is the value or an error that says why, but never that there is no secret."""
     answers = set()
     for i in (0, 1, MANY - 1):
         result = old.run("get", f"api-keys/n{i}")

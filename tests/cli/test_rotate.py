@@ -204,7 +204,7 @@ def test_two_at_once_are_one_winner_and_a_conflict(home, server, wait_for):
 
 
 def test_eight_at_once(home, server):
-    """Whoever loses says CONFLICT; the server and the store agree at the end, and no version is pending."""
+    """The losers say CONFLICT; the server and the store agree at the end, and no version is pending."""
     processes = [home.popen("rotate", "database/primary", stdout=-3, stderr=-3) for _ in range(8)]
     ends = sorted({process.wait() for process in processes})
     assert ends in ([0], [0, 73]), ends
@@ -280,10 +280,10 @@ def test_only_what_one_may(home, many):
 
 @pytest.mark.parametrize("arguments,text", [
     ([], b"a NAME, --due, --type T or --all"),
-    (["--all", "x"], b"give none"),
-    (["--all", "--type", "x"], b"--all is all"),
-    (["--all", "--file", "-"], b"--file brings one value"),
-    (["--all", "--store-only"], b"--store-only is for one secret"),
+    (["--all", "x"], b"leave out NAME"),
+    (["--all", "--type", "x"], b"--all excludes"),
+    (["--all", "--file", "-"], b"--file needs a NAME"),
+    (["--all", "--store-only"], b"--store-only needs a NAME"),
     (["plain", "--length", "15"], b"16 to 1024"),
 ])
 def test_refused(home, arguments, text):
@@ -324,13 +324,13 @@ def test_a_schedule_that_nobody_understands(home):
 # ---- notifications ----
 
 def test_notify(home, tmp_path):
-    told, command = tmp_path / "told", tmp_path / "tell"
-    command.write_text(f"#!/bin/sh\ncat >> {told}\n")
+    notified, command = tmp_path / "notified", tmp_path / "tell"
+    command.write_text(f"#!/bin/sh\ncat >> {notified}\n")
     command.chmod(0o700)
     home.write_config(home.read_config() + f'targets:\n  "api-keys/*": {{notify: "{command}"}}\n')
     home.set("api-keys/a", b"old")
     home.rotate("api-keys/a")
-    assert json.loads(told.read_text()) == {"event": "rotated", "environment": "development", "name": "api-keys/a", "version": 2}
+    assert json.loads(notified.read_text()) == {"event": "rotated", "environment": "development", "name": "api-keys/a", "version": 2}
     command.write_text("#!/bin/sh\nexit 7\n")
     result = home.run("rotate", "api-keys/a")
     assert result.stdout == b"3\n" and b"was rotated, but the notification failed" in result.stderr

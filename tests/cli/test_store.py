@@ -199,7 +199,7 @@ def test_who_keeps_writers_out_is_named(home, locker):
 def test_who_keeps_the_wal_from_being_emptied_is_named(home, locker):
     home.set("a", b"v")
     assert home.run("check").stderr == b""
-    os.truncate(home.store.with_name(home.store.name + "-wal"), 20_000_000)  # zeros are no frames
+    os.truncate(home.store.with_name(home.store.name + "-wal"), 20_000_000)  # zeros are not frames
     pinning = locker(124)
     result = home.run("check")
     assert b"has grown" in result.stderr and b"process %d (" % pinning.pid in result.stderr, result

@@ -60,7 +60,7 @@ def test_check_finds_the_weak_the_shared_and_the_unused(home, canary):
     found = warnings(home)
     assert {name for name, _ in found} == {"api-keys/weak", "logins/two", "tls/cert"}
     assert ("logins/two", "the same value as api-keys/one") in found
-    assert ("tls/cert", "unused: it was never read") in found, "the check itself is no use of it"
+    assert ("tls/cert", "unused: it was never read") in found, "the check does not count as a read"
     assert any(name == "api-keys/weak" and detail.startswith("weak: ") and "without lower" in detail for name, detail in found)
     assert home.info("tls/cert")["accessed"] == 0
     assert {line["purpose"] for line in home.records() if line["reference"] == "tls/cert" and line["action"] == "read"} == {"check"}
@@ -71,4 +71,4 @@ def test_what_may_not_be_read_is_said(home):
     home.set("api-keys/a", STRONG)
     home.get("api-keys/a")
     home.deny("*", ["read"], ["api-keys/a"])
-    assert any("not judged" in detail for name, detail in warnings(home) if name == "api-keys/a")
+    assert any("not checked" in detail for name, detail in warnings(home) if name == "api-keys/a")

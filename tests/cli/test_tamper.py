@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""An editor of the store file: whatever row he puts back, removes, adds or exchanges is an error at the read of it, and named."""
+"""An attacker edits the store file: a row put back, removed, added or exchanged is an error that names it when it is read."""
 import shutil
 import sqlite3
 
@@ -76,7 +76,7 @@ def test_row_removed(store):
     edit(store, ("DELETE FROM head WHERE id=?", (new[0],)))
     refused(store, "api-keys/a", "was removed")
     assert "gone from the store" in verify(store)
-    assert store.run("list", check=False).returncode == 65, "a list that is short is no list"
+    assert store.run("list", check=False).returncode == 65, "a short list is not an answer"
 
 
 def test_deleted_secret_brought_back(store):
@@ -192,7 +192,7 @@ def test_anchors_removed(store):
 
 
 def test_anchor_forged(store, tmp_path):
-    """By somebody who may write the folder but lacks the key: his lines count for nothing, the true ones still do."""
+    """By an attacker who may write to the folder but does not have the key: forged lines are ignored, true ones still count."""
     file = anchor_file(store)
     lines = file.read_text().splitlines()
     words = lines[1].split()
@@ -206,7 +206,7 @@ def test_anchor_forged(store, tmp_path):
 
 
 def test_commit_without_anchor_is_settled(store):
-    """A crash between commit and anchor: the next writer records the generation that he found."""
+    """A crash between commit and anchor: the next writer records the generation that it found."""
     file = anchor_file(store)
     before = file.read_bytes()
     store.set("api-keys/a", b"third")

@@ -44,7 +44,7 @@ def test_list_names_the_unused(home):
 
 
 def test_counts_that_may_not_be_read(home):
-    """Then nobody calls a secret unused, and it is said."""
+    """Then no secret is called unused, and the output says why."""
     home.set("api-keys/a", "x")
     home.set("api-keys/b", "x")
     home.get("api-keys/b")
@@ -54,14 +54,14 @@ def test_counts_that_may_not_be_read(home):
         answer = home.run("--json", "list", "--usage")
         words = {secret["name"]: secret["usage"] for secret in json.loads(answer.stdout)["secrets"]}
         assert words == {"api-keys/a": "unknown", "api-keys/b": "normal"}
-        assert b"the counts of 1 audit streams may not be read" in answer.stderr
-        assert b"accessed  0 and what 1 audit streams counted that" in home.run("info", "api-keys/a").stdout
+        assert b"this user may not read the counts of 1 audit streams" in answer.stderr
+        assert b"accessed  0 and the counts of 1 audit streams that" in home.run("info", "api-keys/a").stdout
         assert home.info("api-keys/a")["hidden_streams"] == 1
     finally:
         hidden.chmod(0o700)
 
 
-def test_a_removed_table_begins_anew(home):
+def test_a_removed_table_begins_again(home):
     home.set("api-keys/a", "x")
     home.get("api-keys/a")
     tables = list(home.audit.glob("*/access"))

@@ -161,14 +161,14 @@ def test_a_grant_without_a_key_is_named(layout, rules, warns):
 
 def test_others_than_root_see_for_themselves(layout):
     rows, status = layout.check(user="deploy")
-    assert status == 0 and "root is also told" in rows["users"][0]["detail"] and "nginx" not in rows
+    assert status == 0 and "as root, check also says" in rows["users"][0]["detail"] and "nginx" not in rows
     layout.sh(f"chmod o-r {STORE}")
     rows, status = layout.check(user="deploy")
     assert status == 77 and rows["provider local"][0]["status"] == "forbidden"
 
 
 def test_a_host_that_runs_as_another_user(layout):
-    """Whoever was given the stream is it."""
+    """The owner of the stream is the user of the server."""
     layout.sh(f"chown -R web {LOG}/nginx && chgrp web {ETC}/nginx.key")
     assert {what for what, _ in layout.wrong()} == {"nginx"}
     fix(layout)
@@ -192,7 +192,7 @@ def test_a_home_of_root_expects_nobody_else(machine, tmp_path):
 def test_drop_in_of_the_redis_unit(layout):
     pathlib.Path("/run/systemd/system").mkdir(parents=True)
     [(what, detail)] = layout.wrong()
-    assert what == "redis" and "redis cannot write /var/log/keyturn/redis as systemd starts it" in detail
+    assert what == "redis" and "redis cannot write to /var/log/keyturn/redis when systemd starts it" in detail
     assert "(ProtectSystem=strict in redis-server.service)" in detail
     fix(layout)
     made = pathlib.Path("/etc/systemd/system/redis-server.service.d/keyturn.conf")

@@ -146,7 +146,7 @@ def test_a_user_is_added_later(machine):
 
 
 @pytest.mark.parametrize("options, says", [
-    (["--user", "deploy", "--user", "noone"], b"there is no user noone; nothing was changed"),
+    (["--user", "deploy", "--user", "noone"], b"the user noone does not exist; nothing was changed"),
     (["--user", "deploy", "--user", "deploy:tls"], b"given twice"), (["--user", "root"], b"root has the key of every type"),
     (["--user", "deploy:"], b"needs types"), (["--user", "deploy:a,,b"], b"needs types"), (["--user", "deploy:a/b"], b"needs types"),
     (["--user", ""], b"--user needs"), (["--user", "../deploy"], b"--user needs")])

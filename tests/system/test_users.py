@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Three servers under three users of one store that `init --system` made: nginx (www-data), Redis (redis), PostgreSQL (postgres).
-Each reads what it should, writes where it should, and nothing else, though policy allows everybody to read everything."""
+Each reads what it should, writes where it should, and nothing else, although policy lets every user read everything."""
 import contextlib
 import json
 import os
@@ -39,7 +39,7 @@ FILES = {
     LOG / "nginx/log": {"www-data": "rw"}, LOG / "redis/log": {"redis": "rw"}, LOG / "postgresql/log": {"postgres": "rw"},
     LOG / "nginx/state": {"www-data": "rw"}, LOG / "redis/state": {"redis": "rw"}, LOG / "postgresql/state": {"postgres": "rw"},
 }
-# by the user's own process: real openings, for access() may be told otherwise
+# by the user's own process, and really opened, because access() may give another answer
 TRY = """
 import json, os, sys
 found = {}
@@ -194,7 +194,7 @@ def test_each_sees_what_another_writes(servers):
     """Root and postgres write; nginx' next request has it, without a reload."""
     servers.machine.set("api-keys/stripe", b"sk-2")
     assert servers.ask_nginx("/stripe") == "sk-2" and servers.machine.get("api-keys/stripe", "deploy") == b"sk-2"
-    # after a write by postgres -wal and -shm are still everybody's to read
+    # after a write by postgres, all users can still read -wal and -shm
     servers.postgres.value("SELECT rotate_secret('database/primary')")
     servers.machine.set("api-keys/stripe", b"sk-3")
     assert servers.ask_nginx("/stripe") == "sk-3"
@@ -202,7 +202,7 @@ def test_each_sees_what_another_writes(servers):
 
 
 def test_a_unit_with_private_users(servers):
-    """systemd's PrivateUsers=, as Debian's Redis has it: root and the unit's own user and group are mapped, and all others are nobody."""
+    """systemd's PrivateUsers=, as Debian's Redis has it: root and the unit's own user and group are mapped, and all others become `nobody`."""
     user = pwd.getpwnam("deploy")
     wait = 'until grep -q . /proc/self/gid_map && grep -q . /proc/self/uid_map; do sleep 0.01; done; exec "$0" get api-keys/stripe'
     argv = [*servers.machine.become("deploy"), "unshare", "--user", "sh", "-c", wait, servers.machine.stage.keyturn]
@@ -279,7 +279,7 @@ def test_each_has_its_own_trail_and_all_of_them_hold(servers):
     assert servers.machine.wrong() == []
 
 
-# a user without his right: the server says why, and check names it
+# a user without its right: the server says why, and check names it
 
 def test_a_server_without_its_group_does_not_start(servers):
     """nginx tries its secrets as www-data would, and so does check."""
