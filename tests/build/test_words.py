@@ -54,8 +54,6 @@ PATTERNS = [
 NOT_YET = [
     "core", "nginx", "redis-module", "tests/unit/maintain", "tests/unit/serve",
 ]
-# How many are left in what the command prints. It only gets smaller; in the end it is 0.
-PRINTED_NOT_YET = 10
 
 # Files of those folders that are clean already.
 CLEAN = [
@@ -297,7 +295,7 @@ def test_what_the_command_prints_is_plain(kt, home):
     assert len(said) > 70 and all(text for command, text in said if "--help" in command)
     found = [f"{command}: ...{what}... ({why}: {instead})" for command, text in said
              for line, part in of_lines(text, r"^\s*") for _, what, why, instead in find(line, part)]
-    assert len(found) <= PRINTED_NOT_YET, found
+    assert found == []
 
 
 if __name__ == "__main__":
