@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static kt_environ_t env;
@@ -100,6 +101,27 @@ START_TEST(without_input_and_reader_it_has_dev_null)
 }
 END_TEST
 
+/* A command that reads nothing must not keep its host busy. */
+START_TEST(a_full_pipe_is_not_waited_for)
+{
+    kt_secret_t *value = kt_secret_new(NULL, KT_VALUE_MAX);
+    static char bytes[4096];
+    kt_feed_t feed;
+
+    ck_assert(kt_feed_open(&feed, kt_secret_bytes(value), KT_VALUE_MAX));
+    ck_assert_int_eq(fcntl(feed.ends[1], F_SETPIPE_SZ, 4096), 4096);
+    kt_feed_more(&feed);
+    ck_assert_uint_eq(feed.left, KT_VALUE_MAX - 4096);
+    ck_assert_int_ge(feed.ends[1], 0);
+    while (feed.left > 0) {
+        ck_assert_int_eq(read(feed.ends[0], bytes, sizeof(bytes)), 4096);
+        kt_feed_more(&feed);
+    }
+    ck_assert_int_eq(feed.ends[1], -1);
+    kt_secret_free(value);
+}
+END_TEST
+
 START_TEST(it_may_not_print_more_than_that)
 {
     assert_ok(run("head -c 8190 /dev/zero", NULL, NULL, 8192, 20000));
@@ -124,6 +146,70 @@ START_TEST(a_host_without_standard_descriptors)
     assert_ok(status);
     ck_assert_int_eq(result.exit, 0);
     kt_secret_free(extra);
+}
+END_TEST
+
+static const struct {
+    const char *path;
+} none[] = {{"sh"}, {"/none/sh"}, {"/etc"}};
+
+START_TEST(what_is_not_a_command_is_not_run)
+{
+    char path[64], *argv[] = {path, NULL};
+    kt_command_t command = {.argv = argv, .env = &env, .timeout = 20000};
+
+    (void)snprintf(path, sizeof(path), "%s", none[_i].path);
+    assert_status(kt_command_run(&command, &result), KT_CONFIG);
+    ck_assert_int_eq(result.exit, -2);
+}
+END_TEST
+
+/* They get numbers from 10. */
+static int open_pipes(void)
+{
+    int count = 0;
+
+    for (int fd = 10; fd < 64; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+/* A file of no known format is found out when it is started. */
+START_TEST(its_pipes_are_closed_if_it_does_not_start)
+{
+    const char *tmp = getenv("TMPDIR");
+    kt_secret_t *value = secret_of("value");
+    char path[PATH_MAX], *argv[] = {path, NULL};
+    kt_command_t command = {.argv = argv,
+                            .env = &env,
+                            .input = value,
+                            .extra = value,
+                            .output_max = 8192,
+                            .timeout = 20000};
+    int fd, before = open_pipes();
+
+    (void)snprintf(path, sizeof(path), "%s/ktc-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    fd = mkstemp(path);
+    ck_assert_int_eq(write(fd, "\177ELF", 4), 4);
+    ck_assert_int_eq(fchmod(fd, 0700), 0);
+    (void)close(fd);
+    assert_status(kt_command_run(&command, &result), KT_CONFIG);
+    assert_failure_has("cannot be run");
+    ck_assert_int_eq(open_pipes(), before);
+    (void)unlink(path);
+    kt_secret_free(value);
+}
+END_TEST
+
+/* The kernel forgets how the command ended; -1 is not an exit status. */
+START_TEST(a_host_that_ignores_its_children)
+{
+    (void)signal(SIGCHLD, SIG_IGN);
+    assert_ok(run("exit 0", NULL, NULL, 0, 20000));
+    ck_assert_int_eq(result.exit, -1);
+    ck_assert(!result.timed_out);
+    assert_ok(run("sleep 60", NULL, NULL, 0, 200));
+    ck_assert(result.timed_out);
 }
 END_TEST
 
@@ -162,8 +248,12 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, its_end_and_what_it_printed, ends);
     tcase_add_test(tests, both_values_at_once_and_more_than_a_pipe_takes);
     tcase_add_test(tests, without_input_and_reader_it_has_dev_null);
+    tcase_add_test(tests, a_full_pipe_is_not_waited_for);
     tcase_add_test(tests, it_may_not_print_more_than_that);
     tcase_add_test(tests, a_host_without_standard_descriptors);
+    UNIT_TABLE(tests, what_is_not_a_command_is_not_run, none);
+    tcase_add_test(tests, its_pipes_are_closed_if_it_does_not_start);
+    tcase_add_test(tests, a_host_that_ignores_its_children);
     tcase_add_test(tests, without_its_descriptors_it_is_not_started);
     UNIT_TABLE(tests, one_that_takes_too_long_is_killed, slow);
 }

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -77,12 +79,16 @@ static const struct {
 
 START_TEST(modes_of_private_files)
 {
+    char why[64];
+
     write_file("key\n", modes[_i].mode);
     if (modes[_i].is_private) {
         assert_private("key\n");
     } else {
         assert_status(read_private(), KT_PERMISSION);
-        assert_failure_has("is too open for a key file");
+        (void)snprintf(why, sizeof(why), "mode %04o is too open for a key file",
+                       (unsigned)modes[_i].mode);
+        assert_failure_has(why);
     }
 }
 END_TEST
@@ -115,6 +121,33 @@ START_TEST(a_key_is_written_once_and_with_its_mode)
     ck_assert_int_eq(st.st_mode & 07777, 0640);
     assert_status(kt_write_key(path, "another\n", 0600), KT_CONFLICT);
     assert_private("key\n");
+}
+END_TEST
+
+/* 48 bytes fill a block of the arena, but for the NUL. */
+START_TEST(the_end_of_a_text_is_in_its_block)
+{
+    char *text = NULL, *larger = kt_locked_alloc(49);
+    size_t size;
+
+    write_file("0123456789abcdef0123456789abcdef0123456789abcdef", 0600);
+    assert_ok(kt_read_private(path, &text, &size));
+    ck_assert_uint_eq(kt_locked_size(text), kt_locked_size(larger));
+    kt_locked_free(larger);
+    kt_locked_free(text);
+}
+END_TEST
+
+START_TEST(half_a_key_is_not_left)
+{
+    struct rlimit limit = {3, 3};
+
+    assert_ok(kt_write_key(path, "k", 0600));
+    (void)unlink(path);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_status(kt_write_key(path, "key\n", 0600), KT_NOSPACE);
+    ck_assert_int_eq(access(path, F_OK), -1);
 }
 END_TEST
 
@@ -184,8 +217,8 @@ END_TEST
 
 /* ---- locks ---- */
 
-/* A process that holds the lock of the file until its input ends. */
-static pid_t hold(int ret_ends[2])
+/* A process that holds a lock of the file, by flock() or not, until its input ends. */
+static pid_t hold(int ret_ends[2], bool by_flock)
 {
     int ready[2];
     char byte = 0;
@@ -195,11 +228,11 @@ static pid_t hold(int ret_ends[2])
     ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
     pid = fork();
     if (pid == 0) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        int fd = open(path, O_RDWR | O_CLOEXEC);
 
         (void)close(ret_ends[1]);
-        _exit(flock(fd, LOCK_EX) != 0 || write(ready[1], "", 1) != 1 ||
-              read(ret_ends[0], &byte, 1) != 0);
+        _exit((by_flock ? flock(fd, LOCK_EX) : lockf(fd, F_LOCK, 0)) != 0 ||
+              write(ready[1], "", 1) != 1 || read(ret_ends[0], &byte, 1) != 0);
     }
     ck_assert_int_eq(read(ready[0], &byte, 1), 1);
     (void)close(ready[0]);
@@ -215,7 +248,7 @@ START_TEST(a_lock_is_waited_for_and_its_holder_named)
     pid_t pid;
 
     write_file("", 0600);
-    pid = hold(ends);
+    pid = hold(ends, true);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     begun = kt_monotonic();
     errno = 0;
@@ -239,6 +272,25 @@ START_TEST(a_lock_is_waited_for_and_its_holder_named)
 }
 END_TEST
 
+START_TEST(a_lock_of_another_kind_is_not_ours)
+{
+    int ends[2], fd;
+    char text[96];
+    pid_t pid;
+
+    write_file("", 0600);
+    pid = hold(ends, false);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    kt_lock_holder(fd, text, sizeof(text));
+    ck_assert_str_eq(text, "another process");
+    ck_assert(kt_lock_file(fd, 0));
+    (void)close(fd);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+END_TEST
+
 START_TEST(what_cannot_be_locked)
 {
     errno = 0;
@@ -253,11 +305,14 @@ static void add_tests(TCase *tests)
     UNIT_TABLE(tests, modes_of_private_files, modes);
     tcase_add_test(tests, a_private_file_is_a_file_of_512_kib_at_most);
     tcase_add_test(tests, a_key_is_written_once_and_with_its_mode);
+    tcase_add_test(tests, the_end_of_a_text_is_in_its_block);
+    tcase_add_test(tests, half_a_key_is_not_left);
     tcase_add_test(tests, a_key_that_cannot_be_written);
     tcase_add_test(tests, a_small_file_is_cut_to_its_room);
     tcase_add_test(tests, a_host_without_standard_input);
     tcase_add_test(tests, a_boot_has_an_id);
     tcase_add_test(tests, a_lock_is_waited_for_and_its_holder_named);
+    tcase_add_test(tests, a_lock_of_another_kind_is_not_ours);
     tcase_add_test(tests, what_cannot_be_locked);
 }
 

@@ -402,6 +402,7 @@ START_TEST(an_environment_has_63_bytes_at_most)
     assert_ok(kt_environment_parse(repeat('e', KT_ENVIRONMENT_MAX - 2), environment));
     assert_ok(kt_environment_parse(repeat('e', KT_ENVIRONMENT_MAX - 1), environment));
     assert_status(kt_environment_parse(repeat('e', KT_ENVIRONMENT_MAX), environment), KT_USAGE);
+    assert_failure("an environment has 1 to 63 bytes");
     assert_ok(kt_environment_parse("dev", environment));
     assert_ok(kt_environment_parse(environment, environment));
     ck_assert_str_eq(environment, "development");
