@@ -140,13 +140,18 @@ END_TEST
 
 START_TEST(half_a_key_is_not_left)
 {
-    struct rlimit limit = {3, 3};
+    struct rlimit before, limit;
+    kt_status_t status;
 
     assert_ok(kt_write_key(path, "k", 0600));
     (void)unlink(path);
     (void)signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = (struct rlimit){3, before.rlim_max};
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    assert_status(kt_write_key(path, "key\n", 0600), KT_NOSPACE);
+    status = kt_write_key(path, "key\n", 0600);
+    (void)setrlimit(RLIMIT_FSIZE, &before); /* check itself writes to a file */
+    assert_status(status, KT_NOSPACE);
     ck_assert_int_eq(access(path, F_OK), -1);
 }
 END_TEST
