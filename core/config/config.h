@@ -49,7 +49,7 @@ typedef struct kt_cfg_key {
 
 typedef struct kt_cfg_target {
     char *pattern;         /* of names; the first that matches counts */
-    char **exec, **notify; /* words of a command, NULL behind the last; NULL: none */
+    char **exec, **notify; /* words of a command, ends with NULL; NULL: none */
     bool old, whole, test; /* gets the current value too, whole values, is asked by a `test` step */
     char *webhook, *webhook_key,
         *webhook_ca; /* URL, name of the secret that signs, file of certificates; NULL: none */
@@ -60,7 +60,7 @@ typedef struct kt_cfg_target {
 typedef enum kt_send { KT_SEND_ALERTS, KT_SEND_SEALS, KT_SEND_ALL } kt_send_t;
 typedef struct kt_cfg_sink {
     char *text;   /* "syslog:auth", "exec:/path/command" */
-    char **argv;  /* of exec, NULL behind the last; NULL: it is a syslog */
+    char **argv;  /* of exec, ends with NULL; NULL: syslog */
     char *socket; /* of syslog */
     int facility;
     int line;

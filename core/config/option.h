@@ -62,7 +62,7 @@ kt_status_t kt_option_check_text(const kt_config_t *config, const char *key,
 kt_status_t kt_option_read_text(kt_config_t *config, const kt_option_t *option,
                                 const kt_yaml_t *value, void *field);
 void kt_option_release_text(const kt_option_t *option, void *field);
-/* KT_CONFIG: `text` is none of `names` (up to NULL). */
+/* KT_CONFIG: `text` is not among `names`, which end with NULL. */
 kt_status_t kt_option_unknown(const kt_config_t *config, const char *what, const kt_yaml_t *text,
                               const char *const *names);
 /* Splits a command at blanks; the first word is an absolute path. *ret_argv is to be freed by

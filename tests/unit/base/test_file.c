@@ -104,7 +104,7 @@ START_TEST(a_private_file_is_a_file_of_512_kib_at_most)
     assert_status(read_private(), KT_CONFIG);
     assert_failure_has("too large for a key file");
     (void)unlink(path);
-    ck_assert_int_eq(mkfifo(path, 0600), 0); /* nobody writes to it */
+    ck_assert_int_eq(mkfifo(path, 0600), 0); /* a FIFO without a writer */
     assert_status(read_private(), KT_PERMISSION);
     assert_failure_has("not a regular file");
 }
