@@ -52,19 +52,6 @@ void kt_node_key(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE]
     ret_key->id_size = KT_KEYID_SIZE + 1 + bytes;
 }
 
-void kt_index_mac(const kt_index_t *index, const char *purpose, const kt_part_t *parts,
-                  size_t count, unsigned char *ret_mac, size_t size)
-{
-    crypto_generichash_blake2b_state state;
-    size_t i;
-
-    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE, size, NULL,
-                                                        (const unsigned char *)purpose);
-    for (i = 0; i < count; i++)
-        (void)crypto_generichash_blake2b_update(&state, parts[i].data, parts[i].size);
-    (void)crypto_generichash_blake2b_final(&state, ret_mac, size);
-}
-
 /* The tag includes the node's place: otherwise two subtrees could be swapped. */
 static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsigned char *data,
                      size_t size, unsigned char ret_tag[KT_TAG_SIZE])
