@@ -210,6 +210,22 @@ START_TEST(what_cannot_be_set_by_table)
 }
 END_TEST
 
+/* The block that was freed last is the first to be used again. */
+START_TEST(a_new_object_leaves_no_block_behind)
+{
+    kt_secret_t *part = secret_of("p"), *value = NULL, *block = secret_of("{}");
+    const unsigned char *bytes = kt_secret_bytes(block);
+
+    kt_secret_free(block);
+    assert_ok(kt_shape_set_field(NULL, "a", part, &value));
+    block = secret_of("{}");
+    ck_assert_ptr_eq(kt_secret_bytes(block), bytes);
+    kt_secret_free(block);
+    kt_secret_free(value);
+    kt_secret_free(part);
+}
+END_TEST
+
 START_TEST(a_value_has_64_kib_at_most)
 {
     static char letters[KT_VALUE_MAX];
@@ -372,6 +388,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, an_endless_nesting_is_refused);
     UNIT_TABLE(tests, sets_by_table, sets);
     UNIT_TABLE(tests, what_cannot_be_set_by_table, not_sets);
+    tcase_add_test(tests, a_new_object_leaves_no_block_behind);
     tcase_add_test(tests, a_value_has_64_kib_at_most);
     UNIT_TABLE(tests, rotations_by_table, rotations);
     tcase_add_test(tests, what_is_not_rotated);
