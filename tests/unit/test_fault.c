@@ -462,6 +462,27 @@ static kt_status_t work_encode(kt_ctx_t *ctx)
     return status;
 }
 
+/* A new key file is on the disk, or it is not there: no call of it may fail unnoticed. */
+static kt_status_t work_key_file(kt_ctx_t *ctx)
+{
+    bool failed_before = fault.failed;
+    unsigned calls = fault.calls;
+    char path[160];
+    kt_status_t status;
+
+    (void)ctx;
+    (void)snprintf(path, sizeof(path), "%s/new.key", world.dir);
+    status = kt_write_key(path, "key\n", 0600);
+    if (fault.failed && !failed_before && status == KT_SUCCESS)
+        ck_abort_msg("a key file is written although a call failed");
+    if ((status == KT_SUCCESS) != (unlink(path) == 0))
+        ck_abort_msg("%s, and the key file says otherwise", kt_status_name(status));
+    /* open, write, fchmod and fsync of the file; open and fsync of its folder */
+    if (fault.armed && fault.kind == CALLS && status == KT_SUCCESS && fault.calls - calls != 6)
+        ck_abort_msg("a key file is written with %u calls", fault.calls - calls);
+    return status;
+}
+
 static const struct {
     const char *name;
     kt_status_t (*work)(kt_ctx_t *ctx);
@@ -481,7 +502,8 @@ static const struct {
              {"verify", work_verify},
              {"check", work_check},
              {"backup", work_backup},
-             {"encode", work_encode}};
+             {"encode", work_encode},
+             {"key file", work_key_file}};
 
 /* Lines of the anchors: one a type, and none may ever be lost. */
 static unsigned anchor_lines(void)
@@ -558,7 +580,7 @@ static void fail_each(int kind, int which)
                           rounds, kt_status_name(status));
             ck_assert_msg(status != KT_NOTFOUND && status != KT_GONE && status != KT_WRONGKEY &&
                               status != KT_DENIED && status != KT_NOKEY && status != KT_MOVED &&
-                              status != KT_ROLLEDBACK,
+                              status != KT_ROLLEDBACK && status != KT_TOOLARGE,
                           "%s, call %u: %s, which is a fact: %s", works[which].name, rounds,
                           kt_status_name(status), why);
         }
