@@ -38,6 +38,7 @@
 #define KT_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 
 #include "command.h"
+#include "file.h"
 #include "memory.h"
 #include "reference.h"
 
@@ -82,31 +83,6 @@ typedef struct kt_logger {
 } kt_logger_t;
 void kt_log(const kt_logger_t *logger, int level, const char *format, ...) KT_PRINTF(3, 4);
 void kt_progress_tell(const kt_logger_t *logger, const char *what, uint64_t done, uint64_t total);
-
-/* ---- file.c ---- */
-
-#define KT_KEYFILE_MAX (512u * 1024u) /* bytes of a key file's text, wherever it comes from */
-/* A private file's bytes in locked memory (kt_locked_free()), with a NUL at the end. KT_CONFIG:
- * there is none; KT_PERMISSION: owner or mode let others write or read it. */
-kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size);
-/* Writes the whole text into a new file of this mode, durable, or leaves none. KT_CONFLICT if there
- * is one. */
-kt_status_t kt_write_key(const char *path, const char *text, mode_t mode);
-/* Closes *fd unless it is -1, and sets it to -1. */
-void kt_close_fd(int *fd);
-/* The start of a small file, such as one of /proc, as text. */
-bool kt_read_text(const char *path, char *text, size_t size);
-#define KT_BOOT_ID 40u /* bytes of a boot id, NUL included */
-/* The kernel's id of this run of the machine. "": not known. */
-void kt_boot_id(char ret_boot[KT_BOOT_ID]);
-
-/* ---- lock.c ---- */
-
-#define KT_LOCK_WAIT 500u /* ms for a lock that is held while one small file is written */
-/* flock(LOCK_EX) within `wait` ms. False with errno: EWOULDBLOCK if somebody has it still. */
-bool kt_lock_file(int fd, unsigned wait);
-/* Who holds the flock() of this file: "process 4711 (keyturn of uid 33)", or "another process". */
-void kt_lock_holder(int fd, char *text, size_t size);
 
 /* ---- bytes.c ---- */
 
