@@ -50,7 +50,8 @@ include packaging/packaging.mk
 include nginx/nginx.mk
 include redis-module/redis.mk
 include postgresql/postgresql.mk
-include $(wildcard tests/*/*.mk)
+# unit.mk first: others use its lists
+include tests/unit/unit.mk $(filter-out tests/unit/unit.mk,$(wildcard tests/*/*.mk))
 
 .PHONY: all tests check install uninstall clean distclean
 
