@@ -222,21 +222,30 @@ bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs)
     struct dirent *entry;
     kt_audit_log_t log;
     bool good = dir != NULL;
+    int error = good ? ENOMEM : errno;
 
     memset(ret_logs, 0, sizeof(*ret_logs));
-    while (good && !ret_logs->more && (entry = readdir(dir)) != NULL) {
-        if (!inspect(folder, entry->d_name, &log))
+    while (good && !ret_logs->more) {
+        errno = 0; /* tells an error from the end */
+        entry = readdir(dir);
+        if (entry == NULL) {
+            error = errno;
+            good = error == 0;
+            break;
+        }
+        log.error = 0;
+        if (!inspect(folder, entry->d_name, &log)) {
+            ret_logs->not_files += log.error == EINVAL;
             continue;
+        }
         if (ret_logs->count == KT_AUDIT_LOGS_MAX)
             ret_logs->more = true;
-        else
-            good = add(ret_logs, &log);
+        else if (!add(ret_logs, &log))
+            good = false;
     }
     if (dir != NULL)
         (void)closedir(dir);
     if (!good) {
-        int error = dir != NULL ? ENOMEM : errno;
-
         kt_audit_logs_free(ret_logs);
         errno = error;
         return false;

@@ -32,7 +32,8 @@ typedef struct kt_audit_log {
 typedef struct kt_audit_logs {
     kt_audit_log_t *list;
     size_t count, room;
-    bool more; /* than KT_AUDIT_LOGS_MAX: some are not in the list */
+    bool more;        /* than KT_AUDIT_LOGS_MAX: some are not in the list */
+    size_t not_files; /* folders, pipes and the like that have a log's name: not in the list */
 } kt_audit_logs_t;
 
 /* A stream's logs, the oldest first; also compressed ones, and those that cannot be read. False

@@ -79,6 +79,8 @@ static kt_status_t read_stream(scan_t *scan, const char *stream, int folder)
         return kt_fail(KT_INTERNAL, "%s: %s", stream, strerror(errno));
     if (logs.more)
         note(scan, stream, ".", "more logs than are read");
+    if (logs.not_files > 0)
+        note(scan, stream, ".", "entries with a log's name that are not files are not read");
     for (i = 0; i < logs.count && !scan->stopped; i++) {
         const kt_audit_log_t *log = &logs.list[i];
 

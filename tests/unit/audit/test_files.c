@@ -14,6 +14,20 @@
 
 static int folder;
 static kt_audit_logs_t logs;
+static int entries_left = -1; /* before readdir() fails; -1: it does not */
+
+struct dirent *__real_readdir(DIR *dir);
+struct dirent *__wrap_readdir(DIR *dir);
+
+struct dirent *__wrap_readdir(DIR *dir)
+{
+    if (entries_left == 0) {
+        errno = EIO;
+        return NULL;
+    }
+    entries_left -= entries_left > 0;
+    return __real_readdir(dir);
+}
 
 static void make_folder(void)
 {
@@ -132,6 +146,20 @@ START_TEST(what_is_not_a_file_is_not_a_log)
     ck_assert_int_eq(mkfifoat(folder, "log.fifo", 0600), 0);
     find_logs();
     ck_assert_uint_eq(logs.count, 0);
+    ck_assert_uint_eq(logs.not_files, 2);
+}
+END_TEST
+
+START_TEST(a_folder_that_cannot_be_read_to_its_end_is_an_error)
+{
+    write_log("log", '1', 0, "01");
+    entries_left = 1;
+    ck_assert(!kt_audit_logs_find(folder, &logs));
+    ck_assert_int_eq(errno, EIO);
+    ck_assert_uint_eq(logs.count, 0);
+    entries_left = -1;
+    find_logs();
+    ck_assert_uint_eq(logs.count, 1);
 }
 END_TEST
 
@@ -160,6 +188,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, what_is_being_written_is_the_last);
     tcase_add_test(tests, what_cannot_be_read_is_not_left_out);
     tcase_add_test(tests, what_is_not_a_file_is_not_a_log);
+    tcase_add_test(tests, a_folder_that_cannot_be_read_to_its_end_is_an_error);
     tcase_add_test(tests, more_than_a_list_holds);
 }
 
