@@ -7,7 +7,7 @@ CORE_SRC := $(foreach layer,$(CORE_LAYERS),$(wildcard core/$(layer)/*.c))
 CORE_OBJ := $(call objects,$(CORE_SRC))
 LIBKEYTURN := $(BUILD)/lib/libkeyturn.so.0
 LIBKEYTURN_DEV := $(BUILD)/lib/libkeyturn.so
-CORE_LIBS = $(SODIUM_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(CURL_LIBS) -ldl -pthread
+CORE_LIBS = $(SODIUM_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(CURL_LIBS) $(ZLIB_LIBS) -ldl -pthread
 
 # what a consumer links with
 KEYTURN_LINK = -L$(BUILD)/lib -lkeyturn $(RPATH)
@@ -16,7 +16,7 @@ ifneq ($(CORE_OBJ),)
 ALL += $(LIBKEYTURN) $(LIBKEYTURN_DEV) $(BUILD)/keyturn.pc
 endif
 
-$(CORE_OBJ): OBJ_CFLAGS = -Icore $(SODIUM_CFLAGS) $(YAML_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS) -pthread
+$(CORE_OBJ): OBJ_CFLAGS = -Icore $(SODIUM_CFLAGS) $(YAML_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS) $(ZLIB_CFLAGS) -pthread
 
 $(LIBKEYTURN): $(CORE_OBJ) core/libkeyturn.map
 	@mkdir -p $(@D)

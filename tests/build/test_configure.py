@@ -29,8 +29,8 @@ def variables(build):
 def test_says_what_it_found(build):
     result = configure(f"--builddir={build}")
     assert result.returncode == 0, result.stderr
-    for what in ["compiler", "libsodium", "libyaml", "jansson", "libcurl", "SQLite", "hiredis", "nginx", "redismodule.h",
-                 "PostgreSQL", "Check"]:
+    for what in ["compiler", "libsodium", "libyaml", "jansson", "libcurl", "zlib", "SQLite", "hiredis", "nginx",
+                 "redismodule.h", "PostgreSQL", "Check"]:
         assert re.search(rf"^  {re.escape(what)} .*\d", result.stdout, flags=re.M), what
     assert sorted(path.name for path in build.iterdir()) == ["config.log", "config.mk", "keyturn_config.h"]
 
@@ -104,7 +104,8 @@ def test_all_that_is_missing_is_reported_at_once(build):
     assert result.returncode == 1
     assert not (build / "config.mk").exists()
     for what, remedy in [("pkg-config", "pkg-config"), ("libsodium", "libsodium-dev"), ("libyaml", "libyaml-dev"),
-                         ("jansson", "libjansson-dev"), ("libcurl", "libcurl4-openssl-dev"), ("SQLite", "libsqlite3-dev"),
+                         ("jansson", "libjansson-dev"), ("libcurl", "libcurl4-openssl-dev"), ("zlib", "zlib1g-dev"),
+                         ("SQLite", "libsqlite3-dev"),
                          ("hiredis", "libhiredis-dev"), ("nginx", "nginx-dev, or --without-nginx"),
                          ("redismodule.h", "auto/deps"), ("PostgreSQL", "postgresql-server-dev-15, or --without-postgresql")]:
         assert re.search(rf"^  {re.escape(what)} .*{re.escape(remedy)}", result.stderr, flags=re.M), what
