@@ -13,7 +13,6 @@
  * A file under a lock that is rewritten now and then was rejected: it loses what was counted since,
  * and workers would wait for each other.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -353,19 +352,18 @@ static void read_streams(const kt_config_t *config, const char *stream, const ch
                          kt_access_fn fn, void *arg, kt_access_sum_t *total)
 {
     const char *path = config->audit_path;
-    DIR *dir = opendir(path);
-    struct dirent *entry;
+    kt_folder_t list;
 
-    if (dir == NULL) {
+    if (!kt_folder_open(&list, AT_FDCWD, path)) {
         total->hidden += errno != ENOENT;
         read_stream(path, stream, name, fn, arg, total);
         return;
     }
-    while ((entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.')
-            read_stream(path, entry->d_name, name, fn, arg, total);
+    while (kt_folder_next(&list)) {
+        if (list.name[0] != '.')
+            read_stream(path, list.name, name, fn, arg, total);
     }
-    (void)closedir(dir);
+    total->hidden += !kt_folder_close(&list);
 }
 
 void kt_access_of(const kt_config_t *config, const char *stream, const char *name,

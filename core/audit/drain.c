@@ -290,17 +290,17 @@ static kt_status_t drain_other(kt_audit_t *audit, kt_audit_state_t *state, const
 static kt_status_t sweep_inlock(kt_audit_t *audit, kt_audit_state_t *state, bool living)
 {
     const kt_ring_t *own = atomic_load(&audit->ring);
-    DIR *dir = kt_audit_list(audit->rings);
-    struct dirent *entry;
+    kt_folder_t list;
     kt_status_t status = KT_SUCCESS;
 
-    if (dir == NULL)
+    if (!kt_folder_open(&list, audit->rings, "."))
         return kt_audit_failed(audit, "rings");
-    while (status == KT_SUCCESS && (entry = readdir(dir)) != NULL) {
-        if (own == NULL || strcmp(entry->d_name, kt_ring_name(own)) != 0)
-            status = drain_other(audit, state, entry->d_name, living);
+    while (status == KT_SUCCESS && kt_folder_next(&list)) {
+        if (own == NULL || strcmp(list.name, kt_ring_name(own)) != 0)
+            status = drain_other(audit, state, list.name, living);
     }
-    (void)closedir(dir);
+    if (!kt_folder_close(&list) && status == KT_SUCCESS)
+        return kt_audit_failed(audit, "rings");
     audit->swept = kt_monotonic();
     return status;
 }

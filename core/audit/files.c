@@ -3,7 +3,6 @@
  * files.c: the logs of a stream: `log`, which is being written, and those that logrotate has
  * renamed. Everything that looks for a log finds it here.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,19 +14,6 @@
 #include "files.h"
 
 #define HEAD_MAX 1024u /* bytes of a log's first line; a writer needs less than half */
-
-DIR *kt_audit_list(int folder)
-{
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-
-    if (dir == NULL && fd >= 0) {
-        error = errno;
-        (void)close(fd);
-        errno = error;
-    }
-    return dir;
-}
 
 /* ---- first lines ---- */
 
@@ -218,23 +204,17 @@ static void sort(kt_audit_logs_t *logs)
 
 bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs)
 {
-    DIR *dir = kt_audit_list(folder);
-    struct dirent *entry;
+    kt_folder_t list;
     kt_audit_log_t log;
-    bool good = dir != NULL;
-    int error = good ? ENOMEM : errno;
+    bool good = true;
+    int error = ENOMEM;
 
     memset(ret_logs, 0, sizeof(*ret_logs));
-    while (good && !ret_logs->more) {
-        errno = 0; /* tells an error from the end */
-        entry = readdir(dir);
-        if (entry == NULL) {
-            error = errno;
-            good = error == 0;
-            break;
-        }
+    if (!kt_folder_open(&list, folder, "."))
+        return false;
+    while (good && !ret_logs->more && kt_folder_next(&list)) {
         log.error = 0;
-        if (!inspect(folder, entry->d_name, &log)) {
+        if (!inspect(folder, list.name, &log)) {
             ret_logs->not_files += log.error == EINVAL;
             continue;
         }
@@ -243,8 +223,10 @@ bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs)
         else if (!add(ret_logs, &log))
             good = false;
     }
-    if (dir != NULL)
-        (void)closedir(dir);
+    if (!kt_folder_close(&list)) {
+        error = errno;
+        good = false;
+    }
     if (!good) {
         kt_audit_logs_free(ret_logs);
         errno = error;

@@ -3,7 +3,6 @@
 #ifndef KT_FILES_H
 #define KT_FILES_H
 
-#include <dirent.h>
 #include <stdio.h>
 
 #include "trail.h"
@@ -43,7 +42,5 @@ void kt_audit_logs_free(kt_audit_logs_t *logs);
 /* One of them, a regular file. -1 or NULL with errno; then *ret_log has the name and the error. */
 int kt_audit_log_open(int folder, const char *name, kt_audit_log_t *ret_log);
 FILE *kt_audit_log_fopen(int folder, const char *name);
-/* Any folder's entries, whatever was read of this descriptor before. NULL with errno. */
-DIR *kt_audit_list(int folder);
 
 #endif /* KT_FILES_H */

@@ -115,16 +115,18 @@ static kt_status_t read_one(scan_t *scan, int parent, const char *name)
 
 static kt_status_t read_all(scan_t *scan, int parent)
 {
-    DIR *dir = kt_audit_list(parent);
-    struct dirent *entry;
+    kt_folder_t list;
     kt_status_t status = KT_SUCCESS;
+    bool whole = kt_folder_open(&list, parent, ".");
 
-    if (dir == NULL)
+    if (whole) {
+        while (status == KT_SUCCESS && !scan->stopped && kt_folder_next(&list))
+            if (list.name[0] != '.')
+                status = read_one(scan, parent, list.name);
+        whole = kt_folder_close(&list);
+    }
+    if (!whole && status == KT_SUCCESS)
         return kt_fail(KT_PERMISSION, "the audit trail's folder: %s", strerror(errno));
-    while (status == KT_SUCCESS && !scan->stopped && (entry = readdir(dir)) != NULL)
-        if (entry->d_name[0] != '.')
-            status = read_one(scan, parent, entry->d_name);
-    (void)closedir(dir);
     return status;
 }
 

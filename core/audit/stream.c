@@ -239,18 +239,18 @@ kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *
  * mean that the log is gone. */
 static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_name[256])
 {
-    DIR *dir = kt_audit_list(audit->folder);
-    struct dirent *entry;
+    kt_folder_t list;
     bool found = false;
 
-    if (dir == NULL)
+    if (!kt_folder_open(&list, audit->folder, "."))
         return kt_audit_failed(audit, ".");
-    while (!found && (entry = readdir(dir)) != NULL) {
-        found = entry->d_ino == inode;
+    while (!found && kt_folder_next(&list)) {
+        found = list.inode == inode;
         if (found)
-            (void)snprintf(ret_name, 256, "%s", entry->d_name);
+            (void)snprintf(ret_name, 256, "%s", list.name);
     }
-    (void)closedir(dir);
+    if (!kt_folder_close(&list) && !found)
+        return kt_audit_failed(audit, ".");
     if (!found)
         return kt_fail(KT_AUDIT,
                        "audit trail %s/log: the log that was being written is gone (find out why, "

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* tail.c: the last lines of one stream, or of all of them merged by time. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -198,20 +197,20 @@ static kt_status_t read_stream(const kt_config_t *config, const char *stream, si
 /* Streams that this user may not read are left out. */
 static kt_status_t read_all(const kt_config_t *config, size_t count, lines_t *lines)
 {
-    DIR *dir = opendir(config->audit_path);
-    struct dirent *entry;
+    kt_folder_t list;
     kt_status_t status = KT_SUCCESS;
 
-    if (dir == NULL)
+    if (!kt_folder_open(&list, AT_FDCWD, config->audit_path))
         return kt_fail(KT_PERMISSION, "%s: %s", config->audit_path, strerror(errno));
-    while ((entry = readdir(dir)) != NULL && status == KT_SUCCESS) {
-        if (entry->d_name[0] == '.')
+    while (status == KT_SUCCESS && kt_folder_next(&list)) {
+        if (list.name[0] == '.')
             continue;
-        status = read_stream(config, entry->d_name, count, lines);
+        status = read_stream(config, list.name, count, lines);
         if (status == KT_NOTFOUND || status == KT_PERMISSION)
             status = KT_SUCCESS;
     }
-    (void)closedir(dir);
+    if (!kt_folder_close(&list) && status == KT_SUCCESS)
+        return kt_fail(KT_PERMISSION, "%s: %s", config->audit_path, strerror(errno));
     return status;
 }
 

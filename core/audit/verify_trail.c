@@ -467,20 +467,24 @@ static size_t verify_one(const proof_t *like, int parent, const char *name, cons
     return proof.wrong;
 }
 
-static size_t verify_all(const proof_t *like, int folder)
+static size_t verify_all(proof_t *like, int folder)
 {
-    DIR *dir = kt_audit_list(folder);
-    struct dirent *entry;
+    kt_folder_t list;
     size_t wrong = 0;
+    bool whole = kt_folder_open(&list, folder, ".");
 
-    if (dir == NULL)
-        return 1;
-    while ((entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.')
-            wrong += verify_one(like, folder, entry->d_name, entry->d_name, entry->d_name);
+    if (whole) {
+        while (kt_folder_next(&list)) {
+            if (list.name[0] != '.')
+                wrong += verify_one(like, folder, list.name, list.name, list.name);
+        }
+        whole = kt_folder_close(&list);
     }
-    (void)closedir(dir);
-    return wrong;
+    if (whole)
+        return wrong;
+    like->what = ".";
+    tell(like, KT_PERMISSION, "not every stream could be found: %s", strerror(errno));
+    return wrong + 1;
 }
 
 static kt_status_t verify(const char *path, proof_t *like)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* file.h: private files, small files of the kernel, and locks of files. */
+/* file.h: private files, small files of the kernel, folders, and locks of files. */
 #ifndef KT_FILE_H
 #define KT_FILE_H
+
+#include <dirent.h>
 
 #include "base.h"
 
@@ -21,6 +23,22 @@ bool kt_read_text(const char *path, char *text, size_t size);
 #define KT_BOOT_ID 40u /* bytes of a boot id, NUL included */
 /* The kernel's id of this run of the machine. "": not known. */
 void kt_boot_id(char ret_boot[KT_BOOT_ID]);
+
+/* ---- folder.c ---- */
+
+/* The entries of a folder, without "." and "..", in no order. Each `name` is valid until the next
+ * call. What was read of the descriptor `folder` before does not matter. */
+typedef struct kt_folder {
+    DIR *dir;
+    const char *name;
+    ino_t inode;
+    int error; /* errno of the list that broke off */
+} kt_folder_t;
+/* `path` as for openat(). False with errno; then there is nothing to close. */
+bool kt_folder_open(kt_folder_t *list, int folder, const char *path);
+bool kt_folder_next(kt_folder_t *list); /* false: the end, or an error, which _close() tells */
+/* False with errno: the folder could not be read to its end, so that entries may be missing. */
+bool kt_folder_close(kt_folder_t *list);
 
 /* ---- lock.c ---- */
 

@@ -4,7 +4,8 @@
  * and its types, the keys of others, stores, its stream and those of others. Then it tries the
  * providers. It writes a line for each thing that is wrong, or one line if nothing is.
  */
-#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -257,17 +258,24 @@ static void inspect_others(kt_inspection_t *v)
 /* Every reader reads the file of each writer. */
 static void inspect_anchors(kt_inspection_t *v, const char *folder)
 {
-    DIR *dir = opendir(folder);
-    char name[PATH_MAX];
-    struct dirent *entry;
+    char name[PATH_MAX], *text;
+    kt_folder_t list;
+    bool whole = kt_folder_open(&list, AT_FDCWD, folder);
 
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.' &&
-            snprintf(name, sizeof(name), "%s/%s", folder, entry->d_name) < (int)sizeof(name))
-            (void)may_open(v, name, R_OK, v->person.readers);
+    if (whole) {
+        while (kt_folder_next(&list)) {
+            if (list.name[0] != '.' &&
+                snprintf(name, sizeof(name), "%s/%s", folder, list.name) < (int)sizeof(name))
+                (void)may_open(v, name, R_OK, v->person.readers);
+        }
+        whole = kt_folder_close(&list);
     }
-    if (dir != NULL)
-        (void)closedir(dir);
+    if (whole)
+        return;
+    if (asprintf(&text, "%s cannot list %s: %s", v->person.name, folder, strerror(errno)) < 0)
+        text = NULL;
+    report(v, KT_PERMISSION, text != NULL ? text : "out of memory");
+    free(text);
 }
 
 /* The files of a store in its folder, some of which a writer creates. */

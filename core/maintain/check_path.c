@@ -6,8 +6,8 @@
  * the user in question. The reason comes from owner, group and mode of the first folder or file on
  * the path that cannot be opened. Words of a command are quoted for a shell.
  */
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -183,23 +183,30 @@ kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwa
     return KT_PERMISSION;
 }
 
-/* The first file in the folder that belongs to another user. */
-static bool find_foreign(const kt_person_t *person, const char *folder, char found[PATH_MAX])
+/* Does every file in the folder belong to the user? A folder that does not exist has none. */
+static bool owns_all(const kt_person_t *person, const char *folder, char *ret_text, size_t size)
 {
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
+    char found[PATH_MAX], word[2 * PATH_MAX];
+    bool foreign = false, whole;
+    kt_folder_t list;
     struct stat st;
-    bool foreign = false;
 
-    while (dir != NULL && !foreign && (entry = readdir(dir)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        foreign = snprintf(found, PATH_MAX, "%s/%s", folder, entry->d_name) < PATH_MAX &&
-                  lstat(found, &st) == 0 && !S_ISLNK(st.st_mode) && st.st_uid != person->uid;
+    whole = kt_folder_open(&list, AT_FDCWD, folder);
+    if (!whole && errno == ENOENT)
+        return true;
+    if (whole) {
+        while (!foreign && kt_folder_next(&list))
+            foreign = snprintf(found, PATH_MAX, "%s/%s", folder, list.name) < PATH_MAX &&
+                      lstat(found, &st) == 0 && !S_ISLNK(st.st_mode) && st.st_uid != person->uid;
+        whole = kt_folder_close(&list);
     }
-    if (dir != NULL)
-        (void)closedir(dir);
-    return foreign;
+    if (foreign)
+        (void)snprintf(ret_text, size, "%s does not own %s: `chown -R %s %s`", person->name, found,
+                       person->name, kt_shell_word(folder, word));
+    else if (!whole)
+        (void)snprintf(ret_text, size, "%s cannot list %s: %s", person->name, folder,
+                       strerror(errno));
+    return whole && !foreign;
 }
 
 kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret_text, size_t size)
@@ -233,9 +240,7 @@ kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret
             return KT_AUDIT;
     }
     (void)snprintf(rings, sizeof(rings), "%s/rings", path);
-    if (!find_foreign(person, path, found) && !find_foreign(person, rings, found))
-        return KT_SUCCESS;
-    (void)snprintf(ret_text, size, "%s does not own %s: `chown -R %s %s`", person->name, found,
-                   person->name, kt_shell_word(path, word));
-    return KT_AUDIT;
+    return owns_all(person, path, ret_text, size) && owns_all(person, rings, ret_text, size)
+               ? KT_SUCCESS
+               : KT_AUDIT;
 }

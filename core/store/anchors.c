@@ -12,7 +12,6 @@
  * is wrong: otherwise any process that may write to the folder could block the readers of types
  * whose keys it does not have. A process also remembers the generations that it has seen.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -234,24 +233,18 @@ static kt_status_t load_file(kt_anchors_t *anchors, const char *name)
 
 static kt_status_t load_folder(kt_anchors_t *anchors)
 {
-    int fd = openat(anchors->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dirent *entry;
     kt_status_t status = KT_SUCCESS;
+    kt_folder_t list;
 
-    if (dir == NULL) {
-        kt_status_t failed = cannot_read(anchors, ".");
-
-        if (fd >= 0)
-            (void)close(fd);
-        return failed;
-    }
+    if (!kt_folder_open(&list, anchors->folder, "."))
+        return cannot_read(anchors, ".");
     drop_files(anchors);
-    while (status == KT_SUCCESS && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.')
-            status = load_file(anchors, entry->d_name);
+    while (status == KT_SUCCESS && kt_folder_next(&list)) {
+        if (list.name[0] != '.')
+            status = load_file(anchors, list.name);
     }
-    (void)closedir(dir);
+    if (!kt_folder_close(&list) && status == KT_SUCCESS)
+        return cannot_read(anchors, ".");
     return status;
 }
 

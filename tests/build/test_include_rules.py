@@ -79,6 +79,11 @@ def test_only_the_loader_calls_dlopen():
     assert callers(["dlopen", "dlmopen", "fdlopen"], everywhere) == {"core/provider/loader.c"}
 
 
+def test_only_one_function_lists_folders():
+    """readdir() answers NULL at the end and on an error; folder.c tells them apart, once."""
+    assert callers(["readdir", "scandir", "opendir", "fdopendir"], CORE) == {"core/base/folder.c"}
+
+
 def test_only_memory_c_locks_and_wipes():
     functions = ["mlock2?", "mlockall", "sodium_mlock", "sodium_malloc", "sodium_memzero", "explicit_bzero"]
     assert callers(functions, CORE) == {"core/base/memory.c"}

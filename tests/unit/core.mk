@@ -14,8 +14,8 @@ FAULTS := malloc calloc realloc reallocarray free strdup strndup asprintf __aspr
     posix_fallocate renameat linkat fflush fwrite mmap
 $(BUILD)/tests/unit/test_fault: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
 
-# What test_files.c can make fail.
-$(BUILD)/tests/unit/test_files: LDFLAGS += -Wl,--wrap=readdir
+# What test_files.c and test_folder.c can make fail.
+$(BUILD)/tests/unit/test_files $(BUILD)/tests/unit/test_folder: LDFLAGS += -Wl,--wrap=readdir
 
 # The clock that test_mocks.c moves.
 $(BUILD)/tests/unit/test_mocks: LDFLAGS += -Wl,--wrap=kt_monotonic
