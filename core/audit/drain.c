@@ -212,23 +212,22 @@ static kt_status_t drain_ring(const drain_t *job)
 /* The last record of this ring that a seal covers, in one log. */
 static uint64_t find_covered(const kt_audit_t *audit, const char *log, const char *ring)
 {
-    FILE *file = kt_audit_log_fopen(audit->folder, log);
+    kt_audit_log_t opened;
+    kt_audit_reader_t *reader = kt_audit_log_read(audit->folder, log, &opened);
     uint64_t covered = 0;
-    size_t room = 0;
-    char *line = NULL;
     kt_audit_seal_t seal;
-    ssize_t size;
+    size_t size;
+    char *line;
 
-    if (file == NULL)
+    if (reader == NULL)
         return 0;
-    while ((size = getline(&line, &room, file)) > 0) {
+    while (kt_audit_reader_next(reader, &line, &size) == KT_AUDIT_NEXT) {
         if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0 &&
-            strstr(line, ring) != NULL && kt_audit_parse_seal(line, (size_t)size, &seal) &&
+            strstr(line, ring) != NULL && kt_audit_parse_seal(line, size, &seal) &&
             seal.range.to > covered)
             covered = seal.range.to;
     }
-    free(line);
-    (void)fclose(file);
+    kt_audit_reader_free(reader);
     return covered;
 }
 
@@ -249,7 +248,7 @@ static kt_status_t skip_covered(const kt_audit_t *audit, kt_ring_t *ring)
                          "audit trail %s: it has more than %u logs (move the oldest ones away)",
                          audit->path, KT_AUDIT_LOGS_MAX);
     for (i = 0; status == KT_SUCCESS && i < logs.count; i++) {
-        if (logs.list[i].compressed)
+        if (logs.list[i].packed)
             continue;
         here = find_covered(audit, logs.list[i].name, kt_ring_name(ring));
         if (here > covered)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * files.c: the logs of a stream: `log`, which is being written, and those that logrotate has
- * renamed. Everything that looks for a log finds it here.
+ * files.c: the logs of a stream: `log`, which is being written, and older ones, which were renamed
+ * and perhaps compressed. Everything that looks for a log finds it here.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -66,19 +66,45 @@ bool kt_audit_parse_head(const char *line, kt_audit_head_t *ret_head)
     return true;
 }
 
+static void take_first_line(kt_audit_log_t *log, const char *line)
+{
+    const char *at = strstr(line, "\"time\":\"");
+
+    log->has_head = kt_audit_parse_head(line, &log->head);
+    if (at != NULL)
+        (void)snprintf(log->time, sizeof(log->time), "%.24s", at + 8);
+}
+
 static void read_first_line(int fd, kt_audit_log_t *log)
 {
     char line[HEAD_MAX + 1];
     ssize_t got = pread(fd, line, HEAD_MAX, 0);
-    const char *end = got > 0 ? memchr(line, '\n', (size_t)got) : NULL, *at;
+    const char *end;
 
-    if (end == NULL)
+    if (got <= 0)
+        return;
+    log->gzip = kt_audit_is_gzip((const unsigned char *)line, (size_t)got);
+    end = memchr(line, '\n', (size_t)got);
+    if (end == NULL || log->gzip)
         return;
     line[end + 1 - line] = '\0';
-    log->has_head = kt_audit_parse_head(line, &log->head);
-    at = strstr(line, "\"time\":\"");
-    if (at != NULL)
-        (void)snprintf(log->time, sizeof(log->time), "%.24s", at + 8);
+    take_first_line(log, line);
+}
+
+/* Leaves the descriptor at its beginning. */
+static void unpack_first_line(int fd, kt_audit_log_t *log)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    kt_audit_reader_t *reader = copy >= 0 ? kt_audit_reader_new(copy) : NULL;
+    char *line;
+    size_t size;
+
+    if (reader == NULL)
+        kt_close_fd(&copy);
+    else if (kt_audit_reader_next(reader, &line, &size) == KT_AUDIT_NEXT)
+        take_first_line(log, line);
+    kt_audit_reader_free(reader);
+    (void)lseek(fd, 0, SEEK_SET);
 }
 
 /* ---- one log ---- */
@@ -102,25 +128,29 @@ int kt_audit_log_open(int folder, const char *name, kt_audit_log_t *ret_log)
     ret_log->inode = st.st_ino;
     ret_log->size = (uint64_t)st.st_size;
     read_first_line(fd, ret_log);
+    if (ret_log->gzip)
+        unpack_first_line(fd, ret_log);
     return fd;
 }
 
-FILE *kt_audit_log_fopen(int folder, const char *name)
+kt_audit_reader_t *kt_audit_log_read(int folder, const char *name, kt_audit_log_t *ret_log)
 {
-    kt_audit_log_t log;
-    int fd = kt_audit_log_open(folder, name, &log);
-    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    int fd = kt_audit_log_open(folder, name, ret_log);
+    kt_audit_reader_t *reader = fd >= 0 ? kt_audit_reader_new(fd) : NULL;
 
-    if (file == NULL && fd >= 0)
-        (void)close(fd);
-    return file;
+    if (reader == NULL && fd >= 0) {
+        ret_log->error = errno;
+        kt_close_fd(&fd);
+    }
+    return reader;
 }
 
 /* ---- all of them ---- */
 
-static bool is_compressed(const char *name)
+/* In a way that is not read here. gzip is. */
+static bool is_packed(const char *name)
 {
-    static const char *const ends[] = {".gz", ".xz", ".bz2", ".zst", ".lz4"};
+    static const char *const ends[] = {".xz", ".bz2", ".zst", ".lz4"};
     size_t size = strlen(name), i;
 
     for (i = 0; i < KT_ARRAY(ends); i++)
@@ -136,10 +166,10 @@ static bool inspect(int folder, const char *name, kt_audit_log_t *ret_log)
 
     if (strncmp(name, "log", 3) != 0)
         return false;
-    if (is_compressed(name)) {
+    if (is_packed(name)) {
         memset(ret_log, 0, sizeof(*ret_log));
         (void)snprintf(ret_log->name, sizeof(ret_log->name), "%s", name);
-        ret_log->compressed = true;
+        ret_log->packed = true;
         return true;
     }
     fd = kt_audit_log_open(folder, name, ret_log);

@@ -3,9 +3,7 @@
 #ifndef KT_FILES_H
 #define KT_FILES_H
 
-#include <stdio.h>
-
-#include "trail.h"
+#include "reader.h"
 
 #define KT_AUDIT_LOGS_MAX 4096u /* logs of one stream that are found */
 
@@ -19,10 +17,11 @@ bool kt_audit_parse_head(const char *line, kt_audit_head_t *ret_head);
 
 typedef struct kt_audit_log {
     char name[256];
-    uint64_t inode, size;
-    bool compressed; /* by logrotate; it is not opened */
-    int error;       /* errno: why it cannot be read; 0: it can */
-    bool has_head;   /* its first line is whole, and the first line of a log: */
+    uint64_t inode, size; /* `size`: of the file, if need be compressed */
+    bool gzip;            /* its lines have to be unpacked */
+    bool packed;          /* by another program than gzip; it is not opened */
+    int error;            /* errno: why it cannot be read; 0: it can */
+    bool has_head;        /* its first line is whole, and the first line of a log: */
     kt_audit_head_t head;
     char time[25];  /* of any first line, which may be a decision if the log was cut; "": none */
     char began[25]; /* in a list: the time of the first log of the same instance */
@@ -39,8 +38,9 @@ typedef struct kt_audit_logs {
  * with errno. */
 bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs);
 void kt_audit_logs_free(kt_audit_logs_t *logs);
-/* One of them, a regular file. -1 or NULL with errno; then *ret_log has the name and the error. */
+/* One of them, a regular file, or its lines. -1 or NULL with errno; then *ret_log has the name and
+ * the error. */
 int kt_audit_log_open(int folder, const char *name, kt_audit_log_t *ret_log);
-FILE *kt_audit_log_fopen(int folder, const char *name);
+kt_audit_reader_t *kt_audit_log_read(int folder, const char *name, kt_audit_log_t *ret_log);
 
 #endif /* KT_FILES_H */

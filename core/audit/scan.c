@@ -10,8 +10,6 @@
 
 #include "files.h"
 
-#define TIME_PREFIX "{\"time\":\""
-
 typedef struct scan {
     char since[25]; /* "": all */
     kt_line_fn fn;
@@ -46,27 +44,29 @@ static void format_since(int64_t since, char text[25])
 
 static void read_log(scan_t *scan, const char *stream, int folder, const char *name)
 {
-    FILE *file = kt_audit_log_fopen(folder, name);
-    char *line = NULL;
-    size_t room = 0, prefix = strlen(TIME_PREFIX);
-    ssize_t size;
+    kt_audit_log_t log;
+    kt_audit_reader_t *reader = kt_audit_log_read(folder, name, &log);
+    kt_audit_step_t step = KT_AUDIT_END;
+    size_t size, prefix = strlen(KT_AUDIT_TIME);
+    char *line;
 
-    if (file == NULL) {
-        note(scan, stream, name, strerror(errno));
+    if (reader == NULL) {
+        note(scan, stream, name, strerror(log.error));
         return;
     }
-    while (!scan->stopped && (size = getline(&line, &room, file)) > 0 && line[size - 1] == '\n') {
+    while (!scan->stopped && (step = kt_audit_reader_next(reader, &line, &size)) == KT_AUDIT_NEXT) {
         line[size - 1] = '\0';
         if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0 ||
             strncmp(line, KT_AUDIT_LOG, strlen(KT_AUDIT_LOG)) == 0)
             continue;
-        if (strncmp(line, TIME_PREFIX, prefix) == 0 &&
+        if (strncmp(line, KT_AUDIT_TIME, prefix) == 0 &&
             strncmp(line + prefix, scan->since, strlen(scan->since)) < 0)
             continue;
         scan->stopped = scan->fn(scan->arg, line) != 0;
     }
-    free(line);
-    (void)fclose(file);
+    if (step == KT_AUDIT_BAD)
+        note(scan, stream, name, kt_audit_reader_why(reader));
+    kt_audit_reader_free(reader);
 }
 
 static kt_status_t read_stream(scan_t *scan, const char *stream, int folder)
@@ -84,9 +84,10 @@ static kt_status_t read_stream(scan_t *scan, const char *stream, int folder)
     for (i = 0; i < logs.count && !scan->stopped; i++) {
         const kt_audit_log_t *log = &logs.list[i];
 
-        if (log->compressed || log->error != 0) {
+        if (log->packed || log->error != 0) {
             note(scan, stream, log->name,
-                 log->compressed ? "compressed, and not read" : strerror(log->error));
+                 log->packed ? "compressed by another program than gzip, and not read"
+                             : strerror(log->error));
             continue;
         }
         read_log(scan, stream, folder, log->name);

@@ -14,7 +14,7 @@ int kt_sink_log_open(int folder, const char *name, kt_audit_log_t *ret_log)
 {
     int fd = kt_audit_log_open(folder, name, ret_log);
 
-    if (fd >= 0 && !ret_log->has_head) {
+    if (fd >= 0 && (!ret_log->has_head || ret_log->gzip)) {
         (void)close(fd);
         return -1;
     }

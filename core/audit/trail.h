@@ -11,6 +11,7 @@
  *   seal.c          keys, chain, seal lines and the state; recovery after a crash
  *   key.c           the audit key, and the start of a stream
  *   files.c         finds the logs of a stream
+ *   reader.c        the lines of one log, within bounds
  *   verify_trail.c  verifies a trail, with the audit key or without
  *   received.c      compares a trail with what a sink received
  *   tail.c          the last lines
@@ -41,9 +42,10 @@
 #define KT_AUDIT_STATE 256u  /* bytes of the state in its file: within one sector */
 #define KT_AUDIT_LINE 10240u /* bytes of one line at most */
 
-/* How seal lines and first lines begin; a decision begins with its time. */
+/* How lines begin: seals, the first one of a log, decisions. */
 #define KT_AUDIT_SEAL "{\"seal\":"
 #define KT_AUDIT_LOG "{\"log\":"
+#define KT_AUDIT_TIME "{\"time\":\""
 
 typedef struct kt_audit_end {
     uint64_t sequence;                  /* of the last decision */

@@ -323,26 +323,28 @@ static void check_end(proof_t *proof, const char *file, uint64_t length)
 
 static void read_file(proof_t *proof, int folder, const kt_audit_log_t *log)
 {
-    FILE *stream = kt_audit_log_fopen(folder, log->name);
+    kt_audit_log_t opened;
+    kt_audit_reader_t *reader = kt_audit_log_read(folder, log->name, &opened);
     bool last = proof->has_end && log->inode == proof->end.inode;
+    kt_audit_step_t step = KT_AUDIT_END;
     uint64_t length = 0;
-    size_t number = 0, room = 0;
-    char *line = NULL;
-    ssize_t size;
+    size_t size;
+    char *line;
 
-    if (stream == NULL) {
-        tell(proof, KT_PERMISSION, "%s: %s", log->name, strerror(errno));
+    if (reader == NULL) {
+        tell(proof, KT_PERMISSION, "%s: %s", log->name, strerror(opened.error));
         return;
     }
     while ((!last || length < proof->end.recorded.length) &&
-           (size = getline(&line, &room, stream)) > 0 && line[size - 1] == '\n') {
-        check_line(proof, line, (size_t)size, log->name, ++number);
+           (step = kt_audit_reader_next(reader, &line, &size)) == KT_AUDIT_NEXT) {
+        check_line(proof, line, size, log->name, kt_audit_reader_number(reader));
         length += (uint64_t)size;
     }
-    if (last)
+    if (step == KT_AUDIT_BAD)
+        tell(proof, KT_MALFORMED, "%s: %s", log->name, kt_audit_reader_why(reader));
+    else if (last)
         check_end(proof, log->name, length);
-    free(line);
-    (void)fclose(stream);
+    kt_audit_reader_free(reader);
 }
 
 /* Where the log must end now. The lock is held only while a sector is read. */
@@ -397,8 +399,9 @@ static void conclude(proof_t *proof, size_t nfiles)
 
 static bool verify_log(proof_t *proof, int folder, const kt_audit_log_t *log)
 {
-    if (log->compressed) {
-        tell(proof, KT_SUCCESS, "%s: compressed, and not verified", log->name);
+    if (log->packed) {
+        tell(proof, KT_SUCCESS, "%s: compressed by another program than gzip, and not verified",
+             log->name);
     } else if (log->error != 0) {
         tell(proof, KT_PERMISSION, "%s: %s", log->name, strerror(log->error));
     } else if (log->size > 0) {

@@ -66,13 +66,16 @@ def test_all_logs_in_order_and_since(trail, report):
     trail([line(1, action="write", version=1)], log="log.2")
     trail([line(20, action="write", version=2)], log="log-20261122")
     trail([line(30, action="write", version=9)], stream="other")
-    folder = trail([line(0)], log="log.3.gz")
-    (folder / "web/log.3.gz").write_bytes(gzip.compress(b"x"))
+    folder = trail([line(0, action="write", version=7)], log="log.3.gz")
+    oldest = folder / "web/log.3.gz"
+    oldest.write_bytes(gzip.compress(oldest.read_bytes()))
+    (folder / "web/log.9.xz").write_bytes(b"x")
     (folder / "web/state").write_bytes(b"\0" * 256)
     answer = report(folder)
-    assert answer["lines"] == 4 and answer["passed_over"] == [{"stream": "web", "note": "log.3.gz: compressed, and not read"}]
+    assert answer["lines"] == 5 and answer["passed_over"] == [
+        {"stream": "web", "note": "log.9.xz: compressed by another program than gzip, and not read"}]
     web = [c["version"] for c in report(folder / "web")["secrets"]["api-keys/stripe"]["changes"]]
-    assert web == [1, 2, 3]
+    assert web == [7, 1, 2, 3]
     assert report("--since", "2026-11-23T10:00:20Z", folder)["lines"] == 3
     assert report("--since", "2026-11-23T10:00:51Z", folder)["lines"] == 0
 

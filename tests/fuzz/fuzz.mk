@@ -8,7 +8,7 @@ FUZZ_CC ?= $(shell command -v clang || echo clang-14)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(FUZZ_SRC))
 FUZZ_SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=undefined
-FUZZ_CFLAGS = -std=gnu11 -g -O1 $(FUZZ_SANITIZERS) -Icore $(SODIUM_CFLAGS) $(YAML_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS)
+FUZZ_CFLAGS = -std=gnu11 -g -O1 $(FUZZ_SANITIZERS) -Icore $(SODIUM_CFLAGS) $(YAML_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS) $(ZLIB_CFLAGS)
 FUZZ_OBJ := $(patsubst core/%.c,$(BUILD)/obj/fuzz/%.o,$(CORE_SRC))
 
 .PHONY: fuzzers

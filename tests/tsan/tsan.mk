@@ -16,7 +16,7 @@ tsan: $(if $(filter yes,$(HAVE_CHECK)),$(TSAN_PROGRAMS) $(TSAN_PROVIDERS) $(BUIL
 $(BUILD)/obj/tsan/%.o: %.c $(CONFIGURED)
 	@mkdir -p $(@D)
 	$(call say,TSAN)$(CC) $(CPPFLAGS_ALL) -Icore -Itests/unit $(CHECK_CFLAGS) $(SODIUM_CFLAGS) $(YAML_CFLAGS) \
-	    $(JANSSON_CFLAGS) $(CURL_CFLAGS) $(SQLITE_CFLAGS) $(HIREDIS_CFLAGS) $(TSAN_CFLAGS) -MMD -MP -c -o $@ $<
+	    $(JANSSON_CFLAGS) $(CURL_CFLAGS) $(ZLIB_CFLAGS) $(SQLITE_CFLAGS) $(HIREDIS_CFLAGS) $(TSAN_CFLAGS) -MMD -MP -c -o $@ $<
 
 define tsan_program
 $(BUILD)/tests/tsan/$(notdir $(basename $(1))): $(call tsan_objects,$(1)) $$(TSAN_CORE)

@@ -14,7 +14,7 @@ endif
 # a test cuts texts on purpose (clang does not know that warning)
 $(call objects,$(UNIT_SRC)) $(UNIT_HELPERS): OBJ_CFLAGS = -Icore -Itests/unit $(CHECK_CFLAGS) \
     -Wno-format-truncation -Wno-unknown-warning-option \
-    $(SODIUM_CFLAGS) $(YAML_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS) $(SQLITE_CFLAGS)
+    $(SODIUM_CFLAGS) $(YAML_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS) $(ZLIB_CFLAGS) $(SQLITE_CFLAGS)
 
 define unit_program
 $(BUILD)/tests/unit/$(notdir $(basename $(1))): $(call objects,$(1)) $$(UNIT_HELPERS) $$(CORE_OBJ)
