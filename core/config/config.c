@@ -96,7 +96,7 @@ kt_status_t kt_config_parse(const char *path, const char *data, size_t size,
 static kt_status_t check_file(const char *path, const struct stat *st)
 {
     if (!S_ISREG(st->st_mode))
-        return kt_fail(KT_PERMISSION, "%s: not a regular file", path);
+        return kt_fail(KT_CONFIG, "%s: not a regular file", path);
     if (st->st_uid != 0 && st->st_uid != geteuid())
         return kt_fail(KT_PERMISSION,
                        "%s: belongs to uid %u, neither root nor us (uid %u): chown root %s", path,

@@ -13,22 +13,34 @@
 
 #define OPTIONS_MAX 16u /* of one table */
 #define BLANK " \t\n"
+#define SHOWN_MAX 40u /* bytes of a key that an error repeats */
+
+/* What was read as a key may be a value in the wrong place, or a line of another file altogether.
+ */
+static bool may_be_shown(const char *text)
+{
+    size_t size = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
+
+    return size > 0 && size <= SHOWN_MAX && text[size] == '\0';
+}
 
 kt_status_t kt_option_unknown(const kt_config_t *config, const char *what, const kt_yaml_t *text,
                               const char *const *names)
 {
     const char *nearest = kt_nearest(text->text, names);
+    const char *quote = may_be_shown(text->text) ? "`" : "";
+    const char *shown = *quote != '\0' ? text->text : "(not shown)";
     char known[256] = "";
 
     if (nearest != NULL)
-        return kt_config_fail(config->path, text->line, "unknown %s `%.64s` (did you mean `%s`?)",
-                              what, text->text, nearest);
+        return kt_config_fail(config->path, text->line, "unknown %s %s%s%s (did you mean `%s`?)",
+                              what, quote, shown, quote, nearest);
     for (size_t i = 0; names[i] != NULL; i++) {
         strncat(known, i > 0 ? ", " : "", sizeof(known) - strlen(known) - 1);
         strncat(known, names[i], sizeof(known) - strlen(known) - 1);
     }
-    return kt_config_fail(config->path, text->line, "unknown %s `%.64s` (known: %s)", what,
-                          text->text, known);
+    return kt_config_fail(config->path, text->line, "unknown %s %s%s%s (known: %s)", what, quote,
+                          shown, quote, known);
 }
 
 /* ---- A map and its table ---- */

@@ -33,6 +33,28 @@ def test_an_answer_that_cannot_be_written(home):
         assert result.returncode == 74, (args, result)
 
 
+def test_a_closed_output_is_a_failure(home):
+    home.set("a", b"v")
+    for command in ("get a", "list", "info a"):
+        script = f'exec "{home.stage.keyturn}" -c "{home.config}" {command} >&-'
+        result = subprocess.run(["sh", "-c", script], env=home.env, capture_output=True)
+        assert result.returncode == 74 and b"cannot write the answer" in result.stderr, command
+
+
+def test_a_configuration_that_is_no_file(home):
+    result = home.run("-c", "/etc", "list", check=False)
+    assert result.returncode == 78 and result.stderr == b"keyturn: /etc: not a regular file\n"
+
+
+def test_an_unknown_key_is_shown_only_if_it_looks_like_one(home, canary, tmp_path):
+    (tmp_path / "other.conf").write_text(f"app:{canary('conf')}:1:\n")
+    (tmp_path / "other.conf").chmod(0o600)
+    result = home.run("-c", tmp_path / "other.conf", "list", check=False)
+    assert result.returncode == 78 and canary("conf") not in result.stderr.decode() and b"unknown key (not shown)" in result.stderr
+    (tmp_path / "other.conf").write_text("enviroment: x\n")
+    assert b"unknown key `enviroment` (did you mean `environment`?)" in home.run("-c", tmp_path / "other.conf", "list", check=False).stderr
+
+
 def test_closed_descriptors(home):
     home.set("a", b"v")
     script = f'exec "{home.stage.keyturn}" -c "{home.config}" get nothing <&- >&- 2>&-'
