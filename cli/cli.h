@@ -47,6 +47,7 @@ struct cli {
     const char *config;
     bool json, quiet;
     kt_status_t failure; /* reported by cli_fail() */
+    int exit;            /* the exit status in place of the failure's; 0: the failure's */
     struct {
         const cli_option_t *option;
         const char *value;
@@ -66,7 +67,8 @@ extern const cli_option_t cli_globals[]; /* options of every verb */
 
 /* Finds the verb, its options and operands. --help or --version before the verb ends the search. */
 kt_status_t cli_parse(cli_t *cli, int argc, char **argv);
-void cli_help(const cli_t *cli);
+kt_status_t cli_help(cli_t *cli);
+kt_status_t cli_print_version(cli_t *cli);
 /* The last value of --name, "" for a switch; NULL: not given. */
 const char *cli_given(const cli_t *cli, const char *name);
 /* --name as a whole number of [min, max]; *ret_number is kept if the option is not given. */

@@ -118,6 +118,15 @@ static void warn_of_readers(const cli_t *cli)
         cli_warn(cli, "other users may read the file that gets the value (use umask 077)");
 }
 
+/* The terminal may end in a file: script(1), `ssh -t` and `docker exec -t` make one for a command
+ * whose output is redirected. A mask on stdout would be taken for the value there. */
+static kt_status_t refuse_terminal(cli_t *cli)
+{
+    return cli_fail(cli, KT_PERMISSION,
+                    "[MASKED]: a terminal does not get the value (--reveal shows it there; a pipe "
+                    "or a file gets its bytes)");
+}
+
 kt_status_t verb_get(cli_t *cli)
 {
     const char *reference = cli->args[0], *why = "", *mask = cli_given(cli, "mask");
@@ -147,7 +156,7 @@ kt_status_t verb_get(cli_t *cli)
     } else if (cli_given(cli, "reveal")) {
         status = show(cli, value);
     } else {
-        status = cli_write(cli, "[MASKED]\n", 9);
+        status = refuse_terminal(cli);
     }
     kt_secret_free(value);
     return status;

@@ -26,17 +26,16 @@ static const cli_verb_t verbs[] = {
 
 _Static_assert(sizeof verbs / sizeof *verbs <= CLI_VERBS_MAX, "more verbs than CLI_VERBS_MAX");
 
-/* If a descriptor from 0 to 2 is closed, the store would get its number, and our messages. */
+/* If a descriptor from 0 to 2 is closed, the store would get its number, and our messages. A closed
+ * stdout stays one that cannot be written: nobody would get the answer. */
 static bool open_standard(void)
 {
-    int fd;
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int flags = fd == STDOUT_FILENO ? O_RDONLY : O_RDWR;
 
-    do
-        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd < 0)
-        return false;
-    close(fd);
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", flags | O_CLOEXEC) != fd)
+            return false;
+    }
     return true;
 }
 
@@ -63,14 +62,14 @@ int main(int argc, char **argv)
     cli_json_init();
     status = cli_parse(&cli, argc, argv);
     if (!status && cli_given(&cli, "version"))
-        printf("keyturn %s\n", KT_VERSION);
+        status = cli_print_version(&cli);
     else if (!status && cli_given(&cli, "help"))
-        cli_help(&cli);
+        status = cli_help(&cli);
     else if (!status)
         status = cli.verb->run(&cli);
     kt_close(cli.ctx);
     kt_setup_free(cli.setup);
     if (fflush(stdout) != 0 && !status)
         status = cli_fail(&cli, KT_NOSPACE, "cannot write the answer");
-    return kt_status_exit(status);
+    return status && cli.exit ? cli.exit : kt_status_exit(status);
 }

@@ -11,6 +11,10 @@
 
 #include "cli.h"
 
+/* As in sh, so that no status of the command's own is taken for one of ours. */
+#define NOT_EXECUTABLE 126
+#define NOT_FOUND 127
+
 extern char **environ;
 
 static size_t variable_size(const char *map)
@@ -103,7 +107,8 @@ static kt_status_t execute(cli_t *cli, char **variables, size_t count)
     execvpe(cli->args[0], cli->args, merged);
     error = errno;
     free(merged);
-    return cli_fail(cli, KT_USAGE, "cannot run the command: %s", strerror(error));
+    cli->exit = error == ENOENT ? NOT_FOUND : NOT_EXECUTABLE;
+    return cli_fail(cli, KT_USAGE, "cannot run %s: %s", cli->args[0], strerror(error));
 }
 
 kt_status_t verb_run(cli_t *cli)

@@ -9,9 +9,9 @@
 const cli_option_t cli_globals[] = {
     {'c', "config", "FILE", "the configuration [$KEYTURN_CONFIG, else " KT_DEFAULT_CONFIG "]"},
     {0, "json", NULL, "answer with one JSON object"},
-    {0, "quiet", NULL, "no warnings, and less in tables"},
+    {'q', "quiet", NULL, "no warnings, and less in tables"},
     {'h', "help", NULL, "this text; after a verb, the verb's"},
-    {0, "version", NULL, "the version of the program"},
+    {'V', "version", NULL, "the version of the program"},
     {0, NULL, NULL, NULL},
 };
 
@@ -31,11 +31,33 @@ static size_t known_options(const cli_t *cli, const cli_option_t *known[KNOWN_MA
 
 /* ---- suggestions ---- */
 
+static bool is_verb(const cli_t *cli, const char *name)
+{
+    for (const cli_verb_t *v = cli->verbs; v->name; v++)
+        if (v->summary && strcmp(v->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* What other commands call the verb. */
+static const char *const habits[][2] = {
+    {"add", "set"},         {"cat", "get"},        {"destroy-version", "destroy"},
+    {"export", "run"},      {"gen", "generate"},   {"history", "versions"},
+    {"insert", "set"},      {"kv", "get"},         {"log", "audit log"},
+    {"logs", "audit log"},  {"ls", "list"},        {"metadata", "meta"},
+    {"put", "set"},         {"read", "get"},       {"remove", "delete"},
+    {"rm", "delete"},       {"show", "get"},       {"status", "check"},
+    {"tail", "audit tail"}, {"unlock", "lockout"}, {"write", "set"},
+};
+
 static const char *nearest_verb(const cli_t *cli, const char *word)
 {
     const char *names[CLI_VERBS_MAX] = {NULL};
     size_t n = 0;
 
+    for (size_t i = 0; i < sizeof habits / sizeof *habits; i++)
+        if (strcmp(word, habits[i][0]) == 0 && is_verb(cli, habits[i][1]))
+            return habits[i][1];
     for (const cli_verb_t *v = cli->verbs; v->name; v++)
         if (v->summary)
             names[n++] = v->name;
@@ -55,14 +77,25 @@ static const char *nearest_option(const cli_t *cli, const char *word)
 
 /* ---- options ---- */
 
+/* Does an option have this letter? Only of others does getopt's `optopt` say that they are
+ * unknown: of ours it says that a value was given or is missing. */
+static bool is_letter(int c)
+{
+    for (const cli_option_t *o = cli_globals; o->name; o++)
+        if (o->letter == c)
+            return true;
+    return false;
+}
+
 /* What follows a '=' is not repeated: it may be a value. */
 static kt_status_t refuse_option(cli_t *cli, const char *word)
 {
     const char *space = cli->verb ? " " : "", *verb = cli->verb ? cli->verb->name : "", *near;
     char name[41];
 
-    if (word[0] != '-' || word[1] != '-')
-        return cli_fail(cli, KT_USAGE, "unknown option; keyturn%s%s --help lists all", space, verb);
+    if (optopt > 0 && optopt < 256 && !is_letter(optopt))
+        return cli_fail(cli, KT_USAGE, "unknown option -%c; keyturn%s%s --help lists all", optopt,
+                        space, verb);
     snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
     near = nearest_option(cli, name);
     if (near && strcmp(near, name) == 0)
@@ -98,7 +131,7 @@ static kt_status_t parse_options(cli_t *cli, int *argc, char ***argv)
 {
     struct option longs[KNOWN_MAX + 1] = {{0}};
     const cli_option_t *known[KNOWN_MAX];
-    const char *letters = cli->verb && cli->verb->max >= 0 ? ":c:h" : "+:c:h";
+    const char *letters = cli->verb && cli->verb->max >= 0 ? ":c:qhV" : "+:c:qhV";
     size_t n = known_options(cli, known);
     kt_status_t status = KT_SUCCESS;
     int c;
@@ -243,13 +276,28 @@ static bool asks_only(const cli_t *cli)
     return cli_given(cli, "help") || cli_given(cli, "version");
 }
 
+/* `keyturn help VERB` and `keyturn version` are other spellings of the options. */
+static bool is_option_as_word(cli_t *cli, const char *word)
+{
+    for (const cli_option_t *o = cli_globals; o->name; o++)
+        if (strcmp(word, o->name) == 0 && (o->letter == 'h' || o->letter == 'V'))
+            return apply_option(cli, o, NULL) == KT_SUCCESS;
+    return false;
+}
+
 kt_status_t cli_parse(cli_t *cli, int argc, char **argv)
 {
     kt_status_t status = parse_options(cli, &argc, &argv);
     int words;
 
-    if (status || asks_only(cli))
+    if (!status && !asks_only(cli) && argc > 0 && is_option_as_word(cli, argv[0])) {
+        argc--;
+        argv++;
+        if (argc == 0)
+            return KT_SUCCESS;
+    } else if (status || asks_only(cli)) {
         return status;
+    }
     if (argc == 0)
         return cli_fail(cli, KT_USAGE, "a verb is missing; keyturn --help lists all");
     cli->verb = find_verb(cli, argc, argv, &words);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The table of verbs, the help, the completion and the manual say the same, and the manual's examples work."""
+import json
 import os
 import pathlib
 import re
@@ -46,6 +47,39 @@ def test_version(keyturn):
     header = (TOP / "core/include/keyturn.h").read_text()
     version = re.search(r'#define KT_VERSION "(.*)"', header)[1]
     assert keyturn("--version").stdout == f"keyturn {version}\n"
+
+
+def test_other_spellings(keyturn):
+    version = keyturn("--version").stdout
+    assert keyturn("-V").stdout == version and keyturn("version").stdout == version
+    assert keyturn("help").stdout == keyturn("--help").stdout and keyturn("help", "audit", "tail").stdout == keyturn("audit", "tail", "--help").stdout
+    assert json.loads(keyturn("--json", "version").stdout) == {"status": "success", "version": version.split()[1]}
+    listed = json.loads(keyturn("--json", "--help").stdout)["verbs"]
+    assert {verb["name"] for verb in listed} == set(verbs(keyturn("--help").stdout))
+    assert all(verb["summary"] and isinstance(verb["options"], list) for verb in listed)
+
+
+@pytest.mark.parametrize("args, message", [
+    (["rm"], "unknown verb rm (did you mean delete?)"), (["show"], "unknown verb show (did you mean get?)"),
+    (["ls"], "unknown verb ls (did you mean list?)"), (["history"], "unknown verb history (did you mean versions?)"),
+    (["zzz"], "unknown verb zzz; keyturn --help lists all"), (["rotat"], "unknown verb rotat (did you mean rotate?)"),
+    (["-z"], "unknown option -z; keyturn --help lists all"), (["list", "-z"], "unknown option -z; keyturn list --help lists all"),
+    (["list", "--usage=yes"], "the option --usage takes no value"), (["--quiet=yes", "list"], "the option --quiet takes no value"),
+    (["help", "zzz"], "unknown verb zzz; keyturn --help lists all"),
+])
+def test_typos(keyturn, args, message):
+    result = keyturn(*args)
+    assert result.returncode == 64 and result.stderr == f"keyturn: {message}\n"
+
+
+def test_a_verb_of_two_words_by_half(keyturn):
+    text = keyturn("audit").stderr
+    assert text.startswith("keyturn: audit needs a second word: ") and "tail" in text and "verify" in text
+
+
+def test_no_sentence_ends_twice(keyturn):
+    for verb in verbs(keyturn("--help").stdout):
+        assert not re.search(r"[.?!][.?!]", keyturn(*verb.split(), "--help").stdout.splitlines()[1])
 
 
 def test_every_verb_has_help_and_stands_in_the_manual(keyturn):

@@ -40,12 +40,13 @@ def test_the_command_has_ordinary_signals(home):
 @pytest.mark.parametrize("args, status", [
     ([], 64), (["--", "true"], 64), (["--map", "A=a"], 64), (["--map", "a", "true"], 64), (["--map", "=a", "true"], 64),
     (["--map", "1A=a", "true"], 64), (["--map", "A-B=a", "true"], 64), (["--map", "A=..", "true"], 64),
-    (["--map", "A=nothing", "true"], 66), (["--map", "A=a", "/nonexistent/command"], 64),
+    (["--map", "A=nothing", "true"], 66), (["--map", "A=a", "/nonexistent/command"], 127), (["--map", "A=a", "/etc"], 126),
 ])
 def test_refusals(home, args, status):
     home.set("a", b"v")
     result = home.run("run", *args, check=False)
     assert result.returncode == status and result.stderr.startswith(b"keyturn: ")
+    assert status < 126 or args[-1].encode() in result.stderr, "the command is named"
 
 
 def test_a_value_that_no_variable_can_hold(home):

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """At a terminal: prompts without echo, masked values, a terminal that is left as it was found."""
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import termios
 import time
@@ -14,8 +16,9 @@ import pytest
 class Terminal:
     """A command whose stdin, stdout and stderr are a pseudo-terminal of its own session."""
 
-    def __init__(self, home, *args, stdout=None):
+    def __init__(self, home, *args, stdout=None, width=0):
         self.master, self.slave = pty.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
         self.process = subprocess.Popen(
             ["setsid", "--ctty", "--wait", str(home.stage.keyturn), "-c", str(home.config), *args], env=home.env,
             stdin=self.slave, stdout=stdout or self.slave, stderr=self.slave)
@@ -162,7 +165,8 @@ def test_masked_on_a_terminal(home, terminal, canary):
     value = canary("masked").encode()
     home.set("a", value)
     screen = terminal("get", "a")
-    assert screen.end() == 0 and screen.shown == b"[MASKED]\r\n"
+    assert screen.end() == 77 and b"keyturn: [MASKED]: " in screen.shown and b"--reveal" in screen.shown
+    assert value not in screen.shown
     screen = terminal("get", "a", "--reveal")
     assert screen.end() == 0 and screen.shown == value + b"\r\n"
 
@@ -186,3 +190,25 @@ def test_a_pipe_gets_the_bytes_although_stdin_is_a_terminal(home, terminal, tmp_
     finally:
         os.umask(old)
     assert (tmp_path / "out").read_bytes() == b"bytes"
+
+
+def test_a_mask_never_reaches_a_file(home, canary, tmp_path):
+    """script(1), `ssh -t` and `docker exec -t` give a terminal to a command whose output is redirected."""
+    home.set("a", canary("typescript"))
+    command = f"{home.stage.keyturn} -c {home.config} get a 2>/dev/null"
+    result = subprocess.run(["script", "-eqc", command, "/dev/null"], env=home.env, stdin=subprocess.DEVNULL, capture_output=True)
+    assert result.returncode == 77 and result.stdout == b""
+
+
+def test_the_list_fits_the_terminal(home, terminal):
+    long = "api-keys/" + "x" * 240
+    home.set(long, "v")
+    home.set("a", "v")
+    screen = terminal("list")
+    assert screen.end() == 0
+    assert long in screen.shown.decode(), "without a width nothing is cut"
+    screen = terminal("list", width=90)
+    assert screen.end() == 0
+    lines = screen.shown.decode().splitlines()
+    assert len(lines) == 3 and max(map(len, lines)) <= 90 and "xxx...  " in lines[2] and long not in lines[2]
+    assert long in home.run("list").stdout.decode(), "a pipe gets all of it"
