@@ -126,8 +126,9 @@ kt_status_t cli_write(cli_t *cli, const void *data, size_t size);
 /* Prints `text` with `?` for control characters, padded to `width`. */
 void cli_print(const char *text, int width);
 void cli_print_line(const char *text); /* and a newline */
-/* The bits of kt_strength() in words. */
-void cli_weakness(unsigned weak, char *text, size_t size);
+/* The same as cli_print(), but a longer text is cut and ends with "...". */
+void cli_print_cut(const char *text, int width);
+int cli_columns(void); /* of the terminal that stdout is; 0: it is none */
 void cli_json_init(void);       /* jansson wipes what it frees */
 void cli_json_free(char *text); /* of json_dumps() */
 
@@ -177,6 +178,13 @@ kt_status_t cli_read_value(cli_t *cli, const char *name, const char *file, kt_se
 kt_status_t cli_passphrase(cli_t *cli, kt_secret_t **ret_passphrase);
 /* Asks twice, without echo, on the terminal `fd`. */
 kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_value);
+
+/* ---- strength.c ---- */
+
+/* True: `text` says what is weak about the value, never the value. `ignored` has the bits KT_WEAK_
+ * that do not count. */
+bool cli_weakness(const kt_secret_t *value, kt_strength_t kind, unsigned ignored, char *text,
+                  size_t size);
 
 /* ---- when.c: times ---- */
 

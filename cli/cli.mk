@@ -13,12 +13,12 @@ $(call installs,644,$(prefix)/share/bash-completion/completions,$(CLI_COMPLETION
 endif
 
 $(CLI_OBJ): OBJ_CFLAGS = -Icli -Icli/lib -Icli/init -Icli/check \
-    $(SODIUM_CFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS)
+    $(SODIUM_CFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(ZXCVBN_CFLAGS)
 
 $(CLI): $(CLI_OBJ) $(LIBKEYTURN_DEV)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $(CLI_OBJ) \
-	    $(KEYTURN_LINK) $(SODIUM_LIBS) $(JANSSON_LIBS) $(CRYPTO_LIBS)
+	    $(KEYTURN_LINK) $(SODIUM_LIBS) $(JANSSON_LIBS) $(CRYPTO_LIBS) $(ZXCVBN_LIBS)
 
 $(CLI_COMPLETION): $(CLI)
 	@mkdir -p $(@D)

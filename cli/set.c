@@ -38,13 +38,9 @@ static void warn_of_weakness(const cli_t *cli, const char *name, const char *fie
     kt_strength_t kind;
     char text[360];
 
-    if (kt_strength_part(name, field, value, &kind, &part) == KT_SUCCESS) {
-        unsigned weak = kt_strength(part, kind) & ~(unsigned)KT_WEAK_BELOW;
-
-        cli_weakness(weak, text, sizeof text);
-        if (weak)
-            cli_warn(cli, "the value is weak: %s (`keyturn rotate` makes strong ones)", text);
-    }
+    if (kt_strength_part(name, field, value, &kind, &part) == KT_SUCCESS &&
+        cli_weakness(part, kind, KT_WEAK_BELOW, text, sizeof text))
+        cli_warn(cli, "the value is weak: %s", text);
     kt_secret_free(part);
 }
 

@@ -68,7 +68,6 @@ static void check_value(survey_t *survey, secret_t *secret)
     kt_secret_t *value = NULL, *part = NULL;
     kt_strength_t kind;
     char weakness[360];
-    unsigned weak;
     kt_status_t status;
 
     req.purpose = "check";
@@ -80,9 +79,7 @@ static void check_value(survey_t *survey, secret_t *secret)
     if (kt_strength_part(secret->name, NULL, value, &kind, &part) == KT_SUCCESS) {
         kt_secret_mark(part, secret->mark);
         secret->has_mark = true;
-        weak = kt_strength(part, kind);
-        cli_weakness(weak, weakness, sizeof weakness);
-        if (weak)
+        if (cli_weakness(part, kind, 0, weakness, sizeof weakness))
             warn(survey, secret->name, "weak: %s", weakness);
     }
     kt_secret_free(part);

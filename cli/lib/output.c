@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -234,19 +235,28 @@ void cli_print(const char *text, int width)
         putchar(' ');
 }
 
+/* Counts bytes: names have no others than those of ASCII. */
+void cli_print_cut(const char *text, int width)
+{
+    char cut[KT_NAME_MAX + 1];
+    int room = width < (int)sizeof cut ? width : (int)sizeof cut - 1;
+
+    if ((int)strlen(text) > room && room > 3) {
+        snprintf(cut, sizeof cut, "%.*s...", room - 3, text);
+        text = cut;
+    }
+    cli_print(text, width);
+}
+
+int cli_columns(void)
+{
+    struct winsize size = {0};
+
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 void cli_print_line(const char *text)
 {
     cli_print(text, 0);
     putchar('\n');
-}
-
-void cli_weakness(unsigned weak, char *text, size_t size)
-{
-    size_t used = 0;
-
-    text[0] = '\0';
-    for (unsigned bit = 1; bit <= weak; bit <<= 1)
-        if ((weak & bit) && used < size)
-            used += (size_t)snprintf(text + used, size - used, "%s%s", used > 0 ? "; " : "",
-                                     kt_strength_text(bit));
 }

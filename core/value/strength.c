@@ -204,6 +204,28 @@ static kt_status_t whole(const kt_secret_t *value, kt_secret_t **ret_part)
     return *ret_part != NULL ? KT_SUCCESS : kt_no_memory();
 }
 
+/*
+ * scheme://USER:PASSWORD@HOST... is as strong as its password, and scheme://TOKEN@HOST..., as of a
+ * Sentry DSN, as its token. Any other URL is a secret as a whole, if at all.
+ */
+static kt_status_t of_url(const kt_secret_t *value, kt_secret_t **ret_part)
+{
+    const char *text = (const char *)value->data, *end = text + value->size;
+    const char *from = memmem(text, value->size, "://", 3), *at, *colon;
+
+    if (from == NULL || from == text)
+        return whole(value, ret_part);
+    from += 3;
+    at = memchr(from, '@', (size_t)(end - from));
+    if (at == NULL || memchr(from, '/', (size_t)(at - from)) != NULL)
+        return whole(value, ret_part);
+    colon = memchr(from, ':', (size_t)(at - from));
+    if (colon != NULL)
+        from = colon + 1;
+    *ret_part = kt_secret_new(from, (size_t)(at - from));
+    return *ret_part != NULL ? KT_SUCCESS : kt_no_memory();
+}
+
 static kt_status_t nothing(void)
 {
     return kt_fail(KT_NOTFOUND, "nothing of this value is a password or a key");
@@ -230,7 +252,7 @@ kt_status_t kt_strength_part(const char *name, const char *field, const kt_secre
     if (status == KT_NOTFOUND)
         return nothing();
     /* no object: it is the secret itself */
-    return status == KT_MALFORMED ? whole(value, ret_part) : status;
+    return status == KT_MALFORMED ? of_url(value, ret_part) : status;
 }
 
 /* ---- the same value twice ---- */
