@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * keyturn list [PATTERN]: names, versions, states.
- *
- * The first ten thousand are held back, so that the table has its width and a failure does not
- * leave half a list. Further names are printed at once, because a store may have millions.
- */
+/* keyturn list [PATTERN]: names in their order, versions, states. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
-
-#define HELD_MAX 10000
 
 typedef struct {
     kt_entry_t entry;
@@ -24,10 +17,8 @@ typedef struct {
     json_t *usage;       /* by name; NULL: --usage is not given */
     bool usage_complete; /* no stream is missing from it */
     held_t *held;
-    size_t nheld;
-    int width; /* of the longest name held */
-    uint64_t printed;
-    bool head_printed; /* of the table or the object */
+    size_t nheld, room;
+    int width; /* of the column of names */
 } listing_t;
 
 static void add_usage(const listing_t *listing, json_t *secret, const char *name)
@@ -42,7 +33,7 @@ static void add_usage(const listing_t *listing, json_t *secret, const char *name
     json_object_set_new(secret, "usage", json_string(cli_usage_word(row, listing->usage_complete)));
 }
 
-static void print_json(listing_t *listing, const kt_entry_t *entry)
+static json_t *as_json(const listing_t *listing, const kt_entry_t *entry)
 {
     json_t *secret =
         json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o}", "name", entry->name, "version",
@@ -52,10 +43,7 @@ static void print_json(listing_t *listing, const kt_entry_t *entry)
 
     if (listing->usage)
         add_usage(listing, secret, entry->name);
-    if (listing->printed > 0)
-        fputs(", ", stdout);
-    json_dumpf(secret, stdout, 0);
-    json_decref(secret);
+    return secret;
 }
 
 static void print_usage(const listing_t *listing, const kt_entry_t *entry)
@@ -72,7 +60,10 @@ static void print_row(const listing_t *listing, const kt_entry_t *entry)
 {
     char updated[CLI_TIME_SIZE], expires[CLI_TIME_SIZE];
 
-    cli_print(entry->name, listing->cli->quiet ? 0 : listing->width);
+    if (listing->cli->quiet)
+        cli_print(entry->name, 0);
+    else
+        cli_print_cut(entry->name, listing->width);
     if (!listing->cli->quiet) {
         printf("  %7llu  %-7s", (unsigned long long)entry->version, entry->state);
         if (listing->usage)
@@ -84,87 +75,99 @@ static void print_row(const listing_t *listing, const kt_entry_t *entry)
     putchar('\n');
 }
 
-static void print(listing_t *listing, const kt_entry_t *entry)
-{
-    if (listing->cli->json)
-        print_json(listing, entry);
-    else
-        print_row(listing, entry);
-    listing->printed++;
-}
+#define REST 62     /* columns of a row after its name */
+#define NAME_MIN 16 /* columns of a name on a narrow terminal */
 
-/* Prints the head and the held secrets. */
-static void print_held(listing_t *listing)
+static void print(listing_t *listing)
 {
-    if (listing->cli->json)
-        fputs("{\"secrets\": [", stdout);
-    else if (!listing->cli->quiet && listing->nheld > 0)
+    int columns = cli_columns();
+
+    if (columns > 0 && listing->width > columns - REST)
+        listing->width = columns - REST > NAME_MIN ? columns - REST : NAME_MIN;
+    if (!listing->cli->quiet && listing->nheld > 0)
         printf("%-*s  %7s  %-7s  %s\n", listing->width, "NAME", "VERSION", "STATE",
                listing->usage ? "ACCESSED  USAGE    LAST ACCESSED         BY"
                               : "UPDATED               EXPIRES");
     for (size_t i = 0; i < listing->nheld; i++)
-        print(listing, &listing->held[i].entry);
-    listing->head_printed = true;
+        print_row(listing, &listing->held[i].entry);
 }
 
-static int hold(listing_t *listing, const kt_entry_t *entry)
+static bool has_room(listing_t *listing)
 {
-    held_t *held = &listing->held[listing->nheld];
-    int width = (int)strlen(entry->name);
+    size_t room = listing->room > 0 ? 2 * listing->room : 256;
+    held_t *held;
 
+    if (listing->nheld < listing->room)
+        return true;
+    held = reallocarray(listing->held, room, sizeof *held);
+    if (!held)
+        return false;
+    listing->held = held;
+    listing->room = room;
+    return true;
+}
+
+static int add(void *arg, const kt_entry_t *entry)
+{
+    listing_t *listing = arg;
+    int width = (int)strlen(entry->name);
+    held_t *held;
+
+    if (!has_room(listing))
+        return -1;
+    held = &listing->held[listing->nheld];
     held->name = strdup(entry->name);
     if (!held->name)
         return -1;
     held->entry = *entry;
-    held->entry.name = held->name;
     snprintf(held->state, sizeof held->state, "%s", entry->state);
-    held->entry.state = held->state;
     listing->nheld++;
     if (width > listing->width)
         listing->width = width;
     return 0;
 }
 
-static int add(void *arg, const kt_entry_t *entry)
+static int by_name(const void *a, const void *b)
 {
-    listing_t *listing = arg;
+    const held_t *x = a, *y = b;
 
-    if (listing->nheld < HELD_MAX)
-        return hold(listing, entry);
-    if (!listing->head_printed)
-        print_held(listing);
-    print(listing, entry);
-    return ferror(stdout);
+    return strcmp(x->name, y->name);
 }
 
-/* Completes a JSON object whose head is out, with the failure in it. */
-static kt_status_t fail(listing_t *listing, kt_status_t status)
+static void sort(listing_t *listing)
 {
-    cli_t *cli = listing->cli;
-    json_t *text;
+    if (listing->nheld > 0)
+        qsort(listing->held, listing->nheld, sizeof *listing->held, by_name);
+    for (size_t i = 0; i < listing->nheld; i++) {
+        listing->held[i].entry.name = listing->held[i].name;
+        listing->held[i].entry.state = listing->held[i].state;
+    }
+}
 
-    if (!cli->json || !listing->head_printed)
-        return cli_check_ctx(cli, status);
-    text = json_string(kt_error(cli->ctx));
-    printf("], \"status\": \"%s\", \"error\": ", kt_status_name(status));
-    if (text)
-        json_dumpf(text, stdout, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
-    else
-        fputs("\"\"", stdout);
-    puts("}");
-    json_decref(text);
-    cli->failure = status;
-    return status;
+/* One secret after the other: the objects of a million would take a gigabyte. */
+static void print_json(const listing_t *listing, uint64_t hidden)
+{
+    fputs("{\"status\": \"success\", \"secrets\": [", stdout);
+    for (size_t i = 0; i < listing->nheld; i++) {
+        json_t *secret = as_json(listing, &listing->held[i].entry);
+
+        if (i > 0)
+            fputs(", ", stdout);
+        json_dumpf(secret, stdout, 0);
+        json_decref(secret);
+    }
+    printf("], \"hidden\": %llu}\n", (unsigned long long)hidden);
 }
 
 static kt_status_t answer(listing_t *listing, uint64_t hidden)
 {
-    if (!listing->head_printed)
-        print_held(listing);
-    if (listing->cli->json)
-        printf("], \"hidden\": %llu, \"status\": \"success\"}\n", (unsigned long long)hidden);
-    else
+    sort(listing);
+    if (listing->cli->json) {
+        print_json(listing, hidden);
+    } else {
+        print(listing);
         cli_warn_hidden(listing->cli, hidden);
+    }
     return KT_SUCCESS;
 }
 
@@ -179,16 +182,11 @@ kt_status_t verb_list(cli_t *cli)
         status = cli_usage(cli, &listing.usage, &listing.usage_complete);
     if (status)
         return status;
-    listing.held = calloc(HELD_MAX, sizeof *listing.held);
-    if (!listing.held) {
-        json_decref(listing.usage);
-        return cli_no_memory(cli);
-    }
     status = kt_list(cli->ctx, &req, add, &listing, &hidden);
-    /* nothing is shown before it is recorded, except the names of a long list */
+    /* nothing is shown before it is recorded */
     if (!status)
         status = kt_audit_flush(cli->ctx, 0);
-    status = status ? fail(&listing, status) : answer(&listing, hidden);
+    status = status ? cli_check_ctx(cli, status) : answer(&listing, hidden);
     for (size_t i = 0; i < listing.nheld; i++)
         free(listing.held[i].name);
     free(listing.held);
