@@ -128,7 +128,7 @@ void cli_print(const char *text, int width);
 void cli_print_line(const char *text); /* and a newline */
 /* The same as cli_print(), but a longer text is cut and ends with "...". */
 void cli_print_cut(const char *text, int width);
-int cli_columns(void); /* of the terminal that stdout is; 0: it is none */
+int cli_columns(void); /* of the terminal that stdout is; 0: stdout is not one */
 void cli_json_init(void);       /* jansson wipes what it frees */
 void cli_json_free(char *text); /* of json_dumps() */
 

@@ -27,7 +27,7 @@ static const cli_verb_t verbs[] = {
 _Static_assert(sizeof verbs / sizeof *verbs <= CLI_VERBS_MAX, "more verbs than CLI_VERBS_MAX");
 
 /* If a descriptor from 0 to 2 is closed, the store would get its number, and our messages. A closed
- * stdout stays one that cannot be written: nobody would get the answer. */
+ * stdout stays one that cannot be written: the answer would be lost. */
 static bool open_standard(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {

@@ -235,7 +235,7 @@ void cli_print(const char *text, int width)
         putchar(' ');
 }
 
-/* Counts bytes: names have no others than those of ASCII. */
+/* Counts bytes, because names are ASCII. */
 void cli_print_cut(const char *text, int width)
 {
     char cut[KT_NAME_MAX + 1];
