@@ -33,6 +33,8 @@ VERB(keygen, "keygen", "OUT", 1, 1, 0, "make a key file",
      OPTION("stream", "NAME", "make the folder OUT of an audit stream instead of a key file"),
      OPTION("audit-key", "FILE", "the audit key with which the stream begins"),
      OPTION("recipient", NULL, "make a pair of keys for backups instead, OUT and OUT.pub"))
+VERB(grant, "grant", "HOST|USER TYPE...", 2, -1, 0,
+     "give the key file of a server or user the keys of more types", NO_OPTIONS)
 VERB(set, "set", "NAME", 1, 1, CLI_VALUE,
      "store a value: from stdin, a prompt or a file; prints the new version",
      OPTION("file", "F", "take the value from this file; - is stdin"),

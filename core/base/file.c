@@ -11,7 +11,7 @@
 #include "base.h"
 
 /* On the open descriptor, so that what was checked is what is read. */
-static kt_status_t check_descriptor(int fd, const char *path, size_t *ret_size)
+static kt_status_t check_descriptor(int fd, const char *path, uid_t owner, size_t *ret_size)
 {
     struct stat st;
 
@@ -19,10 +19,10 @@ static kt_status_t check_descriptor(int fd, const char *path, size_t *ret_size)
         return kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return kt_fail(KT_PERMISSION, "%s: not a regular file", path);
-    if (st.st_uid != 0 && st.st_uid != geteuid())
+    if (st.st_uid != 0 && st.st_uid != owner)
         return kt_fail(KT_PERMISSION,
                        "%s: a key file must belong to root or to uid %u, not to uid %u", path,
-                       (unsigned)geteuid(), (unsigned)st.st_uid);
+                       (unsigned)owner, (unsigned)st.st_uid);
     if ((st.st_mode & 0137) != 0)
         return kt_fail(
             KT_PERMISSION,
@@ -51,7 +51,7 @@ static kt_status_t read_all(int fd, const char *path, char *text, size_t size)
     return KT_SUCCESS;
 }
 
-kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size)
+kt_status_t kt_read_private_of(const char *path, uid_t owner, char **ret_text, size_t *ret_size)
 {
     int fd = open(path,
                   O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe must not hang a server */
@@ -62,7 +62,7 @@ kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size)
     if (fd < 0)
         return kt_fail(errno == ENOENT ? KT_CONFIG : KT_PERMISSION, "%s: %s", path,
                        strerror(errno));
-    status = check_descriptor(fd, path, &size);
+    status = check_descriptor(fd, path, owner, &size);
     if (status != KT_SUCCESS)
         goto out;
     text = kt_locked_alloc(size + 1);
@@ -76,6 +76,11 @@ out:
     *ret_text = text;
     *ret_size = size;
     return KT_SUCCESS;
+}
+
+kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size)
+{
+    return kt_read_private_of(path, geteuid(), ret_text, ret_size);
 }
 
 static int sync_folder(const char *path)

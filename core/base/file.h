@@ -13,6 +13,8 @@
 /* A private file's bytes in locked memory (kt_locked_free()), with a NUL at the end. KT_CONFIG:
  * there is none; KT_PERMISSION: owner or mode let others write or read it. */
 kt_status_t kt_read_private(const char *path, char **ret_text, size_t *ret_size);
+/* The same for root: the file may belong to `owner` instead of the caller. */
+kt_status_t kt_read_private_of(const char *path, uid_t owner, char **ret_text, size_t *ret_size);
 /* Writes the whole text into a new file of this mode, durable, or leaves none. KT_CONFLICT if there
  * is one. */
 kt_status_t kt_write_key(const char *path, const char *text, mode_t mode);

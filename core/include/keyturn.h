@@ -580,6 +580,12 @@ KT_API KT_MUST_USE kt_status_t kt_keygen_epoch(kt_setup_t *setup, const kt_secre
  * `setup` holds. */
 KT_API KT_MUST_USE kt_status_t kt_keygen_types(kt_setup_t *setup, const char *types,
                                                const char *path);
+/* Gives the key file of `stream` ("nginx", "cli-USER"), which `key:` names, the keys of more types,
+ * in place: the new file replaces the old one, with its owner and mode. ret_types gets the types
+ * that it has now ("api-keys,tls"). KT_NOKEY: `setup` has type keys only; KT_CONFIG: `key:` names
+ * no file for this stream. */
+KT_API KT_MUST_USE kt_status_t kt_grant(kt_setup_t *setup, const char *stream, const char *types,
+                                        char *ret_types, size_t size);
 #define KT_AUDIT_KEY_LINE 80 /* bytes of an audit key's line, NUL included */
 /* A new audit key, with which `audit verify` proves who wrote an audit log. Keep it on another
  * machine than the one that writes the log. The caller wipes the line. KT_INTERNAL. */
@@ -595,14 +601,17 @@ KT_API KT_MUST_USE kt_status_t kt_audit_start(const char *folder, const char *en
 KT_API KT_MUST_USE kt_status_t kt_create(kt_ctx_t *ctx);
 
 typedef void (*kt_check_fn)(void *arg, kt_status_t status, const char *what, const char *detail);
-/* Checks configuration, keys, audit stream and whether each provider answers; returns the worst
- * status. */
+/* Checks configuration, keys and audit stream, and whether each provider answers. Of a store it
+ * reads one secret of each type whose key is held, without a line in the audit log. Returns the
+ * worst status. */
 KT_API KT_MUST_USE kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
 
 /*
  * The same for the user of a server, or of the command: may it open its configuration, keys, store
- * and streams, and may it open anything that it should not? Only root may ask. The check runs in a
- * child process with the ids and groups of that user; it asks the providers and changes nothing. fn
+ * and streams, and may it open anything that it should not? Does the policy let its worker finish
+ * what its users may rotate? Only root may ask. The check runs in a child process with the ids and
+ * groups of that user; it asks the providers, reads one secret of each type with that user's own
+ * key, and changes nothing. The values are wiped at once; the audit log has no line about them. fn
  * is called for each thing that is wrong, with a text that ends with the fixing command in `...`;
  * if nothing is wrong, once. Call it before kt_open(), in a process of one thread. Strings belong
  * to the caller. KT_PERMISSION: the caller is not root; KT_CONFIG: there is no such user; else the
@@ -620,10 +629,11 @@ typedef struct kt_check_user {
     int as_root; /* root reads configuration and credentials for it, as nginx' master does */
     const char *const *others; /* other streams, which it must not be able to write */
     size_t nothers;
+    const char *worker; /* the subject that finishes what the server's users rotate; NULL: none */
 } kt_check_user_t;
 #define KT_CHECK_USER_INIT                                                                         \
     {                                                                                              \
-        sizeof(kt_check_user_t), NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, 0                       \
+        sizeof(kt_check_user_t), NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, NULL                 \
     }
 KT_API KT_MUST_USE kt_status_t kt_check_user(kt_setup_t *setup, const kt_check_user_t *user,
                                              kt_check_fn fn, void *arg);

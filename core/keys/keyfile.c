@@ -217,16 +217,22 @@ kt_status_t kt_keyring_parse_text(const char *where, char *text, size_t size,
     return KT_SUCCESS;
 }
 
-kt_status_t kt_keyring_parse(const char *path, const char *environment, kt_keyring_t **ret_keyring)
+kt_status_t kt_keyring_parse_of(const char *path, uid_t owner, const char *environment,
+                                kt_keyring_t **ret_keyring)
 {
     char *text = NULL;
     size_t size = 0;
-    kt_status_t status = kt_read_private(path, &text, &size);
+    kt_status_t status = kt_read_private_of(path, owner, &text, &size);
 
     if (status == KT_SUCCESS)
         status = kt_keyring_parse_text(path, text, size, environment, NULL, ret_keyring);
     kt_locked_free(text);
     return status;
+}
+
+kt_status_t kt_keyring_parse(const char *path, const char *environment, kt_keyring_t **ret_keyring)
+{
+    return kt_keyring_parse_of(path, geteuid(), environment, ret_keyring);
 }
 
 /* ---- writing ---- */

@@ -59,6 +59,9 @@ kt_status_t kt_keyring_add_type(kt_keyring_t *keyring, const char *type, unsigne
                                 size_t label_size);
 kt_status_t kt_keyring_parse(const char *path, const char *environment,
                              kt_keyring_t **ret_keyring); /* keyfile.c */
+/* The same for root: the file may belong to `owner` instead of the caller. */
+kt_status_t kt_keyring_parse_of(const char *path, uid_t owner, const char *environment,
+                                kt_keyring_t **ret_keyring);
 /* The key of `type` at its n-th epoch, newest first, derived if need be: KT_NOKEY when n is past
  * the last. */
 kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n,

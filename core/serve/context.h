@@ -56,6 +56,8 @@ struct kt_ctx {
 
 /* ---- open.c ---- */
 
+/* Keeps the status and the failure's text for kt_setup_error(). Returns `status`. */
+kt_status_t kt_setup_finish(kt_setup_t *setup, kt_status_t status);
 /* Without audit log, cache and agent. */
 kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_keyring_t *keyring,
                            kt_ctx_t **ret_ctx);

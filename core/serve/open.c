@@ -44,7 +44,7 @@ static kt_status_t set_host(kt_setup_t *setup, const char *host)
     return KT_SUCCESS;
 }
 
-static kt_status_t finish_setup(kt_setup_t *setup, kt_status_t status)
+kt_status_t kt_setup_finish(kt_setup_t *setup, kt_status_t status)
 {
     setup->status = status;
     (void)snprintf(setup->error, sizeof(setup->error), "%s",
@@ -72,7 +72,7 @@ kt_status_t kt_setup(const char *config, const char *host, kt_setup_t **ret_setu
         status = kt_keyring_read(setup->config, setup->stream, &setup->keyring);
     if (status == KT_SUCCESS)
         status = kt_modules_load(setup->config, &setup->modules);
-    return finish_setup(setup, status);
+    return kt_setup_finish(setup, status);
 }
 
 const char *kt_setup_error(const kt_setup_t *setup)
@@ -136,12 +136,12 @@ static kt_status_t write_epoch(const kt_setup_t *setup, const kt_secret_t *passp
 
 kt_status_t kt_keygen_epoch(kt_setup_t *setup, const kt_secret_t *passphrase, const char *path)
 {
-    return finish_setup(setup, write_epoch(setup, passphrase, path));
+    return kt_setup_finish(setup, write_epoch(setup, passphrase, path));
 }
 
 kt_status_t kt_keygen_types(kt_setup_t *setup, const char *types, const char *path)
 {
-    return finish_setup(setup, kt_keyring_write_types(setup->keyring, types, path));
+    return kt_setup_finish(setup, kt_keyring_write_types(setup->keyring, types, path));
 }
 
 /* ---- contexts ---- */
@@ -220,7 +220,7 @@ kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx)
     kt_failure_clear();
     status = kt_context_new(setup->config, setup->modules, setup->keyring, &ctx);
     if (status != KT_SUCCESS)
-        return finish_setup(setup, status);
+        return kt_setup_finish(setup, status);
     ctx->holder.logger = setup->logger;
     memcpy(ctx->host, setup->host, sizeof(ctx->host));
     memcpy(ctx->holder.stream, setup->stream, sizeof(ctx->holder.stream));
@@ -233,10 +233,10 @@ kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx)
                                ctx->holder.logger.arg, &ctx->sinks);
     if (status != KT_SUCCESS) {
         kt_close(ctx);
-        return finish_setup(setup, status);
+        return kt_setup_finish(setup, status);
     }
     *ret_ctx = ctx;
-    return finish_setup(setup, KT_SUCCESS);
+    return kt_setup_finish(setup, KT_SUCCESS);
 }
 
 kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
