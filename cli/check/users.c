@@ -89,6 +89,7 @@ static void check_host(cli_t *cli, const cli_host_t *host, const streams_t *stre
     asked.types = host->types;
     asked.writes = host->writes;
     asked.as_root = host->as_root;
+    asked.worker = host->worker;
     check_user(cli, &asked, streams, rows, worst);
     *worst = cli_worse(*worst, check_unit(cli, host, rows));
 }

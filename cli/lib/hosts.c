@@ -21,7 +21,8 @@ const cli_host_t cli_hosts[] = {
      .program = "/usr/lib/postgresql",
      .types = "database",
      .writes = true,
-     .unit = "postgresql@.service"},
+     .unit = "postgresql@.service",
+     .worker = "postgresql:worker"},
     {.name = NULL},
 };
 

@@ -16,6 +16,7 @@ typedef struct cli_host {
     bool writes;                       /* it writes to the store */
     bool as_root;                      /* it reads configuration and keys as root */
     const char *unit;                  /* of systemd */
+    const char *worker;                /* the subject of its worker, which finishes rotations */
 } cli_host_t;
 
 extern const cli_host_t cli_hosts[]; /* the name of the last is NULL */

@@ -30,24 +30,6 @@ static void check_keys(kt_ctx_t *ctx, checking_t *checking)
     report(checking, KT_SUCCESS, "keys", detail);
 }
 
-kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index)
-{
-    kt_store_t *store;
-    kt_head_t head;
-    kt_status_t status;
-
-    status = kt_store_of(ctx, index, &store);
-    if (status == KT_SUCCESS)
-        status = kt_from_provider(store->name, store->api->check(store->instance, 0));
-    if (status != KT_SUCCESS || !kt_has_index(store->api))
-        return status;
-    status =
-        kt_store_head(&ctx->holder, store, "keyturn-check", &head); /* does it belong to the key? */
-    if (status == KT_SUCCESS)
-        kt_head_clear(&head);
-    return status == KT_NOTFOUND || status == KT_NOKEY ? KT_SUCCESS : status;
-}
-
 static void check_command(checking_t *checking, char *const *argv, const char *what)
 {
     kt_status_t status = argv != NULL ? kt_command_check(argv[0]) : KT_SUCCESS;
@@ -81,7 +63,7 @@ static void check_sinks(const kt_ctx_t *ctx, checking_t *checking)
 kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
 {
     checking_t checking = {fn, arg, KT_SUCCESS};
-    char what[64];
+    char what[64], detail[640];
     kt_status_t status = kt_enter(ctx);
     size_t i;
 
@@ -95,8 +77,8 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
            ctx->holder.config->audit_path);
     for (i = 0; i < ctx->modules->count; i++) {
         (void)snprintf(what, sizeof(what), "provider %s", ctx->holder.config->providers[i].name);
-        status = kt_provider_try(ctx, i);
-        report(&checking, status, what, status == KT_SUCCESS ? "answers" : kt_failure());
+        status = kt_provider_try(ctx, i, detail, sizeof(detail));
+        report(&checking, status, what, status == KT_SUCCESS ? detail : kt_failure());
     }
     check_targets(ctx, &checking);
     check_sinks(ctx, &checking);

@@ -32,6 +32,10 @@ kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwa
                            const char *what, char *ret_text, size_t size);
 /* Do this folder and its files belong to the person, who can write them? KT_AUDIT. */
 kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret_text, size_t size);
+/* KT_DENIED, and a text with the line that the policy lacks: the worker may not list and rotate all
+ * that other subjects of the host may rotate (check_policy.c). */
+kt_status_t kt_check_worker(const kt_config_t *config, const char *stream, const char *worker,
+                            char *ret_text, size_t size);
 /* The path as one word of a shell, in `word`. */
 const char *kt_shell_word(const char *path, char word[2 * PATH_MAX]);
 bool kt_person_in(const kt_person_t *person, gid_t gid);
@@ -46,7 +50,7 @@ typedef struct kt_inspection {
     FILE *out; /* lines "STATUS TEXT" */
     size_t wrong;
     kt_keyring_t *keyring; /* read as the user; NULL: not read */
-    char good[512];        /* what the user may do: the only line if nothing is wrong */
+    char good[1024];       /* what the user may do: the only line if nothing is wrong */
 } kt_inspection_t;
 
 /* Called in the process that has become the person: writes the lines (check_look.c). */

@@ -152,8 +152,8 @@ static char *file_of(const kt_inspection_t *v, const kt_cfg_key_t *key)
 
 static void inspect_types(kt_inspection_t *v, const char *path)
 {
-    char word[2 * PATH_MAX], missing[512] = "", held[512] = "", more[512] = "",
-                             type[KT_NAME_MAX + 1], subjects[KT_SUBJECT_MAX + 1], *text;
+    char missing[512] = "", held[512] = "", more[512] = "", type[KT_NAME_MAX + 1],
+         subjects[KT_SUBJECT_MAX + 1], *text;
     size_t i, n;
 
     (void)subjects_of(v, subjects);
@@ -171,22 +171,19 @@ static void inspect_types(kt_inspection_t *v, const char *path)
         }
     }
     if (missing[0] != '\0') {
-        (void)kt_shell_word(path, word);
         if (asprintf(&text,
-                     "%s has no key for the type%s %s, which policy allows to %s: `keyturn keygen "
-                     "--types "
-                     "%s%s%s %s.new && chown --reference=%s "
-                     "%s.new && chmod --reference=%s %s.new && mv %s.new %s`",
-                     path, strchr(missing, ',') != NULL ? "s" : "", missing, v->person.name, held,
-                     held[0] != '\0' ? "," : "", missing, word, word, word, word, word, word,
-                     word) < 0)
+                     "%s has no key for the type%s %s, which policy allows to %s: `keyturn grant "
+                     "%s %s`",
+                     path, strchr(missing, ',') != NULL ? "s" : "", missing, v->person.name,
+                     v->asked->stream, missing) < 0)
             text = NULL;
         report(v, KT_NOKEY, text != NULL ? text : missing);
         free(text);
     }
     add_good(v, "opens %s", v->keyring->nenv > 0 ? "every type" : held);
     if (more[0] != '\0')
-        add_good(v, "policy also allows %s, but the key file has no key for it", more);
+        add_good(v, "policy also allows %s, but the key file has no key for it (keyturn grant)",
+                 more);
 }
 
 static void report_missing_key(kt_inspection_t *v, const char *path)
@@ -348,7 +345,7 @@ static void try_providers(kt_inspection_t *v)
     kt_config_t *config = (kt_config_t *)(uintptr_t)v->config;
     kt_modules_t *modules = NULL;
     kt_ctx_t *ctx = NULL;
-    char text[KT_INSPECTION_TEXT];
+    char text[KT_INSPECTION_TEXT], detail[640];
     kt_status_t status;
     size_t i;
 
@@ -366,10 +363,11 @@ static void try_providers(kt_inspection_t *v)
     for (i = 0; i < ctx->modules->count; i++) {
         if (kt_enter(ctx) != KT_SUCCESS)
             break;
-        status = kt_provider_try(ctx, i);
+        status = kt_provider_try(ctx, i, detail, sizeof(detail));
         (void)snprintf(text, sizeof(text), "%s: provider %s: %s", v->person.name,
                        config->providers[i].name, kt_failure());
-        (void)passed(v, status, text);
+        if (passed(v, status, text))
+            add_good(v, "%s", detail);
         kt_leave(ctx);
     }
     kt_close(ctx);
@@ -396,6 +394,16 @@ static void inspect_stream(kt_inspection_t *v)
 
 /* ---- all of it ---- */
 
+static void inspect_worker(kt_inspection_t *v)
+{
+    char text[KT_INSPECTION_TEXT];
+
+    if (v->asked->worker != NULL)
+        (void)passed(
+            v, kt_check_worker(v->config, v->asked->stream, v->asked->worker, text, sizeof(text)),
+            text);
+}
+
 void kt_inspect(kt_inspection_t *v)
 {
     size_t i;
@@ -406,6 +414,7 @@ void kt_inspect(kt_inspection_t *v)
     for (i = 0; i < v->config->nproviders; i++)
         inspect_module(v, &v->config->providers[i], &v->setup->modules->list[i]);
     inspect_stream(v);
+    inspect_worker(v);
     try_providers(v);
     kt_keyring_free(v->keyring);
     if (v->wrong == 0)

@@ -5,10 +5,11 @@
 
 #include "serve/serve.h"
 
-/* ---- check.c ---- */
+/* ---- check_read.c ---- */
 
-/* Does the provider of this index answer, and does its store belong to a loaded key? */
-kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index);
+/* Does the provider of this index answer, and can one secret of each type be read whose key is
+ * held? ret_detail says what was done. */
+kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index, char *ret_detail, size_t size);
 
 /* ---- types.c ---- */
 

@@ -65,6 +65,33 @@ log_outcome(const char *name, KtpgOutcome outcome)
 				 errdetail("The role has its old password.")));
 }
 
+/* What the policy denied to the worker in this look, and whether the log has it already. */
+static bool denied = false;
+static bool denied_warned = false;
+
+/*
+ * Without its rule the worker finishes nothing, and a role may stay locked out
+ * after a crash, so the administrator has to know. Once, until it is cured: the
+ * worker looks again all the time.
+ */
+static void
+warn_denied(kt_ctx_t *ctx)
+{
+	char	   *why = pstrdup(kt_error(ctx));
+
+	denied = true;
+	if (denied_warned)
+		return;
+	denied_warned = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("keyturn: the policy does not let the worker finish interrupted rotations"),
+			 errdetail("%s.", why),
+			 errhint("Add {who: \"postgresql:worker\", allow: [rotate, list], names: [\"database/*\"]} "
+					 "to the policy of %s, then restart the server. \"keyturn check\" tells "
+					 "what is missing.", ktpg_config)));
+}
+
 /* Ends what is pending of one secret. False: it has to be tried again. */
 static bool
 reconcile_secret(kt_ctx_t *ctx, const char *name)
@@ -76,13 +103,17 @@ reconcile_secret(kt_ctx_t *ctx, const char *name)
 
 	ktpg_request(&req, name);
 	status = kt_info(ctx, &req, info);
-	if (status == KT_TRYAGAIN || status == KT_UNAVAIL)
+	if (status == KT_DENIED)
+		warn_denied(ctx);
+	if (status == KT_TRYAGAIN || status == KT_UNAVAIL || status == KT_DENIED)
 		return false;
 	if (status != KT_SUCCESS || kt_info_pending(*info) == 0)
 		return true;
 	if (!ktpg_secret_lock(name, false))
 		return false;			/* a rotation is running; it ends itself, or is killed */
 	outcome = ktpg_reconcile(ctx, &req, &status);
+	if (status == KT_DENIED)
+		warn_denied(ctx);
 	log_outcome(name, outcome);
 	return outcome != KTPG_LATER;
 }
@@ -131,7 +162,9 @@ list_work(void *arg)
 	kt_status_t status = ktpg_list(ctx, NULL, &look->first, &hidden);
 
 	MemoryContextSwitchTo(oldcontext);
-	if (status != KT_SUCCESS && status != KT_TRYAGAIN && status != KT_UNAVAIL)
+	if (status == KT_DENIED)
+		warn_denied(ctx);
+	else if (status != KT_SUCCESS && status != KT_TRYAGAIN && status != KT_UNAVAIL)
 		ktpg_error(ctx, status, "*", "listed");
 	return status == KT_SUCCESS;
 }
@@ -154,6 +187,7 @@ look_at_secrets(int64 *since)
 	int64		now = ktpg_now();
 	bool		done;
 
+	denied = false;
 	look.context = AllocSetContextCreate(TopMemoryContext, "keyturn secrets",
 										 ALLOCSET_DEFAULT_SIZES);
 	done = in_transaction(list_work, &look);
@@ -164,6 +198,8 @@ look_at_secrets(int64 *since)
 			done = in_transaction(reconcile_work, listed->name) && done;
 	}
 	MemoryContextDelete(look.context);
+	if (!denied)
+		denied_warned = false;
 	if (done)
 		*since = now - WORKER_MARGIN;
 	return done;
@@ -222,6 +258,6 @@ keyturn_worker_main(Datum arg)
 	{
 		bool		done = look_at_secrets(&since);
 
-		wait_for_look(ktpg_now() + (done ? ktpg_reconcile_interval * 1000L : WORKER_RETRY));
+		wait_for_look(ktpg_now() + (done || denied ? ktpg_reconcile_interval * 1000L : WORKER_RETRY));
 	}
 }

@@ -145,9 +145,11 @@ class Database:
         return found
 
 
-def prepare(home, pg, **settings):
+def prepare(home, pg, worker=("rotate", "list"), **settings):
+    """With the line for the worker that init prepares, and tests/system tries as it stands; `worker` are other rights."""
     home.grant("postgresql:role:postgres", EVERYTHING, ["*"])
-    home.grant("postgresql:worker", ["rotate", "list"], ["*"])
+    if worker:
+        home.grant("postgresql:worker", list(worker), ["database/*"])
     pg.start(**settings)
     pg.sql("CREATE EXTENSION keyturn")
     return Database(home, pg)

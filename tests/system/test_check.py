@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE
+from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE, owner
 
 DROP_IN = pathlib.Path(__file__).resolve().parents[2] / "packaging/systemd/redis-server.service.conf"
 ANCHORS = STORE.parent / "anchors"
@@ -52,6 +52,9 @@ BREAKAGES = [
     (f"chmod o+w {LIB}/store", READERS, "`chmod o-w /var/lib/keyturn/store`"),
     (f"chmod o+w {ANCHORS}", READERS, f"`chmod o-w {ANCHORS}`"),
     (KEYGEN, {"postgresql"}, "/etc/keyturn/postgresql.key has no key for the type database, which policy allows to postgres"),
+    (f"sed -i '/postgresql:worker/d' {CONFIG}", {"postgresql"},
+     "the policy does not let postgresql:worker list and rotate database/*"),
+    (f"sed -i 's/allow: .rotate, list., names/allow: [list], names/' {CONFIG}", {"postgresql"}, "postgresql:worker list and rotate database/*"),
     (f"chmod 700 {LOG}", ALL, "cannot pass /var/log/keyturn"),
     (f"chown root {LOG}/redis", {"redis"}, "redis cannot write /var/log/keyturn/redis, which belongs to root: `chown -R redis /var/log/keyturn/redis`"),
     (f"chown redis {LOG}/nginx", {"nginx", "redis"}, "redis owns /var/log/keyturn/nginx, a stream that is not its own"),
@@ -106,6 +109,77 @@ def test_what_is_missing_is_named_and_fixed(layout, broken, who, says):
     assert any(says in detail for _, detail in wrong), wrong
     assert listing() == before, "check has changed something"
     fix(layout)
+
+
+@pytest.mark.parametrize("name, who", [("tls/a", {"nginx"}), ("database/a", {"postgresql"}), ("api-keys/a", {"nginx", "redis", "cli-deploy", "cli-human"})])
+def test_each_type_is_really_read(layout, name, who):
+    """An older store in place: whoever holds the type's key finds that out, also if it lacks the type `general`."""
+    layout.set(name, b"one")
+    layout.sh(f"mkdir /var/lib/old && cp -a {STORE}* /var/lib/old")
+    layout.set(name, b"two")
+    layout.sh(f"cp -a /var/lib/old/* {STORE.parent} && rm -r /var/lib/old")
+    rows, status = layout.check()
+    found = {what for what in rows for row in rows[what] if row["status"] == "rolledback"}
+    assert status == 65 and found == who | {"provider local"}, rows
+
+
+def test_a_key_of_another_environment_key_is_no_key(layout, tmp_path):
+    layout.keyturn("init", "--environment", "production", tmp_path / "other")
+    layout.keyturn("-c", tmp_path / "other/keyturn.yaml", "keygen", "--types", "api-keys,tls", tmp_path / "wrong.key")
+    layout.sh(f"cat {tmp_path}/wrong.key > {ETC}/nginx.key")
+    assert {(what, "not this store's key" in detail) for what, detail in layout.wrong()} == {("nginx", True)}
+
+
+def test_what_was_read_is_said_and_not_recorded(layout):
+    layout.set("tls/a", b"v")
+    before = {path: path.read_bytes() for path in LOG.glob("*/log") if path.parent.name != "cli-root"}
+    rows, status = layout.check()
+    assert status == 0
+    assert "read a secret of api-keys,tls" in rows["nginx"][0]["detail"]
+    assert "nothing is stored of database" in rows["postgresql"][0]["detail"]
+    assert "read a secret of api-keys,tls" in rows["provider local"][0]["detail"]
+    assert {path: path.read_bytes() for path in LOG.glob("*/log") if path.parent.name != "cli-root"} == before
+    assert json.loads(layout.keyturn("--json", "info", "tls/a").stdout)["accessed"] == 0
+
+
+# grant
+
+def test_grant_keeps_owner_and_mode(layout):
+    before = {path: owner(path) for path in ETC.glob("*.key")}
+    assert layout.keyturn("grant", "nginx", "database").stdout.decode().startswith("nginx may open the types api-keys,tls,database; restart it")
+    assert layout.keyturn("grant", "deploy", "tls", "general").stdout == b"cli-deploy may open the types api-keys,tls,general.\n"
+    assert json.loads(layout.keyturn("--json", "grant", "cli-human", "tls").stdout)["types"] == "api-keys,tls"
+    assert {path: owner(path) for path in ETC.glob("*.key")} == before and layout.wrong() == []
+    assert owner(ETC / "cli-human.key")[1] == "human"
+    layout.set("database/a", b"secret")
+    assert "read a secret of api-keys,database" in layout.check()[0]["nginx"][0]["detail"]
+    text = (ETC / "nginx.key").read_text()
+    layout.keyturn("grant", "nginx", "database")  # once more changes nothing
+    assert (ETC / "nginx.key").read_text() == text and not list(ETC.glob("*.new"))
+
+
+@pytest.mark.parametrize("args, code, says", [
+    (("apache", "tls"), 78, "has no entry for apache"), (("nginx", "a/b"), 64, "first segment"), (("nginx",), 64, "grant"),
+    (("cli", "tls"), 73, "the environment's key, which opens every type")])
+def test_grant_refuses(layout, args, code, says):
+    before = {path: path.read_bytes() for path in ETC.iterdir() if path.is_file()}
+    result = layout.keyturn("grant", *args, check=False)
+    assert result.returncode == code and says in result.stderr.decode(), result.stderr
+    assert {path: path.read_bytes() for path in ETC.iterdir() if path.is_file()} == before
+
+
+def test_grant_makes_no_right_of_what_a_user_wrote(layout):
+    """The file may belong to the user, who adds a type with a key of his own."""
+    path = ETC / "cli-human.key"
+    lines = path.read_text().splitlines()
+    [line] = [line for line in lines if line.startswith("type api-keys")]
+    path.write_text("\n".join([*lines, line.replace("api-keys", "database")]) + "\n")
+    layout.keyturn("grant", "human", "tls")
+    assert "type database" not in path.read_text() and "type tls" in path.read_text()
+
+
+def test_grant_needs_the_environment_key(layout):
+    assert layout.keyturn("grant", "deploy", "tls", user="deploy", check=False).returncode == 77
 
 
 def listing():
