@@ -2,8 +2,8 @@
 /*
  * check_read.c: does a provider answer, and does each held key open what is stored? For each type a
  * secret that exists is read as kt_get() reads it: with its proof, up to the value, which is wiped
- * at once. Nobody used the value, so no audit line says that it was read. Of a type without secrets
- * the absence of one is proved, which needs the same key.
+ * at once. The value goes nowhere, so no audit line says that it was read. Of a type without
+ * secrets the absence of one is proved, which needs the same key.
  */
 #include <stdio.h>
 #include <stdlib.h>

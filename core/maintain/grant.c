@@ -89,7 +89,7 @@ static kt_status_t read_old(granting_t *g)
     return status;
 }
 
-/* Owner and mode first: with the final name nobody may miss the right to read it. */
+/* Owner and mode first: under its final name the file is readable at once. */
 static kt_status_t replace(granting_t *g)
 {
     char folder[PATH_MAX];

@@ -113,7 +113,7 @@ def test_what_is_missing_is_named_and_fixed(layout, broken, who, says):
 
 @pytest.mark.parametrize("name, who", [("tls/a", {"nginx"}), ("database/a", {"postgresql"}), ("api-keys/a", {"nginx", "redis", "cli-deploy", "cli-human"})])
 def test_each_type_is_really_read(layout, name, who):
-    """An older store in place: whoever holds the type's key finds that out, also if it lacks the type `general`."""
+    """An older store in place: each holder of the type's key finds that out, also one without the type `general`."""
     layout.set(name, b"one")
     layout.sh(f"mkdir /var/lib/old && cp -a {STORE}* /var/lib/old")
     layout.set(name, b"two")
@@ -169,7 +169,7 @@ def test_grant_refuses(layout, args, code, says):
 
 
 def test_grant_makes_no_right_of_what_a_user_wrote(layout):
-    """The file may belong to the user, who adds a type with a key of his own."""
+    """The file may belong to the user, who adds a type with a made-up key."""
     path = ETC / "cli-human.key"
     lines = path.read_text().splitlines()
     [line] = [line for line in lines if line.startswith("type api-keys")]
