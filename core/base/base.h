@@ -46,7 +46,8 @@
 
 /* Sets the thread's error text and answers `status`, so that `return kt_fail(...)` reads well. */
 kt_status_t kt_fail(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
-kt_status_t kt_no_memory(void); /* KT_INTERNAL, "out of memory" */
+kt_status_t kt_no_memory(void);  /* KT_INTERNAL, "out of memory"; or what the next one said */
+void kt_no_memory_to_lock(void); /* the thread's next kt_no_memory() is about RLIMIT_MEMLOCK */
 /* Puts "prefix: " in front of the thread's error text. */
 kt_status_t kt_fail_prefix(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
 static inline bool kt_is_control(char byte) /* of ASCII */

@@ -6,13 +6,18 @@
  * left out of core dumps, cut into blocks of powers of two. A page or more for each value, as
  * sodium_malloc() gives, was rejected: 2,000 values are past the limit of 8 MiB then, and each
  * costs 14 us. Keys do get guarded pages of their own: there are few.
+ *
+ * The kernel does not give a parent's locks to its child. Servers read their keys and then fork, so
+ * each child locks again what it has inherited, before fork() returns in it.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -27,21 +32,112 @@ typedef struct block {
     struct block *next; /* while it is free */
 } block_t;
 
+/*
+ * [region_t][no access][pages for secrets][no access]. The description has a page of its own,
+ * because a fork may zero the pages, and an overrun must not reach it.
+ */
+typedef struct region {
+    struct region *next, **link;
+    size_t size;   /* of the pages */
+    size_t used;   /* of those, from the front on: to be locked, and wiped at the end */
+    size_t locked; /* of those, from the front on */
+    bool wiped_by_fork;
+} region_t;
+
 static struct arena {
     pthread_mutex_t lock;
     block_t *free[CLASSES];
     unsigned char *chunk; /* the rest of the newest chunk */
     size_t left;
-    size_t unlocked;
+    region_t *regions;
+    size_t used, locked; /* of all regions */
+    bool required;
+    atomic_bool failing; /* used > locked: for readers without the lock */
 } arena = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static pthread_once_t sodium_once = PTHREAD_ONCE_INIT;
+static size_t page_size;
+static bool ready;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void start_sodium(void)
+static unsigned char *pages_of(region_t *region)
+{
+    return (unsigned char *)region + 2 * page_size;
+}
+
+static region_t *region_of(void *pages)
+{
+    return (region_t *)(void *)((unsigned char *)pages - 2 * page_size);
+}
+
+/* Those that are locked already do not count twice, and those that are not are tried again. */
+static bool lock_inlock(region_t *region, size_t used)
+{
+    arena.used += used - region->used;
+    region->used = used;
+    if (region->locked < used && mlock(pages_of(region), used) == 0) {
+        arena.locked += used - region->locked;
+        region->locked = used;
+    }
+    atomic_store_explicit(&arena.failing, arena.used > arena.locked, memory_order_relaxed);
+    return region->locked == used;
+}
+
+static void forget_inlock(region_t *region)
+{
+    arena.used -= region->used;
+    arena.locked -= region->locked;
+    region->used = region->locked = 0;
+}
+
+/* ---- forks ---- */
+
+static void before_fork(void)
+{
+    (void)pthread_mutex_lock(&arena.lock);
+}
+
+static void after_fork_in_parent(void)
+{
+    (void)pthread_mutex_unlock(&arena.lock);
+}
+
+/* Only system calls: other threads of the parent may have held any lock but this one. */
+static void after_fork_in_child(void)
+{
+    region_t *region;
+    int error = errno;
+
+    arena.locked = 0;
+    for (region = arena.regions; region != NULL; region = region->next) {
+        region->locked = 0;
+        if (region->wiped_by_fork)
+            forget_inlock(region); /* it has no secret any more */
+        else
+            (void)lock_inlock(region, region->used);
+    }
+    atomic_store_explicit(&arena.failing, arena.used > arena.locked, memory_order_relaxed);
+    (void)pthread_mutex_unlock(&arena.lock);
+    errno = error;
+}
+
+static void start(void)
 {
     if (sodium_init() < 0)
         abort(); /* no source of randomness: nothing here may go on */
+    page_size = (size_t)sysconf(_SC_PAGESIZE);
+    /* without it a child's secrets would not be locked, so there is no memory for any */
+    ready = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
 }
+
+static bool is_ready(void)
+{
+    (void)pthread_once(&once, start);
+    if (!ready)
+        errno = ENOMEM;
+    return ready;
+}
+
+/* ---- wiping ---- */
 
 void kt_wipe(void *data, size_t size)
 {
@@ -57,18 +153,61 @@ void kt_free_wiped(char *string)
     free(string);
 }
 
-/* Anonymous pages that are locked and not dumped. Adds to *unlocked what could not be locked. */
-static void *map_pages(size_t size, size_t *unlocked)
-{
-    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/* ---- regions ---- */
 
-    if (pages == MAP_FAILED)
+/* Pages between guards, which are in no core dump. Nothing is locked yet. */
+static region_t *map_region(size_t size, bool wipe_on_fork)
+{
+    size_t inner = (size + page_size - 1) / page_size * page_size;
+    unsigned char *base =
+        mmap(NULL, inner + 3 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    region_t *region = (region_t *)(void *)base;
+
+    if (base == MAP_FAILED)
         return NULL;
-    if (mlock(pages, size) != 0)
-        *unlocked += size;
-    (void)madvise(pages, size, MADV_DONTDUMP);
-    return pages;
+    if (mprotect(base, page_size, PROT_READ | PROT_WRITE) != 0 ||
+        mprotect(pages_of(region), inner, PROT_READ | PROT_WRITE) != 0 ||
+        (wipe_on_fork && madvise(pages_of(region), inner, MADV_WIPEONFORK) != 0)) {
+        (void)munmap(base, inner + 3 * page_size);
+        return NULL;
+    }
+    (void)madvise(pages_of(region), inner, MADV_DONTDUMP);
+    region->size = inner;
+    region->wiped_by_fork = wipe_on_fork;
+    return region;
 }
+
+static void drop_inlock(region_t *region)
+{
+    forget_inlock(region);
+    atomic_store_explicit(&arena.failing, arena.used > arena.locked, memory_order_relaxed);
+    *region->link = region->next;
+    if (region->next != NULL)
+        region->next->link = region->link;
+    (void)munmap(region, region->size + 3 * page_size);
+}
+
+/* The pages of a new region, of which `used` bytes are locked, or NULL. */
+static void *new_pages_inlock(size_t size, size_t used, bool wipe_on_fork)
+{
+    region_t *region = map_region(size, wipe_on_fork);
+
+    if (region == NULL)
+        return NULL;
+    region->next = arena.regions;
+    region->link = &arena.regions;
+    if (region->next != NULL)
+        region->next->link = &region->next;
+    arena.regions = region;
+    if (!lock_inlock(region, used) && arena.required) {
+        drop_inlock(region);
+        kt_no_memory_to_lock();
+        return NULL;
+    }
+    return pages_of(region);
+}
+
+/* ---- the arena ---- */
 
 static unsigned class_of(size_t size)
 {
@@ -109,7 +248,7 @@ static block_t *pop_block_inlock(unsigned class)
         return block;
     }
     if (arena.left < size) {
-        unsigned char *chunk = map_pages(CHUNK_SIZE, &arena.unlocked);
+        unsigned char *chunk = new_pages_inlock(CHUNK_SIZE, CHUNK_SIZE, false);
 
         if (chunk == NULL)
             return NULL;
@@ -129,14 +268,15 @@ void *kt_locked_alloc(size_t size)
     size_t whole = size + sizeof(block_t);
     block_t *block;
 
-    (void)pthread_once(&sodium_once, start_sodium);
+    if (!is_ready())
+        return NULL;
     if (size > SIZE_MAX / 2) {
         errno = ENOMEM;
         return NULL;
     }
     (void)pthread_mutex_lock(&arena.lock);
     if (whole > (size_t)1 << CLASS_MAX_BITS) {
-        block = map_pages(whole, &arena.unlocked);
+        block = new_pages_inlock(whole, whole, false);
         if (block != NULL)
             block->size = whole;
     } else {
@@ -161,7 +301,9 @@ void kt_locked_free(void *data)
     block = (block_t *)data - 1;
     kt_wipe(data, block->size - sizeof(*block));
     if (block->size > (size_t)1 << CLASS_MAX_BITS) {
-        (void)munmap(block, block->size);
+        (void)pthread_mutex_lock(&arena.lock);
+        drop_inlock(region_of(block));
+        (void)pthread_mutex_unlock(&arena.lock);
         return;
     }
     class = class_of(block->size);
@@ -196,64 +338,67 @@ void kt_dontfork(void *pages, size_t size)
 size_t kt_locked_failures(void)
 {
     size_t unlocked;
+    region_t *region;
 
     (void)pthread_mutex_lock(&arena.lock);
-    unlocked = arena.unlocked;
+    for (region = arena.regions; region != NULL; region = region->next)
+        (void)lock_inlock(region, region->used); /* the limit may be another one now */
+    unlocked = arena.used - arena.locked;
     (void)pthread_mutex_unlock(&arena.lock);
     return unlocked;
 }
 
-typedef struct guarded {
-    size_t size; /* of the pages between the guards */
-    size_t used; /* of those, from the front on: locked, and wiped at the end */
-} guarded_t;
-
-_Static_assert(sizeof(guarded_t) % 16 == 0, "the data after it must be aligned");
-
-static size_t round_up(size_t size, size_t page)
+bool kt_locked_is_failing(void)
 {
-    return (size + page - 1) / page * page;
+    return atomic_load_explicit(&arena.failing, memory_order_relaxed);
+}
+
+size_t kt_locked_limit(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY
+               ? (size_t)limit.rlim_cur
+               : SIZE_MAX;
+}
+
+void kt_locked_require(bool required)
+{
+    (void)pthread_mutex_lock(&arena.lock);
+    arena.required = required;
+    (void)pthread_mutex_unlock(&arena.lock);
+}
+
+void kt_memory(size_t *ret_locked, size_t *ret_unlocked)
+{
+    (void)pthread_mutex_lock(&arena.lock);
+    if (ret_locked != NULL)
+        *ret_locked = arena.locked;
+    if (ret_unlocked != NULL)
+        *ret_unlocked = arena.used - arena.locked;
+    (void)pthread_mutex_unlock(&arena.lock);
+}
+
+/* ---- keys ---- */
+
+static size_t whole_pages(size_t size)
+{
+    return (size + page_size - 1) / page_size * page_size;
 }
 
 /* Untouched pages cost nothing and are not locked. */
-static void lock_pages(guarded_t *block, size_t used)
-{
-    unsigned char *from = (unsigned char *)block + block->used;
-
-    (void)pthread_mutex_lock(&arena.lock);
-    if (mlock(from, used - block->used) != 0)
-        arena.unlocked += used - block->used;
-    (void)pthread_mutex_unlock(&arena.lock);
-    block->used = used;
-}
-
-/*
- * [no access][sizes, data ...][no access]. The sizes lie in the pages themselves: where a fork has
- * zeroed them, kt_guarded_free() sees 0 and leaves them to the process's end.
- */
 void *kt_guarded_reserve(size_t size, size_t used, bool wipe_on_fork)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t inner = round_up(size + sizeof(guarded_t), page);
-    unsigned char *base;
-    guarded_t *block;
+    void *pages;
 
-    (void)pthread_once(&sodium_once, start_sodium);
-    base = mmap(NULL, inner + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED)
+    if (!is_ready())
         return NULL;
-    if (mprotect(base + page, inner, PROT_READ | PROT_WRITE) != 0) {
-        (void)munmap(base, inner + 2 * page);
+    (void)pthread_mutex_lock(&arena.lock);
+    pages = new_pages_inlock(size, whole_pages(used), wipe_on_fork);
+    (void)pthread_mutex_unlock(&arena.lock);
+    if (pages == NULL)
         errno = ENOMEM;
-        return NULL;
-    }
-    (void)madvise(base + page, inner, MADV_DONTDUMP);
-    if (wipe_on_fork)
-        (void)madvise(base + page, inner, MADV_WIPEONFORK);
-    block = (guarded_t *)(void *)(base + page);
-    block->size = inner;
-    lock_pages(block, round_up(used + sizeof(guarded_t), page));
-    return block + 1;
+    return pages;
 }
 
 void *kt_guarded_alloc(size_t size, bool wipe_on_fork)
@@ -263,28 +408,29 @@ void *kt_guarded_alloc(size_t size, bool wipe_on_fork)
 
 void kt_guarded_extend(void *data, size_t used)
 {
-    guarded_t *block = (guarded_t *)data - 1;
+    region_t *region = region_of(data);
 
-    used = round_up(used + sizeof(guarded_t), (size_t)sysconf(_SC_PAGESIZE));
-    if (used > block->used && used <= block->size)
-        lock_pages(block, used);
+    used = whole_pages(used);
+    (void)pthread_mutex_lock(&arena.lock);
+    if (used > region->used && used <= region->size)
+        (void)lock_inlock(region, used);
+    (void)pthread_mutex_unlock(&arena.lock);
 }
 
 void kt_guarded_free(void *data)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    guarded_t *block;
-    size_t inner;
+    region_t *region;
 
     if (data == NULL)
         return;
-    block = (guarded_t *)data - 1;
-    inner = block->size;
-    if (inner == 0)
-        return;
-    kt_wipe(block, block->used);
-    (void)munmap((unsigned char *)block - page, inner + 2 * page);
+    region = region_of(data);
+    kt_wipe(data, region->used);
+    (void)pthread_mutex_lock(&arena.lock);
+    drop_inlock(region);
+    (void)pthread_mutex_unlock(&arena.lock);
 }
+
+/* ---- values ---- */
 
 kt_secret_t *kt_secret_new(const void *data, size_t size)
 {

@@ -24,8 +24,13 @@ void kt_guarded_extend(void *data, size_t used);
 void kt_guarded_free(void *data);
 void kt_free_wiped(char *string);           /* wipes up to NUL and frees; NULL is allowed */
 void kt_dontfork(void *pages, size_t size); /* a child has nothing mapped there */
-size_t kt_locked_failures(void);            /* how many bytes could not be locked */
-bool kt_locked_room(size_t size);           /* could as much be locked now, over what is? */
+/* How many bytes this process has that could not be locked: it tries those again first. */
+size_t kt_locked_failures(void);
+bool kt_locked_is_failing(void);  /* more than none, as of the last try: for every call */
+size_t kt_locked_limit(void);     /* RLIMIT_MEMLOCK in bytes; SIZE_MAX: none */
+bool kt_locked_room(size_t size); /* could as much be locked now, over what is? */
+/* From now on memory that cannot be locked is not given out (kt_no_memory() says why). */
+void kt_locked_require(bool required);
 
 struct kt_secret {
     atomic_uint refs;

@@ -111,9 +111,20 @@ kt_status_t kt_fail(kt_status_t status, const char *format, ...)
     return status;
 }
 
+static _Thread_local bool lock_refused;
+
+void kt_no_memory_to_lock(void)
+{
+    lock_refused = true;
+}
+
 kt_status_t kt_no_memory(void)
 {
-    return kt_fail(KT_INTERNAL, "out of memory");
+    if (!lock_refused)
+        return kt_fail(KT_INTERNAL, "out of memory");
+    lock_refused = false;
+    return kt_fail(KT_CONFIG, "no more memory can be locked, and secret_memory is `require`: raise "
+                              "RLIMIT_MEMLOCK (LimitMEMLOCK= of systemd, ulimit -l)");
 }
 
 kt_status_t kt_fail_prefix(kt_status_t status, const char *format, ...)

@@ -157,6 +157,15 @@ KT_API const char *kt_setup_audit_path(const kt_setup_t *setup);
 KT_API KT_MUST_USE kt_status_t kt_open(kt_setup_t *setup, kt_ctx_t **ret_ctx);
 KT_API void kt_close(kt_ctx_t *ctx); /* wipes the cache and the keys; NULL is allowed */
 
+/*
+ * Bytes of secret memory of this process that are locked, and that could not be locked: a fork's
+ * child locks again what it has inherited. With `secret_memory: require` kt_setup(), kt_open() and
+ * every call on a context answer KT_CONFIG while there is anything that is not locked; otherwise
+ * the log hook gets one warning (4) for each context. Each pointer may be NULL. Needs no context.
+ * Thread-safe.
+ */
+KT_API void kt_memory(size_t *ret_locked, size_t *ret_unlocked);
+
 /* Why the calling thread's last call on ctx failed: one line for an operator, without a value.
  * Valid until its next call. */
 KT_API const char *kt_error(const kt_ctx_t *ctx);

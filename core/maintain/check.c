@@ -60,6 +60,22 @@ static void check_sinks(const kt_ctx_t *ctx, checking_t *checking)
     }
 }
 
+/* Of this process only: a server has a limit of its own, and says in its log what it could not
+ * lock.
+ */
+static void check_memory(checking_t *checking)
+{
+    size_t unlocked = kt_locked_failures();
+    char text[160];
+
+    (void)snprintf(text, sizeof(text),
+                   "%zu bytes could not be locked: the limit is %zu bytes (raise RLIMIT_MEMLOCK: "
+                   "LimitMEMLOCK= of systemd, ulimit -l)",
+                   unlocked, kt_locked_limit());
+    report(checking, unlocked == 0 ? KT_SUCCESS : KT_TRYAGAIN, "memory",
+           unlocked == 0 ? "locked" : text);
+}
+
 kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
 {
     checking_t checking = {fn, arg, KT_SUCCESS};
@@ -71,8 +87,7 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
         return status;
     report(&checking, KT_SUCCESS, "configuration", ctx->holder.config->path);
     check_keys(ctx, &checking);
-    report(&checking, kt_locked_failures() == 0 ? KT_SUCCESS : KT_TRYAGAIN, "memory",
-           kt_locked_failures() == 0 ? "locked" : "some could not be locked: raise RLIMIT_MEMLOCK");
+    check_memory(&checking);
     report(&checking, ctx->audit != NULL ? KT_SUCCESS : KT_AUDIT, "audit",
            ctx->holder.config->audit_path);
     for (i = 0; i < ctx->modules->count; i++) {

@@ -14,13 +14,49 @@ const char *kt_error(const kt_ctx_t *ctx)
     return kt_failure();
 }
 
+kt_status_t kt_memory_check(kt_ctx_t *ctx)
+{
+    size_t unlocked = kt_locked_failures();
+
+    if (unlocked == 0)
+        return KT_SUCCESS;
+    if (ctx->holder.config->memory_required)
+        return kt_fail(KT_CONFIG,
+                       "%zu bytes of secret memory could not be locked and secret_memory is "
+                       "`require`: the limit is %zu bytes (raise RLIMIT_MEMLOCK: LimitMEMLOCK= of "
+                       "systemd, ulimit -l)",
+                       unlocked, kt_locked_limit());
+    if (!ctx->memory_warned)
+        kt_log(&ctx->holder.logger, 4,
+               "%zu bytes of secret memory could not be locked and may reach swap: the limit is "
+               "%zu bytes (raise RLIMIT_MEMLOCK: LimitMEMLOCK= of systemd, ulimit -l)",
+               unlocked, kt_locked_limit());
+    ctx->memory_warned = true;
+    return KT_SUCCESS;
+}
+
+/* A growing cache or new keys may have been too much. */
+static kt_status_t check_memory(kt_ctx_t *ctx)
+{
+    if (!kt_locked_is_failing() || (ctx->memory_warned && !ctx->holder.config->memory_required))
+        return KT_SUCCESS;
+    return kt_memory_check(ctx);
+}
+
 kt_status_t kt_enter(kt_ctx_t *ctx)
 {
+    kt_status_t status;
+
     kt_failure_clear();
     if (ctx->holder.keyring->alive == 0) /* costs nothing, and getpid() is a system call */
         return kt_fail(KT_INTERNAL, "this context belongs to process %d: open one after the fork",
                        (int)ctx->pid);
     (void)pthread_mutex_lock(&ctx->lock);
+    status = check_memory(ctx);
+    if (status != KT_SUCCESS) {
+        (void)pthread_mutex_unlock(&ctx->lock);
+        return status;
+    }
     ctx->holder.missing_epoch = false;
     kt_provider_error_clear();
     kt_services_log(&ctx->holder.logger);
@@ -29,6 +65,8 @@ kt_status_t kt_enter(kt_ctx_t *ctx)
 
 void kt_leave(kt_ctx_t *ctx)
 {
+    if (!ctx->holder.config->memory_required)
+        (void)check_memory(ctx); /* a command has no later call that would warn */
     kt_services_log(NULL);
     (void)pthread_mutex_unlock(&ctx->lock);
 }

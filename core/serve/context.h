@@ -44,7 +44,8 @@ struct kt_ctx {
     bool refusals_off;
     kt_access_t *access; /* NULL: not opened yet, or there are no statistics */
     bool access_opened;
-    bool audit_warned; /* its failure was reported already */
+    bool audit_warned;  /* its failure was reported already */
+    bool memory_warned; /* that some memory is not locked, too */
     kt_cache_t *cache;
     kt_singleflight_t *flights; /* fetches of kt_refresh() that are under way */
     pthread_cond_t landed;
@@ -66,7 +67,10 @@ kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent);
 
 /* ---- context.c ---- */
 
-kt_status_t kt_enter(kt_ctx_t *ctx); /* checks the pid, takes the lock, clears the error */
+/* Is the process's secret memory locked? If not, KT_CONFIG with `secret_memory: require`, or else
+ * one warning. */
+kt_status_t kt_memory_check(kt_ctx_t *ctx);
+kt_status_t kt_enter(kt_ctx_t *ctx); /* checks pid and memory, takes the lock, clears the error */
 void kt_leave(kt_ctx_t *ctx);
 /* The instance of the provider at `index`: opened once, and the context's. */
 kt_status_t kt_store_of(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store);

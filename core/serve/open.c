@@ -68,8 +68,10 @@ kt_status_t kt_setup(const char *config, const char *host, kt_setup_t **ret_setu
     status = set_host(setup, host);
     if (status == KT_SUCCESS)
         status = kt_config_read(config, &setup->config);
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS) {
+        kt_locked_require(setup->config->memory_required);
         status = kt_keyring_read(setup->config, setup->stream, &setup->keyring);
+    }
     if (status == KT_SUCCESS)
         status = kt_modules_load(setup->config, &setup->modules);
     return kt_setup_finish(setup, status);
@@ -171,30 +173,19 @@ kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_
     return KT_SUCCESS;
 }
 
-static kt_status_t check_memory(const kt_ctx_t *ctx)
+/* In the process that opens the context: it does not have its parent's locks. */
+static kt_status_t check_memory(kt_ctx_t *ctx)
 {
-    size_t unlocked = kt_locked_failures();
+    const kt_config_t *config = ctx->holder.config;
 
-    if (unlocked == 0 &&
-        (!ctx->holder.config->memory_required || kt_locked_room(ctx->holder.config->cache_size)))
+    if (kt_memory_check(ctx) != KT_SUCCESS)
+        return KT_CONFIG;
+    if (!config->memory_required || kt_locked_room(config->cache_size))
         return KT_SUCCESS;
-    if (unlocked == 0)
-        return kt_fail(KT_CONFIG,
-                       "a cache of %zu bytes could not be locked and secret_memory is `require`: "
-                       "raise RLIMIT_MEMLOCK "
-                       "(LimitMEMLOCK=) or lower `cache: {size: ...}`",
-                       ctx->holder.config->cache_size);
-    if (ctx->holder.config->memory_required)
-        return kt_fail(
-            KT_CONFIG,
-            "%zu bytes of secret memory could not be locked and secret_memory is `require`: raise "
-            "RLIMIT_MEMLOCK (LimitMEMLOCK=)",
-            unlocked);
-    kt_log(
-        &ctx->holder.logger, 4,
-        "%zu bytes of secret memory could not be locked: they may reach swap; raise RLIMIT_MEMLOCK",
-        unlocked);
-    return KT_SUCCESS;
+    return kt_fail(KT_CONFIG,
+                   "a cache of %zu bytes could not be locked and secret_memory is `require`: raise "
+                   "RLIMIT_MEMLOCK (LimitMEMLOCK=) or lower `cache: {size: ...}`",
+                   config->cache_size);
 }
 
 static kt_status_t open_audit(kt_ctx_t *ctx, const char *stream)
@@ -247,6 +238,7 @@ kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
     if (status != KT_SUCCESS)
         return status;
     (*ret_agent)->holder.logger = ctx->holder.logger;
+    (*ret_agent)->memory_warned = true; /* its context says so for both */
     memcpy((*ret_agent)->host, ctx->host, sizeof(ctx->host));
     /* names the key to read again */
     memcpy((*ret_agent)->holder.stream, ctx->holder.stream, sizeof(ctx->holder.stream));

@@ -12,6 +12,7 @@ import subprocess
 import pytest
 import redis as redis_client
 
+from lib import memory
 from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE, Machine
 from lib.nginx import Nginx
 from lib.postgres import Postgres, initdb
@@ -147,6 +148,23 @@ def test_they_run_as_their_users(servers):
     assert uid_of(servers.nginx.master_pid) == "root" and {uid_of(pid) for pid in servers.nginx.worker_pids()} == {"www-data"}
     assert uid_of(servers.redis.process.pid) == "redis" and uid_of(servers.postgres.process.pid) == "postgres"
     assert servers.machine.wrong() == []
+
+
+def test_all_their_secret_memory_is_locked(servers):
+    """With README's rights, and Debian's limit of 8 MiB."""
+    subprocess.run(["prlimit", f"--pid={os.getpid()}", "--memlock=8388608:8388608"], check=True)
+    assert servers.ask_nginx("/stripe") == servers.key
+    before = servers.nginx.worker_pids()
+    memory.assert_locked(servers.nginx.master_pid)
+    servers.nginx.reload()
+    assert not set(before) & set(servers.nginx.worker_pids()) and servers.ask_nginx("/stripe") == servers.key
+    for pid in [servers.nginx.master_pid, *servers.nginx.worker_pids(), servers.redis.process.pid]:
+        memory.assert_locked(pid)
+    assert any(servers.key.encode() in memory.secret_bytes(pid) for pid in servers.nginx.worker_pids())
+    with servers.postgres.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT get_secret('database/primary'), pg_backend_pid()")
+        value, backend = cursor.fetchone()
+        memory.assert_locked(backend, json.loads(value)["password"].encode())
 
 
 # each reads what it should, and no other type: by its key, for policy lets it

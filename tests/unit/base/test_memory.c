@@ -153,9 +153,36 @@ START_TEST(what_could_not_be_locked_is_counted)
     ck_assert_uint_ge(kt_locked_failures(), before + (1u << 20));
     before = kt_locked_failures();
     key = kt_guarded_alloc(4096, false);
-    ck_assert_uint_eq(kt_locked_failures(), before + 8192); /* with the sizes before it */
+    ck_assert_uint_eq(kt_locked_failures(), before + 4096);
+    ck_assert(kt_locked_is_failing());
     kt_guarded_free(key);
+    ck_assert_uint_eq(kt_locked_failures(), before);
     kt_locked_free(value);
+    ck_assert_uint_eq(kt_locked_failures(), 0);
+    ck_assert(!kt_locked_is_failing());
+}
+END_TEST
+
+START_TEST(what_must_be_locked_is_not_given_out_otherwise)
+{
+    struct rlimit limit = {0, 0};
+    void *key;
+
+    assert_not_root();
+    key = kt_guarded_alloc(100, false);
+    ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    kt_locked_require(true);
+    errno = 0;
+    ck_assert_ptr_null(kt_locked_alloc(1u << 20));
+    ck_assert_int_eq(errno, ENOMEM);
+    assert_status(kt_no_memory(), KT_CONFIG);
+    assert_failure_has("RLIMIT_MEMLOCK");
+    assert_status(kt_no_memory(), KT_INTERNAL);
+    ck_assert_ptr_null(kt_guarded_alloc(4096, true));
+    assert_status(kt_no_memory(), KT_CONFIG);
+    ck_assert_uint_eq(kt_locked_failures(), 0);
+    kt_locked_require(false);
+    kt_guarded_free(key);
 }
 END_TEST
 #endif
@@ -194,6 +221,100 @@ START_TEST(no_secret_is_dumped)
     kt_secret_free(secret);
 }
 END_TEST
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/* Of the child: 0, or which of its expectations failed first. */
+static int see_locks(const kt_secret_t *value, const kt_secret_t *large, const void *key,
+                     const void *wiped, size_t locked)
+{
+    size_t mine, unlocked;
+
+    kt_memory(&mine, &unlocked);
+    if (!has_flag(kt_secret_bytes(value), " lo") || !has_flag(kt_secret_bytes(value), " dd"))
+        return 1;
+    if (!has_flag(kt_secret_bytes(large), " lo"))
+        return 2;
+    if (!has_flag(key, " lo"))
+        return 3;
+    if (has_flag(wiped, " lo")) /* a page of zeros */
+        return 4;
+    if (unlocked != 0 || mine != locked - (size_t)sysconf(_SC_PAGESIZE))
+        return 5;
+    if (locked_kilobytes() != mine / 1024)
+        return 6;
+    return kt_secret_equal(value, "of the parent", 13) ? 0 : 7;
+}
+
+START_TEST(a_child_locks_again)
+{
+    kt_secret_t *value = secret_of("of the parent"), *large = kt_secret_new(NULL, KT_VALUE_MAX);
+    void *key = kt_guarded_alloc(100, false), *wiped = kt_guarded_alloc(100, true);
+    size_t locked, unlocked;
+    int status;
+    pid_t pid;
+
+    kt_memory(&locked, &unlocked);
+    ck_assert_uint_eq(unlocked, 0);
+    pid = fork();
+    if (pid == 0) {
+        int seen = see_locks(value, large, key, wiped, locked);
+
+        pid = seen == 0 ? fork() : -1; /* as a daemon's worker */
+        if (pid == 0)
+            _exit(see_locks(value, large, key, wiped, locked));
+        if (pid > 0 && waitpid(pid, &status, 0) == pid)
+            seen = WIFEXITED(status) ? 10 * WEXITSTATUS(status) : 100;
+        _exit(seen);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    kt_memory(&unlocked, NULL);
+    ck_assert_uint_eq(unlocked, locked);
+    kt_guarded_free(wiped);
+    kt_guarded_free(key);
+    kt_secret_free(large);
+    kt_secret_free(value);
+}
+END_TEST
+
+START_TEST(a_child_that_may_not_lock_knows)
+{
+    struct rlimit limit = {0, 0};
+    kt_secret_t *value = secret_of("of the parent");
+    size_t locked, unlocked;
+    int status;
+    pid_t pid;
+
+    assert_not_root();
+    ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &limit), 0); /* what is locked stays so */
+    ck_assert_uint_eq(kt_locked_failures(), 0);
+    pid = fork();
+    if (pid == 0) {
+        kt_memory(&locked, &unlocked);
+        _exit(locked == 0 && unlocked > 0 && kt_locked_is_failing() ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert(!kt_locked_is_failing());
+    kt_secret_free(value);
+}
+END_TEST
+#endif
+
+static void *fork_often(void *arg)
+{
+    for (int i = 0; i < 20; i++) {
+        pid_t pid = fork();
+
+        if (pid == 0) { /* another thread may have been in the arena */
+            kt_locked_free(kt_locked_alloc(100));
+            _exit(0);
+        }
+        if (waitpid(pid, NULL, 0) != pid)
+            return arg;
+    }
+    return NULL;
+}
 
 static int child_of(bool wipe)
 {
@@ -282,6 +403,21 @@ START_TEST(threads_get_memory_of_their_own)
 }
 END_TEST
 
+START_TEST(a_child_may_use_the_arena_that_threads_use)
+{
+    pthread_t threads[3], forks;
+    void *wrong;
+
+    for (uintptr_t i = 0; i < KT_ARRAY(threads); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)), 0);
+    ck_assert_int_eq(pthread_create(&forks, NULL, fork_often, threads), 0);
+    (void)pthread_join(forks, &wrong);
+    ck_assert_ptr_null(wrong);
+    for (size_t i = 0; i < KT_ARRAY(threads); i++)
+        (void)pthread_join(threads[i], NULL);
+}
+END_TEST
+
 START_TEST(text_is_wiped_and_freed)
 {
     kt_free_wiped(strdup("password"));
@@ -302,11 +438,15 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, memory_is_locked_and_used_again);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     tcase_add_test(tests, what_could_not_be_locked_is_counted);
+    tcase_add_test(tests, what_must_be_locked_is_not_given_out_otherwise);
+    tcase_add_test(tests, a_child_locks_again);
+    tcase_add_test(tests, a_child_that_may_not_lock_knows);
 #endif
     tcase_add_test(tests, no_secret_is_dumped);
     tcase_add_test(tests, a_fork_has_no_keys);
     tcase_add_test(tests, keys_stand_between_guards);
     tcase_add_test(tests, threads_get_memory_of_their_own);
+    tcase_add_test(tests, a_child_may_use_the_arena_that_threads_use);
     tcase_add_test(tests, text_is_wiped_and_freed);
 }
 
