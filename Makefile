@@ -69,7 +69,8 @@ $(BUILD)/obj/%.o: %.c $(CONFIGURED)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-# Installing and uninstalling use the same rows.
+# Installing and uninstalling use the same rows. A new file replaces the old one in one step: a server that starts
+# meanwhile finds one of them, whole, and one that runs keeps the file that it has.
 MAN := $(filter-out modules/sample/%,$(wildcard */*.[1-8] modules/*/*.[1-8]))
 $(foreach n,1 2 3 4 5 6 7 8,$(call installs,644,$(mandir)/man$(n),$(filter %.$(n),$(MAN))))
 $(call installs,644,$(docdir),$(wildcard README.md CHANGELOG.md LICENSE))
@@ -80,7 +81,8 @@ install: all
 	$(Q)set -e; \
 	for row in $(INSTALLED); do \
 	    mode=$${row%%:*}; from=$${row#*:}; to=$${from#*:}; from=$${from%%:*}; \
-	    install -D -m $$mode $$from "$(DESTDIR)$$to"; \
+	    install -D -m $$mode $$from "$(DESTDIR)$$to.new"; \
+	    mv -f "$(DESTDIR)$$to.new" "$(DESTDIR)$$to"; \
 	done; \
 	for row in $(INSTALLED_LINKS); do \
 	    mkdir -p "$(DESTDIR)$$(dirname $${row#*:})"; \

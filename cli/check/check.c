@@ -21,6 +21,7 @@ kt_status_t verb_check(cli_t *cli)
     of_users = json_array();
     rows = json_array();
     users = check_users(cli, of_users);
+    users = cli_worse(users, check_running(cli, of_users));
     worst = kt_open(cli->setup, &cli->ctx);
     if (!worst)
         failed = check_open(cli, rows, &worst);

@@ -9,6 +9,8 @@
 kt_status_t check_users(cli_t *cli, json_t *rows);
 /* unit.c: checks that the unit of this server may write to its stream. */
 kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows);
+/* running.c: as root, names the servers that still run a library that was replaced. */
+kt_status_t check_running(cli_t *cli, json_t *rows);
 /* secrets.c: warns about secrets that are weak, shared, unused or read very often. */
 kt_status_t check_secrets(cli_t *cli, json_t *rows);
 

@@ -92,6 +92,8 @@ static void check_host(cli_t *cli, const cli_host_t *host, const streams_t *stre
     asked.worker = host->worker;
     check_user(cli, &asked, streams, rows, worst);
     *worst = cli_worse(*worst, check_unit(cli, host, rows));
+    if (host->remark)
+        cli_collect(rows, KT_SUCCESS, host->name, host->remark);
 }
 
 static void check_person(cli_t *cli, const char *stream, const streams_t *streams, json_t *rows,

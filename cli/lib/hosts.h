@@ -16,6 +16,9 @@ typedef struct cli_host {
     bool writes;                       /* it writes to the store */
     bool as_root;                      /* it reads configuration and keys as root */
     const char *unit;                  /* of systemd */
+    const char *service;               /* for service(8) */
+    const char *process;               /* the name of its processes */
+    const char *remark;                /* what check says about its secrets; NULL: nothing */
     const char *worker;                /* the subject of its worker, which finishes rotations */
 } cli_host_t;
 

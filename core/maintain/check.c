@@ -2,6 +2,7 @@
 /* check.c: is everything that this process needs in order? For check of other users see
  * check_user.c. */
 #include <stdio.h>
+#include <string.h>
 
 #include "maintain.h"
 
@@ -76,6 +77,65 @@ static void check_memory(checking_t *checking)
            unlocked == 0 ? "locked" : text);
 }
 
+/* ---- what waits for somebody ---- */
+
+#define PENDING_AGE (2 * 60 * 1000) /* ms after which a rotation should have ended */
+
+typedef struct waiting {
+    char due[256], pending[256]; /* names */
+    size_t ndue, npending;
+} waiting_t;
+
+static void add_name(char list[256], const char *name)
+{
+    size_t at = strlen(list);
+
+    if (at + strlen(name) + 8 < 256)
+        (void)snprintf(list + at, 256 - at, "%s%s", at > 0 ? ", " : "", name);
+    else if (at > 3 && strcmp(list + at - 3, "...") != 0)
+        (void)snprintf(list + at, 256 - at, ", ...");
+}
+
+static int see_waiting(void *arg, const kt_head_t *head)
+{
+    waiting_t *waiting = arg;
+    int64_t due = kt_schedule_due(head), now = kt_now();
+    const kt_head_version_t *pending = head->pending > 0 ? kt_head_find(head, head->pending) : NULL;
+
+    if (!head->deleted && due > 0 && due <= now && waiting->ndue++ < 256)
+        add_name(waiting->due, head->name);
+    if (pending != NULL && pending->created < now - PENDING_AGE && waiting->npending++ < 256)
+        add_name(waiting->pending, head->name);
+    return 0;
+}
+
+/* Needs the environment key: other holders do not see every type. */
+static void check_waiting(kt_ctx_t *ctx, size_t index, checking_t *checking)
+{
+    waiting_t waiting = {.ndue = 0};
+    char detail[512];
+    kt_store_t *store;
+    uint64_t hidden;
+
+    if (ctx->holder.keyring->nenv == 0 || !kt_has_index(ctx->modules->list[index].api) ||
+        kt_store_of(ctx, index, &store) != KT_SUCCESS ||
+        kt_store_scan(&ctx->holder, store, see_waiting, &waiting, &hidden) != KT_SUCCESS) {
+        kt_failure_clear(); /* the provider's own line says why */
+        return;
+    }
+    (void)snprintf(detail, sizeof(detail), "%zu due for a rotation%s%s", waiting.ndue,
+                   waiting.ndue > 0 ? " (keyturn rotate --due): " : "", waiting.due);
+    report(checking, KT_SUCCESS, "rotations", detail);
+    (void)snprintf(detail, sizeof(detail),
+                   "%zu begun and not ended for more than 2 minutes: %s (the next rotation of the "
+                   "secret ends it; PostgreSQL's worker needs its line in the policy)",
+                   waiting.npending, waiting.pending);
+    if (waiting.npending > 0)
+        report(checking, KT_TRYAGAIN, "rotations", detail);
+}
+
+/* ---- all of it ---- */
+
 kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
 {
     checking_t checking = {fn, arg, KT_SUCCESS};
@@ -94,6 +154,8 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
         (void)snprintf(what, sizeof(what), "provider %s", ctx->holder.config->providers[i].name);
         status = kt_provider_try(ctx, i, detail, sizeof(detail));
         report(&checking, status, what, status == KT_SUCCESS ? detail : kt_failure());
+        if (status == KT_SUCCESS)
+            check_waiting(ctx, i, &checking);
     }
     check_targets(ctx, &checking);
     check_sinks(ctx, &checking);

@@ -15,7 +15,7 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def users(kt):
+def users():
     """Further users: `deploy` and `web` with groups of their own, `human` in one with others."""
     for options in ("--system --user-group deploy", "--system --user-group web", "--gid users --no-user-group human"):
         subprocess.run(["useradd", *options.split()], check=True)

@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""README's blocks for the servers of a machine, as they stand, with Debian's own configurations and service scripts."""
+"""README's blocks for the servers of a machine, as they stand, each twice, with Debian's own configurations and service scripts.
+Nothing else is granted; and in that very set-up servers are killed, logs rotated, policies edited, and the libraries replaced."""
+import contextlib
+import os
 import pathlib
 import re
 import shutil
+import sqlite3
 import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
 
 import pytest
 
-from lib.machine import LOG
+from lib.machine import CONFIG, LOG, STORE, Machine, owner
+from lib.tools import wait_for
 
 README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
 PG = "postgresql/15"
+PG_LOG = pathlib.Path("/var/log/postgresql/postgresql-15-main.log")
 
 
 def blocks():
@@ -23,10 +33,45 @@ def sh(text, timeout=60, **more):
     return subprocess.run(["bash", "-c", text], capture_output=True, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL, **more)
 
 
-@pytest.fixture
-def installed(machine, kt):
+class Setup:
+    """README's set-up. run(text): a block, or what a reader would type; output is what the blocks printed, of the first and of the second time."""
+
+    def __init__(self, kt):
+        self.kt, self.machine, self.output = kt, Machine(kt), []
+        self.env = {"PATH": f"{kt.keyturn.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
+
+    def run(self, text, check=True, timeout=150):
+        for path in ("/usr/lib/nginx/modules", "/usr/lib/redis/modules"):
+            text = text.replace(path, f"{self.kt.stage}{path}")
+        result = sh("set -euo pipefail\n" + text, timeout=timeout, env=self.env)
+        assert not check or result.returncode == 0, text + result.stdout[-2000:] + result.stderr[-3000:]
+        return result
+
+    def psql(self, text, check=True, **more):
+        return self.run(f"su - postgres -c 'psql -XAtq -v ON_ERROR_STOP=1' <<'END'\n{text}\nEND", check=check, **more)
+
+    def nginx(self):
+        """The status, and what the application behind nginx was sent."""
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:8080/", timeout=10) as answer:
+                return answer.status, answer.read().decode().strip()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+
+    def can_login(self):
+        return self.run("PGPASSWORD=$(keyturn get database/primary#password) psql -h 127.0.0.1 -U app -d postgres -Atc 'SELECT 1'",
+                        check=False).returncode == 0
+
+    def works(self):
+        """Each server serves, and check finds nothing."""
+        assert self.nginx()[0] == 200 and self.can_login()
+        assert self.run("redis-cli SECRET.GET api-keys/resend").stdout.strip()
+        assert self.machine.wrong() == []
+        return True
+
+
+def prepare(kt):
     """What is installed below / for others to find: libraries, the extension, the folders of Debian's packages."""
-    stage = kt.stage
     result = sh(f"""set -e
         if [ -d /var/cache/ldconfig ]; then mount -t tmpfs keyturn /var/cache/ldconfig; fi
         echo {kt.libdir} > /etc/ld.so.conf.d/keyturn.conf
@@ -35,7 +80,7 @@ def installed(machine, kt):
             copy=/var/lib/copy$folder
             mkdir -p $copy
             cp -a $folder/. $copy/
-            if [ -d {stage}$folder ]; then cp {stage}$folder/keyturn* $copy/; fi
+            if [ -d {kt.stage}$folder ]; then cp {kt.stage}$folder/keyturn* $copy/; fi
             mount --bind $copy $folder
         done
         mkdir -p /var/log/nginx /var/lib/nginx
@@ -45,23 +90,187 @@ def installed(machine, kt):
         rm -rf /etc/postgresql/15
         """)
     assert result.returncode == 0, result.stderr
-    yield {"PATH": f"{kt.keyturn.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
+
+
+def take_away(machine):
     for service in ("nginx", "redis-server", "postgresql"):
         sh(f"service {service} stop")
     sh(f"umount -l /usr/share/{PG}/extension /usr/lib/{PG}/lib /var/cache/ldconfig; rm -rf /etc/postgresql/15 /etc/nginx/conf.d/shop.conf")
     for path in ("/etc/nginx/modules-enabled/60-keyturn.conf", "/etc/ld.so.conf.d/keyturn.conf"):
         pathlib.Path(path).unlink(missing_ok=True)
     shutil.rmtree("/etc/systemd/system/redis-server.service.d", ignore_errors=True)
+    machine.take_away()
 
 
-def test_the_servers_of_a_machine(installed, machine, kt):
-    text = "\n".join(blocks())
-    assert text.count("service ") == 4 and "init --system" in text
-    for path in ("/usr/lib/nginx/modules", "/usr/lib/redis/modules"):
-        text = text.replace(path, f"{kt.stage}{path}")
-    result = sh("set -euo pipefail\n" + text, timeout=150, env=installed)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
-    for wanted in (r"^Bearer sk-live-51H", r"^Bearer sk-live-52J", r"^re_123", r"^PONG$", r"rotate_secret", r"^ app$"):
-        assert re.search(wanted, result.stdout, re.M), (wanted, result.stdout, result.stderr)
-    assert machine.wrong() == []
+@pytest.fixture(scope="module")
+def readme(kt, users):
+    setup = Setup(kt)
+    setup.machine.take_away()
+    prepare(kt)
+    try:
+        for _ in range(2):
+            setup.output.append("".join(setup.run(block).stdout for block in blocks()))
+        yield setup
+    finally:
+        take_away(setup.machine)
+
+
+def test_the_blocks_work_and_work_again(readme):
+    assert len(blocks()) == 5 and readme.kt.stage.exists()
+    for number, wanted in enumerate((r"^Bearer sk-live-51H", r"^Bearer sk-live-52J", r"^re_123", r"^PONG$", r"rotate_secret", r"^ app$", r"nginx may open")):
+        for output in readme.output:
+            assert re.search(wanted, output, re.M), (number, wanted, output)
+    assert readme.works()
     assert all((LOG / stream / "log").stat().st_size > 0 for stream in ("nginx", "redis", "postgresql"))
+
+
+def test_check_tells_what_it_read(readme):
+    rows, status = readme.machine.check()
+    assert status == 0
+    assert "read a secret of api-keys,database, nothing is stored of tls" in rows["nginx"][0]["detail"]
+    assert "read a secret of database" in rows["postgresql"][0]["detail"]
+    assert "stored in Redis: keyturn list, verify and backup do not see them" in rows["redis"][-1]["detail"]
+    assert "0 due" in rows["rotations"][0]["detail"]
+
+
+def test_redis_keeps_what_it_acknowledged(readme):
+    readme.run("printf %s kept | redis-cli -x SECRET.SET api-keys/acked; sleep 1.2")  # appendfsync everysec
+    [pid] = readme.run("pidof redis-server").stdout.split()
+    readme.run(f"kill -9 {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; service redis-server restart; "
+               "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'")
+    assert readme.run("redis-cli SECRET.GET api-keys/acked").stdout.strip() == "kept"
+
+
+# killed in the midst of a rotation
+
+def rotate_into_a_lock(readme, store):
+    """Locks the store between the pending version and the current one. False: the rotation was faster."""
+    results = []
+    before = store.execute("PRAGMA data_version").fetchone()[0]
+    rotation = threading.Thread(target=lambda: results.append(readme.psql("SELECT rotate_secret('database/primary')", check=False)))
+    rotation.start()
+    while rotation.is_alive() and store.execute("PRAGMA data_version").fetchone()[0] == before:
+        pass
+    store.execute("BEGIN IMMEDIATE")
+    rotation.join(60)
+    return "not current yet" in results[0].stderr
+
+
+@contextlib.contextmanager
+def interrupted_rotation(readme):
+    """The role has the new password, the store gives the old one, and is locked for writers."""
+    store = sqlite3.connect(STORE, isolation_level=None, timeout=10)
+    for _ in range(40):
+        if rotate_into_a_lock(readme, store):
+            break
+        store.execute("ROLLBACK")
+    else:
+        raise AssertionError("the rotation was always faster")
+    try:
+        assert not readme.can_login()
+        yield
+    finally:
+        store.close()
+
+
+def test_the_store_was_locked_at_the_commit(readme):
+    """F1: the role is locked out until the worker makes the new version current."""
+    with interrupted_rotation(readme):
+        pass
+    wait_for(readme.can_login, 75, what="the worker's repair")
+    assert readme.works()
+
+
+def test_the_postmaster_is_killed_in_a_rotation(readme):
+    with interrupted_rotation(readme):
+        pid = int(pathlib.Path("/var/lib/postgresql/15/main/postmaster.pid").read_text().split()[0])
+        readme.run(f"kill -9 {pid}; for i in $(seq 100); do pgrep -u postgres postgres >/dev/null || break; sleep 0.1; done")
+    readme.run("service postgresql start; timeout 30 sh -c 'until su - postgres -c \"psql -Atc SELECT\" >/dev/null 2>&1; do sleep 0.1; done'")
+    wait_for(readme.can_login, 75, what="the worker's repair")
+    assert readme.works() and "the policy does not let the worker" not in PG_LOG.read_text()
+
+
+def test_without_the_workers_line_check_fails(readme):
+    text = CONFIG.read_text()
+    CONFIG.write_text("".join(line for line in text.splitlines(True) if "postgresql:worker" not in line))
+    [(what, detail)] = readme.machine.wrong()
+    assert what == "postgresql" and "does not let postgresql:worker list and rotate database/*" in detail
+    CONFIG.write_text(text)
+    assert readme.machine.wrong() == []
+
+
+@pytest.mark.parametrize("service", ["nginx", "redis-server"])
+def test_a_server_is_killed_while_a_secret_is_rotated(readme, service):
+    running = True
+
+    def rotate():
+        while running:
+            readme.run("printf %s sk-live-53K-$RANDOM$RANDOM | keyturn set api-keys/stripe; redis-cli SECRET.INFO api-keys/resend || true", check=False)
+    thread = threading.Thread(target=rotate)
+    thread.start()
+    readme.run(f"sleep 0.3; kill -9 $(pidof {service}); sleep 0.3; service {service} restart; "
+               "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'")
+    running = False
+    thread.join(60)
+    wait_for(lambda: readme.nginx()[0] == 200, 15)
+    assert readme.nginx()[1] == "Bearer " + readme.run("keyturn get api-keys/stripe").stdout and readme.works()
+
+
+# what operators do
+
+def test_a_policy_is_edited(readme):
+    """Refused, named, and allowed again, with a reload of nginx."""
+    text = CONFIG.read_text()
+    CONFIG.write_text(text.replace('names: ["api-keys/*", "tls/*", "database/*"]', 'names: ["tls/*"]'))
+    assert readme.nginx()[0] == 200  # the running server keeps the policy that it loaded
+    result = readme.run("nginx -t", check=False)
+    assert result.returncode != 0 and "api-keys/stripe" in result.stderr and "nginx:shop" in result.stderr
+    CONFIG.write_text(text)
+    readme.run("nginx -t && nginx -s reload")
+    assert readme.works()
+
+
+def test_a_secret_is_set_twice_and_a_name_mistyped(readme):
+    readme.run("for i in 1 2; do printf %s sk-live-54L-Same | keyturn set api-keys/stripe; done")
+    assert readme.nginx() == (200, "Bearer sk-live-54L-Same")
+    assert readme.run("keyturn get api-keys/strip", check=False).returncode == 66
+    assert readme.nginx() == (200, "Bearer sk-live-54L-Same")
+
+
+def test_the_store_is_backed_up_and_restored_in_place(readme, tmp_path):
+    result = readme.run(f"keyturn backup {tmp_path}/backup.kt")
+    readme.run(f"printf %s sk-live-55M-Later | keyturn set api-keys/stripe; keyturn restore --going-back {tmp_path}/backup.kt")
+    assert readme.nginx() == (200, "Bearer sk-live-54L-Same") and readme.works()
+    assert owner(STORE) == ("0664", "root", "keyturn-write") and result.returncode == 0
+
+
+# an upgrade
+
+def test_installed_over_running_servers(readme, kt):
+    """0 requests fail; check names the servers that still have the old library; their restart ends it."""
+    answers, running = [], True
+
+    def ask():
+        while running:
+            answers.append(readme.nginx()[0])
+            answers.append(200 if readme.run("redis-cli SECRET.GET api-keys/resend").stdout.strip() else 0)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    libraries = [path for path in kt.stage.glob("usr/**/*.so*") if path.is_file() and not path.is_symlink()]
+    for path in [*libraries, *pathlib.Path(f"/usr/lib/{PG}/lib").glob("keyturn*.so")]:
+        shutil.copy2(path, f"{path}.install")
+        os.replace(f"{path}.install", path)
+    time.sleep(1)
+    running = False
+    thread.join(30)
+    assert len(answers) > 5 and set(answers) == {200}
+    wrong = dict(readme.machine.wrong())
+    assert set(wrong) == {"nginx", "redis", "postgresql"}, wrong
+    [pid] = readme.run("pidof redis-server").stdout.split()
+    assert f"redis-server (process {pid}) still runs" in wrong["redis"] and wrong["redis"].endswith("`service redis-server restart`")
+    readme.run("nginx -s reload; sleep 0.5")
+    assert "nginx" in dict(readme.machine.wrong())  # a reload is not enough
+    readme.run("service nginx restart; service redis-server restart; service postgresql restart; "
+               "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'")
+    wait_for(readme.can_login, 30)
+    assert readme.works()
