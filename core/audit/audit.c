@@ -87,6 +87,12 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
     return KT_SUCCESS;
 }
 
+void kt_audit_set_log(kt_audit_t *audit, kt_log_fn log, void *arg)
+{
+    audit->log_fn = log;
+    audit->log_arg = arg;
+}
+
 /* A ring that cannot be drained now is left to the stream's next process. */
 static void leave_ring(kt_audit_t *audit)
 {
@@ -308,8 +314,7 @@ kt_status_t kt_audit_thread_run(kt_audit_t *audit, kt_log_fn log, void *arg)
         return kt_fail(KT_CONFLICT, "audit trail %s: another thread drains it already",
                        audit->path);
     }
-    audit->log_fn = log;
-    audit->log_arg = arg;
+    kt_audit_set_log(audit, log, arg);
     (void)pthread_mutex_unlock(&audit->lock);
     while (!atomic_load(&audit->stopping)) {
         status = drain(audit, NULL, false);

@@ -26,6 +26,8 @@ typedef struct kt_event {
     bool must_record;  /* the change that it is about cannot be taken back */
 } kt_event_t;
 kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit);
+/* Where to say what needs a person: before the first decision. */
+void kt_audit_set_log(kt_audit_t *audit, kt_log_fn log, void *arg);
 void kt_audit_close(kt_audit_t *audit);
 kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event); /* KT_AUDIT */
 kt_status_t kt_audit_drain(kt_audit_t *audit); /* all that this process has recorded becomes lines,

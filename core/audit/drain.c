@@ -37,58 +37,7 @@
 #include "stream.h"
 
 #define BLOCK_ROOM (2u * 1024u * 1024u) /* bytes of one block at most */
-#define KEPT_ROOM 131072u               /* bytes of memory that are kept for the next */
 #define SWEEP_MS 1000                   /* between two searches for rings of dead processes */
-
-/* ---- a block ---- */
-
-/* A log's first line and the report of a recovery are sealed with the decisions that follow. */
-static kt_status_t begin_block(kt_audit_t *audit, kt_audit_state_t *state, size_t room, int64_t now)
-{
-    kt_recovery_t *found = &audit->recovered;
-    kt_lines_t *lines = &audit->lines;
-    kt_status_t status = kt_lines_begin(lines, room);
-
-    if (status != KT_SUCCESS)
-        return status;
-    state->recorded = state->sealed;
-    if (!state->log_begun)
-        kt_audit_link_line(state, lines, kt_line_log(lines, &audit->name, state, now));
-    if (found->dropped > 0 || found->missing > 0) {
-        state->recorded.sequence += found->missing;
-        kt_audit_link_line(state, lines,
-                           kt_line_recovery(lines, &audit->name, found->dropped, found->missing,
-                                            ++state->recorded.sequence, now));
-    }
-    return KT_SUCCESS;
-}
-
-static void add_decision(kt_audit_t *audit, kt_audit_state_t *state, const kt_event_t *event,
-                         int64_t time)
-{
-    kt_audit_link_line(
-        state, &audit->lines,
-        kt_line_event(&audit->lines, &audit->name, event, ++state->recorded.sequence, time));
-    audit->lines.decisions++;
-}
-
-static kt_status_t end_block(kt_audit_t *audit, kt_audit_state_t *state,
-                             const kt_audit_range_t *range, bool spends, int64_t now)
-{
-    kt_status_t status;
-
-    kt_audit_link_line(state, &audit->lines,
-                       kt_line_seal(&audit->lines, state, range->to != 0 ? range : NULL, now));
-    kt_audit_mark_sealed(state);
-    if (range->to != 0)
-        state->range = *range;
-    status = kt_audit_append_block(audit, audit->log, state, spends);
-    if (status == KT_SUCCESS)
-        memset(&audit->recovered, 0, sizeof(audit->recovered));
-    if (audit->lines.room > KEPT_ROOM)
-        kt_lines_free(&audit->lines);
-    return status;
-}
 
 /* ---- a ring ---- */
 
@@ -141,7 +90,7 @@ static void add_records(const drain_t *job, kt_ring_walk_t *walk, kt_audit_range
         *ret_step = kt_ring_next(job->ring, walk, job->now, job->window, &record);
         if (*ret_step != KT_RING_RECORD)
             return;
-        add_decision(job->audit, job->state, &record.event, record.time);
+        kt_block_add(job->audit, job->state, &record.event, record.time);
         if (range->to == 0)
             range->from = record.sequence;
         range->to = record.sequence;
@@ -170,17 +119,16 @@ static kt_status_t drain_block(const drain_t *job, bool *ret_more)
 
     if (job->ring != NULL)
         walk = kt_ring_begin(job->ring);
-    status = begin_block(audit, job->state, estimate(&walk), job->now);
+    status = kt_block_begin_inlock(audit, job->state, estimate(&walk), job->now);
     if (status == KT_SUCCESS && job->ring != NULL) {
         memcpy(range.ring, kt_ring_id(job->ring), KT_RING_ID);
         add_records(job, &walk, &range, &step);
     }
     if (status == KT_SUCCESS && step == KT_RING_END && job->event != NULL)
-        add_decision(audit, job->state, job->event, job->now);
-    if (status == KT_SUCCESS && (audit->lines.decisions > 0 || audit->recovered.dropped > 0 ||
-                                 audit->recovered.missing > 0))
-        status = end_block(audit, job->state, &range, job->event != NULL && job->event->must_record,
-                           job->now);
+        kt_block_add(audit, job->state, job->event, job->now);
+    if (status == KT_SUCCESS && (audit->lines.decisions > 0 || kt_block_is_due(audit, job->state)))
+        status = kt_block_end_inlock(audit, job->state, &range,
+                                     job->event != NULL && job->event->must_record, job->now);
     if (status != KT_SUCCESS)
         return status;
     kt_debug_point("audit_drained");
@@ -194,12 +142,11 @@ static kt_status_t drain_block(const drain_t *job, bool *ret_more)
 
 static kt_status_t drain_ring(const drain_t *job)
 {
-    const kt_recovery_t *found = &job->audit->recovered;
     kt_status_t status;
     bool more;
 
     if ((job->ring == NULL || kt_ring_is_empty(job->ring)) && job->event == NULL &&
-        found->dropped == 0 && found->missing == 0)
+        !kt_block_is_due(job->audit, job->state))
         return KT_SUCCESS;
     do
         status = drain_block(job, &more);

@@ -154,6 +154,22 @@ static void put_time(kt_lines_t *lines, int64_t now)
     put_bytes(lines, rest, 6);
 }
 
+void kt_line_stamp(int64_t now, char ret_text[17])
+{
+    kt_lines_t lines = {.size = 0};
+    char text[32];
+    size_t at = 0, i;
+
+    lines.text = text;
+    lines.room = sizeof(text);
+    put_time(&lines, now);
+    for (i = 1; i < 20; i++) /* "2026-11-30T13:15:02.123Z" */
+        if (text[i] != '-' && text[i] != ':')
+            ret_text[at++] = text[i];
+    ret_text[at++] = 'Z';
+    ret_text[at] = '\0';
+}
+
 static size_t begin(kt_lines_t *lines, const kt_audit_name_t *name, uint64_t sequence, int64_t now)
 {
     size_t at = lines->size;
@@ -226,6 +242,45 @@ size_t kt_line_recovery(kt_lines_t *lines, const kt_audit_name_t *name, uint64_t
     put(lines, ",\"action\":\"recover\",\"subject\":\"\",\"status\":\"success\"");
     put_number(lines, "dropped", dropped);
     put_number(lines, "missing", missing);
+    put(lines, "}\n");
+    return at;
+}
+
+static void put_gap(kt_lines_t *lines, const char *reason)
+{
+    kt_event_t event = {.action = "gap", .status = "success"};
+
+    put(lines, ",\"action\":\"gap\",\"subject\":\"\",\"status\":\"success\"");
+    put_word(lines, "severity", kt_severity(&event));
+    put_word(lines, "reason", reason);
+}
+
+size_t kt_line_gap(kt_lines_t *lines, const kt_audit_name_t *name, const kt_audit_state_t *state,
+                   uint64_t sequence, int64_t now)
+{
+    static const char *const reasons[KT_LOSSES] = {"", "gone", "cut", "changed", "copied"};
+    size_t at = begin(lines, name, sequence, now);
+
+    put_gap(lines, reasons[state->gap.reason]);
+    put_number(lines, "from", state->gap.block);
+    put_number(lines, "to", state->log_block - 1);
+    put_number(lines, "first", state->gap.last + 1);
+    put_number(lines, "last", state->log_last);
+    put_number(lines, "length", state->gap.length);
+    put(lines, "}\n");
+    return at;
+}
+
+size_t kt_line_former(kt_lines_t *lines, const kt_audit_name_t *name,
+                      const kt_audit_former_t *former, uint64_t sequence, int64_t now)
+{
+    size_t at = begin(lines, name, sequence, now);
+
+    put_gap(lines, "state");
+    put_hex(lines, "instance", former->instance, KT_AUDIT_ID);
+    put_number(lines, "to", former->block);
+    put_number(lines, "last", former->last);
+    put_hex(lines, "chain", former->chain, KT_AUDIT_HASH);
     put(lines, "}\n");
     return at;
 }

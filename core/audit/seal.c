@@ -17,6 +17,7 @@
 #include "trail.h"
 
 #define STATE_MAGIC "KTA3"
+#define SEAL_MAX 1024u /* bytes of a seal line; a writer needs less than half */
 
 static void begin_hash(crypto_generichash_blake2b_state *state, const unsigned char *key,
                        const char personal[17])
@@ -148,6 +149,7 @@ void kt_audit_mark_sealed(kt_audit_state_t *state)
     state->block++;
     state->log_begun = true;
     state->sealed = state->recorded;
+    memset(&state->gap, 0, sizeof(state->gap));
 }
 
 /* ---- the state ---- */
@@ -180,13 +182,21 @@ void kt_audit_encode_state(const kt_audit_state_t *state, unsigned char ret_byte
     memcpy(ret_bytes + 128, state->range.ring, KT_RING_ID);
     kt_put_u64(ret_bytes + 144, state->range.to);
     kt_put_u64(ret_bytes + 152, (uint64_t)state->checkpoint);
+    kt_put_u64(ret_bytes + 160, state->log_block);
+    kt_put_u64(ret_bytes + 168, state->log_last);
+    kt_put_u64(ret_bytes + 176, (uint64_t)state->log_time);
+    kt_put_u64(ret_bytes + 184, (uint64_t)state->gap.reason);
+    kt_put_u64(ret_bytes + 192, state->gap.block);
+    kt_put_u64(ret_bytes + 200, state->gap.last);
+    kt_put_u64(ret_bytes + 208, state->gap.length);
 }
 
 bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_state_t *ret_state)
 {
     uint32_t flags = kt_get_u32(bytes + 4);
+    uint64_t reason = kt_get_u64(bytes + 184);
 
-    if (memcmp(bytes, STATE_MAGIC, 4) != 0 || flags > 3)
+    if (memcmp(bytes, STATE_MAGIC, 4) != 0 || flags > 3 || reason >= KT_LOSSES)
         return false;
     memset(ret_state, 0, sizeof(*ret_state));
     ret_state->keyed = (flags & 1) != 0;
@@ -202,6 +212,13 @@ bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_s
     memcpy(ret_state->range.ring, bytes + 128, KT_RING_ID);
     ret_state->range.to = kt_get_u64(bytes + 144);
     ret_state->checkpoint = (int64_t)kt_get_u64(bytes + 152);
+    ret_state->log_block = kt_get_u64(bytes + 160);
+    ret_state->log_last = kt_get_u64(bytes + 168);
+    ret_state->log_time = (int64_t)kt_get_u64(bytes + 176);
+    ret_state->gap.reason = (kt_audit_loss_t)reason;
+    ret_state->gap.block = kt_get_u64(bytes + 192);
+    ret_state->gap.last = kt_get_u64(bytes + 200);
+    ret_state->gap.length = kt_get_u64(bytes + 208);
     ret_state->recorded = ret_state->sealed;
     return true;
 }
@@ -231,6 +248,16 @@ static bool adopt_seal(kt_audit_state_t *state, kt_audit_end_t *end, const char 
     return true;
 }
 
+bool kt_audit_adopt_line(kt_audit_state_t *state, kt_audit_end_t *end, const char *line,
+                         size_t size)
+{
+    if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0)
+        return adopt_seal(state, end, line, size);
+    kt_audit_link(end->chain, line, size);
+    end->length += size;
+    return true;
+}
+
 /* Ends at the first line that is not whole: our lines are shorter and have no zero byte. */
 static void adopt_blocks(FILE *file, char *line, kt_audit_state_t *state)
 {
@@ -238,15 +265,8 @@ static void adopt_blocks(FILE *file, char *line, kt_audit_state_t *state)
     size_t size;
 
     while (fgets(line, KT_AUDIT_LINE, file) != NULL && (size = strlen(line)) > 0 &&
-           line[size - 1] == '\n') {
-        if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0) {
-            if (!adopt_seal(state, &end, line, size))
-                break;
-            continue;
-        }
-        kt_audit_link(end.chain, line, size);
-        end.length += size;
-    }
+           line[size - 1] == '\n' && kt_audit_adopt_line(state, &end, line, size))
+        ;
 }
 
 static kt_status_t adopt_rest(const char *path, int log, kt_audit_state_t *state)
@@ -271,15 +291,7 @@ static kt_status_t adopt_rest(const char *path, int log, kt_audit_state_t *state
 kt_status_t kt_audit_recover(const char *path, int log, uint64_t size, kt_audit_state_t *state,
                              kt_recovery_t *ret_recovery)
 {
-    kt_status_t status;
-
-    if (size < state->sealed.length)
-        return kt_fail(KT_AUDIT,
-                       "audit trail %s/log: it was cut to %llu of %llu bytes (find out why, then "
-                       "remove %s/state)",
-                       path, (unsigned long long)size, (unsigned long long)state->sealed.length,
-                       path);
-    status = adopt_rest(path, log, state);
+    kt_status_t status = adopt_rest(path, log, state);
     if (status != KT_SUCCESS || size == state->sealed.length)
         return status;
     if (ftruncate(log, (off_t)state->sealed.length) != 0)
@@ -287,4 +299,27 @@ kt_status_t kt_audit_recover(const char *path, int log, uint64_t size, kt_audit_
     state->reserved = 0; /* that was cut as well */
     ret_recovery->dropped += size - state->sealed.length;
     return KT_SUCCESS;
+}
+
+bool kt_audit_has_sealed(int log, const kt_audit_state_t *state)
+{
+    unsigned char chain[KT_AUDIT_HASH];
+    char text[SEAL_MAX + 1], *line;
+    size_t size = state->sealed.length < SEAL_MAX ? (size_t)state->sealed.length : SEAL_MAX;
+    kt_audit_seal_t seal;
+
+    if (!state->log_begun)
+        return true;
+    if (size == 0 || pread(log, text, size, (off_t)(state->sealed.length - size)) != (ssize_t)size)
+        return false;
+    text[size] = '\0';
+    line = memrchr(text, '\n', size - 1);
+    line = line != NULL ? line + 1 : text;
+    size -= (size_t)(line - text);
+    if (!kt_audit_parse_seal(line, size, &seal) ||
+        memcmp(seal.instance, state->instance, KT_AUDIT_ID) != 0)
+        return false;
+    memcpy(chain, seal.chain, sizeof(chain));
+    kt_audit_link(chain, line, size);
+    return memcmp(chain, state->sealed.chain, sizeof(chain)) == 0;
 }

@@ -36,6 +36,7 @@ static const struct {
     const char *severity;
 } rows[] = {
     {"alert", NULL, NULL, CRITICAL},      /* a source is locked out */
+    {"gap", NULL, NULL, CRITICAL},        /* a log was taken away while it was written */
     {NULL, "denied", NULL, CRITICAL},     /* a request for something forbidden */
     {NULL, "rolledback", NULL, CRITICAL}, /* an older store was put in place */
     {"read", "success", has_no_name, MEDIUM},

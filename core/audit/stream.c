@@ -34,6 +34,16 @@ kt_status_t kt_audit_failed(const kt_audit_t *audit, const char *what)
     return kt_fail(KT_AUDIT, "audit trail %s/%s: %s", audit->path, what, strerror(errno));
 }
 
+void kt_audit_warn(const kt_audit_t *audit, const char *what)
+{
+    char text[KT_ERROR_SIZE];
+
+    if (audit->log_fn == NULL)
+        return;
+    (void)snprintf(text, sizeof(text), "audit trail %s/%s", audit->path, what);
+    audit->log_fn(audit->log_arg, 2, text);
+}
+
 /* ---- files ---- */
 
 /* Root may write into another user's folder, and that user may have put anything there. */
@@ -53,8 +63,8 @@ static kt_status_t check_file(const kt_audit_t *audit, const char *name, int fd,
     return fchown(fd, audit->owner, (gid_t)-1) == 0 ? KT_SUCCESS : kt_audit_failed(audit, name);
 }
 
-static kt_status_t open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode,
-                             int *ret_fd)
+kt_status_t kt_audit_open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode,
+                               int *ret_fd)
 {
     int fd;
     bool made = false;
@@ -110,14 +120,14 @@ static kt_status_t lock_failed(const kt_audit_t *audit)
                    audit->path, holder);
 }
 
-/* Locks the file that is called "state" now. */
-static kt_status_t lock_state(kt_audit_t *audit)
+kt_status_t kt_audit_lock_state(kt_audit_t *audit)
 {
     struct stat st;
     kt_status_t status;
 
     for (;;) {
-        status = audit->state >= 0 ? KT_SUCCESS : open_file(audit, "state", 0, 0600, &audit->state);
+        status = audit->state >= 0 ? KT_SUCCESS
+                                   : kt_audit_open_file(audit, "state", 0, 0600, &audit->state);
         if (status != KT_SUCCESS)
             return status;
         if (!kt_lock_file(audit->state, KT_WAIT))
@@ -134,25 +144,26 @@ void kt_audit_unlock_stream(kt_audit_t *audit)
 }
 
 /* Without a start state from `keyturn init` or `keygen --stream` the stream begins with a random
- * key, which proves the chain only. */
-static kt_status_t read_state_inlock(const kt_audit_t *audit, kt_audit_state_t *ret_state)
+ * key, which proves the chain only. A damaged state is no better than none, and no reason to stop
+ * the servers: the next line says that an instance has ended. */
+kt_status_t kt_audit_read_state_inlock(const kt_audit_t *audit, kt_audit_state_t *ret_state)
 {
     unsigned char bytes[KT_AUDIT_STATE];
     ssize_t got = pread(audit->state, bytes, sizeof(bytes), 0);
-    kt_status_t status = KT_SUCCESS;
 
-    if (got == 0) {
+    if (got < 0)
+        return kt_audit_failed(audit, "state");
+    if (got != (ssize_t)sizeof(bytes) || !kt_audit_decode_state(bytes, ret_state)) {
+        if (got > 0)
+            kt_audit_warn(audit, "state: damaged; another instance begins, which the audit key "
+                                 "does not prove");
         kt_audit_new_state(NULL, &audit->name, ret_state);
-        return KT_SUCCESS;
     }
-    if (got != (ssize_t)sizeof(bytes) || !kt_audit_decode_state(bytes, ret_state))
-        status = kt_fail(KT_AUDIT, "audit trail %s/state: damaged (find out why, then remove it)",
-                         audit->path);
     kt_wipe(bytes, sizeof(bytes));
-    return status;
+    return KT_SUCCESS;
 }
 
-static kt_status_t write_state_inlock(const kt_audit_t *audit, const kt_audit_state_t *state)
+kt_status_t kt_audit_write_state_inlock(const kt_audit_t *audit, const kt_audit_state_t *state)
 {
     unsigned char bytes[KT_AUDIT_STATE];
     ssize_t written;
@@ -218,7 +229,7 @@ kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *
         status = write_inlock(audit, log, lines);
     }
     if (status == KT_SUCCESS)
-        status = write_state_inlock(audit, state);
+        status = kt_audit_write_state_inlock(audit, state);
     if (status == KT_SUCCESS) {
         kt_debug_point("audit_stated");
         /* from here on both are right, even if the sync fails */
@@ -230,128 +241,5 @@ kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *
         (void)!ftruncate(log, (off_t)before);
         errno = error;
     }
-    return status;
-}
-
-/* ---- the log that the state means ---- */
-
-/* The inode's name in the folder. A folder that cannot be read (no descriptor is left) does not
- * mean that the log is gone. */
-static kt_status_t find_inode(const kt_audit_t *audit, uint64_t inode, char ret_name[256])
-{
-    kt_folder_t list;
-    bool found = false;
-
-    if (!kt_folder_open(&list, audit->folder, "."))
-        return kt_audit_failed(audit, ".");
-    while (!found && kt_folder_next(&list)) {
-        found = list.inode == inode;
-        if (found)
-            (void)snprintf(ret_name, 256, "%s", list.name);
-    }
-    if (!kt_folder_close(&list) && !found)
-        return kt_audit_failed(audit, ".");
-    if (!found)
-        return kt_fail(KT_AUDIT,
-                       "audit trail %s/log: the log that was being written is gone (find out why, "
-                       "then remove %s/state)",
-                       audit->path, audit->path);
-    return KT_SUCCESS;
-}
-
-static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_audit_state_t *state)
-{
-    struct stat st;
-
-    if (fstat(log, &st) != 0)
-        return kt_audit_failed(audit, "log");
-    if ((uint64_t)st.st_size == state->sealed.length)
-        return KT_SUCCESS;
-    return kt_audit_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
-}
-
-/* logrotate has renamed the log. Its reserve is given back; its last line is a seal already. */
-static kt_status_t leave_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
-{
-    char name[256];
-    int log = -1;
-    kt_status_t status = find_inode(audit, state->inode, name);
-
-    if (status == KT_SUCCESS)
-        status = open_file(audit, name, O_APPEND, 0640, &log);
-    if (status == KT_SUCCESS)
-        status = recover_inlock(audit, log, state);
-    if (status == KT_SUCCESS)
-        (void)!ftruncate(log, (off_t)state->sealed.length);
-    kt_close_fd(&log);
-    return status;
-}
-
-/* Begins a log that this stream has not written to. It is empty, unless a new instance begins after
- * an older one whose state was removed. */
-static kt_status_t enter_log_inlock(kt_audit_t *audit, kt_audit_state_t *state, uint64_t inode,
-                                    uint64_t size)
-{
-    char last = '\n';
-
-    if (size > 0 && state->inode != 0)
-        return kt_fail(
-            KT_AUDIT,
-            "audit trail %s/log: it has lines that this stream did not write (find out why, "
-            "then move it away)",
-            audit->path);
-    if (size > 0 && (pread(audit->log, &last, 1, (off_t)size - 1) != 1 ||
-                     (last != '\n' && write(audit->log, "\n", 1) != 1)))
-        return kt_audit_failed(audit, "log");
-    state->inode = inode;
-    state->log_begun = false;
-    state->reserved = 0;
-    state->sealed.length = size + (last != '\n');
-    state->recorded = state->sealed;
-    if (fsync(audit->folder) != 0) /* the new name */
-        return kt_audit_failed(audit, ".");
-    return write_state_inlock(audit, state);
-}
-
-/*
- * The open log must be the file that is called "log" now. If it has another name (logrotate), a new
- * one is begun. If it is gone, the trail was removed, and nothing is served until an operator has
- * removed the state.
- */
-static kt_status_t check_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
-{
-    struct stat named, open_log;
-    kt_status_t status = KT_SUCCESS;
-    bool there = fstatat(audit->folder, "log", &named, AT_SYMLINK_NOFOLLOW) == 0;
-
-    if (audit->log >= 0 &&
-        (!there || fstat(audit->log, &open_log) != 0 || named.st_ino != open_log.st_ino))
-        kt_close_fd(&audit->log);
-    if (state->inode != 0 && (!there || named.st_ino != state->inode))
-        status = leave_log_inlock(audit, state);
-    if (status == KT_SUCCESS && audit->log < 0)
-        status = open_file(audit, "log", O_APPEND, 0640, &audit->log);
-    if (status != KT_SUCCESS)
-        return status;
-    if (fstat(audit->log, &open_log) != 0)
-        return kt_audit_failed(audit, "log");
-    if (state->inode != open_log.st_ino)
-        return enter_log_inlock(audit, state, open_log.st_ino, (uint64_t)open_log.st_size);
-    return recover_inlock(audit, audit->log, state);
-}
-
-kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state)
-{
-    kt_status_t status = lock_state(audit);
-
-    if (status != KT_SUCCESS)
-        return status;
-    status = read_state_inlock(audit, ret_state);
-    if (status == KT_SUCCESS)
-        status = check_log_inlock(audit, ret_state);
-    if (status == KT_SUCCESS)
-        return KT_SUCCESS;
-    kt_wipe(ret_state, sizeof(*ret_state));
-    kt_audit_unlock_stream(audit);
     return status;
 }

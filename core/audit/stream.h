@@ -41,7 +41,7 @@ struct kt_audit {
     int64_t (*tick)(void *arg); /* what else the thread does; returns after how many ms to call it
                                    again. NULL: nothing */
     void *tick_arg;
-    kt_log_fn log_fn; /* for the thread; NULL: none */
+    kt_log_fn log_fn; /* NULL: none */
     void *log_arg;
 };
 
@@ -49,10 +49,18 @@ struct kt_audit {
 
 kt_status_t kt_audit_failed(const kt_audit_t *audit,
                             const char *what); /* KT_AUDIT with errno's text */
-/* The state that is called so now, locked, and the log that it means. On failure nothing is locked.
- * The caller wipes the state. */
-kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state);
+/* For the host's log, as urgent as it gets. */
+void kt_audit_warn(const kt_audit_t *audit, const char *what);
+/* A file of the folder, which has to be regular and of the folder's owner. Makes it if there is
+ * none. */
+kt_status_t kt_audit_open_file(const kt_audit_t *audit, const char *name, int flags, mode_t mode,
+                               int *ret_fd);
+/* Locks the file that is called "state" now. */
+kt_status_t kt_audit_lock_state(kt_audit_t *audit);
 void kt_audit_unlock_stream(kt_audit_t *audit);
+/* A new one, if there is none. The caller wipes it. */
+kt_status_t kt_audit_read_state_inlock(const kt_audit_t *audit, kt_audit_state_t *ret_state);
+kt_status_t kt_audit_write_state_inlock(const kt_audit_t *audit, const kt_audit_state_t *state);
 kt_status_t kt_audit_open_rings(kt_audit_t *audit);
 /*
  * Every block goes this way: audit->lines, with its seal as the last line, of which `state` speaks
@@ -60,6 +68,27 @@ kt_status_t kt_audit_open_rings(kt_audit_t *audit);
  * use the space that is kept for what has to be recorded.
  */
 kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *state, bool spends);
+
+/* ---- current.c: all under audit->lock ---- */
+
+/* The state that is called so now, locked, and the log that it means. On failure nothing is locked.
+ * The caller wipes the state. */
+kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state);
+
+/* ---- block.c: under audit->lock and the stream's ---- */
+
+/* An empty block with so much room. A log's first line, a gap before it and the report of a
+ * recovery begin it: they are sealed with what follows. */
+kt_status_t kt_block_begin_inlock(kt_audit_t *audit, kt_audit_state_t *state, size_t room,
+                                  int64_t now);
+/* Has the stream something to say that no decision waits for? */
+bool kt_block_is_due(const kt_audit_t *audit, const kt_audit_state_t *state);
+void kt_block_add(kt_audit_t *audit, kt_audit_state_t *state, const kt_event_t *event,
+                  int64_t time);
+/* Its seal; the block is on the disk afterwards, or nothing of it is. `spends` is that of
+ * kt_audit_append_block(). */
+kt_status_t kt_block_end_inlock(kt_audit_t *audit, kt_audit_state_t *state,
+                                const kt_audit_range_t *range, bool spends, int64_t now);
 
 /* ---- drain.c: under audit->lock ---- */
 

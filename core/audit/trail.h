@@ -6,7 +6,9 @@
  *   fields.h        the fields of a decision, one row each
  *   ring.h          the mapped file that keeps the decisions of a process until they are lines
  *   drain.c         turns rings into blocks of lines, each with its seal
- *   stream.c        the files of a stream: the lock, the state, and the log that the state means
+ *   block.c         a block of lines from its first one to its seal
+ *   current.c       the log that the state means, and a new one if that was taken away
+ *   stream.c        the files of a stream: the lock, the state, and how a block reaches the disk
  *   line.c          a decision as JSON
  *   seal.c          keys, chain, seal lines and the state; recovery after a crash
  *   key.c           the audit key, and the start of a stream
@@ -58,6 +60,22 @@ typedef struct kt_audit_range {     /* of one ring */
     uint64_t from, to;              /* numbers of its records */
 } kt_audit_range_t;
 
+/* Why the log that was being written cannot be continued. */
+typedef enum kt_audit_loss {
+    KT_LOSS_NONE,
+    KT_LOSS_GONE,    /* no file of the folder has its lines */
+    KT_LOSS_CUT,     /* it is shorter than it was */
+    KT_LOSS_CHANGED, /* it has other lines */
+    KT_LOSS_COPIED,  /* all of it is in another file: a copy, or compressed */
+    KT_LOSSES
+} kt_audit_loss_t;
+
+typedef struct kt_audit_gap { /* is not in a line yet */
+    kt_audit_loss_t reason;
+    uint64_t block, last; /* of the lost log: its first block, the last decision before it */
+    uint64_t length;      /* through its last seal */
+} kt_audit_gap_t;
+
 typedef struct kt_audit_state {
     bool keyed;     /* its first key was derived from an audit key */
     bool log_begun; /* the log of this inode has its first line */
@@ -66,7 +84,10 @@ typedef struct kt_audit_state {
     uint64_t block;                   /* number of the next seal */
     uint64_t inode;                   /* of the log; 0: none yet */
     uint64_t reserved;                /* how far the log has space on the disk */
-    int64_t checkpoint;      /* ms: of the last one, or since when none was; 0: not known */
+    int64_t checkpoint;           /* ms: of the last one, or since when none was; 0: not known */
+    uint64_t log_block, log_last; /* of the log: its first block, the last decision before it */
+    int64_t log_time;             /* ms: when it was begun; 0: not known */
+    kt_audit_gap_t gap;           /* before the log */
     kt_audit_range_t range;  /* of the last block that had one: the ring itself may not know yet;
                                 `from` is not kept */
     kt_audit_end_t sealed;   /* through the last seal: that is what the file says */
@@ -100,6 +121,17 @@ size_t kt_line_event(kt_lines_t *lines, const kt_audit_name_t *name, const kt_ev
  * recorded and are lost. */
 size_t kt_line_recovery(kt_lines_t *lines, const kt_audit_name_t *name, uint64_t dropped,
                         uint64_t missing, uint64_t sequence, int64_t now);
+/* What is not in the logs before this one, as far as the writer could see. */
+size_t kt_line_gap(kt_lines_t *lines, const kt_audit_name_t *name, const kt_audit_state_t *state,
+                   uint64_t sequence, int64_t now);
+typedef struct kt_audit_former { /* an instance that ended without a word: its state is gone */
+    unsigned char instance[KT_AUDIT_ID], chain[KT_AUDIT_HASH]; /* `chain`: through its last seal */
+    uint64_t block, last; /* of the last seal, and of the last decision */
+} kt_audit_former_t;
+size_t kt_line_former(kt_lines_t *lines, const kt_audit_name_t *name,
+                      const kt_audit_former_t *former, uint64_t sequence, int64_t now);
+/* The time as a part of a file's name: 20261130T131502Z. */
+void kt_line_stamp(int64_t now, char ret_text[17]);
 /* A log's first line. */
 size_t kt_line_log(kt_lines_t *lines, const kt_audit_name_t *name, const kt_audit_state_t *state,
                    int64_t now);
@@ -143,12 +175,18 @@ bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_s
 typedef struct kt_recovery {
     uint64_t dropped, missing;
 } kt_recovery_t;
+/* One more line after what the state says: blocks sealed by its key and the next ones are adopted.
+ * False: it is not a line of such a block. `end` is at first what the state says. */
+bool kt_audit_adopt_line(kt_audit_state_t *state, kt_audit_end_t *end, const char *line,
+                         size_t size);
 /*
- * Compares the open log with the state, under its lock. After the end that the state names, blocks
- * sealed by its key and the next ones are adopted, and the rest is cut off. KT_AUDIT if the log is
- * shorter.
+ * Compares the open log, which is not shorter than the state says, with the state, under its lock.
+ * After the end that the state names, blocks sealed by its key and the next ones are adopted, and
+ * the rest is cut off.
  */
 kt_status_t kt_audit_recover(const char *path, int log, uint64_t size, kt_audit_state_t *state,
                              kt_recovery_t *ret_recovery);
+/* Does the log, up to the length that the state says, end with the seal that the state knows? */
+bool kt_audit_has_sealed(int log, const kt_audit_state_t *state);
 
 #endif /* KT_TRAIL_H */

@@ -192,6 +192,8 @@ static kt_status_t open_audit(kt_ctx_t *ctx, const char *stream)
 {
     kt_status_t status = kt_audit_open(ctx->holder.config, stream, &ctx->audit);
 
+    if (status == KT_SUCCESS)
+        kt_audit_set_log(ctx->audit, ctx->holder.logger.fn, ctx->holder.logger.arg);
     if (status != KT_AUDIT || ctx->holder.config->audit_required)
         return status;
     kt_log(&ctx->holder.logger, 4, "%s; going on without, as audit.required is false",

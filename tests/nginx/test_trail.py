@@ -51,17 +51,33 @@ def test_reads_of_one_window_are_one_line(site, canary):
     assert [(line["count"], "peer" in line, "request" in line) for line in lines] == [(40, False, False)]
 
 
-def test_a_log_that_is_gone_refuses(site, canary):
-    """When the thread notices, not before; and until it is back."""
+def test_a_log_that_cannot_be_written_refuses(site, canary):
+    """When the thread notices, not before; and until it can."""
     site.home.set("api-keys/stripe", canary("gone"))
     site.serve(SERVED)
     assert site.get().status == 200
     assert reads(site) == 1
     log, aside = site.home.audit / "nginx/log", site.home.audit / "aside"
     log.rename(aside)
+    log.parent.chmod(0o500)
     wait_for(lambda: site.get().status == 503, timeout=20)
-    assert "nginx/log" in site.nginx.error_log() and "is gone" in site.nginx.error_log()
+    assert "nginx/log: Permission denied" in site.nginx.error_log()
+    log.parent.chmod(0o700)
     aside.rename(log)
     wait_for(lambda: site.get().status == 200, timeout=20)
     site.home.records("nginx")
     site.home.run("audit", "verify")
+
+
+def test_a_log_that_is_removed_is_said_and_stops_nobody(site, canary):
+    site.home.set("api-keys/stripe", canary("gone"))
+    site.serve(SERVED)
+    assert site.get().status == 200
+    assert reads(site) == 1
+    (site.home.audit / "nginx/log").unlink()
+    wait_for(lambda: "nginx/log: the log that was being written is gone" in site.nginx.error_log(), timeout=20)
+    assert site.get().status == 200
+    site.nginx.stop()
+    gap, *_ = site.records(action="gap")
+    assert (gap["reason"], gap["severity"], gap["from"]) == ("gone", "critical", 0)
+    assert site.home.run("audit", "verify", check=False).returncode == 65

@@ -212,15 +212,17 @@ def is_refused(client):
 
 
 def test_what_cannot_be_recorded_is_refused(ruled, home, refused):
-    """The log is gone: as soon as that is noticed no value is served, none is stored, until it is back."""
+    """There is no log, and none can be made: as soon as that is noticed no value is served, none is stored."""
     app, ops = ruled[1]["app"], ruled[1]["ops"]
     log, aside = home.audit / "redis/log", home.audit / "aside"
     log.rename(aside)
+    log.parent.chmod(0o500)
     wait_for(lambda: is_refused(app))
     refused("SECRETAUDIT", app, "SECRET.GET", NAME)
     refused("SECRETAUDIT", app, "SECRET.GETSEALED", NAME)
     refused("SECRETAUDIT", app, "SECRET.LIST")
     refused("SECRETAUDIT", ops, "SECRET.SET", NAME, "v2")
+    log.parent.chmod(0o700)
     aside.rename(log)
     wait_for(lambda: not is_refused(app))
     assert app.execute_command("SECRET.GET", NAME) == b"v1"

@@ -267,8 +267,6 @@ START_TEST(a_ring_grows_with_the_thread)
 }
 END_TEST
 
-static char saved[KT_AUDIT_STATE];
-
 static void remove_log(void)
 {
     char aside[220];
@@ -285,32 +283,23 @@ static void put_log_back(void)
     ck_assert_int_eq(rename(aside, world.log), 0);
 }
 
-static void replace_log(void)
+/* No log, and none can be made. */
+static void close_folder(void)
 {
+    char stream[220];
+
     remove_log();
-    world_write(world.log, "", 0640);
+    (void)snprintf(stream, sizeof(stream), "%s/audit/nginx", world.dir);
+    ck_assert_int_eq(chmod(stream, 0500), 0);
 }
 
-static void write_state(const char *bytes, size_t size)
+static void open_folder(void)
 {
-    int fd = open(state, O_WRONLY);
+    char stream[220];
 
-    ck_assert_int_eq(pwrite(fd, bytes, size, 0), (ssize_t)size);
-    (void)close(fd);
-}
-
-static void damage_state(void)
-{
-    int fd = open(state, O_RDONLY);
-
-    ck_assert_int_eq(read(fd, saved, sizeof(saved)), sizeof(saved));
-    (void)close(fd);
-    write_state("damaged", 7);
-}
-
-static void mend_state(void)
-{
-    write_state(saved, sizeof(saved));
+    (void)snprintf(stream, sizeof(stream), "%s/audit/nginx", world.dir);
+    ck_assert_int_eq(chmod(stream, 0700), 0);
+    put_log_back();
 }
 
 /* Of this process, because files may not grow: EFBIG, as ENOSPC on a full disk. The log is longer
@@ -353,9 +342,7 @@ typedef struct fault {
 } fault_t;
 
 static const fault_t faults[] = {
-    {remove_log, put_log_back, "/audit/nginx/log", "is gone"},
-    {replace_log, put_log_back, "/audit/nginx/log", "is gone"},
-    {damage_state, mend_state, "/audit/nginx/state", "damaged"},
+    {close_folder, open_folder, "/audit/nginx/log", "Permission denied"},
     {fill_disk, empty_disk, "/audit/nginx/log", "too large"},
     {remove_ring, NULL, "/audit/nginx/rings/", "removed"},
 };
@@ -441,20 +428,20 @@ START_TEST(what_is_not_required_is_warned_of_once)
     world.ctx->holder.config->audit_required = false;
     world.ctx->holder.logger.fn = count_warnings;
     put("api-keys/a", "a", 1);
-    remove_log();
+    close_folder();
     for (unsigned i = 0; i < 5; i++) {
         read_value();
         assert_ok(kt_audit_flush(world.ctx, 0));
     }
     ck_assert_uint_eq(warned, 1);
-    put_log_back();
+    open_folder();
     read_value();
     assert_ok(kt_audit_flush(world.ctx, 0));
-    remove_log();
+    close_folder();
     read_value();
     assert_ok(kt_audit_flush(world.ctx, 0));
     ck_assert_uint_eq(warned, 2);
-    put_log_back();
+    open_folder();
 }
 END_TEST
 

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * current.c: the log that the state means, and a new one if that one cannot be continued.
+ *
+ * The state names the log by its inode. A log that was renamed is left as if its writer had renamed
+ * it. A log that was compressed, copied, cut, restored or removed does not stop the servers: a new
+ * one goes on at the last seal, and begins with a `gap` line that says which lines are not in it.
+ * `keyturn audit verify` looks for them, and fails if they are missing.
+ *
+ * To refuse everything until an operator has removed the state was the rule before. An ordinary
+ * logrotate stanza with `compress` stopped all servers, and the audit key could not prove what was
+ * written after the repair.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "files.h"
+#include "stream.h"
+
+#define NAMES_MAX 100u /* logs that are closed within one second */
+#define TRIES 3u       /* to open a log before it is renamed */
+
+/* An error that says nothing about the file. */
+static bool is_passing(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR;
+}
+
+/* ---- the log under its own name, or renamed ---- */
+
+/* An existing log for writing. -1 with errno; EINVAL: it is not of this stream's user. */
+static int open_log(const kt_audit_t *audit, const char *name, struct stat *ret_st)
+{
+    int fd = openat(audit->folder, name,
+                    O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+
+    if (fd >= 0 && fstat(fd, ret_st) == 0 && S_ISREG(ret_st->st_mode) &&
+        ret_st->st_uid == audit->owner)
+        return fd;
+    if (fd >= 0) {
+        kt_close_fd(&fd);
+        errno = EINVAL;
+    }
+    return -1;
+}
+
+/* The whole blocks after what the state says are taken, the rest is cut. *ret_loss: why it cannot
+ * be continued. */
+static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_audit_state_t *state,
+                                  kt_audit_loss_t *ret_loss)
+{
+    struct stat st;
+
+    if (fstat(log, &st) != 0)
+        return kt_audit_failed(audit, "log");
+    *ret_loss = (uint64_t)st.st_size < state->sealed.length ? KT_LOSS_CUT : KT_LOSS_NONE;
+    if (*ret_loss != KT_LOSS_NONE || (uint64_t)st.st_size == state->sealed.length)
+        return KT_SUCCESS;
+    return kt_audit_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
+}
+
+static kt_status_t continue_log_inlock(kt_audit_t *audit, kt_audit_state_t *state,
+                                       kt_audit_loss_t *ret_loss)
+{
+    struct stat st;
+    kt_status_t status;
+
+    *ret_loss = KT_LOSS_NONE;
+    if (audit->log < 0) {
+        audit->log = open_log(audit, "log", &st);
+        if (audit->log < 0 && is_passing(errno))
+            return kt_audit_failed(audit, "log");
+        if (audit->log < 0)
+            *ret_loss = KT_LOSS_GONE;
+        else if ((uint64_t)st.st_size >= state->sealed.length &&
+                 !kt_audit_has_sealed(audit->log, state))
+            *ret_loss = KT_LOSS_CHANGED;
+    }
+    if (*ret_loss != KT_LOSS_NONE)
+        return KT_SUCCESS;
+    status = recover_inlock(audit, audit->log, state, ret_loss);
+    return status;
+}
+
+/* It has another name now: its reserve is given back; its last line is a seal already. *ret_loss is
+ * not touched if it is not there, or is not what it was. */
+static kt_status_t leave_log_inlock(kt_audit_t *audit, const char *name, kt_audit_state_t *state,
+                                    kt_audit_loss_t *ret_loss)
+{
+    kt_audit_loss_t loss = KT_LOSS_NONE;
+    struct stat st;
+    int log = open_log(audit, name, &st);
+    kt_status_t status = KT_SUCCESS;
+
+    if (log < 0)
+        return is_passing(errno) ? kt_audit_failed(audit, name) : KT_SUCCESS;
+    if (st.st_ino == state->inode && (uint64_t)st.st_size >= state->sealed.length &&
+        kt_audit_has_sealed(log, state)) {
+        status = recover_inlock(audit, log, state, &loss);
+        if (status == KT_SUCCESS && loss == KT_LOSS_NONE) {
+            (void)!ftruncate(log, (off_t)state->sealed.length);
+            *ret_loss = KT_LOSS_NONE;
+        }
+    }
+    kt_close_fd(&log);
+    return status;
+}
+
+/* ---- a copy of it ---- */
+
+/* Are the lines of this log, plain or gzip, those that the state knows? Blocks that a dead writer
+ * has left after them are taken. */
+static bool take_copy(const kt_audit_t *audit, const kt_audit_log_t *log, kt_audit_state_t *state)
+{
+    kt_audit_log_t opened;
+    kt_audit_reader_t *reader = kt_audit_log_read(audit->folder, log->name, &opened);
+    kt_audit_end_t end = {.length = 0};
+    bool whole = false;
+    char *line;
+    size_t size;
+
+    memcpy(end.chain, log->head.chain, KT_AUDIT_HASH);
+    while (reader != NULL && kt_audit_reader_next(reader, &line, &size) == KT_AUDIT_NEXT) {
+        if (whole && !kt_audit_adopt_line(state, &end, line, size))
+            break;
+        if (whole)
+            continue;
+        kt_audit_link(end.chain, line, size);
+        end.length += size;
+        if (end.length > state->sealed.length)
+            break;
+        whole = end.length == state->sealed.length &&
+                memcmp(end.chain, state->sealed.chain, KT_AUDIT_HASH) == 0;
+    }
+    kt_audit_reader_free(reader);
+    return whole;
+}
+
+static bool find_copy(const kt_audit_t *audit, const kt_audit_logs_t *logs, kt_audit_state_t *state)
+{
+    size_t i;
+
+    for (i = 0; i < logs->count; i++) {
+        const kt_audit_log_t *log = &logs->list[i];
+
+        if (log->has_head && log->head.block == state->log_block &&
+            memcmp(log->head.instance, state->instance, KT_AUDIT_ID) == 0 &&
+            take_copy(audit, log, state))
+            return true;
+    }
+    return false;
+}
+
+/* ---- what became of it ---- */
+
+/* A folder that cannot be read (no descriptor is left) does not mean that a log is gone. */
+static kt_status_t list_logs(const kt_audit_t *audit, kt_audit_logs_t *ret_logs)
+{
+    size_t i;
+
+    if (!kt_audit_logs_find(audit->folder, ret_logs))
+        return kt_audit_failed(audit, ".");
+    for (i = 0; i < ret_logs->count; i++) {
+        if (is_passing(ret_logs->list[i].error)) {
+            errno = ret_logs->list[i].error;
+            kt_audit_logs_free(ret_logs);
+            return kt_audit_failed(audit, ".");
+        }
+    }
+    return KT_SUCCESS;
+}
+
+static void note_gap(kt_audit_state_t *state, kt_audit_loss_t loss)
+{
+    state->gap.reason = loss;
+    state->gap.block = state->log_block;
+    state->gap.last = state->log_last;
+    state->gap.length = state->sealed.length;
+}
+
+static void tell_loss(const kt_audit_t *audit, kt_audit_loss_t loss)
+{
+    static const char *const why[KT_LOSSES] = {
+        [KT_LOSS_GONE] = "log: the log that was being written is gone; a new one begins with a "
+                         "`gap` line, and `keyturn audit verify` fails until it is back",
+        [KT_LOSS_CUT] = "log: it was cut; a new one begins with a `gap` line, and `keyturn audit "
+                        "verify` fails until the lines are back",
+        [KT_LOSS_CHANGED] = "log: its lines were changed; a new one begins with a `gap` line, and "
+                            "`keyturn audit verify` fails until they are back",
+        [KT_LOSS_COPIED] = "log: it was compressed, copied or restored while it was being written; "
+                           "a new one begins with a `gap` line, and no line is missing",
+    };
+
+    if (why[loss] != NULL)
+        kt_audit_warn(audit, why[loss]);
+}
+
+/* Before a new log is begun. *ret_loss: what is known of the old one, and then, what became of it.
+ */
+static kt_status_t part_with_log_inlock(kt_audit_t *audit, kt_audit_state_t *state,
+                                        kt_audit_loss_t *ret_loss)
+{
+    kt_audit_loss_t loss = *ret_loss;
+    kt_audit_logs_t logs;
+    kt_status_t status;
+    unsigned tries;
+    size_t i;
+
+    for (tries = 0; tries < TRIES && (tries == 0 || loss == KT_LOSS_GONE); tries++) {
+        status = list_logs(audit, &logs);
+        if (status != KT_SUCCESS)
+            return status;
+        for (i = 0; status == KT_SUCCESS && loss == KT_LOSS_GONE && i < logs.count; i++)
+            if (logs.list[i].inode == state->inode)
+                status = leave_log_inlock(audit, logs.list[i].name, state, &loss);
+        if (!state->log_begun)
+            loss = KT_LOSS_NONE; /* nothing was sealed in it, so nothing is missing */
+        if (status == KT_SUCCESS && loss != KT_LOSS_NONE && find_copy(audit, &logs, state))
+            loss = KT_LOSS_COPIED;
+        kt_audit_logs_free(&logs);
+        if (status != KT_SUCCESS)
+            return status;
+    }
+    if (loss != KT_LOSS_NONE)
+        note_gap(state, loss);
+    *ret_loss = loss;
+    return KT_SUCCESS;
+}
+
+/* ---- a new log ---- */
+
+/* Nothing is overwritten: what is called `log` gets another name. */
+static kt_status_t rename_log_inlock(const kt_audit_t *audit)
+{
+    char stamp[17], name[48];
+    struct stat st;
+    unsigned i;
+
+    kt_line_stamp(kt_now(), stamp);
+    for (i = 0; i < NAMES_MAX; i++) {
+        (void)snprintf(name, sizeof(name), i == 0 ? "log.%s" : "log.%s.%u", stamp, i);
+        if (fstatat(audit->folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            continue;
+        if (renameat2(audit->folder, "log", audit->folder, name, RENAME_NOREPLACE) == 0)
+            return KT_SUCCESS;
+        if (errno == EINVAL && renameat(audit->folder, "log", audit->folder, name) == 0)
+            return KT_SUCCESS; /* a file system that does not know the flag */
+        if (errno == ENOENT)
+            return KT_SUCCESS;
+        if (errno != EEXIST)
+            break;
+    }
+    return kt_audit_failed(audit, "log");
+}
+
+/* An empty log of this stream's user may be taken: logrotate's `create` leaves one. */
+static kt_status_t make_log_inlock(kt_audit_t *audit)
+{
+    struct stat st;
+    kt_status_t status;
+
+    kt_close_fd(&audit->log);
+    if (fstatat(audit->folder, "log", &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        audit->log = S_ISREG(st.st_mode) && st.st_size == 0 ? open_log(audit, "log", &st) : -1;
+        if (audit->log >= 0 && st.st_size == 0)
+            return KT_SUCCESS;
+        kt_close_fd(&audit->log);
+        status = rename_log_inlock(audit);
+        if (status != KT_SUCCESS)
+            return status;
+    }
+    return kt_audit_open_file(audit, "log", O_APPEND, 0640, &audit->log);
+}
+
+static kt_status_t begin_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
+{
+    struct stat st;
+    kt_status_t status = make_log_inlock(audit);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (fstat(audit->log, &st) != 0)
+        return kt_audit_failed(audit, "log");
+    state->inode = st.st_ino;
+    state->log_begun = false;
+    state->log_block = state->block;
+    state->log_last = state->sealed.sequence;
+    state->log_time = kt_now();
+    state->reserved = 0;
+    state->sealed.length = 0;
+    state->recorded = state->sealed;
+    if (fsync(audit->folder) != 0) /* the new name */
+        return kt_audit_failed(audit, ".");
+    return kt_audit_write_state_inlock(audit, state);
+}
+
+/* ---- all of it ---- */
+
+static kt_status_t check_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
+{
+    struct stat named, open_log;
+    kt_audit_loss_t loss = KT_LOSS_GONE;
+    kt_status_t status = KT_SUCCESS;
+    bool there = fstatat(audit->folder, "log", &named, AT_SYMLINK_NOFOLLOW) == 0;
+
+    if (audit->log >= 0 &&
+        (!there || fstat(audit->log, &open_log) != 0 || named.st_ino != open_log.st_ino))
+        kt_close_fd(&audit->log);
+    if (state->inode == 0)
+        return begin_log_inlock(audit, state);
+    if (there && named.st_ino == state->inode) {
+        status = continue_log_inlock(audit, state, &loss);
+        if (status != KT_SUCCESS || loss == KT_LOSS_NONE)
+            return status;
+    }
+    status = part_with_log_inlock(audit, state, &loss);
+    if (status == KT_SUCCESS)
+        status = begin_log_inlock(audit, state);
+    if (status == KT_SUCCESS)
+        tell_loss(audit, loss);
+    return status;
+}
+
+kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state)
+{
+    kt_status_t status = kt_audit_lock_state(audit);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_audit_read_state_inlock(audit, ret_state);
+    if (status == KT_SUCCESS)
+        status = check_log_inlock(audit, ret_state);
+    if (status == KT_SUCCESS)
+        return KT_SUCCESS;
+    kt_wipe(ret_state, sizeof(*ret_state));
+    kt_audit_unlock_stream(audit);
+    return status;
+}
