@@ -15,5 +15,11 @@ kt_status_t verb_backup(cli_t *cli)
     cli_progress(cli);
     status = kt_backup_with(cli->ctx, &req, cli->args[0], &options, &rows);
     cli_progress_end(cli);
-    return status ? cli_check_ctx(cli, status) : cli_answer_count(cli, "saved", rows);
+    if (status)
+        return cli_check_ctx(cli, status);
+    if (!cli->json)
+        cli_warn(cli, "a new machine also needs: the key of the environment, keyturn.yaml, the "
+                      "audit key, and what Redis has stored itself; keep them in other places "
+                      "(keyturn(1), restore)");
+    return cli_answer_count(cli, "saved", rows);
 }

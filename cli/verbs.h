@@ -23,7 +23,10 @@ VERB(init, "init", "DIR|--system", 0, 1, 0, "make a home: configuration, key, st
             "development, staging, production or another name [$ENVIRONMENT, else development]"),
      OPTION("user", "USER",
             "with --system: another user who may read; USER:TYPE,... [type api-keys]"),
-     OPTION("audit-key", "FILE", "write the audit key to this new file [it is shown once]"))
+     OPTION("audit-key", "FILE", "write the audit key to this new file [it is shown once]"),
+     OPTION("restore", "BACKUP", "with --system: the store of a machine that is lost"),
+     OPTION("key", "KEYFILE", "with --restore: the environment's key of that machine"),
+     OPTION("recipient-key", "FILE", "with --restore: the private key of the backup's recipient"))
 VERB(keygen, "keygen", "OUT", 1, 1, 0, "make a key file",
      OPTION("environment", "E", "the environment of a new key [the configuration's]"),
      OPTION("types", "T,...", "only the keys of these types, derived from the configuration's key"),

@@ -47,6 +47,20 @@ kt_status_t init_audit_key(cli_t *cli, init_work_t *work, const char *path,
     return status;
 }
 
+/* It is kept elsewhere. If it is given, new streams begin with it. */
+kt_status_t init_read_audit_key(cli_t *cli, char line[KT_AUDIT_KEY_LINE])
+{
+    const char *path = cli_given(cli, "audit-key");
+    kt_status_t status;
+
+    if (!path)
+        return KT_SUCCESS;
+    status = cli_read_line(cli, path, line, KT_AUDIT_KEY_LINE);
+    if (!status && !line[0])
+        status = cli_fail(cli, KT_USAGE, "%s: has no audit key on its first line", path);
+    return status;
+}
+
 kt_status_t init_stream(cli_t *cli, const char *folder, const char *environment, const char *stream,
                         const char *line)
 {

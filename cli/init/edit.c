@@ -131,20 +131,6 @@ static kt_status_t edit_config(init_system_t *s)
 
 /* ---- the users ---- */
 
-/* The audit key is kept elsewhere. If it is given, the new streams begin with it. */
-static kt_status_t read_audit_key(init_system_t *s)
-{
-    const char *path = cli_given(s->cli, "audit-key");
-    kt_status_t status;
-
-    if (!path)
-        return KT_SUCCESS;
-    status = cli_read_line(s->cli, path, s->audit_key, sizeof s->audit_key);
-    if (!status && !s->audit_key[0])
-        status = cli_fail(s->cli, KT_USAGE, "%s: has no audit key on its first line", path);
-    return status;
-}
-
 static kt_status_t make_users(init_system_t *s)
 {
     const char *given = cli_given(s->cli, "environment");
@@ -160,7 +146,7 @@ static kt_status_t make_users(init_system_t *s)
         return cli_fail(s->cli, KT_CONFLICT, CONFIG " is for the environment %s",
                         kt_setup_environment(s->cli->setup));
     s->environment = kt_setup_environment(s->cli->setup);
-    status = read_audit_key(s);
+    status = init_read_audit_key(s->cli, s->audit_key);
     if (!status)
         status = init_mkdir(s->cli, USERS);
     return status ? status : init_consumers(s);

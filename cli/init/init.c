@@ -242,5 +242,7 @@ kt_status_t verb_init(cli_t *cli)
         return cli_fail(cli, KT_USAGE, "init needs either a DIR or --system");
     if (!system && cli_given(cli, "user"))
         return cli_fail(cli, KT_USAGE, "--user needs --system");
+    if (!system && (cli_given(cli, "restore") || cli_given(cli, "key")))
+        return cli_fail(cli, KT_USAGE, "--restore and --key need --system");
     return system ? init_system(cli) : init_home(cli);
 }

@@ -53,6 +53,8 @@ kt_status_t init_exists(cli_t *cli, const char *path);
 kt_status_t init_mkdir(cli_t *cli, const char *path); /* mode 0700 */
 /* Writes a new file, and removes it again if it is not complete. */
 kt_status_t init_write(cli_t *cli, const char *path, mode_t mode, const char *text);
+kt_status_t init_write_bytes(cli_t *cli, const char *path, mode_t mode, const void *bytes,
+                             size_t size);
 kt_status_t init_key(cli_t *cli, const char *path, const char *environment); /* makes a key */
 kt_status_t init_store(cli_t *cli); /* makes the store that cli->setup names */
 /* Renames what is complete: the last step. */
@@ -80,6 +82,8 @@ kt_status_t init_audit_path(cli_t *cli, char path[PATH_MAX]);
  */
 kt_status_t init_audit_key(cli_t *cli, init_work_t *work, const char *path,
                            char line[KT_AUDIT_KEY_LINE]);
+/* Reads the audit key of --audit-key, which must exist; "" without that option. */
+kt_status_t init_read_audit_key(cli_t *cli, char line[KT_AUDIT_KEY_LINE]);
 /* Begins the stream in `folder` with the key. Without a key the first line will begin it. */
 kt_status_t init_stream(cli_t *cli, const char *folder, const char *environment, const char *stream,
                         const char *line);

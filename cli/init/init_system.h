@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The files of `init --system`; each calls only those before it: user.c, layout.c, edit.c,
- * system.c.
+ * restore.c, system.c.
  */
 #ifndef KEYTURN_INIT_SYSTEM_H
 #define KEYTURN_INIT_SYSTEM_H
@@ -33,6 +33,9 @@ typedef struct init_consumer {
 typedef struct init_system {
     cli_t *cli;
     const char *environment;
+    const char *backup;     /* --restore; NULL: a new store */
+    kt_secret_t *given_key; /* the text of --key */
+    char found[128];        /* the environment that it names */
     char key[PATH_MAX], store[PATH_MAX];
     char audit_path[PATH_MAX]; /* --audit-key; "": init prints the key */
     char audit_key[KT_AUDIT_KEY_LINE];
@@ -60,6 +63,13 @@ kt_status_t init_users(init_system_t *s);
 char *init_user_keys(const init_system_t *s);
 char *init_user_grants(const init_system_t *s);
 void init_print_users(const init_system_t *s);
+
+/* ---- restore.c ---- */
+
+/* Reads --restore and --key. Without --environment it is the key's. */
+kt_status_t init_restore_given(init_system_t *s);
+kt_status_t init_restore_key(init_system_t *s);   /* writes s->key */
+kt_status_t init_restore_store(init_system_t *s); /* makes the store that cli->setup names */
 
 /* ---- edit.c ---- */
 

@@ -60,13 +60,18 @@ kt_status_t init_exists(cli_t *cli, const char *path)
 
 kt_status_t init_write(cli_t *cli, const char *path, mode_t mode, const char *text)
 {
+    return init_write_bytes(cli, path, mode, text, strlen(text));
+}
+
+kt_status_t init_write_bytes(cli_t *cli, const char *path, mode_t mode, const void *bytes,
+                             size_t size)
+{
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    ssize_t size = (ssize_t)strlen(text);
     kt_status_t status = KT_SUCCESS;
 
     if (fd < 0)
         return init_cannot(cli, "write", path);
-    if (write(fd, text, (size_t)size) != size || fsync(fd) != 0) {
+    if (write(fd, bytes, size) != (ssize_t)size || fsync(fd) != 0) {
         status = cli_fail(cli, KT_NOSPACE, "cannot write %s: %s", path, strerror(errno));
         unlink(path);
     }

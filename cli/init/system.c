@@ -102,6 +102,10 @@ static kt_status_t answer(const init_system_t *s)
     init_print_users(s);
     if (shown_key)
         init_print_audit_key(shown_key);
+    if (s->backup)
+        printf("The store has what %s had. If you kept the old keyturn.yaml, put it in place of\n"
+               "the new one, with group " CLI_READERS " and mode 0640.\n",
+               s->backup);
     printf("Next: remove the # from the %s lines under policy, and try `keyturn check`.\n",
            has_persons ? "servers' and users'" : "servers'");
     if (other && strcmp(other, CONFIG) != 0)
@@ -126,7 +130,22 @@ static kt_status_t make_store(init_system_t *s)
         snprintf(path, sizeof path, "%s%s", s->store, others[i]);
         status = init_note(s->cli, &s->work, path);
     }
-    return status ? status : init_store(s->cli);
+    if (status)
+        return status;
+    return s->backup ? init_restore_store(s) : init_store(s->cli);
+}
+
+/* The streams of a restored machine begin with the audit key that its old ones had. */
+static kt_status_t make_audit_key(init_system_t *s)
+{
+    kt_status_t status;
+
+    if (s->backup && cli_given(s->cli, "audit-key")) {
+        strcpy(s->audit_path, "-"); /* not to be printed */
+        return init_read_audit_key(s->cli, s->audit_key);
+    }
+    status = init_audit_path(s->cli, s->audit_path);
+    return status ? status : init_audit_key(s->cli, &s->work, s->audit_path, s->audit_key);
 }
 
 static kt_status_t make_all(init_system_t *s)
@@ -134,13 +153,11 @@ static kt_status_t make_all(init_system_t *s)
     kt_status_t status = init_note(s->cli, &s->work, s->key);
 
     if (!status)
-        status = init_key(s->cli, s->key, s->environment);
+        status = s->backup ? init_restore_key(s) : init_key(s->cli, s->key, s->environment);
     if (!status)
         status = make_config(s);
     if (!status)
-        status = init_audit_path(s->cli, s->audit_path);
-    if (!status)
-        status = init_audit_key(s->cli, &s->work, s->audit_path, s->audit_key);
+        status = make_audit_key(s);
     s->cli->config = NEW_CONFIG;
     if (!status)
         status = cli_setup(s->cli);
@@ -184,14 +201,20 @@ kt_status_t init_system(cli_t *cli)
     if (geteuid() != 0)
         return cli_fail(cli, KT_PERMISSION,
                         "init --system needs root (`keyturn init DIR` makes a home of your own)");
+    status = init_restore_given(&s);
+    if (status) {
+        kt_secret_free(s.given_key);
+        return status;
+    }
     umask(022);
     snprintf(s.key, sizeof s.key, ETC "/%s.key", s.environment);
     snprintf(s.store, sizeof s.store, LIB "/store/%s.db", s.environment);
     status = init_users(&s);
     if (!status)
-        status =
-            s.nconsumers > 0 && access(CONFIG, F_OK) == 0 ? init_add_users(&s) : new_system(&s);
+        status = s.nconsumers > 0 && !s.backup && access(CONFIG, F_OK) == 0 ? init_add_users(&s)
+                                                                            : new_system(&s);
     init_work_end(cli, &s.work);
     explicit_bzero(s.audit_key, sizeof s.audit_key);
+    kt_secret_free(s.given_key);
     return status;
 }
