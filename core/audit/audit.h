@@ -47,6 +47,12 @@ kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t 
  * decides. */
 bool kt_audit_wants_checkpoint(const kt_audit_t *audit, int64_t now);
 
+/* ---- subject.c ---- */
+
+/* May a process of this stream name this subject? NULL or "": an unnamed one, which every stream
+ * may record. `host` decides for streams that an operator named; NULL: it is not known. */
+bool kt_audit_vouches(const char *stream, const char *host, const char *subject);
+
 /* ---- severity.c ---- */
 
 /* "critical", "high", "medium", or NULL: nothing to be alarmed about. */

@@ -90,7 +90,9 @@ static void add_records(const drain_t *job, kt_ring_walk_t *walk, kt_audit_range
         *ret_step = kt_ring_next(job->ring, walk, job->now, job->window, &record);
         if (*ret_step != KT_RING_RECORD)
             return;
-        kt_block_add(job->audit, job->state, &record.event, record.time);
+        /* the clock may have been set back: no line is later than its seal */
+        kt_block_add(job->audit, job->state, &record.event,
+                     record.time < job->now ? record.time : job->now);
         if (range->to == 0)
             range->from = record.sequence;
         range->to = record.sequence;

@@ -132,7 +132,7 @@ bool kt_audit_parse_seal(const char *line, size_t size, kt_audit_seal_t *ret_sea
         !kt_audit_parse_hex(&at, ",\"instance\":\"", seal.instance, KT_AUDIT_ID) ||
         !kt_audit_parse_number(&at, "\",\"first\":", &seal.first) ||
         !kt_audit_parse_number(&at, ",\"last\":", &seal.last) || !parse_range(&at, &seal.range) ||
-        strncmp(at, ",\"time\":\"", 9) != 0 || (at = strchr(at + 9, '"')) == NULL ||
+        strncmp(at, ",\"time\":\"", 9) != 0 || (at = strchr(seal.time = at + 9, '"')) == NULL ||
         !kt_audit_parse_hex(&at, "\",\"chain\":\"", seal.chain, KT_AUDIT_HASH))
         return false;
     seal.maced = (size_t)(at - line) + 1; /* its closing quote */

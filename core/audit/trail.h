@@ -14,6 +14,7 @@
  *   key.c           the audit key, and the start of a stream
  *   files.c         finds the logs of a stream
  *   reader.c        the lines of one log, within bounds
+ *   subject.c       which subjects a stream can vouch for, and what a line says of itself
  *   verify_trail.c  verifies a trail, with the audit key or without
  *   received.c      compares a trail with what a sink received
  *   tail.c          the last lines
@@ -159,6 +160,7 @@ typedef struct kt_audit_seal { /* a seal line, parsed */
     unsigned char instance[KT_AUDIT_ID], chain[KT_AUDIT_HASH], mac[KT_AUDIT_HASH];
     kt_audit_range_t range; /* zeros: none */
     size_t maced;           /* bytes of the line that the MAC is over */
+    const char *time;       /* in the line, up to its quote */
 } kt_audit_seal_t;
 /* `key`, followed by a number or by twice `size` hexadecimal digits: *at moves past them. */
 bool kt_audit_parse_number(const char **at, const char *key, uint64_t *ret_number);

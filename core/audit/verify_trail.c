@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "subject.h"
 #include "verify.h"
 
 #define RINGS_MAX 1024u /* processes that record at the same time and whose gaps are found */
@@ -45,6 +46,10 @@ typedef struct proof {
     kt_audit_range_t rings[RINGS_MAX]; /* the last of each; the one that was longest without is
                                           forgotten first */
     uint64_t ring_used[RINGS_MAX];
+    char stream[65]; /* as its first line has it */
+    kt_audit_judge_t judge;
+    char latest[32]; /* the latest time in the block */
+    size_t latest_line;
     size_t waiting;   /* lines since the last seal */
     size_t open_line; /* the first line of the block */
     const char *open_file;
@@ -111,6 +116,9 @@ static void begin_instance(proof_t *proof, const kt_audit_head_t *head, const ch
     if (proof->expected != NULL && strcmp(proof->expected, head->stream) != 0)
         tell(proof, KT_MALFORMED, "%s:%zu: the log of another stream, \"%s\"", file, number,
              head->stream);
+    memcpy(proof->stream, head->stream, sizeof(proof->stream));
+    kt_audit_judge_begin(&proof->judge, proof->stream);
+    proof->latest[0] = '\0';
     proof->inside = true;
     proof->keyed = proof->audit_key != NULL && head->keyed;
     memcpy(proof->instance, head->instance, KT_AUDIT_ID);
@@ -191,6 +199,41 @@ static void check_range(proof_t *proof, const kt_audit_seal_t *seal, const char 
     proof->ring_used[at] = proof->blocks + 1;
 }
 
+/* A stream may write about itself only. What it cannot vouch for is refused, sealed or not. */
+static void check_claim(proof_t *proof, const char *line, const char *file, size_t number)
+{
+    kt_audit_claim_t claim;
+    unsigned marks;
+
+    if (!kt_audit_parse_claim(line, &claim) || claim.time.size >= sizeof(proof->latest)) {
+        tell(proof, KT_MALFORMED, "%s:%zu: not a line of an audit trail", file, number);
+        return;
+    }
+    marks = kt_audit_judge(&proof->judge, &claim);
+    if ((marks & KT_LINE_FOREIGN_STREAM) != 0)
+        tell(proof, KT_MALFORMED,
+             "%s:%zu: its `stream` or `boot` is not the one of the lines around it", file, number);
+    if ((marks & KT_LINE_FOREIGN_SUBJECT) != 0)
+        tell(proof, KT_MALFORMED, "%s:%zu: its subject is not one that stream \"%s\" can vouch for",
+             file, number, proof->stream);
+    if (proof->latest[0] == '\0' || kt_audit_is_later(&claim.time, proof->latest)) {
+        (void)snprintf(proof->latest, sizeof(proof->latest), "%.*s", (int)claim.time.size,
+                       claim.time.text);
+        proof->latest_line = number;
+    }
+}
+
+static void check_times(proof_t *proof, const kt_audit_seal_t *seal, const char *file)
+{
+    const kt_audit_text_t latest = {proof->latest, strlen(proof->latest)};
+
+    if (latest.size > 0 && kt_audit_is_later(&latest, seal->time))
+        tell(proof, KT_MALFORMED, "%s:%zu: its time is later than that of the seal of block %llu",
+             file, proof->latest_line, (unsigned long long)seal->block);
+    proof->latest[0] = '\0';
+    kt_audit_judge_seal(&proof->judge);
+}
+
 static void check_seal(proof_t *proof, const char *line, size_t size, const char *file,
                        size_t number)
 {
@@ -229,6 +272,7 @@ static void check_seal(proof_t *proof, const char *line, size_t size, const char
             kt_audit_next_key(proof->key);
     }
     check_range(proof, &seal, file, number);
+    check_times(proof, &seal, file);
     /* One change is one finding: the chain of the next block continues from this seal, right or
      * wrong. */
     memcpy(proof->chain, seal.chain, KT_AUDIT_HASH);
@@ -271,6 +315,7 @@ static void check_decision(proof_t *proof, const char *line, size_t size, const 
             tell(proof, KT_MALFORMED, "%s:%zu: number %llu follows number %llu", file, number,
                  (unsigned long long)sequence, (unsigned long long)proof->sequence);
         proof->sequence = sequence;
+        check_claim(proof, line, file, number);
     }
     proof->lines++;
 }

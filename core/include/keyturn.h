@@ -805,6 +805,13 @@ KT_API void kt_audit_stop(kt_ctx_t *ctx);
  * the host "cli", kt_close() does this too, and waits at most a second for its sinks. */
 KT_API int kt_audit_forward(kt_ctx_t *ctx);
 
+/* What is wrong with a line of an audit log. The user of a stream's host may write any line, but
+ * only about that stream. */
+#define KT_LINE_UNSEALED 1u        /* no seal covers it */
+#define KT_LINE_FOREIGN_STREAM 2u  /* it names another stream, or another run of the machine */
+#define KT_LINE_FOREIGN_SUBJECT 4u /* it names a subject that its stream cannot vouch for */
+#define KT_LINE_AHEAD 8u           /* its time is later than that of its seal, or than now */
+
 typedef int (*kt_line_fn)(void *arg, const char *line);
 /* The last `count` lines of one stream, or of all merged by time (stream NULL). Lines end without
  * newline. */

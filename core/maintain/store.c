@@ -22,9 +22,12 @@ bool kt_find_index(const kt_ctx_t *ctx, size_t *ret_index)
 kt_status_t kt_admin_begin(kt_ctx_t *ctx, const kt_request_t *req, const char *action,
                            kt_call_t *ret_call)
 {
-    kt_status_t status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
+    kt_status_t status = kt_subject_check(ctx, req->subject);
 
     *ret_call = (kt_call_t){.req = req, .subject = req->subject, .text = "*"};
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
     return status == KT_SUCCESS ? status
                                 : kt_decide(ctx, ret_call, action, status, 0, NULL, KT_EV_DURABLE);
 }

@@ -311,7 +311,7 @@ static kt_status_t rotate_without(kt_ctx_t *ctx, const kt_request_t *req, const 
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_call_begin(req, &call);
+    status = kt_call_begin(ctx, req, &call);
     if (status == KT_SUCCESS)
         status = kt_write_begin(ctx, &call, KT_CAP_ROTATE, "rotate");
     if (status == KT_SUCCESS && plan->runs_elsewhere)
@@ -345,7 +345,7 @@ static void notify(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, u
     kt_call_t call;
     kt_status_t status;
 
-    if (config == NULL || !runs_commands(ctx, req) || kt_call_begin(req, &call) != KT_SUCCESS)
+    if (config == NULL || !runs_commands(ctx, req) || kt_call_begin(ctx, req, &call) != KT_SUCCESS)
         return;
     if (config->notify != NULL) {
         status = kt_exec_notify(ctx, config, call.ref.name, version) ? KT_SUCCESS : KT_UNAVAIL;
@@ -407,7 +407,7 @@ static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const pl
     size_t index;
     kt_status_t status;
 
-    status = kt_call_begin(req, &call);
+    status = kt_call_begin(ctx, req, &call);
     if (status == KT_SUCCESS)
         status = kt_policy_check(ctx->holder.config, call.subject, KT_CAP_ROTATE, call.ref.name);
     if (status == KT_SUCCESS && plan->runs_elsewhere)

@@ -43,7 +43,7 @@ kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_
         kt_rotation_free(r);
         return kt_no_memory();
     }
-    status = kt_call_begin(&r->req, &r->call);
+    status = kt_call_begin(r->ctx, &r->req, &r->call);
     if (status == KT_SUCCESS) {
         r->req.reference = r->call.text; /* the caller's string may go away */
         r->req.reference_len = 0;

@@ -13,6 +13,8 @@ static kt_status_t authorize_list(kt_ctx_t *ctx, const kt_request_t *req, const 
     kt_call_t call = {.req = req, .subject = req->subject};
     kt_status_t status = kt_pattern_check(req->reference);
 
+    if (status == KT_SUCCESS)
+        status = kt_subject_check(ctx, req->subject);
     if (status != KT_SUCCESS)
         return status;
     (void)snprintf(call.text, sizeof(call.text), "%s", req->reference);
@@ -24,7 +26,7 @@ static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsign
 {
     uint32_t slot = 0;
     kt_call_t call;
-    kt_status_t status = kt_call_begin(req, &call);
+    kt_status_t status = kt_call_begin(ctx, req, &call);
 
     if (status != KT_SUCCESS)
         return status;

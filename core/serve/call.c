@@ -9,15 +9,31 @@
 
 #include "serve.h"
 
-kt_status_t kt_call_begin(const kt_request_t *req, kt_call_t *ret_call)
+kt_status_t kt_subject_check(const kt_ctx_t *ctx, const char *subject)
+{
+    char shown[KT_SUBJECT_MAX + 1];
+
+    if (subject != NULL && strlen(subject) > KT_SUBJECT_MAX)
+        return kt_fail(KT_USAGE, "the subject is too long");
+    if (kt_audit_vouches(ctx->holder.stream, ctx->host, subject))
+        return KT_SUCCESS;
+    (void)snprintf(shown, sizeof(shown), "%s", subject);
+    kt_flatten(shown);
+    return kt_fail(KT_USAGE,
+                   "subject %s: a process of the audit stream %s cannot vouch for it (keyturn(3), "
+                   "kt_request_t)",
+                   shown, ctx->holder.stream);
+}
+
+kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call)
 {
     kt_status_t status;
 
     if (req->size < sizeof(kt_request_t) || req->reference == NULL)
         return kt_fail(KT_USAGE, "the request is not filled in (KT_REQUEST_INIT)");
-    if (req->subject != NULL && strlen(req->subject) > KT_SUBJECT_MAX)
-        return kt_fail(KT_USAGE, "the subject is too long");
-    status = kt_reference_parse(req->reference, req->reference_len, &ret_call->ref);
+    status = kt_subject_check(ctx, req->subject);
+    if (status == KT_SUCCESS)
+        status = kt_reference_parse(req->reference, req->reference_len, &ret_call->ref);
     if (status != KT_SUCCESS)
         return status;
     ret_call->req = req;

@@ -116,7 +116,7 @@ static kt_status_t info_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t
     kt_call_t call;
     kt_status_t status;
 
-    status = kt_call_begin(req, &call);
+    status = kt_call_begin(ctx, req, &call);
     if (status != KT_SUCCESS)
         return status;
     status = kt_admit(ctx, call.subject, req->peer, KT_CAP_LIST, call.ref.name);
@@ -285,6 +285,8 @@ static kt_status_t list_locked(kt_ctx_t *ctx, const kt_request_t *req, listing_t
     kt_status_t status;
 
     status = kt_pattern_check(listing->pattern);
+    if (status == KT_SUCCESS)
+        status = kt_subject_check(ctx, req->subject);
     if (status != KT_SUCCESS)
         return status;
     (void)snprintf(call.text, sizeof(call.text), "%s", listing->pattern);

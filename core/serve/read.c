@@ -266,7 +266,7 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const rea
     kt_call_t call;
     kt_status_t status;
 
-    status = kt_call_begin(req, &call);
+    status = kt_call_begin(ctx, req, &call);
     if (status != KT_SUCCESS)
         return status;
     if (req->bundle == NULL && req->provider == NULL)
@@ -394,7 +394,7 @@ static kt_status_t refresh_locked(kt_ctx_t *ctx, const kt_call_t *call)
  * refused and recorded. */
 static kt_status_t begin_unrecorded(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call)
 {
-    kt_status_t status = kt_call_begin(req, ret_call);
+    kt_status_t status = kt_call_begin(ctx, req, ret_call);
 
     return status == KT_SUCCESS ? kt_policy_check(ctx->holder.config, ret_call->subject,
                                                   KT_CAP_READ, ret_call->ref.name)
@@ -422,7 +422,7 @@ void kt_reject(kt_ctx_t *ctx, const kt_request_t *req)
 
     if (kt_enter(ctx) != KT_SUCCESS)
         return;
-    if (kt_call_begin(req, &call) == KT_SUCCESS) {
+    if (kt_call_begin(ctx, req, &call) == KT_SUCCESS) {
         cached = kt_cache_find(ctx->cache, call.text);
         if (cached != NULL && kt_monotonic() - cached->fetched >= REJECT_MS)
             cached->suspect = true;

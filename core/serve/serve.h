@@ -17,7 +17,10 @@ typedef struct kt_call {
                    be recorded to its end */
 } kt_call_t;
 
-kt_status_t kt_call_begin(const kt_request_t *req, kt_call_t *ret_call);
+kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
+/* KT_USAGE for a subject that this host cannot vouch for: it would be another one's record. Part of
+ * kt_call_begin(). */
+kt_status_t kt_subject_check(const kt_ctx_t *ctx, const char *subject);
 enum {
     KT_EV_STALE = 1,
     KT_EV_FALLBACK = 2,

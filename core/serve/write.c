@@ -100,7 +100,7 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const wr
     size_t index;
     kt_status_t status;
 
-    status = kt_call_begin(req, &call);
+    status = kt_call_begin(ctx, req, &call);
     if (status == KT_SUCCESS)
         status = kt_write_begin(ctx, &call, op->capability, op->action);
     if (status != KT_SUCCESS)

@@ -44,6 +44,8 @@ void bench_must(kt_ctx_t *ctx, kt_status_t status)
         errx(kt_status_exit(status), "%s: %s", kt_status_name(status), kt_error(ctx));
 }
 
+static char subject[KT_SUBJECT_MAX + 1]; /* of the user, whose stream it is */
+
 kt_ctx_t *bench_open(const char *config)
 {
     kt_setup_t *setup;
@@ -51,6 +53,7 @@ kt_ctx_t *bench_open(const char *config)
 
     if (kt_setup(config, "cli", &setup) != KT_SUCCESS || kt_open(setup, &ctx) != KT_SUCCESS)
         errx(kt_status_exit(kt_setup_status(setup)), "%s", kt_setup_error(setup));
+    (void)snprintf(subject, sizeof(subject), "uid:%s", kt_setup_stream(setup) + strlen("cli-"));
     kt_setup_free(setup);
     return ctx;
 }
@@ -83,7 +86,7 @@ kt_request_t bench_request(const char *reference)
     kt_request_t req = KT_REQUEST_INIT;
 
     req.reference = reference;
-    req.subject = "uid:bench";
+    req.subject = subject;
     return req;
 }
 

@@ -187,7 +187,7 @@ providers:
 switch:
   "*": local
 policy:
-  - {who: "uid:bench", allow: [read, write, rotate, list, delete, admin], names: ["*"]}
+  - {who: "uid:*", allow: [read, write, rotate, list, delete, admin], names: ["*"]}
 audit: {path: audit, required: true}
 """
 NO_CACHE = "cache: {ttl: 0s, negative: 0s, stale: 0s}\n"

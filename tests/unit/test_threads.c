@@ -160,7 +160,7 @@ static void *be_refused(void *arg)
 
         if (status != (i % 2 ? KT_DENIED : KT_USAGE))
             note("who may not", status);
-        if (strstr(kt_error(world.ctx), i % 2 ? "uid:reader" : "name") == NULL &&
+        if (strstr(kt_error(world.ctx), i % 2 ? "nginx:reader" : "name") == NULL &&
             strstr(kt_error(world.ctx), "refused") == NULL &&
             strstr(kt_error(world.ctx), "allow") == NULL)
             note(kt_error(world.ctx), status);

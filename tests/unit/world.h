@@ -12,8 +12,8 @@
 
 #include "unit.h"
 
-#define ALL "uid:all"       /* the subject that may do everything */
-#define READER "uid:reader" /* reads and lists api-keys/ only */
+#define ALL "nginx:all"       /* the subject that may do everything */
+#define READER "nginx:reader" /* reads and lists api-keys/ only */
 
 typedef struct world {
     char dir[64], config[96], key[96], store[96], log[128];

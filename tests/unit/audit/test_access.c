@@ -39,7 +39,7 @@ static kt_access_sum_t sum_of(const char *name)
 START_TEST(each_read_counts)
 {
     kt_request_t req = request("api-keys/a"), absent = request("api-keys/a@7"),
-                 denied = request_by("uid:65534", "api-keys/a");
+                 denied = request_by("nginx:65534", "api-keys/a");
     int64_t before = kt_now();
     kt_access_sum_t sum;
     kt_secret_t *secret;

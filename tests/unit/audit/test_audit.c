@@ -61,7 +61,7 @@ START_TEST(a_line_has_its_fields_in_order)
 {
     static const char *const order[] = {"{\"time\":\"",           "\"boot\":\"",
                                         "\"stream\":\"nginx\"",   "\"seq\":1,",
-                                        "\"action\":\"read\"",    "\"subject\":\"uid:all\"",
+                                        "\"action\":\"read\"",    "\"subject\":\"nginx:all\"",
                                         "\"peer\":\"192.0.2.1\"", "\"reference\":\"a/b\"",
                                         "\"version\":3",          "\"provider\":\"local\"",
                                         "\"status\":\"success\"", "\"stale\":true",

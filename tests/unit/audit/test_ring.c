@@ -206,7 +206,7 @@ START_TEST(reads_are_counted_into_one_line)
         assert_ok(record("a/2"));
     }
     event = event_of("a/1");
-    event.subject = "uid:other";
+    event.subject = "nginx:other";
     assert_ok(kt_audit_write(audit, &event));
     event = event_of("a/1");
     event.version = 4;
@@ -219,10 +219,10 @@ START_TEST(reads_are_counted_into_one_line)
     ck_assert_uint_eq(world_lines("a/2", "\"count\":1000", NULL), 1);
     ck_assert_uint_eq(world_lines("\"count\":", "\"peer\"", NULL), 0); /* of whom there were many */
     ck_assert_uint_eq(world_lines("\"action\":\"read\"", NULL), 5);
-    ck_assert_uint_eq(world_lines("uid:other", "\"peer\"", NULL), 1);
+    ck_assert_uint_eq(world_lines("nginx:other", "\"peer\"", NULL), 1);
     assert_ok(record("a/1")); /* that line is written: another begins */
     assert_ok(kt_audit_drain(audit));
-    ck_assert_uint_eq(world_lines("a/1", "uid:all", "\"version\":3", "success", NULL), 2);
+    ck_assert_uint_eq(world_lines("a/1", "nginx:all", "\"version\":3", "success", NULL), 2);
     assert_verified();
 }
 END_TEST

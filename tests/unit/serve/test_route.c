@@ -205,7 +205,7 @@ START_TEST(tokens_of_a_chain_are_all_of_theirs)
     kt_call_t call;
 
     make_routes("\"*\": plain remote memory");
-    assert_ok(kt_call_begin(&req, &call));
+    assert_ok(kt_call_begin(world.ctx, &req, &call));
     ck_assert(kt_switch_blocks(world.ctx, &call));
     route = kt_switch_route(world.ctx->holder.config, "a/b");
     ck_assert(kt_switch_token(world.ctx, route, before));
