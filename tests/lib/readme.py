@@ -78,7 +78,8 @@ def prepare(kt):
         install -d -o redis -g redis /var/log/redis /var/lib/redis
         install -d -o postgres -g postgres /var/lib/postgresql /var/log/postgresql
         install -d -o root -g postgres -m 1777 /run/lock
-        rm -rf /etc/postgresql/15
+        rm -rf /etc/postgresql/15 /var/lib/postgresql/15 /var/lib/redis/*
+        cp -a /etc/redis/redis.conf /run/redis.conf
         """)
     assert result.returncode == 0, result.stderr
 
@@ -86,7 +87,7 @@ def prepare(kt):
 def take_away(machine):
     for service in ("nginx", "redis-server", "postgresql"):
         sh(f"service {service} stop")
-    sh(f"umount -l /usr/share/{PG}/extension /usr/lib/{PG}/lib /var/cache/ldconfig; rm -rf /etc/postgresql/15 /etc/nginx/conf.d/shop.conf")
+    sh(f"umount -l /usr/share/{PG}/extension /usr/lib/{PG}/lib /var/cache/ldconfig; rm -rf /etc/postgresql/15 /etc/nginx/conf.d/shop.conf; cp -a /run/redis.conf /etc/redis")
     for path in ("/etc/nginx/modules-enabled/60-keyturn.conf", "/etc/ld.so.conf.d/keyturn.conf"):
         pathlib.Path(path).unlink(missing_ok=True)
     shutil.rmtree("/etc/systemd/system/redis-server.service.d", ignore_errors=True)

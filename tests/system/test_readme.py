@@ -152,6 +152,23 @@ def test_a_secret_is_set_twice_and_a_name_mistyped(readme):
     assert readme.nginx() == (200, "Bearer sk-live-54L-Same")
 
 
+HABITS = {
+    "rename": "mv log log.1", "create": "mv log log.1 && install -m 640 /dev/null log && chown --reference=log.1 log",
+    "compress": "mv log log.1 && gzip log.1", "copytruncate": "cp -p log log.1 && : > log"}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_logs_are_rotated_by_other_means(readme, habit):
+    """As an ordinary stanza of logrotate does; between two habits the earlier log is put away."""
+    for folder in LOG.iterdir():
+        if (folder / "log").exists():
+            readme.run(f"cd {folder} && rm -f log.1 log.1.gz && {HABITS[habit]}")
+    assert readme.works()
+    readme.run("printf %s sk-live-54L-Same | keyturn set api-keys/stripe")
+    assert readme.psql("SELECT rotate_secret('database/primary')").stdout.strip().isdigit()
+    assert readme.works()
+
+
 def test_the_store_is_backed_up_and_restored_in_place(readme, tmp_path):
     result = readme.run(f"keyturn backup {tmp_path}/backup.kt")
     readme.run(f"printf %s sk-live-55M-Later | keyturn set api-keys/stripe; keyturn restore --going-back {tmp_path}/backup.kt")
