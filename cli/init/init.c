@@ -118,8 +118,13 @@ static kt_status_t make_stream(cli_t *cli, const home_t *home, const char *strea
     char name[NAME_MAX], path[PATH_MAX];
     kt_status_t status;
 
-    snprintf(name, sizeof name, "audit/%s", stream);
+    snprintf(name, sizeof name, "anchors/%s", stream);
     status = make_below(cli, home, name, path);
+    if (!status && chmod(path, 0755) != 0)
+        status = init_cannot(cli, "set the mode of", path);
+    snprintf(name, sizeof name, "audit/%s", stream);
+    if (!status)
+        status = make_below(cli, home, name, path);
     return status ? status : init_stream(cli, path, home->environment, stream, home->audit_key);
 }
 
@@ -139,8 +144,10 @@ static kt_status_t make_streams(cli_t *cli, home_t *home)
 {
     static const char *const streams[] = {"nginx", "redis", "postgresql"};
     char path[PATH_MAX];
-    kt_status_t status = make_below(cli, home, "audit", path);
+    kt_status_t status = make_below(cli, home, "anchors", path);
 
+    if (!status)
+        status = make_below(cli, home, "audit", path);
     if (!status)
         status = make_audit_key(cli, home);
     for (size_t i = 0; i < sizeof streams / sizeof *streams && !status; i++)
@@ -179,6 +186,7 @@ static kt_status_t answer(cli_t *cli, const home_t *home)
            "  keyturn.yaml   the configuration: who may read what\n"
            "  %s.key   the key: keep a copy elsewhere, because nothing opens without it\n"
            "  %s.db    the store\n"
+           "  anchors/       how new the store is, for each server that writes it\n"
            "  audit/         who read what\n",
            home->dir, home->environment, home->environment, home->environment);
     if (shown_key)

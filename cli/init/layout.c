@@ -9,6 +9,8 @@
  *                                                        has other members
  *     LOCALSTATEDIR/lib/keyturn                    0750  root:keyturn   only readers pass it
  *     LOCALSTATEDIR/lib/keyturn/store              2775  root:keyturn-write, files 0664
+ *     LOCALSTATEDIR/lib/keyturn/anchors            0755  root           only root changes its
+ * entries LOCALSTATEDIR/lib/keyturn/anchors/STREAM     0755  the stream's user
  *     LOCALSTATEDIR/log/keyturn/STREAM             0700  the stream's user
  *
  * The package's keyturn.conf of sysusers.d and tmpfiles.d describes what is the same on every
@@ -39,7 +41,7 @@ kt_status_t init_own(cli_t *cli, const char *path, uid_t uid, gid_t gid, mode_t 
 
 kt_status_t init_base(cli_t *cli)
 {
-    static const char *const folders[] = {ETC, LIB, LIB "/store", LOG};
+    static const char *const folders[] = {ETC, LIB, LIB "/store", LIB "/anchors", LOG};
     struct stat st;
     kt_status_t status = KT_SUCCESS;
 
@@ -88,8 +90,9 @@ static kt_status_t write_conf(init_system_t *s, const init_consumer_t *consumer,
         return status;
     snprintf(gid, sizeof gid, "%u", (unsigned)consumer->gid);
     if (asprintf(&text,
-                 "# An audit stream, written by keyturn init --system.\n"
-                 "d " LOG "/%s :0700 :%s :%s\n",
+                 "# An audit stream and its anchors, written by keyturn init --system.\n"
+                 "d " LOG "/%1$s :0700 :%2$s :%3$s\n"
+                 "d " LIB "/anchors/%1$s :0755 :%2$s :%3$s\n",
                  consumer->stream, consumer->user, plain ? group->gr_name : gid) < 0)
         return cli_no_memory(s->cli);
     status = init_write(s->cli, path, 0644, text);
@@ -97,18 +100,30 @@ static kt_status_t write_conf(init_system_t *s, const init_consumer_t *consumer,
     return status;
 }
 
-static kt_status_t make_folder(init_system_t *s, const init_consumer_t *consumer, const char *path)
+/* Notes the folder if it is going to be made. */
+static kt_status_t note_folder(init_system_t *s, const char *path)
 {
-    char conf[PATH_MAX];
     struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISDIR(st.st_mode) ? KT_SUCCESS
+                                                        : init_note(s->cli, &s->work, path);
+}
+
+static kt_status_t make_folders(init_system_t *s, const init_consumer_t *consumer)
+{
+    char conf[PATH_MAX], path[PATH_MAX], anchors[PATH_MAX];
     kt_status_t status = KT_SUCCESS;
 
+    snprintf(path, sizeof path, LOG "/%s", consumer->stream);
+    snprintf(anchors, sizeof anchors, LIB "/anchors/%s", consumer->stream);
     snprintf(conf, sizeof conf, CONFS "/keyturn-%s.conf", consumer->stream);
     mkdir(CONFS, 0755);
     if (access(conf, F_OK) != 0)
         status = write_conf(s, consumer, conf);
-    if (!status && !(lstat(path, &st) == 0 && S_ISDIR(st.st_mode)))
-        status = init_note(s->cli, &s->work, path);
+    if (!status)
+        status = note_folder(s, path);
+    if (!status)
+        status = note_folder(s, anchors);
     if (!status)
         status =
             init_run(s->cli, (const char *const[]){"systemd-tmpfiles", "--create", conf, NULL});
@@ -124,7 +139,7 @@ static kt_status_t make_stream(init_system_t *s, const init_consumer_t *consumer
 
     snprintf(path, sizeof path, LOG "/%s", consumer->stream);
     snprintf(state, sizeof state, LOG "/%s/state", consumer->stream);
-    status = make_folder(s, consumer, path);
+    status = make_folders(s, consumer);
     if (status || !s->audit_key[0] || access(state, F_OK) == 0)
         return status;
     status = init_note(s->cli, &s->work, state);

@@ -274,8 +274,7 @@ static kt_status_t record_intent(step_t *s)
     kt_status_t status = KT_SUCCESS;
 
     r->call.generation = generation;
-    if (r->store->anchors != NULL &&
-        generation > kt_anchors_highest(r->store->anchors, &s->trees.index))
+    if (r->store->anchors != NULL && generation > kt_index_confirmed(&s->trees.index))
         status =
             kt_decide(r->ctx, &r->call, "settle", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE);
     r->call.generation = generation + 1;
@@ -308,6 +307,9 @@ static kt_status_t commit(step_t *s, todo_t todo)
 
     (void)before, (void)after, (void)todo; /* without hooks */
     kt_debug_point(before[todo]);
+    status = kt_trees_prepare(s->r->store, s->r->ctx->holder.stream, &s->trees);
+    if (status != KT_SUCCESS)
+        return status;
     status = kt_from_provider(s->r->store->name, s->r->store->api->commit(s->txn));
     s->txn = NULL;
     kt_debug_point(after[todo]);

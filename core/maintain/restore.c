@@ -335,13 +335,33 @@ static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
         status = kt_index_open(&r->ctx->holder, r->store, r->txn, &keyring->types[i], index);
         if (status == KT_ROLLEDBACK || status == KT_MALFORMED)
             status = KT_SUCCESS; /* what is replaced need not be valid */
-        highest = kt_anchors_highest(r->store->anchors, index);
+        highest = kt_index_confirmed(index);
         if (root != NULL && root->generation > highest)
             highest = root->generation;
         if (index->generation > highest)
             highest = index->generation;
         kt_index_start(index, r->store_id, highest);
     }
+    return status;
+}
+
+/* Of all types that have anything, before the commit or after it. */
+static kt_status_t write_anchors(const restore_t *r, const kt_index_t *indexes, size_t count,
+                                 bool committed)
+{
+    kt_anchored_t *list = calloc(count + 1, sizeof(*list));
+    size_t n = 0, i;
+    kt_status_t status;
+
+    if (list == NULL)
+        return kt_no_memory();
+    for (i = 0; i < count; i++) {
+        if (indexes[i].generation > 0)
+            kt_index_anchored(&indexes[i], &list[n++]);
+    }
+    status = committed ? kt_anchors_write(r->store->anchors, r->ctx->holder.stream, list, n)
+                       : kt_anchors_prepare(r->store->anchors, r->ctx->holder.stream, list, n);
+    free(list);
     return status;
 }
 
@@ -367,6 +387,8 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         status = kt_index_fill_end(fillings[i]);
     if (status == KT_SUCCESS)
         status = kt_epochs_restored(&r->ctx->holder, r->store, r->txn, indexes, count);
+    if (status == KT_SUCCESS)
+        status = write_anchors(r, indexes, count, false);
     status = kt_decide(r->ctx, call, "restore", status, 0, r->store->name,
                        status == KT_SUCCESS ? KT_EV_DURABLE | KT_EV_INTENT : KT_EV_DURABLE);
     kt_debug_point("restore.intent");
@@ -374,12 +396,8 @@ static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
         committed = kt_from_provider(r->store->name, r->store->api->commit(r->txn));
         r->txn = NULL;
         kt_debug_point("restore.committed");
-        for (i = 0; i < count && committed == KT_SUCCESS; i++) {
-            if (indexes[i].generation > 0 &&
-                kt_anchors_write(r->store->anchors, r->ctx->holder.stream, &indexes[i]) !=
-                    KT_SUCCESS)
-                kt_log(&r->ctx->holder.logger, 4, "%s", kt_failure());
-        }
+        if (committed == KT_SUCCESS && write_anchors(r, indexes, count, true) != KT_SUCCESS)
+            kt_log(&r->ctx->holder.logger, 4, "%s", kt_failure());
         status = kt_decide(r->ctx, call, "restore", committed, 0, r->store->name,
                            KT_EV_DURABLE | KT_EV_MUST_RECORD);
     }
@@ -457,7 +475,7 @@ static kt_status_t open_target(restore_t *r)
     kt_debug_point("restore.made");
     if (status == KT_SUCCESS)
         status = bare ? kt_store_begin_new(&r->ctx->holder, r->store)
-                      : kt_anchors_make(r->store->anchors);
+                      : kt_anchors_make(r->store->anchors, r->ctx->holder.stream);
     kt_debug_point("restore.begun");
     if (status == KT_SUCCESS)
         status = kt_rows_begin(r->store, true, TIMEOUT, &r->txn);

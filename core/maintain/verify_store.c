@@ -209,7 +209,7 @@ static void check_index(verify_t *v, size_t n)
 
     status = kt_index_open(&v->ctx->holder, v->store, v->txn, type, &index);
     if (status == KT_SUCCESS)
-        status = kt_anchors_check(v->store->anchors, &index);
+        status = kt_index_compare(&index);
     if (status == KT_SUCCESS)
         status = check_place(v, &index);
     if (status == KT_SUCCESS)

@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * anchors.c: the last known state of each type's index, kept outside the database, so that an old
- * copy of the database is recognised.
+ * anchors.c: the last known generations of a store, kept outside the database, so that an old copy
+ * of the database is recognised. anchor_files.c has the files, one of each stream that writes.
  *
- *     ANCHORS/STREAM    "keyturn-anchors 1", then for each type:
- *                       key id, store id, generation, tag of the topmost node, MAC; all in hex
- *                       except the generation
- *
- * The folder lies next to the store. Each writing stream has one file, which is replaced
- * atomically. A reader uses the highest line of each type from all files, and skips lines whose MAC
- * is wrong: otherwise any process that may write to the folder could block the readers of types
- * whose keys it does not have. A process also remembers the generations that it has seen.
+ * A reader compares with the lines of all files, and skips lines whose MAC is wrong: otherwise any
+ * stream could block the readers of types whose keys it does not have. For the same reason a file
+ * that does not count is only reported. A process also remembers the generations that it has seen.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,31 +14,44 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "index.h"
 
-#define MAGIC "keyturn-anchors 1\n"
-#define FILE_MAX_SIZE (1024u * 1024u)
-#define BODY_SIZE (KT_KEYID_SIZE + KT_ID_SIZE + 8u + KT_TAG_SIZE)
-#define LINE_MAX_SIZE (2u * BODY_SIZE + 2u * KT_HASH_SIZE + 40u)
+#define RETRY_MS 60000 /* before what could not be written is tried again */
+#define STREAM_MAX 64u
 
-typedef struct anchor {
-    unsigned char key_id[KT_KEYID_SIZE], store_id[KT_ID_SIZE];
-    uint64_t generation;
-    unsigned char root[KT_TAG_SIZE];
-    unsigned char mac[KT_HASH_SIZE];
-    bool seen;      /* by this process, not read from a file */
-    bool authentic; /* its MAC was checked with its type's key, and is right */
-} anchor_t;
+typedef struct known {
+    kt_anchor_t anchor;
+    bool seen;    /* by this process, not read from a file */
+    bool checked; /* its MAC was compared with its key, and is `true_mac` */
+    bool true_mac;
+} known_t;
+
+typedef struct stream {
+    char name[STREAM_MAX];
+    kt_anchor_file_t file;
+} stream_t;
+
+typedef struct missing { /* a root above all anchors */
+    kt_anchor_t anchor;
+    int64_t due; /* ms, monotonic: when it was found, or is tried again */
+} missing_t;
 
 struct kt_anchors {
     char *path;
     int folder;
-    struct timespec changed; /* mtime of the folder when its files were read */
+    struct timespec changed; /* of the folder when the files were read */
     bool loaded;
-    anchor_t *list;
+    bool racy; /* the files may have changed since without a sign: the clock had not moved on */
+    known_t *list;
     size_t count;
+    stream_t *streams;
+    size_t nstreams;
+    missing_t *missing;
+    size_t nmissing;
+    char problem[KT_ERROR_SIZE];
 };
 
 kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors)
@@ -63,143 +71,103 @@ void kt_anchors_free(kt_anchors_t *anchors)
 {
     if (anchors == NULL)
         return;
-    if (anchors->folder >= 0)
-        (void)close(anchors->folder);
+    kt_close_fd(&anchors->folder);
     free(anchors->path);
     free(anchors->list);
+    free(anchors->streams);
+    free(anchors->missing);
     free(anchors);
 }
 
-/* ---- lines ---- */
-
-static void anchor_mac(const kt_index_t *index, const anchor_t *anchor,
-                       unsigned char ret_mac[KT_HASH_SIZE])
+const char *kt_anchors_folder(const kt_anchors_t *anchors)
 {
-    unsigned char number[8];
-    const kt_part_t parts[] = {{anchor->key_id, KT_KEYID_SIZE},
-                               {anchor->store_id, KT_ID_SIZE},
-                               {number, sizeof(number)},
-                               {anchor->root, KT_TAG_SIZE}};
-
-    kt_put_u64(number, anchor->generation);
-    kt_index_mac(index, "keyturn anchor  ", parts, KT_ARRAY(parts), ret_mac, KT_HASH_SIZE);
+    return anchors->path;
 }
 
-static bool hex_field(const char **at, unsigned char *out, size_t size)
+const char *kt_anchors_problem(const kt_anchors_t *anchors)
 {
-    size_t got;
-    const char *end;
-
-    if (sodium_hex2bin(out, size, *at, strcspn(*at, " \n"), NULL, &got, &end) != 0 || got != size)
-        return false;
-    *at = *end == ' ' ? end + 1 : end;
-    return true;
+    return anchors != NULL ? anchors->problem : "";
 }
 
-static bool parse_line(const char *line, anchor_t *anchor)
-{
-    char *end;
+/* ---- the folder ---- */
 
-    memset(anchor, 0, sizeof(*anchor));
-    if (!hex_field(&line, anchor->key_id, KT_KEYID_SIZE) ||
-        !hex_field(&line, anchor->store_id, KT_ID_SIZE))
-        return false;
-    if (*line < '1' || *line > '9')
-        return false;
-    errno = 0;
-    anchor->generation = strtoull(line, &end, 10);
-    if (errno != 0 || *end != ' ')
-        return false;
-    line = end + 1;
-    return hex_field(&line, anchor->root, KT_TAG_SIZE) &&
-           hex_field(&line, anchor->mac, KT_HASH_SIZE);
+static kt_status_t cannot_read(const kt_anchors_t *anchors)
+{
+    kt_status_t status = errno == EACCES || errno == EPERM ? KT_PERMISSION
+                         : errno == EIO                    ? KT_NOSPACE
+                                                           : KT_INTERNAL;
+
+    return kt_fail(status, "%s: %s", anchors->path, strerror(errno));
 }
 
-static void format_line(const anchor_t *anchor, char *text)
+/* Opens the folder, which a process does once. */
+static kt_status_t open_folder(kt_anchors_t *anchors, struct stat *ret_st)
 {
-    char key_id[2 * KT_KEYID_SIZE + 1], store_id[2 * KT_ID_SIZE + 1];
-    char root[2 * KT_TAG_SIZE + 1], mac[2 * KT_HASH_SIZE + 1];
+    struct stat parent;
 
-    (void)sodium_bin2hex(key_id, sizeof(key_id), anchor->key_id, KT_KEYID_SIZE);
-    (void)sodium_bin2hex(store_id, sizeof(store_id), anchor->store_id, KT_ID_SIZE);
-    (void)sodium_bin2hex(root, sizeof(root), anchor->root, KT_TAG_SIZE);
-    (void)sodium_bin2hex(mac, sizeof(mac), anchor->mac, KT_HASH_SIZE);
-    (void)snprintf(text, LINE_MAX_SIZE, "%s %s %llu %s %s\n", key_id, store_id,
-                   (unsigned long long)anchor->generation, root, mac);
-}
-
-/* ---- files ---- */
-
-/* Distinguishes a failure to read from what a read found: running out of memory or descriptors is
- * not a sign of tampering. */
-static kt_status_t cannot_read(const kt_anchors_t *anchors, const char *name)
-{
-    switch (errno) {
-    case EACCES:
-    case EPERM:
-        return kt_fail(KT_PERMISSION, "%s/%s: %s", anchors->path, name, strerror(errno));
-    case ENOENT:
-    case ENOTDIR:
-    case ELOOP:
-    case ENXIO:
-    case EISDIR:
-        return kt_fail(KT_ROLLEDBACK, "%s/%s: not a file of anchors", anchors->path, name);
-    case EIO:
-        return kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
-    default:
-        return kt_fail(KT_INTERNAL, "%s/%s: %s", anchors->path, name, strerror(errno));
-    }
-}
-
-/* Reads the whole file into `text`, which has room for a NUL after `size` bytes. */
-static kt_status_t read_text(const kt_anchors_t *anchors, const char *name, int fd, char *text,
-                             size_t size)
-{
-    ssize_t got = pread(fd, text, size, 0);
-
-    if (got < 0)
-        return cannot_read(anchors, name);
-    text[got] = '\0';
-    if (strncmp(text, MAGIC, strlen(MAGIC)) != 0)
-        return kt_fail(KT_ROLLEDBACK, "%s/%s: not a file of anchors", anchors->path, name);
+    if (anchors->folder < 0)
+        anchors->folder = open(anchors->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (anchors->folder < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+        return cannot_read(anchors);
+    if (anchors->folder >= 0 && fstat(anchors->folder, ret_st) != 0)
+        return cannot_read(anchors);
+    if (anchors->folder < 0 || ret_st->st_nlink == 0)
+        return kt_fail(KT_ROLLEDBACK,
+                       "%s: the folder of anchors is gone: without it an old copy of the store "
+                       "would pass for the newest (keyturn restore BACKUP --going-back)",
+                       anchors->path);
+    if ((ret_st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return kt_fail(KT_PERMISSION,
+                       "%s: users other than its owner may write it, and could take anchors away "
+                       "(chmod go-w %s)",
+                       anchors->path, anchors->path);
+    if (ret_st->st_uid != 0 && fstatat(anchors->folder, "..", &parent, 0) == 0 &&
+        ret_st->st_uid != parent.st_uid)
+        return kt_fail(KT_PERMISSION,
+                       "%s: belongs to uid %u, which owns neither the folder that it is in nor "
+                       "the machine (chown --reference=%s/.. %s)",
+                       anchors->path, (unsigned)ret_st->st_uid, anchors->path, anchors->path);
     return KT_SUCCESS;
 }
 
-/* The text of one file, NUL-terminated and malloc'ed. */
-static kt_status_t read_file(const kt_anchors_t *anchors, const char *name, char **ret_text)
+kt_status_t kt_anchors_make(const kt_anchors_t *anchors, const char *stream)
 {
-    int fd = openat(anchors->folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-    char *text = NULL;
     kt_status_t status;
+    int folder;
 
-    if (fd < 0 || fstat(fd, &st) != 0)
-        status = cannot_read(anchors, name);
-    else if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX_SIZE)
-        status = kt_fail(KT_ROLLEDBACK, "%s/%s: not a file of anchors", anchors->path, name);
-    else if ((text = malloc((size_t)st.st_size + 1)) == NULL)
-        status = kt_no_memory();
-    else
-        status = read_text(anchors, name, fd, text, (size_t)st.st_size);
-    if (fd >= 0)
-        (void)close(fd);
-    if (status != KT_SUCCESS) {
-        free(text);
-        return status;
-    }
-    *ret_text = text;
+    if (anchors == NULL)
+        return KT_SUCCESS;
+    if (mkdir(anchors->path, 0755) != 0 && errno != EEXIST)
+        return kt_fail(KT_PERMISSION, "%s: %s", anchors->path, strerror(errno));
+    folder = open(anchors->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (folder < 0)
+        return kt_fail(KT_PERMISSION, "%s: %s", anchors->path, strerror(errno));
+    status = kt_anchor_file_make(anchors->path, folder, stream);
+    (void)close(folder);
+    return status;
+}
+
+/* ---- reading ---- */
+
+static void *grown(void *list, size_t count, size_t size)
+{
+    return (count & (count - 1)) != 0 ? list : reallocarray(list, count == 0 ? 1 : 2 * count, size);
+}
+
+static kt_status_t add(kt_anchors_t *anchors, const kt_anchor_t *anchor, bool seen)
+{
+    known_t *list = grown(anchors->list, anchors->count, sizeof(*list));
+
+    if (list == NULL)
+        return kt_no_memory();
+    anchors->list = list;
+    list[anchors->count++] = (known_t){.anchor = *anchor, .seen = seen};
     return KT_SUCCESS;
 }
 
-static kt_status_t add(kt_anchors_t *anchors, const anchor_t *anchor)
+static kt_status_t add_line(void *arg, const kt_anchor_t *anchor)
 {
-    anchor_t *grown = realloc(anchors->list, (anchors->count + 1) * sizeof(*grown));
-
-    if (grown == NULL)
-        return kt_no_memory();
-    anchors->list = grown;
-    grown[anchors->count++] = *anchor;
-    return KT_SUCCESS;
+    return add(arg, anchor, false);
 }
 
 static void drop_files(kt_anchors_t *anchors)
@@ -211,41 +179,82 @@ static void drop_files(kt_anchors_t *anchors)
             anchors->list[kept++] = anchors->list[i];
     }
     anchors->count = kept;
+    anchors->nstreams = 0;
+    anchors->problem[0] = '\0';
 }
 
-static kt_status_t load_file(kt_anchors_t *anchors, const char *name)
+static bool before(const struct timespec *a, const struct timespec *b)
 {
-    char *text, *line, *rest = NULL;
-    anchor_t anchor;
+    return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
+/* `now`: the clock of the file system when the reading began. A file that has this time may still
+ * change without getting another one. */
+static kt_status_t load_stream(kt_anchors_t *anchors, const char *name, const struct timespec *now)
+{
+    stream_t *streams = grown(anchors->streams, anchors->nstreams, sizeof(*streams)), *stream;
     kt_status_t status;
 
-    status = read_file(anchors, name, &text);
-    if (status != KT_SUCCESS)
+    if (streams == NULL)
+        return kt_no_memory();
+    anchors->streams = streams;
+    stream = &streams[anchors->nstreams];
+    memset(stream, 0, sizeof(*stream));
+    if (snprintf(stream->name, sizeof(stream->name), "%s", name) >= (int)sizeof(stream->name))
+        return KT_SUCCESS; /* not a stream */
+    anchors->nstreams++;
+    kt_anchor_file_stat(anchors->folder, name, &stream->file);
+    anchors->racy = anchors->racy || !before(&stream->file.changed, now);
+    status = kt_anchor_file_read(anchors->path, anchors->folder, name, add_line, anchors);
+    if (status != KT_FORBIDDEN && status != KT_PERMISSION)
         return status;
-    for (line = strtok_r(text + strlen(MAGIC), "\n", &rest); line != NULL && status == KT_SUCCESS;
-         line = strtok_r(NULL, "\n", &rest)) {
-        if (parse_line(line, &anchor))
-            status = add(anchors, &anchor);
+    if (anchors->problem[0] == '\0')
+        (void)snprintf(anchors->problem, sizeof(anchors->problem), "%s", kt_failure());
+    kt_failure_clear();
+    return KT_SUCCESS;
+}
+
+static kt_status_t load_folder(kt_anchors_t *anchors, const struct stat *st)
+{
+    kt_status_t status = KT_SUCCESS;
+    struct timespec now;
+    kt_folder_t list;
+
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (!kt_folder_open(&list, anchors->folder, "."))
+        return cannot_read(anchors);
+    drop_files(anchors);
+    anchors->racy = !before(&st->st_ctim, &now);
+    while (status == KT_SUCCESS && kt_folder_next(&list)) {
+        if (list.name[0] != '.')
+            status = load_stream(anchors, list.name, &now);
     }
-    free(text);
+    if (!kt_folder_close(&list) && status == KT_SUCCESS)
+        return cannot_read(anchors);
     return status;
 }
 
-static kt_status_t load_folder(kt_anchors_t *anchors)
+static bool is_same(const struct timespec *a, const struct timespec *b)
 {
-    kt_status_t status = KT_SUCCESS;
-    kt_folder_t list;
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
 
-    if (!kt_folder_open(&list, anchors->folder, "."))
-        return cannot_read(anchors, ".");
-    drop_files(anchors);
-    while (status == KT_SUCCESS && kt_folder_next(&list)) {
-        if (list.name[0] != '.')
-            status = load_file(anchors, list.name);
+static bool is_unchanged(const kt_anchors_t *anchors, const struct stat *st)
+{
+    kt_anchor_file_t now;
+    size_t i;
+
+    if (!anchors->loaded || anchors->racy || !is_same(&st->st_ctim, &anchors->changed))
+        return false;
+    for (i = 0; i < anchors->nstreams; i++) {
+        const kt_anchor_file_t *file = &anchors->streams[i].file;
+
+        kt_anchor_file_stat(anchors->folder, anchors->streams[i].name, &now);
+        if (now.there != file->there || now.inode != file->inode || now.size != file->size ||
+            !is_same(&now.changed, &file->changed))
+            return false;
     }
-    if (!kt_folder_close(&list) && status == KT_SUCCESS)
-        return cannot_read(anchors, ".");
-    return status;
+    return true;
 }
 
 kt_status_t kt_anchors_load(kt_anchors_t *anchors)
@@ -255,243 +264,326 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
 
     if (anchors == NULL)
         return KT_SUCCESS;
-    if (anchors->folder < 0)
-        anchors->folder = open(anchors->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (anchors->folder < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
-        return cannot_read(anchors, ".");
-    if (anchors->folder >= 0 && fstat(anchors->folder, &st) != 0)
-        return cannot_read(anchors, ".");
-    if (anchors->folder < 0 || st.st_nlink == 0)
-        return kt_fail(KT_ROLLEDBACK,
-                       "%s: the folder of anchors is gone: without it an old copy of the store "
-                       "would pass for the newest (run keyturn restore)",
-                       anchors->path);
-    if (anchors->loaded && st.st_mtim.tv_sec == anchors->changed.tv_sec &&
-        st.st_mtim.tv_nsec == anchors->changed.tv_nsec)
-        return KT_SUCCESS;
-    /* a change in the meantime updates the mtime, so the next read loads again */
-    status = load_folder(anchors);
+    status = open_folder(anchors, &st);
+    if (status != KT_SUCCESS || is_unchanged(anchors, &st))
+        return status;
+    anchors->loaded = false;
+    status = load_folder(anchors, &st);
     if (status != KT_SUCCESS)
         return status;
-    anchors->changed = st.st_mtim;
+    anchors->changed = st.st_ctim;
     anchors->loaded = true;
     return KT_SUCCESS;
 }
 
 /* ---- comparing ---- */
 
-/* Is this anchor of the index's type, and made with its key? */
-static bool anchor_of(anchor_t *anchor, const kt_index_t *index)
+static void anchor_mac(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE],
+                       unsigned char ret_mac[KT_HASH_SIZE])
+{
+    unsigned char number[8];
+    const kt_part_t parts[] = {{anchor->key_id, KT_KEYID_SIZE},
+                               {anchor->store_id, KT_ID_SIZE},
+                               {number, sizeof(number)},
+                               {anchor->root, KT_TAG_SIZE}};
+
+    kt_put_u64(number, anchor->generation);
+    kt_mac(key, "keyturn anchor  ", parts, KT_ARRAY(parts), ret_mac, KT_HASH_SIZE);
+}
+
+bool kt_anchor_holds(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE])
 {
     unsigned char mac[KT_HASH_SIZE];
 
-    if (memcmp(anchor->key_id, index->key_id, KT_KEYID_SIZE) != 0)
-        return false;
-    if (anchor->seen || anchor->authentic)
-        return true;
-    anchor_mac(index, anchor, mac);
-    anchor->authentic = sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
-    return anchor->authentic;
+    anchor_mac(anchor, key, mac);
+    return sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
 }
 
-static kt_status_t compare(const kt_index_t *index, const anchor_t *anchor)
+static void anchor_now(const kt_anchored_t *anchored, kt_anchor_t *ret_anchor)
 {
-    const char *type = index->type;
+    memcpy(ret_anchor->key_id, anchored->key_id, KT_KEYID_SIZE);
+    memcpy(ret_anchor->store_id, anchored->store_id, KT_ID_SIZE);
+    ret_anchor->generation = anchored->generation;
+    memcpy(ret_anchor->root, anchored->root, KT_TAG_SIZE);
+    anchor_mac(ret_anchor, anchored->key, ret_anchor->mac);
+}
 
-    if (index->generation < anchor->generation)
+/* Is this an anchor of the same key, and made with it? */
+static bool is_of(known_t *known, const kt_anchored_t *anchored)
+{
+    if (memcmp(known->anchor.key_id, anchored->key_id, KT_KEYID_SIZE) != 0)
+        return false;
+    if (!known->seen && !known->checked) {
+        known->true_mac = kt_anchor_holds(&known->anchor, anchored->key);
+        known->checked = true;
+    }
+    return known->seen || known->true_mac;
+}
+
+static const char *what_of(const kt_anchored_t *anchored, char text[KT_NAME_MAX + 16])
+{
+    if (anchored->type == NULL)
+        return "the catalogue of types";
+    (void)snprintf(text, KT_NAME_MAX + 16, "the type \"%s\"", anchored->type);
+    return text;
+}
+
+static kt_status_t compare(const kt_anchored_t *anchored, const kt_anchor_t *anchor)
+{
+    char text[KT_NAME_MAX + 16];
+
+    if (anchored->generation < anchor->generation)
         return kt_fail(KT_ROLLEDBACK,
-                       "%s: the type \"%s\" is at generation %llu, but generation %llu was seen: "
-                       "an older store was put in place (if that was intended, run keyturn "
-                       "restore)",
-                       index->store->name, type, (unsigned long long)index->generation,
+                       "%s: %s is at generation %llu, but generation %llu was seen: an older store "
+                       "was put in place (if that was intended: keyturn restore BACKUP "
+                       "--going-back)",
+                       anchored->store, what_of(anchored, text),
+                       (unsigned long long)anchored->generation,
                        (unsigned long long)anchor->generation);
-    if (memcmp(index->store_id, anchor->store_id, KT_ID_SIZE) != 0)
+    if (anchored->generation > 0 && memcmp(anchored->store_id, anchor->store_id, KT_ID_SIZE) != 0)
         return kt_fail(KT_ROLLEDBACK,
-                       "%s: the type \"%s\" belongs to a different store from the one seen before",
-                       index->store->name, type);
-    if (index->generation == anchor->generation &&
-        memcmp(index->root, anchor->root, KT_TAG_SIZE) != 0)
-        return kt_fail(KT_ROLLEDBACK,
-                       "%s: the type \"%s\" differs from what was seen at the same generation %llu",
-                       index->store->name, type, (unsigned long long)index->generation);
+                       "%s: %s belongs to a different store from the one seen before",
+                       anchored->store, what_of(anchored, text));
+    if (anchored->generation == anchor->generation &&
+        memcmp(anchored->root, anchor->root, KT_TAG_SIZE) != 0)
+        return kt_fail(
+            KT_ROLLEDBACK, "%s: %s differs from what was seen at the same generation %llu",
+            anchored->store, what_of(anchored, text), (unsigned long long)anchored->generation);
     return KT_SUCCESS;
 }
 
-static void fill(anchor_t *anchor, const kt_index_t *index)
+static kt_status_t no_anchor(const kt_anchors_t *anchors, const kt_anchored_t *anchored)
 {
-    memcpy(anchor->key_id, index->key_id, KT_KEYID_SIZE);
-    memcpy(anchor->store_id, index->store_id, KT_ID_SIZE);
-    anchor->generation = index->generation;
-    memcpy(anchor->root, index->root, KT_TAG_SIZE);
+    char text[KT_NAME_MAX + 16];
+
+    return kt_fail(KT_ROLLEDBACK,
+                   "%s: %s is at generation %llu, and there is no anchor of it: an older store "
+                   "would pass for the newest%s%s (if the anchors were lost: keyturn restore "
+                   "BACKUP --going-back)",
+                   anchored->store, what_of(anchored, text),
+                   (unsigned long long)anchored->generation,
+                   anchors->problem[0] != '\0' ? "; " : "", anchors->problem);
 }
 
-kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_index_t *index)
+/* ---- what is above all anchors ---- */
+
+static missing_t *find_missing(kt_anchors_t *anchors, const unsigned char key_id[KT_KEYID_SIZE])
 {
-    anchor_t now = {.seen = true}, *seen = NULL;
+    size_t i;
+
+    for (i = 0; i < anchors->nmissing; i++) {
+        if (memcmp(anchors->missing[i].anchor.key_id, key_id, KT_KEYID_SIZE) == 0)
+            return &anchors->missing[i];
+    }
+    return NULL;
+}
+
+static void note_missing(kt_anchors_t *anchors, const kt_anchored_t *anchored)
+{
+    missing_t *missing = find_missing(anchors, anchored->key_id), *list;
+
+    if (missing == NULL) {
+        list = grown(anchors->missing, anchors->nmissing, sizeof(*list));
+        if (list == NULL)
+            return; /* the next read finds it again */
+        anchors->missing = list;
+        missing = &list[anchors->nmissing++];
+        memset(missing, 0, sizeof(*missing));
+    }
+    if (missing->anchor.generation == anchored->generation)
+        return;
+    anchor_now(anchored, &missing->anchor);
+    missing->due = kt_monotonic();
+}
+
+static void drop_missing(kt_anchors_t *anchors, const unsigned char key_id[KT_KEYID_SIZE])
+{
+    missing_t *missing = find_missing(anchors, key_id);
+
+    if (missing != NULL)
+        *missing = anchors->missing[--anchors->nmissing];
+}
+
+bool kt_anchors_missing(const kt_anchors_t *anchors)
+{
+    return anchors != NULL && anchors->nmissing > 0;
+}
+
+size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines, size_t max)
+{
+    int64_t now = kt_monotonic();
+    size_t i, count = 0;
+
+    for (i = 0; anchors != NULL && i < anchors->nmissing && count < max; i++) {
+        missing_t *missing = &anchors->missing[i];
+
+        if (now - missing->due < age)
+            continue;
+        ret_lines[count++] = missing->anchor;
+        missing->due = now + RETRY_MS - age;
+    }
+    return count;
+}
+
+/* ---- checking ---- */
+
+static bool is_anchored(kt_anchors_t *anchors, const kt_anchored_t *anchored, uint64_t *ret_highest)
+{
+    bool any = false;
+    size_t i;
+
+    *ret_highest = 0;
+    for (i = 0; anchors != NULL && i < anchors->count; i++) {
+        known_t *known = &anchors->list[i];
+
+        if (known->seen || !is_of(known, anchored))
+            continue;
+        any = true;
+        if (known->anchor.generation > *ret_highest)
+            *ret_highest = known->anchor.generation;
+    }
+    return any;
+}
+
+/* The first anchor is written before the first commit. So it may be younger than what was read
+ * before the snapshot began, but it is there now. The list itself may not become younger than the
+ * snapshot, which would then look old. */
+static bool is_anchored_now(const kt_anchors_t *anchors, const kt_anchored_t *anchored)
+{
+    kt_anchors_t *now = NULL;
+    uint64_t highest;
+    bool any = kt_anchors_new(anchors->path, &now) == KT_SUCCESS &&
+               kt_anchors_load(now) == KT_SUCCESS && is_anchored(now, anchored, &highest);
+
+    kt_anchors_free(now);
+    kt_failure_clear();
+    return any;
+}
+
+kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchored)
+{
+    known_t *seen = NULL;
+    uint64_t highest = 0;
+    kt_anchor_t now;
     kt_status_t status = KT_SUCCESS;
+    bool any = false;
     size_t i;
 
     if (anchors == NULL)
         return KT_SUCCESS;
     for (i = 0; i < anchors->count && status == KT_SUCCESS; i++) {
-        if (!anchor_of(&anchors->list[i], index))
+        known_t *known = &anchors->list[i];
+
+        if (!is_of(known, anchored))
             continue;
-        status = compare(index, &anchors->list[i]);
-        if (anchors->list[i].seen)
-            seen = &anchors->list[i];
+        status = compare(anchored, &known->anchor);
+        if (known->seen) {
+            seen = known;
+            continue;
+        }
+        any = true;
+        if (known->anchor.generation > highest)
+            highest = known->anchor.generation;
     }
-    if (status != KT_SUCCESS || index->generation == 0)
+    if (status != KT_SUCCESS || anchored->generation == 0)
         return status;
-    fill(&now, index);
+    if (!any && !is_anchored_now(anchors, anchored))
+        return no_anchor(anchors, anchored);
+    if (anchored->generation > highest)
+        note_missing(anchors, anchored);
+    else
+        drop_missing(anchors, anchored->key_id);
+    if (seen != NULL && seen->anchor.generation == anchored->generation)
+        return KT_SUCCESS;
+    anchor_now(anchored, &now);
     if (seen == NULL)
-        return add(anchors, &now);
-    *seen = now;
+        return add(anchors, &now, true);
+    seen->anchor = now;
     return KT_SUCCESS;
 }
 
-uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index)
+uint64_t kt_anchors_highest(kt_anchors_t *anchors, const kt_anchored_t *anchored)
 {
-    uint64_t highest = 0;
-    size_t i;
+    uint64_t highest;
 
-    for (i = 0; anchors != NULL && i < anchors->count; i++) {
-        if (!anchors->list[i].seen && anchor_of(&anchors->list[i], index) &&
-            anchors->list[i].generation > highest)
-            highest = anchors->list[i].generation;
-    }
+    (void)is_anchored(anchors, anchored, &highest);
     return highest;
 }
 
 /* ---- writing ---- */
 
-/* Writers of the same stream's file wait here, so that no line of another type is lost. The wait
- * has a limit, because the holder may have been stopped, and the commit stands without its anchor.
- */
-static kt_status_t lock_stream(const kt_anchors_t *anchors, const char *stream, int *ret_fd)
+static kt_status_t write_all(const kt_anchors_t *anchors, const char *stream,
+                             const kt_anchored_t *list, size_t count, bool first)
 {
-    char name[80], holder[96];
-    kt_status_t status;
-    int fd;
+    kt_anchor_t *lines = calloc(count + 1, sizeof(*lines));
+    const unsigned char **keys = calloc(count + 1, sizeof(*keys));
+    kt_anchor_job_t job = {.lines = lines, .keys = keys, .first = first};
+    kt_status_t status = KT_SUCCESS;
+    size_t i;
 
-    (void)snprintf(name, sizeof(name), ".%s.lock", stream);
-    fd = openat(anchors->folder, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
-    if (kt_lock_file(fd, KT_LOCK_WAIT)) {
-        *ret_fd = fd;
-        return KT_SUCCESS;
+    if (lines == NULL || keys == NULL)
+        status = kt_no_memory();
+    for (i = 0; i < count && status == KT_SUCCESS; i++) {
+        kt_anchored_t anchored = list[i];
+
+        if (first) {
+            anchored.generation = 0;
+            memset(anchored.root, 0, sizeof(anchored.root));
+        }
+        anchor_now(&anchored, &lines[job.count]);
+        keys[job.count++] = list[i].key;
     }
-    if (errno == EWOULDBLOCK) {
-        kt_lock_holder(fd, holder, sizeof(holder));
-        status = kt_fail(KT_TRYAGAIN, "%s/%s: %s holds the lock", anchors->path, name, holder);
-    } else {
-        status = kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, name, strerror(errno));
-    }
-    (void)close(fd);
+    if (status == KT_SUCCESS && job.count > 0)
+        status = kt_anchor_file_write(anchors->path, anchors->folder, stream, &job);
+    free(lines);
+    free(keys);
     return status;
 }
 
-/* All other lines unchanged, and ours unless there is already a higher one. Splits `old`. The text
- * is malloc'ed; NULL: out of memory. */
-static char *merge(char *old, const anchor_t *anchor)
+kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
+                               size_t count)
 {
-    size_t room = strlen(MAGIC) + (old != NULL ? strlen(old) : 0) + LINE_MAX_SIZE + 2;
-    char *text = malloc(room), *line, *rest = NULL;
-    anchor_t other;
-    bool higher = false;
-
-    if (text == NULL)
-        return NULL;
-    strcpy(text, MAGIC);
-    for (line = old != NULL ? strtok_r(old + strlen(MAGIC), "\n", &rest) : NULL; line != NULL;
-         line = strtok_r(NULL, "\n", &rest)) {
-        bool same =
-            parse_line(line, &other) && memcmp(other.key_id, anchor->key_id, KT_KEYID_SIZE) == 0;
-
-        if (same && (other.generation < anchor->generation ||
-                     memcmp(other.store_id, anchor->store_id, KT_ID_SIZE) != 0))
-            continue;
-        higher = higher || same;
-        strcat(strcat(text, line), "\n");
-    }
-    if (!higher)
-        format_line(anchor, text + strlen(text));
-    return text;
-}
-
-static bool write_new(const kt_anchors_t *anchors, const char *temporary, const char *text)
-{
-    size_t size = strlen(text);
-    int fd = openat(anchors->folder, temporary,
-                    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-    bool good = fd >= 0 && write(fd, text, size) == (ssize_t)size && fchmod(fd, 0644) == 0 &&
-                fdatasync(fd) == 0;
-    int error = errno;
-
-    if (fd >= 0)
-        (void)close(fd);
-    errno = error;
-    return good;
-}
-
-kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_index_t *index)
-{
-    char temporary[80], *old = NULL, *text = NULL;
-    anchor_t anchor = {.seen = false};
-    bool good = false;
-    int lock = -1, error;
-    kt_status_t status;
+    kt_anchored_t *without = anchors != NULL ? calloc(count + 1, sizeof(*without)) : NULL;
+    kt_status_t status = KT_SUCCESS;
+    size_t n = 0, i;
+    uint64_t highest;
 
     if (anchors == NULL)
         return KT_SUCCESS;
-    fill(&anchor, index);
-    anchor_mac(index, &anchor, anchor.mac);
-    (void)snprintf(temporary, sizeof(temporary), ".%s.new", stream);
-    status = lock_stream(anchors, stream, &lock);
-    if (status != KT_SUCCESS)
-        return status;
-    if (faccessat(anchors->folder, stream, F_OK, 0) == 0 || errno != ENOENT)
-        status = read_file(anchors, stream, &old);
-    if (status == KT_ROLLEDBACK)
-        status = KT_SUCCESS; /* damaged: replaced by what is certain now */
-    /* a file that could not be read stays, because it has lines of other types */
-    if (status == KT_SUCCESS) {
-        text = merge(old, &anchor);
-        good = text != NULL && write_new(anchors, temporary, text) &&
-               renameat(anchors->folder, temporary, anchors->folder, stream) == 0;
+    if (without == NULL)
+        return kt_no_memory();
+    for (i = 0; i < count; i++) {
+        if (list[i].generation > 0 && !is_anchored(anchors, &list[i], &highest))
+            without[n++] = list[i];
     }
-    error = errno;
-    free(old);
-    free(text);
-    (void)close(lock);
-    if (status != KT_SUCCESS)
-        return status;
-    if (!good)
-        return kt_fail(KT_NOSPACE, "%s/%s: %s", anchors->path, stream, strerror(error));
-    kt_failure_clear();
-    return KT_SUCCESS;
+    if (n > 0)
+        status = write_all(anchors, stream, without, n, true);
+    free(without);
+    return status == KT_SUCCESS ? status : kt_fail_prefix(status, "the first anchor of a type");
 }
 
-kt_status_t kt_anchors_make(const kt_anchors_t *anchors)
+kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
+                             size_t count)
 {
-    const char *path = anchors != NULL ? anchors->path : NULL;
-    char parent[4096];
-    struct stat st;
-    char *slash;
-    mode_t mode = 0700;
+    kt_status_t status;
+    size_t i;
 
-    if (path == NULL)
+    if (anchors == NULL)
         return KT_SUCCESS;
-    (void)snprintf(parent, sizeof(parent), "%s", path);
-    slash = strrchr(parent, '/');
-    if (slash != NULL)
-        *slash = '\0';
-    /* in a folder shared by a group, only a file's owner may replace it (sticky) */
-    if (stat(parent, &st) == 0 && (st.st_mode & (S_ISGID | S_IWGRP)) == (S_ISGID | S_IWGRP))
-        mode = 03775;
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
-    if (chmod(path, mode) != 0)
-        return kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
-    return KT_SUCCESS;
+    status = write_all(anchors, stream, list, count, false);
+    for (i = 0; i < count; i++) {
+        if (status == KT_SUCCESS)
+            drop_missing(anchors, list[i].key_id);
+        else
+            note_missing(anchors, &list[i]);
+    }
+    return status;
+}
+
+kt_status_t kt_anchors_put(const kt_anchors_t *anchors, const char *stream,
+                           const kt_anchor_t *lines, size_t count)
+{
+    const kt_anchor_job_t job = {.lines = lines, .count = count};
+
+    return kt_anchor_file_write(anchors->path, anchors->folder, stream, &job);
 }

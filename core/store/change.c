@@ -398,11 +398,14 @@ static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key,
     }
     if (status != KT_SUCCESS)
         return status;
-    change->settled = kt_anchors_highest(change->store->anchors, index);
+    change->settled = kt_index_confirmed(index);
     if (memcmp(index->key_id, change->type->id, KT_KEYID_SIZE) != 0)
         index = &trees->old;
     status = kt_index_put(index, head_key->id, record + size - KT_TAG_SIZE);
-    return status == KT_SUCCESS ? kt_trees_seal(trees) : status;
+    if (status == KT_SUCCESS)
+        status = kt_trees_seal(trees);
+    return status == KT_SUCCESS ? kt_trees_prepare(change->store, change->holder->stream, trees)
+                                : status;
 }
 
 uint64_t kt_change_generation(const kt_change_t *change)
@@ -507,7 +510,7 @@ kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store)
 
     if (holder->keyring->nenv == 0)
         return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
-    status = kt_anchors_make(store->anchors);
+    status = kt_anchors_make(store->anchors, holder->stream);
     if (status == KT_SUCCESS)
         status = kt_rows_begin(store, true, 5000, &txn);
     if (status != KT_SUCCESS)

@@ -97,7 +97,15 @@ kt_status_t kt_index_open_newest(kt_holder_t *holder, const kt_store_t *store, k
 {
     kt_status_t status = kt_index_open(holder, store, txn, key, ret_index);
 
-    return status == KT_SUCCESS ? kt_anchors_check(store->anchors, ret_index) : status;
+    return status == KT_SUCCESS ? kt_index_compare(ret_index) : status;
+}
+
+kt_status_t kt_index_compare(const kt_index_t *index)
+{
+    kt_anchored_t anchored;
+
+    kt_index_anchored(index, &anchored);
+    return kt_anchors_check(index->store->anchors, &anchored);
 }
 
 static kt_status_t mismatch(const kt_index_t *index, const char *what)
@@ -209,15 +217,38 @@ kt_status_t kt_trees_seal(kt_trees_t *trees)
                : status;
 }
 
-kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees)
+static size_t anchored_trees(const kt_trees_t *trees, kt_anchored_t list[2])
 {
-    kt_status_t status = KT_SUCCESS;
+    size_t count = 0;
 
     if (trees->index.generation > 0)
-        status = kt_anchors_write(store->anchors, stream, &trees->index);
-    if (status == KT_SUCCESS && trees->old.generation > 0)
-        status = kt_anchors_write(store->anchors, stream, &trees->old);
-    return status;
+        kt_index_anchored(&trees->index, &list[count++]);
+    if (trees->old.generation > 0)
+        kt_index_anchored(&trees->old, &list[count++]);
+    return count;
+}
+
+kt_status_t kt_trees_prepare(const kt_store_t *store, const char *stream, const kt_trees_t *trees)
+{
+    kt_anchored_t list[2];
+
+    return kt_anchors_prepare(store->anchors, stream, list, anchored_trees(trees, list));
+}
+
+kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees)
+{
+    kt_anchored_t list[2];
+    size_t count = anchored_trees(trees, list);
+
+    return count > 0 ? kt_anchors_write(store->anchors, stream, list, count) : KT_SUCCESS;
+}
+
+uint64_t kt_index_confirmed(const kt_index_t *index)
+{
+    kt_anchored_t anchored;
+
+    kt_index_anchored(index, &anchored);
+    return kt_anchors_highest(index->store->anchors, &anchored);
 }
 
 /* ---- marks of epochs in a store ---- */

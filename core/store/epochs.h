@@ -25,9 +25,13 @@ kt_status_t kt_index_open_newest(kt_holder_t *holder, const kt_store_t *store, k
                                  const kt_typekey_t *key, kt_index_t *ret_index);
 /* KT_NOKEY unless all trees of the type are open, as a writer needs them. */
 kt_status_t kt_trees_writable(kt_holder_t *holder, const kt_trees_t *trees);
-/* Writes both roots, with the next generation. kt_trees_anchor() writes the anchors of both after
- * the commit. */
+/* The same of one that is open; and the highest generation that anchors confirm of it. */
+kt_status_t kt_index_compare(const kt_index_t *index);
+uint64_t kt_index_confirmed(const kt_index_t *index);
+/* Writes both roots, with the next generation. Before the commit kt_trees_prepare() sees to it that
+ * both have an anchor at all, and after it kt_trees_anchor() writes those of the new generation. */
 kt_status_t kt_trees_seal(kt_trees_t *trees);
+kt_status_t kt_trees_prepare(const kt_store_t *store, const char *stream, const kt_trees_t *trees);
 kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees);
 
 /* The key that seals the first secret of a type. */

@@ -59,7 +59,7 @@ static void node_tag(const kt_index_t *index, const ktp_key_t *key, const unsign
     const kt_part_t parts[] = {{key->id + KT_KEYID_SIZE, key->id_size - KT_KEYID_SIZE},
                                {data, size}};
 
-    kt_index_mac(index, "keyturn node    ", parts, KT_ARRAY(parts), ret_tag, KT_TAG_SIZE);
+    kt_mac(index->key, "keyturn node    ", parts, KT_ARRAY(parts), ret_tag, KT_TAG_SIZE);
 }
 
 kt_status_t kt_index_tampered(const kt_index_t *index, const char *what)
@@ -83,7 +83,7 @@ static void root_mac(const kt_index_t *index, const unsigned char *body, size_t 
 
     kt_put_u32(lengths[0], (uint32_t)environment);
     kt_put_u32(lengths[1], (uint32_t)type);
-    kt_index_mac(index, "keyturn root    ", parts, KT_ARRAY(parts), ret_mac, KT_HASH_SIZE);
+    kt_mac(index->key, "keyturn root    ", parts, KT_ARRAY(parts), ret_mac, KT_HASH_SIZE);
 }
 
 static kt_status_t read_root(kt_index_t *index)
@@ -164,6 +164,17 @@ kt_status_t kt_index_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_
     memcpy(ret_index->key_id, type->id, KT_KEYID_SIZE);
     kt_index_key(type, ret_index->key);
     return read_root(ret_index);
+}
+
+void kt_index_anchored(const kt_index_t *index, kt_anchored_t *ret_anchored)
+{
+    ret_anchored->store = index->store->name;
+    ret_anchored->type = index->type;
+    ret_anchored->key = index->key;
+    memcpy(ret_anchored->key_id, index->key_id, KT_KEYID_SIZE);
+    memcpy(ret_anchored->store_id, index->store_id, KT_ID_SIZE);
+    ret_anchored->generation = index->generation;
+    memcpy(ret_anchored->root, index->root, KT_TAG_SIZE);
 }
 
 void kt_index_close(kt_index_t *index)

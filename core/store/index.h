@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* index.h: the index of one type inside one transaction, proofs and anchors. */
+/* index.h: the index of one type inside one transaction, and proofs. */
 #ifndef KT_INDEX_H
 #define KT_INDEX_H
 
+#include "anchors.h"
 #include "rows.h"
 
 /* While a type moves from one epoch to the next it has an index under each, and their roots name
@@ -29,18 +30,20 @@ typedef struct kt_index {
     uint64_t stamp; /* of the root's row; 0: there is none */
 } kt_index_t;
 
-/* A MAC over all parts with the index's key; `purpose` has 16 characters. */
+/* A MAC over all parts; `purpose` has 16 characters. */
 typedef struct kt_part {
     const void *data;
     size_t size;
 } kt_part_t;
-void kt_index_mac(const kt_index_t *index, const char *purpose, const kt_part_t *parts,
-                  size_t count, unsigned char *ret_mac, size_t size);
+void kt_mac(const unsigned char key[KT_KEY_SIZE], const char *purpose, const kt_part_t *parts,
+            size_t count, unsigned char *ret_mac, size_t size);
 
 /* KT_ROLLEDBACK: the root is not authentic. kt_index_close() wipes the key. */
 kt_status_t kt_index_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                           const kt_typekey_t *type, kt_index_t *ret_index);
 void kt_index_close(kt_index_t *index);
+/* What its anchors are about. */
+void kt_index_anchored(const kt_index_t *index, kt_anchored_t *ret_anchored);
 /* Proves presence, with the head's tag, or absence. KT_ROLLEDBACK: a row on the path was changed.
  */
 kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
@@ -92,21 +95,5 @@ const unsigned char *kt_proofs_find(const kt_proofs_t *proofs,
                                     const unsigned char tag[KT_TAG_SIZE]);
 void kt_proofs_keep(kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE],
                     const unsigned char children[KT_FANOUT * KT_TAG_SIZE]);
-
-/* ---- anchors.c. NULL: the store has no anchors to compare with ---- */
-
-kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors);
-void kt_anchors_free(kt_anchors_t *anchors);
-/* Makes the folder, which may exist already. */
-kt_status_t kt_anchors_make(const kt_anchors_t *anchors);
-/* Reads the files; call it before a snapshot is opened. KT_ROLLEDBACK: the folder is gone. */
-kt_status_t kt_anchors_load(kt_anchors_t *anchors);
-/* Inside the snapshot: KT_ROLLEDBACK if this index is older than one that was seen. Remembers it.
- */
-kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_index_t *index);
-/* The highest generation that files confirm for this type. */
-uint64_t kt_anchors_highest(const kt_anchors_t *anchors, const kt_index_t *index);
-/* After a commit. KT_NOSPACE; KT_TRYAGAIN: another process holds the stream's lock. */
-kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_index_t *index);
 
 #endif /* KT_INDEX_H */

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "store.h"
 
@@ -17,23 +18,45 @@ static const ktp_option_t *find_option(const kt_module_t *module, const char *na
     return NULL;
 }
 
-/* A store with an index has a folder anchors/ next to the file of its option `path`. */
+/*
+ * The folder `anchors` is in a folder that the writers of the store may not write, so that none can
+ * rename it away: in the folder of the store, or beside that one if not only its owner may write it
+ * (a sticky folder protects what others own).
+ */
+kt_status_t kt_anchors_path(const char *store, char *path, size_t size)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(store, '/');
+    struct stat st;
+    int length = slash == NULL ? snprintf(folder, sizeof(folder), ".")
+                               : snprintf(folder, sizeof(folder), "%.*s",
+                                          slash == store ? 1 : (int)(slash - store), store);
+
+    if (length >= 0 && length < (int)sizeof(folder)) {
+        bool shared = stat(folder, &st) == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 &&
+                      (st.st_mode & S_ISVTX) == 0;
+
+        length = snprintf(path, size, "%s%s/anchors", folder, shared ? "/.." : "");
+    }
+    return length >= 0 && length < (int)size
+               ? KT_SUCCESS
+               : kt_fail(KT_CONFIG, "the path of the store is too long");
+}
+
+/* Only a store with an index has anchors. */
 static kt_status_t open_anchors(const kt_module_t *module, kt_store_t *store)
 {
     const ktp_option_t *option = find_option(module, "path");
     char path[PATH_MAX];
-    const char *slash;
+    kt_status_t status;
 
     if ((module->api->capabilities & (KTP_SEALED | KTP_CREATE | KTP_CLEAR_NAMES)) !=
             (KTP_SEALED | KTP_CREATE) ||
         option == NULL || option->text == NULL)
         return KT_SUCCESS;
-    slash = strrchr(option->text, '/');
-    if (snprintf(path, sizeof(path), "%.*s/anchors",
-                 slash != NULL ? (int)(slash - option->text) : 1,
-                 slash != NULL ? option->text : ".") >= (int)sizeof(path))
-        return kt_fail(KT_CONFIG, "%s: the path of the store is too long", store->name);
-    return kt_anchors_new(path, &store->anchors);
+    status = kt_anchors_path(option->text, path, sizeof(path));
+    return status == KT_SUCCESS ? kt_anchors_new(path, &store->anchors)
+                                : kt_fail_prefix(status, "%s", store->name);
 }
 
 kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store_t *ret_store)

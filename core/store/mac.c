@@ -5,13 +5,13 @@
 
 #include "index.h"
 
-void kt_index_mac(const kt_index_t *index, const char *purpose, const kt_part_t *parts,
-                  size_t count, unsigned char *ret_mac, size_t size)
+void kt_mac(const unsigned char key[KT_KEY_SIZE], const char *purpose, const kt_part_t *parts,
+            size_t count, unsigned char *ret_mac, size_t size)
 {
     crypto_generichash_blake2b_state state;
     size_t i;
 
-    (void)crypto_generichash_blake2b_init_salt_personal(&state, index->key, KT_KEY_SIZE, size, NULL,
+    (void)crypto_generichash_blake2b_init_salt_personal(&state, key, KT_KEY_SIZE, size, NULL,
                                                         (const unsigned char *)purpose);
     for (i = 0; i < count; i++)
         (void)crypto_generichash_blake2b_update(&state, parts[i].data, parts[i].size);

@@ -55,15 +55,24 @@ kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout
 }
 
 /* The anchors are read before the snapshot begins, so that a commit between the two can only make
- * the snapshot newer. */
+ * the snapshot newer. A writer reads them once it has the lock, because then no other commits, and
+ * it may have waited for one who did. */
 kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout,
                           ktp_txn_t **ret_txn)
 {
-    kt_status_t status = kt_anchors_load(store->anchors);
+    kt_status_t status = writing ? KT_SUCCESS : kt_anchors_load(store->anchors);
+    ktp_txn_t *txn = NULL;
 
-    if (status != KT_SUCCESS)
-        return status;
-    return kt_txn_begin(store, writing, timeout, ret_txn);
+    if (status == KT_SUCCESS)
+        status = kt_txn_begin(store, writing, timeout, &txn);
+    if (status == KT_SUCCESS && writing) {
+        status = kt_anchors_load(store->anchors);
+        if (status != KT_SUCCESS)
+            store->api->abort(txn);
+    }
+    if (status == KT_SUCCESS)
+        *ret_txn = txn;
+    return status;
 }
 
 /* ---- rows ---- */

@@ -8,7 +8,7 @@
 #include "keys/keys.h"
 #include "provider/provider.h"
 
-typedef struct kt_anchors kt_anchors_t; /* index.h */
+typedef struct kt_anchors kt_anchors_t; /* anchors.h */
 typedef struct kt_proofs kt_proofs_t;   /* index.h */
 
 /* A provider's instance: instance.c makes it, bundle.c imitates it. */

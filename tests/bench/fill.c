@@ -153,6 +153,7 @@ static void put_index(fill_t *fill)
 {
     unsigned char store_id[KT_ID_SIZE];
     kt_filling_t *filling;
+    kt_anchored_t anchored;
     kt_index_t index;
     ktp_key_t key;
     ktp_row_t row;
@@ -172,8 +173,10 @@ static void put_index(fill_t *fill)
         must(kt_index_fill_add(filling, fill->entries[n].hash, fill->entries[n].tag));
     must(kt_index_fill_end(filling));
     kt_index_fill_free(filling);
+    kt_index_anchored(&index, &anchored);
+    must(kt_anchors_prepare(fill->store->anchors, fill->ctx->holder.stream, &anchored, 1));
     commit(fill);
-    must(kt_anchors_write(fill->store->anchors, fill->ctx->holder.stream, &index));
+    must(kt_anchors_write(fill->store->anchors, fill->ctx->holder.stream, &anchored, 1));
     kt_index_close(&index);
 }
 

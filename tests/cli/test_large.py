@@ -22,7 +22,7 @@ LIMIT = 26  # MB; the command alone has 12, and an array of anything would be 14
 
 def fill(home, count):
     """Another store in place of the home's: api-keys/k0000000 ...; the names that the program tells."""
-    for path in [*home.dir.glob("development.db*"), *home.dir.glob("anchors/*")]:
+    for path in [*home.dir.glob("development.db*"), *home.dir.glob("anchors/*/generations")]:
         path.unlink()
     folders = [pathlib.Path(folder) for folder in (os.environ.get("KT_TEST_BIN"), TOP / "build/tests") if folder]
     program = [folder / "bench/fill" for folder in folders if (folder / "bench/fill").exists()]

@@ -183,7 +183,7 @@ def test_file_of_another_key(kt, home, tmp_path):
 
 
 def anchor_file(home):
-    return [f for f in (home.dir / "anchors").iterdir() if not f.name.startswith(".")][0]
+    return next((home.dir / "anchors").glob("cli-*/generations"))
 
 
 def test_anchors_removed(store):
@@ -197,7 +197,7 @@ def test_anchor_forged(store, tmp_path):
     lines = file.read_text().splitlines()
     words = lines[1].split()
     words[2] = str(int(words[2]) + 1000)
-    file.with_name("cli-forger").write_text(lines[0] + "\n" + " ".join(words) + "\n")
+    (store.dir / "anchors/nginx/generations").write_text(lines[0] + "\n" + " ".join(words) + "\n")
     assert store.get("api-keys/a") == b"second of api-keys/a"
     copy = copy_store(store, tmp_path / "copy")
     store.set("api-keys/a", b"third")

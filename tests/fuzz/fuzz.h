@@ -11,6 +11,7 @@
 #define KT_FUZZ_H
 
 #include <dirent.h>
+#include <ftw.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,16 +83,17 @@ static inline uint8_t fuzz_byte(fuzz_input_t *in)
 
 static char fuzz_dir[64];
 
+static inline int fuzz_remove_one(const char *path, const struct stat *st, int type,
+                                  struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    (void)remove(path);
+    return 0;
+}
+
 static inline void fuzz_remove(void)
 {
-    DIR *dir = opendir(fuzz_dir);
-    const struct dirent *entry;
-
-    while (dir != NULL && (entry = readdir(dir)) != NULL)
-        (void)unlinkat(dirfd(dir), entry->d_name, 0);
-    if (dir != NULL)
-        (void)closedir(dir);
-    (void)rmdir(fuzz_dir);
+    (void)nftw(fuzz_dir, fuzz_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 /* A folder of this process, removed when the process ends. */

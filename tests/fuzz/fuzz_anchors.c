@@ -20,26 +20,44 @@ static void set_index(kt_index_t *index, kt_store_t *store)
     memset(index->root, 0x22, sizeof(index->root));
 }
 
+static const char *folder_of_anchors(void)
+{
+    static char path[96];
+
+    (void)snprintf(path, sizeof(path), "%s/anchors", fuzz_folder());
+    return path;
+}
+
+static void make_stream(const char *stream, const uint8_t *data, size_t size)
+{
+    char name[PATH_MAX];
+
+    (void)snprintf(name, sizeof(name), "%s/%s", folder_of_anchors(), stream);
+    must(mkdir(name, 0755) == 0);
+    (void)snprintf(name, sizeof(name), "anchors/%s/generations", stream);
+    fuzz_write(name, data, size);
+}
+
 static void write_files(const uint8_t *data, size_t size)
 {
     const uint8_t *cut = memmem(data, size, "\n\n", 2);
     size_t first = cut != NULL ? (size_t)(cut - data) + 1 : size;
 
     fuzz_remove();
-    must(mkdir(fuzz_folder(), 0700) == 0);
-    fuzz_write("one", data, first);
+    must(mkdir(fuzz_folder(), 0700) == 0 && mkdir(folder_of_anchors(), 0755) == 0);
+    make_stream("one", data, first);
     if (cut != NULL)
-        fuzz_write("two", cut + 2, size - first - 1);
+        make_stream("two", cut + 2, size - (size_t)(cut + 2 - data));
 }
 
 /* What we wrote is found again, whatever else is there. */
-static void write_ours(kt_anchors_t *anchors, const kt_index_t *index)
+static void write_ours(kt_anchors_t *anchors, const kt_anchored_t *index)
 {
     kt_anchors_t *fresh = NULL;
     uint64_t highest;
 
-    must(kt_anchors_write(anchors, "ours", index) == KT_SUCCESS);
-    must(kt_anchors_new(fuzz_folder(), &fresh) == KT_SUCCESS);
+    must(kt_anchors_write(anchors, "ours", index, 1) == KT_SUCCESS);
+    must(kt_anchors_new(folder_of_anchors(), &fresh) == KT_SUCCESS);
     must(kt_anchors_load(fresh) == KT_SUCCESS);
     highest = kt_anchors_highest(fresh, index);
     must(highest >= FUZZ_GENERATION);
@@ -54,21 +72,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     kt_anchors_t *anchors = NULL;
     kt_store_t store;
+    kt_anchored_t anchored;
     kt_index_t index;
     kt_status_t status;
 
     (void)fuzz_folder();
     write_files(data, size);
     set_index(&index, &store);
-    must(kt_anchors_new(fuzz_folder(), &anchors) == KT_SUCCESS);
+    kt_index_anchored(&index, &anchored);
+    must(kt_anchors_new(folder_of_anchors(), &anchors) == KT_SUCCESS);
     status = kt_anchors_load(anchors);
     must(status == KT_SUCCESS || status == KT_ROLLEDBACK);
     if (status == KT_SUCCESS) {
-        status = kt_anchors_check(anchors, &index);
+        status = kt_anchors_check(anchors, &anchored);
         must(status == KT_SUCCESS || status == KT_ROLLEDBACK);
-        must(kt_anchors_highest(anchors, &index) <= FUZZ_GENERATION || status == KT_ROLLEDBACK);
-        if (status == KT_SUCCESS)
-            write_ours(anchors, &index);
+        must(kt_anchors_highest(anchors, &anchored) <= FUZZ_GENERATION || status == KT_ROLLEDBACK);
+        if (kt_anchors_highest(anchors, &anchored) <= FUZZ_GENERATION)
+            write_ours(anchors, &anchored);
     }
     kt_anchors_free(anchors);
     return 0;

@@ -231,14 +231,14 @@ static pid_t hold(const char *file)
 /* The commit stands, and the next writer records what was not anchored. */
 START_TEST(a_stopped_holder_of_the_anchors_is_named)
 {
-    pid_t pid = hold("anchors/.nginx.lock");
+    pid_t pid = hold("anchors/nginx/.lock");
     char who[32];
 
     kt_setup_log(world.setup, log_line, NULL);
     world.ctx = world_context();
     assert_ok(put_number(world.ctx, 2, 0, NULL));
     (void)snprintf(who, sizeof(who), "process %d (", (int)pid);
-    ck_assert_msg(strstr(logged, who) != NULL && strstr(logged, "anchors/.nginx.lock") != NULL,
+    ck_assert_msg(strstr(logged, who) != NULL && strstr(logged, "anchors/nginx/.lock") != NULL,
                   "`%s`", logged);
     let_them_read();
     (void)kill(pid, SIGKILL);

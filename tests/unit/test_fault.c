@@ -511,7 +511,7 @@ static unsigned anchor_lines(void)
     char path[160], *text;
     unsigned n = 0;
 
-    (void)snprintf(path, sizeof(path), "%s/anchors/nginx", world.dir);
+    (void)snprintf(path, sizeof(path), "%s/anchors/nginx/generations", world.dir);
     text = world_read(path, NULL);
     for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
         n++;

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * anchor_files.c: the file of anchors that one stream writes.
+ *
+ *     ANCHORS/STREAM/generations   "keyturn-anchors 1", then a line for each type and one for the
+ *                                  catalogue of types: key id, store id, generation, tag of the
+ *                                  topmost node, MAC; all in hex except the generation
+ *     ANCHORS/STREAM/.lock         the stream's writers wait for each other here
+ *
+ * Only the owner of ANCHORS (root, or the owner of a home) may write there, so each STREAM is the
+ * folder that it made for a user, and no other user can rename or replace it. Within it its owner
+ * may do anything: a file counts only if it belongs to the same user.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "anchors.h"
+
+#define NAME "generations"
+#define NEW ".generations.new"
+#define LOCK ".lock"
+#define MAGIC "keyturn-anchors 1\n"
+#define FILE_MAX_SIZE (1024u * 1024u)
+#define BODY_SIZE (KT_KEYID_SIZE + KT_ID_SIZE + 8u + KT_TAG_SIZE)
+#define LINE_MAX_SIZE (2u * BODY_SIZE + 2u * KT_HASH_SIZE + 40u)
+
+/* ---- lines ---- */
+
+static bool hex_field(const char **at, unsigned char *out, size_t size)
+{
+    size_t got;
+    const char *end;
+
+    if (sodium_hex2bin(out, size, *at, strcspn(*at, " \n"), NULL, &got, &end) != 0 || got != size)
+        return false;
+    *at = *end == ' ' ? end + 1 : end;
+    return true;
+}
+
+static bool parse_line(const char *line, kt_anchor_t *anchor)
+{
+    char *end;
+
+    memset(anchor, 0, sizeof(*anchor));
+    if (!hex_field(&line, anchor->key_id, KT_KEYID_SIZE) ||
+        !hex_field(&line, anchor->store_id, KT_ID_SIZE))
+        return false;
+    if (*line < '0' || *line > '9')
+        return false;
+    errno = 0;
+    anchor->generation = strtoull(line, &end, 10);
+    if (errno != 0 || *end != ' ')
+        return false;
+    line = end + 1;
+    return hex_field(&line, anchor->root, KT_TAG_SIZE) &&
+           hex_field(&line, anchor->mac, KT_HASH_SIZE);
+}
+
+static void format_line(const kt_anchor_t *anchor, char *text)
+{
+    char key_id[2 * KT_KEYID_SIZE + 1], store_id[2 * KT_ID_SIZE + 1];
+    char root[2 * KT_TAG_SIZE + 1], mac[2 * KT_HASH_SIZE + 1];
+
+    (void)sodium_bin2hex(key_id, sizeof(key_id), anchor->key_id, KT_KEYID_SIZE);
+    (void)sodium_bin2hex(store_id, sizeof(store_id), anchor->store_id, KT_ID_SIZE);
+    (void)sodium_bin2hex(root, sizeof(root), anchor->root, KT_TAG_SIZE);
+    (void)sodium_bin2hex(mac, sizeof(mac), anchor->mac, KT_HASH_SIZE);
+    (void)snprintf(text, LINE_MAX_SIZE, "%s %s %llu %s %s\n", key_id, store_id,
+                   (unsigned long long)anchor->generation, root, mac);
+}
+
+/* ---- reading ---- */
+
+/* A failure that the stream's owner can cause is distinguished from one of our own, which says
+ * nothing about the file: memory or descriptors ran out, or the disk does not answer. */
+static kt_status_t cannot_read(const char *path, const char *stream)
+{
+    switch (errno) {
+    case EACCES:
+    case EPERM:
+        return kt_fail(KT_PERMISSION, "%s/%s/" NAME ": %s", path, stream, strerror(errno));
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case ENXIO:
+    case EISDIR:
+        return kt_fail(KT_FORBIDDEN, "%s/%s/" NAME ": %s", path, stream, strerror(errno));
+    case EIO:
+        return kt_fail(KT_NOSPACE, "%s/%s/" NAME ": %s", path, stream, strerror(errno));
+    default:
+        return kt_fail(KT_INTERNAL, "%s/%s/" NAME ": %s", path, stream, strerror(errno));
+    }
+}
+
+static kt_status_t does_not_count(const char *path, const char *stream, const char *why)
+{
+    return kt_fail(KT_FORBIDDEN, "%s/%s/" NAME ": %s", path, stream, why);
+}
+
+/* The text of the file in the stream's open folder, NUL-terminated and malloc'ed; NULL: there is
+ * none yet. */
+static kt_status_t read_text(const char *path, const char *stream, int own, char **ret_text)
+{
+    int fd = openat(own, NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat folder, st;
+    kt_status_t status = KT_SUCCESS;
+    char *text = NULL;
+    ssize_t got = -1;
+
+    *ret_text = NULL;
+    if (fd < 0)
+        return errno == ENOENT ? KT_SUCCESS : cannot_read(path, stream);
+    if (fstat(own, &folder) != 0 || fstat(fd, &st) != 0)
+        status = cannot_read(path, stream);
+    else if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX_SIZE)
+        status = does_not_count(path, stream, "not a file of anchors");
+    else if (st.st_uid != folder.st_uid)
+        status = does_not_count(path, stream, "does not belong to the owner of its folder");
+    else if ((text = malloc((size_t)st.st_size + 1)) == NULL)
+        status = kt_no_memory();
+    else if ((got = pread(fd, text, (size_t)st.st_size, 0)) < 0)
+        status = cannot_read(path, stream);
+    (void)close(fd);
+    if (status == KT_SUCCESS) {
+        text[got] = '\0';
+        if (strncmp(text, MAGIC, strlen(MAGIC)) != 0)
+            status = does_not_count(path, stream, "not a file of anchors");
+    }
+    if (status != KT_SUCCESS) {
+        free(text);
+        return status;
+    }
+    *ret_text = text;
+    return KT_SUCCESS;
+}
+
+static int open_own(int folder, const char *stream)
+{
+    return openat(folder, stream, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+kt_status_t kt_anchor_file_read(const char *path, int folder, const char *stream, kt_anchor_fn fn,
+                                void *arg)
+{
+    int own = open_own(folder, stream);
+    char *text, *line, *rest = NULL;
+    kt_anchor_t anchor;
+    kt_status_t status;
+
+    if (own < 0)
+        return cannot_read(path, stream);
+    status = read_text(path, stream, own, &text);
+    (void)close(own);
+    if (status != KT_SUCCESS || text == NULL)
+        return status;
+    for (line = strtok_r(text + strlen(MAGIC), "\n", &rest); line != NULL && status == KT_SUCCESS;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (parse_line(line, &anchor))
+            status = fn(arg, &anchor);
+    }
+    free(text);
+    return status;
+}
+
+void kt_anchor_file_stat(int folder, const char *stream, kt_anchor_file_t *ret_file)
+{
+    char name[96];
+    struct stat st;
+
+    memset(ret_file, 0, sizeof(*ret_file));
+    if (snprintf(name, sizeof(name), "%s/" NAME, stream) >= (int)sizeof(name) ||
+        fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return;
+    ret_file->there = true;
+    ret_file->inode = st.st_ino;
+    ret_file->size = st.st_size;
+    ret_file->changed = st.st_ctim;
+}
+
+/* ---- writing ---- */
+
+static kt_status_t cannot_write(const char *path, const char *stream, const char *name)
+{
+    return kt_fail(errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_NOSPACE, "%s/%s/%s: %s",
+                   path, stream, name, strerror(errno));
+}
+
+kt_status_t kt_anchor_file_make(const char *path, int folder, const char *stream)
+{
+    int made = mkdirat(folder, stream, 0755), own = -1;
+    kt_status_t status = KT_SUCCESS;
+
+    if (made != 0 && errno == EEXIST)
+        return KT_SUCCESS;
+    if (made == 0)
+        own = open_own(folder, stream);
+    /* the mode whatever the umask is: other users read here */
+    if (own < 0 || fchmod(own, 0755) != 0 || fsync(folder) != 0)
+        status = kt_fail(errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_NOSPACE,
+                         "%s/%s: %s (keyturn check)", path, stream, strerror(errno));
+    kt_close_fd(&own);
+    return status;
+}
+
+/* The stream's folder. In that of another user our file would not count. */
+static kt_status_t open_to_write(const char *path, int folder, const char *stream, int *ret_own)
+{
+    int own = open_own(folder, stream);
+    struct stat st;
+    kt_status_t status = KT_SUCCESS;
+
+    if (own < 0 && errno == ENOENT) {
+        status = kt_anchor_file_make(path, folder, stream);
+        own = status == KT_SUCCESS ? open_own(folder, stream) : -1;
+    }
+    if (status != KT_SUCCESS)
+        return status;
+    if (own < 0 || fstat(own, &st) != 0)
+        status = cannot_write(path, stream, ".");
+    else if (st.st_uid != geteuid())
+        status = kt_fail(KT_PERMISSION,
+                         "%s/%s: belongs to uid %u, but this process has uid %u (keyturn check)",
+                         path, stream, (unsigned)st.st_uid, (unsigned)geteuid());
+    if (status == KT_SUCCESS)
+        *ret_own = own;
+    else
+        kt_close_fd(&own);
+    return status;
+}
+
+/* Writers of the same stream's file wait here, so that no line of another type is lost. The wait
+ * has a limit, because the holder may have been stopped, and the commit stands without its anchor.
+ */
+static kt_status_t lock_own(const char *path, const char *stream, int own, int *ret_fd)
+{
+    char holder[96];
+    kt_status_t status;
+    int fd = openat(own, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return cannot_write(path, stream, LOCK);
+    if (kt_lock_file(fd, KT_LOCK_WAIT)) {
+        *ret_fd = fd;
+        return KT_SUCCESS;
+    }
+    if (errno == EWOULDBLOCK) {
+        kt_lock_holder(fd, holder, sizeof(holder));
+        status = kt_fail(KT_TRYAGAIN, "%s/%s/" LOCK ": %s holds the lock", path, stream, holder);
+    } else {
+        status = cannot_write(path, stream, LOCK);
+    }
+    (void)close(fd);
+    return status;
+}
+
+/* Is the line replaced by one of the job's? Also if its own MAC is wrong: a damaged generation must
+ * not keep the true one out. */
+static bool is_replaced(const char *line, const kt_anchor_job_t *job)
+{
+    kt_anchor_t other;
+    size_t i;
+
+    for (i = 0; parse_line(line, &other) && i < job->count; i++) {
+        const kt_anchor_t *ours = &job->lines[i];
+
+        if (memcmp(other.key_id, ours->key_id, KT_KEYID_SIZE) == 0)
+            return other.generation < ours->generation ||
+                   memcmp(other.store_id, ours->store_id, KT_ID_SIZE) != 0 ||
+                   (job->keys != NULL && !kt_anchor_holds(&other, job->keys[i]));
+    }
+    return false;
+}
+
+static bool has_key(const char *text, const kt_anchor_t *anchor)
+{
+    char key_id[2 * KT_KEYID_SIZE + 2];
+    const char *line;
+
+    key_id[0] = '\n';
+    (void)sodium_bin2hex(key_id + 1, sizeof(key_id) - 1, anchor->key_id, KT_KEYID_SIZE);
+    line = strstr(text, key_id);
+    return line != NULL && line[2 * KT_KEYID_SIZE + 1] == ' ';
+}
+
+/* All other lines unchanged, and ours unless there is already a higher one. Splits `old`. The text
+ * is malloc'ed; NULL: out of memory. */
+static char *merge(char *old, const kt_anchor_job_t *job)
+{
+    size_t room = strlen(MAGIC) + (old != NULL ? strlen(old) : 0) + job->count * LINE_MAX_SIZE + 2;
+    size_t i;
+    char *text = malloc(room), *end, *line, *rest = NULL;
+
+    if (text == NULL)
+        return NULL;
+    end = stpcpy(text, MAGIC);
+    for (line = old != NULL ? strtok_r(old + strlen(MAGIC), "\n", &rest) : NULL; line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (!is_replaced(line, job))
+            end = stpcpy(stpcpy(end, line), "\n");
+    }
+    for (i = 0; i < job->count; i++) {
+        if (!has_key(text, &job->lines[i])) {
+            format_line(&job->lines[i], end);
+            end += strlen(end);
+        }
+    }
+    return text;
+}
+
+/*
+ * The file is new (O_EXCL) and whole on the disk before it gets its name, and that is the one sync
+ * of an anchor. The rename itself is not synced: after a power failure the name may lead to the old
+ * file, which is whole too. Then the store is above its anchors, which raises no alarm, and the
+ * next process that sees it writes the anchor (kt_anchors_due). Only the first file of a stream may
+ * not be lost with its name, because "no anchor at all" is an alarm: `first` costs a second sync,
+ * once.
+ */
+static bool replace(int own, const char *text, bool first)
+{
+    size_t size = strlen(text);
+    bool good;
+    int fd, error;
+
+    (void)unlinkat(own, NEW, 0); /* of a process that was killed; we have the lock */
+    fd = openat(own, NEW, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    good = fd >= 0 && write(fd, text, size) == (ssize_t)size && fchmod(fd, 0644) == 0 &&
+           fdatasync(fd) == 0 && renameat(own, NEW, own, NAME) == 0 && (!first || fsync(own) == 0);
+    error = errno;
+    kt_close_fd(&fd);
+    errno = error;
+    return good;
+}
+
+static kt_status_t write_inlock(const char *path, const char *stream, int own,
+                                const kt_anchor_job_t *job)
+{
+    char *old = NULL, *text = NULL;
+    kt_status_t status = read_text(path, stream, own, &old);
+
+    if (status == KT_FORBIDDEN)
+        status = KT_SUCCESS; /* damaged: replaced by what is certain now */
+    /* a file that could not be read stays, because it has lines of other types */
+    if (status != KT_SUCCESS)
+        return status;
+    text = merge(old, job);
+    if (text == NULL)
+        status = kt_no_memory();
+    else if (!replace(own, text, job->first))
+        status = cannot_write(path, stream, NAME);
+    free(old);
+    free(text);
+    return status;
+}
+
+kt_status_t kt_anchor_file_write(const char *path, int folder, const char *stream,
+                                 const kt_anchor_job_t *job)
+{
+    int own = -1, lock = -1;
+    kt_status_t status = open_to_write(path, folder, stream, &own);
+
+    if (status == KT_SUCCESS)
+        status = lock_own(path, stream, own, &lock);
+    if (status == KT_SUCCESS)
+        status = write_inlock(path, stream, own, job);
+    kt_close_fd(&lock);
+    kt_close_fd(&own);
+    if (status == KT_SUCCESS)
+        kt_failure_clear();
+    return status;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * anchors.h: the last known generations, kept outside the database (anchors.c), and the files that
+ * keep them (anchor_files.c).
+ */
+#ifndef KT_ANCHORS_H
+#define KT_ANCHORS_H
+
+#include "base/base.h"
+#include "rows.h"
+
+typedef struct kt_anchor { /* a line of a file */
+    unsigned char key_id[KT_KEYID_SIZE], store_id[KT_ID_SIZE];
+    uint64_t generation;
+    unsigned char root[KT_TAG_SIZE];
+    unsigned char mac[KT_HASH_SIZE];
+} kt_anchor_t;
+
+/* What has generations: the index of a type (kt_index_anchored()), or the catalogue of types. It
+ * points to its owner's texts and key. */
+typedef struct kt_anchored {
+    const char *store;        /* the provider's name */
+    const char *type;         /* NULL: the catalogue of types */
+    const unsigned char *key; /* of its MAC: KT_KEY_SIZE bytes */
+    unsigned char key_id[KT_KEYID_SIZE], store_id[KT_ID_SIZE];
+    uint64_t generation; /* 0: it was never written */
+    unsigned char root[KT_TAG_SIZE];
+} kt_anchored_t;
+
+/* ---- instance.c ---- */
+
+/* Where the anchors of the store in this file are. KT_CONFIG. */
+kt_status_t kt_anchors_path(const char *store, char *path, size_t size);
+
+/* ---- anchors.c. NULL: the store has no anchors to compare with ---- */
+
+kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors);
+void kt_anchors_free(kt_anchors_t *anchors);
+const char *kt_anchors_folder(const kt_anchors_t *anchors); /* its path */
+/* Makes the folder, and in it that of `stream`; both may exist already. */
+kt_status_t kt_anchors_make(const kt_anchors_t *anchors, const char *stream);
+/* Reads the files; call it before a snapshot is opened. KT_ROLLEDBACK: the folder is gone;
+ * KT_PERMISSION: not only its owner may write it. */
+kt_status_t kt_anchors_load(kt_anchors_t *anchors);
+/* Inside the snapshot: KT_ROLLEDBACK if this is older than what was seen of it, or if it was
+ * written and no file has an anchor of it. Remembers it. */
+kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchored);
+/* The highest generation that files confirm. */
+uint64_t kt_anchors_highest(kt_anchors_t *anchors, const kt_anchored_t *anchored);
+/* Before the commit: what has no anchor gets one of generation 0, so that a crash between its first
+ * commit and its anchor does not look like lost anchors. Fails if it cannot be written. */
+kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
+                               size_t count);
+/* After the commit. KT_NOSPACE, KT_PERMISSION; KT_TRYAGAIN: another process holds the stream's
+ * lock. What could not be written is tried again: see kt_anchors_due(). */
+kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
+                             size_t count);
+/* Why a file of another stream does not count; "": all of them do. */
+const char *kt_anchors_problem(const kt_anchors_t *anchors);
+
+/*
+ * What was found above all anchors: a writer died between its commit and its anchor, or could not
+ * write it. kt_anchors_due() copies at most `max` of those that were found `age` ms ago or longer,
+ * and does not answer with them again for a minute. They are then written, and that needs no lock
+ * of the context: kt_anchor_put().
+ */
+bool kt_anchors_missing(const kt_anchors_t *anchors);
+size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines, size_t max);
+kt_status_t kt_anchors_put(const kt_anchors_t *anchors, const char *stream,
+                           const kt_anchor_t *lines, size_t count);
+
+/* ---- anchor_files.c: the file of one stream ---- */
+
+/* What tells one state of a file from another. */
+typedef struct kt_anchor_file {
+    bool there;
+    uint64_t inode;
+    int64_t size;
+    struct timespec changed;
+} kt_anchor_file_t;
+void kt_anchor_file_stat(int folder, const char *stream, kt_anchor_file_t *ret_file);
+typedef kt_status_t (*kt_anchor_fn)(void *arg, const kt_anchor_t *anchor);
+/* Passes each line, of whatever MAC. No file yet: no line. KT_FORBIDDEN, KT_PERMISSION: it does not
+ * count (not a file, of another owner than its folder; not readable); other failures are our own.
+ */
+kt_status_t kt_anchor_file_read(const char *path, int folder, const char *stream, kt_anchor_fn fn,
+                                void *arg);
+/* Makes the stream's folder, if there is none. */
+kt_status_t kt_anchor_file_make(const char *path, int folder, const char *stream);
+/* Is the line's MAC of this key? */
+bool kt_anchor_holds(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE]);
+typedef struct kt_anchor_job {
+    const kt_anchor_t *lines;
+    size_t count;
+    const unsigned char *const *keys; /* of each line's MAC; NULL: not known */
+    bool first;                       /* the file's name is made durable, too */
+} kt_anchor_job_t;
+/* Of each key the higher generation, and all other lines unchanged. */
+kt_status_t kt_anchor_file_write(const char *path, int folder, const char *stream,
+                                 const kt_anchor_job_t *job);
+
+#endif /* KT_ANCHORS_H */
