@@ -5,8 +5,8 @@
  *
  * VERB(FUNCTION, NAME, OPERANDS, MIN, MAX, FLAGS, SUMMARY, OPTIONS...)
  * - verb_FUNCTION() is in FUNCTION.c or FUNCTION/FUNCTION.c.
- * - OPERANDS as the help shows them. The completion offers secrets if they begin with NAME or
- *   REFERENCE, and files for DIR, FILE and OUT.
+ * - OPERANDS as the help shows them. Their names, and those of the arguments of options, tell the
+ *   completion what to offer: the table is in completion/words.c.
  * - MIN to MAX operands are allowed. With MAX -1 there is no limit, and the first one ends the
  *   options.
  * - FLAGS: CLI_VALUE, CLI_WARNINGS, CLI_REMARKS in cli.h.
@@ -108,5 +108,5 @@ VERB(hash, "hash", "", 0, 0, CLI_VALUE,
 VERB(run, "run", "COMMAND [ARGUMENT]...", 1, -1, 0,
      "start a command with secrets in its environment",
      OPTION("map", "VAR=REF", "the variable and what goes into it; any number of times"))
-VERB(completion, "completion", "", 0, 0, 0, NULL, NO_OPTIONS)
+VERB(completion, "completion", "[SHELL]", 0, -1, 0, NULL, NO_OPTIONS)
 #undef VERB

@@ -53,6 +53,11 @@ bool kt_audit_wants_checkpoint(const kt_audit_t *audit, int64_t now);
  * may record. `host` decides for streams that an operator named; NULL: it is not known. */
 bool kt_audit_vouches(const char *stream, const char *host, const char *subject);
 
+/* ---- hourly.c: requests of a shell's completion ---- */
+
+bool kt_audit_in_this_hour(const kt_audit_t *audit); /* one was recorded less than an hour ago */
+void kt_audit_begin_hour(const kt_audit_t *audit);   /* one has been recorded */
+
 /* ---- severity.c ---- */
 
 /* "critical", "high", "medium", or NULL: nothing to be alarmed about. */

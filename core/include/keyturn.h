@@ -266,6 +266,10 @@ typedef struct kt_request {
         sizeof(kt_request_t), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0                       \
     }
 
+/* The purpose of a shell that completes names: kt_list() and kt_info() for it are recorded once an
+ * hour, because every press of TAB is one. Refusals always are. */
+#define KT_PURPOSE_COMPLETION "completion"
+
 /* Is this a name, is this a reference? KT_SUCCESS or KT_USAGE. `len` 0: ends with NUL. `why` (may
  * be NULL) is set to a static text without the name. Needs no context. Grammar: one or more
  * segments of [A-Za-z0-9._-]+ joined by '/', none "." or "..". */

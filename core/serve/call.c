@@ -143,6 +143,14 @@ kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status)
     return KT_SUCCESS;
 }
 
+/* At each press of TAB a shell asks for names or versions. */
+static bool is_completion(const kt_call_t *call, const char *action, kt_status_t status)
+{
+    return status == KT_SUCCESS && call->req->purpose != NULL &&
+           strcmp(call->req->purpose, KT_PURPOSE_COMPLETION) == 0 &&
+           (strcmp(action, "list") == 0 || strcmp(action, "info") == 0);
+}
+
 kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status,
                       uint64_t version, const char *provider, unsigned flags)
 {
@@ -163,15 +171,18 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
         .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
     };
+    bool completion = is_completion(call, action, status);
     kt_failure_t failed;
     kt_status_t recorded;
 
-    if (ctx->audit == NULL)
+    if (ctx->audit == NULL || (completion && kt_audit_in_this_hour(ctx->audit)))
         return status;
     kt_failure_save(&failed, status);
     recorded = kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
     if (recorded != KT_SUCCESS)
         kt_failure_save(&failed, recorded);
+    else if (completion)
+        kt_audit_begin_hour(ctx->audit);
     if (status == KT_DENIED)
         count_refusal(ctx, &event);
     return kt_failure_restore(&failed);

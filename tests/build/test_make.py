@@ -14,7 +14,8 @@ PROVIDERS = ["local.so", "redis.so"]
 # of `make install` with --prefix=/usr, apart from manual pages, documents and SQL; {lib} is the library folder
 LIBRARY = ["bin/keyturn", "include/keyturn.h", "include/keyturn_provider.h", "lib/libkeyturn.so", "lib/libkeyturn.so.0",
            "lib/pkgconfig/keyturn.pc", *(f"lib/keyturn/{name}" for name in PROVIDERS),
-           "lib/sysusers.d/keyturn.conf", "lib/tmpfiles.d/keyturn.conf", "share/bash-completion/completions/keyturn"]
+           "lib/sysusers.d/keyturn.conf", "lib/tmpfiles.d/keyturn.conf", "share/bash-completion/completions/keyturn",
+           "share/zsh/vendor-completions/_keyturn", "share/fish/vendor_completions.d/keyturn.fish"]
 NGINX = ["lib/nginx/modules/ngx_http_keyturn_module.so"]
 REDIS = ["lib/redis/modules/keyturn.so"]
 
@@ -143,9 +144,11 @@ def test_modes(installed):
         assert mode == (0o755 if ".so" in name or name.startswith("bin/") else 0o644), name
 
 
-def test_the_completion_installed_is_the_commands():
-    printed = run(STAGE / "usr/bin/keyturn", "completion", env={"LD_LIBRARY_PATH": f"{STAGE}/usr/lib"}).stdout
-    assert printed and (STAGE / "usr/share/bash-completion/completions/keyturn").read_text() == printed
+def test_the_completions_installed_are_the_commands():
+    for shell, path in (("bash", "bash-completion/completions/keyturn"), ("zsh", "zsh/vendor-completions/_keyturn"),
+                        ("fish", "fish/vendor_completions.d/keyturn.fish")):
+        printed = run(STAGE / "usr/bin/keyturn", "completion", shell, env={"LD_LIBRARY_PATH": f"{STAGE}/usr/lib"}).stdout
+        assert printed and (STAGE / "usr/share" / path).read_text() == printed
 
 
 def test_pkg_config_file_is_enough_to_link(installed, tmp_path):

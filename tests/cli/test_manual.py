@@ -120,25 +120,6 @@ def test_manual_pages_format(page):
     assert result.returncode == 0 and result.stderr == ""
 
 
-def test_completion_is_bash(keyturn, tmp_path):
-    text = keyturn("completion").stdout
-    (tmp_path / "completion").write_text(text)
-    script = f"""
-        keyturn() {{ echo set/up; }}    # the names of a store
-        . {tmp_path}/completion
-        COMP_WORDS=(keyturn ro) COMP_CWORD=1; _keyturn; echo "${{COMPREPLY[@]}}"
-        COMP_WORDS=(keyturn rotate --le) COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}"
-        COMP_WORDS=(keyturn set) COMP_CWORD=1; _keyturn; echo "${{COMPREPLY[@]}}"
-        COMP_WORDS=(keyturn get s) COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}"
-        COMP_WORDS=(keyturn audit "") COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}" | tr ' ' '\\n' | grep -v ^- | paste -sd ' '
-        COMP_WORDS=(keyturn restore {tmp_path}/comp) COMP_CWORD=2; _keyturn; echo "${{COMPREPLY[@]}}"
-        COMP_WORDS=(keyturn restore --recipient-key {tmp_path}/comp) COMP_CWORD=3; _keyturn; echo "${{COMPREPLY[@]}}"
-    """
-    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    file = f"{tmp_path}/completion\n"
-    assert result.stdout == "rotate rollback\n--length\nset\nset/up\ntail verify report\n" + file + file and result.stderr == ""
-
-
 def test_examples_of_the_manual(kt, tmp_path):
     text = MANUAL.read_text().split(".Sh EXAMPLES")[1].split(".Sh ")[0]
     blocks = re.findall(r"^\.Bd -literal -offset indent\n(.*?)^\.Ed$", text, re.M | re.S)
