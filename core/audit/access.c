@@ -211,9 +211,9 @@ static uint64_t subject_place(kt_access_t *access, const char *subject)
     return access->subject;
 }
 
-void kt_access_note(kt_access_t *access, const char *name, const char *subject, uint32_t *slot)
+void kt_access_note(kt_access_t *access, const char *name, const char *subject, int64_t now,
+                    uint32_t *slot)
 {
-    struct timespec now;
     stripe_t *stripe;
     uint64_t last;
 
@@ -228,9 +228,7 @@ void kt_access_note(kt_access_t *access, const char *name, const char *subject, 
         (void)atomic_fetch_add_explicit(&access->table->lost, 1, memory_order_relaxed);
         return;
     }
-    (void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    last = ((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000) << 16 |
-           subject_place(access, subject);
+    last = (uint64_t)now << 16 | subject_place(access, subject);
     stripe = &access->table->slots[*slot - 1].stripes[access->stripe];
     (void)atomic_fetch_add_explicit(&stripe->count, 1, memory_order_relaxed);
     atomic_store_explicit(&stripe->last, last, memory_order_relaxed);

@@ -212,7 +212,7 @@ static void outgrow(kt_audit_t *audit)
 static kt_status_t put(kt_audit_t *audit, const kt_event_t *event)
 {
     bool has_thread = atomic_load_explicit(&audit->has_thread, memory_order_relaxed);
-    int64_t now = kt_now();
+    int64_t now = event->now != 0 ? event->now : kt_now();
     kt_status_t status;
     kt_ring_t *ring;
 

@@ -8,6 +8,7 @@
 #include "config/config.h"
 
 typedef struct kt_audit kt_audit_t;
+typedef struct kt_event_texts kt_event_texts_t;
 typedef struct kt_event {
     const char *action; /* "read", "write", "rotate.create" ... */
     const char *subject, *peer, *request_id, *purpose;
@@ -23,8 +24,13 @@ typedef struct kt_event {
     uint32_t count;          /* of coalesced reads; 0, 1: one */
     bool stale, fallback, durable;
     bool may_coalesce; /* with others: a read that was answered from facts, without a refusal */
+    int64_t now;       /* ms since the epoch; 0: kt_now() */
     bool must_record;  /* the change that it is about cannot be taken back */
+    /* NULL, or kt_event_texts_new() of an event with the same texts, `peer` and `request_id` aside:
+     * spares the ring to put them together again */
+    const kt_event_texts_t *texts;
 } kt_event_t;
+kt_event_texts_t *kt_event_texts_new(const kt_event_t *event); /* for free(); NULL: no memory */
 kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit);
 /* Where to say what needs a person: before the first decision. */
 void kt_audit_set_log(kt_audit_t *audit, kt_log_fn log, void *arg);
@@ -94,8 +100,9 @@ typedef struct kt_access_sum {
 kt_access_t *kt_access_open(const kt_config_t *config,
                             const char *stream); /* NULL: there are no statistics */
 void kt_access_close(kt_access_t *access);
-/* *slot is 0, or what an earlier note of this name left there. */
-void kt_access_note(kt_access_t *access, const char *name, const char *subject, uint32_t *slot);
+/* At `now`, in ms since the epoch. *slot is 0, or what an earlier note of this name left there. */
+void kt_access_note(kt_access_t *access, const char *name, const char *subject, int64_t now,
+                    uint32_t *slot);
 /* Over all streams, of one name; or of each, a name perhaps several times, in no order, with what
  * concerns all in *ret_total. */
 void kt_access_of(const kt_config_t *config, const char *stream, const char *name,

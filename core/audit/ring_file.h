@@ -61,7 +61,8 @@ typedef struct header {
     _Atomic uint64_t drained;             /* number of the last that was released */
 } header_t;
 
-/* What a record has of the fields (fields.h): the texts in their order, two numbers, flags. */
+/* What a record has of the fields (fields.h): two numbers, flags, and the texts: first those of
+ * OF_ALL, in their order, and then those of OF_ONE. */
 #define ENUM(member, ...) TEXT_##member,
 #define SUM_SINGLE(member, key, size, absent, from, meaning) +((from) << TEXT_##member)
 #define MEMBER(member, ...) uint64_t member;
@@ -89,6 +90,10 @@ _Static_assert(sizeof(header_t) <= HEADER && sizeof(record_t) == SLOT, "the layo
 
 #define RECENT 256u /* records into which reads are counted */
 
+typedef struct recent {
+    uint64_t hash, at; /* 0: none */
+} recent_t;
+
 struct kt_ring {
     int fd;
     char name[2 * KT_RING_ID + 1];
@@ -99,10 +104,13 @@ struct kt_ring {
     uint64_t salt;
     uint64_t sequence;       /* the producer's */
     _Atomic uint64_t urgent; /* offset after the last record that coalesces with none */
-    struct {
-        uint64_t hash, at;
-    } * recent;
+    recent_t *recent;
 };
+
+static inline bool is_single(size_t text)
+{
+    return (SINGLES >> text & 1) != 0;
+}
 
 static inline uint64_t mix(uint64_t sum, uint64_t word)
 {
@@ -115,18 +123,33 @@ static inline record_t *record_at(const kt_ring_t *ring, uint64_t at)
     return (record_t *)(void *)(ring->records + at % ring->size);
 }
 
+#define LANES 3u /* sums side by side, because a multiplication waits for the one before it */
+
+static inline uint64_t add_word(uint64_t sum, const char *at)
+{
+    uint64_t word;
+
+    memcpy(&word, at, sizeof(word));
+    return (sum ^ word) * 0x9e3779b97f4a7c15u;
+}
+
 /* `used`: its bytes, a multiple of 8. */
 static inline uint32_t checksum(const kt_ring_t *ring, const record_t *record, size_t used)
 {
-    uint64_t sum = mix(ring->salt, record->size), word;
-    size_t at;
+    const char *at = (const char *)record + offsetof(record_t, sequence),
+               *end = (const char *)record + used;
+    uint64_t sum[LANES] = {ring->salt, record->size, record->flags};
+    size_t i;
 
-    sum = mix(sum, record->flags);
-    for (at = offsetof(record_t, sequence); at < used; at += 8) {
-        memcpy(&word, (const char *)record + at, 8);
-        sum = mix(sum, word);
+    for (; (size_t)(end - at) >= 8 * LANES; at += 8 * LANES) {
+        sum[0] = add_word(sum[0], at);
+        sum[1] = add_word(sum[1], at + 8);
+        sum[2] = add_word(sum[2], at + 16);
     }
-    return (uint32_t)(sum ^ (sum >> 32));
+    for (i = 0; at < end; i++, at += 8)
+        sum[i] = add_word(sum[i], at);
+    sum[0] = mix(mix(sum[0], sum[1]) + used, sum[2] >> 32 | sum[2] << 32);
+    return (uint32_t)(sum[0] ^ (sum[0] >> 32));
 }
 
 static inline size_t used_by(const record_t *record)

@@ -3,33 +3,87 @@
  * of a record that is there. */
 #include "ring_file.h"
 
-#define LIMIT(member, key, size, absent, from, meaning) [TEXT_##member] = (size),
-#define COPY_TEXT(member, ...) texts[TEXT_##member] = event->member;
+#include <stdlib.h>
+
+#define ADD_LIMIT(member, key, size, absent, from, meaning) +((from) == OF_ALL ? (size) + 1u : 0u)
+#define ADD_SHARED(member, key, size, absent, from, meaning)                                       \
+    lengths[TEXT_##member] = (from) == OF_ALL ? measure(event->member, size) : 0;                  \
+    at = copy(at, event->member, lengths[TEXT_##member]);
+#define MEASURE_SINGLE(member, key, size, absent, from, meaning)                                   \
+    if ((from) == OF_ONE)                                                                          \
+        all += lengths[TEXT_##member] = measure(event->member, size);
+#define COPY_SINGLE(member, key, size, absent, from, meaning)                                      \
+    if ((from) == OF_ONE)                                                                          \
+        at = copy(at, event->member, lengths[TEXT_##member]);
 #define COPY_NUMBER(member, ...) record->member = event->member;
 #define ADD_FLAG(member, key, bit, meaning) | (event->member ? (bit) : 0u)
 
-static const uint16_t limits[TEXTS] = {KT_AUDIT_FIELDS(LIMIT, NOTHING, NOTHING, NOTHING)};
+enum { SHARED = 0 KT_AUDIT_FIELDS(ADD_LIMIT, NOTHING, NOTHING, NOTHING) }; /* bytes at most */
 
-static void texts_of(const kt_event_t *event, const char *texts[TEXTS])
-{
-    KT_AUDIT_FIELDS(COPY_TEXT, NOTHING, NOTHING, NOTHING)
-}
+/* What a read's record has in common with that of the next read: its texts of OF_ALL, as they stand
+ * in the ring. Callers that record the same again and again keep it. */
+struct kt_event_texts {
+    uint64_t hash;
+    size_t size; /* of the bytes */
+    uint16_t lengths[TEXTS];
+    char bytes[SHARED];
+};
 
 static uint32_t flags_of(const kt_event_t *event)
 {
     return 0u KT_AUDIT_FIELDS(NOTHING, NOTHING, ADD_FLAG, NOTHING);
 }
 
-/* Lengths with NUL, cut to what a line keeps; returns their sum. */
-static size_t measure(const char *const texts[TEXTS], uint16_t lengths[TEXTS])
+static uint64_t hash(const char *bytes, size_t size)
 {
-    size_t all = 0, i;
+    uint64_t sum = size, word;
+    size_t at;
 
-    for (i = 0; i < TEXTS; i++) {
-        lengths[i] = texts[i] != NULL ? (uint16_t)(strnlen(texts[i], limits[i]) + 1) : 0;
-        all += lengths[i];
+    for (at = 0; at < size; at += 8) {
+        word = 0;
+        memcpy(&word, bytes + at, size - at < 8 ? size - at : 8);
+        sum = mix(sum, word);
     }
-    return all;
+    return sum;
+}
+
+/* With NUL, and cut to what a line keeps; 0: there is none. */
+static uint16_t measure(const char *text, size_t limit)
+{
+    return text != NULL ? (uint16_t)(strnlen(text, limit) + 1) : 0;
+}
+
+/* Returns where the next one goes. */
+static char *copy(char *at, const char *text, uint16_t length)
+{
+    if (length == 0)
+        return at;
+    memcpy(at, text, length - 1u);
+    at[length - 1] = '\0';
+    return at + length;
+}
+
+static void gather(const kt_event_t *event, kt_event_texts_t *ret_shared)
+{
+    uint16_t *lengths = ret_shared->lengths;
+    char *at = ret_shared->bytes;
+
+    KT_AUDIT_FIELDS(ADD_SHARED, NOTHING, NOTHING, NOTHING)
+    ret_shared->size = (size_t)(at - ret_shared->bytes);
+    ret_shared->hash = hash(ret_shared->bytes, ret_shared->size);
+}
+
+kt_event_texts_t *kt_event_texts_new(const kt_event_t *event)
+{
+    kt_event_texts_t all, *kept;
+    size_t size;
+
+    gather(event, &all);
+    size = offsetof(kt_event_texts_t, bytes) + all.size;
+    kept = malloc(size);
+    if (kept != NULL)
+        memcpy(kept, &all, size);
+    return kept;
 }
 
 static void fill(const kt_ring_t *ring, record_t *record, uint32_t size, uint64_t sequence)
@@ -57,51 +111,39 @@ static bool find_room(kt_ring_t *ring, size_t size, uint64_t *at)
     return ring->size - (*at - tail) >= size;
 }
 
-static bool same(const record_t *record, const kt_event_t *event, const char *const texts[TEXTS],
-                 const uint16_t lengths[TEXTS])
+static uint64_t sum_of(const kt_event_t *event, const kt_event_texts_t *shared)
 {
-    const char *at = record->texts;
+    return mix(shared->hash, event->version) | 1;
+}
+
+static recent_t *recent_of(const kt_ring_t *ring, uint64_t sum)
+{
+    return &ring->recent[sum / 2 % RECENT];
+}
+
+/* The single texts of a record are left out once it stands for many. */
+static bool same(const record_t *record, const kt_event_t *event, const kt_event_texts_t *shared)
+{
     size_t i;
 
     if (record->version != event->version || record->flags != (COALESCES | flags_of(event)))
         return false;
     for (i = 0; i < TEXTS; i++) {
-        if ((SINGLES >> i & 1) == 0 &&
-            (record->lengths[i] != lengths[i] ||
-             (lengths[i] > 0 && memcmp(at, texts[i], lengths[i] - 1u) != 0)))
+        if (!is_single(i) && record->lengths[i] != shared->lengths[i])
             return false;
-        at += record->lengths[i];
     }
-    return true;
-}
-
-static uint64_t hash(const kt_event_t *event, const char *const texts[TEXTS],
-                     const uint16_t lengths[TEXTS])
-{
-    static const int keys[] = {TEXT_reference, TEXT_subject, TEXT_status};
-    uint64_t sum = event->version, word;
-    size_t i, at, size;
-
-    for (i = 0; i < KT_ARRAY(keys); i++) {
-        for (at = 0, size = lengths[keys[i]]; at < size; at += 8) {
-            word = 0;
-            memcpy(&word, texts[keys[i]] + at, size - at < 8 ? size - at - 1 : 8);
-            sum = mix(sum, word);
-        }
-    }
-    return sum | 1;
+    return memcmp(record->texts, shared->bytes, shared->size) == 0;
 }
 
 /* Adds one to a record whose window still runs and which is not a line yet. */
 static bool count_in(kt_ring_t *ring, uint64_t at, const kt_event_t *event,
-                     const char *const texts[TEXTS], const uint16_t lengths[TEXTS], int64_t now,
-                     int64_t window)
+                     const kt_event_texts_t *shared, int64_t now, int64_t window)
 {
     record_t *record = record_at(ring, at);
     uint32_t count;
 
     if (at < atomic_load_explicit(&ring->header->tail, memory_order_acquire) ||
-        record->time <= now - window || now < record->time || !same(record, event, texts, lengths))
+        record->time <= now - window || now < record->time || !same(record, event, shared))
         return false;
     count = atomic_load_explicit(&record->count, memory_order_relaxed);
     do {
@@ -112,61 +154,85 @@ static bool count_in(kt_ring_t *ring, uint64_t at, const kt_event_t *event,
     return true;
 }
 
-static void write_record(const kt_ring_t *ring, record_t *record, const kt_event_t *event,
-                         const char *const texts[TEXTS], const uint16_t lengths[TEXTS],
-                         uint32_t size, int64_t now, bool coalesces)
-{
-    char *at = record->texts;
-    size_t i, used;
+typedef struct place {
+    uint64_t at;
+    size_t size, used; /* of the record: in whole slots, and in whole words */
+} place_t;
 
-    record->size = size;
+/* Adds to `lengths` those of what a request says itself; returns their sum. */
+static size_t measure_singles(const kt_event_t *event, uint16_t lengths[TEXTS])
+{
+    size_t all = 0;
+
+    KT_AUDIT_FIELDS(MEASURE_SINGLE, NOTHING, NOTHING, NOTHING)
+    return all;
+}
+
+/* `lengths`: of all its texts. */
+static void write_record(const kt_ring_t *ring, const place_t *place, const kt_event_t *event,
+                         const kt_event_texts_t *shared, const uint16_t lengths[TEXTS], int64_t now)
+{
+    record_t *record = record_at(ring, place->at);
+    char *at = record->texts + shared->size;
+
+    record->size = (uint32_t)place->size;
     atomic_store_explicit(&record->count, 1, memory_order_relaxed);
-    record->flags = flags_of(event) | (coalesces ? COALESCES : 0u);
+    record->flags = flags_of(event);
     record->sequence = ring->sequence;
+    memset((char *)record + place->used - 8, 0, 8); /* what will follow the last text */
     record->time = now;
     KT_AUDIT_FIELDS(NOTHING, COPY_NUMBER, NOTHING, NOTHING)
     memcpy(record->lengths, lengths, sizeof(record->lengths));
-    for (i = 0; i < TEXTS; i++) {
-        if (lengths[i] == 0)
-            continue;
-        memcpy(at, texts[i], lengths[i] - 1u);
-        at[lengths[i] - 1] = '\0';
-        at += lengths[i];
+    memcpy(record->texts, shared->bytes, shared->size);
+    KT_AUDIT_FIELDS(COPY_SINGLE, NOTHING, NOTHING, NOTHING)
+}
+
+static kt_ring_answer_t put(kt_ring_t *ring, const kt_event_t *event,
+                            const kt_event_texts_t *shared, int64_t now, bool coalesces)
+{
+    place_t place = {.at = atomic_load_explicit(&ring->header->head, memory_order_relaxed)};
+    uint16_t lengths[TEXTS];
+    record_t *record;
+
+    memcpy(lengths, shared->lengths, sizeof(lengths));
+    place.used =
+        (sizeof(record_t) + shared->size + measure_singles(event, lengths) + 7) & ~(size_t)7;
+    place.size = (place.used + SLOT - 1) & ~(size_t)(SLOT - 1);
+    if (!find_room(ring, place.size, &place.at))
+        return KT_RING_FULL;
+    ring->sequence++;
+    write_record(ring, &place, event, shared, lengths, now);
+    record = record_at(ring, place.at);
+    if (coalesces) {
+        record->flags |= COALESCES;
+        *recent_of(ring, sum_of(event, shared)) = (recent_t){sum_of(event, shared), place.at};
+    } else {
+        atomic_store_explicit(&ring->urgent, place.at + place.size, memory_order_relaxed);
     }
-    used = used_by(record);
-    memset(at, 0, (size_t)((char *)record + used - at));
-    record->check = checksum(ring, record, used);
+    record->check = checksum(ring, record, place.used);
+    atomic_store_explicit(&ring->header->sequence, ring->sequence, memory_order_relaxed);
+    atomic_store_explicit(&ring->header->head, place.at + place.size, memory_order_release);
+    return KT_RING_PUT;
 }
 
 kt_ring_answer_t kt_ring_put(kt_ring_t *ring, const kt_event_t *event, int64_t now, int64_t window)
 {
-    uint64_t at = atomic_load_explicit(&ring->header->head, memory_order_relaxed), sum = 0;
     bool coalesces = event->may_coalesce && window > 0;
-    const char *texts[TEXTS];
-    uint16_t lengths[TEXTS];
-    size_t size;
+    const kt_event_texts_t *shared = event->texts;
+    kt_event_texts_t own;
+    recent_t recent;
 
-    texts_of(event, texts);
-    size = (sizeof(record_t) + measure(texts, lengths) + SLOT - 1) & ~(size_t)(SLOT - 1);
+    if (shared == NULL) {
+        gather(event, &own);
+        shared = &own;
+    }
     if (coalesces) {
-        sum = hash(event, texts, lengths);
-        if (ring->recent[sum / 2 % RECENT].hash == sum &&
-            count_in(ring, ring->recent[sum / 2 % RECENT].at, event, texts, lengths, now, window))
+        recent = *recent_of(ring, sum_of(event, shared));
+        if (recent.hash == sum_of(event, shared) &&
+            count_in(ring, recent.at, event, shared, now, window))
             return KT_RING_COALESCED;
     }
-    if (!find_room(ring, size, &at))
-        return KT_RING_FULL;
-    ring->sequence++;
-    write_record(ring, record_at(ring, at), event, texts, lengths, (uint32_t)size, now, coalesces);
-    if (coalesces) {
-        ring->recent[sum / 2 % RECENT].hash = sum;
-        ring->recent[sum / 2 % RECENT].at = at;
-    } else {
-        atomic_store_explicit(&ring->urgent, at + size, memory_order_relaxed);
-    }
-    atomic_store_explicit(&ring->header->sequence, ring->sequence, memory_order_relaxed);
-    atomic_store_explicit(&ring->header->head, at + size, memory_order_release);
-    return KT_RING_PUT;
+    return put(ring, event, shared, now, coalesces);
 }
 
 bool kt_ring_is_pressed(const kt_ring_t *ring)

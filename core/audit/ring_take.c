@@ -2,10 +2,12 @@
 /* ring_take.c: takes records out of a ring. Every byte of it may be anything. */
 #include "ring_file.h"
 
-#define READ_TEXT(member, key, size, absent, from, meaning)                                        \
-    event->member = next_text(record, TEXT_##member, &at);                                         \
-    if ((from) == OF_ONE && count > 1) /* what the first one of them said is not true of all */    \
-        event->member = NULL;
+#define READ_SHARED(member, key, size, absent, from, meaning)                                      \
+    if ((from) == OF_ALL)                                                                          \
+        event->member = next_text(record, TEXT_##member, &at);
+#define READ_SINGLE(member, key, size, absent, from, meaning)                                      \
+    if ((from) == OF_ONE && count <= 1) /* what the first of them said is not true of all */       \
+        event->member = next_text(record, TEXT_##member, &at);
 #define READ_NUMBER(member, ...) event->member = record->member;
 #define READ_FLAG(member, key, bit, meaning) event->member = (record->flags & (bit)) != 0;
 
@@ -30,12 +32,27 @@ kt_ring_walk_t kt_ring_begin(const kt_ring_t *ring)
     return walk;
 }
 
+/* Each ends with NUL, those of OF_ALL first. */
+static bool texts_end(const record_t *record)
+{
+    const char *at = record->texts;
+    size_t i, n;
+
+    for (n = 0; n < 2 * (size_t)TEXTS; n++) {
+        i = n % TEXTS;
+        if (is_single(i) != (n >= TEXTS) || record->lengths[i] == 0)
+            continue;
+        at += record->lengths[i];
+        if (at[-1] != '\0')
+            return false;
+    }
+    return true;
+}
+
 /* After a power cut, or if another process wrote there, a record may be anything. */
 static bool is_whole(const kt_ring_t *ring, const kt_ring_walk_t *walk, const record_t *record)
 {
     uint64_t left = ring->size - walk->at % ring->size, used;
-    const char *at = record->texts;
-    size_t i;
 
     if (walk->end < walk->at || walk->end - walk->at > ring->size)
         return false;
@@ -43,14 +60,8 @@ static bool is_whole(const kt_ring_t *ring, const kt_ring_walk_t *walk, const re
         record->size > walk->end - walk->at)
         return false;
     used = used_by(record);
-    if (used > record->size || record->check != checksum(ring, record, used))
-        return false;
-    for (i = 0; i < TEXTS; i++) {
-        at += record->lengths[i];
-        if (record->lengths[i] > 0 && at[-1] != '\0')
-            return false;
-    }
-    return true;
+    return used <= record->size && record->check == checksum(ring, record, used) &&
+           texts_end(record);
 }
 
 static const char *next_text(const record_t *record, int which, const char **at)
@@ -69,7 +80,8 @@ static void read_record(record_t *record, kt_ring_record_t *ret_record)
     kt_event_t *event = &ret_record->event;
 
     memset(ret_record, 0, sizeof(*ret_record));
-    KT_AUDIT_FIELDS(READ_TEXT, READ_NUMBER, READ_FLAG, NOTHING)
+    KT_AUDIT_FIELDS(READ_SHARED, READ_NUMBER, READ_FLAG, NOTHING)
+    KT_AUDIT_FIELDS(READ_SINGLE, NOTHING, NOTHING, NOTHING)
     event->count = count;
     ret_record->sequence = record->sequence;
     ret_record->time = record->time;

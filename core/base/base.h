@@ -71,7 +71,9 @@ int kt_status_parse(const char *name, size_t len);
 
 /* ---- clock.c ---- */
 
-int64_t kt_now(void);       /* wall clock, ms */
+int64_t kt_now(void); /* wall clock, ms */
+/* The same as of the kernel's last tick: up to 10 ms late, and three times as fast. */
+int64_t kt_now_about(void);
 int64_t kt_monotonic(void); /* ms */
 
 /* ---- log.c: the host's log; the library has none of its own ---- */

@@ -17,9 +17,15 @@
 #include "cache.h"
 
 #define BUCKETS_MIN 64u
-#define GRANTS 4u /* subjects remembered with an entry */
+#define GRANTS 4u    /* subjects remembered with an entry */
+#define RECALLED 64u /* places of the short way to an entry; a power of two */
 
 typedef struct part part_t;
+
+typedef struct grant {
+    char *subject;
+    kt_event_texts_t *texts; /* of its last read; NULL: there was none */
+} grant_t;
 
 typedef struct node {
     kt_cached_t entry;          /* the first member: callers hold its address */
@@ -28,8 +34,9 @@ typedef struct node {
     part_t *part;
     uint64_t hash;
     size_t bytes; /* what the part counts for it */
-    char *granted[GRANTS];
+    grant_t granted[GRANTS];
     unsigned next_grant;
+    size_t size; /* of the reference, without NUL */
     char reference[];
 } node_t;
 
@@ -43,6 +50,7 @@ struct kt_cache {
     uint64_t drops;         /* calls of kt_cache_drop_name() */
     size_t count, nbuckets; /* a power of two */
     node_t **buckets;
+    node_t *recalled[RECALLED]; /* the entry that was found last in each place */
     part_t values, absences;
 };
 
@@ -116,6 +124,32 @@ static void grow(kt_cache_t *cache)
     free(old);
 }
 
+/* A place is chosen without a key, because names that a client invents can only take it from each
+ * other, and an entry that is not recalled is found by its hash. */
+static node_t **recalled_at(kt_cache_t *cache, const char *reference, size_t size)
+{
+    uint64_t first = 0, last = 0;
+
+    memcpy(&first, reference, size < 8 ? size : 8);
+    if (size > 8)
+        memcpy(&last, reference + size - 8, 8);
+    first = (first + (last ^ size) * 0x9e3779b97f4a7c15u) * 0x9e3779b97f4a7c15u;
+    return &cache->recalled[first >> 32 & (RECALLED - 1)];
+}
+
+static void remember(kt_cache_t *cache, node_t *node)
+{
+    *recalled_at(cache, node->reference, node->size) = node;
+}
+
+static void forget(kt_cache_t *cache, const node_t *node)
+{
+    node_t **at = recalled_at(cache, node->reference, node->size);
+
+    if (*at == node)
+        *at = NULL;
+}
+
 /* ---- the parts ---- */
 
 static void leave_part(node_t *node)
@@ -139,13 +173,20 @@ static void join_part(part_t *part, node_t *node)
 
 static size_t bytes_of(const node_t *node)
 {
-    size_t i, bytes = sizeof(*node) + strlen(node->reference) + 1;
+    size_t i, bytes = sizeof(*node) + node->size + 1;
 
     for (i = 0; i < GRANTS; i++) {
-        if (node->granted[i] != NULL)
-            bytes += strlen(node->granted[i]) + 1;
+        if (node->granted[i].subject != NULL)
+            bytes += strlen(node->granted[i].subject) + 1;
     }
     return bytes + kt_locked_size(node->entry.secret);
+}
+
+static void clear_grant(grant_t *grant)
+{
+    free(grant->subject);
+    free(grant->texts);
+    *grant = (grant_t){NULL, NULL};
 }
 
 static void drop(kt_cache_t *cache, node_t *node)
@@ -156,10 +197,11 @@ static void drop(kt_cache_t *cache, node_t *node)
     while (*at != node)
         at = &(*at)->chain;
     *at = node->chain;
+    forget(cache, node);
     leave_part(node);
     kt_secret_free(node->entry.secret);
     for (i = 0; i < GRANTS; i++)
-        free(node->granted[i]);
+        clear_grant(&node->granted[i]);
     kt_wipe(node, sizeof(*node));
     free(node);
     cache->count--;
@@ -188,7 +230,19 @@ kt_cached_t *kt_cache_find(kt_cache_t *cache, const char *reference)
 {
     node_t *node = find(cache, reference, hash_of(cache, reference));
 
-    return node != NULL ? &node->entry : NULL;
+    if (node == NULL)
+        return NULL;
+    remember(cache, node);
+    return &node->entry;
+}
+
+kt_cached_t *kt_cache_recall(kt_cache_t *cache, const char *reference, size_t size)
+{
+    node_t *node = *recalled_at(cache, reference, size);
+
+    return node != NULL && node->size == size && memcmp(node->reference, reference, size) == 0
+               ? &node->entry
+               : NULL;
 }
 
 void kt_cache_use(kt_cached_t *entry)
@@ -203,18 +257,30 @@ void kt_cache_use(kt_cached_t *entry)
 
 static node_t *add(kt_cache_t *cache, const char *reference, uint64_t hash)
 {
-    size_t size = strlen(reference) + 1;
-    node_t *node = calloc(1, sizeof(*node) + size);
+    size_t size = strlen(reference);
+    node_t *node = calloc(1, sizeof(*node) + size + 1);
 
     if (node == NULL)
         return NULL;
     if (cache->count >= cache->nbuckets)
         grow(cache);
-    memcpy(node->reference, reference, size);
+    memcpy(node->reference, reference, size + 1);
+    node->size = size;
     node->hash = hash;
     join_bucket(cache, node);
     cache->count++;
     return node;
+}
+
+/* They may name the provider that answered before. */
+static void forget_texts(node_t *node)
+{
+    size_t i;
+
+    for (i = 0; i < GRANTS; i++) {
+        free(node->granted[i].texts);
+        node->granted[i].texts = NULL;
+    }
 }
 
 void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *entry)
@@ -232,19 +298,20 @@ void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *e
     if (node->entry.secret != NULL)
         (void)kt_secret_ref(node->entry.secret);
     kt_secret_free(old);
+    forget_texts(node);
     recount(cache, node);
 }
 
-bool kt_cache_granted(const kt_cached_t *entry, const char *subject)
+kt_event_texts_t **kt_cache_granted(kt_cached_t *entry, const char *subject)
 {
-    const node_t *node = (const node_t *)entry;
+    node_t *node = (node_t *)entry;
     size_t i;
 
     for (i = 0; i < GRANTS; i++) {
-        if (node->granted[i] != NULL && strcmp(node->granted[i], subject) == 0)
-            return true;
+        if (node->granted[i].subject != NULL && strcmp(node->granted[i].subject, subject) == 0)
+            return &node->granted[i].texts;
     }
-    return false;
+    return NULL;
 }
 
 void kt_cache_grant(kt_cache_t *cache, kt_cached_t *entry, const char *subject)
@@ -254,8 +321,8 @@ void kt_cache_grant(kt_cache_t *cache, kt_cached_t *entry, const char *subject)
 
     if (copy == NULL)
         return;
-    free(node->granted[node->next_grant]);
-    node->granted[node->next_grant] = copy;
+    clear_grant(&node->granted[node->next_grant]);
+    node->granted[node->next_grant].subject = copy;
     node->next_grant = (node->next_grant + 1) % GRANTS;
     recount(cache, node);
 }

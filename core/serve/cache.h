@@ -25,12 +25,18 @@ kt_cache_t *kt_cache_new(size_t limit); /* bytes, the locked memory of values in
 void kt_cache_free(kt_cache_t *cache);
 kt_cached_t *kt_cache_find(kt_cache_t *cache,
                            const char *reference); /* until the next change of the cache */
-void kt_cache_use(kt_cached_t *entry);             /* it was used now: others make room first */
+/* The same by the bytes of a reference as somebody wrote it, and much faster. It finds only what
+ * kt_cache_find() found lately, and only if it was written in its normal form. NULL means nothing.
+ */
+kt_cached_t *kt_cache_recall(kt_cache_t *cache, const char *reference, size_t size);
+void kt_cache_use(kt_cached_t *entry); /* it was used now: others make room first */
 void kt_cache_put(kt_cache_t *cache, const char *reference,
                   const kt_cached_t *entry); /* takes a reference on the secret */
 /* Subjects that the policy has allowed to read the entry's reference. A context's policy never
- * changes, so they stay allowed; refusals are not remembered. An entry keeps the last four. */
-bool kt_cache_granted(const kt_cached_t *entry, const char *subject);
+ * changes, so they stay allowed; refusals are not remembered. An entry keeps the last four. NULL:
+ * not among them; else where the entry keeps what the records of this subject's reads have in
+ * common, NULL at first. */
+kt_event_texts_t **kt_cache_granted(kt_cached_t *entry, const char *subject);
 void kt_cache_grant(kt_cache_t *cache, kt_cached_t *entry, const char *subject);
 /* Drops what was used longest ago, up to the first value that was fetched at `before` (ms,
  * monotonic) or later. */

@@ -40,6 +40,8 @@ kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_
     ret_call->subject = req->subject;
     ret_call->generation = 0;
     ret_call->must_record = false;
+    ret_call->texts = NULL;
+    ret_call->now = 0;
     kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
     return KT_SUCCESS;
 }
@@ -170,6 +172,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .durable = (flags & KT_EV_DURABLE) != 0,
         .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
         .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
+        .now = call->now,
     };
     bool completion = is_completion(call, action, status);
     kt_failure_t failed;
@@ -177,6 +180,11 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
 
     if (ctx->audit == NULL || (completion && kt_audit_in_this_hour(ctx->audit)))
         return status;
+    if (call->texts != NULL) {
+        if (*call->texts == NULL)
+            *call->texts = kt_event_texts_new(&event);
+        event.texts = *call->texts;
+    }
     kt_failure_save(&failed, status);
     recorded = kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
     if (recorded != KT_SUCCESS)
@@ -188,6 +196,20 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
     return kt_failure_restore(&failed);
 }
 
+void kt_call_recall(const kt_request_t *req, size_t size, kt_event_texts_t **texts,
+                    kt_call_t *ret_call)
+{
+    ret_call->req = req;
+    ret_call->subject = req->subject;
+    ret_call->generation = 0;
+    ret_call->must_record = false;
+    ret_call->texts = req->purpose == NULL ? texts : NULL; /* each request has its own purpose */
+    ret_call->now = kt_now_about();
+    memcpy(ret_call->text, req->reference, size);
+    ret_call->text[size] = '\0';
+    ret_call->ref.name[0] = '\0';
+}
+
 void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot)
 {
     if (call->req->purpose != NULL && strcmp(call->req->purpose, "check") == 0)
@@ -195,5 +217,6 @@ void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot)
     if (!ctx->access_opened)
         ctx->access = kt_access_open(ctx->holder.config, ctx->holder.stream);
     ctx->access_opened = true;
-    kt_access_note(ctx->access, call->ref.name, call->subject, slot);
+    kt_access_note(ctx->access, call->ref.name, call->subject,
+                   call->now != 0 ? call->now : kt_now_about(), slot);
 }

@@ -103,29 +103,35 @@ bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call)
     return false;
 }
 
+static bool token_of(kt_ctx_t *ctx, size_t index, unsigned char ret_token[KTP_TOKEN_SIZE])
+{
+    kt_store_t *store;
+
+    return kt_store_of(ctx, index, &store) == KT_SUCCESS &&
+           store->api->token(store->instance, ret_token) == KTP_SUCCESS;
+}
+
+/* A provider without tokens has no part in it: only the TTL limits how long its values are cached.
+ */
 bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
                      unsigned char ret_token[KTP_TOKEN_SIZE])
 {
     crypto_generichash_state all;
-    kt_store_t *store;
     size_t i;
 
     memset(ret_token, 0, KTP_TOKEN_SIZE);
-    if (route->nsteps > 1)
-        (void)crypto_generichash_init(&all, NULL, 0, KTP_TOKEN_SIZE);
+    if (route->nsteps == 1)
+        return (capabilities(ctx, route->steps[0].provider) & KTP_TOKEN) == 0 ||
+               token_of(ctx, route->steps[0].provider, ret_token);
+    (void)crypto_generichash_init(&all, NULL, 0, KTP_TOKEN_SIZE);
     for (i = 0; i < route->nsteps; i++) {
-        size_t index = route->steps[i].provider;
-
-        if (!(capabilities(ctx, index) & KTP_TOKEN))
-            continue; /* only the TTL limits how long its values are cached */
-        if (kt_store_of(ctx, index, &store) != KT_SUCCESS ||
-            store->api->token(store->instance, ret_token) != KTP_SUCCESS)
+        if (!(capabilities(ctx, route->steps[i].provider) & KTP_TOKEN))
+            continue;
+        if (!token_of(ctx, route->steps[i].provider, ret_token))
             return false;
-        if (route->nsteps > 1)
-            (void)crypto_generichash_update(&all, ret_token, KTP_TOKEN_SIZE);
+        (void)crypto_generichash_update(&all, ret_token, KTP_TOKEN_SIZE);
     }
-    if (route->nsteps > 1)
-        (void)crypto_generichash_final(&all, ret_token, KTP_TOKEN_SIZE);
+    (void)crypto_generichash_final(&all, ret_token, KTP_TOKEN_SIZE);
     return true;
 }
 

@@ -15,12 +15,20 @@ typedef struct kt_call {
     uint64_t generation; /* of the type, for the audit log; 0: left out */
     bool must_record; /* of a rotation whose pending version may be known to its target: it has to
                    be recorded to its end */
+    /* where the texts of its record are kept for the next of the same subject and reference; NULL:
+     * nowhere */
+    kt_event_texts_t **texts;
+    int64_t now; /* kt_now_about(), if the call is short; else 0 */
 } kt_call_t;
 
 kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
 /* KT_USAGE for a subject that this host cannot vouch for: it would be another one's record. Part of
  * kt_call_begin(). */
 kt_status_t kt_subject_check(const kt_ctx_t *ctx, const char *subject);
+/* Of a request whose reference, of `size` bytes, is known to be in its normal form, and whose
+ * subject was checked before: only what its record needs, without the parts of the reference. */
+void kt_call_recall(const kt_request_t *req, size_t size, kt_event_texts_t **texts,
+                    kt_call_t *ret_call);
 enum {
     KT_EV_STALE = 1,
     KT_EV_FALLBACK = 2,

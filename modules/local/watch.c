@@ -32,9 +32,19 @@
 
 #define MAPS 64u /* -shm files of one process over its life; beyond, tokens are never equal */
 #define HEADER_WORDS 12u /* 48 bytes, kept twice one after the other */
+#define HEADER_PAIRS (HEADER_WORDS / 2)
 #define HEADER_BYTES (sizeof(uint32_t) * 2 * HEADER_WORDS)
 #define INIT_WORD 3u   /* holds isInit: 0 while the index is being rebuilt */
 #define FRAMES_WORD 4u /* how many frames -wal has that are committed */
+
+typedef union header {
+    uint64_t pairs[HEADER_PAIRS];
+    uint32_t words[HEADER_WORDS];
+    unsigned char bytes[4 * HEADER_WORDS];
+} header_t;
+
+_Static_assert(KTP_TOKEN_SIZE == sizeof(header_t) + 2 * sizeof(uint64_t), "what a token is");
+
 #define WAL_HEADER 32
 #define FRAME_HEADER 24
 #define TRIES 16u
@@ -229,19 +239,26 @@ void local_look(ktp_instance_t *instance, int now)
 /* ---- the token ---- */
 
 /* The header is written second copy first, with a barrier between: two copies that agree are one
- * header. */
-static int read_header(const void *header, uint32_t ret_words[HEADER_WORDS])
+ * header. Each read of a cached secret comes here, hence two words at a time. */
+static int read_header(const void *header, header_t *ret_header)
 {
-    const uint32_t *at = header;
-    uint32_t second[HEADER_WORDS];
+    const uint64_t *at = header;
 
     for (unsigned try = 0; try < TRIES; try++) {
-        for (unsigned i = 0; i < HEADER_WORDS; i++)
-            ret_words[i] = __atomic_load_n(&at[i], __ATOMIC_ACQUIRE);
-        for (unsigned i = 0; i < HEADER_WORDS; i++)
-            second[i] = __atomic_load_n(&at[HEADER_WORDS + i], __ATOMIC_RELAXED);
-        if (memcmp(ret_words, second, sizeof second) == 0)
-            return ((const unsigned char *)&ret_words[INIT_WORD])[0] != 0;
+        uint64_t differs = 0;
+
+        for (unsigned i = 0; i < HEADER_PAIRS; i += 2) {
+            ret_header->pairs[i] = __atomic_load_n(&at[i], __ATOMIC_ACQUIRE);
+            ret_header->pairs[i + 1] = __atomic_load_n(&at[i + 1], __ATOMIC_ACQUIRE);
+        }
+        at += HEADER_PAIRS;
+        for (unsigned i = 0; i < HEADER_PAIRS; i += 2) {
+            differs |= ret_header->pairs[i] ^ __atomic_load_n(&at[i], __ATOMIC_RELAXED);
+            differs |= ret_header->pairs[i + 1] ^ __atomic_load_n(&at[i + 1], __ATOMIC_RELAXED);
+        }
+        at -= HEADER_PAIRS;
+        if (differs == 0)
+            return ret_header->bytes[4 * INIT_WORD] != 0;
     }
     return 0;
 }
@@ -251,13 +268,14 @@ static int read_header(const void *header, uint32_t ret_words[HEADER_WORDS])
 int64_t local_wal_used(const ktp_instance_t *instance)
 {
     const local_map_t *map = instance->watch.map;
-    uint32_t words[HEADER_WORDS];
+    header_t header;
     uint16_t page;
 
-    if (map == NULL || map->header == NULL || !read_header(map->header, words))
+    if (map == NULL || map->header == NULL || !read_header(map->header, &header))
         return -1;
-    memcpy(&page, (const unsigned char *)&words[INIT_WORD] + 2, sizeof page);
-    return WAL_HEADER + (int64_t)words[FRAMES_WORD] * (FRAME_HEADER + (page == 1 ? 65536 : page));
+    memcpy(&page, &header.bytes[4 * INIT_WORD + 2], sizeof page);
+    return WAL_HEADER +
+           (int64_t)header.words[FRAMES_WORD] * (FRAME_HEADER + (page == 1 ? 65536 : page));
 }
 
 /* Equal to no token before or after it, of this process or another. */
@@ -270,20 +288,25 @@ static uint64_t unequal(void)
 ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
 {
     const local_watch_t *w = &instance->watch;
-    uint32_t words[16] = {0};
+    union {
+        header_t header;
+        uint64_t pairs[KTP_TOKEN_SIZE / 8];
+    } token;
     uint64_t odd = 0;
 
     local_look(instance, 0);
     if (w->files.error != 0)
         return local_errno_fail(instance, w->files.error, instance->path);
     if (w->map != NULL && w->map->header != NULL) {
-        if (!read_header(w->map->header, words))
+        if (!read_header(w->map->header, &token.header))
             odd = unequal();
-    } else if (!local_stands_alone(&w->files)) {
-        odd = unequal();
+    } else {
+        memset(&token.header, 0, sizeof token.header);
+        if (!local_stands_alone(&w->files))
+            odd = unequal();
     }
-    memcpy(&words[HEADER_WORDS], &w->digest, sizeof w->digest);
-    memcpy(&words[HEADER_WORDS + 2], &odd, sizeof odd);
-    memcpy(ret_token, words, KTP_TOKEN_SIZE);
+    token.pairs[HEADER_PAIRS] = w->digest;
+    token.pairs[HEADER_PAIRS + 1] = odd;
+    memcpy(ret_token, token.pairs, KTP_TOKEN_SIZE);
     return KTP_SUCCESS;
 }

@@ -133,6 +133,56 @@ START_TEST(a_record_is_a_line_later)
 }
 END_TEST
 
+/* Everything but time and number. */
+static void assert_same_lines(const char *reference, size_t count)
+{
+    char *log = world_read(world.log, NULL), *at = log, *first = NULL, *from;
+    size_t size = 0, found_lines = 0;
+
+    for (at = strtok(log, "\n"); at != NULL; at = strtok(NULL, "\n")) {
+        if (strstr(at, reference) == NULL)
+            continue;
+        from = strstr(at, "\"action\"");
+        if (first == NULL)
+            size = strlen(first = from);
+        ck_assert_str_eq(from, first);
+        found_lines++;
+    }
+    ck_assert_uint_gt(size, 0);
+    ck_assert_uint_eq(found_lines, count);
+    free(log);
+}
+
+/* Texts that were put together once make the line that they would make each time. */
+START_TEST(texts_may_be_kept)
+{
+    static const char *const singles[][2] = {
+        {NULL, NULL}, {"192.0.2.1", NULL}, {NULL, "r1"}, {"192.0.2.1", "r1"}, {"", ""}};
+
+    for (size_t i = 0; i < KT_ARRAY(singles); i++) {
+        char reference[16];
+        kt_event_t event;
+        kt_event_texts_t *texts;
+
+        (void)snprintf(reference, sizeof(reference), "kept/%zu", i);
+        event = event_of(reference);
+        event.peer = singles[i][0];
+        event.request_id = singles[i][1];
+        event.purpose = "proxy";
+        assert_ok(kt_audit_write(audit, &event));
+        texts = kt_event_texts_new(&event);
+        event.texts = texts;
+        assert_ok(kt_audit_write(audit, &event));
+        event.action = event.subject = event.status = "not looked at";
+        assert_ok(kt_audit_write(audit, &event));
+        assert_ok(kt_audit_drain(audit));
+        assert_same_lines(reference, 3);
+        free(texts);
+    }
+    assert_verified();
+}
+END_TEST
+
 START_TEST(a_ring_is_private_and_has_its_blocks)
 {
     struct dirent *entry;
@@ -526,6 +576,7 @@ static void add_tests(TCase *tests)
     tcase_add_checked_fixture(tests, make_world, end_world);
     tcase_add_test(tests, a_record_is_a_line_later);
     tcase_add_test(tests, a_ring_is_private_and_has_its_blocks);
+    tcase_add_test(tests, texts_may_be_kept);
     tcase_add_test(tests, a_ring_goes_round);
     tcase_add_test(tests, a_change_comes_after_what_was_read);
     tcase_add_test(tests, reads_are_counted_into_one_line);

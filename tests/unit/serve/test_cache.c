@@ -37,6 +37,39 @@ static bool has(kt_cache_t *cache, const char *reference)
     return kt_cache_find(cache, reference) != NULL;
 }
 
+/* The short way to an entry is for what was found before, and never leads to one that has gone. */
+START_TEST(what_was_found_is_recalled)
+{
+    kt_cache_t *cache = kt_cache_new(65536);
+
+    fill(cache, "a/b", "one");
+    ck_assert_ptr_null(kt_cache_recall(cache, "a/b", 3));
+    ck_assert(has(cache, "a/b"));
+    ck_assert_ptr_eq(kt_cache_recall(cache, "a/b", 3), kt_cache_find(cache, "a/b"));
+    ck_assert_ptr_null(kt_cache_recall(cache, "a/b@current", 11));
+    ck_assert_ptr_null(kt_cache_recall(cache, "a/b", 2));
+    ck_assert_ptr_null(kt_cache_recall(cache, "", 0));
+    kt_cache_drop_name(cache, "a/b");
+    ck_assert_ptr_null(kt_cache_recall(cache, "a/b", 3));
+    for (unsigned i = 0; i < 1000; i++) { /* more than it has places */
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "a/%u", i);
+        fill(cache, name, "value");
+        ck_assert(has(cache, name));
+        ck_assert_ptr_nonnull(kt_cache_recall(cache, name, strlen(name)));
+    }
+    kt_cache_clear(cache);
+    for (unsigned i = 0; i < 1000; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "a/%u", i);
+        ck_assert_ptr_null(kt_cache_recall(cache, name, strlen(name)));
+    }
+    kt_cache_free(cache);
+}
+END_TEST
+
 /* The bytes that this cache counts for one entry. */
 static size_t bytes_of(const char *reference, const char *text)
 {
@@ -230,6 +263,27 @@ START_TEST(whom_policy_allowed_is_remembered_with_the_entry)
 }
 END_TEST
 
+/* Another provider may have answered it. */
+START_TEST(texts_of_a_record_go_with_the_answer)
+{
+    kt_cache_t *cache = kt_cache_new(65536);
+    kt_event_t event = {.action = "read", .subject = "uid:a", .status = "success"};
+    kt_event_texts_t **texts;
+
+    fill(cache, "a", "value");
+    kt_cache_grant(cache, kt_cache_find(cache, "a"), "uid:a");
+    texts = kt_cache_granted(kt_cache_find(cache, "a"), "uid:a");
+    ck_assert_ptr_null(*texts);
+    *texts = kt_event_texts_new(&event);
+    ck_assert_ptr_nonnull(*texts);
+    fill(cache, "a", "other");
+    texts = kt_cache_granted(kt_cache_find(cache, "a"), "uid:a");
+    ck_assert(texts != NULL && *texts == NULL);
+    *texts = kt_event_texts_new(&event); /* the cache frees it */
+    kt_cache_free(cache);
+}
+END_TEST
+
 START_TEST(what_is_too_old_goes)
 {
     kt_cache_t *cache = kt_cache_new(65536);
@@ -279,12 +333,14 @@ END_TEST
 static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, what_was_put_is_found);
+    tcase_add_test(tests, what_was_found_is_recalled);
     tcase_add_test(tests, a_reader_keeps_what_is_evicted);
     tcase_add_test(tests, what_is_evicted_is_wiped);
     tcase_add_test(tests, large_values_count_as_much_as_they_are);
     tcase_add_test(tests, made_up_names_push_out_no_value);
     tcase_add_test(tests, it_grows_to_many);
     tcase_add_test(tests, an_entry_changes_its_part);
+    tcase_add_test(tests, texts_of_a_record_go_with_the_answer);
     tcase_add_test(tests, whom_policy_allowed_is_remembered_with_the_entry);
     tcase_add_test(tests, what_is_too_old_goes);
     tcase_add_test(tests, the_one_used_longest_ago_makes_room);

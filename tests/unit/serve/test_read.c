@@ -131,6 +131,64 @@ START_TEST(every_decision_has_its_line)
 }
 END_TEST
 
+/* The first asks the provider, the second the policy, and the third takes the short way. */
+START_TEST(a_read_that_is_recalled_says_the_same)
+{
+    static const char *const written[] = {"api-keys/a", "api-keys/a@current"};
+    kt_request_t req = request(NULL);
+    kt_secret_t *secret;
+
+    req.peer = "192.0.2.1";
+    req.request_id = "r-1";
+    for (int purpose = 0; purpose < 2; purpose++) {
+        req.purpose = purpose ? "proxy" : NULL;
+        for (int i = 0; i < 8; i++) {
+            req.reference = written[i % 2];
+            assert_ok(kt_get(world.ctx, &req, &secret));
+            assert_secret(secret, "value");
+            kt_secret_free(secret);
+        }
+    }
+    req.reference = "api-keys/a, and more that is not its";
+    req.reference_len = 10;
+    assert_ok(kt_get(world.ctx, &req, &secret));
+    kt_secret_free(secret);
+    ck_assert_uint_eq(plain[0].gets, 1);
+    ck_assert_uint_eq(world_lines("\"action\":\"read\",\"subject\":\"" ALL
+                                  "\",\"peer\":\"192.0.2.1\",\"reference\":\"api-keys/a\","
+                                  "\"version\":7,\"provider\":\"plain\",\"status\":\"success\"",
+                                  "\"request\":\"r-1\"}", NULL),
+                      17);
+    ck_assert_uint_eq(world_lines("\"purpose\":\"proxy\"", NULL), 9);
+}
+END_TEST
+
+/* A value that is recalled is as bound to its age, its provider and its subject as any. */
+START_TEST(a_read_that_is_recalled_is_no_exception)
+{
+    for (int i = 0; i < 3; i++) {
+        assert_ok(get("api-keys/a", "value"));
+        assert_ok(get("remote/a", "value"));
+    }
+    plain[1].token++;
+    plain[1].value = "second";
+    assert_ok(get("remote/a", "second"));
+    (void)age("api-keys/a", 31000);
+    plain[0].value = "third";
+    assert_ok(get("api-keys/a", "third"));
+    kt_cache_find(world.ctx->cache, "api-keys/a")->secret->expires = kt_now() - 1;
+    plain[0].value = "fourth";
+    assert_ok(get("api-keys/a", "fourth"));
+    assert_ok(get("api-keys/a", "fourth"));
+    assert_status(read_by("uid:other", false, "api-keys/a", NULL), KT_DENIED);
+    assert_ok(read_by(READER, false, "api-keys/a", "fourth"));
+    assert_ok(read_by(READER, false, "api-keys/a", "fourth"));
+    ck_assert_uint_eq(plain[0].gets, 3);
+    ck_assert_uint_eq(plain[1].gets, 2);
+    ck_assert_uint_eq(world_lines("\"subject\":\"" READER "\"", "api-keys/a", NULL), 2);
+}
+END_TEST
+
 START_TEST(what_cannot_be_recorded_is_not_served)
 {
     char state[160];
@@ -722,6 +780,8 @@ static void add_tests(TCase *tests)
     tcase_add_checked_fixture(tests, make_world, world_end);
     tcase_add_test(tests, policy_comes_before_the_cache);
     tcase_add_test(tests, every_decision_has_its_line);
+    tcase_add_test(tests, a_read_that_is_recalled_says_the_same);
+    tcase_add_test(tests, a_read_that_is_recalled_is_no_exception);
     tcase_add_test(tests, what_cannot_be_recorded_is_not_served);
     tcase_add_test(tests, a_value_is_cached_for_its_ttl);
     tcase_add_test(tests, an_absence_is_cached_for_less);
