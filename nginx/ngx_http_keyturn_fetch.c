@@ -92,6 +92,10 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ask->req.request_id = ask->id;
     ask->req.purpose = "proxy";
 
+    /* a client cannot be blamed for a name that it did not choose */
+
+    ask->req.configured = !pin->secret->dynamic;
+
     (void) ngx_cpystrn((u_char *) ask->peer, c->addr_text.data,
                        ngx_min(c->addr_text.len, NGX_SOCKADDR_STRLEN) + 1);
 

@@ -380,8 +380,8 @@ ngx_http_keyturn_inherit(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *prev,
 
 
 /*
- * Checked at start are required secrets in the block that declares them, and
- * in locations that inherit them and pass requests on.
+ * Checked at start are secrets in the block that declares them, and in
+ * locations that inherit them and pass requests on.
  */
 
 static ngx_int_t
@@ -413,7 +413,7 @@ ngx_http_keyturn_require(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *conf)
 
         ngx_keyturn_use(cf->cycle, secret, clcf->error_log);
 
-        if (!secret->required || secret->dynamic) {
+        if (secret->dynamic) {
             continue;
         }
 

@@ -8,7 +8,7 @@
 
 /*
  * When the configuration has been read, a child process with the user of the
- * worker processes checks the required secrets.  So a file that this user may
+ * worker processes checks the secrets.  So a file that this user may
  * not use (the store, the folder of the audit trail) is found here and not at
  * the first request, the master process neither loads a provider nor opens a
  * store, and nothing stays in it, after "nginx -t" as after a reload.
@@ -174,6 +174,7 @@ ngx_keyturn_check_one(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
 {
     kt_status_t            status;
     kt_request_t           req = KT_REQUEST_INIT;
+    ngx_uint_t             level;
     ngx_keyturn_secret_t  *secret;
 
     secret = require->secret;
@@ -199,13 +200,29 @@ ngx_keyturn_check_one(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
                       secret->line);
         return NGX_OK;
 
+    case KT_NOTFOUND:
+    case KT_GONE:
+
+        if (!secret->required) {
+            return NGX_OK;
+        }
+
+        /* fall through */
+
     default:
-        ngx_log_error(NGX_LOG_EMERG, log, 0,
-                      "required secret \"%V\" of \"$%V\" cannot be read by "
+
+        /* an optional one may be absent, but that it is refused is a mistake */
+
+        level = secret->required ? NGX_LOG_EMERG : NGX_LOG_WARN;
+
+        ngx_log_error(level, log, 0,
+                      "%s secret \"%V\" of \"$%V\" cannot be read by "
                       "\"%V\": %s (%s) in %s:%ui",
+                      secret->required ? "required" : "optional",
                       &secret->reference, &secret->variable, require->subject,
                       kt_error(ctx), kt_status_name(status), secret->file,
                       secret->line);
-        return NGX_ERROR;
+
+        return secret->required ? NGX_ERROR : NGX_OK;
     }
 }

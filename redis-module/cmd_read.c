@@ -154,7 +154,7 @@ static int may_see(ktr_call_t *call, RedisModuleUser *user, RedisModuleString *n
 }
 
 /* One record for all that this call answers, under its pattern; a glob that is more than stars is
- * recorded as all. */
+ * recorded as all. A user who may list nothing of it is refused. */
 static kt_status_t record_list(ktr_call_t *call, RedisModuleString *match)
 {
     static const char bytes[] =
@@ -210,7 +210,7 @@ static void reply_scan(ktr_call_t *call, RedisModuleCallReply *scan)
  *
  * As SCAN: the next cursor (0: done) and names, those that the ACL gives the user some right to and
  * that the policy lets the user list.
- * || -SECRETAUDIT
+ * || -SECRETDENIED nothing that matches may be listed || -SECRETAUDIT
  */
 int ktr_list(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {

@@ -23,6 +23,7 @@ typedef struct kt_event {
     unsigned more;           /* how much of that was left out */
     uint32_t count;          /* of coalesced reads; 0, 1: one */
     bool stale, fallback, durable;
+    bool configured;   /* a refusal of what the host's own configuration asks for */
     bool may_coalesce; /* with others: a read that was answered from facts, without a refusal */
     int64_t now;       /* ms since the epoch; 0: kt_now() */
     bool must_record;  /* the change that it is about cannot be taken back */
@@ -122,8 +123,33 @@ int64_t kt_refusals_now(void); /* s since the epoch: what the next two mean by `
 /* For how many s more the source is locked out; 0: it is not. Subject and peer may be NULL. */
 unsigned kt_refusals_locked(const kt_refusals_t *refusals, const char *subject, const char *peer,
                             int64_t now);
+/* The same; and if it is, one more refusal that has no record. */
+unsigned kt_refusals_miss(kt_refusals_t *refusals, const char *subject, const char *peer,
+                          int64_t now);
 /* One more refusal: of how many s is the lock-out that begins with it; 0: none does. */
 unsigned kt_refusals_count(kt_refusals_t *refusals, const char *subject, const char *peer,
                            int64_t now);
+
+/* Takes the refusals without a record of a source whose lock-out has ended; false: there are none.
+ * If they cannot be recorded, they are given back. */
+typedef struct kt_refusals_missed {
+    char subject[KT_SUBJECT_MAX + 1], peer[129]; /* "": none */
+    uint32_t count;
+    unsigned seconds; /* of the lock-out */
+} kt_refusals_missed_t;
+bool kt_refusals_take(kt_refusals_t *refusals, int64_t now, kt_refusals_missed_t *ret_missed);
+void kt_refusals_give_back(kt_refusals_t *refusals, const kt_refusals_missed_t *missed);
+size_t kt_refusals_locked_now(const kt_refusals_t *refusals, int64_t now); /* sources */
+
+/* ---- lockouts.c ---- */
+
+typedef struct kt_lockouts {
+    size_t sources;      /* found, or cleared */
+    unsigned unreadable; /* tables that may not be opened, or could not be read or written */
+} kt_lockouts_t;
+/* Of all streams, if the folder may be listed, or of `stream`. `source` NULL: calls fn for each
+ * source that was locked out within the last hour. Else ends the lock-out of that source. */
+void kt_lockouts_find(const kt_config_t *config, const char *stream, const char *source,
+                      kt_lockout_fn fn, void *arg, kt_lockouts_t *ret_found);
 
 #endif /* KT_AUDIT_H */

@@ -33,6 +33,7 @@
 #define KT_AUDIT_FIELDS(TEXT, NUMBER, FLAG, LINE)                                                  \
     TEXT(action, "action", WORD_MAX, NULL, OF_ALL,                                                 \
         "`recover` and `checkpoint` (below), `alert` (a source is locked out, see Refusals), "     \
+        "`lockout` (how often it was refused meanwhile), `lockout.clear`, "                        \
         "`read`, `write`, `rotate`, `rotate.create`, `rotate.finish`, `rotate.abandon`, "          \
         "`rollback`, `delete`, `undelete`, `destroy`, `list`, `info`, or the host's own word for " \
         "sealed service")                                                                          \
@@ -55,11 +56,14 @@
         "`true`, or not there: served from the stale window")                                      \
     FLAG(fallback, "fallback", 2u,                                                                 \
         "`true`, or not there: served by another provider than the route's first")                 \
+    FLAG(configured, "configured", 16u,                                                            \
+        "`true`, or not there: a refusal of what the host's own configuration asks for, not a "    \
+        "client; it does not count as an attempt")                                                 \
     LINE(put_count, "count", event->count,                                                         \
         "of coalesced reads, how many; `time` is the first one's, and `peer` and `request` are "   \
-        "left out. Not there: one")                                                                \
+        "left out. Of `lockout`, the refusals that have no line. Not there: one")                  \
     LINE(put_some, "seconds", event->seconds,                                                      \
-        "of `alert`: how long the source is locked out")                                           \
+        "of `alert` and `lockout`: how long the source is locked out")                             \
     LINE(put_object, "generations", event->generations,                                            \
         "of `checkpoint` (below)")                                                                 \
     LINE(put_some, "more", event->more,                                                            \

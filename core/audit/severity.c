@@ -37,6 +37,7 @@ static const struct {
 } rows[] = {
     {"alert", NULL, NULL, CRITICAL},      /* a source is locked out */
     {"gap", NULL, NULL, CRITICAL},        /* a log was taken away while it was written */
+    {"lockout", NULL, NULL, MEDIUM},      /* the alert said so already */
     {NULL, "denied", NULL, CRITICAL},     /* a request for something forbidden */
     {NULL, "rolledback", NULL, CRITICAL}, /* an older store was put in place */
     {"read", "success", has_no_name, MEDIUM},

@@ -54,11 +54,12 @@ static bool subject_valid(const char *subject)
     return true;
 }
 
-kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsigned capability,
-                            const char *name)
+kt_status_t kt_policy_judge(const kt_config_t *config, const char *subject, unsigned capability,
+                            const char *name, const kt_cfg_rule_t **ret_rule)
 {
     const kt_cfg_rule_t *allowed = NULL;
 
+    *ret_rule = NULL;
     if (subject == NULL || !subject_valid(subject))
         return kt_fail(KT_DENIED, "%s of %s: the host names no valid subject",
                        kt_capability_name(capability), name);
@@ -68,20 +69,31 @@ kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsi
 
         if ((!denies && (rule->allow & capability) == 0) || !applies(rule, subject, name))
             continue;
-        if (denies)
+        if (denies) {
+            *ret_rule = rule;
             return kt_fail(KT_DENIED, "%s of %s is denied to %s by %s:%d",
                            kt_capability_name(capability), name, subject, config->path, rule->line);
+        }
         allowed = rule;
     }
+    *ret_rule = allowed;
     if (allowed == NULL)
         return kt_fail(KT_DENIED, "%s of %s is not allowed to %s by any rule of %s",
                        kt_capability_name(capability), name, subject, config->path);
     return KT_SUCCESS;
 }
 
+kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsigned capability,
+                            const char *name)
+{
+    const kt_cfg_rule_t *rule;
+
+    return kt_policy_judge(config, subject, capability, name, &rule);
+}
+
 /* Is there a text that both patterns match? If both have stars, the parts between the first and the
  * last star always fit somewhere, so only the two ends can conflict. */
-static bool overlap(const char *a, const char *b)
+bool kt_pattern_overlap(const char *a, const char *b)
 {
     const char *a_last = strrchr(a, '*'), *b_last = strrchr(b, '*');
     size_t a_head = strcspn(a, "*"), b_head = strcspn(b, "*"), a_tail, b_tail, head, tail;
@@ -101,10 +113,54 @@ static bool overlap(const char *a, const char *b)
 unsigned kt_policy_grants(const kt_config_t *config, const kt_cfg_rule_t *rule, const char *names,
                           const char *subjects)
 {
-    unsigned granted = overlap(rule->who, subjects) ? rule->allow : 0;
+    unsigned granted = kt_pattern_overlap(rule->who, subjects) ? rule->allow : 0;
 
     for (size_t i = 0; i < config->nrules; i++)
         if (applies(&config->rules[i], subjects, names))
             granted &= ~config->rules[i].deny;
     return granted;
+}
+
+/* The rule that denies all that both patterns match, or NULL. */
+static const kt_cfg_rule_t *denied_by(const kt_config_t *config, const char *subject,
+                                      unsigned capability, const char *a, const char *b)
+{
+    for (size_t i = 0; i < config->nrules; i++) {
+        const kt_cfg_rule_t *rule = &config->rules[i];
+
+        if ((rule->deny & capability) != 0 &&
+            (applies(rule, subject, a) || applies(rule, subject, b)))
+            return rule;
+    }
+    return NULL;
+}
+
+kt_status_t kt_policy_any(const kt_config_t *config, const char *subject, unsigned capability,
+                          const char *names, const kt_cfg_rule_t **ret_rule)
+{
+    *ret_rule = NULL;
+    if (subject == NULL || !subject_valid(subject))
+        return kt_fail(KT_DENIED, "%s of %s: the host names no valid subject",
+                       kt_capability_name(capability), names);
+    for (size_t i = 0; i < config->nrules; i++) {
+        const kt_cfg_rule_t *rule = &config->rules[i];
+
+        if ((rule->allow & capability) == 0 || !kt_pattern_match(rule->who, subject))
+            continue;
+        for (size_t k = 0; k < rule->nnames; k++) {
+            if (!kt_pattern_overlap(rule->names[k], names))
+                continue;
+            *ret_rule = denied_by(config, subject, capability, rule->names[k], names);
+            if (*ret_rule == NULL) {
+                *ret_rule = rule;
+                return KT_SUCCESS;
+            }
+        }
+    }
+    if (*ret_rule != NULL)
+        return kt_fail(KT_DENIED, "%s of %s is denied to %s by %s:%d",
+                       kt_capability_name(capability), names, subject, config->path,
+                       (*ret_rule)->line);
+    return kt_fail(KT_DENIED, "%s of %s is not allowed to %s by any rule of %s",
+                   kt_capability_name(capability), names, subject, config->path);
 }

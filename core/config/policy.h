@@ -17,6 +17,14 @@ enum {
 /* KT_SUCCESS or KT_DENIED; an explicit deny wins, and no rule is a denial. */
 kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsigned capability,
                             const char *name);
+/* The same, with the rule that decides; NULL: there is none. */
+kt_status_t kt_policy_judge(const kt_config_t *config, const char *subject, unsigned capability,
+                            const char *name, const kt_cfg_rule_t **ret_rule);
+/* May the subject do it with any name that matches the pattern `names`? */
+kt_status_t kt_policy_any(const kt_config_t *config, const char *subject, unsigned capability,
+                          const char *names, const kt_cfg_rule_t **ret_rule);
+/* Is there a text that both patterns match? */
+bool kt_pattern_overlap(const char *a, const char *b);
 /* The KT_CAP_* that this rule gives to at least one of the subjects that the pattern `subjects`
  * matches ("nginx:*", "uid:deploy"), on the names of one of its own patterns. What a rule denies to
  * all of these subjects on all of these names is left out. */

@@ -259,11 +259,14 @@ typedef struct kt_request {
                              the old, a failure leaves it as it was */
     const char *provider; /* NULL: the route decides. Else only this provider */
     unsigned timeout;     /* ms that a write waits for another writer, then KT_TRYAGAIN; 0: 5000 */
+    int configured; /* not 0: the host's own configuration names the secret, and no client chose it.
+                       A refusal is a mistake there, and no attempt: it is recorded as such and does
+                       not count towards a lock-out */
 } kt_request_t;
 
 #define KT_REQUEST_INIT                                                                            \
     {                                                                                              \
-        sizeof(kt_request_t), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0                       \
+        sizeof(kt_request_t), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0                    \
     }
 
 /* The purpose of a shell that completes names: kt_list() and kt_info() for it are recorded once an
@@ -317,7 +320,8 @@ typedef struct kt_entry {
 typedef int (*kt_list_fn)(void *arg, const kt_entry_t *entry);
 /* Lists the secrets whose name matches req->reference (a pattern, its star crosses '/'; NULL: all)
  * and that the subject may list. *ret_hidden (may be NULL) counts those of types whose key is not
- * loaded. */
+ * loaded, unless the pattern is of one type, whose key is: then no name is missing. KT_DENIED: the
+ * subject may list nothing that the pattern matches. */
 KT_API KT_MUST_USE kt_status_t kt_list(kt_ctx_t *ctx, const kt_request_t *req, kt_list_fn fn,
                                        void *arg, uint64_t *ret_hidden);
 
@@ -808,6 +812,55 @@ KT_API void kt_audit_stop(kt_ctx_t *ctx);
  * at a time, and not together with kt_audit_run(). Answers the ms after which to call it again. For
  * the host "cli", kt_close() does this too, and waits at most a second for its sinks. */
 KT_API int kt_audit_forward(kt_ctx_t *ctx);
+
+/*
+ * Would this be allowed? `name` may be a pattern for the capability `list`. The answer is
+ * KT_SUCCESS, KT_DENIED, or KT_NOKEY: the policy allows it, but the key of the subject's host does
+ * not have the type. kt_setup_error() says it in a line. Nothing is recorded, and no store is
+ * opened.
+ */
+typedef struct kt_can {
+    size_t size;
+    int line; /* of the rule in kt_setup_config() that decides; 0: none does */
+    const char
+        *stream;     /* whose key it is ("nginx", "cli-deploy"); NULL: not known for the subject */
+    const char *key; /* the entry of `key:` for it; NULL: there is none */
+    int held;        /* 1: the key has the type; 0: it has not; -1: it cannot be looked at here */
+} kt_can_t;
+#define KT_CAN_INIT                                                                                \
+    {                                                                                              \
+        sizeof(kt_can_t), 0, NULL, NULL, -1                                                        \
+    }
+/* Strings in *ret_can live as long as the setup. KT_USAGE: no such capability, not a name. */
+KT_API KT_MUST_USE kt_status_t kt_can(kt_setup_t *setup, const char *subject,
+                                      const char *capability, const char *name, kt_can_t *ret_can);
+
+/*
+ * A source is a subject and its peer's address. After more than ten refusals within an hour it is
+ * locked out: the host's log and the audit log get an alert, and what the policy refuses to it gets
+ * no records of its own for a minute, up to an hour if it goes on. What the policy allows is never
+ * refused.
+ */
+typedef struct kt_lockout {
+    const char *stream;
+    const char *source;  /* "nginx:app.example@192.0.2.7", or the subject alone */
+    unsigned seconds;    /* for how long it is still locked out; 0: it was, within the last hour */
+    int64_t until, last; /* end of the lock-out; last refusal before it: ms since the epoch */
+    uint64_t refusals;   /* that have records */
+    uint64_t unrecorded; /* that the audit log has not yet, as a number */
+} kt_lockout_t;
+typedef void (*kt_lockout_fn)(void *arg, const kt_lockout_t *lockout);
+/* Calls fn for each, in all streams that this process may read; strings are valid during the call
+ * only. *ret_hidden (may be NULL): streams that it may not read. No policy applies. */
+KT_API KT_MUST_USE kt_status_t kt_lockouts(kt_ctx_t *ctx, kt_lockout_fn fn, void *arg,
+                                           unsigned *ret_hidden);
+/* Ends the lock-outs of a source, which is recorded. Needs `admin` on "*" and the right to write
+ * the stream's table; req->reference is the source. KT_NOTFOUND: it is not locked out, as far as
+ * can be seen; KT_PERMISSION: there are tables that this process may not write, and no other has
+ * it. */
+KT_API KT_MUST_USE kt_status_t kt_lockout_clear(kt_ctx_t *ctx, const kt_request_t *req);
+/* How many sources of the context's own stream are locked out now. Any thread. */
+KT_API size_t kt_locked_out(kt_ctx_t *ctx);
 
 /* What is wrong with a line of an audit log. The user of a stream's host may write any line, but
  * only about that stream. */

@@ -27,7 +27,7 @@ kt_status_t kt_admin_begin(kt_ctx_t *ctx, const kt_request_t *req, const char *a
     *ret_call = (kt_call_t){.req = req, .subject = req->subject, .text = "*"};
     if (status != KT_SUCCESS)
         return status;
-    status = kt_admit(ctx, req->subject, req->peer, KT_CAP_ADMIN, "*");
+    status = kt_policy_check(ctx->holder.config, req->subject, KT_CAP_ADMIN, "*");
     return status == KT_SUCCESS ? status
                                 : kt_decide(ctx, ret_call, action, status, 0, NULL, KT_EV_DURABLE);
 }

@@ -11,6 +11,7 @@
 static kt_status_t authorize_list(kt_ctx_t *ctx, const kt_request_t *req, const char *action)
 {
     kt_call_t call = {.req = req, .subject = req->subject};
+    const kt_cfg_rule_t *rule;
     kt_status_t status = kt_pattern_check(req->reference);
 
     if (status == KT_SUCCESS)
@@ -18,7 +19,8 @@ static kt_status_t authorize_list(kt_ctx_t *ctx, const kt_request_t *req, const 
     if (status != KT_SUCCESS)
         return status;
     (void)snprintf(call.text, sizeof(call.text), "%s", req->reference);
-    return kt_decide(ctx, &call, action, KT_SUCCESS, 0, NULL, 0);
+    status = kt_policy_any(ctx->holder.config, req->subject, KT_CAP_LIST, req->reference, &rule);
+    return kt_decide(ctx, &call, action, status, 0, NULL, 0);
 }
 
 static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsigned wanted,
@@ -32,7 +34,7 @@ static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsign
         return status;
     if (action == NULL)
         return kt_policy_check(ctx->holder.config, call.subject, wanted, call.ref.name);
-    status = kt_admit(ctx, call.subject, req->peer, wanted, call.ref.name);
+    status = kt_policy_check(ctx->holder.config, call.subject, wanted, call.ref.name);
     status =
         kt_decide(ctx, &call, action, status, 0, NULL, wanted == KT_CAP_READ ? 0 : KT_EV_DURABLE);
     if (status == KT_SUCCESS && wanted == KT_CAP_READ)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * call.c: parses a request, refuses by lock-out and policy, and records every decision: the only
- * place that does.
+ * call.c: parses a request, records every decision and counts refusals: the only place that does.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,73 +47,83 @@ kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_
 
 /* ---- refusals ---- */
 
-/* Opened at the first decision, so that a context that makes none leaves no file. Without the table
+/* Opened at the first refusal, so that a context that makes none leaves no file. Without the table
  * the policy still refuses, but refusals are not counted. */
 static kt_refusals_t *table_of(kt_ctx_t *ctx)
 {
+    kt_refusals_t *refusals = atomic_load(&ctx->refusals);
     char *folder;
 
-    if (ctx->refusals != NULL || ctx->audit == NULL || ctx->refusals_off)
-        return ctx->refusals;
+    if (refusals != NULL || ctx->audit == NULL || ctx->refusals_off)
+        return refusals;
     if (asprintf(&folder, "%s/%s", ctx->holder.config->audit_path, ctx->holder.stream) < 0)
         return NULL;
-    if (kt_refusals_open(folder, &ctx->refusals) != KT_SUCCESS) {
+    if (kt_refusals_open(folder, &refusals) != KT_SUCCESS) {
         ctx->refusals_off = true;
         kt_log(&ctx->holder.logger, 4, "%s: refusals are recorded, but not counted", kt_failure());
         kt_failure_clear();
     }
+    atomic_store(&ctx->refusals, refusals);
     free(folder);
-    return ctx->refusals;
+    return refusals;
 }
 
-kt_status_t kt_lockout_check(kt_ctx_t *ctx, const char *subject, const char *peer,
-                             unsigned capability, const char *name)
+/* Is it a refusal of a source that is locked out? Then it is counted, and that is all. */
+static bool is_counted_only(kt_ctx_t *ctx, const kt_call_t *call)
 {
     kt_refusals_t *refusals = table_of(ctx);
-    unsigned seconds =
-        refusals != NULL ? kt_refusals_locked(refusals, subject, peer, kt_refusals_now()) : 0;
+    unsigned seconds = 0;
 
+    if (refusals != NULL && !call->req->configured)
+        seconds = kt_refusals_miss(refusals, call->subject, call->req->peer, kt_refusals_now());
     if (seconds == 0)
-        return KT_SUCCESS;
-    return kt_fail(KT_DENIED,
-                   "%s of %s: this source was refused more than %u times within an hour, and "
-                   "everything is refused to it for "
-                   "another %u s",
-                   kt_capability_name(capability), name, KT_REFUSALS_MAX, seconds);
+        return false;
+    (void)kt_fail_prefix(KT_DENIED, "locked out for another %u s, after more than %u refusals",
+                         seconds, KT_REFUSALS_MAX);
+    return true;
 }
 
-kt_status_t kt_admit(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability,
-                     const char *name)
+void kt_record_lockouts(kt_ctx_t *ctx)
 {
-    kt_status_t status = kt_lockout_check(ctx, subject, peer, capability, name);
+    kt_refusals_t *refusals = atomic_load(&ctx->refusals);
+    kt_refusals_missed_t missed;
 
-    return status == KT_SUCCESS ? kt_policy_check(ctx->holder.config, subject, capability, name)
-                                : status;
-}
+    while (refusals != NULL && kt_refusals_take(refusals, kt_refusals_now(), &missed)) {
+        kt_event_t event = {.action = "lockout",
+                            .subject = missed.subject,
+                            .peer = missed.peer[0] != '\0' ? missed.peer : NULL,
+                            .status = kt_status_name(KT_DENIED),
+                            .count = missed.count,
+                            .seconds = missed.seconds,
+                            .durable = true};
 
-unsigned kt_refused(kt_ctx_t *ctx, const char *subject, const char *peer)
-{
-    kt_refusals_t *refusals = table_of(ctx);
-
-    return refusals != NULL ? kt_refusals_count(refusals, subject, peer, kt_refusals_now()) : 0;
+        if (kt_audit_write(ctx->audit, &event) == KT_SUCCESS)
+            continue;
+        kt_refusals_give_back(refusals, &missed);
+        kt_log(&ctx->holder.logger, 4, "%s", kt_failure());
+        return;
+    }
 }
 
 /* A refusal that crosses the threshold of its source gets a record of its own and a critical line
  * in the host's log. */
 static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
 {
-    unsigned seconds = kt_refused(ctx, refusal->subject, refusal->peer);
+    kt_refusals_t *refusals = table_of(ctx);
     kt_event_t event = {.action = "alert",
                         .subject = refusal->subject,
                         .peer = refusal->peer,
                         .request_id = refusal->request_id,
                         .reference = refusal->reference,
                         .status = refusal->status,
-                        .seconds = seconds,
                         .durable = true};
     char who[KT_SUBJECT_MAX + 160];
 
-    if (seconds == 0)
+    kt_record_lockouts(ctx); /* this refusal may begin the next one */
+    if (refusals != NULL)
+        event.seconds =
+            kt_refusals_count(refusals, refusal->subject, refusal->peer, kt_refusals_now());
+    if (event.seconds == 0)
         return;
     if (kt_audit_write(ctx->audit, &event) != KT_SUCCESS)
         kt_log(&ctx->holder.logger, 4, "%s", kt_failure());
@@ -124,8 +133,16 @@ static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
                    refusal->peer != NULL ? refusal->peer : "");
     kt_flatten(who);
     kt_log(&ctx->holder.logger, 2,
-           "alert: %s was refused more than %u times within an hour, and is locked out for %u s",
-           who, KT_REFUSALS_MAX, seconds);
+           "alert: %s was refused more than %u times within an hour, and is locked out for %u s: "
+           "what the policy refuses to it is only counted (keyturn lockout list)",
+           who, KT_REFUSALS_MAX, (unsigned)event.seconds);
+}
+
+size_t kt_locked_out(kt_ctx_t *ctx)
+{
+    kt_refusals_t *refusals = atomic_load(&ctx->refusals);
+
+    return refusals != NULL ? kt_refusals_locked_now(refusals, kt_refusals_now()) : 0;
 }
 
 /* ---- the record ---- */
@@ -170,6 +187,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .stale = (flags & KT_EV_STALE) != 0,
         .fallback = (flags & KT_EV_FALLBACK) != 0,
         .durable = (flags & KT_EV_DURABLE) != 0,
+        .configured = status == KT_DENIED && call->req->configured != 0,
         .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
         .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
         .now = call->now,
@@ -178,7 +196,8 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
     kt_failure_t failed;
     kt_status_t recorded;
 
-    if (ctx->audit == NULL || (completion && kt_audit_in_this_hour(ctx->audit)))
+    if (ctx->audit == NULL || (completion && kt_audit_in_this_hour(ctx->audit)) ||
+        (status == KT_DENIED && is_counted_only(ctx, call)))
         return status;
     if (call->texts != NULL) {
         if (*call->texts == NULL)
@@ -191,7 +210,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         kt_failure_save(&failed, recorded);
     else if (completion)
         kt_audit_begin_hour(ctx->audit);
-    if (status == KT_DENIED)
+    if (status == KT_DENIED && !event.configured)
         count_refusal(ctx, &event);
     return kt_failure_restore(&failed);
 }

@@ -160,6 +160,7 @@ void kt_checkpoint(kt_ctx_t *ctx)
 int64_t kt_forward_step(kt_ctx_t *ctx)
 {
     kt_checkpoint(ctx);
+    kt_record_lockouts(ctx);
     if (kt_sinks_step(ctx->sinks))
         return BUSY_MS;
     return ctx->sinks != NULL ? SINK_MS : KT_IDLE_MS;

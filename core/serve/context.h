@@ -28,6 +28,7 @@ struct kt_setup {
     kt_keyring_t *keyring;
     char host[32];
     char stream[64];
+    char asked[KT_SUBJECT_MAX + 8]; /* of kt_can() */
     kt_logger_t logger;
 };
 
@@ -39,8 +40,9 @@ struct kt_ctx {
     kt_modules_t *modules;
     kt_store_t *stores; /* by provider index; api NULL: not opened yet */
     kt_audit_t *audit;
-    kt_sinks_t *sinks;       /* NULL: there are none */
-    kt_refusals_t *refusals; /* NULL: not opened yet, or `refusals_off` */
+    kt_sinks_t *sinks; /* NULL: there are none */
+    /* NULL: not opened yet, or `refusals_off`; the host's thread looks at it without the lock */
+    _Atomic(kt_refusals_t *) refusals;
     bool refusals_off;
     kt_access_t *access; /* NULL: not opened yet, or there are no statistics */
     bool access_opened;

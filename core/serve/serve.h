@@ -43,13 +43,8 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
                       uint64_t version, const char *provider, unsigned flags);
 /* What the audit log answered, by audit.required. */
 kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status);
-/* KT_DENIED for a source that is locked out. kt_admit() also asks the policy. kt_refused() counts a
- * recorded refusal and answers the seconds of a new lock-out, or 0. */
-kt_status_t kt_lockout_check(kt_ctx_t *ctx, const char *subject, const char *peer,
-                             unsigned capability, const char *name);
-kt_status_t kt_admit(kt_ctx_t *ctx, const char *subject, const char *peer, unsigned capability,
-                     const char *name);
-unsigned kt_refused(kt_ctx_t *ctx, const char *subject, const char *peer);
+/* Records how much was refused during lock-outs that have ended. Without the context's lock. */
+void kt_record_lockouts(kt_ctx_t *ctx);
 void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot); /* for the statistics */
 
 /* ---- usage.c ---- */

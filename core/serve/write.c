@@ -23,7 +23,7 @@ kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capabi
 {
     kt_status_t status;
 
-    status = kt_admit(ctx, call->subject, call->req->peer, capability, call->ref.name);
+    status = kt_policy_check(ctx->holder.config, call->subject, capability, call->ref.name);
     if (status != KT_SUCCESS)
         return kt_decide(ctx, call, action, status, 0, NULL, KT_EV_DURABLE);
     if (call->ref.field[0] != '\0' || call->ref.selector != KT_SEL_CURRENT)

@@ -2,12 +2,12 @@
 """The table of refusals of a stream (docs/format.md, "Refusals"): lock-outs in it, and time that passes without waiting."""
 import struct
 
-HEADER, SLOT = 64, 64
+HEADER, SLOT = 64, 512
 
 
 def slots(folder):
     data = (folder / "refusals").read_bytes()
-    assert data[:4] == b"KTF1" and len(data) == HEADER + SLOT * struct.unpack("=I", data[4:8])[0]
+    assert data[:4] == b"KTF2" and len(data) == HEADER + SLOT * struct.unpack("=I", data[4:8])[0]
     for at in range(HEADER, len(data), SLOT):
         source, until, seconds = struct.unpack("=QII", data[at:at + 16])
         if source:

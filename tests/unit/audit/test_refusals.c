@@ -275,19 +275,126 @@ START_TEST(a_context_locks_out_and_says_so)
     assert_status(read_as(READER, "database/a"), KT_DENIED);
     assert_failure_has("not allowed");
     ck_assert_str_eq(said, "alert: nginx:reader from 192.0.2.7 was refused more than 10 times "
-                           "within an hour, and is locked out for 60 s");
+                           "within an hour, and is locked out for 60 s: what the policy refuses to it is "
+                           "only counted (keyturn lockout list)");
     ck_assert_uint_eq(world_lines("\"action\":\"alert\"", "\"subject\":\"nginx:reader\"",
                                   "\"peer\":\"192.0.2.7\"", "\"seconds\":60",
                                   "\"severity\":\"critical\"", NULL),
                       1);
-    memory.calls = 0;
-    assert_status(read_as(READER, "api-keys/a"), KT_DENIED); /* also what the cache has */
-    assert_failure_has("more than 10 times");
-    ck_assert_uint_eq(memory.calls, 0);
-    ck_assert_uint_eq(
-        world_lines("\"action\":\"read\"", "\"status\":\"denied\"", "api-keys/a", NULL), 1);
-    assert_ok(read_as(ALL, "api-keys/a")); /* another subject of the same address */
+    ck_assert_uint_eq(kt_locked_out(world.ctx), 1);
+    assert_ok(read_as(READER, "api-keys/a")); /* the policy allows it */
+    kt_cache_clear(world.ctx->cache);
+    assert_ok(read_as(READER, "api-keys/a"));
+    for (int i = 0; i < 100; i++)
+        assert_status(read_as(READER, i % 2 ? "database/a" : "database/b"), KT_DENIED);
+    assert_failure_has("locked out for another");
+    assert_failure_has("not allowed");
+    ck_assert_uint_eq(world_lines("\"action\":\"read\"", "\"status\":\"denied\"", NULL), 11);
+    assert_status(read_as(ALL, "database/a"),
+                  KT_NOTFOUND); /* another subject of the same address */
     ck_assert_uint_eq(world_lines("\"action\":\"alert\"", NULL), 1);
+}
+END_TEST
+
+/* As if an hour had passed. */
+static void end_lockouts(void)
+{
+    char path[160];
+    uint32_t second = 1;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/audit/nginx/refusals", world.dir);
+    fd = open(path, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    for (off_t at = 64; at < 64 + 512 * 1024; at += 512) {
+        uint64_t source = 0;
+
+        ck_assert_int_eq(pread(fd, &source, 8, at), 8);
+        if (source != 0)
+            ck_assert_int_eq(pwrite(fd, &second, 4, at + 8), 4);
+    }
+    (void)close(fd);
+}
+
+START_TEST(what_was_only_counted_gets_one_line)
+{
+    for (int i = 0; i < 40; i++)
+        assert_status(read_as(READER, "database/a"), KT_DENIED);
+    kt_record_lockouts(world.ctx);
+    ck_assert_uint_eq(world_lines("\"action\":\"lockout\"", NULL), 0); /* it goes on */
+    end_lockouts();
+    ck_assert_uint_eq(kt_locked_out(world.ctx), 0);
+    assert_ok(read_as(READER, "api-keys/a"));
+    (void)kt_forward_step(world.ctx); /* what the host's thread does */
+    ck_assert_uint_eq(world_lines("\"action\":\"lockout\"", "\"subject\":\"nginx:reader\"",
+                                  "\"peer\":\"192.0.2.7\"", "\"count\":29", "\"seconds\":60", NULL),
+                      1);
+    (void)kt_forward_step(world.ctx);
+    ck_assert_uint_eq(world_lines("\"action\":\"lockout\"", NULL), 1);
+}
+END_TEST
+
+START_TEST(what_the_host_is_configured_to_ask_for_is_no_attempt)
+{
+    kt_request_t req = request_by(READER, "database/a");
+    kt_secret_t *secret;
+
+    req.configured = 1;
+    for (int i = 0; i < 40; i++)
+        assert_status(kt_get(world.ctx, &req, &secret), KT_DENIED);
+    ck_assert_str_eq(said, "");
+    ck_assert_uint_eq(kt_locked_out(world.ctx), 0);
+    ck_assert_uint_eq(
+        world_lines("\"status\":\"denied\"", "\"configured\":true", "\"action\":\"read\"", NULL),
+        40);
+    ck_assert_uint_eq(world_lines("\"action\":\"alert\"", NULL), 0);
+}
+END_TEST
+
+static kt_lockout_t listed;
+static char listed_source[512], listed_stream[64];
+static unsigned nlisted;
+
+static void list_lockout(void *arg, const kt_lockout_t *lockout)
+{
+    (void)arg;
+    listed = *lockout;
+    (void)snprintf(listed_source, sizeof(listed_source), "%s", lockout->source);
+    (void)snprintf(listed_stream, sizeof(listed_stream), "%s", lockout->stream);
+    nlisted++;
+}
+
+START_TEST(lockouts_are_listed_and_cleared)
+{
+    kt_request_t req = request_by(ALL, "nginx:reader@192.0.2.7");
+    unsigned hidden = 1;
+
+    nlisted = 0;
+    for (int i = 0; i < 13; i++)
+        assert_status(read_as(READER, "database/a"), KT_DENIED);
+    assert_ok(kt_lockouts(world.ctx, list_lockout, NULL, &hidden));
+    ck_assert_uint_eq(hidden, 0);
+    ck_assert_uint_eq(nlisted, 1);
+    ck_assert_str_eq(listed_source, "nginx:reader@192.0.2.7");
+    ck_assert_str_eq(listed_stream, "nginx");
+    ck_assert(listed.seconds > 50 && listed.seconds <= 60);
+    ck_assert_uint_eq(listed.refusals, 11);
+    ck_assert_uint_eq(listed.unrecorded, 2);
+    req.subject = READER;
+    assert_status(kt_lockout_clear(world.ctx, &req), KT_DENIED);
+    req.subject = ALL;
+    req.reference = "nginx:reader@192.0.2.8";
+    assert_status(kt_lockout_clear(world.ctx, &req), KT_NOTFOUND);
+    req.reference = "nginx:reader@192.0.2.7";
+    assert_ok(kt_lockout_clear(world.ctx, &req));
+    ck_assert_uint_eq(world_lines("\"action\":\"lockout.clear\"", "\"subject\":\"nginx:all\"",
+                                  "\"reference\":\"nginx:reader@192.0.2.7\"",
+                                  "\"status\":\"success\"", NULL),
+                      1);
+    ck_assert_uint_eq(kt_locked_out(world.ctx), 0);
+    for (int i = 0; i < 10; i++)
+        assert_status(read_as(READER, "database/a"), KT_DENIED);
+    ck_assert_uint_eq(world_lines("\"action\":\"alert\"", NULL), 1); /* it begins anew */
 }
 END_TEST
 
@@ -300,7 +407,7 @@ START_TEST(what_does_not_exist_is_not_a_refusal)
 }
 END_TEST
 
-START_TEST(writes_count_and_are_locked_out_too)
+START_TEST(writes_count_too)
 {
     kt_request_t req = request_by(READER, "api-keys/a");
     kt_secret_t *value = secret_of("two");
@@ -309,7 +416,8 @@ START_TEST(writes_count_and_are_locked_out_too)
         assert_status(kt_put(world.ctx, &req, value, NULL, NULL), KT_DENIED);
     assert_failure_has("not allowed");
     assert_status(kt_delete(world.ctx, &req), KT_DENIED);
-    assert_failure_has("more than 10 times");
+    assert_failure_has("locked out for another");
+    ck_assert_uint_eq(world_lines("\"action\":\"delete\"", NULL), 0);
     kt_secret_free(value);
 }
 END_TEST
@@ -387,7 +495,10 @@ static void add_context_tests(TCase *tests)
     tcase_add_checked_fixture(tests, make_context, world_end);
     tcase_add_test(tests, a_context_locks_out_and_says_so);
     tcase_add_test(tests, what_does_not_exist_is_not_a_refusal);
-    tcase_add_test(tests, writes_count_and_are_locked_out_too);
+    tcase_add_test(tests, writes_count_too);
+    tcase_add_test(tests, what_was_only_counted_gets_one_line);
+    tcase_add_test(tests, what_the_host_is_configured_to_ask_for_is_no_attempt);
+    tcase_add_test(tests, lockouts_are_listed_and_cleared);
     tcase_add_test(tests, without_a_table);
 }
 
