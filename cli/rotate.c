@@ -186,9 +186,15 @@ static void rotate_next(report_t *report, const selection_t *selection, const ch
 static kt_status_t select_names(cli_t *cli, selection_t *selection, uint64_t *ret_hidden)
 {
     kt_request_t req = cli_request(cli, NULL);
+    char pattern[KT_NAME_MAX + 3];
     kt_status_t status;
 
     selection->type = cli_given(cli, "type");
+    if (selection->type && strcmp(selection->type, "general") != 0 &&
+        strlen(selection->type) <= KT_NAME_MAX) {
+        snprintf(pattern, sizeof pattern, "%s/*", selection->type);
+        req.reference = pattern; /* so that other types are not missed */
+    }
     selection->due = cli_given(cli, "due") ? cli_now() : 0;
     status = kt_list(cli->ctx, &req, select_name, selection, ret_hidden);
     if (status)
@@ -200,6 +206,8 @@ static kt_status_t answer_many(report_t *report, uint64_t hidden)
 {
     cli_t *cli = report->cli;
 
+    if (hidden > 0) /* a bulk rotation that leaves out what it cannot see is not a whole one */
+        report->worst = cli_worse(report->worst, KT_NOKEY);
     if (cli->json) {
         cli_print_json(json_pack("{s:s, s:O, s:I, s:I}", "status", kt_status_name(report->worst),
                                  "secrets", report->secrets, "failed", (json_int_t)report->failed,

@@ -78,6 +78,10 @@ VERB(audit_verify, "audit verify", "[DIR]", 0, 1, 0,
 VERB(audit_report, "audit report", "[DIR]", 0, 1, 0,
      "who was refused, what failed, who read and changed what",
      OPTION("since", "T", "only from T on: 90d, 12h, 30m, 45s or 2w ago, or an RFC 3339 time"))
+VERB(can, "can", "SUBJECT CAPABILITY NAME", 3, 3, 0,
+     "would this be allowed: the rule and the key that decide", NO_OPTIONS)
+VERB(lockout, "lockout", "[list|clear SOURCE]", 0, 2, 0,
+     "sources that were refused too often, or an end to a lock-out", NO_OPTIONS)
 VERB(rekey, "rekey", "", 0, 0, CLI_WARNINGS,
      "move the store to the newest epoch of the key, while it is in use",
      OPTION("status", NULL, "only print the progress, and prove which epochs are unused"),

@@ -4,9 +4,14 @@
 
 static kt_status_t check_open(cli_t *cli, json_t *rows, kt_status_t *ret_worst)
 {
+    kt_status_t status;
+
     cli_progress(cli);
     *ret_worst = kt_check(cli->ctx, cli_collect, rows);
     cli_progress_end(cli);
+    status = check_refused(cli, rows);
+    if (status)
+        return status;
     return cli_given(cli, "secrets") ? check_secrets(cli, rows) : KT_SUCCESS;
 }
 

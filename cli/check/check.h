@@ -14,4 +14,8 @@ kt_status_t check_running(cli_t *cli, json_t *rows);
 /* secrets.c: warns about secrets that are weak, shared, unused or read very often. */
 kt_status_t check_secrets(cli_t *cli, json_t *rows);
 
+/* refused.c: warns about sources that are locked out, and about servers that are refused what their
+ * own configuration asks for. */
+kt_status_t check_refused(cli_t *cli, json_t *rows);
+
 #endif /* KEYTURN_CHECK_H */

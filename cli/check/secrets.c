@@ -49,10 +49,14 @@ static int collect(void *arg, const kt_entry_t *entry)
 static kt_status_t list_secrets(survey_t *survey)
 {
     kt_request_t req = cli_request(survey->cli, NULL);
-    kt_status_t status = kt_list(survey->cli->ctx, &req, collect, survey, NULL);
+    uint64_t hidden = 0;
+    kt_status_t status = kt_list(survey->cli->ctx, &req, collect, survey, &hidden);
 
     if (status)
         return cli_check_ctx(survey->cli, status);
+    if (hidden > 0)
+        warn(survey, "secrets", "%llu are of types whose key is not held, and were not checked",
+             (unsigned long long)hidden);
     survey->count = json_array_size(survey->names);
     survey->list = calloc(survey->count + 1, sizeof *survey->list);
     if (survey->out_of_memory || !survey->list)

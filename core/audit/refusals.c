@@ -6,7 +6,7 @@
  *     PATH/STREAM/refusals    a table of a fixed size, mapped by all processes of the stream; for
  *                             its owner only
  *
- * The policy alone decides what is refused; whoever asks for what it allows gets it. A source's
+ * The policy alone decides what is refused; what it allows is served. A source's
  * name is shared: an address stands for all behind a proxy, a user of Redis for all clients that
  * know its password. A lock-out that refused them anything would let one client turn off the
  * others.

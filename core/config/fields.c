@@ -307,6 +307,8 @@ static kt_status_t read_rule(kt_config_t *config, const kt_yaml_t *value)
         status =
             kt_config_fail(config->path, rule->line,
                            "a rule of `policy`: neither `allow` nor `deny` is given (add one)");
+    if (status == KT_SUCCESS)
+        status = kt_who_check(config->path, rule->line, rule->who);
     return status;
 }
 

@@ -34,6 +34,11 @@ const kt_yaml_t *kt_yaml_at(const kt_yaml_t *map, const char *key);
 /* kt_fail(KT_CONFIG) with "PATH:LINE: " in front. */
 kt_status_t kt_config_fail(const char *path, int line, const char *format, ...) KT_PRINTF(3, 4);
 
+/* ---- who.c ---- */
+
+/* Can `who`, a pattern, match a subject of any host? Else KT_CONFIG with the nearest kind. */
+kt_status_t kt_who_check(const char *path, int line, const char *who);
+
 /* ---- config.c ---- */
 
 /* kt_config_read() of a text in memory. `path` is not opened. */

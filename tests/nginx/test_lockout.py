@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Abuse of the lock-out: whoever floods the server with what is refused turns off nothing that is allowed."""
+"""Abuse of the lock-out: a client that floods the server with what is refused turns off nothing that is allowed."""
 import re
 import socket
 
@@ -53,7 +53,7 @@ def test_counted_over_two_workers(site, canary, wait_for):
 
 
 def test_an_optional_secret_that_is_refused(site, canary):
-    """A4 (a), F5: a mistake of the administrator is no attempt of the client."""
+    """A4 (a), F5: a mistake of the administrator does not count as an attempt of the client."""
     only_stripe(site, canary)
     site.configure("location / { secret_get $key api-keys/stripe; secret_get $o api-keys/other optional;"
                    " proxy_set_header X-Key $key; proxy_set_header X-O $o; @PROXY@ }"

@@ -334,7 +334,7 @@ START_TEST(maps_and_lists_have_a_limit)
     }
     assert_failure_has(":2051: more than 2048 entries in one map or list");
     for (size_t count = KT_YAML_ITEMS_MAX - 1; count <= KT_YAML_ITEMS_MAX + 1; count++) {
-        char *text = many(E "policy:\n", "- {who: u%zu, names: [a], allow: [read]}\n", count);
+        char *text = many(E "policy:\n", "- {who: uid:u%zu, names: [a], allow: [read]}\n", count);
         bool fits = count <= KT_YAML_ITEMS_MAX;
 
         assert_status(parse(text, &config), fits ? KT_SUCCESS : KT_CONFIG);
@@ -358,8 +358,8 @@ START_TEST(names_have_limits)
         kt_config_unref(config);
     }
     for (int len = 254; len <= 256; len++) {
-        snprintf(text, sizeof(text), E "policy: [{who: %.*s, names: [a], allow: [read]}]\n", len,
-                 name);
+        snprintf(text, sizeof(text), E "policy: [{who: 'uid:%.*s', names: [a], allow: [read]}]\n",
+                 len - 4, name);
         assert_status(parse(text, &config), len <= 255 ? KT_SUCCESS : KT_CONFIG);
         kt_config_unref(config);
     }
