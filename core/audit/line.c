@@ -21,6 +21,7 @@ kt_status_t kt_lines_begin(kt_lines_t *lines, size_t room)
     }
     lines->size = 0;
     lines->decisions = 0;
+    lines->origin_size = 0;
     return KT_SUCCESS;
 }
 
@@ -31,7 +32,11 @@ void kt_lines_free(kt_lines_t *lines)
     lines->room = 0;
 }
 
-static void put_bytes(kt_lines_t *lines, const char *text, size_t size)
+/* A line costs little more than its hash, as long as the compiler sees the keys: so what takes a
+ * key is inline, down to the size of the key. */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void put_bytes(kt_lines_t *lines, const char *text, size_t size)
 {
     if (lines->size + size <= lines->room) {
         memcpy(lines->text + lines->size, text, size);
@@ -39,41 +44,79 @@ static void put_bytes(kt_lines_t *lines, const char *text, size_t size)
     }
 }
 
-static void put(kt_lines_t *lines, const char *text)
+INLINE void put(kt_lines_t *lines, const char *text)
 {
     put_bytes(lines, text, strlen(text));
 }
 
-static void put_key(kt_lines_t *lines, const char *key)
+INLINE void put_key(kt_lines_t *lines, const char *key)
 {
     put(lines, ",\"");
     put(lines, key);
     put(lines, "\":");
 }
 
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+#define EACH(byte) (0x0101010101010101u * (byte)) /* of the eight bytes of a word */
+
+/* Eight bytes at once. Each term has the top bit of the byte that is not plain: one of 0x80 and
+ * more, 0x7f, one below 0x20, a quote, a backslash. A borrow may blame the byte after it as well.
+ */
+static bool are_plain(const char *at)
+{
+    uint64_t word;
+
+    memcpy(&word, at, 8);
+    return ((word | (word + EACH(1u)) | (word - EACH(0x20u)) |
+             ((word ^ EACH((unsigned)'"')) - EACH(1u)) |
+             ((word ^ EACH((unsigned)'\\')) - EACH(1u))) &
+            EACH(0x80u)) == 0;
+}
+
+/* How many bytes at the beginning are printable ASCII that JSON takes as they are. */
+static size_t plain_bytes(const char *text, size_t size)
+{
+    size_t at = 0;
+
+    while (size - at >= 8 && are_plain(text + at))
+        at += 8;
+    if (size - at < 8 && size >= 8 && are_plain(text + size - 8))
+        return size;
+    while (at < size && is_plain((unsigned char)text[at]))
+        at++;
+    return at;
+}
+
 /* Names come from clients. Everything but printable ASCII is escaped, so that no line can be
  * forged, and what is longer than `max` bytes is cut off, so that each line fits. */
-static void put_string(kt_lines_t *lines, const char *key, const char *value, size_t max)
+static void put_text(kt_lines_t *lines, const char *text, size_t max)
 {
+    size_t size = strnlen(text, max), at = 0, plain;
     char escaped[8];
-    size_t i, plain = 0;
 
+    for (;;) {
+        plain = plain_bytes(text + at, size - at);
+        put_bytes(lines, text + at, plain);
+        at += plain;
+        if (at == size)
+            break;
+        (void)snprintf(escaped, sizeof(escaped), "\\u%04x", (unsigned char)text[at++]);
+        put_bytes(lines, escaped, 6);
+    }
+    put(lines, "\"");
+}
+
+INLINE void put_string(kt_lines_t *lines, const char *key, const char *value, size_t max)
+{
     if (value == NULL)
         return;
     put_key(lines, key);
     put(lines, "\"");
-    for (i = 0; i < max && value[i] != '\0'; i++) {
-        unsigned char c = (unsigned char)value[i];
-
-        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
-            continue;
-        put_bytes(lines, value + plain, i - plain);
-        (void)snprintf(escaped, sizeof(escaped), "\\u%04x", c);
-        put(lines, escaped);
-        plain = i + 1;
-    }
-    put_bytes(lines, value + plain, i - plain);
-    put(lines, "\"");
+    put_text(lines, value, max);
 }
 
 static void put_decimal(kt_lines_t *lines, uint64_t number)
@@ -87,7 +130,7 @@ static void put_decimal(kt_lines_t *lines, uint64_t number)
     put_bytes(lines, text + at, sizeof(text) - at);
 }
 
-static void put_number(kt_lines_t *lines, const char *key, uint64_t number)
+INLINE void put_number(kt_lines_t *lines, const char *key, uint64_t number)
 {
     put_key(lines, key);
     put_decimal(lines, number);
@@ -170,36 +213,52 @@ void kt_line_stamp(int64_t now, char ret_text[17])
     ret_text[at] = '\0';
 }
 
+/* `boot` and `stream` are the same in all lines of a block. */
+static void put_origin(kt_lines_t *lines, const kt_audit_name_t *name)
+{
+    size_t at = lines->size;
+
+    if (lines->origin_size != 0) {
+        put_bytes(lines, lines->origin, lines->origin_size);
+        return;
+    }
+    put_string(lines, "boot", name->boot, WORD_MAX);
+    put_string(lines, "stream", name->stream, WORD_MAX);
+    if (lines->size - at > sizeof(lines->origin))
+        return;
+    lines->origin_size = lines->size - at;
+    memcpy(lines->origin, lines->text + at, lines->origin_size);
+}
+
 static size_t begin(kt_lines_t *lines, const kt_audit_name_t *name, uint64_t sequence, int64_t now)
 {
     size_t at = lines->size;
 
     put(lines, "{\"time\":");
     put_time(lines, now);
-    put_string(lines, "boot", name->boot, WORD_MAX);
-    put_string(lines, "stream", name->stream, WORD_MAX);
+    put_origin(lines, name);
     put_number(lines, "seq", sequence);
     return at;
 }
 
-static void put_word(kt_lines_t *lines, const char *key, const char *word)
+INLINE void put_word(kt_lines_t *lines, const char *key, const char *word)
 {
     put_string(lines, key, word, WORD_MAX);
 }
 
-static void put_some(kt_lines_t *lines, const char *key, uint64_t number)
+INLINE void put_some(kt_lines_t *lines, const char *key, uint64_t number)
 {
     if (number != 0)
         put_number(lines, key, number);
 }
 
-static void put_count(kt_lines_t *lines, const char *key, uint64_t number)
+INLINE void put_count(kt_lines_t *lines, const char *key, uint64_t number)
 {
     if (number > 1)
         put_number(lines, key, number);
 }
 
-static void put_true(kt_lines_t *lines, const char *key, bool is_true)
+INLINE void put_true(kt_lines_t *lines, const char *key, bool is_true)
 {
     if (is_true) {
         put_key(lines, key);
@@ -208,7 +267,7 @@ static void put_true(kt_lines_t *lines, const char *key, bool is_true)
 }
 
 /* What stands between its braces, as JSON. */
-static void put_object(kt_lines_t *lines, const char *key, const char *members)
+INLINE void put_object(kt_lines_t *lines, const char *key, const char *members)
 {
     if (members == NULL)
         return;

@@ -32,20 +32,26 @@ kt_ring_walk_t kt_ring_begin(const kt_ring_t *ring)
     return walk;
 }
 
-/* Each ends with NUL, those of OF_ALL first. */
+static bool ends(const record_t *record, size_t text, const char **at)
+{
+    *at += record->lengths[text];
+    return record->lengths[text] == 0 || (*at)[-1] == '\0';
+}
+
+#define END_SHARED(member, key, size, absent, from, meaning)                                       \
+    if ((from) == OF_ALL && !ends(record, TEXT_##member, &at))                                     \
+        return false;
+#define END_SINGLE(member, key, size, absent, from, meaning)                                       \
+    if ((from) == OF_ONE && !ends(record, TEXT_##member, &at))                                     \
+        return false;
+
+/* Does each text end with NUL? */
 static bool texts_end(const record_t *record)
 {
     const char *at = record->texts;
-    size_t i, n;
 
-    for (n = 0; n < 2 * (size_t)TEXTS; n++) {
-        i = n % TEXTS;
-        if (is_single(i) != (n >= TEXTS) || record->lengths[i] == 0)
-            continue;
-        at += record->lengths[i];
-        if (at[-1] != '\0')
-            return false;
-    }
+    KT_AUDIT_FIELDS(END_SHARED, NOTHING, NOTHING, NOTHING)
+    KT_AUDIT_FIELDS(END_SINGLE, NOTHING, NOTHING, NOTHING)
     return true;
 }
 

@@ -52,12 +52,13 @@ static const struct {
 
 static bool action_fits(const char *pattern, const char *action)
 {
-    size_t size = pattern != NULL ? strlen(pattern) : 0;
+    size_t size;
 
     if (pattern == NULL)
         return true;
-    if (action == NULL)
+    if (action == NULL || pattern[0] != action[0])
         return false;
+    size = strlen(pattern);
     return pattern[size - 1] == '*' ? strncmp(pattern, action, size - 1) == 0
                                     : strcmp(pattern, action) == 0;
 }

@@ -103,6 +103,8 @@ typedef struct kt_lines { /* a block being made */
     unsigned decisions; /* lines of them */
     int64_t second;     /* what `moment` says ... */
     char moment[20];    /* ... as text, up to its seconds */
+    size_t origin_size; /* of `origin`: what says where this block's lines come from; 0: not yet */
+    char origin[160];
 } kt_lines_t;
 
 #define KT_LINES_MIN                                                                               \

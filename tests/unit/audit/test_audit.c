@@ -2,6 +2,7 @@
 /* core/audit/audit.c and core/audit/tail.c: one whole line for each decision, or no decision. */
 #include "process.h"
 #include "world.h"
+#include "audit/trail.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -114,6 +115,37 @@ START_TEST(no_line_can_be_forged)
     ck_assert_uint_eq(world_lines("{\"time\"", "\"status\":\"success\"", NULL), 2);
     ck_assert_uint_eq(world_lines("\\u0022,\\u0022status\\u0022:\\u0022success", NULL), 1);
     free(log);
+}
+END_TEST
+
+/* Eight bytes are looked at together. */
+START_TEST(a_byte_is_escaped_wherever_it_stands)
+{
+    static const kt_audit_name_t name = {"test", "nginx", "boot"};
+    char text[24], escaped[12], expected[64], *line;
+    kt_lines_t lines = {.size = 0};
+
+    for (unsigned byte = 1; byte < 256; byte++) {
+        for (size_t at = 0; at + 1 < sizeof(text); at++) {
+            kt_event_t event = {.action = "read", .subject = text, .status = "success"};
+            bool is_plain = byte >= ' ' && byte < 0x7f && byte != '"' && byte != '\\';
+
+            memset(text, 'a', sizeof(text) - 1);
+            text[sizeof(text) - 1] = '\0';
+            text[at] = (char)byte;
+            (void)snprintf(escaped, sizeof(escaped), "\\u%04x", byte);
+            if (is_plain)
+                (void)snprintf(escaped, sizeof(escaped), "%c", byte);
+            (void)snprintf(expected, sizeof(expected), "\"subject\":\"%.*s%s%s\",", (int)at, text,
+                           escaped, text + at + 1);
+            assert_ok(kt_lines_begin(&lines, KT_LINES_MIN));
+            (void)kt_line_event(&lines, &name, &event, 1, 0);
+            line = strndup(lines.text, lines.size);
+            ck_assert_msg(strstr(line, expected) != NULL, "%s is not in %s", expected, line);
+            free(line);
+        }
+    }
+    kt_lines_free(&lines);
 }
 END_TEST
 
@@ -589,6 +621,7 @@ END_TEST
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_world, end_world);
+    tcase_add_test(tests, a_byte_is_escaped_wherever_it_stands);
     tcase_add_test(tests, a_line_has_its_fields_in_order);
     tcase_add_test(tests, no_line_can_be_forged);
     tcase_add_test(tests, the_longest_line_is_whole);
