@@ -73,7 +73,9 @@ $(BUILD)/obj/%.o: %.c $(CONFIGURED)
 # meanwhile finds one of them, whole, and one that runs keeps the file that it has.
 MAN := $(filter-out modules/sample/%,$(wildcard */*.[1-8] modules/*/*.[1-8]))
 $(foreach n,1 2 3 4 5 6 7 8,$(call installs,644,$(mandir)/man$(n),$(filter %.$(n),$(MAN))))
-$(call installs,644,$(docdir),$(wildcard README.md CHANGELOG.md LICENSE))
+$(call installs,644,$(docdir),$(wildcard README.md CHANGELOG.md SECURITY.md LICENSE))
+$(call installs,644,$(docdir)/docs,$(wildcard docs/*.md))
+$(call installs,644,$(docdir)/docs/bench,$(wildcard docs/bench/*.svg))
 $(call installs,644,$(docdir)/examples,$(wildcard docs/examples/* */examples/* packaging/systemd/*))
 $(call installs,644,$(docdir)/examples/sample,$(wildcard modules/sample/*))
 

@@ -250,3 +250,12 @@ def test_no_two_files_of_a_folder_call_each_other(clang):
         if circle := sorted(file for file in graph if file in reached(graph, file)):
             circles[name] = circle
     assert circles == {}
+
+
+def test_links_of_installed_documents_resolve():
+    folder = next(STAGE.glob("usr/share/doc/keyturn"))
+    pages = [*folder.glob("*.md"), *folder.glob("docs/*.md")]
+    assert len(pages) >= 8
+    broken = [(page.name, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+              if not (page.parent / link).exists()]
+    assert broken == []
