@@ -74,7 +74,13 @@ static void reply_info(RedisModuleCtx *ctx, const kt_info_t *info)
     reply_pair(ctx, "created", entry->created);
     reply_pair(ctx, "updated", entry->updated);
     reply_pair(ctx, "expires", entry->expires);
-    reply_pair(ctx, "accessed", (long long) usage->count);
+    if (usage->count == 0 && (usage->hidden > 0 || usage->lost > 0)) {
+        /* none that we may see is not none */
+        RedisModule_ReplyWithCString(ctx, "accessed");
+        RedisModule_ReplyWithNull(ctx);
+    } else {
+        reply_pair(ctx, "accessed", (long long) usage->count);
+    }
     reply_pair(ctx, "last-accessed", usage->last);
     RedisModule_ReplyWithCString(ctx, "last-subject");
     RedisModule_ReplyWithCString(ctx, usage->subject ? usage->subject : "");

@@ -243,6 +243,7 @@ keyturn_secret_info(PG_FUNCTION_ARGS)
 	const char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	kt_info_t **info = ktpg_hold_info();
 	const kt_entry_t *entry;
+	const kt_usage_t *usage;
 	TupleDesc	desc;
 	Row			row = {0};
 
@@ -261,9 +262,12 @@ keyturn_secret_info(PG_FUNCTION_ARGS)
 	add_time(&row, entry->updated);
 	add_time(&row, entry->expires);
 	add_datum(&row, false, metadata_json(*info));
-	add_datum(&row, false, Int64GetDatum((int64) kt_info_usage(*info)->count));
-	add_time(&row, kt_info_usage(*info)->last);
-	add_foreign_text(&row, kt_info_usage(*info)->subject);
+	/* none that we may see is not none */
+	usage = kt_info_usage(*info);
+	add_datum(&row, usage->count == 0 && (usage->hidden > 0 || usage->lost > 0),
+			  Int64GetDatum((int64) usage->count));
+	add_time(&row, usage->last);
+	add_foreign_text(&row, usage->subject);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row.values,
 													  row.nulls)));
 }

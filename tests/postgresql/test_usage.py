@@ -56,3 +56,24 @@ def test_all_servers_together(make_db, make_nginx, make_redis, upstream, wait_fo
     home.get(NAME)
     info = home.info(NAME)
     assert (info["accessed"], info["last_subject"]) == (118, "uid:" + getpass.getuser())
+
+
+def test_counts_that_may_not_be_read_are_not_none(make_db, make_redis):
+    """A stream belongs to its user: the reads in it are not known to others."""
+    database = make_db()
+    home = database.home
+    home.grant("redis:*", ["read", "write", "list"], ["*"])
+    home.set(NAME, "v-1")
+    home.get(NAME)
+    redis = make_redis(home)
+    redis.start("appendonly no")
+    redis.client().execute_command("SECRET.SET", NAME, "of redis")
+    [stream] = home.audit.glob("cli-*")
+    stream.chmod(0)
+    try:
+        assert database.pg.sql(f"SELECT accessed FROM secret_info('{NAME}')") == [(None,)]
+        info = redis.client().execute_command("SECRET.INFO", NAME)
+        assert dict(zip(info[::2], info[1::2]))[b"accessed"] is None
+    finally:
+        stream.chmod(0o700)
+    assert database.pg.sql(f"SELECT accessed FROM secret_info('{NAME}')") == [(1,)]
