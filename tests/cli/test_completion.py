@@ -78,6 +78,14 @@ def test_names_are_recorded_once_an_hour(filled):
     assert len([line for line in filled.records() if line["action"] == "list"]) == 4, "any other list is recorded"
 
 
+def test_refusals_are_always_recorded(filled):
+    words(filled, "get", "")
+    filled.deny("*", ["list"], ["*"])
+    for _ in range(2):
+        assert words(filled, "get", "") == []
+    assert [line["status"] for line in recorded(filled)] == ["success", "denied", "denied"]
+
+
 # ---- the shells themselves ----
 
 BASH = """
