@@ -20,3 +20,15 @@ def test_a_role(make_db):
     records = db.home.records("postgresql")
     assert [line["subject"] for line in records if line["action"] == "alert"] == ["postgresql:role:postgres"]
     assert len([line for line in records if line["status"] == "denied" and line["action"] == "read"]) == 11
+
+
+def test_no_right_to_list_is_an_error(make_db, wait_for):
+    """Of list_secrets(), and of the worker, which says it in the log instead of doing nothing."""
+    db = make_db(shared_preload_libraries="keyturn")
+    db.home.deny("postgresql:*", ["list"], ["*"])
+    db.pg.stop()
+    db.pg.start()
+    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+        with pytest.raises(psycopg2.Error, match="denied"):
+            cursor.execute("SELECT * FROM list_secrets()")
+    wait_for(lambda: "WARNING" in db.pg.log() and "postgresql:worker" in db.pg.log(), 20, what="the worker's warning")

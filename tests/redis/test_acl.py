@@ -147,9 +147,9 @@ def test_policy_holds_in_scripts_and_transactions(ruled):
         pipe.execute()
 
 
-def test_list_shows_what_one_may_list(ruled):
+def test_list_shows_what_one_may_list(ruled, refused):
     assert sorted(ruled[1]["ops"].execute_command("SECRET.LIST", 0, "COUNT", 100)[1]) == [NAME.encode(), b"tls/www"]
-    assert ruled[1]["app"].execute_command("SECRET.LIST", 0, "COUNT", 100)[1] == []
+    refused("SECRETDENIED", ruled[1]["app"], "SECRET.LIST", 0, "COUNT", 100)  # and not an empty list
     ruled[0].client().execute_command("ACL", "SETUSER", "ops", "resetkeys", "%W~tls/*")
     assert ruled[1]["ops"].execute_command("SECRET.LIST", 0, "COUNT", 100)[1] == [b"tls/www"]
 
@@ -160,10 +160,10 @@ def test_a_list_is_one_record(ruled, home):
     """Names that are not shown do not count as attempts."""
     for options, told in (([], "*"), (["MATCH", "tls/*"], "tls/*"), (["MATCH", "tls/www"], "*"), (["MATCH", "[a-z]*?"], "*")):
         before = len(home.records("redis"))
-        ruled[1]["app"].execute_command("SECRET.LIST", 0, "COUNT", 100, *options)
+        ruled[1]["ops"].execute_command("SECRET.LIST", 0, "COUNT", 100, *options)
         records = home.records("redis")[before:]
         assert [(r["action"], r["subject"], r["reference"], r["status"]) for r in records] == [
-            ("list", "redis:app", told, "success")]
+            ("list", "redis:ops", told, "success")]
 
 
 def test_each_access_is_recorded(ruled, home, refused):
@@ -226,3 +226,27 @@ def test_what_cannot_be_recorded_is_refused(ruled, home, refused):
     aside.rename(log)
     wait_for(lambda: not is_refused(app))
     assert app.execute_command("SECRET.GET", NAME) == b"v1"
+
+
+def test_no_right_to_list_is_denied(open_redis, home, refused):
+    """Never an empty list: not to a client, and not to the provider of another program."""
+    server = open_redis()
+    server.client().execute_command("SECRET.SET", "api-keys/a", "v")
+    home.deny("redis:default", ["list"], ["*"])
+    server.restart()
+    db = server.client()
+    db.execute_command("SECRET.SET", "api-keys/a", "v")
+    for words in ((), ("0", "MATCH", "api-keys/*"), ("0", "MATCH", "api-keys/?")):
+        assert "is denied to redis:default by" in refused("SECRETDENIED", db, "SECRET.LIST", *words)
+    assert {line["status"] for line in home.records("redis") if line["action"] == "list"} == {"denied"}
+
+
+def test_a_right_to_list_one_type(open_redis, home, refused):
+    server = open_redis()
+    home.deny("redis:default", ["list"], ["database/*"])
+    server.restart()
+    db = server.client()
+    for name in ("api-keys/a", "database/a"):
+        db.execute_command("SECRET.SET", name, "v")
+    assert db.execute_command("SECRET.LIST", "0", "COUNT", "100")[1] == [b"api-keys/a"]
+    refused("SECRETDENIED", db, "SECRET.LIST", "0", "MATCH", "database/*")
