@@ -14,7 +14,7 @@ kt_status_t verb_audit_verify(cli_t *cli)
     rows = json_array();
     status = kt_audit_verify_received(dir ? dir : kt_setup_audit_path(cli->setup),
                                       cli_given(cli, "audit-key"), cli_given(cli, "received"),
-                                      cli_collect, rows);
+                                      cli_given(cli, "complete") != NULL, cli_collect, rows);
     if (status && json_array_size(rows) == 0) {
         json_decref(rows);
         return cli_check(cli, status, kt_error(NULL));

@@ -74,7 +74,8 @@ VERB(audit_tail, "audit tail", "[STREAM]", 0, 1, 0,
 VERB(audit_verify, "audit verify", "[DIR]", 0, 1, 0,
      "prove that the audit logs are complete and unchanged",
      OPTION("audit-key", "FILE", "also prove, with the audit key, who wrote them"),
-     OPTION("received", "FILE", "also prove that the logs have each seal that a sink received"))
+     OPTION("received", "FILE", "also prove that the logs have each seal that a sink received"),
+     OPTION("complete", NULL, "also demand the logs that retention removed"))
 VERB(audit_report, "audit report", "[DIR]", 0, 1, 0,
      "who was refused, what failed, who read and changed what",
      OPTION("since", "T", "only from T on: 90d, 12h, 30m, 45s or 2w ago, or an RFC 3339 time"))

@@ -2,11 +2,17 @@
 # What describes keyturn's groups and folders to the system, and systemd's units.
 
 PACKAGING_TMPFILES := $(BUILD)/obj/packaging/tmpfiles/keyturn.conf
+PACKAGING_LOGROTATE := $(BUILD)/obj/packaging/logrotate/keyturn
 
-ALL += $(PACKAGING_TMPFILES)
+ALL += $(PACKAGING_TMPFILES) $(PACKAGING_LOGROTATE)
 $(call installs,644,$(prefix)/lib/sysusers.d,packaging/sysusers.d/keyturn.conf)
 $(call installs,644,$(prefix)/lib/tmpfiles.d,$(PACKAGING_TMPFILES))
+$(call installs,644,$(sysconfdir)/logrotate.d,$(PACKAGING_LOGROTATE))
 
 $(PACKAGING_TMPFILES): packaging/tmpfiles.d/keyturn.conf $(CONFIGURED)
 	@mkdir -p $(@D)
 	$(call say,GEN)sed 's|^d /etc/|d $(sysconfdir)/|; s|^d /var/|d $(localstatedir)/|; s|/etc/tmpfiles|$(sysconfdir)/tmpfiles|' $< > $@
+
+$(PACKAGING_LOGROTATE): packaging/logrotate.d/keyturn $(CONFIGURED)
+	@mkdir -p $(@D)
+	$(call say,GEN)sed 's|^#/var/|#$(localstatedir)/|' $< > $@

@@ -28,7 +28,14 @@
 #include "stream.h"
 
 #define DRAIN_MS 1000 /* the longest that a record waits in the ring after its window */
-#define RETRY_MS 200  /* between two attempts of a drain that fails */
+#define PACK_MS 50    /* of compressing a log between two drains */
+#define PACK_CLOSE_MS                                                                              \
+    10000 /* the same, before a process without a thread ends: 400 MB and more                     \
+           */
+#define PACK_AGAIN_MS                                                                              \
+    60000            /* to the next look for logs to compress: a sink may have needed one          \
+                      */
+#define RETRY_MS 200 /* between two attempts of a drain that fails */
 
 /* ---- opening ---- */
 
@@ -66,6 +73,9 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
     audit->folder = audit->log = audit->state = audit->rings = -1;
     audit->reads = config->audit_reads;
     audit->interval = config->audit_checkpoint;
+    audit->config = config;
+    audit->rotate = config->audit_rotate > 0 ? config->audit_rotate : UINT64_MAX;
+    audit->keep = config->audit_keep;
     (void)pthread_mutex_init(&audit->lock, NULL);
     (void)pthread_mutex_init(&audit->why_lock, NULL);
     (void)sem_init(&audit->wake, 0, 0);
@@ -107,11 +117,26 @@ static void leave_ring(kt_audit_t *audit)
     kt_ring_close(ring);
 }
 
+/* Compresses what was closed, for about so long. True: there is more to do. One thread. */
+static bool pack(kt_audit_t *audit, int64_t ms)
+{
+    int64_t until = kt_monotonic() + ms;
+    bool more = !audit->ringless && atomic_exchange(&audit->pack_due, false);
+
+    while (more && kt_monotonic() < until)
+        more = kt_pack_step(audit->folder, audit->config, &audit->pack, until - kt_monotonic());
+    if (more)
+        atomic_store(&audit->pack_due, true);
+    return more;
+}
+
 void kt_audit_close(kt_audit_t *audit)
 {
     if (audit == NULL)
         return;
     leave_ring(audit);
+    pack(audit, PACK_CLOSE_MS);
+    kt_pack_stop(audit->folder, &audit->pack);
     kt_lines_free(&audit->lines);
     kt_close_fd(&audit->log);
     kt_close_fd(&audit->state);
@@ -264,6 +289,7 @@ kt_status_t kt_audit_sweep(kt_audit_t *audit)
     status = kt_audit_sweep_rings(audit);
     note(audit, status);
     (void)pthread_mutex_unlock(&audit->lock);
+    (void)pack(audit, PACK_MS);
     return status;
 }
 
@@ -303,6 +329,7 @@ static void tell(const kt_audit_t *audit, bool failed_before, kt_status_t status
 
 kt_status_t kt_audit_thread_run(kt_audit_t *audit, kt_log_fn log, void *arg)
 {
+    int64_t looked = kt_monotonic(), wait;
     bool failed_before = false;
     kt_status_t status;
 
@@ -320,8 +347,15 @@ kt_status_t kt_audit_thread_run(kt_audit_t *audit, kt_log_fn log, void *arg)
         status = drain(audit, NULL, false);
         tell(audit, failed_before, status);
         failed_before = status != KT_SUCCESS;
-        wait_for_work(audit, audit->tick != NULL ? audit->tick(audit->tick_arg) : DRAIN_MS);
+        wait = audit->tick != NULL ? audit->tick(audit->tick_arg) : DRAIN_MS;
+        if (kt_monotonic() - looked >= PACK_AGAIN_MS) {
+            looked = kt_monotonic();
+            atomic_store(&audit->pack_due, true);
+        }
+        wait_for_work(audit, pack(audit, PACK_MS) ? 0 : wait);
     }
+    kt_pack_stop(audit->folder, &audit->pack); /* a server that ends does not wait for it */
+    atomic_store(&audit->pack_due, false);
     atomic_store(&audit->has_thread, false);
     atomic_store(&audit->stopping, false);
     return kt_audit_drain(audit);

@@ -10,7 +10,7 @@
 /* ---- an instance before this one ---- */
 
 /* The end of a log: its last seal, and the chain through it. */
-static bool read_former(int folder, const char *name, kt_audit_former_t *former)
+bool kt_block_read_former(int folder, const char *name, kt_audit_former_t *former)
 {
     kt_audit_log_t opened;
     kt_audit_reader_t *reader = kt_audit_log_read(folder, name, &opened);
@@ -50,7 +50,7 @@ static bool find_former(const kt_audit_t *audit, const kt_audit_state_t *state,
         if (!log->has_head || memcmp(log->head.instance, state->instance, KT_AUDIT_ID) == 0)
             continue;
         memcpy(ret_former->instance, log->head.instance, KT_AUDIT_ID);
-        found = read_former(audit->folder, log->name, ret_former);
+        found = kt_block_read_former(audit->folder, log->name, ret_former);
     }
     kt_audit_logs_free(&logs);
     return found;

@@ -22,6 +22,7 @@
 #include "stream.h"
 
 #define NAMES_MAX 100u /* logs that are closed within one second */
+#define AGE_PARTS 8    /* of `keep`: so old a log becomes */
 #define TRIES 3u       /* to open a log before it is renamed */
 
 /* An error that says nothing about the file. */
@@ -233,17 +234,33 @@ static kt_status_t part_with_log_inlock(kt_audit_t *audit, kt_audit_state_t *sta
 
 /* ---- a new log ---- */
 
+/* 20261130T131502Z: colons are special to tar and rsync. */
+static void make_stamp(char stamp[25])
+{
+    char moment[25];
+    size_t i, size = 0;
+
+    kt_line_moment(kt_now(), moment);
+    for (i = 0; i < 19; i++)
+        if (moment[i] != '-' && moment[i] != ':')
+            stamp[size++] = moment[i];
+    stamp[size++] = 'Z';
+    stamp[size] = '\0';
+}
+
 /* Nothing is overwritten: what is called `log` gets another name. */
 static kt_status_t rename_log_inlock(const kt_audit_t *audit)
 {
-    char stamp[17], name[48];
+    char stamp[25], name[48], packed[52];
     struct stat st;
     unsigned i;
 
-    kt_line_stamp(kt_now(), stamp);
+    make_stamp(stamp);
     for (i = 0; i < NAMES_MAX; i++) {
         (void)snprintf(name, sizeof(name), i == 0 ? "log.%s" : "log.%s.%u", stamp, i);
-        if (fstatat(audit->folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        (void)snprintf(packed, sizeof(packed), "%s.gz", name);
+        if (fstatat(audit->folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+            fstatat(audit->folder, packed, &st, AT_SYMLINK_NOFOLLOW) == 0)
             continue;
         if (renameat2(audit->folder, "log", audit->folder, name, RENAME_NOREPLACE) == 0)
             return KT_SUCCESS;
@@ -290,12 +307,40 @@ static kt_status_t begin_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
     state->log_block = state->block;
     state->log_last = state->sealed.sequence;
     state->log_time = kt_now();
+    audit->keep_due = true;
+    atomic_store(&audit->pack_due, true);
     state->reserved = 0;
     state->sealed.length = 0;
     state->recorded = state->sealed;
     if (fsync(audit->folder) != 0) /* the new name */
         return kt_audit_failed(audit, ".");
     return kt_audit_write_state_inlock(audit, state);
+}
+
+/* ---- rotation ---- */
+
+/* By length; and by age, so that the lines of a quiet stream are not kept much longer than others.
+ */
+static bool is_full(const kt_audit_t *audit, const kt_audit_state_t *state)
+{
+    if (audit->ringless || !state->log_begun)
+        return false;
+    return state->sealed.length >= audit->rotate ||
+           (state->log_time != 0 && audit->keep > 0 &&
+            kt_now() - state->log_time > audit->keep / AGE_PARTS);
+}
+
+/* From here on all is as if logrotate had renamed it. A folder that cannot be changed keeps its one
+ * log. */
+static kt_status_t rotate_inlock(kt_audit_t *audit, kt_audit_state_t *state)
+{
+    if (rename_log_inlock(audit) != KT_SUCCESS) {
+        kt_failure_clear();
+        return KT_SUCCESS;
+    }
+    kt_debug_point("audit_renamed");
+    (void)!ftruncate(audit->log, (off_t)state->sealed.length);
+    return begin_log_inlock(audit, state);
 }
 
 /* ---- all of it ---- */
@@ -314,6 +359,8 @@ static kt_status_t check_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
         return begin_log_inlock(audit, state);
     if (there && named.st_ino == state->inode) {
         status = continue_log_inlock(audit, state, &loss);
+        if (status == KT_SUCCESS && loss == KT_LOSS_NONE && is_full(audit, state))
+            return rotate_inlock(audit, state);
         if (status != KT_SUCCESS || loss == KT_LOSS_NONE)
             return status;
     }

@@ -209,8 +209,9 @@ static kt_status_t skip_covered(const kt_audit_t *audit, kt_ring_t *ring)
     return status;
 }
 
+/* `restored`: the ring and the state may be of different times. */
 static kt_status_t drain_other(kt_audit_t *audit, kt_audit_state_t *state, const char *name,
-                               bool living)
+                               bool living, bool restored)
 {
     drain_t job = {.audit = audit, .state = state, .now = kt_now()};
     kt_ring_t *ring = kt_ring_open(audit->rings, name, audit->owner);
@@ -222,7 +223,7 @@ static kt_status_t drain_other(kt_audit_t *audit, kt_audit_state_t *state, const
         return KT_SUCCESS;
     }
     dead = kt_ring_adopt(ring);
-    if (dead && !kt_ring_is_of_boot(ring, audit->boot))
+    if (dead && (restored || !kt_ring_is_of_boot(ring, audit->boot)))
         status = skip_covered(audit, ring);
     job.ring = ring;
     if (status == KT_SUCCESS && (dead || living))
@@ -240,12 +241,13 @@ static kt_status_t sweep_inlock(kt_audit_t *audit, kt_audit_state_t *state, bool
     const kt_ring_t *own = atomic_load(&audit->ring);
     kt_folder_t list;
     kt_status_t status = KT_SUCCESS;
+    bool restored = state->gap.reason != KT_LOSS_NONE;
 
     if (!kt_folder_open(&list, audit->rings, "."))
         return kt_audit_failed(audit, "rings");
     while (status == KT_SUCCESS && kt_folder_next(&list)) {
         if (own == NULL || strcmp(list.name, kt_ring_name(own)) != 0)
-            status = drain_other(audit, state, list.name, living);
+            status = drain_other(audit, state, list.name, living, restored);
     }
     if (!kt_folder_close(&list) && status == KT_SUCCESS)
         return kt_audit_failed(audit, "rings");
@@ -339,6 +341,10 @@ static kt_status_t drain_inlock(kt_audit_t *audit, kt_audit_state_t *state,
     job.ring = atomic_load(&audit->ring);
     if (status == KT_SUCCESS)
         status = drain_ring(&job);
+    /* after a log was closed, and with each checkpoint */
+    if (status == KT_SUCCESS &&
+        (audit->keep_due || (job.event != NULL && job.event->generations != NULL)))
+        status = kt_keep_inlock(audit, state, job.now);
     return status == KT_SUCCESS ? check_ring(audit, job.ring) : status;
 }
 

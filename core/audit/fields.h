@@ -32,8 +32,8 @@
 /* clang-format off */
 #define KT_AUDIT_FIELDS(TEXT, NUMBER, FLAG, LINE)                                                  \
     TEXT(action, "action", WORD_MAX, NULL, OF_ALL,                                                 \
-        "`recover` and `checkpoint` (below), `alert` (a source is locked out, see Refusals), "     \
-        "`lockout` (how often it was refused meanwhile), `lockout.clear`, "                        \
+        "`recover`, `gap`, `retention` and `checkpoint` (below), `alert` (a source is locked "     \
+        "out, see Refusals), `lockout` (how often it was refused meanwhile), `lockout.clear`, "    \
         "`read`, `write`, `rotate`, `rotate.create`, `rotate.finish`, `rotate.abandon`, "          \
         "`rollback`, `delete`, `undelete`, `destroy`, `list`, `info`, or the host's own word for " \
         "sealed service")                                                                          \

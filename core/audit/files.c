@@ -145,6 +145,32 @@ kt_audit_reader_t *kt_audit_log_read(int folder, const char *name, kt_audit_log_
     return reader;
 }
 
+int kt_audit_compare_logs(int folder, const char *name, const char *other)
+{
+    kt_audit_log_t logs[2];
+    kt_audit_reader_t *one = kt_audit_log_read(folder, name, &logs[0]),
+                      *two = kt_audit_log_read(folder, other, &logs[1]);
+    kt_audit_step_t step = KT_AUDIT_NEXT, step_other = KT_AUDIT_NEXT;
+    size_t size, size_other;
+    int order = one != NULL && two != NULL ? 0 : KT_AUDIT_DIFFER;
+    char *line, *line_other;
+
+    while (order == 0 && step == KT_AUDIT_NEXT && step_other == KT_AUDIT_NEXT) {
+        step = kt_audit_reader_next(one, &line, &size);
+        step_other = kt_audit_reader_next(two, &line_other, &size_other);
+        if (step == KT_AUDIT_BAD || step_other == KT_AUDIT_BAD)
+            order = KT_AUDIT_DIFFER;
+        else if (step != step_other)
+            order = step == KT_AUDIT_NEXT ? 1 : -1;
+        else if (step == KT_AUDIT_NEXT &&
+                 (size != size_other || memcmp(line, line_other, size) != 0))
+            order = KT_AUDIT_DIFFER;
+    }
+    kt_audit_reader_free(one);
+    kt_audit_reader_free(two);
+    return order;
+}
+
 /* ---- all of them ---- */
 
 /* In a way that is not read here. gzip is. */
@@ -159,14 +185,16 @@ static bool is_packed(const char *name)
     return false;
 }
 
-/* False: not a log, and not a file that may be one but cannot be read. */
+/* False: not a log, and not a file that may be one but cannot be read. A file of any name is a log
+ * if its first line is that of one: an operator may have put it back under another name. */
 static bool inspect(int folder, const char *name, kt_audit_log_t *ret_log)
 {
+    bool named = strncmp(name, "log", 3) == 0;
     int fd;
 
-    if (strncmp(name, "log", 3) != 0)
+    if (name[0] == '.')
         return false;
-    if (is_packed(name)) {
+    if (named && is_packed(name)) {
         memset(ret_log, 0, sizeof(*ret_log));
         (void)snprintf(ret_log->name, sizeof(ret_log->name), "%s", name);
         ret_log->packed = true;
@@ -175,6 +203,10 @@ static bool inspect(int folder, const char *name, kt_audit_log_t *ret_log)
     fd = kt_audit_log_open(folder, name, ret_log);
     if (fd >= 0)
         (void)close(fd);
+    if (!named) {
+        ret_log->error = 0;
+        return fd >= 0 && ret_log->has_head;
+    }
     return fd >= 0 || (ret_log->error != EINVAL && ret_log->error != ENOENT);
 }
 
@@ -195,7 +227,7 @@ static bool add(kt_audit_logs_t *logs, const kt_audit_log_t *log)
 
 /* Instances by the time at which their first log began, and the logs of each by their blocks: the
  * clock may have been set back in between. A log without a first line of its own goes by its time.
- * The one that is being written is the last. */
+ * The one that is being written is the last, and so is its instance. */
 static int by_age(const void *a, const void *b)
 {
     const kt_audit_log_t *x = a, *y = b;
@@ -218,7 +250,7 @@ static bool is_of_same(const kt_audit_log_t *x, const kt_audit_log_t *y)
 
 static void sort(kt_audit_logs_t *logs)
 {
-    size_t i, j;
+    size_t i, j, present = logs->count;
 
     for (i = 0; i < logs->count; i++) {
         const kt_audit_log_t *first = &logs->list[i];
@@ -227,9 +259,17 @@ static void sort(kt_audit_logs_t *logs)
             if (is_of_same(first, &logs->list[j]) && logs->list[j].head.block < first->head.block)
                 first = &logs->list[j];
         memcpy(logs->list[i].began, first->time, sizeof(first->time));
+        if (strcmp(logs->list[i].name, "log") == 0)
+            present = i;
     }
+    for (i = 0; present < logs->count && i < logs->count; i++)
+        if (is_of_same(&logs->list[present], &logs->list[i]))
+            memcpy(logs->list[i].began, "~", 2); /* after each time */
     if (logs->count > 1)
         qsort(logs->list, logs->count, sizeof(*logs->list), by_age);
+    for (i = 1; i < logs->count; i++)
+        logs->list[i].twin = is_of_same(&logs->list[i - 1], &logs->list[i]) &&
+                             logs->list[i - 1].head.block == logs->list[i].head.block;
 }
 
 bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs)

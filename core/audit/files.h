@@ -24,6 +24,7 @@ typedef struct kt_audit_log {
     bool has_head;        /* its first line is whole, and the first line of a log: */
     kt_audit_head_t head;
     char time[25];  /* of any first line, which may be a decision if the log was cut; "": none */
+    bool twin;      /* in a list: begins with the same block as the one before it */
     char began[25]; /* in a list: the time of the first log of the same instance */
 } kt_audit_log_t;
 
@@ -38,6 +39,10 @@ typedef struct kt_audit_logs {
  * with errno. */
 bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs);
 void kt_audit_logs_free(kt_audit_logs_t *logs);
+#define KT_AUDIT_DIFFER 2
+/* 0: two logs have the same lines; -1, 1: the first is shorter, or longer, and has the same lines
+ * so far; KT_AUDIT_DIFFER: other lines, or one of them cannot be read. */
+int kt_audit_compare_logs(int folder, const char *name, const char *other);
 /* One of them, a regular file, or its lines. -1 or NULL with errno; then *ret_log has the name and
  * the error. */
 int kt_audit_log_open(int folder, const char *name, kt_audit_log_t *ret_log);

@@ -197,20 +197,16 @@ static void put_time(kt_lines_t *lines, int64_t now)
     put_bytes(lines, rest, 6);
 }
 
-void kt_line_stamp(int64_t now, char ret_text[17])
+void kt_line_moment(int64_t now, char ret_text[25])
 {
     kt_lines_t lines = {.size = 0};
     char text[32];
-    size_t at = 0, i;
 
     lines.text = text;
     lines.room = sizeof(text);
     put_time(&lines, now);
-    for (i = 1; i < 20; i++) /* "2026-11-30T13:15:02.123Z" */
-        if (text[i] != '-' && text[i] != ':')
-            ret_text[at++] = text[i];
-    ret_text[at++] = 'Z';
-    ret_text[at] = '\0';
+    memcpy(ret_text, text + 1, 24); /* without its quotes */
+    ret_text[24] = '\0';
 }
 
 /* `boot` and `stream` are the same in all lines of a block. */
@@ -326,6 +322,24 @@ size_t kt_line_gap(kt_lines_t *lines, const kt_audit_name_t *name, const kt_audi
     put_number(lines, "first", state->gap.last + 1);
     put_number(lines, "last", state->log_last);
     put_number(lines, "length", state->gap.length);
+    put(lines, "}\n");
+    return at;
+}
+
+size_t kt_line_retention(kt_lines_t *lines, const kt_audit_name_t *name,
+                         const kt_audit_removed_t *removed, int64_t keep, uint64_t sequence,
+                         int64_t now)
+{
+    size_t at = begin(lines, name, sequence, now);
+
+    put(lines, ",\"action\":\"retention\",\"subject\":\"\",\"status\":\"success\"");
+    put_hex(lines, "instance", removed->instance, KT_AUDIT_ID);
+    put_number(lines, "from", removed->from);
+    put_number(lines, "to", removed->to);
+    put_number(lines, "first", removed->first);
+    put_number(lines, "last", removed->last);
+    put_hex(lines, "chain", removed->chain, KT_AUDIT_HASH);
+    put_number(lines, "keep", (uint64_t)keep / 1000);
     put(lines, "}\n");
     return at;
 }

@@ -84,6 +84,8 @@ static kt_status_t read_stream(scan_t *scan, const char *stream, int folder)
     for (i = 0; i < logs.count && !scan->stopped; i++) {
         const kt_audit_log_t *log = &logs.list[i];
 
+        if (log->twin)
+            continue;
         if (log->packed || log->error != 0) {
             note(scan, stream, log->name,
                  log->packed ? "compressed by another program than gzip, and not read"

@@ -189,6 +189,7 @@ void kt_audit_encode_state(const kt_audit_state_t *state, unsigned char ret_byte
     kt_put_u64(ret_bytes + 192, state->gap.block);
     kt_put_u64(ret_bytes + 200, state->gap.last);
     kt_put_u64(ret_bytes + 208, state->gap.length);
+    kt_put_u64(ret_bytes + 216, state->kept);
 }
 
 bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_state_t *ret_state)
@@ -219,6 +220,7 @@ bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_s
     ret_state->gap.block = kt_get_u64(bytes + 192);
     ret_state->gap.last = kt_get_u64(bytes + 200);
     ret_state->gap.length = kt_get_u64(bytes + 208);
+    ret_state->kept = kt_get_u64(bytes + 216);
     ret_state->recorded = ret_state->sealed;
     return true;
 }

@@ -62,6 +62,12 @@ struct kt_sinks {
 
 /* ---- life ---- */
 
+static void make_id(const kt_cfg_sink_t *config, unsigned char id[16])
+{
+    (void)crypto_generichash(id, 16, (const unsigned char *)config->text, strlen(config->text),
+                             NULL, 0);
+}
+
 kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log, void *arg,
                           kt_sinks_t **ret_sinks)
 {
@@ -88,9 +94,7 @@ kt_status_t kt_sinks_open(kt_config_t *config, const char *stream, kt_log_fn log
         sink_t *sink = &sinks->list[sinks->count++];
 
         sink->config = &config->sinks[i];
-        (void)crypto_generichash(sink->id, sizeof(sink->id),
-                                 (const unsigned char *)sink->config->text,
-                                 strlen(sink->config->text), NULL, 0);
+        make_id(sink->config, sink->id);
         kt_sink_exec_init(&sink->exec);
         sink->syslog.fd = -1;
     }
@@ -204,6 +208,38 @@ static bool hold(kt_sinks_t *sinks)
         find_slot(sinks, &sinks->list[i], slots);
     sinks->holding = true;
     return true;
+}
+
+/* Has this sink not got past the log? A slot of another instance tells nothing. */
+static bool needs(const kt_sent_t slots[KT_SINKS_MAX], const kt_cfg_sink_t *config,
+                  const kt_audit_log_t *log)
+{
+    unsigned char id[16];
+    size_t i;
+
+    make_id(config, id);
+    for (i = 0; i < KT_SINKS_MAX; i++)
+        if (slots[i].magic == MAGIC && memcmp(slots[i].id, id, 16) == 0)
+            return slots[i].inode != 0 &&
+                   (memcmp(slots[i].instance, log->head.instance, KT_AUDIT_ID) != 0 ||
+                    slots[i].head_block <= log->head.block);
+    return false;
+}
+
+bool kt_sinks_need(const kt_config_t *config, int folder, const kt_audit_log_t *log)
+{
+    kt_sent_t slots[KT_SINKS_MAX];
+    int sent = openat(folder, "sent", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    bool needed = false;
+    size_t i;
+
+    memset(slots, 0, sizeof(slots));
+    if (sent >= 0 && pread(sent, slots, sizeof(slots), 0) < 0)
+        memset(slots, 0, sizeof(slots));
+    kt_close_fd(&sent);
+    for (i = 0; i < config->nsinks && !needed; i++)
+        needed = needs(slots, &config->sinks[i], log);
+    return needed;
 }
 
 /* Not synced: after a power cut some lines may be sent again. */

@@ -31,6 +31,9 @@ typedef struct kt_sent { /* of one sink, in the file: 128 bytes, of this machine
     unsigned char zeros[56];
 } kt_sent_t;
 
+/* Is a sink of the configuration still on its way through this log, or before it? */
+bool kt_sinks_need(const kt_config_t *config, int folder, const kt_audit_log_t *log);
+
 /* An open log, and what its first line says. -1: not a log, or without a first line yet. */
 int kt_sink_log_open(int folder, const char *name, kt_audit_log_t *ret_log);
 bool kt_sink_log_is(const kt_sent_t *sent, const kt_audit_log_t *log);

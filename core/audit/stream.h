@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
+#include "pack.h"
 #include "ring.h"
 #include "trail.h"
 
@@ -17,11 +18,14 @@ struct kt_audit {
     char stream[64];
     char environment[KT_ENVIRONMENT_MAX];
     char boot[KT_BOOT_ID];
-    kt_audit_name_t name;       /* of these three */
-    uid_t owner;                /* of the folder */
-    bool ringless;              /* root, in the folder of somebody else: no ring */
-    int64_t reads;              /* ms of a window */
-    int64_t interval;           /* ms between two checkpoints */
+    kt_audit_name_t name; /* of these three */
+    uid_t owner;          /* of the folder */
+    bool ringless;        /* root, in the folder of somebody else: no ring */
+    int64_t reads;        /* ms of a window */
+    int64_t interval;     /* ms between two checkpoints */
+    const kt_config_t *config;
+    uint64_t rotate;            /* bytes of a log */
+    int64_t keep;               /* ms of a closed log */
     _Atomic int64_t checkpoint; /* what the state said of the last one; 0: it was not read yet */
     _Atomic(kt_ring_t *) ring;  /* NULL before the first record; changes under the lock below */
     int64_t since; /* ms: when the producer put a record into an empty ring; 0: it did not */
@@ -30,7 +34,11 @@ struct kt_audit {
     int folder, log, state, rings; /* descriptors; -1: not open */
     kt_lines_t lines;
     kt_recovery_t recovered; /* found, and not in a line yet */
+    bool keep_due;           /* closed logs may be old enough to be removed */
     int64_t swept; /* ms, monotonic: when the rings of others were last looked at; 0: never */
+
+    kt_pack_t *pack;      /* what is being compressed: by the thread, or before this is closed */
+    atomic_bool pack_due; /* there may be a log to compress */
 
     atomic_bool has_thread, stopping; /* a thread drains; it is to end */
     atomic_bool woken;
@@ -81,6 +89,8 @@ kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state)
  * recovery begin it: they are sealed with what follows. */
 kt_status_t kt_block_begin_inlock(kt_audit_t *audit, kt_audit_state_t *state, size_t room,
                                   int64_t now);
+/* The last seal of a log that is of former->instance. False: it has none. */
+bool kt_block_read_former(int folder, const char *name, kt_audit_former_t *former);
 /* Has the stream something to say that no decision waits for? */
 bool kt_block_is_due(const kt_audit_t *audit, const kt_audit_state_t *state);
 void kt_block_add(kt_audit_t *audit, kt_audit_state_t *state, const kt_event_t *event,
@@ -89,6 +99,11 @@ void kt_block_add(kt_audit_t *audit, kt_audit_state_t *state, const kt_event_t *
  * kt_audit_append_block(). */
 kt_status_t kt_block_end_inlock(kt_audit_t *audit, kt_audit_state_t *state,
                                 const kt_audit_range_t *range, bool spends, int64_t now);
+
+/* ---- keep.c: under audit->lock and the stream's ---- */
+
+/* Removes logs that are old enough, after a line says so. */
+kt_status_t kt_keep_inlock(kt_audit_t *audit, kt_audit_state_t *state, int64_t now);
 
 /* ---- drain.c: under audit->lock ---- */
 

@@ -153,7 +153,7 @@ static kt_status_t read_former(const char *path, int folder, size_t count, lines
     for (i = logs.count; i > 0 && status == KT_SUCCESS && lines->count - from < count; i--) {
         const kt_audit_log_t *log = &logs.list[i - 1];
 
-        if (log->packed || log->gzip || strcmp(log->name, "log") == 0)
+        if (log->packed || log->gzip || log->twin || strcmp(log->name, "log") == 0)
             continue;
         status = read_log(path, folder, log->name, count - (lines->count - from), lines);
         if (status == KT_NOTFOUND)

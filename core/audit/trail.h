@@ -7,6 +7,9 @@
  *   ring.h          the mapped file that keeps the decisions of a process until they are lines
  *   drain.c         turns rings into blocks of lines, each with its seal
  *   block.c         a block of lines from its first one to its seal
+ *   keep.c          removes logs that are old enough, after a line has said so
+ *   pack.c          compresses closed logs
+ *   missing.c       what a verifier does not find, and what the stream says about it
  *   current.c       the log that the state means, and a new one if that was taken away
  *   stream.c        the files of a stream: the lock, the state, and how a block reaches the disk
  *   line.c          a decision as JSON
@@ -15,6 +18,7 @@
  *   files.c         finds the logs of a stream
  *   reader.c        the lines of one log, within bounds
  *   subject.c       which subjects a stream can vouch for, and what a line says of itself
+ *   proof.c         verifies the lines of a stream
  *   verify_trail.c  verifies a trail, with the audit key or without
  *   received.c      compares a trail with what a sink received
  *   tail.c          the last lines
@@ -89,6 +93,7 @@ typedef struct kt_audit_state {
     uint64_t log_block, log_last; /* of the log: its first block, the last decision before it */
     int64_t log_time;             /* ms: when it was begun; 0: not known */
     kt_audit_gap_t gap;           /* before the log */
+    uint64_t kept;                /* the first block of this instance that retention has left */
     kt_audit_range_t range;  /* of the last block that had one: the ring itself may not know yet;
                                 `from` is not kept */
     kt_audit_end_t sealed;   /* through the last seal: that is what the file says */
@@ -133,8 +138,15 @@ typedef struct kt_audit_former { /* an instance that ended without a word: its s
 } kt_audit_former_t;
 size_t kt_line_former(kt_lines_t *lines, const kt_audit_name_t *name,
                       const kt_audit_former_t *former, uint64_t sequence, int64_t now);
-/* The time as a part of a file's name: 20261130T131502Z. */
-void kt_line_stamp(int64_t now, char ret_text[17]);
+typedef struct kt_audit_removed { /* logs of one instance, through a last seal */
+    unsigned char instance[KT_AUDIT_ID], chain[KT_AUDIT_HASH]; /* `chain`: through that seal */
+    uint64_t from, to, first, last;                            /* blocks and decisions */
+} kt_audit_removed_t;
+size_t kt_line_retention(kt_lines_t *lines, const kt_audit_name_t *name,
+                         const kt_audit_removed_t *removed, int64_t keep, uint64_t sequence,
+                         int64_t now);
+/* 2026-11-30T13:15:02.123Z */
+void kt_line_moment(int64_t now, char ret_text[25]);
 /* A log's first line. */
 size_t kt_line_log(kt_lines_t *lines, const kt_audit_name_t *name, const kt_audit_state_t *state,
                    int64_t now);

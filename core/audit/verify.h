@@ -11,7 +11,7 @@
 /* kt_audit_verify_received(), with a limit of its own: keys of blocks that are in no file are
  * passed over for so many blocks of a stream, all in all. */
 kt_status_t kt_audit_verify_within(const char *path, const char *key, const char *received,
-                                   uint64_t reach, kt_check_fn fn, void *arg);
+                                   bool complete, uint64_t reach, kt_check_fn fn, void *arg);
 
 /* ---- key.c ---- */
 

@@ -87,6 +87,8 @@ typedef struct kt_config {
     bool audit_required;
     int64_t audit_reads;      /* ms; 0: every read has its line */
     int64_t audit_checkpoint; /* ms between two of them */
+    size_t audit_rotate;      /* bytes of a log; a longer one is closed, and another one begun */
+    int64_t audit_keep;       /* ms that a closed log is kept */
     kt_cfg_sink_t *sinks;
     size_t nsinks;
     kt_send_t send;           /* what goes to them */

@@ -374,6 +374,10 @@ static const kt_option_t audit_options[] = {
      .value = "DURATION",
      .text = "The longest time between two sealed lines with the time and the generation of each "
              "type."},
+    {"rotate", &kt_option_size, offsetof(kt_config_t, audit_rotate), "100M", "64K", "1048576M",
+     .value = "SIZE", .text = "How long a log becomes before another one is begun."},
+    {"keep", &kt_option_duration, offsetof(kt_config_t, audit_keep), "400d", "1s",
+     .value = "DURATION", .text = "How long the logs that were closed are kept."},
     {.name = NULL},
 };
 

@@ -888,12 +888,13 @@ KT_API KT_MUST_USE kt_status_t kt_audit_scan(const char *folder, int64_t since, 
  * proved. Writers do not wait. */
 KT_API KT_MUST_USE kt_status_t kt_audit_verify(const char *folder, const char *key, kt_check_fn fn,
                                                void *arg);
-/* The same, and each seal in the file `received` ("-": standard input), which has the lines that an
- * external sink got, must be in the audit log. This finds an end that was cut off together with the
- * state. KT_NOTFOUND: there is no seal in the file. */
+/* The same, and each seal in the file `received` ("-": standard input; NULL: none), which has the
+ * lines that an external sink got, must be in the audit log. This finds an end that was cut off
+ * together with the state. `complete`: what retention removed counts as missing, so that each
+ * stream has to be there from its first block on. KT_NOTFOUND: there is no seal in the file. */
 KT_API KT_MUST_USE kt_status_t kt_audit_verify_received(const char *folder, const char *key,
-                                                        const char *received, kt_check_fn fn,
-                                                        void *arg);
+                                                        const char *received, int complete,
+                                                        kt_check_fn fn, void *arg);
 
 #ifdef __cplusplus
 }

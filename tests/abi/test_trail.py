@@ -3,6 +3,8 @@
 import json
 import pathlib
 import re
+import subprocess
+import time
 
 import pytest
 
@@ -65,6 +67,34 @@ def test_the_reader_follows_logrotate(site):
     assert [line["seq"] for line in proved] == [1, 2, 3, 4, 5]
     with pytest.raises(ValueError):
         read_trail.verify(read_trail.read_audit_key(site.audit_key), lines_of(log, log.with_name("log.1")))
+
+
+def test_the_reader_follows_gaps_and_retention(site):
+    """Compressed while it was written; removed by retention; and an instance whose state was removed."""
+    log, key = log_of(site), read_trail.read_audit_key(site.audit_key)
+    subprocess.run(["gzip", log], check=True)
+    config = site.read_config()
+    site.write_config(config.replace("\naudit:\n", "\naudit:\n  keep: 1s\n"))
+
+    def proved():
+        logs = read_trail.in_order([read_trail.read_log(path) for path in log.parent.glob("log*")])
+        return read_trail.verify(key, [line for lines in logs for line in lines])
+    site.get("api-keys/a")
+    actions = [line["action"] for line in proved()]
+    assert "gap" in actions and actions[0] == "write"
+    time.sleep(1.3)
+    site.get("api-keys/a")
+    site.get("api-keys/a")
+    assert not list(log.parent.glob("log.gz")) and "retention" in [line["action"] for line in proved()]
+    site.run("audit", "verify", "--audit-key", site.audit_key)
+    site.write_config(config)
+    log.with_name("state").unlink()
+    site.run("keygen", "--stream", log.parent.name, "--audit-key", site.audit_key, log.parent)
+    site.get("api-keys/a")
+    assert [line["reason"] for line in proved() if line["action"] == "gap"][-1] == "state"
+    max(log.parent.glob("log.2*")).unlink()
+    with pytest.raises(ValueError):
+        proved()
 
 
 def test_both_find_what_was_changed(site):

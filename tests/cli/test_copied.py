@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from lib import read_trail
+
 
 @pytest.fixture
 def audit_key(kt, tmp_path):
@@ -50,7 +52,7 @@ def test_a_copied_home_works(home, audit_key, tmp_path, copy, later):
     home.run("verify")
     home.run("check")
     home.run("audit", "verify", "--audit-key", audit_key)
-    text = "".join(path.read_text() for path in (home.audit).glob("cli-*/log*"))
+    text = "".join(b"".join(read_trail.read_log(path)).decode() for path in (home.audit).glob("cli-*/log*"))
     assert '"action":"gap"' in text
     home.run("backup", tmp_path / "backup.kt")
     home.run("restore", tmp_path / "backup.kt")

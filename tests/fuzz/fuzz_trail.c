@@ -21,7 +21,8 @@ static void count_wrong(void *arg, kt_status_t status, const char *what, const c
 static void verify_log(const char *folder, const char *key)
 {
     size_t wrong = 0;
-    kt_status_t status = kt_audit_verify_within(folder, key, NULL, FUZZ_REACH, count_wrong, &wrong);
+    kt_status_t status = kt_audit_verify_within(folder, key, NULL, false, FUZZ_REACH,
+                                                count_wrong, &wrong);
 
     must(status == KT_SUCCESS || status == KT_MALFORMED || status == KT_NOTFOUND);
     must((status == KT_MALFORMED) == (wrong > 0));
@@ -83,7 +84,7 @@ static void verify_received(const char *folder)
     kt_status_t status;
 
     snprintf(path, sizeof(path), "%s/log", folder);
-    status = kt_audit_verify_within(folder, NULL, path, FUZZ_REACH, count_wrong, &wrong);
+    status = kt_audit_verify_within(folder, NULL, path, false, FUZZ_REACH, count_wrong, &wrong);
     must(status == KT_SUCCESS || status == KT_MALFORMED || status == KT_NOTFOUND);
     must((status == KT_MALFORMED) == (wrong > 0));
 }

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Verifies a stream of the audit trail without keyturn: written from "Audit trail" of docs/format.md alone.
 
-    read_trail.py KEYFILE LOG...    the logs of one stream from the oldest on; the number of lines that are proved
+    read_trail.py KEYFILE LOG...    the logs of one stream, plain or gzip; the number of lines that are proved
 """
 import base64
+import gzip
 import hashlib
 import json
 import struct
@@ -31,19 +32,53 @@ def first_key(audit_key, head):
     return hashed("keyturn stream", data, audit_key)
 
 
+def read_log(path):
+    data = open(path, "rb").read()
+    return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).splitlines(keepends=True)
+
+
+def in_order(logs):
+    """Lists of lines, one for each log: instances by the time of their first log, the logs of each by block. Empty logs do not count."""
+    heads = [(json.loads(log[0]), log) for log in logs if log]
+    began = {}
+    for head, _ in sorted(heads, key=lambda pair: pair[0]["block"], reverse=True):
+        began[head["instance"]] = head["time"]
+    return [log for _, log in sorted(heads, key=lambda pair: (began[pair[0]["instance"]], pair[0]["instance"], pair[0]["block"]))]
+
+
+def key_of(audit_key, head):
+    key = first_key(audit_key, head)
+    for _ in range(head["block"]):
+        key = hashed("keyturn next", b"", key)
+    return key
+
+
+def account(holes, removed):
+    """Retention has to name every block that is not there, from the first one of its instance on."""
+    for head in holes:
+        line = removed.get(head["instance"])
+        if line is None or line["from"] != 0 or line["to"] + 1 < head["block"] or (
+                line["to"] + 1 == head["block"] and (line["last"], line["chain"]) != (head["last"], head["chain"])):
+            raise ValueError(f"blocks before {head['block']} are missing, and retention did not remove them")
+
+
 def verify(audit_key, lines):
     """The decisions that are proved, as objects; ValueError with the number of the line that is wrong."""
     proved, waiting = [], []
     key = instance = None
     chain, block, sequence = bytes(32), 0, 0
-    rings = {}
+    rings, holes, removed, ends = {}, [], {}, {}
     for number, line in enumerate(lines, 1):
         what = json.loads(line)
-        if key is None and what.get("log") != "start":
+        if key is None and "log" not in what:
             raise ValueError(f"line {number}: before the first line of an instance")
         if "log" in what:
             if what["log"] == "start":
                 key, instance, chain, block, sequence = first_key(audit_key, what), what["instance"], bytes(32), 0, 0
+            elif what["instance"] != instance:  # retention has removed what was before
+                holes.append(what)
+                key, instance, chain = key_of(audit_key, what), what["instance"], bytes.fromhex(what["chain"])
+                block, sequence = what["block"], what["last"]
             if not what["keyed"] or waiting or (what["instance"], what["block"], what["last"]) != (instance, block, sequence) or (
                     bytes.fromhex(what["chain"]) != chain):
                 raise ValueError(f"line {number}: not where a log begins")
@@ -57,14 +92,22 @@ def verify(audit_key, lines):
                 if what["from"] != rings.get(what["ring"], what["from"] - 1) + 1 or what["to"] < what["from"]:
                     raise ValueError(f"line {number}: records of a ring are in no block")
                 rings[what["ring"]] = what["to"]
+            for said in waiting:
+                if said["action"] == "retention":
+                    removed[said["instance"]] = said
+                if said["action"] == "gap" and said["reason"] == "state" and said["instance"] not in removed and (
+                        ends.get(said["instance"]) != (said["to"], said["last"], said["chain"])):
+                    raise ValueError(f"line {number}: the instance before does not end as this one says")
             proved, waiting = proved + waiting, []
             key, block = hashed("keyturn next", b"", key), block + 1
+            ends[instance] = (block - 1, sequence, hashed("keyturn line", chain + line).hex())
         else:
             sequence += 1 + what.get("missing", 0)
             if what["seq"] != sequence:
                 raise ValueError(f"line {number}: its number is not the next")
             waiting.append(what)
         chain = hashed("keyturn line", chain + line)
+    account(holes, removed)
     return proved
 
 
@@ -81,4 +124,5 @@ def checkpoints(proved):
 
 
 if __name__ == "__main__":
-    print(len(verify(read_audit_key(sys.argv[1]), [line for path in sys.argv[2:] for line in open(path, "rb")])))
+    ordered = in_order([read_log(path) for path in sys.argv[2:]])
+    print(len(verify(read_audit_key(sys.argv[1]), [line for log in ordered for line in log])))

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What operators do to the audit logs of README's set-up, with the real logrotate: nginx, Redis, PostgreSQL and the command go on, and
+`audit verify` with the audit key closes each gap."""
+import pytest
+
+from lib.machine import AUDIT_KEY, LOG
+from lib.readme import Setup, prepare, readme_blocks, take_away
+
+STREAMS = ("nginx", "redis", "postgresql", "cli-root")
+WAYS = {
+    "compress": "compress",
+    "delaycompress": "compress\ndelaycompress",
+    "copytruncate": "copytruncate",
+    "create": "create",
+    "rename": "nocreate",
+    "shipped": "weekly\nrotate -1\ndateext\ndateformat -%s\ncompress\ndelaycompress\nnocreate",
+}
+SERVICES = "nginx redis-server postgresql"
+
+
+@pytest.fixture(scope="module")
+def readme(kt, users):
+    setup = Setup(kt)
+    setup.machine.take_away()
+    prepare(kt)
+    try:
+        for block in readme_blocks():
+            if "init --system --environment production" in block:
+                block = block.replace("init --system --environment production", f"init --system --environment production --audit-key {AUDIT_KEY}")
+            setup.run(block)
+        yield setup
+    finally:
+        take_away(setup.machine)
+
+
+def verify(readme, status=0):
+    result = readme.run(f"keyturn audit verify --audit-key {AUDIT_KEY}", check=False)
+    assert result.returncode == status, result.stdout + result.stderr
+    return result.stdout
+
+
+def gaps(readme):
+    return int(readme.run(f"cat {LOG}/*/log | grep -c '\"action\":\"gap\"' || true").stdout)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_logrotate(readme, way):
+    """F2: each of the four was refused with `compress` and with `copytruncate`, until somebody had removed its state."""
+    for _ in range(2):
+        readme.run(f"""cat > /run/logrotate.conf <<'END'
+{LOG}/*/log {{
+rotate 99
+missingok
+notifempty
+{WAYS[way]}
+}}
+END
+chmod 644 /run/logrotate.conf; logrotate -f -s /run/logrotate.state /run/logrotate.conf; sleep 1.2""")
+        assert readme.works()
+    verify(readme)
+
+
+def test_logs_are_deleted_and_put_back(readme):
+    readme.run(f"mkdir /run/aside; for s in {' '.join(STREAMS)}; do mv {LOG}/$s/log /run/aside/$s; done; sleep 1.2")
+    assert readme.works() and gaps(readme) == len(STREAMS)
+    assert "are in none of these files, and retention did not remove them" in verify(readme, 65)
+    readme.run(f"for s in {' '.join(STREAMS)}; do mv /run/aside/$s {LOG}/$s/from-the-archive; done")
+    verify(readme)
+
+
+@pytest.mark.parametrize("copy", ["cp -a {0}/. {1}", "tar -cf {1}/t -C {0} . && tar -xpf {1}/t -C {1} && rm {1}/t"])
+def test_a_restored_folder(readme, copy):
+    """A9: a file has another inode after a restore."""
+    readme.run(f"for s in {SERVICES}; do service $s stop; done; mkdir -p /run/copy; " + copy.format(LOG, "/run/copy") +
+               f"; find {LOG} -mindepth 1 -delete; cp -a /run/copy/. {LOG}; rm -rf /run/copy; for s in {SERVICES}; do service $s start; done; "
+               "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'; "
+               "timeout 30 sh -c 'until su - postgres -c \"psql -Atc SELECT\" >/dev/null 2>&1; do sleep 0.1; done'")
+    assert readme.works() and gaps(readme) == len(STREAMS)
+    verify(readme)
+
+
+def test_the_state_is_removed(readme):
+    readme.run(f"rm {LOG}/*/state; sleep 1.2")
+    assert readme.works()
+    assert "begun without the audit key" in verify(readme, 65)
+    readme.run(f"for s in {' '.join(STREAMS)}; do rm {LOG}/$s/state; keyturn keygen --stream $s --audit-key {AUDIT_KEY} {LOG}/$s; done; sleep 1.2")
+    assert readme.works()
+    assert verify(readme).count("the one that follows proves that it has not changed since") >= len(STREAMS)
