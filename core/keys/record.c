@@ -147,9 +147,10 @@ kt_status_t kt_unseal(const unsigned char *key, const char *environment, const c
             "the seal does not hold: the record was changed, or belongs to another name");
     }
     length = kt_get_u32(padded);
-    if (length > inner - LENGTH_SIZE) {
+    if (length > inner - LENGTH_SIZE || size_class(length) != inner - LENGTH_SIZE ||
+        !sodium_is_zero(padded + LENGTH_SIZE + length, inner - LENGTH_SIZE - length)) {
         kt_locked_free(padded);
-        return kt_fail(KT_MALFORMED, "sealed record with an impossible length");
+        return kt_fail(KT_MALFORMED, "sealed record with an impossible length or padding");
     }
     memmove(padded, padded + LENGTH_SIZE, length);
     kt_wipe(padded + length, inner - length);

@@ -252,6 +252,7 @@ static kt_status_t get_field(unsigned tag, const unsigned char *at, size_t size,
 
 kt_status_t kt_head_decode(const unsigned char *plain, size_t size, kt_head_t *ret_head)
 {
+    unsigned seen = 0; /* a bit for each of the fields that a head has exactly once */
     kt_head_t head;
     kt_status_t status = KT_SUCCESS;
 
@@ -259,15 +260,18 @@ kt_status_t kt_head_decode(const unsigned char *plain, size_t size, kt_head_t *r
     while (size > 0 && status == KT_SUCCESS) {
         size_t length = size >= FIELD_HEADER ? kt_get_u32(plain + 1) : 0;
 
-        if (size < FIELD_HEADER || length > size - FIELD_HEADER) {
+        if (size < FIELD_HEADER || length > size - FIELD_HEADER ||
+            (plain[0] <= TAG_TIMES && (seen & 1u << plain[0]) != 0)) {
             status = bad_head();
             break;
         }
+        seen |= plain[0] <= TAG_TIMES ? 1u << plain[0] : 0;
         status = get_field(plain[0], plain + FIELD_HEADER, length, &head);
         plain += FIELD_HEADER + length;
         size -= FIELD_HEADER + length;
     }
-    if (status == KT_SUCCESS && head.name[0] == '\0')
+    if (status == KT_SUCCESS &&
+        seen != (1u << TAG_NAME | 1u << TAG_NUMBERS | 1u << TAG_STATE | 1u << TAG_TIMES))
         status = bad_head();
     if (status != KT_SUCCESS) {
         kt_head_clear(&head);
