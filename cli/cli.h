@@ -115,8 +115,8 @@ kt_status_t cli_answer(cli_t *cli, json_t *object);
 /* The answer of a verb that makes a version: a line with the number, or name and version. */
 kt_status_t cli_answer_version(cli_t *cli, const char *name, uint64_t version);
 kt_status_t cli_answer_name(cli_t *cli, const char *name);
-/* "N rows saved" and the like. */
-kt_status_t cli_answer_count(cli_t *cli, const char *done, uint64_t rows);
+/* "N secrets with M versions saved" and the like. */
+kt_status_t cli_answer_count(cli_t *cli, const char *done, const kt_backup_count_t *count);
 /* Prints `object`, which has a status of its own. Takes the reference. */
 void cli_print_json(json_t *object);
 /* The string at `key`, or `otherwise`. */

@@ -91,6 +91,7 @@ VERB(backup, "backup", "FILE", 1, 1, 0, "a consistent copy of the store in a new
      OPTION("recipient", "FILE", "encrypt to this public key; only its private key can read it"))
 VERB(restore, "restore", "FILE", 1, 1, 0,
      "replace the store with a backup; the audit log records it",
+     OPTION("check", NULL, "only open and verify the whole file; no store is touched"),
      OPTION("going-back", NULL, "even if the store has something newer, or something else"),
      OPTION("recipient-key", "FILE", "the recipient's private key; - is stdin"))
 VERB(import, "import", "--fernet STORE --key FILE", 0, 0, 0, "secrets of an older, encrypted file",

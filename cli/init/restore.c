@@ -62,13 +62,13 @@ kt_status_t init_restore_store(init_system_t *s)
     kt_restore_options_t options = KT_RESTORE_INIT;
     kt_request_t req = cli_request(cli, "*");
     kt_status_t status = kt_open(cli->setup, &cli->ctx);
-    uint64_t rows = 0;
+    kt_backup_count_t count = KT_BACKUP_COUNT_INIT;
 
     if (status)
         return cli_check_setup(cli, status);
     options.recipient_key = cli_given(cli, "recipient-key");
     cli_progress(cli);
-    status = cli_check_ctx(cli, kt_restore_with(cli->ctx, &req, s->backup, &options, &rows));
+    status = cli_check_ctx(cli, kt_restore_with(cli->ctx, &req, s->backup, &options, &count));
     cli_progress_end(cli);
     kt_close(cli->ctx); /* it writes everything before the last step */
     cli->ctx = NULL;

@@ -202,12 +202,22 @@ kt_status_t cli_answer_name(cli_t *cli, const char *name)
     return cli->json ? cli_answer(cli, json_pack("{s:s}", "name", name)) : KT_SUCCESS;
 }
 
-kt_status_t cli_answer_count(cli_t *cli, const char *done, uint64_t rows)
+static void print_number(uint64_t n, const char *noun)
+{
+    printf("%llu %s%s", (unsigned long long)n, noun, n == 1 ? "" : "s");
+}
+
+kt_status_t cli_answer_count(cli_t *cli, const char *done, const kt_backup_count_t *count)
 {
     if (cli->json)
-        return cli_answer(cli, json_pack("{s:I}", "rows", (json_int_t)rows));
-    if (!cli->quiet)
-        printf("%llu rows %s\n", (unsigned long long)rows, done);
+        return cli_answer(cli, json_pack("{s:I, s:I}", "secrets", (json_int_t)count->secrets,
+                                         "versions", (json_int_t)count->versions));
+    if (cli->quiet)
+        return KT_SUCCESS;
+    print_number(count->secrets, "secret");
+    printf(" with ");
+    print_number(count->versions, "version");
+    printf(" %s\n", done);
     return KT_SUCCESS;
 }
 

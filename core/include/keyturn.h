@@ -671,19 +671,29 @@ typedef void (*kt_progress_fn)(void *arg, const char *what, uint64_t done, uint6
  * calls. */
 KT_API void kt_progress(kt_ctx_t *ctx, kt_progress_fn fn, void *arg);
 
+/* What a backup holds. */
+typedef struct kt_backup_count {
+    size_t size;
+    uint64_t secrets, versions; /* versions: values that are kept, of all secrets */
+} kt_backup_count_t;
+#define KT_BACKUP_COUNT_INIT                                                                       \
+    {                                                                                              \
+        sizeof(kt_backup_count_t), 0, 0                                                            \
+    }
+
 /*
- * kt_backup() writes a consistent copy of the store into a new file of mode 0600, encrypted under a
- * key derived from the environment key (format.md). kt_restore() replaces the contents of the store
- * by those of the file, which is recorded. Both need `admin` on "*" and the environment key;
- * req->reference is not used. kt_restore() creates a store that does not exist and keeps the id of
- * one that does. It refuses (KT_CONFLICT) to remove what is newer than the file or not from it,
- * unless going_back. *ret_rows counts rows. KT_MALFORMED: the file is damaged or cut short, and
- * nothing was changed.
+ * kt_backup() verifies the store, and writes a consistent copy of it into a new file of mode 0600,
+ * encrypted under a key derived from the environment key (format.md). kt_restore() replaces the
+ * contents of the store by those of the file, which is recorded. Both need `admin` on "*" and the
+ * environment key; req->reference is not used. kt_restore() creates a store that does not exist and
+ * keeps the id of one that does. It refuses (KT_CONFLICT) to remove what is newer than the file or
+ * not from it, unless going_back. KT_ROLLEDBACK, KT_MALFORMED of a backup: the store is damaged,
+ * and no file was made; of a restore: the file is damaged or cut short, and nothing was changed.
  */
 KT_API KT_MUST_USE kt_status_t kt_backup(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
-                                         uint64_t *ret_rows);
+                                         kt_backup_count_t *ret_count);
 KT_API KT_MUST_USE kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
-                                          int going_back, uint64_t *ret_rows);
+                                          int going_back, kt_backup_count_t *ret_count);
 
 /*
  * The same with options. A backup for a recipient can be restored only with the recipient's private
@@ -708,20 +718,21 @@ typedef struct kt_restore_options {
     int going_back;
     const char *recipient_key;         /* path of a private file with the recipient's key ... */
     const kt_secret_t *recipient_text; /* ... or what is in it */
+    int check; /* opens and verifies the whole file as a restore would, and changes nothing */
 } kt_restore_options_t;
 #define KT_RESTORE_INIT                                                                            \
     {                                                                                              \
-        sizeof(kt_restore_options_t), 0, NULL, NULL                                                \
+        sizeof(kt_restore_options_t), 0, NULL, NULL, 0                                             \
     }
 KT_API KT_MUST_USE kt_status_t kt_keygen_recipient(const char *path, char *error,
                                                    size_t error_size);
 KT_API KT_MUST_USE kt_status_t kt_backup_with(kt_ctx_t *ctx, const kt_request_t *req,
                                               const char *path, const kt_backup_options_t *options,
-                                              uint64_t *ret_rows);
+                                              kt_backup_count_t *ret_count);
 KT_API KT_MUST_USE kt_status_t kt_restore_with(kt_ctx_t *ctx, const kt_request_t *req,
                                                const char *path,
                                                const kt_restore_options_t *options,
-                                               uint64_t *ret_rows);
+                                               kt_backup_count_t *ret_count);
 
 /* How much of a type has moved to the newest epoch. */
 typedef struct kt_rekey_type {

@@ -187,7 +187,7 @@ typedef struct ktp_value {
 /* ---- sealed ---- */
 
 typedef enum ktp_space {
-    KTP_META = 0,  /* store id, labels of types, roots: a few rows, key up to 64 bytes */
+    KTP_META = 0,  /* the catalogue, labels of types, roots: a few rows, key up to 64 bytes */
     KTP_HEAD = 1,  /* the head of a secret; `beside` is its current value's record */
     KTP_VALUE = 2, /* other kept values, by version */
     KTP_NODE = 3   /* the index */
@@ -238,6 +238,8 @@ typedef struct ktp_row {
 #define KTP_RECORD_VALUE 1u
 #define KTP_RECORD_HEAD 2u
 #define KTP_RECORD_LABEL 3u
+#define KTP_RECORD_CATALOGUE 4u /* of META rows only */
+#define KTP_RECORD_LEFT 5u
 #define KTP_BUNDLE_HEADER 8u
 #define KTP_BUNDLE_CURRENT 1u
 

@@ -87,6 +87,16 @@ void kt_backup_key(const kt_envkey_t *env, unsigned char ret_key[KT_KEY_SIZE])
     derive(ret_key, KT_KEY_SIZE, env->key, "keyturn backup  ", NULL, 0);
 }
 
+void kt_catalogue_key(const kt_envkey_t *env, unsigned char ret_key[KT_KEY_SIZE])
+{
+    derive(ret_key, KT_KEY_SIZE, env->key, "keyturn catalog ", NULL, 0);
+}
+
+void kt_catalogue_mac_key(const kt_envkey_t *env, unsigned char ret_key[KT_KEY_SIZE])
+{
+    derive(ret_key, KT_KEY_SIZE, env->key, "keyturn index   ", NULL, 0);
+}
+
 void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE])
 {
     memcpy(ret_key, key->index_key, KT_KEY_SIZE);
@@ -116,12 +126,6 @@ static kt_status_t seal_label(const char *environment, const kt_envkey_t *env, c
     return KT_SUCCESS;
 }
 
-kt_status_t kt_env_label(const char *environment, const kt_envkey_t *env, unsigned char *ret_label,
-                         size_t *ret_size)
-{
-    return seal_label(environment, env, "", ret_label, ret_size);
-}
-
 static const kt_envkey_t *find_env(const kt_keyring_t *keyring,
                                    const unsigned char id[KT_KEYID_SIZE])
 {
@@ -135,7 +139,7 @@ static const kt_envkey_t *find_env(const kt_keyring_t *keyring,
 }
 
 kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *label, size_t size,
-                          char ret_type[KT_NAME_MAX + 1])
+                          char ret_type[KT_NAME_MAX + 1], size_t *ret_n)
 {
     const kt_envkey_t *env;
     kt_header_t header;
@@ -163,25 +167,8 @@ kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *labe
     }
     memcpy(ret_type, plain, plain_size);
     ret_type[plain_size] = '\0';
+    *ret_n = (size_t)(env - keyring->env);
     kt_locked_free(plain);
-    return KT_SUCCESS;
-}
-
-kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *label, size_t size)
-{
-    const kt_typekey_t *ignored;
-    char type[KT_NAME_MAX + 1];
-    size_t n = 0;
-    kt_status_t status;
-
-    status = kt_label_open(keyring, label, size, type);
-    if (status != KT_SUCCESS)
-        return status;
-    while ((status = kt_keyring_type(keyring, type, n, &ignored)) == KT_SUCCESS)
-        n++;                /* derives every epoch of it */
-    if (status != KT_NOKEY) /* which is how the epochs end */
-        return status;
-    kt_failure_clear();
     return KT_SUCCESS;
 }
 

@@ -69,20 +69,19 @@ kt_status_t kt_keyring_type(kt_keyring_t *keyring, const char *type, size_t n,
 /* The held type key with this id; KT_NOKEY. */
 kt_status_t kt_keyring_find(kt_keyring_t *keyring, const unsigned char id[KT_KEYID_SIZE],
                             const kt_typekey_t **ret_key);
-/* The type that a label names, opened with the environment key; KT_NOKEY without it. */
+/* The type that a label names, opened with the environment key, which is the n-th of the keyring;
+ * KT_NOKEY without it. */
 kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *label, size_t size,
-                          char ret_type[KT_NAME_MAX + 1]);
-/* Opens a type's label with the environment key and takes the type in. KT_NOKEY without that key.
- */
-kt_status_t kt_keyring_adopt_label(kt_keyring_t *keyring, const unsigned char *label, size_t size);
-/* The label of the environment itself: of the type "". */
-kt_status_t kt_env_label(const char *environment, const kt_envkey_t *env, unsigned char *ret_label,
-                         size_t *ret_size);
+                          char ret_type[KT_NAME_MAX + 1], size_t *ret_n);
 void kt_name_hash(const kt_typekey_t *key, const char *name, unsigned char ret_hash[KT_HASH_SIZE]);
 void kt_secret_key(const kt_typekey_t *key, const char *name,
                    unsigned char ret_key[KT_KEY_SIZE]); /* seals values */
 void kt_backup_key(const kt_envkey_t *env,
                    unsigned char ret_key[KT_KEY_SIZE]); /* encrypts backups */
+void kt_catalogue_key(const kt_envkey_t *env,
+                      unsigned char ret_key[KT_KEY_SIZE]); /* seals the catalogue of types */
+void kt_catalogue_mac_key(const kt_envkey_t *env,
+                          unsigned char ret_key[KT_KEY_SIZE]); /* MACs its anchors */
 void kt_index_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]); /* MACs the index */
 void kt_head_key(const kt_typekey_t *key, unsigned char ret_key[KT_KEY_SIZE]);  /* seals heads */
 

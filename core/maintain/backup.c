@@ -9,7 +9,7 @@
  * The file has no name before it is complete (O_TMPFILE), so that a killed run leaves nothing that
  * looks like a backup.
  *
- * The rows are copied as they are: values stay sealed, so a backup opens nothing. Around them is
+ * The rows are copied as they are: values stay sealed. Around them is
  * libsodium's secretstream (XChaCha20-Poly1305, which shows truncation) under a key derived from
  * the environment key, or from that of the recipient. A restore keeps the id of the target store
  * and continues after every generation that was seen, so that readers do not take it for an old
@@ -181,8 +181,11 @@ kt_status_t kt_backup_put(kt_backup_t *b, const ktp_key_t *key, const ktp_row_t 
         memcpy(at + row->record_size, row->beside, row->beside_size);
     status = push(b, plain, size, 0);
     free(plain);
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS) {
         b->rows++;
+        b->secrets += key->space == KTP_HEAD;
+        b->versions += key->space == KTP_VALUE || row->beside != NULL;
+    }
     return status;
 }
 

@@ -12,7 +12,7 @@ typedef struct kt_backup {
     const char *path;
     FILE *file;
     char *partial; /* its name until it is complete, if it cannot be without one; malloc'ed */
-    uint64_t rows;
+    uint64_t rows, secrets, versions;
     unsigned char key_id[KT_KEYID_SIZE];
     unsigned char *key; /* locked memory */
     unsigned char *frame, *plain;
@@ -32,5 +32,9 @@ kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t 
 /* *ret_more false: that was the end, and the file is complete. */
 kt_status_t kt_backup_next(kt_backup_t *b, bool *ret_more, ktp_key_t *ret_key, ktp_row_t *ret_row);
 void kt_backup_close(kt_backup_t *b);
+
+/* ---- backup_store.c ---- */
+
+kt_status_t kt_backup_find_store(kt_ctx_t *ctx, kt_store_t **ret_store);
 
 #endif /* KT_BACKUP_H */

@@ -18,6 +18,7 @@ typedef struct sample {
 
 typedef struct sampling {
     kt_holder_t *holder;
+    kt_survey_t survey; /* has the names of the types */
     sample_t *list;
     size_t count, missing;
     kt_status_t status;
@@ -42,17 +43,14 @@ static kt_status_t add_type(sampling_t *s, const char *type)
     return KT_SUCCESS;
 }
 
-/* A key file names its types; with the environment key the store does. */
-static kt_status_t find_types(sampling_t *s, const kt_types_t *types)
+/* A key file names its types; with the environment key the catalogue does. */
+static kt_status_t find_types(sampling_t *s)
 {
-    const kt_keyring_t *keyring = s->holder->keyring;
     kt_status_t status = KT_SUCCESS;
     size_t i;
 
-    for (i = 0; i < types->count && status == KT_SUCCESS; i++)
-        status = add_type(s, types->list[i]);
-    for (i = 0; i < keyring->ntypes && keyring->nenv == 0 && status == KT_SUCCESS; i++)
-        status = add_type(s, keyring->types[i].type);
+    for (i = 0; i < s->survey.catalogue.ntypes && status == KT_SUCCESS; i++)
+        status = add_type(s, s->survey.catalogue.types[i].name);
     s->missing = s->count;
     return status;
 }
@@ -92,29 +90,16 @@ static int see_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     return s->status != KT_SUCCESS || s->missing == 0;
 }
 
-static int see_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
-{
-    sampling_t *s = arg;
-
-    if (key->id_size > 0 && key->id[0] == 't')
-        (void)kt_keyring_adopt_label(s->holder->keyring, row->record, row->record_size);
-    return 0;
-}
-
-static kt_status_t find_samples(kt_ctx_t *ctx, kt_store_t *store, sampling_t *s, kt_types_t *types)
+static kt_status_t find_samples(kt_ctx_t *ctx, kt_store_t *store, sampling_t *s)
 {
     ktp_txn_t *txn;
     kt_status_t status = kt_rows_begin(store, false, ctx->holder.wait, &txn);
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_store_check(&ctx->holder, store, txn);
-    if (status == KT_SUCCESS && ctx->holder.keyring->nenv > 0)
-        status = kt_types_read(ctx, store, txn, types);
-    if (status == KT_SUCCESS && ctx->holder.keyring->nenv > 0)
-        status = kt_rows_scan(store, txn, KTP_META, see_label, s);
+    status = kt_survey_read(&ctx->holder, store, txn, NULL, NULL, &s->survey);
     if (status == KT_SUCCESS)
-        status = find_types(s, types);
+        status = find_types(s);
     if (status == KT_SUCCESS && s->missing > 0)
         status = kt_rows_scan(store, txn, KTP_HEAD, see_head, s);
     store->api->abort(txn);
@@ -189,7 +174,6 @@ static kt_status_t read_samples(kt_ctx_t *ctx, kt_store_t *store, const sampling
 kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index, char *ret_detail, size_t size)
 {
     sampling_t s = {.holder = &ctx->holder};
-    kt_types_t types = {.list = NULL};
     kt_store_t *store;
     kt_status_t status;
 
@@ -199,12 +183,12 @@ kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index, char *ret_detail, size_
         status = kt_from_provider(store->name, store->api->check(store->instance, 0));
     if (status != KT_SUCCESS || !kt_has_index(store->api))
         return status;
-    status = find_samples(ctx, store, &s, &types);
+    status = find_samples(ctx, store, &s);
     if (status == KT_SUCCESS && s.count > 0)
         status = read_samples(ctx, store, &s, ret_detail, size);
     if (status == KT_SUCCESS)
         kt_failure_clear();
-    kt_types_free(&types);
+    kt_survey_end(&s.survey);
     free(s.list);
     return status;
 }

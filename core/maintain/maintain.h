@@ -11,18 +11,29 @@
  * held? ret_detail says what was done. */
 kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index, char *ret_detail, size_t size);
 
-/* ---- types.c ---- */
+/* ---- walk.c ---- */
 
-typedef struct kt_types { /* every type that a label of the store names, sorted */
-    const kt_keyring_t *keyring;
-    char **list;
-    size_t count;
-    kt_status_t status;
-} kt_types_t;
+typedef struct kt_walk_result {
+    bool complete;                /* the walk came to its end; else the rest of this is not known */
+    bool missing;                 /* types are under an epoch that is not held */
+    uint64_t secrets, values;     /* values: with rows of their own */
+    uint64_t foreign;             /* rows under keys that are not held */
+    uint64_t rows[KT_EPOCHS_MAX]; /* heads, values and nodes, by the n-th key of their type */
+} kt_walk_result_t;
 
-kt_status_t kt_types_read(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
-                          kt_types_t *ret_types);
-void kt_types_free(kt_types_t *types);
+/* Explains every row of the store, inside a transaction. fn is called for each thing that is wrong;
+ * the answer is the worst of them. */
+kt_status_t kt_walk(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn, kt_check_fn fn, void *arg,
+                    kt_walk_result_t *ret);
+
+/* The same; the error text has the first thing that is wrong, and how many there are. */
+kt_status_t kt_walk_silently(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn,
+                             kt_walk_result_t *ret);
+
+/* ---- verify_store.c ---- */
+
+/* The same in a transaction of its own; then fn is called once with what was looked at. */
+kt_status_t kt_verify_store(kt_ctx_t *ctx, kt_store_t *store, kt_check_fn fn, void *arg);
 
 /* ---- store.c: what the calls on a whole store share ---- */
 

@@ -3,7 +3,8 @@
  * rekey.c: kt_rekey(): moves a store to the newest epoch of its key, type by type, while it is in
  * use.
  *
- *     mark     the store is marked with the newest key, which types that begin from now on use
+ *     mark     the catalogue of types moves to the newest key, which types that begin from now on
+ *              use; types that began without the environment key are listed
  *     begin    a type gets its second root: new names use the new key, others are found under the
  * old batch    some secrets are opened, sealed again and put under the new key; repeated until none
  *              is left
@@ -32,7 +33,7 @@ typedef struct rekey {
     kt_store_t *store;
     kt_call_t call; /* its text is the pattern of the current type, for the audit log */
     const kt_rekey_options_t *options;
-    kt_types_t types;
+    kt_catalogue_t types; /* as it was after the mark */
     uint64_t moved;
 } rekey_t;
 
@@ -42,9 +43,19 @@ typedef struct step { /* one transaction on one type */
     const char *type;
     kt_typekey_t *keys; /* locked copies: of the tree that fills, and of the one that empties */
     kt_trees_t trees;
-    uint64_t moved; /* secrets, when it is committed */
+    kt_catalogue_t catalogue; /* if the step changes it */
+    uint64_t moved;           /* secrets, when it is committed */
     int64_t began;
 } step_t;
+
+/* As after any write, the next one records that an anchor is missing. */
+static void note_anchor(const rekey_t *r, kt_status_t anchored)
+{
+    if (anchored == KT_SUCCESS)
+        return;
+    kt_log(&r->ctx->holder.logger, 4, "%s", kt_failure());
+    kt_failure_clear();
+}
 
 /* ---- transactions ---- */
 
@@ -59,24 +70,42 @@ static kt_status_t begin_writing(rekey_t *r, ktp_txn_t **ret_txn)
     return status;
 }
 
+static kt_status_t change_catalogue(rekey_t *r, ktp_txn_t *txn)
+{
+    kt_holder_t *holder = &r->ctx->holder;
+    kt_status_t status = kt_catalogue_open(holder, r->store, txn, &r->types);
+
+    if (status == KT_SUCCESS)
+        status = kt_catalogue_adopt(holder, r->store, txn, &r->types);
+    if (status == KT_SUCCESS)
+        status = kt_catalogue_move(holder, r->store, txn, &r->types);
+    return status;
+}
+
+/* After the mark no type can begin under an older key. */
 static kt_status_t mark(rekey_t *r)
 {
-    bool changed = false;
     ktp_txn_t *txn;
     kt_status_t status = begin_writing(r, &txn);
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_store_check(&r->ctx->holder, r->store, txn);
-    if (status == KT_SUCCESS)
-        status = kt_epochs_mark(&r->ctx->holder, r->store, txn, true, &changed);
-    if (status != KT_SUCCESS || !changed) {
+    status = change_catalogue(r, txn);
+    if (status != KT_SUCCESS || !r->types.changed) {
         r->store->api->abort(txn);
         return status;
     }
+    status = kt_catalogue_seal(&r->ctx->holder, r->store, txn, &r->types);
+    if (status == KT_SUCCESS)
+        status = kt_catalogue_prepare(&r->ctx->holder, r->store, &r->types);
     kt_debug_point("rekey.mark");
-    status = kt_from_provider(r->store->name, r->store->api->commit(txn));
+    if (status == KT_SUCCESS)
+        status = kt_from_provider(r->store->name, r->store->api->commit(txn));
+    else
+        r->store->api->abort(txn);
     kt_debug_point("rekey.marked");
+    if (status == KT_SUCCESS)
+        note_anchor(r, kt_catalogue_anchor(&r->ctx->holder, r->store, &r->types));
     return status;
 }
 
@@ -201,10 +230,9 @@ static kt_status_t step_begin(step_t *s)
     kt_index_t *new = &s->trees.index, *old = &s->trees.old;
     kt_status_t status;
 
+    s->moved = 0;
     *old = *new;
     status = kt_index_open(&s->r->ctx->holder, s->r->store, s->txn, &s->keys[0], new);
-    if (status == KT_SUCCESS)
-        status = kt_put_label(s->r->store, s->txn, &s->keys[0]);
     memcpy(new->store_id, old->store_id, KT_ID_SIZE);
     new->generation = old->generation;
     new->link = KT_LINK_FROM;
@@ -216,24 +244,13 @@ static kt_status_t step_begin(step_t *s)
 
 static kt_status_t step_finish(step_t *s)
 {
-    const kt_store_t *store = s->r->store;
-    ktp_key_t label;
-    ktp_row_t row;
-    kt_status_t status;
-
     if (!kt_index_is_empty(&s->trees.old))
         return kt_fail(KT_ROLLEDBACK, "%s: the index of the type \"%s\" lists more than it counts",
-                       store->name, s->type);
+                       s->r->store->name, s->type);
     s->trees.old.link = KT_LINK_MOVED;
     s->trees.index.link = KT_LINK_NONE;
     memset(s->trees.index.other, 0, KT_KEYID_SIZE);
-    kt_key_meta(&label, 't', s->trees.old.key_id);
-    status = kt_rows_get(store, s->txn, &label, &row);
-    if (status == KT_NOTFOUND)
-        return KT_SUCCESS;
-    return status == KT_SUCCESS
-               ? kt_from_provider(store->name, store->api->row_remove(s->txn, &label, row.stamp))
-               : status;
+    return KT_SUCCESS;
 }
 
 typedef enum todo { TODO_NOTHING, TODO_BEGIN, TODO_BATCH, TODO_FINISH } todo_t;
@@ -284,6 +301,32 @@ static kt_status_t record_intent(step_t *s)
     return status;
 }
 
+/* The old root stays as it is from now on. */
+static kt_status_t keep_root(step_t *s)
+{
+    ktp_key_t key;
+    ktp_row_t row;
+    kt_status_t status;
+
+    kt_key_meta(&key, 'r', s->trees.old.key_id);
+    status = kt_rows_get(s->r->store, s->txn, &key, &row);
+    return status == KT_SUCCESS ? kt_catalogue_keep(&s->catalogue, &key, &row) : status;
+}
+
+/* The catalogue says where the type is. */
+static kt_status_t list_type(step_t *s, todo_t todo)
+{
+    kt_holder_t *holder = &s->r->ctx->holder;
+    kt_status_t status = kt_catalogue_open(holder, s->r->store, s->txn, &s->catalogue);
+
+    if (status == KT_SUCCESS)
+        status = kt_catalogue_list(&s->catalogue, s->type, s->keys[0].epoch);
+    if (status == KT_SUCCESS && todo == TODO_FINISH)
+        status = keep_root(s);
+    return status == KT_SUCCESS ? kt_catalogue_seal(holder, s->r->store, s->txn, &s->catalogue)
+                                : status;
+}
+
 static kt_status_t change(step_t *s, todo_t todo)
 {
     static kt_status_t (*const steps[])(step_t * s) = {
@@ -293,7 +336,9 @@ static kt_status_t change(step_t *s, todo_t todo)
     };
     kt_status_t status = steps[todo](s);
 
-    return status == KT_SUCCESS ? kt_trees_seal(&s->trees) : status;
+    if (status == KT_SUCCESS)
+        status = kt_trees_seal(&s->trees);
+    return status == KT_SUCCESS && todo != TODO_BATCH ? list_type(s, todo) : status;
 }
 
 static kt_status_t commit(step_t *s, todo_t todo)
@@ -307,18 +352,15 @@ static kt_status_t commit(step_t *s, todo_t todo)
 
     (void)before, (void)after, (void)todo; /* without hooks */
     kt_debug_point(before[todo]);
-    status = kt_trees_prepare(s->r->store, s->r->ctx->holder.stream, &s->trees);
+    status = kt_trees_prepare(s->r->store, s->r->ctx->holder.stream, &s->trees, &s->catalogue);
     if (status != KT_SUCCESS)
         return status;
     status = kt_from_provider(s->r->store->name, s->r->store->api->commit(s->txn));
     s->txn = NULL;
     kt_debug_point(after[todo]);
-    if (status == KT_SUCCESS &&
-        kt_trees_anchor(s->r->store, s->r->ctx->holder.stream, &s->trees) != KT_SUCCESS) {
-        /* as after any write, the next one records that the anchor is missing */
-        kt_log(&s->r->ctx->holder.logger, 4, "%s", kt_failure());
-        kt_failure_clear();
-    }
+    if (status == KT_SUCCESS)
+        note_anchor(
+            s->r, kt_trees_anchor(s->r->store, s->r->ctx->holder.stream, &s->trees, &s->catalogue));
     kt_debug_point("rekey.anchored");
     return status;
 }
@@ -385,6 +427,7 @@ static kt_status_t move_type(rekey_t *r, const char *type)
         status = run_step(&s, &recorded, &todo);
         more = todo == TODO_BATCH && s.trees.old.count > 0;
         kt_trees_close(&s.trees);
+        kt_catalogue_clear(&s.catalogue);
         if (status == KT_SUCCESS && more)
             pause_after(&s);
     }
@@ -396,25 +439,6 @@ static kt_status_t move_type(rekey_t *r, const char *type)
 
 /* ---- all of it ---- */
 
-static bool is_of_one_secret(kt_status_t status)
-{
-    return status == KT_MALFORMED || status == KT_ROLLEDBACK || status == KT_MOVED;
-}
-
-static kt_status_t read_types(rekey_t *r)
-{
-    ktp_txn_t *txn;
-    kt_status_t status = kt_rows_begin(r->store, false, r->ctx->holder.wait, &txn);
-
-    if (status != KT_SUCCESS)
-        return status;
-    status = kt_store_check(&r->ctx->holder, r->store, txn);
-    if (status == KT_SUCCESS)
-        status = kt_types_read(r->ctx, r->store, txn, &r->types);
-    r->store->api->abort(txn);
-    return status;
-}
-
 static kt_status_t move_store(rekey_t *r)
 {
     kt_failure_t first = {.status = KT_SUCCESS};
@@ -422,11 +446,9 @@ static kt_status_t move_store(rekey_t *r)
     size_t i;
 
     status = mark(r);
-    if (status == KT_SUCCESS)
-        status = read_types(r); /* after the mark, no type can begin under an old key */
-    for (i = 0; status == KT_SUCCESS && i < r->types.count; i++) {
-        status = move_type(r, r->types.list[i]);
-        if (!is_of_one_secret(status))
+    for (i = 0; status == KT_SUCCESS && i < r->types.ntypes; i++) {
+        status = move_type(r, r->types.types[i].name);
+        if (!kt_is_damage(status))
             continue;
         if (first.status == KT_SUCCESS)
             kt_failure_save(&first, status);
@@ -469,7 +491,7 @@ kt_status_t kt_rekey(kt_ctx_t *ctx, const kt_request_t *req, const kt_rekey_opti
         status = rekey_locked(&r, ret_result);
     if (status == KT_SUCCESS)
         status = kt_rekey_count(ctx, r.store, NULL, NULL, ret_result);
-    kt_types_free(&r.types);
+    kt_catalogue_clear(&r.types);
     kt_leave(ctx);
     return status;
 }

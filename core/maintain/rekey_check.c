@@ -95,14 +95,17 @@ static bool has_newest(consumers_t *c, const kt_keyring_t *seen, const char *typ
     return false;
 }
 
-static void append(char *text, const char *word)
+/* A list of words with commas; what has no room becomes "...", once. */
+static void append(char *text, size_t size, const char *word)
 {
-    size_t at = strlen(text);
+    static const char more[] = "...";
+    size_t at = strlen(text), comma = at > 0;
 
-    if (at + strlen(word) + 8 < DETAIL_MAX / 4)
-        (void)sprintf(text + at, "%s%s", at > 0 ? "," : "", word);
-    else if (strcmp(text + at - 3, "...") != 0)
-        strcat(text, "...");
+    if (at >= sizeof(more) - 1 && strcmp(text + at - (sizeof(more) - 1), more) == 0)
+        return;
+    if (at + comma + strlen(word) + 1 + sizeof(more) > size)
+        word = more;
+    (void)snprintf(text + at, size - at, "%s%s", comma ? "," : "", word);
 }
 
 static void check_types(consumers_t *c, const char *path, const kt_keyring_t *seen)
@@ -117,9 +120,9 @@ static void check_types(consumers_t *c, const char *path, const kt_keyring_t *se
         if (strcmp(type, previous) == 0)
             continue; /* keygen writes all epochs of a type together; otherwise it is named twice */
         previous = type;
-        append(all, type);
+        append(all, sizeof(all), type);
         if (!has_newest(c, seen, type))
-            append(missing, type);
+            append(missing, sizeof(missing), type);
     }
     if (missing[0] == '\0')
         return;
@@ -202,66 +205,6 @@ kt_status_t kt_rekey_consumers(kt_ctx_t *ctx, const kt_rekey_options_t *options)
 
 /* ---- how much is under which key ---- */
 
-typedef struct count {
-    kt_ctx_t *ctx;
-    kt_rekey_result_t *result;
-    kt_status_t status;
-} count_t;
-
-/* Which epoch does this key belong to? */
-static void count_key(count_t *count, const unsigned char id[KT_KEYID_SIZE])
-{
-    const kt_typekey_t *key;
-    size_t i;
-
-    if (kt_keyring_find(count->ctx->holder.keyring, id, &key) != KT_SUCCESS) {
-        kt_failure_clear();
-        count->result->unknown++;
-        return;
-    }
-    for (i = 0; i < count->result->nepochs; i++) {
-        if (count->result->epochs[i].epoch == key->epoch)
-            count->result->epochs[i].rows++;
-    }
-}
-
-static int count_record(void *arg, const ktp_key_t *key, const ktp_row_t *row)
-{
-    count_t *count = arg;
-    kt_header_t header;
-
-    (void)key;
-    count->status = kt_header_parse(row->record, row->record_size, &header);
-    if (count->status == KT_SUCCESS)
-        count_key(count, header.key_id);
-    return count->status != KT_SUCCESS;
-}
-
-static int count_node(void *arg, const ktp_key_t *key, const ktp_row_t *row)
-{
-    (void)row;
-    if (key->id_size >= KT_KEYID_SIZE)
-        count_key(arg, key->id);
-    return 0;
-}
-
-static kt_status_t count_rows(count_t *count, const kt_store_t *store, ktp_txn_t *txn)
-{
-    static const struct {
-        ktp_space_t space;
-        ktp_scan_fn fn;
-    } spaces[] = {{KTP_HEAD, count_record}, {KTP_VALUE, count_record}, {KTP_NODE, count_node}};
-    kt_status_t status = KT_SUCCESS;
-    size_t i;
-
-    for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
-        status = kt_rows_scan(store, txn, spaces[i].space, spaces[i].fn, count);
-        if (status == KT_SUCCESS)
-            status = count->status;
-    }
-    return status;
-}
-
 static kt_status_t count_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
                               const char *type, kt_rekey_fn fn, void *arg)
 {
@@ -293,36 +236,38 @@ static kt_status_t count_type(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t 
 static kt_status_t count_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn,
                                kt_rekey_fn fn, void *arg)
 {
-    kt_types_t types;
-    const kt_typekey_t *ignored;
-    kt_status_t status = kt_types_read(ctx, store, txn, &types);
-    size_t i, n;
+    kt_survey_t survey;
+    kt_status_t status = kt_survey_read(&ctx->holder, store, txn, NULL, NULL, &survey);
+    size_t i;
 
-    for (i = 0; i < types.count && status == KT_SUCCESS; i++) {
-        status = count_type(ctx, store, txn, types.list[i], fn, arg);
-        for (n = 0; n < ctx->holder.keyring->nenv && status == KT_SUCCESS; n++)
-            status = kt_keyring_type(ctx->holder.keyring, types.list[i], n,
-                                     &ignored); /* for count_key() */
-    }
-    kt_types_free(&types);
+    for (i = 0; i < survey.catalogue.ntypes && status == KT_SUCCESS; i++)
+        status = count_type(ctx, store, txn, survey.catalogue.types[i].name, fn, arg);
+    if (status == KT_SUCCESS && survey.missing)
+        status = kt_fail(KT_NOKEY, "%s: types are under an epoch that the key held does not list",
+                         store->name);
+    kt_survey_end(&survey);
     return status;
 }
 
+/* Every row is explained, and belongs to one of the epochs: else nothing is complete. */
 static kt_status_t count_store(kt_ctx_t *ctx, kt_store_t *store, kt_rekey_fn fn, void *arg,
                                kt_rekey_result_t *result)
 {
-    count_t count = {.ctx = ctx, .result = result};
+    kt_walk_result_t walk;
     ktp_txn_t *txn;
+    size_t i;
     kt_status_t status = kt_rows_begin(store, false, ctx->holder.wait, &txn);
 
     if (status != KT_SUCCESS)
         return status;
-    status = kt_store_check(&ctx->holder, store, txn);
+    status = count_types(ctx, store, txn, fn, arg);
     if (status == KT_SUCCESS)
-        status = count_types(ctx, store, txn, fn, arg);
-    if (status == KT_SUCCESS)
-        status = count_rows(&count, store, txn);
+        status = kt_walk_silently(ctx, store, txn, &walk);
     store->api->abort(txn);
+    for (i = 0; i < result->nepochs && status == KT_SUCCESS; i++)
+        result->epochs[i].rows = walk.rows[i + 1];
+    if (status == KT_SUCCESS)
+        result->unknown = walk.foreign;
     return status;
 }
 

@@ -84,15 +84,31 @@ static kt_status_t move_value(const kt_reseal_t *r, const kt_head_t *head, kt_he
     if (status == KT_NOTFOUND)
         return kt_fail(KT_MALFORMED, "the value of version %llu is missing from the store",
                        (unsigned long long)entry->version);
+    if (status == KT_SUCCESS && row.stamp != KT_VALUE_STAMP)
+        return kt_fail(KT_MALFORMED, "the row of version %llu has the wrong stamp",
+                       (unsigned long long)entry->version);
     if (status != KT_SUCCESS)
         return status;
     stamp = row.stamp;
     status = reseal_value(r, head, entry, row.record, row.record_size, &record, &size);
-    row = (ktp_row_t){.record = record, .record_size = size, .stamp = 1};
+    row = (ktp_row_t){.record = record, .record_size = size, .stamp = KT_VALUE_STAMP};
     if (status == KT_SUCCESS)
         status = put_value(r, &old, &new, &row, stamp);
     free(record);
     return status;
+}
+
+/* A rekey must not put right what an editor of the store has done. */
+static kt_status_t check_beside(const kt_reseal_t *r, const kt_head_t *head, const ktp_row_t *old)
+{
+    const kt_head_version_t *entry = kt_head_find(head, head->current);
+    bool expected = entry != NULL && !entry->destroyed;
+
+    if (old->beside != NULL && !expected)
+        return kt_fail(KT_ROLLEDBACK, "a destroyed value was put back");
+    if (old->beside == NULL && expected && !(r->store->api->capabilities & KTP_CLEAR_NAMES))
+        return kt_fail(KT_MALFORMED, "its current value is missing");
+    return KT_SUCCESS;
 }
 
 kt_status_t kt_reseal(const kt_reseal_t *r, kt_head_t *head, const ktp_row_t *old,
@@ -100,7 +116,7 @@ kt_status_t kt_reseal(const kt_reseal_t *r, kt_head_t *head, const ktp_row_t *ol
 {
     unsigned char *record = NULL, *beside = NULL;
     size_t record_size = 0, beside_size = 0, i;
-    kt_status_t status = KT_SUCCESS;
+    kt_status_t status = check_beside(r, head, old);
 
     for (i = 0; i < head->nversions && status == KT_SUCCESS; i++) {
         kt_head_version_t *entry = &head->versions[i];

@@ -1,153 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * restore.c: kt_backup() and kt_restore(): a whole store into a file, and a file into the store.
+ * restore.c: kt_restore(): a backup into the store, or, for a check, into memory.
  *
  * A restore is one transaction: what was there is removed, the rows of the file are put, and the
- * index of each type is built from these heads. Its generations continue after the highest of the
- * file, the store and the anchors, so that every reader accepts them. The restore is recorded
- * before it is committed.
+ * index of each type is built from these heads, and the catalogue from both catalogues
+ * (restore_catalogue.c). Generations continue after the highest of the file, the store and the
+ * anchors, so that every reader accepts them. The restore is recorded before it is committed.
  */
-#include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backup.h"
+#include "restore.h"
 
 #define TIMEOUT 5000u /* ms for the writer's lock */
 #define STEP 1024u    /* rows between two reports of progress */
-
-static kt_status_t find_store(kt_ctx_t *ctx, kt_store_t **ret_store)
-{
-    size_t i;
-
-    return kt_find_index(ctx, &i)
-               ? kt_store_of(ctx, i, ret_store)
-               : kt_fail(KT_CONFIG, "no provider of the configuration keeps a store to back up");
-}
-
-/* ---- backup ---- */
-
-typedef struct writing {
-    const kt_ctx_t *ctx;
-    kt_backup_t *backup;
-    kt_status_t status;
-} writing_t;
-
-static int write_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
-{
-    writing_t *writing = arg;
-
-    if (writing->backup->rows % STEP == 0)
-        kt_progress_tell(&writing->ctx->holder.logger, "backup", writing->backup->rows, 0);
-    writing->status = kt_backup_put(writing->backup, key, row);
-    return writing->status != KT_SUCCESS;
-}
-
-static kt_status_t write_rows(kt_ctx_t *ctx, kt_store_t *store, kt_backup_t *backup)
-{
-    static const ktp_space_t spaces[] = {KTP_META, KTP_HEAD,
-                                         KTP_VALUE}; /* a restore builds the index from these */
-    writing_t writing = {ctx, backup, KT_SUCCESS};
-    ktp_txn_t *txn;
-    kt_status_t status;
-    size_t i;
-
-    status = kt_rows_begin(store, false, ctx->holder.wait, &txn);
-    if (status != KT_SUCCESS)
-        return status;
-    status = kt_store_check(&ctx->holder, store, txn);
-    for (i = 0; i < KT_ARRAY(spaces) && status == KT_SUCCESS; i++) {
-        status = kt_rows_scan(store, txn, spaces[i], write_row, &writing);
-        if (status == KT_SUCCESS)
-            status = writing.status;
-    }
-    store->api->abort(txn);
-    return status;
-}
-
-static kt_status_t backup_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
-                                 const kt_backup_options_t *options, uint64_t *ret_rows)
-{
-    kt_backup_t backup = {.file = NULL};
-    kt_store_t *store;
-    kt_call_t call;
-    kt_status_t status;
-
-    status = kt_admin_begin(ctx, req, "backup", &call);
-    if (status != KT_SUCCESS)
-        return status;
-    status = find_store(ctx, &store);
-    if (status != KT_SUCCESS)
-        return kt_decide(ctx, &call, "backup", status, 0, NULL, KT_EV_DURABLE);
-    status = kt_backup_create(&backup, path, ctx->holder.keyring, options->recipient);
-    if (status == KT_SUCCESS)
-        status = write_rows(ctx, store, &backup);
-    kt_debug_point("backup.written");
-    /* Recorded before the file is complete: an unrecorded copy of everything must not exist. */
-    status = kt_decide(ctx, &call, "backup", status, 0, store->name, KT_EV_DURABLE);
-    kt_debug_point("backup.recorded");
-    if (status == KT_SUCCESS)
-        status = kt_backup_finish(&backup);
-    if (status == KT_SUCCESS) {
-        *ret_rows = backup.rows;
-        kt_progress_tell(&ctx->holder.logger, "backup", backup.rows, backup.rows);
-    }
-    kt_backup_close(&backup);
-    return status;
-}
-
-kt_status_t kt_backup_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
-                           const kt_backup_options_t *options, uint64_t *ret_rows)
-{
-    kt_status_t status = kt_enter(ctx);
-
-    if (status != KT_SUCCESS)
-        return status;
-    if (options->size < sizeof(*options))
-        status = kt_fail(KT_USAGE, "the options are not filled in (KT_BACKUP_INIT)");
-    else
-        status = backup_locked(ctx, req, path, options, ret_rows);
-    kt_leave(ctx);
-    return status;
-}
-
-kt_status_t kt_backup(kt_ctx_t *ctx, const kt_request_t *req, const char *path, uint64_t *ret_rows)
-{
-    static const kt_backup_options_t none = KT_BACKUP_INIT;
-
-    return kt_backup_with(ctx, req, path, &none, ret_rows);
-}
-
-/* ---- restore ---- */
-
-typedef struct type_root { /* of each type key, in the file and in the store */
-    unsigned char key_id[KT_KEYID_SIZE];
-    uint64_t generation;
-    unsigned char store_id[KT_ID_SIZE];
-} type_root_t;
-
-typedef struct restore {
-    kt_ctx_t *ctx;
-    kt_store_t *store;
-    ktp_txn_t *txn;
-    const char *path;
-    unsigned char *private_key; /* of the recipient, in locked memory; NULL: not given */
-    bool going_back;
-    bool fresh; /* nothing was ever written to the store */
-    unsigned char file_id[KT_ID_SIZE], store_id[KT_ID_SIZE];
-    type_root_t *roots; /* of the file */
-    size_t nroots;
-    ktp_key_t *old; /* rows to remove */
-    uint64_t *old_stamps;
-    size_t nold;
-    uint64_t removed, rows, file_rows;
-} restore_t;
-
-static bool is_meta(const ktp_key_t *key, char kind)
-{
-    return key->space == KTP_META && key->id_size > 0 && key->id[0] == (unsigned char)kind;
-}
 
 static kt_status_t adopt_root(restore_t *r, const ktp_key_t *key, const ktp_row_t *row)
 {
@@ -157,10 +23,66 @@ static kt_status_t adopt_root(restore_t *r, const ktp_key_t *key, const ktp_row_
         return kt_fail(KT_MALFORMED, "%s: a root does not parse", r->path);
     r->roots = grown;
     memcpy(grown[r->nroots].key_id, key->id + 1, KT_KEYID_SIZE);
-    memcpy(grown[r->nroots].store_id, row->record, KT_ID_SIZE);
     grown[r->nroots].generation = kt_get_u64(row->record + KT_ID_SIZE);
     r->nroots++;
     return KT_SUCCESS;
+}
+
+static kt_status_t adopt_label(restore_t *r, const ktp_row_t *row)
+{
+    char type[KT_NAME_MAX + 1];
+    size_t n;
+    kt_status_t status =
+        kt_label_open(r->ctx->holder.keyring, row->record, row->record_size, type, &n);
+
+    if (status == KT_SUCCESS)
+        status = kt_catalogue_list(&r->labels, type, r->ctx->holder.keyring->env[n].epoch);
+    return status == KT_SUCCESS ? status : kt_fail_prefix(status, "%s", r->path);
+}
+
+/* The catalogue of the file; not the record of an epoch that its store had left. */
+static kt_status_t adopt_catalogue(restore_t *r, const ktp_key_t *key, const ktp_row_t *row)
+{
+    kt_catalogue_t found;
+    kt_status_t status = kt_catalogue_unseal(r->ctx->holder.keyring, key, row, &found);
+
+    if (status == KT_SUCCESS && r->file.generation == 0) {
+        r->file = found;
+        return status;
+    }
+    kt_catalogue_clear(&found);
+    if (status == KT_SUCCESS)
+        return kt_fail(KT_MALFORMED, "%s: it has two catalogues of types", r->path);
+    if (status != KT_NOTFOUND && status != KT_NOKEY)
+        return kt_fail_prefix(status, "%s", r->path);
+    kt_failure_clear();
+    return KT_SUCCESS;
+}
+
+static kt_status_t see_file_row(restore_t *r, const ktp_key_t *key, const ktp_row_t *row)
+{
+    if (kt_is_meta(key, 'c'))
+        return adopt_catalogue(r, key, row);
+    if (kt_is_meta(key, 'r'))
+        return adopt_root(r, key, row);
+    return kt_is_meta(key, 't') ? adopt_label(r, row) : KT_SUCCESS;
+}
+
+/* All types of the file, with their keys at each epoch. */
+static kt_status_t adopt_types(restore_t *r, const kt_catalogue_t *catalogue)
+{
+    const kt_typekey_t *ignored;
+    kt_status_t status = KT_SUCCESS;
+    size_t i, n;
+
+    for (i = 0; i < catalogue->ntypes && status == KT_SUCCESS; i++) {
+        for (n = 0; status == KT_SUCCESS; n++)
+            status = kt_keyring_type(r->ctx->holder.keyring, catalogue->types[i].name, n, &ignored);
+        if (status == KT_NOKEY) /* which is how the epochs end */
+            status = KT_SUCCESS;
+    }
+    kt_failure_clear();
+    return status;
 }
 
 /* Reads the whole file before anything is changed: is it complete, and what does it hold? */
@@ -170,21 +92,22 @@ static kt_status_t survey(restore_t *r)
     ktp_key_t key;
     ktp_row_t row;
     bool more = true;
+    size_t i;
     kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->holder.keyring, r->private_key);
 
     while (status == KT_SUCCESS &&
            (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
         if (r->file_rows++ % STEP == 0)
             kt_progress_tell(&r->ctx->holder.logger, "restore: reading", r->file_rows - 1, 0);
-        if (is_meta(&key, 's') && row.record_size == KT_ID_SIZE)
-            memcpy(r->file_id, row.record, KT_ID_SIZE);
-        else if (is_meta(&key, 'r'))
-            status = adopt_root(r, &key, &row);
-        else if (is_meta(&key, 't'))
-            status = kt_keyring_adopt_label(r->ctx->holder.keyring, row.record, row.record_size);
+        status = see_file_row(r, &key, &row);
     }
     kt_backup_close(&backup);
-    return status;
+    if (status == KT_SUCCESS && r->file.generation == 0)
+        status =
+            kt_fail(KT_NOKEY, "%s: its catalogue of types is under no key that is held", r->path);
+    for (i = 0; i < r->labels.ntypes && status == KT_SUCCESS; i++)
+        status = kt_catalogue_list(&r->file, r->labels.types[i].name, r->labels.types[i].epoch);
+    return status == KT_SUCCESS ? adopt_types(r, &r->file) : status;
 }
 
 static const type_root_t *root_of(const restore_t *r, const unsigned char key_id[KT_KEYID_SIZE])
@@ -221,7 +144,7 @@ static kt_status_t check_newer(restore_t *r)
         if (status == KT_SUCCESS && index.generation > (root != NULL ? root->generation : 0))
             status = refuse(r, keyring->types[i].type, "the store has something newer");
         else if (status == KT_SUCCESS && index.generation > 0 &&
-                 memcmp(r->store_id, r->file_id, KT_ID_SIZE) != 0)
+                 memcmp(r->store_id, r->file.store_id, KT_ID_SIZE) != 0)
             status = refuse(r, keyring->types[i].type, "the store has something else");
         kt_index_close(&index);
     }
@@ -234,8 +157,7 @@ static int collect(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 {
     restore_t *r = arg;
 
-    if (is_meta(key, 's') || is_meta(key, 'e') ||
-        (is_meta(key, 'r') && !kt_epochs_holds(&r->ctx->holder, key)))
+    if (key->space == KTP_META && kt_restore_stays(r, key, row))
         return 0;
     r->old[r->nold] = *key;
     r->old[r->nold].name = NULL;
@@ -294,27 +216,30 @@ static kt_status_t index_head(restore_t *r, kt_filling_t **fillings, const ktp_k
                              row->record + row->record_size - KT_TAG_SIZE);
 }
 
+static void count_row(restore_t *r, const ktp_key_t *key, const ktp_row_t *row)
+{
+    r->count.secrets += key->space == KTP_HEAD;
+    r->count.versions += key->space == KTP_VALUE || row->beside != NULL;
+    if (r->rows++ % STEP == 0)
+        kt_progress_tell(&r->ctx->holder.logger, "restore", r->rows - 1, r->file_rows);
+}
+
 static kt_status_t put_rows(restore_t *r, kt_filling_t **fillings)
 {
     kt_backup_t backup;
     ktp_key_t key;
-    ktp_row_t row, ignored;
+    ktp_row_t row;
     bool more = true;
     kt_status_t status = kt_backup_open(&backup, r->path, r->ctx->holder.keyring, r->private_key);
 
     while (status == KT_SUCCESS &&
            (status = kt_backup_next(&backup, &more, &key, &row)) == KT_SUCCESS && more) {
-        if (is_meta(&key, 's') || key.space == KTP_NODE ||
-            (is_meta(&key, 'r') && kt_epochs_holds(&r->ctx->holder, &key)))
-            continue;
-        if ((is_meta(&key, 'e') || is_meta(&key, 'r')) &&
-            kt_rows_get(r->store, r->txn, &key, &ignored) == KT_SUCCESS)
+        if (key.space == KTP_NODE || (key.space == KTP_META && !kt_restore_takes(r, &key, &row)))
             continue;
         status = kt_from_provider(r->store->name, r->store->api->row_put(r->txn, &key, &row, 0));
         if (status == KT_SUCCESS && key.space == KTP_HEAD)
             status = index_head(r, fillings, &key, &row);
-        if (r->rows++ % STEP == 0)
-            kt_progress_tell(&r->ctx->holder.logger, "restore", r->rows - 1, r->file_rows);
+        count_row(r, &key, &row);
     }
     kt_backup_close(&backup);
     return status;
@@ -345,89 +270,94 @@ static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
     return status;
 }
 
-/* Of all types that have anything, before the commit or after it. */
-static kt_status_t write_anchors(const restore_t *r, const kt_index_t *indexes, size_t count,
-                                 bool committed)
+/* Of the catalogue and of all types that have anything, before the commit or after it. */
+static kt_status_t write_anchors(const restore_t *r, const kt_index_t *indexes, bool committed)
 {
-    kt_anchored_t *list = calloc(count + 1, sizeof(*list));
-    size_t n = 0, i;
+    kt_anchored_t *list = calloc(r->nindexes + KT_CAT_ANCHORS, sizeof(*list));
+    unsigned char keys[KT_CAT_ANCHORS][KT_KEY_SIZE];
+    size_t n, i;
     kt_status_t status;
 
     if (list == NULL)
         return kt_no_memory();
-    for (i = 0; i < count; i++) {
+    n = kt_catalogue_anchored(r->store, &r->target, keys, list);
+    for (i = 0; i < r->nindexes; i++) {
         if (indexes[i].generation > 0)
             kt_index_anchored(&indexes[i], &list[n++]);
     }
     status = committed ? kt_anchors_write(r->store->anchors, r->ctx->holder.stream, list, n)
                        : kt_anchors_prepare(r->store->anchors, r->ctx->holder.stream, list, n);
+    kt_wipe(keys, sizeof(keys));
     free(list);
     return status;
 }
 
-static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
+/* The new contents, inside the transaction. `fillings` and `indexes` have one item for each key of
+ * the keyring. */
+static kt_status_t fill_store(restore_t *r, kt_index_t *indexes, kt_filling_t **fillings)
 {
-    size_t count = r->ctx->holder.keyring->ntypes, i;
-    kt_index_t *indexes = kt_locked_alloc((count + 1) * sizeof(*indexes));
-    kt_filling_t **fillings = calloc(count + 1, sizeof(kt_filling_t *));
-    kt_status_t status = KT_SUCCESS, committed;
+    size_t i;
+    kt_status_t status = start_indexes(r, indexes);
 
-    if (indexes == NULL || fillings == NULL)
-        status = kt_no_memory();
-    if (status == KT_SUCCESS)
-        status = start_indexes(r, indexes);
     if (status == KT_SUCCESS)
         status = remove_old(r);
-    for (i = 0; i < count && status == KT_SUCCESS; i++)
+    for (i = 0; i < r->nindexes && status == KT_SUCCESS; i++)
         status = kt_index_fill_begin(&indexes[i], &fillings[i]);
     if (status == KT_SUCCESS)
         status = put_rows(r, fillings);
     kt_debug_point("restore.put");
-    for (i = 0; i < count && status == KT_SUCCESS; i++)
+    for (i = 0; i < r->nindexes && status == KT_SUCCESS; i++)
         status = kt_index_fill_end(fillings[i]);
     if (status == KT_SUCCESS)
-        status = kt_epochs_restored(&r->ctx->holder, r->store, r->txn, indexes, count);
+        status = kt_epochs_restored(indexes, r->nindexes);
     if (status == KT_SUCCESS)
-        status = write_anchors(r, indexes, count, false);
-    status = kt_decide(r->ctx, call, "restore", status, 0, r->store->name,
-                       status == KT_SUCCESS ? KT_EV_DURABLE | KT_EV_INTENT : KT_EV_DURABLE);
+        status = kt_restore_catalogue(r, indexes);
+    return status == KT_SUCCESS ? write_anchors(r, indexes, false) : status;
+}
+
+static kt_status_t commit(restore_t *r, const kt_call_t *call, const kt_index_t *indexes)
+{
+    kt_status_t committed;
+
     kt_debug_point("restore.intent");
-    if (status == KT_SUCCESS) {
-        committed = kt_from_provider(r->store->name, r->store->api->commit(r->txn));
-        r->txn = NULL;
-        kt_debug_point("restore.committed");
-        if (committed == KT_SUCCESS && write_anchors(r, indexes, count, true) != KT_SUCCESS)
-            kt_log(&r->ctx->holder.logger, 4, "%s", kt_failure());
-        status = kt_decide(r->ctx, call, "restore", committed, 0, r->store->name,
-                           KT_EV_DURABLE | KT_EV_MUST_RECORD);
+    committed = kt_from_provider(r->store->name, r->store->api->commit(r->txn));
+    r->txn = NULL;
+    kt_debug_point("restore.committed");
+    if (committed == KT_SUCCESS && write_anchors(r, indexes, true) != KT_SUCCESS)
+        kt_log(&r->ctx->holder.logger, 4, "%s", kt_failure());
+    return kt_decide(r->ctx, call, "restore", committed, 0, r->store->name,
+                     KT_EV_DURABLE | KT_EV_MUST_RECORD);
+}
+
+static kt_status_t restore_rows(restore_t *r, const kt_call_t *call)
+{
+    kt_index_t *indexes;
+    kt_filling_t **fillings;
+    kt_status_t status = KT_SUCCESS;
+    kt_walk_result_t walk;
+    size_t i;
+
+    r->nindexes = r->ctx->holder.keyring->ntypes;
+    indexes = kt_locked_alloc((r->nindexes + 1) * sizeof(*indexes));
+    fillings = calloc(r->nindexes + 1, sizeof(kt_filling_t *));
+    if (indexes == NULL || fillings == NULL)
+        status = kt_no_memory();
+    if (status == KT_SUCCESS)
+        status = fill_store(r, indexes, fillings);
+    if (r->check) {
+        if (status == KT_SUCCESS)
+            status = kt_walk_silently(r->ctx, r->store, r->txn, &walk);
+    } else {
+        status = kt_decide(r->ctx, call, "restore", status, 0, r->store->name,
+                           status == KT_SUCCESS ? KT_EV_DURABLE | KT_EV_INTENT : KT_EV_DURABLE);
+        if (status == KT_SUCCESS)
+            status = commit(r, call, indexes);
     }
-    for (i = 0; fillings != NULL && i < count; i++)
+    for (i = 0; fillings != NULL && i < r->nindexes; i++)
         kt_index_fill_free(fillings[i]);
     free(fillings);
     kt_locked_free(indexes);
     return status;
-}
-
-static kt_status_t read_id(restore_t *r)
-{
-    ktp_key_t key;
-    ktp_row_t row;
-    kt_status_t status;
-
-    kt_key_store(&key);
-    status = kt_rows_get(r->store, r->txn, &key, &row);
-    if (status == KT_NOTFOUND || (status == KT_SUCCESS && row.record_size != KT_ID_SIZE))
-        return kt_fail(KT_MALFORMED, "%s: the store has no id", r->store->name);
-    if (status != KT_SUCCESS)
-        return status;
-    memcpy(r->store_id, row.record, KT_ID_SIZE);
-    if (!r->fresh)
-        return KT_SUCCESS;
-    /* A new store in place of a lost one takes the id of its backup, which the anchors know. */
-    row = (ktp_row_t){.record = r->file_id, .record_size = KT_ID_SIZE, .stamp = row.stamp + 1};
-    memcpy(r->store_id, r->file_id, KT_ID_SIZE);
-    return kt_from_provider(r->store->name,
-                            r->store->api->row_put(r->txn, &key, &row, row.stamp - 1));
 }
 
 typedef struct sight {
@@ -441,11 +371,11 @@ static int see_row(void *arg, const ktp_key_t *key, const ktp_row_t *row)
 
     (void)row;
     sight->any = true;
-    sight->used = sight->used || !(is_meta(key, 's') || is_meta(key, 'e'));
+    sight->used = sight->used || !kt_is_meta(key, 'c');
     return sight->used;
 }
 
-/* A restore that was killed right after it had created the file leaves a store without an id. */
+/* A restore that was killed right after it had created the file leaves a store without a row. */
 static kt_status_t is_bare(const restore_t *r, bool *ret_bare)
 {
     sight_t sight = {.any = false};
@@ -460,31 +390,27 @@ static kt_status_t is_bare(const restore_t *r, bool *ret_bare)
     return status;
 }
 
-/* A store that was never written is treated as a new one. */
+/* A new store takes the id of the backup, which anchors may know. */
 static kt_status_t open_target(restore_t *r)
 {
-    sight_t sight = {.any = false};
     bool bare = true;
-    kt_status_t status;
+    kt_status_t status =
+        kt_from_provider(r->store->name, r->store->api->create(r->store->instance));
 
-    status = kt_from_provider(r->store->name, r->store->api->create(r->store->instance));
     if (status == KT_CONFLICT) {
         kt_failure_clear();
         status = is_bare(r, &bare);
     }
     kt_debug_point("restore.made");
     if (status == KT_SUCCESS)
-        status = bare ? kt_store_begin_new(&r->ctx->holder, r->store)
+        status = bare ? kt_store_begin_new(&r->ctx->holder, r->store, r->file.store_id)
                       : kt_anchors_make(r->store->anchors, r->ctx->holder.stream);
     kt_debug_point("restore.begun");
     if (status == KT_SUCCESS)
         status = kt_rows_begin(r->store, true, TIMEOUT, &r->txn);
     if (status == KT_SUCCESS)
-        status = kt_store_check(&r->ctx->holder, r->store, r->txn);
-    if (status == KT_SUCCESS)
-        status = kt_rows_scan(r->store, r->txn, KTP_META, see_row, &sight);
-    r->fresh = !sight.used;
-    return status == KT_SUCCESS ? read_id(r) : status;
+        status = kt_restore_open_target(r);
+    return status == KT_SUCCESS ? adopt_types(r, &r->target) : status;
 }
 
 static kt_status_t read_recipient(restore_t *r, const kt_restore_options_t *options)
@@ -495,65 +421,100 @@ static kt_status_t read_recipient(restore_t *r, const kt_restore_options_t *opti
     return r->private_key != NULL ? kt_recipient_read(options, r->private_key) : kt_no_memory();
 }
 
-static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
-                                  const kt_restore_options_t *options, uint64_t *ret_rows)
+static void end(restore_t *r)
 {
-    restore_t r = {.ctx = ctx, .path = path, .going_back = options->going_back != 0};
-    kt_call_t call;
-    kt_status_t status;
+    if (r->txn != NULL)
+        r->store->api->abort(r->txn);
+    kt_cache_clear(r->ctx->cache);
+    kt_locked_free(r->private_key);
+    kt_catalogue_clear(&r->file);
+    kt_catalogue_clear(&r->labels);
+    kt_catalogue_clear(&r->target);
+    free(r->roots);
+    free(r->old);
+    free(r->old_stamps);
+}
 
-    status = kt_admin_begin(ctx, req, "restore", &call);
+static kt_status_t prepare(restore_t *r, const kt_restore_options_t *options)
+{
+    kt_status_t status = r->store != NULL ? KT_SUCCESS : kt_backup_find_store(r->ctx, &r->store);
+
+    if (status == KT_SUCCESS)
+        status = read_recipient(r, options);
+    if (status == KT_SUCCESS)
+        status = survey(r);
+    if (status == KT_SUCCESS)
+        status = open_target(r);
+    if (status == KT_SUCCESS && r->ctx->holder.keyring->ntypes == KT_TYPES_MAX)
+        status = kt_fail(KT_TOOLARGE, "%s: more types than fit one keyring", r->path);
+    return status == KT_SUCCESS ? check_newer(r) : status;
+}
+
+static kt_status_t restore_locked(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
+                                  const kt_restore_options_t *options, kt_store_t *scratch,
+                                  kt_backup_count_t *ret_count)
+{
+    restore_t r = {.ctx = ctx,
+                   .store = scratch,
+                   .path = path,
+                   .check = scratch != NULL,
+                   .going_back = options->going_back != 0};
+    kt_call_t call;
+    kt_status_t status = kt_admin_begin(ctx, req, "restore", &call);
+
     if (status != KT_SUCCESS)
         return status;
-    status = find_store(ctx, &r.store);
-    if (status == KT_SUCCESS)
-        status = read_recipient(&r, options);
-    if (status == KT_SUCCESS)
-        status = survey(&r);
-    if (status == KT_SUCCESS && ctx->holder.keyring->ntypes == KT_TYPES_MAX)
-        status = kt_fail(KT_TOOLARGE, "%s: more types than fit one keyring", path);
-    if (status == KT_SUCCESS)
-        status = open_target(&r);
-    if (status == KT_SUCCESS)
-        status = check_newer(&r);
+    status = prepare(&r, options);
     if (status == KT_SUCCESS)
         status = restore_rows(&r, &call);
-    else
+    else if (!r.check)
         status = kt_decide(ctx, &call, "restore", status, 0, NULL, KT_EV_DURABLE);
-    if (r.txn != NULL)
-        r.store->api->abort(r.txn);
     if (status == KT_SUCCESS) {
-        *ret_rows = r.rows;
+        ret_count->secrets = r.count.secrets;
+        ret_count->versions = r.count.versions;
         kt_progress_tell(&ctx->holder.logger, "restore", r.rows, r.rows);
     }
-    kt_cache_clear(ctx->cache);
-    kt_locked_free(r.private_key);
-    free(r.roots);
-    free(r.old);
-    free(r.old_stamps);
+    end(&r);
+    return status;
+}
+
+/* A check is the whole restore, into a store in memory, which is then verified like any other. */
+static kt_status_t check_file(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
+                              const kt_restore_options_t *options, kt_backup_count_t *ret_count)
+{
+    kt_store_t scratch;
+    kt_status_t status = kt_scratch_open(path, &scratch);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = restore_locked(ctx, req, path, options, &scratch, ret_count);
+    kt_scratch_close(&scratch);
     return status;
 }
 
 kt_status_t kt_restore_with(kt_ctx_t *ctx, const kt_request_t *req, const char *path,
-                            const kt_restore_options_t *options, uint64_t *ret_rows)
+                            const kt_restore_options_t *options, kt_backup_count_t *ret_count)
 {
     kt_status_t status = kt_enter(ctx);
 
     if (status != KT_SUCCESS)
         return status;
-    if (options->size < sizeof(*options))
-        status = kt_fail(KT_USAGE, "the options are not filled in (KT_RESTORE_INIT)");
+    if (options->size < sizeof(*options) || ret_count->size < sizeof(*ret_count))
+        status = kt_fail(KT_USAGE,
+                         "the options are not filled in (KT_RESTORE_INIT, KT_BACKUP_COUNT_INIT)");
+    else if (options->check)
+        status = check_file(ctx, req, path, options, ret_count);
     else
-        status = restore_locked(ctx, req, path, options, ret_rows);
+        status = restore_locked(ctx, req, path, options, NULL, ret_count);
     kt_leave(ctx);
     return status;
 }
 
 kt_status_t kt_restore(kt_ctx_t *ctx, const kt_request_t *req, const char *path, int going_back,
-                       uint64_t *ret_rows)
+                       kt_backup_count_t *ret_count)
 {
     kt_restore_options_t options = KT_RESTORE_INIT;
 
     options.going_back = going_back;
-    return kt_restore_with(ctx, req, path, &options, ret_rows);
+    return kt_restore_with(ctx, req, path, &options, ret_count);
 }

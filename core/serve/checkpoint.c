@@ -40,14 +40,13 @@ static bool add(generations_t *generations, const char *text)
     return true;
 }
 
-static int adopt_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
+/* A process that has read nothing of a type finds it in the catalogue. */
+static void adopt_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
 {
-    generations_t *generations = arg;
+    kt_survey_t survey;
 
-    if (key->id_size > 0 && key->id[0] == 't')
-        (void)kt_keyring_adopt_label(generations->ctx->holder.keyring, row->record,
-                                     row->record_size);
-    return 0;
+    (void)kt_survey_read(&ctx->holder, store, txn, NULL, NULL, &survey);
+    kt_survey_end(&survey);
 }
 
 /* The highest of all epochs of a type; 0: an earlier key of the list has the same type, or nothing
@@ -87,7 +86,7 @@ static kt_status_t read_store(generations_t *generations, kt_store_t *store)
     if (status != KT_SUCCESS)
         return status;
     if (generations->ctx->holder.keyring->nenv > 0)
-        (void)store->api->row_scan(txn, KTP_META, adopt_label, generations);
+        adopt_types(generations->ctx, store, txn);
     (void)snprintf(text, sizeof(text), "%s\"%.64s\":{", generations->size > 0 ? "," : "",
                    store->name);
     if (add(generations, text)) {

@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "anchors.h"
+#include "index.h"
 
 #define NAME "generations"
 #define NEW ".generations.new"
@@ -29,6 +29,29 @@
 #define FILE_MAX_SIZE (1024u * 1024u)
 #define BODY_SIZE (KT_KEYID_SIZE + KT_ID_SIZE + 8u + KT_TAG_SIZE)
 #define LINE_MAX_SIZE (2u * BODY_SIZE + 2u * KT_HASH_SIZE + 40u)
+
+/* ---- MACs ---- */
+
+void kt_anchor_mac(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE],
+                   unsigned char ret_mac[KT_HASH_SIZE])
+{
+    unsigned char number[8];
+    const kt_part_t parts[] = {{anchor->key_id, KT_KEYID_SIZE},
+                               {anchor->store_id, KT_ID_SIZE},
+                               {number, sizeof(number)},
+                               {anchor->root, KT_TAG_SIZE}};
+
+    kt_put_u64(number, anchor->generation);
+    kt_mac(key, "keyturn anchor  ", parts, KT_ARRAY(parts), ret_mac, KT_HASH_SIZE);
+}
+
+bool kt_anchor_holds(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE])
+{
+    unsigned char mac[KT_HASH_SIZE];
+
+    kt_anchor_mac(anchor, key, mac);
+    return sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
+}
 
 /* ---- lines ---- */
 

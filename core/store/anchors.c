@@ -278,34 +278,13 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
 
 /* ---- comparing ---- */
 
-static void anchor_mac(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE],
-                       unsigned char ret_mac[KT_HASH_SIZE])
-{
-    unsigned char number[8];
-    const kt_part_t parts[] = {{anchor->key_id, KT_KEYID_SIZE},
-                               {anchor->store_id, KT_ID_SIZE},
-                               {number, sizeof(number)},
-                               {anchor->root, KT_TAG_SIZE}};
-
-    kt_put_u64(number, anchor->generation);
-    kt_mac(key, "keyturn anchor  ", parts, KT_ARRAY(parts), ret_mac, KT_HASH_SIZE);
-}
-
-bool kt_anchor_holds(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE])
-{
-    unsigned char mac[KT_HASH_SIZE];
-
-    anchor_mac(anchor, key, mac);
-    return sodium_memcmp(mac, anchor->mac, sizeof(mac)) == 0;
-}
-
 static void anchor_now(const kt_anchored_t *anchored, kt_anchor_t *ret_anchor)
 {
     memcpy(ret_anchor->key_id, anchored->key_id, KT_KEYID_SIZE);
     memcpy(ret_anchor->store_id, anchored->store_id, KT_ID_SIZE);
     ret_anchor->generation = anchored->generation;
     memcpy(ret_anchor->root, anchored->root, KT_TAG_SIZE);
-    anchor_mac(ret_anchor, anchored->key, ret_anchor->mac);
+    kt_anchor_mac(ret_anchor, anchored->key, ret_anchor->mac);
 }
 
 /* Is this an anchor of the same key, and made with it? */
@@ -426,6 +405,33 @@ size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines
 }
 
 /* ---- checking ---- */
+
+uint64_t kt_anchors_last(kt_anchors_t *anchors, const kt_anchored_t *anchored,
+                         unsigned char io_store_id[KT_ID_SIZE])
+{
+    uint64_t highest = 0;
+    size_t i;
+
+    for (i = 0; anchors != NULL && i < anchors->count; i++) {
+        known_t *known = &anchors->list[i];
+
+        if (known->seen || !is_of(known, anchored) || known->anchor.generation <= highest)
+            continue;
+        highest = known->anchor.generation;
+        memcpy(io_store_id, known->anchor.store_id, KT_ID_SIZE);
+    }
+    return highest;
+}
+
+void kt_anchors_walk(const kt_anchors_t *anchors, kt_anchors_fn fn, void *arg)
+{
+    size_t i;
+
+    for (i = 0; anchors != NULL && i < anchors->count; i++) {
+        if (!anchors->list[i].seen && fn(arg, &anchors->list[i].anchor) != 0)
+            return;
+    }
+}
 
 static bool is_anchored(kt_anchors_t *anchors, const kt_anchored_t *anchored, uint64_t *ret_highest)
 {

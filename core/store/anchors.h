@@ -47,6 +47,12 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors);
 kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchored);
 /* The highest generation that files confirm. */
 uint64_t kt_anchors_highest(kt_anchors_t *anchors, const kt_anchored_t *anchored);
+/* The same, and the id of its store, which stays as it is if there is none. */
+uint64_t kt_anchors_last(kt_anchors_t *anchors, const kt_anchored_t *anchored,
+                         unsigned char io_store_id[KT_ID_SIZE]);
+/* Calls fn for each line of all files, of whatever MAC. A non-zero answer ends it. */
+typedef int (*kt_anchors_fn)(void *arg, const kt_anchor_t *anchor);
+void kt_anchors_walk(const kt_anchors_t *anchors, kt_anchors_fn fn, void *arg);
 /* Before the commit: what has no anchor gets one of generation 0, so that a crash between its first
  * commit and its anchor does not look like lost anchors. Fails if it cannot be written. */
 kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
@@ -87,6 +93,8 @@ kt_status_t kt_anchor_file_read(const char *path, int folder, const char *stream
                                 void *arg);
 /* Makes the stream's folder, if there is none. */
 kt_status_t kt_anchor_file_make(const char *path, int folder, const char *stream);
+void kt_anchor_mac(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE],
+                   unsigned char ret_mac[KT_HASH_SIZE]);
 /* Is the line's MAC of this key? */
 bool kt_anchor_holds(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE]);
 typedef struct kt_anchor_job {

@@ -27,8 +27,9 @@ struct kt_change {
     unsigned char *current; /* the record stored with the head; malloc'ed */
     size_t current_size;
     int64_t now;
-    kt_trees_t trees; /* as they will be after the commit */
-    uint64_t settled; /* the highest generation that anchors confirmed before it */
+    kt_trees_t trees;         /* as they will be after the commit */
+    kt_catalogue_t catalogue; /* the same, if this change changes it */
+    uint64_t settled;         /* the highest generation that anchors confirmed before it */
 };
 
 static void change_free(kt_change_t *change)
@@ -36,6 +37,7 @@ static void change_free(kt_change_t *change)
     kt_locked_free(change->type);
     kt_head_clear(&change->head);
     kt_trees_close(&change->trees);
+    kt_catalogue_clear(&change->catalogue);
     free(change->current);
     free(change);
 }
@@ -151,7 +153,7 @@ static void value_key(const kt_change_t *change, uint64_t version, ktp_key_t *re
 static kt_status_t put_value(kt_change_t *change, uint64_t version, const unsigned char *record,
                              size_t size)
 {
-    ktp_row_t row = {.record = record, .record_size = size, .stamp = 1};
+    ktp_row_t row = {.record = record, .record_size = size, .stamp = KT_VALUE_STAMP};
     ktp_key_t key;
 
     value_key(change, version, &key);
@@ -163,7 +165,7 @@ static kt_status_t remove_value(kt_change_t *change, uint64_t version)
     ktp_key_t key;
 
     value_key(change, version, &key);
-    return kt_rows_remove(change->store, change->txn, &key, 1);
+    return kt_rows_remove(change->store, change->txn, &key, KT_VALUE_STAMP);
 }
 
 kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t **ret_secret)
@@ -323,20 +325,6 @@ static kt_status_t prune(kt_change_t *change)
 
 /* ---- the end ---- */
 
-kt_status_t kt_put_label(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type)
-{
-    ktp_key_t key;
-    ktp_row_t row;
-    kt_status_t status;
-
-    kt_key_meta(&key, 't', type->id);
-    status = kt_rows_get(store, txn, &key, &row);
-    if (status != KT_NOTFOUND)
-        return status;
-    row = (ktp_row_t){.record = type->label, .record_size = type->label_size, .stamp = 1};
-    return kt_rows_put(store, txn, &key, &row, 0);
-}
-
 kt_status_t kt_seal_head(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
                          unsigned char **ret_record, size_t *ret_size)
 {
@@ -360,21 +348,56 @@ kt_status_t kt_seal_head(kt_holder_t *holder, const kt_typekey_t *type, const kt
     return status;
 }
 
-static kt_status_t read_store_id(const kt_store_t *store, ktp_txn_t *txn,
-                                 unsigned char ret_id[KT_ID_SIZE])
+/* Puts the type's name, sealed by the environment key, for the next holder of that key. */
+static kt_status_t put_label(const kt_change_t *change)
 {
+    ktp_row_t row = {
+        .record = change->type->label, .record_size = change->type->label_size, .stamp = 1};
     ktp_key_t key;
-    ktp_row_t row;
-    kt_status_t status;
 
-    kt_key_store(&key);
-    status = kt_rows_get(store, txn, &key, &row);
-    if (status == KT_NOTFOUND || (status == KT_SUCCESS && row.record_size != KT_ID_SIZE))
-        return kt_fail(KT_MALFORMED, "%s: the store has no id: it was not made by `keyturn init`",
-                       store->name);
+    kt_key_meta(&key, 't', change->type->id);
+    return kt_rows_put(change->store, change->txn, &key, &row, 0);
+}
+
+/* The first secret of a type: the type is listed, or gets a label. */
+static kt_status_t begin_type(kt_change_t *change, kt_index_t *index)
+{
+    kt_holder_t *holder = change->holder;
+    kt_header_t header;
+    kt_status_t status = kt_index_open(holder, change->store, change->txn, change->type, index);
+
     if (status == KT_SUCCESS)
-        memcpy(ret_id, row.record, KT_ID_SIZE);
+        status = kt_catalogue_look(holder, change->store, change->txn, &header);
+    if (status != KT_SUCCESS)
+        return status;
+    memcpy(index->store_id, header.id, KT_ID_SIZE);
+    return holder->keyring->nenv > 0
+               ? kt_catalogue_list(&change->catalogue, change->type->type, change->type->epoch)
+               : put_label(change);
+}
+
+/* The holder of the environment key opens the catalogue if it has to change it, and once for each
+ * instance to list the types that others began. */
+static kt_status_t open_catalogue(kt_change_t *change)
+{
+    bool begins = change->trees.index.generation == 0;
+    kt_status_t status = KT_SUCCESS;
+
+    if (change->holder->keyring->nenv == 0 || (change->store->adopted && !begins))
+        return KT_SUCCESS;
+    status = kt_catalogue_open(change->holder, change->store, change->txn, &change->catalogue);
+    if (status == KT_SUCCESS)
+        status = kt_catalogue_adopt(change->holder, change->store, change->txn, &change->catalogue);
     return status;
+}
+
+/* A catalogue that was not changed is not written, and needs no anchor. */
+static kt_status_t put_catalogue(kt_change_t *change)
+{
+    if (change->catalogue.changed)
+        return kt_catalogue_seal(change->holder, change->store, change->txn, &change->catalogue);
+    kt_catalogue_clear(&change->catalogue);
+    return KT_SUCCESS;
 }
 
 /* Puts the new head's tag into the index that has this secret, and moves the type to its next
@@ -391,11 +414,12 @@ static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key,
     status = kt_trees_open(change->holder, change->store, change->txn, change->type->type, trees);
     if (status == KT_SUCCESS)
         status = kt_trees_writable(change->holder, trees);
-    if (status == KT_SUCCESS && index->generation == 0) {
-        status = kt_index_open(change->holder, change->store, change->txn, change->type, index);
-        if (status == KT_SUCCESS)
-            status = read_store_id(change->store, change->txn, index->store_id);
-    }
+    if (status == KT_SUCCESS)
+        status = open_catalogue(change);
+    if (status == KT_SUCCESS && index->generation == 0)
+        status = begin_type(change, index);
+    if (status == KT_SUCCESS)
+        status = put_catalogue(change);
     if (status != KT_SUCCESS)
         return status;
     change->settled = kt_index_confirmed(index);
@@ -404,8 +428,9 @@ static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key,
     status = kt_index_put(index, head_key->id, record + size - KT_TAG_SIZE);
     if (status == KT_SUCCESS)
         status = kt_trees_seal(trees);
-    return status == KT_SUCCESS ? kt_trees_prepare(change->store, change->holder->stream, trees)
-                                : status;
+    return status == KT_SUCCESS
+               ? kt_trees_prepare(change->store, change->holder->stream, trees, &change->catalogue)
+               : status;
 }
 
 uint64_t kt_change_generation(const kt_change_t *change)
@@ -427,9 +452,6 @@ kt_status_t kt_change_prepare(kt_change_t *change)
     kt_status_t status;
 
     status = prune(change);
-    if (status == KT_SUCCESS && !change->exists &&
-        !(change->store->api->capabilities & KTP_CLEAR_NAMES))
-        status = kt_put_label(change->store, change->txn, change->type);
     if (status != KT_SUCCESS)
         return status;
     change->head.counter = change->stamp + 1;
@@ -461,7 +483,8 @@ kt_status_t kt_change_reserve(kt_change_t *change)
  * missing, and records the generation. */
 static void write_anchors(const kt_change_t *change)
 {
-    if (kt_trees_anchor(change->store, change->holder->stream, &change->trees) == KT_SUCCESS)
+    if (kt_trees_anchor(change->store, change->holder->stream, &change->trees,
+                        &change->catalogue) == KT_SUCCESS)
         return;
     kt_log(&change->holder->logger, 4, "%s", kt_failure());
     kt_failure_clear();
@@ -475,6 +498,8 @@ kt_status_t kt_change_commit(kt_change_t *change)
     change->txn = NULL;
     kt_debug_point("write.committed");
     if (status == KT_SUCCESS)
+        change->store->adopted = true;
+    if (status == KT_SUCCESS)
         write_anchors(change);
     change_free(change);
     return status;
@@ -482,29 +507,27 @@ kt_status_t kt_change_commit(kt_change_t *change)
 
 /* ---- a new store ---- */
 
-static kt_status_t put_first_rows(const kt_keyring_t *keyring, const kt_store_t *store,
-                                  ktp_txn_t *txn)
+/* Anchors that have outlived their store would refuse another one. */
+static kt_status_t put_first_row(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                                 const unsigned char *id, kt_catalogue_t *catalogue)
 {
-    unsigned char label[KT_LABEL_MAX], id[KT_ID_SIZE];
-    ktp_row_t row = {.record = id, .record_size = sizeof(id), .stamp = 1};
-    size_t size = 0;
-    ktp_key_t key;
+    unsigned char own[KT_ID_SIZE];
     kt_status_t status;
 
-    randombytes_buf(id, sizeof(id));
-    kt_key_store(&key);
-    status = kt_rows_put(store, txn, &key, &row, 0);
-    if (status == KT_SUCCESS)
-        status = kt_env_label(keyring->environment, &keyring->env[0], label, &size);
+    randombytes_buf(own, sizeof(own));
+    status = kt_catalogue_begin(holder, id != NULL ? id : own, catalogue);
     if (status != KT_SUCCESS)
         return status;
-    kt_key_meta(&key, 'e', keyring->env[0].id);
-    row = (ktp_row_t){.record = label, .record_size = size, .stamp = 1};
-    return kt_rows_put(store, txn, &key, &row, 0);
+    catalogue->generation = kt_catalogue_confirmed(store, catalogue->env, own);
+    if (id == NULL)
+        memcpy(catalogue->store_id, own, KT_ID_SIZE);
+    return kt_catalogue_seal(holder, store, txn, catalogue);
 }
 
-kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store)
+kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store,
+                               const unsigned char id[KT_ID_SIZE])
 {
+    kt_catalogue_t catalogue = {.generation = 0};
     ktp_txn_t *txn;
     kt_status_t status;
 
@@ -515,13 +538,18 @@ kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store)
         status = kt_rows_begin(store, true, 5000, &txn);
     if (status != KT_SUCCESS)
         return status;
-    status = put_first_rows(holder->keyring, store, txn);
+    status = put_first_row(holder, store, txn, id, &catalogue);
+    if (status == KT_SUCCESS)
+        status = kt_catalogue_prepare(holder, store, &catalogue);
     kt_debug_point("after_first_rows");
-    if (status != KT_SUCCESS) {
+    if (status == KT_SUCCESS)
+        status = kt_from_provider(store->name, store->api->commit(txn));
+    else
         store->api->abort(txn);
-        return status;
-    }
-    return kt_from_provider(store->name, store->api->commit(txn));
+    if (status == KT_SUCCESS && kt_catalogue_anchor(holder, store, &catalogue) != KT_SUCCESS)
+        kt_log(&holder->logger, 4, "%s", kt_failure());
+    kt_catalogue_clear(&catalogue);
+    return status;
 }
 
 kt_status_t kt_store_create(kt_holder_t *holder, kt_store_t *store)
@@ -532,5 +560,5 @@ kt_status_t kt_store_create(kt_holder_t *holder, kt_store_t *store)
         return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
     status = kt_from_provider(store->name, store->api->create(store->instance));
     kt_debug_point("after_store");
-    return status == KT_SUCCESS ? kt_store_begin_new(holder, store) : status;
+    return status == KT_SUCCESS ? kt_store_begin_new(holder, store, NULL) : status;
 }

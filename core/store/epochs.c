@@ -13,18 +13,17 @@
  * can be removed or put back alone. Each change raises the generation of both, so neither can be
  * put back without the other.
  *
- * A store is marked with its environment keys (META 'e'). The mark's stamp is 1, or 2 if a newer
- * key has a mark too: then the holder of the older key knows that types may exist only under a
- * newer one.
+ * The catalogue of types (catalogue.c) says which epoch is the store's present one, under which
+ * types begin, and which types exist. Under an epoch that the store has left stands a record that
+ * says so: then the holder of the older key knows that types may exist only under a newer one.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "catalogue.h"
 #include "epochs.h"
 
 #define AGAIN_MS 1000 /* keys are read again at most this often */
-#define MARK_NEWEST 1u
-#define MARK_LEFT 2u
 
 /* ---- reading the keys again ---- */
 
@@ -217,30 +216,37 @@ kt_status_t kt_trees_seal(kt_trees_t *trees)
                : status;
 }
 
-static size_t anchored_trees(const kt_trees_t *trees, kt_anchored_t list[2])
+/* Of both trees, and of the catalogue if it was changed. */
+static kt_status_t put_anchors(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
+                               const kt_catalogue_t *catalogue, bool committed)
 {
+    unsigned char keys[KT_CAT_ANCHORS][KT_KEY_SIZE];
+    kt_anchored_t list[2 + KT_CAT_ANCHORS];
     size_t count = 0;
+    kt_status_t status = KT_SUCCESS;
 
     if (trees->index.generation > 0)
         kt_index_anchored(&trees->index, &list[count++]);
     if (trees->old.generation > 0)
         kt_index_anchored(&trees->old, &list[count++]);
-    return count;
+    count += kt_catalogue_anchored(store, catalogue, keys, &list[count]);
+    if (count > 0)
+        status = committed ? kt_anchors_write(store->anchors, stream, list, count)
+                           : kt_anchors_prepare(store->anchors, stream, list, count);
+    kt_wipe(keys, sizeof(keys));
+    return status;
 }
 
-kt_status_t kt_trees_prepare(const kt_store_t *store, const char *stream, const kt_trees_t *trees)
+kt_status_t kt_trees_prepare(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
+                             const kt_catalogue_t *catalogue)
 {
-    kt_anchored_t list[2];
-
-    return kt_anchors_prepare(store->anchors, stream, list, anchored_trees(trees, list));
+    return put_anchors(store, stream, trees, catalogue, false);
 }
 
-kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees)
+kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
+                            const kt_catalogue_t *catalogue)
 {
-    kt_anchored_t list[2];
-    size_t count = anchored_trees(trees, list);
-
-    return count > 0 ? kt_anchors_write(store->anchors, stream, list, count) : KT_SUCCESS;
+    return put_anchors(store, stream, trees, catalogue, true);
 }
 
 uint64_t kt_index_confirmed(const kt_index_t *index)
@@ -251,102 +257,94 @@ uint64_t kt_index_confirmed(const kt_index_t *index)
     return kt_anchors_highest(index->store->anchors, &anchored);
 }
 
-/* ---- marks of epochs in a store ---- */
+/* ---- types without a root ---- */
 
-static kt_status_t get_mark(const kt_store_t *store, ktp_txn_t *txn,
-                            const unsigned char id[KT_KEYID_SIZE], ktp_key_t *ret_key,
-                            ktp_row_t *ret_row)
+static kt_status_t gone(const kt_store_t *store, const char *type)
 {
-    kt_key_meta(ret_key, 'e', id);
-    return kt_rows_get(store, txn, ret_key, ret_row);
+    return kt_fail(KT_ROLLEDBACK, "%s: the type \"%s\" was removed from the store", store->name,
+                   type);
 }
 
-/* The newest of the type's keys for whose epoch the store has a mark. */
-static kt_status_t newest_marked(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+/* A label stands beside the root of its type. */
+static kt_status_t check_label(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *key)
+{
+    ktp_key_t label;
+    ktp_row_t row;
+    kt_status_t status;
+
+    kt_key_meta(&label, 't', key->id);
+    status = kt_rows_get(store, txn, &label, &row);
+    return status == KT_SUCCESS ? gone(store, key->type) : status;
+}
+
+/* For the holder of an environment key: the present epoch, unless the catalogue lists the type. */
+static kt_status_t present_epoch(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                                  const char *type, const kt_typekey_t **ret_key)
 {
+    kt_catalogue_t catalogue;
+    const kt_cat_type_t *listed;
+    kt_status_t status = kt_catalogue_open(holder, store, txn, &catalogue);
+    size_t i;
+
+    listed = status == KT_SUCCESS ? kt_catalogue_find(&catalogue, type) : NULL;
+    for (i = 0; listed != NULL && i < holder->keyring->nenv; i++) {
+        if (holder->keyring->env[i].epoch == listed->epoch)
+            status = gone(store, type);
+    }
+    if (listed != NULL && status == KT_SUCCESS)
+        status = missing_epoch(holder, store, type);
+    if (status == KT_SUCCESS)
+        status = kt_keyring_type(holder->keyring, type,
+                                 (size_t)(catalogue.env - holder->keyring->env), ret_key);
+    kt_catalogue_clear(&catalogue);
+    return status;
+}
+
+/* For the holder of type keys: the newest of them whose epoch the store knows. */
+static kt_status_t known_epoch(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                               const char *type, const kt_typekey_t **ret_key)
+{
     const kt_typekey_t *key;
-    ktp_key_t mark;
+    kt_header_t header;
+    ktp_key_t row_key;
     ktp_row_t row;
     kt_status_t status;
     size_t n;
 
     for (n = 0; (status = kt_keyring_type(holder->keyring, type, n, &key)) == KT_SUCCESS; n++) {
-        status = get_mark(store, txn, key->env_id, &mark, &row);
+        kt_key_meta(&row_key, 'c', key->env_id);
+        status = kt_rows_get(store, txn, &row_key, &row);
         if (status == KT_NOTFOUND)
             continue;
-        if (status == KT_SUCCESS && row.stamp != MARK_NEWEST)
-            return missing_epoch(holder, store, type);
         if (status == KT_SUCCESS)
-            *ret_key = key;
+            status = kt_header_parse(row.record, row.record_size, &header);
+        if (status == KT_SUCCESS && header.type != KTP_RECORD_CATALOGUE)
+            return missing_epoch(holder, store, type);
+        *ret_key = key;
         return status;
     }
-    return status == KT_NOKEY && n > 0 ? KT_NOTFOUND : status;
+    if (status != KT_NOKEY || n == 0)
+        return status;
+    kt_failure_clear();
+    return kt_keyring_type(holder->keyring, type, 0,
+                           ret_key); /* another store's: see find_head() */
 }
 
 kt_status_t kt_epoch_for_new(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                              const char *type, const kt_typekey_t **ret_key)
 {
-    kt_status_t status = KT_NOTFOUND;
-
-    if ((store->api->capabilities & KTP_CLEAR_NAMES) == 0)
-        status = newest_marked(holder, store, txn, type, ret_key);
-    return status == KT_NOTFOUND ? kt_keyring_type(holder->keyring, type, 0, ret_key) : status;
-}
-
-static kt_status_t put_mark(const kt_keyring_t *keyring, const kt_envkey_t *env,
-                            const kt_store_t *store, ktp_txn_t *txn, uint64_t stamp,
-                            uint64_t expected)
-{
-    unsigned char label[KT_LABEL_MAX];
-    ktp_row_t row = {.record = label, .stamp = stamp};
-    ktp_key_t key;
     kt_status_t status;
 
-    status = kt_env_label(keyring->environment, env, label, &row.record_size);
-    kt_key_meta(&key, 'e', env->id);
-    return status == KT_SUCCESS ? kt_rows_put(store, txn, &key, &row, expected) : status;
-}
-
-kt_status_t kt_epochs_mark(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                           bool newest, bool *ret_changed)
-{
-    const kt_keyring_t *keyring = holder->keyring;
-    uint64_t wanted = MARK_NEWEST;
-    kt_status_t status = KT_SUCCESS;
-    ktp_key_t key;
-    ktp_row_t row;
-    size_t i;
-
-    for (i = 0; i < keyring->nenv && status == KT_SUCCESS; i++) {
-        uint64_t stamp = 0;
-
-        status = get_mark(store, txn, keyring->env[i].id, &key, &row);
-        if (status == KT_SUCCESS)
-            stamp = row.stamp;
-        if (status == KT_NOTFOUND)
-            status = KT_SUCCESS;
-        if (status == KT_SUCCESS && stamp != wanted && (stamp != 0 || (i == 0 && newest))) {
-            status = put_mark(keyring, &keyring->env[i], store, txn, wanted, stamp);
-            *ret_changed = true;
-        }
-        if (stamp != 0 || (i == 0 && newest))
-            wanted = MARK_LEFT;
-    }
-    return status;
+    if (store->api->capabilities & KTP_CLEAR_NAMES)
+        return kt_keyring_type(holder->keyring, type, 0, ret_key);
+    status = holder->keyring->nenv > 0 ? present_epoch(holder, store, txn, type, ret_key)
+                                       : known_epoch(holder, store, txn, type, ret_key);
+    if (status == KT_SUCCESS)
+        status = check_label(store, txn, *ret_key);
+    return status == KT_NOTFOUND ? KT_SUCCESS : status;
 }
 
 /* ---- after a restore ---- */
-
-bool kt_epochs_holds(kt_holder_t *holder, const ktp_key_t *root)
-{
-    const kt_typekey_t *key;
-    bool held = root->id_size == 1 + KT_KEYID_SIZE &&
-                kt_keyring_find(holder->keyring, root->id + 1, &key) == KT_SUCCESS;
-
-    kt_failure_clear();
-    return held;
-}
 
 static kt_status_t bind(kt_index_t *newest, kt_index_t *old)
 {
@@ -400,12 +398,10 @@ static kt_status_t bind_type(kt_index_t *indexes, size_t count, size_t first)
     return status == KT_SUCCESS ? kt_index_write_empty(newest) : status;
 }
 
-kt_status_t kt_epochs_restored(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                               kt_index_t *indexes, size_t count)
+kt_status_t kt_epochs_restored(kt_index_t *indexes, size_t count)
 {
-    bool changed = false;
+    kt_status_t status = KT_SUCCESS;
     size_t i, j;
-    kt_status_t status = kt_epochs_mark(holder, store, txn, false, &changed);
 
     for (i = 0; i < count && status == KT_SUCCESS; i++) {
         for (j = 0; j < i && strcmp(indexes[j].type, indexes[i].type) != 0; j++)

@@ -3,6 +3,7 @@
 #ifndef KT_EPOCHS_H
 #define KT_EPOCHS_H
 
+#include "catalogue.h"
 #include "index.h"
 
 typedef struct kt_trees {
@@ -29,26 +30,21 @@ kt_status_t kt_trees_writable(kt_holder_t *holder, const kt_trees_t *trees);
 kt_status_t kt_index_compare(const kt_index_t *index);
 uint64_t kt_index_confirmed(const kt_index_t *index);
 /* Writes both roots, with the next generation. Before the commit kt_trees_prepare() sees to it that
- * both have an anchor at all, and after it kt_trees_anchor() writes those of the new generation. */
+ * both have an anchor at all, and after it kt_trees_anchor() writes those of the new generation.
+ * The same for the catalogue, unless it is zeros. */
 kt_status_t kt_trees_seal(kt_trees_t *trees);
-kt_status_t kt_trees_prepare(const kt_store_t *store, const char *stream, const kt_trees_t *trees);
-kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees);
+kt_status_t kt_trees_prepare(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
+                             const kt_catalogue_t *catalogue);
+kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
+                            const kt_catalogue_t *catalogue);
 
-/* The key that seals the first secret of a type. */
+/* The key that seals the first secret of a type that has no root under a key held. KT_ROLLEDBACK:
+ * the type exists, and its root was removed; KT_NOKEY: it may be under a key that is not held. */
 kt_status_t kt_epoch_for_new(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                              const char *type, const kt_typekey_t **ret_key);
-/* Marks the store with the newest environment key held (only if `newest`), and flags marks of older
- * keys as superseded. Sets *ret_changed if it wrote anything. */
-kt_status_t kt_epochs_mark(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                           bool newest, bool *ret_changed);
 /* For a restore, after all heads are written: makes the roots of each type's epochs name each
  * other. */
-kt_status_t kt_epochs_restored(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                               kt_index_t *indexes, size_t count);
-
-/* Is the key of this root held? A restore leaves other roots as they are, because they say to which
- * epoch the type has moved. */
-bool kt_epochs_holds(kt_holder_t *holder, const ktp_key_t *root);
+kt_status_t kt_epochs_restored(kt_index_t *indexes, size_t count);
 
 /* After KT_NOKEY or KT_WRONGKEY because of an epoch that is not held: reads the key's source again,
  * at most once a second. True if that brought new keys, so that the call should be repeated. */

@@ -208,6 +208,8 @@ static kt_status_t get_node(const kt_index_t *index, const ktp_key_t *key,
         (row.record[0] == LEAF && (row.record_size - 1) % ENTRY_SIZE != 0) ||
         row.record[0] > BRANCH)
         return kt_index_tampered(index, "a node does not parse");
+    if (row.stamp != NODE_STAMP)
+        return kt_index_tampered(index, "a node has the wrong stamp");
     *ret_row = row;
     return KT_SUCCESS;
 }
@@ -242,7 +244,7 @@ static kt_status_t copy_node(const kt_index_t *index, const unsigned char hash[K
 kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const node_t *node,
                           unsigned char ret_tag[KT_TAG_SIZE])
 {
-    ktp_row_t row = {.record = node->data, .record_size = node->size, .stamp = node->stamp + 1};
+    ktp_row_t row = {.record = node->data, .record_size = node->size, .stamp = NODE_STAMP};
     kt_status_t status = kt_rows_put(index->store, index->txn, key, &row, node->stamp);
 
     if (status == KT_SUCCESS)
@@ -337,6 +339,7 @@ typedef struct walk {
     kt_index_fn fn;
     void *arg;
     bool stopped;
+    uint64_t nodes;
 } walk_t;
 
 /* `hash` holds the nibbles of the path so far; the rest of it is scratch space. */
@@ -349,6 +352,7 @@ static kt_status_t walk_below(walk_t *walk, unsigned char hash[KT_HASH_SIZE], si
     size_t i;
     kt_status_t status = copy_node(walk->index, hash, depth, tag, &key, &node);
 
+    walk->nodes++;
     for (i = 0; status == KT_SUCCESS && node->data[0] == LEAF && i < kt_leaf_entries(node) &&
                 !walk->stopped;
          i++)
@@ -369,11 +373,37 @@ static kt_status_t walk_below(walk_t *walk, unsigned char hash[KT_HASH_SIZE], si
 kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg)
 {
     unsigned char hash[KT_HASH_SIZE] = {0};
-    walk_t walk = {index, fn, arg, false};
+    walk_t walk = {index, fn, arg, false, 0};
 
     return index->generation == 0 || kt_index_is_empty(index)
                ? KT_SUCCESS
                : walk_below(&walk, hash, 0, index->root);
+}
+
+static int count_entry(void *arg, const unsigned char hash[KT_HASH_SIZE],
+                       const unsigned char tag[KT_TAG_SIZE])
+{
+    uint64_t *count = arg;
+
+    (void)hash, (void)tag;
+    (*count)++;
+    return 0;
+}
+
+kt_status_t kt_index_count(const kt_index_t *index, uint64_t *ret_entries, uint64_t *ret_nodes)
+{
+    unsigned char hash[KT_HASH_SIZE] = {0};
+    walk_t walk = {index, count_entry, ret_entries, false, 0};
+    kt_status_t status = KT_SUCCESS;
+
+    *ret_entries = 0;
+    if (index->generation > 0 && !kt_index_is_empty(index))
+        status = walk_below(&walk, hash, 0, index->root);
+    *ret_nodes = walk.nodes;
+    if (status == KT_SUCCESS && *ret_entries != index->count)
+        return kt_fail(KT_ROLLEDBACK, "its index has %llu entries and says %llu",
+                       (unsigned long long)*ret_entries, (unsigned long long)index->count);
+    return status;
 }
 
 /* ---- change ---- */
@@ -525,19 +555,9 @@ void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE],
     index->link = KT_LINK_NONE;
 }
 
-/* Writes an empty leaf, because a root needs a node. */
 kt_status_t kt_index_write_empty(kt_index_t *index)
 {
-    static const unsigned char nowhere[KT_HASH_SIZE];
-    node_t *leaf;
-    ktp_key_t key;
-    kt_status_t status;
-
-    if (index->generation == 0 || !kt_index_is_empty(index))
-        return KT_SUCCESS;
-    status = copy_node(index, nowhere, 0, no_tag, &key, &leaf);
-    if (status == KT_SUCCESS)
-        status = kt_node_write(index, &key, leaf, index->root);
-    free(leaf);
-    return status == KT_SUCCESS ? kt_index_seal(index, index->generation + 1) : status;
+    return index->generation == 0 || !kt_index_is_empty(index)
+               ? KT_SUCCESS
+               : kt_index_seal(index, index->generation + 1);
 }

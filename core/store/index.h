@@ -84,6 +84,9 @@ kt_status_t kt_index_write_empty(kt_index_t *index);
 typedef int (*kt_index_fn)(void *arg, const unsigned char hash[KT_HASH_SIZE],
                            const unsigned char tag[KT_TAG_SIZE]);
 kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg);
+/* Proves the whole tree: how many entries and nodes it has. KT_ROLLEDBACK as above, and if the root
+ * counts other entries. */
+kt_status_t kt_index_count(const kt_index_t *index, uint64_t *ret_entries, uint64_t *ret_nodes);
 
 /* ---- proofs.c: the proof cache, of branches that were proved. NULL: nothing is kept ---- */
 

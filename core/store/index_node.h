@@ -14,6 +14,7 @@
 #define LEAF_SIZE_MAX (1u + (LEAF_MAX + 1u) * ENTRY_SIZE)
 #define NODE_MAX LEAF_SIZE_MAX
 #define DEPTH_MAX 40u /* nibbles of the path that fit in a row's key; 2^160 names */
+#define NODE_STAMP 1u /* of each node's row: the stamp of the root tells the writers apart */
 enum { LEAF = 0, BRANCH = 1 };
 
 typedef struct node {

@@ -4,10 +4,8 @@
  *
  *     HEAD   hash of the name     the sealed head, and next to it the sealed current value
  *     VALUE  hash, version        the other sealed values
- *     META   's'                  the store's random id
- *            'e' + key id         a mark: the store belongs to this environment key (sealed by it)
- *            't' + key id         the name of a type, sealed by the environment key, whose holder
- *                                 needs it to list the type
+ *     META   'c' + key id         the catalogue of types (catalogue.c)
+ *            't' + key id         a label: a type that the catalogue does not list yet
  *            'r' + key id         the root of the type's index (index.c), with NODE
  *
  * A provider with clear names has only HEAD and VALUE, under the name itself.
@@ -19,43 +17,25 @@
 
 /* ---- does this store belong to our key? ---- */
 
-static kt_status_t has_label(const kt_store_t *store, ktp_txn_t *txn, const unsigned char *env_id)
-{
-    ktp_key_t key;
-    ktp_row_t row;
-
-    kt_key_meta(&key, 'e', env_id);
-    return kt_rows_get(store, txn, &key, &row);
-}
-
 /*
  * A wrong key hashes every name to a row that does not exist, which must not look like KT_NOTFOUND.
- * So the store has marks with the ids of its environment keys. One of them must be the id of a key
- * that we hold, or from which our type keys were derived.
+ * So the store has a catalogue under the id of each of its environment keys. One of them must be
+ * the id of a key that we hold, or from which our type keys were derived.
  */
-static kt_status_t check_marks(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn)
+static kt_status_t check_key(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn)
 {
-    const kt_keyring_t *keyring = holder->keyring;
-    kt_status_t status = KT_NOTFOUND;
-    size_t i;
+    kt_header_t ignored;
 
-    if (store->api->capabilities & KTP_CLEAR_NAMES)
-        return KT_SUCCESS;
-    for (i = 0; i < keyring->nenv && status == KT_NOTFOUND; i++)
-        status = has_label(store, txn, keyring->env[i].id);
-    for (i = 0; i < keyring->ntypes && keyring->nenv == 0 && status == KT_NOTFOUND; i++)
-        status = has_label(store, txn, keyring->types[i].env_id);
-    if (status == KT_NOTFOUND)
-        return kt_fail(KT_WRONGKEY, "%s: the key held is not this store's key (environment \"%s\")",
-                       store->name, keyring->environment);
-    return status;
+    return store->api->capabilities & KTP_CLEAR_NAMES
+               ? KT_SUCCESS
+               : kt_catalogue_look(holder, store, txn, &ignored);
 }
 
 /* Once per instance. find_head() checks again whenever a name is not found, because the file may
  * have been replaced. */
 kt_status_t kt_store_check(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn)
 {
-    kt_status_t status = store->checked ? KT_SUCCESS : check_marks(holder, store, txn);
+    kt_status_t status = store->checked ? KT_SUCCESS : check_key(holder, store, txn);
 
     store->checked = status == KT_SUCCESS;
     return status;
@@ -91,9 +71,8 @@ kt_status_t kt_open_head(kt_holder_t *holder, const kt_typekey_t *type, const kt
     return status;
 }
 
-/* Finds the key of the type that sealed this head, which was found by its clear name. */
-static kt_status_t match_key(kt_holder_t *holder, const char *type, const ktp_row_t *row,
-                             const kt_typekey_t **ret_key)
+kt_status_t kt_match_key(kt_holder_t *holder, const char *type, const ktp_row_t *row,
+                         const kt_typekey_t **ret_key)
 {
     kt_header_t header;
     size_t n;
@@ -207,7 +186,7 @@ static kt_status_t find_clear(const search_t *search, const kt_typekey_t **ret_k
 
     if (status == KT_SUCCESS)
         status = get_head(search, *ret_key, ret_row);
-    return status == KT_SUCCESS ? match_key(search->holder, search->type, ret_row, ret_key)
+    return status == KT_SUCCESS ? kt_match_key(search->holder, search->type, ret_row, ret_key)
                                 : status;
 }
 
@@ -226,7 +205,7 @@ static kt_status_t find_head(const search_t *search, const kt_typekey_t **ret_ke
 
     if (status != KT_NOTFOUND)
         return status;
-    status = check_marks(search->holder, search->store, search->txn);
+    status = check_key(search->holder, search->store, search->txn);
     return status == KT_SUCCESS ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", search->name)
                                 : status;
 }
@@ -272,6 +251,9 @@ kt_status_t kt_get_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typek
     if (status == KT_NOTFOUND)
         return kt_fail(KT_MALFORMED, "%s: the value of version %llu is missing from the store",
                        name, (unsigned long long)version);
+    if (status == KT_SUCCESS && ret_row->stamp != KT_VALUE_STAMP)
+        return kt_fail(KT_MALFORMED, "%s: the row of version %llu has the wrong stamp", name,
+                       (unsigned long long)version);
     return status;
 }
 
@@ -427,160 +409,5 @@ kt_status_t kt_store_head(kt_holder_t *holder, kt_store_t *store, const char *na
         status = kt_load_head(holder, store, txn, ref.type, ref.name, &type, &row, ret_head);
         store->api->abort(txn);
     } while (kt_keys_again(holder, status));
-    return status;
-}
-
-/* ---- listing ---- */
-
-typedef struct scan {
-    kt_holder_t *holder;
-    const kt_store_t *store;
-    kt_head_fn fn;
-    void *arg;
-    uint64_t hidden;
-    uint64_t counts[KT_TYPES_MAX]; /* heads seen under each type key */
-    bool stopped;
-    kt_status_t status;
-} scan_t;
-
-static int scan_label(void *arg, const ktp_key_t *key, const ktp_row_t *row)
-{
-    scan_t *scan = arg;
-    kt_status_t status;
-
-    if (key->id_size == 0 || key->id[0] != 't')
-        return 0;
-    status = kt_keyring_adopt_label(scan->holder->keyring, row->record, row->record_size);
-    if (status != KT_SUCCESS && status != KT_NOKEY)
-        scan->status = status;
-    return scan->status != KT_SUCCESS;
-}
-
-static kt_status_t key_of_row(scan_t *scan, const ktp_key_t *key, const ktp_row_t *row,
-                              const kt_typekey_t **ret_key)
-{
-    kt_header_t header;
-    kt_reference_t ref;
-    kt_status_t status;
-
-    if (key->name != NULL) {
-        status = kt_reference_parse(key->name, 0, &ref);
-        return status == KT_SUCCESS ? match_key(scan->holder, ref.type, row, ret_key) : status;
-    }
-    status = kt_header_parse(row->record, row->record_size, &header);
-    return status == KT_SUCCESS ? kt_keyring_find(scan->holder->keyring, header.key_id, ret_key)
-                                : status;
-}
-
-static int scan_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
-{
-    scan_t *scan = arg;
-    const kt_typekey_t *type;
-    kt_head_t head;
-    kt_status_t status;
-    int stop;
-
-    status = key_of_row(scan, key, row, &type);
-    if (status == KT_NOKEY || status == KT_WRONGKEY || status == KT_USAGE) {
-        scan->hidden++;
-        return 0;
-    }
-    if (status == KT_SUCCESS)
-        status = kt_open_head(scan->holder, type, row, &head);
-    if (status != KT_SUCCESS) {
-        scan->status = status;
-        return 1;
-    }
-    scan->counts[type - scan->holder->keyring->types]++;
-    stop = scan->fn(scan->arg, &head);
-    scan->stopped = stop != 0;
-    kt_head_clear(&head);
-    return stop;
-}
-
-/* Compares the number of heads with the index of each type: an incomplete list is an error. */
-static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
-{
-    const kt_keyring_t *keyring = scan->holder->keyring;
-    kt_index_t index;
-    kt_status_t status = KT_SUCCESS;
-    size_t i;
-
-    if ((scan->store->api->capabilities & KTP_CLEAR_NAMES) || scan->stopped ||
-        keyring->ntypes == KT_TYPES_MAX)
-        return KT_SUCCESS; /* a full keyring has dropped types during the scan */
-    for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
-        status = kt_index_open_newest(scan->holder, scan->store, txn, &keyring->types[i], &index);
-        if (status == KT_SUCCESS && index.count != scan->counts[i])
-            status =
-                kt_fail(KT_ROLLEDBACK,
-                        "%s: the store has %llu secrets of the type \"%s\", but %llu were written",
-                        scan->store->name, (unsigned long long)scan->counts[i],
-                        keyring->types[i].type, (unsigned long long)index.count);
-        kt_index_close(&index);
-    }
-    return status;
-}
-
-/* KT_NOKEY: secrets may be under an epoch that is not held. */
-static kt_status_t check_epochs(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn)
-{
-    const kt_keyring_t *keyring = holder->keyring;
-    const kt_typekey_t *ignored;
-    kt_trees_t trees;
-    kt_status_t status = KT_SUCCESS;
-    size_t i;
-
-    if (store->api->capabilities & KTP_CLEAR_NAMES)
-        return KT_SUCCESS;
-    if (keyring->nenv > 0)
-        return kt_epoch_for_new(holder, store, txn, "general", &ignored);
-    for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
-        status = kt_trees_open(holder, store, txn, keyring->types[i].type, &trees);
-        if (status == KT_SUCCESS)
-            status = kt_trees_writable(holder, &trees);
-        kt_trees_close(&trees);
-    }
-    return status;
-}
-
-/* If secrets lie under an epoch that is not held, its key may be there when the source is read
- * again. If it is not, those secrets are counted as hidden. */
-static kt_status_t begin_scan(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t **ret_txn)
-{
-    kt_status_t status = kt_rows_begin(store, false, holder->wait, ret_txn);
-
-    while (status == KT_SUCCESS && kt_keys_again(holder, check_epochs(holder, store, *ret_txn))) {
-        store->api->abort(*ret_txn);
-        status = kt_rows_begin(store, false, holder->wait, ret_txn);
-    }
-    if (status == KT_SUCCESS)
-        kt_failure_clear();
-    return status;
-}
-
-kt_status_t kt_store_scan(kt_holder_t *holder, kt_store_t *store, kt_head_fn fn, void *arg,
-                          uint64_t *ret_hidden)
-{
-    scan_t scan = {.holder = holder, .store = store, .fn = fn, .arg = arg, .status = KT_SUCCESS};
-    ktp_txn_t *txn;
-    kt_status_t status;
-
-    status = begin_scan(holder, store, &txn);
-    if (status != KT_SUCCESS)
-        return status;
-    status = check_marks(holder, store, txn);
-    if (status == KT_SUCCESS && !(store->api->capabilities & KTP_CLEAR_NAMES) &&
-        holder->keyring->nenv > 0)
-        status = kt_rows_scan(store, txn, KTP_META, scan_label, &scan);
-    if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
-        status = kt_rows_scan(store, txn, KTP_HEAD, scan_head, &scan);
-    if (status == KT_SUCCESS && scan.status == KT_SUCCESS)
-        status = check_counts(&scan, txn);
-    store->api->abort(txn);
-    if (scan.status != KT_SUCCESS)
-        return scan.status;
-    if (status == KT_SUCCESS)
-        *ret_hidden = scan.hidden;
     return status;
 }

@@ -6,6 +6,8 @@
 #include "head.h"
 #include "rows.h"
 
+#define KT_VALUE_STAMP 1u /* of each row of a value, which is written once */
+
 /* KT_WRONGKEY unless the store belongs to an environment key that is held. Checked once. */
 kt_status_t kt_store_check(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn);
 /* Checks the store and opens the head of `name`, which is the caller's to clear. The provider keeps
@@ -14,6 +16,9 @@ kt_status_t kt_store_check(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *tx
 kt_status_t kt_load_head(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn, const char *type,
                          const char *name, const kt_typekey_t **ret_key, ktp_row_t *ret_row,
                          kt_head_t *ret_head);
+/* The key of the type that sealed this head, which was found by its clear name. KT_WRONGKEY. */
+kt_status_t kt_match_key(kt_holder_t *holder, const char *type, const ktp_row_t *row,
+                         const kt_typekey_t **ret_key);
 /* The row of a value that is not next to its head. KT_MALFORMED: it is missing. */
 kt_status_t kt_get_value(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type,
                          const char *name, uint64_t version, ktp_row_t *ret_row);
@@ -38,10 +43,9 @@ kt_status_t kt_seal_value(kt_holder_t *holder, const kt_typekey_t *type, const k
                           size_t *ret_size);
 kt_status_t kt_seal_head(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
                          unsigned char **ret_record, size_t *ret_size);
-/* Puts the type's name, sealed by the environment key, whose holder needs it to list the type. */
-kt_status_t kt_put_label(const kt_store_t *store, ktp_txn_t *txn, const kt_typekey_t *type);
-
-/* Writes the first rows of a store that its provider has just created. */
-kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store);
+/* Writes the catalogue of a store that its provider has just created. `id` NULL: it goes on with
+ * the id that its anchors know, or takes a random one. */
+kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store,
+                               const unsigned char id[KT_ID_SIZE]);
 
 #endif /* KT_LOAD_H */

@@ -28,11 +28,6 @@ void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE
     memcpy(key->id + 1, id, KT_KEYID_SIZE);
 }
 
-void kt_key_store(ktp_key_t *key)
-{
-    *key = (ktp_key_t){.space = KTP_META, .id = {'s'}, .id_size = 1};
-}
-
 /* ---- transactions ---- */
 
 static kt_status_t provider_bug(const kt_store_t *store, const char *what)

@@ -18,13 +18,19 @@ typedef struct kt_store {
     const char *name;
     size_t keep_versions;
     bool checked;          /* the store belongs to an environment key that is held */
+    bool adopted;          /* types that began without the environment key were listed */
     kt_anchors_t *anchors; /* NULL: a store without an index (clear names) */
     kt_proofs_t *proofs;   /* NULL: each proof reads all nodes of its path */
 } kt_store_t;
 
+/* What a row or a tree says that was changed, and not a failure to read it. */
+static inline bool kt_is_damage(kt_status_t status)
+{
+    return status == KT_MALFORMED || status == KT_ROLLEDBACK || status == KT_MOVED;
+}
+
 void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,
                  const kt_typekey_t *type, const char *name);
-void kt_key_store(ktp_key_t *key); /* META 's' */
 void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE]);
 kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout,
                           ktp_txn_t **ret_txn);

@@ -4,11 +4,13 @@
 #ifndef KT_STORE_H
 #define KT_STORE_H
 
+#include "catalogue.h"
 #include "epochs.h"
 #include "head.h"
 #include "index.h"
 #include "load.h"
 #include "rows.h"
+#include "survey.h"
 
 /* ---- instance.c ---- */
 
@@ -16,7 +18,7 @@
 kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store_t *ret_store);
 void kt_instance_close(kt_store_t *store);
 
-/* ---- load.c, change.c ---- */
+/* ---- load.c, list.c, change.c ---- */
 
 typedef struct kt_change kt_change_t; /* a secret being changed, inside a writing transaction */
 

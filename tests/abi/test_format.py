@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """docs/format.md is enough: a reader written from it alone agrees with the command, and its vectors are true."""
+import hashlib
 import os
 import pathlib
 import re
@@ -20,12 +21,14 @@ def vectors():
 
 
 V = vectors()
+OTHER, STORE = bytes(range(0xe0, 0xf0)), bytes(range(0xc0, 0xd0))
 E, T, N = b"production", b"api-keys", b"api-keys/stripe"
 
 
 @pytest.mark.parametrize("name, made", [
     ("environment_key_id", lambda: rf.derive(V["environment_key"], "keyturn key id", size=16)),
     ("label_key", lambda: rf.derive(V["environment_key"], "keyturn label")),
+    ("catalogue_key", lambda: rf.derive(V["environment_key"], "keyturn catalog")),
     ("type_key", lambda: rf.derive(V["environment_key"], "keyturn type key", E, T)),
     ("type_key_id", lambda: rf.derive(V["type_key"], "keyturn key id", size=16)),
     ("head_key", lambda: rf.derive(V["type_key"], "keyturn head")),
@@ -57,11 +60,21 @@ def test_label_vector():
     assert plain == T and header["type"] == rf.LABEL and header["key"] == V["environment_key_id"]
 
 
+def test_catalogue_vectors():
+    header, plain = rf.unseal(V["catalogue_key"], E, b"", V["catalogue_record"])
+    assert plain == V["catalogue_plain"] and header["type"] == rf.CATALOGUE and header["key"] == V["environment_key_id"]
+    assert header["id"] == STORE and header["version"] == 9
+    assert rf.decode_catalogue(plain) == {"epochs": {1: V["environment_key_id"]}, "types": {T: 1}, "rows": {}}
+    header, plain = rf.unseal(V["catalogue_key"], E, b"", V["left_record"])
+    assert header["type"] == rf.LEFT and plain == b"\0\0\0\2" + OTHER
+    assert rf.row_hash(10, V["left_record"]) == V["left_row_hash"]
+    said = V["environment_key_id"] + STORE + (9).to_bytes(8, "big") + V["catalogue_record"][-16:]
+    assert hashlib.blake2b(said, key=rf.derive(V["environment_key"], "keyturn index"), digest_size=32,
+                           person=b"keyturn anchor  ").digest() == V["catalogue_anchor_mac"]
+
+
 def test_bundle_vector():
     assert V["bundle"] == b"KTB\x01\x01\0\0\2" + rf.fields(V["head_record"], V["value_record"])
-
-
-OTHER = bytes(range(0xe0, 0xf0))
 
 
 @pytest.mark.parametrize("name, link, entries, other", [("root_record", 0, 2, None), ("root_from", 3, 2, OTHER), ("root_moved", 2, 0, OTHER)])
@@ -75,9 +88,10 @@ def test_root_vectors(name, link, entries, other):
             rf.open_root(V["type_key"], E, T, bytes(bent))
 
 
-@pytest.mark.parametrize("name", ["value_record", "head_record", "label_record"])
+@pytest.mark.parametrize("name", ["value_record", "head_record", "label_record", "catalogue_record", "left_record"])
 def test_a_changed_vector_does_not_open(name):
-    key, bound = {"value_record": ("secret_key", N), "head_record": ("head_key", T), "label_record": ("label_key", b"")}[name]
+    key, bound = {"value_record": ("secret_key", N), "head_record": ("head_key", T), "label_record": ("label_key", b""),
+                  "catalogue_record": ("catalogue_key", b""), "left_record": ("catalogue_key", b"")}[name]
     for at in (6, 8, 24, 47, 48, 72, len(V[name]) - 1):
         bent = bytearray(V[name])
         bent[at] ^= 1
@@ -207,7 +221,16 @@ def test_backup_vectors():
     """Made by a clock and a random number: what is fixed is how they are opened."""
     for name, private in (("backup_file", None), ("recipient_backup", V["recipient_private_key"])):
         rows = list(rf.backup(V[name], V["environment_key"], private))
-        assert rows == [(0, b"s", 0, 1, bytes(range(16)), None), (1, V["name_hash"], 0, 5, V["head_record"], V["value_record"])]
+        assert rows == [(0, b"c" + V["environment_key_id"], 0, 9, V["catalogue_record"], None),
+                        (0, b"r" + V["type_key_id"], 0, 7, V["root_one"], None),
+                        (1, V["name_hash"], 0, 5, V["head_record"], V["value_record"])]
+
+
+def test_the_vectors_are_one_store():
+    """The root leads to the node, the node to the head, the head to the value."""
+    root = rf.open_root(V["type_key"], E, T, V["root_one"])
+    assert root["entries"] == 1 and root["top"] == V["node_tag"] == rf.node_tag(V["index_key"], 0, b"", V["node_record"])
+    assert V["node_record"] == b"\0" + V["name_hash"] + V["head_record"][-16:]
 
 
 def test_names_and_values_are_nowhere_in_the_clear(home, canary):

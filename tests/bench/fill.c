@@ -151,32 +151,29 @@ static void commit(fill_t *fill)
 
 static void put_index(fill_t *fill)
 {
-    unsigned char store_id[KT_ID_SIZE];
+    kt_holder_t *holder = &fill->ctx->holder;
+    kt_catalogue_t catalogue;
     kt_filling_t *filling;
     kt_anchored_t anchored;
     kt_index_t index;
-    ktp_key_t key;
-    ktp_row_t row;
 
     begin(fill);
-    kt_key_store(&key);
-    must(kt_rows_get(fill->store, fill->txn, &key, &row));
-    memcpy(store_id, row.record, KT_ID_SIZE);
-    kt_key_meta(&key, 't', fill->type->id);
-    row =
-        (ktp_row_t){.record = fill->type->label, .record_size = fill->type->label_size, .stamp = 1};
-    put_row(fill, &key, &row);
-    must(kt_index_open(&fill->ctx->holder, fill->store, fill->txn, fill->type, &index));
-    kt_index_start(&index, store_id, 0);
+    must(kt_catalogue_open(holder, fill->store, fill->txn, &catalogue));
+    must(kt_catalogue_list(&catalogue, TYPE, fill->type->epoch));
+    must(kt_catalogue_seal(holder, fill->store, fill->txn, &catalogue));
+    must(kt_index_open(holder, fill->store, fill->txn, fill->type, &index));
+    kt_index_start(&index, catalogue.store_id, 0);
     must(kt_index_fill_begin(&index, &filling));
     for (uint32_t n = 0; n < fill->count; n++)
         must(kt_index_fill_add(filling, fill->entries[n].hash, fill->entries[n].tag));
     must(kt_index_fill_end(filling));
     kt_index_fill_free(filling);
     kt_index_anchored(&index, &anchored);
-    must(kt_anchors_prepare(fill->store->anchors, fill->ctx->holder.stream, &anchored, 1));
+    must(kt_anchors_prepare(fill->store->anchors, holder->stream, &anchored, 1));
     commit(fill);
-    must(kt_anchors_write(fill->store->anchors, fill->ctx->holder.stream, &anchored, 1));
+    must(kt_anchors_write(fill->store->anchors, holder->stream, &anchored, 1));
+    must(kt_catalogue_anchor(holder, fill->store, &catalogue));
+    kt_catalogue_clear(&catalogue);
     kt_index_close(&index);
 }
 

@@ -108,10 +108,10 @@ static void backup(void *arg, unsigned i)
 {
     writes_t *writes = arg;
     kt_request_t req = bench_request(NULL);
-    uint64_t rows = 0;
+    kt_backup_count_t count = KT_BACKUP_COUNT_INIT;
 
     (void)i;
-    bench_must(writes->ctx, kt_backup(writes->ctx, &req, writes->backup, &rows));
+    bench_must(writes->ctx, kt_backup(writes->ctx, &req, writes->backup, &count));
     (void)unlink(writes->backup);
 }
 

@@ -17,7 +17,7 @@ import sys
 
 from nacl import bindings
 
-VALUE, HEAD, LABEL = 1, 2, 3
+VALUE, HEAD, LABEL, CATALOGUE, LEFT = 1, 2, 3, 4, 5
 
 
 def fields(*texts):
@@ -39,24 +39,36 @@ def unseal(key, environment, name, record):
         padded = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(record[72:], data, record[48:72], key)
     except Exception as error:
         raise ValueError("the seal does not hold") from error
+    size = int.from_bytes(padded[:4], "big")
+    contents = max(64, 1 << (size - 1).bit_length()) if size else 64
+    if len(padded) != 4 + contents or any(padded[4 + size:]):
+        raise ValueError("not the padding of this length")
     header = {"type": record[6], "key": record[8:24], "id": record[24:40], "version": int.from_bytes(record[40:48], "big"),
               "tag": record[-16:]}
-    return header, padded[4:4 + int.from_bytes(padded[:4], "big")]
+    return header, padded[4:4 + size]
+
+
+def split(plain):
+    """The fields of a head, or of a catalogue: tag and contents."""
+    while plain:
+        tag, size = plain[0], int.from_bytes(plain[1:5], "big")
+        if len(plain) < 5 + size:
+            raise ValueError("a field that is cut short")
+        yield tag, plain[5:5 + size]
+        plain = plain[5 + size:]
 
 
 def decode_head(plain):
     """"Head"."""
     head = {"versions": {}, "meta": {}, "notes": {}}
-    while plain:
-        tag, size = plain[0], int.from_bytes(plain[1:5], "big")
-        field, plain = plain[5:5 + size], plain[5 + size:]
-        if tag == 1:
+    for tag, field in split(plain):
+        if tag == 1 and "name" not in head:
             head["name"] = field
-        elif tag == 2:
+        elif tag == 2 and "current" not in head:
             head["current"], head["previous"], head["pending"], head["last"] = struct.unpack(">4Q", field)
-        elif tag == 3:
+        elif tag == 3 and "deleted" not in head:
             head["deleted"] = field == b"\x01"
-        elif tag == 4:
+        elif tag == 4 and "created" not in head:
             head["created"], head["updated"], head["expires"] = struct.unpack(">3q", field)
         elif tag == 5:
             version, created, expires, destroyed, value_tag = struct.unpack(">Qqq?16s", field)
@@ -68,8 +80,30 @@ def decode_head(plain):
             key, value = field[8:].split(b"\0")
             head["notes"][int.from_bytes(field[:8], "big"), key] = value
         else:
-            raise ValueError(f"unknown field {tag} of a head")
+            raise ValueError(f"unknown or repeated field {tag} of a head")
+    if not {"name", "current", "deleted", "created"} <= set(head):
+        raise ValueError("a field of a head is missing")
     return head
+
+
+def decode_catalogue(plain):
+    """"Catalogue"."""
+    catalogue = {"epochs": {}, "types": {}, "rows": {}}
+    for tag, field in split(plain):
+        if tag == 1:
+            catalogue["epochs"][int.from_bytes(field[:4], "big")] = field[4:]
+        elif tag == 2:
+            catalogue["types"][field[4:]] = int.from_bytes(field[:4], "big")
+        elif tag == 3:
+            catalogue["rows"][field[:17]] = field[17:]
+        else:
+            raise ValueError(f"unknown field {tag} of a catalogue")
+    return catalogue
+
+
+def row_hash(stamp, record):
+    """"Catalogue": of a row that stays as it is."""
+    return hashlib.blake2b(struct.pack(">Q", stamp) + record, digest_size=16, person=b"keyturn row".ljust(16)).digest()
 
 
 def read_key_file(path):
@@ -114,7 +148,7 @@ class Store:
         self.environment = environment
         self.keys = [keys] if isinstance(keys, bytes) else [keys[epoch] for epoch in sorted(keys, reverse=True)]  # newest first
         self.key_ids = [derive(key, "keyturn key id", size=16) for key in self.keys]
-        if not any(self.rows("SELECT record FROM meta WHERE id = ?", b"e" + key_id) for key_id in self.key_ids):
+        if not any(self.rows("SELECT record FROM meta WHERE id = ?", b"c" + key_id) for key_id in self.key_ids):
             raise ValueError("this key is not this store's")
 
     def rows(self, sql, *values):
@@ -123,13 +157,26 @@ class Store:
     def type_key(self, key, kind):
         return derive(key, "keyturn type key", self.environment, kind)
 
+    def catalogue(self):
+        """"Catalogue": under the newest key; None: the store has left that epoch."""
+        for key, key_id in zip(self.keys, self.key_ids):
+            for record, stamp in self.rows("SELECT record, stamp FROM meta WHERE id = ?", b"c" + key_id):
+                header, plain = unseal(derive(key, "keyturn catalog"), self.environment, b"", record)
+                if header["key"] != key_id or header["version"] != stamp or header["type"] not in (CATALOGUE, LEFT):
+                    raise ValueError("not this row's catalogue")
+                return decode_catalogue(plain) if header["type"] == CATALOGUE else None
+
     def types(self):
-        """"Labels": the id of a type key to the name and the key."""
+        """"Catalogue" and "Labels": the id of a type key to the name and the key."""
+        kinds = set((self.catalogue() or {"types": ()})["types"])
         for row_id, record in self.rows("SELECT id, record FROM meta"):
             if row_id[:1] == b"t" and record[8:24] in self.key_ids:
                 key = self.keys[self.key_ids.index(record[8:24])]
-                kind = unseal(derive(key, "keyturn label"), self.environment, b"", record)[1]
-                yield row_id[1:], (kind, self.type_key(key, kind))
+                kinds.add(unseal(derive(key, "keyturn label"), self.environment, b"", record)[1])
+        for kind in kinds:
+            for key in self.keys:
+                type_key = self.type_key(key, kind)
+                yield derive(type_key, "keyturn key id", size=16), (kind, type_key)
 
     def root(self, type_key, kind):
         row = self.rows("SELECT record, stamp FROM meta WHERE id = ?", b"r" + derive(type_key, "keyturn key id", size=16))
@@ -143,9 +190,9 @@ class Store:
     def entries(self, type_key, tag, depth=0, path=""):
         """"Index": name hash and head tag of all secrets below a node, whose tag and path (in hexadecimal) are given."""
         place = bytes.fromhex(path + "0" * (depth % 2))
-        row = self.rows("SELECT record FROM node WHERE id = ?",
+        row = self.rows("SELECT record, stamp FROM node WHERE id = ?",
                         derive(type_key, "keyturn key id", size=16) + bytes([depth]) + place)
-        if not row or node_tag(derive(type_key, "keyturn index"), depth, place, row[0][0]) != tag:
+        if not row or row[0][1] != 1 or node_tag(derive(type_key, "keyturn index"), depth, place, row[0][0]) != tag:
             raise ValueError("the index does not hold")
         kind, record = row[0][0][0], row[0][0][1:]
         if kind == 0:
@@ -163,7 +210,10 @@ class Store:
         ids = [derive(key, "keyturn key id", size=16) for key in keys]
         newest = next((i for i, key in enumerate(keys) if self.root(key, kind)), None)
         if newest is None:
-            return keys, True
+            catalogue = self.catalogue()
+            if catalogue and kind in catalogue["types"] and len(self.keys) >= len(catalogue["epochs"]):
+                raise ValueError("a type was removed")
+            return keys, catalogue is not None
         root = self.root(keys[newest], kind)
         if root["link"] == 0:
             return [keys[newest]], True

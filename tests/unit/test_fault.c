@@ -429,15 +429,15 @@ static kt_status_t work_backup(kt_ctx_t *ctx)
 {
     kt_request_t req = request(NULL);
     char path[160];
-    uint64_t rows = 0;
+    kt_backup_count_t count = KT_BACKUP_COUNT_INIT;
     kt_status_t status;
 
     (void)snprintf(path, sizeof(path), "%s/backup", world.dir);
-    status = kt_backup(ctx, &req, path, &rows);
+    status = kt_backup(ctx, &req, path, &count);
     if (status != KT_SUCCESS && access(path, F_OK) == 0)
         status = KT_NOTFOUND; /* half a file is left behind */
     if (status == KT_SUCCESS)
-        status = kt_restore(ctx, &req, path, 1, &rows);
+        status = kt_restore(ctx, &req, path, 1, &count);
     (void)unlink(path);
     return status;
 }

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 typedef struct vector {
-    unsigned char bytes[1024];
+    unsigned char bytes[2048];
     size_t size;
 } vector_t;
 

@@ -40,7 +40,7 @@ START_TEST(it_has_the_generations)
 }
 END_TEST
 
-/* A process that has read nothing of a type finds it by its label. */
+/* A process that has read nothing of a type finds it in the catalogue. */
 START_TEST(also_of_types_that_were_not_asked_for)
 {
     kt_ctx_t *other;

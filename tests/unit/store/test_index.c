@@ -314,16 +314,16 @@ START_TEST(a_restored_tree_is_the_one_that_grew)
     unsigned char grown[80];
     char path[128], name[32];
     kt_request_t req = request(NULL);
-    uint64_t rows = 0;
+    kt_backup_count_t count = KT_BACKUP_COUNT_INIT;
     size_t n, nodes;
 
     put_many(0, MANY);
     memcpy(grown, root_record(&n), sizeof(grown));
     nodes = memory_count(KTP_NODE);
     (void)snprintf(path, sizeof(path), "%s/backup", world.dir);
-    assert_ok(kt_backup(world.ctx, &req, path, &rows));
+    assert_ok(kt_backup(world.ctx, &req, path, &count));
     put_many(MANY, MANY + 40);
-    assert_ok(kt_restore(world.ctx, &req, path, 1, &rows));
+    assert_ok(kt_restore(world.ctx, &req, path, 1, &count));
     ck_assert_mem_eq(root_record(&n) + 32, grown + 32, 16);
     ck_assert_mem_eq(root_record(&n) + 24, grown + 24, 8);
     ck_assert_uint_eq(root_record(&n)[23], (MANY + 40 + 1) & 255);

@@ -417,7 +417,7 @@ END_TEST
 
 /* The first secret of a type, written by the holder of its key: the holder of the environment key
  * lists it. */
-START_TEST(a_types_label_comes_with_its_first_secret)
+START_TEST(a_type_that_began_without_the_environment_key_is_listed)
 {
     static const ktp_provider_t *const apis[] = {&memory_provider};
     kt_ctx_t *ctx = context_of_types("tls");
@@ -572,7 +572,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, new_names_go_under_the_epoch_of_their_type);
     tcase_add_test(tests, a_type_of_the_new_epoch_stays_there);
     tcase_add_test(tests, eight_epochs_are_the_last);
-    tcase_add_test(tests, a_types_label_comes_with_its_first_secret);
+    tcase_add_test(tests, a_type_that_began_without_the_environment_key_is_listed);
     tcase_add_test(tests, many_types_are_listed);
     tcase_add_test(tests, a_damaged_head_is_named_by_the_listing);
     UNIT_TABLE(tests, a_write_that_fails_anywhere_changes_nothing, failures);
