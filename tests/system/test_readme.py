@@ -13,7 +13,7 @@ import time
 import pytest
 
 from lib.machine import CONFIG, LOG, STORE, owner
-from lib.readme import PG, PG_LOG, Setup, prepare, readme_blocks, take_away
+from lib.readme import PG, PG_LOG, README, Setup, prepare, readme_blocks, take_away
 from lib.tools import wait_for
 
 
@@ -206,3 +206,17 @@ def test_installed_over_running_servers(readme, kt):
                "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'")
     wait_for(readme.can_login, 30)
     assert readme.works()
+
+
+# and taken away: the last test
+
+def test_uninstalled_by_the_page(readme):
+    page = (README.parent / "docs/upgrade.md").read_text()
+    for block in re.findall(r"^ *```sh\n(.*?)^ *```$", page, re.M | re.S):
+        readme.run(block)
+    readme.run("timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'; "
+               "timeout 30 sh -c 'until su - postgres -c \"psql -Atc SELECT\" >/dev/null 2>&1; do sleep 0.1; done'")
+    assert "unknown command" in readme.run("redis-cli SECRET.LIST").stdout and readme.run("redis-cli DBSIZE").stdout.strip() == "0"
+    assert readme.can_login()  # by the password that the store still has
+    maps = readme.run("cat /proc/[0-9]*/maps 2>/dev/null | grep -c 'libkeyturn' || true").stdout.strip()
+    assert maps == "0" and "nginx" in readme.run("pidof nginx && cat /proc/$(pidof -s nginx)/comm").stdout
