@@ -50,9 +50,10 @@ def test_it_survives_a_configuration_that_is_not_there(make_postgres, home):
     assert pg.value(WORKER) == pid
 
 
-def test_a_worker_without_its_rule_says_so(make_db, stop_at, canary):
-    """Once, and not with each look; it neither spins nor is locked out for asking."""
-    db = make_db(worker=["list"], shared_preload_libraries="keyturn", keyturn__reconcile_interval="1s")
+@pytest.mark.parametrize("rights", [[], ["list"]])
+def test_a_worker_without_its_rule_says_so(make_db, stop_at, canary, rights):
+    """Once, and not with each look; it does not spin."""
+    db = make_db(worker=rights, shared_preload_libraries="keyturn", keyturn__reconcile_interval="1s")
     account = db.account(canary("pg-denied"))
     stopped = stop_at(db, account, "after_alter")
     with contextlib.closing(sqlite3.connect(db.home.store, isolation_level=None, timeout=5)) as store:
@@ -65,7 +66,7 @@ def test_a_worker_without_its_rule_says_so(make_db, stop_at, canary):
     wait_for(lambda: len(denied()) >= 2, 10, what="its second try")
     assert db.pg.log().count("the policy does not let the worker finish interrupted rotations") == 1
     assert 'HINT:  Add {who: "postgresql:worker", allow: [rotate, list]' in db.pg.log() and account.pending()
-    db.home.grant("postgresql:worker", ["rotate"], ["database/*"])
+    db.home.grant("postgresql:worker", ["rotate", "list"], ["database/*"])
     db.pg.restart()
     wait_for(lambda: not account.pending(), 10, what="the worker")
     assert account.agree()
