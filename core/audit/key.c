@@ -85,6 +85,36 @@ static kt_status_t check_stream(const char *stream)
     return KT_SUCCESS;
 }
 
+/* The servers of a stream go on without the audit key if its state was removed. Its next instance
+ * begins under the key, while they run: what they wrote until then stays as it is. */
+static kt_status_t replace_start(const char *folder, int fd,
+                                 const unsigned char bytes[KT_AUDIT_STATE])
+{
+    unsigned char old[KT_AUDIT_STATE];
+    kt_audit_state_t state;
+    kt_status_t status = KT_SUCCESS;
+    int file = openat(fd, "state", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    struct stat st;
+
+    if (file < 0 || fstat(file, &st) != 0 || !S_ISREG(st.st_mode) || !kt_lock_file(file, KT_WAIT))
+        status = kt_fail(KT_PERMISSION, "%s/state: %s", folder,
+                         file >= 0 && errno == 0 ? "not a regular file" : strerror(errno));
+    else if (pread(file, old, sizeof(old), 0) == (ssize_t)sizeof(old) &&
+             kt_audit_decode_state(old, &state) && state.keyed)
+        status = kt_fail(KT_CONFLICT,
+                         "%s/state: the stream has begun already, and under an audit key (remove "
+                         "this file to begin a new instance)",
+                         folder);
+    else if (pwrite(file, bytes, KT_AUDIT_STATE, 0) != (ssize_t)KT_AUDIT_STATE ||
+             fdatasync(file) != 0)
+        status = kt_fail(KT_PERMISSION, "%s/state: %s", folder, strerror(errno));
+    kt_wipe(old, sizeof(old));
+    kt_wipe(&state, sizeof(state));
+    if (file >= 0)
+        (void)close(file); /* and its lock */
+    return status;
+}
+
 static kt_status_t write_start(const char *folder, int fd,
                                const unsigned char bytes[KT_AUDIT_STATE])
 {
@@ -92,10 +122,7 @@ static kt_status_t write_start(const char *folder, int fd,
     int state = openat(fd, "state", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     if (state < 0 && errno == EEXIST)
-        return kt_fail(
-            KT_CONFLICT,
-            "%s/state: the stream has begun already (remove this file to begin a new instance)",
-            folder);
+        return replace_start(folder, fd, bytes);
     if (state >= 0 && fstat(fd, &st) == 0 &&
         (st.st_uid == geteuid() || fchown(state, st.st_uid, (gid_t)-1) == 0) &&
         write(state, bytes, KT_AUDIT_STATE) == (ssize_t)KT_AUDIT_STATE && fdatasync(state) == 0) {

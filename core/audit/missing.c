@@ -355,7 +355,8 @@ static void judge_instances(kt_missing_t *missing)
         else
             tell(missing, KT_MALFORMED,
                  "%s: an instance that was begun without the audit key: it proves the chain, not "
-                 "who wrote it (look into it, then remove `state` and run keyturn keygen --stream)",
+                 "who wrote it (look into it, then begin one under the key: keyturn keygen "
+                 "--stream)",
                  instance->file);
     }
 }

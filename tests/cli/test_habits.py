@@ -125,9 +125,9 @@ def test_the_state_is_removed(home):
     state.unlink()
     assert home.get("a") == b"v"
     fails(home, "begun without the audit key")
-    state.unlink()
     stream = home.log.parent
     home.run("keygen", "--stream", stream.name, "--audit-key", home.audit_key, stream)
+    assert home.run("keygen", "--stream", stream.name, "--audit-key", home.audit_key, stream, check=False).returncode == 73
     assert home.get("a") == b"v"
     assert "the one that follows proves that it has not changed since" in verify(home, "--complete").stdout.decode()
     older = sorted(stream.glob("log.2*"))
