@@ -51,7 +51,7 @@ PATTERNS = [
 ]
 
 # Not our words: the frozen ABI, generated figures, inputs of fuzzers, what tests compare byte by byte.
-NOT_OURS = ["tests/abi/1.0", "tests/abi/golden.txt", "tests/fuzz/corpus", "docs/bench", "LICENSE", "tests/canary-exceptions",
+NOT_OURS = ["tests/abi/0.1", "tests/abi/1.0", "tests/abi/golden.txt", "tests/fuzz/corpus", "docs/bench", "LICENSE", "tests/canary-exceptions",
             "tests/build/test_words.py"]
 
 COMPILED = [(re.compile(pattern, re.I), why, instead, re.compile(fine, re.I) if fine else None)
