@@ -13,7 +13,8 @@
 #define HEAVY 1000   /* a secret with more reads is heavily used */
 
 typedef struct {
-    json_t *notes;      /* [{stream, note}]: what was skipped */
+    cli_trail_t trail;  /* first: its notes are [{stream, note}], what was skipped */
+    json_t *marked;     /* {stream: {mark: lines}}: what something is wrong with */
     json_t *streams;    /* {stream: lines} */
     json_t *sources;    /* {subject and peer: {...}} */
     json_t *patterns;   /* {action, reference and subject: {...}} */
@@ -22,7 +23,7 @@ typedef struct {
     json_t *alerts;     /* the lines */
     json_t *secrets;    /* {name: {...}} */
     json_t *all;        /* owns these */
-    json_int_t lines, malformed, refusals, failures;
+    json_int_t lines, malformed, refusals, failures, foreign;
 } report_t;
 
 static const char *text_of(const json_t *object, const char *key)
@@ -53,11 +54,33 @@ static void set_text(json_t *object, const char *key, const char *text)
     json_object_set_new(object, key, json_string(text));
 }
 
-/* Lines come stream by stream, so the times are not in order. */
-static void widen(json_t *object, const char *time)
+static bool is_marked(const json_t *line, const char *mark)
 {
+    const json_t *word;
+    size_t i;
+
+    json_array_foreach(json_object_get(line, "marks"), i,
+                       word) if (strcmp(json_string_value(word), mark) == 0) return true;
+    return false;
+}
+
+/* Whom the line is about: a stream can name its own subjects only, and of any other claim the
+ * stream itself is what is known. */
+static const char *subject_of(const json_t *line)
+{
+    return is_marked(line, "foreign-subject") || is_marked(line, "foreign-stream")
+               ? text_of(line, "stream")
+               : text_of(line, "subject");
+}
+
+/* Lines come stream by stream, so the times are not in order. */
+static void widen(json_t *object, const json_t *line)
+{
+    const char *time = is_marked(line, "future") ? "" : text_of(line, "time");
     const char *first = text_of(object, "first"), *last = text_of(object, "last");
 
+    if (!time[0])
+        return;
     if (!first[0] || strcmp(time, first) < 0)
         set_text(object, "first", time);
     if (strcmp(time, last) > 0)
@@ -84,7 +107,7 @@ static bool is_failure(const char *status)
 
 static void count_source(report_t *report, const json_t *line, bool refusal, json_int_t count)
 {
-    const char *subject = text_of(line, "subject"), *peer = text_of(line, "peer");
+    const char *subject = subject_of(line), *peer = text_of(line, "peer");
     char key[600];
     json_t *source;
 
@@ -94,7 +117,7 @@ static void count_source(report_t *report, const json_t *line, bool refusal, jso
     set_text(source, "peer", peer);
     add(source, refusal ? "refusals" : "failures", count);
     add(source, "count", count);
-    widen(source, text_of(line, "time"));
+    widen(source, line);
 }
 
 /* An access without a name. */
@@ -113,24 +136,29 @@ static void count_pattern(report_t *report, const json_t *line, json_int_t count
                                               "subject", subject, "action", text_of(line, "action"),
                                               "reference", text_of(line, "reference")));
     add(pattern, "count", count);
-    widen(pattern, text_of(line, "time"));
+    widen(pattern, line);
 }
 
 static void count_read(json_t *secret, const json_t *line, json_int_t count)
 {
-    const char *time = text_of(line, "time");
+    const char *time = is_marked(line, "future") ? "" : text_of(line, "time");
 
     add(secret, "accesses", count);
-    add(at(secret, "subjects"), text_of(line, "subject"), count);
+    add(at(secret, "streams"), text_of(line, "stream"), count);
+    add(at(secret, "subjects"), subject_of(line), count);
+    if (text_of(line, "actor")[0])
+        add(at(secret, "actors"), text_of(line, "actor"), count);
     if (strcmp(time, text_of(secret, "last_access")) > 0) {
         set_text(secret, "last_access", time);
-        set_text(secret, "last_subject", text_of(line, "subject"));
+        set_text(secret, "last_subject", subject_of(line));
+        set_text(secret, "last_stream", text_of(line, "stream"));
     }
 }
 
 static void remember_change(json_t *secret, const json_t *line)
 {
-    static const char *const keys[] = {"time", "action", "version", "subject", "status", NULL};
+    static const char *const keys[] = {"time",  "action", "version", "stream",
+                                       "actor", "status", "marks",   NULL};
     json_t *changes = json_object_get(secret, "changes"), *change = json_object();
 
     if (!changes) {
@@ -140,6 +168,7 @@ static void remember_change(json_t *secret, const json_t *line)
     for (size_t i = 0; keys[i]; i++)
         if (json_object_get(line, keys[i]))
             json_object_set(change, keys[i], json_object_get(line, keys[i]));
+    set_text(change, "subject", subject_of(line));
     json_array_append_new(changes, change);
 }
 
@@ -169,6 +198,20 @@ static void count_secret(report_t *report, const json_t *line, json_int_t count)
     }
 }
 
+/* A claim about others is an alert: somebody uses the stream for what is not its own. */
+static void count_marks(report_t *report, json_t *line)
+{
+    const json_t *mark;
+    size_t i;
+
+    json_array_foreach(json_object_get(line, "marks"), i, mark)
+        add(at(report->marked, text_of(line, "stream")), json_string_value(mark), 1);
+    if (is_marked(line, "foreign-subject") || is_marked(line, "foreign-stream")) {
+        json_array_append(report->alerts, line);
+        report->foreign++;
+    }
+}
+
 static void count_line(report_t *report, json_t *line)
 {
     const char *action = text_of(line, "action"), *status = text_of(line, "status");
@@ -176,7 +219,8 @@ static void count_line(report_t *report, json_t *line)
     json_int_t count = number_of(line, "count") > 1 ? number_of(line, "count") : 1;
 
     report->lines++;
-    widen(report->all, text_of(line, "time"));
+    widen(report->all, line);
+    count_marks(report, line);
     add(report->streams, text_of(line, "stream"), 1);
     add(at(report->actions, action), status, count);
     if (severity[0])
@@ -197,25 +241,17 @@ static void count_line(report_t *report, json_t *line)
     count_secret(report, line, count);
 }
 
-static int count_text(void *arg, const char *text)
+static int count_text(void *arg, const kt_audit_line_t *text)
 {
     report_t *report = arg;
-    json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    json_t *line = cli_trail_parse(text);
 
-    if (json_is_object(line) && text_of(line, "time")[0] && text_of(line, "action")[0])
+    if (text_of(line, "time")[0] && text_of(line, "action")[0])
         count_line(report, line);
     else
         report->malformed++;
     json_decref(line);
     return 0;
-}
-
-static void add_note(void *arg, kt_status_t status, const char *what, const char *detail)
-{
-    report_t *report = arg;
-
-    (void)status;
-    json_array_append_new(report->notes, json_pack("{s:s, s:s}", "stream", what, "note", detail));
 }
 
 /* ---- the answer ---- */
@@ -259,18 +295,18 @@ static json_t *names(const report_t *report, bool heavy)
 
 static json_t *to_json(const report_t *report, int64_t since, int64_t now)
 {
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:O, s:O, s:o, s:o, s:O, s:O, "
-                     "s:O, s:O, s:o, s:o}",
-                     "analysis_time", cli_json_time(now), "since", cli_json_time(since), "lines",
-                     report->lines, "malformed", report->malformed, "refusals", report->refusals,
-                     "failures", report->failures, "total_failed_attempts",
-                     report->refusals + report->failures, "first", text_of(report->all, "first"),
-                     "last", text_of(report->all, "last"), "streams", report->streams,
-                     "passed_over", report->notes, "suspicious_sources",
-                     ranked(report->sources, "count", SUSPICIOUS), "suspicious_patterns",
-                     ranked(report->patterns, "count", 0), "alerts", report->alerts, "severities",
-                     report->severities, "actions", report->actions, "secrets", report->secrets,
-                     "unused", names(report, false), "heavily_used", names(report, true));
+    return json_pack(
+        "{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:O, s:O, s:o, s:o, s:O, s:O, "
+        "s:O, s:O, s:o, s:o, s:O}",
+        "analysis_time", cli_json_time(now), "since", cli_json_time(since), "lines", report->lines,
+        "malformed", report->malformed, "refusals", report->refusals, "failures", report->failures,
+        "total_failed_attempts", report->refusals + report->failures, "first",
+        text_of(report->all, "first"), "last", text_of(report->all, "last"), "streams",
+        report->streams, "passed_over", report->trail.notes, "suspicious_sources",
+        ranked(report->sources, "count", SUSPICIOUS), "suspicious_patterns",
+        ranked(report->patterns, "count", 0), "alerts", report->alerts, "severities",
+        report->severities, "actions", report->actions, "secrets", report->secrets, "unused",
+        names(report, false), "heavily_used", names(report, true), "marked", report->marked);
 }
 
 static void print_counts(const json_t *counts)
@@ -315,21 +351,69 @@ static void print_sources(const json_t *answer)
     }
 }
 
+static bool has_lockouts(const json_t *alerts)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(alerts, i,
+                       row) if (strcmp(text_of(row, "action"), "alert") == 0) return true;
+    return false;
+}
+
+static void print_marked(const report_t *report)
+{
+    const char *stream, *mark;
+    json_t *marks, *count;
+
+    if (json_object_size(report->marked) > 0)
+        printf("\nLines that something is wrong with (keyturn-audit(5)):\n");
+    json_object_foreach(report->marked, stream, marks)
+    {
+        json_object_foreach(marks, mark, count)
+        {
+            printf("  %6lld  %-16s ", (long long)json_integer_value(count), mark);
+            cli_print_line(stream);
+        }
+    }
+}
+
 static void print_alerts(const json_t *alerts)
 {
     size_t i;
     json_t *row;
 
-    if (json_array_size(alerts) > 0)
+    if (has_lockouts(alerts))
         printf("\nLocked out:\n");
     json_array_foreach(alerts, i, row)
     {
+        if (strcmp(text_of(row, "action"), "alert") != 0)
+            continue;
         printf("  %.24s ", text_of(row, "time"));
         cli_print(text_of(row, "subject"), 26);
         putchar(' ');
         cli_print(text_of(row, "peer"), 16);
         printf(" for %lld s\n", (long long)number_of(row, "seconds"));
     }
+}
+
+/*           read by nginx:shop 12, uid:root 3 */
+static void print_counts_of(const char *what, const json_t *counts)
+{
+    const char *key, *comma = "";
+    json_t *count;
+
+    if (json_object_size(counts) > 0)
+        printf("          %s ", what);
+    json_object_foreach((json_t *)counts, key, count)
+    {
+        fputs(comma, stdout);
+        cli_print(key[0] ? key : "(unknown)", 0);
+        printf(" %lld", (long long)json_integer_value(count));
+        comma = ", ";
+    }
+    if (json_object_size(counts) > 0)
+        putchar('\n');
 }
 
 static void print_secrets(const json_t *secrets)
@@ -354,28 +438,26 @@ static void print_secrets(const json_t *secrets)
         else if (count > 0 && !read[0])
             printf("  (unused)");
         putchar('\n');
+        print_counts_of("read by", json_object_get(secret, "subjects"));
+        print_counts_of("persons", json_object_get(secret, "actors"));
     }
 }
 
 static void print(const report_t *report, const json_t *answer)
 {
     const char *action;
-    json_t *counts, *row;
-    size_t i;
+    json_t *counts;
+    size_t nstreams = json_object_size(report->streams);
 
-    printf("%lld lines of %zu streams, %lld malformed ones skipped", (long long)report->lines,
-           json_object_size(report->streams), (long long)report->malformed);
+    printf("%lld line%s of %zu stream%s, %lld malformed skipped", (long long)report->lines,
+           report->lines == 1 ? "" : "s", nstreams, nstreams == 1 ? "" : "s",
+           (long long)report->malformed);
     if (report->lines > 0)
         printf("; from %.24s to %.24s", text_of(report->all, "first"),
                text_of(report->all, "last"));
-    printf("\n%lld refusals, %lld failures, %zu alerts\n", (long long)report->refusals,
+    printf("\nrefusals %lld, failures %lld, alerts %zu\n", (long long)report->refusals,
            (long long)report->failures, json_array_size(report->alerts));
-    json_array_foreach(report->notes, i, row)
-    {
-        cli_print(text_of(row, "stream"), 0);
-        putchar('/');
-        cli_print_line(text_of(row, "note"));
-    }
+    print_marked(report);
     print_alerts(report->alerts);
     print_sources(answer);
     if (json_object_size(report->actions) > 0)
@@ -393,11 +475,12 @@ static void init(report_t *report)
 {
     memset(report, 0, sizeof *report);
     report->all = json_object();
-    report->notes = json_array();
+    report->trail.notes = json_array();
     report->alerts = json_array();
-    json_object_set_new(report->all, "notes", report->notes);
+    json_object_set_new(report->all, "notes", report->trail.notes);
     json_object_set_new(report->all, "alerts", report->alerts);
     report->streams = at(report->all, "streams");
+    report->marked = at(report->all, "marked");
     report->sources = at(report->all, "sources");
     report->patterns = at(report->all, "patterns");
     report->actions = at(report->all, "actions");
@@ -418,9 +501,10 @@ kt_status_t verb_audit_report(cli_t *cli)
     if (status)
         return status;
     init(&report);
-    status = kt_audit_scan(dir ? dir : kt_setup_audit_path(cli->setup), since, count_text, add_note,
-                           &report);
-    if (status) {
+    report.trail.cli = cli;
+    status = kt_audit_scan(dir ? dir : kt_setup_audit_path(cli->setup), since, count_text,
+                           cli_trail_note, &report);
+    if (status && (status != KT_MALFORMED || cli->json)) {
         json_decref(report.all);
         return cli_check(cli, status, kt_error(NULL));
     }
@@ -432,5 +516,5 @@ kt_status_t verb_audit_report(cli_t *cli)
         json_decref(answer);
     }
     json_decref(report.all);
-    return status;
+    return cli_check(cli, status, kt_error(NULL));
 }

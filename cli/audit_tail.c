@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn audit tail [--follow] [STREAM]: the last lines of the audit logs, merged by time. */
+/* keyturn audit tail [-n N] [--follow] [STREAM]: the last lines of the audit logs, merged by time.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -7,84 +8,78 @@
 #include "cli.h"
 
 #define LAST 20        /* lines at the start */
+#define LAST_MAX 10000 /* that may be asked for */
 #define LOOK_BACK 1000 /* lines among which --follow looks for new ones */
 #define PAUSE_MS 250
 
 typedef struct {
-    cli_t *cli;
-    json_t *lines;  /* collected for --json */
-    json_t *seen;   /* --follow: {line: true} of the previous look, in order; at first NULL */
-    json_t *seeing; /* the same of the present look */
+    cli_trail_t trail; /* first: the notes go there */
+    json_t *lines;     /* the lines of this look */
+    json_t *seen;      /* --follow: {stream and text: true} of the previous look; at first NULL */
+    json_t *seeing;    /* the same of the present look */
+    size_t last;
 } tail_t;
 
-/* 2026-11-23T11:50:33Z nginx        nginx:example.org    read      api-keys/stripe@3  success */
-static void print_line(const json_t *line)
+static int collect(void *arg, const kt_audit_line_t *line)
 {
-    static const struct {
-        const char *key;
-        int width;
-    } columns[] = {{"time", 24}, {"stream", 12}, {"subject", 26}, {"action", 13}, {"status", 9}};
-    const json_t *version = json_object_get(line, "version");
-    const json_t *count = json_object_get(line, "count");
-
-    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
-        cli_print(cli_json_text(line, columns[i].key, "-"), columns[i].width);
-        putchar(' ');
-    }
-    cli_print(cli_json_text(line, "reference", "-"), 0);
-    if (json_integer_value(version) > 0)
-        printf(" version %lld", (long long)json_integer_value(version));
-    if (json_integer_value(count) > 1)
-        printf(" %lld times", (long long)json_integer_value(count));
-    if (json_is_true(json_object_get(line, "stale")))
-        printf(" stale");
-    putchar('\n');
-}
-
-static void print(tail_t *tail, const char *text)
-{
-    json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
-
-    if (tail->lines) {
-        json_array_append(tail->lines, line ? line : json_null());
-    } else if (tail->cli->json || !line) {
-        cli_print_line(text);
-    } else {
-        print_line(line);
-    }
-    json_decref(line);
-}
-
-static int see_line(void *arg, const char *text)
-{
-    tail_t *tail = arg;
-
-    if (tail->seeing)
-        json_object_set_new(tail->seeing, text, json_true());
-    if (!tail->seeing || (tail->seen && !json_object_get(tail->seen, text)))
-        print(tail, text);
+    json_array_append_new(((tail_t *)arg)->lines, cli_trail_parse(line));
     return 0;
 }
 
-/* Runs until a signal ends us. Each line is printed once: at the next look it is in `seen`. */
+static void print_lines(const tail_t *tail, size_t last)
+{
+    size_t count = json_array_size(tail->lines), i;
+    json_t *line;
+
+    json_array_foreach(tail->lines, i, line)
+    {
+        if (count - i > last)
+            continue;
+        if (tail->trail.cli->json)
+            cli_print_json(json_incref(line));
+        else
+            cli_trail_print(line);
+    }
+}
+
+/* A line that no seal covers yet may be one that is being written: it is printed if the next look
+ * finds it the same. */
+static int see_line(void *arg, const kt_audit_line_t *line)
+{
+    tail_t *tail = arg;
+    json_t *parsed = cli_trail_parse(line);
+    char *key = json_dumps(parsed, JSON_ENSURE_ASCII | JSON_SORT_KEYS);
+    bool waits = (line->marks & KT_LINE_UNSEALED) != 0;
+
+    if (key && !waits)
+        json_object_set_new(tail->seeing, key, json_true());
+    else if (key)
+        json_object_set_new(tail->seeing, key,
+                            json_boolean(tail->seen && json_object_get(tail->seen, key)));
+    if (!key || (!waits && !(tail->seen && json_object_get(tail->seen, key))) ||
+        (waits && tail->seen && json_is_false(json_object_get(tail->seen, key))))
+        json_array_append(tail->lines, parsed);
+    cli_json_free(key);
+    json_decref(parsed);
+    return 0;
+}
+
+/* Runs until a signal ends us. Each line is printed once: at the next look it is in `seen`. What
+ * cannot be read is reported once. */
 static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
 {
     const struct timespec pause = {0, PAUSE_MS * 1000000L};
     kt_status_t status;
 
     for (;;) {
-        const char *text;
-        json_t *yes;
-        size_t left;
-
         tail->seeing = json_object();
-        status = kt_audit_tail(cli->ctx, stream, LOOK_BACK, see_line, tail);
-        left = json_object_size(tail->seeing);
-        if (!tail->seen)
-            json_object_foreach(tail->seeing, text, yes) if (left-- <= LAST) print(tail, text);
+        json_array_clear(tail->lines);
+        status = kt_audit_tail(cli->ctx, stream, LOOK_BACK, see_line,
+                               tail->seen ? NULL : cli_trail_note, tail);
+        print_lines(tail, tail->seen ? LOOK_BACK * 10 : tail->last);
         json_decref(tail->seen);
         tail->seen = tail->seeing;
-        if (status || fflush(stdout) != 0)
+        if ((status && status != KT_MALFORMED) || fflush(stdout) != 0)
             break;
         nanosleep(&pause, NULL);
     }
@@ -92,21 +87,34 @@ static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
     return cli_check_ctx(cli, status);
 }
 
+static kt_status_t print_tail(cli_t *cli, tail_t *tail, const char *stream)
+{
+    kt_status_t status = kt_audit_tail(cli->ctx, stream, tail->last, collect, cli_trail_note, tail);
+
+    if (!cli->json)
+        print_lines(tail, tail->last * 10);
+    else if (!status)
+        return cli_answer(
+            cli, json_pack("{s:O, s:O}", "lines", tail->lines, "passed_over", tail->trail.notes));
+    return cli_check_ctx(cli, status);
+}
+
 kt_status_t verb_audit_tail(cli_t *cli)
 {
     const char *stream = cli->nargs > 0 ? cli->args[0] : NULL;
-    tail_t tail = {.cli = cli};
-    kt_status_t status = cli_open(cli);
+    tail_t tail = {.trail = {.cli = cli}};
+    uint64_t last = LAST;
+    kt_status_t status = cli_number(cli, "lines", 1, LAST_MAX, &last);
 
+    if (!status)
+        status = cli_open(cli);
     if (status)
         return status;
-    if (cli_given(cli, "follow"))
-        return follow(cli, &tail, stream);
-    if (cli->json)
-        tail.lines = json_array();
-    status = kt_audit_tail(cli->ctx, stream, LAST, see_line, &tail);
-    if (!status && cli->json)
-        return cli_answer(cli, json_pack("{s:o}", "lines", tail.lines));
+    tail.last = (size_t)last;
+    tail.lines = json_array();
+    tail.trail.notes = json_array();
+    status = cli_given(cli, "follow") ? follow(cli, &tail, stream) : print_tail(cli, &tail, stream);
     json_decref(tail.lines);
-    return cli_check_ctx(cli, status);
+    json_decref(tail.trail.notes);
+    return status;
 }

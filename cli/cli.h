@@ -71,6 +71,7 @@ kt_status_t cli_help(cli_t *cli);
 kt_status_t cli_print_version(cli_t *cli);
 /* The last value of --name, "" for a switch; NULL: not given. */
 const char *cli_given(const cli_t *cli, const char *name);
+bool cli_asks(const cli_t *cli, char letter); /* was an option with this letter given? */
 /* --name as a whole number of [min, max]; *ret_number is kept if the option is not given. */
 kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max,
                        uint64_t *ret_number);
@@ -123,14 +124,33 @@ void cli_print_json(json_t *object);
 const char *cli_json_text(const json_t *object, const char *key, const char *otherwise);
 /* Writes to stdout, past the buffers of stdio. */
 kt_status_t cli_write(cli_t *cli, const void *data, size_t size);
-/* Prints `text` with `?` for control characters, padded to `width`. */
+/* Prints `text`, made visible and padded to `width`. */
 void cli_print(const char *text, int width);
 void cli_print_line(const char *text); /* and a newline */
 /* The same as cli_print(), but a longer text is cut and ends with "...". */
 void cli_print_cut(const char *text, int width);
-int cli_columns(void); /* of the terminal that stdout is; 0: stdout is not one */
+int cli_columns(void);          /* of the terminal that stdout is; 0: stdout is not one */
 void cli_json_init(void);       /* jansson wipes what it frees */
 void cli_json_free(char *text); /* of json_dumps() */
+
+/* ---- visible.c: what others have written ---- */
+
+/* Puts a `?` in place of each character that a terminal obeys or does not show, and of what is not
+ * UTF-8. Answers how many characters there are. */
+size_t cli_visible(char *text);
+json_t *cli_visible_json(const json_t *value); /* the same in all its strings; a new reference */
+
+/* ---- trail.c: lines of the audit logs ---- */
+
+typedef struct cli_trail {
+    cli_t *cli;
+    json_t *notes; /* [{stream, note}]: what was not read; also on stderr, unless with --json */
+} cli_trail_t;
+/* A line as an object: with `stream` as its folder has it, and `marks`, a list of words, if
+ * something is wrong with it. The caller owns it. */
+json_t *cli_trail_parse(const kt_audit_line_t *line);
+void cli_trail_print(const json_t *line);
+void cli_trail_note(void *arg, kt_status_t status, const char *what, const char *detail);
 
 /* ---- rows.c: the answers of check, verify and audit verify ---- */
 
@@ -191,8 +211,9 @@ bool cli_weakness(const kt_secret_t *value, kt_strength_t kind, unsigned ignored
 #define CLI_TIME_SIZE 32
 /* --expires, a duration from now or an RFC 3339 time; 0: not given */
 kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms);
-/* --since, a duration before now or an RFC 3339 time; 0: not given */
+/* --since or --until: a duration before now or an RFC 3339 time; 0: not given */
 kt_status_t cli_since(cli_t *cli, int64_t *ret_ms);
+kt_status_t cli_before(cli_t *cli, const char *option, int64_t *ret_ms);
 int64_t cli_now(void);                                      /* ms since the epoch */
 const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE]); /* RFC 3339 in UTC; "-" for 0 */
 json_t *cli_json_time(int64_t ms);                          /* null for 0 */

@@ -17,6 +17,10 @@ static const cli_verb_t verbs[] = {
     {                                                                                              \
         0, name, arg, text                                                                         \
     }
+#define LETTERED(letter, name, arg, text)                                                          \
+    {                                                                                              \
+        letter, name, arg, text                                                                    \
+    }
 #define NO_OPTIONS OPTION(NULL, NULL, NULL)
 #define VERB(function, name, operands, min, max, flags, summary, ...)                              \
     {name, operands, summary, verb_##function, min, max, flags, {__VA_ARGS__}},
@@ -61,9 +65,9 @@ int main(int argc, char **argv)
     protect();
     cli_json_init();
     status = cli_parse(&cli, argc, argv);
-    if (!status && cli_given(&cli, "version"))
+    if (!status && cli_asks(&cli, 'V'))
         status = cli_print_version(&cli);
-    else if (!status && cli_given(&cli, "help"))
+    else if (!status && cli_asks(&cli, 'h'))
         status = cli_help(&cli);
     else if (!status)
         status = cli.verb->run(&cli);

@@ -12,7 +12,7 @@
  * - FLAGS: CLI_VALUE, CLI_WARNINGS, CLI_REMARKS in cli.h.
  * - SUMMARY NULL: the help leaves the verb out.
  *
- * OPTION(NAME, ARGUMENT, TEXT)
+ * OPTION(NAME, ARGUMENT, TEXT), or LETTERED(LETTER, NAME, ARGUMENT, TEXT): also -LETTER
  * - ARGUMENT as the help shows it; NULL: the option has none.
  */
 VERB(init, "init", "DIR|--system", 0, 1, 0, "make a home: configuration, key, store, audit folders",
@@ -70,7 +70,17 @@ VERB(destroy, "destroy", "NAME VERSION|--all", 1, 2, 0,
      "erase a version, or the whole secret, for good", OPTION("all", NULL, "every version"))
 VERB(audit_tail, "audit tail", "[STREAM]", 0, 1, 0,
      "the last 20 audit records of all streams, by time",
+     LETTERED('n', "lines", "N", "so many instead of 20"),
      OPTION("follow", NULL, "keep printing new records"))
+VERB(audit_log, "audit log", "", 0, 0, 0,
+     "who had which version of what, and from where",
+     OPTION("name", "P", "of secrets with such a name; stars stand for anything"),
+     OPTION("version", "N", "that served or made this version"),
+     OPTION("subject", "P", "of such a subject or actor"),
+     OPTION("action", "A", "read, write, rotate (with its steps) ..."),
+     OPTION("stream", "S", "of this stream"),
+     OPTION("since", "T", "from T on: 90d, 12h, 30m, 45s or 2w ago, or an RFC 3339 time"),
+     OPTION("until", "T", "before T"))
 VERB(audit_verify, "audit verify", "[DIR]", 0, 1, 0,
      "prove that the audit logs are complete and unchanged",
      OPTION("audit-key", "FILE", "also prove, with the audit key, who wrote them"),

@@ -15,11 +15,13 @@ typedef struct {
 
 /* A line of a server that asks in vain for what its own configuration names. The policy may
  * be another one by now. */
-static int look_at(void *arg, const char *line)
+static int look_at(void *arg, const kt_audit_line_t *line)
 {
     refused_t *refused = arg;
     kt_can_t can = KT_CAN_INIT;
-    json_t *object = strstr(line, "\"configured\":true") ? json_loads(line, 0, NULL) : NULL;
+    json_t *object = !line->marks && strstr(line->text, "\"configured\":true")
+                         ? json_loads(line->text, 0, NULL)
+                         : NULL;
     const char *subject = cli_json_text(object, "subject", ""),
                *reference = cli_json_text(object, "reference", "");
     char name[KT_NAME_MAX + 1], key[KT_SUBJECT_MAX + KT_NAME_MAX + 2], detail[700];
@@ -61,7 +63,7 @@ kt_status_t check_refused(cli_t *cli, json_t *rows)
     kt_status_t status = kt_lockouts(cli->ctx, add_lockout, rows, NULL);
 
     /* a log that cannot be read is a row of its own, and no reason to end here */
-    if (!status && kt_audit_tail(cli->ctx, NULL, LINES, look_at, &refused))
+    if (!status && kt_audit_tail(cli->ctx, NULL, LINES, look_at, NULL, &refused))
         cli_add_row(rows, "warning", "policy", kt_error(cli->ctx));
     json_decref(refused.seen);
     return cli_check_ctx(cli, status);

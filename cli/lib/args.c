@@ -22,9 +22,10 @@ static size_t known_options(const cli_t *cli, const cli_option_t *known[KNOWN_MA
 {
     size_t n = 0;
 
-    for (const cli_option_t *o = cli_globals; o->name; o++)
-        known[n++] = o;
+    /* one of the verb's own comes before one of the same name of every verb */
     for (const cli_option_t *o = cli->verb ? cli->verb->options : NULL; o && o->name; o++)
+        known[n++] = o;
+    for (const cli_option_t *o = cli_globals; o->name; o++)
         known[n++] = o;
     return n;
 }
@@ -123,6 +124,19 @@ static kt_status_t apply_option(cli_t *cli, const cli_option_t *option, const ch
     return KT_SUCCESS;
 }
 
+/* Those of the verb itself, for getopt: at most one, which has a value. */
+static const char *known_letters(const cli_t *cli)
+{
+    static char letters[] = "n:";
+
+    for (const cli_option_t *o = cli->verb ? cli->verb->options : NULL; o && o->name; o++)
+        if (o->letter) {
+            letters[0] = o->letter;
+            return letters;
+        }
+    return "";
+}
+
 /*
  * Parses the options among argv[1]... and leaves the other words at *argv. It runs twice: until the
  * verb is known, the first other word ends the options; afterwards they may stand anywhere.
@@ -131,11 +145,13 @@ static kt_status_t parse_options(cli_t *cli, int *argc, char ***argv)
 {
     struct option longs[KNOWN_MAX + 1] = {{0}};
     const cli_option_t *known[KNOWN_MAX];
-    const char *letters = cli->verb && cli->verb->max >= 0 ? ":c:qhV" : "+:c:qhV";
+    char letters[16];
     size_t n = known_options(cli, known);
     kt_status_t status = KT_SUCCESS;
     int c;
 
+    snprintf(letters, sizeof letters, "%s:c:qhV%s", cli->verb && cli->verb->max >= 0 ? "" : "+",
+             known_letters(cli));
     for (size_t i = 0; i < n; i++) {
         longs[i].name = known[i]->name;
         longs[i].has_arg = known[i]->arg ? required_argument : no_argument;
@@ -163,6 +179,14 @@ const char *cli_given(const cli_t *cli, const char *name)
         if (strcmp(cli->given[i - 1].option->name, name) == 0)
             return cli->given[i - 1].value;
     return NULL;
+}
+
+bool cli_asks(const cli_t *cli, char letter)
+{
+    for (size_t i = 0; i < cli->ngiven; i++)
+        if (cli->given[i].option->letter == letter)
+            return true;
+    return false;
 }
 
 static kt_status_t parse_number(cli_t *cli, const char *what, const char *text, uint64_t min,
@@ -273,7 +297,7 @@ static kt_status_t check_operands(cli_t *cli)
 
 static bool asks_only(const cli_t *cli)
 {
-    return cli_given(cli, "help") || cli_given(cli, "version");
+    return cli_asks(cli, 'h') || cli_asks(cli, 'V');
 }
 
 /* `keyturn help VERB` and `keyturn version` are other spellings of the options. */

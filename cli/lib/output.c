@@ -57,17 +57,10 @@ bool cli_is_control(char c)
     return (unsigned char)c < 0x20 || c == 0x7f;
 }
 
-/* A terminal obeys control characters, and other users choose names. */
-static char visible(char c)
-{
-    return cli_is_control(c) ? '?' : c;
-}
-
 static void format_visible(char text[TEXT_SIZE], const char *format, va_list args)
 {
     vsnprintf(text, TEXT_SIZE, format, args);
-    for (char *p = text; *p; p++)
-        *p = visible(*p);
+    cli_visible(text);
 }
 
 static void say(const char *format, va_list args)
@@ -237,15 +230,15 @@ const char *cli_json_text(const json_t *object, const char *key, const char *oth
 
 void cli_print(const char *text, int width)
 {
-    int n = 0;
+    char *copy = strdup(text);
+    size_t n = copy ? cli_visible(copy) : 0;
 
-    for (; text[n]; n++)
-        putchar(visible(text[n]));
-    for (; n < width; n++)
+    fputs(copy ? copy : "?", stdout);
+    for (; width > 0 && n < (size_t)width; n++)
         putchar(' ');
+    free(copy);
 }
 
-/* Counts bytes, because names are ASCII. */
 void cli_print_cut(const char *text, int width)
 {
     char cut[KT_NAME_MAX + 1];

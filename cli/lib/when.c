@@ -122,7 +122,12 @@ kt_status_t cli_expires(cli_t *cli, int64_t *ret_ms)
 
 kt_status_t cli_since(cli_t *cli, int64_t *ret_ms)
 {
-    return read_time(cli, "since", -1, ret_ms);
+    return cli_before(cli, "since", ret_ms);
+}
+
+kt_status_t cli_before(cli_t *cli, const char *option, int64_t *ret_ms)
+{
+    return read_time(cli, option, -1, ret_ms);
 }
 
 const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE])

@@ -8,11 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "files.h"
 
+#define PEEKS 10u      /* attempts to get the lock of the state ... */
+#define PEEK_MS 20u    /* ... and the time between two of them */
 #define HEAD_MAX 1024u /* bytes of a log's first line; a writer needs less than half */
 
 /* ---- first lines ---- */
@@ -310,4 +314,53 @@ void kt_audit_logs_free(kt_audit_logs_t *logs)
 {
     free(logs->list);
     memset(logs, 0, sizeof(*logs));
+}
+
+/* ---- the state ---- */
+
+static bool try_lock(int fd)
+{
+    const struct timespec pause = {0, PEEK_MS * 1000000L};
+    unsigned i;
+
+    for (i = 0; i < PEEKS; i++) {
+        if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+            return true;
+        (void)nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
+/* A writer overwrites the state in place, by one call. Without the lock it is read until two
+ * readings agree. */
+static bool read_state(int fd, bool locked, unsigned char bytes[KT_AUDIT_STATE])
+{
+    unsigned char again[KT_AUDIT_STATE];
+    bool good = false;
+    unsigned i;
+
+    for (i = 0; !good && i < PEEKS; i++)
+        good = pread(fd, bytes, KT_AUDIT_STATE, 0) == (ssize_t)KT_AUDIT_STATE &&
+               (locked || (pread(fd, again, sizeof(again), 0) == (ssize_t)sizeof(again) &&
+                           memcmp(bytes, again, sizeof(again)) == 0));
+    kt_wipe(again, sizeof(again));
+    return good;
+}
+
+bool kt_audit_peek(int folder, kt_audit_state_t *ret_state, bool *ret_held)
+{
+    unsigned char bytes[KT_AUDIT_STATE];
+    int fd = openat(folder, "state", O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    bool good = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode), locked;
+
+    memset(ret_state, 0, sizeof(*ret_state));
+    locked = good && try_lock(fd);
+    if (ret_held != NULL)
+        *ret_held = good && !locked;
+    good = good && read_state(fd, locked, bytes) && kt_audit_decode_state(bytes, ret_state);
+    kt_close_fd(&fd);
+    kt_wipe(ret_state->key, sizeof(ret_state->key));
+    kt_wipe(bytes, sizeof(bytes));
+    return good && ret_state->inode != 0;
 }

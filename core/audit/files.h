@@ -48,4 +48,9 @@ int kt_audit_compare_logs(int folder, const char *name, const char *other);
 int kt_audit_log_open(int folder, const char *name, kt_audit_log_t *ret_log);
 kt_audit_reader_t *kt_audit_log_read(int folder, const char *name, kt_audit_log_t *ret_log);
 
+/* Where the stream's state says that its log ends, without its key. It belongs to the stream's
+ * user, who may hold its lock for ever, so it is not waited for. False: there is none that may be
+ * read. `ret_held` (may be NULL): the lock was not to be had. */
+bool kt_audit_peek(int folder, kt_audit_state_t *ret_state, bool *ret_held);
+
 #endif /* KT_FILES_H */

@@ -38,6 +38,7 @@ struct kt_audit_reader {
     char behind;     /* what stood after the line that was handed out last */
     size_t line;     /* its bytes */
     size_t number, junk;
+    uint64_t offset;   /* after the last line */
     uint64_t unsealed; /* bytes since the last seal */
     char why[160];
 };
@@ -188,6 +189,21 @@ void kt_audit_reader_free(kt_audit_reader_t *reader)
     free(reader);
 }
 
+bool kt_audit_reader_skip(kt_audit_reader_t *reader, uint64_t offset)
+{
+    char *line;
+    size_t size;
+
+    if (offset == 0 || reader->gzip || offset > reader->left)
+        return true;
+    if (lseek(reader->fd, (off_t)offset - 1, SEEK_SET) < 0)
+        return false;
+    reader->left -= offset - 1;
+    reader->offset = offset - 1;
+    (void)kt_audit_reader_next(reader, &line, &size);
+    return true;
+}
+
 /* ---- lines ---- */
 
 static bool begins_with(const char *line, size_t size, const char *with)
@@ -218,6 +234,7 @@ static kt_audit_step_t hand_out(kt_audit_reader_t *reader, size_t size, char **r
     kt_audit_step_t step;
 
     reader->number++;
+    reader->offset += size;
     if (size > KT_AUDIT_LINE)
         return bad(reader, "line %zu is longer than a line of an audit log", reader->number);
     step = weigh(reader, line, size);
@@ -264,6 +281,11 @@ kt_audit_step_t kt_audit_reader_next(kt_audit_reader_t *reader, char **ret_line,
 size_t kt_audit_reader_number(const kt_audit_reader_t *reader)
 {
     return reader->number;
+}
+
+uint64_t kt_audit_reader_offset(const kt_audit_reader_t *reader)
+{
+    return reader->offset;
 }
 
 const char *kt_audit_reader_why(const kt_audit_reader_t *reader)

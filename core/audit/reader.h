@@ -27,10 +27,13 @@ typedef enum kt_audit_step {
 kt_audit_reader_t *kt_audit_reader_new(int fd);
 bool kt_audit_is_gzip(const unsigned char *bytes, size_t size); /* the first ones of a file */
 void kt_audit_reader_free(kt_audit_reader_t *reader);           /* NULL is allowed */
+/* Of a plain log, begins after the first newline from this offset on. False with errno. */
+bool kt_audit_reader_skip(kt_audit_reader_t *reader, uint64_t offset);
 /* The line has its newline and a NUL after it, may have NULs of its own, and is valid until the
  * next call. It is never longer than KT_AUDIT_LINE. */
 kt_audit_step_t kt_audit_reader_next(kt_audit_reader_t *reader, char **ret_line, size_t *ret_size);
-size_t kt_audit_reader_number(const kt_audit_reader_t *reader); /* of the last line, from 1 */
+size_t kt_audit_reader_number(const kt_audit_reader_t *reader);   /* of the last line, from 1 */
+uint64_t kt_audit_reader_offset(const kt_audit_reader_t *reader); /* after it, unpacked */
 const char *kt_audit_reader_why(const kt_audit_reader_t *reader);
 
 #endif /* KT_READER_H */

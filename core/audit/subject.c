@@ -144,12 +144,13 @@ void kt_audit_judge_begin(kt_audit_judge_t *judge, const char *stream)
 static bool is_own_subject(kt_audit_judge_t *judge, const kt_audit_claim_t *claim)
 {
     const kt_audit_text_t *subject = &claim->subject;
-    const struct kind *kind = kind_of(claim->stream.text, claim->stream.size);
+    size_t size = strlen(judge->stream);
+    const struct kind *kind = kind_of(judge->stream, size);
 
     if (subject->size == 0)
         return true;
     if (kind != NULL)
-        return vouches(kind, claim->stream.text, claim->stream.size, subject->text, subject->size);
+        return vouches(kind, judge->stream, size, subject->text, subject->size);
     /* the stream has a name of the operator's: whatever its host is, it is one */
     kind = kind_of_subject(subject->text, subject->size);
     if (kind != NULL && judge->prefix == NULL)

@@ -1,239 +1,235 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* tail.c: the last lines of one stream, or of all of them merged by time. */
-#include <errno.h>
-#include <fcntl.h>
+/*
+ * tail.c: the last lines of one stream, or of all of them merged by time.
+ *
+ * Of several streams, a line that something is wrong with takes no place of another one's: lines of
+ * the year 9999, or without a seal, would else fill the tail. A few of each stream are added.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "files.h"
+#include "walk.h"
 
-#define TAIL_MAX (1024u * 1024u) /* bytes of one log that are looked at */
-#define TIME_AT 9u               /* {"time":"2026-... */
-#define TIME_SIZE 24u
+#define TAIL_MAX 100000u         /* lines */
+#define NEAR_END (1024u * 1024u) /* bytes of a log that are looked at first */
+#define WRONG_MAX 5u             /* lines of a stream that something is wrong with */
 
-typedef struct lines {
-    char **list;
-    size_t count, room;
+typedef struct last {
+    char *text, *stream;
+    char time[25];
+    unsigned marks;
+    size_t number; /* in the order in which they were read */
+} last_t;
+
+typedef struct lines { /* a ring of the last ones */
+    last_t *list;
+    size_t count, room, next;
 } lines_t;
 
-/* Streams may belong to other users, and their lines are shown on an operator's terminal: control
- * characters are replaced. */
-static void flatten(char *text)
-{
-    for (; *text != '\0'; text++) {
-        if ((unsigned char)*text < ' ' || (unsigned char)*text >= 0x7f)
-            *text = '?';
-    }
-}
+typedef struct tail {
+    size_t count;
+    bool merged;
+    lines_t lines;
+    size_t numbered;
+    bool no_memory;
+} tail_t;
 
-static bool add_line(lines_t *lines, const char *text, size_t size)
+static void clear(last_t *line)
 {
-    if (lines->count == lines->room) {
-        size_t room = lines->room * 2 + 64;
-        char **list = realloc(lines->list, room * sizeof(*list));
-
-        if (list == NULL)
-            return false;
-        lines->list = list;
-        lines->room = room;
-    }
-    lines->list[lines->count] = strndup(text, size);
-    if (lines->list[lines->count] == NULL)
-        return false;
-    flatten(lines->list[lines->count++]);
-    return true;
+    free(line->text);
+    free(line->stream);
+    memset(line, 0, sizeof(*line));
 }
 
 static void free_lines(lines_t *lines)
 {
-    while (lines->count > 0)
-        free(lines->list[--lines->count]);
+    size_t i;
+
+    for (i = 0; i < lines->count; i++)
+        clear(&lines->list[i]);
     free(lines->list);
+    memset(lines, 0, sizeof(*lines));
 }
 
-/* By time and, within one millisecond of a stream, by number. */
-static int by_time(const void *a, const void *b)
+static bool begin_ring(lines_t *lines, size_t room)
 {
-    const char *x = *(char *const *)a, *y = *(char *const *)b;
-    bool known = strlen(x) > TIME_AT + TIME_SIZE && strlen(y) > TIME_AT + TIME_SIZE;
-    int order = known ? strncmp(x + TIME_AT, y + TIME_AT, TIME_SIZE) : 0;
-    const char *p, *q;
-
-    if (order != 0 || (p = strstr(x, "\"seq\":")) == NULL || (q = strstr(y, "\"seq\":")) == NULL)
-        return order;
-    if (p - x != q - y || strncmp(x, y, (size_t)(p - x)) != 0)
-        return 0; /* other streams */
-    return strtoull(p + 6, NULL, 10) < strtoull(q + 6, NULL, 10) ? -1 : 1;
+    memset(lines, 0, sizeof(*lines));
+    lines->list = calloc(room, sizeof(*lines->list));
+    lines->room = room;
+    return lines->list != NULL;
 }
 
-static bool is_decision(const char *text, size_t size)
+/* Takes the line's texts. */
+static void push(lines_t *lines, last_t *line)
 {
-    return (size < strlen(KT_AUDIT_SEAL) ||
-            memcmp(text, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) != 0) &&
-           (size < strlen(KT_AUDIT_LOG) || memcmp(text, KT_AUDIT_LOG, strlen(KT_AUDIT_LOG)) != 0);
+    last_t *place = &lines->list[lines->next];
+
+    clear(place);
+    *place = *line;
+    lines->next = (lines->next + 1) % lines->room;
+    lines->count += lines->count < lines->room;
 }
 
-/* Appends the last `count` decisions of the text, the last one first. `cut`: the text may begin
- * within a line. A line without an end is being written. */
-static bool append_tail(lines_t *lines, const char *text, size_t size, size_t count, bool cut)
-{
-    const char *end = memrchr(text, '\n', size), *at = end, *line;
+/* ---- one stream ---- */
 
-    while (end != NULL && count > 0) {
-        at = memrchr(text, '\n', (size_t)(end - text));
-        if (at == NULL && cut)
-            return true; /* the end of a line that began earlier */
-        line = at != NULL ? at + 1 : text;
-        if (is_decision(line, (size_t)(end - line))) {
-            if (!add_line(lines, line, (size_t)(end - line)))
-                return false;
-            count--;
+typedef struct found {
+    tail_t *tail;
+    lines_t good, wrong; /* without --merged, all are good */
+} found_t;
+
+static int keep_line(void *arg, const kt_audit_line_t *line)
+{
+    found_t *found = arg;
+    last_t last = {.text = strdup(line->text),
+                   .stream = strdup(line->stream),
+                   .marks = line->marks,
+                   .number = found->tail->numbered++};
+
+    if (last.text == NULL || last.stream == NULL) {
+        clear(&last);
+        found->tail->no_memory = true;
+        return 1;
+    }
+    if (strncmp(line->text, KT_AUDIT_TIME, strlen(KT_AUDIT_TIME)) == 0)
+        (void)snprintf(last.time, sizeof(last.time), "%.24s", line->text + strlen(KT_AUDIT_TIME));
+    push(found->tail->merged && line->marks != 0 ? &found->wrong : &found->good, &last);
+    return 0;
+}
+
+/* The last ones of one log, looking back as far as need be. */
+static bool read_log(found_t *found, kt_audit_walk_t *walk, const kt_audit_log_t *log)
+{
+    uint64_t back = NEAR_END, from;
+    size_t count = found->tail->count;
+
+    for (;; back *= 8) {
+        from = log->gzip || log->size <= back ? 0 : log->size - back;
+        free_lines(&found->good);
+        free_lines(&found->wrong);
+        if (!begin_ring(&found->good, count) || !begin_ring(&found->wrong, WRONG_MAX)) {
+            found->tail->no_memory = true;
+            return false;
         }
-        end = at;
+        if (!kt_audit_walk_log(walk, log, from) || walk->stopped || walk->bad)
+            return false;
+        if (from == 0 || found->good.count >= count)
+            return true;
+    }
+}
+
+/* Of a log that was read before the ones that are there. */
+static bool append(tail_t *tail, lines_t *from, size_t most)
+{
+    size_t add = from->count < most ? from->count : most, i;
+    last_t *list = realloc(tail->lines.list, (tail->lines.count + add + 1) * sizeof(*list));
+
+    if (list == NULL)
+        return false;
+    tail->lines.list = list;
+    for (i = 0; i < add; i++) {
+        size_t at = (from->next + from->room - add + i) % from->room;
+
+        list[tail->lines.count++] = from->list[at];
+        memset(&from->list[at], 0, sizeof(from->list[at]));
     }
     return true;
 }
 
-static void turn(lines_t *lines, size_t from)
+static size_t read_stream(void *arg, kt_audit_walk_t *walk)
 {
-    size_t to;
-
-    for (to = lines->count; from + 1 < to; from++) {
-        char *line = lines->list[from];
-
-        lines->list[from] = lines->list[--to];
-        lines->list[to] = line;
-    }
-}
-
-static kt_status_t failed(const char *path, const char *name, int error)
-{
-    kt_status_t status = error == ENOENT   ? KT_NOTFOUND
-                         : error == EINVAL ? KT_MALFORMED
-                                           : KT_PERMISSION;
-
-    return kt_fail(status, "%s/%s: %s", path, name,
-                   error == EINVAL ? "not a regular file" : strerror(error));
-}
-
-static kt_status_t read_log(const char *path, int folder, const char *name, size_t count,
-                            lines_t *lines)
-{
-    kt_audit_log_t log;
-    int fd = kt_audit_log_open(folder, name, &log);
-    size_t size = log.size > TAIL_MAX ? TAIL_MAX : (size_t)log.size, from = lines->count;
-    char *text = NULL;
-    ssize_t got = 0;
-    kt_status_t status = KT_SUCCESS;
-
-    if (fd < 0)
-        return failed(path, name, log.error);
-    text = malloc(size + 1);
-    if (text != NULL)
-        got = pread(fd, text, size, (off_t)(log.size - size));
-    if (text == NULL || got < 0 || !append_tail(lines, text, (size_t)got, count, size < log.size))
-        status = kt_fail(KT_INTERNAL, "%s/%s: %s", path, name, strerror(errno));
-    turn(lines, from);
-    free(text);
-    (void)close(fd);
-    return status;
-}
-
-/* After a rotation the last lines are in older logs. */
-static kt_status_t read_former(const char *path, int folder, size_t count, lines_t *lines)
-{
-    size_t from = lines->count, i;
+    tail_t *tail = arg;
+    found_t found = {.tail = tail};
+    size_t left = tail->count, read, before = tail->numbered, i;
+    bool bad = false;
     kt_audit_logs_t logs;
-    kt_status_t status = KT_SUCCESS;
 
-    if (!kt_audit_logs_find(folder, &logs))
-        return failed(path, ".", errno);
-    for (i = logs.count; i > 0 && status == KT_SUCCESS && lines->count - from < count; i--) {
-        const kt_audit_log_t *log = &logs.list[i - 1];
-
-        if (log->packed || log->gzip || log->twin || strcmp(log->name, "log") == 0)
+    if (!kt_audit_walk_find(walk, &logs))
+        return 0;
+    read = left == 0; /* then it is enough that there is a stream */
+    walk->arg = &found;
+    walk->fn = keep_line;
+    for (i = logs.count; i > 0 && left > 0 && !tail->no_memory; i--) {
+        if (logs.list[i - 1].packed || logs.list[i - 1].twin || logs.list[i - 1].error != 0)
             continue;
-        status = read_log(path, folder, log->name, count - (lines->count - from), lines);
-        if (status == KT_NOTFOUND)
-            status = KT_SUCCESS; /* it has just been renamed again */
+        bad = walk->bad || bad;
+        walk->bad = false;
+        /* newer logs are read first, and numbered higher */
+        tail->numbered = before + (i << 32);
+        read++;
+        (void)read_log(&found, walk, &logs.list[i - 1]);
+        tail->no_memory = tail->no_memory || !append(tail, &found.good, left) ||
+                          !append(tail, &found.wrong, WRONG_MAX);
+        left -= found.good.count < left ? found.good.count : left;
+        free_lines(&found.good);
+        free_lines(&found.wrong);
     }
+    tail->numbered = before + ((logs.count + 1) << 32);
+    walk->bad = walk->bad || bad;
+    walk->stopped = false;
     kt_audit_logs_free(&logs);
-    return status;
+    return read;
 }
 
-static kt_status_t read_files(const char *path, size_t count, lines_t *lines)
-{
-    size_t before = lines->count;
-    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    kt_status_t status, former;
+/* ---- all of them ---- */
 
-    if (folder < 0)
-        return failed(path, "log", errno);
-    status = read_log(path, folder, "log", count, lines);
-    if ((status == KT_SUCCESS || status == KT_NOTFOUND) && lines->count - before < count) {
-        former = read_former(path, folder, count - (lines->count - before), lines);
-        if (lines->count > before || former != KT_SUCCESS)
-            status = former;
+static int by_time(const void *a, const void *b)
+{
+    const last_t *x = a, *y = b;
+    int order = strcmp(x->time, y->time);
+
+    return order != 0 ? order : (x->number > y->number) - (x->number < y->number);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const last_t *x = a, *y = b;
+
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+static void hand_out(tail_t *tail, kt_line_fn fn, void *arg)
+{
+    lines_t *lines = &tail->lines;
+    size_t good = 0, left, i;
+
+    if (lines->count > 1)
+        qsort(lines->list, lines->count, sizeof(*lines->list), tail->merged ? by_time : by_number);
+    for (i = 0; i < lines->count; i++)
+        good += !tail->merged || lines->list[i].marks == 0;
+    left = good > tail->count ? good - tail->count : 0; /* to be left out */
+    for (i = 0; i < lines->count; i++) {
+        const last_t *last = &lines->list[i];
+        kt_audit_line_t line = {sizeof(line), last->stream, last->text, last->marks};
+
+        if ((!tail->merged || last->marks == 0) && left > 0)
+            left--;
+        else if (fn(arg, &line) != 0)
+            return;
     }
-    (void)close(folder);
-    return status;
-}
-
-static kt_status_t read_stream(const kt_config_t *config, const char *stream, size_t count,
-                               lines_t *lines)
-{
-    char *path;
-    kt_status_t status;
-
-    if (asprintf(&path, "%s/%s", config->audit_path, stream) < 0)
-        return kt_no_memory();
-    status = read_files(path, count, lines);
-    free(path);
-    return status;
-}
-
-/* Streams that this user may not read are left out. */
-static kt_status_t read_all(const kt_config_t *config, size_t count, lines_t *lines)
-{
-    kt_folder_t list;
-    kt_status_t status = KT_SUCCESS;
-
-    if (!kt_folder_open(&list, AT_FDCWD, config->audit_path))
-        return kt_fail(KT_PERMISSION, "%s: %s", config->audit_path, strerror(errno));
-    while (status == KT_SUCCESS && kt_folder_next(&list)) {
-        if (list.name[0] == '.')
-            continue;
-        status = read_stream(config, list.name, count, lines);
-        if (status == KT_NOTFOUND || status == KT_PERMISSION)
-            status = KT_SUCCESS;
-    }
-    if (!kt_folder_close(&list) && status == KT_SUCCESS)
-        return kt_fail(KT_PERMISSION, "%s: %s", config->audit_path, strerror(errno));
-    return status;
 }
 
 kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count,
-                          kt_line_fn fn, void *arg)
+                          kt_line_fn fn, kt_check_fn note, void *arg)
 {
-    lines_t lines = {NULL, 0, 0};
+    tail_t tail = {.count = count < TAIL_MAX ? count : TAIL_MAX, .merged = stream == NULL};
+    kt_audit_streams_t streams = {
+        .walk = {.note = note, .note_arg = arg}, .read = read_stream, .arg = &tail};
     kt_status_t status;
-    size_t i;
+    char *path;
 
     if (stream != NULL && (strchr(stream, '/') != NULL || stream[0] == '.' || stream[0] == '\0'))
         return kt_fail(KT_USAGE, "not a stream name");
-    if (count > TAIL_MAX)
-        count = TAIL_MAX; /* more than the lines that are looked at */
-    status = stream != NULL ? read_stream(config, stream, count, &lines)
-                            : read_all(config, count, &lines);
-    if (status == KT_SUCCESS && lines.count > 1)
-        qsort(lines.list, lines.count, sizeof(*lines.list), by_time);
-    for (i = lines.count > count ? lines.count - count : 0; status == KT_SUCCESS && i < lines.count;
-         i++) {
-        if (fn(arg, lines.list[i]) != 0)
-            break;
-    }
-    free_lines(&lines);
+    if (asprintf(&path, "%s%s%s", config->audit_path, stream != NULL ? "/" : "",
+                 stream != NULL ? stream : "") < 0)
+        return kt_no_memory();
+    status = kt_audit_streams_read(&streams, path);
+    free(path);
+    if (tail.no_memory)
+        status = kt_no_memory();
+    else
+        hand_out(&tail, fn, arg);
+    free_lines(&tail.lines);
     return status;
 }

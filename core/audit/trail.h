@@ -22,7 +22,8 @@
  *   verify_trail.c  verifies a trail, with the audit key or without
  *   received.c      compares a trail with what a sink received
  *   tail.c          the last lines
- *   scan.c          all lines
+ *   scan.c          all lines, of all streams
+ *   walk.c          the lines of one stream, and what is wrong with each
  *
  * Locks, in the order in which they are taken (core/LOCKING has all of them):
  *

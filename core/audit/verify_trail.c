@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "proof.h"
@@ -89,23 +88,6 @@ static void read_file(kt_proof_t *proof, int folder, const kt_audit_log_t *log)
     else if (last)
         check_end(proof, log->name, length);
     kt_audit_reader_free(reader);
-}
-
-/* Where the log must end now. The lock is held only while a sector is read. */
-static bool read_end(int folder, kt_audit_state_t *ret_end)
-{
-    unsigned char bytes[KT_AUDIT_STATE];
-    int fd = openat(folder, "state", O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    bool read_it = false;
-
-    if (fd < 0)
-        return false;
-    if (flock(fd, LOCK_SH) == 0 && pread(fd, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes))
-        read_it = kt_audit_decode_state(bytes, ret_end);
-    (void)close(fd);
-    kt_wipe(ret_end->key, sizeof(ret_end->key));
-    kt_wipe(bytes, sizeof(bytes));
-    return read_it && ret_end->inode != 0;
 }
 
 static void conclude(kt_proof_t *proof, size_t nfiles)
@@ -215,16 +197,23 @@ static void verify_stream(kt_proof_t *proof, int folder)
 {
     kt_audit_logs_t logs;
     size_t count;
+    bool held;
 
-    proof->has_end = read_end(folder, &proof->end);
+    proof->has_end = kt_audit_peek(folder, &proof->end, &held);
+    if (held)
+        kt_proof_tell(proof, KT_SUCCESS,
+                      "state: a process holds its lock, which was not waited for");
     proof->absent = kt_missing_new(proof->complete, proof->audit_key != NULL, tell_missing, proof);
     if (proof->absent == NULL || !kt_audit_logs_find(folder, &logs)) {
         kt_proof_tell(proof, KT_PERMISSION, "%s", strerror(errno));
         kt_missing_free(proof->absent);
         return;
     }
+    if (logs.not_files > 0)
+        kt_proof_tell(proof, KT_MALFORMED, ".: %zu entries with a log's name are not files",
+                      logs.not_files);
     count = read_files(proof, folder, &logs);
-    if (count > 0 || proof->has_end) {
+    if (count > 0 || proof->has_end || proof->wrong > 0) {
         conclude(proof, count);
         ++*proof->streams;
     }

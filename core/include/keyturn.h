@@ -880,16 +880,24 @@ KT_API size_t kt_locked_out(kt_ctx_t *ctx);
 #define KT_LINE_FOREIGN_SUBJECT 4u /* it names a subject that its stream cannot vouch for */
 #define KT_LINE_AHEAD 8u           /* its time is later than that of its seal, or than now */
 
-typedef int (*kt_line_fn)(void *arg, const char *line);
-/* The last `count` lines of one stream, or of all merged by time (stream NULL). Lines end without
- * newline. */
+typedef struct kt_audit_line {
+    size_t size;        /* sizeof(kt_audit_line_t) */
+    const char *stream; /* the folder that has it, whatever the line says */
+    const char *text;   /* without its newline; of marked lines it may be anything */
+    unsigned marks;     /* KT_LINE_...; 0: nothing is wrong */
+} kt_audit_line_t;
+/* A non-zero answer ends the reading. */
+typedef int (*kt_line_fn)(void *arg, const kt_audit_line_t *line);
+/* The last `count` decisions of one stream, or of all merged by time (`stream` NULL). Of several
+ * streams, lines with marks take no place of others: at most five of each stream are added. `note`
+ * (may be NULL) gets what was left out; with a status other than KT_SUCCESS it should have been
+ * read, and the answer is KT_MALFORMED after all others were passed to fn. */
 KT_API KT_MUST_USE kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count,
-                                             kt_line_fn fn, void *arg);
+                                             kt_line_fn fn, kt_check_fn note, void *arg);
 /* Every decision of all streams below `folder`, or of the stream in `folder`, one stream after the
- * other, from the oldest log on; older ones than `since` (ms since the epoch; 0: all) are left out.
- * fn also gets lines that do not parse; a non-zero answer ends the scan. `note` (may be NULL) is
- * called for what was left out: compressed logs, and files that may not be read. KT_NOTFOUND: there
- * is nothing that may be read. */
+ * other, from the oldest log on, also of logs compressed by gzip; older ones than `since` (ms since
+ * the epoch; 0: all) are left out. fn also gets lines that do not parse. `note` and the answer are
+ * as for kt_audit_tail(); KT_NOTFOUND: there is nothing that may be read. */
 KT_API KT_MUST_USE kt_status_t kt_audit_scan(const char *folder, int64_t since, kt_line_fn fn,
                                              kt_check_fn note, void *arg);
 /* Verifies all streams below `folder`, or the stream in `folder`. With the audit key (as for

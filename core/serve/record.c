@@ -46,7 +46,8 @@ int kt_audit_forward(kt_ctx_t *ctx)
     return (int)kt_forward_step(ctx);
 }
 
-kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn, void *arg)
+kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_line_fn fn,
+                          kt_check_fn note, void *arg)
 {
     kt_status_t status = kt_enter(ctx);
 
@@ -56,7 +57,7 @@ kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_li
         status = kt_audit_answer(
             ctx, kt_audit_drain(ctx->audit)); /* so that it has what was done here */
     if (status == KT_SUCCESS)
-        status = kt_audit_read(ctx->holder.config, stream, count, fn, arg);
+        status = kt_audit_read(ctx->holder.config, stream, count, fn, note, arg);
     kt_leave(ctx);
     return status;
 }

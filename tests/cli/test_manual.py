@@ -108,7 +108,7 @@ def test_a_verb_is_one_file_and_one_row():
 def test_the_manual_invents_nothing(keyturn):
     known = set(verbs(keyturn("--help").stdout)) | {"completion"}
     text = MANUAL.read_text().split(".Sh VERBS")[1].split(".Sh ENVIRONMENT")[0]
-    told = set(re.findall(r"^\.It Cm ([a-z]+(?: (?:tail|verify|report))?)", text, re.M))
+    told = set(re.findall(r"^\.It Cm ([a-z]+(?: (?:tail|log|verify|report))?)", text, re.M))
     assert told == known
 
 

@@ -383,15 +383,15 @@ static kt_status_t work_bundle(kt_ctx_t *ctx)
     return status;
 }
 
-static int see_line(void *arg, const char *line)
+static int see_line(void *arg, const kt_audit_line_t *line)
 {
     (void)arg;
-    return line[0] != '{';
+    return line->text[0] != '{';
 }
 
 static kt_status_t work_tail(kt_ctx_t *ctx)
 {
-    return kt_audit_tail(ctx, NULL, 5, see_line, NULL);
+    return kt_audit_tail(ctx, NULL, 5, see_line, NULL, NULL);
 }
 
 static kt_status_t work_keys(kt_ctx_t *ctx)

@@ -89,7 +89,7 @@ static void find(void *arg, kt_status_t status, const char *what, const char *de
     wrong += status != KT_SUCCESS;
 }
 
-static int see_line(void *arg, const char *line)
+static int see_line(void *arg, const kt_audit_line_t *line)
 {
     (void)arg, (void)line;
     return 0;
@@ -109,7 +109,8 @@ START_TEST(the_readers_of_trails)
     assert_status(kt_audit_verify(audit_path(), NULL, find, NULL), KT_MALFORMED);
     ck_assert_uint_ge(wrong, 1);
     assert_status(kt_audit_scan(audit_path(), 0, see_line, NULL, NULL), KT_PERMISSION);
-    assert_status(kt_audit_read(world.ctx->holder.config, NULL, 5, see_line, NULL), KT_PERMISSION);
+    assert_status(kt_audit_read(world.ctx->holder.config, NULL, 5, see_line, NULL, NULL),
+                  KT_PERMISSION);
 }
 END_TEST
 
