@@ -134,6 +134,27 @@ static void check_waiting(kt_ctx_t *ctx, size_t index, checking_t *checking)
         report(checking, KT_TRYAGAIN, "rotations", detail);
 }
 
+/* Every row is explained, as by kt_verify(): a line only if something is wrong. */
+static void check_rows(kt_ctx_t *ctx, size_t index, checking_t *checking)
+{
+    kt_walk_result_t result;
+    kt_store_t *store;
+    ktp_txn_t *txn;
+    kt_status_t status = kt_store_of(ctx, index, &store);
+
+    if (!kt_has_index(ctx->modules->list[index].api))
+        return;
+    if (status == KT_SUCCESS)
+        status = kt_rows_begin(store, false, ctx->holder.wait, &txn);
+    if (status == KT_SUCCESS) {
+        status = kt_walk_silently(ctx, store, txn, &result);
+        store->api->abort(txn);
+    }
+    if (status != KT_SUCCESS)
+        report(checking, status, "store", kt_failure());
+    kt_failure_clear();
+}
+
 /* ---- all of it ---- */
 
 kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
@@ -154,6 +175,8 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
         (void)snprintf(what, sizeof(what), "provider %s", ctx->holder.config->providers[i].name);
         status = kt_provider_try(ctx, i, detail, sizeof(detail));
         report(&checking, status, what, status == KT_SUCCESS ? detail : kt_failure());
+        if (status == KT_SUCCESS)
+            check_rows(ctx, i, &checking);
         if (status == KT_SUCCESS)
             check_waiting(ctx, i, &checking);
     }

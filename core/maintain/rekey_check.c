@@ -47,7 +47,7 @@ kt_status_t kt_rekey_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *re
 
 /* ---- the consumers ---- */
 
-#define DETAIL_MAX 1024u
+#define DETAIL_MAX 2048u /* a quarter holds the longest name of a type, and more */
 
 typedef struct consumers {
     kt_ctx_t *ctx;

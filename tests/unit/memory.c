@@ -135,6 +135,32 @@ void memory_stamp(ktp_space_t space, size_t n, uint64_t stamp)
     generation++;
 }
 
+unsigned char *memory_id(ktp_space_t space, size_t n, size_t *ret_size)
+{
+    row_t *row = nth(space, n);
+
+    generation++;
+    *ret_size = row->id_size;
+    return row->id;
+}
+
+void memory_next_version(size_t n)
+{
+    nth(KTP_VALUE, n)->version++;
+    generation++;
+}
+
+void memory_set_beside(size_t n, const unsigned char *beside, size_t size)
+{
+    row_t *row = nth(KTP_HEAD, n);
+    unsigned char *copy = copy_of(beside, size);
+
+    free(row->beside);
+    row->beside = copy;
+    row->beside_size = copy != NULL ? size : 0;
+    generation++;
+}
+
 void *memory_take(ktp_space_t space, size_t n)
 {
     row_t *row = calloc(1, sizeof(*row));

@@ -74,6 +74,11 @@ void memory_reset(void);
 unsigned char *memory_record(ktp_space_t space, size_t n, size_t *ret_size);
 unsigned char *memory_beside(size_t n, size_t *ret_size);
 void memory_stamp(ktp_space_t space, size_t n, uint64_t stamp);
+/* The bytes of a row's key; and a value's version gets one more. */
+unsigned char *memory_id(ktp_space_t space, size_t n, size_t *ret_size);
+void memory_next_version(size_t n);
+/* The record next to the n-th head becomes a copy of this; NULL: none. */
+void memory_set_beside(size_t n, const unsigned char *beside, size_t size);
 /* A copy of a row, and its way back into whatever is stored then. */
 void *memory_take(ktp_space_t space, size_t n);
 void memory_give(void *taken);
