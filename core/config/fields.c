@@ -376,7 +376,7 @@ static const kt_option_t audit_options[] = {
              "type."},
     {"rotate", &kt_option_size, offsetof(kt_config_t, audit_rotate), "100M", "64K", "1048576M",
      .value = "SIZE", .text = "How long a log becomes before another one is begun."},
-    {"keep", &kt_option_duration, offsetof(kt_config_t, audit_keep), "400d", "1s",
+    {"keep", &kt_option_duration, offsetof(kt_config_t, audit_keep), "400d", "1s", "36500d",
      .value = "DURATION", .text = "How long the logs that were closed are kept."},
     {.name = NULL},
 };

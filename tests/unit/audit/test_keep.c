@@ -5,13 +5,16 @@
 #include "world.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "audit/sinks.h"
 #include "audit/stream.h"
 #include "audit/verify.h"
 
@@ -234,6 +237,50 @@ START_TEST(an_instance_that_was_taken_away_is_missed)
 }
 END_TEST
 
+/* The sink has sent `block` of the present instance. */
+static void put_sent(kt_cfg_sink_t *sink, uint64_t block)
+{
+    kt_sent_t slots[KT_SINKS_MAX];
+    kt_audit_logs_t logs;
+    char path[200];
+    int fd = open(stream, O_RDONLY | O_DIRECTORY);
+
+    ck_assert(kt_audit_logs_find(fd, &logs));
+    memset(slots, 0, sizeof(slots));
+    slots[0].magic = 0x3153544b;
+    (void)crypto_generichash(slots[0].id, sizeof(slots[0].id), (const unsigned char *)sink->text,
+                             strlen(sink->text), NULL, 0);
+    slots[0].inode = 1;
+    slots[0].head_block = block;
+    memcpy(slots[0].instance, logs.list[0].head.instance, KT_AUDIT_ID);
+    kt_audit_logs_free(&logs);
+    (void)close(fd);
+    (void)snprintf(path, sizeof(path), "%s/sent", stream);
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ck_assert_int_eq(write(fd, slots, sizeof(slots)), (ssize_t)sizeof(slots));
+    (void)close(fd);
+}
+
+/* It finds the log by its inode, and reads it from where it was. */
+START_TEST(a_log_that_a_sink_needs_is_not_compressed)
+{
+    char text[] = "syslog:auth";
+    kt_cfg_sink_t sink = {.text = text};
+
+    assert_ok(record());
+    put_sent(&sink, 0);
+    config.sinks = &sink;
+    config.nsinks = 1;
+    record_some(8);
+    ck_assert_uint_eq(each("log.", ".gz", NULL), 0);
+    ck_assert_uint_ge(each("log.", "", NULL), 2);
+    put_sent(&sink, 1000);
+    record_some(4);
+    ck_assert_uint_ge(each("log.", ".gz", NULL), 1);
+    assert_verified(true);
+}
+END_TEST
+
 static const char *const points[] = {
     "audit_renamed:kill", "audit_packed:kill",   "audit_pack_named:kill", "audit_retained:kill",
     "audit_removed:kill", "audit_appended:kill", "audit_synced:kill",     "audit_stated:kill"};
@@ -279,6 +326,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, retention_after_retention);
     tcase_add_test(tests, retention_of_an_instance_that_ended);
     tcase_add_test(tests, an_instance_that_was_taken_away_is_missed);
+    tcase_add_test(tests, a_log_that_a_sink_needs_is_not_compressed);
     UNIT_TABLE(tests, a_killed_writer_leaves_a_log_that_holds, points);
     tcase_set_timeout(tests, 60);
 }
