@@ -14,7 +14,7 @@
 #include "keyturn.h"
 
 #define CLI_VERBS_MAX 40   /* the last one empty */
-#define CLI_OPTIONS_MAX 10 /* of one verb, the last one empty */
+#define CLI_OPTIONS_MAX 12 /* of one verb, the last one empty */
 #define CLI_GIVEN_MAX 80   /* options in one command: all metadata of a secret and some more */
 
 typedef struct cli cli_t;
@@ -77,6 +77,23 @@ kt_status_t cli_number(cli_t *cli, const char *name, uint64_t min, uint64_t max,
                        uint64_t *ret_number);
 /* The second operand, a version; *ret_version is kept if there is none. */
 kt_status_t cli_version(cli_t *cli, uint64_t *ret_version);
+
+/* KT_USAGE unless it is the name of a secret; it is not repeated, since it may be a value. */
+kt_status_t cli_check_name(cli_t *cli, const char *name);
+
+/* ---- meta.c: metadata, and values that are made up ---- */
+
+typedef struct {
+    kt_meta_t entries[CLI_GIVEN_MAX];
+    size_t count;
+} cli_meta_t;
+/* Adds K=V; K= removes the key. `what` was given. cli_meta() adds each --meta. The caller calls
+ * cli_meta_free() in any case. */
+kt_status_t cli_meta_add(cli_t *cli, cli_meta_t *meta, const char *text, const char *what);
+kt_status_t cli_meta(cli_t *cli, cli_meta_t *meta);
+void cli_meta_free(cli_meta_t *meta);
+/* --length (0: not given) and --alphabet. */
+kt_status_t cli_made_up(cli_t *cli, size_t *ret_length, kt_alphabet_t *ret_alphabet);
 
 /* ---- open.c: the context ---- */
 
@@ -168,6 +185,7 @@ kt_status_t cli_answer_rows(cli_t *cli, kt_status_t status, json_t *rows);
 /* Answers with what is known about it, as JSON or in print. */
 kt_status_t cli_info(cli_t *cli, json_t *(*as_json)(const kt_info_t *info),
                      void (*print)(const cli_t *cli, const kt_info_t *info));
+json_t *cli_json_metadata(const kt_info_t *info); /* {key: value} */
 /* Changes the secret and answers with its name. */
 kt_status_t cli_change(cli_t *cli, kt_status_t (*change)(kt_ctx_t *ctx, const kt_request_t *req));
 
@@ -194,10 +212,14 @@ kt_status_t cli_read_line(cli_t *cli, const char *path, char *line, int size);
 /* Reads from `file` ("-": stdin). With NULL it reads stdin or, on a terminal, prompts. The caller
  * frees *ret_value. */
 kt_status_t cli_read_value(cli_t *cli, const char *name, const char *file, kt_secret_t **ret_value);
-/* Reads the passphrase of --passphrase, without warnings; NULL: the option is not given. */
+/* Warns of the newline of `echo`, once a value is stored. */
+void cli_warn_newline(const cli_t *cli, const kt_secret_t *value);
+/* Reads the passphrase of --passphrase; NULL: the option is not given. */
 kt_status_t cli_passphrase(cli_t *cli, kt_secret_t **ret_passphrase);
 /* Asks twice, without echo, on the terminal `fd`. */
 kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_value);
+/* Asks on the terminal; KT_USAGE unless the answer is yes. */
+kt_status_t cli_confirm(cli_t *cli, const char *question);
 
 /* ---- strength.c ---- */
 

@@ -31,6 +31,7 @@ kt_status_t verb_hash(cli_t *cli)
     if (status)
         return status;
     status = path ? kt_hash_check(value, known, hash) : kt_hash(value, hash);
+    cli_warn_newline(cli, value);
     kt_secret_free(value);
     if (status)
         return fail(cli, status);

@@ -252,6 +252,8 @@ static void compare(import_t *import, item_t *item)
         refuse(import, KT_CONFLICT, item->name,
                status ? "it was deleted or has expired (--replace makes a new version)"
                       : "it exists with another value (--replace makes a new version)");
+    else if ((status = kt_put_check(import->cli->ctx, &req, NULL)) != KT_SUCCESS)
+        refuse(import, status, item->name, kt_error(import->cli->ctx));
     kt_secret_free(old);
 }
 
@@ -264,6 +266,7 @@ static kt_status_t write_item(import_t *import, item_t *item)
     if (strcmp(item->result, "unchanged") == 0 || cli_given(import->cli, "dry-run"))
         return KT_SUCCESS;
     options.cas = (int64_t)item->version;
+    options.force = 1; /* --replace asks for it, and compare() has looked who knows the old value */
     status = kt_put(import->cli->ctx, &req, item->value, &options, &item->version);
     return status ? cli_fail(import->cli, status, "%s (the same command continues from here)",
                              kt_error(import->cli->ctx))

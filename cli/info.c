@@ -1,20 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* keyturn info NAME: everything about a secret except its value. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli.h"
-
-static json_t *metadata(const kt_info_t *info)
-{
-    json_t *object = json_object();
-    const char *key, *value;
-
-    for (size_t i = 0; i < kt_info_metas(info); i++) {
-        kt_info_meta(info, i, &key, &value);
-        json_object_set_new(object, key, json_string(value));
-    }
-    return object;
-}
 
 static json_t *number_or_null(uint64_t number)
 {
@@ -27,15 +16,15 @@ static json_t *as_json(const kt_info_t *info)
     const kt_usage_t *usage = kt_info_usage(info);
 
     return json_pack(
-        "{s:s, s:I, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
+        "{s:s, s:I, s:s, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
         "s:o, s:I, s:I, s:o, s:o}",
-        "name", entry->name, "version", (json_int_t)entry->version, "state", entry->state,
-        "previous", number_or_null(kt_info_previous(info)), "pending",
+        "name", entry->name, "version", (json_int_t)entry->version, "state", entry->state, "origin",
+        entry->origin, "previous", number_or_null(kt_info_previous(info)), "pending",
         number_or_null(kt_info_pending(info)), "counter", (json_int_t)kt_info_counter(info),
         "provider", kt_info_provider(info), "created", cli_json_time(entry->created), "updated",
         cli_json_time(entry->updated), "expires", cli_json_time(entry->expires), "rotated",
         cli_json_time(kt_info_rotated(info)), "due", cli_json_time(kt_info_due(info)), "metadata",
-        metadata(info), "accessed", (json_int_t)usage->count, "hidden_streams",
+        cli_json_metadata(info), "accessed", (json_int_t)usage->count, "hidden_streams",
         (json_int_t)usage->hidden, "last_accessed", cli_json_time(usage->last), "last_subject",
         cli_json_subject(usage));
 }
@@ -64,6 +53,7 @@ static void print(const cli_t *cli, const kt_info_t *info)
     print_number("version", entry->version);
     print_number("previous", kt_info_previous(info));
     print_number("pending", kt_info_pending(info));
+    print_row("origin", entry->origin);
     print_row("provider", kt_info_provider(info));
     print_row("created", cli_time(entry->created, time));
     print_row("updated", cli_time(entry->updated, time));
@@ -84,6 +74,8 @@ static void print(const cli_t *cli, const kt_info_t *info)
     }
     for (size_t i = 0; i < kt_info_metas(info); i++) {
         kt_info_meta(info, i, &key, &value);
+        if (strcmp(key, "origin") == 0)
+            continue; /* it has a row of its own */
         printf("meta      ");
         cli_print(key, 0);
         putchar('=');

@@ -35,11 +35,11 @@ static void add_usage(const listing_t *listing, json_t *secret, const char *name
 
 static json_t *as_json(const listing_t *listing, const kt_entry_t *entry)
 {
-    json_t *secret =
-        json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:o}", "name", entry->name, "version",
-                  (json_int_t)entry->version, "state", entry->state, "created",
-                  cli_json_time(entry->created), "updated", cli_json_time(entry->updated),
-                  "expires", cli_json_time(entry->expires), "due", cli_json_time(entry->due));
+    json_t *secret = json_pack("{s:s, s:I, s:s, s:s, s:o, s:o, s:o, s:o}", "name", entry->name,
+                               "version", (json_int_t)entry->version, "state", entry->state,
+                               "origin", entry->origin, "created", cli_json_time(entry->created),
+                               "updated", cli_json_time(entry->updated), "expires",
+                               cli_json_time(entry->expires), "due", cli_json_time(entry->due));
 
     if (listing->usage)
         add_usage(listing, secret, entry->name);

@@ -13,24 +13,16 @@
 
 static kt_status_t parse_options(cli_t *cli, kt_rotate_options_t *options)
 {
-    const char *alphabet = cli_given(cli, "alphabet");
-    uint64_t length = 0;
-    kt_status_t status = cli_number(cli, "length", 16, 1024, &length);
-    int number = KT_ALPHABET_ALNUM;
+    kt_status_t status = cli_made_up(cli, &options->length, &options->alphabet);
 
     if (status)
         return status;
-    if (alphabet)
-        number = kt_alphabet_parse(alphabet);
-    if (number < 0)
-        return cli_fail(cli, KT_USAGE, "--alphabet is alnum, urlsafe, symbols, hex or uuid");
-    if (cli_given(cli, "file") && (alphabet || length))
+    if (cli_given(cli, "file") &&
+        (cli_given(cli, "alphabet") || options->length || cli_given(cli, "generate")))
         return cli_fail(cli, KT_USAGE,
-                        "--file has the value: --length and --alphabet are for a random one");
-    if (number == KT_ALPHABET_UUID && length && length != 36)
-        return cli_fail(cli, KT_USAGE, "a uuid has 36 characters");
-    options->length = (size_t)length;
-    options->alphabet = (kt_alphabet_t)number;
+                        "--file has the value: --generate, --length and --alphabet are for a "
+                        "random one");
+    options->generate = cli_given(cli, "generate") != NULL;
     options->store_only = cli_given(cli, "store-only") != NULL;
     return KT_SUCCESS;
 }
@@ -53,14 +45,13 @@ static kt_status_t plan_one(cli_t *cli, const kt_request_t *req, const kt_rotate
 static kt_status_t rotate_one(cli_t *cli, kt_rotate_options_t *options)
 {
     kt_secret_t *value = NULL;
-    const char *name = cli->args[0], *why = "";
+    const char *name = cli->args[0];
     kt_request_t req;
     uint64_t version = 0;
-    kt_status_t status;
+    kt_status_t status = cli_check_name(cli, name);
 
-    if (kt_name_check(name, 0, &why) != KT_SUCCESS)
-        return cli_fail(cli, KT_USAGE, "not a name: %s", why);
-    status = cli_open_for(cli, name, &req);
+    if (!status)
+        status = cli_open_for(cli, name, &req);
     if (!status && cli_given(cli, "file") && !cli_given(cli, "dry-run"))
         status = cli_read_value(cli, name, cli_given(cli, "file"), &value);
     if (status)
@@ -72,6 +63,8 @@ static kt_status_t rotate_one(cli_t *cli, kt_rotate_options_t *options)
     }
     status = kt_rotate(cli->ctx, &req, options, &version);
     status = status ? cli_check_ctx(cli, status) : cli_answer_version(cli, name, version);
+    if (!status && value)
+        cli_warn_newline(cli, value);
 out:
     kt_secret_free(value);
     return status;
@@ -112,11 +105,27 @@ static int select_name(void *arg, const kt_entry_t *entry)
 typedef struct {
     cli_t *cli;
     json_t *secrets;
-    kt_status_t worst;
+    json_t *by_hand; /* names of those that somebody else has to issue again */
     uint64_t failed;
 } report_t;
 
-/* `result` is "rotated", "planned", "skipped" or "failed". */
+static void print_row(const report_t *report, const char *name, const char *result,
+                      uint64_t version, const char *why)
+{
+    if (strcmp(result, "failed") == 0)
+        cli_say("%s: %s", name, why);
+    else if (strcmp(result, "skipped") == 0)
+        cli_warn(report->cli, "%s is skipped: %s", name, why);
+    else if (strcmp(result, "by hand") == 0)
+        cli_say("to be renewed by hand: %s", why);
+    else if (version)
+        printf("%s  %llu\n", name, (unsigned long long)version);
+    else
+        printf("%s  would be rotated\n", name);
+    fflush(stdout);
+}
+
+/* `result` is "rotated", "planned", "skipped", "by hand" or "failed". */
 static void add_row(report_t *report, const char *name, const char *result, uint64_t version,
                     kt_status_t status)
 {
@@ -124,15 +133,7 @@ static void add_row(report_t *report, const char *name, const char *result, uint
     json_t *row;
 
     if (!report->cli->json) {
-        if (strcmp(result, "failed") == 0)
-            cli_say("%s: %s", name, why);
-        else if (strcmp(result, "skipped") == 0)
-            cli_warn(report->cli, "%s is skipped: %s", name, why);
-        else if (version)
-            printf("%s  %llu\n", name, (unsigned long long)version);
-        else
-            printf("%s  would be rotated\n", name);
-        fflush(stdout);
+        print_row(report, name, result, version, why);
         return;
     }
     row = json_pack("{s:s, s:s}", "name", name, "result", result);
@@ -149,8 +150,12 @@ static void add_failure(report_t *report, const char *name, kt_status_t status)
 {
     add_row(report, name, "failed", 0, status);
     report->failed++;
-    if (status > report->worst)
-        report->worst = status;
+}
+
+static void add_by_hand(report_t *report, const char *name, kt_status_t status)
+{
+    add_row(report, name, "by hand", 0, status);
+    json_array_append_new(report->by_hand, json_string(name));
 }
 
 /* One of many that cannot be rotated is not a failure, unless its own schedule asks for it. */
@@ -160,24 +165,30 @@ static bool is_skipped(const selection_t *selection, kt_status_t status)
 }
 
 static void rotate_next(report_t *report, const selection_t *selection, const char *name,
-                        const kt_rotate_options_t *options)
+                        const kt_rotate_options_t *given)
 {
     cli_t *cli = report->cli;
+    kt_rotate_options_t options = *given;
     kt_request_t req = cli_request(cli, name);
     uint64_t version = 0;
-    kt_status_t status = kt_rotate_check(cli->ctx, &req, options);
+    int issued = 0;
+    kt_status_t status;
 
-    if (status && is_skipped(selection, status)) {
-        add_row(report, name, "skipped", 0, status);
-        return;
-    }
+    options.ret_issued = &issued;
+    status = kt_rotate_check(cli->ctx, &req, &options);
     if (!status && cli_given(cli, "dry-run")) {
         add_row(report, name, "planned", 0, KT_SUCCESS);
         return;
     }
+    if (status && !issued && is_skipped(selection, status)) {
+        add_row(report, name, "skipped", 0, status);
+        return;
+    }
     if (!status)
-        status = kt_rotate(cli->ctx, &req, options, &version);
-    if (status)
+        status = kt_rotate(cli->ctx, &req, &options, &version);
+    if (issued)
+        add_by_hand(report, name, status);
+    else if (status)
         add_failure(report, name, status);
     else
         add_row(report, name, "rotated", version, KT_SUCCESS);
@@ -202,25 +213,27 @@ static kt_status_t select_names(cli_t *cli, selection_t *selection, uint64_t *re
     return selection->out_of_memory ? cli_no_memory(cli) : KT_SUCCESS;
 }
 
+/* One exit status for all that can fail in one of them: each one's own is in its row. */
 static kt_status_t answer_many(report_t *report, uint64_t hidden)
 {
     cli_t *cli = report->cli;
+    kt_status_t status = report->failed > 0 ? KT_CONFLICT : KT_SUCCESS;
 
     if (hidden > 0) /* a bulk rotation that leaves out what it cannot see is not a whole one */
-        report->worst = cli_worse(report->worst, KT_NOKEY);
+        status = cli_worse(status, KT_NOKEY);
     if (cli->json) {
-        cli_print_json(json_pack("{s:s, s:O, s:I, s:I}", "status", kt_status_name(report->worst),
-                                 "secrets", report->secrets, "failed", (json_int_t)report->failed,
-                                 "hidden", (json_int_t)hidden));
+        cli_print_json(json_pack("{s:s, s:O, s:O, s:I, s:I}", "status", kt_status_name(status),
+                                 "secrets", report->secrets, "by_hand", report->by_hand, "failed",
+                                 (json_int_t)report->failed, "hidden", (json_int_t)hidden));
     } else {
         cli_warn_hidden(cli, hidden);
     }
-    return report->worst;
+    return status;
 }
 
 static kt_status_t rotate_many(cli_t *cli, const kt_rotate_options_t *options)
 {
-    report_t report = {cli, json_array(), KT_SUCCESS, 0};
+    report_t report = {cli, json_array(), json_array(), 0};
     selection_t selection = {.names = json_array()};
     uint64_t hidden = 0;
     kt_status_t status = cli_open(cli);
@@ -234,6 +247,7 @@ static kt_status_t rotate_many(cli_t *cli, const kt_rotate_options_t *options)
         status = answer_many(&report, hidden);
     json_decref(selection.names);
     json_decref(report.secrets);
+    json_decref(report.by_hand);
     return status;
 }
 
@@ -255,6 +269,9 @@ kt_status_t verb_rotate(cli_t *cli)
         return cli_fail(cli, KT_USAGE, "--due, --type and --all choose the names: leave out NAME");
     if (cli_given(cli, "all") && (cli_given(cli, "type") || cli_given(cli, "due")))
         return cli_fail(cli, KT_USAGE, "--all excludes --type and --due");
+    if (options.generate)
+        return cli_fail(cli, KT_USAGE,
+                        "--generate needs a NAME: it is for one value that was issued");
     if (options.store_only)
         return cli_fail(cli, KT_USAGE,
                         "--store-only needs a NAME: it is for one secret whose server you change");

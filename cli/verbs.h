@@ -44,7 +44,16 @@ VERB(set, "set", "NAME", 1, 1, CLI_VALUE,
      OPTION("field", "K", "replace one field of the JSON object, keep the others"),
      OPTION("expires", "T", "when reads end: 90d, 12h, 30m, 45s, 2w or an RFC 3339 time [never]"),
      OPTION("meta", "K=V", "metadata, any number of times; K= removes it"),
-     OPTION("cas", "N", "only if N is the current version (0: only if there is none yet)"))
+     OPTION("cas", "N", "only if N is the current version (0: only if there is none yet)"),
+     OPTION("force", NULL, "even if a target or PostgreSQL manages it, or if it is a JSON object"))
+VERB(generate, "generate", "NAME", 1, 1, 0, "a new secret with a made-up value; prints its version",
+     OPTION("length", "N", "characters of the value, 16 to 1024 [32]"),
+     OPTION("alphabet", "CLASS", "alnum, urlsafe, symbols, hex or uuid [alnum]"),
+     OPTION("field", "K", "a new field of a JSON object, which may exist already"),
+     OPTION("meta", "K=V", "metadata, any number of times"))
+VERB(meta, "meta", "NAME [K=V]...", 1, CLI_GIVEN_MAX, 0,
+     "show or change metadata alone; the value and its version stay",
+     OPTION("unset", "K", "remove this metadata; any number of times"))
 VERB(get, "get", "REFERENCE", 1, 1, 0, "write a value, byte for byte; masked on a terminal",
      OPTION("reveal", NULL, "show it on a terminal, or in the JSON object"),
      OPTION("mask", "STYLE", "write its mask instead, everywhere: full, or partial (both ends)"))
@@ -54,6 +63,7 @@ VERB(info, "info", "NAME", 1, 1, 0, "metadata of a secret, never its value", NO_
 VERB(versions, "versions", "NAME", 1, 1, 0, "kept versions of a secret, newest first", NO_OPTIONS)
 VERB(rotate, "rotate", "[NAME]", 0, 1, CLI_VALUE | CLI_WARNINGS,
      "a new random value, or one from a file; prints the new version",
+     OPTION("generate", NULL, "even if the value was issued by somebody else"),
      OPTION("length", "N", "characters of the random value, 16 to 1024 [32]"),
      OPTION("alphabet", "CLASS", "alnum, urlsafe, symbols, hex or uuid [alnum]"),
      OPTION("file", "F", "take the new value from this file; - is stdin"),
@@ -67,7 +77,8 @@ VERB(rollback, "rollback", "NAME [VERSION]", 1, 2, 0,
 VERB(delete, "delete", "NAME", 1, 1, 0, "end reads of a secret, keep its versions", NO_OPTIONS)
 VERB(undelete, "undelete", "NAME", 1, 1, 0, "bring a deleted secret back", NO_OPTIONS)
 VERB(destroy, "destroy", "NAME VERSION|--all", 1, 2, 0,
-     "erase a version, or the whole secret, for good", OPTION("all", NULL, "every version"))
+     "erase a version, or the whole secret, for good",
+     OPTION("all", NULL, "every version, the current one too"), OPTION("yes", NULL, "do not ask"))
 VERB(audit_tail, "audit tail", "[STREAM]", 0, 1, 0,
      "the last 20 audit records of all streams, by time",
      LETTERED('n', "lines", "N", "so many instead of 20"),

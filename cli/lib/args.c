@@ -225,6 +225,15 @@ kt_status_t cli_version(cli_t *cli, uint64_t *ret_version)
     return parse_number(cli, "VERSION", cli->args[1], 1, UINT64_MAX, ret_version);
 }
 
+kt_status_t cli_check_name(cli_t *cli, const char *name)
+{
+    const char *why = "";
+
+    if (kt_name_check(name, 0, &why) == KT_SUCCESS)
+        return KT_SUCCESS;
+    return cli_fail(cli, KT_USAGE, "not a name: %s", why);
+}
+
 /* ---- the verb ---- */
 
 static const cli_verb_t *find_verb(const cli_t *cli, int argc, char **argv, int *ret_words)

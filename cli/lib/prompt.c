@@ -34,6 +34,18 @@ static bool are_equal(const kt_secret_t *a, const kt_secret_t *b)
            memcmp(kt_secret_bytes(a), kt_secret_bytes(b), kt_secret_size(a)) == 0;
 }
 
+/* Only the word yes is a yes: a key that is pressed by mistake is not. */
+kt_status_t cli_confirm(cli_t *cli, const char *question)
+{
+    char line[16] = "";
+
+    fprintf(stderr, "%s Type yes: ", question);
+    fflush(stderr);
+    if (fgets(line, sizeof line, stdin) && strcmp(line, "yes\n") == 0)
+        return KT_SUCCESS;
+    return cli_fail(cli, KT_USAGE, "nothing was done: the answer was not yes");
+}
+
 kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_value)
 {
     kt_secret_t *first = NULL, *again = NULL;

@@ -2,6 +2,18 @@
 /* Shared by the verbs of one secret, which the first operand names. */
 #include "cli.h"
 
+json_t *cli_json_metadata(const kt_info_t *info)
+{
+    json_t *object = json_object();
+    const char *key, *value;
+
+    for (size_t i = 0; i < kt_info_metas(info); i++) {
+        kt_info_meta(info, i, &key, &value);
+        json_object_set_new(object, key, json_string(value));
+    }
+    return object;
+}
+
 kt_status_t cli_info(cli_t *cli, json_t *(*as_json)(const kt_info_t *info),
                      void (*print)(const cli_t *cli, const kt_info_t *info))
 {

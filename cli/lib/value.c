@@ -36,9 +36,10 @@ static kt_status_t read_all(cli_t *cli, int fd, const char *where, kt_secret_t *
 
 /* Does the value end with the newline of `echo`? JSON, PEM and other texts of several lines rightly
  * end with one. */
-static bool has_echo_newline(const kt_secret_t *value, size_t size)
+static bool has_echo_newline(const kt_secret_t *value)
 {
     const unsigned char *bytes = kt_secret_bytes(value);
+    size_t size = kt_secret_size(value);
 
     return size > 0 && bytes[0] != '{' && memchr(bytes, '\n', size) == bytes + size - 1;
 }
@@ -54,8 +55,6 @@ static kt_status_t read_fd(cli_t *cli, int fd, const char *where, kt_secret_t **
     status = read_all(cli, fd, where, value, &size);
     if (!status && size == 0)
         status = cli_fail(cli, KT_USAGE, "the value is empty");
-    if (!status && has_echo_newline(value, size))
-        cli_warn(cli, "the value includes the newline at its end (printf %%s writes none)");
     if (!status)
         status = kt_secret_resize(value, size);
     if (status) {
@@ -83,18 +82,19 @@ kt_status_t cli_read_value(cli_t *cli, const char *name, const char *file, kt_se
     return status;
 }
 
+void cli_warn_newline(const cli_t *cli, const kt_secret_t *value)
+{
+    if (has_echo_newline(value))
+        cli_warn(cli, "the value includes the newline at its end (printf %%s writes none)");
+}
+
 kt_status_t cli_passphrase(cli_t *cli, kt_secret_t **ret_passphrase)
 {
     const char *file = cli_given(cli, "passphrase");
-    bool quiet = cli->quiet;
-    kt_status_t status;
 
     *ret_passphrase = NULL;
     if (!file)
         return KT_SUCCESS;
-    cli->quiet = true; /* a newline at its end is not part of it */
-    status =
-        cli_read_value(cli, "the passphrase", strcmp(file, "-") == 0 ? NULL : file, ret_passphrase);
-    cli->quiet = quiet;
-    return status;
+    return cli_read_value(cli, "the passphrase", strcmp(file, "-") == 0 ? NULL : file,
+                          ret_passphrase);
 }

@@ -314,6 +314,7 @@ typedef struct kt_entry {
     const char *state;                 /* "live", "deleted", "expired" */
     int64_t created, updated, expires; /* milliseconds since the epoch; 0: not set */
     int64_t due; /* when the next rotation is due by the metadata `rotation`; 0: no schedule */
+    const char *origin; /* of the current value: "issued", "generated", "derived"; static */
 } kt_entry_t;
 /* Called for each secret in the order of the provider; a non-zero answer ends the listing. `entry`
  * is valid during the call only. */
@@ -365,6 +366,7 @@ KT_API uint64_t kt_info_previous(const kt_info_t *info); /* 0: none */
 KT_API uint64_t kt_info_pending(const kt_info_t *info);  /* 0: none */
 KT_API size_t kt_info_versions(const kt_info_t *info);   /* kept versions, newest first */
 KT_API const kt_version_t *kt_info_version(const kt_info_t *info, size_t i);
+/* The last one is `origin`, which every secret has. */
 KT_API size_t kt_info_metas(const kt_info_t *info);
 KT_API void kt_info_meta(const kt_info_t *info, size_t i, const char **key, const char **value);
 /* When the current value was made, by a rotation or by a write; when the next rotation is due by
@@ -389,26 +391,41 @@ typedef struct kt_put_options {
     size_t nmeta;
     /* KT_CONFLICT unless this is the current version (0: there is none yet); -1: any */
     int64_t cas;
+    const char *origin; /* "issued", "generated" or "derived"; NULL: issued, or what it was if only
+                           another field than the password is replaced. Metadata `origin` wins */
+    int fresh;          /* KT_CONFLICT if there is such a secret or, with `field`, such a field */
+    int force; /* also what a target manages, and a JSON object by something that is not one */
 } kt_put_options_t;
 #define KT_PUT_INIT                                                                                \
     {                                                                                              \
-        sizeof(kt_put_options_t), NULL, 0, NULL, 0, -1                                             \
+        sizeof(kt_put_options_t), NULL, 0, NULL, 0, -1, NULL, 0, 0                                 \
     }
 
 /* Stores a new version, which is current at once; a deleted secret comes back with it. *ret_version
- * may be NULL, here and below. */
+ * may be NULL, here and below. KT_CONFLICT without `force`: PostgreSQL or a command of `targets:`
+ * knows the value and would not learn the new one, or the old value is a JSON object and the new
+ * one is not. */
 KT_API KT_MUST_USE kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req,
                                       const kt_secret_t *value, const kt_put_options_t *options,
                                       uint64_t *ret_version);
+/* Would kt_put() take a value with these options, as far as this can be told without the value? For
+ * a check before the value is asked for. A refusal is recorded as that of kt_put(); otherwise
+ * nothing is recorded or changed. `options` may be NULL. */
+KT_API KT_MUST_USE kt_status_t kt_put_check(kt_ctx_t *ctx, const kt_request_t *req,
+                                            const kt_put_options_t *options);
+/* Changes metadata alone, as `meta` of kt_put_options_t; the value and its version stay. `origin`
+ * is that of the current value. Needs the capability `write`. */
+KT_API KT_MUST_USE kt_status_t kt_describe(kt_ctx_t *ctx, const kt_request_t *req,
+                                           const kt_meta_t *meta, size_t count);
 /* Makes `version` (0: the previous one) current again. No new number is used: current and previous
- * change places. */
+ * change places. KT_CONFLICT: a target has the current value, or never had this version. */
 KT_API KT_MUST_USE kt_status_t kt_rollback(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version,
                                            uint64_t *ret_version);
-KT_API KT_MUST_USE kt_status_t
-kt_delete(kt_ctx_t *ctx, const kt_request_t *req); /* reads answer KT_GONE from now on */
+/* Reads answer KT_GONE from now on, until kt_undelete(). Both succeed if it is so already. */
+KT_API KT_MUST_USE kt_status_t kt_delete(kt_ctx_t *ctx, const kt_request_t *req);
 KT_API KT_MUST_USE kt_status_t kt_undelete(kt_ctx_t *ctx, const kt_request_t *req);
-KT_API KT_MUST_USE kt_status_t kt_destroy(kt_ctx_t *ctx, const kt_request_t *req,
-                                          uint64_t version); /* 0: all of them */
+/* Erases a version's value for good; 0: all of them. KT_CONFLICT: it is the current version. */
+KT_API KT_MUST_USE kt_status_t kt_destroy(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version);
 
 /* ---- Rotation: create, set, test, finish ---- */
 
@@ -487,14 +504,18 @@ typedef struct kt_rotate_options {
                                  key); NULL: generated */
     size_t length;            /* of a generated one; 0: 32 */
     kt_alphabet_t alphabet;
-    int64_t expires; /* of the secret; 0: leave it */
+    int64_t expires; /* of the secret; 0: leave it, and KT_GONE if it has expired */
     int store_only;  /* no target, although the shape needs one */
     const kt_target_ops_t *target;
     void *target_arg;
+    const char *origin; /* of the new value; NULL: "issued" if `value` is given, else "generated" */
+    int generate;       /* replace an issued value, too, by a generated one */
+    int *ret_issued;    /* set to 1 if the answer is KT_CONFLICT because the value was issued or
+                           derived; else left alone. May be NULL */
 } kt_rotate_options_t;
 #define KT_ROTATE_INIT                                                                             \
     {                                                                                              \
-        sizeof(kt_rotate_options_t), NULL, 0, KT_ALPHABET_ALNUM, 0, 0, NULL, NULL                  \
+        sizeof(kt_rotate_options_t), NULL, 0, KT_ALPHABET_ALNUM, 0, 0, NULL, NULL, NULL, 0, NULL   \
     }
 
 /*
@@ -503,8 +524,11 @@ typedef struct kt_rotate_options {
  * the whole value. A database shape needs a target or store_only, else KT_CONFLICT: a password that
  * the server does not know locks every client out. If the caller names no target, the host "cli"
  * runs the command that `targets:` of the configuration names; other hosts refuse such a secret
- * (KT_CONFLICT). An unfinished rotation with the same target is finished first: the target is
- * tested, and set unless it knows the value. KT_CONFLICT: a living process owns the unfinished
+ * (KT_CONFLICT). An issued or derived value that has no target is not replaced by a generated one
+ * unless `generate` is set (KT_CONFLICT, *ret_issued), because whoever issued it would not know
+ * that. A JSON object of no known shape is not replaced as a whole by something that is not an
+ * object (KT_CONFLICT). An unfinished rotation with the same target is finished first: the target
+ * is tested, and set unless it knows the value. KT_CONFLICT: a living process owns the unfinished
  * rotation, or it has another target.
  */
 KT_API KT_MUST_USE kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req,

@@ -65,10 +65,8 @@ static kt_status_t make_plan(kt_ctx_t *ctx, const kt_request_t *req,
 
 static kt_status_t refuse_elsewhere(const char *name)
 {
-    return kt_fail(
-        KT_CONFLICT,
-        "%s: its target is a command, which this host does not run (use `keyturn rotate %s`)", name,
-        name);
+    return kt_fail(KT_CONFLICT, "%s: its target is a command, which only the keyturn command runs",
+                   name);
 }
 
 static int64_t lease_of(const plan_t *plan)
@@ -92,7 +90,7 @@ static kt_status_t check_pending(const kt_head_t *head, const kt_target_ops_t *o
 {
     long pid = 0;
 
-    if (ops == NULL || !same_target(kt_head_get_note(head, head->pending, "target"), ops))
+    if (ops == NULL || !same_target(kt_head_get_note(head, head->pending, KT_NOTE_TARGET), ops))
         return kt_write_no_pending(head);
     if (!kt_lease_is_held(kt_head_get_note(head, head->pending, KT_NOTE_LEASE), &pid))
         return KT_SUCCESS;
@@ -386,16 +384,17 @@ static kt_status_t check_value(kt_ctx_t *ctx, kt_store_t *store, const kt_head_t
 {
     kt_secret_t *value = NULL;
     kt_shape_t shape;
-    kt_status_t status = kt_store_read(&ctx->holder, store, &call->ref, &value);
+    kt_status_t status;
 
-    if (status != KT_SUCCESS)
-        return status;
-    shape = kt_shape_of(value);
+    if (head->current == 0)
+        return KT_SUCCESS;
+    if (head->expires != 0 && head->expires <= kt_now())
+        return kt_rotate_check_origin(head, KT_SHAPE_OPAQUE, &plan->options);
+    status = kt_store_read(&ctx->holder, store, &call->ref, &value);
+    if (status == KT_SUCCESS)
+        status = kt_rotate_check_value(head, value, &plan->options, &shape);
     kt_secret_free(value);
-    if (shape == KT_SHAPE_CERTIFICATE)
-        return kt_fail(KT_CONFLICT, "%s: a certificate cannot be rotated (set the new one)",
-                       head->name);
-    return kt_rotate_check_target(head, shape, &plan->options);
+    return status;
 }
 
 static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan)
@@ -421,7 +420,7 @@ static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const pl
     status = kt_rotate_check_head(&head, &plan->options);
     if (status == KT_SUCCESS && head.pending != 0)
         status = check_pending(&head, plan->options.target);
-    if (status == KT_SUCCESS && head.current != 0 && (head.expires == 0 || head.expires > kt_now()))
+    if (status == KT_SUCCESS)
         status = check_value(ctx, store, &head, &call, plan);
     if (status == KT_SUCCESS)
         status = kt_exec_check(plan->options.target);

@@ -46,10 +46,12 @@ kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
                                       const kt_rotate_options_t *options, const char *lease,
                                       kt_rotation_t **ret_rotation);
 
-/* May this secret be rotated, and may a value of this shape be rotated without a target? KT_GONE,
- * KT_CONFLICT. */
+/* May this secret be rotated? KT_GONE. Of its origin: KT_CONFLICT. Of its value, with the shape
+ * that the rotation keeps: KT_CONFLICT. */
 kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options);
-kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape,
+kt_status_t kt_rotate_check_origin(const kt_head_t *head, kt_shape_t shape,
                                    const kt_rotate_options_t *options);
+kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,
+                                  const kt_rotate_options_t *options, kt_shape_t *ret_shape);
 
 #endif /* KT_ROTATE_H */

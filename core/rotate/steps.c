@@ -41,23 +41,89 @@ static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **re
                : kt_no_memory();
 }
 
-kt_status_t kt_rotate_check_target(const kt_head_t *head, kt_shape_t shape,
+static kt_status_t refuse_issued(const kt_head_t *head, const kt_rotate_options_t *options)
+{
+    const char *url = kt_head_get_meta(head, KT_META_URL);
+    const char *origin = kt_origin_of(head, head->current);
+
+    if (options->ret_issued != NULL)
+        *options->ret_issued = 1;
+    if (strcmp(origin, KT_DERIVED) == 0)
+        return kt_fail(KT_CONFLICT,
+                       "%s: the value is derived from others, so no made-up one can replace it: "
+                       "make it again from them, then `keyturn set %s --meta origin=derived`",
+                       head->name, head->name);
+    return kt_fail(KT_CONFLICT,
+                   "%s: the value was issued by somebody else, who would not know a made-up one: "
+                   "get a new one %s%s, then `keyturn set %s` (--generate makes one up)",
+                   head->name, url != NULL ? "at " : "from the vendor", url != NULL ? url : "",
+                   head->name);
+}
+
+kt_status_t kt_rotate_check_origin(const kt_head_t *head, kt_shape_t shape,
                                    const kt_rotate_options_t *options)
 {
-    if (shape != KT_SHAPE_DATABASE || options->target != NULL || options->store_only)
+    bool asked = options->generate || (options->store_only && shape == KT_SHAPE_DATABASE);
+
+    if (options->value != NULL || options->target != NULL || asked ||
+        strcmp(kt_origin_of(head, head->current), KT_GENERATED) == 0)
         return KT_SUCCESS;
+    return refuse_issued(head, options);
+}
+
+/* A bare string in place of an object would fail whoever reads a field of it. */
+static kt_status_t check_object(const kt_head_t *head, const kt_secret_t *old,
+                                const kt_rotate_options_t *options)
+{
+    kt_status_t status = kt_shape_is_object(old);
+
+    if (status == KT_SUCCESS)
+        status = options->value != NULL ? kt_shape_is_object(options->value) : KT_MALFORMED;
+    else if (status == KT_MALFORMED)
+        status = KT_SUCCESS;
+    kt_failure_clear();
+    if (status != KT_MALFORMED)
+        return status == KT_SUCCESS ? status : kt_no_memory();
     return kt_fail(KT_CONFLICT,
-                   "%s: a database password is not changed in the store alone (rotate it in "
-                   "PostgreSQL with SELECT rotate_secret('%s'), or use --store-only)",
-                   head->name, head->name);
+                   "%s is a JSON object without a password or api_key, so a rotation cannot tell "
+                   "which field to replace: set that field",
+                   head->name);
+}
+
+kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,
+                                  const kt_rotate_options_t *options, kt_shape_t *ret_shape)
+{
+    kt_shape_t shape = kt_shape_of(old);
+    kt_status_t status = KT_SUCCESS;
+
+    if (shape == KT_SHAPE_OPAQUE && options->target != NULL && kt_shape_wants_password(old))
+        shape = KT_SHAPE_DATABASE;
+    *ret_shape = shape;
+    if (shape == KT_SHAPE_CERTIFICATE)
+        return kt_fail(KT_CONFLICT, "%s: a certificate cannot be rotated (set the new one)",
+                       head->name);
+    if (shape == KT_SHAPE_DATABASE && options->target == NULL && !options->store_only)
+        return kt_fail(KT_CONFLICT,
+                       "%s: a database password is not changed in the store alone (rotate it in "
+                       "PostgreSQL with SELECT rotate_secret('%s'), or use --store-only)",
+                       head->name, head->name);
+    status = kt_rotate_check_origin(head, shape, options);
+    if (status == KT_SUCCESS && shape == KT_SHAPE_OPAQUE)
+        status = check_object(head, old, options);
+    return status;
 }
 
 kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options)
 {
     if (head->deleted)
-        return kt_fail(KT_GONE, "%s is deleted", head->name);
-    if (options->target != NULL && head->expires != 0 && head->expires <= kt_now())
+        return kt_fail(KT_GONE, "%s is deleted: undelete it first", head->name);
+    if (head->expires == 0 || head->expires > kt_now())
+        return KT_SUCCESS;
+    if (options->target != NULL)
         return kt_fail(KT_GONE, "%s has expired: its target cannot get a value", head->name);
+    if (options->expires == 0)
+        return kt_fail(KT_GONE, "%s has expired, and a rotation would not change that (set it)",
+                       head->name);
     return KT_SUCCESS;
 }
 
@@ -81,6 +147,13 @@ static kt_status_t note_time(kt_head_t *head, uint64_t version)
     return kt_head_note(head, version, KT_NOTE_ROTATED, now);
 }
 
+static const char *origin_of(const kt_rotate_options_t *options)
+{
+    if (options->origin != NULL)
+        return options->origin;
+    return options->value != NULL ? KT_ISSUED : KT_GENERATED;
+}
+
 /* Adds the rotated value as a version; it is neither pending nor current yet. */
 static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *options,
                                uint64_t *ret_version)
@@ -95,8 +168,7 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
         status = kt_change_value(change, head->current, &old);
     if (status != KT_SUCCESS)
         return status;
-    shape = kt_shape_of(old);
-    status = kt_rotate_check_target(head, shape, options);
+    status = kt_rotate_check_value(head, old, options, &shape);
     if (status == KT_SUCCESS)
         status = new_part(options, &part);
     if (status == KT_SUCCESS)
@@ -104,7 +176,9 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
     if (status == KT_SUCCESS)
         status = kt_change_add(change, value, ret_version);
     if (status == KT_SUCCESS && options->target != NULL)
-        status = kt_head_note(head, *ret_version, "target", options->target->name);
+        status = kt_head_note(head, *ret_version, KT_NOTE_TARGET, options->target->name);
+    if (status == KT_SUCCESS)
+        status = kt_origin_set(head, *ret_version, origin_of(options));
     if (status == KT_SUCCESS)
         status = note_time(head, *ret_version);
     kt_secret_free(value);

@@ -14,7 +14,7 @@ typedef struct kt_exec {
     kt_ctx_t *ctx;
     const kt_cfg_target_t *config;
 } kt_exec_t;
-#define KT_EXEC "exec:"
+#define KT_EXEC KT_TARGET_EXEC
 
 void kt_exec_init(kt_exec_t *exec, kt_ctx_t *ctx, const kt_cfg_target_t *config);
 bool kt_exec_is(const kt_target_ops_t *ops);

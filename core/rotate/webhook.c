@@ -15,6 +15,10 @@
 #include "target.h"
 
 #define ANSWER_MAX 65536u
+/* However long the target's commands may take: a silent server holds a process no longer than this
+ * in all, whatever the number of secrets that it rotates. */
+#define SILENT_MS 10000
+#define TRY_MS 250 /* with less time left it is not tried again */
 
 static void sign(const kt_secret_t *key, const char *time, const char *body, char *ret_hex,
                  size_t size)
@@ -31,8 +35,42 @@ static void sign(const kt_secret_t *key, const char *time, const char *body, cha
     (void)sodium_bin2hex(ret_hex, size, mac, sizeof(mac));
 }
 
-static kt_status_t send_signed(const kt_ctx_t *ctx, const kt_cfg_target_t *config,
-                               const kt_secret_t *key, const char *body)
+/* What this process knows of the server; NULL: the table is full, so only one attempt is bounded.
+ */
+static kt_webhook_t *webhook_of(kt_ctx_t *ctx, const char *url)
+{
+    kt_webhook_t *webhook = ctx->webhooks;
+    size_t i;
+
+    for (i = 0; i < KT_WEBHOOKS_MAX; i++, webhook++) {
+        if (webhook->url == NULL)
+            webhook->url = url;
+        if (strcmp(webhook->url, url) == 0)
+            return webhook;
+    }
+    return NULL;
+}
+
+/* A total time limit, so that an answer in drips does not help. */
+static kt_status_t send_in_time(kt_ctx_t *ctx, const kt_cfg_target_t *config, ktp_http_t *x)
+{
+    kt_webhook_t *webhook = webhook_of(ctx, config->webhook);
+    int64_t begun = kt_monotonic(), left = SILENT_MS - (webhook != NULL ? webhook->spent : 0);
+
+    if (left < TRY_MS)
+        return kt_fail(KT_UNAVAIL, "the webhook: the server did not answer before, so it was not "
+                                   "asked again");
+    x->timeout = (unsigned)(config->timeout < left ? config->timeout : left);
+    kt_provider_error_clear();
+    if (kt_http(NULL, x) == KTP_SUCCESS)
+        return KT_SUCCESS;
+    if (webhook != NULL)
+        webhook->spent += kt_monotonic() - begun;
+    return kt_fail(KT_UNAVAIL, "the webhook: %s", kt_provider_error());
+}
+
+static kt_status_t send_signed(kt_ctx_t *ctx, const kt_cfg_target_t *config, const kt_secret_t *key,
+                               const char *body)
 {
     char hex[2 * crypto_auth_hmacsha256_BYTES + 1], time[24], signature[160];
     const char *headers[] = {"Content-Type: application/json", signature, NULL};
@@ -42,10 +80,9 @@ static kt_status_t send_signed(const kt_ctx_t *ctx, const kt_cfg_target_t *confi
                     .headers = headers,
                     .body = body,
                     .body_size = strlen(body),
-                    .answer_max = ANSWER_MAX,
-                    .timeout = (unsigned)config->timeout};
+                    .answer_max = ANSWER_MAX};
     char *ca = NULL;
-    ktp_status_t answer;
+    kt_status_t status;
 
     if (config->webhook_ca != NULL) {
         ca = kt_config_resolve(ctx->holder.config, config->webhook_ca);
@@ -56,12 +93,11 @@ static kt_status_t send_signed(const kt_ctx_t *ctx, const kt_cfg_target_t *confi
     (void)snprintf(time, sizeof(time), "%lld", (long long)(kt_now() / 1000));
     sign(key, time, body, hex, sizeof(hex));
     (void)snprintf(signature, sizeof(signature), "Keyturn-Signature: t=%s,v1=%s", time, hex);
-    kt_provider_error_clear();
-    answer = kt_http(NULL, &x);
+    status = send_in_time(ctx, config, &x);
     free(ca);
     kt_locked_free(x.answer.data);
-    if (answer != KTP_SUCCESS)
-        return kt_fail(KT_UNAVAIL, "the webhook: %s", kt_provider_error());
+    if (status != KT_SUCCESS)
+        return status;
     if (x.status < 200 || x.status > 299)
         return kt_fail(KT_UNAVAIL, "the webhook: the server answered %ld", x.status);
     return KT_SUCCESS;

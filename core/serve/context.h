@@ -32,6 +32,12 @@ struct kt_setup {
     kt_logger_t logger;
 };
 
+#define KT_WEBHOOKS_MAX 8
+typedef struct kt_webhook {
+    const char *url; /* of the configuration */
+    int64_t spent;   /* ms in which this process waited for it and got no answer */
+} kt_webhook_t;
+
 struct kt_ctx {
     kt_holder_t holder;
     pid_t pid;
@@ -53,6 +59,7 @@ struct kt_ctx {
     pthread_cond_t landed;
     /* of fetches that block: a reader that finds a new one has waited while it happened */
     atomic_ullong failures;
+    kt_webhook_t webhooks[KT_WEBHOOKS_MAX]; /* servers that were waited for (rotate/webhook.c) */
     /* a context of its own for what blocks (kt_refresh); LOCKING has the order of the two locks */
     kt_ctx_t *agent;
 };

@@ -24,8 +24,9 @@ static const char *state_of(const kt_head_t *head)
 
 static void fill_entry(const kt_head_t *head, kt_entry_t *entry)
 {
-    *entry = (kt_entry_t){head->name,    head->current, state_of(head),       head->created,
-                          head->updated, head->expires, kt_schedule_due(head)};
+    *entry = (kt_entry_t){
+        head->name,    head->current, state_of(head),        head->created,
+        head->updated, head->expires, kt_schedule_due(head), kt_origin_of(head, head->current)};
 }
 
 static const char *version_state(const kt_head_t *head, const kt_head_version_t *version)
@@ -60,8 +61,9 @@ static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *p
     for (i = 0; i < info->head.nversions; i++) {
         const kt_head_version_t *version = &info->head.versions[i];
 
-        info->versions[i] = (kt_version_t){version->version, version_state(&info->head, version),
-                                           version->created, version->expires};
+        info->versions[i] =
+            (kt_version_t){version->version, version_state(&info->head, version), version->created,
+                           version->expires != 0 ? version->expires : info->head.expires};
     }
     kt_access_of(ctx->holder.config, ctx->holder.stream, info->head.name, &info->accessed);
     kt_usage_fill(info->head.name, &info->accessed, &info->usage);
@@ -193,15 +195,22 @@ const kt_version_t *kt_info_version(const kt_info_t *info, size_t i)
     return i < info->head.nversions ? &info->versions[i] : NULL;
 }
 
+/* The origin is kept with each version, and shown as metadata of the secret. */
 size_t kt_info_metas(const kt_info_t *info)
 {
-    return info->head.nmetas;
+    return info->head.nmetas + 1;
 }
 
 void kt_info_meta(const kt_info_t *info, size_t i, const char **key, const char **value)
 {
-    *key = i < info->head.nmetas ? info->head.metas[i].key : NULL;
-    *value = i < info->head.nmetas ? info->head.metas[i].value : NULL;
+    *key = *value = NULL;
+    if (i < info->head.nmetas) {
+        *key = info->head.metas[i].key;
+        *value = info->head.metas[i].value;
+    } else if (i == info->head.nmetas) {
+        *key = KT_META_ORIGIN;
+        *value = info->entry.origin;
+    }
 }
 
 int64_t kt_info_rotated(const kt_info_t *info)

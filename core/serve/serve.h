@@ -78,4 +78,15 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
                             const char *action, uint64_t version, const char *provider);
 kt_status_t kt_write_no_pending(const kt_head_t *head);
 
+/* A change of one secret, as one transaction. */
+typedef struct kt_write_op {
+    const char *action;
+    unsigned capability;
+    bool must_exist;
+    bool (*is_done)(const kt_head_t *head); /* true: success, nothing changes; may be NULL */
+    kt_status_t (*change)(kt_change_t *change, const void *arg, uint64_t *ret_version);
+} kt_write_op_t;
+kt_status_t kt_write_one(kt_ctx_t *ctx, const kt_request_t *req, const kt_write_op_t *op,
+                         const void *arg, uint64_t *ret_version);
+
 #endif /* KT_SERVE_H */

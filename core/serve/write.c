@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * write.c: put, rollback, delete, undelete, destroy.
+ * write.c: one write from its request to its record; rollback, delete, undelete, destroy.
  *
  * The steps of each: policy, a writing transaction, the change, a durable *intent* in the audit
  * log, the commit, its *outcome*. So a crash leaves at worst an intent without an outcome, and
  * never a change without a record.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,16 +81,22 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     return status;
 }
 
-typedef kt_status_t (*change_fn)(kt_change_t *change, const void *arg, uint64_t *ret_version);
+static kt_status_t change_one(kt_change_t *change, const kt_write_op_t *op, const void *arg,
+                              bool *ret_done, uint64_t *ret_version)
+{
+    kt_head_t *head = kt_change_head(change);
 
-typedef struct write_op {
-    const char *action;
-    unsigned capability;
-    bool must_exist;
-    change_fn change;
-} write_op_t;
+    if (op->must_exist && !kt_change_exists(change))
+        return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", head->name);
+    if (op->is_done != NULL && op->is_done(head)) {
+        *ret_done = true;
+        *ret_version = head->current;
+        return KT_SUCCESS;
+    }
+    return op->change(change, arg, ret_version);
+}
 
-static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const write_op_t *op,
+static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const kt_write_op_t *op,
                                 const void *arg, uint64_t *ret_version)
 {
     kt_bundle_store_t bundle;
@@ -98,6 +105,7 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const wr
     kt_call_t call;
     uint64_t version = 0;
     size_t index;
+    bool done = false;
     kt_status_t status;
 
     status = kt_call_begin(ctx, req, &call);
@@ -110,13 +118,11 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const wr
         return kt_decide(ctx, &call, op->action, status, 0, NULL, KT_EV_DURABLE);
     status = kt_change_begin(&ctx->holder, store, call.ref.name, kt_write_timeout(req), &change);
     if (status == KT_SUCCESS) {
-        status = op->must_exist && !kt_change_exists(change)
-                     ? kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", call.ref.name)
-                     : op->change(change, arg, &version);
-        if (status != KT_SUCCESS)
+        status = change_one(change, op, arg, &done, &version);
+        if (status != KT_SUCCESS || done)
             kt_change_abort(change);
     }
-    if (status != KT_SUCCESS)
+    if (status != KT_SUCCESS || done)
         return kt_decide(ctx, &call, op->action, status, version, store->name, KT_EV_DURABLE);
     status = kt_write_finish(ctx, &call, change, op->action, version, store->name);
     if (status == KT_SUCCESS && ret_version != NULL)
@@ -124,8 +130,8 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const wr
     return status;
 }
 
-static kt_status_t write_one(kt_ctx_t *ctx, const kt_request_t *req, const write_op_t *op,
-                             const void *arg, uint64_t *ret_version)
+kt_status_t kt_write_one(kt_ctx_t *ctx, const kt_request_t *req, const kt_write_op_t *op,
+                         const void *arg, uint64_t *ret_version)
 {
     kt_status_t status = kt_enter(ctx);
 
@@ -151,95 +157,6 @@ kt_status_t kt_write_no_pending(const kt_head_t *head)
                    (unsigned long long)head->pending);
 }
 
-/* ---- put ---- */
-
-typedef struct put_arg {
-    const kt_secret_t *value;
-    const kt_put_options_t *options;
-} put_arg_t;
-
-static kt_status_t check_cas(const kt_head_t *head, int64_t cas)
-{
-    uint64_t current = head->deleted ? 0 : head->current;
-
-    if (cas < 0 || (uint64_t)cas == current)
-        return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT, "%s: its current version is %llu, not %lld", head->name,
-                   (unsigned long long)current, (long long)cas);
-}
-
-static kt_status_t with_field(kt_change_t *change, const put_arg_t *put, kt_secret_t **ret_value)
-{
-    const kt_head_t *head = kt_change_head(change);
-    kt_secret_t *old = NULL;
-    kt_status_t status = KT_SUCCESS;
-
-    if (kt_change_exists(change) && !head->deleted && head->current != 0)
-        status = kt_change_value(change, head->current, &old);
-    if (status == KT_SUCCESS)
-        status = kt_shape_set_field(old, put->options->field, put->value, ret_value);
-    kt_secret_free(old);
-    return status;
-}
-
-/* A schedule that does not parse would never be due. */
-static kt_status_t check_schedule(const kt_meta_t *meta)
-{
-    if (strcmp(meta->key, KT_META_ROTATION) != 0 || meta->value == NULL ||
-        kt_schedule_parse(meta->value) > 0)
-        return KT_SUCCESS;
-    return kt_fail(KT_USAGE,
-                   "the metadata `" KT_META_ROTATION
-                   "` is a duration (30d, 12h), critical or weekly, high or monthly, database "
-                   "or quarterly, api-key or annually, or daily");
-}
-
-static kt_status_t apply_options(kt_head_t *head, const kt_put_options_t *options)
-{
-    kt_status_t status = KT_SUCCESS;
-    size_t i;
-
-    head->deleted = false;
-    head->expires = options->expires;
-    for (i = 0; i < options->nmeta && status == KT_SUCCESS; i++)
-        status = check_schedule(&options->meta[i]);
-    for (i = 0; i < options->nmeta && status == KT_SUCCESS; i++)
-        status = kt_head_meta(head, options->meta[i].key, options->meta[i].value);
-    return status;
-}
-
-static kt_status_t change_put(kt_change_t *change, const void *arg, uint64_t *ret_version)
-{
-    const put_arg_t *put = arg;
-    kt_head_t *head = kt_change_head(change);
-    kt_secret_t *whole = NULL;
-    kt_status_t status;
-
-    status = check_cas(head, put->options->cas);
-    if (status == KT_SUCCESS)
-        status = kt_write_no_pending(head);
-    if (status == KT_SUCCESS && put->options->field != NULL)
-        status = with_field(change, put, &whole);
-    if (status == KT_SUCCESS)
-        status = kt_change_add(change, whole != NULL ? whole : put->value, ret_version);
-    kt_secret_free(whole);
-    if (status == KT_SUCCESS)
-        status = kt_change_make_current(change, *ret_version);
-    return status == KT_SUCCESS ? apply_options(head, put->options) : status;
-}
-
-kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req, const kt_secret_t *value,
-                   const kt_put_options_t *options, uint64_t *ret_version)
-{
-    static const write_op_t op = {"write", KT_CAP_WRITE, false, change_put};
-    static const kt_put_options_t none = KT_PUT_INIT;
-    put_arg_t put = {value, options != NULL ? options : &none};
-
-    if (put.options->size < sizeof(kt_put_options_t))
-        return kt_fail(KT_USAGE, "the options are not filled in (KT_PUT_INIT)");
-    return write_one(ctx, req, &op, &put, ret_version);
-}
-
 /* ---- rollback ---- */
 
 typedef struct rollback_arg {
@@ -247,33 +164,66 @@ typedef struct rollback_arg {
     uint64_t version; /* 0: the previous one */
 } rollback_arg_t;
 
+/* The command that gives an older value to the target too. */
+static kt_status_t refuse_known(kt_change_t *change, const char *target, uint64_t version)
+{
+    const kt_head_t *head = kt_change_head(change);
+    const char *name = head->name, *part;
+    kt_secret_t *value = NULL;
+    char selector[32] = "previous";
+    kt_status_t status = kt_change_value(change, version, &value);
+
+    if (status != KT_SUCCESS)
+        return status;
+    part = kt_shape_part(kt_shape_of(value));
+    kt_secret_free(value);
+    if (version != head->previous)
+        (void)snprintf(selector, sizeof(selector), "%llu", (unsigned long long)version);
+    return kt_fail(KT_CONFLICT,
+                   "%s: \"%s\" knows the current value, and would not know the older one: give it "
+                   "that one too (`keyturn get '%s%s%s@%s' | keyturn rotate %s --file -`)",
+                   name, target, name, part != NULL ? "#" : "", part != NULL ? part : "", selector,
+                   name);
+}
+
+/* A target knows the current value: going back in the store alone would lock its users out. */
+static kt_status_t check_target(kt_change_t *change, const char *host, uint64_t version)
+{
+    const kt_head_t *head = kt_change_head(change);
+    const char *target = kt_head_get_note(head, head->current, KT_NOTE_TARGET);
+
+    if (target != NULL && strncmp(target, KT_TARGET_EXEC, strlen(KT_TARGET_EXEC)) == 0)
+        return refuse_known(change, target, version);
+    if (target != NULL && strcmp(host, "postgresql") != 0)
+        return kt_fail(KT_CONFLICT,
+                       "%s: \"%s\" knows the current value, and would not know the older one: roll "
+                       "it back there (in PostgreSQL: SELECT rollback_secret('%s'))",
+                       head->name, target, head->name);
+    if (!kt_head_was_in_force(head, version))
+        return kt_fail(KT_CONFLICT, "%s: version %llu was never in force: no server has had it",
+                       head->name, (unsigned long long)version);
+    return KT_SUCCESS;
+}
+
 static kt_status_t change_rollback(kt_change_t *change, const void *arg, uint64_t *ret_version)
 {
     const rollback_arg_t *rollback = arg;
     kt_head_t *head = kt_change_head(change);
     uint64_t version = rollback->version != 0 ? rollback->version : head->previous;
-    const char *target;
+    const kt_head_version_t *ignored;
     kt_status_t status = kt_write_no_pending(head);
 
     if (status != KT_SUCCESS)
         return status;
     if (head->deleted)
         return kt_fail(KT_GONE, "%s is deleted: undelete it first", head->name);
-    target = kt_head_get_note(head, head->current, "target");
-    if (target != NULL && strncmp(target, "exec:", 5) == 0)
-        return kt_fail(KT_CONFLICT,
-                       "%s: \"%s\" knows the current value, and would not know the older one: "
-                       "rotate to that one "
-                       "(keyturn get NAME@previous | keyturn rotate NAME --file -)",
-                       head->name, target);
-    if (target != NULL && strcmp(rollback->host, "postgresql") != 0)
-        return kt_fail(KT_CONFLICT,
-                       "%s: \"%s\" knows the current value, and would not know the older one: roll "
-                       "it back there "
-                       "(in PostgreSQL: SELECT rollback_secret)",
-                       head->name, target);
     if (version == 0)
         return kt_fail(KT_NOTFOUND, "%s has no previous version", head->name);
+    status = kt_head_kept(head, version, &ignored);
+    if (status == KT_SUCCESS && version != head->current)
+        status = check_target(change, rollback->host, version);
+    if (status != KT_SUCCESS)
+        return status;
     *ret_version = version;
     return kt_change_make_current(change, version);
 }
@@ -281,13 +231,24 @@ static kt_status_t change_rollback(kt_change_t *change, const void *arg, uint64_
 kt_status_t kt_rollback(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version,
                         uint64_t *ret_version)
 {
-    static const write_op_t op = {"rollback", KT_CAP_ROTATE, true, change_rollback};
+    static const kt_write_op_t op = {"rollback", KT_CAP_ROTATE, true, NULL, change_rollback};
     rollback_arg_t arg = {ctx->host, version};
 
-    return write_one(ctx, req, &op, &arg, ret_version);
+    return kt_write_one(ctx, req, &op, &arg, ret_version);
 }
 
 /* ---- delete, undelete, destroy ---- */
+
+/* Deleting twice, and undeleting what is not deleted, has done what was asked for. */
+static bool is_deleted(const kt_head_t *head)
+{
+    return head->deleted;
+}
+
+static bool is_not_deleted(const kt_head_t *head)
+{
+    return !head->deleted;
+}
 
 static kt_status_t change_delete(kt_change_t *change, const void *arg, uint64_t *ret_version)
 {
@@ -297,8 +258,6 @@ static kt_status_t change_delete(kt_change_t *change, const void *arg, uint64_t 
     (void)arg;
     if (status != KT_SUCCESS)
         return status;
-    if (head->deleted)
-        return kt_fail(KT_GONE, "%s is deleted already", head->name);
     head->deleted = true;
     *ret_version = head->current;
     return KT_SUCCESS;
@@ -306,9 +265,9 @@ static kt_status_t change_delete(kt_change_t *change, const void *arg, uint64_t 
 
 kt_status_t kt_delete(kt_ctx_t *ctx, const kt_request_t *req)
 {
-    static const write_op_t op = {"delete", KT_CAP_DELETE, true, change_delete};
+    static const kt_write_op_t op = {"delete", KT_CAP_DELETE, true, is_deleted, change_delete};
 
-    return write_one(ctx, req, &op, NULL, NULL);
+    return kt_write_one(ctx, req, &op, NULL, NULL);
 }
 
 static kt_status_t change_undelete(kt_change_t *change, const void *arg, uint64_t *ret_version)
@@ -317,8 +276,6 @@ static kt_status_t change_undelete(kt_change_t *change, const void *arg, uint64_
     const kt_head_version_t *entry;
 
     (void)arg;
-    if (!head->deleted)
-        return kt_fail(KT_CONFLICT, "%s is not deleted", head->name);
     entry = kt_head_find(head, head->current);
     if (entry == NULL || entry->destroyed)
         return kt_fail(KT_GONE, "%s: its value is destroyed, there is nothing to bring back",
@@ -330,9 +287,10 @@ static kt_status_t change_undelete(kt_change_t *change, const void *arg, uint64_
 
 kt_status_t kt_undelete(kt_ctx_t *ctx, const kt_request_t *req)
 {
-    static const write_op_t op = {"undelete", KT_CAP_DELETE, true, change_undelete};
+    static const kt_write_op_t op = {"undelete", KT_CAP_DELETE, true, is_not_deleted,
+                                     change_undelete};
 
-    return write_one(ctx, req, &op, NULL, NULL);
+    return kt_write_one(ctx, req, &op, NULL, NULL);
 }
 
 static kt_status_t destroy_all(kt_change_t *change)
@@ -350,14 +308,20 @@ static kt_status_t destroy_all(kt_change_t *change)
 static kt_status_t change_destroy(kt_change_t *change, const void *arg, uint64_t *ret_version)
 {
     uint64_t version = *(const uint64_t *)arg;
+    const kt_head_t *head = kt_change_head(change);
 
     *ret_version = version;
+    if (version != 0 && version == head->current)
+        return kt_fail(KT_CONFLICT,
+                       "%s: version %llu is the current one: make another one current first, or "
+                       "destroy all versions",
+                       head->name, (unsigned long long)version);
     return version == 0 ? destroy_all(change) : kt_change_destroy(change, version);
 }
 
 kt_status_t kt_destroy(kt_ctx_t *ctx, const kt_request_t *req, uint64_t version)
 {
-    static const write_op_t op = {"destroy", KT_CAP_DELETE, true, change_destroy};
+    static const kt_write_op_t op = {"destroy", KT_CAP_DELETE, true, NULL, change_destroy};
 
-    return write_one(ctx, req, &op, &version, NULL);
+    return kt_write_one(ctx, req, &op, &version, NULL);
 }

@@ -52,10 +52,39 @@ kt_status_t kt_head_kept(const kt_head_t *head, uint64_t version,
 kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number,
                            uint64_t *ret_version);
 
+/* Of a version that a rotation gave to a target: the target's name, "exec:/path" of a command. */
+#define KT_NOTE_TARGET "target"
+#define KT_TARGET_EXEC "exec:"
+/* Of a version that a server got by a rotation: the number of the version that the server had
+ * before, if it did. */
+#define KT_NOTE_REPLACED "keyturn.replaced"
+/* Of a version: where its value comes from, unless that is KT_ISSUED. */
+#define KT_NOTE_ORIGIN "keyturn.origin"
 /* Of a version that a rotation made: when it became current, ms since the epoch. */
 #define KT_NOTE_ROTATED "keyturn.rotated"
 /* Of a pending version: the process that works on it, and until when (rotate/owner.c). */
 #define KT_NOTE_LEASE "keyturn.busy"
+
+/* ---- origin.c: where a value comes from, and who outside knows it ---- */
+
+#define KT_META_ORIGIN "origin" /* how callers see and set KT_NOTE_ORIGIN */
+#define KT_META_URL "rotate_url"
+#define KT_ISSUED "issued"
+#define KT_GENERATED "generated"
+#define KT_DERIVED "derived"
+const char *kt_origin_check(const char *text); /* the static string; NULL: not an origin */
+const char *kt_origin_of(const kt_head_t *head, uint64_t version); /* a static string */
+kt_status_t kt_origin_set(kt_head_t *head, uint64_t version, const char *origin);
+/* kt_head_meta() for callers: checks a schedule, and sets the origin of `version`. */
+kt_status_t kt_head_describe(kt_head_t *head, uint64_t version, const char *key, const char *value);
+const char *kt_head_get_meta(const kt_head_t *head, const char *key); /* NULL: there is none */
+/* Gives the version `to` the notes of `from`, except for its lease. */
+kt_status_t kt_head_copy_notes(kt_head_t *head, uint64_t from, uint64_t to);
+/* The server that got a version of this secret by a rotation ("postgresql:..."), and so manages its
+ * value. NULL: there is none; a command is not a server. */
+const char *kt_head_manager(const kt_head_t *head);
+/* Did the server that manages the value have this version? True without such a server. */
+bool kt_head_was_in_force(const kt_head_t *head, uint64_t version);
 
 /* ---- schedule.c: when a rotation is due, by the metadata `rotation` ---- */
 

@@ -48,6 +48,48 @@ kt_shape_t kt_shape_of(const kt_secret_t *value)
     return shape;
 }
 
+const char *kt_shape_part(kt_shape_t shape)
+{
+    switch (shape) {
+    case KT_SHAPE_DATABASE:
+        return "password";
+    case KT_SHAPE_API_KEY:
+        return "api_key";
+    default:
+        return NULL;
+    }
+}
+
+kt_status_t kt_shape_is_object(const kt_secret_t *value)
+{
+    return kt_json_check(value);
+}
+
+bool kt_shape_wants_password(const kt_secret_t *value)
+{
+    json_t *object = kt_json_object(value);
+    bool wants = object != NULL && shape_of_object(object) == KT_SHAPE_OPAQUE &&
+                 json_object_get(object, "password") == NULL && has_string(object, "user");
+
+    json_decref(object);
+    return wants;
+}
+
+kt_status_t kt_shape_has_field(const kt_secret_t *value, const char *field)
+{
+    json_t *object;
+    kt_status_t status = kt_json_check(value);
+
+    if (status != KT_SUCCESS)
+        return status;
+    object = kt_json_object(value);
+    if (object == NULL)
+        return kt_no_memory();
+    status = json_object_get(object, field) != NULL ? KT_SUCCESS : KT_NOTFOUND;
+    json_decref(object);
+    return status;
+}
+
 /* Sets a field of *value, or of `old` as long as that is NULL; the new value takes its place. */
 static kt_status_t set(const kt_secret_t *old, kt_secret_t **value, const char *field,
                        const char *text, size_t size)

@@ -12,6 +12,14 @@ typedef enum kt_shape {
     KT_SHAPE_CERTIFICATE
 } kt_shape_t;
 kt_shape_t kt_shape_of(const kt_secret_t *value);
+/* The field that a rotation replaces: "password", "api_key"; NULL: the whole value. */
+const char *kt_shape_part(kt_shape_t shape);
+/* Is the value a JSON object? KT_SUCCESS or KT_MALFORMED, KT_INTERNAL: memory ran out. */
+kt_status_t kt_shape_is_object(const kt_secret_t *value);
+/* Is it an object with a `user` and without a password, as before a role's first rotation? */
+bool kt_shape_wants_password(const kt_secret_t *value);
+/* Has the object this field? KT_SUCCESS, KT_NOTFOUND, KT_MALFORMED: it is not an object. */
+kt_status_t kt_shape_has_field(const kt_secret_t *value, const char *field);
 /* A new value: `old` with `field` set to the string `part`; with old NULL an object of this one
  * field. KT_MALFORMED: old is not an object, part is not UTF-8; KT_TOOLARGE. */
 kt_status_t kt_shape_set_field(const kt_secret_t *old, const char *field, const kt_secret_t *part,

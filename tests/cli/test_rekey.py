@@ -86,7 +86,7 @@ def check_all(home):
     check_some(home)
     assert len([name for name in home.list() if not re.search("between|later", name)]) == MANY + 5
     assert [home.get(f"api-keys/n{i}") for i in (0, MANY - 1)] == [b"value 0", b"value %d" % (MANY - 1)]
-    assert home.get("database/primary#password") == b"two" and home.info("database/primary")["metadata"] == {"owner": "dba"}
+    assert home.get("database/primary#password") == b"two" and home.info("database/primary")["metadata"] == {"owner": "dba", "origin": "issued"}
     assert home.get("tls/a") == b"\0binary\n" and home.get("SINGLE") == b"x" * 65536
     assert [home.get(f"tls/b@{v}") for v in ("current", 1, 3)] == [b"1", b"1", b"3"]
     assert home.run("get", "tls/b@2", check=False).returncode == 66 and home.run("get", "tls/gone", check=False).returncode == 66

@@ -111,7 +111,7 @@ def test_check_names_the_commands(home, server):
 def test_rolling_back_is_rotating_to_the_old_value(home, server):
     home.rotate("database/primary")
     refused = home.run("rollback", "database/primary", check=False)
-    assert refused.returncode == 73 and b"@previous | keyturn rotate" in refused.stderr
+    assert refused.returncode == 73 and b"`keyturn get 'database/primary#password@previous' | keyturn rotate database/primary --file -`" in refused.stderr
     home.run("rotate", "database/primary", "--file", "-", input=home.get("database/primary#password@previous"))
     assert password(home) == server.password == b"first"
 
@@ -216,9 +216,9 @@ def test_eight_at_once(home, server):
 
 @pytest.fixture
 def many(home):
-    home.set("api-keys/a", {"api_key": "old-a"})
-    home.set("api-keys/b", b"old-b")
-    home.set("plain", b"old-plain")
+    home.set("api-keys/a", {"api_key": "old-a"}, "--meta", "origin=generated")
+    home.run("generate", "api-keys/b")
+    home.set("plain", b"old-plain", "--meta", "origin=generated")
     home.set("tls/www", b"-----BEGIN CERTIFICATE-----\n")
     home.set("db/untold", DATABASE)
     home.set("gone", b"x")
@@ -267,10 +267,11 @@ def test_type(home, many, kind, names):
 def test_a_failure_ends_nothing(home, many, server):
     server.be("#!/bin/sh\nexit 1\n")
     result = home.run("rotate", "--all", check=False)
-    assert result.returncode == 69 and b"keyturn: database/primary: " in result.stderr
+    assert result.returncode == 73 and b"keyturn: database/primary: " in result.stderr
     assert b"plain  2\n" in result.stdout and b"api-keys/a  2\n" in result.stdout
     answer = home.json("rotate", "--all", check=False)
-    assert answer["status"] == "unavail" and answer["failed"] == 1 and results(answer)["plain"] == "rotated"
+    assert answer["status"] == "conflict" and answer["failed"] == 1 and results(answer)["plain"] == "rotated"
+    assert [row["status"] for row in answer["secrets"] if row["result"] == "failed"] == ["unavail"]
 
 
 def test_only_what_one_may(home, many):
@@ -294,7 +295,7 @@ def test_refused(home, arguments, text):
 # ---- schedules ----
 
 def test_due(home):
-    home.set("api-keys/soon", b"v", "--meta", "rotation=1s")
+    home.run("generate", "api-keys/soon", "--meta", "rotation=1s")
     home.set("api-keys/later", b"v", "--meta", "rotation=critical")
     home.set("api-keys/never", b"v")
     info = home.info("api-keys/later")
@@ -305,7 +306,7 @@ def test_due(home):
     assert results(home.json("rotate", "--due", "--type", "database")) == {}
     assert results(home.json("rotate", "--due")) == {"api-keys/soon": "rotated"}
     assert results(home.json("rotate", "--due")) == {}
-    assert home.info("api-keys/soon")["metadata"] == {"rotation": "1s"}
+    assert home.info("api-keys/soon")["metadata"] == {"rotation": "1s", "origin": "generated"}
 
 
 def test_what_is_due_and_cannot_be_rotated_is_a_failure(home):
@@ -332,7 +333,7 @@ def test_notify(home, tmp_path):
     home.rotate("api-keys/a")
     assert json.loads(notified.read_text()) == {"event": "rotated", "environment": "development", "name": "api-keys/a", "version": 2}
     command.write_text("#!/bin/sh\nexit 7\n")
-    result = home.run("rotate", "api-keys/a")
+    result = home.run("rotate", "api-keys/a", "--generate")
     assert result.stdout == b"3\n" and b"was rotated, but the notification failed" in result.stderr
     assert [r["status"] for r in home.records() if r.get("action") == "rotate.notify"] == ["success", "unavail"]
     os.unlink(command)
@@ -374,20 +375,20 @@ def test_webhook_is_signed(home, hooked):
 
 def test_webhook_that_fails_undoes_nothing(home, hooked):
     hooked.respond = lambda request: (500, {}, b"CANARY-body")
-    result = home.run("rotate", "api-keys/a")
+    result = home.run("rotate", "api-keys/a", "--generate")
     assert result.stdout == b"2\n" and b"the server answered 500" in result.stderr
     assert b"CANARY" not in result.stderr
     home.delete("webhooks/shop")
-    result = home.run("rotate", "api-keys/a")
+    result = home.run("rotate", "api-keys/a", "--generate")
     assert result.stdout == b"3\n" and b"the webhook's key" in result.stderr
     hooked.close()
     home.undelete("webhooks/shop")
-    result = home.run("rotate", "api-keys/a")
+    result = home.run("rotate", "api-keys/a", "--generate")
     assert result.stdout == b"4\n" and b"webhook" in result.stderr and b"CANARY" not in result.stderr
     assert notices(home) == ["unavail", "gone", "unavail"]
 
 
 def test_webhook_without_tls_only_on_this_machine(home, hooked):
     home.write_config(home.read_config().replace("http://127.0.0.1", "http://192.0.2.1"))
-    result = home.run("rotate", "api-keys/a")
+    result = home.run("rotate", "api-keys/a", "--generate")
     assert result.stdout == b"2\n" and b"say https:" in result.stderr

@@ -212,3 +212,25 @@ def test_the_list_fits_the_terminal(home, terminal):
     lines = screen.shown.decode().splitlines()
     assert len(lines) == 3 and max(map(len, lines)) <= 90 and "xxx...  " in lines[2] and long not in lines[2]
     assert long in home.run("list").stdout.decode(), "a pipe gets all of it"
+
+
+@pytest.mark.parametrize("answer, status, left", [(b"yes\n", 0, 1), (b"y\n", 64, 2), (b"\n", 64, 2), (b"no\n", 64, 2)])
+def test_destroy_asks(home, terminal, answer, status, left):
+    home.set("a", b"one")
+    home.set("a", b"two")
+    command = terminal("destroy", "a", "1")
+    command.read_until(b"Erase version 1 of a for good? Type yes: ")
+    command.type(answer)
+    assert command.end() == status, command.shown
+    assert len([v for v in home.versions("a") if v["state"] != "destroyed"]) == left
+    assert status == 0 or b"nothing was done" in command.shown
+
+
+def test_destroy_all_asks_too_and_yes_answers(home, terminal):
+    home.set("a", b"one")
+    command = terminal("destroy", "a", "--all")
+    command.read_until(b"Erase every version of a for good? Type yes: ")
+    command.type(b"never\n")
+    assert command.end() == 64 and home.get("a") == b"one"
+    assert terminal("destroy", "a", "--all", "--yes").end() == 0
+    assert home.run("get", "a", check=False).returncode == 66

@@ -48,7 +48,7 @@ def test_newline_is_kept_and_warned_of(home):
     assert home.get("a") == b"secret\n"
     assert home.run("--quiet", "set", "a", input=b"secret\n").stderr == b""
     for value in (b"secret", b'{"user": "u"}\n', b"-----BEGIN X-----\nabc\n-----END X-----\n"):
-        assert b"newline" not in home.run("set", "a", input=value).stderr
+        assert b"newline" not in home.run("set", "a", "--force", input=value).stderr
         assert home.get("a") == value
 
 

@@ -63,7 +63,7 @@ def test_info(home):
     answer = home.info("api-keys/stripe")
     assert answer["status"] == "success" and answer["name"] == "api-keys/stripe"
     assert (answer["version"], answer["previous"], answer["pending"]) == (2, 1, None)
-    assert answer["metadata"] == {"tier": "high"}
+    assert answer["metadata"] == {"tier": "high", "origin": "issued"}
     assert answer["provider"] == "local" and answer["state"] == "live" and answer["expires"] is None
     text = home.run("info", "api-keys/stripe").stdout.decode()
     assert "version   2" in text and "meta      tier=high" in text
@@ -71,7 +71,7 @@ def test_info(home):
 
 def test_metadata_value_with_an_equals_sign(home):
     home.set("a", b"v", "--meta", "url=x?y=z")
-    assert home.info("a")["metadata"] == {"url": "x?y=z"}
+    assert home.info("a")["metadata"] == {"url": "x?y=z", "origin": "issued"}
 
 
 def test_versions(home):
@@ -94,7 +94,7 @@ def test_kept_versions_are_limited(home):
 
 def test_rotate_generates(home):
     home.set("api", b"old")
-    assert home.run("rotate", "api").stdout == b"2\n"
+    assert home.run("rotate", "api", "--generate").stdout == b"2\n"
     new = home.get("api")
     assert re.fullmatch(rb"[A-Za-z0-9]{32}", new)
     assert home.get("api@previous") == b"old"
@@ -168,9 +168,9 @@ def test_answers_with_a_name(home):
     assert home.json("delete", "a") == {"status": "success", "name": "a"}
     assert home.json("undelete", "a") == {"status": "success", "name": "a"}
     assert home.json("set", "a", input=b"2") == {"status": "success", "name": "a", "version": 2}
-    assert home.json("rotate", "a") == {"status": "success", "name": "a", "version": 3}
+    assert home.json("rotate", "a", "--generate") == {"status": "success", "name": "a", "version": 3}
     assert home.json("rollback", "a", "1")["status"] == "success"
-    assert home.json("destroy", "a", "--all") == {"status": "success", "name": "a"}
+    assert home.json("destroy", "a", "--all", "--yes") == {"status": "success", "name": "a"}
 
 
 def test_expires(home, wait_for):

@@ -91,7 +91,9 @@ class Home:
         return self.run("get", reference).stdout
 
     def rotate(self, name, *options):
-        return int(self.run("rotate", name, *options).stdout)
+        """A made-up value unless the options say otherwise, also for one that was issued."""
+        asked = [] if "--file" in options else ["--generate"]
+        return int(self.run("rotate", name, *asked, *options).stdout)
 
     def rollback(self, name, version=None):
         return int(self.run("rollback", name, *([version] if version else [])).stdout)
@@ -103,7 +105,7 @@ class Home:
         self.run("undelete", name)
 
     def destroy(self, name, version="--all"):
-        self.run("destroy", name, version)
+        self.run("destroy", name, version, "--yes")
 
     def list(self, pattern=None):
         """Names, in the order of the command."""

@@ -183,7 +183,7 @@ def test_nginx_reads_its_types(servers):
 def test_redis_reads_its_types(servers):
     servers.redis_do("SECRET.SET", "api-keys/resend", "re-1")
     assert servers.redis_do("SECRET.GET", "api-keys/resend") == b"re-1"
-    assert servers.redis_do("SECRET.ROTATE", "api-keys/resend") == 2
+    assert servers.redis_do("SECRET.ROTATE", "api-keys/resend", "GENERATE") == 2
     for name in ("database/primary", "tls/note"):
         with pytest.raises(redis_client.exceptions.ResponseError, match="SECRETSEALED|no key"):
             servers.redis_do("SECRET.SET", name, "x")

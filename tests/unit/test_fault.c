@@ -266,7 +266,10 @@ static kt_status_t work_rotate(kt_ctx_t *ctx)
 {
     kt_request_t req = request("api-keys/rotated");
 
-    return kt_rotate(ctx, &req, NULL, NULL);
+    kt_rotate_options_t options = KT_ROTATE_INIT;
+
+    options.generate = 1;
+    return kt_rotate(ctx, &req, &options, NULL);
 }
 
 static kt_status_t no_target(void *arg, kt_rotation_t *rotation)

@@ -118,6 +118,7 @@ static void make_secrets(void)
 {
     kt_request_t req = request("api-keys/a");
     kt_put_options_t options = KT_PUT_INIT;
+    kt_rotate_options_t rotate = KT_ROTATE_INIT;
     kt_meta_t metas[] = {{"owner", "payments"}, {"rotation", "90d"}};
     kt_secret_t *value = secret_of("second");
 
@@ -139,7 +140,8 @@ static void make_secrets(void)
     put("database/b", "{\"user\": \"u\", \"password\": \"p\"}", 1);
     put("SINGLE", "of one segment", 1);
     req.reference = "SINGLE";
-    assert_ok(kt_rotate(world.ctx, &req, NULL, NULL));
+    rotate.generate = 1;
+    assert_ok(kt_rotate(world.ctx, &req, &rotate, NULL));
 }
 
 static void assert_same_head(const kt_head_t *a, const kt_head_t *b)

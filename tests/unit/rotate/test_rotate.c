@@ -86,12 +86,14 @@ START_TEST(an_opaque_value_is_replaced)
     kt_secret_t *secret = NULL;
     uint64_t version = 0;
 
-    assert_ok(kt_rotate(world.ctx, &r, NULL, &version));
+    options.generate = 1;
+    assert_ok(kt_rotate(world.ctx, &r, &options, &version));
     ck_assert_uint_eq(version, 2);
     assert_ok(kt_get(world.ctx, &r, &secret));
     ck_assert_uint_eq(kt_secret_size(secret), 32);
     kt_secret_free(secret);
     assert_value("api-keys/other@previous", "x", 1);
+    options = (kt_rotate_options_t)KT_ROTATE_INIT; /* from now on it is one that we made */
     options.length = 48;
     options.alphabet = KT_ALPHABET_HEX;
     assert_ok(kt_rotate(world.ctx, &r, &options, NULL));
@@ -303,11 +305,15 @@ START_TEST(a_check_touches_nothing)
 {
     kt_request_t opaque = request("api-keys/other"), missing = request("api-keys/none"),
                  by = request_by(READER, "database/a");
+    kt_rotate_options_t generate = KT_ROTATE_INIT;
     uint64_t before;
 
     put("tls/a", "-----BEGIN CERTIFICATE-----\n", 1);
     before = world_lines("", NULL);
-    assert_ok(kt_rotate_check(world.ctx, &opaque, NULL));
+    assert_status(kt_rotate_check(world.ctx, &opaque, NULL), KT_CONFLICT);
+    assert_failure_has("issued");
+    generate.generate = 1;
+    assert_ok(kt_rotate_check(world.ctx, &opaque, &generate));
     assert_status(kt_rotate_check(world.ctx, &missing, NULL), KT_NOTFOUND);
     assert_status(kt_rotate_check(world.ctx, &req, NULL), KT_CONFLICT);
     assert_failure_has("--store-only");

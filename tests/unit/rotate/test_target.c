@@ -335,7 +335,8 @@ START_TEST(rolling_back_means_rotating_to_the_old_value)
 
     assert_ok(kt_rotate(world.ctx, &req, NULL, NULL));
     assert_status(kt_rollback(world.ctx, &req, 0, NULL), KT_CONFLICT);
-    assert_failure_has("@previous | keyturn rotate");
+    assert_failure_has(
+        "`keyturn get 'database/a#password@previous' | keyturn rotate database/a --file -`");
     options.value = old;
     assert_ok(kt_rotate(world.ctx, &req, &options, NULL));
     assert_value("database/a#password", "old-password", 3);

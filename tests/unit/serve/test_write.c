@@ -185,11 +185,14 @@ START_TEST(metadata_and_expiry)
     assert_failure_has("expired");
     assert_ok(kt_info(world.ctx, &req, &info));
     ck_assert_str_eq(kt_info_entry(info)->state, "expired");
-    ck_assert_uint_eq(kt_info_metas(info), 1);
+    ck_assert_uint_eq(kt_info_metas(info), 2);
     kt_info_meta(info, 0, &key, &value);
     ck_assert_str_eq(key, "owner");
     ck_assert_str_eq(value, "billing");
     kt_info_meta(info, 1, &key, &value);
+    ck_assert_str_eq(key, "origin");
+    ck_assert_str_eq(value, "issued");
+    kt_info_meta(info, 2, &key, &value);
     ck_assert_ptr_null(key);
     kt_info_free(info);
     put("api-keys/a", "z", 3); /* a plain write has no expiry */
@@ -243,6 +246,7 @@ START_TEST(deleted_and_back)
 {
     kt_request_t req = request("api-keys/a");
     kt_info_t *info;
+    unsigned commits;
 
     assert_status(kt_delete(world.ctx, &req), KT_NOTFOUND);
     put("api-keys/a", "one", 1);
@@ -250,14 +254,18 @@ START_TEST(deleted_and_back)
     assert_ok(kt_delete(world.ctx, &req));
     assert_status(get("api-keys/a"), KT_GONE);
     assert_status(get("api-keys/a@1"), KT_GONE);
-    assert_status(kt_delete(world.ctx, &req), KT_GONE);
+    commits = memory.commits;
+    assert_ok(kt_delete(world.ctx, &req)); /* it is so already */
+    ck_assert_uint_eq(memory.commits, commits);
+    ck_assert_uint_eq(world_lines("\"delete\"", "\"success\"", NULL), 2);
     assert_status(kt_rollback(world.ctx, &req, 1, NULL), KT_GONE);
     assert_ok(kt_info(world.ctx, &req, &info));
     ck_assert_str_eq(kt_info_entry(info)->state, "deleted");
     kt_info_free(info);
     assert_ok(kt_undelete(world.ctx, &req));
     assert_value("api-keys/a", "one", 1);
-    assert_status(kt_undelete(world.ctx, &req), KT_CONFLICT);
+    assert_ok(kt_undelete(world.ctx, &req));
+    assert_value("api-keys/a", "one", 1);
     assert_ok(kt_delete(world.ctx, &req));
     options.cas = 0; /* a deleted one counts as none */
     assert_ok(put_with(ALL, "api-keys/a", "two", NULL));
@@ -279,11 +287,11 @@ START_TEST(destroyed_for_good)
     assert_status(kt_rollback(world.ctx, &req, 1, NULL), KT_GONE);
     assert_value("api-keys/a", "three", 3);
     ck_assert_uint_eq(memory_count(KTP_VALUE), 1);
-    assert_ok(kt_destroy(world.ctx, &req, 3)); /* the current one */
-    assert_status(get("api-keys/a"), KT_GONE);
-    options.field = "f";
-    assert_status(put_with(ALL, "api-keys/a", "x", NULL), KT_GONE);
+    assert_status(kt_destroy(world.ctx, &req, 3), KT_CONFLICT);
+    assert_failure_has("current");
+    assert_value("api-keys/a", "three", 3);
     assert_ok(kt_rollback(world.ctx, &req, 2, NULL));
+    assert_ok(kt_destroy(world.ctx, &req, 3));
     assert_value("api-keys/a", "two", 2);
     assert_ok(kt_destroy(world.ctx, &req, 0));
     ck_assert_uint_eq(memory_count(KTP_VALUE), 0);

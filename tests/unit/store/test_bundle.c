@@ -122,8 +122,10 @@ START_TEST(a_secret_lives_in_its_bundle)
     assert_ok(kt_delete(world.ctx, &req));
     assert_status(get_in(&slot, "api-keys/k", ""), KT_GONE);
     assert_ok(kt_undelete(world.ctx, &req));
+    assert_status(kt_destroy(world.ctx, &req, 1), KT_CONFLICT);
+    assert_ok(kt_rollback(world.ctx, &req, 2, NULL));
     assert_ok(kt_destroy(world.ctx, &req, 1));
-    assert_status(get_in(&slot, "api-keys/k", ""), KT_GONE);
+    assert_status(get_in(&slot, "api-keys/k@1", ""), KT_GONE);
     assert_ok(get_in(&slot, "api-keys/k@2", "two"));
     for (unsigned i = 3; i < 30; i++)
         put_in(&slot, "api-keys/k", "more", i);
