@@ -154,6 +154,7 @@ int ktr_set(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     value = take_value(&call, 2);
     if (value == NULL)
         goto out;
+    options.put.force = 1; /* SET replaces whatever is there, as the server's own SET does */
     status = kt_put(ktr_context, &call.req, value, &options.put, &version);
     kt_secret_free(value);
     if (ktr_store(&call, "secret.set", options.expire) == REDISMODULE_OK)
@@ -165,44 +166,98 @@ out:
 
 /* ---- ROTATE, ROLLBACK ---- */
 
+typedef struct rotate_options {
+    kt_rotate_options_t core;
+    int value; /* index of the argument; 0: none */
+    int issued;
+} rotate_options_t;
+
+/* NULL, or what is wrong. */
+static const char *parse_rotate(rotate_options_t *options, RedisModuleString **argv, int argc)
+{
+    static const char syntax[] = "ERR syntax error, see SECRET.HELP";
+    const kt_rotate_options_t core = KT_ROTATE_INIT;
+    long long length;
+    int alphabet;
+
+    options->core = core;
+    options->value = 0;
+    options->issued = 0;
+    if (argc == 4 && ktr_is(argv[2], "VALUE")) {
+        options->value = 3;
+        return NULL;
+    }
+    for (int i = 2; i < argc; i++) {
+        options->core.generate = 1;
+        if (ktr_is(argv[i], "GENERATE"))
+            continue;
+        if (i + 1 == argc)
+            return syntax;
+        if (ktr_is(argv[i], "LENGTH")) {
+            if (RedisModule_StringToLongLong(argv[++i], &length) != REDISMODULE_OK || length < 16 ||
+                length > 1024)
+                return "ERR LENGTH is a number from 16 to 1024";
+            options->core.length = (size_t) length;
+        } else if (ktr_is(argv[i], "ALPHABET")) {
+            alphabet = kt_alphabet_parse(RedisModule_StringPtrLen(argv[++i], NULL));
+            if (alphabet < 0)
+                return "ERR ALPHABET is alnum, urlsafe, symbols, hex or uuid";
+            options->core.alphabet = (kt_alphabet_t) alphabet;
+        } else {
+            return syntax;
+        }
+    }
+    return NULL;
+}
+
+static int reply_rotated(ktr_call_t *call, kt_status_t status, const rotate_options_t *options,
+                         uint64_t version)
+{
+    if (status == KT_SUCCESS)
+        return RedisModule_ReplyWithLongLong(call->ctx, (long long) version);
+    if (options->issued)
+        return ktr_error(call->ctx, "SECRETISSUED",
+                         "the value was issued by somebody else, who would not know a made-up "
+                         "one: SECRET.SET stores a new one of theirs, GENERATE makes one up");
+    return ktr_fail(call, status);
+}
+
 /*
- * SECRET.ROTATE key [LENGTH n | VALUE v]
+ * SECRET.ROTATE key [GENERATE] [LENGTH n] [ALPHABET a] | VALUE v
  *
- * The new version || -ERR no such secret, unfinished rotation, a database shape || -SECRETDENIED ||
- * -SECRETSEALED || -SECRETCORRUPT || -SECRETMOVED || -SECRETAUDIT
+ * The new version || -SECRETISSUED the value was issued, and none of GENERATE, LENGTH and ALPHABET
+ * asks for a made-up one || -ERR no such secret, unfinished rotation, a database shape ||
+ * -SECRETDENIED || -SECRETSEALED || -SECRETCORRUPT || -SECRETMOVED || -SECRETAUDIT
  */
 int ktr_rotate(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-    kt_rotate_options_t options = KT_ROTATE_INIT;
+    rotate_options_t options;
     kt_secret_t *value = NULL;
     uint64_t version = 0;
-    long long length = 0;
+    const char *wrong;
     kt_status_t status;
     ktr_call_t call;
-    int has_value;
 
-    has_value = argc == 4 && ktr_is(argv[2], "VALUE");
-    if (!has_value && !(argc == 4 && ktr_is(argv[2], "LENGTH")) && argc != 2) {
-        ktr_redact(ctx, 2, argc);
-        return ktr_syntax(ctx);
+    if (argc < 2)
+        return RedisModule_WrongArity(ctx);
+    wrong = parse_rotate(&options, argv, argc);
+    if (wrong != NULL) {
+        ktr_redact(ctx, 2, argc); /* a value may be among them */
+        return RedisModule_ReplyWithError(ctx, wrong);
     }
-    if (has_value)
-        ktr_redact(ctx, 3, 4);
-    else if (argc == 4 && (RedisModule_StringToLongLong(argv[3], &length) != REDISMODULE_OK ||
-                           length < 16 || length > 1024))
-        return RedisModule_ReplyWithError(ctx, "ERR LENGTH is a number from 16 to 1024");
+    if (options.value > 0)
+        ktr_redact(ctx, options.value, options.value + 1);
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
         return REDISMODULE_OK;
     call.conflict = "ERR";
-    if (has_value && (value = take_value(&call, 3)) == NULL)
+    if (options.value > 0 && (value = take_value(&call, options.value)) == NULL)
         goto out;
-    options.value = value;
-    options.length = (size_t) length;
-    status = kt_rotate(ktr_context, &call.req, &options, &version);
+    options.core.value = value;
+    options.core.ret_issued = &options.issued;
+    status = kt_rotate(ktr_context, &call.req, &options.core, &version);
     kt_secret_free(value);
     if (ktr_store(&call, "secret.rotate", KTR_KEEP_EXPIRE) == REDISMODULE_OK)
-        status == KT_SUCCESS ? RedisModule_ReplyWithLongLong(ctx, (long long) version)
-                             : ktr_fail(&call, status);
+        reply_rotated(&call, status, &options, version);
 out:
     ktr_end(&call);
     return REDISMODULE_OK;
@@ -265,10 +320,14 @@ static int change(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const
     return REDISMODULE_OK;
 }
 
+/* 1 if the call changed something. */
 static int reply_deleted(ktr_call_t *call, kt_status_t status)
 {
-    if (status == KT_SUCCESS || status == KT_NOTFOUND || status == KT_GONE)
-        return RedisModule_ReplyWithLongLong(call->ctx, status == KT_SUCCESS);
+    kt_bundle_t *bundle = *call->req.bundle;
+
+    if (status == KT_SUCCESS || status == KT_NOTFOUND)
+        return RedisModule_ReplyWithLongLong(call->ctx, bundle != NULL && kt_bundle_counter(bundle) !=
+                                                                              call->counter);
     return ktr_fail(call, status);
 }
 
@@ -289,29 +348,112 @@ int ktr_del(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     return change(ctx, argv, argc, "secret.del", kt_delete, reply_deleted);
 }
 
-/* SECRET.UNDELETE key: OK || -ERR no such secret || -SECRETDENIED ... as ROTATE */
+/* SECRET.UNDELETE key: OK, also if it is not deleted || -ERR no such secret || -SECRETDENIED ... as ROTATE */
 int ktr_undelete(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     return change(ctx, argv, argc, "secret.undelete", kt_undelete, reply_undeleted);
 }
 
-/* SECRET.DESTROY key VERSION n: OK || -SECRETVERSION no such version, or it is the current one ||
- * -SECRETDENIED ... as ROTATE */
+/* SECRET.DESTROY key VERSION n | ALL: OK || -SECRETVERSION no such version, or it is the current one
+ * || -SECRETDENIED ... as ROTATE */
 int ktr_destroy(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-    uint64_t version;
+    uint64_t version = 0; /* all of them */
     kt_status_t status;
     ktr_call_t call;
 
-    if (argc != 4)
+    if (argc < 3 || argc > 4)
         return RedisModule_WrongArity(ctx);
-    if (!ktr_is(argv[2], "VERSION") || parse_version(argv[3], &version) != REDISMODULE_OK)
+    if (argc == 4 ? !ktr_is(argv[2], "VERSION") || parse_version(argv[3], &version) != REDISMODULE_OK
+                  : !ktr_is(argv[2], "ALL"))
         return ktr_syntax(ctx);
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
         return REDISMODULE_OK;
     status = kt_destroy(ktr_context, &call.req, version);
     if (ktr_store(&call, "secret.destroy", KTR_KEEP_EXPIRE) == REDISMODULE_OK)
         reply_ok(&call, status);
+    ktr_end(&call);
+    return REDISMODULE_OK;
+}
+
+/* ---- META ---- */
+
+static int reply_metadata(ktr_call_t *call)
+{
+    kt_info_t *info = NULL;
+    kt_status_t status = kt_info(ktr_context, &call->req, &info);
+
+    if (status != KT_SUCCESS)
+        return status == KT_NOTFOUND ? RedisModule_ReplyWithNull(call->ctx) : ktr_fail(call, status);
+    RedisModule_ReplyWithMap(call->ctx, (long) kt_info_metas(info));
+    for (size_t i = 0; i < kt_info_metas(info); i++) {
+        const char *key, *value;
+
+        kt_info_meta(info, i, &key, &value);
+        RedisModule_ReplyWithCString(call->ctx, key);
+        RedisModule_ReplyWithCString(call->ctx, value);
+    }
+    kt_info_free(info);
+    return REDISMODULE_OK;
+}
+
+/* SET takes pairs up to DEL, DEL takes keys up to the end. */
+static const char *parse_changes(set_options_t *options, RedisModuleString **argv, int argc)
+{
+    int i = 2;
+
+    if (argc > i && ktr_is(argv[i], "SET")) {
+        int end = ++i;
+
+        while (end < argc && !ktr_is(argv[end], "DEL"))
+            end += 2;
+        if (end > argc)
+            end = argc;
+        if (parse_meta(options, argv + i, end - i) != NULL)
+            return "ERR SET takes pairs of a key and a value, 64 at most";
+        i = end;
+    }
+    if (argc > i && ktr_is(argv[i], "DEL") && argc > i + 1) {
+        for (i++; i < argc && options->put.nmeta < KT_META_MAX; i++) {
+            options->meta[options->put.nmeta].value = NULL;
+            if ((options->meta[options->put.nmeta++].key = text_of(argv[i])) == NULL)
+                break;
+        }
+    }
+    return i == argc ? NULL : "ERR syntax error, see SECRET.HELP";
+}
+
+/*
+ * SECRET.META key [SET k v ...] [DEL k ...]
+ *
+ * Without a change the metadata, as a map || nil: absent. Else OK || -ERR no such secret, not
+ * metadata || -SECRETDENIED ... as ROTATE
+ */
+int ktr_meta(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
+{
+    set_options_t options;
+    const char *wrong;
+    kt_status_t status;
+    ktr_call_t call;
+
+    if (argc < 2)
+        return RedisModule_WrongArity(ctx);
+    memset(&options, 0, sizeof(options));
+    wrong = parse_changes(&options, argv, argc);
+    if (wrong != NULL) {
+        ktr_redact(ctx, 2, argc); /* a value may be among them */
+        return RedisModule_ReplyWithError(ctx, wrong);
+    }
+    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
+        return REDISMODULE_OK;
+    if (options.put.nmeta == 0) {
+        reply_metadata(&call);
+        goto out;
+    }
+    status = kt_describe(ktr_context, &call.req, options.meta, options.put.nmeta);
+    if (ktr_store(&call, "secret.meta", KTR_KEEP_EXPIRE) == REDISMODULE_OK)
+        reply_ok(&call, status);
+out:
     ktr_end(&call);
     return REDISMODULE_OK;
 }

@@ -55,7 +55,7 @@ static const ktr_command_t commands[] = {
     { "SECRET.RESTORE", ktr_restore, "write deny-oom", -3, OW | UPDATE, "write admin dangerous",
       "key bundle [NAME name] [PXAT ms]", "Internal: how a write is replicated." },
     { "SECRET.ROTATE", ktr_rotate, "write deny-oom", -2, RW | UPDATE, "write",
-      "key [LENGTH n | VALUE value]",
+      "key [GENERATE] [LENGTH n] [ALPHABET class] | VALUE value",
       "Puts a generated value, or the one given, in place; answers its version." },
     { "SECRET.ROLLBACK", ktr_rollback, "write deny-oom", -2, RW | UPDATE, "write",
       "key [VERSION version]", "Makes the previous version current again, or the one named." },
@@ -70,8 +70,11 @@ static const ktr_command_t commands[] = {
       "Deletes so that UNDELETE brings it back." },
     { "SECRET.UNDELETE", ktr_undelete, "write", 2, RW | UPDATE, "write", "key",
       "Takes a SECRET.DEL back." },
-    { "SECRET.DESTROY", ktr_destroy, "write", 4, RW | DELETE, "write", "key VERSION version",
-      "Removes the value of one version for ever." },
+    { "SECRET.DESTROY", ktr_destroy, "write", -3, RW | DELETE, "write",
+      "key VERSION version | ALL", "Removes the value of one version, or of all, for ever." },
+    { "SECRET.META", ktr_meta, "write deny-oom", -2, RW | UPDATE, "write",
+      "key [SET key value ...] [DEL key ...]",
+      "Shows or changes metadata; the value and its version stay." },
     { "SECRET.HELP", ktr_help, "fast", 1, KTR_NO_KEY, "fast", "", "This text." },
 };
 

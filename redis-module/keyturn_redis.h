@@ -6,7 +6,7 @@
  *   type.c            the native type keyturn-1: RDB, AOF rewrite, DUMP
  *   call.c            one command: its subject, its key, its reply, how a change is stored
  *   cmd_read.c        GET INFO VERSIONS LIST
- *   cmd_write.c       SET ROTATE ROLLBACK DEL UNDELETE DESTROY
+ *   cmd_write.c       SET ROTATE ROLLBACK DEL UNDELETE DESTROY META
  *   cmd_sealed.c      GETSEALED SETSEALED RESTORE
  *
  * Invariants:
@@ -126,6 +126,7 @@ KTR_COMMAND(ktr_list);
 KTR_COMMAND(ktr_del);
 KTR_COMMAND(ktr_undelete);
 KTR_COMMAND(ktr_destroy);
+KTR_COMMAND(ktr_meta);
 KTR_COMMAND(ktr_help);
 
 #endif /* KEYTURN_REDIS_H */

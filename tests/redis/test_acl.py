@@ -10,7 +10,7 @@ from lib.tools import wait_for
 NAME = "api-keys/stripe"
 READS = ["GET", "GETSEALED"]
 ABOUT = ["INFO", "VERSIONS"]
-WRITES = [["SET", "v"], ["ROTATE"], ["ROLLBACK"], ["DEL"], ["UNDELETE"], ["DESTROY", "VERSION", "1"], ["SETSEALED", "x"],
+WRITES = [["SET", "v"], ["ROTATE"], ["ROLLBACK"], ["DEL"], ["UNDELETE"], ["DESTROY", "VERSION", "1"], ["META", "SET", "k", "v"], ["SETSEALED", "x"],
           ["RESTORE", "x"]]
 
 
@@ -127,7 +127,7 @@ def test_policy(ruled, refused, bundles):
         refused("SECRETDENIED", app, f"SECRET.{word}", NAME)
     for word in READS:
         refused("SECRETDENIED", ops, f"SECRET.{word}", NAME)
-    assert ops.execute_command("SECRET.ROTATE", NAME) == 2
+    assert ops.execute_command("SECRET.ROTATE", NAME, "GENERATE") == 2
     assert ops.execute_command("SECRET.INFO", NAME)
     for word in READS + ABOUT + WRITES:
         words = word if isinstance(word, list) else [word]
@@ -174,7 +174,7 @@ def test_each_access_is_recorded(ruled, home, refused):
     app.execute_command("SECRET.GETSEALED", NAME)
     refused("SECRETDENIED", app, "SECRET.SET", NAME, "v")
     ops.execute_command("SECRET.SET", NAME, "v")
-    ops.execute_command("SECRET.ROTATE", NAME)
+    ops.execute_command("SECRET.ROTATE", NAME, "GENERATE")
     ops.execute_command("SECRET.ROLLBACK", NAME)
     ops.execute_command("SECRET.DEL", NAME)
     ops.execute_command("SECRET.UNDELETE", NAME)

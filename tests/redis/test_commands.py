@@ -2,6 +2,7 @@
 """Each command: what it answers, and what it answers when that cannot be."""
 import json
 import os
+import re
 import time
 
 import pytest
@@ -130,11 +131,11 @@ def test_as_much_meta_as_there_may_be(db, name, refused):
     keys, value = [f"k{i:02}".ljust(128, "x") for i in range(64)], "v" * 512
     pair_list = [word for k in keys for word in (k, value)]
     assert call(db, "SET", key, "v", "META", *pair_list) == 1
-    assert pairs(pairs(call(db, "INFO", key))["meta"]) == {k: value.encode() for k in keys}
+    assert pairs(pairs(call(db, "INFO", key))["meta"]) == {**{k: value.encode() for k in keys}, "origin": b"issued"}
     refused("ERR", db, "SECRET.SET", key, "w", "META", "more", "v")
     refused("ERR", db, "SECRET.SET", key, "w", "META", keys[0], value + "v")
     assert call(db, "GET", key) == b"v"
-    assert pairs(pairs(call(db, "INFO", key))["meta"]) == {k: value.encode() for k in keys}
+    assert pairs(pairs(call(db, "INFO", key))["meta"]) == {**{k: value.encode() for k in keys}, "origin": b"issued"}
 
 
 def test_expiry(db, name, refused):
@@ -145,7 +146,7 @@ def test_expiry(db, name, refused):
         call(db, "SET", key, "v", *options)
         assert left - 5000 < db.pttl(key) <= left
         assert abs(pairs(call(db, "INFO", key))["expires"] - now - left) < 5000
-    call(db, "ROTATE", key)
+    call(db, "ROTATE", key, "GENERATE")
     assert 0 < db.pttl(key) <= 70000, "a rotation leaves the expiry"
     call(db, "SET", key, "v")
     assert db.pttl(key) == -1, "as after SET"
@@ -202,13 +203,59 @@ def test_wrong_type(db, refused):
 def test_rotate(db, name):
     key = name()
     call(db, "SET", key, "old")
-    assert call(db, "ROTATE", key) == 2
+    assert call(db, "ROTATE", key, "GENERATE") == 2
     assert len(call(db, "GET", key)) == 32
     assert call(db, "GET", key, "VERSION", "previous") == b"old"
     assert call(db, "ROTATE", key, "LENGTH", 64) == 3
     assert len(call(db, "GET", key)) == 64
     assert call(db, "ROTATE", key, "VALUE", "given") == 4
     assert call(db, "GET", key) == b"given"
+
+
+def origin(db, key):
+    return dict_of(call(db, "META", key))["origin"]
+
+
+def dict_of(answer):
+    return {k.decode(): v.decode() for k, v in zip(answer[::2], answer[1::2])}
+
+
+def test_an_issued_value_is_not_replaced_by_a_made_up_one(db, name, refused):
+    key = name()
+    call(db, "SET", key, "sk-live-51H")
+    assert "GENERATE" in refused("SECRETISSUED", db, "SECRET.ROTATE", key)
+    assert call(db, "GET", key) == b"sk-live-51H" and origin(db, key) == "issued"
+    for options, pattern in ((["GENERATE"], r"[A-Za-z0-9]{32}"), (["LENGTH", 64], r"[A-Za-z0-9]{64}"),
+                             (["ALPHABET", "hex"], r"[0-9a-f]{32}"),
+                             (["generate", "length", 20, "alphabet", "urlsafe"], r"[A-Za-z0-9_-]{20}")):
+        call(db, "SET", key, "sk-live-52J")
+        call(db, "ROTATE", key, *options)
+        assert re.fullmatch(pattern, call(db, "GET", key).decode()) and origin(db, key) == "generated"
+    version = call(db, "ROTATE", key)
+    assert version == 10, "what was made here may be made again"
+    call(db, "ROLLBACK", key, "VERSION", 6)
+    refused("SECRETISSUED", db, "SECRET.ROTATE", key)
+    call(db, "ROTATE", key, "VALUE", "sk-live-53K")
+    assert origin(db, key) == "issued"
+
+
+def test_meta(db, name, refused):
+    key = name()
+    assert call(db, "META", key) is None
+    refused("ERR", db, "SECRET.META", key, "SET", "a", "b")
+    call(db, "SET", key, "v", "META", "team", "pay")
+    assert call(db, "META", key, "SET", "tier", "high", "rotation", "30d", "DEL", "team", "none") == b"OK"
+    assert dict_of(call(db, "META", key)) == {"tier": "high", "rotation": "30d", "origin": "issued"}
+    info = pairs(call(db, "INFO", key))
+    assert info["version"] == 1 and dict_of(info["meta"]) == dict_of(call(db, "META", key))
+    assert call(db, "META", key, "SET", "origin", "generated") == b"OK"
+    assert call(db, "ROTATE", key) == 2
+    assert call(db, "META", key, "DEL", "tier", "rotation") == b"OK"
+    assert dict_of(call(db, "META", key)) == {"origin": "generated"}
+    for wrong in (["SET"], ["SET", "a"], ["SET", "a", "b", "c"], ["DEL"], ["x"], ["SET", "DEL", "a"], ["SET", "origin", "mine"],
+                  ["SET", "rotation", "sometimes"], ["DEL", *map(str, range(65))]):
+        refused("ERR", db, "SECRET.META", key, *wrong)
+    assert dict_of(call(db, "META", key)) == {"origin": "generated"} and call(db, "GET", key)
 
 
 def test_rotate_api_key(db, name):
@@ -301,7 +348,8 @@ def test_delete(db, name):
     assert db.exists(key) == 1
     assert call(db, "UNDELETE", key) == b"OK"
     assert call(db, "GET", key) == b"v1"
-    call(db, "DEL", key)
+    assert call(db, "UNDELETE", key) == b"OK"
+    assert call(db, "DEL", key) == 1
     assert call(db, "SET", key, "v2") == 2, "a new version brings it back"
     assert call(db, "GET", key) == b"v2"
 
@@ -324,6 +372,20 @@ def test_destroy(db, name, refused):
     states = {pairs(v)["version"]: pairs(v)["state"] for v in call(db, "VERSIONS", key)}
     assert states[1] == b"destroyed"
     refused("SECRETVERSION", db, "SECRET.DESTROY", key, "VERSION", 9)
+
+
+def test_the_current_version_is_not_destroyed(db, name, refused):
+    key = name()
+    for value in ("one", "two"):
+        call(db, "SET", key, value)
+    assert "version 2 is the current one" in refused("SECRETVERSION", db, "SECRET.DESTROY", key, "VERSION", 2)
+    assert call(db, "GET", key) == b"two"
+    call(db, "ROLLBACK", key)
+    assert call(db, "DESTROY", key, "VERSION", 2) == b"OK"
+    assert call(db, "GET", key) == b"one"
+    assert call(db, "DESTROY", key, "ALL") == b"OK"
+    assert call(db, "GET", key) is None
+    refused("ERR", db, "SECRET.UNDELETE", key)
 
 
 # the type among the server's own commands
@@ -387,8 +449,8 @@ def test_notifications(db, name, wait_for):
     listener, key = db.pubsub(), name()
     listener.psubscribe("__keyspace@0__:*")
     wait_for(lambda: listener.get_message(timeout=1))
-    for words in (["SET", key, "v"], ["SET", key, "w"], ["ROTATE", key], ["ROLLBACK", key], ["DEL", key], ["UNDELETE", key],
-                  ["DESTROY", key, "VERSION", 1]):
+    for words in (["SET", key, "v"], ["SET", key, "w"], ["ROTATE", key, "GENERATE"], ["ROLLBACK", key], ["DEL", key],
+                  ["UNDELETE", key], ["META", key, "SET", "a", "b"], ["DESTROY", key, "VERSION", 1]):
         call(db, *words)
         message = wait_for(lambda: listener.get_message(timeout=1))
         assert message["data"].decode() == "secret." + words[0].lower()

@@ -29,7 +29,7 @@ def make(home, make_redis):
 
 
 EVERY_COMMAND = [["GET"], ["GETSEALED"], ["SET", "v"], ["SETSEALED", "x"], ["ROTATE"], ["ROLLBACK"], ["INFO"], ["VERSIONS"],
-                 ["DEL"], ["UNDELETE"], ["DESTROY", "VERSION", "1"], ["RESTORE", "x"]]
+                 ["DEL"], ["UNDELETE"], ["DESTROY", "VERSION", "1"], ["META", "SET", "k", "v"], ["RESTORE", "x"]]
 
 
 def test_without_a_user(make, home):

@@ -89,7 +89,7 @@ def test_list_without_what_was_moved(sealed):
 
 def test_absent(sealed):
     home, _ = sealed
-    for words in (["get", NAME], ["info", NAME], ["rotate", NAME], ["rollback", NAME], ["delete", NAME]):
+    for words in (["get", NAME], ["info", NAME], ["meta", NAME, "k=v"], ["rotate", NAME], ["rollback", NAME], ["delete", NAME]):
         assert home.run(*words, check=False).returncode == 66, words
 
 
@@ -119,7 +119,7 @@ def test_the_servers_commands_and_ours_are_one(open_redis, home, canary):
     assert home.info(NAME)["version"] == 2
     assert home.rollback(NAME) == 1
     assert db.execute_command("SECRET.GET", NAME) == mine
-    assert db.execute_command("SECRET.ROTATE", NAME) == 3
+    assert db.execute_command("SECRET.ROTATE", NAME, "GENERATE") == 3
     assert home.get(NAME) == db.execute_command("SECRET.GET", NAME)
     home.delete(NAME)
     assert db.execute_command("SECRET.GET", NAME) is None

@@ -80,7 +80,7 @@ def test_names_in_a_sealed_server_are_moved(sealed_redis, home):
     assert wrong == [] and answer["complete"] is True and answer["moved"] == 22
     epochs.drop_epoch(home, 1)
     assert [home.get(f"{NAME}@{v}") for v in ("current", 1, 3)] == [b"third", b"first", b"third"]
-    assert home.info(NAME)["metadata"] == {"owner": "dba"} and home.run("get", f"{NAME}@2", check=False).returncode == 66
+    assert home.info(NAME)["metadata"] == {"owner": "dba", "origin": "issued"} and home.run("get", f"{NAME}@2", check=False).returncode == 66
     assert home.get("api-keys/n3") == b"value-3" and home.get("api-keys/new") == b"under the new epoch"
     home.undelete("tls/gone")
     assert home.get("tls/gone") == b"deleted" and home.json("rekey", "--status")["unknown"] == 0

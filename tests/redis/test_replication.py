@@ -31,7 +31,7 @@ def test_replica_without_key(pair, wait_for, canary, refused):
     value = canary("replica")
     master.execute_command("SECRET.SET", NAME, value, "META", "a", "b")
     master.execute_command("SECRET.SET", NAME, canary("replica2"))
-    master.execute_command("SECRET.ROTATE", NAME)
+    master.execute_command("SECRET.ROTATE", NAME, "GENERATE")
     master.execute_command("SECRET.ROLLBACK", NAME, "VERSION", 1)
     master.execute_command("SECRET.DESTROY", NAME, "VERSION", 2)
     follow(wait_for, master, replica)

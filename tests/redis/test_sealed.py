@@ -19,7 +19,7 @@ def test_needs_no_key(db, bundles, refused):
     assert db.execute_command("SECRET.GETSEALED", NAME) == bundle
     assert db.execute_command("SECRET.LIST") == [b"0", [NAME.encode()]]
     for words in (["GET"], ["SET", "v"], ["ROTATE"], ["ROLLBACK"], ["INFO"], ["VERSIONS"], ["DEL"], ["UNDELETE"],
-                  ["DESTROY", "VERSION", "1"]):
+                  ["DESTROY", "VERSION", "1"], ["META"], ["META", "SET", "k", "v"]):
         refused("SECRETSEALED", db, f"SECRET.{words[0]}", NAME, *words[1:])
     assert db.execute_command("SECRET.GETSEALED", NAME) == bundle
 
