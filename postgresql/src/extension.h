@@ -38,6 +38,7 @@
 #define KTPG_NOTE_VERIFIER	"postgresql.verifier"
 #define KTPG_NOTE_ROLE		"postgresql.role"
 #define KTPG_NOTE_XID		"postgresql.xid"
+#define KTPG_NOTE_REPLACED	"keyturn.replaced"	/* the version that the role had before */
 
 /* How long a commit may wait for the store; the worker takes over afterwards. */
 #define KTPG_COMMIT_DEADLINE 200	/* ms */

@@ -38,6 +38,7 @@ typedef struct Rotating
 	kt_secret_t **password;		/* the new one */
 	char		verifier[KT_META_VALUE_MAX + 1];	/* of the new one */
 	KtpgRole	role;
+	uint64_t	replaced;		/* the version that the role had; 0: not known */
 	kt_rotation_t **rotation;
 } Rotating;
 
@@ -87,6 +88,7 @@ create_pending(Rotating *r)
 	TimestampTz since = 0;
 
 	options.value = *r->password;
+	options.origin = "generated";
 	options.target = &target;
 	r->rotation = ktpg_pending_rotation(ktpg_pending_new(r->name));
 	do
@@ -104,17 +106,20 @@ static void
 note_pending(Rotating *r)
 {
 	char		xid[24];
+	char		replaced[24];
 	kt_meta_t	notes[] = {
 		{KTPG_NOTE_VERIFIER, r->verifier},
 		{KTPG_NOTE_ROLE, r->role.name},
 		{KTPG_NOTE_XID, xid},
+		{KTPG_NOTE_REPLACED, replaced},
 	};
 	kt_status_t status;
 	TimestampTz since = 0;
 
 	snprintf(xid, sizeof(xid), UINT64_FORMAT, U64FromFullTransactionId(GetTopFullTransactionId()));
+	snprintf(replaced, sizeof(replaced), UINT64_FORMAT, (uint64) r->replaced);
 	do
-		status = kt_rotation_notes(*r->rotation, notes, lengthof(notes));
+		status = kt_rotation_notes(*r->rotation, notes, lengthof(notes) - (r->replaced == 0));
 	while (ktpg_wait_for_store(status, &since));
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
@@ -181,9 +186,11 @@ check_in_step(Rotating *r)
 		return;
 	password = ktpg_hold_secret();
 	status = kt_rotation_old(*r->rotation, "password", password);
-	if (status != KT_SUCCESS)
+	if (status != KT_SUCCESS && status != KT_NOTFOUND)
 		ktpg_error(r->ctx, status, r->name, r->action);
-	match = ktpg_verifier_match(&r->role, *password);
+	match = status == KT_SUCCESS && ktpg_verifier_match(&r->role, *password);
+	if (match)
+		r->replaced = kt_secret_version(*password);
 	ktpg_drop_secret(password);
 	if (!match)
 		ereport(ERROR,
@@ -191,8 +198,10 @@ check_in_step(Rotating *r)
 				 errmsg("the password of role \"%s\" is not the current one of secret \"%s\"",
 						r->role.name, r->name),
 				 errdetail("One of them was changed by other means."),
-				 errhint("Set the role's password as \"keyturn set\" value, "
-						 "or ALTER ROLE ... PASSWORD NULL to let rotate_secret() set a new one.")));
+				 errhint("Tell the secret the role's password "
+						 "(\"keyturn set %s --field password --force\"), or let rotate_secret() set "
+						 "a new one after ALTER ROLE %s PASSWORD NULL.",
+						 r->name, quote_identifier(r->role.name))));
 }
 
 /* Steps 1 to 4; the password and its verifier are there. */
@@ -255,17 +264,46 @@ keyturn_rotate_secret(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(version);
 }
 
-/* The verifier that the role had with a version ("previous" or a number), or NULL. */
-static const char *
-noted_verifier(Rotating *r, const char *version)
+/* Does a later version say that the role had this one before? */
+static bool
+was_replaced(const kt_info_t *info, uint64_t version)
+{
+	for (size_t i = 0; i < kt_info_versions(info); i++)
+	{
+		const char *noted = kt_info_note(info, kt_info_version(info, i)->version,
+										 KTPG_NOTE_REPLACED);
+
+		if (noted != NULL && strtoull(noted, NULL, 10) == version)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Takes the verifier that the role had with a version; makes one if the role
+ * had its password by other means. Going back to a password that the role
+ * never had would let in whoever knows a placeholder.
+ */
+static void
+find_verifier(Rotating *r, uint64_t version)
 {
 	kt_info_t **info = ktpg_hold_info();
 	kt_status_t status = kt_info(r->ctx, &r->req, info);
+	const char *noted;
 
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
-	return kt_info_note(*info, strcmp(version, "previous") == 0 ? kt_info_previous(*info) :
-						strtoull(version, NULL, 10), KTPG_NOTE_VERIFIER);
+	noted = kt_info_note(*info, version, KTPG_NOTE_VERIFIER);
+	if (noted != NULL && strlen(noted) < sizeof(r->verifier))
+		strlcpy(r->verifier, noted, sizeof(r->verifier));
+	else if (was_replaced(*info, version))
+		ktpg_verifier_make(*r->password, r->verifier);
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("version %llu of secret \"%s\" was never in force",
+						(unsigned long long) version, r->name),
+				 errdetail("The role has never had this password.")));
 }
 
 /*
@@ -281,7 +319,6 @@ keyturn_rollback_secret(PG_FUNCTION_ARGS)
 {
 	Rotating	r;
 	const char *from;
-	const char *noted;
 	int64		version;
 
 	if (PG_ARGISNULL(0))
@@ -289,11 +326,7 @@ keyturn_rollback_secret(PG_FUNCTION_ARGS)
 	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rolled back", "rollback_secret()");
 	from = PG_ARGISNULL(1) ? "previous" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	r.password = read_password(&r, from);
-	noted = noted_verifier(&r, from);
-	if (noted != NULL && strlen(noted) < sizeof(r.verifier))
-		strlcpy(r.verifier, noted, sizeof(r.verifier));
-	else
-		ktpg_verifier_make(*r.password, r.verifier);
+	find_verifier(&r, kt_secret_version(*r.password));
 	version = rotate(&r);
 	ktpg_drop_secret(r.password);
 	PG_RETURN_INT64(version);

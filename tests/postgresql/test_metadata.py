@@ -39,7 +39,7 @@ def test_info(db, account):
     db.home.run("set", account.name, "--meta", "tier=critical", "--meta", 'quote="\\', input=db.home.get(account.name))
     row = db.pg.sql("SELECT name, version, previous, pending, state, provider, metadata FROM secret_info(%s)",
                     [account.name])
-    assert row == [(account.name, 2, 1, None, "live", "local", {"tier": "critical", "quote": '"\\'})]
+    assert row == [(account.name, 2, 1, None, "live", "local", {"tier": "critical", "quote": '"\\', "origin": "issued"})]
 
 
 def test_versions(db, account):
