@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn generate NAME: a new secret whose value nobody has seen. */
+/* keyturn generate NAME: a new secret with a random value. */
 #include <errno.h>
 
 #include "cli.h"

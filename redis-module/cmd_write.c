@@ -218,7 +218,7 @@ static int reply_rotated(ktr_call_t *call, kt_status_t status, const rotate_opti
     if (options->issued)
         return ktr_error(call->ctx, "SECRETISSUED",
                          "the value was issued by somebody else, who would not know a made-up "
-                         "one: SECRET.SET stores a new one of theirs, GENERATE makes one up");
+                         "one: SECRET.SET stores a new one from there, GENERATE makes one up");
     return ktr_fail(call, status);
 }
 
@@ -324,10 +324,10 @@ static int change(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const
 static int reply_deleted(ktr_call_t *call, kt_status_t status)
 {
     kt_bundle_t *bundle = *call->req.bundle;
+    int changed = bundle != NULL && kt_bundle_counter(bundle) != call->counter;
 
     if (status == KT_SUCCESS || status == KT_NOTFOUND)
-        return RedisModule_ReplyWithLongLong(call->ctx, bundle != NULL && kt_bundle_counter(bundle) !=
-                                                                              call->counter);
+        return RedisModule_ReplyWithLongLong(call->ctx, changed);
     return ktr_fail(call, status);
 }
 
@@ -348,14 +348,15 @@ int ktr_del(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     return change(ctx, argv, argc, "secret.del", kt_delete, reply_deleted);
 }
 
-/* SECRET.UNDELETE key: OK, also if it is not deleted || -ERR no such secret || -SECRETDENIED ... as ROTATE */
+/* SECRET.UNDELETE key: OK, also if it is not deleted || -ERR no such secret || -SECRETDENIED ... as
+ * ROTATE */
 int ktr_undelete(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     return change(ctx, argv, argc, "secret.undelete", kt_undelete, reply_undeleted);
 }
 
-/* SECRET.DESTROY key VERSION n | ALL: OK || -SECRETVERSION no such version, or it is the current one
- * || -SECRETDENIED ... as ROTATE */
+/* SECRET.DESTROY key VERSION n | ALL: OK || -SECRETVERSION no such version, or it is current ||
+ * -SECRETDENIED ... as ROTATE */
 int ktr_destroy(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     uint64_t version = 0; /* all of them */
@@ -364,8 +365,8 @@ int ktr_destroy(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
     if (argc < 3 || argc > 4)
         return RedisModule_WrongArity(ctx);
-    if (argc == 4 ? !ktr_is(argv[2], "VERSION") || parse_version(argv[3], &version) != REDISMODULE_OK
-                  : !ktr_is(argv[2], "ALL"))
+    if (!ktr_is(argv[2], argc == 4 ? "VERSION" : "ALL") ||
+        (argc == 4 && parse_version(argv[3], &version) != REDISMODULE_OK))
         return ktr_syntax(ctx);
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
         return REDISMODULE_OK;
@@ -384,7 +385,8 @@ static int reply_metadata(ktr_call_t *call)
     kt_status_t status = kt_info(ktr_context, &call->req, &info);
 
     if (status != KT_SUCCESS)
-        return status == KT_NOTFOUND ? RedisModule_ReplyWithNull(call->ctx) : ktr_fail(call, status);
+        return status == KT_NOTFOUND ? RedisModule_ReplyWithNull(call->ctx)
+                                     : ktr_fail(call, status);
     RedisModule_ReplyWithMap(call->ctx, (long) kt_info_metas(info));
     for (size_t i = 0; i < kt_info_metas(info); i++) {
         const char *key, *value;

@@ -408,8 +408,8 @@ typedef struct kt_put_options {
 KT_API KT_MUST_USE kt_status_t kt_put(kt_ctx_t *ctx, const kt_request_t *req,
                                       const kt_secret_t *value, const kt_put_options_t *options,
                                       uint64_t *ret_version);
-/* Would kt_put() take a value with these options, as far as this can be told without the value? For
- * a check before the value is asked for. A refusal is recorded as that of kt_put(); otherwise
+/* Would kt_put() take a value with these options, as far as it can be decided without the value?
+ * For a check before the value is asked for. A refusal is recorded as that of kt_put(); otherwise
  * nothing is recorded or changed. `options` may be NULL. */
 KT_API KT_MUST_USE kt_status_t kt_put_check(kt_ctx_t *ctx, const kt_request_t *req,
                                             const kt_put_options_t *options);
@@ -525,7 +525,7 @@ typedef struct kt_rotate_options {
  * the server does not know locks every client out. If the caller names no target, the host "cli"
  * runs the command that `targets:` of the configuration names; other hosts refuse such a secret
  * (KT_CONFLICT). An issued or derived value that has no target is not replaced by a generated one
- * unless `generate` is set (KT_CONFLICT, *ret_issued), because whoever issued it would not know
+ * unless `generate` is set (KT_CONFLICT, *ret_issued), because its issuer would not know
  * that. A JSON object of no known shape is not replaced as a whole by something that is not an
  * object (KT_CONFLICT). An unfinished rotation with the same target is finished first: the target
  * is tested, and set unless it knows the value. KT_CONFLICT: a living process owns the unfinished

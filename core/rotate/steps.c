@@ -71,7 +71,7 @@ kt_status_t kt_rotate_check_origin(const kt_head_t *head, kt_shape_t shape,
     return refuse_issued(head, options);
 }
 
-/* A bare string in place of an object would fail whoever reads a field of it. */
+/* A bare string in place of an object would break all readers of its fields. */
 static kt_status_t check_object(const kt_head_t *head, const kt_secret_t *old,
                                 const kt_rotate_options_t *options)
 {

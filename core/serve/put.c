@@ -3,8 +3,8 @@
  * put.c: a value from a caller as a new version, and metadata alone.
  *
  * Unless the caller forces it, a value does not replace one that a server or a command knows, which
- * would not learn the new one, nor a JSON object by something that is none, because then every
- * reader of a field fails.
+ * would not learn the new one, nor a JSON object by something else, because then all readers of its
+ * fields fail.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -282,7 +282,7 @@ was_replaced(const kt_info_t *info, uint64_t version)
 /*
  * Takes the verifier that the role had with a version; makes one if the role
  * had its password by other means. Going back to a password that the role
- * never had would let in whoever knows a placeholder.
+ * never had would make a placeholder a password.
  */
 static void
 find_verifier(Rotating *r, uint64_t version)

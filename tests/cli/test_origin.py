@@ -239,7 +239,7 @@ def test_a_value_that_a_target_knows_is_not_replaced(home, tmp_path):
     refused(home, 73, "set", "database/shop", "--field", "password", input=b"x")
     assert home.set("database/shop", b"other.example", "--field", "host") == 2
     assert home.set("database/shop", b"x", "--field", "password", "--force") == 3
-    assert home.set("database/new", DATABASE) == 1  # nobody knows a value yet
+    assert home.set("database/new", DATABASE) == 1  # there is no value yet that the target could know
 
 
 def test_it_is_refused_before_a_value_is_asked_for(home, tmp_path):

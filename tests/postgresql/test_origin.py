@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A password that PostgreSQL manages: how it begins, what the command does not do to it, and what is no way back."""
+"""A password that PostgreSQL manages: how it begins, what the command does not do to it, and which versions a roll-back refuses."""
 import pytest
 
 from postgresql.test_rotate import sqlstate
@@ -65,7 +65,7 @@ def test_set_with_force_is_taken_back_by_the_command(db, account):
 
 @pytest.mark.parametrize("version", [None, "1"])
 def test_a_version_never_in_force_is_no_way_back(db, version, canary):
-    """F7: the live role got the placeholder, which everybody knows."""
+    """F7: the live role got the placeholder, which stood in README."""
     account = db.account(None)
     account.rotate()
     before = account.password()

@@ -363,14 +363,16 @@ static kt_status_t work_bundle(kt_ctx_t *ctx)
     kt_bundle_t *slot = NULL, *copy = NULL;
     kt_request_t req = request("api-keys/b");
     kt_secret_t *value = kt_secret_new("in the bundle", 13), *secret = NULL;
+    kt_rotate_options_t options = KT_ROTATE_INIT;
     kt_status_t status;
 
     if (value == NULL)
         return kt_fail(KT_INTERNAL, "out of memory");
+    options.generate = 1;
     req.bundle = &slot;
     status = kt_put(ctx, &req, value, NULL, NULL);
     if (status == KT_SUCCESS)
-        status = kt_rotate(ctx, &req, NULL, NULL);
+        status = kt_rotate(ctx, &req, &options, NULL);
     if (status == KT_SUCCESS)
         status = kt_bundle_copy(slot, &copy);
     req.bundle = &copy;
