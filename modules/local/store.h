@@ -21,7 +21,7 @@
  * Three rules that cost data when they are broken:
  *   1. No code but SQLite opens and closes the database, -wal or -shm: closing any descriptor of a
  *      file drops all fcntl locks that the process has on it, SQLite's too. watch.c opens -shm
- *      and never closes it.
+ *      and never closes it; reserve.c opens -wal, on which SQLite has no lock.
  *   2. Nothing is carried over a fork: neither a connection nor SQLite's process-wide table of
  *      locks.
  *   3. Each writing connection sets SQLITE_FCNTL_PERSIST_WAL: a reader without write permission

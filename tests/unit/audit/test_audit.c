@@ -118,6 +118,43 @@ START_TEST(no_line_can_be_forged)
 }
 END_TEST
 
+static void copy_state(const char *from, const char *to)
+{
+    size_t size = 0;
+    char *bytes = world_read(from, &size);
+    FILE *file = fopen(to, "w");
+
+    ck_assert(file != NULL && fwrite(bytes, 1, size, file) == size && fclose(file) == 0);
+    free(bytes);
+}
+
+/* As after a power cut: the log is on the disk, and the state as it was written long before. */
+START_TEST(an_old_state_catches_up)
+{
+    kt_event_t event = {.action = "write",
+                        .subject = "uid:all",
+                        .reference = "a/b",
+                        .status = "success",
+                        .durable = true};
+    char old[200];
+
+    (void)snprintf(old, sizeof(old), "%s.old", state);
+    assert_ok(kt_audit_write(audit, &event));
+    copy_state(state, old);
+    for (int i = 0; i < 200; i++)
+        assert_ok(kt_audit_write(audit, &event));
+    kt_audit_close(audit);
+    copy_state(old, state);
+    assert_ok(kt_audit_open(&config, "nginx", &audit));
+    event.reference = "a/c";
+    assert_ok(kt_audit_write(audit, &event));
+    ck_assert_uint_eq(world_lines("a/b", NULL), 201);
+    ck_assert_uint_eq(world_lines("a/c", "\"seq\":202,", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"gap\"", NULL) + world_lines("\"recover\"", NULL), 0);
+    ck_assert_int_eq(unlink(old), 0);
+}
+END_TEST
+
 /* Eight bytes are looked at together. */
 START_TEST(a_byte_is_escaped_wherever_it_stands)
 {
@@ -621,6 +658,7 @@ END_TEST
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_world, end_world);
+    tcase_add_test(tests, an_old_state_catches_up);
     tcase_add_test(tests, a_byte_is_escaped_wherever_it_stands);
     tcase_add_test(tests, a_line_has_its_fields_in_order);
     tcase_add_test(tests, no_line_can_be_forged);
