@@ -139,10 +139,13 @@ static bool read_unit(unit_t *unit, const char *name)
 
 kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows)
 {
-    char stream[PATH_MAX], *text;
+    char stream[PATH_MAX], anchors[PATH_MAX], *text;
     unit_t unit = {.folder = stream};
 
     snprintf(stream, sizeof stream, "%s/%s", kt_setup_audit_path(cli->setup), host->name);
+    snprintf(anchors, sizeof anchors, " -" KT_LOCALSTATEDIR "/lib/keyturn/anchors/%s", host->name);
+    if (access(anchors + 2, F_OK) != 0)
+        anchors[0] = '\0';
     if (!host->unit || access("/run/systemd/system", F_OK) != 0 || !read_unit(&unit, host->unit) ||
         !unit.strict || unit.writable)
         return KT_SUCCESS;
@@ -150,10 +153,11 @@ kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows)
             &text,
             "%s cannot write to %s when systemd starts it (ProtectSystem=strict in %s): `mkdir -p "
             "/etc/systemd/system/%s.d && "
-            "printf '[Service]\\nReadWritePaths=-%s\\n' > "
+            "printf '[Service]\\nReadWritePaths=-%s%s\\n' > "
             "/etc/systemd/system/%s.d/keyturn.conf && systemctl daemon-reload && "
             "systemctl restart %s`",
-            host->user, stream, host->unit, host->unit, stream, host->unit, host->unit) < 0)
+            host->user, stream, host->unit, host->unit, stream, anchors, host->unit,
+            host->unit) < 0)
         return KT_INTERNAL;
     cli_collect(rows, KT_AUDIT, host->name, text);
     free(text);

@@ -32,6 +32,9 @@ kt_status_t kt_path_closed(const kt_person_t *person, const char *path, int unwa
                            const char *what, char *ret_text, size_t size);
 /* Do this folder and its files belong to the person, who can write them? KT_AUDIT. */
 kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret_text, size_t size);
+/* The same of its folder of anchors, which other users read, too. KT_PERMISSION. */
+kt_status_t kt_path_anchors(const kt_person_t *person, const char *path, char *ret_text,
+                            size_t size);
 /* KT_DENIED, and a text with the line that the policy lacks: the worker may not list and rotate all
  * that other subjects of the host may rotate (check_policy.c). */
 kt_status_t kt_check_worker(const kt_config_t *config, const char *stream, const char *worker,

@@ -252,27 +252,35 @@ static void inspect_others(kt_inspection_t *v)
 
 /* ---- providers ---- */
 
-/* Every reader reads the file of each writer. */
+/* Every reader reads the file of each stream, and writes its own. Only the owner of the folder
+ * changes its entries. */
 static void inspect_anchors(kt_inspection_t *v, const char *folder)
 {
-    char name[PATH_MAX], *text;
+    char name[PATH_MAX], *text, wrong[KT_INSPECTION_TEXT];
     kt_folder_t list;
     bool whole = kt_folder_open(&list, AT_FDCWD, folder);
 
     if (whole) {
         while (kt_folder_next(&list)) {
-            if (list.name[0] != '.' &&
-                snprintf(name, sizeof(name), "%s/%s", folder, list.name) < (int)sizeof(name))
-                (void)may_open(v, name, R_OK, v->person.readers);
+            if (list.name[0] == '.' || strcmp(list.name, v->asked->stream) == 0 ||
+                snprintf(name, sizeof(name), "%s/%s", folder, list.name) >= (int)sizeof(name) ||
+                !may_open(v, name, R_OK | X_OK, v->person.readers) ||
+                snprintf(name, sizeof(name), "%s/%s/generations", folder, list.name) >=
+                    (int)sizeof(name) ||
+                access(name, F_OK) != 0)
+                continue;
+            (void)may_open(v, name, R_OK, v->person.readers);
         }
         whole = kt_folder_close(&list);
     }
-    if (whole)
-        return;
-    if (asprintf(&text, "%s cannot list %s: %s", v->person.name, folder, strerror(errno)) < 0)
-        text = NULL;
-    report(v, KT_PERMISSION, text != NULL ? text : "out of memory");
-    free(text);
+    if (!whole) {
+        if (asprintf(&text, "%s cannot list %s: %s", v->person.name, folder, strerror(errno)) < 0)
+            text = NULL;
+        report(v, KT_PERMISSION, text != NULL ? text : "out of memory");
+        free(text);
+    }
+    if (snprintf(name, sizeof(name), "%s/%s", folder, v->asked->stream) < (int)sizeof(name))
+        (void)passed(v, kt_path_anchors(&v->person, name, wrong, sizeof(wrong)), wrong);
 }
 
 /* The files of a store in its folder, some of which a writer creates. */
@@ -301,10 +309,9 @@ static void inspect_store(kt_inspection_t *v, const char *path)
         else if (!writes && status == KT_SUCCESS)
             must_not_open(v, name, W_OK, "where it only reads");
     }
-    (void)snprintf(name, sizeof(name), "%.*s/anchors", (int)(slash - path), path);
-    if (may_open(v, name, writes ? R_OK | W_OK | X_OK : R_OK | X_OK, group)) {
-        if (!writes)
-            must_not_open(v, name, W_OK, "where it only reads");
+    if (kt_anchors_path(path, name, sizeof(name)) == KT_SUCCESS &&
+        may_open(v, name, R_OK | X_OK, v->person.readers)) {
+        must_not_open(v, name, W_OK, "where only its owner makes folders");
         inspect_anchors(v, name);
     }
     if (v->wrong == before)

@@ -209,6 +209,33 @@ static bool owns_all(const kt_person_t *person, const char *folder, char *ret_te
     return whole && !foreign;
 }
 
+/* A file of another owner in it does not count. */
+kt_status_t kt_path_anchors(const kt_person_t *person, const char *path, char *ret_text,
+                            size_t size)
+{
+    char word[2 * PATH_MAX], group[64];
+    struct stat st;
+
+    if (lstat(path, &st) != 0 && errno == ENOENT) {
+        (void)snprintf(ret_text, size, "%s does not exist: `install -d -m 755 -o %s -g %s %s`",
+                       path, person->name, group_name(person->gid, group),
+                       kt_shell_word(path, word));
+        return KT_PERMISSION;
+    }
+    if (lstat(path, &st) == 0 && st.st_uid != person->uid) {
+        (void)snprintf(ret_text, size, "%s does not own %s: `chown -R %s %s`", person->name, path,
+                       person->name, kt_shell_word(path, word));
+        return KT_PERMISSION;
+    }
+    if ((st.st_mode & 0777) != 0755) {
+        (void)snprintf(ret_text, size,
+                       "%s has mode %04o, and other users read there: `chmod 755 %s`", path,
+                       (unsigned)(st.st_mode & 07777), kt_shell_word(path, word));
+        return KT_PERMISSION;
+    }
+    return owns_all(person, path, ret_text, size) ? KT_SUCCESS : KT_PERMISSION;
+}
+
 kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret_text, size_t size)
 {
     static const char *const files[] = {"log", "state"};

@@ -31,11 +31,12 @@ def test_layout(machine):
     assert owner(ETC) == ("0755", "root", "root") and owner(CONFIG) == ("0640", "root", "keyturn")
     assert owner(ETC / "production.key") == ("0600", "root", "root")
     assert owner(LIB) == ("0750", "root", "keyturn") and owner(LIB / "store") == ("2775", "root", "keyturn-write")
-    assert owner(LIB / "store/anchors") == ("3775", "root", "keyturn-write")
+    assert owner(LIB / "anchors") == ("0755", "root", "root")
     for name in (STORE.name, STORE.name + "-wal", STORE.name + "-shm"):
         assert owner(STORE.parent / name) == ("0664", "root", "keyturn-write")
     for host, user in HOSTS.items():
         assert owner(ETC / f"{host}.key") == ("0640", "root", user) and owner(LOG / host) == ("0700", user, user)
+        assert owner(LIB / "anchors" / host) == ("0755", user, user)
         assert owner(LOG / host / "state")[:2] == ("0600", user) and f"{host} (user {user})" in text
     assert members("keyturn-write") == ["postgres"] and is_whole(machine)
 

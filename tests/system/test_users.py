@@ -21,7 +21,7 @@ from lib.tools import wait_for
 
 PLACE = pathlib.Path("/var/lib/test")  # the servers' own files; in memory
 STREAMS = {"www-data": "nginx", "redis": "redis", "postgres": "postgresql", "deploy": "cli-deploy"}
-ANCHORS = STORE.parent / "anchors"
+ANCHORS = LIB / "anchors"
 
 # who may do what with each file, tried by opening it; of a folder "w" is making a file in it. nobody: no user of keyturn
 FILES = {
@@ -33,8 +33,10 @@ FILES = {
     STORE: {"www-data": "r", "redis": "r", "deploy": "r", "postgres": "rw"},
     pathlib.Path(f"{STORE}-wal"): {"www-data": "r", "redis": "r", "deploy": "r", "postgres": "rw"},
     pathlib.Path(f"{STORE}-shm"): {"www-data": "r", "redis": "r", "deploy": "r", "postgres": "rw"},
-    LIB: {}, LIB / "store": {"postgres": "w"}, ANCHORS: {"postgres": "w"},
-    ANCHORS / "cli-root": {"www-data": "r", "redis": "r", "deploy": "r", "postgres": "r"},
+    LIB: {}, LIB / "store": {"postgres": "w"}, ANCHORS: {},
+    ANCHORS / "nginx": {"www-data": "w"}, ANCHORS / "redis": {"redis": "w"}, ANCHORS / "postgresql": {"postgres": "w"},
+    ANCHORS / "cli-deploy": {"deploy": "w"}, ANCHORS / "cli-root": {},
+    ANCHORS / "cli-root/generations": {"www-data": "r", "redis": "r", "deploy": "r", "postgres": "r"},
     LOG / "nginx": {"www-data": "w"}, LOG / "redis": {"redis": "w"}, LOG / "postgresql": {"postgres": "w"},
     LOG / "cli-deploy": {"deploy": "w"}, LOG / "cli-root": {},
     LOG / "nginx/log": {"www-data": "rw"}, LOG / "redis/log": {"redis": "rw"}, LOG / "postgresql/log": {"postgres": "rw"},
@@ -46,7 +48,7 @@ import json, os, sys
 found = {}
 for path in json.loads(sys.argv[1]):
     may = ""
-    if os.path.isdir(path) or not os.path.exists(path) and not path.endswith(("log", "state", "key", "yaml")) and "." not in path:
+    if os.path.isdir(path) or not os.path.exists(path) and not path.endswith(("log", "state", "key", "yaml", "generations")) and "." not in path:
         try:
             os.close(os.open(path + "/try", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)); os.unlink(path + "/try"); may = "w"
         except OSError: pass
@@ -70,7 +72,8 @@ class Servers:
         self.machine.init("--user", "deploy")
         self.machine.grant('  - {who: "*", allow: [read, list], names: ["*"]}\n'
                            '  - {who: "redis:default", allow: [write, rotate], names: ["*"]}\n'
-                           '  - {who: "postgresql:role:postgres", allow: [write, rotate], names: ["*"]}')
+                           '  - {who: "postgresql:role:postgres", allow: [write, rotate], names: ["*"]}\n'
+                           '  - {who: "postgresql:worker", allow: [rotate, list], names: ["*"]}')
         self.machine.set("api-keys/stripe", self.key.encode())
         self.machine.set("tls/note", self.note.encode())
         self.machine.set("database/primary", json.dumps({"user": "app", "password": "none yet"}).encode())
@@ -269,17 +272,20 @@ def test_the_command_writes_for_writers_only(servers):
 
 
 def test_a_writer_cannot_take_anothers_anchors_away(servers):
-    """The folder is sticky: postgres makes files of its own, and leaves those of others."""
-    for command in (f"rm -f {ANCHORS}/cli-root", f"mv {ANCHORS}/cli-root {ANCHORS}/x", f"ln -sf /dev/null {ANCHORS}/cli-root"):
+    """Each has a folder of its own, in one that root has."""
+    of_root = f"{ANCHORS}/cli-root"
+    for command in (f"rm -f {of_root}/generations", f"mv {of_root} {ANCHORS}/x", f"mv {ANCHORS} {ANCHORS}.gone", f"mkdir {ANCHORS}/mine",
+                    f"ln -sf /dev/null {of_root}/generations", f": > {of_root}/generations", f": > {of_root}/.generations.new",
+                    f"exec 9>{of_root}/.lock"):
         argv = [*servers.machine.become("postgres"), "sh", "-c", command]
         assert subprocess.run(argv, capture_output=True, cwd="/").returncode != 0, command
-    assert (ANCHORS / "cli-root").is_file() and (ANCHORS / "postgresql").is_file()
+    assert (ANCHORS / "cli-root/generations").is_file() and (ANCHORS / "postgresql/generations").is_file()
 
 
 def test_a_readers_folder_counts_nothing(servers):
     """What www-data puts beside its own stream, as if it were anchors, changes no answer."""
     servers.machine.sh(f"cp -r {ANCHORS} {LOG}/nginx/anchors && chown -R www-data {LOG}/nginx/anchors && "
-                       f"sed -i 's/ [0-9][0-9]* / 999999 /' {LOG}/nginx/anchors/cli-root")
+                       f"sed -i 's/ [0-9][0-9]* / 999999 /' {LOG}/nginx/anchors/cli-root/generations")
     assert servers.machine.get("api-keys/stripe", "deploy") == servers.machine.get("api-keys/stripe")
     assert servers.ask_nginx("/note") == servers.note and servers.machine.keyturn("verify").returncode == 0
     shutil.rmtree(LOG / "nginx/anchors")
