@@ -47,7 +47,7 @@ static const struct {
     {"# c\n\nkey: file:a\n", "3: the configuration: `environment` is missing"},
     {E "polcy: []\n", "2: unknown key `polcy` (did you mean `policy`?)"},
     {E "Cache: {}\n", "2: unknown key `Cache` (did you mean `cache`?)"},
-    {E "<<: {}\n", "2: unknown key `<<` (known: environment, key, providers, switch, cache, "
+    {E "<<: {}\n", "2: unknown key (not shown) (known: environment, key, providers, switch, cache, "
                    "targets, policy, audit, api, manifest, secret_memory)"},
     {E "cache: {tll: 1s}\n", "2: unknown key `tll` (did you mean `ttl`?)"},
     {E "cache: {room: 1s}\n", "2: unknown key `room` (known: ttl, negative, stale, size)"},
