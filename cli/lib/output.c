@@ -139,7 +139,9 @@ kt_status_t cli_check(cli_t *cli, kt_status_t status, const char *error)
 void cli_warn_hidden(const cli_t *cli, uint64_t hidden)
 {
     if (hidden > 0)
-        cli_warn(cli, "incomplete: no key is held for the types of %llu more secrets",
+        cli_warn(cli,
+                 "incomplete: %llu more secrets are hidden, because no key of their type is held, "
+                 "or no rule allows to list them",
                  (unsigned long long)hidden);
 }
 

@@ -320,9 +320,9 @@ typedef struct kt_entry {
  * is valid during the call only. */
 typedef int (*kt_list_fn)(void *arg, const kt_entry_t *entry);
 /* Lists the secrets whose name matches req->reference (a pattern, its star crosses '/'; NULL: all)
- * and that the subject may list. *ret_hidden (may be NULL) counts those of types whose key is not
- * loaded, unless the pattern is of one type, whose key is: then no name is missing. KT_DENIED: the
- * subject may list nothing that the pattern matches. */
+ * and that the subject may list. *ret_hidden (may be NULL) counts those that match and that the
+ * policy hides from the subject, and those of types whose key is not loaded, unless the pattern is
+ * of one type, whose key is. KT_DENIED: the subject may list nothing that the pattern matches. */
 KT_API KT_MUST_USE kt_status_t kt_list(kt_ctx_t *ctx, const kt_request_t *req, kt_list_fn fn,
                                        void *arg, uint64_t *ret_hidden);
 

@@ -236,6 +236,7 @@ typedef struct listing {
     size_t provider; /* whose rows are being listed */
     kt_list_fn fn;
     void *arg;
+    uint64_t refused; /* names that match, and that the policy hides */
     int stopped;
 } listing_t;
 
@@ -257,10 +258,13 @@ static int list_head(void *arg, const kt_head_t *head)
     listing_t *listing = arg;
     kt_entry_t entry;
 
-    if (!kt_pattern_match(listing->pattern, head->name) || !is_routed(listing, head->name) ||
-        kt_policy_check(listing->ctx->holder.config, listing->subject, KT_CAP_LIST, head->name) !=
-            KT_SUCCESS)
+    if (!kt_pattern_match(listing->pattern, head->name) || !is_routed(listing, head->name))
         return 0;
+    if (kt_policy_check(listing->ctx->holder.config, listing->subject, KT_CAP_LIST, head->name) !=
+        KT_SUCCESS) {
+        listing->refused++;
+        return 0;
+    }
     fill_entry(head, &entry);
     listing->stopped = listing->fn(listing->arg, &entry);
     return listing->stopped;
@@ -322,6 +326,7 @@ static kt_status_t list_locked(kt_ctx_t *ctx, const kt_request_t *req, listing_t
         status = list_providers(ctx, listing, ret_hidden);
     if (is_of_held_type(ctx, listing->pattern))
         *ret_hidden = 0;
+    *ret_hidden += listing->refused;
     if (status == KT_SUCCESS)
         kt_failure_clear(); /* left by refusals of single names, which are not an error here */
     return kt_decide(ctx, &call, "list", status, 0, NULL, 0);

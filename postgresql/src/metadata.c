@@ -180,9 +180,10 @@ list_entries(kt_ctx_t *ctx, const char *pattern)
 		ktpg_error(ctx, status, pattern != NULL ? pattern : "*", "listed");
 	if (hidden > 0)
 		ereport(NOTICE,
-				(errmsg_plural("the list is incomplete: no key is held for %llu secret",
-							   "the list is incomplete: no key is held for %llu secrets",
-							   hidden, (unsigned long long) hidden)));
+				(errmsg_plural("the list is incomplete: %llu secret is hidden",
+							   "the list is incomplete: %llu secrets are hidden",
+							   hidden, (unsigned long long) hidden),
+				 errdetail("No key of the type is held, or no rule of the policy allows to list it.")));
 	return first;
 }
 

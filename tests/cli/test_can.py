@@ -50,6 +50,17 @@ def test_what_is_hidden_fails_loudly(home):
     assert home.json("list", "api-keys/*")["hidden"] == 0 and home.json("list")["hidden"] == 1
 
 
+def test_what_the_policy_hides_fails_loudly_too(home):
+    home.set("api-keys/stripe", b"v")
+    home.set("database/primary", b"v")
+    home.deny("*", ["list"], ["database/*"])
+    assert home.json("list")["hidden"] == 1 and b"incomplete: 1 more" in home.run("list").stderr
+    result = home.run("rotate", "--all", "--dry-run", check=False)
+    assert result.returncode == 77 and b"incomplete: 1 more" in result.stderr
+    assert home.run("rotate", "--due", check=False).returncode == 77
+    assert home.run("rotate", "--type", "api-keys", "--dry-run").stderr == b""
+
+
 @pytest.mark.parametrize("who, wanted", [("user:root", "did you mean uid:root?"), ("ngnix:*", "did you mean nginx:*?"), ("postgres:app", "did you mean postgresql:app?"),
                                          ("root", "they begin with nginx:"), ("postgresql:rolle:x", "postgresql:role:"), ("", "who")])
 def test_a_subject_that_no_host_has(home, who, wanted):
