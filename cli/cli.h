@@ -27,9 +27,8 @@ typedef struct cli_option {
 } cli_option_t;
 
 /* Flags of a verb. */
-#define CLI_VALUE 1u    /* reads a value, which is never an operand */
-#define CLI_WARNINGS 2u /* shows the library's warnings */
-#define CLI_REMARKS 4u  /* shows the providers' remarks */
+#define CLI_VALUE 1u   /* reads a value, which is never an operand */
+#define CLI_REMARKS 4u /* shows the providers' remarks */
 
 typedef struct cli_verb {
     const char *name; /* one word or two */
@@ -47,6 +46,8 @@ struct cli {
     const char *config;
     bool json, quiet;
     kt_status_t failure; /* reported by cli_fail() */
+    json_t *warnings;    /* texts of the library's warnings; NULL: none */
+    bool unkept;         /* one of them says that a promise was not kept */
     int exit;            /* the exit status in place of the failure's; 0: the failure's */
     struct {
         const cli_option_t *option;

@@ -72,6 +72,9 @@ int main(int argc, char **argv)
     else if (!status)
         status = cli.verb->run(&cli);
     kt_close(cli.ctx);
+    if (!status && cli.unkept)
+        status = KT_NOSPACE; /* done, but not all that its answer promises */
+    json_decref(cli.warnings);
     kt_setup_free(cli.setup);
     if (fflush(stdout) != 0 && !status)
         status = cli_fail(&cli, KT_NOSPACE, "cannot write the answer");

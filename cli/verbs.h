@@ -9,7 +9,7 @@
  *   completion what to offer: the table is in completion/words.c.
  * - MIN to MAX operands are allowed. With MAX -1 there is no limit, and the first one ends the
  *   options.
- * - FLAGS: CLI_VALUE, CLI_WARNINGS, CLI_REMARKS in cli.h.
+ * - FLAGS: CLI_VALUE, CLI_REMARKS in cli.h.
  * - SUMMARY NULL: the help leaves the verb out.
  *
  * OPTION(NAME, ARGUMENT, TEXT), or LETTERED(LETTER, NAME, ARGUMENT, TEXT): also -LETTER
@@ -61,7 +61,7 @@ VERB(list, "list", "[PATTERN]", 0, 1, 0, "names, versions and states",
      OPTION("usage", NULL, "how often each was read, and the last time and reader"))
 VERB(info, "info", "NAME", 1, 1, 0, "metadata of a secret, never its value", NO_OPTIONS)
 VERB(versions, "versions", "NAME", 1, 1, 0, "kept versions of a secret, newest first", NO_OPTIONS)
-VERB(rotate, "rotate", "[NAME]", 0, 1, CLI_VALUE | CLI_WARNINGS,
+VERB(rotate, "rotate", "[NAME]", 0, 1, CLI_VALUE,
      "a new random value, or one from a file; prints the new version",
      OPTION("generate", NULL, "even if the value was issued by somebody else"),
      OPTION("length", "N", "characters of the random value, 16 to 1024 [32]"),
@@ -104,7 +104,7 @@ VERB(can, "can", "SUBJECT CAPABILITY NAME", 3, 3, 0,
      "would this be allowed: the rule and the key that decide", NO_OPTIONS)
 VERB(lockout, "lockout", "[list|clear SOURCE]", 0, 2, 0,
      "sources that were refused too often, or an end to a lock-out", NO_OPTIONS)
-VERB(rekey, "rekey", "", 0, 0, CLI_WARNINGS,
+VERB(rekey, "rekey", "", 0, 0, 0,
      "move the store to the newest epoch of the key, while it is in use",
      OPTION("status", NULL, "only print the progress, and prove which epochs are unused"),
      OPTION("handed-out", NULL, "assume that key files which cannot be read here have that epoch"))

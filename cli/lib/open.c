@@ -17,14 +17,26 @@ void cli_user(char *name, size_t size)
         snprintf(name, size, "%lu", (unsigned long)geteuid());
 }
 
-/* Every verb shows alerts, at level 2 and below. */
+/* Every warning reaches the person, also in the answer to --json. An error (level 3) is about a
+ * promise that was not kept: --quiet does not silence it, and the exit status shows it. */
 static void warn(void *arg, int level, const char *text)
 {
-    const cli_t *cli = arg;
+    cli_t *cli = arg;
     unsigned flags = cli->verb ? cli->verb->flags : 0;
 
-    if (level <= (flags & CLI_WARNINGS ? 4 : 2) || (level == 7 && flags & CLI_REMARKS))
+    if (level > 4 && !(level == 7 && flags & CLI_REMARKS))
+        return;
+    if (level <= 4) {
+        if (!cli->warnings)
+            cli->warnings = json_array();
+        json_array_append_new(cli->warnings, json_string(text)); /* NULL, not UTF-8: left out */
+    }
+    if (level == 3) {
+        cli->unkept = true;
+        cli_say("%s", text);
+    } else {
         cli_warn(cli, "%s", text);
+    }
 }
 
 kt_status_t cli_setup(cli_t *cli)

@@ -107,6 +107,8 @@ kt_status_t cli_fail(cli_t *cli, kt_status_t status, const char *format, ...)
         if (!object) /* not UTF-8 */
             object = json_pack("{s:s, s:s}", "status", kt_status_name(status), "error",
                                kt_status_text(status));
+        if (object && cli->warnings)
+            json_object_set(object, "warnings", cli->warnings);
         cli_print_json(object);
     } else {
         fprintf(stderr, "keyturn: %s\n", text);
@@ -174,6 +176,8 @@ kt_status_t cli_answer(cli_t *cli, json_t *object)
     json_t *whole = json_pack("{s:s}", "status", "success");
     kt_status_t status = KT_INTERNAL;
 
+    if (object && cli->warnings)
+        json_object_set(object, "warnings", cli->warnings);
     /* not by stdio, whose buffer is not wiped */
     if (whole && object && json_object_update_missing(whole, object) == 0 &&
         json_dump_callback(whole, write_json, cli, 0) == 0)

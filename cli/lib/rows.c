@@ -49,7 +49,8 @@ static void print(const json_t *rows)
 kt_status_t cli_answer_rows(cli_t *cli, kt_status_t status, json_t *rows)
 {
     if (cli->json) {
-        cli_print_json(json_pack("{s:s, s:o}", "status", kt_status_name(status), "checks", rows));
+        cli_print_json(json_pack("{s:s, s:o, s:O*}", "status", kt_status_name(status), "checks",
+                                 rows, "warnings", cli->warnings));
     } else {
         print(rows);
         json_decref(rows);

@@ -367,6 +367,11 @@ void kt_audit_set_tick(kt_audit_t *audit, int64_t (*tick)(void *arg), void *arg)
     audit->tick_arg = arg;
 }
 
+bool kt_audit_has_thread(const kt_audit_t *audit)
+{
+    return audit != NULL && atomic_load_explicit(&audit->has_thread, memory_order_relaxed);
+}
+
 bool kt_audit_is_new(const kt_audit_t *audit)
 {
     return atomic_load(&audit->checkpoint) == 0;

@@ -46,8 +46,9 @@ kt_status_t kt_audit_thread_run(
     void *arg); /* drains until kt_audit_thread_stop(): a thread's whole work */
 void kt_audit_thread_stop(kt_audit_t *audit);
 void kt_audit_set_tick(kt_audit_t *audit, int64_t (*tick)(void *arg),
-                       void *arg);             /* what that thread does, too; before it starts */
-bool kt_audit_is_new(const kt_audit_t *audit); /* nothing was recorded yet, nor read */
+                       void *arg); /* what that thread does, too; before it starts */
+bool kt_audit_has_thread(const kt_audit_t *audit); /* it runs; NULL: it does not */
+bool kt_audit_is_new(const kt_audit_t *audit);     /* nothing was recorded yet, nor read */
 kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count,
                           kt_line_fn fn, kt_check_fn note, void *arg);
 /* Is the last checkpoint old, as far as this process knows? Under the stream's lock the state
@@ -64,6 +65,15 @@ bool kt_audit_vouches(const char *stream, const char *host, const char *subject)
 
 bool kt_audit_in_this_hour(const kt_audit_t *audit); /* one was recorded less than an hour ago */
 void kt_audit_begin_hour(const kt_audit_t *audit);   /* one has been recorded */
+
+/* ---- generations.c ---- */
+
+/* The generations that the end of the stream's log has of this store (a provider's name), the later
+ * ones last, and the store's id. It never waits, and a log that cannot be read has none. */
+typedef void (*kt_generation_fn)(void *arg, const char *type, uint64_t generation,
+                                 const unsigned char store_id[KT_ID_SIZE]);
+void kt_audit_generations(const char *audit_path, const char *stream, const char *store,
+                          kt_generation_fn fn, void *arg);
 
 /* ---- severity.c ---- */
 

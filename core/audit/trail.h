@@ -22,6 +22,7 @@
  *   verify_trail.c  verifies a trail, with the audit key or without
  *   received.c      compares a trail with what a sink received
  *   tail.c          the last lines
+ *   generations.c   what the last lines say about a store
  *   scan.c          all lines, of all streams
  *   walk.c          the lines of one stream, and what is wrong with each
  *

@@ -31,6 +31,26 @@ static void check_keys(kt_ctx_t *ctx, checking_t *checking)
     report(checking, KT_SUCCESS, "keys", detail);
 }
 
+/* Do all files of anchors count, and may this process write its own? */
+static void check_anchors(kt_ctx_t *ctx, size_t index, checking_t *checking)
+{
+    kt_store_t *store;
+    kt_status_t status = kt_store_of(ctx, index, &store);
+
+    if (status != KT_SUCCESS || store->anchors == NULL) {
+        kt_failure_clear();
+        return;
+    }
+    status = kt_anchors_load(store->anchors);
+    if (status == KT_SUCCESS)
+        status = kt_anchors_own(store->anchors, ctx->holder.stream);
+    if (status != KT_SUCCESS)
+        report(checking, status, "anchors", kt_failure());
+    if (kt_anchors_problem(store->anchors)[0] != '\0')
+        report(checking, KT_PERMISSION, "anchors", kt_anchors_problem(store->anchors));
+    kt_failure_clear();
+}
+
 static void check_command(checking_t *checking, char *const *argv, const char *what)
 {
     kt_status_t status = argv != NULL ? kt_command_check(argv[0]) : KT_SUCCESS;
@@ -175,6 +195,7 @@ kt_status_t kt_check(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
         (void)snprintf(what, sizeof(what), "provider %s", ctx->holder.config->providers[i].name);
         status = kt_provider_try(ctx, i, detail, sizeof(detail));
         report(&checking, status, what, status == KT_SUCCESS ? detail : kt_failure());
+        check_anchors(ctx, i, &checking);
         if (status == KT_SUCCESS)
             check_rows(ctx, i, &checking);
         if (status == KT_SUCCESS)

@@ -53,7 +53,7 @@ static void note_anchor(const rekey_t *r, kt_status_t anchored)
 {
     if (anchored == KT_SUCCESS)
         return;
-    kt_log(&r->ctx->holder.logger, 4, "%s", kt_failure());
+    kt_log(&r->ctx->holder.logger, 3, KT_NOT_ANCHORED, kt_failure());
     kt_failure_clear();
 }
 

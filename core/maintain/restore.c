@@ -252,6 +252,7 @@ static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
     kt_status_t status = KT_SUCCESS;
     size_t i;
 
+    kt_expect_all(r->ctx, r->store);
     for (i = 0; i < keyring->ntypes && status == KT_SUCCESS; i++) {
         const type_root_t *root = root_of(r, keyring->types[i].id);
         kt_index_t *index = &indexes[i];
@@ -261,6 +262,8 @@ static kt_status_t start_indexes(restore_t *r, kt_index_t *indexes)
         if (status == KT_ROLLEDBACK || status == KT_MALFORMED)
             status = KT_SUCCESS; /* what is replaced need not be valid */
         highest = kt_index_confirmed(index);
+        if (kt_expected_of(r->store->expected, index->type, r->store_id) > highest)
+            highest = kt_expected_of(r->store->expected, index->type, r->store_id);
         if (root != NULL && root->generation > highest)
             highest = root->generation;
         if (index->generation > highest)
@@ -324,7 +327,7 @@ static kt_status_t commit(restore_t *r, const kt_call_t *call, const kt_index_t 
     r->txn = NULL;
     kt_debug_point("restore.committed");
     if (committed == KT_SUCCESS && write_anchors(r, indexes, true) != KT_SUCCESS)
-        kt_log(&r->ctx->holder.logger, 4, "%s", kt_failure());
+        kt_log(&r->ctx->holder.logger, 3, KT_NOT_ANCHORED, kt_failure());
     return kt_decide(r->ctx, call, "restore", committed, 0, r->store->name,
                      KT_EV_DURABLE | KT_EV_MUST_RECORD);
 }

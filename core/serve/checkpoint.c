@@ -9,6 +9,7 @@
  * It is written by the host's thread (kt_audit_run), by kt_audit_forward(), or when the command
  * ends.
  */
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,10 +76,28 @@ static uint64_t generation_of(const generations_t *generations, const kt_store_t
     return highest;
 }
 
+/* The store's id as its roots have it, in hexadecimal. "": it has none yet. */
+static void find_id(const generations_t *generations, const kt_store_t *store, ktp_txn_t *txn,
+                    char ret_id[2 * KT_ID_SIZE + 1])
+{
+    const kt_keyring_t *keyring = generations->ctx->holder.keyring;
+    kt_index_t index;
+    size_t i;
+
+    ret_id[0] = '\0';
+    for (i = 0; i < keyring->ntypes && ret_id[0] == '\0'; i++) {
+        if (kt_index_open(&generations->ctx->holder, store, txn, &keyring->types[i], &index) ==
+                KT_SUCCESS &&
+            index.generation > 0)
+            (void)sodium_bin2hex(ret_id, 2 * KT_ID_SIZE + 1, index.store_id, KT_ID_SIZE);
+        kt_index_close(&index);
+    }
+    kt_failure_clear();
+}
+
 static kt_status_t read_store(generations_t *generations, kt_store_t *store)
 {
-    char text[KT_NAME_MAX + 64];
-    bool first = true;
+    char text[KT_NAME_MAX + 128], id[2 * KT_ID_SIZE + 1];
     ktp_txn_t *txn;
     size_t i;
     kt_status_t status = kt_rows_begin(store, false, KT_WAIT_PEEK, &txn);
@@ -87,18 +106,19 @@ static kt_status_t read_store(generations_t *generations, kt_store_t *store)
         return status;
     if (generations->ctx->holder.keyring->nenv > 0)
         adopt_types(generations->ctx, store, txn);
-    (void)snprintf(text, sizeof(text), "%s\"%.64s\":{", generations->size > 0 ? "," : "",
-                   store->name);
+    find_id(generations, store, txn, id);
+    (void)snprintf(text, sizeof(text), "%s\"%.64s\":{\"#\":\"%s\"",
+                   generations->size > 0 ? "," : "", store->name, id);
     if (add(generations, text)) {
         for (i = 0; i < generations->ctx->holder.keyring->ntypes; i++) {
             uint64_t generation = generation_of(generations, store, txn, i);
 
             if (generation == 0)
                 continue;
-            (void)snprintf(text, sizeof(text), "%s\"%s\":%llu", first ? "" : ",",
+            (void)snprintf(text, sizeof(text), ",\"%s\":%llu",
                            generations->ctx->holder.keyring->types[i].type,
                            (unsigned long long)generation);
-            first = !add(generations, text) && first;
+            (void)add(generations, text);
         }
         generations->text[generations->size++] = '}';
         generations->text[generations->size] = '\0';
@@ -160,6 +180,7 @@ int64_t kt_forward_step(kt_ctx_t *ctx)
 {
     kt_checkpoint(ctx);
     kt_record_lockouts(ctx);
+    kt_settle(ctx);
     if (kt_sinks_step(ctx->sinks))
         return BUSY_MS;
     return ctx->sinks != NULL ? SINK_MS : KT_IDLE_MS;

@@ -65,6 +65,7 @@ kt_status_t kt_enter(kt_ctx_t *ctx)
 
 void kt_leave(kt_ctx_t *ctx)
 {
+    kt_settle_locked(ctx);
     if (!ctx->holder.config->memory_required)
         (void)check_memory(ctx); /* a command has no later call that would warn */
     kt_services_log(NULL);
@@ -76,8 +77,11 @@ kt_status_t kt_store_of(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store)
     kt_store_t *store = &ctx->stores[index];
     kt_status_t status = KT_SUCCESS;
 
-    if (store->api == NULL)
+    if (store->api == NULL) {
         status = kt_instance_open(ctx->modules, index, store);
+        if (status == KT_SUCCESS)
+            kt_expect(ctx, store);
+    }
     if (status == KT_SUCCESS)
         *ret_store = store;
     return status;

@@ -81,6 +81,7 @@ kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent);
 kt_status_t kt_memory_check(kt_ctx_t *ctx);
 kt_status_t kt_enter(kt_ctx_t *ctx); /* checks pid and memory, takes the lock, clears the error */
 void kt_leave(kt_ctx_t *ctx);
+void kt_settle_locked(kt_ctx_t *ctx); /* settle.c: a part of kt_leave() */
 /* The instance of the provider at `index`: opened once, and the context's. */
 kt_status_t kt_store_of(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store);
 void kt_cache_clear(kt_cache_t *cache);

@@ -60,6 +60,19 @@ int64_t kt_forward_step(
     kt_ctx_t *ctx); /* that, and a step of the sinks; the ms until the next step */
 void kt_forward_finish(kt_ctx_t *ctx); /* for the command, before its context is closed */
 
+/* ---- expect.c ---- */
+
+/* From now on the store is compared with the last generations of this process's own audit log; or,
+ * for a restore, of all that it may read. */
+void kt_expect(const kt_ctx_t *ctx, kt_store_t *store);
+void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store);
+
+/* ---- settle.c ---- */
+
+/* Writes anchors that are missing: of a host without a thread for it, when it leaves the context;
+ * of others by their thread. */
+void kt_settle(kt_ctx_t *ctx);
+
 /* ---- route.c ---- */
 
 const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *name);

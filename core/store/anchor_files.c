@@ -98,6 +98,15 @@ static void format_line(const kt_anchor_t *anchor, char *text)
                    (unsigned long long)anchor->generation, root, mac);
 }
 
+void kt_anchor_now(const kt_anchored_t *anchored, kt_anchor_t *ret_anchor)
+{
+    memcpy(ret_anchor->key_id, anchored->key_id, KT_KEYID_SIZE);
+    memcpy(ret_anchor->store_id, anchored->store_id, KT_ID_SIZE);
+    ret_anchor->generation = anchored->generation;
+    memcpy(ret_anchor->root, anchored->root, KT_TAG_SIZE);
+    kt_anchor_mac(ret_anchor, anchored->key, ret_anchor->mac);
+}
+
 /* ---- reading ---- */
 
 /* A failure that the stream's owner can cause is distinguished from one of our own, which says

@@ -36,7 +36,8 @@ typedef struct stream {
 
 typedef struct missing { /* a root above all anchors */
     kt_anchor_t anchor;
-    int64_t due; /* ms, monotonic: when it was found, or is tried again */
+    int64_t due;   /* ms, monotonic: when it was found, or is tried again */
+    bool was_said; /* that it cannot be written */
 } missing_t;
 
 struct kt_anchors {
@@ -77,11 +78,6 @@ void kt_anchors_free(kt_anchors_t *anchors)
     free(anchors->streams);
     free(anchors->missing);
     free(anchors);
-}
-
-const char *kt_anchors_folder(const kt_anchors_t *anchors)
-{
-    return anchors->path;
 }
 
 const char *kt_anchors_problem(const kt_anchors_t *anchors)
@@ -145,6 +141,23 @@ kt_status_t kt_anchors_make(const kt_anchors_t *anchors, const char *stream)
     status = kt_anchor_file_make(anchors->path, folder, stream);
     (void)close(folder);
     return status;
+}
+
+kt_status_t kt_anchors_own(const kt_anchors_t *anchors, const char *stream)
+{
+    struct stat st;
+
+    if (fstatat(anchors->folder, stream, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return faccessat(anchors->folder, ".", W_OK, AT_EACCESS) == 0
+                   ? KT_SUCCESS /* it is made when it is needed */
+                   : kt_fail(KT_PERMISSION,
+                             "%s/%s does not exist: `install -d -m 755 -o %u -g %u %s/%s`",
+                             anchors->path, stream, (unsigned)geteuid(), (unsigned)getegid(),
+                             anchors->path, stream);
+    if (st.st_uid != geteuid())
+        return kt_fail(KT_PERMISSION, "%s/%s belongs to uid %u: `chown -R %u %s/%s`", anchors->path,
+                       stream, (unsigned)st.st_uid, (unsigned)geteuid(), anchors->path, stream);
+    return KT_SUCCESS;
 }
 
 /* ---- reading ---- */
@@ -234,24 +247,20 @@ static kt_status_t load_folder(kt_anchors_t *anchors, const struct stat *st)
     return status;
 }
 
-static bool is_same(const struct timespec *a, const struct timespec *b)
-{
-    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
 static bool is_unchanged(const kt_anchors_t *anchors, const struct stat *st)
 {
     kt_anchor_file_t now;
     size_t i;
 
-    if (!anchors->loaded || anchors->racy || !is_same(&st->st_ctim, &anchors->changed))
+    if (!anchors->loaded || anchors->racy ||
+        memcmp(&st->st_ctim, &anchors->changed, sizeof(st->st_ctim)) != 0)
         return false;
     for (i = 0; i < anchors->nstreams; i++) {
         const kt_anchor_file_t *file = &anchors->streams[i].file;
 
         kt_anchor_file_stat(anchors->folder, anchors->streams[i].name, &now);
         if (now.there != file->there || now.inode != file->inode || now.size != file->size ||
-            !is_same(&now.changed, &file->changed))
+            memcmp(&now.changed, &file->changed, sizeof(now.changed)) != 0)
             return false;
     }
     return true;
@@ -277,15 +286,6 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
 }
 
 /* ---- comparing ---- */
-
-static void anchor_now(const kt_anchored_t *anchored, kt_anchor_t *ret_anchor)
-{
-    memcpy(ret_anchor->key_id, anchored->key_id, KT_KEYID_SIZE);
-    memcpy(ret_anchor->store_id, anchored->store_id, KT_ID_SIZE);
-    ret_anchor->generation = anchored->generation;
-    memcpy(ret_anchor->root, anchored->root, KT_TAG_SIZE);
-    kt_anchor_mac(ret_anchor, anchored->key, ret_anchor->mac);
-}
 
 /* Is this an anchor of the same key, and made with it? */
 static bool is_of(known_t *known, const kt_anchored_t *anchored)
@@ -357,7 +357,7 @@ static missing_t *find_missing(kt_anchors_t *anchors, const unsigned char key_id
     return NULL;
 }
 
-static void note_missing(kt_anchors_t *anchors, const kt_anchored_t *anchored)
+static void note_missing(kt_anchors_t *anchors, const kt_anchored_t *anchored, bool was_said)
 {
     missing_t *missing = find_missing(anchors, anchored->key_id), *list;
 
@@ -371,8 +371,9 @@ static void note_missing(kt_anchors_t *anchors, const kt_anchored_t *anchored)
     }
     if (missing->anchor.generation == anchored->generation)
         return;
-    anchor_now(anchored, &missing->anchor);
+    kt_anchor_now(anchored, &missing->anchor);
     missing->due = kt_monotonic();
+    missing->was_said = was_said;
 }
 
 static void drop_missing(kt_anchors_t *anchors, const unsigned char key_id[KT_KEYID_SIZE])
@@ -388,11 +389,13 @@ bool kt_anchors_missing(const kt_anchors_t *anchors)
     return anchors != NULL && anchors->nmissing > 0;
 }
 
-size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines, size_t max)
+size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines, size_t max,
+                      bool *ret_was_said)
 {
     int64_t now = kt_monotonic();
     size_t i, count = 0;
 
+    *ret_was_said = true;
     for (i = 0; anchors != NULL && i < anchors->nmissing && count < max; i++) {
         missing_t *missing = &anchors->missing[i];
 
@@ -400,6 +403,8 @@ size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines
             continue;
         ret_lines[count++] = missing->anchor;
         missing->due = now + RETRY_MS - age;
+        *ret_was_said = *ret_was_said && missing->was_said;
+        missing->was_said = true;
     }
     return count;
 }
@@ -451,9 +456,8 @@ static bool is_anchored(kt_anchors_t *anchors, const kt_anchored_t *anchored, ui
     return any;
 }
 
-/* The first anchor is written before the first commit. So it may be younger than what was read
- * before the snapshot began, but it is there now. The list itself may not become younger than the
- * snapshot, which would then look old. */
+/* The first anchor, written before the first commit, may be younger than what was read. The list
+ * itself may not become younger than the snapshot, which would then look old. */
 static bool is_anchored_now(const kt_anchors_t *anchors, const kt_anchored_t *anchored)
 {
     kt_anchors_t *now = NULL;
@@ -496,12 +500,12 @@ kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchore
     if (!any && !is_anchored_now(anchors, anchored))
         return no_anchor(anchors, anchored);
     if (anchored->generation > highest)
-        note_missing(anchors, anchored);
+        note_missing(anchors, anchored, false);
     else
         drop_missing(anchors, anchored->key_id);
     if (seen != NULL && seen->anchor.generation == anchored->generation)
         return KT_SUCCESS;
-    anchor_now(anchored, &now);
+    kt_anchor_now(anchored, &now);
     if (seen == NULL)
         return add(anchors, &now, true);
     seen->anchor = now;
@@ -536,7 +540,7 @@ static kt_status_t write_all(const kt_anchors_t *anchors, const char *stream,
             anchored.generation = 0;
             memset(anchored.root, 0, sizeof(anchored.root));
         }
-        anchor_now(&anchored, &lines[job.count]);
+        kt_anchor_now(&anchored, &lines[job.count]);
         keys[job.count++] = list[i].key;
     }
     if (status == KT_SUCCESS && job.count > 0)
@@ -581,7 +585,7 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
         if (status == KT_SUCCESS)
             drop_missing(anchors, list[i].key_id);
         else
-            note_missing(anchors, &list[i]);
+            note_missing(anchors, &list[i], true);
     }
     return status;
 }

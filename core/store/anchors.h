@@ -27,6 +27,11 @@ typedef struct kt_anchored {
     unsigned char root[KT_TAG_SIZE];
 } kt_anchored_t;
 
+/* What the host's log says of a commit without its anchor: a promise that was not kept, and so an
+ * error (level 3). */
+#define KT_NOT_ANCHORED                                                                            \
+    "the change is made, but an older store put in its place would not be noticed: %s"
+
 /* ---- instance.c ---- */
 
 /* Where the anchors of the store in this file are. KT_CONFIG. */
@@ -36,7 +41,6 @@ kt_status_t kt_anchors_path(const char *store, char *path, size_t size);
 
 kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors);
 void kt_anchors_free(kt_anchors_t *anchors);
-const char *kt_anchors_folder(const kt_anchors_t *anchors); /* its path */
 /* Makes the folder, and in it that of `stream`; both may exist already. */
 kt_status_t kt_anchors_make(const kt_anchors_t *anchors, const char *stream);
 /* Reads the files; call it before a snapshot is opened. KT_ROLLEDBACK: the folder is gone;
@@ -61,17 +65,22 @@ kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const 
  * lock. What could not be written is tried again: see kt_anchors_due(). */
 kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
                              size_t count);
-/* Why a file of another stream does not count; "": all of them do. */
+/* Could the stream's file be written by this process? KT_PERMISSION, with the command that makes
+ * its folder right. Changes nothing. */
+kt_status_t kt_anchors_own(const kt_anchors_t *anchors, const char *stream);
+/* Why a file of some stream does not count; "": all of them do. */
 const char *kt_anchors_problem(const kt_anchors_t *anchors);
 
 /*
  * What was found above all anchors: a writer died between its commit and its anchor, or could not
  * write it. kt_anchors_due() copies at most `max` of those that were found `age` ms ago or longer,
  * and does not answer with them again for a minute. They are then written, and that needs no lock
- * of the context: kt_anchor_put().
+ * of the context: kt_anchors_put(). *ret_was_said: kt_anchors_write() or an earlier answer failed
+ * for all of them, so that their failure is known.
  */
 bool kt_anchors_missing(const kt_anchors_t *anchors);
-size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines, size_t max);
+size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines, size_t max,
+                      bool *ret_was_said);
 kt_status_t kt_anchors_put(const kt_anchors_t *anchors, const char *stream,
                            const kt_anchor_t *lines, size_t count);
 
@@ -95,6 +104,8 @@ kt_status_t kt_anchor_file_read(const char *path, int folder, const char *stream
 kt_status_t kt_anchor_file_make(const char *path, int folder, const char *stream);
 void kt_anchor_mac(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE],
                    unsigned char ret_mac[KT_HASH_SIZE]);
+/* The line that says how it is now. */
+void kt_anchor_now(const kt_anchored_t *anchored, kt_anchor_t *ret_anchor);
 /* Is the line's MAC of this key? */
 bool kt_anchor_holds(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE]);
 typedef struct kt_anchor_job {
@@ -106,5 +117,15 @@ typedef struct kt_anchor_job {
 /* Of each key the higher generation, and all other lines unchanged. */
 kt_status_t kt_anchor_file_write(const char *path, int folder, const char *stream,
                                  const kt_anchor_job_t *job);
+
+/* ---- expected.c: what the audit log says ---- */
+
+/* A type of the store with this id was at this generation. */
+void kt_expected_add(kt_expected_t **list, const char *type, uint64_t generation,
+                     const unsigned char store_id[KT_ID_SIZE]);
+/* The highest of those; 0: nothing is known. */
+uint64_t kt_expected_of(const kt_expected_t *list, const char *type,
+                        const unsigned char store_id[KT_ID_SIZE]);
+void kt_expected_free(kt_expected_t *list); /* NULL is allowed */
 
 #endif /* KT_ANCHORS_H */

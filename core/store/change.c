@@ -479,14 +479,14 @@ kt_status_t kt_change_reserve(kt_change_t *change)
                             kt_provider_reserve(change->store->api, change->txn, RESERVE));
 }
 
-/* The commit stands even if its anchor cannot be written: the next writer notices that one is
- * missing, and records the generation. */
+/* The commit stands even if its anchor cannot be written: it is tried again by whatever process
+ * finds that one is missing, and the next writer records the generation. */
 static void write_anchors(const kt_change_t *change)
 {
     if (kt_trees_anchor(change->store, change->holder->stream, &change->trees,
                         &change->catalogue) == KT_SUCCESS)
         return;
-    kt_log(&change->holder->logger, 4, "%s", kt_failure());
+    kt_log(&change->holder->logger, 3, KT_NOT_ANCHORED, kt_failure());
     kt_failure_clear();
 }
 
@@ -547,7 +547,7 @@ kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store,
     else
         store->api->abort(txn);
     if (status == KT_SUCCESS && kt_catalogue_anchor(holder, store, &catalogue) != KT_SUCCESS)
-        kt_log(&holder->logger, 4, "%s", kt_failure());
+        kt_log(&holder->logger, 3, KT_NOT_ANCHORED, kt_failure());
     kt_catalogue_clear(&catalogue);
     return status;
 }

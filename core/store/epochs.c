@@ -99,12 +99,30 @@ kt_status_t kt_index_open_newest(kt_holder_t *holder, const kt_store_t *store, k
     return status == KT_SUCCESS ? kt_index_compare(ret_index) : status;
 }
 
+/* An older root stays as it was when the type left it. */
+static kt_status_t compare_with_log(const kt_index_t *index)
+{
+    uint64_t expected = kt_expected_of(index->store->expected, index->type, index->store_id);
+
+    if (index->generation == 0 || index->generation >= expected || index->link == KT_LINK_TO ||
+        index->link == KT_LINK_MOVED)
+        return KT_SUCCESS;
+    return kt_fail(KT_ROLLEDBACK,
+                   "%s: the type \"%s\" is at generation %llu, but this stream's audit log has "
+                   "generation %llu: an older store was put in place (if that was intended: "
+                   "keyturn restore BACKUP --going-back)",
+                   index->store->name, index->type, (unsigned long long)index->generation,
+                   (unsigned long long)expected);
+}
+
 kt_status_t kt_index_compare(const kt_index_t *index)
 {
     kt_anchored_t anchored;
 
     kt_index_anchored(index, &anchored);
-    return kt_anchors_check(index->store->anchors, &anchored);
+    return compare_with_log(index) == KT_SUCCESS
+               ? kt_anchors_check(index->store->anchors, &anchored)
+               : KT_ROLLEDBACK;
 }
 
 static kt_status_t mismatch(const kt_index_t *index, const char *what)

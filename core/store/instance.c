@@ -2,6 +2,7 @@
 /* instance.c: instances of providers, each with its anchors and its proof cache. */
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -18,27 +19,40 @@ static const ktp_option_t *find_option(const kt_module_t *module, const char *na
     return NULL;
 }
 
+static bool is_folder(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 /*
  * The folder `anchors` is in a folder that the writers of the store may not write, so that none can
- * rename it away: in the folder of the store, or beside that one if not only its owner may write it
- * (a sticky folder protects what others own).
+ * rename it away: in the folder of the store, or next to that one if not only its owner may write
+ * it (a sticky folder protects what others own). If it is in none of its places, it belongs there.
  */
 kt_status_t kt_anchors_path(const char *store, char *path, size_t size)
 {
-    char folder[PATH_MAX];
+    char folder[PATH_MAX], real[PATH_MAX], other[PATH_MAX + 16];
     const char *slash = strrchr(store, '/');
+    bool shared = false;
     struct stat st;
     int length = slash == NULL ? snprintf(folder, sizeof(folder), ".")
                                : snprintf(folder, sizeof(folder), "%.*s",
                                           slash == store ? 1 : (int)(slash - store), store);
 
-    if (length >= 0 && length < (int)sizeof(folder)) {
-        bool shared = stat(folder, &st) == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 &&
-                      (st.st_mode & S_ISVTX) == 0;
-
-        length = snprintf(path, size, "%s%s/anchors", folder, shared ? "/.." : "");
-    }
-    return length >= 0 && length < (int)size
+    if (length < 0 || length >= (int)sizeof(folder) ||
+        snprintf(path, size, "%s/anchors", folder) >= (int)size)
+        return kt_fail(KT_CONFIG, "the path of the store is too long");
+    if (stat(folder, &st) == 0)
+        shared = (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0;
+    if ((!shared && is_folder(path)) || realpath(folder, real) == NULL)
+        return KT_SUCCESS;
+    *strrchr(real, '/') = '\0';
+    (void)snprintf(other, sizeof(other), "%s/anchors", real);
+    if (!shared && !is_folder(other))
+        return KT_SUCCESS;
+    return snprintf(path, size, "%s", other) < (int)size
                ? KT_SUCCESS
                : kt_fail(KT_CONFIG, "the path of the store is too long");
 }
@@ -93,5 +107,6 @@ void kt_instance_close(kt_store_t *store)
         store->api->close(store->instance);
     kt_anchors_free(store->anchors);
     kt_proofs_free(store->proofs);
+    kt_expected_free(store->expected);
     memset(store, 0, sizeof(*store));
 }

@@ -8,8 +8,9 @@
 #include "keys/keys.h"
 #include "provider/provider.h"
 
-typedef struct kt_anchors kt_anchors_t; /* anchors.h */
-typedef struct kt_proofs kt_proofs_t;   /* index.h */
+typedef struct kt_anchors kt_anchors_t;   /* anchors.h */
+typedef struct kt_expected kt_expected_t; /* anchors.h */
+typedef struct kt_proofs kt_proofs_t;     /* index.h */
 
 /* A provider's instance: instance.c makes it, bundle.c imitates it. */
 typedef struct kt_store {
@@ -17,10 +18,11 @@ typedef struct kt_store {
     ktp_instance_t *instance;
     const char *name;
     size_t keep_versions;
-    bool checked;          /* the store belongs to an environment key that is held */
-    bool adopted;          /* types that began without the environment key were listed */
-    kt_anchors_t *anchors; /* NULL: a store without an index (clear names) */
-    kt_proofs_t *proofs;   /* NULL: each proof reads all nodes of its path */
+    bool checked;            /* the store belongs to an environment key that is held */
+    bool adopted;            /* types that began without the environment key were listed */
+    kt_anchors_t *anchors;   /* NULL: a store without an index (clear names) */
+    kt_expected_t *expected; /* by the audit log; NULL: nothing */
+    kt_proofs_t *proofs;     /* NULL: each proof reads all nodes of its path */
 } kt_store_t;
 
 /* What a row or a tree says that was changed, and not a failure to read it. */

@@ -12,7 +12,7 @@ import pytest
 from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE, owner
 
 DROP_IN = pathlib.Path(__file__).resolve().parents[2] / "packaging/systemd/redis-server.service.conf"
-ANCHORS = STORE.parent / "anchors"
+ANCHORS = LIB / "anchors"
 READERS = {"nginx", "redis", "cli-deploy", "cli-human"}
 ALL = READERS | {"postgresql"}
 KEYGEN = f"keyturn keygen --types api-keys /x.key && cat /x.key > {ETC}/postgresql.key && rm /x.key"
@@ -34,9 +34,12 @@ BREAKAGES = [
     (f"chmod o-r {STORE}-wal", READERS, f"cannot read {STORE}-wal"),
     (f"chmod o-r {STORE}-shm", READERS, f"cannot read {STORE}-shm"),
     (f"chmod g-w {STORE}-wal", {"postgresql"}, f"cannot write {STORE}-wal"),
-    (f"chmod o-rx {ANCHORS}", READERS, f"cannot read {ANCHORS}"),
-    (f"chmod g-w {ANCHORS}", {"postgresql"}, f"postgres cannot write {ANCHORS}"),
-    (f"chmod o-r {ANCHORS}/cli-root", READERS, f"cannot read {ANCHORS}/cli-root"),
+    (f"chmod o-rx {ANCHORS}", ALL, f"cannot read {ANCHORS}"),
+    (f"chmod o-rx {ANCHORS}/cli-root", ALL, f"cannot read {ANCHORS}/cli-root"),
+    (f"chmod o-r {ANCHORS}/cli-root/generations", ALL, f"cannot read {ANCHORS}/cli-root/generations"),
+    (f"rm -r {ANCHORS}/redis", {"redis"}, f"{ANCHORS}/redis does not exist: `install -d -m 755 -o redis -g redis {ANCHORS}/redis`"),
+    (f"chown root {ANCHORS}/nginx", {"nginx"}, f"www-data does not own {ANCHORS}/nginx: `chown -R www-data {ANCHORS}/nginx`"),
+    (f"cp {ANCHORS}/cli-root/generations {ANCHORS}/redis/generations", {"redis", "anchors"}, f"redis does not own {ANCHORS}/redis/generations"),
     (f"chmod 600 {CONFIG}", ALL - {"nginx"}, "cannot read /etc/keyturn/keyturn.yaml, of its group keyturn"),  # root reads it for nginx
     (f"chmod 750 {ETC}", ALL, "cannot pass /etc/keyturn"),
     (f"chmod 600 {ETC}/nginx.key", {"nginx"}, "www-data cannot read /etc/keyturn/nginx.key"),
@@ -50,7 +53,7 @@ BREAKAGES = [
     ("usermod -aG keyturn-write redis", {"redis"}, "redis is in group keyturn-write and may write /var/lib/keyturn/store, where it only reads"),
     (f"chmod o+w {STORE}", READERS, f"www-data may write {STORE}, where it only reads, as every user may: `chmod o-w {STORE}`"),
     (f"chmod o+w {LIB}/store", READERS, "`chmod o-w /var/lib/keyturn/store`"),
-    (f"chmod o+w {ANCHORS}", READERS, f"`chmod o-w {ANCHORS}`"),
+    (f"chmod o+w {ANCHORS}", ALL | {"anchors", "provider local"}, f"`chmod o-w {ANCHORS}`"),
     (KEYGEN, {"postgresql"}, "/etc/keyturn/postgresql.key has no key for the type database, which policy allows to postgres"),
     (f"sed -i '/postgresql:worker/d' {CONFIG}", {"postgresql"},
      "the policy does not let postgresql:worker list and rotate database/*"),

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * expect.c: what the audit log says about a store, before the first read of it: an older store that
+ * was put in place together with its anchors is noticed.
+ */
+#include <fcntl.h>
+
+#include "serve.h"
+
+static void expect(void *arg, const char *type, uint64_t generation,
+                   const unsigned char store_id[KT_ID_SIZE])
+{
+    kt_expected_add(arg, type, generation, store_id);
+}
+
+void kt_expect(const kt_ctx_t *ctx, kt_store_t *store)
+{
+    if (store->anchors != NULL)
+        kt_audit_generations(ctx->holder.config->audit_path, ctx->holder.stream, store->name,
+                             expect, &store->expected);
+}
+
+void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store)
+{
+    const char *path = ctx->holder.config->audit_path;
+    kt_folder_t list;
+
+    if (store->anchors == NULL || !kt_folder_open(&list, AT_FDCWD, path))
+        return;
+    while (kt_folder_next(&list)) {
+        if (list.name[0] != '.')
+            kt_audit_generations(path, list.name, store->name, expect, &store->expected);
+    }
+    (void)kt_folder_close(&list);
+}

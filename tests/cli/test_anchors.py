@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Anchors: what stands in their place, what happens without them, and what the person learns who writes without one."""
+import contextlib
+import fcntl
+import json
+import shutil
+import sqlite3
+import stat
+import subprocess
+
+import pytest
+
+GONE = "there is no anchor of it"
+
+
+@pytest.fixture
+def store(home):
+    home.set("api-keys/a", b"old")
+    home.set("tls/a", b"of tls")
+    return home
+
+
+def own(home):
+    return next((home.dir / "anchors").glob("cli-*"))
+
+
+def generations(home):
+    """Those of the command's own file, of all types and of the catalogue."""
+    return sorted(int(line.split()[2]) for line in (own(home) / "generations").read_text().splitlines()[1:])
+
+
+@contextlib.contextmanager
+def locked(home):
+    with open(own(home) / ".lock", "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def take(home, path):
+    source, target = sqlite3.connect(home.store), sqlite3.connect(path)
+    source.backup(target)
+    source.close()
+    target.close()
+    return path
+
+
+def put_back(home, copy):
+    for suffix in "", "-wal", "-shm":
+        (home.store.parent / (home.store.name + suffix)).unlink(missing_ok=True)
+    shutil.copy(copy, home.store)
+
+
+def refused(home, *args, says):
+    result = home.run(*args, check=False)
+    assert result.returncode == 65 and says in (result.stderr + result.stdout).decode(), result
+    return result
+
+
+def test_the_folders(store):
+    assert sorted(path.name for path in (store.dir / "anchors").iterdir()) == sorted([own(store).name, "nginx", "postgresql", "redis"])
+    for folder in (store.dir / "anchors").iterdir():
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert stat.S_IMODE((own(store) / "generations").stat().st_mode) == 0o644
+
+
+def test_a_root_without_any_anchor(store, tmp_path):
+    """Emptied files do not help who puts back an older store; the text names the way out, and it is one."""
+    backup = tmp_path / "backup"
+    store.run("backup", backup)
+    copy = take(store, tmp_path / "copy")
+    store.set("api-keys/a", b"new")
+    put_back(store, copy)
+    for file in (store.dir / "anchors").glob("*/generations"):
+        file.unlink()
+    refused(store, "get", "api-keys/a", says=GONE)
+    refused(store, "verify", says=GONE)
+    assert store.run("set", "api-keys/a", input=b"x", check=False).returncode == 65
+    assert "keyturn restore BACKUP --going-back" in refused(store, "info", "api-keys/a", says=GONE).stderr.decode()
+    store.run("restore", "--going-back", backup)
+    assert store.get("api-keys/a") == b"old" and store.run("verify").returncode == 0
+
+
+def test_a_file_that_is_none(store):
+    """What a stream's owner does to its own file is reported, and stops no reader of what has other anchors."""
+    (store.dir / "anchors/nginx/generations").mkdir()
+    assert store.get("api-keys/a") == b"old"
+    result = store.run("check", check=False)
+    assert result.returncode == 77 and b"anchors/nginx/generations" in result.stdout
+
+
+def test_a_folder_that_others_may_write(store):
+    (store.dir / "anchors").chmod(0o775)
+    result = store.run("get", "api-keys/a", check=False)
+    assert result.returncode == 77 and b"(chmod go-w " in result.stderr
+
+
+def test_what_was_left_in_the_way(store):
+    """A file under the name of the new one, which all users may write, does not become the anchors."""
+    left = own(store) / ".generations.new"
+    left.touch()
+    left.chmod(0o666)
+    store.set("api-keys/a", b"new")
+    file = own(store) / "generations"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644 and not left.exists() and 2 in generations(store)
+
+
+def test_a_write_without_its_anchor_is_said(store, tmp_path):
+    """On stderr, in --json, by the exit status; and the next command writes the anchor."""
+    before = generations(store)
+    with locked(store):
+        result = store.run("set", "api-keys/a", input=b"new", check=False)
+        assert result.returncode == 74 and result.stdout == b"2\n", result
+        assert b"an older store put in its place would not be noticed" in result.stderr and b"holds the lock" in result.stderr
+        answer = store.run("--json", "--quiet", "set", "api-keys/a", input=b"newer", check=False)
+        assert answer.returncode == 74 and b"would not be noticed" in answer.stderr
+        warnings = json.loads(answer.stdout)["warnings"]
+        assert len(warnings) == 1 and "holds the lock" in warnings[0]
+        read = store.run("get", "api-keys/a", check=False)
+        assert read.stdout == b"newer" and read.returncode == 74 and b"the anchor that is missing cannot be written" in read.stderr
+    assert generations(store) == before
+    copy = take(store, tmp_path / "copy")
+    assert store.get("api-keys/a") == b"newer" and sum(generations(store)) == sum(before) + 2, "a reader has written it"
+    store.set("api-keys/a", b"newest")
+    put_back(store, copy)
+    refused(store, "get", "api-keys/a", says="an older store was put in place")
+
+
+def test_an_older_store_with_its_anchors(store, tmp_path, wait_for):
+    """All files of the store and of the anchors are put back: the command's own audit log knows better."""
+    store.write_config(store.read_config().replace("\naudit:\n", "\naudit:\n  checkpoint: 1s\n"))
+    backup = tmp_path / "backup"
+
+    def checked():
+        store.set("api-keys/a", b"old")
+        return [line for line in store.records() if line["action"] == "checkpoint"]
+    wait_for(checked, timeout=30, what="a checkpoint")
+    store.run("backup", backup)
+    copy = take(store, tmp_path / "copy")
+    shutil.copytree(store.dir / "anchors", tmp_path / "anchors")
+    store.set("api-keys/a", b"new")
+    put_back(store, copy)
+    shutil.rmtree(store.dir / "anchors")
+    shutil.copytree(tmp_path / "anchors", store.dir / "anchors")
+    says = "this stream's audit log has generation"
+    refused(store, "get", "api-keys/a", says=says)
+    assert store.run("list", check=False).returncode == 65
+    refused(store, "verify", says=says)
+    assert store.get("tls/a") == b"of tls", "of this type nothing was written since"
+    store.run("restore", "--going-back", backup)
+    assert store.get("api-keys/a") == b"old" and store.run("verify").returncode == 0
+
+
+def test_memory_that_is_not_locked_is_said_once(store, kt):
+    script = 'ulimit -l 0; exec "$0" "$@"'
+    argv = ["bash", "-c", script, str(kt.keyturn), "-c", str(store.config), "get", "api-keys/a"]
+    result = subprocess.run(argv, env=store.env, capture_output=True, timeout=60)
+    assert result.stdout == b"old" and result.returncode == 0
+    assert result.stderr.count(b"could not be locked") == 1, result.stderr

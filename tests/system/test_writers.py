@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What each user of README's set-up can do to each file, and which verb notices it. `editor` is a member of keyturn-write without
+any key. Nothing is granted here but what `init --system` grants; the editor is added by the command that README has for writers."""
+import json
+import pwd
+import subprocess
+import sys
+
+import pytest
+
+from lib.machine import CONFIG, ETC, LIB, LOG, STORE
+
+ANCHORS = LIB / "anchors"
+USERS = ["www-data", "redis", "postgres", "editor"]
+OWN = {"www-data": "nginx", "redis": "redis", "postgres": "postgresql"}
+WAL, SHM = f"{STORE}-wal", f"{STORE}-shm"
+
+# r: reads, w: writes, m: renames it away and back, so that it could also remove or replace it. What is not here is not possible.
+MATRIX = {
+    **{str(path): {"postgres": "rwm", "editor": "rwm", "www-data": "r", "redis": "r"} for path in (STORE, WAL, SHM)},
+    str(CONFIG): dict.fromkeys(USERS, "r"),
+    str(ETC / "production.key"): {},
+    str(ETC / "nginx.key"): {"www-data": "r"}, str(ETC / "redis.key"): {"redis": "r"}, str(ETC / "postgresql.key"): {"postgres": "r"},
+    str(LIB / "store"): {}, str(ANCHORS): {},
+    **{str(ANCHORS / stream): {} for stream in ("cli-root", "nginx", "redis", "postgresql")},
+    str(ANCHORS / "cli-root/generations"): dict.fromkeys(USERS, "r"),
+    str(ANCHORS / "cli-root/.lock"): {},
+    **{str(LOG / name): {} for name in ("cli-root/log", "cli-root/state")},
+    **{str(LOG / stream / "state"): {user: "rwm"} for user, stream in OWN.items()},
+    **{str(LOG / stream): {} for stream in OWN.values()},
+}
+TRY = """
+import json, os, stat, sys
+found = {}
+for path in json.loads(sys.argv[1]):
+    may, folder = "", False
+    try: folder = stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError: pass
+    for letter, flags in () if folder else (("r", os.O_RDONLY), ("w", os.O_WRONLY)):
+        try: os.close(os.open(path, flags)); may += letter
+        except OSError: pass
+    try: os.rename(path, path + ".moved"); os.rename(path + ".moved", path); may += "m"
+    except OSError: pass
+    found[path] = may
+print(json.dumps(found))
+"""
+# by any member of keyturn-write: the rows of yesterday in place of today's, in the same file
+SAVE = "import sqlite3, sys; a, b = (sqlite3.connect(path) for path in sys.argv[1:3]); a.backup(b); b.close()"
+PUT_BACK = "import sqlite3, sys; a, b = (sqlite3.connect(path) for path in sys.argv[1:3]); b.backup(a); a.close()"
+WIPE = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+for table in [row[0] for row in db.execute("select name from sqlite_master where type = 'table'")]:
+    keep = " where substr(id, 1, 1) not in (x'73', x'65')" if table == "meta" else ""
+    db.execute(f"delete from {table}{keep}")
+db.commit()
+"""
+
+
+@pytest.fixture
+def layout(machine):
+    machine.sh("useradd -r editor; true")
+    machine.init("--user", "deploy")
+    machine.sh("usermod -aG keyturn,keyturn-write editor; sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml; mkdir -p -m 1777 /var/lib/kept")
+    machine.set("api-keys/stripe", b"leaked")
+    yield machine
+    machine.sh("gpasswd -d editor keyturn-write; gpasswd -d editor keyturn; rm -rf /var/lib/kept", check=False)
+
+
+def run_as(machine, user, *argv):
+    return subprocess.run([*machine.become(user), *map(str, argv)], capture_output=True, text=True, cwd="/", timeout=60)
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_what_each_user_can_do(layout, user):
+    for other, stream in OWN.items():  # so that there is something in each stream
+        layout.keyturn("check", check=False)
+    result = run_as(layout, user, sys.executable, "-c", TRY, json.dumps(list(MATRIX)))
+    found = json.loads(result.stdout)
+    more = {path: may for path, may in found.items() if set(may) - set(MATRIX[path].get(user, ""))}
+    assert more == {}, more
+    for path in (str(STORE), str(ANCHORS / "cli-root/generations"), str(CONFIG)):
+        assert found[path] == MATRIX[path].get(user, ""), (path, found[path])
+
+
+@pytest.mark.parametrize("user", ["postgres", "editor"])
+def test_a_writer_puts_older_rows_back(layout, user):
+    """Neither way of the trial: the folder of anchors cannot be renamed, and no file of ours can be prepared."""
+    kept = f"/var/lib/kept/{user}.db"
+    assert run_as(layout, user, sys.executable, "-c", SAVE, STORE, kept).returncode == 0
+    layout.set("api-keys/stripe", b"renewed")
+    for command in (f"mv {ANCHORS} {ANCHORS}.gone", f"mv {ANCHORS}/cli-root {ANCHORS}/.gone", f"mkdir {ANCHORS}/x", f"rm {ANCHORS}/cli-root/generations",
+                    f": > {ANCHORS}/cli-root/.generations.new", f": > {ANCHORS}/cli-root/generations", f"ln -s /dev/null {ANCHORS}/cli-root/x"):
+        assert run_as(layout, user, "sh", "-c", command).returncode != 0, command
+    run_as(layout, user, "sh", "-c", f"mkdir -m 3775 {STORE.parent}/anchors && : > {STORE.parent}/anchors/.cli-root.new")  # is of no use
+    assert run_as(layout, user, sys.executable, "-c", PUT_BACK, STORE, kept).returncode == 0
+    assert layout.get("api-keys/stripe") == 65 and layout.get("api-keys/stripe", "deploy") in (65, 77)
+    for verb in ("verify", "check"):
+        result = layout.keyturn(verb, check=False)
+        assert result.returncode == 65 and b"older store" in result.stdout + result.stderr, (verb, result)
+    assert layout.keyturn("set", "api-keys/stripe", input=b"x", check=False).returncode == 65
+
+
+@pytest.mark.parametrize("user", ["postgres", "editor"])
+def test_a_writer_wipes_every_type(layout, user):
+    assert run_as(layout, user, sys.executable, "-c", WIPE, STORE).returncode == 0
+    assert layout.get("api-keys/stripe") == 65, "never that there is none"
+
+
+def test_a_file_that_does_not_count(layout):
+    """An empty file, one of another user, a link: named by check, and no reader stops."""
+    own = ANCHORS / "nginx"
+    for command in (f": > {own}/generations", f"ln -sf {ANCHORS}/cli-root/generations {own}/generations",
+                    f"rm {own}/generations; mkfifo {own}/generations"):
+        assert run_as(layout, "www-data", "sh", "-c", command).returncode == 0
+        assert layout.get("api-keys/stripe") == b"leaked"
+        assert any(what == "anchors" and str(own / "generations") in detail for what, detail in layout.wrong())
+        layout.sh(f"rm {own}/generations")
+    assert pwd.getpwuid(own.stat().st_uid).pw_name == "www-data" and layout.wrong() == []
+
+
+def test_anchors_that_were_emptied(layout):
+    """By root, who alone could: there is no older store, and still nothing is served without a witness."""
+    layout.sh(f"rm {ANCHORS}/*/generations")
+    assert layout.get("api-keys/stripe") == 65
+    for verb in ("verify", "check"):
+        result = layout.keyturn(verb, check=False)
+        assert result.returncode == 65 and b"there is no anchor of it" in result.stdout + result.stderr, (verb, result)
