@@ -3,6 +3,8 @@
  * tests/abi/test_format.py opens without this code. */
 #include "unit.h"
 
+#include <sodium.h>
+
 #define OVERHEAD (72u + 4u + 16u)
 
 static const unsigned char key[32] = {1, 2, 3};
@@ -184,6 +186,36 @@ START_TEST(numbers_are_big_endian)
 }
 END_TEST
 
+/* Only a holder of the key can seal these: a class larger than the contents need, and padding that
+ * is not zeros. */
+START_TEST(a_reader_refuses_other_padding)
+{
+    static const struct {
+        size_t length, class, bent; /* bent: the place of a byte that is not zero; 0: none */
+        kt_status_t status;
+    } cases[] = {{3, 64, 0, KT_SUCCESS},    {3, 64, 3, KT_MALFORMED},   {3, 64, 63, KT_MALFORMED},
+                 {3, 128, 0, KT_MALFORMED}, {64, 128, 0, KT_MALFORMED}, {65, 128, 0, KT_SUCCESS}};
+    unsigned char inner[4 + 128], ad[72 + 16] = {0}, record[OVERHEAD + 128];
+    size_t size;
+    unsigned char *made = seal("e", "n", "abc", 3, &size);
+    unsigned long long written;
+
+    for (size_t i = 0; i < KT_ARRAY(cases); i++) {
+        memset(inner, 0, sizeof(inner));
+        kt_put_u32(inner, (uint32_t)cases[i].length);
+        if (cases[i].bent > 0)
+            inner[4 + cases[i].bent] = 1;
+        memcpy(record, made, 72);
+        memcpy(ad, made, 72);
+        memcpy(ad + 72, "\0\0\0\1e\0\0\0\1n", 10);
+        (void)crypto_aead_xchacha20poly1305_ietf_encrypt(
+            record + 72, &written, inner, 4 + cases[i].class, ad, 82, NULL, record + 48, key);
+        assert_status(unseal(record, OVERHEAD + cases[i].class, "e", "n"), cases[i].status);
+    }
+    free(made);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     UNIT_TABLE(tests, plain_text_is_padded_to_its_class, sizes);
@@ -195,6 +227,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, no_two_records_share_a_nonce);
     tcase_add_test(tests, a_newer_format_is_named);
     tcase_add_test(tests, numbers_are_big_endian);
+    tcase_add_test(tests, a_reader_refuses_other_padding);
 }
 
 UNIT_MAIN("seal", add_tests)

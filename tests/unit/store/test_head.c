@@ -121,6 +121,26 @@ START_TEST(what_is_not_a_head_is_refused)
 }
 END_TEST
 
+/* Name, numbers, state and times are there exactly once. The vector begins with them. */
+START_TEST(no_field_is_missing_or_there_twice)
+{
+    vector_t v = vector("head_plain");
+    unsigned char copy[2 * sizeof(v.bytes)];
+    size_t at = 0, field;
+    kt_head_t h;
+
+    for (int n = 0; n < 4; n++, at += field) {
+        field = 5 + kt_get_u32(v.bytes + at + 1);
+        memcpy(copy, v.bytes, at);
+        memcpy(copy + at, v.bytes + at + field, v.size - at - field);
+        assert_status(kt_head_decode(copy, v.size - field, &h), KT_MALFORMED);
+        memcpy(copy, v.bytes, v.size);
+        memcpy(copy + v.size, v.bytes + at, field);
+        assert_status(kt_head_decode(copy, v.size + field, &h), KT_MALFORMED);
+    }
+}
+END_TEST
+
 START_TEST(versions_are_added_found_and_dropped)
 {
     kt_head_version_t *version;
@@ -248,6 +268,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, cut_anywhere_it_is_refused_or_has_lost_whole_fields);
     tcase_add_test(tests, any_byte_may_be_anything);
     UNIT_TABLE(tests, what_is_not_a_head_is_refused, wrong);
+    tcase_add_test(tests, no_field_is_missing_or_there_twice);
     tcase_add_test(tests, versions_are_added_found_and_dropped);
     tcase_add_test(tests, selectors_mean_numbers);
     tcase_add_test(tests, metadata_is_bounded);
