@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* walk.h: the state of a walk through a whole store, for walk.c and walk_rows.c only. */
+/* walk.h: the state of a walk through a whole store, for walk.c, walk_secret.c and walk_rows.c
+ * only.
+ */
 #ifndef KT_WALK_H
 #define KT_WALK_H
 
@@ -28,6 +30,8 @@ typedef struct walk {
     uint64_t all_heads[KINDS], all_values[KINDS]; /* all that there are */
 } walk_t;
 
+/* ---- walk_secret.c ---- */
+
 void kt_walk_wrong(walk_t *v, kt_status_t status, const char *what, const char *detail);
 void kt_walk_wrong_row(walk_t *v, kt_status_t status, const char *kind, const unsigned char *id,
                        size_t size, const char *detail);
@@ -44,7 +48,8 @@ bool kt_walk_has_row(const kt_head_t *head, const kt_head_version_t *version, bo
 /* The values with rows of their own. */
 void kt_walk_values(walk_t *v, const kt_typekey_t *type, const unsigned char hash[KT_HASH_SIZE],
                     const kt_head_t *head, bool current_beside);
-/* walk_rows.c: are there rows that the indexes did not lead to? */
+/* ---- walk_rows.c: are there rows that the indexes did not lead to? ---- */
+
 kt_status_t kt_walk_rows(walk_t *v);
 
 #endif /* KT_WALK_H */
