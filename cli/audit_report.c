@@ -367,7 +367,7 @@ static void print_marked(const report_t *report)
     json_t *marks, *count;
 
     if (json_object_size(report->marked) > 0)
-        printf("\nLines that something is wrong with (keyturn-audit(5)):\n");
+        printf("\nLines that something is wrong with (keyturn(1), audit tail):\n");
     json_object_foreach(report->marked, stream, marks)
     {
         json_object_foreach(marks, mark, count)

@@ -57,6 +57,7 @@ struct cli {
     char **args;
     int nargs;
     char subject[KT_SUBJECT_MAX + 1]; /* uid:NAME of the effective user */
+    char actor[65];                   /* the person who logged in or called sudo; "": not known */
     kt_setup_t *setup;
     kt_ctx_t *ctx;
     int64_t progress_next; /* progress.c: when to show the next line; 0: nothing is shown */

@@ -2,6 +2,7 @@
 /* Opens a context for the parsed command line: subject, configuration and keys. */
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -39,12 +40,52 @@ static void warn(void *arg, int level, const char *text)
     }
 }
 
+#define NO_LOGIN 4294967295u /* of a process that no login began */
+
+static void add_user(char *text, size_t size, const char *how, const char *number)
+{
+    char *end;
+    unsigned long uid = strtoul(number, &end, 10);
+    const struct passwd *user;
+    size_t at = strlen(text);
+
+    if (end == number || (*end && *end != '\n') || uid >= NO_LOGIN)
+        return;
+    user = getpwuid((uid_t)uid);
+    if (user)
+        snprintf(text + at, size - at, "%s%s:%.20s", at ? " " : "", how, user->pw_name);
+    else
+        snprintf(text + at, size - at, "%s%s:%lu", at ? " " : "", how, uid);
+}
+
+/* All administrators are one subject. The kernel keeps with which user a session began; sudo's
+ * variable is what is left where no login is kept, and only the environment says it. */
+static void find_actor(char *text, size_t size)
+{
+    char number[16] = "";
+    const char *sudo = getenv("SUDO_UID"), *tty;
+    FILE *file = fopen("/proc/self/loginuid", "re");
+
+    text[0] = '\0';
+    if (file && fgets(number, sizeof number, file))
+        add_user(text, size, "login", number);
+    if (file)
+        fclose(file);
+    if (sudo)
+        add_user(text, size, "sudo", sudo);
+    tty = text[0] ? ttyname(STDIN_FILENO) : NULL;
+    if (tty)
+        snprintf(text + strlen(text), size - strlen(text), " tty:%.12s",
+                 strncmp(tty, "/dev/", 5) == 0 ? tty + 5 : tty);
+}
+
 kt_status_t cli_setup(cli_t *cli)
 {
     char user[KT_SUBJECT_MAX - 3];
 
     cli_user(user, sizeof user);
     snprintf(cli->subject, sizeof cli->subject, "uid:%s", user);
+    find_actor(cli->actor, sizeof cli->actor);
     if (kt_setup(cli->config, "cli", &cli->setup) == KT_SUCCESS) {
         kt_setup_log(cli->setup, warn, cli);
         return KT_SUCCESS;
@@ -71,6 +112,7 @@ kt_request_t cli_request(const cli_t *cli, const char *reference)
     req.reference = reference;
     req.subject = cli->subject;
     req.purpose = "cli";
+    req.actor = cli->actor[0] ? cli->actor : NULL;
     return req;
 }
 

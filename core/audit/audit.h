@@ -12,6 +12,7 @@ typedef struct kt_event_texts kt_event_texts_t;
 typedef struct kt_event {
     const char *action; /* "read", "write", "rotate.create" ... */
     const char *subject, *peer, *request_id, *purpose;
+    const char *actor; /* no ring keeps it: such an event is written at once; NULL: none */
     const char *reference;
     uint64_t version;        /* 0: none */
     uint64_t generation;     /* of the type's index; 0: none */

@@ -68,6 +68,8 @@
         "of `checkpoint` (below)")                                                                 \
     LINE(put_some, "more", event->more,                                                            \
         "of `checkpoint` (below)")                                                                 \
+    LINE(put_word, "actor", event->actor,                                                          \
+        "the person who asked as this subject, if the host knows it (below)")                      \
     LINE(put_word, "severity", kt_severity(event),                                                 \
         "`critical`, `high`, `medium` (below), or not there")                                      \
     TEXT(purpose, "purpose", WORD_MAX, NULL, OF_ALL,                                               \

@@ -262,11 +262,14 @@ typedef struct kt_request {
     int configured; /* not 0: the host's own configuration names the secret, and no client chose it.
                        A refusal is a mistake there, and no attempt: it is recorded as such and does
                        not count towards a lock-out */
+    const char *actor; /* the person who asks as this subject, if the host knows it, or NULL: up to
+                          64 bytes for the audit log. It decides nothing. Each request that has one
+                          is on the disk before it is answered */
 } kt_request_t;
 
 #define KT_REQUEST_INIT                                                                            \
     {                                                                                              \
-        sizeof(kt_request_t), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0                    \
+        sizeof(kt_request_t), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, NULL              \
     }
 
 /* The purpose of a shell that completes names: kt_list() and kt_info() for it are recorded once an

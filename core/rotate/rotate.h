@@ -9,7 +9,7 @@ struct kt_rotation {
     kt_ctx_t *ctx;
     kt_call_t call;
     kt_request_t req; /* its strings are copies, below */
-    char *strings[4];
+    char *strings[5];
     kt_store_t own; /* an instance of its own, so that `finish` need not open one */
     kt_bundle_store_t bundle;
     kt_store_t *store;

@@ -39,7 +39,8 @@ kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_
     if (!keep_string(r, 0, req->subject, &r->req.subject) ||
         !keep_string(r, 1, req->peer, &r->req.peer) ||
         !keep_string(r, 2, req->request_id, &r->req.request_id) ||
-        !keep_string(r, 3, req->purpose, &r->req.purpose)) {
+        !keep_string(r, 3, req->purpose, &r->req.purpose) ||
+        !keep_string(r, 4, req->actor, &r->req.actor)) {
         kt_rotation_free(r);
         return kt_no_memory();
     }

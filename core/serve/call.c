@@ -112,6 +112,7 @@ static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
     kt_refusals_t *refusals = table_of(ctx);
     kt_event_t event = {.action = "alert",
                         .subject = refusal->subject,
+                        .actor = refusal->actor,
                         .peer = refusal->peer,
                         .request_id = refusal->request_id,
                         .reference = refusal->reference,
@@ -176,6 +177,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
     kt_event_t event = {
         .action = action,
         .subject = call->subject,
+        .actor = call->req->actor,
         .peer = call->req->peer,
         .request_id = call->req->request_id,
         .purpose = call->req->purpose,
