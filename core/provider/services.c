@@ -7,9 +7,7 @@
 
 #include "provider.h"
 
-/* Each call of the library sets it twice. In this model that is a store and not a call; a pointer
- * fits into what the C library keeps for modules that are loaded late. */
-static _Thread_local const kt_logger_t *debug_logger __attribute__((tls_model("initial-exec")));
+static _Thread_local const kt_logger_t *debug_logger;
 
 static void *service_alloc(void *host, size_t size)
 {
