@@ -53,7 +53,7 @@ def test_the_store_is_read(frozen):
     for name, value in frozen.expected["previous"].items():
         assert frozen.get(f"{name}@previous") == bytes.fromhex(value)
     assert set(frozen.list()) == set(frozen.values) | set(frozen.expected["deleted"])
-    assert frozen.info("plain")["metadata"] == {"owner": "ops"}
+    assert frozen.info("plain")["metadata"]["owner"] == "ops"
     for name in frozen.expected["deleted"]:
         assert frozen.run("get", name, check=False).returncode == 66
     frozen.run("verify")
