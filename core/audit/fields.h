@@ -33,10 +33,8 @@
 #define KT_AUDIT_FIELDS(TEXT, NUMBER, FLAG, LINE)                                                  \
     TEXT(action, "action", WORD_MAX, NULL, OF_ALL,                                                 \
         "`recover`, `gap`, `retention` and `checkpoint` (below), `alert` (a source is locked "     \
-        "out, see Refusals), `lockout` (how often it was refused meanwhile), `lockout.clear`, "    \
-        "`read`, `write`, `rotate`, `rotate.create`, `rotate.finish`, `rotate.abandon`, "          \
-        "`rollback`, `delete`, `undelete`, `destroy`, `list`, `info`, or the host's own word for " \
-        "sealed service")                                                                          \
+        "out, see Refusals), `lockout` (how often it was refused meanwhile), or what was asked "   \
+        "for; keyturn-audit(5) describes each word")                                               \
     TEXT(subject, "subject", KT_SUBJECT_MAX, "", OF_ALL,                                           \
         "who asked, as the host vouches for it; empty if it did not")                              \
     TEXT(peer, "peer", ADDRESS_MAX, NULL, OF_ONE,                                                  \
