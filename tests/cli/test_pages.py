@@ -67,3 +67,11 @@ def test_json_answers_of_verbs(home):
             first = list(examples()["secrets"])
         assert set(first) <= set(answer), (verb, answer)
         assert set(answer) <= {"status", "warnings"} | set(first) or verb == "info", (verb, answer)
+
+
+@pytest.mark.parametrize("page", ["cli/keyturn.yaml.5", "docs/threat-model.md"])
+def test_what_a_key_file_means_is_said(page):
+    """F10: that every read is on record was claimed, and does not hold against a user with a key file."""
+    text = " ".join((TOP / page).read_text().split())
+    assert "Types are walls; rules inside a type are advice to the holder of that type's key file." in text
+    assert "gets no key file" in text
