@@ -47,6 +47,26 @@ static bool has_all(const char *line, size_t size, const char *text, va_list mor
     return true;
 }
 
+static void set_mode_of_stream(mode_t mode)
+{
+    char stream[sizeof(world.log)];
+
+    (void)snprintf(stream, sizeof(stream), "%s", world.log);
+    *strrchr(stream, '/') = '\0';
+    ck_assert_int_eq(chmod(stream, mode), 0);
+}
+
+void world_close_log(void)
+{
+    ck_assert_int_eq(unlink(world.log), 0);
+    set_mode_of_stream(0500);
+}
+
+void world_open_log(void)
+{
+    set_mode_of_stream(0700);
+}
+
 size_t world_lines(const char *text, ...)
 {
     char *log;
@@ -87,7 +107,8 @@ void world_make(const char *providers, const char *routes, const char *more)
                    "policy:\n  - {who: \"" ALL
                    "\", allow: [read, write, rotate, list, delete, admin], names: [\"*\"]}\n"
                    "  - {who: \"" READER "\", allow: [read, list], names: [\"api-keys/*\"]}\n"
-                   "audit: {path: audit, required: true}\n%s",
+                   "audit: {path: audit, required: true, rotate: 1000M}\n%s", /* tests count the
+                                                                                 lines of one log */
                    providers != NULL ? providers : local, routes != NULL ? routes : "\"*\": local",
                    more != NULL ? more : "");
     world_write(world.config, text, 0600);
@@ -172,6 +193,7 @@ void world_end(void)
     ck_assert_uint_eq(memory.open_txns, 0);
     ck_assert_uint_eq(memory.instances, 0);
     memory_reset();
+    world_open_log();
     if (world.dir[0] != '\0')
         (void)nftw(world.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     memset(&world, 0, sizeof(world));

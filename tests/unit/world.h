@@ -40,6 +40,9 @@ void world_end(void); /* also takes the folder away */
 void world_write(const char *path, const char *text, mode_t mode);
 /* A file's contents, malloc'ed, with a NUL after them. */
 char *world_read(const char *path, size_t *ret_size);
+/* Takes the log away, so that none can be made before world_open_log(). Root could make one. */
+void world_close_log(void);
+void world_open_log(void);
 /* How many lines of the trail, with all that waits to be one, have all these texts (NULL at the
  * end). */
 size_t world_lines(const char *text, ...);
