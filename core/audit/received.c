@@ -7,7 +7,6 @@
  * seal in a file of received lines must be in the trail, unchanged. Only those that are older than
  * the oldest log that is left cannot be looked for.
  */
-#include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,49 +93,21 @@ static int by_place(const void *a, const void *b)
     return order != 0 ? order : x->block < y->block ? -1 : x->block > y->block;
 }
 
-static kt_status_t read_lines(FILE *file, const char *path, kt_received_t *received)
+static kt_status_t take_line(void *arg, char *text, size_t number)
 {
-    char *text = NULL, *grown;
-    size_t room = 0, number = 0;
-    ssize_t size;
     received_t seal;
-    kt_status_t status = KT_SUCCESS;
 
-    while (status == KT_SUCCESS && (size = getline(&text, &room, file)) > 0) {
-        if ((size_t)size + 2 > room) {
-            grown = realloc(text, (size_t)size + 2);
-            if (grown == NULL)
-                break;
-            text = grown;
-            room = (size_t)size + 2;
-        }
-        if (parse(text, ++number, &seal) && !add(received, &seal))
-            status = kt_no_memory();
-    }
-    if (status == KT_SUCCESS && ferror(file))
-        status = kt_fail(KT_PERMISSION, "%s: %s", path, strerror(errno));
-    free(text);
-    if (status == KT_SUCCESS && received->count == 0)
-        status = kt_fail(KT_NOTFOUND, "%s: there is no seal of an audit trail in it", path);
-    return status;
+    return !parse(text, number, &seal) || add(arg, &seal) ? KT_SUCCESS : kt_no_memory();
 }
 
 kt_status_t kt_received_read(const char *path, kt_received_t **ret_received)
 {
-    bool standard = strcmp(path, "-") == 0;
     kt_received_t *received = calloc(1, sizeof(*received));
-    FILE *file = standard ? stdin : fopen(path, "re");
-    kt_status_t status;
+    kt_status_t status =
+        received != NULL ? kt_received_lines(path, take_line, received) : kt_no_memory();
 
-    if (received == NULL)
-        status = kt_no_memory();
-    else if (file == NULL)
-        status =
-            kt_fail(errno == ENOENT ? KT_NOTFOUND : KT_PERMISSION, "%s: %s", path, strerror(errno));
-    else
-        status = read_lines(file, path, received);
-    if (file != NULL && !standard)
-        (void)fclose(file);
+    if (status == KT_SUCCESS && received->count == 0)
+        status = kt_fail(KT_NOTFOUND, "%s: there is no seal of an audit trail in it", path);
     if (status != KT_SUCCESS) {
         kt_received_free(received);
         return status;

@@ -19,6 +19,14 @@ kt_status_t kt_audit_verify_within(const char *path, const char *key, const char
  * memory: kt_locked_free(). */
 kt_status_t kt_audit_read_key(const char *key, unsigned char **ret_key);
 
+/* ---- received_lines.c ---- */
+
+/* A line without its newline, with room for two characters after it, and its number from 1. */
+typedef kt_status_t (*kt_received_fn)(void *arg, char *line, size_t number);
+/* Each line of a regular file that a sink's receiver wrote ("-": standard input), until fn fails. A
+ * line that is longer than one of an audit log is left out. */
+kt_status_t kt_received_lines(const char *path, kt_received_fn fn, void *arg);
+
 /* ---- received.c ---- */
 
 typedef struct kt_received kt_received_t;

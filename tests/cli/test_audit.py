@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The audit key and `audit verify`, as an operator meets them."""
 import json
+import os
 import re
 import shutil
 import stat
@@ -215,3 +216,25 @@ def test_reads_that_are_alike_share_a_line(proved):
     assert "2 times" in proved.run("audit", "tail").stdout.decode().splitlines()[-1]
     assert proved.json("audit", "report")["secrets"]["a"]["accesses"] == before + 2
     verify(proved, "--audit-key", proved.audit_key)
+
+
+@pytest.mark.parametrize("make", [lambda path: os.mkfifo(path), lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/zero")], ids=["fifo", "folder", "device"])
+def test_received_is_not_a_file(proved, tmp_path, make):
+    """A pipe in the place of the sink's file is not waited for."""
+    path = tmp_path / "received"
+    make(path)
+    result = verify(proved, "--received", path, check=False)
+    assert result.returncode == 77 and b"it is not a regular file" in result.stderr
+
+
+def test_an_endless_line_was_received(proved, received):
+    """It is passed over, in the memory that a line of a log may take."""
+    path = received()
+    text = path.read_bytes()
+    with path.open("wb") as file:
+        file.truncate(1 << 31)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + text)
+    limited = ["bash", "-c", 'ulimit -v 300000; exec "$0" "$@"', str(proved.stage.keyturn), "-c", str(proved.config), "audit", "verify", "--received", str(path)]
+    result = subprocess.run(limited, env=proved.env, capture_output=True, timeout=60)
+    assert result.returncode == 0 and b"received seals are in the trail, 0 are older" in result.stdout, result
