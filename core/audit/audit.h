@@ -69,12 +69,17 @@ void kt_audit_begin_hour(const kt_audit_t *audit);   /* one has been recorded */
 
 /* ---- generations.c ---- */
 
-/* The generations that the end of the stream's log has of this store (a provider's name), the later
- * ones last, and the store's id. It never waits, and a log that cannot be read has none. */
+/* A generation of a type of the store with this id; `where` it is written, for an error text. */
 typedef void (*kt_generation_fn)(void *arg, const char *type, uint64_t generation,
-                                 const unsigned char store_id[KT_ID_SIZE]);
+                                 const unsigned char store_id[KT_ID_SIZE], const char *where);
+/* Those that the end of the stream's log has of this store (a provider's name). It never waits, and
+ * a log that cannot be read has none. */
 void kt_audit_generations(const char *audit_path, const char *stream, const char *store,
                           kt_generation_fn fn, void *arg);
+/* Those of all logs of the stream, rotated and compressed ones too. What cannot be read is left to
+ * `audit verify`. */
+void kt_audit_all_generations(const char *audit_path, const char *stream, const char *store,
+                              kt_generation_fn fn, void *arg);
 
 /* ---- severity.c ---- */
 

@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * generations.c: the last generations that a stream's own log has, to be compared with the store.
+ * generations.c: the generations that a stream's own logs have, to be compared with the store.
  *
- * A checkpoint has the generations of all types that its process could read, and the id of their
- * store. A change has that of its type, and belongs to the store of the checkpoint before it. Only
- * the end of `log` is read, because a process does this before its first read.
+ * A process reads the end of `log` before its first read of the store. What looks at the whole
+ * store, and has the time, reads all logs.
  */
 #include <fcntl.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "files.h"
+#include "generations.h"
 
 #define TAIL_SIZE (256u * 1024u)
-#define GENERATION_MAX ((uint64_t)1 << 62) /* what is higher was not counted */
+#define WHERE "this stream's audit log"
 
 typedef struct reading {
     const char *store; /* the provider's name */
@@ -26,60 +24,33 @@ typedef struct reading {
     unsigned char id[KT_ID_SIZE];
 } reading_t;
 
-static void pass(const reading_t *reading, const char *type, size_t size, uint64_t generation)
+static void read_line(reading_t *reading, const char *line)
 {
-    char name[KT_NAME_MAX + 1];
+    const char *types = kt_audit_checkpoint(line, reading->store, reading->id);
+    kt_generation_t generation;
 
-    if (size == 0 || size > KT_NAME_MAX || generation == 0 || generation > GENERATION_MAX)
-        return;
-    memcpy(name, type, size);
-    name[size] = '\0';
-    reading->fn(reading->arg, name, generation, reading->id);
-}
-
-/* ,"generations":{"local":{"#":"ID","api-keys":12,...},...} */
-static void read_checkpoint(reading_t *reading, const char *line)
-{
-    const char *at = strstr(line, ",\"generations\":{"), *end;
-    char wanted[96];
-
-    (void)snprintf(wanted, sizeof(wanted), "\"%.64s\":{\"#\":\"", reading->store);
-    at = at != NULL ? strstr(at, wanted) : NULL;
-    if (at == NULL)
-        return;
-    at += strlen(wanted);
-    if (sodium_hex2bin(reading->id, KT_ID_SIZE, at, strcspn(at, "\""), NULL, NULL, &end) != 0 ||
-        end != at + (size_t)2 * KT_ID_SIZE)
-        return;
-    reading->has_id = true;
-    for (at = end + 1; strncmp(at, ",\"", 2) == 0;) {
-        const char *type = at + 2;
-        size_t size = strcspn(type, "\"");
-
-        if (strncmp(type + size, "\":", 2) != 0)
-            return;
-        pass(reading, type, size, strtoull(type + size + 2, (char **)&at, 10));
+    if (types != NULL) {
+        reading->has_id = true;
+        while (kt_audit_next_type(&types, &generation))
+            reading->fn(reading->arg, generation.type, generation.number, reading->id, WHERE);
+    } else if (reading->has_id && kt_audit_change(line, reading->store, &generation)) {
+        reading->fn(reading->arg, generation.type, generation.number, reading->id, WHERE);
     }
 }
 
-static void read_change(const reading_t *reading, const char *line)
+static int open_stream(const char *audit_path, const char *stream)
 {
-    const char *generation = strstr(line, ",\"generation\":"), *name;
-    char provider[128];
-    size_t size;
+    char *path = NULL;
+    int folder = -1;
 
-    (void)snprintf(provider, sizeof(provider), ",\"provider\":\"%.64s\",\"status\":\"success\"",
-                   reading->store);
-    name = strstr(line, ",\"reference\":\"");
-    if (!reading->has_id || generation == NULL || name == NULL || strstr(line, provider) == NULL)
-        return;
-    name += strlen(",\"reference\":\"");
-    size = strcspn(name, "/\"");
-    if (name[size] == '/')
-        pass(reading, name, size, strtoull(generation + strlen(",\"generation\":"), NULL, 10));
-    else
-        pass(reading, "general", 7, strtoull(generation + strlen(",\"generation\":"), NULL, 10));
+    if (asprintf(&path, "%s/%s", audit_path, stream) < 0)
+        return -1;
+    folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    free(path);
+    return folder;
 }
+
+/* ---- the end of the log ---- */
 
 static void read_tail(reading_t *reading, char *text, size_t size, bool cut)
 {
@@ -92,10 +63,7 @@ static void read_tail(reading_t *reading, char *text, size_t size, bool cut)
     }
     for (; (end = memchr(line, '\n', size - (size_t)(line - text))) != NULL; line = end + 1) {
         *end = '\0';
-        if (strstr(line, ",\"action\":\"checkpoint\",") != NULL)
-            read_checkpoint(reading, line);
-        else
-            read_change(reading, line);
+        read_line(reading, line);
     }
 }
 
@@ -104,14 +72,11 @@ void kt_audit_generations(const char *audit_path, const char *stream, const char
 {
     reading_t reading = {.store = store, .fn = fn, .arg = arg};
     kt_audit_log_t log = {.size = 0};
-    char *path = NULL, *text = NULL;
-    int folder = -1, fd = -1;
+    int folder = open_stream(audit_path, stream), fd = -1;
+    char *text = NULL;
     ssize_t got = -1;
     size_t size;
 
-    if (asprintf(&path, "%s/%s", audit_path, stream) < 0)
-        return;
-    folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (folder >= 0)
         fd = kt_audit_log_open(folder, "log", &log);
     size = log.size > TAIL_SIZE ? TAIL_SIZE : (size_t)log.size;
@@ -122,8 +87,39 @@ void kt_audit_generations(const char *audit_path, const char *stream, const char
     if (got > 0)
         read_tail(&reading, text, (size_t)got, size < log.size);
     free(text);
-    free(path);
     kt_close_fd(&fd);
+    kt_close_fd(&folder);
+    kt_failure_clear();
+}
+
+/* ---- all logs ---- */
+
+static void read_log(reading_t *reading, int folder, const char *name)
+{
+    kt_audit_log_t log;
+    kt_audit_reader_t *reader = kt_audit_log_read(folder, name, &log);
+    char *line;
+    size_t size;
+
+    while (reader != NULL && kt_audit_reader_next(reader, &line, &size) == KT_AUDIT_NEXT)
+        read_line(reading, line);
+    kt_audit_reader_free(reader);
+}
+
+void kt_audit_all_generations(const char *audit_path, const char *stream, const char *store,
+                              kt_generation_fn fn, void *arg)
+{
+    reading_t reading = {.store = store, .fn = fn, .arg = arg};
+    int folder = open_stream(audit_path, stream);
+    kt_audit_logs_t logs;
+    size_t i;
+
+    if (folder >= 0 && kt_audit_logs_find(folder, &logs)) {
+        for (i = 0; i < logs.count; i++)
+            if (!logs.list[i].packed && logs.list[i].error == 0)
+                read_log(&reading, folder, logs.list[i].name);
+        kt_audit_logs_free(&logs);
+    }
     kt_close_fd(&folder);
     kt_failure_clear();
 }

@@ -164,8 +164,10 @@ static void check_rows(kt_ctx_t *ctx, size_t index, checking_t *checking)
 
     if (!kt_has_index(ctx->modules->list[index].api))
         return;
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS) {
+        kt_expect_own(ctx, store);
         status = kt_rows_begin(store, false, ctx->holder.wait, &txn);
+    }
     if (status == KT_SUCCESS) {
         status = kt_walk_silently(ctx, store, txn, &result);
         store->api->abort(txn);

@@ -393,6 +393,23 @@ static kt_status_t is_bare(const restore_t *r, bool *ret_bare)
     return status;
 }
 
+/* Types that only the stream's own logs know: they become empty ones, above the generations that
+ * the logs have. */
+static kt_status_t list_expected(restore_t *r)
+{
+    unsigned epoch = r->ctx->holder.keyring->env[0].epoch;
+    kt_status_t status = KT_SUCCESS;
+    const kt_expected_t *entry;
+
+    kt_expect_own(r->ctx, r->store);
+    for (entry = r->store->expected; entry != NULL && status == KT_SUCCESS; entry = entry->next) {
+        if (memcmp(entry->store_id, r->store_id, KT_ID_SIZE) == 0 &&
+            kt_catalogue_find(&r->target, entry->type) == NULL)
+            status = kt_catalogue_list(&r->target, entry->type, epoch);
+    }
+    return status;
+}
+
 /* A new store takes the id of the backup, which anchors may know. */
 static kt_status_t open_target(restore_t *r)
 {
@@ -413,6 +430,8 @@ static kt_status_t open_target(restore_t *r)
         status = kt_rows_begin(r->store, true, TIMEOUT, &r->txn);
     if (status == KT_SUCCESS)
         status = kt_restore_open_target(r);
+    if (status == KT_SUCCESS)
+        status = list_expected(r);
     return status == KT_SUCCESS ? adopt_types(r, &r->target) : status;
 }
 

@@ -44,8 +44,10 @@ kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg)
         status = kt_store_of(ctx, i, &store);
         if (status != KT_SUCCESS)
             fn(arg, status, ctx->modules->list[i].api->name, kt_failure());
-        else
+        else {
+            kt_expect_own(ctx, store);
             status = kt_verify_store(ctx, store, fn, arg);
+        }
         if (status != KT_SUCCESS)
             worst = status;
     }

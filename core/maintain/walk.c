@@ -136,6 +136,20 @@ static kt_status_t check_indexes(walk_t *v)
     return v->fatal != KT_SUCCESS ? v->fatal : status;
 }
 
+/* A type that audit logs have, and the whole catalogue does not. */
+static void check_expected(walk_t *v)
+{
+    const kt_catalogue_t *catalogue = &v->survey.catalogue;
+    const kt_expected_t *entry;
+
+    for (entry = v->survey.whole ? v->store->expected : NULL; entry != NULL; entry = entry->next) {
+        if (kt_catalogue_find(catalogue, entry->type) == NULL &&
+            kt_expected_check(entry, v->store->name, entry->type, catalogue->store_id, 0) !=
+                KT_SUCCESS)
+            kt_walk_wrong(v, KT_ROLLEDBACK, entry->type, kt_failure());
+    }
+}
+
 /* ---- all of it ---- */
 
 static void see_wrong(void *arg, kt_status_t status, const char *what, const char *detail)
@@ -150,6 +164,7 @@ static kt_status_t walk_rows(walk_t *v)
 
     if (status != KT_SUCCESS && (v->worst == KT_SUCCESS || v->fatal != KT_SUCCESS))
         return v->fatal != KT_SUCCESS ? v->fatal : status; /* not one that was reported */
+    check_expected(v);
     status = check_indexes(v);
     return status == KT_SUCCESS ? kt_walk_rows(v) : status;
 }

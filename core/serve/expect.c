@@ -8,9 +8,9 @@
 #include "serve.h"
 
 static void expect(void *arg, const char *type, uint64_t generation,
-                   const unsigned char store_id[KT_ID_SIZE])
+                   const unsigned char store_id[KT_ID_SIZE], const char *where)
 {
-    kt_expected_add(arg, type, generation, store_id);
+    kt_expected_add(arg, type, generation, store_id, where);
 }
 
 void kt_expect(const kt_ctx_t *ctx, kt_store_t *store)
@@ -18,6 +18,13 @@ void kt_expect(const kt_ctx_t *ctx, kt_store_t *store)
     if (store->anchors != NULL)
         kt_audit_generations(ctx->holder.config->audit_path, ctx->holder.stream, store->name,
                              expect, &store->expected);
+}
+
+void kt_expect_own(const kt_ctx_t *ctx, kt_store_t *store)
+{
+    if (store->anchors != NULL)
+        kt_audit_all_generations(ctx->holder.config->audit_path, ctx->holder.stream, store->name,
+                                 expect, &store->expected);
 }
 
 void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store)
@@ -29,7 +36,7 @@ void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store)
         return;
     while (kt_folder_next(&list)) {
         if (list.name[0] != '.')
-            kt_audit_generations(path, list.name, store->name, expect, &store->expected);
+            kt_audit_all_generations(path, list.name, store->name, expect, &store->expected);
     }
     (void)kt_folder_close(&list);
 }

@@ -62,9 +62,10 @@ void kt_forward_finish(kt_ctx_t *ctx); /* for the command, before its context is
 
 /* ---- expect.c ---- */
 
-/* From now on the store is compared with the last generations of this process's own audit log; or,
- * for a restore, of all that it may read. */
+/* From now on the store is compared with the generations at the end of this process's own audit
+ * log; in all logs of its own stream; or, for a restore, in all logs that it may read. */
 void kt_expect(const kt_ctx_t *ctx, kt_store_t *store);
+void kt_expect_own(const kt_ctx_t *ctx, kt_store_t *store);
 void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store);
 
 /* ---- settle.c ---- */

@@ -118,14 +118,24 @@ typedef struct kt_anchor_job {
 kt_status_t kt_anchor_file_write(const char *path, int folder, const char *stream,
                                  const kt_anchor_job_t *job);
 
-/* ---- expected.c: what the audit log says ---- */
+/* ---- expected.c: what audit logs say ---- */
 
+struct kt_expected {
+    kt_expected_t *next;
+    char type[KT_NAME_MAX + 1];
+    unsigned char store_id[KT_ID_SIZE];
+    uint64_t generation; /* the highest */
+    char where[160];     /* it is written */
+};
 /* A type of the store with this id was at this generation. */
 void kt_expected_add(kt_expected_t **list, const char *type, uint64_t generation,
-                     const unsigned char store_id[KT_ID_SIZE]);
+                     const unsigned char store_id[KT_ID_SIZE], const char *where);
 /* The highest of those; 0: nothing is known. */
 uint64_t kt_expected_of(const kt_expected_t *list, const char *type,
                         const unsigned char store_id[KT_ID_SIZE]);
+/* KT_ROLLEDBACK: the type of this store, a provider's name, has not reached what is expected. */
+kt_status_t kt_expected_check(const kt_expected_t *list, const char *store, const char *type,
+                              const unsigned char store_id[KT_ID_SIZE], uint64_t generation);
 void kt_expected_free(kt_expected_t *list); /* NULL is allowed */
 
 #endif /* KT_ANCHORS_H */

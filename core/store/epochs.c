@@ -102,17 +102,10 @@ kt_status_t kt_index_open_newest(kt_holder_t *holder, const kt_store_t *store, k
 /* An older root stays as it was when the type left it. */
 static kt_status_t compare_with_log(const kt_index_t *index)
 {
-    uint64_t expected = kt_expected_of(index->store->expected, index->type, index->store_id);
-
-    if (index->generation == 0 || index->generation >= expected || index->link == KT_LINK_TO ||
-        index->link == KT_LINK_MOVED)
+    if (index->generation == 0 || index->link == KT_LINK_TO || index->link == KT_LINK_MOVED)
         return KT_SUCCESS;
-    return kt_fail(KT_ROLLEDBACK,
-                   "%s: the type \"%s\" is at generation %llu, but this stream's audit log has "
-                   "generation %llu: an older store was put in place (if that was intended: "
-                   "keyturn restore BACKUP --going-back)",
-                   index->store->name, index->type, (unsigned long long)index->generation,
-                   (unsigned long long)expected);
+    return kt_expected_check(index->store->expected, index->store->name, index->type,
+                             index->store_id, index->generation);
 }
 
 kt_status_t kt_index_compare(const kt_index_t *index)

@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* expected.c: the generations that a store must have reached, as the audit log says. */
+/* expected.c: the generations that a store must have reached, as audit logs say. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "anchors.h"
-
-struct kt_expected {
-    kt_expected_t *next;
-    char type[KT_NAME_MAX + 1];
-    unsigned char store_id[KT_ID_SIZE];
-    uint64_t generation;
-};
 
 static kt_expected_t *find(const kt_expected_t *list, const char *type,
                            const unsigned char store_id[KT_ID_SIZE])
@@ -23,7 +16,7 @@ static kt_expected_t *find(const kt_expected_t *list, const char *type,
 }
 
 void kt_expected_add(kt_expected_t **list, const char *type, uint64_t generation,
-                     const unsigned char store_id[KT_ID_SIZE])
+                     const unsigned char store_id[KT_ID_SIZE], const char *where)
 {
     kt_expected_t *entry = find(*list, type, store_id);
 
@@ -36,8 +29,10 @@ void kt_expected_add(kt_expected_t **list, const char *type, uint64_t generation
         entry->next = *list;
         *list = entry;
     }
-    if (generation > entry->generation)
-        entry->generation = generation;
+    if (generation <= entry->generation)
+        return;
+    entry->generation = generation;
+    (void)snprintf(entry->where, sizeof(entry->where), "%s", where);
 }
 
 uint64_t kt_expected_of(const kt_expected_t *list, const char *type,
@@ -46,6 +41,21 @@ uint64_t kt_expected_of(const kt_expected_t *list, const char *type,
     const kt_expected_t *entry = find(list, type, store_id);
 
     return entry != NULL ? entry->generation : 0;
+}
+
+kt_status_t kt_expected_check(const kt_expected_t *list, const char *store, const char *type,
+                              const unsigned char store_id[KT_ID_SIZE], uint64_t generation)
+{
+    const kt_expected_t *entry = find(list, type, store_id);
+
+    if (entry == NULL || generation >= entry->generation)
+        return KT_SUCCESS;
+    return kt_fail(KT_ROLLEDBACK,
+                   "%s: the type \"%s\" is at generation %llu, but %s has generation %llu: an "
+                   "older store was put in place (if that was intended: keyturn restore BACKUP "
+                   "--going-back)",
+                   store, type, (unsigned long long)generation, entry->where,
+                   (unsigned long long)entry->generation);
 }
 
 void kt_expected_free(kt_expected_t *list)

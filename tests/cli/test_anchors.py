@@ -2,6 +2,7 @@
 """Anchors: what stands in their place, what happens without them, and what the person learns who writes without one."""
 import contextlib
 import fcntl
+import gzip
 import json
 import shutil
 import sqlite3
@@ -125,29 +126,65 @@ def test_a_write_without_its_anchor_is_said(store, tmp_path):
     refused(store, "get", "api-keys/a", says="an older store was put in place")
 
 
-def test_an_older_store_with_its_anchors(store, tmp_path, wait_for):
-    """All files of the store and of the anchors are put back: the command's own audit log knows better."""
+@pytest.fixture
+def older(store, tmp_path, wait_for):
+    """older(changes, logs=False): puts store and anchors of before the changes back, if need be with all audit logs."""
     store.write_config(store.read_config().replace("\naudit:\n", "\naudit:\n  checkpoint: 1s\n"))
-    backup = tmp_path / "backup"
+    folders = ["anchors", "audit"]
 
-    def checked():
-        store.set("api-keys/a", b"old")
-        return [line for line in store.records() if line["action"] == "checkpoint"]
-    wait_for(checked, timeout=30, what="a checkpoint")
-    store.run("backup", backup)
-    copy = take(store, tmp_path / "copy")
-    shutil.copytree(store.dir / "anchors", tmp_path / "anchors")
-    store.set("api-keys/a", b"new")
-    put_back(store, copy)
-    shutil.rmtree(store.dir / "anchors")
-    shutil.copytree(tmp_path / "anchors", store.dir / "anchors")
-    says = "this stream's audit log has generation"
-    refused(store, "get", "api-keys/a", says=says)
-    assert store.run("list", check=False).returncode == 65
-    refused(store, "verify", says=says)
+    def checkpoints():
+        return sum(line["action"] == "checkpoint" for line in store.records())
+
+    def write_until_checkpoint(*names):
+        before = checkpoints()
+
+        def written():
+            for name in names:
+                store.set(name, b"new")
+            return checkpoints() > before
+        wait_for(written, timeout=30, what="a checkpoint")
+
+    def put(changes, logs=False):
+        write_until_checkpoint("api-keys/a")
+        store.backup = tmp_path / "backup"
+        store.run("backup", store.backup)
+        copy = take(store, tmp_path / "copy")
+        for folder in folders:
+            shutil.copytree(store.dir / folder, tmp_path / folder)
+        changes()
+        put_back(store, copy)
+        for folder in folders[:1 + logs]:
+            shutil.rmtree(store.dir / folder)
+            shutil.copytree(tmp_path / folder, store.dir / folder)
+    put.write_until_checkpoint = write_until_checkpoint
+    return put
+
+
+OWN_LOG = "this stream's audit log has generation"
+
+
+def test_an_older_store_with_its_anchors(store, older):
+    """All files of the store and of the anchors are put back: the command's own audit log knows better."""
+    older(lambda: store.set("api-keys/a", b"new"))
+    refused(store, "get", "api-keys/a", says=OWN_LOG)
+    refused(store, "verify", says=OWN_LOG)
     assert store.get("tls/a") == b"of tls", "of this type nothing was written since"
-    store.run("restore", "--going-back", backup)
-    assert store.get("api-keys/a") == b"old" and store.run("verify").returncode == 0
+    store.run("restore", "--going-back", store.backup)
+    assert store.get("api-keys/a") == b"new" and store.run("verify").returncode == 0
+
+
+def test_what_only_a_rotated_log_has(store, older):
+    """The end of `log` knows of nothing, so reads pass; verify and check read the logs before it, too. A restore goes on above them."""
+    older(lambda: older.write_until_checkpoint("api-keys/a", "new-type/a"))
+    log = next((store.dir / "audit").glob("cli-*/log"))
+    log.with_name("log-1.gz").write_bytes(gzip.compress(log.read_bytes()))
+    log.unlink()
+    (log.parent / "state").unlink()
+    assert store.get("api-keys/a") == b"new", "the end of the log is all that a read looks at"
+    for verb in "verify", "check":
+        assert '"new-type" is at generation 0, but ' + OWN_LOG in refused(store, verb, says=OWN_LOG).stdout.decode() or verb == "check"
+    store.run("restore", "--going-back", store.backup)
+    assert store.run("verify").returncode == 0 and b"older store" not in store.run("check", check=False).stdout
 
 
 def test_memory_that_is_not_locked_is_said_once(store, kt):
