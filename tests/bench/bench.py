@@ -278,10 +278,8 @@ def publish(part, results, plot):
     if plot:
         (TOP / "docs/bench").mkdir(exist_ok=True)
         (TOP / f"docs/bench/{part}.svg").write_text(plot)
-    image = f"![{part}: figures against their goals]({{}}bench/{part}.svg)\n\n" if plot else ""
-    goals = [result for result in results if result["goal"]]
-    replace_between(TOP / "README.md", part, f"{table(goals)}\n\n{image.format('docs/')}{caption}\n")
-    replace_between(TOP / "docs/benchmarks.md", part, f"{table(results)}\n\n{image.format('')}{caption}\n")
+    image = f"![{part}: figures against their goals](bench/{part}.svg)\n\n" if plot else ""
+    replace_between(TOP / "docs/benchmarks.md", part, f"{table(results)}\n\n{image}{caption}\n")
 
 
 def parts():

@@ -111,8 +111,7 @@ def tree(tmp_path):
         shutil.copytree(TOP / folder, tmp_path / folder)
     (tmp_path / "docs").mkdir()
     (tmp_path / "tests/bench/part_toy.py").write_text(PART)
-    for name in ("README.md", "docs/benchmarks.md"):
-        (tmp_path / name).write_text("before\n<!-- bench toy -->\nold\n<!-- end of bench toy -->\nafter\n")
+    (tmp_path / "docs/benchmarks.md").write_text("before\n<!-- bench toy -->\nold\n<!-- end of bench toy -->\nafter\n")
     return tmp_path
 
 
@@ -124,19 +123,16 @@ def test_a_part_is_one_file(tree):
 
 def test_figures_are_published(tree):
     assert run("toy", "--publish", top=tree).returncode == 0
-    readme, page = (tree / "README.md").read_text(), (tree / "docs/benchmarks.md").read_text()
-    for text in (readme, page):
-        assert text.startswith("before\n<!-- bench toy -->\n| what ") and text.endswith("<!-- end of bench toy -->\nafter\n")
-        assert "old" not in text and "| a row | 2 ns" in text and " core" in text
-    assert "another" not in readme and "another" in page    # README has what has a goal
-    assert "](docs/bench/toy.svg)" in readme and "](bench/toy.svg)" in page
+    page = (tree / "docs/benchmarks.md").read_text()
+    assert page.startswith("before\n<!-- bench toy -->\n| what ") and page.endswith("<!-- end of bench toy -->\nafter\n")
+    assert "old" not in page and "| a row | 2 ns" in page and "another" in page and " core" in page and "](bench/toy.svg)" in page
     xml.etree.ElementTree.parse(tree / "docs/bench/toy.svg")
 
 
 def test_figures_without_a_place_are_an_error(tree):
-    (tree / "README.md").write_text("no place\n")
+    (tree / "docs/benchmarks.md").write_text("no place\n")
     result = run("toy", "--publish", top=tree)
-    assert result.returncode == 1 and "README.md has no place" in result.stderr
+    assert result.returncode == 1 and "benchmarks.md has no place" in result.stderr
 
 
 def test_no_such_part(tree):
@@ -146,5 +142,5 @@ def test_no_such_part(tree):
 
 def test_the_documents_have_the_committed_plot():
     xml.etree.ElementTree.parse(TOP / "docs/bench/core.svg")
-    assert "(docs/bench/core.svg)" in (TOP / "README.md").read_text()
+    assert "bench core" not in (TOP / "README.md").read_text()
     assert "(bench/core.svg)" in (TOP / "docs/benchmarks.md").read_text()
