@@ -57,7 +57,7 @@ def test_json_answers_of_verbs(home):
     table = dict(re.findall(r"^\| (`[^|]*) \| ([^|]*) \|$", (TOP / "docs/json.md").read_text(), re.M))
     value = ["--file", home.dir / "value"]
     (home.dir / "value").write_text("Kx7pQm2vRt9wLz4bKy8qSn3uTd6eMa5c")
-    for verb, args in (("set", ["a", *value]), ("set", ["b", *value]), ("get", ["a"]), ("list", []), ("info", ["a"]), ("versions", ["a"]),
+    for verb, args in (("set", ["a", *value]), ("generate", ["b"]), ("get", ["a"]), ("list", []), ("info", ["a"]), ("versions", ["a"]),
                        ("delete", ["b"]), ("undelete", ["b"]), ("verify", []), ("check", [])):
         [members] = [row for verbs, row in table.items() if re.search(rf"`{verb}[ `]", verbs)]
         answer = home.json(verb, *args, check=False)
