@@ -228,7 +228,8 @@ static void check_type(kt_survey_t *s, const kt_cat_type_t *type)
         wrong(s, status, type->name, kt_failure());
     else if (kt_trees_writable(s->holder, &trees) != KT_SUCCESS)
         s->missing = true;
-    kt_failure_clear();
+    if (s->fatal == KT_SUCCESS)
+        kt_failure_clear(); /* else it says what ended the survey */
     kt_trees_close(&trees);
 }
 

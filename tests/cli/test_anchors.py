@@ -167,7 +167,8 @@ def test_an_older_store_with_its_anchors(store, older):
     """All files of the store and of the anchors are put back: the command's own audit log knows better."""
     older(lambda: store.set("api-keys/a", b"new"))
     refused(store, "get", "api-keys/a", says=OWN_LOG)
-    refused(store, "verify", says=OWN_LOG)
+    for words in (["list"], ["list", "api-keys/*"], ["--json", "list"], ["check"], ["verify"], ["backup", store.dir / "not-made"]):
+        refused(store, *words, says=OWN_LOG)
     assert store.get("tls/a") == b"of tls", "of this type nothing was written since"
     store.run("restore", "--going-back", store.backup)
     assert store.get("api-keys/a") == b"new" and store.run("verify").returncode == 0
