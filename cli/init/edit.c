@@ -152,6 +152,14 @@ static kt_status_t make_users(init_system_t *s)
     return status ? status : init_consumers(s);
 }
 
+static bool is_unkeyed(const init_consumer_t *consumer)
+{
+    char mark[PATH_MAX];
+
+    snprintf(mark, sizeof mark, LOG "/.%s.unkeyed", consumer->stream);
+    return access(mark, F_OK) == 0;
+}
+
 static kt_status_t answer(const init_system_t *s)
 {
     if (s->cli->json)
@@ -159,8 +167,12 @@ static kt_status_t answer(const init_system_t *s)
     if (s->cli->quiet)
         return KT_SUCCESS;
     init_print_users(s);
-    if (!s->audit_key[0])
-        printf("Without --audit-key FILE a new stream cannot prove who wrote it.\n");
+    for (size_t i = 0; i < s->nconsumers; i++)
+        if (is_unkeyed(&s->consumers[i]))
+            printf("The audit log of %s is without the audit key: it cannot prove who wrote it. "
+                   "To change that:\n"
+                   "  keyturn keygen --stream %s --audit-key FILE " LOG "/%s\n",
+                   s->consumers[i].user, s->consumers[i].stream, s->consumers[i].stream);
     printf("Next: remove the # from the users' lines under policy, and try `keyturn check`.\n");
     return KT_SUCCESS;
 }

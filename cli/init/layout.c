@@ -131,6 +131,20 @@ static kt_status_t make_folders(init_system_t *s, const init_consumer_t *consume
     return status;
 }
 
+/* A user who is added without the audit key: `audit verify` has to know that this was root's
+ * choice. */
+static kt_status_t mark_unkeyed(init_system_t *s, const init_consumer_t *consumer)
+{
+    char mark[PATH_MAX];
+    kt_status_t status;
+
+    snprintf(mark, sizeof mark, LOG "/.%s.unkeyed", consumer->stream);
+    if (!s->cli->setup || access(mark, F_OK) == 0)
+        return KT_SUCCESS;
+    status = init_note(s->cli, &s->work, mark);
+    return status ? status : init_write(s->cli, mark, 0644, "");
+}
+
 /* A stream that has begun is continued. */
 static kt_status_t make_stream(init_system_t *s, const init_consumer_t *consumer)
 {
@@ -140,8 +154,10 @@ static kt_status_t make_stream(init_system_t *s, const init_consumer_t *consumer
     snprintf(path, sizeof path, LOG "/%s", consumer->stream);
     snprintf(state, sizeof state, LOG "/%s/state", consumer->stream);
     status = make_folders(s, consumer);
-    if (status || !s->audit_key[0] || access(state, F_OK) == 0)
+    if (status || access(state, F_OK) == 0)
         return status;
+    if (!s->audit_key[0])
+        return mark_unkeyed(s, consumer);
     status = init_note(s->cli, &s->work, state);
     return status ? status
                   : init_stream(s->cli, path, s->environment, consumer->stream, s->audit_key);

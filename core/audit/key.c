@@ -137,6 +137,17 @@ static kt_status_t write_start(const char *folder, int fd,
     return KT_PERMISSION;
 }
 
+/* A stream that begins under the audit key is no longer one that was made without it. */
+static kt_status_t remove_mark(const char *folder, int fd, const char *stream)
+{
+    char name[300];
+
+    (void)snprintf(name, sizeof(name), KT_AUDIT_UNKEYED, stream);
+    if (unlinkat(fd, name, 0) == 0 || errno == ENOENT)
+        return KT_SUCCESS;
+    return kt_fail(KT_PERMISSION, "%s/%s: %s", folder, name, strerror(errno));
+}
+
 static kt_status_t start(const char *folder, const kt_audit_name_t *name, const char *key)
 {
     unsigned char bytes[KT_AUDIT_STATE], *audit_key = NULL;
@@ -155,7 +166,9 @@ static kt_status_t start(const char *folder, const kt_audit_name_t *name, const 
         status = kt_fail(KT_PERMISSION, "%s: %s", folder, strerror(errno));
     fd = status == KT_SUCCESS ? open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
     if (fd >= 0) {
-        status = write_start(folder, fd, bytes);
+        status = remove_mark(folder, fd, name->stream);
+        if (status == KT_SUCCESS)
+            status = write_start(folder, fd, bytes);
         (void)close(fd);
     } else if (status == KT_SUCCESS) {
         status = kt_fail(KT_PERMISSION, "%s: %s", folder, strerror(errno));

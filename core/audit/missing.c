@@ -40,6 +40,7 @@ typedef struct statement {
 
 struct kt_missing {
     bool complete, keyed; /* `keyed`: there is an audit key */
+    bool unkeyed;         /* the stream was made without it */
     bool more;            /* than the lists hold */
     kt_missing_fn fn;
     void *arg;
@@ -106,7 +107,7 @@ bool kt_audit_parse_note(const char *line, kt_audit_note_t *ret_note)
 
 /* ---- while the logs are read ---- */
 
-kt_missing_t *kt_missing_new(bool complete, bool keyed, kt_missing_fn fn, void *arg)
+kt_missing_t *kt_missing_new(bool complete, bool keyed, bool unkeyed, kt_missing_fn fn, void *arg)
 {
     kt_missing_t *missing = calloc(1, sizeof(*missing));
 
@@ -114,6 +115,7 @@ kt_missing_t *kt_missing_new(bool complete, bool keyed, kt_missing_fn fn, void *
         return NULL;
     missing->complete = complete;
     missing->keyed = keyed;
+    missing->unkeyed = unkeyed;
     missing->fn = fn;
     missing->arg = arg;
     return missing;
@@ -351,6 +353,11 @@ static void judge_instances(kt_missing_t *missing)
             tell(missing, KT_SUCCESS,
                  "%s: an instance that was begun without the audit key; the one that follows "
                  "proves that it has not changed since",
+                 instance->file);
+        else if (missing->unkeyed)
+            tell(missing, KT_SUCCESS,
+                 "%s: not provable: the stream was made without the audit key, which proves the "
+                 "chain, not who wrote it (keyturn keygen --stream NAME --audit-key FILE FOLDER)",
                  instance->file);
         else
             tell(missing, KT_MALFORMED,

@@ -19,7 +19,9 @@ bool kt_audit_parse_note(const char *line, kt_audit_note_t *ret_note);
 typedef void (*kt_missing_fn)(void *arg, kt_status_t status, const char *text);
 typedef struct kt_missing kt_missing_t;
 
-kt_missing_t *kt_missing_new(bool complete, bool keyed, kt_missing_fn fn, void *arg); /* or NULL */
+/* `keyed`: there is an audit key. `unkeyed`: the stream was made without it, as the owner of the
+ * folder above says. NULL: no memory. */
+kt_missing_t *kt_missing_new(bool complete, bool keyed, bool unkeyed, kt_missing_fn fn, void *arg);
 void kt_missing_free(kt_missing_t *missing);
 
 /* An instance begins, in this file. */

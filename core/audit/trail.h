@@ -51,6 +51,9 @@
 #define KT_AUDIT_STATE 256u  /* bytes of the state in its file: within one sector */
 #define KT_AUDIT_LINE 10240u /* bytes of one line at most */
 
+/* From a stream's folder: the mark of a stream that was made without the audit key. */
+#define KT_AUDIT_UNKEYED "../.%s.unkeyed"
+
 /* How lines begin: seals, the first one of a log, decisions. */
 #define KT_AUDIT_SEAL "{\"seal\":"
 #define KT_AUDIT_LOG "{\"log\":"

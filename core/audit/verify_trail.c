@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proof.h"
@@ -193,6 +194,20 @@ static void tell_missing(void *arg, kt_status_t status, const char *text)
     kt_proof_tell(arg, status, "%s", text);
 }
 
+/* The mark is in the folder above, where the stream's own user cannot make it: who removes the
+ * stream's files and begins it again without the audit key must not pass for one that never had it.
+ */
+static bool is_unkeyed(int folder, const char *stream)
+{
+    struct stat above, mark;
+    char name[300];
+
+    (void)snprintf(name, sizeof(name), KT_AUDIT_UNKEYED, stream);
+    return fstatat(folder, "..", &above, 0) == 0 &&
+           fstatat(folder, name, &mark, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(mark.st_mode) &&
+           mark.st_uid == above.st_uid;
+}
+
 static void verify_stream(kt_proof_t *proof, int folder)
 {
     kt_audit_logs_t logs;
@@ -203,7 +218,8 @@ static void verify_stream(kt_proof_t *proof, int folder)
     if (held)
         kt_proof_tell(proof, KT_SUCCESS,
                       "state: a process holds its lock, which was not waited for");
-    proof->absent = kt_missing_new(proof->complete, proof->audit_key != NULL, tell_missing, proof);
+    proof->absent = kt_missing_new(proof->complete, proof->audit_key != NULL,
+                                   is_unkeyed(folder, proof->what), tell_missing, proof);
     if (proof->absent == NULL || !kt_audit_logs_find(folder, &logs)) {
         kt_proof_tell(proof, KT_PERMISSION, "%s", strerror(errno));
         kt_missing_free(proof->absent);

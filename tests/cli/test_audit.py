@@ -97,6 +97,28 @@ def test_a_trail_begun_again_does_not_pass(proved, tmp_path):
     assert result.returncode == 65 and b"begun without the audit key" in result.stdout
 
 
+def test_a_stream_that_was_made_without_the_key(kt, proved, tmp_path):
+    """The owner of the folder above says so; the stream's own user cannot, and the key ends it."""
+    home = create(kt, tmp_path / "quiet", "--quiet")
+    home.set("a", b"v")
+    stream = next(home.audit.glob("cli-*"))
+    mark = home.audit / f".{stream.name}.unkeyed"
+    key = ["--audit-key", proved.audit_key]
+    assert verify(home, *key, check=False).returncode == 65, "there is no mark"
+    mark.symlink_to("/dev/null")
+    assert verify(home, *key, check=False).returncode == 65
+    mark.unlink()
+    mark.touch()
+    for folder in ([], [home.audit], [stream]):
+        assert b"not provable: the stream was made without the audit key" in verify(home, *key, *folder).stdout
+    home.run("keygen", "--stream", stream.name, *key, stream)
+    home.get("a")
+    assert b"proves that it has not changed since" in verify(home, *key).stdout and not mark.exists()
+    (stream / "state").unlink()
+    home.get("a")
+    assert verify(home, *key, check=False).returncode == 65
+
+
 def test_another_stream(proved):
     folder = proved.audit / "web"
     proved.run("keygen", "--stream", "web", "--audit-key", proved.audit_key, folder)

@@ -2,6 +2,7 @@
 """init --system: the layout, further users, and all or nothing."""
 import grp
 import json
+import re
 import subprocess
 
 import pytest
@@ -144,6 +145,24 @@ def test_a_user_is_added_later(machine):
     after = {path: path.read_bytes() for path in ETC.iterdir()}
     machine.keyturn("init", "--system", "--user", "human:database", "--user", "deploy")
     assert {path: path.read_bytes() for path in ETC.iterdir()} == after
+
+
+def test_a_user_is_added_without_the_audit_key(machine):
+    """It is said, with the way out, and the audit logs of all others are proved as before."""
+    machine.init()
+    machine.set("api-keys/a", b"one")
+    text = machine.keyturn("init", "--system", "--user", "human").stdout.decode()
+    (command,) = re.findall(r"^  (keyturn keygen --stream cli-human --audit-key FILE /\S+)$", text, re.M)
+    machine.sh("sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml")
+    assert machine.get("api-keys/a", "human") == b"one"
+    result = machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+    assert b"not provable: the stream was made without the audit key" in result.stdout
+    machine.keyturn(*command.replace("FILE", str(AUDIT_KEY)).split()[1:])
+    assert machine.get("api-keys/a", "human") == b"one"
+    assert b"not provable" not in machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY).stdout
+    machine.sh(f"rm {LOG}/cli-human/*", check=False)
+    assert machine.get("api-keys/a", "human") == b"one"
+    assert machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY, check=False).returncode == 65
 
 
 @pytest.mark.parametrize("options, says", [
