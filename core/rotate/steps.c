@@ -90,6 +90,26 @@ static kt_status_t check_object(const kt_head_t *head, const kt_secret_t *old,
                    head->name);
 }
 
+/* The whole object would become its own password: the slip of `get NAME | rotate NAME --file -`. */
+static kt_status_t check_part(const kt_head_t *head, kt_shape_t shape, const kt_secret_t *value)
+{
+    const char *part = kt_shape_part(shape);
+    kt_status_t status;
+
+    if (value == NULL || part == NULL)
+        return KT_SUCCESS;
+    status = kt_shape_is_object(value);
+    if (status != KT_MALFORMED && status != KT_SUCCESS)
+        return status;
+    kt_failure_clear();
+    if (status == KT_MALFORMED)
+        return KT_SUCCESS;
+    return kt_fail(KT_CONFLICT,
+                   "%s: the new value is a JSON object, but a rotation replaces only the field "
+                   "\"%s\": give the new %s alone",
+                   head->name, part, part);
+}
+
 kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,
                                   const kt_rotate_options_t *options, kt_shape_t *ret_shape)
 {
@@ -108,6 +128,8 @@ kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,
                        "PostgreSQL with SELECT rotate_secret('%s'), or use --store-only)",
                        head->name, head->name);
     status = kt_rotate_check_origin(head, shape, options);
+    if (status == KT_SUCCESS)
+        status = check_part(head, shape, options->value);
     if (status == KT_SUCCESS && shape == KT_SHAPE_OPAQUE)
         status = check_object(head, old, options);
     return status;
