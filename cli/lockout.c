@@ -82,7 +82,7 @@ kt_status_t verb_lockout(cli_t *cli)
         return cli_fail(cli, KT_USAGE, "unknown word %s: list or clear SOURCE", word);
     if (clear != (cli->nargs == 2))
         return cli_fail(cli, KT_USAGE,
-                        clear ? "clear needs a SOURCE (keyturn lockout list)"
+                        clear ? "clear needs a SOURCE (`keyturn lockout list`)"
                               : "list takes no operand");
     status = cli_open_for(cli, clear ? cli->args[1] : NULL, &req);
     if (status)

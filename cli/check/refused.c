@@ -51,9 +51,10 @@ static void add_lockout(void *arg, const kt_lockout_t *lockout)
 
     if (lockout->seconds == 0)
         return;
-    snprintf(detail, sizeof detail,
-             "%s was refused too often, and is locked out for another %u s (keyturn audit report)",
-             lockout->source, lockout->seconds);
+    snprintf(
+        detail, sizeof detail,
+        "%s was refused too often, and is locked out for another %u s (`keyturn lockout list`)",
+        lockout->source, lockout->seconds);
     cli_add_row(rows, "warning", "lock-out", detail);
 }
 

@@ -362,8 +362,8 @@ static void judge_instances(kt_missing_t *missing)
         else
             tell(missing, KT_MALFORMED,
                  "%s: an instance that was begun without the audit key: it proves the chain, not "
-                 "who wrote it (look into it, then begin one under the key: keyturn keygen "
-                 "--stream)",
+                 "who wrote it (look into it, then begin one under the key: "
+                 "`keyturn keygen --stream STREAM --audit-key AUDITKEY FOLDER`)",
                  instance->file);
     }
 }

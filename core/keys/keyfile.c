@@ -144,9 +144,8 @@ static kt_status_t parse_line(parser_t *p, char *line)
         const char *format = strtok_r(NULL, " \t", &rest);
 
         if (strcmp(word, "keyturn-key") != 0 || format == NULL || strcmp(format, "1") != 0)
-            return kt_fail(
-                KT_CONFIG,
-                "not a key file: it has to begin with \"keyturn-key 1\" (see keyturn keygen)");
+            return kt_fail(KT_CONFIG, "not a key file: it has to begin with \"keyturn-key 1\" "
+                                      "(`keyturn keygen FILE` makes one)");
         p->magic = true;
     } else if (strcmp(word, "environment") == 0) {
         return parse_environment(p, strtok_r(NULL, " \t", &rest));
@@ -155,8 +154,7 @@ static kt_status_t parse_line(parser_t *p, char *line)
     } else if (strcmp(word, "argon2id") == 0) {
         status = parse_sealed(p, &rest);
     } else if (p->phrase != NULL && (strcmp(word, "key") == 0 || strcmp(word, "type") == 0)) {
-        return kt_fail(KT_CONFIG, "this key is under no passphrase: name the file with file:, or "
-                                  "make another with keyturn keygen --passphrase");
+        return kt_fail(KT_CONFIG, "this key is under no passphrase: name the file with file:");
     } else if (strcmp(word, "key") == 0) {
         status = parse_clear(p, &rest);
     } else if (strcmp(word, "type") == 0) {
@@ -177,10 +175,10 @@ static kt_status_t parse_lines(parser_t *p, const char *path, char *text, size_t
     kt_status_t status;
 
     if (memchr(text, 0, size) != NULL)
-        return kt_fail(
-            KT_CONFIG,
-            "%s: not a key file: it has to begin with \"keyturn-key 1\" (see keyturn keygen)",
-            path);
+        return kt_fail(KT_CONFIG,
+                       "%s: not a key file: it has to begin with \"keyturn-key 1\" (`keyturn "
+                       "keygen FILE` makes one)",
+                       path);
     for (; line < end; number++) {
         char *next = memchr(line, '\n', (size_t)(end - line));
 

@@ -178,8 +178,8 @@ static kt_status_t check_params(const params_t *params)
 {
     if (params->ops < OPS_FLOOR || params->mem < MEM_FLOOR)
         return kt_fail(KT_CONFIG,
-                       "argon2id with less than %llu passes and %llu bytes is refused: make the "
-                       "file again with keyturn keygen",
+                       "argon2id with less than %llu passes and %llu bytes is refused: no "
+                       "key file is made so, so put a copy of the original in its place",
                        (unsigned long long)OPS_FLOOR, (unsigned long long)MEM_FLOOR);
     if (params->ops > OPS_CEILING || params->mem > MEM_CEILING)
         return kt_fail(KT_CONFIG, "argon2id with more than %u passes or %llu bytes is refused",

@@ -52,9 +52,10 @@ static kt_status_t parse_line(const char *where, const char *text, size_t size, 
     if (size > 0 && text[size - 1] == '\n')
         size--;
     if (size < skip || memcmp(text, magic, skip) != 0)
-        return kt_fail(KT_CONFIG,
-                       "%s: not a %s key of a recipient, as `keyturn keygen --recipient` makes it",
-                       where, strcmp(magic, PUBLIC) == 0 ? "public" : "private");
+        return kt_fail(
+            KT_CONFIG,
+            "%s: not a %s key of a recipient, as `keyturn keygen --recipient FILE` makes it", where,
+            strcmp(magic, PUBLIC) == 0 ? "public" : "private");
     if (sodium_base642bin(ret_key, KT_KEY_SIZE, text + skip, size - skip, NULL, &got, NULL,
                           BASE64) != 0 ||
         got != KT_KEY_SIZE)

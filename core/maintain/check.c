@@ -144,7 +144,7 @@ static void check_waiting(kt_ctx_t *ctx, size_t index, checking_t *checking)
         return;
     }
     (void)snprintf(detail, sizeof(detail), "%zu due for a rotation%s%s", waiting.ndue,
-                   waiting.ndue > 0 ? " (keyturn rotate --due): " : "", waiting.due);
+                   waiting.ndue > 0 ? " (`keyturn rotate --due`): " : "", waiting.due);
     report(checking, KT_SUCCESS, "rotations", detail);
     (void)snprintf(detail, sizeof(detail),
                    "%zu begun and not ended for more than 2 minutes: %s (the next rotation of the "

@@ -181,9 +181,14 @@ static void inspect_types(kt_inspection_t *v, const char *path)
         free(text);
     }
     add_good(v, "opens %s", v->keyring->nenv > 0 ? "every type" : held);
-    if (more[0] != '\0')
-        add_good(v, "policy also allows %s, but the key file has no key for it (keyturn grant)",
-                 more);
+    if (more[0] == '\0')
+        return;
+    if (asprintf(&text,
+                 "policy also allows %s, but the key file has no key for it: `keyturn grant %s %s`",
+                 more, v->asked->stream, more) < 0)
+        text = NULL;
+    add_good(v, "%s", text != NULL ? text : more);
+    free(text);
 }
 
 static void report_missing_key(kt_inspection_t *v, const char *path)

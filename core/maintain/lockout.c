@@ -42,7 +42,7 @@ static kt_status_t clear(kt_ctx_t *ctx, const kt_request_t *req)
         return kt_fail(KT_PERMISSION,
                        "%s: not found, and %u streams may not be looked into (be root)", call.text,
                        found.unreadable);
-    return kt_fail(KT_NOTFOUND, "%s is not locked out (keyturn lockout list)", call.text);
+    return kt_fail(KT_NOTFOUND, "%s is not locked out (`keyturn lockout list`)", call.text);
 }
 
 kt_status_t kt_lockout_clear(kt_ctx_t *ctx, const kt_request_t *req)

@@ -128,7 +128,7 @@ static void check_types(consumers_t *c, const char *path, const kt_keyring_t *se
         return;
     (void)snprintf(
         detail, sizeof(detail),
-        "it lacks epoch %u of %s: put a new one in its place (keyturn keygen --types %s NEWFILE)",
+        "it lacks epoch %u of %s: put a new one in its place (`keyturn keygen --types %s NEWFILE`)",
         c->ctx->holder.keyring->env[0].epoch, missing, all);
     prevents(c, KT_CONFLICT, path, detail);
 }
@@ -150,7 +150,7 @@ static void check_seen(consumers_t *c, const char *path, const kt_keyring_t *see
     (void)snprintf(
         detail, sizeof(detail),
         "it lacks epoch %u: copy the file that has it there, or give it the types that it needs "
-        "(keyturn keygen --types T,... NEWFILE)",
+        "(`keyturn keygen --types TYPE,... NEWFILE`)",
         newest->epoch);
     prevents(c, KT_CONFLICT, path, detail);
 }

@@ -218,6 +218,6 @@ kt_status_t kt_walk_silently(kt_ctx_t *ctx, kt_store_t *store, ktp_txn_t *txn,
     (void)kt_failure_restore(&first.failure);
     if (first.more == 0)
         return kt_fail_prefix(status, "%s", store->name);
-    return kt_fail(status, "%s: %.400s (and %u more: keyturn verify names them)", store->name,
+    return kt_fail(status, "%s: %.400s (and %u more: `keyturn verify` names them)", store->name,
                    first.failure.text, first.more);
 }

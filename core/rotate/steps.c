@@ -41,8 +41,10 @@ static kt_status_t new_part(const kt_rotate_options_t *options, kt_secret_t **re
                : kt_no_memory();
 }
 
-static kt_status_t refuse_issued(const kt_head_t *head, const kt_rotate_options_t *options)
+static kt_status_t refuse_issued(const kt_head_t *head, kt_shape_t shape,
+                                 const kt_rotate_options_t *options)
 {
+    const char *part = kt_shape_part(shape), *field = part != NULL ? " --field " : "";
     const char *url = kt_head_get_meta(head, KT_META_URL);
     const char *origin = kt_origin_of(head, head->current);
 
@@ -51,13 +53,14 @@ static kt_status_t refuse_issued(const kt_head_t *head, const kt_rotate_options_
     if (strcmp(origin, KT_DERIVED) == 0)
         return kt_fail(KT_CONFLICT,
                        "%s: the value is derived from others, so no made-up one can replace it: "
-                       "make it again from them, then `keyturn set %s --meta origin=derived`",
-                       head->name, head->name);
+                       "make it again from them, then `keyturn set %s%s%s --meta origin=derived`",
+                       head->name, head->name, field, part != NULL ? part : "");
     return kt_fail(KT_CONFLICT,
                    "%s: the value was issued by somebody else, who would not know a made-up one: "
-                   "get a new one %s%s, then `keyturn set %s` (--generate makes one up)",
+                   "get a new one %s%s, then `keyturn set %s%s%s` (to make one up after all: "
+                   "`keyturn rotate %s --generate`)",
                    head->name, url != NULL ? "at " : "from the vendor", url != NULL ? url : "",
-                   head->name);
+                   head->name, field, part != NULL ? part : "", head->name);
 }
 
 kt_status_t kt_rotate_check_origin(const kt_head_t *head, kt_shape_t shape,
@@ -68,7 +71,7 @@ kt_status_t kt_rotate_check_origin(const kt_head_t *head, kt_shape_t shape,
     if (options->value != NULL || options->target != NULL || asked ||
         strcmp(kt_origin_of(head, head->current), KT_GENERATED) == 0)
         return KT_SUCCESS;
-    return refuse_issued(head, options);
+    return refuse_issued(head, shape, options);
 }
 
 /* A bare string in place of an object would break all readers of its fields. */

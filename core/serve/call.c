@@ -135,7 +135,7 @@ static void count_refusal(kt_ctx_t *ctx, const kt_event_t *refusal)
     kt_flatten(who);
     kt_log(&ctx->holder.logger, 2,
            "alert: %s was refused more than %u times within an hour, and is locked out for %u s: "
-           "what the policy refuses to it is only counted (keyturn lockout list)",
+           "what the policy refuses to it is only counted (`keyturn lockout list`)",
            who, KT_REFUSALS_MAX, (unsigned)event.seconds);
 }
 

@@ -67,13 +67,15 @@ static kt_status_t check_known(const put_arg_t *put, const kt_head_t *head, cons
     if (manager != NULL)
         return kt_fail(KT_CONFLICT,
                        "%s: PostgreSQL manages this password, and would not learn another one "
-                       "(change it there: SELECT rotate_secret('%s'); --force stores a value that "
-                       "PostgreSQL has already)",
-                       head->name, head->name);
+                       "(change it there: SELECT rotate_secret('%s'); `keyturn set %s%s%s --force` "
+                       "stores one that PostgreSQL has already)",
+                       head->name, head->name, head->name, field != NULL ? " --field " : "",
+                       field != NULL ? field : "");
     return kt_fail(KT_CONFLICT,
                    "%s: its target %s would not learn the new value (`keyturn rotate %s --file -` "
-                   "gives it to both; --force stores it here only)",
-                   head->name, command->exec[0], head->name);
+                   "gives both a new %s; `keyturn set %s%s%s --force` stores the value here only)",
+                   head->name, command->exec[0], head->name, part != NULL ? part : "value",
+                   head->name, field != NULL ? " --field " : "", field != NULL ? field : "");
 }
 
 /* `old` NULL: there is none, or only the check before the value is asked for. */
@@ -94,15 +96,18 @@ static kt_status_t check_shape(const put_arg_t *put, const kt_head_t *head, cons
     if (status != KT_MALFORMED)
         return status;
     if (part == NULL)
-        return kt_fail(KT_CONFLICT,
-                       "%s is a JSON object, and the new value is not one: whatever reads its "
-                       "fields would fail (--field changes one field; --force replaces the whole)",
-                       head->name);
-    return kt_fail(KT_CONFLICT,
-                   "%s is a JSON object, and the new value is not one: whatever reads its fields "
-                   "would fail (`keyturn set %s --field %s` changes one field; --force replaces "
-                   "the whole)",
-                   head->name, head->name, part);
+        return kt_fail(
+            KT_CONFLICT,
+            "%s is a JSON object, and the new value is not one: whatever reads its "
+            "fields would fail (--field changes one field; `keyturn set %s --force` replaces the "
+            "whole)",
+            head->name, head->name);
+    return kt_fail(
+        KT_CONFLICT,
+        "%s is a JSON object, and the new value is not one: whatever reads its fields "
+        "would fail (`keyturn set %s --field %s` changes one field; `keyturn set %s --force` "
+        "replaces the whole)",
+        head->name, head->name, part, head->name);
 }
 
 /* All that can be said before the value is there. */

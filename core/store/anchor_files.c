@@ -235,7 +235,7 @@ kt_status_t kt_anchor_file_make(const char *path, int folder, const char *stream
     /* the mode whatever the umask is: other users read here */
     if (own < 0 || fchmod(own, 0755) != 0 || fsync(folder) != 0)
         status = kt_fail(errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_NOSPACE,
-                         "%s/%s: %s (keyturn check)", path, stream, strerror(errno));
+                         "%s/%s: %s (as root: `keyturn check`)", path, stream, strerror(errno));
     kt_close_fd(&own);
     return status;
 }
@@ -256,9 +256,10 @@ static kt_status_t open_to_write(const char *path, int folder, const char *strea
     if (own < 0 || fstat(own, &st) != 0)
         status = cannot_write(path, stream, ".");
     else if (st.st_uid != geteuid())
-        status = kt_fail(KT_PERMISSION,
-                         "%s/%s: belongs to uid %u, but this process has uid %u (keyturn check)",
-                         path, stream, (unsigned)st.st_uid, (unsigned)geteuid());
+        status = kt_fail(
+            KT_PERMISSION,
+            "%s/%s: belongs to uid %u, but this process has uid %u (as root: `keyturn check`)",
+            path, stream, (unsigned)st.st_uid, (unsigned)geteuid());
     if (status == KT_SUCCESS)
         *ret_own = own;
     else

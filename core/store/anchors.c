@@ -110,7 +110,7 @@ static kt_status_t open_folder(kt_anchors_t *anchors, struct stat *ret_st)
     if (anchors->folder < 0 || ret_st->st_nlink == 0)
         return kt_fail(KT_ROLLEDBACK,
                        "%s: the folder of anchors is gone: without it an old copy of the store "
-                       "would pass for the newest (keyturn restore BACKUP --going-back)",
+                       "would pass for the newest (`keyturn restore BACKUP --going-back`)",
                        anchors->path);
     if ((ret_st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
         return kt_fail(KT_PERMISSION,
@@ -314,8 +314,8 @@ static kt_status_t compare(const kt_anchored_t *anchored, const kt_anchor_t *anc
     if (anchored->generation < anchor->generation)
         return kt_fail(KT_ROLLEDBACK,
                        "%s: %s is at generation %llu, but generation %llu was seen: an older store "
-                       "was put in place (if that was intended: keyturn restore BACKUP "
-                       "--going-back)",
+                       "was put in place (if that was intended: `keyturn restore BACKUP "
+                       "--going-back`)",
                        anchored->store, what_of(anchored, text),
                        (unsigned long long)anchored->generation,
                        (unsigned long long)anchor->generation);
@@ -337,8 +337,8 @@ static kt_status_t no_anchor(const kt_anchors_t *anchors, const kt_anchored_t *a
 
     return kt_fail(KT_ROLLEDBACK,
                    "%s: %s is at generation %llu, and there is no anchor of it: an older store "
-                   "would pass for the newest%s%s (if the anchors were lost: keyturn restore "
-                   "BACKUP --going-back)",
+                   "would pass for the newest%s%s (if the anchors were lost: `keyturn restore "
+                   "BACKUP --going-back`)",
                    anchored->store, what_of(anchored, text),
                    (unsigned long long)anchored->generation,
                    anchors->problem[0] != '\0' ? "; " : "", anchors->problem);

@@ -52,8 +52,8 @@ kt_status_t kt_expected_check(const kt_expected_t *list, const char *store, cons
         return KT_SUCCESS;
     return kt_fail(KT_ROLLEDBACK,
                    "%s: the type \"%s\" is at generation %llu, but %s has generation %llu: an "
-                   "older store was put in place (if that was intended: keyturn restore BACKUP "
-                   "--going-back)",
+                   "older store was put in place (if that was intended: `keyturn restore BACKUP "
+                   "--going-back`)",
                    store, type, (unsigned long long)generation, entry->where,
                    (unsigned long long)entry->generation);
 }

@@ -47,8 +47,9 @@ ktp_status_t local_errno_fail(const ktp_instance_t *instance, int error, const c
     switch (error) {
     case ENOENT:
     case ENOTDIR:
-        return ktp_fail(instance->services, KTP_UNAVAIL,
-                        "no store at %s: create it with `keyturn init`", path);
+        return ktp_fail(
+            instance->services, KTP_UNAVAIL,
+            "no store at %s: if the path is right, `keyturn restore BACKUP` puts one there", path);
     case EISDIR:
         return ktp_fail(instance->services, KTP_MALFORMED,
                         "%s is not a regular file: choose another path", path);

@@ -69,7 +69,7 @@ create_after_reconcile(Rotating *r, const kt_rotate_options_t *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("secret \"%s\" is being rotated somewhere else", r->name),
-				 errhint("\"keyturn info\" shows what is pending.")));
+				 errhint("\"keyturn info %s\" shows what is pending.", r->name)));
 	if (outcome == KTPG_LATER)
 		return status;
 	return kt_rotation_create(r->ctx, &r->req, options, r->rotation);
@@ -138,7 +138,8 @@ find_role(Rotating *r)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("secret \"%s\" names no role", r->name),
 				 errdetail("Its value has no field \"user\"."),
-				 errhint("\"keyturn rotate\" rotates a secret that is not a role's password.")));
+				 errhint("\"keyturn rotate %s\" rotates a secret that is not a role's "
+						 "password.", r->name)));
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
 	name = pnstrdup((const char *) kt_secret_bytes(*user), kt_secret_size(*user));

@@ -198,7 +198,7 @@ def test_refused_until_every_key_file_has_it(filled):
     result = filled.run("rekey", check=False)
     text = result.stderr.decode()
     assert result.returncode == 73
-    assert f"{nginx}: it lacks epoch 2 of api-keys,tls: put a new one in its place (keyturn keygen --types api-keys,tls NEWFILE)" in text
+    assert f"{nginx}: it lacks epoch 2 of api-keys,tls: put a new one in its place (`keyturn keygen --types api-keys,tls NEWFILE`)" in text
     assert f"{filled.old}: it lacks epoch 2" in text
     assert "the key of postgresql: it cannot be seen from here (what a command prints)" in text and "--handed-out" in text
     assert "3 of 4 entries of `key:` stand against epoch 2: nothing was moved" in text

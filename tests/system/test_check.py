@@ -234,6 +234,10 @@ def test_a_grant_without_a_key_is_named(layout, rules, warns):
         layout.grant(f"  - {rule}")
     [row] = layout.check()[0]["nginx"]
     assert ("policy also allows database, but the key file has no key for it" in row["detail"]) == warns, row
+    if warns:
+        [command] = re.findall("`(keyturn grant [^`]+)`", row["detail"])
+        layout.keyturn(*command.split()[1:])
+        assert "opens api-keys,database,tls" in layout.check()[0]["nginx"][0]["detail"]
 
 
 def test_others_than_root_see_for_themselves(layout):

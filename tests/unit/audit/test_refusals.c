@@ -276,7 +276,7 @@ START_TEST(a_context_locks_out_and_says_so)
     assert_failure_has("not allowed");
     ck_assert_str_eq(said, "alert: nginx:reader from 192.0.2.7 was refused more than 10 times "
                            "within an hour, and is locked out for 60 s: what the policy refuses "
-                           "to it is only counted (keyturn lockout list)");
+                           "to it is only counted (`keyturn lockout list`)");
     ck_assert_uint_eq(world_lines("\"action\":\"alert\"", "\"subject\":\"nginx:reader\"",
                                   "\"peer\":\"192.0.2.7\"", "\"seconds\":60",
                                   "\"severity\":\"critical\"", NULL),
