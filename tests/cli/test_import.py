@@ -216,3 +216,21 @@ def test_an_import_that_was_cut_short_goes_on(older, home):
     results = [row["result"] for row in older.json()["secrets"]]
     assert results.count("unchanged") == done and results.count("new") == 6 - done
     assert all(home.get(f"api-keys/n{i}") == f"v{i}".encode() for i in range(6))
+
+
+@pytest.mark.parametrize("options", [[], ["--replace"], ["--replace", "--dry-run"]])
+def test_what_a_target_knows_is_not_replaced(older, home, tmp_path, options):
+    """The server would still have the old password; the other keys of the file stay out, too."""
+    command, server = tmp_path / "target", tmp_path / "server"
+    command.write_text(f"#!/bin/sh\n[ $KEYTURN_STEP != set ] || cat > {server}\n")
+    command.chmod(0o700)
+    home.set("database/shop", {"user": "shop", "password": "known"})
+    home.set("api-keys/a", b"old")
+    home.write_config(home.read_config() + f'targets:\n  "database/*": {{exec: "{command}"}}\n')
+    older.write({"database/shop": {"user": "shop", "password": "of the file"}, "api-keys/a": "new", "api-keys/b": "new"})
+    result = older.run(*options, check=False)
+    text = result.stderr.decode()
+    assert result.returncode == 73 and "nothing was imported: " in text
+    assert ("its target" in text and "`keyturn rotate database/shop --file -`" in text) == bool(options)
+    assert "of the file" not in text and not server.exists()
+    assert home.get("database/shop#password") == b"known" and home.get("api-keys/a") == b"old" and home.list("api-keys/*") == ["api-keys/a"]

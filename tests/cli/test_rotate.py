@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Rotation outside PostgreSQL: commands as targets, what a kill leaves, many at once, schedules, notifications."""
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import random
 import signal
+import socket
+import threading
 import time
 
 import pytest
@@ -392,3 +395,55 @@ def test_webhook_without_tls_only_on_this_machine(home, hooked):
     home.write_config(home.read_config().replace("http://127.0.0.1", "http://192.0.2.1"))
     result = home.run("rotate", "api-keys/a", "--generate")
     assert result.stdout == b"2\n" and b"say https:" in result.stderr
+
+
+class Silent:
+    """A server that takes a request and never ends its answer; `drip`: it sends one more byte of it now and then."""
+
+    def __init__(self, drip):
+        self.drip, self.connections, self.ended = drip, 0, threading.Event()
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self.answer, args=[connection], daemon=True).start()
+
+    def answer(self, connection):
+        with connection, contextlib.suppress(OSError):
+            if self.drip:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+            while not self.ended.wait(0.2):
+                if self.drip:
+                    connection.sendall(b"x")
+
+    def close(self):
+        self.ended.set()
+        self.socket.close()
+
+
+@pytest.mark.parametrize("drip", [False, True])
+def test_webhook_that_does_not_answer_holds_nobody_longer_than_10_seconds(home, servers, drip):
+    """A9: the target's 60 s, for each secret in turn."""
+    silent = Silent(drip)
+    servers.callback(silent.close)
+    home.write_config(home.read_config() + f"""targets:
+  "api-keys/*": {{webhook: "http://127.0.0.1:{silent.port}/hook", webhook_key: webhooks/shop, timeout: 60s}}
+""")
+    home.set("webhooks/shop", KEY)
+    for name in "abcde":
+        home.run("generate", f"api-keys/{name}")
+    begun = time.monotonic()
+    result = home.run("rotate", "--type", "api-keys", timeout=55)
+    took = time.monotonic() - begun
+    assert 9 < took < 15 and silent.connections == 1, (took, silent.connections)
+    assert [home.info(f"api-keys/{name}")["version"] for name in "abcde"] == [2] * 5
+    assert result.stderr.count(b"was rotated, but the notification failed") == 5
+    assert result.stderr.count(b"the server did not answer before, so it was not asked again") == 4
+    assert notices(home) == ["unavail"] * 5
