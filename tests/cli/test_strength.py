@@ -105,3 +105,13 @@ def test_what_may_not_be_read_is_said(home):
     home.get("api-keys/a")
     home.deny("*", ["read"], ["api-keys/a"])
     assert any("not checked" in detail for name, detail in warnings(home) if name == "api-keys/a")
+
+
+def test_what_keyturn_makes_up_is_not_weak(home):
+    """Whatever it happens to have no digit of, or two of in a row."""
+    for alphabet in ("alnum", "hex", "urlsafe", "symbols", "uuid"):
+        for number in range(20):
+            home.run("generate", f"made/{alphabet}{number}", "--alphabet", alphabet)
+    assert [row for row in warnings(home) if row[1].startswith("weak")] == []
+    for name in home.list("made/*")[::5]:
+        assert told(home, "api-keys/a", home.get(name)) == ""
