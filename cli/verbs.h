@@ -123,7 +123,7 @@ VERB(import, "import", "--fernet STORE --key FILE", 0, 0, 0, "secrets of an olde
      OPTION("replace", NULL, "make a new version of a secret that has another value [refuse]"),
      OPTION("dry-run", NULL, "only print what would be done"))
 VERB(verify, "verify", "", 0, 0, 0, "the whole store: seals, indexes, generations against anchors",
-     NO_OPTIONS)
+     OPTION("received", "FILE", "also against the checkpoints that a sink received; - is stdin"))
 VERB(check, "check", "", 0, 0, CLI_REMARKS,
      "configuration, keys, permissions, reachability of each provider",
      OPTION("secrets", NULL, "and all secrets: weak, used twice, never read or very often"))

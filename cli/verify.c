@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* keyturn verify: compares the whole store with its index and its anchors. */
+/* keyturn verify: compares the whole store with its index, its anchors and the audit logs. */
 #include "cli.h"
 
 kt_status_t verb_verify(cli_t *cli)
@@ -11,7 +11,7 @@ kt_status_t verb_verify(cli_t *cli)
         return status;
     rows = json_array();
     cli_progress(cli);
-    status = kt_verify(cli->ctx, cli_collect, rows);
+    status = kt_verify_received(cli->ctx, cli_given(cli, "received"), cli_collect, rows);
     cli_progress_end(cli);
     return cli_answer_rows(cli, status, rows);
 }

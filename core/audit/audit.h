@@ -81,6 +81,18 @@ void kt_audit_generations(const char *audit_path, const char *stream, const char
 void kt_audit_all_generations(const char *audit_path, const char *stream, const char *store,
                               kt_generation_fn fn, void *arg);
 
+/* ---- received_store.c ---- */
+
+typedef struct kt_received_sum { /* checkpoints */
+    uint64_t ours, others;       /* of the store with the id that was asked for; of other stores */
+} kt_received_sum_t;
+/* The generations that the store with this id had by the lines in the file, which a sink received
+ * ("-": standard input). fn is called after all of it was read. KT_MALFORMED: it has more types
+ * than a store can have. */
+kt_status_t kt_received_generations(const char *path, const char *store,
+                                    const unsigned char store_id[KT_ID_SIZE], kt_generation_fn fn,
+                                    void *arg, kt_received_sum_t *ret_sum);
+
 /* ---- severity.c ---- */
 
 /* "critical", "high", "medium", or NULL: nothing to be alarmed about. */

@@ -29,6 +29,7 @@
 #define KT_ERROR_SIZE 512u /* bytes of an error text, NUL included */
 #define KT_EPOCHS_MAX 8u   /* epochs in one key file */
 #define KT_TYPES_MAX 4096u /* types and epochs that one keyring holds at once */
+#define KT_WHERE_SIZE 256u /* of a text that names a file and a line */
 #define KT_ENVIRONMENT_MAX 64u
 
 #define KT_WAIT 5000u /* ms that a call that may block waits for a lock ... */

@@ -689,6 +689,13 @@ KT_API const char *kt_setup_key(const kt_setup_t *setup, size_t i);
  * thing that is wrong (with its name, or the row), and then once for each store with what was
  * verified. KT_ROLLEDBACK or KT_MALFORMED if anything is wrong. */
 KT_API KT_MUST_USE kt_status_t kt_verify(kt_ctx_t *ctx, kt_check_fn fn, void *arg);
+/* The same, and the generations are compared with the checkpoints and changes in the file
+ * `received` ("-": standard input; NULL: none), which has the lines of audit logs that an external
+ * sink got. This finds an older store that was put back together with its anchors and the audit
+ * logs. Lines about other stores are passed over. KT_ROLLEDBACK: the store is older. KT_NOTFOUND:
+ * the file has no checkpoint of this store. */
+KT_API KT_MUST_USE kt_status_t kt_verify_received(kt_ctx_t *ctx, const char *received,
+                                                  kt_check_fn fn, void *arg);
 
 /* How far kt_verify(), kt_backup() and kt_restore() are: `done` of about `total` (0: not known)
  * secrets or rows; `what` is a word ("verify"). Called after about every thousand, and at the end,

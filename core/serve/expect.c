@@ -40,3 +40,9 @@ void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store)
     }
     (void)kt_folder_close(&list);
 }
+
+kt_status_t kt_expect_received(kt_store_t *store, const char *path,
+                               const unsigned char store_id[KT_ID_SIZE], kt_received_sum_t *ret_sum)
+{
+    return kt_received_generations(path, store->name, store_id, expect, &store->expected, ret_sum);
+}

@@ -67,6 +67,10 @@ void kt_forward_finish(kt_ctx_t *ctx); /* for the command, before its context is
 void kt_expect(const kt_ctx_t *ctx, kt_store_t *store);
 void kt_expect_own(const kt_ctx_t *ctx, kt_store_t *store);
 void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store);
+/* The same with the lines that a sink received of the store with this id. */
+kt_status_t kt_expect_received(kt_store_t *store, const char *path,
+                               const unsigned char store_id[KT_ID_SIZE],
+                               kt_received_sum_t *ret_sum);
 
 /* ---- settle.c ---- */
 

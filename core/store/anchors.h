@@ -124,8 +124,8 @@ struct kt_expected {
     kt_expected_t *next;
     char type[KT_NAME_MAX + 1];
     unsigned char store_id[KT_ID_SIZE];
-    uint64_t generation; /* the highest */
-    char where[160];     /* it is written */
+    uint64_t generation;       /* the highest */
+    char where[KT_WHERE_SIZE]; /* it is written */
 };
 /* A type of the store with this id was at this generation. */
 void kt_expected_add(kt_expected_t **list, const char *type, uint64_t generation,

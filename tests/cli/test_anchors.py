@@ -4,6 +4,8 @@ import contextlib
 import fcntl
 import gzip
 import json
+import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -186,6 +188,46 @@ def test_what_only_a_rotated_log_has(store, older):
         assert '"new-type" is at generation 0, but ' + OWN_LOG in refused(store, verb, says=OWN_LOG).stdout.decode() or verb == "check"
     store.run("restore", "--going-back", store.backup)
     assert store.run("verify").returncode == 0 and b"older store" not in store.run("check", check=False).stdout
+
+
+OTHER = b'<86>Nov 30 host keyturn: {"time":"2026-01-01T00:00:00.000Z","boot":"b","stream":"cli-x","seq":1,"action":"checkpoint","subject":"",' \
+        b'"status":"success","generations":{"local":{"#":"00112233445566778899aabbccddeeff","api-keys":4000}}}\n'
+
+
+def test_what_a_sink_received(store, older, tmp_path):
+    """Store, anchors and logs are put back: only what left the machine tells. A store's id decides what counts."""
+    received, log = tmp_path / "received", next((store.dir / "audit").glob("cli-*/log"))
+
+    def changes():
+        older.write_until_checkpoint("api-keys/a", "new-type/a")
+        received.write_bytes(OTHER + b"".join(b"Nov 30 host keyturn: " + line for line in log.read_bytes().splitlines(True)))
+    older(changes, logs=True)
+    assert store.get("api-keys/a") == b"new" and store.run("verify").returncode == 0, "nothing on this machine knows better"
+    for file, more in ((received, {}), ("-", {"input": received.read_bytes()})):
+        result = store.run("verify", "--received", file, check=False, **more)
+        assert result.returncode == 65 and b"1 of other stores were passed over" in result.stdout, result
+        for type_name in b"api-keys", b"new-type":
+            assert re.search(rb'the type "%s" is at generation \d+, but line \d+ of %s has generation \d+' % (type_name, str(file).encode()), result.stdout), result
+
+
+def test_what_was_received_of_others(store, older, tmp_path):
+    """Nothing was compared: that is not a success. What is whole passes, and no line can take much memory or time."""
+    received, log = tmp_path / "received", next((store.dir / "audit").glob("cli-*/log"))
+    for text, says in ((OTHER, b"only of others"), (b"nothing\n", b"there is no checkpoint of this store in it\n")):
+        received.write_bytes(text)
+        result = store.run("verify", "--received", received, check=False)
+        assert result.returncode == 66 and says in result.stdout, result
+    older.write_until_checkpoint("api-keys/a")
+    received.write_bytes(b"x" * (1 << 24) + b"\n" + log.read_bytes())
+    assert b"compared with 1 checkpoints" in store.run("verify", "--received", received).stdout
+    types = ",".join(f'"t{number}":1' for number in range(600)).encode()
+    line = re.search(rb'.*"action":"checkpoint".*\n', log.read_bytes())[0]
+    received.write_bytes(b"".join(line.replace(b'"api-keys"', types.replace(b'"t', b'"t%d-' % number) + b',"api-keys"') for number in range(8)))
+    result = store.run("verify", "--received", received, check=False)
+    assert result.returncode == 65 and b"more types than a store has" in result.stdout, result
+    received.unlink()
+    os.mkfifo(received)
+    assert store.run("verify", "--received", received, check=False).returncode == 77
 
 
 def test_memory_that_is_not_locked_is_said_once(store, kt):
