@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lib.machine import CONFIG, ETC, LIB, LOG, STORE
+from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE
 
 ANCHORS = LIB / "anchors"
 USERS = ["www-data", "redis", "postgres", "editor"]
@@ -25,8 +25,9 @@ MATRIX = {
     **{str(ANCHORS / stream): {} for stream in ("cli-root", "nginx", "redis", "postgresql")},
     str(ANCHORS / "cli-root/generations"): dict.fromkeys(USERS, "r"),
     str(ANCHORS / "cli-root/.lock"): {},
-    **{str(LOG / name): {} for name in ("cli-root/log", "cli-root/state")},
-    **{str(LOG / stream / "state"): {user: "rwm"} for user, stream in OWN.items()},
+    **{str(LOG / name): {} for name in ("cli-root/log", "cli-root/state", "cli-root/rings", "cli-root/refusals")},
+    **{str(LOG / stream / name): {user: "rwm"} for user, stream in OWN.items() for name in ("log", "state", "refusals")},
+    **{str(LOG / stream / "rings"): {user: "m"} for user, stream in OWN.items()},
     **{str(LOG / stream): {} for stream in OWN.values()},
 }
 TRY = """
@@ -105,6 +106,31 @@ def test_a_writer_puts_older_rows_back(layout, user):
 def test_a_writer_wipes_every_type(layout, user):
     assert run_as(layout, user, sys.executable, "-c", WIPE, STORE).returncode == 0
     assert layout.get("api-keys/stripe") == 65, "never that there is none"
+    result = layout.keyturn("verify", check=False)
+    assert result.returncode == 65 and b"rolledback" in result.stdout, result
+    assert layout.keyturn("check", check=False).returncode != 0
+
+
+def test_a_user_changes_its_own_log(layout):
+    """`audit verify` notices it; the logs of others cannot be changed."""
+    layout.get("api-keys/stripe", "deploy")
+    log = LOG / "cli-deploy/log"
+    layout.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+    for user in ("editor", "www-data", "postgres"):
+        assert run_as(layout, user, "sed", "-i", "s/api-keys/x/", log).returncode != 0
+    layout.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+    assert run_as(layout, "deploy", "sed", "-i", "s/api-keys/x/", log).returncode == 0
+    result = layout.keyturn("audit", "verify", "--audit-key", AUDIT_KEY, check=False)
+    assert result.returncode == 65 and b"cli-deploy" in result.stdout, result
+
+
+@pytest.mark.parametrize("user", ["www-data", "redis", "postgres"])
+def test_a_host_writes_lines_without_the_audit_key(layout, user):
+    """A log that no process of the stream began, in the stream's own folder."""
+    line = '{"time":"2026-01-01T00:00:00.000Z","boot":"b","stream":"cli-root","seq":1,"action":"destroy","subject":"uid:root","status":"success"}'
+    assert run_as(layout, user, "sh", "-c", f"echo '{line}' > {LOG / OWN[user]}/log").returncode == 0
+    result = layout.keyturn("audit", "verify", "--audit-key", AUDIT_KEY, check=False)
+    assert result.returncode == 65 and OWN[user].encode() in result.stdout, result
 
 
 def test_a_file_that_does_not_count(layout):
