@@ -424,8 +424,8 @@ void kt_guarded_free(void *data)
     if (data == NULL)
         return;
     region = region_of(data);
-    kt_wipe(data, region->used);
     (void)pthread_mutex_lock(&arena.lock);
+    kt_wipe(data, region->used); /* another thread may be locking more of it */
     drop_inlock(region);
     (void)pthread_mutex_unlock(&arena.lock);
 }

@@ -16,6 +16,7 @@ LIBRARY = ["bin/keyturn", "include/keyturn.h", "include/keyturn_provider.h", "li
            "lib/pkgconfig/keyturn.pc", *(f"lib/keyturn/{name}" for name in PROVIDERS),
            "lib/sysusers.d/keyturn.conf", "lib/tmpfiles.d/keyturn.conf", "share/bash-completion/completions/keyturn",
            "share/zsh/vendor-completions/_keyturn", "share/fish/vendor_completions.d/keyturn.fish"]
+LOGROTATE = ["logrotate.d/keyturn"]    # below sysconfdir
 NGINX = ["lib/nginx/modules/ngx_http_keyturn_module.so"]
 REDIS = ["lib/redis/modules/keyturn.so"]
 
@@ -111,7 +112,8 @@ def test_install_below_usr():
     """The staged installation of this run: the table of the design."""
     found = listing(STAGE / "usr", "lib/postgresql/", "share/postgresql/")
     assert found == sorted(LIBRARY + NGINX + REDIS)
-    assert not [path.name for path in STAGE.iterdir() if path.name != "usr"]
+    assert [path.name for path in STAGE.iterdir() if path.name != "usr"] == ["etc"]
+    assert listing(STAGE / "etc") == LOGROTATE
 
 
 def test_install_of_postgresql_is_where_pg_config_says(installed):
@@ -126,7 +128,7 @@ def test_install_of_postgresql_is_where_pg_config_says(installed):
 
 
 def test_install_below_another_prefix_moves_the_host_folders(installed):
-    assert listing(installed / "opt/kt") == sorted(LIBRARY + NGINX + REDIS)
+    assert listing(installed / "opt/kt") == sorted(LIBRARY + NGINX + REDIS + [f"etc/{name}" for name in LOGROTATE])
 
 
 @pytest.mark.parametrize("page", sorted(path.name for pattern in ("*/*.[1-8]", "modules/*/*.[1-8]") for path in TOP.glob(pattern)))
@@ -243,7 +245,7 @@ def reached(graph, start):
 def test_no_two_files_of_a_folder_call_each_other(clang):
     """Neither directly nor by way of a third: what is below can be read, tested and changed without what is above."""
     folders = folders_of_objects(clang.folder)
-    assert len(folders) == 20 and all(folders.values())
+    assert len(folders) == 21 and all(folders.values())
     circles = {}
     for name, files in folders.items():
         graph = calls(files)

@@ -128,7 +128,7 @@ def test_ten_create_at_once_and_one_does(driver, tmp_path):
 def test_a_missing_store(driver, tmp_path):
     store = driver("local", path=tmp_path / "none.db")
     for writing in (False, True):
-        assert_refused(store, "unavail", str(tmp_path / "none.db"), "keyturn init", writing=writing)
+        assert_refused(store, "unavail", str(tmp_path / "none.db"), "keyturn restore BACKUP", writing=writing)
     assert list(tmp_path.iterdir()) == []
 
 
