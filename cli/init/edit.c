@@ -170,8 +170,7 @@ static kt_status_t answer(const init_system_t *s)
     for (size_t i = 0; i < s->nconsumers; i++)
         if (is_unkeyed(&s->consumers[i]))
             printf("The audit log of %s is without the audit key: it cannot prove who wrote it. "
-                   "To change that:\n"
-                   "  keyturn keygen --stream %s --audit-key FILE " LOG "/%s\n",
+                   "To change that: `keyturn keygen --stream %s --audit-key FILE " LOG "/%s`\n",
                    s->consumers[i].user, s->consumers[i].stream, s->consumers[i].stream);
     printf("Next: remove the # from the users' lines under policy, and try `keyturn check`.\n");
     return KT_SUCCESS;

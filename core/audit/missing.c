@@ -357,7 +357,7 @@ static void judge_instances(kt_missing_t *missing)
         else if (missing->unkeyed)
             tell(missing, KT_SUCCESS,
                  "%s: not provable: the stream was made without the audit key, which proves the "
-                 "chain, not who wrote it (keyturn keygen --stream NAME --audit-key FILE FOLDER)",
+                 "chain, not who wrote it (`keyturn keygen --stream NAME --audit-key FILE FOLDER`)",
                  instance->file);
         else
             tell(missing, KT_MALFORMED,

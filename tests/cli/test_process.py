@@ -95,4 +95,5 @@ def test_files_are_private_whatever_the_umask(kt, tmp_path):
     finally:
         os.umask(old)
     for path in [home.dir, *home.dir.rglob("*")]:
-        assert path.stat().st_mode & 0o007 == 0 or path.parent != home.dir and path.parent.stat().st_mode & 0o077 == 0, path
+        inside = [folder for folder in path.parents if folder.is_relative_to(home.dir)]
+        assert path.stat().st_mode & 0o007 == 0 or any(folder.stat().st_mode & 0o077 == 0 for folder in inside), path

@@ -50,14 +50,14 @@ def test_the_nearest_verb_and_option_are_named(home):
     assert b"(did you mean --reveal?)" in home.run("get", "a", "--revael", check=False).stderr
 
 
-@pytest.mark.parametrize("verb", ["rm", "show", "log", "edit", "history", "help"])
+@pytest.mark.parametrize("verb", ["edit", "unseal", "zzz"])
 def test_what_is_far_is_not_named(home, verb):
     assert f"unknown verb {verb}; keyturn --help lists all".encode() in home.run(verb, check=False).stderr
     assert b"--far; keyturn get --help lists all" in home.run("get", "a", "--far", check=False).stderr
 
 
 def test_a_word_of_a_verb_and_an_option_without_value(home):
-    assert b"audit needs a second word: tail, verify, report" in home.run("audit", check=False).stderr
+    assert b"audit needs a second word: tail, log, verify, report" in home.run("audit", check=False).stderr
     assert b"audit needs a second word" in home.run("audit", "everything", check=False).stderr
     assert b"the option --usage takes no value" in home.run("list", "--usage=yes", check=False).stderr
 
@@ -150,7 +150,7 @@ def test_an_explicit_deny_wins(home):
     home.set("a", b"v")
     home.deny("uid:*", ["write"], ["a"])
     assert home.run("set", "a", input=b"w", check=False).returncode == 77
-    assert home.run("rotate", "a", check=False).returncode in (0, 77)
+    assert home.run("rotate", "a", "--generate", check=False).returncode in (0, 77)
     assert home.run("set", "b", input=b"w").stdout == b"1\n"
 
 

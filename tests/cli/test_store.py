@@ -54,7 +54,7 @@ def test_compare_and_set_lets_one_through(home):
 
 def test_readers_and_a_writer(home):
     home.set("a", b"x" * 1000)
-    commands = [(["rotate", "a", "--length", "1000"], b"")] * 5 + [(["get", "a"], b"")] * 20
+    commands = [(["rotate", "a", "--generate", "--length", "1000"], b"")] * 5 + [(["get", "a"], b"")] * 20
     results = race(home, commands)
     assert all(status == 0 for status, _, _ in results), results
     assert all(len(out) == 1000 and len(set(out)) >= 1 for _, out, _ in results[5:])

@@ -206,12 +206,12 @@ def test_anchor_forged(store, tmp_path):
 
 
 def test_commit_without_anchor_is_settled(store):
-    """A crash between commit and anchor: the next writer records the generation that it found."""
+    """A crash between commit and anchor: the next process that may writes the anchor, or the next writer records what it found."""
     file = anchor_file(store)
     before = file.read_bytes()
     store.set("api-keys/a", b"third")
     file.write_bytes(before)
     store.set("api-keys/b", b"third of b")
     assert store.get("api-keys/a") == b"third", "a newer store is no older one"
-    assert [record for record in store.records() if record["action"] == "settle"]
+    assert file.read_bytes() != before
     assert "4 secrets" in verify(store, 0)

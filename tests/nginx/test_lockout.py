@@ -52,6 +52,10 @@ def test_counted_over_two_workers(site, canary, wait_for):
     assert len(site.records(status="denied", action="read")) == 12
 
 
+def warnings_of_check(home):
+    return [row["detail"] for row in home.json("check", check=False)["checks"] if row["what"] == "policy"]
+
+
 def test_an_optional_secret_that_is_refused(site, canary):
     """A4 (a), F5: a mistake of the administrator does not count as an attempt of the client."""
     only_stripe(site, canary)
@@ -69,6 +73,9 @@ def test_an_optional_secret_that_is_refused(site, canary):
     assert site.records(action="alert") == [] and site.home.json("lockout")["lockouts"] == []
     denied = site.records(status="denied")
     assert len(denied) == 40 and all(line["configured"] is True for line in denied)
+    assert any("nginx:app.example is refused api-keys/other" in detail for detail in warnings_of_check(site.home))
+    site.home.grant("nginx:app.example", ["read"], ["api-keys/other"])
+    assert warnings_of_check(site.home) == [], "the policy is another one by now"
 
 
 def test_a_shared_address_and_a_name_of_the_clients(site, canary):

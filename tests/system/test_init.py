@@ -152,7 +152,7 @@ def test_a_user_is_added_without_the_audit_key(machine):
     machine.init()
     machine.set("api-keys/a", b"one")
     text = machine.keyturn("init", "--system", "--user", "human").stdout.decode()
-    (command,) = re.findall(r"^  (keyturn keygen --stream cli-human --audit-key FILE /\S+)$", text, re.M)
+    (command,) = re.findall(r"`(keyturn keygen --stream cli-human --audit-key FILE /\S+)`$", text, re.M)
     machine.sh("sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml")
     assert machine.get("api-keys/a", "human") == b"one"
     result = machine.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
