@@ -213,7 +213,7 @@ def test_a_user_of_the_command_who_may_write_by_policy(layout):
     assert any("deploy is not in group keyturn-write" in detail for _, detail in wrong)
     assert any("cli-deploy.key has no key for the type tls" in detail for _, detail in wrong)
     fix(layout)
-    assert int(layout.keyturn("rotate", "api-keys/a", user="deploy").stdout) == 2
+    assert int(layout.keyturn("rotate", "api-keys/a", "--generate", user="deploy").stdout) == 2
     layout.sh("gpasswd -d deploy keyturn-write")
 
 
@@ -237,7 +237,7 @@ def test_a_grant_without_a_key_is_named(layout, rules, warns):
     if warns:
         [command] = re.findall("`(keyturn grant [^`]+)`", row["detail"])
         layout.keyturn(*command.split()[1:])
-        assert "opens api-keys,database,tls" in layout.check()[0]["nginx"][0]["detail"]
+        assert "opens api-keys,tls,database" in layout.check()[0]["nginx"][0]["detail"]
 
 
 def test_others_than_root_see_for_themselves(layout):
