@@ -74,9 +74,12 @@ kt_status_t kt_expect_received(kt_store_t *store, const char *path,
 
 /* ---- settle.c ---- */
 
-/* Writes anchors that are missing: of a host without a thread for it, when it leaves the context;
- * of others by their thread. */
-void kt_settle(kt_ctx_t *ctx);
+#define KT_SETTLE_MS 2000
+#define KT_SETTLE_MAX 16u /* anchors that are written at once; the rest has its turn later */
+bool kt_may_settle(const kt_ctx_t *ctx);
+/* Writes anchors that were missing, or says that they cannot be written. */
+void kt_settle_put(kt_ctx_t *ctx, const kt_anchors_t *anchors, const kt_anchor_t *lines,
+                   size_t count, bool was_said);
 
 /* ---- route.c ---- */
 
