@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A value typed at a terminal, twice, without echo. */
 #include <signal.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ static kt_status_t ask(cli_t *cli, int fd, const char *prompt, kt_secret_t **ret
 static bool are_equal(const kt_secret_t *a, const kt_secret_t *b)
 {
     return kt_secret_size(a) == kt_secret_size(b) &&
-           memcmp(kt_secret_bytes(a), kt_secret_bytes(b), kt_secret_size(a)) == 0;
+           sodium_memcmp(kt_secret_bytes(a), kt_secret_bytes(b), kt_secret_size(a)) == 0;
 }
 
 /* Only the word yes is a yes: a key that is pressed by mistake is not. */
