@@ -41,6 +41,11 @@ class Setup:
     def psql(self, text, check=True, **more):
         return self.run(f"su - postgres -c 'psql -XAtq -v ON_ERROR_STOP=1' <<'END'\n{text}\nEND", check=check, **more)
 
+    def session(self):
+        """An open psql, for a transaction that goes on after something else happened."""
+        return subprocess.Popen(["su", "-", "postgres", "-c", "exec psql -XAtq -v ON_ERROR_STOP=1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, env=self.env)
+
     def nginx(self):
         """The status, and what the application behind nginx was sent."""
         try:

@@ -58,33 +58,28 @@ def test_redis_keeps_what_it_acknowledged(readme):
 
 # killed in the midst of a rotation
 
-def rotate_into_a_lock(readme, store):
-    """Locks the store between the pending version and the current one. False: the rotation was faster."""
-    results = []
-    before = store.execute("PRAGMA data_version").fetchone()[0]
-    rotation = threading.Thread(target=lambda: results.append(readme.psql("SELECT rotate_secret('database/primary')", check=False)))
-    rotation.start()
-    while rotation.is_alive() and store.execute("PRAGMA data_version").fetchone()[0] == before:
-        pass
-    store.execute("BEGIN IMMEDIATE")
-    rotation.join(60)
-    return "not current yet" in results[0].stderr
+GATE = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
 @contextlib.contextmanager
 def interrupted_rotation(readme):
-    """The role has the new password, the store gives the old one, and is locked for writers."""
+    """The role has the new password, the store gives the old one, and is locked for writers. The statement waits at a gate
+    after rotate_secret() and before its commit."""
     store = sqlite3.connect(STORE, isolation_level=None, timeout=10)
-    for _ in range(40):
-        if rotate_into_a_lock(readme, store):
-            break
-        store.execute("ROLLBACK")
-    else:
-        raise AssertionError("the rotation was always faster")
+    gate, rotation = readme.session(), readme.session()
     try:
-        assert not readme.can_login()
+        print("SELECT 'shut' FROM pg_advisory_lock(8);", file=gate.stdin, flush=True)
+        assert gate.stdout.readline() == "shut\n"
+        print("SELECT rotate_secret('database/primary'), pg_advisory_lock(8);", file=rotation.stdin, flush=True)
+        wait_for(lambda: readme.psql(GATE).stdout == "1\n", 30, what="the rotation at the gate")
+        store.execute("BEGIN IMMEDIATE")
+        gate.communicate("\\q\n", timeout=30)
+        output, _ = rotation.communicate(timeout=60)
+        assert "not current yet" in output and not readme.can_login()
         yield
     finally:
+        gate.kill()
+        rotation.kill()
         store.close()
 
 
