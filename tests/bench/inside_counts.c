@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * inside_counts.c: does one thing COUNT times, inside counted(), for a test that counts its
+ * instructions by callgrind.
+ *
+ *     inside_counts CASE COUNT FOLDER
+ *
+ * The cases are in the table below. FOLDER has keyturn.yaml and a store of tests/bench/fill.
+ * Whatever a case needs once is done before counted(), so one run is enough.
+ */
+#include <err.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "serve/serve.h"
+#include "bench.h"
+
+#define NAME "api-keys/k0000000"
+
+typedef struct counts {
+    const char *config; /* path of keyturn.yaml */
+    unsigned count;
+    kt_ctx_t *ctx;
+    pthread_t draining;
+    kt_audit_t *audit;
+    kt_config_t *read;
+} counts_t;
+
+static void must(kt_status_t status)
+{
+    if (status != KT_SUCCESS)
+        errx(kt_status_exit(status), "%s", kt_failure());
+}
+
+/* The only function of which callgrind collects: the test names it, so it stays one. */
+void counted(bench_fn fn, void *arg, unsigned count);
+__attribute__((noinline)) void counted(bench_fn fn, void *arg, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        fn(arg, i);
+}
+
+/* ---- a read that the cache answers, in a process whose records a thread drains ---- */
+
+static void get(void *arg, unsigned i)
+{
+    counts_t *counts = arg;
+    kt_request_t req = bench_request(NAME);
+    kt_secret_t *secret = NULL;
+
+    (void)i;
+    bench_must(counts->ctx, kt_get(counts->ctx, &req, &secret));
+    kt_secret_free(secret);
+}
+
+static void count_cached(counts_t *counts)
+{
+    counts->ctx = bench_open_drained(counts->config, &counts->draining);
+    get(counts, 0);
+    get(counts, 0);
+    counted(get, counts, counts->count);
+    bench_close_drained(counts->ctx, counts->draining);
+}
+
+/* ---- a record ---- */
+
+static void record(void *arg, unsigned i)
+{
+    static const kt_event_t event = {.action = "read",
+                                     .subject = "nginx:shop.example",
+                                     .peer = "192.0.2.7",
+                                     .reference = "api-keys/stripe",
+                                     .version = 7,
+                                     .provider = "local",
+                                     .status = "success",
+                                     .request_id = "8f14e45fceea167a"};
+    counts_t *counts = arg;
+
+    (void)i;
+    must(kt_audit_write(counts->audit, &event));
+}
+
+static void open_audit(counts_t *counts)
+{
+    must(kt_config_read(counts->config, &counts->read));
+    must(kt_audit_open(counts->read, "nginx", &counts->audit));
+    record(counts, 0);
+    must(kt_audit_drain(counts->audit));
+}
+
+static void close_audit(counts_t *counts)
+{
+    kt_audit_close(counts->audit);
+    kt_config_unref(counts->read);
+}
+
+/* Into the ring: fewer than what fills half of it, so that nothing is drained. */
+static void count_ring(counts_t *counts)
+{
+    open_audit(counts);
+    counted(record, counts, counts->count);
+    close_audit(counts);
+}
+
+/* Until their lines are sealed and on the disk. The process has no thread for that, so the drains
+ * are in the count, each time that the ring is half full. */
+static void record_all(void *arg, unsigned i)
+{
+    counts_t *counts = arg;
+
+    record(counts, i);
+    if (i == counts->count - 1)
+        must(kt_audit_drain(counts->audit));
+}
+
+static void count_line(counts_t *counts)
+{
+    open_audit(counts);
+    counted(record_all, counts, counts->count);
+    close_audit(counts);
+}
+
+/* ---- libsodium alone ---- */
+
+static void open_bare(void *arg, unsigned i)
+{
+    static unsigned char sealed[32 + crypto_aead_xchacha20poly1305_ietf_ABYTES],
+        nonce[crypto_aead_xchacha20poly1305_ietf_NPUBBYTES],
+        key[crypto_aead_xchacha20poly1305_ietf_KEYBYTES], plain[32];
+
+    (void)i;
+    if (arg == NULL)
+        (void)crypto_aead_xchacha20poly1305_ietf_encrypt(sealed, NULL, plain, sizeof(plain), NULL,
+                                                         0, NULL, nonce, key);
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(plain, NULL, NULL, sealed, sizeof(sealed), NULL,
+                                                   0, nonce, key) != 0)
+        errx(70, "the bare seal does not hold");
+}
+
+static void count_open(counts_t *counts)
+{
+    open_bare(NULL, 0);
+    counted(open_bare, counts, counts->count);
+}
+
+static void hash(void *arg, unsigned i)
+{
+    static unsigned char text[200], key[crypto_generichash_KEYBYTES];
+    unsigned char out[crypto_generichash_BYTES];
+
+    (void)arg;
+    text[0] = (unsigned char)i;
+    (void)crypto_generichash(out, sizeof(out), text, sizeof(text), key, sizeof(key));
+}
+
+static void count_hash(counts_t *counts)
+{
+    hash(NULL, 0);
+    counted(hash, NULL, counts->count);
+}
+
+static const struct {
+    const char *name;
+    void (*fn)(counts_t *counts);
+} cases[] = {
+    {"cached", count_cached}, /* kt_get() */
+    {"ring", count_ring},     /* a record that is put into the ring */
+    {"line", count_line},     /* a record until it is a sealed line on the disk */
+    {"open", count_open},     /* libsodium opens a sealed value of 32 bytes */
+    {"hash", count_hash},     /* a keyed BLAKE2b of 200 bytes */
+};
+
+int main(int argc, char **argv)
+{
+    counts_t counts = {.count = bench_number(argc, argv, 2)};
+    char path[4096];
+
+    if (argc != 4 || sodium_init() < 0)
+        errx(64, "usage: inside_counts CASE COUNT FOLDER");
+    (void)snprintf(path, sizeof(path), "%s/keyturn.yaml", argv[3]);
+    counts.config = path;
+    for (size_t i = 0; i < KT_ARRAY(cases); i++) {
+        if (strcmp(argv[1], cases[i].name) == 0) {
+            cases[i].fn(&counts);
+            return 0;
+        }
+    }
+    errx(64, "no case %s", argv[1]);
+}

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How many instructions the hot paths take, counted by callgrind: a machine with other work to do counts the same.
+
+Only the thread that works is counted, and only in the function counted() of tests/bench/inside_counts.c. valgrind shows programs
+a CPU with AVX2 at most, if the machine has that; libsodium and the C library choose their code by it. So a limit is a ratio to
+what libsodium does by itself wherever there is such a thing, and a number of instructions has a little room. The goals are those of
+`auto/bench core`; a limit that is above its goal is what the code takes now, so that it gets no worse.
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+TOP = pathlib.Path(os.environ["KT_TOP"])
+
+sys.path.insert(0, str(TOP / "tests/bench"))
+import bench  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def count(tmp_path_factory):
+    """count(case, times): the instructions of one of them. Each case is counted once."""
+    work = bench.Bench(quick=True, folder=tmp_path_factory.mktemp("counts"))
+    folder, counts = work.store(100, cached=True), {}
+
+    def run(case, times):
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={work.folder / case}", "--toggle-collect=counted",
+                   work.programs / "inside_counts", case, times, folder]
+        result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0, result.stderr
+        return int(re.search(r"Collected : (\d+)", result.stderr)[1]) / times
+
+    def remember(case):
+        if case not in counts:
+            counts[case] = run(case, TIMES.get(case, 200))
+        return counts[case]
+    return remember
+
+
+# a line has a share of its block, so several blocks are counted; the ring takes 200 records without a drain
+TIMES = {"line": 2000}
+# the case, its limit in instructions, the counterpart, its limit against that
+LIMITS = [
+    ("cached", 1640, "open", 0.42),
+    ("ring", 1000, "hash", 0.39),
+    ("line", 6400, "hash", 2.46),
+]
+
+
+@pytest.mark.parametrize("case, most, against, ratio", LIMITS, ids=[limit[0] for limit in LIMITS])
+def test_instructions(count, case, most, against, ratio):
+    spent, theirs = count(case), count(against)
+    assert spent <= most
+    assert spent / theirs <= ratio, f"{spent:.0f} against {theirs:.0f}"
