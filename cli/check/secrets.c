@@ -11,11 +11,12 @@ typedef struct {
     const char *name;
     unsigned char mark[KT_MARK_SIZE];
     bool has_mark;
+    bool generated; /* keyturn made the value: only its length can be wrong */
 } secret_t;
 
 typedef struct {
     cli_t *cli;
-    json_t *names;
+    json_t *names; /* [name, generated] */
     bool out_of_memory;
     secret_t *list;
     size_t count;
@@ -42,7 +43,10 @@ static int collect(void *arg, const kt_entry_t *entry)
 
     if (strcmp(entry->state, "live") != 0)
         return 0;
-    survey->out_of_memory = json_array_append_new(survey->names, json_string(entry->name)) != 0;
+    survey->out_of_memory =
+        json_array_append_new(survey->names, json_pack("[s, b]", entry->name,
+                                                       strcmp(entry->origin, "generated") == 0)) !=
+        0;
     return survey->out_of_memory;
 }
 
@@ -61,9 +65,23 @@ static kt_status_t list_secrets(survey_t *survey)
     survey->list = calloc(survey->count + 1, sizeof *survey->list);
     if (survey->out_of_memory || !survey->list)
         return cli_no_memory(survey->cli);
-    for (size_t i = 0; i < survey->count; i++)
-        survey->list[i].name = json_string_value(json_array_get(survey->names, i));
+    for (size_t i = 0; i < survey->count; i++) {
+        const json_t *row = json_array_get(survey->names, i);
+
+        survey->list[i].name = json_string_value(json_array_get(row, 0));
+        survey->list[i].generated = json_is_true(json_array_get(row, 1));
+    }
     return KT_SUCCESS;
+}
+
+/* A random value has no habits to be guessed by, whatever an estimate makes of it. */
+static void warn_of_length(survey_t *survey, const char *name, const kt_secret_t *value,
+                           kt_strength_t kind)
+{
+    unsigned weak = kt_strength(value, kind) & KT_WEAK_BELOW;
+
+    if (weak)
+        warn(survey, name, "%s", kt_strength_text(weak));
 }
 
 static void check_value(survey_t *survey, secret_t *secret)
@@ -83,7 +101,9 @@ static void check_value(survey_t *survey, secret_t *secret)
     if (kt_strength_part(secret->name, NULL, value, &kind, &part) == KT_SUCCESS) {
         kt_secret_mark(part, secret->mark);
         secret->has_mark = true;
-        if (cli_weakness(part, kind, 0, weakness, sizeof weakness))
+        if (secret->generated)
+            warn_of_length(survey, secret->name, part, kind);
+        else if (cli_weakness(part, kind, 0, weakness, sizeof weakness))
             warn(survey, secret->name, "weak: %s", weakness);
     }
     kt_secret_free(part);

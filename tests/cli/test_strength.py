@@ -108,10 +108,34 @@ def test_what_may_not_be_read_is_said(home):
 
 
 def test_what_keyturn_makes_up_is_not_weak(home):
-    """Whatever it happens to have no digit of, or two of in a row."""
+    """Whatever it happens to have no digit of, or two of in a row: 20 random hexadecimal values of 16 digits nearly always have one
+    that looks like dates and sequences."""
     for alphabet in ("alnum", "hex", "urlsafe", "symbols", "uuid"):
         for number in range(20):
             home.run("generate", f"made/{alphabet}{number}", "--alphabet", alphabet)
+            if alphabet in ("alnum", "hex"):
+                home.run("generate", f"short/{alphabet}{number}", "--alphabet", alphabet, "--length", "16")
     assert [row for row in warnings(home) if row[1].startswith("weak")] == []
     for name in home.list("made/*")[::5]:
         assert told(home, "api-keys/a", home.get(name)) == ""
+
+
+def test_what_was_made_up_elsewhere_is_not_weak_either(home):
+    """openssl rand -hex 8: the first ones look like dates and sequences to the estimate, the others are known to be guessed."""
+    for value in ("e97531d4c3a19990", "2074588b13ed8744", "11a35c94b83a3455"):
+        assert told(home, "logins/x", value) == "", value
+    for value in ("deadbeefcafebabe", "2026112920261130", "1234567812345678", "feedfacedeadbeef"):
+        assert "the value is weak" in told(home, "logins/x", value), value
+
+
+def test_a_length_is_still_recommended(home):
+    home.run("generate", "auth/jwt", "--length", "32")
+    home.run("generate", "api-keys/short", "--length", "16")
+    found = {name: detail for name, detail in warnings(home) if "shorter" in detail}
+    assert set(found) == {"auth/jwt", "api-keys/short"} and all(detail.startswith("shorter than recommended") for detail in found.values())
+
+
+def test_a_value_that_was_set_is_judged_though_the_last_one_was_made_up(home):
+    home.run("generate", "logins/x")
+    home.set("logins/x", "Summer2026" * 2)
+    assert ("logins/x", "weak: guessed") in {(name, detail[:13]) for name, detail in warnings(home)}
