@@ -64,13 +64,10 @@ static void add_gap(kt_audit_t *audit, kt_audit_state_t *state, int64_t now)
     kt_audit_former_t former;
 
     if (state->gap.reason != KT_LOSS_NONE) {
-        kt_audit_link_line(
-            state, lines, kt_line_gap(lines, &audit->name, state, ++state->recorded.sequence, now));
+        kt_line_gap(lines, &audit->name, state, ++state->recorded.sequence, now);
     } else if (state->block == 0 && find_former(audit, state, &former)) {
         kt_audit_warn(audit, "state: the one before is gone; another instance begins");
-        kt_audit_link_line(
-            state, lines,
-            kt_line_former(lines, &audit->name, &former, ++state->recorded.sequence, now));
+        kt_line_former(lines, &audit->name, &former, ++state->recorded.sequence, now);
     }
 }
 
@@ -85,14 +82,13 @@ kt_status_t kt_block_begin_inlock(kt_audit_t *audit, kt_audit_state_t *state, si
         return status;
     state->recorded = state->sealed;
     if (!state->log_begun) {
-        kt_audit_link_line(state, lines, kt_line_log(lines, &audit->name, state, now));
+        kt_line_log(lines, &audit->name, state, now);
         add_gap(audit, state, now);
     }
     if (found->dropped > 0 || found->missing > 0) {
         state->recorded.sequence += found->missing;
-        kt_audit_link_line(state, lines,
-                           kt_line_recovery(lines, &audit->name, found->dropped, found->missing,
-                                            ++state->recorded.sequence, now));
+        kt_line_recovery(lines, &audit->name, found->dropped, found->missing,
+                         ++state->recorded.sequence, now);
     }
     return KT_SUCCESS;
 }
@@ -105,9 +101,7 @@ bool kt_block_is_due(const kt_audit_t *audit, const kt_audit_state_t *state)
 
 void kt_block_add(kt_audit_t *audit, kt_audit_state_t *state, const kt_event_t *event, int64_t time)
 {
-    kt_audit_link_line(
-        state, &audit->lines,
-        kt_line_event(&audit->lines, &audit->name, event, ++state->recorded.sequence, time));
+    kt_line_event(&audit->lines, &audit->name, event, ++state->recorded.sequence, time);
     audit->lines.decisions++;
 }
 
@@ -116,9 +110,7 @@ kt_status_t kt_block_end_inlock(kt_audit_t *audit, kt_audit_state_t *state,
 {
     kt_status_t status;
 
-    kt_audit_link_line(state, &audit->lines,
-                       kt_line_seal(&audit->lines, state, range->to != 0 ? range : NULL, now));
-    kt_audit_mark_sealed(state);
+    kt_audit_seal_block(state, &audit->lines, range->to != 0 ? range : NULL, now);
     if (range->to != 0)
         state->range = *range;
     status = kt_audit_append_block(audit, audit->log, state, spends);

@@ -119,23 +119,33 @@ static bool take_copy(const kt_audit_t *audit, const kt_audit_log_t *log, kt_aud
 {
     kt_audit_log_t opened;
     kt_audit_reader_t *reader = kt_audit_log_read(audit->folder, log->name, &opened);
-    kt_audit_end_t end = {.length = 0};
+    unsigned char through[KT_AUDIT_HASH];
+    kt_audit_chain_t chain;
+    uint64_t length = 0;
+    kt_audit_seal_t seal;
     bool whole = false;
     char *line;
     size_t size;
 
-    memcpy(end.chain, log->head.chain, KT_AUDIT_HASH);
+    kt_chain_begin(&chain, log->head.chain);
     while (reader != NULL && kt_audit_reader_next(reader, &line, &size) == KT_AUDIT_NEXT) {
-        if (whole && !kt_audit_adopt_line(state, &end, line, size))
+        if (whole && !kt_audit_adopt_line(state, &length, &chain, line, size))
             break;
         if (whole)
             continue;
-        kt_audit_link(end.chain, line, size);
-        end.length += size;
-        if (end.length > state->sealed.length)
+        if (kt_audit_parse_seal(line, size, &seal)) {
+            kt_chain_through(&chain, through);
+            if (memcmp(through, seal.chain, KT_AUDIT_HASH) != 0)
+                break;
+            kt_chain_seal(&chain, seal.chain, line, size);
+        } else {
+            kt_chain_add(&chain, line, size);
+        }
+        length += size;
+        if (length > state->sealed.length)
             break;
-        whole = end.length == state->sealed.length &&
-                memcmp(end.chain, state->sealed.chain, KT_AUDIT_HASH) == 0;
+        whole = length == state->sealed.length && !chain.open &&
+                memcmp(chain.sealed, state->sealed.chain, KT_AUDIT_HASH) == 0;
     }
     kt_audit_reader_free(reader);
     return whole;

@@ -107,9 +107,8 @@ static kt_status_t write_lines(kt_audit_t *audit, kt_audit_state_t *state, const
     for (i = 0; status == KT_SUCCESS && i < count; i++) {
         const kt_audit_removed_t *removed = &groups[i].removed;
 
-        kt_audit_link_line(state, &audit->lines,
-                           kt_line_retention(&audit->lines, &audit->name, removed, audit->keep,
-                                             ++state->recorded.sequence, now));
+        kt_line_retention(&audit->lines, &audit->name, removed, audit->keep,
+                          ++state->recorded.sequence, now);
         if (memcmp(removed->instance, state->instance, KT_AUDIT_ID) == 0 && removed->from == 0)
             state->kept = removed->to + 1;
     }

@@ -74,7 +74,7 @@ static void begin_instance(kt_proof_t *proof, const kt_audit_head_t *head, const
     proof->inside = true;
     proof->keyed = proof->audit_key != NULL && head->keyed;
     memcpy(proof->instance, head->instance, KT_AUDIT_ID);
-    memcpy(proof->chain, head->chain, KT_AUDIT_HASH);
+    kt_chain_begin(&proof->chain, head->chain);
     memcpy(proof->at_seal, head->chain, KT_AUDIT_HASH);
     proof->block = head->block;
     proof->sequence = proof->sealed = head->last;
@@ -144,7 +144,7 @@ static void check_head(kt_proof_t *proof, const kt_audit_head_t *head, const cha
     }
     proof->joined = head->block == proof->block && head->last == proof->sealed &&
                     memcmp(head->chain, proof->at_seal, KT_AUDIT_HASH) == 0;
-    memcpy(proof->chain, head->chain, KT_AUDIT_HASH);
+    kt_chain_begin(&proof->chain, head->chain);
     proof->sequence = proof->sealed;
     if (!proof->joined)
         jump(proof, head, file, number);
@@ -229,9 +229,10 @@ static void check_times(kt_proof_t *proof, const kt_audit_seal_t *seal, const ch
 static void check_seal(kt_proof_t *proof, const char *line, size_t size, const char *file,
                        size_t number)
 {
-    unsigned char mac[KT_AUDIT_HASH];
+    unsigned char mac[KT_AUDIT_HASH], through[KT_AUDIT_HASH];
     kt_audit_seal_t seal;
 
+    kt_chain_through(&proof->chain, through);
     if (!kt_audit_parse_seal(line, size, &seal)) {
         kt_proof_tell(proof, KT_MALFORMED, "%s:%zu: malformed seal", file, number);
         return;
@@ -242,7 +243,7 @@ static void check_seal(kt_proof_t *proof, const char *line, size_t size, const c
         kt_proof_tell(proof, KT_MALFORMED,
                       "%s:%zu: the seal of block %llu, where that of block %llu is expected", file,
                       number, (unsigned long long)seal.block, (unsigned long long)proof->block);
-    if (memcmp(seal.chain, proof->chain, KT_AUDIT_HASH) != 0)
+    if (memcmp(seal.chain, through, KT_AUDIT_HASH) != 0)
         kt_proof_tell(
             proof, KT_MALFORMED,
             "%s:%zu: block %llu: its lines from %s:%zu on are not the lines that were sealed", file,
@@ -270,13 +271,12 @@ static void check_seal(kt_proof_t *proof, const char *line, size_t size, const c
     check_times(proof, &seal, file);
     /* One change is one finding: the chain of the next block continues from this seal, right or
      * wrong. */
-    memcpy(proof->chain, seal.chain, KT_AUDIT_HASH);
-    kt_audit_link(proof->chain, line, size);
+    kt_chain_seal(&proof->chain, seal.chain, line, size);
     if (seal.block >= proof->block)
         proof->block = seal.block + 1;
-    memcpy(proof->at_seal, proof->chain, KT_AUDIT_HASH);
+    memcpy(proof->at_seal, proof->chain.sealed, KT_AUDIT_HASH);
     kt_missing_sealed(proof->absent, proof->instance);
-    kt_missing_end(proof->absent, proof->instance, proof->block, seal.last, proof->chain);
+    kt_missing_end(proof->absent, proof->instance, proof->block, seal.last, proof->chain.sealed);
     proof->sealed = proof->sequence = seal.last;
     proof->waiting = 0;
     proof->blocks++;
@@ -332,7 +332,7 @@ void kt_proof_line(kt_proof_t *proof, const char *line, size_t size, const char 
         proof->open_line = number;
         proof->open_file = file;
         proof->waiting = 1;
-        kt_audit_link(proof->chain, line, size);
+        kt_chain_add(&proof->chain, line, size);
         return;
     }
     settle_loose(proof, line);
@@ -350,5 +350,5 @@ void kt_proof_line(kt_proof_t *proof, const char *line, size_t size, const char 
     check_decision(proof, line, size, file, number);
     count_checkpoint(proof, line);
     proof->waiting++;
-    kt_audit_link(proof->chain, line, size);
+    kt_chain_add(&proof->chain, line, size);
 }

@@ -26,7 +26,8 @@ typedef struct kt_proof {
     uint64_t passed;  /* blocks that are in no file here, on the way to the keys of others */
     /* of the instance that is being read */
     bool inside, keyed;
-    unsigned char instance[KT_AUDIT_ID], chain[KT_AUDIT_HASH], key[KT_AUDIT_HASH];
+    unsigned char instance[KT_AUDIT_ID], key[KT_AUDIT_HASH];
+    kt_audit_chain_t chain;
     uint64_t block, sequence, sealed;
     unsigned char at_seal[KT_AUDIT_HASH]; /* the chain through the last seal */
     kt_missing_t *absent;

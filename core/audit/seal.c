@@ -2,10 +2,14 @@
 /*
  * seal.c: makes changes of a log detectable.
  *
- * Each line, seals included, is a link of an unkeyed chain. A seal line closes a block: it has the
- * chain through the line before it, and a MAC over that and over itself under the key of its block.
- * Then the key is replaced by its hash. An intruder finds the key of the next block only, and none
- * for what was sealed before: a block under a later key is as wrong as one under none.
+ * The lines of a block are a link of an unkeyed chain, and so is the seal line that closes it: it
+ * has the chain through the line before it, and a MAC over that and over itself under the key of
+ * its block. Then the key is replaced by its hash. An intruder finds the key of the next block
+ * only, and none for what was sealed before: a block under a later key is as wrong as one under
+ * none.
+ *
+ * A link for each line would cost a sixth more, and prove no more: only seals say what the chain
+ * has to be.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -59,20 +63,64 @@ void kt_audit_next_key(unsigned char key[KT_AUDIT_HASH])
     kt_wipe(&state, sizeof(state));
 }
 
-void kt_audit_link(unsigned char chain[KT_AUDIT_HASH], const char *line, size_t size)
+static void begin_link(crypto_generichash_blake2b_state *state,
+                       const unsigned char chain[KT_AUDIT_HASH])
+{
+    begin_hash(state, NULL, "keyturn lines   ");
+    (void)crypto_generichash_blake2b_update(state, chain, KT_AUDIT_HASH);
+}
+
+void kt_audit_link(unsigned char chain[KT_AUDIT_HASH], const char *text, size_t size)
 {
     crypto_generichash_blake2b_state state;
 
-    begin_hash(&state, NULL, "keyturn line    ");
-    (void)crypto_generichash_blake2b_update(&state, chain, KT_AUDIT_HASH);
-    (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)line, size);
+    begin_link(&state, chain);
+    (void)crypto_generichash_blake2b_update(&state, (const unsigned char *)text, size);
     (void)crypto_generichash_blake2b_final(&state, chain, KT_AUDIT_HASH);
 }
 
-void kt_audit_link_line(kt_audit_state_t *state, const kt_lines_t *lines, size_t at)
+void kt_audit_seal_block(kt_audit_state_t *state, kt_lines_t *lines, const kt_audit_range_t *range,
+                         int64_t now)
 {
+    size_t at;
+
+    kt_audit_link(state->recorded.chain, lines->text, lines->size);
+    at = kt_line_seal(lines, state, range, now);
     kt_audit_link(state->recorded.chain, lines->text + at, lines->size - at);
-    state->recorded.length += lines->size - at;
+    state->recorded.length += lines->size;
+    kt_audit_mark_sealed(state);
+}
+
+void kt_chain_begin(kt_audit_chain_t *chain, const unsigned char sealed[KT_AUDIT_HASH])
+{
+    memcpy(chain->sealed, sealed, KT_AUDIT_HASH);
+    chain->open = false;
+}
+
+void kt_chain_add(kt_audit_chain_t *chain, const char *line, size_t size)
+{
+    if (!chain->open)
+        begin_link(&chain->lines, chain->sealed);
+    chain->open = true;
+    (void)crypto_generichash_blake2b_update(&chain->lines, (const unsigned char *)line, size);
+}
+
+void kt_chain_through(const kt_audit_chain_t *chain, unsigned char ret_chain[KT_AUDIT_HASH])
+{
+    crypto_generichash_blake2b_state lines;
+
+    memcpy(ret_chain, chain->sealed, KT_AUDIT_HASH);
+    if (!chain->open)
+        return;
+    lines = chain->lines;
+    (void)crypto_generichash_blake2b_final(&lines, ret_chain, KT_AUDIT_HASH);
+}
+
+void kt_chain_seal(kt_audit_chain_t *chain, const unsigned char said[KT_AUDIT_HASH],
+                   const char *line, size_t size)
+{
+    kt_chain_begin(chain, said);
+    kt_audit_link(chain->sealed, line, size);
 }
 
 void kt_audit_mac(const unsigned char key[KT_AUDIT_HASH], const unsigned char chain[KT_AUDIT_HASH],
@@ -227,47 +275,53 @@ bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_s
 
 /* ---- recovery ---- */
 
-/* Moves the state past a seal under its present key. `end` is through the line before it. */
-static bool adopt_seal(kt_audit_state_t *state, kt_audit_end_t *end, const char *line, size_t size)
+/* Moves the state past a seal under its present key. `length` and `chain` are through the line
+ * before it. */
+static bool adopt_seal(kt_audit_state_t *state, uint64_t *length, kt_audit_chain_t *chain,
+                       const char *line, size_t size)
 {
-    unsigned char mac[KT_AUDIT_HASH];
+    unsigned char mac[KT_AUDIT_HASH], through[KT_AUDIT_HASH];
     kt_audit_seal_t seal;
 
+    kt_chain_through(chain, through);
     if (!kt_audit_parse_seal(line, size, &seal) || seal.block != state->block ||
-        memcmp(seal.chain, end->chain, KT_AUDIT_HASH) != 0 ||
+        memcmp(seal.chain, through, KT_AUDIT_HASH) != 0 ||
         memcmp(seal.instance, state->instance, KT_AUDIT_ID) != 0)
         return false;
     kt_audit_mac(state->key, seal.chain, line, seal.maced, mac);
     if (sodium_memcmp(mac, seal.mac, sizeof(mac)) != 0)
         return false;
-    kt_audit_link(end->chain, line, size);
-    end->length += size;
-    end->sequence = seal.last;
-    state->recorded = *end;
+    kt_chain_seal(chain, seal.chain, line, size);
+    *length += size;
+    state->recorded.sequence = seal.last;
+    state->recorded.length = *length;
+    memcpy(state->recorded.chain, chain->sealed, KT_AUDIT_HASH);
     if (seal.range.to != 0)
         state->range = seal.range;
     kt_audit_mark_sealed(state);
     return true;
 }
 
-bool kt_audit_adopt_line(kt_audit_state_t *state, kt_audit_end_t *end, const char *line,
-                         size_t size)
+bool kt_audit_adopt_line(kt_audit_state_t *state, uint64_t *length, kt_audit_chain_t *chain,
+                         const char *line, size_t size)
 {
     if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0)
-        return adopt_seal(state, end, line, size);
-    kt_audit_link(end->chain, line, size);
-    end->length += size;
+        return adopt_seal(state, length, chain, line, size);
+    kt_chain_add(chain, line, size);
+    *length += size;
     return true;
 }
 
 /* Ends at the first line that is not whole: our lines are shorter and have no zero byte. */
 static void adopt_blocks(FILE *file, char *line, kt_audit_state_t *state)
 {
-    kt_audit_end_t end = state->sealed;
+    uint64_t length = state->sealed.length;
+    kt_audit_chain_t chain;
     size_t size;
 
+    kt_chain_begin(&chain, state->sealed.chain);
     while (fgets(line, KT_AUDIT_LINE, file) != NULL && (size = strlen(line)) > 0 &&
-           line[size - 1] == '\n' && kt_audit_adopt_line(state, &end, line, size))
+           line[size - 1] == '\n' && kt_audit_adopt_line(state, &length, &chain, line, size))
         ;
 }
 

@@ -42,6 +42,8 @@
 #ifndef KT_TRAIL_H
 #define KT_TRAIL_H
 
+#include <sodium.h>
+
 #include "audit.h"
 #include "keys/keys.h"
 
@@ -167,10 +169,23 @@ void kt_audit_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_aud
                         const unsigned char instance[KT_AUDIT_ID],
                         unsigned char ret_key[KT_AUDIT_HASH]);
 void kt_audit_next_key(unsigned char key[KT_AUDIT_HASH]);
-/* The chain through one more line, its newline included. */
-void kt_audit_link(unsigned char chain[KT_AUDIT_HASH], const char *line, size_t size);
-/* The line that begins at `at`: the chain and the length of what `state` has recorded go on. */
-void kt_audit_link_line(kt_audit_state_t *state, const kt_lines_t *lines, size_t at);
+/* One more link of the chain: all lines of a block before its seal, or the seal's line. */
+void kt_audit_link(unsigned char chain[KT_AUDIT_HASH], const char *text, size_t size);
+/* Ends the block: its seal is the last line, and the state is sealed through it. */
+void kt_audit_seal_block(kt_audit_state_t *state, kt_lines_t *lines, const kt_audit_range_t *range,
+                         int64_t now);
+/* The same for a reader, line by line. */
+typedef struct kt_audit_chain {
+    unsigned char sealed[KT_AUDIT_HASH]; /* through the last seal */
+    bool open;                           /* lines follow it: */
+    crypto_generichash_blake2b_state lines;
+} kt_audit_chain_t;
+void kt_chain_begin(kt_audit_chain_t *chain, const unsigned char sealed[KT_AUDIT_HASH]);
+void kt_chain_add(kt_audit_chain_t *chain, const char *line, size_t size); /* not a seal */
+void kt_chain_through(const kt_audit_chain_t *chain, unsigned char ret_chain[KT_AUDIT_HASH]);
+/* `said`: the chain of the lines before, as this seal's line has it. */
+void kt_chain_seal(kt_audit_chain_t *chain, const unsigned char said[KT_AUDIT_HASH],
+                   const char *line, size_t size);
 void kt_audit_mac(const unsigned char key[KT_AUDIT_HASH], const unsigned char chain[KT_AUDIT_HASH],
                   const char *text, size_t size, unsigned char ret_mac[KT_AUDIT_HASH]);
 
@@ -197,9 +212,10 @@ typedef struct kt_recovery {
     uint64_t dropped, missing;
 } kt_recovery_t;
 /* One more line after what the state says: blocks sealed by its key and the next ones are adopted.
- * False: it is not a line of such a block. `end` is at first what the state says. */
-bool kt_audit_adopt_line(kt_audit_state_t *state, kt_audit_end_t *end, const char *line,
-                         size_t size);
+ * False: it is not a line of such a block. `length` of the log and `chain` go on from what the
+ * state says. */
+bool kt_audit_adopt_line(kt_audit_state_t *state, uint64_t *length, kt_audit_chain_t *chain,
+                         const char *line, size_t size);
 /*
  * Compares the open log, which is not shorter than the state says, with the state, under its lock.
  * After the end that the state names, blocks sealed by its key and the next ones are adopted, and

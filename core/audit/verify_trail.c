@@ -26,10 +26,12 @@
 static void check_end(kt_proof_t *proof, const char *file, uint64_t length)
 {
     const kt_audit_state_t *end = &proof->end;
+    unsigned char through[KT_AUDIT_HASH];
 
+    kt_chain_through(&proof->chain, through);
     if (length != end->recorded.length ||
         memcmp(proof->instance, end->instance, KT_AUDIT_ID) != 0 ||
-        (end->log_begun && memcmp(proof->chain, end->recorded.chain, KT_AUDIT_HASH) != 0))
+        (end->log_begun && memcmp(through, end->recorded.chain, KT_AUDIT_HASH) != 0))
         kt_proof_tell(
             proof, KT_MALFORMED,
             "%s: does not end where the stream's state says: lines were cut off or changed", file);

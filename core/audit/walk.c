@@ -30,7 +30,8 @@ typedef struct block {
     char name[65]; /* of the stream, if its folder does not have it */
     uint64_t inode;
     bool known; /* the chain: */
-    unsigned char instance[KT_AUDIT_ID], chain[KT_AUDIT_HASH];
+    unsigned char instance[KT_AUDIT_ID];
+    kt_audit_chain_t chain;
     bool skipping; /* to the first seal */
     char *text;    /* the lines of the block, each with NUL */
     size_t size, room;
@@ -161,14 +162,16 @@ static bool is_reached(block_t *block, uint64_t offset)
 
 static void take_seal(block_t *block, const char *line, size_t size, uint64_t offset)
 {
+    unsigned char through[KT_AUDIT_HASH];
     kt_audit_seal_t seal;
     bool covers = false;
 
     if (kt_audit_parse_seal(line, size, &seal)) {
-        covers = block->known && memcmp(seal.chain, block->chain, KT_AUDIT_HASH) == 0 &&
+        kt_chain_through(&block->chain, through);
+        covers = block->known && memcmp(seal.chain, through, KT_AUDIT_HASH) == 0 &&
                  memcmp(seal.instance, block->instance, KT_AUDIT_ID) == 0 &&
                  is_reached(block, offset);
-        memcpy(block->chain, seal.chain, KT_AUDIT_HASH);
+        kt_chain_seal(&block->chain, seal.chain, line, size);
         memcpy(block->instance, seal.instance, KT_AUDIT_ID);
         block->known = true;
     }
@@ -180,7 +183,7 @@ static void take_seal(block_t *block, const char *line, size_t size, uint64_t of
 
 static void take_head(block_t *block, const kt_audit_head_t *head)
 {
-    memcpy(block->chain, head->chain, KT_AUDIT_HASH);
+    kt_chain_begin(&block->chain, head->chain);
     memcpy(block->instance, head->instance, KT_AUDIT_ID);
     block->known = true;
     if (block->walk->stream[0] == '\0') { /* a copy, whose folder may have any name */
@@ -191,13 +194,14 @@ static void take_head(block_t *block, const kt_audit_head_t *head)
 
 static bool take_line(block_t *block, const char *line, size_t size, uint64_t offset)
 {
-    unsigned char *chain = block->chain;
     kt_audit_claim_t claim;
     kt_audit_head_t head;
 
     if (strncmp(line, KT_AUDIT_SEAL, strlen(KT_AUDIT_SEAL)) == 0) {
         take_seal(block, line, size, offset);
-    } else if (kt_audit_parse_head(line, &head)) {
+        return true;
+    }
+    if (kt_audit_parse_head(line, &head)) {
         take_head(block, &head);
     } else if (!block->skipping &&
                !keep(block, line, size,
@@ -205,7 +209,8 @@ static bool take_line(block_t *block, const char *line, size_t size, uint64_t of
                                                         : 0)) {
         return false;
     }
-    kt_audit_link(chain, line, size);
+    if (block->known)
+        kt_chain_add(&block->chain, line, size);
     return true;
 }
 

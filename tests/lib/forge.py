@@ -30,10 +30,8 @@ class Stream:
     def append(self, *decisions, seal=True, time="2026-11-23T11:00:00.000Z"):
         """Adds these decisions (their fields) at the sealed length, as a block under the present key or without a seal."""
         lines = [self.decision(n, **fields) for n, fields in enumerate(decisions, 1)]
-        chain = hashed("keyturn line", self.chain + self.head) if self.head else self.chain
         if seal:
-            for line in lines:
-                chain = hashed("keyturn line", chain + line)
+            chain = hashed("keyturn lines", self.chain + self.head + b"".join(lines))
             text = (f'{{"seal":{self.block},"instance":"{self.instance.hex()}","first":{self.last + 1},"last":{self.last + len(lines)},'
                     f'"time":"{time}","chain":"{chain.hex()}"').encode()
             mac = hashed("keyturn seal", chain + text, self.key).hex()

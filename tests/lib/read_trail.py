@@ -66,7 +66,7 @@ def verify(audit_key, lines):
     """The decisions that are proved, as objects; ValueError with the number of the line that is wrong."""
     proved, waiting = [], []
     key = instance = None
-    chain, block, sequence = bytes(32), 0, 0
+    chain, text, block, sequence = bytes(32), b"", 0, 0  # chain: through the last seal; text: the lines after it
     rings, holes, removed, ends = {}, [], {}, {}
     for number, line in enumerate(lines, 1):
         what = json.loads(line)
@@ -79,13 +79,13 @@ def verify(audit_key, lines):
                 holes.append(what)
                 key, instance, chain = key_of(audit_key, what), what["instance"], bytes.fromhex(what["chain"])
                 block, sequence = what["block"], what["last"]
-            if not what["keyed"] or waiting or (what["instance"], what["block"], what["last"]) != (instance, block, sequence) or (
+            if not what["keyed"] or text or (what["instance"], what["block"], what["last"]) != (instance, block, sequence) or (
                     bytes.fromhex(what["chain"]) != chain):
                 raise ValueError(f"line {number}: not where a log begins")
         elif "seal" in what:
-            text = line[:line.index(b',"mac":')]
-            mac = hashed("keyturn seal", chain + text, key)
-            if (what["seal"], what["instance"], what["last"], bytes.fromhex(what["chain"])) != (block, instance, sequence, chain) or (
+            through = hashed("keyturn lines", chain + text)
+            mac = hashed("keyturn seal", through + line[:line.index(b',"mac":')], key)
+            if (what["seal"], what["instance"], what["last"], bytes.fromhex(what["chain"])) != (block, instance, sequence, through) or (
                     bytes.fromhex(what["mac"]) != mac):
                 raise ValueError(f"line {number}: the seal does not hold")
             if "ring" in what:
@@ -100,13 +100,15 @@ def verify(audit_key, lines):
                     raise ValueError(f"line {number}: the instance before does not end as this one says")
             proved, waiting = proved + waiting, []
             key, block = hashed("keyturn next", b"", key), block + 1
-            ends[instance] = (block - 1, sequence, hashed("keyturn line", chain + line).hex())
+            chain, text = hashed("keyturn lines", through + line), b""
+            ends[instance] = (block - 1, sequence, chain.hex())
+            continue
         else:
             sequence += 1 + what.get("missing", 0)
             if what["seq"] != sequence:
                 raise ValueError(f"line {number}: its number is not the next")
             waiting.append(what)
-        chain = hashed("keyturn line", chain + line)
+        text += line
     account(holes, removed)
     return proved
 

@@ -109,11 +109,9 @@ START_TEST(a_block_is_that_of_the_page)
     kt_audit_first_key(vector("audit_key").bytes, &name, trail.instance, trail.key);
     assert_vector(trail.key, sizeof(trail.key), "trail_key");
     assert_ok(kt_lines_begin(&lines, KT_LINES_MIN));
-    kt_audit_link_line(&trail, &lines, kt_line_log(&lines, &name, &trail, now));
-    kt_audit_link_line(&trail, &lines,
-                       kt_line_event(&lines, &name, &event, ++trail.recorded.sequence, now));
-    kt_audit_link_line(&trail, &lines, kt_line_seal(&lines, &trail, &range, now));
-    kt_audit_mark_sealed(&trail);
+    kt_line_log(&lines, &name, &trail, now);
+    kt_line_event(&lines, &name, &event, ++trail.recorded.sequence, now);
+    kt_audit_seal_block(&trail, &lines, &range, now);
     assert_vector(lines.text, lines.size, "trail_block");
     assert_vector(trail.key, sizeof(trail.key), "trail_next_key");
     kt_lines_free(&lines);
@@ -446,6 +444,7 @@ START_TEST(a_later_key_seals_no_earlier_block)
 {
     unsigned char bytes[KT_AUDIT_STATE], chain[KT_AUDIT_HASH] = {0}, mac[KT_AUDIT_HASH];
     char hex[2 * KT_AUDIT_HASH + 1], line[8192], *log, *at, *end, *seal;
+    kt_audit_chain_t links;
     kt_audit_state_t state;
     FILE *file;
     int fd;
@@ -459,24 +458,27 @@ START_TEST(a_later_key_seals_no_earlier_block)
     at = strstr(log, "a/3");
     at[2] = '9';
     file = fopen(world.log, "r+");
+    kt_chain_begin(&links, chain);
     for (at = log; (end = strchr(at, '\n')) != NULL; at = end + 1) {
         (void)snprintf(line, sizeof(line), "%.*s", (int)(end - at + 1), at);
-        seal = strncmp(line, KT_AUDIT_SEAL, 8) == 0 && line[8] > '0'
-                   ? strstr(line, "\"chain\":\"") + 9
-                   : NULL;
-        if (seal != NULL) { /* of blocks 1 and 2, made again */
+        kt_chain_through(&links, chain);
+        seal = strncmp(line, KT_AUDIT_SEAL, 8) == 0 ? strstr(line, "\"chain\":\"") + 9 : NULL;
+        if (seal != NULL && line[8] > '0') { /* of blocks 1 and 2, made again */
             memcpy(seal, sodium_bin2hex(hex, sizeof(hex), chain, sizeof(chain)), 64);
             kt_audit_mac(state.key, chain, line, (size_t)(seal + 65 - line), mac);
             memcpy(strstr(line, "\"mac\":\"") + 7,
                    sodium_bin2hex(hex, sizeof(hex), mac, sizeof(mac)), 64);
         }
-        kt_audit_link(chain, line, strlen(line));
+        if (seal != NULL)
+            kt_chain_seal(&links, chain, line, strlen(line));
+        else
+            kt_chain_add(&links, line, strlen(line));
         (void)fputs(line, file);
     }
     (void)fclose(file);
     free(log);
-    memcpy(state.recorded.chain, chain, sizeof(chain)); /* the forged state agrees */
-    memcpy(state.sealed.chain, chain, sizeof(chain));
+    memcpy(state.recorded.chain, links.sealed, sizeof(chain)); /* the forged state agrees */
+    memcpy(state.sealed.chain, links.sealed, sizeof(chain));
     kt_audit_encode_state(&state, bytes);
     fd = open(state_path, O_WRONLY);
     ck_assert_int_eq(write(fd, bytes, sizeof(bytes)), KT_AUDIT_STATE);
