@@ -76,7 +76,7 @@ $(foreach n,1 2 3 4 5 6 7 8,$(call installs,644,$(mandir)/man$(n),$(filter %.$(n
 $(call installs,644,$(docdir),$(wildcard README.md CHANGELOG.md SECURITY.md LICENSE))
 $(call installs,644,$(docdir)/docs,$(wildcard docs/*.md))
 $(call installs,644,$(docdir)/docs/bench,$(wildcard docs/bench/*.svg))
-$(call installs,644,$(docdir)/examples,$(wildcard docs/examples/* */examples/* packaging/systemd/*))
+$(call installs,644,$(docdir)/examples,$(wildcard docs/examples/* */examples/*))
 $(call installs,644,$(docdir)/examples/sample,$(wildcard modules/sample/*))
 
 install: all
@@ -90,12 +90,13 @@ install: all
 	    mkdir -p "$(DESTDIR)$$(dirname $${row#*:})"; \
 	    ln -sf $${row%%:*} "$(DESTDIR)$${row#*:}"; \
 	done
-	$(Q)if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then PATH=$$PATH:/usr/sbin:/sbin ldconfig; fi
+	$(Q)if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then PATH=$$PATH:/usr/sbin:/sbin ldconfig; \
+	    if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi; fi
 
 uninstall:
 	$(Q)for row in $(INSTALLED); do rm -f "$(DESTDIR)$${row##*:}"; done; \
 	for row in $(INSTALLED_LINKS); do rm -f "$(DESTDIR)$${row#*:}"; done; \
-	rmdir "$(DESTDIR)$(libdir)/keyturn" "$(DESTDIR)$(docdir)/examples/sample" \
+	rmdir "$(DESTDIR)$(libdir)/keyturn" "$(DESTDIR)$(prefix)/lib/systemd/system/redis-server.service.d" "$(DESTDIR)$(docdir)/examples/sample" \
 	    "$(DESTDIR)$(docdir)/examples" "$(DESTDIR)$(docdir)" 2>/dev/null || true
 
 # clean keeps what configure wrote and build folders inside the build folder (build/check)

@@ -3,11 +3,17 @@
 
 PACKAGING_TMPFILES := $(BUILD)/obj/packaging/tmpfiles/keyturn.conf
 PACKAGING_LOGROTATE := $(BUILD)/obj/packaging/logrotate/keyturn
+PACKAGING_REDIS_UNIT := $(BUILD)/obj/packaging/redis-unit/keyturn.conf
 
 ALL += $(PACKAGING_TMPFILES) $(PACKAGING_LOGROTATE)
 $(call installs,644,$(prefix)/lib/sysusers.d,packaging/sysusers.d/keyturn.conf)
 $(call installs,644,$(prefix)/lib/tmpfiles.d,$(PACKAGING_TMPFILES))
 $(call installs,644,$(sysconfdir)/logrotate.d,$(PACKAGING_LOGROTATE))
+
+ifeq ($(HAVE_REDIS),yes)
+ALL += $(PACKAGING_REDIS_UNIT)
+$(call installs,644,$(prefix)/lib/systemd/system/redis-server.service.d,$(PACKAGING_REDIS_UNIT))
+endif
 
 $(PACKAGING_TMPFILES): packaging/tmpfiles.d/keyturn.conf $(CONFIGURED)
 	@mkdir -p $(@D)
@@ -16,3 +22,7 @@ $(PACKAGING_TMPFILES): packaging/tmpfiles.d/keyturn.conf $(CONFIGURED)
 $(PACKAGING_LOGROTATE): packaging/logrotate.d/keyturn $(CONFIGURED)
 	@mkdir -p $(@D)
 	$(call say,GEN)sed 's|^#/var/|#$(localstatedir)/|' $< > $@
+
+$(PACKAGING_REDIS_UNIT): packaging/systemd/redis-server.service.d/keyturn.conf $(CONFIGURED)
+	@mkdir -p $(@D)
+	$(call say,GEN)sed 's|-/var/|-$(localstatedir)/|g' $< > $@

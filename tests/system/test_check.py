@@ -9,9 +9,9 @@ import shutil
 
 import pytest
 
-from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE, owner
+from lib.machine import CONFIG, ETC, LIB, LOG, STORE, owner
 
-DROP_IN = pathlib.Path(__file__).resolve().parents[2] / "packaging/systemd/redis-server.service.conf"
+DROP_IN = pathlib.Path(__file__).resolve().parents[2] / "packaging/systemd/redis-server.service.d/keyturn.conf"
 ANCHORS = LIB / "anchors"
 READERS = {"nginx", "redis", "cli-deploy", "cli-human"}
 ALL = READERS | {"postgresql"}
@@ -279,19 +279,16 @@ def test_drop_in_of_the_redis_unit(layout):
     made = pathlib.Path("/etc/systemd/system/redis-server.service.d/keyturn.conf")
     ours = [line for line in DROP_IN.read_text().splitlines() if line and not line.startswith("#")]
     assert made.read_text().splitlines() == ours
-    assert f"# {made}:" in DROP_IN.read_text()
-    made.write_text(DROP_IN.read_text())
+    made.unlink()
+    assert [what for what, _ in layout.wrong()] == ["redis"]
+    # as `make install` puts it: in a folder after /etc
+    installed = pathlib.Path("/run/systemd/system/redis-server.service.d/keyturn.conf")
+    installed.parent.mkdir()
+    installed.write_text((layout.stage.stage / "usr/lib/systemd/system/redis-server.service.d/keyturn.conf").read_text())
+    assert installed.read_text() == DROP_IN.read_text()
     assert layout.wrong() == []
     # a later drop-in that takes the paths back counts
     made.with_name("zz.conf").write_text("[Service]\nReadWritePaths=\nReadWritePaths=/var/log/keyturn/redis2\n")
     assert [what for what, _ in layout.wrong()] == ["redis"]
     made.with_name("zz.conf").write_text("[Service]\nProtectSystem=full\n")
     assert layout.wrong() == []
-
-
-def test_readme_has_the_packaged_drop_in():
-    readme = (DROP_IN.parents[2] / "README.md").read_text()
-    block = re.search(r"cat > (/etc/systemd/system/redis-server.service.d/keyturn.conf) <<'END'\n(.*?)END\n", readme, re.S)
-    ours = [line for line in DROP_IN.read_text().splitlines() if line and not line.startswith("#")]
-    assert block[2].splitlines() == ours and block[1] in DROP_IN.read_text()
-    assert AUDIT_KEY.parent != LOG
