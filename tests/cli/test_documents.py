@@ -12,7 +12,8 @@ EXAMPLES = TOP / "docs/examples"
 
 def test_first_steps_of_the_readme(kt, tmp_path):
     blocks = re.findall(r"^```sh\n(.*?)^```$", (TOP / "README.md").read_text(), re.M | re.S)
-    [first_steps] = [block for block in blocks if "keyturn init ~/.keyturn" in block]
+    [(build, first_steps)] = [block.split("\n", 1) for block in blocks if "keyturn init ~/.keyturn" in block]
+    assert build.startswith("auto/deps && ./configure ")
     result = subprocess.run(["bash", "-euo", "pipefail", "-c", first_steps], cwd=tmp_path, capture_output=True, text=True,
                             env={**kt.environment(HOME=tmp_path), "PATH": f"{kt.keyturn.parent}:/usr/bin:/bin"})
     assert result.returncode == 0 and result.stderr == "", result.stderr

@@ -15,9 +15,11 @@ PG_LOG = pathlib.Path("/var/log/postgresql/postgresql-15-main.log")
 
 
 def readme_blocks():
+    """Those of the servers, and the command that stands in the text."""
     text = README.read_text()
     section = text[text.index("## The servers of a machine"):]
-    return re.findall(r"^```sh\n(.*?)^```$", section[:section.index("\n## ", 3)], re.M | re.S)
+    section = section[:section.index("\n## ", 3)]
+    return re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S) + re.findall(r"`(keyturn grant [^`]*)`", section)
 
 
 def sh(text, timeout=60, **more):
@@ -95,5 +97,4 @@ def take_away(machine):
     sh(f"umount -l /usr/share/{PG}/extension /usr/lib/{PG}/lib /var/cache/ldconfig; rm -rf /etc/postgresql/15 /etc/nginx/conf.d/shop.conf; cp -a /run/redis.conf /etc/redis")
     for path in ("/etc/nginx/modules-enabled/60-keyturn.conf", "/etc/ld.so.conf.d/keyturn.conf"):
         pathlib.Path(path).unlink(missing_ok=True)
-    shutil.rmtree("/etc/systemd/system/redis-server.service.d", ignore_errors=True)
     machine.take_away()
