@@ -32,9 +32,9 @@
 /* clang-format off */
 #define KT_AUDIT_FIELDS(TEXT, NUMBER, FLAG, LINE)                                                  \
     TEXT(action, "action", WORD_MAX, NULL, OF_ALL,                                                 \
-        "`recover`, `gap`, `retention` and `checkpoint` (below), `alert` (a source is locked "     \
-        "out, see Refusals), `lockout` (how often it was refused meanwhile), or what was asked "   \
-        "for; keyturn-audit(5) describes each word")                                               \
+        "`recover`, `gap`, `retention`, `settle` and `checkpoint` (below), `alert` (a source is "  \
+        "locked out, see Refusals), `lockout` (how often it was refused meanwhile), or what was "  \
+        "asked for; keyturn-audit(5) describes each word")                                         \
     TEXT(subject, "subject", KT_SUBJECT_MAX, "", OF_ALL,                                           \
         "who asked, as the host vouches for it; empty if it did not")                              \
     TEXT(peer, "peer", ADDRESS_MAX, NULL, OF_ONE,                                                  \

@@ -282,19 +282,13 @@ static kt_status_t look(step_t *s, todo_t *ret_todo)
     return KT_SUCCESS;
 }
 
-/* Once for each type and call, when it begins or continues. If no anchor confirms the generation, a
- * process committed it and crashed before it wrote the anchor. */
+/* Once for each type and call, when it begins or continues. */
 static kt_status_t record_intent(step_t *s)
 {
     rekey_t *r = s->r;
-    uint64_t generation = s->trees.index.generation;
-    kt_status_t status = KT_SUCCESS;
+    kt_status_t status = kt_settle_record(r->ctx, &r->call, r->store);
 
-    r->call.generation = generation;
-    if (r->store->anchors != NULL && generation > kt_index_confirmed(&s->trees.index))
-        status =
-            kt_decide(r->ctx, &r->call, "settle", KT_SUCCESS, 0, r->store->name, KT_EV_DURABLE);
-    r->call.generation = generation + 1;
+    r->call.generation = s->trees.index.generation + 1;
     if (status == KT_SUCCESS)
         status = kt_decide(r->ctx, &r->call, "rekey", KT_SUCCESS, 0, r->store->name,
                            KT_EV_DURABLE | KT_EV_INTENT);

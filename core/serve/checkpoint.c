@@ -176,24 +176,25 @@ void kt_checkpoint(kt_ctx_t *ctx)
 
 /* ---- checkpoints and sinks ---- */
 
-/* Anchors that a process left out (settle.c). The context's lock is not held while the file is
- * written. */
+/* Anchors that a process left out (settle.c). The context's lock is not held while they are
+ * recorded and written. */
 static void settle(kt_ctx_t *ctx)
 {
-    kt_anchor_t lines[KT_SETTLE_MAX];
-    const kt_anchors_t *anchors;
+    kt_missing_t list[KT_SETTLE_MAX];
     size_t i, count;
-    bool was_said;
 
     for (i = 0; kt_may_settle(ctx) && ctx->stores != NULL && i < ctx->modules->count; i++) {
         if (kt_enter(ctx) != KT_SUCCESS)
             return;
-        anchors = ctx->stores[i].anchors;
-        count =
-            kt_anchors_due(ctx->stores[i].anchors, KT_SETTLE_MS, lines, KT_SETTLE_MAX, &was_said);
+        count = kt_settle_due(&ctx->stores[i], KT_SETTLE_MS, list);
         kt_leave(ctx);
-        if (count > 0)
-            kt_settle_put(ctx, anchors, lines, count, was_said);
+        if (count == 0)
+            continue;
+        kt_settle_put(ctx, &ctx->stores[i], list, count);
+        if (kt_enter(ctx) != KT_SUCCESS)
+            return;
+        kt_settle_note(&ctx->stores[i], list, count);
+        kt_leave(ctx);
     }
     kt_failure_clear();
 }

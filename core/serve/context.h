@@ -62,6 +62,7 @@ struct kt_ctx {
     kt_webhook_t webhooks[KT_WEBHOOKS_MAX]; /* servers that were waited for (rotate/webhook.c) */
     /* a context of its own for what blocks (kt_refresh); LOCKING has the order of the two locks */
     kt_ctx_t *agent;
+    kt_ctx_t *owner; /* of an agent: the context that has the audit log; else NULL */
 };
 
 /* ---- open.c ---- */

@@ -240,6 +240,7 @@ kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent)
     if (status != KT_SUCCESS)
         return status;
     (*ret_agent)->holder.logger = ctx->holder.logger;
+    (*ret_agent)->owner = ctx;
     (*ret_agent)->memory_warned = true; /* its context says so for both */
     memcpy((*ret_agent)->host, ctx->host, sizeof(ctx->host));
     /* names the key to read again */

@@ -77,9 +77,15 @@ kt_status_t kt_expect_received(kt_store_t *store, const char *path,
 #define KT_SETTLE_MS 2000
 #define KT_SETTLE_MAX 16u /* anchors that are written at once; the rest has its turn later */
 bool kt_may_settle(const kt_ctx_t *ctx);
-/* Writes anchors that were missing, or says that they cannot be written. */
-void kt_settle_put(kt_ctx_t *ctx, const kt_anchors_t *anchors, const kt_anchor_t *lines,
-                   size_t count, bool was_said);
+/* Before a change's intent: records what was found above all anchors of its store. KT_AUDIT. */
+kt_status_t kt_settle_record(const kt_ctx_t *ctx, const kt_call_t *call, const kt_store_t *store);
+/* Copies at most KT_SETTLE_MAX of those that were found `age` ms ago or longer, and does not answer
+ * with them again for a minute. */
+size_t kt_settle_due(const kt_store_t *store, int64_t age, kt_missing_t *ret_list);
+/* Records these and writes their anchors, or says that it cannot; without the context's lock. */
+void kt_settle_put(const kt_ctx_t *ctx, const kt_store_t *store, kt_missing_t *list, size_t count);
+/* Afterwards: they are recorded only once. */
+void kt_settle_note(const kt_store_t *store, const kt_missing_t *list, size_t count);
 
 /* ---- route.c ---- */
 

@@ -32,17 +32,6 @@ kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capabi
     return KT_SUCCESS;
 }
 
-/* If no anchor confirms the generation, a process committed it and crashed before it wrote the
- * anchor: the generation is recorded as it was found. */
-static kt_status_t record_settled(kt_ctx_t *ctx, kt_call_t *call, const kt_change_t *change,
-                                  const char *provider)
-{
-    if (!kt_change_unsettled(change))
-        return KT_SUCCESS;
-    call->generation = kt_change_generation(change) - 1;
-    return kt_decide(ctx, call, "settle", KT_SUCCESS, 0, provider, KT_EV_DURABLE);
-}
-
 /* Prepares, records the intent, commits, records the outcome. Ends the change in any case. */
 kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *change,
                             const char *action, uint64_t version, const char *provider)
@@ -56,7 +45,7 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     if (status == KT_SUCCESS && !call->must_record)
         status = kt_change_reserve(change);
     if (status == KT_SUCCESS)
-        status = record_settled(ctx, &recorded, change, provider);
+        status = kt_settle_record(ctx, call, kt_change_store(change));
     recorded.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;
     if (status == KT_SUCCESS)
         status = kt_decide(ctx, &recorded, action, KT_SUCCESS, version, provider,

@@ -350,7 +350,7 @@ static char *merge(char *old, const kt_anchor_job_t *job)
  * The file is new (O_EXCL) and whole on the disk before it gets its name, and that is the one sync
  * of an anchor. The rename itself is not synced: after a power failure the name may lead to the old
  * file, which is whole too. Then the store is above its anchors, which raises no alarm, and the
- * next process that sees it writes the anchor (kt_anchors_due). Only the first file of a stream may
+ * next process that sees it writes the anchor (serve/settle.c). Only the first file of a stream may
  * not be lost with its name, because "no anchor at all" is an alarm: `first` costs a second sync,
  * once.
  */

@@ -19,7 +19,6 @@
 
 #include "index.h"
 
-#define RETRY_MS 60000 /* before what could not be written is tried again */
 #define STREAM_MAX 64u
 
 typedef struct known {
@@ -34,12 +33,6 @@ typedef struct stream {
     kt_anchor_file_t file;
 } stream_t;
 
-typedef struct missing { /* a root above all anchors */
-    kt_anchor_t anchor;
-    int64_t due;   /* ms, monotonic: when it was found, or is tried again */
-    bool was_said; /* that it cannot be written */
-} missing_t;
-
 struct kt_anchors {
     char *path;
     int folder;
@@ -50,8 +43,7 @@ struct kt_anchors {
     size_t count;
     stream_t *streams;
     size_t nstreams;
-    missing_t *missing;
-    size_t nmissing;
+    kt_missing_list_t missing;
     char problem[KT_ERROR_SIZE];
 };
 
@@ -76,7 +68,7 @@ void kt_anchors_free(kt_anchors_t *anchors)
     free(anchors->path);
     free(anchors->list);
     free(anchors->streams);
-    free(anchors->missing);
+    free(anchors->missing.list);
     free(anchors);
 }
 
@@ -346,67 +338,10 @@ static kt_status_t no_anchor(const kt_anchors_t *anchors, const kt_anchored_t *a
 
 /* ---- what is above all anchors ---- */
 
-static missing_t *find_missing(kt_anchors_t *anchors, const unsigned char key_id[KT_KEYID_SIZE])
+kt_missing_t *kt_anchors_missing(kt_anchors_t *anchors, size_t *ret_count)
 {
-    size_t i;
-
-    for (i = 0; i < anchors->nmissing; i++) {
-        if (memcmp(anchors->missing[i].anchor.key_id, key_id, KT_KEYID_SIZE) == 0)
-            return &anchors->missing[i];
-    }
-    return NULL;
-}
-
-static void note_missing(kt_anchors_t *anchors, const kt_anchored_t *anchored, bool was_said)
-{
-    missing_t *missing = find_missing(anchors, anchored->key_id), *list;
-
-    if (missing == NULL) {
-        list = grown(anchors->missing, anchors->nmissing, sizeof(*list));
-        if (list == NULL)
-            return; /* the next read finds it again */
-        anchors->missing = list;
-        missing = &list[anchors->nmissing++];
-        memset(missing, 0, sizeof(*missing));
-    }
-    if (missing->anchor.generation == anchored->generation)
-        return;
-    kt_anchor_now(anchored, &missing->anchor);
-    missing->due = kt_monotonic();
-    missing->was_said = was_said;
-}
-
-static void drop_missing(kt_anchors_t *anchors, const unsigned char key_id[KT_KEYID_SIZE])
-{
-    missing_t *missing = find_missing(anchors, key_id);
-
-    if (missing != NULL)
-        *missing = anchors->missing[--anchors->nmissing];
-}
-
-bool kt_anchors_missing(const kt_anchors_t *anchors)
-{
-    return anchors != NULL && anchors->nmissing > 0;
-}
-
-size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines, size_t max,
-                      bool *ret_was_said)
-{
-    int64_t now = kt_monotonic();
-    size_t i, count = 0;
-
-    *ret_was_said = true;
-    for (i = 0; anchors != NULL && i < anchors->nmissing && count < max; i++) {
-        missing_t *missing = &anchors->missing[i];
-
-        if (now - missing->due < age)
-            continue;
-        ret_lines[count++] = missing->anchor;
-        missing->due = now + RETRY_MS - age;
-        *ret_was_said = *ret_was_said && missing->was_said;
-        missing->was_said = true;
-    }
-    return count;
+    *ret_count = anchors != NULL ? anchors->missing.count : 0;
+    return *ret_count > 0 ? anchors->missing.list : NULL;
 }
 
 /* ---- checking ---- */
@@ -456,18 +391,44 @@ static bool is_anchored(kt_anchors_t *anchors, const kt_anchored_t *anchored, ui
     return any;
 }
 
-/* The first anchor, written before the first commit, may be younger than what was read. The list
- * itself may not become younger than the snapshot, which would then look old. */
-static bool is_anchored_now(const kt_anchors_t *anchors, const kt_anchored_t *anchored)
+/* The files as they are now. A list in use may not become younger than its snapshot, which would
+ * then look old. NULL: they cannot be read. */
+static kt_anchors_t *read_again(const kt_anchors_t *anchors)
 {
     kt_anchors_t *now = NULL;
-    uint64_t highest;
-    bool any = kt_anchors_new(anchors->path, &now) == KT_SUCCESS &&
-               kt_anchors_load(now) == KT_SUCCESS && is_anchored(now, anchored, &highest);
 
+    if (kt_anchors_new(anchors->path, &now) == KT_SUCCESS && kt_anchors_load(now) == KT_SUCCESS)
+        return now;
     kt_anchors_free(now);
     kt_failure_clear();
+    return NULL;
+}
+
+/* The first anchor, written before the first commit, may be younger than what was read. */
+static bool is_anchored_now(const kt_anchors_t *anchors, const kt_anchored_t *anchored)
+{
+    kt_anchors_t *now = read_again(anchors);
+    uint64_t highest;
+    bool any = is_anchored(now, anchored, &highest);
+
+    kt_anchors_free(now);
     return any;
+}
+
+bool kt_anchors_stands(const kt_anchors_t *anchors, const kt_anchor_t *anchor)
+{
+    kt_anchors_t *now = read_again(anchors);
+    bool found = false;
+    size_t i;
+
+    for (i = 0; now != NULL && i < now->count && !found; i++) {
+        const kt_anchor_t *line = &now->list[i].anchor;
+
+        found = memcmp(line->key_id, anchor->key_id, KT_KEYID_SIZE) == 0 &&
+                memcmp(line->mac, anchor->mac, KT_HASH_SIZE) == 0; /* it is of all the rest */
+    }
+    kt_anchors_free(now);
+    return found;
 }
 
 kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchored)
@@ -500,9 +461,9 @@ kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchore
     if (!any && !is_anchored_now(anchors, anchored))
         return no_anchor(anchors, anchored);
     if (anchored->generation > highest)
-        note_missing(anchors, anchored, false);
+        kt_missing_add(&anchors->missing, anchored, false);
     else
-        drop_missing(anchors, anchored->key_id);
+        kt_missing_drop(&anchors->missing, anchored->key_id);
     if (seen != NULL && seen->anchor.generation == anchored->generation)
         return KT_SUCCESS;
     kt_anchor_now(anchored, &now);
@@ -583,9 +544,9 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     status = write_all(anchors, stream, list, count, false);
     for (i = 0; i < count; i++) {
         if (status == KT_SUCCESS)
-            drop_missing(anchors, list[i].key_id);
+            kt_missing_drop(&anchors->missing, list[i].key_id);
         else
-            note_missing(anchors, &list[i], true);
+            kt_missing_add(&anchors->missing, &list[i], true);
     }
     return status;
 }

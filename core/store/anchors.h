@@ -62,7 +62,7 @@ void kt_anchors_walk(const kt_anchors_t *anchors, kt_anchors_fn fn, void *arg);
 kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
                                size_t count);
 /* After the commit. KT_NOSPACE, KT_PERMISSION; KT_TRYAGAIN: another process holds the stream's
- * lock. What could not be written is tried again: see kt_anchors_due(). */
+ * lock. What could not be written is missing: see below. */
 kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
                              size_t count);
 /* Could the stream's file be written by this process? KT_PERMISSION, with the command that makes
@@ -72,17 +72,35 @@ kt_status_t kt_anchors_own(const kt_anchors_t *anchors, const char *stream);
 const char *kt_anchors_problem(const kt_anchors_t *anchors);
 
 /*
- * What was found above all anchors: a writer died between its commit and its anchor, or could not
- * write it. kt_anchors_due() copies at most `max` of those that were found `age` ms ago or longer,
- * and does not answer with them again for a minute. They are then written, and that needs no lock
- * of the context: kt_anchors_put(). *ret_was_said: kt_anchors_write() or an earlier answer failed
- * for all of them, so that their failure is known.
+ * What was found above all anchors: a writer died between its commit and its anchor, could not
+ * write it, or is about to. It is recorded, and then written without a lock of the context:
+ * kt_anchors_put() (serve/settle.c).
  */
-bool kt_anchors_missing(const kt_anchors_t *anchors);
-size_t kt_anchors_due(kt_anchors_t *anchors, int64_t age, kt_anchor_t *ret_lines, size_t max,
-                      bool *ret_was_said);
+typedef struct kt_missing {
+    char type[KT_NAME_MAX + 1]; /* "": the catalogue of types */
+    kt_anchor_t anchor;
+    int64_t due;   /* ms, monotonic: when it was found, or is tried again */
+    bool was_said; /* that it cannot be written */
+    bool recorded; /* in this stream's audit log, by this process */
+} kt_missing_t;
+/* The list itself, until the next call with these anchors. */
+kt_missing_t *kt_anchors_missing(kt_anchors_t *anchors, size_t *ret_count);
+/* Has any stream written it in the meantime? Reads all files. */
+bool kt_anchors_stands(const kt_anchors_t *anchors, const kt_anchor_t *anchor);
 kt_status_t kt_anchors_put(const kt_anchors_t *anchors, const char *stream,
                            const kt_anchor_t *lines, size_t count);
+
+/* ---- missing_anchors.c ---- */
+
+typedef struct kt_missing_list {
+    kt_missing_t *list;
+    size_t count;
+} kt_missing_list_t;
+kt_missing_t *kt_missing_find(const kt_missing_list_t *missing,
+                              const unsigned char key_id[KT_KEYID_SIZE]);
+/* Once for each key. Without memory it is left out, and the next read finds it again. */
+void kt_missing_add(kt_missing_list_t *missing, const kt_anchored_t *anchored, bool was_said);
+void kt_missing_drop(kt_missing_list_t *missing, const unsigned char key_id[KT_KEYID_SIZE]);
 
 /* ---- anchor_files.c: the file of one stream ---- */
 

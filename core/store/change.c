@@ -29,7 +29,6 @@ struct kt_change {
     int64_t now;
     kt_trees_t trees;         /* as they will be after the commit */
     kt_catalogue_t catalogue; /* the same, if this change changes it */
-    uint64_t settled;         /* the highest generation that anchors confirmed before it */
 };
 
 static void change_free(kt_change_t *change)
@@ -422,7 +421,6 @@ static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key,
         status = put_catalogue(change);
     if (status != KT_SUCCESS)
         return status;
-    change->settled = kt_index_confirmed(index);
     if (memcmp(index->key_id, change->type->id, KT_KEYID_SIZE) != 0)
         index = &trees->old;
     status = kt_index_put(index, head_key->id, record + size - KT_TAG_SIZE);
@@ -438,9 +436,9 @@ uint64_t kt_change_generation(const kt_change_t *change)
     return change->trees.index.generation;
 }
 
-bool kt_change_unsettled(const kt_change_t *change)
+kt_store_t *kt_change_store(const kt_change_t *change)
 {
-    return change->trees.index.generation > change->settled + 1;
+    return change->store;
 }
 
 kt_status_t kt_change_prepare(kt_change_t *change)
@@ -479,8 +477,8 @@ kt_status_t kt_change_reserve(kt_change_t *change)
                             kt_provider_reserve(change->store->api, change->txn, RESERVE));
 }
 
-/* The commit stands even if its anchor cannot be written: it is tried again by whatever process
- * finds that one is missing, and the next writer records the generation. */
+/* The commit stands even if its anchor cannot be written: whatever process finds that it is
+ * missing records the generation and writes the anchor. */
 static void write_anchors(const kt_change_t *change)
 {
     if (kt_trees_anchor(change->store, change->holder->stream, &change->trees,

@@ -206,12 +206,56 @@ def test_anchor_forged(store, tmp_path):
 
 
 def test_commit_without_anchor_is_settled(store):
-    """A crash between commit and anchor: the next process that may writes the anchor, or the next writer records what it found."""
+    """A crash between commit and anchor: the next writer records the generation that it found, and then writes its anchor."""
     file = anchor_file(store)
     before = file.read_bytes()
     store.set("api-keys/a", b"third")
     file.write_bytes(before)
     store.set("api-keys/b", b"third of b")
     assert store.get("api-keys/a") == b"third", "a newer store is no older one"
+    found = [record for record in store.records() if record["action"] == "settle"]
+    assert [(record["reference"], record["generation"], record["provider"]) for record in found] == [("api-keys/*", 5, "local")]
     assert file.read_bytes() != before
     assert "4 secrets" in verify(store, 0)
+
+
+@pytest.mark.parametrize("verb", [["get", "api-keys/a"], ["list"], ["verify"], ["check"]])
+def test_a_reader_records_what_has_no_anchor(store, verb):
+    """Before it writes the anchor, and once."""
+    file = anchor_file(store)
+    before = file.read_bytes()
+    store.set("api-keys/a", b"third")
+    file.write_bytes(before)
+    store.run(*verb)
+    store.run(*verb)
+    found = [(record["reference"], record["generation"]) for record in store.records() if record["action"] == "settle"]
+    assert found == [("api-keys/*", 5)]
+    assert file.read_bytes() != before
+
+
+def test_the_catalogue_without_its_anchor_is_recorded(store):
+    """Its line has no reference, because it belongs to all types."""
+    file = anchor_file(store)
+    before = file.read_bytes()
+    store.set("database/a", b"the first of its type")
+    file.write_bytes(before)
+    store.run("verify", check=False)
+    found = [record for record in store.records() if record["action"] == "settle"]
+    assert [record for record in found if "reference" not in record], found
+
+
+def test_what_cannot_be_recorded_gets_no_anchor(store):
+    """The anchor would hide that there was none."""
+    file = anchor_file(store)
+    before = file.read_bytes()
+    store.set("api-keys/a", b"third")
+    file.write_bytes(before)
+    log = next(store.audit.glob("cli-*/log"))
+    for path, mode in (log, 0o400), (log.parent, 0o500):
+        path.chmod(mode)
+    try:
+        result = store.run("get", "api-keys/a", check=False)
+    finally:
+        for path, mode in (log.parent, 0o700), (log, 0o600):
+            path.chmod(mode)
+    assert result.returncode == 74 and file.read_bytes() == before
