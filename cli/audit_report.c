@@ -449,9 +449,9 @@ static void print(const report_t *report, const json_t *answer)
     json_t *counts;
     size_t nstreams = json_object_size(report->streams);
 
-    printf("%lld line%s of %zu stream%s, %lld malformed skipped", (long long)report->lines,
-           report->lines == 1 ? "" : "s", nstreams, nstreams == 1 ? "" : "s",
-           (long long)report->malformed);
+    printf("%lld %s of %zu %s, %lld malformed skipped", (long long)report->lines,
+           cli_plural((uint64_t)report->lines, "line", "lines"), nstreams,
+           cli_plural(nstreams, "stream", "streams"), (long long)report->malformed);
     if (report->lines > 0)
         printf("; from %.24s to %.24s", text_of(report->all, "first"),
                text_of(report->all, "last"));

@@ -223,6 +223,12 @@ kt_status_t cli_prompt(cli_t *cli, int fd, const char *name, kt_secret_t **ret_v
 /* Asks on the terminal; KT_USAGE unless the answer is yes. */
 kt_status_t cli_confirm(cli_t *cli, const char *question);
 
+/* The noun, or the verb, that goes with a number. */
+static inline const char *cli_plural(uint64_t number, const char *one, const char *many)
+{
+    return number == 1 ? one : many;
+}
+
 /* ---- strength.c ---- */
 
 /* True: `text` says what is weak about the value, never the value. `ignored` has the bits KT_WEAK_

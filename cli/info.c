@@ -65,8 +65,9 @@ static void print(const cli_t *cli, const kt_info_t *info)
     }
     printf("accessed  %llu", (unsigned long long)kt_info_usage(info)->count);
     if (kt_info_usage(info)->hidden > 0)
-        printf(" and the counts of %u audit streams that this user may not read",
-               kt_info_usage(info)->hidden);
+        printf(" and the counts of %u audit %s that this user may not read",
+               kt_info_usage(info)->hidden,
+               cli_plural(kt_info_usage(info)->hidden, "stream", "streams"));
     putchar('\n');
     if (kt_info_usage(info)->last) {
         print_row("last", cli_time(kt_info_usage(info)->last, time));

@@ -63,7 +63,7 @@ static kt_status_t list(cli_t *cli)
     }
     if (hidden > 0)
         cli_warn(cli, "incomplete: %u audit %s may not be read by this user", hidden,
-                 hidden == 1 ? "stream" : "streams");
+                 cli_plural(hidden, "stream", "streams"));
     if (cli->json)
         return cli_answer(cli, json_pack("{s:o, s:i}", "lockouts", rows, "hidden", (int)hidden));
     print(cli, rows);

@@ -42,6 +42,8 @@ static void refused(void *arg, kt_status_t status, const char *what, const char 
 static void progress(void *arg, const kt_rekey_type_t *type)
 {
     progress_t *p = arg;
+    uint64_t total = type->moved + type->left;
+    const char *secrets = cli_plural(total, "secret", "secrets");
     bool terminal = isatty(STDERR_FILENO), begins = strcmp(p->shown, type->type) != 0;
 
     if (p->cli->quiet || p->cli->json)
@@ -49,12 +51,12 @@ static void progress(void *arg, const kt_rekey_type_t *type)
     if (begins)
         end_line(p);
     if (terminal) {
-        fprintf(stderr, "\rkeyturn: %s: %" PRIu64 " of %" PRIu64 " secrets are under epoch %u",
-                type->type, type->moved, type->moved + type->left, type->epoch);
+        fprintf(stderr, "\rkeyturn: %s: %" PRIu64 " of %" PRIu64 " %s moved to epoch %u",
+                type->type, type->moved, total, secrets, type->epoch);
         p->line_open = true;
     } else if (begins || type->from == 0) {
-        fprintf(stderr, "keyturn: %s: %" PRIu64 " of %" PRIu64 " secrets are under epoch %u\n",
-                type->type, type->moved, type->moved + type->left, type->epoch);
+        fprintf(stderr, "keyturn: %s: %" PRIu64 " of %" PRIu64 " %s moved to epoch %u\n",
+                type->type, type->moved, total, secrets, type->epoch);
     }
     snprintf(p->shown, sizeof p->shown, "%s", type->type);
     if (type->from == 0)
@@ -107,7 +109,8 @@ static kt_status_t answer(cli_t *cli, const kt_rekey_result_t *result, json_t *t
         return answer_json(cli, result, types);
     for (size_t i = 0; i < result->nepochs; i++) {
         if (result->epochs[i].rows > 0)
-            printf("%" PRIu64 " rows are under epoch %u\n", result->epochs[i].rows,
+            printf("%" PRIu64 " %s under epoch %u\n", result->epochs[i].rows,
+                   cli_plural(result->epochs[i].rows, "row is", "rows are"),
                    result->epochs[i].epoch);
         else
             printf("complete: no row is under epoch %u\n", result->epochs[i].epoch);
@@ -115,7 +118,8 @@ static kt_status_t answer(cli_t *cli, const kt_rekey_result_t *result, json_t *t
     if (result->nepochs == 0)
         printf("complete: the key lists epoch %u only\n", result->epoch);
     if (result->unknown > 0)
-        cli_warn(cli, "%" PRIu64 " rows are under keys that are missing here", result->unknown);
+        cli_warn(cli, "%" PRIu64 " %s under keys that are missing here", result->unknown,
+                 cli_plural(result->unknown, "row is", "rows are"));
     return KT_SUCCESS;
 }
 
@@ -171,6 +175,7 @@ kt_status_t verb_rekey(cli_t *cli)
         return refuse(cli, status, p.refused);
     json_decref(p.refused);
     if (!cli->json && !cli->quiet)
-        printf("%" PRIu64 " secrets moved to epoch %u\n", result.moved, result.epoch);
+        printf("%" PRIu64 " %s moved to epoch %u\n", result.moved,
+               cli_plural(result.moved, "secret", "secrets"), result.epoch);
     return answer(cli, &result, json_array());
 }

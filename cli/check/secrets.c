@@ -59,7 +59,9 @@ static kt_status_t list_secrets(survey_t *survey)
     if (status)
         return cli_check_ctx(survey->cli, status);
     if (hidden > 0)
-        warn(survey, "secrets", "%llu are of types whose key is not held, and were not checked",
+        warn(survey, "secrets",
+             "%llu not checked, because no key of the type is held, or no rule allows "
+             "to list the name",
              (unsigned long long)hidden);
     survey->count = json_array_size(survey->names);
     survey->list = calloc(survey->count + 1, sizeof *survey->list);
@@ -163,7 +165,8 @@ kt_status_t check_secrets(cli_t *cli, json_t *rows)
         status = find_usage(&survey);
         find_shared(&survey);
     }
-    snprintf(text, sizeof text, "%zu checked, %u warnings", survey.count, survey.warnings);
+    snprintf(text, sizeof text, "%zu checked, %u %s", survey.count, survey.warnings,
+             cli_plural(survey.warnings, "warning", "warnings"));
     if (!status)
         cli_add_row(rows, kt_status_name(KT_SUCCESS), "secrets", text);
     free(survey.list);

@@ -142,9 +142,9 @@ void cli_warn_hidden(const cli_t *cli, uint64_t hidden)
 {
     if (hidden > 0)
         cli_warn(cli,
-                 "incomplete: %llu more secrets are hidden, because no key of their type is held, "
-                 "or no rule allows to list them",
-                 (unsigned long long)hidden);
+                 "incomplete: %llu more %s hidden, because no key of the type is held, or no "
+                 "rule allows this user to list the name (`keyturn can`)",
+                 (unsigned long long)hidden, cli_plural(hidden, "secret is", "secrets are"));
 }
 
 /* ---- answers ---- */
@@ -201,11 +201,6 @@ kt_status_t cli_answer_name(cli_t *cli, const char *name)
     return cli->json ? cli_answer(cli, json_pack("{s:s}", "name", name)) : KT_SUCCESS;
 }
 
-static void print_number(uint64_t n, const char *noun)
-{
-    printf("%llu %s%s", (unsigned long long)n, noun, n == 1 ? "" : "s");
-}
-
 kt_status_t cli_answer_count(cli_t *cli, const char *done, const kt_backup_count_t *count)
 {
     if (cli->json)
@@ -213,10 +208,9 @@ kt_status_t cli_answer_count(cli_t *cli, const char *done, const kt_backup_count
                                          "versions", (json_int_t)count->versions));
     if (cli->quiet)
         return KT_SUCCESS;
-    print_number(count->secrets, "secret");
-    printf(" with ");
-    print_number(count->versions, "version");
-    printf(" %s\n", done);
+    printf("%llu %s with %llu %s %s\n", (unsigned long long)count->secrets,
+           cli_plural(count->secrets, "secret", "secrets"), (unsigned long long)count->versions,
+           cli_plural(count->versions, "version", "versions"), done);
     return KT_SUCCESS;
 }
 

@@ -30,11 +30,11 @@ kt_status_t cli_usage(cli_t *cli, json_t **ret_usage, bool *ret_complete)
     }
     *ret_complete = total.hidden == 0 && total.lost == 0;
     if (total.hidden > 0)
-        cli_warn(cli, "incomplete: this user may not read the counts of %u audit streams",
-                 total.hidden);
+        cli_warn(cli, "incomplete: this user may not read the counts of %u audit %s", total.hidden,
+                 cli_plural(total.hidden, "stream", "streams"));
     if (total.lost > 0)
-        cli_warn(cli, "incomplete: a stream had no room to count %llu reads",
-                 (unsigned long long)total.lost);
+        cli_warn(cli, "incomplete: a stream had no room to count %llu %s",
+                 (unsigned long long)total.lost, cli_plural(total.lost, "read", "reads"));
     *ret_usage = usage;
     return KT_SUCCESS;
 }

@@ -287,22 +287,23 @@ static void judge_hole(const kt_missing_t *missing, const hole_t *hole)
     unsigned long long first = hole->first, last = hole->last;
     unsigned long long count = last >= first ? last - first + 1 : 0;
     unsigned long long from = hole->from, to = hole->to > 0 ? hole->to - 1 : 0;
+    const char *noun = kt_plural(count, "decision", "decisions");
 
     if (!is_removed(retention, hole->to, hole->last, hole->chain))
         tell(missing, KT_MALFORMED,
-             "%s: %llu decisions before it (numbers %llu to %llu, in the blocks %llu to %llu) are "
-             "in none of these files, and retention did not remove them",
-             hole->file, count, first, last, from, to);
+             "%s: %llu %s before it (numbers %llu to %llu, in the blocks %llu to %llu): in none of "
+             "these files, and not removed by retention",
+             hole->file, count, noun, first, last, from, to);
     else if (missing->complete)
         tell(missing, KT_MALFORMED,
-             "%s: %llu decisions before it (numbers %llu to %llu, in the blocks %llu to %llu) are "
-             "in none of these files: retention removed them on %s",
-             hole->file, count, first, last, from, to, retention->note.time);
+             "%s: %llu %s before it (numbers %llu to %llu, in the blocks %llu to %llu): in none of "
+             "these files, because retention removed them on %s",
+             hole->file, count, noun, first, last, from, to, retention->note.time);
     else
         tell(missing, KT_SUCCESS,
-             "%s: retention removed the %llu decisions before it (numbers %llu to %llu, in the "
-             "blocks %llu to %llu) on %s",
-             hole->file, count, first, last, from, to, retention->note.time);
+             "%s: retention removed %llu %s before it (numbers %llu to %llu, in the blocks %llu to "
+             "%llu) on %s",
+             hole->file, count, noun, first, last, from, to, retention->note.time);
 }
 
 /* What an instance says of the one before it. */
@@ -318,10 +319,11 @@ static void judge_former(kt_missing_t *missing, const statement_t *statement)
 
         if (!removed || missing->complete)
             tell(missing, KT_MALFORMED,
-                 "%s:%zu: the instance before, with %llu decisions in %llu blocks, is in none of "
-                 "these files%s",
+                 "%s:%zu: the instance before, with %llu %s in %llu %s, is in none of these "
+                 "files%s",
                  statement->file, statement->number, (unsigned long long)note->last,
-                 (unsigned long long)note->to + 1,
+                 kt_plural(note->last, "decision", "decisions"), (unsigned long long)note->to + 1,
+                 kt_plural(note->to + 1, "block", "blocks"),
                  removed ? ": retention removed it" : ", and retention did not remove it");
         return;
     }

@@ -307,8 +307,9 @@ static void check_decision(kt_proof_t *proof, const char *line, size_t size, con
             kt_audit_parse_number(&gap, ",\"missing\":", &missing) && missing > 0) {
             proof->missing += missing;
             kt_proof_tell(proof, KT_MALFORMED,
-                          "%s:%zu: %llu lines before this one were lost when the machine stopped",
-                          file, number, (unsigned long long)missing);
+                          "%s:%zu: the machine stopped, and %llu %s before this one %s lost", file,
+                          number, (unsigned long long)missing, kt_plural(missing, "line", "lines"),
+                          kt_plural(missing, "was", "were"));
         }
         if (sequence != proof->sequence + missing + 1)
             kt_proof_tell(proof, KT_MALFORMED, "%s:%zu: number %llu follows number %llu", file,

@@ -223,8 +223,9 @@ size_t kt_received_conclude(const kt_received_t *received, kt_check_fn fn, void 
         fn(arg, KT_MALFORMED, "received", text);
     }
     (void)snprintf(text, sizeof(text),
-                   "%zu of %zu received seals are in the trail, %zu are older than its logs",
-                   received->count - wrong - old, received->count, old);
+                   "%zu of %zu received %s found in the logs, %zu older than the logs",
+                   received->count - wrong - old, received->count,
+                   kt_plural(received->count, "seal", "seals"), old);
     fn(arg, wrong == 0 ? KT_SUCCESS : KT_MALFORMED, "received", text);
     return wrong;
 }

@@ -54,6 +54,7 @@ static void check_reached(kt_proof_t *proof)
     const kt_audit_state_t *end = &proof->end;
     bool same = proof->inside && memcmp(proof->instance, end->instance, KT_AUDIT_ID) == 0;
     unsigned long long first = same ? proof->sealed + 1 : 1, last = end->sealed.sequence;
+    unsigned long long count = last >= first ? last - first + 1 : 0;
 
     if (!proof->has_end || proof->met_end || end->block == 0 ||
         (same && proof->block > end->block) ||
@@ -62,9 +63,8 @@ static void check_reached(kt_proof_t *proof)
         return;
     kt_proof_tell(
         proof, KT_MALFORMED,
-        "log: the log that was being written is gone, and with it %llu decisions (numbers %llu to "
-        "%llu)",
-        last >= first ? last - first + 1 : 0, first, last);
+        "log: the log that was being written is gone, and with it %llu %s (numbers %llu to %llu)",
+        count, kt_plural(count, "decision", "decisions"), first, last);
 }
 
 static void read_file(kt_proof_t *proof, int folder, const kt_audit_log_t *log)
@@ -108,12 +108,14 @@ static void conclude(kt_proof_t *proof, size_t nfiles)
     if (!proof->has_end && proof->sequence != proof->sealed)
         proof->late = proof->sequence - proof->sealed;
     if (proof->checkpoints > 0)
-        (void)snprintf(checkpoints, sizeof(checkpoints), "; %llu checkpoints, the last of %s",
-                       (unsigned long long)proof->checkpoints, proof->checked);
-    kt_proof_tell(proof, KT_SUCCESS,
-                  "%llu lines in %llu blocks and %zu files, %llu of them not sealed yet%s%s%s",
-                  (unsigned long long)proof->lines, (unsigned long long)proof->blocks, nfiles,
-                  (unsigned long long)proof->late, checkpoints, by, end);
+        (void)snprintf(checkpoints, sizeof(checkpoints), "; %llu %s, the last of %s",
+                       (unsigned long long)proof->checkpoints,
+                       kt_plural(proof->checkpoints, "checkpoint", "checkpoints"), proof->checked);
+    kt_proof_tell(
+        proof, KT_SUCCESS, "%llu %s in %llu %s and %zu %s, %llu of them not sealed yet%s%s%s",
+        (unsigned long long)proof->lines, kt_plural(proof->lines, "line", "lines"),
+        (unsigned long long)proof->blocks, kt_plural(proof->blocks, "block", "blocks"), nfiles,
+        kt_plural(nfiles, "file", "files"), (unsigned long long)proof->late, checkpoints, by, end);
 }
 
 static bool verify_log(kt_proof_t *proof, int folder, const kt_audit_log_t *log)
@@ -228,8 +230,9 @@ static void verify_stream(kt_proof_t *proof, int folder)
         return;
     }
     if (logs.not_files > 0)
-        kt_proof_tell(proof, KT_MALFORMED, ".: %zu entries with a log's name are not files",
-                      logs.not_files);
+        kt_proof_tell(proof, KT_MALFORMED, ".: %zu %s a log's name but not %s", logs.not_files,
+                      kt_plural(logs.not_files, "entry has", "entries have"),
+                      kt_plural(logs.not_files, "a file", "files"));
     count = read_files(proof, folder, &logs);
     if (count > 0 || proof->has_end || proof->wrong > 0) {
         conclude(proof, count);

@@ -51,6 +51,12 @@ kt_status_t kt_no_memory(void);  /* KT_INTERNAL, "out of memory"; or what the ne
 void kt_no_memory_to_lock(void); /* the thread's next kt_no_memory() is about RLIMIT_MEMLOCK */
 /* Puts "prefix: " in front of the thread's error text. */
 kt_status_t kt_fail_prefix(kt_status_t status, const char *format, ...) KT_PRINTF(2, 3);
+/* The noun, or the verb, that goes with a number. */
+static inline const char *kt_plural(uint64_t number, const char *one, const char *many)
+{
+    return number == 1 ? one : many;
+}
+
 static inline bool kt_is_control(char byte) /* of ASCII */
 {
     return (unsigned char)byte < ' ' || byte == 0x7f;

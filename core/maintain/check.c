@@ -26,8 +26,9 @@ static void check_keys(kt_ctx_t *ctx, checking_t *checking)
         (void)snprintf(detail, sizeof(detail), "environment key of \"%s\", newest epoch %u",
                        ctx->holder.keyring->environment, ctx->holder.keyring->env[0].epoch);
     else
-        (void)snprintf(detail, sizeof(detail), "%zu type keys of \"%s\"",
-                       ctx->holder.keyring->ntypes, ctx->holder.keyring->environment);
+        (void)snprintf(detail, sizeof(detail), "%zu type %s of \"%s\"", ctx->holder.keyring->ntypes,
+                       kt_plural(ctx->holder.keyring->ntypes, "key", "keys"),
+                       ctx->holder.keyring->environment);
     report(checking, KT_SUCCESS, "keys", detail);
 }
 

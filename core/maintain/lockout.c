@@ -40,8 +40,8 @@ static kt_status_t clear(kt_ctx_t *ctx, const kt_request_t *req)
         return KT_SUCCESS;
     if (found.unreadable > 0)
         return kt_fail(KT_PERMISSION,
-                       "%s: not found, and %u streams may not be looked into (be root)", call.text,
-                       found.unreadable);
+                       "%s: not found, and %u %s may not be read by this user (be root)", call.text,
+                       found.unreadable, kt_plural(found.unreadable, "stream", "streams"));
     return kt_fail(KT_NOTFOUND, "%s is not locked out (`keyturn lockout list`)", call.text);
 }
 

@@ -199,8 +199,10 @@ kt_status_t kt_rekey_consumers(kt_ctx_t *ctx, const kt_rekey_options_t *options)
     if (c.unready == 0)
         return KT_SUCCESS;
     return kt_fail(KT_CONFLICT,
-                   "%zu of %zu entries of `key:` stand against epoch %u: nothing was moved",
-                   c.unready, ctx->holder.config->nkeys, ctx->holder.keyring->env[0].epoch);
+                   "%zu of %zu %s of `key:` cannot open epoch %u yet: nothing was moved", c.unready,
+                   ctx->holder.config->nkeys,
+                   kt_plural(ctx->holder.config->nkeys, "entry", "entries"),
+                   ctx->holder.keyring->env[0].epoch);
 }
 
 /* ---- how much is under which key ---- */

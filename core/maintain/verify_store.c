@@ -21,8 +21,10 @@ kt_status_t kt_verify_store(kt_ctx_t *ctx, kt_store_t *store, kt_check_fn fn, vo
     store->api->abort(txn);
     if (!result.complete)
         return status;
-    (void)snprintf(detail, sizeof(detail), "%llu secrets and %llu older values were looked at%s",
-                   (unsigned long long)result.secrets, (unsigned long long)result.values,
+    (void)snprintf(detail, sizeof(detail), "%llu %s and %llu older %s checked%s",
+                   (unsigned long long)result.secrets,
+                   kt_plural(result.secrets, "secret", "secrets"),
+                   (unsigned long long)result.values, kt_plural(result.values, "value", "values"),
                    result.missing       ? "; types at an epoch whose key is not held were left out"
                    : result.foreign > 0 ? "; types whose key is not held were left out"
                                         : "");
@@ -91,8 +93,9 @@ static kt_status_t expect_received(kt_ctx_t *ctx, kt_store_t *store, const char 
         status = kt_fail(KT_NOTFOUND, "%s: there is no checkpoint of this store in it%s", path,
                          sum.others > 0 ? ", only of others" : "");
     (void)snprintf(detail, sizeof(detail),
-                   "compared with %llu checkpoints; %llu of other stores were passed over",
-                   (unsigned long long)sum.ours, (unsigned long long)sum.others);
+                   "compared with %llu %s; %llu of other stores passed over",
+                   (unsigned long long)sum.ours, kt_plural(sum.ours, "checkpoint", "checkpoints"),
+                   (unsigned long long)sum.others);
     fn(arg, status, "received", status == KT_SUCCESS ? detail : kt_failure());
     return status;
 }

@@ -57,8 +57,9 @@ static void check_nodes(walk_t *v)
 
         if (place->broken || place->nodes == place->all_nodes)
             continue;
-        (void)snprintf(detail, sizeof(detail), "its index has %llu nodes, and the store %llu",
-                       (unsigned long long)place->nodes, (unsigned long long)place->all_nodes);
+        (void)snprintf(detail, sizeof(detail), "its index has %llu %s, and the store %llu",
+                       (unsigned long long)place->nodes, kt_plural(place->nodes, "node", "nodes"),
+                       (unsigned long long)place->all_nodes);
         kt_walk_wrong(v, KT_ROLLEDBACK, v->survey.keys[i].type, detail);
     }
 }

@@ -69,7 +69,7 @@ kt_status_t kt_catalogue_encode(const kt_catalogue_t *catalogue, unsigned char *
     for (i = 0; i < catalogue->ntypes; i++)
         size += FIELD_HEADER + 4 + strlen(catalogue->types[i].name);
     if (size > CONTENTS_MAX)
-        return kt_fail(KT_TOOLARGE, "%zu types are more than one store can have at this epoch",
+        return kt_fail(KT_TOOLARGE, "a store cannot list more types at one epoch: %zu are too many",
                        catalogue->ntypes);
     at = plain = malloc(size + 1);
     if (plain == NULL)

@@ -401,8 +401,9 @@ kt_status_t kt_index_count(const kt_index_t *index, uint64_t *ret_entries, uint6
         status = walk_below(&walk, hash, 0, index->root);
     *ret_nodes = walk.nodes;
     if (status == KT_SUCCESS && *ret_entries != index->count)
-        return kt_fail(KT_ROLLEDBACK, "its index has %llu entries and says %llu",
-                       (unsigned long long)*ret_entries, (unsigned long long)index->count);
+        return kt_fail(
+            KT_ROLLEDBACK, "its index has %llu %s and says %llu", (unsigned long long)*ret_entries,
+            kt_plural(*ret_entries, "entry", "entries"), (unsigned long long)index->count);
     return status;
 }
 

@@ -82,11 +82,11 @@ static kt_status_t check_counts(scan_t *scan, ktp_txn_t *txn)
             break;
         status = kt_index_open_newest(scan->holder, scan->store, txn, key, &index);
         if (status == KT_SUCCESS && index.count != known->heads)
-            status =
-                kt_fail(KT_ROLLEDBACK,
-                        "%s: the store has %llu secrets of the type \"%s\", but %llu were written",
-                        scan->store->name, (unsigned long long)known->heads, known->type,
-                        (unsigned long long)index.count);
+            status = kt_fail(KT_ROLLEDBACK,
+                             "%s: the store has %llu %s of the type \"%s\", but its index has %llu",
+                             scan->store->name, (unsigned long long)known->heads,
+                             kt_plural(known->heads, "secret", "secrets"), known->type,
+                             (unsigned long long)index.count);
         kt_index_close(&index);
     }
     return status;

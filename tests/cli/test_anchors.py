@@ -205,7 +205,7 @@ def test_what_a_sink_received(store, older, tmp_path):
     assert store.get("api-keys/a") == b"new" and store.run("verify").returncode == 0, "nothing on this machine knows better"
     for file, more in ((received, {}), ("-", {"input": received.read_bytes()})):
         result = store.run("verify", "--received", file, check=False, **more)
-        assert result.returncode == 65 and b"1 of other stores were passed over" in result.stdout, result
+        assert result.returncode == 65 and b"1 of other stores passed over" in result.stdout, result
         for type_name in b"api-keys", b"new-type":
             assert re.search(rb'the type "%s" is at generation \d+, but line \d+ of %s has generation \d+' % (type_name, str(file).encode()), result.stdout), result
 
@@ -219,7 +219,7 @@ def test_what_was_received_of_others(store, older, tmp_path):
         assert result.returncode == 66 and says in result.stdout, result
     older.write_until_checkpoint("api-keys/a")
     received.write_bytes(b"x" * (1 << 24) + b"\n" + log.read_bytes())
-    assert b"compared with 1 checkpoints" in store.run("verify", "--received", received).stdout
+    assert b"compared with 1 checkpoint; 0 of other stores" in store.run("verify", "--received", received).stdout
     types = ",".join(f'"t{number}":1' for number in range(600)).encode()
     line = re.search(rb'.*"action":"checkpoint".*\n', log.read_bytes())[0]
     received.write_bytes(b"".join(line.replace(b'"api-keys"', types.replace(b'"t', b'"t%d-' % number) + b',"api-keys"') for number in range(8)))

@@ -157,8 +157,8 @@ def received(proved, tmp_path):
 def test_what_was_received_is_in_the_trail(proved, received):
     path = received()
     for options in ((), ("--audit-key", proved.audit_key)):
-        assert b"received seals are in the trail, 0 are older" in verify(proved, "--received", path, *options).stdout
-    assert b" are in the trail" in proved.run("audit", "verify", "--received", "-", input=path.read_bytes()).stdout
+        assert b"found in the logs, 0 older" in verify(proved, "--received", path, *options).stdout
+    assert b" found in the logs" in proved.run("audit", "verify", "--received", "-", input=path.read_bytes()).stdout
     proved.get("a")
     assert proved.json("audit", "verify", "--received", path)["status"] == "success"  # there may be more than was received
 
@@ -191,8 +191,8 @@ def test_logs_that_were_removed_by_and_by(proved, received):
     path = received()
     proved.log.with_name("log.1").unlink()
     result = verify(proved, "--received", path, check=False)
-    assert re.search(rb"are in the trail, [1-9]\d* are older than its logs", result.stdout)
-    assert result.returncode == 65 and b"and retention did not remove them" in result.stdout
+    assert re.search(rb"found in the logs, [1-9]\d* older than the logs", result.stdout)
+    assert result.returncode == 65 and b"and not removed by retention" in result.stdout
 
 
 @pytest.mark.parametrize("text, status", [(None, 66), ("nothing\n", 66), ('{"seal":0,"instance":"00"}\n', 66)])
@@ -260,4 +260,4 @@ def test_an_endless_line_was_received(proved, received):
     limited = ["bash", "-c", 'ulimit -v 300000; exec "$0" "$@"', str(proved.stage.keyturn), "-c", str(proved.config), "audit", "verify", "--received", str(path)]
     result = subprocess.run(limited, env=proved.env, capture_output=True, timeout=60)
     path.unlink()    # what the suite leaves is searched for values, and this is 2 GB of nothing
-    assert result.returncode == 0 and b"received seals are in the trail, 0 are older" in result.stdout, result
+    assert result.returncode == 0 and b"found in the logs, 0 older" in result.stdout, result

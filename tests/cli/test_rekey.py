@@ -111,7 +111,7 @@ def test_everything_moves_and_the_old_epoch_goes(filled):
     result = filled.run("rekey")
     assert result.stdout.decode().splitlines() == [f"{MANY + 5} secrets moved to epoch 2", "complete: no row is under epoch 1"]
     lines = result.stderr.decode().splitlines()
-    assert lines[0] == f"keyturn: api-keys: 0 of {MANY} secrets are under epoch 2" and len(lines) == 8
+    assert lines[0] == f"keyturn: api-keys: 0 of {MANY} secrets moved to epoch 2" and len(lines) == 8
     assert "complete: no row is under epoch 1" in filled.run("rekey", "--status").stdout.decode()
     assert [(t["epoch"], t["left"]) for t in status(filled)["types"]] == [(2, 0)] * 4
     assert known(filled) == before
@@ -201,7 +201,7 @@ def test_refused_until_every_key_file_has_it(filled):
     assert f"{nginx}: it lacks epoch 2 of api-keys,tls: put a new one in its place (`keyturn keygen --types api-keys,tls NEWFILE`)" in text
     assert f"{filled.old}: it lacks epoch 2" in text
     assert "the key of postgresql: it cannot be seen from here (what a command prints)" in text and "--handed-out" in text
-    assert "3 of 4 entries of `key:` stand against epoch 2: nothing was moved" in text
+    assert "3 of 4 entries of `key:` cannot open epoch 2 yet: nothing was moved" in text
     answer = json.loads(filled.run("--json", "rekey", check=False).stdout)
     assert answer["status"] == "conflict" and [r["key"] for r in answer["refused"]] == [str(nginx), str(filled.old),
                                                                                          "the key of postgresql"]
@@ -474,7 +474,7 @@ def test_progress_on_a_terminal_is_one_line_a_type(filled):
     assert process.returncode == 0 and out.endswith(b"complete: no row is under epoch 1\n")
     lines = shown.decode().split("\r\n")
     assert len(lines) == 5 and lines[4] == ""
-    assert lines[0].split("\r")[-1] == f"keyturn: api-keys: {MANY} of {MANY} secrets are under epoch 2"
+    assert lines[0].split("\r")[-1] == f"keyturn: api-keys: {MANY} of {MANY} secrets moved to epoch 2"
     assert lines[0].count("\r") >= 4
 
 

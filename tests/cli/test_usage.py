@@ -54,8 +54,8 @@ def test_counts_that_may_not_be_read(home):
         answer = home.run("--json", "list", "--usage")
         words = {secret["name"]: secret["usage"] for secret in json.loads(answer.stdout)["secrets"]}
         assert words == {"api-keys/a": "unknown", "api-keys/b": "normal"}
-        assert b"this user may not read the counts of 1 audit streams" in answer.stderr
-        assert b"accessed  0 and the counts of 1 audit streams that" in home.run("info", "api-keys/a").stdout
+        assert b"this user may not read the counts of 1 audit stream" in answer.stderr
+        assert b"accessed  0 and the counts of 1 audit stream that" in home.run("info", "api-keys/a").stdout
         assert home.info("api-keys/a")["hidden_streams"] == 1
     finally:
         hidden.chmod(0o700)

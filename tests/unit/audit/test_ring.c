@@ -526,7 +526,7 @@ START_TEST(what_a_power_cut_took_is_counted)
     found[0] = '\0';
     ck_assert_int_eq(kt_audit_verify(folder, audit_key, find, NULL), KT_MALFORMED);
     ck_assert_ptr_nonnull(
-        strstr(found, "3 lines before this one were lost when the machine stopped"));
+        strstr(found, "the machine stopped, and 3 lines before this one were lost"));
 }
 END_TEST
 

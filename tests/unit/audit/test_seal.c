@@ -190,9 +190,8 @@ START_TEST(a_trail_is_proved)
     assert_status(verify(audit_key), KT_NOTFOUND);
     write_some();
     assert_verified(audit_key);
-    ck_assert_ptr_nonnull(
-        strstr(findings.text,
-               "success nginx 4 lines in 3 blocks and 1 files, 0 of them not sealed yet\n"));
+    ck_assert_ptr_nonnull(strstr(
+        findings.text, "success nginx 4 lines in 3 blocks and 1 file, 0 of them not sealed yet\n"));
     assert_verified(key_path);
     record("a/5", false);
     assert_verified(audit_key); /* it waits in its ring */
@@ -200,7 +199,7 @@ START_TEST(a_trail_is_proved)
     close_trail();
     assert_verified(audit_key);
     ck_assert_ptr_nonnull(
-        strstr(findings.text, "5 lines in 4 blocks and 1 files, 0 of them not sealed"));
+        strstr(findings.text, "5 lines in 4 blocks and 1 file, 0 of them not sealed"));
     assert_verified(NULL);
     ck_assert_ptr_nonnull(strstr(findings.text, "not who wrote them"));
     ck_assert_int_eq(unlink(state_path), 0); /* another machine */
@@ -640,12 +639,12 @@ START_TEST(blocks_go_on_over_logs)
     assert_verified(audit_key);
     ck_assert_int_eq(unlink(old_log), 0); /* from the middle */
     assert_wrong(audit_key,
-                 "2 decisions before it (numbers 6 to 7, in the blocks 4 to 4) are in none");
+                 "2 decisions before it (numbers 6 to 7, in the blocks 4 to 4): in none");
     /* and now from the beginning: retention would have said so */
     ck_assert_int_eq(unlink(older), 0);
     assert_wrong(audit_key,
-                 "7 decisions before it (numbers 1 to 7, in the blocks 0 to 4) are in none");
-    assert_wrong(NULL, "and retention did not remove them");
+                 "7 decisions before it (numbers 1 to 7, in the blocks 0 to 4): in none");
+    assert_wrong(NULL, "and not removed by retention");
 }
 END_TEST
 
