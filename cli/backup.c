@@ -19,7 +19,7 @@ kt_status_t verb_backup(cli_t *cli)
         return cli_check_ctx(cli, status);
     if (!cli->json)
         cli_warn(cli, "a new machine also needs: the key of the environment, keyturn.yaml, the "
-                      "audit key, and what Redis has stored itself; keep them in other places "
-                      "(keyturn(1), restore)");
+                      "audit key, Redis' data and PostgreSQL's own backup; keep them in other "
+                      "places (docs/restore.md)");
     return cli_answer_count(cli, "saved", &count);
 }

@@ -9,6 +9,7 @@ import pytest
 
 from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE, owner
 from lib.readme import Setup, prepare, readme_blocks, take_away
+from lib.tools import wait_for
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/restore.md"
 BACKUP = pathlib.Path("/backup")
@@ -24,34 +25,97 @@ def setup(kt, users):
     setup.machine.take_away()
     prepare(kt)
     # the folder of the page, in memory
-    setup.run("mkdir -p /var/lib/kept /backup && mount --bind /var/lib/kept /backup")
+    setup.run("rm -rf /var/lib/kept; mkdir -p /var/lib/kept /backup && mount --bind /var/lib/kept /backup")
     yield setup
     setup.run("umount /backup; rmdir /backup", check=False)
     take_away(setup.machine)
 
 
-def test_the_page_from_a_wiped_machine_to_the_first_answer(setup):
-    keep, restore, start = page_blocks()
-    shown = "".join(setup.run(block).stdout for block in readme_blocks())
+def run_readme(setup, blocks=readme_blocks()):
+    """And keeps what was to be kept since the first day."""
+    shown = "".join(setup.run(block).stdout for block in blocks)
     (BACKUP / "audit.key").write_text(re.search(r"^keyturn-audit-key .*$", shown, re.M)[0] + "\n")
     (BACKUP / "audit.key").chmod(0o600)
     shutil.copy2(ETC / "production.key", BACKUP)
-    setup.run("printf %s sk-live-99Z-Kept | keyturn set api-keys/stripe; printf %s re_kept | redis-cli -x SECRET.SET api-keys/resend; sleep 1.2")
-    result = setup.run(keep)
-    assert "the key of the environment, keyturn.yaml, the audit key, and what Redis has stored" in result.stderr
-    # the disk is lost; what Debian's packages put on a new one stays
-    setup.run("service nginx stop; service redis-server stop; service postgresql stop; rm -rf /var/lib/redis/*")
+
+
+def rotate(setup):
+    setup.psql("SELECT rotate_secret('database/primary')")
+    assert setup.can_login()
+
+
+def in_the_middle_of_a_rotation(setup, command):
+    """The new version is pending, the role's new password not committed."""
+    gate, rotation = setup.session(), setup.session()
+    print("SELECT 'shut' FROM pg_advisory_lock(8);", file=gate.stdin, flush=True)
+    assert gate.stdout.readline() == "shut\n"
+    print("SELECT rotate_secret('database/primary'), pg_advisory_lock(8);", file=rotation.stdin, flush=True)
+    wait_for(lambda: "pending" in setup.run("keyturn versions database/primary").stdout, 30, what="the pending version")
+    setup.run(command)
+    gate.communicate("\\q\n", timeout=60)
+    rotation.communicate(timeout=60)
+
+
+def lose_the_disk(setup):
+    """What Debian's packages put on a new one stays, as they put it there."""
+    setup.run("service nginx stop; service redis-server stop; service postgresql stop; rm -rf /var/lib/redis/* /var/lib/postgresql/* "
+              "/etc/postgresql/15 /etc/nginx/conf.d/shop.conf /etc/nginx/modules-enabled/60-keyturn.conf; cp -a /run/redis.conf /etc/redis")
     setup.machine.take_away()
     assert not any(path.exists() for path in (ETC, LIB, LOG))
 
+
+# between the backup of keyturn and that of PostgreSQL
+BETWEEN = {
+    "nothing": (lambda setup, keep: None, True),
+    "PostgreSQL's is older": (lambda setup, keep: (rotate(setup), setup.run("rm /backup/keyturn.kt; " + keep["keyturn"])), False),
+    "keyturn's is older": (lambda setup, keep: (rotate(setup), setup.run(keep["pg_dumpall"])), False),
+    "keyturn's is of a rotation": (lambda setup, keep: in_the_middle_of_a_rotation(setup, "rm /backup/keyturn.kt; " + keep["keyturn"]), True)}
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+def test_the_page_from_a_wiped_machine_to_the_first_answers(setup, between):
+    keep, restore, start, login, repair = page_blocks()
+    happens, agree = BETWEEN[between]
+    run_readme(setup)
+    setup.run("printf %s sk-live-99Z-Kept | keyturn set api-keys/stripe; printf %s re_kept | redis-cli -x SECRET.SET api-keys/resend; "
+              "su - postgres -c \"psql -c 'CREATE TABLE orders AS SELECT 1'\"; sleep 1.2")
+    result = setup.run(keep)
+    assert "the key of the environment, keyturn.yaml, the audit key, Redis' data and PostgreSQL's own backup" in result.stderr
+    happens(setup, {word: line for line in keep.splitlines() for word in line.split() if word in ("keyturn", "pg_dumpall")})
+    lose_the_disk(setup)
+
     setup.run(restore)
-    setup.run(start + "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'")
+    setup.run(start)
     assert setup.nginx() == (200, "Bearer sk-live-99Z-Kept")
     assert setup.run("redis-cli SECRET.GET api-keys/resend").stdout.strip() == "re_kept"
-    setup.run("service postgresql start; timeout 30 sh -c 'until su - postgres -c \"psql -Atc SELECT\" >/dev/null 2>&1; do sleep 0.1; done'")
+    assert setup.psql("SELECT * FROM orders").stdout.strip() == "1"
+    result = setup.run(login, check=False)
+    assert ("\n app\n" in result.stdout) == agree and (result.returncode == 0) == agree
+    if between.endswith("of a rotation"):
+        refused = setup.psql("SELECT rotate_secret('database/primary')", check=False)
+        assert refused.returncode != 0 and "is being rotated somewhere else" in refused.stderr
+        [pending] = re.findall(r"^ +(\d+) +pending", setup.run("keyturn versions database/primary").stdout, re.M)
+        [give_up] = re.findall("`(keyturn destroy database/primary VERSION)`", PAGE.read_text())
+        setup.run(give_up.replace("VERSION", pending))
+    elif not agree:
+        setup.run(repair)
     assert setup.works()
-    assert setup.psql("SELECT rotate_secret('database/primary')").stdout.strip().isdigit() and setup.can_login()
+    rotate(setup)
     setup.run("keyturn audit verify --audit-key /backup/audit.key && keyturn audit verify --audit-key /backup/audit.key /backup/log")
+
+
+def test_neither_backup_has_the_role_or_the_secret(setup):
+    """They were made before it: PostgreSQL ran, with keyturn in it."""
+    keep, restore, start, login, repair = page_blocks()
+    init, nginx, redis, postgresql, _ = readme_blocks()
+    run_readme(setup, [init, nginx, redis, postgresql[:postgresql.index("printf app")]])
+    setup.run(keep)
+    lose_the_disk(setup)
+    setup.run(restore)
+    setup.run(start)
+    assert setup.run(login, check=False).returncode != 0
+    setup.run(repair)
+    assert setup.works()
 
 
 # init --restore alone
