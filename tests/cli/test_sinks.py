@@ -49,7 +49,7 @@ def test_a_command_gets_alerts_and_their_seals(sunk, command):
     lines = [json.loads(line) for line in command.out.read_text().splitlines()]
     assert [line["reference"] for line in lines if "action" in line] == ["b"]
     assert any("seal" in line for line in lines) and not any(line.get("action") == "write" for line in lines)
-    assert b"are in the trail" in home.run("audit", "verify", "--audit-key", home.key, "--received", command.out).stdout
+    assert b"found in the logs" in home.run("audit", "verify", "--audit-key", home.key, "--received", command.out).stdout
 
 
 def test_what_was_received_tells_of_a_tail_that_is_gone(sunk, command):

@@ -20,4 +20,4 @@ def test_checkpoints_and_rotations_leave_the_machine(home, make_postgres, tmp_pa
     wait_for(lambda: len(shipped(action="checkpoint", stream="postgresql")) >= 2, 30, what="checkpoints of an idle server")
     assert shipped(action="checkpoint", stream="postgresql")[0]["generations"]["local"]["api-keys"] == 1
     pg.stop()
-    assert "are in the trail" in home.run("audit", "verify", "--received", out).stdout.decode()
+    assert "found in the logs" in home.run("audit", "verify", "--received", out).stdout.decode()

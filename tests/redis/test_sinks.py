@@ -20,4 +20,4 @@ def test_alerts_and_checkpoints(open_redis, home, tmp_path, refused, wait_for):
     wait_for(lambda: shipped(status="denied", reference="database/a"), timeout=30, what="the refusal outside")
     wait_for(lambda: len(shipped(action="checkpoint")) >= 2, timeout=30, what="checkpoints of an idle server")
     server.stop()
-    assert "are in the trail" in home.run("audit", "verify", "--received", out).stdout.decode()
+    assert "found in the logs" in home.run("audit", "verify", "--received", out).stdout.decode()
