@@ -27,7 +27,7 @@
 
 #define ROOT_BODY (KT_ID_SIZE + 8u + 8u + KT_TAG_SIZE)
 #define ROOT_LINK (1u + KT_KEYID_SIZE)
-#define ROOT_SIZE_MAX (ROOT_BODY + ROOT_LINK + KT_HASH_SIZE)
+#define ROOT_SIZE_MAX KT_ROOT_MAX
 
 static const unsigned char no_tag[KT_TAG_SIZE];
 
@@ -86,14 +86,43 @@ static void root_mac(const kt_index_t *index, const unsigned char *body, size_t 
     kt_mac(index->key, "keyturn root    ", parts, KT_ARRAY(parts), ret_mac, KT_HASH_SIZE);
 }
 
+/* What an authentic root says. */
+static kt_status_t take_root(kt_index_t *index, const kt_root_row_t *root)
+{
+    const unsigned char *record = root->record;
+
+    if (root->size == ROOT_SIZE_MAX) {
+        if (record[ROOT_BODY] < KT_LINK_TO || record[ROOT_BODY] > KT_LINK_FROM)
+            return kt_fail(
+                KT_MALFORMED,
+                "%s: the root of the type \"%s\" has an unknown link: it may come from a "
+                "newer version of keyturn",
+                index->store->name, index->type);
+        index->link = (kt_link_t)record[ROOT_BODY];
+        memcpy(index->other, record + ROOT_BODY + 1, KT_KEYID_SIZE);
+    }
+    memcpy(index->store_id, record, KT_ID_SIZE);
+    index->generation = kt_get_u64(record + KT_ID_SIZE);
+    index->count = kt_get_u64(record + KT_ID_SIZE + 8);
+    memcpy(index->root, record + KT_ID_SIZE + 16, KT_TAG_SIZE);
+    index->stamp = root->stamp;
+    if (root->stamp != index->generation)
+        return kt_index_tampered(index, "its root's stamp is not its generation");
+    return KT_SUCCESS;
+}
+
 static kt_status_t read_root(kt_index_t *index)
 {
+    const kt_root_row_t *known = kt_proofs_root(index->store->proofs, index->key_id);
     unsigned char mac[KT_HASH_SIZE];
+    kt_root_row_t root;
     ktp_key_t key;
     ktp_row_t row;
     size_t size;
     kt_status_t status;
 
+    if (known != NULL)
+        return take_root(index, known);
     kt_key_meta(&key, 'r', index->key_id);
     status = kt_rows_get(index->store, index->txn, &key, &row);
     if (status == KT_NOTFOUND)
@@ -106,24 +135,14 @@ static kt_status_t read_root(kt_index_t *index)
     root_mac(index, row.record, size, mac);
     if (sodium_memcmp(mac, row.record + size, sizeof(mac)) != 0)
         return kt_index_tampered(index, "its root is not authentic");
-    if (size > ROOT_BODY) {
-        if (row.record[ROOT_BODY] < KT_LINK_TO || row.record[ROOT_BODY] > KT_LINK_FROM)
-            return kt_fail(
-                KT_MALFORMED,
-                "%s: the root of the type \"%s\" has an unknown link: it may come from a "
-                "newer version of keyturn",
-                index->store->name, index->type);
-        index->link = (kt_link_t)row.record[ROOT_BODY];
-        memcpy(index->other, row.record + ROOT_BODY + 1, KT_KEYID_SIZE);
-    }
-    memcpy(index->store_id, row.record, KT_ID_SIZE);
-    index->generation = kt_get_u64(row.record + KT_ID_SIZE);
-    index->count = kt_get_u64(row.record + KT_ID_SIZE + 8);
-    memcpy(index->root, row.record + KT_ID_SIZE + 16, KT_TAG_SIZE);
-    index->stamp = row.stamp;
-    if (row.stamp != index->generation)
-        return kt_index_tampered(index, "its root's stamp is not its generation");
-    return KT_SUCCESS;
+    memcpy(root.key_id, index->key_id, KT_KEYID_SIZE);
+    memcpy(root.record, row.record, row.record_size);
+    root.size = row.record_size;
+    root.stamp = row.stamp;
+    status = take_root(index, &root);
+    if (status == KT_SUCCESS)
+        kt_proofs_keep_root(index->store->proofs, &root);
+    return status;
 }
 
 kt_status_t kt_index_seal(kt_index_t *index, uint64_t generation)
@@ -297,14 +316,29 @@ bool kt_index_is_empty(const kt_index_t *index)
     return memcmp(index->root, no_tag, sizeof(no_tag)) == 0;
 }
 
+/* The entry of `hash` in a proved leaf with this tag. */
+static bool look_into_leaf(const kt_index_t *index, const ktp_row_t *row,
+                           const unsigned char hash[KT_HASH_SIZE],
+                           const unsigned char leaf[KT_TAG_SIZE],
+                           unsigned char ret_tag[KT_TAG_SIZE])
+{
+    size_t i;
+
+    if (!find_entry(row->record, row->record_size, hash, &i))
+        return false;
+    memcpy(ret_tag, row->record + 1 + i * ENTRY_SIZE + KT_HASH_SIZE, KT_TAG_SIZE);
+    kt_proofs_keep_entry(index->store->proofs, leaf, hash, ret_tag);
+    return true;
+}
+
 kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT_HASH_SIZE],
                             bool *ret_found, unsigned char ret_tag[KT_TAG_SIZE])
 {
+    const unsigned char *children, *known;
     unsigned char tag[KT_TAG_SIZE];
-    const unsigned char *children;
     ktp_row_t row;
     ktp_key_t key;
-    size_t depth, i;
+    size_t depth;
     kt_status_t status;
 
     *ret_found = false;
@@ -312,6 +346,12 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
         return KT_SUCCESS;
     memcpy(tag, index->root, sizeof(tag));
     for (depth = 0; depth <= DEPTH_MAX; depth++) {
+        known = kt_proofs_entry(index->store->proofs, tag, hash);
+        if (known != NULL) {
+            *ret_found = true;
+            memcpy(ret_tag, known, KT_TAG_SIZE);
+            return KT_SUCCESS;
+        }
         children = kt_proofs_find(index->store->proofs, tag);
         if (children == NULL) {
             kt_node_key(index, hash, depth, &key);
@@ -319,9 +359,7 @@ kt_status_t kt_index_lookup(const kt_index_t *index, const unsigned char hash[KT
             if (status != KT_SUCCESS)
                 return status;
             if (row.record[0] == LEAF) {
-                *ret_found = find_entry(row.record, row.record_size, hash, &i);
-                if (*ret_found)
-                    memcpy(ret_tag, row.record + 1 + i * ENTRY_SIZE + KT_HASH_SIZE, KT_TAG_SIZE);
+                *ret_found = look_into_leaf(index, &row, hash, tag, ret_tag);
                 return KT_SUCCESS;
             }
             children = row.record + 1;
@@ -543,22 +581,4 @@ kt_status_t kt_index_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZ
     kt_status_t status = kt_index_put(index, hash, tag);
 
     return status == KT_SUCCESS ? kt_index_seal(index, index->generation + 1) : status;
-}
-
-void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE],
-                    uint64_t generation)
-{
-    memcpy(index->store_id, store_id, KT_ID_SIZE);
-    memset(index->root, 0, sizeof(index->root));
-    index->generation = generation;
-    index->count = 0;
-    index->stamp = 0;
-    index->link = KT_LINK_NONE;
-}
-
-kt_status_t kt_index_write_empty(kt_index_t *index)
-{
-    return index->generation == 0 || !kt_index_is_empty(index)
-               ? KT_SUCCESS
-               : kt_index_seal(index, index->generation + 1);
 }

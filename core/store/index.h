@@ -88,9 +88,15 @@ kt_status_t kt_index_walk(const kt_index_t *index, kt_index_fn fn, void *arg);
  * counts other entries. */
 kt_status_t kt_index_count(const kt_index_t *index, uint64_t *ret_entries, uint64_t *ret_nodes);
 
-/* ---- proofs.c: the proof cache, of branches that were proved. NULL: nothing is kept ---- */
+/* ---- proofs.c: what was proved before. NULL: nothing is kept ---- */
 
 #define KT_FANOUT 16u
+#define KT_ROOT_MAX (KT_ID_SIZE + 8u + 8u + KT_TAG_SIZE + 1u + KT_KEYID_SIZE + KT_HASH_SIZE)
+typedef struct kt_root_row { /* of an index, with its MAC */
+    unsigned char key_id[KT_KEYID_SIZE], record[KT_ROOT_MAX];
+    size_t size;
+    uint64_t stamp;
+} kt_root_row_t;
 kt_proofs_t *kt_proofs_new(void); /* NULL: out of memory */
 void kt_proofs_free(kt_proofs_t *proofs);
 /* The sixteen tags below the branch with this tag; NULL: not known. */
@@ -98,5 +104,20 @@ const unsigned char *kt_proofs_find(const kt_proofs_t *proofs,
                                     const unsigned char tag[KT_TAG_SIZE]);
 void kt_proofs_keep(kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE],
                     const unsigned char children[KT_FANOUT * KT_TAG_SIZE]);
+/* The head's tag that the leaf with this tag has for this name; NULL: not known. */
+const unsigned char *kt_proofs_entry(const kt_proofs_t *proofs,
+                                     const unsigned char leaf[KT_TAG_SIZE],
+                                     const unsigned char hash[KT_HASH_SIZE]);
+void kt_proofs_keep_entry(kt_proofs_t *proofs, const unsigned char leaf[KT_TAG_SIZE],
+                          const unsigned char hash[KT_HASH_SIZE],
+                          const unsigned char tag[KT_TAG_SIZE]);
+/* A transaction begins. `token`: the store's change token just before; roots that were proved when
+ * it was the same are known in this one. NULL: none is known, and none is kept. */
+void kt_proofs_begin(kt_proofs_t *proofs, const unsigned char *token);
+const kt_root_row_t *kt_proofs_root(kt_proofs_t *proofs, const unsigned char key_id[KT_KEYID_SIZE]);
+void kt_proofs_keep_root(kt_proofs_t *proofs, const kt_root_row_t *root);
+/* Forgets the roots. True: one of them was used in this transaction, so that what failed in it may
+ * work without: a writer may have come between the token and the snapshot. */
+bool kt_proofs_forget(kt_proofs_t *proofs);
 
 #endif /* KT_INDEX_H */

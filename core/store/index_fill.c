@@ -160,3 +160,21 @@ void kt_index_fill_free(kt_filling_t *f)
         free(f->open[i]);
     free(f);
 }
+
+void kt_index_start(kt_index_t *index, const unsigned char store_id[KT_ID_SIZE],
+                    uint64_t generation)
+{
+    memcpy(index->store_id, store_id, KT_ID_SIZE);
+    memset(index->root, 0, sizeof(index->root));
+    index->generation = generation;
+    index->count = 0;
+    index->stamp = 0;
+    index->link = KT_LINK_NONE;
+}
+
+kt_status_t kt_index_write_empty(kt_index_t *index)
+{
+    return index->generation == 0 || !kt_index_is_empty(index)
+               ? KT_SUCCESS
+               : kt_index_seal(index, index->generation + 1);
+}

@@ -374,6 +374,45 @@ static kt_status_t read_inside(kt_holder_t *holder, kt_store_t *store, ktp_txn_t
     return status;
 }
 
+/* The store's change token. False: it has none, or cannot say. */
+static bool get_token(const kt_store_t *store, unsigned char ret_token[KTP_TOKEN_SIZE])
+{
+    return store->proofs != NULL && (store->api->capabilities & KTP_TOKEN) &&
+           kt_from_provider(store->name, store->api->token(store->instance, ret_token)) ==
+               KT_SUCCESS;
+}
+
+/* A reading transaction in which the roots of the one before are known, if nothing was committed in
+ * between. The token is taken twice, because a provider may look closer when a transaction begins.
+ */
+static kt_status_t begin_read(const kt_holder_t *holder, const kt_store_t *store,
+                              ktp_txn_t **ret_txn)
+{
+    unsigned char before[KTP_TOKEN_SIZE], token[KTP_TOKEN_SIZE];
+    bool known = false;
+    kt_status_t status = kt_anchors_load(store->anchors);
+
+    if (status != KT_SUCCESS)
+        return status;
+    known = get_token(store, before);
+    status = kt_txn_begin(store, false, holder->wait, ret_txn);
+    if (status == KT_SUCCESS && known && get_token(store, token) &&
+        memcmp(before, token, sizeof(token)) == 0)
+        kt_proofs_begin(store->proofs, token);
+    return status;
+}
+
+/* Is it to be read once more? What a root of before does not prove may be newer than it: a writer
+ * came between the token and the snapshot. */
+static bool once_more(kt_holder_t *holder, const kt_store_t *store, kt_status_t status)
+{
+    if (status == KT_ROLLEDBACK && kt_proofs_forget(store->proofs)) {
+        kt_failure_clear();
+        return true;
+    }
+    return kt_keys_again(holder, status);
+}
+
 kt_status_t kt_store_read(kt_holder_t *holder, kt_store_t *store, const kt_reference_t *reference,
                           kt_secret_t **ret_secret)
 {
@@ -381,12 +420,12 @@ kt_status_t kt_store_read(kt_holder_t *holder, kt_store_t *store, const kt_refer
     kt_status_t status;
 
     do {
-        status = kt_rows_begin(store, false, holder->wait, &txn);
+        status = begin_read(holder, store, &txn);
         if (status != KT_SUCCESS)
             return status;
         status = read_inside(holder, store, txn, reference, ret_secret);
         store->api->abort(txn);
-    } while (kt_keys_again(holder, status));
+    } while (once_more(holder, store, status));
     return status;
 }
 
@@ -403,11 +442,11 @@ kt_status_t kt_store_head(kt_holder_t *holder, kt_store_t *store, const char *na
     if (status != KT_SUCCESS)
         return status;
     do {
-        status = kt_rows_begin(store, false, holder->wait, &txn);
+        status = begin_read(holder, store, &txn);
         if (status != KT_SUCCESS)
             return status;
         status = kt_load_head(holder, store, txn, ref.type, ref.name, &type, &row, ret_head);
         store->api->abort(txn);
-    } while (kt_keys_again(holder, status));
+    } while (once_more(holder, store, status));
     return status;
 }

@@ -1,33 +1,45 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * proofs.c: the proof cache: branches of indexes that were proved, so that a read in a large store
- * need not fetch and hash them again.
+ * proofs.c: the proof cache: what was proved of indexes, so that a read need not fetch and hash it
+ * again.
  *
  * A branch is found by its tag, a MAC over its place and its children's tags that only a holder of
- * the type's key can make. So an entry is valid for any tree that contains its tag, at every
- * generation. Nothing is ever removed; a branch only replaces the one in its slot. A tree of a
- * million secrets has about 4,400 branches.
+ * the type's key can make. So it is valid for any tree that contains its tag, at every generation.
+ * The same holds for the entry of a leaf, found by the leaf's tag and the name's hash. A branch or
+ * an entry only replaces the one in its slot. A tree of a million secrets has about 4,400 branches;
+ * the entries of 10,000 secrets fit, and larger stores read the last node of most proofs.
+ *
+ * A root is different: an old one is as authentic as the newest. It counts only as long as the
+ * store's change token stays what it was before the root was read, that is, until any process
+ * commits anything. It is compared with the anchors each time, as if it were read.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "index.h"
 
-#define SLOTS 8192u /* 2 MiB of address space */
+#define SLOTS 8192u    /* 2 MiB of address space */
+#define ENTRIES 16384u /* 1 MiB */
+#define ROOTS 16u
 
 typedef struct slot {
     unsigned char tag[KT_TAG_SIZE];
     unsigned char children[KT_FANOUT * KT_TAG_SIZE];
 } slot_t;
 
+typedef struct entry {
+    unsigned char leaf[KT_TAG_SIZE], hash[KT_HASH_SIZE], tag[KT_TAG_SIZE];
+} entry_t;
+
 struct kt_proofs {
     slot_t slots[SLOTS];
+    entry_t entries[ENTRIES];
+    kt_root_row_t roots[ROOTS]; /* proved when the token was `token` */
+    size_t nroots;
+    unsigned char token[KTP_TOKEN_SIZE];
+    bool keeps; /* the present transaction began at `token` */
+    bool used;  /* it used one of the roots */
 };
-
-static size_t slot_of(const unsigned char tag[KT_TAG_SIZE])
-{
-    return (size_t)(tag[0] | tag[1] << 8) % SLOTS;
-}
 
 kt_proofs_t *kt_proofs_new(void)
 {
@@ -38,6 +50,13 @@ kt_proofs_t *kt_proofs_new(void)
 void kt_proofs_free(kt_proofs_t *proofs)
 {
     free(proofs);
+}
+
+/* ---- branches ---- */
+
+static size_t slot_of(const unsigned char tag[KT_TAG_SIZE])
+{
+    return (size_t)(tag[0] | tag[1] << 8) % SLOTS;
 }
 
 const unsigned char *kt_proofs_find(const kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE])
@@ -60,4 +79,83 @@ void kt_proofs_keep(kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE],
     slot = &proofs->slots[slot_of(tag)];
     memcpy(slot->tag, tag, KT_TAG_SIZE);
     memcpy(slot->children, children, sizeof(slot->children));
+}
+
+/* ---- entries of leaves ---- */
+
+/* By the end of the hash, because names of one leaf have its beginning in common. */
+static size_t entry_of(const unsigned char hash[KT_HASH_SIZE])
+{
+    return (size_t)(hash[KT_HASH_SIZE - 1] | hash[KT_HASH_SIZE - 2] << 8) % ENTRIES;
+}
+
+const unsigned char *kt_proofs_entry(const kt_proofs_t *proofs,
+                                     const unsigned char leaf[KT_TAG_SIZE],
+                                     const unsigned char hash[KT_HASH_SIZE])
+{
+    const entry_t *entry;
+
+    if (proofs == NULL)
+        return NULL;
+    entry = &proofs->entries[entry_of(hash)];
+    return memcmp(entry->leaf, leaf, KT_TAG_SIZE) == 0 &&
+                   memcmp(entry->hash, hash, KT_HASH_SIZE) == 0
+               ? entry->tag
+               : NULL;
+}
+
+void kt_proofs_keep_entry(kt_proofs_t *proofs, const unsigned char leaf[KT_TAG_SIZE],
+                          const unsigned char hash[KT_HASH_SIZE],
+                          const unsigned char tag[KT_TAG_SIZE])
+{
+    entry_t *entry;
+
+    if (proofs == NULL)
+        return;
+    entry = &proofs->entries[entry_of(hash)];
+    memcpy(entry->leaf, leaf, KT_TAG_SIZE);
+    memcpy(entry->hash, hash, KT_HASH_SIZE);
+    memcpy(entry->tag, tag, KT_TAG_SIZE);
+}
+
+/* ---- roots ---- */
+
+void kt_proofs_begin(kt_proofs_t *proofs, const unsigned char *token)
+{
+    if (proofs == NULL)
+        return;
+    proofs->used = false;
+    proofs->keeps = token != NULL;
+    if (token == NULL || memcmp(proofs->token, token, KTP_TOKEN_SIZE) == 0)
+        return;
+    memcpy(proofs->token, token, KTP_TOKEN_SIZE);
+    proofs->nroots = 0;
+}
+
+const kt_root_row_t *kt_proofs_root(kt_proofs_t *proofs, const unsigned char key_id[KT_KEYID_SIZE])
+{
+    size_t i;
+
+    for (i = 0; proofs != NULL && proofs->keeps && i < proofs->nroots; i++) {
+        if (memcmp(proofs->roots[i].key_id, key_id, KT_KEYID_SIZE) != 0)
+            continue;
+        proofs->used = true;
+        return &proofs->roots[i];
+    }
+    return NULL;
+}
+
+void kt_proofs_keep_root(kt_proofs_t *proofs, const kt_root_row_t *root)
+{
+    if (proofs != NULL && proofs->keeps && proofs->nroots < ROOTS)
+        proofs->roots[proofs->nroots++] = *root;
+}
+
+bool kt_proofs_forget(kt_proofs_t *proofs)
+{
+    bool used = proofs != NULL && proofs->used;
+
+    if (proofs != NULL)
+        proofs->nroots = 0;
+    return used;
 }

@@ -42,6 +42,7 @@ kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout
     kt_status_t status =
         kt_from_provider(store->name, store->api->begin(store->instance, writing, timeout, &txn));
 
+    kt_proofs_begin(store->proofs, NULL);
     if (status == KT_SUCCESS && txn == NULL)
         return provider_bug(store, "success without a transaction");
     if (status == KT_SUCCESS)

@@ -182,14 +182,6 @@ static ktp_status_t local_check(ktp_instance_t *instance, int writing)
 
 /* ---- transactions ---- */
 
-static ktp_status_t begin_reading(ktp_instance_t *instance)
-{
-    ktp_status_t status = local_connect(instance, &instance->reader);
-
-    return status != KTP_SUCCESS ? status
-                                 : local_run(instance, &instance->reader, LOCAL_BEGIN, "reading");
-}
-
 /* Under the lock the files are looked at once more: nothing may be written to one that is no longer
  * the store. */
 static ktp_status_t begin_writing(ktp_instance_t *instance)
@@ -230,12 +222,13 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
         wait = LOCAL_READ_WAIT;
     connection->deadline = local_clock() + wait;
     local_wait_until(connection->deadline);
-    status = writing ? begin_writing(instance) : begin_reading(instance);
+    status = writing ? begin_writing(instance) : local_connect(instance, connection);
     if (status != KTP_SUCCESS) {
         local_wait_until(0);
         return status;
     }
     instance->txn.connection = connection;
+    instance->txn.begun = writing; /* a reading one begins with its rows: rows.c */
     *ret_txn = &instance->txn;
     return KTP_SUCCESS;
 }
@@ -263,7 +256,9 @@ static ktp_status_t local_commit(ktp_txn_t *txn)
         return ktp_fail(instance->services, KTP_UNAVAIL, "%s: no transaction is open",
                         instance->path);
     local_release(txn);
-    if (sqlite3_get_autocommit(txn->connection->db))
+    if (!txn->begun)
+        status = KTP_SUCCESS; /* at most one row was read */
+    else if (sqlite3_get_autocommit(txn->connection->db))
         status = ktp_fail(instance->services, KTP_UNAVAIL,
                           "%s: an earlier error has undone the transaction", instance->path);
     else

@@ -23,11 +23,22 @@ void local_release(ktp_txn_t *txn)
     txn->active = NULL;
 }
 
+/* A reading transaction needs BEGIN and ROLLBACK only for its second row. The first row keeps its
+ * snapshot as long as its statement is not reset, and BEGIN takes that over. */
+static ktp_status_t begin_now(ktp_txn_t *txn)
+{
+    ktp_status_t status = local_run(txn->instance, txn->connection, LOCAL_BEGIN, "reading");
+
+    txn->begun = status == KTP_SUCCESS;
+    return status;
+}
+
 /* Before each call: an error such as a full disk may have undone the transaction, and what follows
  * would stand alone. */
 static ktp_status_t ready(ktp_txn_t *txn, int writing)
 {
     const ktp_instance_t *instance = txn->instance;
+    ktp_status_t status = KTP_SUCCESS;
 
     if (instance->pid != local_process())
         return ktp_fail(instance->services, KTP_UNAVAIL,
@@ -35,11 +46,15 @@ static ktp_status_t ready(ktp_txn_t *txn, int writing)
     if (txn->connection == NULL)
         return ktp_fail(instance->services, KTP_UNAVAIL, "%s: no transaction is open",
                         instance->path);
+    if (!txn->begun && txn->active != NULL)
+        status = begin_now(txn);
     local_release(txn);
+    if (status != KTP_SUCCESS)
+        return status;
     if (writing && !txn->connection->writing)
         return ktp_fail(instance->services, KTP_FORBIDDEN, "%s: writing in a reading transaction",
                         instance->path);
-    if (sqlite3_get_autocommit(txn->connection->db))
+    if (txn->begun && sqlite3_get_autocommit(txn->connection->db))
         return ktp_fail(instance->services, KTP_UNAVAIL,
                         "%s: an earlier error has undone the transaction", instance->path);
     return KTP_SUCCESS;
@@ -141,6 +156,13 @@ ktp_status_t local_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_
     if (statement == NULL)
         return status;
     code = sqlite3_step(statement);
+    if (code == SQLITE_DONE && !txn->begun) { /* nothing keeps the snapshot: again, inside one */
+        sqlite3_reset(statement);
+        status = begin_now(txn);
+        if (status != KTP_SUCCESS)
+            return status;
+        code = sqlite3_step(statement);
+    }
     txn->active = statement;
     if (code != SQLITE_ROW && code != SQLITE_DONE)
         status = step_fail(txn, code, "reading");
@@ -267,6 +289,8 @@ ktp_status_t local_row_scan(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, v
     sqlite3_stmt *statement = NULL;
     int code = SQLITE_ROW;
 
+    if (status == KTP_SUCCESS && !txn->begun)
+        status = begin_now(txn);
     if (status != KTP_SUCCESS)
         return status;
     if ((unsigned)space > KTP_NODE)

@@ -111,6 +111,7 @@ typedef struct local_connection {
 struct ktp_txn {
     ktp_instance_t *instance;
     local_connection_t *connection; /* NULL: no transaction is open */
+    int begun;                      /* BEGIN was run: a reading one does without for one row */
     sqlite3_stmt *active;           /* its row is in the caller's hands until the next call */
 };
 

@@ -449,7 +449,8 @@ static ktp_status_t memory_token(ktp_instance_t *instance, unsigned char ret_tok
         return KTP_UNAVAIL;
     }
     memset(ret_token, 0, KTP_TOKEN_SIZE);
-    memcpy(ret_token, &generation, sizeof(generation));
+    if (!memory.stuck_token)
+        memcpy(ret_token, &generation, sizeof(generation));
     ret_token[KTP_TOKEN_SIZE - 1] = 1;
     return KTP_SUCCESS;
 }

@@ -61,7 +61,8 @@ typedef struct memory {
     uint64_t fail_at; /* the call that fails; 0: none */
     ktp_status_t fail_with;
     uint64_t begins, commits;
-    bool no_token; /* the token is not available */
+    bool no_token;    /* the token is not available */
+    bool stuck_token; /* it does not say that something was committed */
     unsigned open_txns, instances;
     void (*before)(
         void); /* called in each reading begin, to change the store while a reader works */

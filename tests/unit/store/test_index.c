@@ -130,6 +130,74 @@ START_TEST(a_proved_branch_is_not_read_again)
 }
 END_TEST
 
+/* As long as nothing is committed a read asks for one row: the head, with its value. */
+START_TEST(a_proved_root_is_known_until_the_next_commit)
+{
+    uint64_t calls;
+
+    put_many(0, 30);
+    calls = calls_to_get("api-keys/n1");
+    ck_assert_uint_eq(calls, 2); /* begin, head */
+    ck_assert_uint_eq(calls_to_get("api-keys/n2"), calls);
+    put("database/other", "value", 1);
+    memory.calls = 0;
+    assert_ok(get("api-keys/n1"));
+    ck_assert_uint_eq(memory.calls, calls + 1); /* and the root */
+    memory.no_token = true;
+    ck_assert_uint_eq(calls_to_get("api-keys/n1"), calls + 1);
+}
+END_TEST
+
+/* The token does not say that a writer came: what then does not match is read again without the
+ * root of before. */
+START_TEST(a_commit_after_the_token_is_no_damage)
+{
+    kt_request_t a = request("api-keys/n1");
+
+    put_many(0, 3);
+    memory.stuck_token = true;
+    assert_value("api-keys/n1", "api-keys/n1", 1);
+    assert_status(get("api-keys/new"), KT_NOTFOUND);
+    put("api-keys/n1", "changed", 2);
+    assert_value("api-keys/n1", "changed", 2);
+    put("api-keys/new", "added", 1);
+    assert_value("api-keys/new", "added", 1);
+    assert_ok(kt_delete(world.ctx, &a));
+    assert_status(get("api-keys/n1"), KT_GONE);
+    assert_status(get("api-keys/never"), KT_NOTFOUND);
+}
+END_TEST
+
+/* And what is damage stays damage: neither root proves these rows. */
+START_TEST(a_known_root_hides_no_damage)
+{
+    size_t size;
+
+    put_many(0, 3);
+    memory.stuck_token = true;
+    for (unsigned i = 0; i < 3; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "api-keys/n%u", i);
+        assert_ok(get(name));
+    }
+    memory_swap(KTP_HEAD, 0, 1);
+    ck_assert((get("api-keys/n0") == KT_ROLLEDBACK) + (get("api-keys/n1") == KT_ROLLEDBACK) +
+                  (get("api-keys/n2") == KT_ROLLEDBACK) ==
+              2);
+    memory_swap(KTP_HEAD, 0, 1);
+    memory_record(KTP_HEAD, 0, &size)[size - 1] ^= 1;
+    ck_assert((get("api-keys/n0") == KT_ROLLEDBACK) + (get("api-keys/n1") == KT_ROLLEDBACK) +
+                  (get("api-keys/n2") == KT_ROLLEDBACK) ==
+              1);
+    memory_record(KTP_HEAD, 0, &size)[size - 1] ^= 1;
+    memory_remove(KTP_HEAD, 0);
+    ck_assert((get("api-keys/n0") == KT_ROLLEDBACK) + (get("api-keys/n1") == KT_ROLLEDBACK) +
+                  (get("api-keys/n2") == KT_ROLLEDBACK) ==
+              1);
+}
+END_TEST
+
 /* Tags that share a slot do not pass for each other. */
 START_TEST(a_memo_knows_whole_tags_only)
 {
@@ -477,6 +545,9 @@ START_TEST(types_have_trees_of_their_own)
     memory_swap(KTP_NODE, 0, 1);
     assert_value("api-keys/a", "value", 1);
     memory_remove(KTP_NODE, 0);
+    ck_assert((get("api-keys/never") == KT_NOTFOUND) != (get("database/never") == KT_NOTFOUND));
+    kt_close(world.ctx); /* which has proved both entries */
+    world.ctx = world_context();
     ck_assert((get("api-keys/a") == KT_SUCCESS) != (get("database/a") == KT_SUCCESS));
 }
 END_TEST
@@ -487,6 +558,9 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_tree_that_split_proves_what_is_there_and_what_is_not);
     UNIT_TABLE(tests, a_changed_node_is_noticed, sizes);
     tcase_add_test(tests, a_proved_branch_is_not_read_again);
+    tcase_add_test(tests, a_proved_root_is_known_until_the_next_commit);
+    tcase_add_test(tests, a_commit_after_the_token_is_no_damage);
+    tcase_add_test(tests, a_known_root_hides_no_damage);
     tcase_add_test(tests, a_memo_knows_whole_tags_only);
     tcase_add_test(tests, a_head_of_yesterday_is_noticed);
     tcase_add_test(tests, a_deleted_secret_stays_deleted);
