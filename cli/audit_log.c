@@ -143,19 +143,19 @@ kt_status_t verb_audit_log(cli_t *cli)
     const char *stream = cli_given(cli, "stream");
     query_t query = {.trail = {.cli = cli}};
     int64_t since = 0;
+    const char *folder;
     char path[4096];
     kt_status_t status = read_options(cli, &query, &since);
 
     if (!status && stream && (!stream[0] || stream[0] == '.' || strchr(stream, '/')))
         return cli_fail(cli, KT_USAGE, "not a stream name");
     if (!status)
-        status = cli_open(cli);
-    if (!status) /* what this command's user did before must be in it */
+        status = cli_trail_open(cli, &folder);
+    if (!status && cli->ctx) /* what this command's user did before must be in it */
         status = cli_check_ctx(cli, kt_audit_flush(cli->ctx, 0));
     if (status)
         return status;
-    snprintf(path, sizeof path, "%s%s%s", kt_setup_audit_path(cli->setup), stream ? "/" : "",
-             stream ? stream : "");
+    snprintf(path, sizeof path, "%s%s%s", folder, stream ? "/" : "", stream ? stream : "");
     query.found = json_array();
     query.trail.notes = json_array();
     status = kt_audit_scan(path, since, look_at, cli_trail_note, &query);

@@ -497,13 +497,12 @@ kt_status_t verb_audit_report(cli_t *cli)
     kt_status_t status = cli_since(cli, &since);
 
     if (!status && !dir)
-        status = cli_setup(cli);
+        status = cli_trail_path(cli, &dir);
     if (status)
         return status;
     init(&report);
     report.trail.cli = cli;
-    status = kt_audit_scan(dir ? dir : kt_setup_audit_path(cli->setup), since, count_text,
-                           cli_trail_note, &report);
+    status = kt_audit_scan(dir, since, count_text, cli_trail_note, &report);
     if (status && (status != KT_MALFORMED || cli->json)) {
         json_decref(report.all);
         return cli_check(cli, status, kt_error(NULL));

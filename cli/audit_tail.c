@@ -18,6 +18,8 @@ typedef struct {
     json_t *seen;      /* --follow: {stream and text: true} of the previous look; at first NULL */
     json_t *seeing;    /* the same of the present look */
     size_t last;
+    const char *path;   /* of all streams */
+    const char *stream; /* NULL: all of them */
 } tail_t;
 
 static int collect(void *arg, const kt_audit_line_t *line)
@@ -64,9 +66,22 @@ static int see_line(void *arg, const kt_audit_line_t *line)
     return 0;
 }
 
+static kt_status_t look(tail_t *tail, size_t count, kt_line_fn fn, kt_check_fn note)
+{
+    cli_t *cli = tail->trail.cli;
+
+    return cli->ctx ? kt_audit_tail(cli->ctx, tail->stream, count, fn, note, tail)
+                    : kt_audit_last(tail->path, tail->stream, count, fn, note, tail);
+}
+
+static kt_status_t check(cli_t *cli, kt_status_t status)
+{
+    return cli->ctx ? cli_check_ctx(cli, status) : cli_check(cli, status, kt_error(NULL));
+}
+
 /* Runs until a signal ends us. Each line is printed once: at the next look it is in `seen`. What
  * cannot be read is reported once. */
-static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
+static kt_status_t follow(cli_t *cli, tail_t *tail)
 {
     const struct timespec pause = {0, PAUSE_MS * 1000000L};
     kt_status_t status;
@@ -74,8 +89,7 @@ static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
     for (;;) {
         tail->seeing = json_object();
         json_array_clear(tail->lines);
-        status = kt_audit_tail(cli->ctx, stream, LOOK_BACK, see_line,
-                               tail->seen ? NULL : cli_trail_note, tail);
+        status = look(tail, LOOK_BACK, see_line, tail->seen ? NULL : cli_trail_note);
         print_lines(tail, tail->seen ? LOOK_BACK * 10 : tail->last);
         json_decref(tail->seen);
         tail->seen = tail->seeing;
@@ -84,36 +98,35 @@ static kt_status_t follow(cli_t *cli, tail_t *tail, const char *stream)
         nanosleep(&pause, NULL);
     }
     json_decref(tail->seen);
-    return cli_check_ctx(cli, status);
+    return check(cli, status);
 }
 
-static kt_status_t print_tail(cli_t *cli, tail_t *tail, const char *stream)
+static kt_status_t print_tail(cli_t *cli, tail_t *tail)
 {
-    kt_status_t status = kt_audit_tail(cli->ctx, stream, tail->last, collect, cli_trail_note, tail);
+    kt_status_t status = look(tail, tail->last, collect, cli_trail_note);
 
     if (!cli->json)
         print_lines(tail, tail->last * 10);
     else if (!status)
         return cli_answer(
             cli, json_pack("{s:O, s:O}", "lines", tail->lines, "passed_over", tail->trail.notes));
-    return cli_check_ctx(cli, status);
+    return check(cli, status);
 }
 
 kt_status_t verb_audit_tail(cli_t *cli)
 {
-    const char *stream = cli->nargs > 0 ? cli->args[0] : NULL;
-    tail_t tail = {.trail = {.cli = cli}};
+    tail_t tail = {.trail = {.cli = cli}, .stream = cli->nargs > 0 ? cli->args[0] : NULL};
     uint64_t last = LAST;
     kt_status_t status = cli_number(cli, "lines", 1, LAST_MAX, &last);
 
     if (!status)
-        status = cli_open(cli);
+        status = cli_trail_open(cli, &tail.path);
     if (status)
         return status;
     tail.last = (size_t)last;
     tail.lines = json_array();
     tail.trail.notes = json_array();
-    status = cli_given(cli, "follow") ? follow(cli, &tail, stream) : print_tail(cli, &tail, stream);
+    status = cli_given(cli, "follow") ? follow(cli, &tail) : print_tail(cli, &tail);
     json_decref(tail.lines);
     json_decref(tail.trail.notes);
     return status;

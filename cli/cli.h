@@ -101,6 +101,13 @@ kt_status_t cli_made_up(cli_t *cli, size_t *ret_length, kt_alphabet_t *ret_alpha
 
 kt_status_t cli_setup(cli_t *cli); /* loads configuration and keys into cli->setup */
 kt_status_t cli_open(cli_t *cli);  /* loads them and opens cli->ctx */
+/* Where init --system puts the audit logs. */
+#define CLI_TRAIL KT_LOCALSTATEDIR "/log/keyturn"
+/* Where the audit logs are, for verbs that only read them. Who may not read the machine's
+ * configuration gets CLI_TRAIL. cli_trail_open() also opens cli->ctx, which writes what this user's
+ * processes have not written yet; it stays NULL if the user has no stream and cannot get one. */
+kt_status_t cli_trail_path(cli_t *cli, const char **ret_path);
+kt_status_t cli_trail_open(cli_t *cli, const char **ret_path);
 /* Opens cli->ctx and makes a request for it. */
 kt_status_t cli_open_for(cli_t *cli, const char *reference, kt_request_t *ret_request);
 kt_request_t cli_request(const cli_t *cli, const char *reference); /* needs cli_setup() */

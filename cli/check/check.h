@@ -7,6 +7,10 @@
 
 /* users.c: as root, checks each server's user, before the context is opened. The worst status. */
 kt_status_t check_users(cli_t *cli, json_t *rows);
+/* streams.c: as root, checks that the group of auditors may read each audit log, and no other
+ * group.
+ */
+kt_status_t check_streams(cli_t *cli, json_t *rows);
 /* unit.c: checks that the unit of this server may write to its stream. */
 kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows);
 /* running.c: as root, names the servers that still run a library that was replaced. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* keyturn check, as root: the users that the configuration serves, and what they still need. */
+#include <grp.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,6 +70,7 @@ static void check_user(cli_t *cli, kt_check_user_t *asked, const streams_t *stre
 {
     asked->readers = CLI_READERS;
     asked->writers = CLI_WRITERS;
+    asked->auditors = getgrnam(CLI_AUDITORS) ? CLI_AUDITORS : NULL;
     asked->others = streams->names;
     asked->nothers = streams->count;
     *worst = cli_worse(*worst, kt_check_user(cli->setup, asked, cli_collect, rows));
@@ -131,5 +133,5 @@ kt_status_t check_users(cli_t *cli, json_t *rows)
         check_host(cli, host, &streams, rows, &worst);
     for (size_t i = 0; (name = kt_setup_key(cli->setup, i)); i++)
         check_person(cli, name, &streams, rows, &worst);
-    return worst;
+    return cli_worse(worst, check_streams(cli, rows));
 }

@@ -181,6 +181,8 @@ kt_status_t init_add_users(init_system_t *s)
     kt_status_t status = init_begin(s);
 
     if (!status)
+        status = init_groups(s->cli);
+    if (!status)
         status = make_users(s);
     if (status)
         return status;

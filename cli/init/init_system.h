@@ -10,7 +10,7 @@
 
 #define ETC KT_SYSCONFDIR "/keyturn"
 #define LIB KT_LOCALSTATEDIR "/lib/keyturn"
-#define LOG KT_LOCALSTATEDIR "/log/keyturn"
+#define LOG CLI_TRAIL
 #define CONFIG ETC "/keyturn.yaml"
 #define WORK ETC "/.keyturn-init"
 #define NEW_CONFIG                                                                                 \
@@ -47,6 +47,8 @@ typedef struct init_system {
 /* ---- layout.c: groups, folders, streams and keys ---- */
 
 kt_status_t init_own(cli_t *cli, const char *path, uid_t uid, gid_t gid, mode_t mode);
+/* The groups that the package describes: an older version may have made fewer. */
+kt_status_t init_groups(cli_t *cli);
 /* The groups and folders that sysusers.d and tmpfiles.d of the package describe. */
 kt_status_t init_base(cli_t *cli);
 /* Locks and empties the folder to work in. */

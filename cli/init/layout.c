@@ -11,7 +11,8 @@
  *     LOCALSTATEDIR/lib/keyturn/store              2775  root:keyturn-write, files 0664
  *     LOCALSTATEDIR/lib/keyturn/anchors            0755  root           only root changes its
  * entries LOCALSTATEDIR/lib/keyturn/anchors/STREAM     0755  the stream's user
- *     LOCALSTATEDIR/log/keyturn/STREAM             0700  the stream's user
+ *     LOCALSTATEDIR/log/keyturn/STREAM             2750  the stream's user:keyturn-audit; log 0640,
+ *                                                        state 0600, rings 0700
  *
  * The package's keyturn.conf of sysusers.d and tmpfiles.d describes what is the same on every
  * machine. The streams depend on the machine: each has a file keyturn-STREAM.conf in
@@ -39,6 +40,11 @@ kt_status_t init_own(cli_t *cli, const char *path, uid_t uid, gid_t gid, mode_t 
 
 /* ---- what every machine has ---- */
 
+kt_status_t init_groups(cli_t *cli)
+{
+    return init_run(cli, (const char *const[]){"systemd-sysusers", "keyturn.conf", NULL});
+}
+
 kt_status_t init_base(cli_t *cli)
 {
     static const char *const folders[] = {ETC, LIB, LIB "/store", LIB "/anchors", LOG};
@@ -50,7 +56,7 @@ kt_status_t init_base(cli_t *cli)
         if (lstat(folders[i], &st) == 0 && !S_ISDIR(st.st_mode))
             status = cli_fail(cli, KT_CONFLICT, "%s is not a folder (move it away)", folders[i]);
     if (!status)
-        status = init_run(cli, (const char *const[]){"systemd-sysusers", "keyturn.conf", NULL});
+        status = init_groups(cli);
     init_point();
     if (!status)
         status = init_run(
@@ -78,7 +84,8 @@ kt_status_t init_begin(init_system_t *s)
 
 /* ---- the streams ---- */
 
-/* Writes a line of tmpfiles.d(5). With the colons, an existing folder keeps mode and owner. */
+/* Writes lines of tmpfiles.d(5). With the colons, an existing folder keeps mode and owner. A new
+ * log gets its group from the stream's folder (2xxx), because its user is not in that group. */
 static kt_status_t write_conf(init_system_t *s, const init_consumer_t *consumer, const char *path)
 {
     const struct group *group = getgrgid(consumer->gid);
@@ -91,7 +98,7 @@ static kt_status_t write_conf(init_system_t *s, const init_consumer_t *consumer,
     snprintf(gid, sizeof gid, "%u", (unsigned)consumer->gid);
     if (asprintf(&text,
                  "# An audit stream and its anchors, written by keyturn init --system.\n"
-                 "d " LOG "/%1$s :0700 :%2$s :%3$s\n"
+                 "d " LOG "/%1$s :2750 :%2$s :" CLI_AUDITORS "\n"
                  "d " LIB "/anchors/%1$s :0755 :%2$s :%3$s\n",
                  consumer->stream, consumer->user, plain ? group->gr_name : gid) < 0)
         return cli_no_memory(s->cli);

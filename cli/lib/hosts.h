@@ -9,6 +9,7 @@
 
 #define CLI_READERS "keyturn"
 #define CLI_WRITERS "keyturn-write"
+#define CLI_AUDITORS "keyturn-audit"
 
 typedef struct cli_host {
     const char *name, *user, *program; /* installed if both the user and the program exist */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Opens a context for the parsed command line: subject, configuration and keys. */
+#include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,17 +80,23 @@ static void find_actor(char *text, size_t size)
                  strncmp(tty, "/dev/", 5) == 0 ? tty + 5 : tty);
 }
 
-kt_status_t cli_setup(cli_t *cli)
+static bool set_up(cli_t *cli)
 {
     char user[KT_SUBJECT_MAX - 3];
 
     cli_user(user, sizeof user);
     snprintf(cli->subject, sizeof cli->subject, "uid:%s", user);
     find_actor(cli->actor, sizeof cli->actor);
-    if (kt_setup(cli->config, "cli", &cli->setup) == KT_SUCCESS) {
-        kt_setup_log(cli->setup, warn, cli);
+    if (kt_setup(cli->config, "cli", &cli->setup) != KT_SUCCESS)
+        return false;
+    kt_setup_log(cli->setup, warn, cli);
+    return true;
+}
+
+kt_status_t cli_setup(cli_t *cli)
+{
+    if (set_up(cli))
         return KT_SUCCESS;
-    }
     if (!cli->setup)
         return cli_no_memory(cli);
     return cli_check_setup(cli, kt_setup_status(cli->setup));
@@ -102,6 +109,48 @@ kt_status_t cli_open(cli_t *cli)
     if (status)
         return status;
     status = kt_open(cli->setup, &cli->ctx);
+    return cli_check_setup(cli, status);
+}
+
+/* ---- who only reads audit logs ---- */
+
+/* Is the machine's own configuration meant, and may this user not read it? */
+static bool is_closed(const cli_t *cli)
+{
+    const char *other = getenv("KEYTURN_CONFIG");
+
+    return !cli->config && (!other || !other[0]) && access(KT_DEFAULT_CONFIG, R_OK) != 0 &&
+           errno == EACCES;
+}
+
+/* Neither keys nor providers are needed, only the configuration's `audit: {path}`. */
+kt_status_t cli_trail_path(cli_t *cli, const char **ret_path)
+{
+    bool is_whole = set_up(cli);
+
+    *ret_path = cli->setup ? kt_setup_audit_path(cli->setup) : NULL;
+    if (is_whole || *ret_path)
+        return KT_SUCCESS;
+    if (!cli->setup)
+        return cli_no_memory(cli);
+    if (!is_closed(cli) || access(CLI_TRAIL, X_OK) != 0)
+        return cli_check_setup(cli, kt_setup_status(cli->setup));
+    *ret_path = CLI_TRAIL;
+    return KT_SUCCESS;
+}
+
+/* A user without a stream, such as an auditor, has nothing that is not written yet. */
+kt_status_t cli_trail_open(cli_t *cli, const char **ret_path)
+{
+    kt_status_t status = cli_trail_path(cli, ret_path);
+    char own[4096];
+
+    if (status)
+        return status;
+    snprintf(own, sizeof own, "%s/%s", *ret_path, kt_setup_stream(cli->setup));
+    status = kt_open(cli->setup, &cli->ctx);
+    if (status && access(own, F_OK) != 0 && errno == ENOENT)
+        return KT_SUCCESS;
     return cli_check_setup(cli, status);
 }
 

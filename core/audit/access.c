@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "audit.h"
+#include "files.h"
 
 #define MAGIC 0x313053534543434bu /* "KCCESS01", and the byte order of this machine */
 #define SLOTS 16384u
@@ -127,6 +127,8 @@ static int open_table(const char *audit_path, const char *stream, bool writing)
         fd = openat(folder, "access", O_RDONLY | flags);
     else if (fstat(folder, &st) == 0 && st.st_uid == geteuid())
         fd = openat(folder, "access", O_RDWR | O_CREAT | flags, 0640);
+    if (writing && fd >= 0 && fstat(fd, &st) == 0 && st.st_size == 0)
+        kt_audit_share(folder, fd);
     (void)close(folder);
     return fd;
 }

@@ -50,8 +50,6 @@ void kt_audit_set_tick(kt_audit_t *audit, int64_t (*tick)(void *arg),
                        void *arg); /* what that thread does, too; before it starts */
 bool kt_audit_has_thread(const kt_audit_t *audit); /* it runs; NULL: it does not */
 bool kt_audit_is_new(const kt_audit_t *audit);     /* nothing was recorded yet, nor read */
-kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count,
-                          kt_line_fn fn, kt_check_fn note, void *arg);
 /* Is the last checkpoint old, as far as this process knows? Under the stream's lock the state
  * decides. */
 bool kt_audit_wants_checkpoint(const kt_audit_t *audit, int64_t now);

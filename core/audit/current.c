@@ -300,7 +300,10 @@ static kt_status_t make_log_inlock(kt_audit_t *audit)
         if (status != KT_SUCCESS)
             return status;
     }
-    return kt_audit_open_file(audit, "log", O_APPEND, 0640, &audit->log);
+    status = kt_audit_open_file(audit, "log", O_APPEND, 0640, &audit->log);
+    if (status == KT_SUCCESS)
+        kt_audit_share(audit->folder, audit->log);
+    return status;
 }
 
 static kt_status_t begin_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)

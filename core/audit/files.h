@@ -48,6 +48,10 @@ int kt_audit_compare_logs(int folder, const char *name, const char *other);
 int kt_audit_log_open(int folder, const char *name, kt_audit_log_t *ret_log);
 kt_audit_reader_t *kt_audit_log_read(int folder, const char *name, kt_audit_log_t *ret_log);
 
+/* A log that was just made is for the group that its folder lets in, whatever the umask of this
+ * process is: PostgreSQL's is 077. A folder that lets no group in (a home's) changes nothing. */
+void kt_audit_share(int folder, int log);
+
 /* Where the stream's state says that its log ends, without its key. It belongs to the stream's
  * user, who may hold its lock for ever, so it is not waited for. False: there is none that may be
  * read. `ret_held` (may be NULL): the lock was not to be had. */

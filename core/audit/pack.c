@@ -82,6 +82,7 @@ static kt_pack_t *begin(int folder, const kt_audit_log_t *log)
     if (pack->out >= 0 && lseek(pack->in, 0, SEEK_SET) == 0 &&
         deflateInit2(&pack->stream, LEVEL, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) ==
             Z_OK) {
+        kt_audit_share(folder, pack->out);
         pack->deflating = true;
         pack->sum = pack->back_sum = crc32(0, NULL, 0);
         return pack;

@@ -210,22 +210,23 @@ static void hand_out(tail_t *tail, kt_line_fn fn, void *arg)
     }
 }
 
-kt_status_t kt_audit_read(const kt_config_t *config, const char *stream, size_t count,
-                          kt_line_fn fn, kt_check_fn note, void *arg)
+kt_status_t kt_audit_last(const char *path, const char *stream, size_t count, kt_line_fn fn,
+                          kt_check_fn note, void *arg)
 {
     tail_t tail = {.count = count < TAIL_MAX ? count : TAIL_MAX, .merged = stream == NULL};
     kt_audit_streams_t streams = {
         .walk = {.note = note, .note_arg = arg}, .read = read_stream, .arg = &tail};
     kt_status_t status;
-    char *path;
+    char *whole;
 
+    kt_failure_clear();
     if (stream != NULL && (strchr(stream, '/') != NULL || stream[0] == '.' || stream[0] == '\0'))
         return kt_fail(KT_USAGE, "not a stream name");
-    if (asprintf(&path, "%s%s%s", config->audit_path, stream != NULL ? "/" : "",
-                 stream != NULL ? stream : "") < 0)
+    if (asprintf(&whole, "%s%s%s", path, stream != NULL ? "/" : "", stream != NULL ? stream : "") <
+        0)
         return kt_no_memory();
-    status = kt_audit_streams_read(&streams, path);
-    free(path);
+    status = kt_audit_streams_read(&streams, whole);
+    free(whole);
     if (tail.no_memory)
         status = kt_no_memory();
     else

@@ -673,11 +673,12 @@ typedef struct kt_check_user {
     int as_root; /* root reads configuration and credentials for it, as nginx' master does */
     const char *const *others; /* other streams, which it must not be able to write */
     size_t nothers;
-    const char *worker; /* the subject that finishes what the server's users rotate; NULL: none */
+    const char *worker;   /* the subject that finishes what the server's users rotate; NULL: none */
+    const char *auditors; /* the group that reads every audit log; NULL: there is none */
 } kt_check_user_t;
 #define KT_CHECK_USER_INIT                                                                         \
     {                                                                                              \
-        sizeof(kt_check_user_t), NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, NULL                 \
+        sizeof(kt_check_user_t), NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, NULL, NULL           \
     }
 KT_API KT_MUST_USE kt_status_t kt_check_user(kt_setup_t *setup, const kt_check_user_t *user,
                                              kt_check_fn fn, void *arg);
@@ -927,6 +928,10 @@ typedef int (*kt_line_fn)(void *arg, const kt_audit_line_t *line);
  * (may be NULL) gets what was left out; with a status other than KT_SUCCESS it should have been
  * read, and the answer is KT_MALFORMED after all others were passed to fn. */
 KT_API KT_MUST_USE kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count,
+                                             kt_line_fn fn, kt_check_fn note, void *arg);
+/* The same of the streams below `folder`, without a context: what processes have not written yet is
+ * not in it. KT_NOTFOUND: there is nothing that may be read. */
+KT_API KT_MUST_USE kt_status_t kt_audit_last(const char *folder, const char *stream, size_t count,
                                              kt_line_fn fn, kt_check_fn note, void *arg);
 /* Every decision of all streams below `folder`, or of the stream in `folder`, one stream after the
  * other, from the oldest log on, also of logs compressed by gzip; older ones than `since` (ms since

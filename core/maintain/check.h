@@ -19,6 +19,7 @@ typedef struct kt_person {
     int ngroups;
     char own_group[64];            /* "": other users are in it too */
     const char *readers, *writers; /* names of groups */
+    const char *auditors;          /* NULL: there is none */
 } kt_person_t;
 
 /* May the calling process open this (R_OK, W_OK, X_OK)? If not, ret_text says why and, in `...`,

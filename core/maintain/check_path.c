@@ -245,8 +245,9 @@ kt_status_t kt_path_owned(const kt_person_t *person, const char *path, char *ret
     struct stat st;
 
     if (lstat(path, &st) != 0 && errno == ENOENT) {
-        (void)snprintf(ret_text, size, "%s does not exist: `install -d -m 700 -o %s -g %s %s`",
-                       path, person->name, group_name(person->gid, group),
+        (void)snprintf(ret_text, size, "%s does not exist: `install -d -m %s -o %s -g %s %s`", path,
+                       person->auditors != NULL ? "2750" : "700", person->name,
+                       person->auditors != NULL ? person->auditors : group_name(person->gid, group),
                        kt_shell_word(path, word));
         return KT_AUDIT;
     }

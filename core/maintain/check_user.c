@@ -42,6 +42,7 @@ static kt_status_t find_person(const kt_check_user_t *asked, kt_person_t *ret_pe
         (void)snprintf(p->own_group, sizeof(p->own_group), "%s", group->gr_name);
     p->readers = asked->readers;
     p->writers = asked->writers;
+    p->auditors = asked->auditors;
     p->ngroups = KT_GROUPS_MAX;
     if (getgrouplist(asked->user, p->gid, p->groups, &p->ngroups) < 0)
         return kt_fail(KT_INTERNAL, "%s is in more than %u groups", asked->user, KT_GROUPS_MAX);

@@ -57,7 +57,7 @@ kt_status_t kt_audit_tail(kt_ctx_t *ctx, const char *stream, size_t count, kt_li
         status = kt_audit_answer(
             ctx, kt_audit_drain(ctx->audit)); /* so that it has what was done here */
     if (status == KT_SUCCESS)
-        status = kt_audit_read(ctx->holder.config, stream, count, fn, note, arg);
+        status = kt_audit_last(ctx->holder.config->audit_path, stream, count, fn, note, arg);
     kt_leave(ctx);
     return status;
 }

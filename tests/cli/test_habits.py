@@ -153,3 +153,23 @@ def test_keyturn_rotates_and_removes_by_itself(home):
     assert " retention removed " in verify(home).stdout.decode() and not first.exists()
     result = verify(home, "--complete", check=False)
     assert result.returncode == 65 and b"retention removed them on" in result.stdout
+
+
+@pytest.mark.parametrize("mode, log", [(0o2750, 0o640), (0o700, 0o600)])
+def test_logs_are_for_the_group_of_their_folder(home, mode, log):
+    """With the umask of PostgreSQL: the first log, one after a gap, closed and compressed ones. In a home the folder lets no group in."""
+    stream = home.log.parent
+    stream.chmod(mode)
+    home.write_config(home.read_config().replace("\naudit:\n", "\naudit:\n  rotate: 64K\n"))
+    home.log.unlink()
+
+    def run(*args, **more):
+        home.run(*args, preexec_fn=lambda: os.umask(0o077), **more)
+    while len(list(stream.glob("log.2*.gz"))) < 2:
+        run("set", "a", input=b"w")
+    home.log.rename(stream / "log.1")
+    run("get", "a")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in stream.glob("log*")}
+    assert len(modes) >= 4 and set(modes.values()) == {log}, modes
+    assert (stream / "state").stat().st_mode & 0o777 == 0o600 and (stream / "rings").stat().st_mode & 0o777 == 0o700
+    assert stream.stat().st_mode & 0o7777 == mode

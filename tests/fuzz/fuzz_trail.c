@@ -40,13 +40,12 @@ static void read_tail(const char *folder)
 {
     const char *slash = strrchr(folder, '/');
     char parent[64], stream[64];
-    kt_config_t config = {.audit_path = parent};
     size_t lines = 0;
     kt_status_t status;
 
     snprintf(parent, sizeof(parent), "%.*s", (int)(slash - folder), folder);
     snprintf(stream, sizeof(stream), "%s", slash + 1);
-    status = kt_audit_read(&config, stream, 20, look_at_line, NULL, &lines);
+    status = kt_audit_last(parent, stream, 20, look_at_line, NULL, &lines);
     must((status == KT_SUCCESS || status == KT_MALFORMED) && lines <= 20);
 }
 

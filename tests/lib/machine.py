@@ -83,7 +83,7 @@ class Machine:
             shutil.rmtree(folder, ignore_errors=True)
         for path in [AUDIT_KEY, *CONFS.glob("keyturn-*.conf")]:
             path.unlink(missing_ok=True)
-        for group in ("keyturn", "keyturn-write"):
+        for group in ("keyturn", "keyturn-write", "keyturn-audit"):
             with contextlib.suppress(KeyError):
                 grp.getgrnam(group)
                 self.sh(f"groupdel {group}")

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -64,8 +65,18 @@ BREAKAGES = [
     (f"chmod 500 {LOG}/nginx", {"nginx"}, "www-data cannot write /var/log/keyturn/nginx, its own"),
     (f"chown root {LOG}/postgresql/state", {"postgresql"}, "postgres does not own /var/log/keyturn/postgresql/state"),
     (f"chmod 400 {LOG}/postgresql/state", {"postgresql"}, "postgres cannot write /var/log/keyturn/postgresql/state"),
-    (f"rm -r {LOG}/redis", {"redis"}, "/var/log/keyturn/redis does not exist: `install -d -m 700 -o redis -g redis /var/log/keyturn/redis`"),
-    (f"chmod 777 {LOG}/postgresql", READERS, "www-data may write /var/log/keyturn/postgresql, a stream that is not its own"),
+    (f"rm -r {LOG}/redis", {"redis"}, "/var/log/keyturn/redis does not exist: `install -d -m 2750 -o redis -g keyturn-audit /var/log/keyturn/redis`"),
+    (f"chmod 777 {LOG}/postgresql", READERS | {"postgresql"}, "www-data may write /var/log/keyturn/postgresql, a stream that is not its own"),
+    (f"chgrp www-data {LOG}/nginx", {"nginx"}, f"the group keyturn-audit cannot read {LOG}/nginx (mode 2750): `chgrp -R keyturn-audit {LOG}/nginx && chmod 2750"),
+    (f"chmod 0700 {LOG}/cli-root", {"cli-root"}, f"the group keyturn-audit cannot read {LOG}/cli-root (mode 2700)"),
+    (f"chmod g-s {LOG}/redis", {"redis"}, f"new logs will not have the group keyturn-audit in {LOG}/redis (mode 0750)"),
+    (f"chmod o+rx {LOG}/redis", {"redis"}, f"users other than its owner and the group keyturn-audit may open {LOG}/redis (mode 2755)"),
+    (f"chmod 600 {LOG}/cli-root/log", {"cli-root"}, f"the group keyturn-audit cannot read {LOG}/cli-root/log (mode 0600)"),
+    (f"chgrp redis {LOG}/cli-root/log", {"cli-root"}, f"the group keyturn-audit cannot read {LOG}/cli-root/log (mode 0640)"),
+    (f"install -m 644 -o redis -g keyturn-audit /dev/null {LOG}/redis/log.old", {"redis"}, f"users other than its owner and the group keyturn-audit may open {LOG}/redis/log.old"),
+    (f"chmod 660 {LOG}/cli-root/log", {"cli-root"}, f"users other than its owner and the group keyturn-audit may open {LOG}/cli-root/log (mode 0660)"),
+    (f"chmod 640 {LOG}/postgresql/state", {"postgresql"}, f"users other than its owner may open {LOG}/postgresql/state (mode 0640): `runuser -u postgres -- chmod go= "),
+    (f"install -d -m 750 -o redis -g keyturn-audit {LOG}/redis/rings", {"redis"}, f"users other than its owner may open {LOG}/redis/rings"),
 ]
 
 
@@ -124,6 +135,18 @@ def test_each_type_is_really_read(layout, name, who):
     rows, status = layout.check()
     found = {what for what in rows for row in rows[what] if row["status"] == "rolledback"}
     assert status == 65 and found == who | {"provider local"}, rows
+
+
+def test_a_stream_puts_no_command_into_the_advice(layout):
+    """The user of a stream decides what is in its folder; root does what check advises."""
+    for command in ("touch 'log`id>x`'", "ln -s /etc/shadow log.1", "touch log.2"):
+        subprocess.run([*layout.become("www-data"), "sh", "-c", f"umask 077; {command}"], cwd=LOG / "nginx", check=True)
+    before = owner(pathlib.Path("/etc/shadow"))
+    [row] = [row for row in layout.check()[0]["nginx"] if row["status"] != "success"]
+    assert row["status"] == "permission" and "id>x" not in row["detail"]
+    layout.sh(row["fix"], check=False)  # which fails at the link
+    assert owner(pathlib.Path("/etc/shadow")) == before and owner(LOG / "nginx/log.2") == ("0640", "www-data", "keyturn-audit")
+    assert {row["status"] for row in layout.check()[0]["nginx"]} == {"success"}
 
 
 def test_a_key_of_another_environment_key_is_no_key(layout, tmp_path):

@@ -3,7 +3,7 @@
 `audit verify` with the audit key closes each gap."""
 import pytest
 
-from lib.machine import AUDIT_KEY, LOG
+from lib.machine import AUDIT_KEY, LOG, owner
 from lib.readme import Setup, prepare, readme_blocks, take_away
 from lib.tools import wait_for
 
@@ -108,3 +108,64 @@ def test_the_state_is_removed(readme):
     readme.run(f"for s in {' '.join(STREAMS)}; do keyturn keygen --stream $s --audit-key {AUDIT_KEY} {LOG}/$s; done")
     assert records_are_sealed(readme)
     assert verify(readme).count("the one that follows proves that it has not changed since") >= len(STREAMS)
+
+
+# the group keyturn-audit
+
+AS = "runuser -u {} -- sh -c '{}'"
+READ = ("audit verify", "audit log", "audit tail -n 200", "audit report", "--json audit log --stream postgresql")
+
+
+@pytest.fixture
+def people(readme):
+    readme.run("useradd -r auditor; useradd -r stranger; usermod -aG keyturn-audit auditor")
+    works(readme)
+    readme.run("keyturn get api-keys/stripe")
+    yield readme
+    readme.run("userdel auditor; userdel stranger")
+
+
+def all_logs():
+    return {path: (owner(path), path.read_bytes()) for path in LOG.glob("*/log*")}
+
+
+def are_unchanged(before):
+    """Their own servers may have written more meanwhile."""
+    after = all_logs()
+    return set(after) >= set(before) and all(after[path][0] == was and after[path][1].startswith(text) for path, (was, text) in before.items())
+
+
+def test_modes_of_all_logs(people):
+    """Those that were made after a gap, after a rotation, and by PostgreSQL, whose umask is 077."""
+    for stream, user in zip(STREAMS, ("www-data", "redis", "postgres", "root")):
+        assert owner(LOG / stream) == ("2750", user, "keyturn-audit")
+        assert owner(LOG / stream / "state")[:2] == ("0600", user)
+        assert owner(LOG / stream / "rings")[0][-4:] in ("0700", "2700")
+        logs = list((LOG / stream).glob("log*"))
+        assert len(logs) > 5 and {path.suffix for path in logs} >= {".gz"}
+        assert {owner(path) for path in logs if path.name == "log"} == {("0640", user, "keyturn-audit")}
+        assert {owner(path)[0] for path in logs} == {"0640"} and {owner(path)[2] for path in logs} == {"keyturn-audit"}
+
+
+def test_an_auditor_reads_and_alters_nothing(people):
+    before = all_logs()
+    for command in READ:
+        result = people.run(AS.format("auditor", f"keyturn {command}"), check=False)
+        assert result.returncode == 0, (command, result.stdout, result.stderr)
+        for text in ("4 streams",) if "report" in command else ("postgresql",) if "--stream" in command else STREAMS:
+            assert text in result.stdout, (command, text)
+    assert are_unchanged(before)
+    for change in ("echo x >> {0}/log", ": > {0}/log", "rm {0}/log", "mv {0}/log {0}/x", "touch {0}/log.1", "chmod 666 {0}/log", "cat {0}/state", "ls {0}/rings",
+                   "keyturn keygen --stream nginx {0}"):
+        for stream in STREAMS:
+            assert people.run(AS.format("auditor", change.format(LOG / stream)), check=False).returncode != 0, (change, stream)
+    assert are_unchanged(before)
+
+
+def test_others_read_nothing(people):
+    for command in READ:
+        result = people.run(AS.format("stranger", f"keyturn {command}"), check=False)
+        assert result.returncode != 0 and "stripe" not in result.stdout, (command, result)
+    for stream in STREAMS:
+        assert people.run(AS.format("stranger", f"cat {LOG / stream}/log"), check=False).returncode != 0
+    assert "Permission denied" in people.run(AS.format("stranger", "keyturn audit verify"), check=False).stdout

@@ -36,7 +36,7 @@ def test_layout(machine):
     for name in (STORE.name, STORE.name + "-wal", STORE.name + "-shm"):
         assert owner(STORE.parent / name) == ("0664", "root", "keyturn-write")
     for host, user in HOSTS.items():
-        assert owner(ETC / f"{host}.key") == ("0640", "root", user) and owner(LOG / host) == ("0700", user, user)
+        assert owner(ETC / f"{host}.key") == ("0640", "root", user) and owner(LOG / host) == ("2750", user, "keyturn-audit")
         assert owner(LIB / "anchors" / host) == ("0755", user, user)
         assert owner(LOG / host / "state")[:2] == ("0600", user) and f"{host} (user {user})" in text
     assert members("keyturn-write") == ["postgres"] and is_whole(machine)
@@ -116,7 +116,7 @@ def test_users_with_the_first_run(machine):
     assert "cli-deploy.key" in text and "cli-human.key" in text
     assert owner(ETC / "cli-deploy.key") == ("0640", "root", "deploy")
     assert owner(ETC / "cli-human.key") == ("0400", "human", "root")  # others are in the group of human
-    assert owner(LOG / "cli-human")[:2] == ("0700", "human") and owner(LOG / "cli-human/state")[:2] == ("0600", "human")
+    assert owner(LOG / "cli-human") == ("2750", "human", "keyturn-audit") and owner(LOG / "cli-human/state")[:2] == ("0600", "human")
     assert members("keyturn") == ["deploy", "human", "postgres", "redis", "www-data"] and members("keyturn-write") == ["postgres"]
     assert '#- {who: "uid:deploy", allow: [read], names: ["api-keys/*", "database/*"]}' in CONFIG.read_text()
     assert '#- {who: "uid:human", allow: [read], names: ["api-keys/*"]}' in CONFIG.read_text()

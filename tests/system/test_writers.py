@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What each user of README's set-up can do to each file, and which verb notices it. `editor` is a member of keyturn-write without
-any key. Nothing is granted here but what `init --system` grants; the editor is added by the command that README has for writers."""
+any key, `auditor` one of keyturn-audit and of nothing else. Nothing is granted here but what `init --system` grants; the editor is added by the command that README has for writers."""
 import json
 import pwd
 import subprocess
@@ -11,22 +11,25 @@ import pytest
 from lib.machine import AUDIT_KEY, CONFIG, ETC, LIB, LOG, STORE
 
 ANCHORS = LIB / "anchors"
-USERS = ["www-data", "redis", "postgres", "editor"]
+USERS = ["www-data", "redis", "postgres", "editor", "auditor"]
+READERS = ["www-data", "redis", "postgres", "editor"]  # members of keyturn, whom the gate lets in
 OWN = {"www-data": "nginx", "redis": "redis", "postgres": "postgresql"}
 WAL, SHM = f"{STORE}-wal", f"{STORE}-shm"
 
 # r: reads, w: writes, m: renames it away and back, so that it could also remove or replace it. What is not here is not possible.
 MATRIX = {
-    **{str(path): {"postgres": "rwm", "editor": "rwm", "www-data": "r", "redis": "r"} for path in (STORE, WAL, SHM)},
-    str(CONFIG): dict.fromkeys(USERS, "r"),
+    **{str(path): {"postgres": "rwm", "editor": "rwm", "www-data": "r", "redis": "r", "auditor": ""} for path in (STORE, WAL, SHM)},
+    str(CONFIG): dict.fromkeys(READERS, "r"),
     str(ETC / "production.key"): {},
     str(ETC / "nginx.key"): {"www-data": "r"}, str(ETC / "redis.key"): {"redis": "r"}, str(ETC / "postgresql.key"): {"postgres": "r"},
     str(LIB / "store"): {}, str(ANCHORS): {},
     **{str(ANCHORS / stream): {} for stream in ("cli-root", "nginx", "redis", "postgresql")},
-    str(ANCHORS / "cli-root/generations"): dict.fromkeys(USERS, "r"),
+    str(ANCHORS / "cli-root/generations"): dict.fromkeys(READERS, "r"),
     str(ANCHORS / "cli-root/.lock"): {},
-    **{str(LOG / name): {} for name in ("cli-root/log", "cli-root/state", "cli-root/rings", "cli-root/refusals")},
-    **{str(LOG / stream / name): {user: "rwm"} for user, stream in OWN.items() for name in ("log", "state", "refusals")},
+    **{str(LOG / name): {} for name in ("cli-root/state", "cli-root/rings", "cli-root/refusals")},
+    str(LOG / "cli-root/log"): {"auditor": "r"},
+    **{str(LOG / stream / name): {user: "rwm"} for user, stream in OWN.items() for name in ("state", "refusals")},
+    **{str(LOG / stream / name): {user: "rwm", "auditor": "r"} for user, stream in OWN.items() for name in ("log", "access")},
     **{str(LOG / stream / "rings"): {user: "m"} for user, stream in OWN.items()},
     **{str(LOG / stream): {} for stream in OWN.values()},
 }
@@ -60,12 +63,12 @@ db.commit()
 
 @pytest.fixture
 def layout(machine):
-    machine.sh("useradd -r editor; true")
+    machine.sh("useradd -r editor; useradd -r auditor; true")
     machine.init("--user", "deploy")
-    machine.sh("usermod -aG keyturn,keyturn-write editor; sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml; mkdir -p -m 1777 /var/lib/kept")
+    machine.sh("usermod -aG keyturn,keyturn-write editor; usermod -aG keyturn-audit auditor; sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml; mkdir -p -m 1777 /var/lib/kept")
     machine.set("api-keys/stripe", b"leaked")
     yield machine
-    machine.sh("gpasswd -d editor keyturn-write; gpasswd -d editor keyturn; rm -rf /var/lib/kept", check=False)
+    machine.sh("gpasswd -d editor keyturn-write; gpasswd -d editor keyturn; gpasswd -d auditor keyturn-audit; rm -rf /var/lib/kept", check=False)
 
 
 def run_as(machine, user, *argv):

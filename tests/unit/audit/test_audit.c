@@ -573,24 +573,25 @@ START_TEST(the_last_lines_are_read)
         (void)snprintf(name, sizeof(name), "a/n%u", i);
         assert_ok(record(name));
     }
-    assert_ok(kt_audit_read(&config, "nginx", 3, see, NULL, &seen));
+    assert_ok(kt_audit_last(config.audit_path, "nginx", 3, see, NULL, &seen));
     ck_assert_uint_eq(seen.count, 3);
     ck_assert_ptr_nonnull(strstr(seen.lines[0], "a/n7"));
     ck_assert_ptr_nonnull(strstr(seen.lines[2], "a/n9"));
     forget(&seen);
-    assert_ok(kt_audit_read(&config, "nginx", 50, see, NULL, &seen));
+    assert_ok(kt_audit_last(config.audit_path, "nginx", 50, see, NULL, &seen));
     ck_assert_uint_eq(seen.count, 9);
     forget(&seen);
-    assert_ok(kt_audit_read(&config, "nginx", 0, see, NULL, &seen));
+    assert_ok(kt_audit_last(config.audit_path, "nginx", 0, see, NULL, &seen));
     ck_assert_uint_eq(seen.count, 0);
     seen.stop = 2;
-    assert_ok(kt_audit_read(&config, NULL, SIZE_MAX, see, NULL, &seen));
+    assert_ok(kt_audit_last(config.audit_path, NULL, SIZE_MAX, see, NULL, &seen));
     ck_assert_uint_eq(seen.count, 2);
     forget(&seen);
-    assert_status(kt_audit_read(&config, "nope", 3, see, NULL, &seen), KT_NOTFOUND);
-    assert_status(kt_audit_read(&config, "../audit/nginx", 3, see, NULL, &seen), KT_USAGE);
-    assert_status(kt_audit_read(&config, "", 3, see, NULL, &seen), KT_USAGE);
-    assert_status(kt_audit_read(&config, ".", 3, see, NULL, &seen), KT_USAGE);
+    assert_status(kt_audit_last(config.audit_path, "nope", 3, see, NULL, &seen), KT_NOTFOUND);
+    assert_status(kt_audit_last(config.audit_path, "../audit/nginx", 3, see, NULL, &seen),
+                  KT_USAGE);
+    assert_status(kt_audit_last(config.audit_path, "", 3, see, NULL, &seen), KT_USAGE);
+    assert_status(kt_audit_last(config.audit_path, ".", 3, see, NULL, &seen), KT_USAGE);
 }
 END_TEST
 
@@ -606,7 +607,7 @@ START_TEST(streams_are_merged_by_time)
     assert_ok(write_down(other, &event));
     (void)usleep(3000);
     assert_ok(record("a/3"));
-    assert_ok(kt_audit_read(&config, NULL, 3, see, NULL, &seen));
+    assert_ok(kt_audit_last(config.audit_path, NULL, 3, see, NULL, &seen));
     ck_assert_uint_eq(seen.count, 3);
     ck_assert_ptr_nonnull(strstr(seen.lines[0], "a/1"));
     ck_assert_ptr_nonnull(strstr(seen.lines[1], "b/2"));
@@ -626,12 +627,12 @@ START_TEST(foreign_lines_are_harmless)
     ck_assert_int_eq(mkdir(path, 0700), 0);
     (void)snprintf(path, sizeof(path), "%s/redis/log", folder);
     world_write(path, "\n\x1b]0;evil\a\xff\n{}\n{\"time\":\nno end", 0600);
-    assert_ok(kt_audit_read(&config, "redis", 20, see, NULL, &seen));
+    assert_ok(kt_audit_last(config.audit_path, "redis", 20, see, NULL, &seen));
     ck_assert_uint_eq(seen.count, 4);
     ck_assert_str_eq(seen.lines[0], "");
     ck_assert_str_eq(seen.lines[1], "?]0;evil??");
     forget(&seen);
-    assert_ok(kt_audit_read(&config, NULL, 20, see, NULL, &seen));
+    assert_ok(kt_audit_last(config.audit_path, NULL, 20, see, NULL, &seen));
     forget(&seen);
 }
 END_TEST
@@ -648,7 +649,7 @@ START_TEST(a_long_log_is_read_from_its_end_by_whole_lines)
         (void)fputs(i % 100 == 42 ? "end\n{\"seal\":1}\n" : "end\n", file);
     }
     (void)fclose(file);
-    assert_ok(kt_audit_read(&config, "nginx", 3, see, NULL, &seen));
+    assert_ok(kt_audit_last(config.audit_path, "nginx", 3, see, NULL, &seen));
     ck_assert_uint_eq(seen.count, 3);
     ck_assert_uint_eq(strlen(seen.lines[0]), 7003);
     forget(&seen);
