@@ -143,7 +143,7 @@ void cli_warn_hidden(const cli_t *cli, uint64_t hidden)
     if (hidden > 0)
         cli_warn(cli,
                  "incomplete: %llu more %s hidden, because no key of the type is held, or no "
-                 "rule allows this user to list the name (`keyturn can`)",
+                 "rule allows this user to list the name (keyturn(1), can)",
                  (unsigned long long)hidden, cli_plural(hidden, "secret is", "secrets are"));
 }
 
