@@ -6,6 +6,7 @@
  *                                  catalogue of types: key id, store id, generation, tag of the
  *                                  topmost node, MAC; all in hex except the generation
  *     ANCHORS/STREAM/.lock         the stream's writers wait for each other here
+ *     ANCHORS/STREAM/.generations.spare   space for the next file (anchor_spare.c)
  *
  * Only the owner of ANCHORS (root, or the owner of a home) may write there, so each STREAM is the
  * folder that it made for a user, and no other user can rename or replace it. Within it its owner
@@ -20,12 +21,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "anchor_spare.h"
 #include "index.h"
 
 #define NAME "generations"
 #define NEW ".generations.new"
 #define LOCK ".lock"
 #define MAGIC "keyturn-anchors 1\n"
+#define READ_TRIES 5
 #define FILE_MAX_SIZE (1024u * 1024u)
 #define BODY_SIZE (KT_KEYID_SIZE + KT_ID_SIZE + 8u + KT_TAG_SIZE)
 #define LINE_MAX_SIZE (2u * BODY_SIZE + 2u * KT_HASH_SIZE + 40u)
@@ -135,6 +138,25 @@ static kt_status_t does_not_count(const char *path, const char *stream, const ch
     return kt_fail(KT_FORBIDDEN, "%s/%s/" NAME ": %s", path, stream, why);
 }
 
+/* A file is never changed while it has its name. But one that lost it becomes the spare, and may be
+ * overwritten while a slow reader is at it: such a reader takes what is there now. */
+static ssize_t read_whole(int fd, char *text, const struct stat *st)
+{
+    struct stat before = *st, now;
+    ssize_t got;
+    int i;
+
+    for (i = 0; i < READ_TRIES; i++) {
+        got = pread(fd, text, (size_t)st->st_size, 0);
+        if (got < 0 || fstat(fd, &now) != 0)
+            return -1;
+        if (memcmp(&now.st_mtim, &before.st_mtim, sizeof(now.st_mtim)) == 0)
+            break;
+        before = now;
+    }
+    return got;
+}
+
 /* The text of the file in the stream's open folder, NUL-terminated and malloc'ed; NULL: there is
  * none yet. */
 static kt_status_t read_text(const char *path, const char *stream, int own, char **ret_text)
@@ -156,7 +178,7 @@ static kt_status_t read_text(const char *path, const char *stream, int own, char
         status = does_not_count(path, stream, "does not belong to the owner of its folder");
     else if ((text = malloc((size_t)st.st_size + 1)) == NULL)
         status = kt_no_memory();
-    else if ((got = pread(fd, text, (size_t)st.st_size, 0)) < 0)
+    else if ((got = read_whole(fd, text, &st)) < 0)
         status = cannot_read(path, stream);
     (void)close(fd);
     if (status == KT_SUCCESS) {
@@ -354,9 +376,8 @@ static char *merge(char *old, const kt_anchor_job_t *job)
  * not be lost with its name, because "no anchor at all" is an alarm: `first` costs a second sync,
  * once.
  */
-static bool replace(int own, const char *text, bool first)
+static bool write_new(int own, const char *text, size_t size, bool first)
 {
-    size_t size = strlen(text);
     bool good;
     int fd, error;
 
@@ -368,6 +389,18 @@ static bool replace(int own, const char *text, bool first)
     kt_close_fd(&fd);
     errno = error;
     return good;
+}
+
+static bool replace(int own, const char *text, bool first)
+{
+    size_t size = strlen(text);
+
+    if (write_new(own, text, size, first))
+        return true;
+    if (errno != ENOSPC && errno != EDQUOT)
+        return false;
+    (void)unlinkat(own, NEW, 0); /* what it has is needed */
+    return kt_spare_use(own, NAME, text, size);
 }
 
 static kt_status_t write_inlock(const char *path, const char *stream, int own,
@@ -406,4 +439,37 @@ kt_status_t kt_anchor_file_write(const char *path, int folder, const char *strea
     if (status == KT_SUCCESS)
         kt_failure_clear();
     return status;
+}
+
+/* Only a lack of space is a failure. */
+static kt_status_t make_spare(const char *path, int folder, const char *stream, size_t room)
+{
+    int own = -1, lock = -1;
+    kt_status_t status = open_to_write(path, folder, stream, &own);
+    bool full = false;
+
+    if (status == KT_SUCCESS)
+        status = lock_own(path, stream, own, &lock);
+    if (status == KT_SUCCESS && !kt_spare_make(own, room)) {
+        full = errno == ENOSPC || errno == EDQUOT;
+        status = cannot_write(path, stream, KT_SPARE);
+    }
+    kt_close_fd(&lock);
+    kt_close_fd(&own);
+    if (full)
+        return kt_fail_prefix(status, "no space for the next anchor");
+    kt_failure_clear();
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_anchor_file_reserve(const char *path, int folder, const char *stream)
+{
+    kt_anchor_file_t file;
+    size_t room;
+
+    kt_anchor_file_stat(folder, stream, &file);
+    room = (size_t)file.size + LINE_MAX_SIZE;
+    if (room > FILE_MAX_SIZE || kt_spare_is_there(folder, stream, room))
+        return KT_SUCCESS;
+    return make_spare(path, folder, stream, room);
 }

@@ -533,6 +533,12 @@ kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const 
     return status == KT_SUCCESS ? status : kt_fail_prefix(status, "the first anchor of a type");
 }
 
+kt_status_t kt_anchors_reserve(const kt_anchors_t *anchors, const char *stream)
+{
+    return anchors != NULL ? kt_anchor_file_reserve(anchors->path, anchors->folder, stream)
+                           : KT_SUCCESS;
+}
+
 kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
                              size_t count)
 {

@@ -65,6 +65,8 @@ kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const 
  * lock. What could not be written is missing: see below. */
 kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
                              size_t count);
+/* Before the commit: space for that, in case that the disk is full by then. KT_NOSPACE. */
+kt_status_t kt_anchors_reserve(const kt_anchors_t *anchors, const char *stream);
 /* Could the stream's file be written by this process? KT_PERMISSION, with the command that makes
  * its folder right. Changes nothing. */
 kt_status_t kt_anchors_own(const kt_anchors_t *anchors, const char *stream);
@@ -135,6 +137,9 @@ typedef struct kt_anchor_job {
 /* Of each key the higher generation, and all other lines unchanged. */
 kt_status_t kt_anchor_file_write(const char *path, int folder, const char *stream,
                                  const kt_anchor_job_t *job);
+/* Keeps space for the next kt_anchor_file_write(), which needs it if the disk is full by then.
+ * KT_NOSPACE: there is none; what else is in the way, that call will say. */
+kt_status_t kt_anchor_file_reserve(const char *path, int folder, const char *stream);
 
 /* ---- expected.c: what audit logs say ---- */
 

@@ -473,8 +473,11 @@ kt_status_t kt_change_prepare(kt_change_t *change)
  */
 kt_status_t kt_change_reserve(kt_change_t *change)
 {
-    return kt_from_provider(change->store->name,
-                            kt_provider_reserve(change->store->api, change->txn, RESERVE));
+    kt_status_t status = kt_from_provider(
+        change->store->name, kt_provider_reserve(change->store->api, change->txn, RESERVE));
+
+    return status == KT_SUCCESS ? kt_anchors_reserve(change->store->anchors, change->holder->stream)
+                                : status;
 }
 
 /* The commit stands even if its anchor cannot be written: whatever process finds that it is
