@@ -109,8 +109,7 @@ START_TEST(the_readers_of_trails)
     assert_status(kt_audit_verify(audit_path(), NULL, find, NULL), KT_MALFORMED);
     ck_assert_uint_ge(wrong, 1);
     assert_status(kt_audit_scan(audit_path(), 0, see_line, NULL, NULL), KT_PERMISSION);
-    assert_status(kt_audit_read(world.ctx->holder.config, NULL, 5, see_line, NULL, NULL),
-                  KT_PERMISSION);
+    assert_status(kt_audit_last(audit_path(), NULL, 5, see_line, NULL, NULL), KT_PERMISSION);
 }
 END_TEST
 
