@@ -264,8 +264,7 @@ static kt_status_t put(kt_audit_t *audit, const kt_event_t *event)
 
 kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event)
 {
-    return event->durable || event->actor != NULL || audit->ringless ? drain(audit, event, true)
-                                                                     : put(audit, event);
+    return event->durable || audit->ringless ? drain(audit, event, true) : put(audit, event);
 }
 
 kt_status_t kt_audit_drain(kt_audit_t *audit)

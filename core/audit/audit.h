@@ -12,7 +12,7 @@ typedef struct kt_event_texts kt_event_texts_t;
 typedef struct kt_event {
     const char *action; /* "read", "write", "rotate.create" ... */
     const char *subject, *peer, *request_id, *purpose;
-    const char *actor; /* no ring keeps it: such an event is written at once; NULL: none */
+    const char *actor; /* the person; NULL: not known */
     const char *reference;
     uint64_t version;        /* 0: none */
     uint64_t generation;     /* of the type's index; 0: none */
@@ -31,6 +31,8 @@ typedef struct kt_event {
     /* NULL, or kt_event_texts_new() of an event with the same texts, `peer` and `request_id` aside:
      * spares the ring to put them together again */
     const kt_event_texts_t *texts;
+    const uint16_t *lengths; /* of the texts, with NUL, by their places in fields.h: of one that a
+                                ring has kept; else NULL */
 } kt_event_t;
 kt_event_texts_t *kt_event_texts_new(const kt_event_t *event); /* for free(); NULL: no memory */
 kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audit_t **ret_audit);

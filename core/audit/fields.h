@@ -6,12 +6,13 @@
  * list of docs/format.md with the rows follow. The kinds of rows:
  *
  *   TEXT(member, key, size, absent, from, meaning)
- *       a text. A ring keeps it after the record. `size`: bytes at most; the rest is cut off.
+ *       a text. A ring keeps it after the record, which has room for ten lengths. `size`: bytes at
+ *       most; the rest is cut off.
  *       `absent`: what a line says if it is NULL. `from`: OF_ALL, or OF_ONE: reads with different
  *       texts are coalesced, and the line of more than one has none.
  *   NUMBER(member, key, meaning)
  *       a uint64_t that is not there if it is 0. A ring keeps it in the record: there is room for
- *       two, and KTG1 has to change for a third.
+ *       two, and KTG2 has to change for a third.
  *   FLAG(member, key, bit, meaning)
  *       a bool, which is not there if it is false. A ring keeps it as a bit of the record's flags,
  *       of which 4 and 8 are taken.
@@ -66,7 +67,7 @@
         "of `checkpoint` (below)")                                                                 \
     LINE(put_some, "more", event->more,                                                            \
         "of `checkpoint` (below)")                                                                 \
-    LINE(put_word, "actor", event->actor,                                                          \
+    TEXT(actor, "actor", WORD_MAX, NULL, OF_ALL,                                                   \
         "the person who asked as this subject, if the host knows it (below)")                      \
     LINE(put_word, "severity", kt_severity(event),                                                 \
         "`critical`, `high`, `medium` (below), or not there")                                      \
@@ -78,5 +79,8 @@
 
 /* A kind of rows that is of no interest. */
 #define KT_AUDIT_NOTHING(...)
+
+#define KT_AUDIT_ENUM(member, ...) TEXT_##member,
+enum { KT_AUDIT_FIELDS(KT_AUDIT_ENUM, KT_AUDIT_NOTHING, KT_AUDIT_NOTHING, KT_AUDIT_NOTHING) TEXTS };
 
 #endif /* KT_AUDIT_FIELDS_H */

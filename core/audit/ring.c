@@ -13,7 +13,7 @@
 
 #include "ring_file.h"
 
-#define MAGIC "KTG1"
+#define MAGIC "KTG2"
 #define SIZE_LARGEST (64u * 1024u * 1024u)
 
 void kt_ring_name_of(const unsigned char id[KT_RING_ID], char ret_name[2 * KT_RING_ID + 1])

@@ -63,30 +63,31 @@ typedef struct header {
 
 /* What a record has of the fields (fields.h): two numbers, flags, and the texts: first those of
  * OF_ALL, in their order, and then those of OF_ONE. */
-#define ENUM(member, ...) TEXT_##member,
 #define SUM_SINGLE(member, key, size, absent, from, meaning) +((from) << TEXT_##member)
 #define MEMBER(member, ...) uint64_t member;
 #define SUM_BIT(member, key, bit, meaning) +(bit)
 #define NOTHING KT_AUDIT_NOTHING
-enum { KT_AUDIT_FIELDS(ENUM, NOTHING, NOTHING, NOTHING) TEXTS };
 enum { SINGLES = 0 KT_AUDIT_FIELDS(SUM_SINGLE, NOTHING, NOTHING, NOTHING) }; /* bits of OF_ONE */
 enum { FLAGS = 0 KT_AUDIT_FIELDS(NOTHING, NOTHING, SUM_BIT, NOTHING), COALESCES = 4, FILLER = 8 };
 
 _Static_assert((FLAGS & (COALESCES | FILLER)) == 0, "a bit for each flag");
 
+#define TEXTS_MAX 10u /* for which a record has room */
+
 typedef struct record {
-    uint32_t size; /* bytes up to the next one */
-    _Atomic uint32_t count;
     uint32_t check; /* of all but `count` and itself */
-    uint32_t flags;
+    _Atomic uint32_t count;
+    uint16_t used; /* bytes; the next one begins with the next slot. Of a filler: up to there */
+    uint16_t flags;
+    uint16_t lengths[TEXTS_MAX]; /* with NUL; 0: there is none */
     uint64_t sequence;
     int64_t time;
     KT_AUDIT_FIELDS(NOTHING, MEMBER, NOTHING, NOTHING)
-    uint16_t lengths[TEXTS]; /* with NUL; 0: there is none */
     char texts[];
 } record_t;
 
-_Static_assert(sizeof(header_t) <= HEADER && sizeof(record_t) == SLOT, "the layout of a ring");
+_Static_assert(sizeof(header_t) <= HEADER && sizeof(record_t) == SLOT && TEXTS <= TEXTS_MAX,
+               "the layout of a ring");
 
 #define RECENT 256u /* records into which reads are counted */
 
@@ -136,9 +137,9 @@ static inline uint64_t add_word(uint64_t sum, const char *at)
 /* `used`: its bytes, a multiple of 8. */
 static inline uint32_t checksum(const kt_ring_t *ring, const record_t *record, size_t used)
 {
-    const char *at = (const char *)record + offsetof(record_t, sequence),
+    const char *at = (const char *)record + offsetof(record_t, used),
                *end = (const char *)record + used;
-    uint64_t sum[LANES] = {ring->salt, record->size, record->flags};
+    uint64_t sum[LANES] = {ring->salt, 1, 2};
     size_t i;
 
     for (; (size_t)(end - at) >= 8 * LANES; at += 8 * LANES) {
@@ -152,13 +153,15 @@ static inline uint32_t checksum(const kt_ring_t *ring, const record_t *record, s
     return (uint32_t)(sum[0] ^ (sum[0] >> 32));
 }
 
-static inline size_t used_by(const record_t *record)
+static inline size_t size_of(const record_t *record)
 {
-    size_t used = sizeof(*record), i;
+    return (record->used + SLOT - 1) & ~(size_t)(SLOT - 1);
+}
 
-    for (i = 0; i < TEXTS; i++)
-        used += record->lengths[i];
-    return (used + 7) & ~(size_t)7;
+/* Bytes that the checksum is of; the rest of a filler is anything. */
+static inline size_t summed(const record_t *record)
+{
+    return (record->flags & FILLER) != 0 ? sizeof(*record) : record->used;
 }
 
 #endif /* KT_RING_FILE_H */

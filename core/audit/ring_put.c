@@ -6,9 +6,12 @@
 #include <stdlib.h>
 
 #define ADD_LIMIT(member, key, size, absent, from, meaning) +((from) == OF_ALL ? (size) + 1u : 0u)
-#define ADD_SHARED(member, key, size, absent, from, meaning)                                       \
-    lengths[TEXT_##member] = (from) == OF_ALL ? measure(event->member, size) : 0;                  \
-    at = copy(at, event->member, lengths[TEXT_##member]);
+#define MEASURE_SHARED(member, key, size, absent, from, meaning)                                   \
+    if ((from) == OF_ALL)                                                                          \
+        all += lengths[TEXT_##member] = measure(event->member, size);
+#define COPY_SHARED(member, key, size, absent, from, meaning)                                      \
+    if ((from) == OF_ALL)                                                                          \
+        at = copy(at, event->member, lengths[TEXT_##member]);
 #define MEASURE_SINGLE(member, key, size, absent, from, meaning)                                   \
     if ((from) == OF_ONE)                                                                          \
         all += lengths[TEXT_##member] = measure(event->member, size);
@@ -25,7 +28,7 @@ enum { SHARED = 0 KT_AUDIT_FIELDS(ADD_LIMIT, NOTHING, NOTHING, NOTHING) }; /* by
 struct kt_event_texts {
     uint64_t hash;
     size_t size; /* of the bytes */
-    uint16_t lengths[TEXTS];
+    uint16_t lengths[TEXTS_MAX];
     char bytes[SHARED];
 };
 
@@ -53,23 +56,43 @@ static uint16_t measure(const char *text, size_t limit)
     return text != NULL ? (uint16_t)(strnlen(text, limit) + 1) : 0;
 }
 
-/* Returns where the next one goes. */
-static char *copy(char *at, const char *text, uint16_t length)
+/* Returns where the next one goes. Most are of eight to sixteen bytes: two words. */
+static inline char *copy(char *at, const char *text, uint16_t length)
 {
+    size_t size = length - 1u;
+
     if (length == 0)
         return at;
-    memcpy(at, text, length - 1u);
+    if (size >= 8 && size <= 16) {
+        memcpy(at, text, 8);
+        memcpy(at + size - 8, text + size - 8, 8);
+    } else {
+        memcpy(at, text, size);
+    }
     at[length - 1] = '\0';
     return at + length;
 }
 
+/* The lengths of those that records have in common; returns their sum. */
+static size_t measure_shared(const kt_event_t *event, uint16_t lengths[TEXTS_MAX])
+{
+    size_t all = 0;
+
+    memset(lengths, 0, TEXTS_MAX * sizeof(*lengths));
+    KT_AUDIT_FIELDS(MEASURE_SHARED, NOTHING, NOTHING, NOTHING)
+    return all;
+}
+
+static void copy_shared(const kt_event_t *event, const uint16_t lengths[TEXTS_MAX], char *at)
+{
+    KT_AUDIT_FIELDS(COPY_SHARED, NOTHING, NOTHING, NOTHING)
+    (void)at;
+}
+
 static void gather(const kt_event_t *event, kt_event_texts_t *ret_shared)
 {
-    uint16_t *lengths = ret_shared->lengths;
-    char *at = ret_shared->bytes;
-
-    KT_AUDIT_FIELDS(ADD_SHARED, NOTHING, NOTHING, NOTHING)
-    ret_shared->size = (size_t)(at - ret_shared->bytes);
+    ret_shared->size = measure_shared(event, ret_shared->lengths);
+    copy_shared(event, ret_shared->lengths, ret_shared->bytes);
     ret_shared->hash = hash(ret_shared->bytes, ret_shared->size);
 }
 
@@ -89,7 +112,7 @@ kt_event_texts_t *kt_event_texts_new(const kt_event_t *event)
 static void fill(const kt_ring_t *ring, record_t *record, uint32_t size, uint64_t sequence)
 {
     memset(record, 0, sizeof(*record));
-    record->size = size;
+    record->used = (uint16_t)size;
     record->flags = FILLER;
     record->sequence = sequence;
     record->check = checksum(ring, record, sizeof(*record));
@@ -157,10 +180,12 @@ static bool count_in(kt_ring_t *ring, uint64_t at, const kt_event_t *event,
 typedef struct place {
     uint64_t at;
     size_t size, used; /* of the record: in whole slots, and in whole words */
+    size_t shared;     /* bytes of the texts that records have in common */
+    uint16_t lengths[TEXTS_MAX];
 } place_t;
 
 /* Adds to `lengths` those of what a request says itself; returns their sum. */
-static size_t measure_singles(const kt_event_t *event, uint16_t lengths[TEXTS])
+static size_t measure_singles(const kt_event_t *event, uint16_t lengths[TEXTS_MAX])
 {
     size_t all = 0;
 
@@ -168,22 +193,26 @@ static size_t measure_singles(const kt_event_t *event, uint16_t lengths[TEXTS])
     return all;
 }
 
-/* `lengths`: of all its texts. */
+/* `shared` NULL: its texts are still with the event. */
 static void write_record(const kt_ring_t *ring, const place_t *place, const kt_event_t *event,
-                         const kt_event_texts_t *shared, const uint16_t lengths[TEXTS], int64_t now)
+                         const kt_event_texts_t *shared, int64_t now)
 {
     record_t *record = record_at(ring, place->at);
-    char *at = record->texts + shared->size;
+    const uint16_t *lengths = place->lengths;
+    char *at = record->texts + place->shared;
 
-    record->size = (uint32_t)place->size;
     atomic_store_explicit(&record->count, 1, memory_order_relaxed);
-    record->flags = flags_of(event);
+    record->used = (uint16_t)place->used;
+    record->flags = (uint16_t)flags_of(event);
     record->sequence = ring->sequence;
     memset((char *)record + place->used - 8, 0, 8); /* what will follow the last text */
     record->time = now;
     KT_AUDIT_FIELDS(NOTHING, COPY_NUMBER, NOTHING, NOTHING)
     memcpy(record->lengths, lengths, sizeof(record->lengths));
-    memcpy(record->texts, shared->bytes, shared->size);
+    if (shared != NULL)
+        memcpy(record->texts, shared->bytes, shared->size);
+    else
+        copy_shared(event, lengths, record->texts);
     KT_AUDIT_FIELDS(COPY_SINGLE, NOTHING, NOTHING, NOTHING)
 }
 
@@ -191,17 +220,18 @@ static kt_ring_answer_t put(kt_ring_t *ring, const kt_event_t *event,
                             const kt_event_texts_t *shared, int64_t now, bool coalesces)
 {
     place_t place = {.at = atomic_load_explicit(&ring->header->head, memory_order_relaxed)};
-    uint16_t lengths[TEXTS];
     record_t *record;
 
-    memcpy(lengths, shared->lengths, sizeof(lengths));
+    if (shared != NULL)
+        memcpy(place.lengths, shared->lengths, sizeof(place.lengths));
+    place.shared = shared != NULL ? shared->size : measure_shared(event, place.lengths);
     place.used =
-        (sizeof(record_t) + shared->size + measure_singles(event, lengths) + 7) & ~(size_t)7;
+        (sizeof(record_t) + place.shared + measure_singles(event, place.lengths) + 7) & ~(size_t)7;
     place.size = (place.used + SLOT - 1) & ~(size_t)(SLOT - 1);
     if (!find_room(ring, place.size, &place.at))
         return KT_RING_FULL;
     ring->sequence++;
-    write_record(ring, &place, event, shared, lengths, now);
+    write_record(ring, &place, event, shared, now);
     record = record_at(ring, place.at);
     if (coalesces) {
         record->flags |= COALESCES;
@@ -222,7 +252,7 @@ kt_ring_answer_t kt_ring_put(kt_ring_t *ring, const kt_event_t *event, int64_t n
     kt_event_texts_t own;
     recent_t recent;
 
-    if (shared == NULL) {
+    if (coalesces && shared == NULL) {
         gather(event, &own);
         shared = &own;
     }

@@ -4,10 +4,13 @@
 
 #define READ_SHARED(member, key, size, absent, from, meaning)                                      \
     if ((from) == OF_ALL)                                                                          \
-        event->member = next_text(record, TEXT_##member, &at);
+        event->member = next_text(record, TEXT_##member, &at, &good);
 #define READ_SINGLE(member, key, size, absent, from, meaning)                                      \
-    if ((from) == OF_ONE && count <= 1) /* what the first of them said is not true of all */       \
-        event->member = next_text(record, TEXT_##member, &at);
+    if ((from) == OF_ONE)                                                                          \
+        event->member = next_text(record, TEXT_##member, &at, &good);
+#define FORGET_SINGLE(member, key, size, absent, from, meaning)                                    \
+    if ((from) == OF_ONE)                                                                          \
+        event->member = NULL;
 #define READ_NUMBER(member, ...) event->member = record->member;
 #define READ_FLAG(member, key, bit, meaning) event->member = (record->flags & (bit)) != 0;
 
@@ -32,29 +35,6 @@ kt_ring_walk_t kt_ring_begin(const kt_ring_t *ring)
     return walk;
 }
 
-static bool ends(const record_t *record, size_t text, const char **at)
-{
-    *at += record->lengths[text];
-    return record->lengths[text] == 0 || (*at)[-1] == '\0';
-}
-
-#define END_SHARED(member, key, size, absent, from, meaning)                                       \
-    if ((from) == OF_ALL && !ends(record, TEXT_##member, &at))                                     \
-        return false;
-#define END_SINGLE(member, key, size, absent, from, meaning)                                       \
-    if ((from) == OF_ONE && !ends(record, TEXT_##member, &at))                                     \
-        return false;
-
-/* Does each text end with NUL? */
-static bool texts_end(const record_t *record)
-{
-    const char *at = record->texts;
-
-    KT_AUDIT_FIELDS(END_SHARED, NOTHING, NOTHING, NOTHING)
-    KT_AUDIT_FIELDS(END_SINGLE, NOTHING, NOTHING, NOTHING)
-    return true;
-}
-
 /* After a power cut, or if another process wrote there, a record may be anything. */
 static bool is_whole(const kt_ring_t *ring, const kt_ring_walk_t *walk, const record_t *record)
 {
@@ -62,35 +42,50 @@ static bool is_whole(const kt_ring_t *ring, const kt_ring_walk_t *walk, const re
 
     if (walk->end < walk->at || walk->end - walk->at > ring->size)
         return false;
-    if (record->size < SLOT || record->size % SLOT != 0 || record->size > left ||
-        record->size > walk->end - walk->at)
-        return false;
-    used = used_by(record);
-    return used <= record->size && record->check == checksum(ring, record, used) &&
-           texts_end(record);
+    used = record->used;
+    return used >= sizeof(*record) && used % 8 == 0 && size_of(record) <= left &&
+           size_of(record) <= walk->end - walk->at &&
+           record->check == checksum(ring, record, summed(record));
 }
 
-static const char *next_text(const record_t *record, int which, const char **at)
+static const char *next_text(const record_t *record, int which, const char **at, bool *good)
 {
-    const char *text = record->lengths[which] > 0 ? *at : NULL;
+    const char *text = *at;
 
+    if (record->lengths[which] == 0)
+        return NULL;
     *at += record->lengths[which];
-    return text;
+    *good = *good && *at <= (const char *)record + record->used && (*at)[-1] == '\0';
+    return *good ? text : NULL;
 }
 
-static void read_record(record_t *record, kt_ring_record_t *ret_record)
+/* False: a text does not end with NUL, or not in the record. */
+static bool read_texts(const record_t *record, kt_event_t *event)
 {
-    uint32_t count =
-        atomic_fetch_or_explicit(&record->count, COUNT_FINAL, memory_order_relaxed) & ~COUNT_FINAL;
     const char *at = record->texts;
+    bool good = true;
+
+    KT_AUDIT_FIELDS(READ_SHARED, READ_NUMBER, READ_FLAG, NOTHING)
+    KT_AUDIT_FIELDS(READ_SINGLE, NOTHING, NOTHING, NOTHING)
+    event->lengths = record->lengths;
+    return good;
+}
+
+static bool read_record(record_t *record, kt_ring_record_t *ret_record)
+{
     kt_event_t *event = &ret_record->event;
 
     memset(ret_record, 0, sizeof(*ret_record));
-    KT_AUDIT_FIELDS(READ_SHARED, READ_NUMBER, READ_FLAG, NOTHING)
-    KT_AUDIT_FIELDS(READ_SINGLE, NOTHING, NOTHING, NOTHING)
-    event->count = count;
+    if (!read_texts(record, event))
+        return false;
+    event->count =
+        atomic_fetch_or_explicit(&record->count, COUNT_FINAL, memory_order_relaxed) & ~COUNT_FINAL;
+    if (event->count > 1) { /* what the first of them said is not true of all */
+        KT_AUDIT_FIELDS(FORGET_SINGLE, NOTHING, NOTHING, NOTHING)
+    }
     ret_record->sequence = record->sequence;
     ret_record->time = record->time;
+    return true;
 }
 
 kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, int64_t window,
@@ -98,7 +93,7 @@ kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, 
 {
     record_t *record;
 
-    for (;; walk->at += record->size) {
+    for (;; walk->at += size_of(record)) {
         if (walk->at == walk->end)
             return KT_RING_END;
         if (walk->at % SLOT != 0)
@@ -114,8 +109,9 @@ kt_ring_step_t kt_ring_next(kt_ring_t *ring, kt_ring_walk_t *walk, int64_t now, 
     if ((record->flags & COALESCES) != 0 && window > 0 && walk->at >= walk->urgent &&
         now >= record->time && record->time > now - window)
         return KT_RING_END;
-    read_record(record, ret_record);
-    walk->at += record->size;
+    if (!read_record(record, ret_record))
+        return KT_RING_DAMAGED;
+    walk->at += size_of(record);
     walk->sequence = record->sequence;
     return KT_RING_RECORD;
 }

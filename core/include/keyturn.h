@@ -263,8 +263,7 @@ typedef struct kt_request {
                        A refusal is a mistake there, and no attempt: it is recorded as such and does
                        not count towards a lock-out */
     const char *actor; /* the person who asks as this subject, if the host knows it, or NULL: up to
-                          64 bytes for the audit log. It decides nothing. Each request that has one
-                          is on the disk before it is answered */
+                          64 bytes for the audit log. It decides nothing */
 } kt_request_t;
 
 #define KT_REQUEST_INIT                                                                            \

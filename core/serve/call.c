@@ -224,7 +224,8 @@ void kt_call_recall(const kt_request_t *req, size_t size, kt_event_texts_t **tex
     ret_call->subject = req->subject;
     ret_call->generation = 0;
     ret_call->must_record = false;
-    ret_call->texts = req->purpose == NULL ? texts : NULL; /* each request has its own purpose */
+    /* each request may have a purpose and a person of its own */
+    ret_call->texts = req->purpose == NULL && req->actor == NULL ? texts : NULL;
     ret_call->now = kt_now_about();
     memcpy(ret_call->text, req->reference, size);
     ret_call->text[size] = '\0';

@@ -25,7 +25,7 @@ static void fill_ring(fuzz_ring_file_t *file, fuzz_input_t *in)
     size_t size;
 
     memset(file, 0, sizeof(*file));
-    memcpy(header->magic, "KTG1", 4);
+    memcpy(header->magic, "KTG2", 4);
     memcpy(header->id, fuzz_ring_id, sizeof(fuzz_ring_id));
     header->size = sizeof(file->records);
     strcpy(header->boot, "a run");
@@ -43,8 +43,9 @@ static void fit_checksums(kt_ring_t *ring)
     for (uint64_t at = 0; at < ring->size; at += SLOT) {
         record_t *record = (record_t *)(void *)(ring->records + at);
 
-        if (used_by(record) <= ring->size - at)
-            record->check = checksum(ring, record, used_by(record));
+        if (summed(record) % 8 == 0 && summed(record) >= sizeof(*record) &&
+            summed(record) <= ring->size - at)
+            record->check = checksum(ring, record, summed(record));
     }
 }
 

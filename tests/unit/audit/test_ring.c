@@ -183,6 +183,33 @@ START_TEST(texts_may_be_kept)
 }
 END_TEST
 
+static void reopen_with_window(int64_t ms)
+{
+    kt_audit_close(audit);
+    config.audit_reads = ms;
+    open_trail();
+}
+
+/* A request with a person waits like any other, and is counted with those of the same person. */
+START_TEST(a_person_waits_in_the_ring)
+{
+    static const char *const persons[] = {"sudo:ann", "sudo:bob", "sudo:ann", NULL};
+    kt_event_t event = event_of("a/1");
+
+    reopen_with_window(60000);
+    for (size_t i = 0; i < KT_ARRAY(persons); i++) {
+        event.actor = persons[i];
+        assert_ok(kt_audit_write(audit, &event));
+    }
+    ck_assert_uint_eq(world_lines("a/1", NULL), 0);
+    assert_ok(kt_audit_drain(audit));
+    ck_assert_uint_eq(world_lines("a/1", NULL), 3);
+    ck_assert_uint_eq(world_lines("\"count\":2,\"actor\":\"sudo:ann\"", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"actor\":\"sudo:bob\"", NULL), 1);
+    assert_verified();
+}
+END_TEST
+
 START_TEST(a_ring_is_private_and_has_its_blocks)
 {
     struct dirent *entry;
@@ -238,13 +265,6 @@ START_TEST(a_change_comes_after_what_was_read)
 END_TEST
 
 /* ---- many reads, one line ---- */
-
-static void reopen_with_window(int64_t ms)
-{
-    kt_audit_close(audit);
-    config.audit_reads = ms;
-    open_trail();
-}
 
 START_TEST(reads_are_counted_into_one_line)
 {
@@ -577,6 +597,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_record_is_a_line_later);
     tcase_add_test(tests, a_ring_is_private_and_has_its_blocks);
     tcase_add_test(tests, texts_may_be_kept);
+    tcase_add_test(tests, a_person_waits_in_the_ring);
     tcase_add_test(tests, a_ring_goes_round);
     tcase_add_test(tests, a_change_comes_after_what_was_read);
     tcase_add_test(tests, reads_are_counted_into_one_line);
