@@ -49,11 +49,19 @@ INLINE void put(kt_lines_t *lines, const char *text)
     put_bytes(lines, text, strlen(text));
 }
 
-INLINE void put_key(kt_lines_t *lines, const char *key)
+/* `end`: what stands between the key's closing quote and the value. */
+INLINE void put_key(kt_lines_t *lines, const char *key, const char *end)
 {
-    put(lines, ",\"");
-    put(lines, key);
-    put(lines, "\":");
+    size_t size = strlen(key), all = size + strlen(end) + 3;
+    char *at = lines->text + lines->size;
+
+    if (lines->size + all > lines->room)
+        return;
+    memcpy(at, ",\"", 2);
+    memcpy(at + 2, key, size);
+    at[size + 2] = '"';
+    memcpy(at + size + 3, end, strlen(end));
+    lines->size += all;
 }
 
 static bool is_plain(unsigned char c)
@@ -61,78 +69,134 @@ static bool is_plain(unsigned char c)
     return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
-#define EACH(byte) (0x0101010101010101u * (byte)) /* of the eight bytes of a word */
+typedef signed char bytes_t __attribute__((vector_size(16)));
+typedef uint64_t words_t __attribute__((vector_size(16)));
 
-/* Eight bytes at once. Each term has the top bit of the byte that is not plain: one of 0x80 and
- * more, 0x7f, one below 0x20, a quote, a backslash. A borrow may blame the byte after it as well.
- */
-static bool are_plain(const char *at)
+/* Are sixteen bytes printable ASCII that JSON takes as it is? Bytes from 0x80 on are negative. */
+INLINE bool are_plain(bytes_t bytes)
 {
-    uint64_t word;
+    words_t wrong = (words_t)((bytes < 0x20) | (bytes == 0x7f) | (bytes == '"') | (bytes == '\\'));
 
-    memcpy(&word, at, 8);
-    return ((word | (word + EACH(1u)) | (word - EACH(0x20u)) |
-             ((word ^ EACH((unsigned)'"')) - EACH(1u)) |
-             ((word ^ EACH((unsigned)'\\')) - EACH(1u))) &
-            EACH(0x80u)) == 0;
+    return (wrong[0] | wrong[1]) == 0;
 }
 
-/* How many bytes at the beginning are printable ASCII that JSON takes as they are. */
-static size_t plain_bytes(const char *text, size_t size)
+/* Copies a text of at most sixteen bytes as two pieces that may overlap. False: not plain. */
+INLINE bool copy_short(char *to, const char *text, size_t size)
 {
-    size_t at = 0;
+    uint64_t first, last;
+    uint32_t front, back;
 
-    while (size - at >= 8 && are_plain(text + at))
-        at += 8;
-    if (size - at < 8 && size >= 8 && are_plain(text + size - 8))
-        return size;
-    while (at < size && is_plain((unsigned char)text[at]))
-        at++;
-    return at;
+    if (size >= 8) {
+        memcpy(&first, text, 8);
+        memcpy(&last, text + size - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + size - 8, &last, 8);
+        return are_plain((bytes_t)(words_t){first, last});
+    }
+    if (size >= 4) {
+        memcpy(&front, text, 4);
+        memcpy(&back, text + size - 4, 4);
+        memcpy(to, &front, 4);
+        memcpy(to + size - 4, &back, 4);
+        first = (uint64_t)back << 32 | front;
+        return are_plain((bytes_t)(words_t){first, first});
+    }
+    for (; size > 0 && is_plain((unsigned char)*text); size--)
+        *to++ = *text++;
+    return size == 0;
+}
+
+/* The same of any size. */
+INLINE bool copy_plain(char *to, const char *text, size_t size)
+{
+    bytes_t bytes;
+    size_t at;
+
+    if (size <= sizeof(bytes))
+        return copy_short(to, text, size);
+    for (at = 0; at + sizeof(bytes) < size; at += sizeof(bytes)) {
+        memcpy(&bytes, text + at, sizeof(bytes));
+        memcpy(to + at, &bytes, sizeof(bytes));
+        if (!are_plain(bytes))
+            return false;
+    }
+    memcpy(&bytes, text + size - sizeof(bytes), sizeof(bytes));
+    memcpy(to + size - sizeof(bytes), &bytes, sizeof(bytes));
+    return are_plain(bytes);
+}
+
+static __attribute__((noinline)) void put_escaped(kt_lines_t *lines, const char *text, size_t size)
+{
+    char escaped[8];
+    size_t at;
+
+    for (at = 0; at < size; at++) {
+        if (is_plain((unsigned char)text[at])) {
+            put_bytes(lines, text + at, 1);
+            continue;
+        }
+        (void)snprintf(escaped, sizeof(escaped), "\\u%04x", (unsigned char)text[at]);
+        put_bytes(lines, escaped, 6);
+    }
 }
 
 /* Names come from clients. Everything but printable ASCII is escaped, so that no line can be
- * forged, and what is longer than `max` bytes is cut off, so that each line fits. */
-static void put_text(kt_lines_t *lines, const char *text, size_t max)
+ * forged. */
+static void put_text(kt_lines_t *lines, const char *text, size_t size)
 {
-    size_t size = strnlen(text, max), at = 0, plain;
-    char escaped[8];
-
-    for (;;) {
-        plain = plain_bytes(text + at, size - at);
-        put_bytes(lines, text + at, plain);
-        at += plain;
-        if (at == size)
-            break;
-        (void)snprintf(escaped, sizeof(escaped), "\\u%04x", (unsigned char)text[at++]);
-        put_bytes(lines, escaped, 6);
+    if (lines->size + size >= lines->room || !copy_plain(lines->text + lines->size, text, size)) {
+        put_escaped(lines, text, size);
+        put(lines, "\"");
+        return;
     }
-    put(lines, "\"");
+    lines->size += size + 1;
+    lines->text[lines->size - 1] = '"';
 }
 
+/* What is longer than `max` bytes is cut off, so that each line fits. */
 INLINE void put_string(kt_lines_t *lines, const char *key, const char *value, size_t max)
 {
     if (value == NULL)
         return;
-    put_key(lines, key);
-    put(lines, "\"");
-    put_text(lines, value, max);
+    put_key(lines, key, ":\"");
+    put_text(lines, value, strnlen(value, max));
 }
 
+/* A text of an event. `length`: with NUL; 0: not known. */
+INLINE void put_field(kt_lines_t *lines, const char *key, const char *value, size_t length,
+                      size_t max)
+{
+    if (value == NULL)
+        return;
+    put_key(lines, key, ":\"");
+    put_text(lines, value, length == 0 ? strnlen(value, max) : length - 1 < max ? length - 1 : max);
+}
+
+/* Two digits at once. */
 static void put_decimal(kt_lines_t *lines, uint64_t number)
 {
-    char text[20];
-    size_t at = sizeof(text);
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+                                "25262728293031323334353637383940414243444546474849"
+                                "50515253545556575859606162636465666768697071727374"
+                                "75767778798081828384858687888990919293949596979899";
+    size_t size = 1;
+    uint64_t limit;
+    char *at;
 
-    do
-        text[--at] = (char)('0' + number % 10);
-    while ((number /= 10) != 0);
-    put_bytes(lines, text + at, sizeof(text) - at);
+    for (limit = 10; size < 20 && number >= limit; limit *= 10)
+        size++;
+    if (lines->size + size > lines->room)
+        return;
+    lines->size += size;
+    for (at = lines->text + lines->size; number >= 10; number /= 100)
+        memcpy(at -= 2, pairs + number % 100 * 2, 2);
+    if (size % 2 != 0)
+        at[-1] = (char)('0' + number);
 }
 
 INLINE void put_number(kt_lines_t *lines, const char *key, uint64_t number)
 {
-    put_key(lines, key);
+    put_key(lines, key, ":");
     put_decimal(lines, number);
 }
 
@@ -140,8 +204,7 @@ static void put_hex(kt_lines_t *lines, const char *key, const unsigned char *byt
 {
     char text[2 * KT_AUDIT_HASH + 1];
 
-    put_key(lines, key);
-    put(lines, "\"");
+    put_key(lines, key, ":\"");
     put(lines, sodium_bin2hex(text, sizeof(text), bytes, size));
     put(lines, "\"");
 }
@@ -174,27 +237,25 @@ static void put_two(char *text, int64_t number, char behind)
  * another thread held it, it is never released. */
 static void put_time(kt_lines_t *lines, int64_t now)
 {
+    char *text = lines->moment;
     int64_t second, of_day;
-    char rest[7];
 
     if (now < 0 || now >= YEAR_10000) /* from a damaged ring */
         now = 0;
     second = now / 1000;
-    of_day = second % 86400;
-    if (second != lines->second || lines->moment[0] == '\0') {
-        put_date(lines->moment, second / 86400);
-        put_two(lines->moment + 11, of_day / 3600, ':');
-        put_two(lines->moment + 14, of_day / 60 % 60, ':');
-        put_two(lines->moment + 17, of_day % 60, '\0');
+    if (second != lines->second || text[0] == '\0') {
+        of_day = second % 86400;
+        text[0] = '"';
+        put_date(text + 1, second / 86400);
+        put_two(text + 12, of_day / 3600, ':');
+        put_two(text + 15, of_day / 60 % 60, ':');
+        put_two(text + 18, of_day % 60, '.');
+        text[25] = '"';
         lines->second = second;
     }
-    put_bytes(lines, "\"", 1);
-    put_bytes(lines, lines->moment, 19);
-    rest[0] = '.';
-    rest[1] = (char)('0' + now / 100 % 10);
-    put_two(rest + 2, now % 100, 'Z');
-    rest[5] = '"';
-    put_bytes(lines, rest, 6);
+    text[21] = (char)('0' + now / 100 % 10);
+    put_two(text + 22, now % 100, 'Z');
+    put_bytes(lines, text, 26);
 }
 
 void kt_line_moment(int64_t now, char ret_text[25])
@@ -257,8 +318,7 @@ INLINE void put_count(kt_lines_t *lines, const char *key, uint64_t number)
 INLINE void put_true(kt_lines_t *lines, const char *key, bool is_true)
 {
     if (is_true) {
-        put_key(lines, key);
-        put(lines, "true");
+        put_key(lines, key, ":true");
     }
 }
 
@@ -267,14 +327,14 @@ INLINE void put_object(kt_lines_t *lines, const char *key, const char *members)
 {
     if (members == NULL)
         return;
-    put_key(lines, key);
-    put(lines, "{");
+    put_key(lines, key, ":{");
     put(lines, members);
     put(lines, "}");
 }
 
 #define PUT_TEXT(member, key, size, absent, from, meaning)                                         \
-    put_string(lines, key, event->member != NULL ? event->member : (absent), size);
+    put_field(lines, key, event->member != NULL ? event->member : (absent),                        \
+              lengths[TEXT_##member], size);
 #define PUT_NUMBER(member, key, meaning) put_some(lines, key, event->member);
 #define PUT_FLAG(member, key, bit, meaning) put_true(lines, key, event->member);
 #define PUT_LINE(put_value, key, value, meaning) put_value(lines, key, value);
@@ -282,6 +342,8 @@ INLINE void put_object(kt_lines_t *lines, const char *key, const char *members)
 size_t kt_line_event(kt_lines_t *lines, const kt_audit_name_t *name, const kt_event_t *event,
                      uint64_t sequence, int64_t now)
 {
+    static const uint16_t unknown[TEXTS] = {0};
+    const uint16_t *lengths = event->lengths != NULL ? event->lengths : unknown;
     size_t at = begin(lines, name, sequence, now);
 
     KT_AUDIT_FIELDS(PUT_TEXT, PUT_NUMBER, PUT_FLAG, PUT_LINE)
@@ -372,7 +434,7 @@ size_t kt_line_log(kt_lines_t *lines, const kt_audit_name_t *name, const kt_audi
     put_number(lines, "block", state->block);
     put_number(lines, "last", state->sealed.sequence);
     put_hex(lines, "chain", state->sealed.chain, KT_AUDIT_HASH);
-    put_key(lines, "time");
+    put_key(lines, "time", ":");
     put_time(lines, now);
     put(lines, "}\n");
     return at;
@@ -394,7 +456,7 @@ size_t kt_line_seal(kt_lines_t *lines, const kt_audit_state_t *state, const kt_a
         put_number(lines, "from", range->from);
         put_number(lines, "to", range->to);
     }
-    put_key(lines, "time");
+    put_key(lines, "time", ":");
     put_time(lines, now);
     put_hex(lines, "chain", state->recorded.chain, KT_AUDIT_HASH);
     kt_audit_mac(state->key, state->recorded.chain, lines->text + at, lines->size - at, mac);

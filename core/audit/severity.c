@@ -15,13 +15,17 @@
 #define MEDIUM "medium"
 #define NONE NULL
 
+/* The subject, or what follows its last colon. */
 static bool has_no_name(const kt_event_t *event)
 {
-    const char *name = event->subject != NULL ? strrchr(event->subject, ':') : NULL;
+    static const char none[] = "anonymous";
+    const char *subject = event->subject;
+    size_t size = subject != NULL ? strlen(subject) : 0, end = sizeof(none) - 1;
 
-    if (event->subject == NULL || event->subject[0] == '\0')
+    if (size == 0)
         return true;
-    return strcmp(name != NULL ? name + 1 : event->subject, "anonymous") == 0;
+    return size >= end && memcmp(subject + size - end, none, end) == 0 &&
+           (size == end || subject[size - end - 1] == ':');
 }
 
 static bool is_second_best(const kt_event_t *event)
@@ -29,49 +33,68 @@ static bool is_second_best(const kt_event_t *event)
     return event->stale || event->fallback;
 }
 
-/* NULL matches all; a star at the end of an action matches any text. */
+/* The words that the rows tell apart, each a bit. This is asked for each line, so the words of an
+ * event are looked up once; most differ in their first byte. */
+typedef struct word {
+    const char *text;
+    size_t size; /* that has to be the same, NUL included, if nothing may follow */
+} word_t;
+#define WORD(text)                                                                                 \
+    {                                                                                              \
+        text, sizeof(text)                                                                         \
+    }
+#define PREFIX(text)                                                                               \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
+#define ANY ~0u
+enum { ALERT = 1, GAP = 2, LOCKOUT = 4, READ = 8, ROTATE = 16 };
+static const word_t actions[] = {WORD("alert"), WORD("gap"), WORD("lockout"), WORD("read"),
+                                 PREFIX("rotate")};
+enum { DENIED = 1, ROLLEDBACK = 2, SUCCESS = 4, INTENT = 8, NOTFOUND = 16, CONFLICT = 32 };
+static const word_t statuses[] = {WORD("denied"), WORD("rolledback"), WORD("success"),
+                                  WORD("intent"), WORD("notfound"),   WORD("conflict")};
+
 static const struct {
-    const char *action, *status;
+    unsigned action, status;
     bool (*is)(const kt_event_t *event);
     const char *severity;
 } rows[] = {
-    {"alert", NULL, NULL, CRITICAL},      /* a source is locked out */
-    {"gap", NULL, NULL, CRITICAL},        /* a log was taken away while it was written */
-    {"lockout", NULL, NULL, MEDIUM},      /* the alert said so already */
-    {NULL, "denied", NULL, CRITICAL},     /* a request for something forbidden */
-    {NULL, "rolledback", NULL, CRITICAL}, /* an older store was put in place */
-    {"read", "success", has_no_name, MEDIUM},
-    {NULL, "success", is_second_best, MEDIUM},
-    {NULL, "success", NULL, NONE},
-    {NULL, "intent", NULL, NONE},
-    {NULL, "notfound", NULL, NONE},
-    {NULL, "conflict", NULL, NONE},
-    {"rotate*", NULL, NULL, HIGH}, /* a rotation failed */
-    {NULL, NULL, NULL, HIGH},      /* something could not be read or made */
+    {ALERT, ANY, NULL, CRITICAL},      /* a source is locked out */
+    {GAP, ANY, NULL, CRITICAL},        /* a log was taken away while it was written */
+    {LOCKOUT, ANY, NULL, MEDIUM},      /* the alert said so already */
+    {ANY, DENIED, NULL, CRITICAL},     /* a request for something forbidden */
+    {ANY, ROLLEDBACK, NULL, CRITICAL}, /* an older store was put in place */
+    {READ, SUCCESS, has_no_name, MEDIUM},
+    {ANY, SUCCESS, is_second_best, MEDIUM},
+    {ANY, SUCCESS, NULL, NONE},
+    {ANY, INTENT, NULL, NONE},
+    {ANY, NOTFOUND, NULL, NONE},
+    {ANY, CONFLICT, NULL, NONE},
+    {ROTATE, ANY, NULL, HIGH}, /* a rotation failed */
+    {ANY, ANY, NULL, HIGH},    /* something could not be read or made */
 };
 
-static bool action_fits(const char *pattern, const char *action)
+/* The bit of a word; of one that is not in the list, the bit after them. */
+static unsigned find(const word_t *words, size_t count, const char *text)
 {
-    size_t size;
+    size_t i;
 
-    if (pattern == NULL)
-        return true;
-    if (action == NULL || pattern[0] != action[0])
-        return false;
-    size = strlen(pattern);
-    return pattern[size - 1] == '*' ? strncmp(pattern, action, size - 1) == 0
-                                    : strcmp(pattern, action) == 0;
+    for (i = 0; text != NULL && i < count; i++)
+        if (words[i].text[0] == text[0] && strncmp(words[i].text, text, words[i].size) == 0)
+            return 1u << i;
+    return 1u << count;
 }
 
 const char *kt_severity(const kt_event_t *event)
 {
+    unsigned action = find(actions, KT_ARRAY(actions), event->action),
+             status = find(statuses, KT_ARRAY(statuses), event->status);
     size_t i;
 
     for (i = 0; i < KT_ARRAY(rows); i++) {
-        if (action_fits(rows[i].action, event->action) &&
-            (rows[i].is == NULL || rows[i].is(event)) &&
-            (rows[i].status == NULL ||
-             (event->status != NULL && strcmp(rows[i].status, event->status) == 0)))
+        if ((rows[i].action & action) != 0 && (rows[i].status & status) != 0 &&
+            (rows[i].is == NULL || rows[i].is(event)))
             return rows[i].severity;
     }
     return NONE;

@@ -113,8 +113,8 @@ typedef struct kt_lines { /* a block being made */
     char *text;           /* malloc'ed */
     size_t size, room;
     unsigned decisions; /* lines of them */
-    int64_t second;     /* what `moment` says ... */
-    char moment[20];    /* ... as text, up to its seconds */
+    int64_t second;     /* what `moment` says, up to its milliseconds ... */
+    char moment[27];    /* ... as text, with its quotes */
     size_t origin_size; /* of `origin`: what says where this block's lines come from; 0: not yet */
     char origin[160];
 } kt_lines_t;

@@ -155,33 +155,66 @@ START_TEST(an_old_state_catches_up)
 }
 END_TEST
 
-/* Eight bytes are looked at together. */
-START_TEST(a_byte_is_escaped_wherever_it_stands)
+static void assert_escaped(kt_lines_t *lines, size_t size, size_t at, unsigned byte)
 {
     static const kt_audit_name_t name = {"test", "nginx", "boot"};
-    char text[24], escaped[12], expected[64], *line;
+    bool is_plain = byte >= ' ' && byte < 0x7f && byte != '"' && byte != '\\';
+    char text[64], escaped[12], expected[128], *line;
+    kt_event_t event = {.action = "read", .subject = text, .status = "success"};
+
+    memset(text, 'a', size);
+    text[size] = '\0';
+    text[at] = (char)byte;
+    (void)snprintf(escaped, sizeof(escaped), is_plain ? "%c" : "\\u%04x", byte);
+    (void)snprintf(expected, sizeof(expected), "\"subject\":\"%.*s%s%s\",", (int)at, text, escaped,
+                   text + at + 1);
+    assert_ok(kt_lines_begin(lines, KT_LINES_MIN));
+    (void)kt_line_event(lines, &name, &event, 1, 0);
+    line = strndup(lines->text, lines->size);
+    ck_assert_msg(strstr(line, expected) != NULL, "%s is not in %s", expected, line);
+    free(line);
+}
+
+/* Up to sixteen bytes are looked at together, and the last ones again. */
+START_TEST(a_byte_is_escaped_wherever_it_stands)
+{
     kt_lines_t lines = {.size = 0};
 
-    for (unsigned byte = 1; byte < 256; byte++) {
-        for (size_t at = 0; at + 1 < sizeof(text); at++) {
-            kt_event_t event = {.action = "read", .subject = text, .status = "success"};
-            bool is_plain = byte >= ' ' && byte < 0x7f && byte != '"' && byte != '\\';
+    for (size_t size = 1; size <= 35; size++)
+        for (size_t at = 0; at < size; at++)
+            for (unsigned byte = 1; byte < 256; byte++)
+                assert_escaped(&lines, size, at, byte);
+    kt_lines_free(&lines);
+}
+END_TEST
 
-            memset(text, 'a', sizeof(text) - 1);
-            text[sizeof(text) - 1] = '\0';
-            text[at] = (char)byte;
-            (void)snprintf(escaped, sizeof(escaped), "\\u%04x", byte);
-            if (is_plain)
-                (void)snprintf(escaped, sizeof(escaped), "%c", byte);
-            (void)snprintf(expected, sizeof(expected), "\"subject\":\"%.*s%s%s\",", (int)at, text,
-                           escaped, text + at + 1);
-            assert_ok(kt_lines_begin(&lines, KT_LINES_MIN));
-            (void)kt_line_event(&lines, &name, &event, 1, 0);
-            line = strndup(lines.text, lines.size);
-            ck_assert_msg(strstr(line, expected) != NULL, "%s is not in %s", expected, line);
-            free(line);
-        }
+static void assert_number(kt_lines_t *lines, uint64_t number)
+{
+    static const kt_audit_name_t name = {"test", "nginx", "boot"};
+    kt_event_t event = {.action = "read", .status = "success", .version = number};
+    char expected[64], *line;
+
+    (void)snprintf(expected, sizeof(expected), "\"version\":%llu,", (unsigned long long)number);
+    assert_ok(kt_lines_begin(lines, KT_LINES_MIN));
+    (void)kt_line_event(lines, &name, &event, 1, 0);
+    line = strndup(lines->text, lines->size);
+    ck_assert_msg(strstr(line, expected) != NULL, "%s is not in %s", expected, line);
+    free(line);
+}
+
+START_TEST(numbers_of_all_lengths_are_written)
+{
+    kt_lines_t lines = {.size = 0};
+    uint64_t power = 10;
+
+    assert_number(&lines, 1);
+    for (int digits = 2; digits <= 20; digits++) {
+        assert_number(&lines, power - 1);
+        assert_number(&lines, power);
+        assert_number(&lines, power + power / 10 * 2 + 3);
+        power *= 10;
     }
+    assert_number(&lines, UINT64_MAX);
     kt_lines_free(&lines);
 }
 END_TEST
@@ -661,6 +694,7 @@ static void add_tests(TCase *tests)
     tcase_add_checked_fixture(tests, make_world, end_world);
     tcase_add_test(tests, an_old_state_catches_up);
     tcase_add_test(tests, a_byte_is_escaped_wherever_it_stands);
+    tcase_add_test(tests, numbers_of_all_lengths_are_written);
     tcase_add_test(tests, a_line_has_its_fields_in_order);
     tcase_add_test(tests, no_line_can_be_forged);
     tcase_add_test(tests, the_longest_line_is_whole);
