@@ -76,10 +76,11 @@ typedef void (*kt_generation_fn)(void *arg, const char *type, uint64_t generatio
  * a log that cannot be read has none. */
 void kt_audit_generations(const char *audit_path, const char *stream, const char *store,
                           kt_generation_fn fn, void *arg);
-/* Those of all logs of the stream, rotated and compressed ones too. What cannot be read is left to
- * `audit verify`. */
-void kt_audit_all_generations(const char *audit_path, const char *stream, const char *store,
-                              kt_generation_fn fn, void *arg);
+/* Those of all logs of the stream, rotated and compressed ones too. `note` (may be NULL) gets what
+ * could not be read, and the answer is not KT_SUCCESS then. */
+kt_status_t kt_audit_all_generations(const char *audit_path, const char *stream, const char *store,
+                                     kt_generation_fn fn, void *arg, kt_check_fn note,
+                                     void *note_arg);
 
 /* ---- received_store.c ---- */
 

@@ -197,7 +197,7 @@ static kt_status_t skip_covered(const kt_audit_t *audit, kt_ring_t *ring)
                          "audit trail %s: it has more than %u logs (move the oldest ones away)",
                          audit->path, KT_AUDIT_LOGS_MAX);
     for (i = 0; status == KT_SUCCESS && i < logs.count; i++) {
-        if (logs.list[i].packed)
+        if (logs.list[i].unpack != NULL)
             continue;
         here = find_covered(audit, logs.list[i].name, kt_ring_name(ring));
         if (here > covered)

@@ -79,13 +79,44 @@ static void take_first_line(kt_audit_log_t *log, const char *line)
         (void)snprintf(log->time, sizeof(log->time), "%.24s", at + 8);
 }
 
+/* How programs other than gzip compress, which is not read here. */
+static const struct packer {
+    const char *ending, *magic, *unpack;
+} packers[] = {
+    {".xz",
+     "\xfd"
+     "7zXZ",
+     "unxz"},
+    {".bz2", "BZh", "bunzip2"},
+    {".zst", "\x28\xb5\x2f\xfd", "unzstd"},
+    {".lz4", "\x04\x22\x4d\x18", "unlz4"},
+};
+
+/* By its first bytes, or by the name that those programs give: the file may be damaged. */
+static const char *find_unpack(const char *name, const char *bytes, size_t got)
+{
+    size_t size = strlen(name), i;
+
+    for (i = 0; i < KT_ARRAY(packers); i++) {
+        const struct packer *packer = &packers[i];
+        size_t ending = strlen(packer->ending), magic = strlen(packer->magic);
+
+        if ((got >= magic && memcmp(bytes, packer->magic, magic) == 0) ||
+            (strncmp(name, "log", 3) == 0 && size > ending &&
+             strcmp(name + size - ending, packer->ending) == 0))
+            return packer->unpack;
+    }
+    return NULL;
+}
+
 static void read_first_line(int fd, kt_audit_log_t *log)
 {
     char line[HEAD_MAX + 1];
     ssize_t got = pread(fd, line, HEAD_MAX, 0);
     const char *end;
 
-    if (got <= 0)
+    log->unpack = find_unpack(log->name, line, got > 0 ? (size_t)got : 0);
+    if (got <= 0 || log->unpack != NULL)
         return;
     log->gzip = kt_audit_is_gzip((const unsigned char *)line, (size_t)got);
     end = memchr(line, '\n', (size_t)got);
@@ -185,18 +216,6 @@ void kt_audit_share(int folder, int log)
 
 /* ---- all of them ---- */
 
-/* In a way that is not read here. gzip is. */
-static bool is_packed(const char *name)
-{
-    static const char *const ends[] = {".xz", ".bz2", ".zst", ".lz4"};
-    size_t size = strlen(name), i;
-
-    for (i = 0; i < KT_ARRAY(ends); i++)
-        if (size > strlen(ends[i]) && strcmp(name + size - strlen(ends[i]), ends[i]) == 0)
-            return true;
-    return false;
-}
-
 /* False: not a log, and not a file that may be one but cannot be read. A file of any name is a log
  * if its first line is that of one: an operator may have put it back under another name. */
 static bool inspect(int folder, const char *name, kt_audit_log_t *ret_log)
@@ -206,18 +225,12 @@ static bool inspect(int folder, const char *name, kt_audit_log_t *ret_log)
 
     if (name[0] == '.')
         return false;
-    if (named && is_packed(name)) {
-        memset(ret_log, 0, sizeof(*ret_log));
-        (void)snprintf(ret_log->name, sizeof(ret_log->name), "%s", name);
-        ret_log->packed = true;
-        return true;
-    }
     fd = kt_audit_log_open(folder, name, ret_log);
     if (fd >= 0)
         (void)close(fd);
     if (!named) {
         ret_log->error = 0;
-        return fd >= 0 && ret_log->has_head;
+        return fd >= 0 && (ret_log->has_head || ret_log->unpack != NULL);
     }
     return fd >= 0 || (ret_log->error != EINVAL && ret_log->error != ENOENT);
 }
@@ -316,6 +329,16 @@ bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs)
     }
     sort(ret_logs);
     return true;
+}
+
+const char *kt_audit_packed_text(const kt_audit_log_t *log, const char *what,
+                                 char text[KT_AUDIT_PACKED])
+{
+    (void)snprintf(text, KT_AUDIT_PACKED,
+                   "%s, because another program than gzip has compressed it: unpack it with `%s`, "
+                   "and leave it in its folder",
+                   what, log->unpack);
+    return text;
 }
 
 void kt_audit_logs_free(kt_audit_logs_t *logs)

@@ -19,9 +19,10 @@ typedef struct kt_audit_log {
     char name[256];
     uint64_t inode, size; /* `size`: of the file, if need be compressed */
     bool gzip;            /* its lines have to be unpacked */
-    bool packed;          /* by another program than gzip; it is not opened */
-    int error;            /* errno: why it cannot be read; 0: it can */
-    bool has_head;        /* its first line is whole, and the first line of a log: */
+    const char *unpack; /* the command for one that another program than gzip has compressed, which
+                           is not read; NULL: it is not such a one */
+    int error;          /* errno: why it cannot be read; 0: it can */
+    bool has_head;      /* its first line is whole, and the first line of a log: */
     kt_audit_head_t head;
     char time[25];  /* of any first line, which may be a decision if the log was cut; "": none */
     bool twin;      /* in a list: begins with the same block as the one before it */
@@ -39,6 +40,10 @@ typedef struct kt_audit_logs {
  * with errno. */
 bool kt_audit_logs_find(int folder, kt_audit_logs_t *ret_logs);
 void kt_audit_logs_free(kt_audit_logs_t *logs);
+#define KT_AUDIT_PACKED 160u
+/* What to say of a log with `unpack`, which is "not read" or the like. */
+const char *kt_audit_packed_text(const kt_audit_log_t *log, const char *what,
+                                 char text[KT_AUDIT_PACKED]);
 #define KT_AUDIT_DIFFER 2
 /* 0: two logs have the same lines; -1, 1: the first is shorter, or longer, and has the same lines
  * so far; KT_AUDIT_DIFFER: other lines, or one of them cannot be read. */

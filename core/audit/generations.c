@@ -5,6 +5,7 @@
  * A process reads the end of `log` before its first read of the store. What looks at the whole
  * store, and has the time, reads all logs.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,32 +95,81 @@ void kt_audit_generations(const char *audit_path, const char *stream, const char
 
 /* ---- all logs ---- */
 
-static void read_log(reading_t *reading, int folder, const char *name)
+typedef struct unread { /* where to say what was not read */
+    const char *stream;
+    kt_check_fn fn; /* NULL: nowhere */
+    void *arg;
+    kt_status_t worst;
+} unread_t;
+
+/* `log` "": all of them */
+static void tell(unread_t *unread, kt_status_t status, const char *log, const char *why)
 {
+    char text[KT_ERROR_SIZE];
+
+    unread->worst = status;
+    (void)snprintf(text, sizeof(text), "the store was not compared with %s%s%s: %s", unread->stream,
+                   log[0] != '\0' ? "/" : "", log, why);
+    if (unread->fn != NULL)
+        unread->fn(unread->arg, status, "audit", text);
+}
+
+static void read_log(reading_t *reading, int folder, const kt_audit_log_t *found, unread_t *unread)
+{
+    char text[KT_AUDIT_PACKED];
     kt_audit_log_t log;
-    kt_audit_reader_t *reader = kt_audit_log_read(folder, name, &log);
+    kt_audit_reader_t *reader;
+    kt_audit_step_t step = KT_AUDIT_NEXT;
     char *line;
     size_t size;
 
-    while (reader != NULL && kt_audit_reader_next(reader, &line, &size) == KT_AUDIT_NEXT)
+    if (found->unpack != NULL) {
+        tell(unread, KT_MALFORMED, found->name, kt_audit_packed_text(found, "not read", text));
+        return;
+    }
+    reader = kt_audit_log_read(folder, found->name, &log);
+    if (reader == NULL) {
+        tell(unread, KT_PERMISSION, found->name, strerror(log.error));
+        return;
+    }
+    while ((step = kt_audit_reader_next(reader, &line, &size)) == KT_AUDIT_NEXT)
         read_line(reading, line);
+    if (step == KT_AUDIT_BAD)
+        tell(unread, KT_MALFORMED, found->name, kt_audit_reader_why(reader));
     kt_audit_reader_free(reader);
 }
 
-void kt_audit_all_generations(const char *audit_path, const char *stream, const char *store,
-                              kt_generation_fn fn, void *arg)
+static void read_logs(reading_t *reading, int folder, unread_t *unread)
 {
-    reading_t reading = {.store = store, .fn = fn, .arg = arg};
-    int folder = open_stream(audit_path, stream);
     kt_audit_logs_t logs;
     size_t i;
 
-    if (folder >= 0 && kt_audit_logs_find(folder, &logs)) {
-        for (i = 0; i < logs.count; i++)
-            if (!logs.list[i].packed && logs.list[i].error == 0)
-                read_log(&reading, folder, logs.list[i].name);
-        kt_audit_logs_free(&logs);
+    if (!kt_audit_logs_find(folder, &logs)) {
+        tell(unread, KT_PERMISSION, "", strerror(errno));
+        return;
     }
+    if (logs.more)
+        tell(unread, KT_MALFORMED, "", "it has more logs than are read");
+    if (logs.not_files > 0)
+        tell(unread, KT_MALFORMED, "", "it has entries with a log's name that are not files");
+    for (i = 0; i < logs.count; i++)
+        read_log(reading, folder, &logs.list[i], unread);
+    kt_audit_logs_free(&logs);
+}
+
+kt_status_t kt_audit_all_generations(const char *audit_path, const char *stream, const char *store,
+                                     kt_generation_fn fn, void *arg, kt_check_fn note,
+                                     void *note_arg)
+{
+    reading_t reading = {.store = store, .fn = fn, .arg = arg};
+    unread_t unread = {stream, note, note_arg, KT_SUCCESS};
+    int folder = open_stream(audit_path, stream);
+
+    if (folder >= 0)
+        read_logs(&reading, folder, &unread);
+    else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+        tell(&unread, KT_PERMISSION, "", strerror(errno));
     kt_close_fd(&folder);
     kt_failure_clear();
+    return unread.worst;
 }

@@ -40,7 +40,7 @@ static size_t count_due(const kt_audit_logs_t *logs, const char *limit)
     for (i = 0; i + 1 < logs->count; i++) {
         const kt_audit_log_t *log = &logs->list[i], *next = &logs->list[i + 1];
 
-        if (log->error != 0 || log->packed || !log->has_head || !next->has_head ||
+        if (log->error != 0 || log->unpack != NULL || !log->has_head || !next->has_head ||
             strcmp(log->name, "log") == 0 || strcmp(next->head.time, limit) >= 0)
             break;
     }

@@ -151,7 +151,7 @@ static size_t read_stream(void *arg, kt_audit_walk_t *walk)
     walk->arg = &found;
     walk->fn = keep_line;
     for (i = logs.count; i > 0 && left > 0 && !tail->no_memory; i--) {
-        if (logs.list[i - 1].packed || logs.list[i - 1].twin || logs.list[i - 1].error != 0)
+        if (logs.list[i - 1].unpack != NULL || logs.list[i - 1].twin || logs.list[i - 1].error != 0)
             continue;
         bad = walk->bad || bad;
         walk->bad = false;

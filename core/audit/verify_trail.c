@@ -120,11 +120,13 @@ static void conclude(kt_proof_t *proof, size_t nfiles)
 
 static bool verify_log(kt_proof_t *proof, int folder, const kt_audit_log_t *log)
 {
-    if (log->packed) {
-        kt_proof_tell(proof, KT_SUCCESS,
-                      "%s: compressed by another program than gzip, and not verified", log->name);
-    } else if (log->error != 0) {
+    char text[KT_AUDIT_PACKED];
+
+    if (log->error != 0) {
         kt_proof_tell(proof, KT_PERMISSION, "%s: %s", log->name, strerror(log->error));
+    } else if (log->unpack != NULL) {
+        kt_proof_tell(proof, KT_MALFORMED, "%s: %s", log->name,
+                      kt_audit_packed_text(log, "not verified", text));
     } else if (log->size > 0) {
         read_file(proof, folder, log);
         return true;

@@ -257,6 +257,7 @@ bool kt_audit_walk_log(kt_audit_walk_t *walk, const kt_audit_log_t *log, uint64_
 /* What is not in the list for a reason that its owner chose is reported, too. */
 bool kt_audit_walk_find(kt_audit_walk_t *walk, kt_audit_logs_t *ret_logs)
 {
+    char text[KT_AUDIT_PACKED];
     size_t i;
 
     kt_audit_walk_time(kt_now() + AHEAD_MS, walk->now);
@@ -272,12 +273,13 @@ bool kt_audit_walk_find(kt_audit_walk_t *walk, kt_audit_logs_t *ret_logs)
         kt_audit_walk_note(walk, KT_MALFORMED, ".",
                            "entries with a log's name that are not files are not read");
     for (i = 0; i < ret_logs->count; i++) {
-        if (ret_logs->list[i].packed)
-            kt_audit_walk_note(walk, KT_SUCCESS, ret_logs->list[i].name,
-                               "compressed by another program than gzip, and not read");
-        else if (ret_logs->list[i].error != 0)
-            kt_audit_walk_note(walk, KT_PERMISSION, ret_logs->list[i].name,
-                               strerror(ret_logs->list[i].error));
+        const kt_audit_log_t *log = &ret_logs->list[i];
+
+        if (log->error != 0)
+            kt_audit_walk_note(walk, KT_PERMISSION, log->name, strerror(log->error));
+        else if (log->unpack != NULL)
+            kt_audit_walk_note(walk, KT_SUCCESS, log->name,
+                               kt_audit_packed_text(log, "not read", text));
     }
     return true;
 }
@@ -290,7 +292,7 @@ size_t kt_audit_walk_stream(kt_audit_walk_t *walk)
     if (!kt_audit_walk_find(walk, &logs))
         return 0;
     for (i = 0; i < logs.count && !walk->stopped; i++)
-        if (!logs.list[i].packed && !logs.list[i].twin && logs.list[i].error == 0)
+        if (logs.list[i].unpack == NULL && !logs.list[i].twin && logs.list[i].error == 0)
             count += kt_audit_walk_log(walk, &logs.list[i], 0);
     kt_audit_logs_free(&logs);
     return count;

@@ -155,6 +155,11 @@ static void check_waiting(kt_ctx_t *ctx, size_t index, checking_t *checking)
         report(checking, KT_TRYAGAIN, "rotations", detail);
 }
 
+static void report_unread(void *arg, kt_status_t status, const char *what, const char *detail)
+{
+    report(arg, status, what, detail);
+}
+
 /* Every row is explained, as by kt_verify(): a line only if something is wrong. */
 static void check_rows(kt_ctx_t *ctx, size_t index, checking_t *checking)
 {
@@ -166,7 +171,7 @@ static void check_rows(kt_ctx_t *ctx, size_t index, checking_t *checking)
     if (!kt_has_index(ctx->modules->list[index].api))
         return;
     if (status == KT_SUCCESS) {
-        kt_expect_own(ctx, store);
+        (void)kt_expect_own(ctx, store, report_unread, checking);
         status = kt_rows_begin(store, false, ctx->holder.wait, &txn);
     }
     if (status == KT_SUCCESS) {

@@ -106,17 +106,19 @@ static kt_status_t verify_one(kt_ctx_t *ctx, size_t index, const char *received,
                               void *arg)
 {
     kt_store_t *store;
-    kt_status_t status = kt_store_of(ctx, index, &store), first = KT_SUCCESS;
+    kt_status_t status = kt_store_of(ctx, index, &store), first, second = KT_SUCCESS;
 
     if (status != KT_SUCCESS) {
         fn(arg, status, ctx->modules->list[index].api->name, kt_failure());
         return status;
     }
-    kt_expect_own(ctx, store);
+    first = kt_expect_own(ctx, store, fn, arg);
     if (received != NULL)
-        first = expect_received(ctx, store, received, fn, arg);
+        second = expect_received(ctx, store, received, fn, arg);
     status = kt_verify_store(ctx, store, fn, arg);
-    return status != KT_SUCCESS ? status : first;
+    if (status != KT_SUCCESS)
+        return status;
+    return second != KT_SUCCESS ? second : first;
 }
 
 kt_status_t kt_verify_received(kt_ctx_t *ctx, const char *received, kt_check_fn fn, void *arg)

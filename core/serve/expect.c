@@ -20,14 +20,24 @@ void kt_expect(const kt_ctx_t *ctx, kt_store_t *store)
                              expect, &store->expected);
 }
 
-void kt_expect_own(const kt_ctx_t *ctx, kt_store_t *store)
+kt_status_t kt_expect_own(const kt_ctx_t *ctx, kt_store_t *store, kt_check_fn note, void *arg)
 {
-    if (store->anchors != NULL)
-        kt_audit_all_generations(ctx->holder.config->audit_path, ctx->holder.stream, store->name,
-                                 expect, &store->expected);
+    if (store->anchors == NULL)
+        return KT_SUCCESS;
+    return kt_audit_all_generations(ctx->holder.config->audit_path, ctx->holder.stream, store->name,
+                                    expect, &store->expected, note, arg);
 }
 
-void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store)
+static void tell_unread(void *arg, kt_status_t status, const char *what, const char *text)
+{
+    const kt_ctx_t *ctx = arg;
+
+    (void)status;
+    (void)what;
+    kt_log(&ctx->holder.logger, 4, "%s", text);
+}
+
+void kt_expect_all(kt_ctx_t *ctx, kt_store_t *store)
 {
     const char *path = ctx->holder.config->audit_path;
     kt_folder_t list;
@@ -36,7 +46,8 @@ void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store)
         return;
     while (kt_folder_next(&list)) {
         if (list.name[0] != '.')
-            kt_audit_all_generations(path, list.name, store->name, expect, &store->expected);
+            (void)kt_audit_all_generations(path, list.name, store->name, expect, &store->expected,
+                                           tell_unread, ctx);
     }
     (void)kt_folder_close(&list);
 }

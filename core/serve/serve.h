@@ -63,10 +63,11 @@ void kt_forward_finish(kt_ctx_t *ctx); /* for the command, before its context is
 /* ---- expect.c ---- */
 
 /* From now on the store is compared with the generations at the end of this process's own audit
- * log; in all logs of its own stream; or, for a restore, in all logs that it may read. */
+ * log; in all logs of its own stream; or, for a restore, in all logs. `note` (may be NULL) gets
+ * what could not be read of them, and the answer is not KT_SUCCESS then; a restore warns. */
 void kt_expect(const kt_ctx_t *ctx, kt_store_t *store);
-void kt_expect_own(const kt_ctx_t *ctx, kt_store_t *store);
-void kt_expect_all(const kt_ctx_t *ctx, kt_store_t *store);
+kt_status_t kt_expect_own(const kt_ctx_t *ctx, kt_store_t *store, kt_check_fn note, void *arg);
+void kt_expect_all(kt_ctx_t *ctx, kt_store_t *store);
 /* The same with the lines that a sink received of the store with this id. */
 kt_status_t kt_expect_received(kt_store_t *store, const char *path,
                                const unsigned char store_id[KT_ID_SIZE],

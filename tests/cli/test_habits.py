@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What operators do to audit logs, with the real logrotate: no read fails, and `audit verify` closes the gap or says what is missing."""
+import bz2
 import gzip
+import lzma
 import os
 import shutil
 import subprocess
@@ -173,3 +175,57 @@ def test_logs_are_for_the_group_of_their_folder(home, mode, log):
     assert len(modes) >= 4 and set(modes.values()) == {log}, modes
     assert (stream / "state").stat().st_mode & 0o777 == 0o600 and (stream / "rings").stat().st_mode & 0o777 == 0o700
     assert stream.stat().st_mode & 0o7777 == mode
+
+
+def closed_log(home):
+    """An older log, which the stream's own writer left."""
+    home.log.rename(home.log.with_name("log.1"))
+    assert home.get("a") == b"v"
+    return home.log.with_name("log.1")
+
+
+@pytest.mark.parametrize("name, pack, unpack", [
+    ("log.1.xz", lzma.compress, b"unxz"), ("log.1.bz2", bz2.compress, b"bunzip2"), ("log.1.zst", lambda text: b"\x28\xb5\x2f\xfd" + text, b"unzstd"),
+    ("log-20261130", lzma.compress, b"unxz"), ("from-the-archive", bz2.compress, b"bunzip2")])
+def test_a_log_that_another_program_compressed(home, name, pack, unpack):
+    """It is not read, which each verb says with what to do, and nothing is called verified."""
+    log = closed_log(home)
+    text = log.read_bytes()
+    packed = home.log.with_name(name)
+    packed.write_bytes(pack(text))
+    for plain in (True, False):  # also next to its unpacked copy
+        for verb in ("verify", "check"):
+            result = home.run(verb, check=False)
+            assert result.returncode == 65 and name.encode() in result.stdout and b"`%s`" % unpack in result.stdout, result
+        result = home.run("audit", "verify", check=False)
+        assert result.returncode == 65 and b"%s: not verified" % name.encode() in result.stdout and b"`%s`" % unpack in result.stdout, result
+        for verb in ("log", "tail", "report"):
+            result = home.run("audit", verb, check=False)
+            assert b"%s: not read" % name.encode() in result.stderr + result.stdout and b"`%s`" % unpack in result.stderr + result.stdout, (verb, result)
+        if plain:
+            log.unlink()
+    packed.unlink()
+    log.write_bytes(text)
+    verify(home, "--complete")
+    home.run("verify")
+
+
+def test_a_closed_log_that_cannot_be_read(home):
+    """Which is not the same as none: no verb says that all is well."""
+    log = closed_log(home)
+    log.chmod(0)
+    for args, status in ((("verify",), 77), (("check",), 77), (("audit", "verify"), 65), (("audit", "log"), 65), (("audit", "report"), 65), (("audit", "tail"), 65)):
+        result = home.run(*args, check=False)
+        assert result.returncode == status and b"log.1" in result.stdout + result.stderr and b"Permission denied" in result.stdout + result.stderr, (args, result)
+    log.chmod(0o600)
+    home.run("verify")
+    verify(home, "--complete")
+
+
+def test_a_closed_log_that_is_damaged(home):
+    log = closed_log(home)
+    log.with_name("log.1.gz").write_bytes(gzip.compress(log.read_bytes())[:-9])
+    log.unlink()
+    for args in (("verify",), ("check",), ("audit", "verify"), ("audit", "log"), ("audit", "report")):
+        result = home.run(*args, check=False)
+        assert result.returncode == 65 and b"log.1.gz" in result.stdout + result.stderr, (args, result)

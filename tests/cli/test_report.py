@@ -73,7 +73,7 @@ def test_all_logs_in_order_and_since(trail, report):
     (folder / "web/state").write_bytes(b"\0" * 256)
     answer = report(folder)
     assert answer["lines"] == 5 and answer["passed_over"] == [
-        {"stream": "web", "note": "log.9.xz: compressed by another program than gzip, and not read"}]
+        {"stream": "web", "note": "log.9.xz: not read, because another program than gzip has compressed it: unpack it with `unxz`, and leave it in its folder"}]
     web = [c["version"] for c in report(folder / "web")["secrets"]["api-keys/stripe"]["changes"]]
     assert web == [7, 1, 2, 3]
     assert report("--since", "2026-11-23T10:00:20Z", folder)["lines"] == 3
