@@ -7,13 +7,15 @@
 /*
  * SECRET.GET key [VERSION n] [FIELD f]
  *
- * The value || nil: absent or deleted || -SECRETVERSION no such version || -SECRETDENIED ||
- * -SECRETSEALED || -SECRETCORRUPT || -SECRETMOVED || -SECRETAUDIT
+ * The value || nil: absent or deleted || -SECRETVERSION no such version || -SECRETFIELD the value
+ * is not an object of fields || -SECRETDENIED || -SECRETSEALED || -SECRETCORRUPT || -SECRETMOVED ||
+ * -SECRETAUDIT
  */
 int ktr_get(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     RedisModuleString *version = NULL, *field = NULL;
     kt_secret_t *secret = NULL;
+    const char *why;
     kt_status_t status;
     ktr_call_t call;
 
@@ -39,6 +41,9 @@ int ktr_get(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
         ktr_error(ctx, "SECRETVERSION", kt_error(ktr_context));
     else if (status == KT_NOTFOUND || status == KT_GONE)
         RedisModule_ReplyWithNull(ctx);
+    else if (status == KT_USAGE && field != NULL &&
+             kt_reference_check(call.reference, call.req.reference_len, &why) == KT_SUCCESS)
+        ktr_error(ctx, "SECRETFIELD", kt_error(ktr_context));
     else
         ktr_fail(&call, status);
     kt_secret_free(secret);

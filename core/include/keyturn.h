@@ -293,7 +293,8 @@ KT_API const char *kt_nearest(const char *name, const char *const *names);
  * value. kt_get() may block. Both check the policy first, then record the decision; what cannot be
  * recorded is not served (KT_AUDIT). kt_get() holds the context's lock while it waits, so calls of
  * other threads wait too, and those for the same reference share a failure. Event loops use
- * kt_peek() and kt_refresh(). The caller frees *ret_secret, which is NULL unless KT_SUCCESS.
+ * kt_peek() and kt_refresh(). KT_USAGE: not a reference, or it asks for a field of a value that is
+ * not a JSON object. The caller frees *ret_secret, which is NULL unless KT_SUCCESS.
  */
 KT_API KT_MUST_USE kt_status_t kt_peek(kt_ctx_t *ctx, const kt_request_t *req,
                                        kt_secret_t **ret_secret);

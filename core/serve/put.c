@@ -120,6 +120,20 @@ static kt_status_t check_head(const put_arg_t *put, const kt_head_t *head)
     return status == KT_SUCCESS ? check_fresh(head, put->options) : status;
 }
 
+/* The old value opened under its key, so that it has no fields is not damage. */
+static kt_status_t check_has_fields(const kt_head_t *head, const kt_secret_t *old,
+                                    const char *field)
+{
+    kt_status_t status = old != NULL && field != NULL ? kt_shape_is_object(old) : KT_SUCCESS;
+
+    if (status != KT_MALFORMED)
+        return status;
+    return kt_fail(KT_CONFLICT,
+                   "%s is not a JSON object, so it has no field `%s` (`keyturn set %s` replaces "
+                   "the whole value)",
+                   head->name, field, head->name);
+}
+
 static kt_status_t check_value(const put_arg_t *put, const kt_head_t *head, const kt_secret_t *old,
                                const char *part)
 {
@@ -128,6 +142,8 @@ static kt_status_t check_value(const put_arg_t *put, const kt_head_t *head, cons
 
     if (status == KT_SUCCESS)
         status = check_shape(put, head, old, part);
+    if (status == KT_SUCCESS)
+        status = check_has_fields(head, old, field);
     if (status != KT_SUCCESS || !put->options->fresh || field == NULL || old == NULL)
         return status;
     status = kt_shape_has_field(old, field);

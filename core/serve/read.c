@@ -77,7 +77,11 @@ static kt_status_t stale_copy(const kt_cached_t *entry, kt_secret_t **ret_secret
     return KT_SUCCESS;
 }
 
-/* The field of a whole value, when the reference names one. Takes over entry->secret. */
+/*
+ * The field of a whole value, when the reference names one. Takes over entry->secret. A value that
+ * has no fields opened under its key, so it is the reference that is wrong: KT_MALFORMED would say
+ * that the store is damaged.
+ */
 static kt_status_t cut_field(const kt_call_t *call, kt_cached_t *entry)
 {
     kt_secret_t *part;
@@ -86,6 +90,8 @@ static kt_status_t cut_field(const kt_call_t *call, kt_cached_t *entry)
     if (entry->status != KT_SUCCESS || call->ref.field[0] == '\0')
         return entry->status;
     status = kt_secret_field(entry->secret, call->ref.field, &part);
+    if (status == KT_MALFORMED)
+        status = KT_USAGE;
     kt_secret_free(entry->secret);
     entry->secret = status == KT_SUCCESS ? part : NULL;
     entry->status = status;

@@ -147,6 +147,14 @@ def test_a_string_in_the_place_of_an_object(home, field):
     assert home.get("a") == b"whole"
 
 
+@advises(("core/serve/put.c", "so it has no field"))
+def test_a_field_in_the_place_of_a_string(home):
+    home.set("a", b"plain")
+    message = says(home, 73, "set", "a", "--field", "password", input=b"new")
+    follow(home, message, input=b"whole")
+    assert home.get("a") == b"whole"
+
+
 @advises(("core/rotate/steps.c", "the value was issued by somebody else"))
 def test_an_issued_value(home):
     for name, value, key in ("api-keys/a", b"old", "api-keys/a"), ("api-keys/b", {"api_key": "old", "id": 7}, "api-keys/b#api_key"):

@@ -168,7 +168,7 @@ def test_generate_a_field(home):
     refused(home, 73, "generate", "database/shop", "--field", "password", text=b"a field `password` already")
     assert json.loads(home.get("database/shop")) == value
     home.set("plain", b"text")
-    refused(home, 65, "generate", "plain", "--field", "password", text=b"not a JSON object")
+    refused(home, 73, "generate", "plain", "--field", "password", text=b"plain is not a JSON object, so it has no field `password`")
 
 
 # ---- meta ----

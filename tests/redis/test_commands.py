@@ -97,7 +97,11 @@ def test_fields(db, name, refused):
     refused("ERR", db, "SECRET.GET", key, "FIELD", "")
     refused("ERR", db, "SECRET.GET", key, "FIELD", "user@1")
     call(db, "SET", key, "no object")
-    refused("SECRETCORRUPT", db, "SECRET.GET", key, "FIELD", "user")
+    assert "so it has no field `user`" in refused("SECRETFIELD", db, "SECRET.GET", key, "FIELD", "user")
+    refused("SECRETFIELD", db, "SECRET.GET", key, "FIELD", "user", "VERSION", 3)
+    refused("ERR", db, "SECRET.GET", key, "FIELD", "user", "VERSION", "x")
+    call(db, "SET", key, json.dumps({"user": {"deep": 1}}))
+    refused("SECRETFIELD", db, "SECRET.GET", key, "FIELD", "user")
 
 
 def test_cas(db, name, refused):

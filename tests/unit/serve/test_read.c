@@ -693,7 +693,7 @@ START_TEST(a_field_is_cut_out)
     ck_assert_uint_eq(world_lines("\"reference\":\"database/a#password\"", "\"version\":7", NULL),
                       1);
     plain[0].value = "CANARY no object";
-    assert_status(get("database/b#password", NULL), KT_MALFORMED);
+    assert_status(get("database/b#password", NULL), KT_USAGE);
     ck_assert_ptr_null(strstr(kt_error(world.ctx), "CANARY"));
     ck_assert_uint_eq(world_lines("CANARY", NULL), 0);
 }

@@ -207,7 +207,7 @@ START_TEST(one_field_is_replaced)
     options.field = NULL;
     assert_ok(put_with(ALL, "database/b", "CANARY no object", NULL));
     options.field = "user";
-    assert_status(put_with(ALL, "database/b", "app", NULL), KT_MALFORMED);
+    assert_status(put_with(ALL, "database/b", "app", NULL), KT_CONFLICT);
     ck_assert_ptr_null(strstr(kt_error(world.ctx), "CANARY"));
 }
 END_TEST
