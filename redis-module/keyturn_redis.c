@@ -161,9 +161,16 @@ static void warn_of_loss(RedisModuleCtx *ctx)
     if (flags & REDISMODULE_CTX_FLAGS_EVICT)
         RedisModule_Log(ctx, "warning",
                         "maxmemory-policy evicts keys, secrets among them: use noeviction");
-    if (!(flags & (REDISMODULE_CTX_FLAGS_AOF | REDISMODULE_CTX_FLAGS_RDB)))
+    if (flags & REDISMODULE_CTX_FLAGS_AOF)
+        return;
+    if (flags & REDISMODULE_CTX_FLAGS_RDB)
         RedisModule_Log(ctx, "warning",
-                        "neither appendonly nor save is set: secrets do not survive a restart");
+                        "appendonly is off: a secret that was set since the last save is lost if "
+                        "the server is killed (CONFIG SET appendonly yes)");
+    else
+        RedisModule_Log(ctx, "warning",
+                        "neither appendonly nor save is set: secrets do not survive a restart "
+                        "(CONFIG SET appendonly yes)");
 }
 
 static void on_config(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, void *data)

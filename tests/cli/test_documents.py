@@ -27,6 +27,17 @@ def test_what_the_readme_names_is_there():
             assert (TOP / path).exists(), path
 
 
+def test_examples_verify_the_upstream():
+    """F12: nginx verifies no upstream by default."""
+    pages = [path for pattern in ("README.md", "docs/**/*.md", "docs/**/*.conf", "nginx/*.7") for path in TOP.glob(pattern)]
+    passes = [(path.name, line, block) for path in pages for block in re.split(r"^(?:```.*|\.Ed)$", path.read_text(), flags=re.M)
+              for line in re.findall(r"^ *(?:proxy|grpc|uwsgi)_pass +\w*s://.*$", block, re.M)]
+    assert passes
+    for name, line, block in passes:
+        module = line.split("_pass")[0].strip()
+        assert f"{module}_ssl_verify on;" in block and f"{module}_ssl_trusted_certificate" in block and f"{module}_ssl_server_name on;" in block, name
+
+
 def test_configuration(home, kt):
     """It is read, the keys are found and the policy holds; /etc and /var are in the home."""
     text = (EXAMPLES / "keyturn.yaml").read_text()

@@ -195,8 +195,10 @@ def test_each_database_has_its_own(open_redis):
 def test_warnings(open_redis, make_redis):
     server = open_redis("appendonly no")
     assert "secrets do not survive a restart" in server.log()
+    debian = make_redis().start("appendonly no", "save 3600 1 300 100 60 10000")
+    assert "a secret that was set since the last save is lost" in debian.log(), "F20: an hour of answered writes"
     quiet = make_redis().start("appendonly yes")
-    assert "do not survive" not in quiet.log() and "evict" not in quiet.log()
+    assert "do not survive" not in quiet.log() and "is lost" not in quiet.log() and "evict" not in quiet.log()
     db = quiet.client()
     db.config_set("maxmemory", "100mb")
     db.config_set("maxmemory-policy", "allkeys-lru")
