@@ -161,7 +161,8 @@ kt_status_t kt_label_open(const kt_keyring_t *keyring, const unsigned char *labe
     kt_locked_free(key);
     if (status != KT_SUCCESS)
         return status;
-    if (header.type != KTP_RECORD_LABEL || plain_size > KT_NAME_MAX || plain_size == 0) {
+    if (header.type != KTP_RECORD_LABEL || plain_size > KT_NAME_MAX || plain_size == 0 ||
+        memchr(plain, 0, plain_size) != NULL || memchr(plain, '/', plain_size) != NULL) {
         kt_locked_free(plain);
         return kt_fail(KT_MALFORMED, "a label of a type does not parse");
     }

@@ -39,6 +39,15 @@
 #define LLVMFuzzerTestOneInput fuzz_text
 #include "../fuzz/fuzz_text.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_catalogue
+#include "../fuzz/fuzz_catalogue.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_line
+#include "../fuzz/fuzz_line.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_logs
+#include "../fuzz/fuzz_logs.c"
+#undef LLVMFuzzerTestOneInput
 
 #include <dirent.h>
 
@@ -56,6 +65,7 @@ static const struct {
     {"seal", fuzz_seal},           {"bundle", fuzz_bundle}, {"keyfile", fuzz_keyfile},
     {"backup", fuzz_backup},       {"trail", fuzz_trail},   {"index", fuzz_index},
     {"anchors", fuzz_anchors},     {"text", fuzz_text},     {"ring", fuzz_ring},
+    {"catalogue", fuzz_catalogue}, {"line", fuzz_line},     {"logs", fuzz_logs},
 };
 
 static size_t read_input(const char *path, uint8_t *data)
