@@ -4,6 +4,8 @@ import pathlib
 import shutil
 import sqlite3
 
+import pytest
+
 NAMES = ("a/one", "a/two", "b/one", "b/two", "c/one")
 
 
@@ -35,6 +37,14 @@ def meta(home):
     rows = db.execute("SELECT id FROM meta").fetchall()
     db.close()
     return [row[0] for row in rows]
+
+
+def rows(home, first=b""):
+    """Those of META whose keys begin so."""
+    db = sqlite3.connect(home.store)
+    found = db.execute("SELECT id, stamp, record FROM meta ORDER BY id").fetchall()
+    db.close()
+    return [row for row in found if row[0].startswith(first)]
 
 
 def leave(home):
@@ -119,3 +129,58 @@ def test_a_long_name_of_a_type_is_named_whole(home):
     new_epoch(home)
     result = keyturn(home, "rekey")
     assert result.returncode == 73 and long.encode() in result.stderr, result
+
+
+@pytest.fixture
+def holder(home):
+    """A server that has been given the key of `tls` before the store knew that type."""
+    home.set("api-keys/a", b"one")
+    before = rows(home)
+    home.run("keygen", "--types", "tls", home.dir / "tls.key")
+    assert rows(home) == before, "it is listed by the first secret, and not by its key"
+    config = home.dir / "server.yaml"
+    config.write_text(home.read_config().replace(f'\nkey: "file:{home.key}"', f'\nkey: "file:{home.dir}/tls.key"'))
+
+    def run(*args, **more):
+        return home.run("-c", config, *args, check=False, **more)
+    return run
+
+
+def test_a_type_that_was_handed_out_is_explained_and_adopted(home, holder, tmp_path):
+    """The server begins it. A holder of the environment key explains it at once, and lists it with the next change."""
+    assert holder("get", "tls/a").returncode == 66 and holder("get", "api-keys/a").returncode == 77
+    home.run("verify")
+    catalogue = rows(home, b"c")
+    assert holder("set", "tls/a", input=b"certificate").returncode == 0
+    assert rows(home, b"c") == catalogue and len(rows(home, b"t")) == 1, "a label says what it is"
+    assert holder("get", "tls/a").stdout == b"certificate"
+    assert home.get("tls/a") == b"certificate" and b"tls/a" in home.run("list").stdout
+    home.run("check")
+    assert b"2 secrets" in home.run("verify").stdout
+    assert home.run("backup", tmp_path / "f").stdout == b"2 secrets with 2 versions saved\n"
+    home.run("restore", "--check", tmp_path / "f")
+    assert holder("set", "tls/a", input=b"next").returncode == 0 and len(rows(home, b"t")) == 1
+    home.set("api-keys/a", b"two")
+    assert rows(home, b"c") != catalogue and rows(home, b"t") == []
+    assert b"2 secrets" in home.run("verify").stdout and holder("get", "tls/a").stdout == b"next"
+    assert holder("set", "tls/a", input=b"last").returncode == 0 and rows(home, b"t") == []
+
+
+@pytest.mark.parametrize("adopted, gone", [(False, "label"), (False, "all"), (True, "all")])
+def test_what_was_handed_out_is_not_hidden(home, holder, adopted, gone):
+    """By an editor without a key who takes away the label, or all that there is of the type."""
+    assert holder("set", "tls/a", input=b"certificate").returncode == 0
+    if adopted:
+        home.set("api-keys/a", b"two")
+    if gone == "label":
+        assert edit(home, "DELETE FROM meta WHERE substr(id, 1, 1) = x'74'") == 1
+    else:
+        keep = [row[0] for row in rows(home) if row[0][:1] == b"c"]
+        for table in ("head", "node", "value", "meta"):
+            edit(home, f"DELETE FROM {table} WHERE id NOT IN ({','.join('?' * len(keep))})", *keep)
+    for verb in (["verify"], ["check"], ["list"], ["backup", home.dir / "f"]):
+        result = home.run(*verb, check=False)
+        assert result.returncode == 65, (verb, result)
+    result = home.run("set", "api-keys/a", input=b"x", check=False)
+    assert result.returncode == (65 if gone == "all" else 0) and home.run("verify", check=False).returncode == 65, "a write does not hide it"
+    assert holder("get", "tls/a").returncode in ((65,) if gone == "all" else (0,))
