@@ -180,7 +180,7 @@ void kt_checkpoint(kt_ctx_t *ctx)
  * recorded and written. */
 static void settle(kt_ctx_t *ctx)
 {
-    kt_missing_t list[KT_SETTLE_MAX];
+    kt_unanchored_t list[KT_SETTLE_MAX];
     size_t i, count;
 
     for (i = 0; kt_may_settle(ctx) && ctx->stores != NULL && i < ctx->modules->count; i++) {

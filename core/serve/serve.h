@@ -82,11 +82,12 @@ bool kt_may_settle(const kt_ctx_t *ctx);
 kt_status_t kt_settle_record(const kt_ctx_t *ctx, const kt_call_t *call, const kt_store_t *store);
 /* Copies at most KT_SETTLE_MAX of those that were found `age` ms ago or longer, and does not answer
  * with them again for a minute. */
-size_t kt_settle_due(const kt_store_t *store, int64_t age, kt_missing_t *ret_list);
+size_t kt_settle_due(const kt_store_t *store, int64_t age, kt_unanchored_t *ret_list);
 /* Records these and writes their anchors, or says that it cannot; without the context's lock. */
-void kt_settle_put(const kt_ctx_t *ctx, const kt_store_t *store, kt_missing_t *list, size_t count);
+void kt_settle_put(const kt_ctx_t *ctx, const kt_store_t *store, kt_unanchored_t *list,
+                   size_t count);
 /* Afterwards: they are recorded only once. */
-void kt_settle_note(const kt_store_t *store, const kt_missing_t *list, size_t count);
+void kt_settle_note(const kt_store_t *store, const kt_unanchored_t *list, size_t count);
 
 /* ---- route.c ---- */
 

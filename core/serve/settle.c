@@ -26,7 +26,7 @@ bool kt_may_settle(const kt_ctx_t *ctx)
 /* ---- the record ---- */
 
 static kt_status_t record(const kt_ctx_t *ctx, const kt_call_t *call, const char *store,
-                          const kt_missing_t *missing)
+                          const kt_unanchored_t *missing)
 {
     kt_audit_t *audit = ctx->owner != NULL ? ctx->owner->audit : ctx->audit;
     char types[KT_NAME_MAX + 3];
@@ -54,7 +54,7 @@ static kt_status_t record(const kt_ctx_t *ctx, const kt_call_t *call, const char
 kt_status_t kt_settle_record(const kt_ctx_t *ctx, const kt_call_t *call, const kt_store_t *store)
 {
     size_t i, count;
-    kt_missing_t *missing = kt_anchors_missing(store->anchors, &count);
+    kt_unanchored_t *missing = kt_anchors_missing(store->anchors, &count);
     kt_status_t status = KT_SUCCESS;
 
     for (i = 0; i < count && status == KT_SUCCESS; i++) {
@@ -68,11 +68,11 @@ kt_status_t kt_settle_record(const kt_ctx_t *ctx, const kt_call_t *call, const k
 
 /* ---- the anchor ---- */
 
-size_t kt_settle_due(const kt_store_t *store, int64_t age, kt_missing_t *ret_list)
+size_t kt_settle_due(const kt_store_t *store, int64_t age, kt_unanchored_t *ret_list)
 {
     int64_t now = kt_monotonic();
     size_t i, n, count = 0;
-    kt_missing_t *missing = kt_anchors_missing(store->anchors, &n);
+    kt_unanchored_t *missing = kt_anchors_missing(store->anchors, &n);
 
     for (i = 0; i < n && count < KT_SETTLE_MAX; i++) {
         if (now - missing[i].due < age)
@@ -84,7 +84,8 @@ size_t kt_settle_due(const kt_store_t *store, int64_t age, kt_missing_t *ret_lis
     return count;
 }
 
-void kt_settle_put(const kt_ctx_t *ctx, const kt_store_t *store, kt_missing_t *list, size_t count)
+void kt_settle_put(const kt_ctx_t *ctx, const kt_store_t *store, kt_unanchored_t *list,
+                   size_t count)
 {
     kt_anchor_t lines[KT_SETTLE_MAX];
     kt_status_t status = KT_SUCCESS;
@@ -109,10 +110,10 @@ void kt_settle_put(const kt_ctx_t *ctx, const kt_store_t *store, kt_missing_t *l
                kt_failure());
 }
 
-void kt_settle_note(const kt_store_t *store, const kt_missing_t *list, size_t count)
+void kt_settle_note(const kt_store_t *store, const kt_unanchored_t *list, size_t count)
 {
     size_t i, k, n;
-    kt_missing_t *missing = kt_anchors_missing(store->anchors, &n);
+    kt_unanchored_t *missing = kt_anchors_missing(store->anchors, &n);
 
     for (i = 0; i < n; i++) {
         for (k = 0; k < count; k++) {
@@ -126,7 +127,7 @@ void kt_settle_note(const kt_store_t *store, const kt_missing_t *list, size_t co
 void kt_settle_locked(kt_ctx_t *ctx)
 {
     int64_t age = strcmp(ctx->host, "cli") == 0 ? 0 : KT_SETTLE_MS;
-    kt_missing_t list[KT_SETTLE_MAX];
+    kt_unanchored_t list[KT_SETTLE_MAX];
     kt_failure_t failed;
     size_t i, count;
 

@@ -43,7 +43,7 @@ struct kt_anchors {
     size_t count;
     stream_t *streams;
     size_t nstreams;
-    kt_missing_list_t missing;
+    kt_unanchored_list_t missing;
     char problem[KT_ERROR_SIZE];
 };
 
@@ -338,7 +338,7 @@ static kt_status_t no_anchor(const kt_anchors_t *anchors, const kt_anchored_t *a
 
 /* ---- what is above all anchors ---- */
 
-kt_missing_t *kt_anchors_missing(kt_anchors_t *anchors, size_t *ret_count)
+kt_unanchored_t *kt_anchors_missing(kt_anchors_t *anchors, size_t *ret_count)
 {
     *ret_count = anchors != NULL ? anchors->missing.count : 0;
     return *ret_count > 0 ? anchors->missing.list : NULL;
@@ -461,9 +461,9 @@ kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchore
     if (!any && !is_anchored_now(anchors, anchored))
         return no_anchor(anchors, anchored);
     if (anchored->generation > highest)
-        kt_missing_add(&anchors->missing, anchored, false);
+        kt_unanchored_add(&anchors->missing, anchored, false);
     else
-        kt_missing_drop(&anchors->missing, anchored->key_id);
+        kt_unanchored_drop(&anchors->missing, anchored->key_id);
     if (seen != NULL && seen->anchor.generation == anchored->generation)
         return KT_SUCCESS;
     kt_anchor_now(anchored, &now);
@@ -550,9 +550,9 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     status = write_all(anchors, stream, list, count, false);
     for (i = 0; i < count; i++) {
         if (status == KT_SUCCESS)
-            kt_missing_drop(&anchors->missing, list[i].key_id);
+            kt_unanchored_drop(&anchors->missing, list[i].key_id);
         else
-            kt_missing_add(&anchors->missing, &list[i], true);
+            kt_unanchored_add(&anchors->missing, &list[i], true);
     }
     return status;
 }

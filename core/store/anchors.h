@@ -78,31 +78,31 @@ const char *kt_anchors_problem(const kt_anchors_t *anchors);
  * write it, or is about to. It is recorded, and then written without a lock of the context:
  * kt_anchors_put() (serve/settle.c).
  */
-typedef struct kt_missing {
+typedef struct kt_unanchored {
     char type[KT_NAME_MAX + 1]; /* "": the catalogue of types */
     kt_anchor_t anchor;
     int64_t due;   /* ms, monotonic: when it was found, or is tried again */
     bool was_said; /* that it cannot be written */
     bool recorded; /* in this stream's audit log, by this process */
-} kt_missing_t;
+} kt_unanchored_t;
 /* The list itself, until the next call with these anchors. */
-kt_missing_t *kt_anchors_missing(kt_anchors_t *anchors, size_t *ret_count);
+kt_unanchored_t *kt_anchors_missing(kt_anchors_t *anchors, size_t *ret_count);
 /* Has any stream written it in the meantime? Reads all files. */
 bool kt_anchors_stands(const kt_anchors_t *anchors, const kt_anchor_t *anchor);
 kt_status_t kt_anchors_put(const kt_anchors_t *anchors, const char *stream,
                            const kt_anchor_t *lines, size_t count);
 
-/* ---- missing_anchors.c ---- */
+/* ---- unanchored.c ---- */
 
-typedef struct kt_missing_list {
-    kt_missing_t *list;
+typedef struct kt_unanchored_list {
+    kt_unanchored_t *list;
     size_t count;
-} kt_missing_list_t;
-kt_missing_t *kt_missing_find(const kt_missing_list_t *missing,
-                              const unsigned char key_id[KT_KEYID_SIZE]);
+} kt_unanchored_list_t;
+kt_unanchored_t *kt_unanchored_find(const kt_unanchored_list_t *missing,
+                                    const unsigned char key_id[KT_KEYID_SIZE]);
 /* Once for each key. Without memory it is left out, and the next read finds it again. */
-void kt_missing_add(kt_missing_list_t *missing, const kt_anchored_t *anchored, bool was_said);
-void kt_missing_drop(kt_missing_list_t *missing, const unsigned char key_id[KT_KEYID_SIZE]);
+void kt_unanchored_add(kt_unanchored_list_t *missing, const kt_anchored_t *anchored, bool was_said);
+void kt_unanchored_drop(kt_unanchored_list_t *missing, const unsigned char key_id[KT_KEYID_SIZE]);
 
 /* ---- anchor_files.c: the file of one stream ---- */
 

@@ -58,7 +58,7 @@ static void read_by(kt_ctx_t *ctx)
 static void make_due(kt_ctx_t *ctx)
 {
     size_t count;
-    kt_missing_t *missing = kt_anchors_missing(ctx->stores[0].anchors, &count);
+    kt_unanchored_t *missing = kt_anchors_missing(ctx->stores[0].anchors, &count);
 
     ck_assert_uint_eq(count, 1);
     missing->due -= 60000 + KT_SETTLE_MS;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* missing_anchors.c: what a process found above all anchors, until they are written. */
+/* unanchored.c: what a process found above all anchors, until they are written. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "index.h"
 
-kt_missing_t *kt_missing_find(const kt_missing_list_t *missing,
-                              const unsigned char key_id[KT_KEYID_SIZE])
+kt_unanchored_t *kt_unanchored_find(const kt_unanchored_list_t *missing,
+                                    const unsigned char key_id[KT_KEYID_SIZE])
 {
     size_t i;
 
@@ -18,9 +18,9 @@ kt_missing_t *kt_missing_find(const kt_missing_list_t *missing,
     return NULL;
 }
 
-void kt_missing_add(kt_missing_list_t *missing, const kt_anchored_t *anchored, bool was_said)
+void kt_unanchored_add(kt_unanchored_list_t *missing, const kt_anchored_t *anchored, bool was_said)
 {
-    kt_missing_t *one = kt_missing_find(missing, anchored->key_id), *list;
+    kt_unanchored_t *one = kt_unanchored_find(missing, anchored->key_id), *list;
 
     if (one == NULL) {
         list = reallocarray(missing->list, missing->count + 1, sizeof(*list));
@@ -40,9 +40,9 @@ void kt_missing_add(kt_missing_list_t *missing, const kt_anchored_t *anchored, b
     one->recorded = false;
 }
 
-void kt_missing_drop(kt_missing_list_t *missing, const unsigned char key_id[KT_KEYID_SIZE])
+void kt_unanchored_drop(kt_unanchored_list_t *missing, const unsigned char key_id[KT_KEYID_SIZE])
 {
-    kt_missing_t *one = kt_missing_find(missing, key_id);
+    kt_unanchored_t *one = kt_unanchored_find(missing, key_id);
 
     if (one != NULL)
         *one = missing->list[--missing->count];
