@@ -254,6 +254,52 @@ def check_old(old):
     return answers
 
 
+@pytest.fixture
+def small(home):
+    """Two types, and in each of their tables a row."""
+    for name in "api-keys/a", "api-keys/b", "tls/a":
+        home.set(name, b"one")
+    home.set("tls/a", b"two")
+    home.old = next_epoch(home)
+    return home
+
+
+def each_row(home):
+    """(table, WHERE of its key, key, whole row) of all that is stored."""
+    db = sqlite3.connect(home.store)
+    for table in "meta", "head", "value", "node":
+        for row in db.execute(f"SELECT * FROM {table}").fetchall():
+            yield table, "id = ? AND version = ?" if table == "value" else "id = ?", row[:2] if table == "value" else row[:1], row
+    db.close()
+
+
+def change(home, sql, values):
+    db = sqlite3.connect(home.store)
+    db.execute(sql, values)
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize("point", ["rekey.marked", "rekey.begun", "rekey.moved", "rekey.finished"])
+def test_no_row_is_removed_or_bent_before_the_anchors_are_written(small, point):
+    """Killed between a commit and its anchors, of each type: what was committed is sound, and every edit of it is noticed."""
+    file, states = next((small.dir / "anchors").glob("cli-*/generations")), 0
+    while kill(small, point):
+        states += 1
+        anchors = file.read_bytes()
+        for table, where, key, row in each_row(small):
+            for sql in f"DELETE FROM {table} WHERE {where}", f"UPDATE {table} SET record = substr(record, 1, length(record) - 1) || x'00' WHERE {where}":
+                change(small, sql, key)
+                result = small.run("verify", check=False)
+                assert result.returncode in (65, 77), (point, states, sql, row[0], result)
+                change(small, f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row)
+                file.write_bytes(anchors)
+        assert b"3 secrets" in small.run("verify").stdout
+    assert states == (1 if point == "rekey.marked" else 2)
+    assert small.json("rekey")["complete"] is True and small.get("tls/a@previous") == b"one"
+    assert [line for line in small.records() if line["action"] == "settle"], "what had no anchor was recorded"
+
+
 @pytest.mark.parametrize("point", epochs.POINTS)
 def test_killed(filled, point):
     old, times = Old(filled, filled.old), 0

@@ -356,6 +356,8 @@ static ktp_status_t memory_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_r
     if ((old != NULL ? old->stamp : 0) != expected)
         return conflict(txn);
     MAY_FAIL(txn->instance);
+    if (memory.putting != NULL)
+        memory.putting(key->space);
     if (at == NULL) {
         if (txn->table->count == KT_ARRAY(txn->table->rows))
             return KTP_NOSPACE;

@@ -66,7 +66,8 @@ typedef struct memory {
     unsigned open_txns, instances;
     void (*before)(
         void); /* called in each reading begin, to change the store while a reader works */
-    void (*committing)(void); /* called in each commit */
+    void (*committing)(void);           /* called in each commit */
+    void (*putting)(ktp_space_t space); /* called before each row is put */
 } memory_t;
 extern memory_t memory;
 extern const ktp_provider_t memory_provider; /* "memory": hashed names, a token, KTP_CREATE */
