@@ -95,7 +95,7 @@ def test_a_restored_folder(readme, copy):
     """A9: a file has another inode after a restore."""
     readme.run(f"for s in {SERVICES}; do service $s stop; done; mkdir -p /run/copy; " + copy.format(LOG, "/run/copy") +
                f"; find {LOG} -mindepth 1 -delete; cp -a /run/copy/. {LOG}; rm -rf /run/copy; for s in {SERVICES}; do service $s start; done; "
-               "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'; "
+               "timeout 9 sh -c 'until redis-cli -e PING; do sleep 0.1; done'; "
                "timeout 30 sh -c 'until su - postgres -c \"psql -Atc SELECT\" >/dev/null 2>&1; do sleep 0.1; done'")
     assert works(readme) and gaps(readme) == len(STREAMS)
     verify(readme)

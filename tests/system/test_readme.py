@@ -52,7 +52,7 @@ def test_redis_keeps_what_it_acknowledged(readme):
     readme.run("printf %s kept | redis-cli -x SECRET.SET api-keys/acked; sleep 1.2")  # appendfsync everysec
     [pid] = readme.run("pidof redis-server").stdout.split()
     readme.run(f"kill -9 {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; service redis-server restart; "
-               "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'")
+               "timeout 9 sh -c 'until redis-cli -e PING; do sleep 0.1; done'")
     assert readme.run("redis-cli SECRET.GET api-keys/acked").stdout.strip() == "kept"
 
 
@@ -119,7 +119,7 @@ def test_a_server_is_killed_while_a_secret_is_rotated(readme, service):
     thread = threading.Thread(target=rotate)
     thread.start()
     readme.run(f"sleep 0.3; kill -9 $(pidof {service}); sleep 0.3; service {service} restart; "
-               "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'")
+               "timeout 9 sh -c 'until redis-cli -e PING; do sleep 0.1; done'")
     running = False
     thread.join(60)
     wait_for(lambda: readme.nginx()[0] == 200, 15)
@@ -198,7 +198,7 @@ def test_installed_over_running_servers(readme, kt):
     readme.run("nginx -s reload; sleep 0.5")
     assert "nginx" in dict(readme.machine.wrong())  # a reload is not enough
     readme.run("service nginx restart; service redis-server restart; service postgresql restart; "
-               "timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'")
+               "timeout 9 sh -c 'until redis-cli -e PING; do sleep 0.1; done'")
     wait_for(readme.can_login, 30)
     assert readme.works()
 
@@ -209,7 +209,7 @@ def test_uninstalled_by_the_page(readme):
     page = (README.parent / "docs/upgrade.md").read_text()
     for block in re.findall(r"^ *```sh\n(.*?)^ *```$", page, re.M | re.S):
         readme.run(block)
-    readme.run("timeout 9 sh -c 'until redis-cli PING; do sleep 0.1; done'; "
+    readme.run("timeout 9 sh -c 'until redis-cli -e PING; do sleep 0.1; done'; "
                "timeout 30 sh -c 'until su - postgres -c \"psql -Atc SELECT\" >/dev/null 2>&1; do sleep 0.1; done'")
     assert "unknown command" in readme.run("redis-cli SECRET.LIST").stdout and readme.run("redis-cli DBSIZE").stdout.strip() == "0"
     assert readme.can_login()  # by the password that the store still has
