@@ -202,19 +202,23 @@ static int64_t find_place(const kt_access_t *access, void *first, size_t count, 
     return -1;
 }
 
-static uint64_t subject_place(kt_access_t *access, const char *subject)
+static uint64_t subject_place(kt_access_t *access, const char *subject, uint32_t *place)
 {
+    if (place != NULL && *place != 0)
+        return *place;
     if (strcmp(access->last_subject, subject) != 0) {
         access->subject = (uint64_t)(find_place(access, access->table->subjects, SUBJECTS,
                                                 sizeof(place_t), subject) +
                                      1);
         (void)snprintf(access->last_subject, sizeof(access->last_subject), "%s", subject);
     }
+    if (place != NULL)
+        *place = (uint32_t)access->subject;
     return access->subject;
 }
 
 void kt_access_note(kt_access_t *access, const char *name, const char *subject, int64_t now,
-                    uint32_t *slot)
+                    uint32_t *slot, uint32_t *place)
 {
     stripe_t *stripe;
     uint64_t last;
@@ -230,7 +234,7 @@ void kt_access_note(kt_access_t *access, const char *name, const char *subject, 
         (void)atomic_fetch_add_explicit(&access->table->lost, 1, memory_order_relaxed);
         return;
     }
-    last = (uint64_t)now << 16 | subject_place(access, subject);
+    last = (uint64_t)now << 16 | subject_place(access, subject, place);
     stripe = &access->table->slots[*slot - 1].stripes[access->stripe];
     (void)atomic_fetch_add_explicit(&stripe->count, 1, memory_order_relaxed);
     atomic_store_explicit(&stripe->last, last, memory_order_relaxed);

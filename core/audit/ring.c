@@ -98,7 +98,7 @@ static bool is_ring(const kt_ring_t *ring, uint64_t size)
     size_t got = 0;
 
     return memcmp(header->magic, MAGIC, 4) == 0 && header->size == size &&
-           header->boot[sizeof(header->boot) - 1] == '\0' &&
+           (size & (size - 1)) == 0 && header->boot[sizeof(header->boot) - 1] == '\0' &&
            sodium_hex2bin(id, sizeof(id), ring->name, strlen(ring->name), NULL, &got, NULL) == 0 &&
            got == sizeof(id) && memcmp(id, header->id, sizeof(id)) == 0;
 }

@@ -53,7 +53,7 @@ typedef struct header {
     char magic[4];
     uint32_t zero;
     unsigned char id[KT_RING_ID];
-    uint64_t size; /* bytes of records */
+    uint64_t size; /* bytes of records: a power of two */
     char boot[40];
     _Alignas(SLOT) _Atomic uint64_t head; /* bytes ever put; modulo size: where the next goes */
     _Atomic uint64_t sequence;            /* of the last that was put */
@@ -121,7 +121,7 @@ static inline uint64_t mix(uint64_t sum, uint64_t word)
 
 static inline record_t *record_at(const kt_ring_t *ring, uint64_t at)
 {
-    return (record_t *)(void *)(ring->records + at % ring->size);
+    return (record_t *)(void *)(ring->records + (at & (ring->size - 1)));
 }
 
 #define LANES 3u /* sums side by side, because a multiplication waits for the one before it */

@@ -122,7 +122,7 @@ static void fill(const kt_ring_t *ring, record_t *record, uint32_t size, uint64_
 static bool find_room(kt_ring_t *ring, size_t size, uint64_t *at)
 {
     uint64_t tail = atomic_load_explicit(&ring->header->tail, memory_order_acquire);
-    uint64_t left = ring->size - *at % ring->size;
+    uint64_t left = ring->size - (*at & (ring->size - 1));
 
     if (size > left) {
         if (ring->size - (*at - tail) < left + size)

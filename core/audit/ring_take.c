@@ -38,7 +38,7 @@ kt_ring_walk_t kt_ring_begin(const kt_ring_t *ring)
 /* After a power cut, or if another process wrote there, a record may be anything. */
 static bool is_whole(const kt_ring_t *ring, const kt_ring_walk_t *walk, const record_t *record)
 {
-    uint64_t left = ring->size - walk->at % ring->size, used;
+    uint64_t left = ring->size - (walk->at & (ring->size - 1)), used;
 
     if (walk->end < walk->at || walk->end - walk->at > ring->size)
         return false;

@@ -24,7 +24,7 @@ typedef struct part part_t;
 
 typedef struct grant {
     char *subject;
-    kt_event_texts_t *texts; /* of its last read; NULL: there was none */
+    kt_granted_t kept;
 } grant_t;
 
 typedef struct node {
@@ -185,8 +185,8 @@ static size_t bytes_of(const node_t *node)
 static void clear_grant(grant_t *grant)
 {
     free(grant->subject);
-    free(grant->texts);
-    *grant = (grant_t){NULL, NULL};
+    free(grant->kept.texts);
+    memset(grant, 0, sizeof(*grant));
 }
 
 static void drop(kt_cache_t *cache, node_t *node)
@@ -278,8 +278,8 @@ static void forget_texts(node_t *node)
     size_t i;
 
     for (i = 0; i < GRANTS; i++) {
-        free(node->granted[i].texts);
-        node->granted[i].texts = NULL;
+        free(node->granted[i].kept.texts);
+        node->granted[i].kept.texts = NULL;
     }
 }
 
@@ -302,14 +302,14 @@ void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *e
     recount(cache, node);
 }
 
-kt_event_texts_t **kt_cache_granted(kt_cached_t *entry, const char *subject)
+kt_granted_t *kt_cache_granted(kt_cached_t *entry, const char *subject)
 {
     node_t *node = (node_t *)entry;
     size_t i;
 
     for (i = 0; i < GRANTS; i++) {
         if (node->granted[i].subject != NULL && strcmp(node->granted[i].subject, subject) == 0)
-            return &node->granted[i].texts;
+            return &node->granted[i].kept;
     }
     return NULL;
 }

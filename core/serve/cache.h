@@ -34,9 +34,8 @@ void kt_cache_put(kt_cache_t *cache, const char *reference,
                   const kt_cached_t *entry); /* takes a reference on the secret */
 /* Subjects that the policy has allowed to read the entry's reference. A context's policy never
  * changes, so they stay allowed; refusals are not remembered. An entry keeps the last four. NULL:
- * not among them; else where the entry keeps what the records of this subject's reads have in
- * common, NULL at first. */
-kt_event_texts_t **kt_cache_granted(kt_cached_t *entry, const char *subject);
+ * not among them; else what the entry keeps for the next read of this subject. */
+kt_granted_t *kt_cache_granted(kt_cached_t *entry, const char *subject);
 void kt_cache_grant(kt_cache_t *cache, kt_cached_t *entry, const char *subject);
 /* Drops what was used longest ago, up to the first value that was fetched at `before` (ms,
  * monotonic) or later. */

@@ -40,6 +40,7 @@ kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_
     ret_call->generation = 0;
     ret_call->must_record = false;
     ret_call->texts = NULL;
+    ret_call->place = NULL;
     ret_call->now = 0;
     kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
     return KT_SUCCESS;
@@ -217,7 +218,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
     return kt_failure_restore(&failed);
 }
 
-void kt_call_recall(const kt_request_t *req, size_t size, kt_event_texts_t **texts,
+void kt_call_recall(const kt_request_t *req, size_t size, kt_granted_t *granted, int64_t now,
                     kt_call_t *ret_call)
 {
     ret_call->req = req;
@@ -225,8 +226,9 @@ void kt_call_recall(const kt_request_t *req, size_t size, kt_event_texts_t **tex
     ret_call->generation = 0;
     ret_call->must_record = false;
     /* each request may have a purpose and a person of its own */
-    ret_call->texts = req->purpose == NULL && req->actor == NULL ? texts : NULL;
-    ret_call->now = kt_now_about();
+    ret_call->texts = req->purpose == NULL && req->actor == NULL ? &granted->texts : NULL;
+    ret_call->place = &granted->place;
+    ret_call->now = now;
     memcpy(ret_call->text, req->reference, size);
     ret_call->text[size] = '\0';
     ret_call->ref.name[0] = '\0';
@@ -240,5 +242,5 @@ void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot)
         ctx->access = kt_access_open(ctx->holder.config, ctx->holder.stream);
     ctx->access_opened = true;
     kt_access_note(ctx->access, call->ref.name, call->subject,
-                   call->now != 0 ? call->now : kt_now_about(), slot);
+                   call->now != 0 ? call->now : kt_now_about(), slot, call->place);
 }

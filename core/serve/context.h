@@ -52,8 +52,9 @@ struct kt_ctx {
     bool refusals_off;
     kt_access_t *access; /* NULL: not opened yet, or there are no statistics */
     bool access_opened;
-    bool audit_warned;  /* its failure was reported already */
-    bool memory_warned; /* that some memory is not locked, too */
+    int64_t tick, moment; /* kt_monotonic() of the last short call, and kt_now_about() then */
+    bool audit_warned;    /* its failure was reported already */
+    bool memory_warned;   /* that some memory is not locked, too */
     kt_cache_t *cache;
     kt_singleflight_t *flights; /* fetches of kt_refresh() that are under way */
     pthread_cond_t landed;

@@ -42,9 +42,10 @@ static bool tokens_match(kt_ctx_t *ctx, const kt_cached_t *entry)
     return match;
 }
 
-static bool is_fresh(kt_ctx_t *ctx, const kt_cached_t *entry)
+/* `now`: kt_monotonic(). */
+static bool is_fresh(kt_ctx_t *ctx, const kt_cached_t *entry, int64_t now)
 {
-    int64_t age = kt_monotonic() - entry->fetched;
+    int64_t age = now - entry->fetched;
 
     if (entry->suspect || age >= (entry->status == KT_SUCCESS ? ctx->holder.config->cache_ttl
                                                               : ctx->holder.config->cache_negative))
@@ -196,7 +197,7 @@ static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
     kt_cached_t entry;
     kt_status_t status;
 
-    if (cached != NULL && cached->status != KT_UNAVAIL && is_fresh(ctx, cached)) {
+    if (cached != NULL && cached->status != KT_UNAVAIL && is_fresh(ctx, cached, kt_monotonic())) {
         kt_cache_use(cached);
         answer_from(ctx, cached, answer);
         answer->slot = &cached->slot;
@@ -296,6 +297,16 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const rea
     return KT_SUCCESS;
 }
 
+/* Both clocks move at the same tick, so thousands of reads ask for the time once. */
+static int64_t moment(kt_ctx_t *ctx, int64_t now)
+{
+    if (now != ctx->tick) {
+        ctx->tick = now;
+        ctx->moment = kt_now_about();
+    }
+    return ctx->moment;
+}
+
 /*
  * The short way of most reads: the reference is written in its normal form, its value is cached and
  * fresh, the policy has allowed this subject before, and the statistics know the name. It asks what
@@ -305,9 +316,10 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const rea
 static bool read_recalled(kt_ctx_t *ctx, const kt_request_t *req, kt_status_t *ret_status,
                           kt_secret_t **ret_secret)
 {
-    kt_event_texts_t **texts;
+    kt_granted_t *granted;
     kt_cached_t *entry;
     kt_call_t call;
+    int64_t now;
     size_t size;
 
     if (req->size < sizeof(kt_request_t) || req->reference == NULL || req->subject == NULL ||
@@ -316,10 +328,13 @@ static bool read_recalled(kt_ctx_t *ctx, const kt_request_t *req, kt_status_t *r
     size = req->reference_len != 0 ? req->reference_len : strlen(req->reference);
     entry = kt_cache_recall(ctx->cache, req->reference, size);
     if (entry == NULL || entry->status != KT_SUCCESS || entry->slot == 0 ||
-        (texts = kt_cache_granted(entry, req->subject)) == NULL || !is_fresh(ctx, entry))
+        (granted = kt_cache_granted(entry, req->subject)) == NULL)
+        return false;
+    now = kt_monotonic();
+    if (!is_fresh(ctx, entry, now))
         return false;
     kt_cache_use(entry);
-    kt_call_recall(req, size, texts, &call);
+    kt_call_recall(req, size, granted, moment(ctx, now), &call);
     *ret_status =
         kt_decide(ctx, &call, "read", KT_SUCCESS, entry->secret->version, provider_name(ctx, entry),
                   (entry->nsteps > 1 ? KT_EV_FALLBACK : 0) | KT_EV_MAY_COALESCE);
@@ -374,7 +389,7 @@ static bool was_just_fetched(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t *
     const kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
 
     if (cached == NULL || !cached->by_agent || cached->suspect || cached->failed != KT_SUCCESS ||
-        kt_monotonic() - cached->fetched >= FRESH_MS || !is_fresh(ctx, cached))
+        kt_monotonic() - cached->fetched >= FRESH_MS || !is_fresh(ctx, cached, kt_monotonic()))
         return false;
     *ret_status = cached->status == KT_SUCCESS
                       ? KT_SUCCESS

@@ -105,9 +105,9 @@ bool kt_switch_blocks(kt_ctx_t *ctx, const kt_call_t *call)
 
 static bool token_of(kt_ctx_t *ctx, size_t index, unsigned char ret_token[KTP_TOKEN_SIZE])
 {
-    kt_store_t *store;
+    kt_store_t *store = &ctx->stores[index];
 
-    return kt_store_of(ctx, index, &store) == KT_SUCCESS &&
+    return (store->api != NULL || kt_store_of(ctx, index, &store) == KT_SUCCESS) &&
            store->api->token(store->instance, ret_token) == KTP_SUCCESS;
 }
 
@@ -119,10 +119,11 @@ bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
     crypto_generichash_state all;
     size_t i;
 
+    if (route->nsteps == 1 && (capabilities(ctx, route->steps[0].provider) & KTP_TOKEN) != 0)
+        return token_of(ctx, route->steps[0].provider, ret_token);
     memset(ret_token, 0, KTP_TOKEN_SIZE);
     if (route->nsteps == 1)
-        return (capabilities(ctx, route->steps[0].provider) & KTP_TOKEN) == 0 ||
-               token_of(ctx, route->steps[0].provider, ret_token);
+        return true;
     (void)crypto_generichash_init(&all, NULL, 0, KTP_TOKEN_SIZE);
     for (i = 0; i < route->nsteps; i++) {
         if (!(capabilities(ctx, route->steps[i].provider) & KTP_TOKEN))

@@ -7,6 +7,12 @@
 
 /* ---- call.c ---- */
 
+/* What a cached value keeps of a subject that the policy has allowed to read it. */
+typedef struct kt_granted {
+    kt_event_texts_t *texts; /* of the record of its last read; NULL: there was none */
+    uint32_t place;          /* in the statistics; 0: not known */
+} kt_granted_t;
+
 typedef struct kt_call {
     const kt_request_t *req;
     kt_reference_t ref;
@@ -15,9 +21,10 @@ typedef struct kt_call {
     uint64_t generation; /* of the type, for the audit log; 0: left out */
     bool must_record; /* of a rotation whose pending version may be known to its target: it has to
                    be recorded to its end */
-    /* where the texts of its record are kept for the next of the same subject and reference; NULL:
-     * nowhere */
+    /* what is kept for the next call of the same subject and reference: the texts of its record and
+     * the place of its subject in the statistics; NULL: nothing */
     kt_event_texts_t **texts;
+    uint32_t *place;
     int64_t now; /* kt_now_about(), if the call is short; else 0 */
 } kt_call_t;
 
@@ -27,7 +34,7 @@ kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_
 kt_status_t kt_subject_check(const kt_ctx_t *ctx, const char *subject);
 /* Of a request whose reference, of `size` bytes, is known to be in its normal form, and whose
  * subject was checked before: only what its record needs, without the parts of the reference. */
-void kt_call_recall(const kt_request_t *req, size_t size, kt_event_texts_t **texts,
+void kt_call_recall(const kt_request_t *req, size_t size, kt_granted_t *granted, int64_t now,
                     kt_call_t *ret_call);
 enum {
     KT_EV_STALE = 1,

@@ -123,16 +123,13 @@ void kt_settle_note(const kt_store_t *store, const kt_unanchored_t *list, size_t
     }
 }
 
-/* An agent, which may block, has no thread of its own. */
-void kt_settle_locked(kt_ctx_t *ctx)
+static __attribute__((noinline)) void settle_all(kt_ctx_t *ctx)
 {
     int64_t age = strcmp(ctx->host, "cli") == 0 ? 0 : KT_SETTLE_MS;
     kt_unanchored_t list[KT_SETTLE_MAX];
     kt_failure_t failed;
     size_t i, count;
 
-    if (ctx->stores == NULL || (ctx->owner == NULL && kt_audit_has_thread(ctx->audit)))
-        return;
     for (i = 0; i < ctx->modules->count; i++) {
         if (kt_anchors_missing(ctx->stores[i].anchors, &count) == NULL || !kt_may_settle(ctx))
             continue;
@@ -144,4 +141,11 @@ void kt_settle_locked(kt_ctx_t *ctx)
         kt_settle_note(&ctx->stores[i], list, count);
         (void)kt_failure_restore(&failed);
     }
+}
+
+/* At the end of each call. An agent, which may block, has no thread of its own. */
+void kt_settle_locked(kt_ctx_t *ctx)
+{
+    if (ctx->stores != NULL && (ctx->owner != NULL || !kt_audit_has_thread(ctx->audit)))
+        settle_all(ctx);
 }

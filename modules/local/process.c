@@ -45,20 +45,23 @@ static void map_process_page(void)
         munmap(page, size);
         return;
     }
-    process.process = page;
+    __atomic_store_n(&process.process, page, __ATOMIC_RELEASE);
 }
 
 pid_t local_process(void)
 {
-    pid_t pid;
+    pid_t *page = __atomic_load_n(&process.process, __ATOMIC_ACQUIRE), pid;
 
-    pthread_once(&process_once, map_process_page);
-    if (process.process == NULL)
-        return getpid();
-    pid = __atomic_load_n(process.process, __ATOMIC_RELAXED);
+    if (page == NULL) {
+        pthread_once(&process_once, map_process_page);
+        page = __atomic_load_n(&process.process, __ATOMIC_ACQUIRE);
+        if (page == NULL)
+            return getpid();
+    }
+    pid = __atomic_load_n(page, __ATOMIC_RELAXED);
     if (pid == 0) {
         pid = getpid();
-        __atomic_store_n(process.process, pid, __ATOMIC_RELAXED);
+        __atomic_store_n(page, pid, __ATOMIC_RELAXED);
     }
     return pid;
 }

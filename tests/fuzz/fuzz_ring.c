@@ -6,7 +6,7 @@
 #include "fuzz.h"
 #include "audit/ring_file.h"
 
-#define FUZZ_SLOTS 24u
+#define FUZZ_SLOTS 32u
 
 typedef struct fuzz_ring_file {
     union {

@@ -114,7 +114,7 @@ START_TEST(processes_count_together)
             for (unsigned j = 0; access != NULL && j < READS; j++) {
                 (void)snprintf(name, sizeof(name), "api-keys/n%u", j % 8);
                 kt_access_note(access, name, j % 2 ? "uid:odd" : "uid:even", kt_now(),
-                               &slots[j % 8]);
+                               &slots[j % 8], NULL);
             }
             (void)(i == 0 ? raise(SIGKILL) : 0);
             _exit(0);
@@ -144,7 +144,7 @@ START_TEST(a_process_that_dies_while_it_claims_a_place_loses_no_name)
         kt_access_t *access = kt_access_open(world.ctx->holder.config, "nginx");
 
         (void)setenv("KEYTURN_DEBUG_STOP", "access.claimed:kill", 1);
-        kt_access_note(access, "api-keys/a", ALL, kt_now(), &slot);
+        kt_access_note(access, "api-keys/a", ALL, kt_now(), &slot, NULL);
         _exit(0);
     }
     wait_for_child(pid, SIGKILL);
@@ -168,10 +168,10 @@ START_TEST(a_full_table_says_what_it_lost)
         uint32_t slot = 0;
 
         (void)snprintf(name, sizeof(name), "api-keys/n%u", i);
-        kt_access_note(access, name, ALL, kt_now(), &slot);
+        kt_access_note(access, name, ALL, kt_now(), &slot, NULL);
         noted += slot <= 16384;
         if (slot > 16384)
-            kt_access_note(access, name, ALL, kt_now(), &slot); /* it stays so */
+            kt_access_note(access, name, ALL, kt_now(), &slot, NULL); /* it stays so */
     }
     sum = sum_of("api-keys/n0");
     ck_assert_uint_eq(sum.count, 1);
@@ -190,13 +190,13 @@ START_TEST(more_subjects_than_places_have_no_name)
 
     for (unsigned i = 0; i < 3000; i++) {
         (void)snprintf(subject, sizeof(subject), "nginx:server-%u", i);
-        kt_access_note(access, "api-keys/a", subject, kt_now(), &slot);
+        kt_access_note(access, "api-keys/a", subject, kt_now(), &slot, NULL);
     }
     ck_assert_uint_eq(sum_of("api-keys/a").count, 3000);
     ck_assert_str_eq(sum_of("api-keys/a").subject, "");
-    kt_access_note(access, "api-keys/a", "nginx:server-0", kt_now(), &slot);
+    kt_access_note(access, "api-keys/a", "nginx:server-0", kt_now(), &slot, NULL);
     (void)usleep(10000); /* a tick of the coarse clock */
-    kt_access_note(access, "api-keys/a", "nginx:server-1", kt_now(), &slot);
+    kt_access_note(access, "api-keys/a", "nginx:server-1", kt_now(), &slot, NULL);
     ck_assert_str_eq(sum_of("api-keys/a").subject, "nginx:server-1");
     kt_access_close(access);
 }
@@ -297,7 +297,7 @@ START_TEST(all_streams_are_added_by_name)
     ck_assert_int_eq(mkdir(other, 0700), 0);
     access = kt_access_open(world.ctx->holder.config, "redis");
     for (unsigned i = 0; i < 5; i++)
-        kt_access_note(access, "api-keys/a", "redis:app", kt_now(), &slot);
+        kt_access_note(access, "api-keys/a", "redis:app", kt_now(), &slot, NULL);
     kt_access_close(access);
     assert_ok(kt_usage(world.ctx, collect, text, &total));
     ck_assert_str_eq(text, "api-keys/a=6/redis:app database/b=2/" ALL " ");

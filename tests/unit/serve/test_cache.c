@@ -268,18 +268,18 @@ START_TEST(texts_of_a_record_go_with_the_answer)
 {
     kt_cache_t *cache = kt_cache_new(65536);
     kt_event_t event = {.action = "read", .subject = "uid:a", .status = "success"};
-    kt_event_texts_t **texts;
+    kt_granted_t *granted;
 
     fill(cache, "a", "value");
     kt_cache_grant(cache, kt_cache_find(cache, "a"), "uid:a");
-    texts = kt_cache_granted(kt_cache_find(cache, "a"), "uid:a");
-    ck_assert_ptr_null(*texts);
-    *texts = kt_event_texts_new(&event);
-    ck_assert_ptr_nonnull(*texts);
+    granted = kt_cache_granted(kt_cache_find(cache, "a"), "uid:a");
+    ck_assert_ptr_null(granted->texts);
+    granted->texts = kt_event_texts_new(&event);
+    ck_assert_ptr_nonnull(granted->texts);
     fill(cache, "a", "other");
-    texts = kt_cache_granted(kt_cache_find(cache, "a"), "uid:a");
-    ck_assert(texts != NULL && *texts == NULL);
-    *texts = kt_event_texts_new(&event); /* the cache frees it */
+    granted = kt_cache_granted(kt_cache_find(cache, "a"), "uid:a");
+    ck_assert(granted != NULL && granted->texts == NULL);
+    granted->texts = kt_event_texts_new(&event); /* the cache frees it */
     kt_cache_free(cache);
 }
 END_TEST
