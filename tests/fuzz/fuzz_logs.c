@@ -110,7 +110,9 @@ static void read_stream(void)
     must(status == KT_SUCCESS || status == KT_MALFORMED || status == KT_NOTFOUND);
     snprintf(parent, sizeof(parent), "%.*s", (int)(slash - folder), folder);
     kt_audit_generations(parent, slash + 1, "local", see_generation, NULL);
-    kt_audit_all_generations(parent, slash + 1, "local", see_generation, NULL);
+    status = kt_audit_all_generations(parent, slash + 1, "local", see_generation, NULL, note_wrong,
+                                      &wrong);
+    must(status == KT_SUCCESS || wrong > 0);
     snprintf(path, sizeof(path), "%s/log.1.gz", folder);
     status = kt_received_generations(path, "local", id, see_generation, NULL, &sum);
     must(status == KT_SUCCESS || status == KT_MALFORMED || status == KT_NOTFOUND);
