@@ -110,7 +110,8 @@ static kt_status_t answer(cli_t *cli, query_t *query, kt_status_t status)
     sort(&query->found);
     if (query->too_many)
         status = cli_fail(cli, KT_TOOLARGE,
-                          "more than %d records: narrow the question (--since, --name)", FOUND_MAX);
+                          "more than %d records match: narrow the question (--since, --name)",
+                          FOUND_MAX);
     else if (!cli->json)
         json_array_foreach(query->found, i, line) cli_trail_print(line);
     else if (!status)
@@ -148,7 +149,8 @@ kt_status_t verb_audit_log(cli_t *cli)
     kt_status_t status = read_options(cli, &query, &since);
 
     if (!status && stream && (!stream[0] || stream[0] == '.' || strchr(stream, '/')))
-        return cli_fail(cli, KT_USAGE, "not a stream name");
+        return cli_fail(cli, KT_USAGE,
+                        "--stream must be the name of a folder of the audit log, such as nginx");
     if (!status)
         status = cli_trail_open(cli, &folder);
     if (!status && cli->ctx) /* what this command's user did before must be in it */

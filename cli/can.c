@@ -20,7 +20,7 @@ static json_t *as_json(const cli_t *cli, kt_status_t status, const kt_can_t *can
 
 static void print(const cli_t *cli, const kt_can_t *can)
 {
-    printf("yes: %s:%d", kt_setup_config(cli->setup), can->line);
+    printf("yes: allowed by %s:%d", kt_setup_config(cli->setup), can->line);
     if (can->held > 0)
         printf("; the key of the type is in %s", can->key);
     else if (can->key)

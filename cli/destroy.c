@@ -16,8 +16,9 @@ static kt_status_t ask(cli_t *cli, const char *name, uint64_t version)
     if (!isatty(STDIN_FILENO)) {
         if (version)
             return KT_SUCCESS;
-        return cli_fail(cli, KT_USAGE,
-                        "destroy --all asks first, and there is no terminal: add --yes");
+        return cli_fail(
+            cli, KT_USAGE,
+            "destroy --all asks before it erases, and there is no terminal to ask on: add --yes");
     }
     if (version)
         snprintf(question, sizeof question, "Erase version %llu of %s for good?",

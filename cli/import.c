@@ -145,7 +145,7 @@ static bool name_item(import_t *import, const char *key, item_t *item)
     }
     if (length >= (int)sizeof item->name || kt_name_check(item->name, 0, &why) != KT_SUCCESS)
         return refuse(import, KT_USAGE, key,
-                      why && why[0] ? why : "a name has more than 255 bytes");
+                      why && why[0] ? why : "a name must not have more than 255 bytes");
     for (item_t *other = import->items; other < import->items + import->count; other++)
         if (strcmp(other->name, item->name) == 0)
             return refuse(import, KT_USAGE, key,

@@ -79,11 +79,12 @@ kt_status_t verb_lockout(cli_t *cli)
     kt_status_t status;
 
     if (!clear && strcmp(word, "list") != 0)
-        return cli_fail(cli, KT_USAGE, "unknown word %s: list or clear SOURCE", word);
+        return cli_fail(cli, KT_USAGE, "unknown word %s: lockout takes list, or clear SOURCE",
+                        word);
     if (clear != (cli->nargs == 2))
         return cli_fail(cli, KT_USAGE,
-                        clear ? "clear needs a SOURCE (`keyturn lockout list`)"
-                              : "list takes no operand");
+                        clear ? "clear needs a SOURCE (`keyturn lockout list` shows them)"
+                              : "lockout list takes no argument");
     status = cli_open_for(cli, clear ? cli->args[1] : NULL, &req);
     if (status)
         return status;

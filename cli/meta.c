@@ -37,7 +37,8 @@ static kt_status_t read_changes(cli_t *cli, cli_meta_t *meta)
             continue;
         if ((size_t)snprintf(text, sizeof text, "%s=", cli->given[i].value) >= sizeof text ||
             strchr(cli->given[i].value, '='))
-            status = cli_fail(cli, KT_USAGE, "--unset needs a key of metadata");
+            status =
+                cli_fail(cli, KT_USAGE, "--unset needs a key of the metadata, without a value");
         else
             status = cli_meta_add(cli, meta, text, "--unset");
     }

@@ -109,15 +109,25 @@ typedef struct {
     uint64_t failed;
 } report_t;
 
+/* The reason without the name, if it begins with it. */
+static const char *reason(const char *name, const char *why)
+{
+    size_t size = strlen(name);
+
+    return strncmp(why, name, size) == 0 && strncmp(why + size, ": ", 2) == 0 ? why + size + 2
+                                                                              : why;
+}
+
 static void print_row(const report_t *report, const char *name, const char *result,
                       uint64_t version, const char *why)
 {
+    why = reason(name, why);
     if (strcmp(result, "failed") == 0)
         cli_say("%s: %s", name, why);
     else if (strcmp(result, "skipped") == 0)
-        cli_warn(report->cli, "%s is skipped: %s", name, why);
+        cli_warn(report->cli, "skipped: %s: %s", name, why);
     else if (strcmp(result, "by hand") == 0)
-        cli_say("to be renewed by hand: %s", why);
+        cli_say("to be renewed by hand: %s: %s", name, why);
     else if (version)
         printf("%s  %llu\n", name, (unsigned long long)version);
     else

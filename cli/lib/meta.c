@@ -53,9 +53,9 @@ kt_status_t cli_made_up(cli_t *cli, size_t *ret_length, kt_alphabet_t *ret_alpha
     if (alphabet)
         number = kt_alphabet_parse(alphabet);
     if (number < 0)
-        return cli_fail(cli, KT_USAGE, "--alphabet is alnum, urlsafe, symbols, hex or uuid");
+        return cli_fail(cli, KT_USAGE, "--alphabet must be alnum, urlsafe, symbols, hex or uuid");
     if (number == KT_ALPHABET_UUID && length && length != 36)
-        return cli_fail(cli, KT_USAGE, "a uuid has 36 characters");
+        return cli_fail(cli, KT_USAGE, "--length must be 36 for a uuid: leave it out");
     *ret_length = (size_t)length;
     *ret_alphabet = (kt_alphabet_t)number;
     return KT_SUCCESS;

@@ -37,19 +37,19 @@ static const char *name_fault(const char *name, size_t len, char extra)
     size_t start = 0;
 
     if (len == 0)
-        return "a name is empty";
+        return "a name must not be empty";
     if (len > KT_NAME_MAX)
-        return "a name has more than 255 bytes";
+        return "a name must not have more than 255 bytes";
     for (size_t i = 0; i <= len; i++) {
         if (i < len && name[i] != '/') {
             if (!name_byte((unsigned char)name[i]) && (extra == 0 || name[i] != extra))
-                return "a name has a byte other than A-Z a-z 0-9 . _ - /";
+                return "a name may only have the bytes A-Z a-z 0-9 . _ - /";
             continue;
         }
         if (i == start)
-            return "a name has an empty segment";
+            return "a name must not have an empty segment";
         if (dots(name + start, i - start))
-            return "a name has a segment '.' or '..'";
+            return "a name must not have a segment '.' or '..'";
         start = i + 1;
     }
     return NULL;

@@ -23,6 +23,8 @@ kt_status_t kt_policy_judge(const kt_config_t *config, const char *subject, unsi
 /* May the subject do it with any name that matches the pattern `names`? */
 kt_status_t kt_policy_any(const kt_config_t *config, const char *subject, unsigned capability,
                           const char *names, const kt_cfg_rule_t **ret_rule);
+/* Can any host have this subject? Else KT_USAGE with the nearest kind. */
+kt_status_t kt_who_is_subject(const char *who);
 /* Is there a text that both patterns match? */
 bool kt_pattern_overlap(const char *a, const char *b);
 /* The KT_CAP_* that this rule gives to at least one of the subjects that the pattern `subjects`

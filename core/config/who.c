@@ -49,24 +49,34 @@ static const char *nearest(const char *word)
     return kt_nearest(word, names);
 }
 
-kt_status_t kt_who_check(const char *path, int line, const char *who)
+/* Why no subject can be called that, as the failure of this thread. */
+static kt_status_t refuse(kt_status_t status, const char *who)
 {
     char word[32] = "";
     size_t size = strcspn(who, ":");
     const char *near;
 
-    if (exists(who))
-        return KT_SUCCESS;
     if (size < sizeof(word))
         memcpy(word, who, size);
     near = nearest(word);
     if (near != NULL && strcmp(near, word) != 0)
-        return kt_config_fail(path, line,
-                              "`who`: no host has subjects like `%s` (did you mean %s:%s?)", who,
-                              near, who[size] == ':' ? who + size + 1 : "NAME");
-    return kt_config_fail(path, line,
-                          "`who`: no host has subjects like `%s`: they begin with nginx:, redis:, "
-                          "postgresql:role:, postgresql:member:, uid: or api:, or are "
-                          "postgresql:worker",
-                          who);
+        return kt_fail(status, "no host has subjects like `%s` (did you mean %s:%s?)", who, near,
+                       who[size] == ':' ? who + size + 1 : "NAME");
+    return kt_fail(status,
+                   "no host has subjects like `%s`: they begin with nginx:, redis:, "
+                   "postgresql:role:, postgresql:member:, uid: or api:, or are postgresql:worker",
+                   who);
+}
+
+kt_status_t kt_who_check(const char *path, int line, const char *who)
+{
+    if (exists(who))
+        return KT_SUCCESS;
+    (void)refuse(KT_CONFIG, who);
+    return kt_config_fail(path, line, "`who`: %s", kt_failure());
+}
+
+kt_status_t kt_who_is_subject(const char *who)
+{
+    return exists(who) ? KT_SUCCESS : refuse(KT_USAGE, who);
 }

@@ -265,7 +265,7 @@ kt_status_t kt_backup_open(kt_backup_t *b, const char *path, const kt_keyring_t 
     whole = (head[MAGIC_SIZE] != FOR_RECIPIENT || fread(sealed, sizeof(sealed), 1, b->file) == 1) &&
             fread(header, sizeof(header), 1, b->file) == 1;
     if (!whole)
-        return damaged(b, "cut short");
+        return damaged(b, "cut short: this is not the whole backup (use another copy)");
     for (i = 0; i < keyring->nenv && memcmp(keyring->env[i].id, head + 8, KT_KEYID_SIZE) != 0; i++)
         ;
     if (i == keyring->nenv)
@@ -318,11 +318,11 @@ kt_status_t kt_backup_next(kt_backup_t *b, bool *ret_more, ktp_key_t *ret_key, k
     uint32_t frame;
 
     if (fread(length, sizeof(length), 1, b->file) != 1)
-        return damaged(b, "cut short");
+        return damaged(b, "cut short: this is not the whole backup (use another copy)");
     frame = kt_get_u32(length);
     if (frame < STREAM_TAG || frame > FRAME_MAX + STREAM_TAG ||
         fread(b->frame, frame, 1, b->file) != 1)
-        return damaged(b, "cut short");
+        return damaged(b, "cut short: this is not the whole backup (use another copy)");
     if (crypto_secretstream_xchacha20poly1305_pull(&b->stream, b->plain, &size, &tag, b->frame,
                                                    frame, NULL, 0) != 0)
         return damaged(b, "its seal does not hold: it was changed");

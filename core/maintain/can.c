@@ -89,12 +89,12 @@ kt_status_t kt_can(kt_setup_t *setup, const char *subject, const char *capabilit
         return setup->status;
     kt_failure_clear();
     if (wanted == 0)
-        status =
-            kt_fail(KT_USAGE, "no such capability: read, write, rotate, list, delete or admin");
+        status = kt_fail(KT_USAGE,
+                         "not a capability: it must be read, write, rotate, list, delete or admin");
     else if (strcmp(name, "*") != 0 && wanted != KT_CAP_LIST &&
              kt_name_check(name, 0, &why) != KT_SUCCESS)
         status = kt_fail(KT_USAGE, "not a name: %s", why != NULL ? why : "it is empty");
-    else if (kt_pattern_check(name) != KT_SUCCESS)
+    else if (kt_pattern_check(name) != KT_SUCCESS || kt_who_is_subject(subject) != KT_SUCCESS)
         status = KT_USAGE;
     else
         status = judge(setup, subject, wanted, name, &can);

@@ -130,7 +130,8 @@ static kt_status_t grant(granting_t *g, const char *types)
     size_t held;
 
     if (g->setup->keyring == NULL || g->setup->keyring->nenv == 0)
-        return kt_fail(KT_NOKEY, "only the environment's key can give further types");
+        return kt_fail(KT_NOKEY, "further types need the environment's key, and this user's key is "
+                                 "not one (be the user that may read it)");
     status = read_old(g);
     held = strlen(g->list);
     for (; *types != '\0' && status == KT_SUCCESS; types += strspn(types, ", ")) {
@@ -152,10 +153,14 @@ kt_status_t kt_grant(kt_setup_t *setup, const char *stream, const char *types, c
 
     kt_failure_clear();
     if (key == NULL || key->host == NULL || strcmp(key->host, stream) != 0)
-        status = kt_fail(KT_CONFIG, "`key:` of %s has no entry for %s",
-                         setup->config != NULL ? setup->config->path : "the configuration", stream);
+        status = kt_fail(
+            KT_CONFIG, "`key:` of %s has no entry for %s, so there is no key file to add types to",
+            setup->config != NULL ? setup->config->path : "the configuration", stream);
     else if (strncmp(key->source, "file:", 5) != 0)
-        status = kt_fail(KT_CONFIG, "the key of %s is not a file, but %s", stream, key->source);
+        status = kt_fail(KT_CONFIG,
+                         "the key of %s is %s, not a file, so types cannot be added to it (make a "
+                         "new key where it comes from)",
+                         stream, key->source);
     else {
         path = kt_config_resolve(setup->config, key->source + 5);
         g.list = calloc(1, LIST_MAX);

@@ -42,7 +42,9 @@ static kt_status_t clear(kt_ctx_t *ctx, const kt_request_t *req)
         return kt_fail(KT_PERMISSION,
                        "%s: not found, and %u %s may not be read by this user (be root)", call.text,
                        found.unreadable, kt_plural(found.unreadable, "stream", "streams"));
-    return kt_fail(KT_NOTFOUND, "%s is not locked out (`keyturn lockout list`)", call.text);
+    return kt_fail(KT_NOTFOUND,
+                   "%s is not locked out (`keyturn lockout list` shows which sources are)",
+                   call.text);
 }
 
 kt_status_t kt_lockout_clear(kt_ctx_t *ctx, const kt_request_t *req)

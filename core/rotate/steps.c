@@ -52,15 +52,16 @@ static kt_status_t refuse_issued(const kt_head_t *head, kt_shape_t shape,
         *options->ret_issued = 1;
     if (strcmp(origin, KT_DERIVED) == 0)
         return kt_fail(KT_CONFLICT,
-                       "%s: the value is derived from others, so no made-up one can replace it: "
+                       "%s: the value is derived from others, so a random one cannot replace it: "
                        "make it again from them, then `keyturn set %s%s%s --meta origin=derived`",
                        head->name, head->name, field, part != NULL ? part : "");
-    return kt_fail(KT_CONFLICT,
-                   "%s: the value was issued by somebody else, who would not know a made-up one: "
-                   "get a new one %s%s, then `keyturn set %s%s%s` (to make one up after all: "
-                   "`keyturn rotate %s --generate`)",
-                   head->name, url != NULL ? "at " : "from the vendor", url != NULL ? url : "",
-                   head->name, field, part != NULL ? part : "", head->name);
+    return kt_fail(
+        KT_CONFLICT,
+        "%s: the value was issued by somebody else, who would not accept a random one: "
+        "get a new one %s%s, then `keyturn set %s%s%s` (to replace it by a random one anyway: "
+        "`keyturn rotate %s --generate`)",
+        head->name, url != NULL ? "at " : "from the vendor", url != NULL ? url : "", head->name,
+        field, part != NULL ? part : "", head->name);
 }
 
 kt_status_t kt_rotate_check_origin(const kt_head_t *head, kt_shape_t shape,

@@ -26,8 +26,10 @@ static kt_status_t check_cas(const kt_head_t *head, int64_t cas)
 
     if (cas < 0 || (uint64_t)cas == current)
         return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT, "%s: its current version is %llu, not %lld", head->name,
-                   (unsigned long long)current, (long long)cas);
+    return kt_fail(
+        KT_CONFLICT,
+        "%s: its current version is %llu, not %lld: it was changed meanwhile (read it again)",
+        head->name, (unsigned long long)current, (long long)cas);
 }
 
 /* A secret that is to be new. With a field, kt_put() looks for the field. */
@@ -35,8 +37,10 @@ static kt_status_t check_fresh(const kt_head_t *head, const kt_put_options_t *op
 {
     if (!options->fresh || options->field != NULL || head->deleted || head->current == 0)
         return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT, "%s exists already, in version %llu", head->name,
-                   (unsigned long long)head->current);
+    return kt_fail(KT_CONFLICT,
+                   "%s exists already, in version %llu: generate only makes new secrets (`keyturn "
+                   "rotate %s --generate` replaces its value by a random one)",
+                   head->name, (unsigned long long)head->current, head->name);
 }
 
 static bool is_live(const kt_head_t *head)
@@ -148,7 +152,9 @@ static kt_status_t check_value(const put_arg_t *put, const kt_head_t *head, cons
         return status;
     status = kt_shape_has_field(old, field);
     if (status == KT_SUCCESS)
-        return kt_fail(KT_CONFLICT, "%s has a field `%s` already", head->name, field);
+        return kt_fail(KT_CONFLICT,
+                       "%s has a field `%s` already: generate only makes new ones (set changes it)",
+                       head->name, field);
     if (status != KT_NOTFOUND)
         return status;
     kt_failure_clear();

@@ -35,8 +35,8 @@ const char *kt_origin_of(const kt_head_t *head, uint64_t version)
 kt_status_t kt_origin_set(kt_head_t *head, uint64_t version, const char *origin)
 {
     if (kt_origin_check(origin) == NULL)
-        return kt_fail(KT_USAGE, "the metadata `" KT_META_ORIGIN "` is " KT_ISSUED ", " KT_GENERATED
-                                 " or " KT_DERIVED);
+        return kt_fail(KT_USAGE, "the metadata `" KT_META_ORIGIN "` must be " KT_ISSUED
+                                 ", " KT_GENERATED " or " KT_DERIVED);
     if (strcmp(origin, KT_ISSUED) != 0)
         return kt_head_note(head, version, KT_NOTE_ORIGIN, origin);
     kt_head_drop_note(head, version, KT_NOTE_ORIGIN);
@@ -50,7 +50,7 @@ static kt_status_t check_schedule(const char *value)
         return KT_SUCCESS;
     return kt_fail(KT_USAGE,
                    "the metadata `" KT_META_ROTATION
-                   "` is a duration (30d, 12h), critical or weekly, high or monthly, database "
+                   "` must be a duration (30d, 12h), critical or weekly, high or monthly, database "
                    "or quarterly, api-key or annually, or daily");
 }
 

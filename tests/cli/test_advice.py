@@ -147,6 +147,13 @@ def test_a_string_in_the_place_of_an_object(home, field):
     assert home.get("a") == b"whole"
 
 
+@advises(("core/serve/put.c", "exists already, in version"))
+def test_a_new_secret_that_is_not_new(home):
+    home.set("a", b"issued")
+    follow(home, says(home, 73, "generate", "a"))
+    assert home.info("a")["version"] == 2 and home.info("a")["origin"] == "generated"
+
+
 @advises(("core/serve/put.c", "so it has no field"))
 def test_a_field_in_the_place_of_a_string(home):
     home.set("a", b"plain")

@@ -82,7 +82,7 @@ def test_can(home):
     lines = home.read_config().splitlines()
     allow, deny = (next(n for n, text in enumerate(lines, 1) if word in text) for word in ('who: "nginx:shop"', "deny:"))
     result = home.run("can", "nginx:shop", "read", "api-keys/stripe")
-    assert result.stdout.decode() == f"yes: {home.config}:{allow}; the key of the type is in file:{home.key}\n"
+    assert result.stdout.decode() == f"yes: allowed by {home.config}:{allow}; the key of the type is in file:{home.key}\n"
     for args, wanted in ((["nginx:shop", "read", "api-keys/secret"], f"denied to nginx:shop by {home.config}:{deny}"),
                          (["nginx:shop", "write", "api-keys/stripe"], "not allowed to nginx:shop by any rule"),
                          (["nginx:blog", "read", "api-keys/stripe"], "not allowed")):
@@ -121,7 +121,7 @@ def test_can_list_a_pattern(home):
 
 
 @pytest.mark.parametrize("args", [["nginx:a", "raed", "a/b"], ["nginx:a", "read", "../x"], ["nginx:a", "read"], ["nginx:a", "read", ""],
-                                  ["nginx:a", "read", "a/*"]])
+                                  ["nginx:a", "read", "a/*"], ["shop", "read", "a/b"], ["user:shop", "read", "a/b"]])
 def test_usage(home, args):
     result = home.run("can", *args, check=False)
     assert result.returncode == 64 and result.stdout == b""

@@ -103,7 +103,7 @@ def test_dry_run(older, home):
 
 def test_names(older, home):
     older.write({"STRIPE": "1", "no name": "2", "development/database/x": "3", "dev/y": "4"})
-    fails(older, 64, "no name: a name has a byte other than")
+    fails(older, 64, "no name: a name may only have the bytes")
     older.run("--prefix", "api-keys/", "--map", "no name=general-thing")
     assert sorted(home.list()) == ["api-keys/STRIPE", "api-keys/database/x", "api-keys/y", "general-thing"]
 

@@ -249,7 +249,7 @@ def test_dry_run_changes_nothing(home, many):
     assert set(results(answer).values()) == {"planned", "skipped"}
     assert not [record for record in home.records()[before:] if str(record.get("action", "")).startswith("rotate")]
     text = home.run("rotate", "--all", "--dry-run")
-    assert b"plain  would be rotated\n" in text.stdout and b"tls/www is skipped: " in text.stderr
+    assert b"plain  would be rotated\n" in text.stdout and b"skipped: tls/www: " in text.stderr
     assert home.get("plain") == b"old-plain" and home.info("plain")["version"] == 1
 
 

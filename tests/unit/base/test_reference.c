@@ -25,23 +25,23 @@ static const struct {
     {"...", NULL},
     {".a/..b/c.", NULL},
     {"-", NULL},
-    {"", "a name is empty"},
-    {"/", "a name has an empty segment"},
-    {"/a", "a name has an empty segment"},
-    {"a/", "a name has an empty segment"},
-    {"a//b", "a name has an empty segment"},
-    {".", "a name has a segment '.' or '..'"},
-    {"..", "a name has a segment '.' or '..'"},
-    {"a/../b", "a name has a segment '.' or '..'"},
-    {"a/./b", "a name has a segment '.' or '..'"},
-    {"a/..", "a name has a segment '.' or '..'"},
-    {"a b", "a name has a byte other than A-Z a-z 0-9 . _ - /"},
-    {"a*", "a name has a byte other than A-Z a-z 0-9 . _ - /"},
-    {"a#b", "a name has a byte other than A-Z a-z 0-9 . _ - /"},
-    {"a\\b", "a name has a byte other than A-Z a-z 0-9 . _ - /"},
-    {"a\nb", "a name has a byte other than A-Z a-z 0-9 . _ - /"},
-    {"sch\xc3\xb6n", "a name has a byte other than A-Z a-z 0-9 . _ - /"},
-    {"a\xff", "a name has a byte other than A-Z a-z 0-9 . _ - /"},
+    {"", "a name must not be empty"},
+    {"/", "a name must not have an empty segment"},
+    {"/a", "a name must not have an empty segment"},
+    {"a/", "a name must not have an empty segment"},
+    {"a//b", "a name must not have an empty segment"},
+    {".", "a name must not have a segment '.' or '..'"},
+    {"..", "a name must not have a segment '.' or '..'"},
+    {"a/../b", "a name must not have a segment '.' or '..'"},
+    {"a/./b", "a name must not have a segment '.' or '..'"},
+    {"a/..", "a name must not have a segment '.' or '..'"},
+    {"a b", "a name may only have the bytes A-Z a-z 0-9 . _ - /"},
+    {"a*", "a name may only have the bytes A-Z a-z 0-9 . _ - /"},
+    {"a#b", "a name may only have the bytes A-Z a-z 0-9 . _ - /"},
+    {"a\\b", "a name may only have the bytes A-Z a-z 0-9 . _ - /"},
+    {"a\nb", "a name may only have the bytes A-Z a-z 0-9 . _ - /"},
+    {"sch\xc3\xb6n", "a name may only have the bytes A-Z a-z 0-9 . _ - /"},
+    {"a\xff", "a name may only have the bytes A-Z a-z 0-9 . _ - /"},
 };
 
 START_TEST(names_by_table)
@@ -62,7 +62,7 @@ START_TEST(a_name_has_255_bytes_at_most)
     assert_ok(kt_name_check(repeat('a', KT_NAME_MAX - 1), 0, NULL));
     assert_ok(kt_name_check(repeat('a', KT_NAME_MAX), 0, NULL));
     assert_status(kt_name_check(repeat('a', KT_NAME_MAX + 1), 0, NULL), KT_USAGE);
-    assert_failure("a name has more than 255 bytes");
+    assert_failure("a name must not have more than 255 bytes");
 }
 END_TEST
 
@@ -164,9 +164,9 @@ END_TEST
 static const struct {
     const char *text, *why;
 } wrong[] = {
-    {"", "a name is empty"},
-    {"#f", "a name is empty"},
-    {"@1", "a name is empty"},
+    {"", "a name must not be empty"},
+    {"#f", "a name must not be empty"},
+    {"@1", "a name must not be empty"},
     {"a#", "a reference has '#' without a field"},
     {"a#@1", "a reference has '#' without a field"},
     {"a@", BAD_VERSION},
@@ -194,7 +194,7 @@ static const struct {
     {"a#\xf4\x90\x80\x80", BAD_FIELD}, /* past U+10FFFF */
     {"a#\xf5\x80\x80\x80", BAD_FIELD},
     {"a#\xc2\x85", BAD_FIELD}, /* a control character of C1 */
-    {"../a#f@1", "a name has a segment '.' or '..'"},
+    {"../a#f@1", "a name must not have a segment '.' or '..'"},
 };
 
 START_TEST(wrong_references_by_table)
@@ -358,7 +358,7 @@ START_TEST(patterns_are_names_with_stars)
     assert_ok(kt_pattern_check(repeat('*', KT_NAME_MAX)));
     assert_status(kt_pattern_check(repeat('*', KT_NAME_MAX + 1)), KT_USAGE);
     assert_status(kt_pattern_check(""), KT_USAGE);
-    assert_failure("as a pattern, a name is empty");
+    assert_failure("as a pattern, a name must not be empty");
     assert_status(kt_pattern_check("database/"), KT_USAGE);
     assert_status(kt_pattern_check("a/../*"), KT_USAGE);
     assert_status(kt_pattern_check("a?"), KT_USAGE);
