@@ -162,7 +162,7 @@ size_t kt_line_log(kt_lines_t *lines, const kt_audit_name_t *name, const kt_audi
 size_t kt_line_seal(kt_lines_t *lines, const kt_audit_state_t *state, const kt_audit_range_t *range,
                     int64_t now);
 
-/* ---- seal.c ---- */
+/* ---- chain.c ---- */
 
 /* The first key of an instance, and the one that follows a key, in its place. */
 void kt_audit_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_audit_name_t *name,
@@ -171,9 +171,6 @@ void kt_audit_first_key(const unsigned char audit_key[KT_KEY_SIZE], const kt_aud
 void kt_audit_next_key(unsigned char key[KT_AUDIT_HASH]);
 /* One more link of the chain: all lines of a block before its seal, or the seal's line. */
 void kt_audit_link(unsigned char chain[KT_AUDIT_HASH], const char *text, size_t size);
-/* Ends the block: its seal is the last line, and the state is sealed through it. */
-void kt_audit_seal_block(kt_audit_state_t *state, kt_lines_t *lines, const kt_audit_range_t *range,
-                         int64_t now);
 /* The same for a reader, line by line. */
 typedef struct kt_audit_chain {
     unsigned char sealed[KT_AUDIT_HASH]; /* through the last seal */
@@ -188,6 +185,12 @@ void kt_chain_seal(kt_audit_chain_t *chain, const unsigned char said[KT_AUDIT_HA
                    const char *line, size_t size);
 void kt_audit_mac(const unsigned char key[KT_AUDIT_HASH], const unsigned char chain[KT_AUDIT_HASH],
                   const char *text, size_t size, unsigned char ret_mac[KT_AUDIT_HASH]);
+
+/* ---- seal.c ---- */
+
+/* Ends the block: its seal is the last line, and the state is sealed through it. */
+void kt_audit_seal_block(kt_audit_state_t *state, kt_lines_t *lines, const kt_audit_range_t *range,
+                         int64_t now);
 
 typedef struct kt_audit_seal { /* a seal line, parsed */
     uint64_t block, first, last;
