@@ -6,7 +6,22 @@
 
 #include "provider.h"
 
-static _Thread_local char provider_error[KT_ERROR_SIZE];
+/* One variable: each call of the library looks for it twice, and finding it is a call, too. */
+static _Thread_local struct {
+    char error[KT_ERROR_SIZE];
+    const kt_logger_t *logger; /* NULL: no call is under way */
+} said;
+
+void kt_provider_begin(const kt_logger_t *logger)
+{
+    said.error[0] = '\0';
+    said.logger = logger;
+}
+
+const kt_logger_t *kt_provider_logger(void)
+{
+    return said.logger;
+}
 
 void kt_provider_say(void *host, const char *format, ...)
 {
@@ -14,18 +29,18 @@ void kt_provider_say(void *host, const char *format, ...)
 
     (void)host;
     va_start(args, format);
-    (void)vsnprintf(provider_error, sizeof(provider_error), format, args);
+    (void)vsnprintf(said.error, sizeof(said.error), format, args);
     va_end(args);
 }
 
 const char *kt_provider_error(void)
 {
-    return provider_error;
+    return said.error;
 }
 
 void kt_provider_error_clear(void)
 {
-    provider_error[0] = '\0';
+    said.error[0] = '\0';
 }
 
 kt_status_t kt_from_provider(const char *name, ktp_status_t answer)
@@ -39,7 +54,7 @@ kt_status_t kt_from_provider(const char *name, ktp_status_t answer)
         return status;
     }
     (void)kt_fail(status, "%s: %s", name,
-                  provider_error[0] != '\0' ? provider_error : kt_status_text(status));
+                  said.error[0] != '\0' ? said.error : kt_status_text(status));
     kt_provider_error_clear();
     return status;
 }

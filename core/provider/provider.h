@@ -35,12 +35,13 @@ ktp_status_t kt_provider_reserve(const ktp_provider_t *api, ktp_txn_t *txn, uint
 /* ---- services.c, http.c ---- */
 
 const ktp_services_t *kt_services(void);
-/* Takes the calling thread's debug lines until it is called with NULL. */
-void kt_services_log(const kt_logger_t *logger);
 ktp_status_t kt_http(void *host, ktp_http_t *exchange);
 
 /* ---- answer.c: what the provider said last on this thread ---- */
 
+/* Nothing yet. The logger takes this thread's debug lines until this is called with NULL. */
+void kt_provider_begin(const kt_logger_t *logger);
+const kt_logger_t *kt_provider_logger(void);
 /* The service `error` of a provider, and of what answers in its place. */
 void kt_provider_say(void *host, const char *format, ...) KT_PRINTF(2, 3);
 const char *kt_provider_error(void); /* "" if nothing */

@@ -7,8 +7,6 @@
 
 #include "provider.h"
 
-static _Thread_local const kt_logger_t *debug_logger;
-
 static void *service_alloc(void *host, size_t size)
 {
     (void)host;
@@ -29,17 +27,18 @@ static int64_t service_now(void *host)
 
 static void service_debug(void *host, const char *format, ...)
 {
+    const kt_logger_t *logger = kt_provider_logger();
     char text[KT_ERROR_SIZE];
     va_list args;
 
     (void)host;
-    if (debug_logger == NULL || debug_logger->fn == NULL)
+    if (logger == NULL || logger->fn == NULL)
         return;
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     kt_flatten(text);
-    kt_log(debug_logger, 7, "%s", text);
+    kt_log(logger, 7, "%s", text);
 }
 
 static const ktp_services_t services = {
@@ -57,9 +56,4 @@ static const ktp_services_t services = {
 const ktp_services_t *kt_services(void)
 {
     return &services;
-}
-
-void kt_services_log(const kt_logger_t *logger)
-{
-    debug_logger = logger;
 }

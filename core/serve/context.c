@@ -58,8 +58,7 @@ kt_status_t kt_enter(kt_ctx_t *ctx)
         return status;
     }
     ctx->holder.missing_epoch = false;
-    kt_provider_error_clear();
-    kt_services_log(&ctx->holder.logger);
+    kt_provider_begin(&ctx->holder.logger);
     return KT_SUCCESS;
 }
 
@@ -68,7 +67,7 @@ void kt_leave(kt_ctx_t *ctx)
     kt_settle_locked(ctx);
     if (!ctx->holder.config->memory_required)
         (void)check_memory(ctx); /* a command has no later call that would warn */
-    kt_services_log(NULL);
+    kt_provider_begin(NULL);
     (void)pthread_mutex_unlock(&ctx->lock);
 }
 
