@@ -48,7 +48,7 @@ def read_rows(bench):
     last = len(sizes(bench)) - 1
     rows = [Row(f"read with proof, {size_name(size)} secrets", f"get.{n}", "us", goal=at_most(2.5), scale=0.001,
                 against=(f"sqlite.{n}", "the same row by SQLite alone")) for n, size in enumerate(sizes(bench))]
-    rows.append(Row("read with proof, the largest store against the smallest", f"get.{last}", "us", goal=at_most(1.5), scale=0.001,
+    rows.append(Row("read with proof, the largest store against the smallest", f"get.{last}", "us", scale=0.001,
                     against=("get.0", f"{size_name(sizes(bench)[0])} secrets")))
     return rows
 
@@ -63,8 +63,8 @@ def groups(bench):
         Group(uncached, read_rows(bench)),
         Group(audit, [
             Row("audit: a record into the ring", "ring", "ns", ("blake", HASH), at_most(0.25)),
-            Row("audit: a record to a line, sealed and on the disk", "sealed", "ns", ("blake", HASH), at_most(1.5)),
-            Row("audit: lines verified, of one core", "verified", "lines/s", goal=at_least(500000)),
+            Row("audit: a record to a line, sealed and on the disk", "line", "ns", ("blake", HASH), at_most(1.5)),
+            Row("audit: lines verified, of one core", "verified", "lines/s"),
             Row("audit: p99.9 of a record, while others sync every 10 ms", "append.p999", "ns", ("append.p50", "its p50"), at_most(30)),
         ]),
         Group(seals, [
