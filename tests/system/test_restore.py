@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """docs/restore.md as it stands: from README's set-up to a wiped machine, and from there to the first answer of nginx. And init --restore alone."""
+import contextlib
 import json
 import pathlib
 import re
 import shutil
+import sqlite3
 
 import pytest
 
@@ -201,7 +203,8 @@ def test_a_copied_file_is_refused_and_a_backup_restored_over_it(machine, tmp_pat
     machine.sh("sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml")
     machine.set("api-keys/a", b"one")
     machine.keyturn("backup", tmp_path / "backup.kt")
-    machine.sh(f"sqlite3 -readonly {STORE} \"VACUUM INTO '{tmp_path}/copy.db'\"")
+    with contextlib.closing(sqlite3.connect(f"file:{STORE}?mode=ro", uri=True)) as store:
+        store.execute("VACUUM INTO ?", (f"{tmp_path}/copy.db",))
     machine.set("api-keys/a", b"two")
     machine.sh(f"rm {STORE}*; install -m 664 -g keyturn-write {tmp_path}/copy.db {STORE}")
     assert machine.get("api-keys/a") == 65
