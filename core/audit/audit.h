@@ -28,6 +28,7 @@ typedef struct kt_event {
     bool may_coalesce; /* with others: a read that was answered from facts, without a refusal */
     int64_t now;       /* ms since the epoch; 0: kt_now() */
     bool must_record;  /* the change that it is about cannot be taken back */
+    bool derivable;    /* from its intent and the store: it need not be synced by itself */
     /* NULL, or kt_event_texts_new() of an event with the same texts, `peer` and `request_id` aside:
      * spares the ring to put them together again */
     const kt_event_texts_t *texts;

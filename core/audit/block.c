@@ -106,14 +106,19 @@ void kt_block_add(kt_audit_t *audit, kt_audit_state_t *state, const kt_event_t *
 }
 
 kt_status_t kt_block_end_inlock(kt_audit_t *audit, kt_audit_state_t *state,
-                                const kt_audit_range_t *range, bool spends, int64_t now)
+                                const kt_audit_range_t *range, const kt_event_t *event, int64_t now)
 {
+    bool lazy = event != NULL && event->derivable && !state->unsynced && state->log_begun &&
+                audit->boot[0] != '\0';
+    kt_audit_state_t before = *state;
     kt_status_t status;
 
     kt_audit_seal_block(state, &audit->lines, range->to != 0 ? range : NULL, now);
     if (range->to != 0)
         state->range = *range;
-    status = kt_audit_append_block(audit, audit->log, state, spends);
+    status = kt_audit_append_block(audit, audit->log, state, lazy ? &before : NULL,
+                                   event != NULL && event->must_record);
+    kt_wipe(&before, sizeof(before));
     if (status == KT_SUCCESS)
         memset(&audit->recovered, 0, sizeof(audit->recovered));
     if (audit->lines.room > KEPT_ROOM)

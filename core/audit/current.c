@@ -49,19 +49,38 @@ static int open_log(const kt_audit_t *audit, const char *name, struct stat *ret_
     return -1;
 }
 
+/* After a stop of the machine: is the block there that was not synced? If not, a line says so, and
+ * a checkpoint is due, which says what of the intents without an outcome was committed. */
+static void compare_lazy(kt_audit_state_t *state, kt_recovery_t *recovered)
+{
+    uint64_t length = state->lazy.block != 0 ? state->lazy.end.length : 0;
+
+    if (length > state->sealed.length) {
+        if (recovered->dropped < length - state->sealed.length)
+            recovered->dropped = length - state->sealed.length;
+        state->checkpoint = 1;
+    }
+    memset(&state->lazy, 0, sizeof(state->lazy));
+}
+
 /* The whole blocks after what the state says are taken, the rest is cut. *ret_loss: why it cannot
  * be continued. */
 static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_audit_state_t *state,
                                   kt_audit_loss_t *ret_loss)
 {
     struct stat st;
+    kt_status_t status = KT_SUCCESS;
 
     if (fstat(log, &st) != 0)
         return kt_audit_failed(audit, "log");
     *ret_loss = (uint64_t)st.st_size < state->sealed.length ? KT_LOSS_CUT : KT_LOSS_NONE;
-    if (*ret_loss != KT_LOSS_NONE || (uint64_t)st.st_size == state->sealed.length)
+    if (*ret_loss != KT_LOSS_NONE)
         return KT_SUCCESS;
-    return kt_audit_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
+    if ((uint64_t)st.st_size != state->sealed.length)
+        status = kt_audit_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
+    if (status == KT_SUCCESS)
+        compare_lazy(state, &audit->recovered);
+    return status;
 }
 
 static kt_status_t continue_log_inlock(kt_audit_t *audit, kt_audit_state_t *state,
@@ -102,6 +121,8 @@ static kt_status_t leave_log_inlock(kt_audit_t *audit, const char *name, kt_audi
     if (st.st_ino == state->inode && (uint64_t)st.st_size >= state->sealed.length &&
         kt_audit_has_sealed(log, state)) {
         status = recover_inlock(audit, log, state, &loss);
+        if (status == KT_SUCCESS && state->unsynced && fdatasync(log) != 0)
+            status = kt_audit_failed(audit, name);
         if (status == KT_SUCCESS && loss == KT_LOSS_NONE) {
             (void)!ftruncate(log, (off_t)state->sealed.length);
             *ret_loss = KT_LOSS_NONE;
@@ -325,6 +346,8 @@ static kt_status_t begin_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
     state->reserved = 0;
     state->sealed.length = 0;
     state->recorded = state->sealed;
+    state->unsynced = false;
+    memset(&state->lazy, 0, sizeof(state->lazy));
     if (fsync(audit->folder) != 0) /* the new name */
         return kt_audit_failed(audit, ".");
     return kt_audit_write_state_inlock(audit, state);
@@ -347,6 +370,8 @@ static bool is_full(const kt_audit_t *audit, const kt_audit_state_t *state)
  * log. */
 static kt_status_t rotate_inlock(kt_audit_t *audit, kt_audit_state_t *state)
 {
+    if (state->unsynced && fdatasync(audit->log) != 0)
+        return kt_audit_failed(audit, "log");
     if (rename_log_inlock(audit) != KT_SUCCESS) {
         kt_failure_clear();
         return KT_SUCCESS;
@@ -385,6 +410,15 @@ static kt_status_t check_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
     return status;
 }
 
+/* Nothing that was written since the machine started can be missing without a hand in it. */
+static bool is_of_this_run(const kt_audit_state_t *state, const char *boot)
+{
+    unsigned char run[KT_AUDIT_ID];
+
+    kt_audit_run_id(boot, run);
+    return state->lazy.block != 0 && memcmp(state->lazy.boot, run, sizeof(run)) == 0;
+}
+
 kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state)
 {
     kt_status_t status = kt_audit_lock_state(audit);
@@ -392,6 +426,8 @@ kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state)
     if (status != KT_SUCCESS)
         return status;
     status = kt_audit_read_state_inlock(audit, ret_state);
+    if (status == KT_SUCCESS && is_of_this_run(ret_state, audit->boot))
+        kt_audit_take_lazy(ret_state);
     if (status == KT_SUCCESS)
         status = check_log_inlock(audit, ret_state);
     if (status == KT_SUCCESS)

@@ -129,8 +129,7 @@ static kt_status_t drain_block(const drain_t *job, bool *ret_more)
     if (status == KT_SUCCESS && step == KT_RING_END && job->event != NULL)
         kt_block_add(audit, job->state, job->event, job->now);
     if (status == KT_SUCCESS && (audit->lines.decisions > 0 || kt_block_is_due(audit, job->state)))
-        status = kt_block_end_inlock(audit, job->state, &range,
-                                     job->event != NULL && job->event->must_record, job->now);
+        status = kt_block_end_inlock(audit, job->state, &range, job->event, job->now);
     if (status != KT_SUCCESS)
         return status;
     kt_debug_point("audit_drained");
@@ -345,6 +344,8 @@ static kt_status_t drain_inlock(kt_audit_t *audit, kt_audit_state_t *state,
     if (status == KT_SUCCESS &&
         (audit->keep_due || (job.event != NULL && job.event->generations != NULL)))
         status = kt_keep_inlock(audit, state, job.now);
+    if (status == KT_SUCCESS && order->event == NULL)
+        status = kt_audit_sync_inlock(audit, state);
     return status == KT_SUCCESS ? check_ring(audit, job.ring) : status;
 }
 

@@ -378,6 +378,21 @@ static bool read_state(int fd, bool locked, unsigned char bytes[KT_AUDIT_STATE])
     return good;
 }
 
+/* Did a power cut take the block that was not synced? Then the log is shorter than that, and the
+ * machine has started since. */
+static bool was_lost(int folder, const kt_audit_state_t *state)
+{
+    unsigned char run[KT_AUDIT_ID];
+    char boot[KT_BOOT_ID];
+    struct stat st;
+
+    kt_boot_id(boot);
+    kt_audit_run_id(boot, run);
+    return memcmp(run, state->lazy.boot, sizeof(run)) != 0 &&
+           fstatat(folder, "log", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == state->inode &&
+           (uint64_t)st.st_size < state->lazy.end.length;
+}
+
 bool kt_audit_peek(int folder, kt_audit_state_t *ret_state, bool *ret_held)
 {
     unsigned char bytes[KT_AUDIT_STATE];
@@ -391,6 +406,8 @@ bool kt_audit_peek(int folder, kt_audit_state_t *ret_state, bool *ret_held)
         *ret_held = good && !locked;
     good = good && read_state(fd, locked, bytes) && kt_audit_decode_state(bytes, ret_state);
     kt_close_fd(&fd);
+    if (good && ret_state->lazy.block != 0 && !was_lost(folder, ret_state))
+        kt_audit_take_lazy(ret_state);
     kt_wipe(ret_state->key, sizeof(ret_state->key));
     kt_wipe(bytes, sizeof(bytes));
     return good && ret_state->inode != 0;

@@ -113,7 +113,7 @@ static kt_status_t write_lines(kt_audit_t *audit, kt_audit_state_t *state, const
             state->kept = removed->to + 1;
     }
     if (status == KT_SUCCESS)
-        status = kt_block_end_inlock(audit, state, &none, false, now);
+        status = kt_block_end_inlock(audit, state, &none, NULL, now);
     if (status == KT_SUCCESS && fdatasync(audit->state) != 0)
         status = kt_audit_failed(audit, "state");
     return status;

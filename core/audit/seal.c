@@ -20,7 +20,8 @@
 
 #include "trail.h"
 
-#define STATE_MAGIC "KTA3"
+#define STATE_MAGIC "KTA4"
+#define LAZY_MAX 1024u /* blocks that are not synced; a writer leaves one */
 #define SEAL_MAX 1024u /* bytes of a seal line; a writer needs less than half */
 
 void kt_audit_seal_block(kt_audit_state_t *state, kt_lines_t *lines, const kt_audit_range_t *range,
@@ -100,7 +101,37 @@ void kt_audit_mark_sealed(kt_audit_state_t *state)
     memset(&state->gap, 0, sizeof(state->gap));
 }
 
+void kt_audit_take_lazy(kt_audit_state_t *state)
+{
+    for (; state->block < state->lazy.block; state->block++)
+        kt_audit_next_key(state->key);
+    state->sealed = state->recorded = state->lazy.end;
+    state->range = state->lazy.range;
+    memset(&state->lazy, 0, sizeof(state->lazy));
+    state->unsynced = true;
+}
+
+void kt_audit_run_id(const char *boot, unsigned char ret_id[KT_AUDIT_ID])
+{
+    (void)crypto_generichash_blake2b(ret_id, KT_AUDIT_ID, (const unsigned char *)boot, strlen(boot),
+                                     NULL, 0);
+}
+
 /* ---- the state ---- */
+
+static void encode_end(const kt_audit_end_t *end, unsigned char *at)
+{
+    kt_put_u64(at, end->sequence);
+    kt_put_u64(at + 8, end->length);
+    memcpy(at + 16, end->chain, KT_AUDIT_HASH);
+}
+
+static void decode_end(const unsigned char *at, kt_audit_end_t *ret_end)
+{
+    ret_end->sequence = kt_get_u64(at);
+    ret_end->length = kt_get_u64(at + 8);
+    memcpy(ret_end->chain, at + 16, KT_AUDIT_HASH);
+}
 
 void kt_audit_new_state(const unsigned char *audit_key, const kt_audit_name_t *name,
                         kt_audit_state_t *ret_state)
@@ -123,9 +154,7 @@ void kt_audit_encode_state(const kt_audit_state_t *state, unsigned char ret_byte
     memcpy(ret_bytes + 24, state->key, KT_AUDIT_HASH);
     kt_put_u64(ret_bytes + 56, state->block);
     kt_put_u64(ret_bytes + 64, state->inode);
-    kt_put_u64(ret_bytes + 72, state->sealed.sequence);
-    kt_put_u64(ret_bytes + 80, state->sealed.length);
-    memcpy(ret_bytes + 88, state->sealed.chain, KT_AUDIT_HASH);
+    encode_end(&state->sealed, ret_bytes + 72);
     kt_put_u64(ret_bytes + 120, state->reserved);
     memcpy(ret_bytes + 128, state->range.ring, KT_RING_ID);
     kt_put_u64(ret_bytes + 144, state->range.to);
@@ -138,6 +167,11 @@ void kt_audit_encode_state(const kt_audit_state_t *state, unsigned char ret_byte
     kt_put_u64(ret_bytes + 200, state->gap.last);
     kt_put_u64(ret_bytes + 208, state->gap.length);
     kt_put_u64(ret_bytes + 216, state->kept);
+    kt_put_u64(ret_bytes + 224, state->lazy.block);
+    encode_end(&state->lazy.end, ret_bytes + 232);
+    memcpy(ret_bytes + 280, state->lazy.range.ring, KT_RING_ID);
+    kt_put_u64(ret_bytes + 296, state->lazy.range.to);
+    memcpy(ret_bytes + 304, state->lazy.boot, KT_AUDIT_ID);
 }
 
 bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_state_t *ret_state)
@@ -154,9 +188,7 @@ bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_s
     memcpy(ret_state->key, bytes + 24, KT_AUDIT_HASH);
     ret_state->block = kt_get_u64(bytes + 56);
     ret_state->inode = kt_get_u64(bytes + 64);
-    ret_state->sealed.sequence = kt_get_u64(bytes + 72);
-    ret_state->sealed.length = kt_get_u64(bytes + 80);
-    memcpy(ret_state->sealed.chain, bytes + 88, KT_AUDIT_HASH);
+    decode_end(bytes + 72, &ret_state->sealed);
     ret_state->reserved = kt_get_u64(bytes + 120);
     memcpy(ret_state->range.ring, bytes + 128, KT_RING_ID);
     ret_state->range.to = kt_get_u64(bytes + 144);
@@ -169,6 +201,14 @@ bool kt_audit_decode_state(const unsigned char bytes[KT_AUDIT_STATE], kt_audit_s
     ret_state->gap.last = kt_get_u64(bytes + 200);
     ret_state->gap.length = kt_get_u64(bytes + 208);
     ret_state->kept = kt_get_u64(bytes + 216);
+    ret_state->lazy.block = kt_get_u64(bytes + 224);
+    decode_end(bytes + 232, &ret_state->lazy.end);
+    memcpy(ret_state->lazy.range.ring, bytes + 280, KT_RING_ID);
+    ret_state->lazy.range.to = kt_get_u64(bytes + 296);
+    memcpy(ret_state->lazy.boot, bytes + 304, KT_AUDIT_ID);
+    if (ret_state->lazy.block != 0 && (ret_state->lazy.block <= ret_state->block ||
+                                       ret_state->lazy.block - ret_state->block > LAZY_MAX))
+        return false;
     ret_state->recorded = ret_state->sealed;
     return true;
 }

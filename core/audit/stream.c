@@ -8,9 +8,13 @@
  *     PATH/STREAM/rings/  decisions that are not lines yet (ring.h)
  *
  * A block is appended and synced, then the state is written, and reaches the disk when the kernel
- * likes: only the first block of a log and each 64th sync it. So the log is never shorter
- * than the state says. What it has after that is either blocks sealed by the state's key or
- * something whose callers have no answer yet.
+ * likes: it is synced with the first block of a log, and now and then by a drain without a
+ * decision. So the log is never shorter than the state says. What it has after that is either
+ * blocks sealed by the state's key or something whose callers have no answer yet.
+ *
+ * The outcome of a change is not synced, because the intent before it is, and the store says
+ * whether it was committed. The state then stays at the end before it, and also names the outcome
+ * (kt_audit_lazy_t): a log without it was cut, unless the machine has stopped.
  *
  * Space after the log's end is allocated ahead. Only a block with decisions that must be recorded
  * uses it, so that a rotation which the target has accepted can be finished on a full disk. All
@@ -201,7 +205,8 @@ static kt_status_t reserve_inlock(const kt_audit_t *audit, int log, kt_audit_sta
     return kt_audit_failed(audit, "log");
 }
 
-static kt_status_t write_inlock(const kt_audit_t *audit, int log, const kt_lines_t *lines)
+static kt_status_t write_inlock(const kt_audit_t *audit, int log, const kt_lines_t *lines,
+                                bool synced)
 {
     ssize_t written;
 
@@ -211,35 +216,52 @@ static kt_status_t write_inlock(const kt_audit_t *audit, int log, const kt_lines
     if (written >= 0 && written != (ssize_t)lines->size)
         errno = ENOSPC;
     kt_debug_point("audit_appended");
-    if (written != (ssize_t)lines->size || fdatasync(log) != 0)
+    if (written != (ssize_t)lines->size || (synced && fdatasync(log) != 0))
         return kt_audit_failed(audit, "log");
     kt_debug_point("audit_synced");
     return KT_SUCCESS;
 }
 
-/* On the disk the state may be older than the log: the next writer takes the blocks that follow
- * what it says. It must mean the right log, and the blocks that it leaves out must not be many. */
-static bool wants_sync(const kt_audit_state_t *state)
+/* The file stays at the end before the block, and with the key of the block, so that the block can
+ * be written again if a power cut takes it. */
+static kt_status_t write_lazy_inlock(const kt_audit_t *audit, const kt_audit_state_t *state,
+                                     kt_audit_state_t *before)
 {
-    return state->block - 1 == state->log_block || state->block % STATE_EVERY == 0;
+    before->reserved = state->reserved;
+    before->lazy.block = state->block;
+    before->lazy.end = state->sealed;
+    before->lazy.range = state->range;
+    kt_audit_run_id(audit->boot, before->lazy.boot);
+    return kt_audit_write_state_inlock(audit, before);
 }
 
-kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *state, bool spends)
+/* On the disk the state may be older than the log: the next writer takes the blocks that follow
+ * what it says. It must mean the right log. */
+static bool wants_sync(const kt_audit_state_t *state)
+{
+    return state->block - 1 == state->log_block;
+}
+
+kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *state,
+                                  kt_audit_state_t *before, bool spends)
 {
     const kt_lines_t *lines = &audit->lines;
-    uint64_t before = state->recorded.length - lines->size;
+    uint64_t end = state->recorded.length - lines->size;
     kt_status_t status = KT_SUCCESS;
     bool touched = false;
 
     if (!spends)
-        status = reserve_inlock(audit, log, state, before, lines->size);
+        status = reserve_inlock(audit, log, state, end, lines->size);
     if (status == KT_SUCCESS) {
         touched = true;
-        status = write_inlock(audit, log, lines);
+        status = write_inlock(audit, log, lines, before == NULL);
     }
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS && before != NULL)
+        status = write_lazy_inlock(audit, state, before);
+    else if (status == KT_SUCCESS)
         status = kt_audit_write_state_inlock(audit, state);
     if (status == KT_SUCCESS) {
+        state->unsynced = before != NULL;
         kt_debug_point("audit_stated");
         /* from here on both are right, even if the sync fails */
         return !wants_sync(state) || fdatasync(audit->state) == 0 ? KT_SUCCESS
@@ -248,8 +270,30 @@ kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *
     if (touched) {
         int error = errno;
 
-        (void)!ftruncate(log, (off_t)before);
+        (void)!ftruncate(log, (off_t)end);
         errno = error;
     }
     return status;
+}
+
+/* In a drain without a decision: what was left unsynced, and now and then the state, so that it
+ * does not leave out many blocks. */
+kt_status_t kt_audit_sync_inlock(kt_audit_t *audit, kt_audit_state_t *state)
+{
+    kt_status_t status = KT_SUCCESS;
+
+    if (state->unsynced) {
+        if (fdatasync(audit->log) != 0)
+            return kt_audit_failed(audit, "log");
+        status = kt_audit_write_state_inlock(audit, state);
+    }
+    if (status != KT_SUCCESS)
+        return status;
+    state->unsynced = false;
+    if (audit->stated == 0)
+        audit->stated = state->block;
+    if (state->block - audit->stated < STATE_EVERY)
+        return KT_SUCCESS;
+    audit->stated = state->block;
+    return fdatasync(audit->state) == 0 ? KT_SUCCESS : kt_audit_failed(audit, "state");
 }

@@ -34,6 +34,7 @@ struct kt_audit {
     int folder, log, state, rings; /* descriptors; -1: not open */
     kt_lines_t lines;
     kt_recovery_t recovered; /* found, and not in a line yet */
+    uint64_t stated;         /* the state's block when it was synced last; 0: not known */
     bool keep_due;           /* closed logs may be old enough to be removed */
     int64_t swept; /* ms, monotonic: when the rings of others were last looked at; 0: never */
 
@@ -73,9 +74,13 @@ kt_status_t kt_audit_open_rings(kt_audit_t *audit);
 /*
  * Every block goes this way: audit->lines, with its seal as the last line, of which `state` speaks
  * already. It and then the state are on the disk afterwards, or nothing of it is. `spends`: it may
- * use the space that is kept for what has to be recorded.
+ * use the space that is kept for what has to be recorded. `before`: the state before the block,
+ * which is then not synced, and named in the state; NULL: it is synced.
  */
-kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *state, bool spends);
+kt_status_t kt_audit_append_block(kt_audit_t *audit, int log, kt_audit_state_t *state,
+                                  kt_audit_state_t *before, bool spends);
+/* What was left unsynced reaches the disk. */
+kt_status_t kt_audit_sync_inlock(kt_audit_t *audit, kt_audit_state_t *state);
 
 /* ---- current.c: all under audit->lock ---- */
 
@@ -95,10 +100,11 @@ bool kt_block_read_former(int folder, const char *name, kt_audit_former_t *forme
 bool kt_block_is_due(const kt_audit_t *audit, const kt_audit_state_t *state);
 void kt_block_add(kt_audit_t *audit, kt_audit_state_t *state, const kt_event_t *event,
                   int64_t time);
-/* Its seal; the block is on the disk afterwards, or nothing of it is. `spends` is that of
- * kt_audit_append_block(). */
+/* Its seal; the block is on the disk afterwards, or nothing of it is. `event` is in it, and says
+ * whether it may use the space that is kept, and whether it may stay unsynced; NULL: neither. */
 kt_status_t kt_block_end_inlock(kt_audit_t *audit, kt_audit_state_t *state,
-                                const kt_audit_range_t *range, bool spends, int64_t now);
+                                const kt_audit_range_t *range, const kt_event_t *event,
+                                int64_t now);
 
 /* ---- keep.c: under audit->lock and the stream's ---- */
 

@@ -50,7 +50,7 @@
 #define KT_AUDIT_HASH 32u    /* bytes of a link of the chain, and of a seal's MAC */
 #define KT_AUDIT_ID 16u      /* bytes of an instance's id */
 #define KT_RING_ID 16u       /* bytes of a ring's id */
-#define KT_AUDIT_STATE 256u  /* bytes of the state in its file: within one sector */
+#define KT_AUDIT_STATE 320u  /* bytes of the state in its file: within one sector */
 #define KT_AUDIT_LINE 10240u /* bytes of one line at most */
 
 /* From a stream's folder: the mark of a stream that was made without the audit key. */
@@ -88,6 +88,16 @@ typedef struct kt_audit_gap { /* is not in a line yet */
     uint64_t length;      /* through its last seal */
 } kt_audit_gap_t;
 
+/* The end of a block that was not synced. The state stays at the end before it, so that a power cut
+ * may take the block away, and this says that it was there: if it is gone while the machine has not
+ * stopped, somebody has cut the log. */
+typedef struct kt_audit_lazy {
+    uint64_t block; /* number of the seal after it; 0: there is none */
+    kt_audit_end_t end;
+    kt_audit_range_t range;
+    unsigned char boot[KT_AUDIT_ID]; /* of the machine's run */
+} kt_audit_lazy_t;
+
 typedef struct kt_audit_state {
     bool keyed;     /* its first key was derived from an audit key */
     bool log_begun; /* the log of this inode has its first line */
@@ -104,6 +114,8 @@ typedef struct kt_audit_state {
     kt_audit_range_t range;  /* of the last block that had one: the ring itself may not know yet;
                                 `from` is not kept */
     kt_audit_end_t sealed;   /* through the last seal: that is what the file says */
+    kt_audit_lazy_t lazy;    /* in the file only, unless the machine has stopped since */
+    bool unsynced;           /* the last block may not be on the disk */
     kt_audit_end_t recorded; /* through the last line: only while a block is made */
 } kt_audit_state_t;
 
@@ -204,6 +216,9 @@ bool kt_audit_parse_number(const char **at, const char *key, uint64_t *ret_numbe
 bool kt_audit_parse_hex(const char **at, const char *key, unsigned char *bytes, size_t size);
 bool kt_audit_parse_seal(const char *line, size_t size, kt_audit_seal_t *ret_seal);
 
+/* Moves the state to the end of the block that was not synced. */
+void kt_audit_take_lazy(kt_audit_state_t *state);
+void kt_audit_run_id(const char *boot, unsigned char ret_id[KT_AUDIT_ID]);
 /* The state is sealed through `recorded`: the key changes. */
 void kt_audit_mark_sealed(kt_audit_state_t *state);
 void kt_audit_new_state(const unsigned char *audit_key, const kt_audit_name_t *name,

@@ -193,6 +193,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .configured = status == KT_DENIED && call->req->configured != 0,
         .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
         .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
+        .derivable = (flags & KT_EV_DERIVABLE) != 0,
         .now = call->now,
     };
     bool completion = is_completion(call, action, status);

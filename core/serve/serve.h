@@ -42,7 +42,8 @@ enum {
     KT_EV_DURABLE = 4,
     KT_EV_INTENT = 8,
     KT_EV_MUST_RECORD = 16,
-    KT_EV_MAY_COALESCE = 32
+    KT_EV_MAY_COALESCE = 32,
+    KT_EV_DERIVABLE = 64
 };
 /* Records the decision and counts a refusal; answers `status`, or KT_AUDIT if it cannot be
  * recorded. */

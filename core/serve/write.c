@@ -60,8 +60,10 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     committed = kt_change_commit(change);
     kt_cache_drop_name(ctx->cache, call->ref.name);
     kt_debug_point("write.anchored");
-    status = kt_decide(ctx, &recorded, action, committed, version, provider,
-                       KT_EV_DURABLE | KT_EV_MUST_RECORD);
+    status =
+        kt_decide(ctx, &recorded, action, committed, version, provider,
+                  KT_EV_DURABLE | KT_EV_MUST_RECORD |
+                      (committed == KT_SUCCESS && recorded.generation > 0 ? KT_EV_DERIVABLE : 0));
     kt_debug_point("write.recorded");
     if (status == KT_AUDIT && committed == KT_SUCCESS)
         return kt_fail_prefix(status,
