@@ -8,7 +8,14 @@
  * then looks after each row whether that still holds. (The way with readonly_shm=1 for all readers
  * was rejected: a process has one -shm for all its connections, and its writer could not write.)
  *
- * All waiting has one deadline for the whole call: lock.c.
+ * The last connection of all writes -wal back to the database, and leaves -wal as it is: a copy of
+ * the database alone is complete, but the database is not synced, because -wal is. So a command
+ * waits for one sync, that of its commit. The next first connection repairs
+ * the index, in which nothing counts as written back then: new frames follow the old ones, and none
+ * is overwritten before the database was synced. That happens when -wal has grown, and after
+ * something was erased, whose old copies go with it.
+ *
+ * All waiting has one deadline for the whole call: vfs.c.
  */
 #define _GNU_SOURCE
 #include "connection.h"
@@ -19,6 +26,7 @@
 #include "lock.h"
 #include "process.h"
 #include "statement.h"
+#include "vfs.h"
 #include "watch.h"
 
 #define OPEN_TRIES 5       /* files that are replaced while they are opened */
@@ -181,10 +189,22 @@ static void close_file(const ktp_instance_t *instance, local_connection_t *conne
     local_count(-1);
 }
 
+/* If this is the last connection of all, -wal stays. */
+static void keep_wal(const ktp_instance_t *instance, sqlite3 *db)
+{
+    int64_t used = local_wal_used(instance);
+
+    if (!instance->erased && used >= 0 && used <= LOCAL_WAL_KEPT)
+        (void)sqlite3_exec(db, "PRAGMA synchronous = OFF; PRAGMA journal_size_limit = -1", NULL,
+                           NULL, NULL);
+}
+
 void local_disconnect(ktp_instance_t *instance, local_connection_t *connection)
 {
-    if (connection->db != NULL && connection->writing)
+    if (connection->db != NULL && connection->writing) {
         local_look(instance, 1);
+        keep_wal(instance, connection->db);
+    }
     close_file(instance, connection);
 }
 

@@ -16,6 +16,7 @@
 #include "reserve.h"
 #include "rows.h"
 #include "statement.h"
+#include "vfs.h"
 #include "watch.h"
 
 enum { OPTION_PATH, OPTION_KEEP_VERSIONS, OPTION_TIMEOUT, OPTIONS };
@@ -228,6 +229,7 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
         return status;
     }
     instance->txn.connection = connection;
+    instance->txn.erased = instance->txn.lost = 0;
     instance->txn.begun = writing; /* a reading one begins with its rows: rows.c */
     *ret_txn = &instance->txn;
     return KTP_SUCCESS;
@@ -263,6 +265,8 @@ static ktp_status_t local_commit(ktp_txn_t *txn)
                           "%s: an earlier error has undone the transaction", instance->path);
     else
         status = commit_here(instance, txn->connection);
+    if (status == KTP_SUCCESS && (txn->erased || txn->lost > 0))
+        instance->erased = 1;
     local_end(txn);
     return status;
 }

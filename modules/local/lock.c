@@ -2,13 +2,7 @@
 /*
  * lock.c: how long a lock is waited for, and who holds it.
  *
- * SQLite asks a busy handler only for some of its waits. Where it repairs the index of -wal, or
- * looks for a place among the readers, it sleeps by itself and gives up after 10 s ("locking
- * protocol"), and any process that may read -shm can cause that by a lock for reading on one of
- * its bytes. So the connections go through a VFS of our own, which is SQLite's but for its sleep:
- * past the deadline of the call it does not sleep, and SQLite runs through its tries at once.
- *
- * The kernel then says which process is in the way: F_GETLK on the -shm that is mapped anyway, and
+ * The kernel says which process is in the way: F_GETLK on the -shm that is mapped anyway, and
  * /proc/locks for the database, which must not be opened (store.h, rule 1). A lock of an open file
  * description belongs to no process; the one that has it open is found as far as /proc lets us
  * look.
@@ -20,7 +14,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,49 +34,11 @@
 
 /* ---- waiting ---- */
 
-static _Thread_local int64_t waiting_until; /* of the call that runs; 0: none does */
-static pthread_once_t vfs_once = PTHREAD_ONCE_INIT;
-static sqlite3_vfs *system_vfs, patient_vfs;
-
 static void sleep_us(int64_t us)
 {
     struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
 
     (void)nanosleep(&time, NULL);
-}
-
-static int vfs_sleep(sqlite3_vfs *vfs, int us)
-{
-    int64_t left = waiting_until == 0 ? us : (waiting_until - local_clock()) * 1000;
-
-    (void)vfs;
-    if (left <= 0)
-        return 0;
-    return system_vfs->xSleep(system_vfs, us < left ? us : (int)left);
-}
-
-static void make_vfs(void)
-{
-    system_vfs = sqlite3_vfs_find(NULL);
-    if (system_vfs == NULL)
-        return;
-    patient_vfs = *system_vfs;
-    patient_vfs.zName = "keyturn-local";
-    patient_vfs.pNext = NULL;
-    patient_vfs.xSleep = vfs_sleep;
-    if (sqlite3_vfs_register(&patient_vfs, 0) != SQLITE_OK)
-        system_vfs = NULL;
-}
-
-const char *local_vfs(void)
-{
-    pthread_once(&vfs_once, make_vfs);
-    return system_vfs != NULL ? patient_vfs.zName : NULL;
-}
-
-void local_wait_until(int64_t deadline)
-{
-    waiting_until = deadline;
 }
 
 /* Sleeps a little longer each time; 0: the deadline is past. */

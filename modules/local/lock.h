@@ -15,11 +15,6 @@ typedef struct local_holder {
     int shared; /* for reading */
 } local_holder_t;
 
-/* The VFS of all connections: SQLite's own, with a sleep that ends at the deadline. NULL: the
- * default one, because memory ran out. */
-const char *local_vfs(void);
-/* For the calling thread: local_clock(), 0: no call runs. */
-void local_wait_until(int64_t deadline);
 int local_on_busy(void *arg, int count); /* the busy handler of a local_connection_t */
 /* The process that keeps us from writing, or from repairing the index; 0: none, any more. */
 int local_find_holder(const ktp_instance_t *instance, local_holder_t *ret_holder);

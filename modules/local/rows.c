@@ -181,6 +181,16 @@ static ktp_status_t conflict(const ktp_txn_t *txn)
                     "%s: another writer changed this row first", txn->instance->path);
 }
 
+/* A change of a value keeps as many rows as it had, or more: put, and the oldest one removed. One
+ * that leaves fewer erases something, as does a head without a value. */
+static void count_erased(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row)
+{
+    if (key->space == KTP_HEAD && (row == NULL || row->beside == NULL))
+        txn->erased = 1;
+    if (key->space == KTP_VALUE)
+        txn->lost += row == NULL ? 1 : -1;
+}
+
 /* Runs a change that must meet exactly one row. */
 static ktp_status_t change_one(const ktp_txn_t *txn, sqlite3_stmt *statement)
 {
@@ -216,6 +226,7 @@ ktp_status_t local_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t
         sqlite3_bind_blob(statement, 5, row->beside, (int)row->beside_size, SQLITE_STATIC);
     if (expected != 0)
         sqlite3_bind_int64(statement, 6, (sqlite3_int64)expected);
+    count_erased(txn, key, row);
     return change_one(txn, statement);
 }
 
@@ -240,6 +251,7 @@ ktp_status_t local_row_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t exp
     if (statement == NULL)
         return status;
     sqlite3_bind_int64(statement, 6, (sqlite3_int64)expected);
+    count_erased(txn, key, NULL);
     return change_one(txn, statement);
 }
 

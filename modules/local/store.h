@@ -12,6 +12,7 @@
  *   watch.c       the change token, replaced files
  *   error.c       what an SQLite error means, and what an operator reads
  *   lock.c        how long a lock is waited for, and who holds it
+ *   vfs.c         what SQLite sleeps and syncs
  *   process.c     the clock, forks, open connections
  *
  * An instance has two connections, each opened when it is first needed: a read-only one for reading
@@ -39,6 +40,7 @@
 #define LOCAL_FORMAT 1                  /* user_version: the tables below */
 #define LOCAL_PATH_MAX 4000u            /* bytes, so that "-journal" still fits into PATH_MAX */
 #define LOCAL_WAL_LIMIT 4194304         /* bytes that -wal shrinks back to after it grew */
+#define LOCAL_WAL_KEPT 1048576          /* bytes of it that the last connection leaves at most */
 #define LOCAL_TIMEOUT 5000              /* milliseconds, for create and check, which get none */
 #define LOCAL_READ_WAIT 500             /* milliseconds that a read waits at least, for a repair */
 
@@ -112,7 +114,8 @@ struct ktp_txn {
     ktp_instance_t *instance;
     local_connection_t *connection; /* NULL: no transaction is open */
     int begun;                      /* BEGIN was run: a reading one does without for one row */
-    sqlite3_stmt *active;           /* its row is in the caller's hands until the next call */
+    int erased, lost;     /* a head without a value; rows of values, less those that came */
+    sqlite3_stmt *active; /* its row is in the caller's hands until the next call */
 };
 
 struct ktp_instance {
@@ -121,6 +124,7 @@ struct ktp_instance {
     char *wal, *shm; /* its companions */
     int64_t timeout; /* milliseconds, the longest wait for the write lock */
     pid_t pid;
+    int erased; /* a commit left old values nowhere but in -wal */
     local_watch_t watch;
     local_connection_t reader, writer;
     ktp_txn_t txn;

@@ -11,6 +11,7 @@
 #include <err.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -62,6 +63,56 @@ static void count_cached(counts_t *counts)
     get(counts, 0);
     counted(get, counts, counts->count);
     bench_close_drained(counts->ctx, counts->draining);
+}
+
+/* ---- reads without a cache, of names that were all read before; and writes ---- */
+
+static bench_name_t *names;
+static size_t nnames;
+
+static void read_one(void *arg, unsigned i)
+{
+    counts_t *counts = arg;
+    kt_request_t req = bench_request(names[i % nnames].name);
+    kt_secret_t *secret = NULL;
+
+    bench_must(counts->ctx, kt_get(counts->ctx, &req, &secret));
+    kt_secret_free(secret);
+}
+
+static void count_read(counts_t *counts)
+{
+    char path[4096];
+
+    (void)snprintf(path, sizeof(path), "%.*snames", (int)(strlen(counts->config) - 12),
+                   counts->config);
+    nnames = bench_names(path, &names);
+    counts->ctx = bench_open_drained(counts->config, &counts->draining);
+    for (unsigned i = 0; i < nnames; i++)
+        read_one(counts, i);
+    counted(read_one, counts, counts->count);
+    bench_close_drained(counts->ctx, counts->draining);
+    free(names);
+}
+
+static void set(void *arg, unsigned i)
+{
+    counts_t *counts = arg;
+    kt_request_t req = bench_request(NAME);
+    kt_secret_t *value = kt_secret_new("0123456789abcdef0123456789abcdef01234567", 40);
+
+    (void)i;
+    bench_must(counts->ctx, kt_put(counts->ctx, &req, value, NULL, NULL));
+    kt_secret_free(value);
+}
+
+static void count_set(counts_t *counts)
+{
+    counts->ctx = bench_open(counts->config);
+    for (unsigned i = 0; i < 12; i++) /* then each one also removes the oldest version */
+        set(counts, i);
+    counted(set, counts, counts->count);
+    kt_close(counts->ctx);
 }
 
 /* ---- a record ---- */
@@ -166,6 +217,8 @@ static const struct {
     void (*fn)(counts_t *counts);
 } cases[] = {
     {"cached", count_cached}, /* kt_get() */
+    {"read", count_read},     /* the same without a cache, with its proof: FOLDER says so */
+    {"set", count_set},       /* kt_put() */
     {"ring", count_ring},     /* a record that is put into the ring */
     {"line", count_line},     /* a record until it is a sealed line on the disk */
     {"open", count_open},     /* libsodium opens a sealed value of 32 bytes */

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a write waits for is counted, not timed: syncs, and writes to the store's -wal."""
+import os
+import pathlib
 import re
 import subprocess
 
@@ -21,11 +23,60 @@ def set_again(home, folder):
     return trace(home, folder, "set", "api-keys/a", value=b"the third value of it")
 
 
-def test_a_set_waits_for_few_syncs(home, tmp_path):
-    """Intent, commit, anchor, outcome. A command is also the first and the last user of the store, so that SQLite begins -wal (its
-    header and its folder) and writes it back at the end (both files)."""
+def test_a_set_waits_for_three_syncs(home, tmp_path):
+    """Intent, commit, anchor: also for a command, which is the first and the last user of the store. The outcome follows with the
+    next block of the audit log, and -wal stays until it has grown."""
     syncs = [line for line in set_again(home, tmp_path) if SYNC.search(line)]
-    assert 4 <= len(syncs) <= 8, "\n".join(syncs)
+    assert len(syncs) == 3, "\n".join(syncs)
+
+
+def test_a_process_that_goes_on_waits_for_three_syncs(home, tmp_path):
+    """What 20 of them need more than 10."""
+    home.set("api-keys/k0000000", b"a value")
+    program = [str(pathlib.Path(os.environ["KT_TEST_BIN"]) / "bench/inside_counts"), "set"]
+    counts = []
+    for times in 10, 20:
+        home.set("api-keys/other", b"a value")
+        home.destroy("api-keys/other")  # so that -wal is empty
+        subprocess.run(["strace", "-f", "-o", str(tmp_path / "trace"), *program, str(times), str(home.dir)], check=True,
+                       capture_output=True, env=home.env, timeout=120)
+        counts.append(len(SYNC.findall((tmp_path / "trace").read_text())))
+    assert counts[1] - counts[0] == 30, counts
+
+
+def test_what_is_destroyed_leaves_both_files(home):
+    """-wal keeps older contents of the store's pages, and is emptied after something was erased."""
+    wal = home.store.with_name(home.store.name + "-wal")
+    home.set("api-keys/a", b"a value that was put first")
+    home.set("api-keys/a", b"a value that came after it")
+    assert wal.stat().st_size > 0
+    home.destroy("api-keys/a", 1)
+    assert wal.stat().st_size == 0
+    home.set("api-keys/a", b"a value that came after it")
+    home.destroy("api-keys/a")
+    assert wal.stat().st_size == 0
+
+
+def test_the_database_is_whole_without_wal(home):
+    """A copy of the one file has all that was written, and so has a store whose -wal was deleted."""
+    for value in b"one", b"two", b"three":
+        home.set("api-keys/a", value)
+    for end in "-wal", "-shm":
+        home.store.with_name(home.store.name + end).unlink()
+    assert home.get("api-keys/a") == b"three"
+    home.set("api-keys/a", b"four")
+    assert home.get("api-keys/a") == b"four"
+
+
+def test_wal_does_not_grow_without_end(home):
+    """Each command adds some pages to it; at 1 MiB it is emptied."""
+    wal, sizes = home.store.with_name(home.store.name + "-wal"), []
+    for number in range(45):
+        home.set("api-keys/a", b"x" * 20000 + str(number).encode())
+        sizes.append(wal.stat().st_size)
+    assert max(sizes) <= 1048576 + 200000
+    assert 0 in sizes
+    assert home.get("api-keys/a").endswith(b"44")
 
 
 def test_space_is_reserved_without_writing(home, tmp_path):

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vfs.c: SQLite's own access to files, but for two things.
+ *
+ * Its sleep. SQLite asks a busy handler only for some of its waits. Where it repairs the index of
+ * -wal, or looks for a place among the readers, it sleeps by itself and gives up after 10 s
+ * ("locking protocol"), and any process that may read -shm can cause that by a lock for reading on
+ * one of its bytes. Past the deadline of the call there is no sleep, and SQLite runs through its
+ * tries at once.
+ *
+ * Two syncs of -wal, which make a write of a process that has just started wait twice as long:
+ *
+ *   its folder    SQLite syncs it with the first sync of each process, because the process may have
+ *                 made the file. If the file has contents, the process that made it
+ *                 has synced the folder here, when it was still empty.
+ *   its header    SQLite syncs it before the first frame. If frames of before follow, an old header
+ *                 must not meet new frames. In a file that was empty nothing follows, and the sync
+ *                 of the commit is enough: without it the file is not valid.
+ */
+#define _GNU_SOURCE
+#include "vfs.h"
+
+#include <fcntl.h>
+#include <libgen.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "process.h"
+#include "store.h"
+
+#define WAL_HEADER 32
+
+static _Thread_local int64_t waiting_until; /* of the call that runs; 0: none does */
+static pthread_once_t vfs_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t methods_lock = PTHREAD_MUTEX_INITIALIZER;
+static sqlite3_vfs *system_vfs, own_vfs;
+static const sqlite3_io_methods *system_methods; /* of the first -wal; NULL: none yet */
+static sqlite3_io_methods own_methods;           /* the same, but for what it syncs */
+
+/* ---- sleep ---- */
+
+void local_wait_until(int64_t deadline)
+{
+    waiting_until = deadline;
+}
+
+static int vfs_sleep(sqlite3_vfs *vfs, int us)
+{
+    int64_t left = waiting_until == 0 ? us : (waiting_until - local_clock()) * 1000;
+
+    (void)vfs;
+    if (left <= 0)
+        return 0;
+    return system_vfs->xSleep(system_vfs, us < left ? us : (int)left);
+}
+
+/* ---- -wal ---- */
+
+static int wal_sync(sqlite3_file *file, int flags)
+{
+    sqlite3_int64 size = 0;
+
+    if (system_methods->xFileSize(file, &size) == SQLITE_OK && size == WAL_HEADER)
+        return SQLITE_OK;
+    return system_methods->xSync(file, flags);
+}
+
+/* A -wal on a file system for which SQLite has other methods keeps them. */
+static void replace_methods(sqlite3_file *file)
+{
+    pthread_mutex_lock(&methods_lock);
+    if (system_methods == NULL) {
+        own_methods = *file->pMethods;
+        own_methods.xSync = wal_sync;
+        system_methods = file->pMethods;
+    }
+    if (file->pMethods == system_methods)
+        file->pMethods = &own_methods;
+    pthread_mutex_unlock(&methods_lock);
+}
+
+static int sync_folder_of(const char *path)
+{
+    char copy[LOCAL_PATH_MAX + 64];
+    int fd, failed;
+
+    if (strlen(path) >= sizeof copy)
+        return -1;
+    memcpy(copy, path, strlen(path) + 1);
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    failed = fsync(fd);
+    close(fd);
+    return failed;
+}
+
+static int open_wal(const char *name, sqlite3_file *file, int flags, int *ret_flags)
+{
+    struct stat st;
+    int there = lstat(name, &st) == 0, code;
+
+    if (there && st.st_size > 0)
+        flags &= ~SQLITE_OPEN_CREATE; /* and so without a sync of its folder */
+    code = system_vfs->xOpen(system_vfs, name, file, flags, ret_flags);
+    if (code != SQLITE_OK)
+        return code;
+    if (!there && sync_folder_of(name) != 0) {
+        file->pMethods->xClose(file);
+        file->pMethods = NULL;
+        return SQLITE_IOERR_DIR_FSYNC;
+    }
+    replace_methods(file);
+    return SQLITE_OK;
+}
+
+static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
+                    int *ret_flags)
+{
+    (void)vfs;
+    return (flags & SQLITE_OPEN_WAL) && name != NULL
+               ? open_wal(name, file, flags, ret_flags)
+               : system_vfs->xOpen(system_vfs, name, file, flags, ret_flags);
+}
+
+/* ---- all of it ---- */
+
+static void make_vfs(void)
+{
+    system_vfs = sqlite3_vfs_find(NULL);
+    if (system_vfs == NULL)
+        return;
+    own_vfs = *system_vfs;
+    own_vfs.zName = "keyturn-local";
+    own_vfs.pNext = NULL;
+    own_vfs.xSleep = vfs_sleep;
+    own_vfs.xOpen = vfs_open;
+    if (sqlite3_vfs_register(&own_vfs, 0) != SQLITE_OK)
+        system_vfs = NULL;
+}
+
+const char *local_vfs(void)
+{
+    pthread_once(&vfs_once, make_vfs);
+    return system_vfs != NULL ? own_vfs.zName : NULL;
+}
