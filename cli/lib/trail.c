@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Lines of the audit logs, for tail, log and report. Any user may have written one. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
 #define NARROW 110 /* columns of a terminal with less room than a whole line takes */
+#define BEFORE 63  /* columns of a narrow line before the name */
+#define NAME_MIN 16
 
 static const struct {
     unsigned mark;
@@ -56,25 +59,58 @@ static void print_who(const json_t *line, int width)
         cli_print(who, 26);
 }
 
-static void print_rest(const json_t *line)
+/* What was asked for, and more about it. `room` 0: as much as there is. */
+static void print_what(const json_t *line, int room)
 {
-    const json_t *version = json_object_get(line, "version"), *mark;
-    const json_t *count = json_object_get(line, "count");
+    const char *name = cli_json_text(line, "reference", cli_json_text(line, "text", "-"));
+    const char *peer = cli_json_text(line, "peer", "");
+    long long version = json_integer_value(json_object_get(line, "version"));
+    long long count = json_integer_value(json_object_get(line, "count"));
+    char *text = NULL;
+    size_t size;
+    FILE *file = open_memstream(&text, &size);
+
+    if (!file)
+        return;
+    fputs(name, file);
+    if (version > 0)
+        fprintf(file, " version %lld", version);
+    if (count > 1)
+        fprintf(file, " %lld times", count);
+    if (peer[0])
+        fprintf(file, " from %s", peer);
+    if (json_is_true(json_object_get(line, "stale")))
+        fputs(" stale", file);
+    if (fclose(file) == 0 && room > 0 && size > (size_t)room)
+        cli_print_cut(text, room);
+    else if (text)
+        cli_print(text, 0);
+    free(text);
+}
+
+/* Never cut: a line that is not proved must not look like one that is. */
+static void print_marks(const json_t *line)
+{
+    const json_t *mark;
     size_t i;
 
-    if (json_integer_value(version) > 0)
-        printf(" version %lld", (long long)json_integer_value(version));
-    if (json_integer_value(count) > 1)
-        printf(" %lld times", (long long)json_integer_value(count));
-    if (cli_json_text(line, "peer", "")[0]) {
-        fputs(" from ", stdout);
-        cli_print(cli_json_text(line, "peer", ""), 0);
-    }
-    if (json_is_true(json_object_get(line, "stale")))
-        fputs(" stale", stdout);
     json_array_foreach(json_object_get(line, "marks"), i, mark)
         printf("%s%s", i ? ", " : "  !! ", json_string_value(mark));
     putchar('\n');
+}
+
+/* On a narrow terminal 11-23 11:50:33: without the year and the milliseconds. */
+static void print_time(const json_t *line, bool narrow)
+{
+    const char *time = cli_json_text(line, "time", "-");
+    char brief[15];
+
+    if (!narrow || strlen(time) < 19) {
+        cli_print(time, narrow ? 14 : 24);
+        return;
+    }
+    snprintf(brief, sizeof brief, "%.5s %.8s", time + 5, time + 11);
+    cli_print(brief, 14);
 }
 
 /* 2026-11-23T11:50:33.123Z nginx        nginx:example.org    read      success   api-keys/stripe@3
@@ -83,12 +119,9 @@ void cli_trail_print(const json_t *line)
 {
     int columns = cli_columns();
     bool narrow = columns > 0 && columns < NARROW;
-    const char *time = cli_json_text(line, "time", "-");
+    int room = columns - BEFORE > NAME_MIN ? columns - BEFORE : NAME_MIN;
 
-    if (narrow)
-        cli_print_cut(time, 19);
-    else
-        cli_print(time, 24);
+    print_time(line, narrow);
     putchar(' ');
     cli_print_cut(cli_json_text(line, "stream", "-"), narrow ? 10 : 12);
     putchar(' ');
@@ -98,8 +131,8 @@ void cli_trail_print(const json_t *line)
     putchar(' ');
     cli_print_cut(cli_json_text(line, "status", "-"), narrow ? 8 : 9);
     putchar(' ');
-    cli_print(cli_json_text(line, "reference", cli_json_text(line, "text", "-")), 0);
-    print_rest(line);
+    print_what(line, narrow ? room : 0);
+    print_marks(line);
 }
 
 void cli_trail_note(void *arg, kt_status_t status, const char *what, const char *detail)

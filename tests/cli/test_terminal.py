@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -212,6 +213,19 @@ def test_the_list_fits_the_terminal(home, terminal):
     lines = screen.shown.decode().splitlines()
     assert len(lines) == 3 and max(map(len, lines)) <= 90 and "xxx...  " in lines[2] and long not in lines[2]
     assert long in home.run("list").stdout.decode(), "a pipe gets all of it"
+
+
+def test_the_audit_log_fits_the_terminal(home, terminal):
+    home.set("api-keys/" + "x" * 240, "v")
+    home.set("a", "v")
+    for verb in "tail", "log":
+        screen = terminal("audit", verb, width=80)
+        assert screen.end() == 0
+        lines = screen.shown.decode().splitlines()
+        assert len(lines) >= 4 and max(map(len, lines)) <= 80, lines
+        assert all(re.match(r"\d\d-\d\d \d\d:\d\d:\d\d cli-", line) for line in lines), "the seconds are not cut"
+        assert any(line.endswith(" a version 1") for line in lines)
+        assert "x" * 240 in home.run("audit", verb).stdout.decode()
 
 
 @pytest.mark.parametrize("answer, status, left", [(b"yes\n", 0, 1), (b"y\n", 64, 2), (b"\n", 64, 2), (b"no\n", 64, 2)])
