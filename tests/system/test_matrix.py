@@ -126,3 +126,186 @@ def test_what_each_user_can_do(servers, user):
     wanted = {path.rstrip("/"): MATRIX[row_of(path)].get(user, "") for path in paths}
     assert {path: may for path, may in found.items() if may != wanted[path]} == {}
     assert set(found) == set(wanted)
+
+
+# ---- each kind of file that some user can write, changed by that user ----
+
+BEND = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+data = bytearray(os.pread(fd, 1 << 24, 0))
+for at in range(len(data)) if sys.argv[2] == "all" else [len(data) // 2 if sys.argv[2] == "middle" else int(sys.argv[2])]:
+    data[at] ^= 1
+os.pwrite(fd, data, 0)
+"""
+BACKUP = "import sqlite3, sys; a, b = map(sqlite3.connect, sys.argv[1:]); a.backup(b)"
+COPY = "import shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2])"
+MIDDLE, WHOLE = "middle", "all"
+TABLES = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+table, column = sys.argv[2:4]
+row = db.execute(f"SELECT id, {column} FROM {table} WHERE {column} IS NOT NULL LIMIT 1").fetchone()
+value = row[1] + 1 if isinstance(row[1], int) else row[1][:-1] + bytes([row[1][-1] ^ 1])
+db.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", (value, row[0]))
+db.commit()
+"""
+COLUMNS = [("meta", "stamp"), ("meta", "record"), ("meta", "id"), ("head", "stamp"), ("head", "record"), ("head", "value"), ("head", "id"),
+           ("value", "stamp"), ("value", "record"), ("node", "record"), ("node", "id")]
+
+
+@pytest.fixture
+def layout(machine):
+    """Without servers: two secrets in two versions, which root wrote, and something in the stream of each user."""
+    machine.sh("useradd -r editor; true")
+    machine.init("--user", "deploy")
+    machine.sh("usermod -aG keyturn,keyturn-write editor; sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml; mkdir -p -m 1777 /var/lib/kept")
+    machine.grant('  - {who: "uid:deploy", allow: [read], names: ["api-keys/*"]}')
+    for name in "api-keys/stripe", "tls/note":
+        machine.set(name, b"leaked")
+        machine.set(name, b"renewed")
+    machine.keyturn("check", check=False)
+    yield machine
+    machine.sh("gpasswd -d editor keyturn-write; gpasswd -d editor keyturn; rm -rf /var/lib/kept", check=False)
+
+
+def does(machine, user, *argv):
+    result = subprocess.run([*machine.become(user), *map(str, argv)], capture_output=True, text=True, cwd="/", timeout=60)
+    assert result.returncode == 0, result
+
+
+def python(machine, user, text, *args):
+    does(machine, user, "/usr/bin/python3", "-c", text, *args)
+
+
+def fails(machine, *verb, says=b""):
+    result = machine.keyturn(*verb, check=False)
+    assert result.returncode == 65 and says in result.stdout + result.stderr, (verb, result)
+
+
+def no_old_value(machine):
+    """Whatever was done: the newest value, or an error."""
+    for user in None, "deploy":
+        for name in "api-keys/stripe", "tls/note":
+            assert machine.get(name, user) in (b"renewed", 65, 74, 75, 77), (user, name)
+
+
+@pytest.mark.parametrize("user", ["postgres", "editor"])
+def test_each_column_of_the_store(layout, user):
+    python(layout, user, BACKUP, STORE, "/var/lib/kept/db")
+    for table, column in COLUMNS:
+        python(layout, user, TABLES, STORE, table, column)
+        for verb in ("verify",), ("check",), ("backup", "/var/lib/kept/backup"):
+            result = layout.keyturn(*verb, check=False)
+            assert result.returncode in (65, 77), (table, column, verb, result)
+        no_old_value(layout)
+        python(layout, user, BACKUP, "/var/lib/kept/db", STORE)
+    assert layout.keyturn("verify").returncode == 0 and layout.get("api-keys/stripe") == b"renewed"
+
+
+@pytest.mark.parametrize("user", ["postgres", "editor"])
+@pytest.mark.parametrize("how", ["in place", "renamed", "linked"])
+def test_an_older_file_of_the_store(layout, user, how):
+    """The file itself, not its rows; it then belongs to the user."""
+    kept = f"/var/lib/kept/{user}.db"
+    python(layout, user, BACKUP, STORE, kept)
+    layout.set("api-keys/stripe", b"newest")
+    for more in "-wal", "-shm":
+        does(layout, user, "rm", "-f", f"{STORE}{more}")
+    if how == "in place":
+        python(layout, user, COPY, kept, STORE)
+    else:
+        does(layout, user, *(["mv", "-f", kept, STORE] if how == "renamed" else ["ln", "-sfn", kept, STORE]))
+    assert layout.get("api-keys/stripe") in (65, 77) and layout.get("api-keys/stripe", "deploy") in (65, 77)
+    assert layout.keyturn("verify", check=False).returncode in (65, 77) and layout.keyturn("check", check=False).returncode in (65, 77)
+
+
+@pytest.mark.parametrize("user", ["postgres", "editor"])
+@pytest.mark.parametrize("more, where", [("-wal", MIDDLE), ("-wal", WHOLE), ("-shm", MIDDLE), ("-shm", WHOLE), ("", MIDDLE), ("", WHOLE)])
+def test_bytes_of_the_database(layout, user, more, where):
+    """With an open connection, so that -wal and -shm are there. An older value is never served."""
+    holder = subprocess.Popen(["/usr/bin/python3", "-c", "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('SELECT * FROM head')"
+                               ".fetchall(); print(flush=True); sys.stdin.read()", str(STORE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    try:
+        layout.set("api-keys/stripe", b"renewed")
+        python(layout, user, BEND, f"{STORE}{more}", where)
+        no_old_value(layout)
+    finally:
+        holder.stdin.close()
+        holder.wait()
+    no_old_value(layout)
+    if where == WHOLE and more != "-shm":
+        assert layout.keyturn("verify", check=False).returncode in (65, 74), "nothing is left"
+
+
+@pytest.mark.parametrize("name, where", [("log", MIDDLE), ("log", WHOLE), ("state", 87), ("state", 88)])
+def test_a_users_own_trail(layout, name, where):
+    """Of the state: where the last seal ends, and the chain through it."""
+    layout.get("api-keys/stripe", "deploy")
+    layout.keyturn("audit", "verify", "--audit-key", AUDIT_KEY)
+    python(layout, "deploy", BEND, LOG / "cli-deploy" / name, where)
+    fails(layout, "audit", "verify", "--audit-key", AUDIT_KEY, says=b"cli-deploy")
+    for verb in ("audit", "tail"), ("audit", "report"), ("audit", "log"):
+        assert layout.keyturn(*verb, check=False).returncode in (0, 65), verb
+
+
+def test_a_state_that_is_none(layout):
+    """As if it were gone: that is said, and the next process of the stream begins a log with a gap."""
+    layout.get("api-keys/stripe", "deploy")
+    python(layout, "deploy", BEND, LOG / "cli-deploy/state", WHOLE)
+    assert b"without the stream's state" in layout.keyturn("audit", "verify", "--audit-key", AUDIT_KEY, check=False).stdout
+    assert layout.get("api-keys/stripe", "deploy") == b"renewed"
+    lines = [json.loads(line) for line in (LOG / "cli-deploy/log").read_text().splitlines()]
+    assert [line["severity"] for line in lines if line.get("action") == "gap"] == ["critical"]
+
+
+def test_an_older_log_of_a_user(layout):
+    """What was sealed since is missing by the state, which the user left alone."""
+    layout.get("api-keys/stripe", "deploy")
+    python(layout, "deploy", COPY, LOG / "cli-deploy/log", "/var/lib/kept/log")
+    layout.get("api-keys/stripe", "deploy")
+    python(layout, "deploy", COPY, "/var/lib/kept/log", LOG / "cli-deploy/log")
+    fails(layout, "audit", "verify", "--audit-key", AUDIT_KEY, says=b"cli-deploy")
+
+
+@pytest.mark.parametrize("name", ["access", "refusals", "rings"])
+def test_what_counts_for_its_own_stream_only(layout, name):
+    """Counters, and records that no seal covers yet, are the user's own word. They harm nobody: every verb of root works on."""
+    layout.get("api-keys/stripe", "deploy")
+    layout.keyturn("set", "api-keys/stripe", user="deploy", input=b"refused", check=False)
+    if name == "rings":
+        python(layout, "deploy", "import os, sys; open(sys.argv[1], 'wb').write(os.urandom(65536))", LOG / "cli-deploy/rings" / ("0" * 32))
+    else:
+        python(layout, "deploy", BEND, LOG / "cli-deploy" / name, WHOLE)
+    for verb in ("info", "api-keys/stripe"), ("list",), ("lockout", "list"), ("audit", "tail"), ("audit", "report"), ("verify",):
+        assert layout.keyturn(*verb, check=False).returncode == 0, verb
+    assert layout.get("api-keys/stripe") == b"renewed" and layout.get("api-keys/stripe", "deploy") in (b"renewed", 74)
+
+
+@pytest.mark.parametrize("name", ["generations", ".generations.spare", ".lock"])
+@pytest.mark.parametrize("where", [MIDDLE, WHOLE])
+def test_a_users_own_anchors(layout, name, where):
+    """They were a witness more. An older store is refused by those of root, all the same."""
+    own = ANCHORS / "postgresql"
+    for file in "generations", ".generations.spare":
+        python(layout, "postgres", COPY, ANCHORS / "cli-root" / file, own / file)
+    does(layout, "postgres", "sh", "-c", f"echo anything > {own}/.lock")
+    python(layout, "postgres", BACKUP, STORE, "/var/lib/kept/db")
+    python(layout, "postgres", BEND, own / name, where)
+    assert layout.get("api-keys/stripe") == b"renewed"
+    if name == "generations" and where == WHOLE:
+        assert any(what == "anchors" and str(own / name) in detail for what, detail in layout.wrong())
+    layout.set("api-keys/stripe", b"newest")
+    python(layout, "postgres", BACKUP, "/var/lib/kept/db", STORE)
+    fails(layout, "get", "api-keys/stripe", says=b"older store")
+    fails(layout, "verify", says=b"older store")
+
+
+def test_each_kind_that_is_written_is_changed():
+    """A new kind of file needs a test above."""
+    written = {os.path.basename(path) for path, may in MATRIX.items() if any("w" in rights for rights in may.values())}
+    changed = {"production.db", "production.db-wal", "production.db-shm", "log", "state", "access", "refusals", "*", "generations",
+               ".generations.spare", ".lock"}
+    # a rotated log is read as the log is; `sent` says what a sink has, and is the stream's own
+    assert written - changed == {"log.*", "sent"}
