@@ -55,13 +55,20 @@ static kt_status_t read_key(import_t *import)
     return status;
 }
 
-static json_t *parse(const char *text, size_t size)
+/* NULL: *ret_why says why. The library reads no integer of more than 64 bits; Python writes them.
+ */
+static json_t *parse(const char *text, size_t size, const char **ret_why)
 {
-    json_t *object = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    json_error_t error;
+    json_t *object = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 
     if (json_is_object(object))
         return object;
+    *ret_why = !object && json_error_code(&error) == json_error_numeric_overflow
+                   ? "a number in it is too large to be read exactly: write it as a string there"
+                   : "it does not hold a JSON object of names and values";
     json_decref(object);
+    explicit_bzero(&error, sizeof error); /* the text near the fault */
     return NULL;
 }
 
@@ -81,10 +88,9 @@ static kt_status_t read_store(import_t *import, json_t **ret_object, bool *ret_t
     if (why)
         status = cli_fail(import->cli, KT_MALFORMED, "%s: %s", path, why);
     else
-        *ret_object = *ret_tokens ? parse(text, size) : parse(plain, plain_size);
+        *ret_object = *ret_tokens ? parse(text, size, &why) : parse(plain, plain_size, &why);
     if (!status && !*ret_object)
-        status = cli_fail(import->cli, KT_MALFORMED,
-                          "%s: does not hold a JSON object of names and values", path);
+        status = cli_fail(import->cli, KT_MALFORMED, "%s: %s", path, why);
     cli_drop(plain, plain_size);
     cli_drop(text, size);
     return status;

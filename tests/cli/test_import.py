@@ -192,6 +192,13 @@ def test_what_is_inside_is_an_object(older, text):
     fails(older, 65, "does not hold a JSON object")
 
 
+@pytest.mark.parametrize("number", ["9223372036854775808", "123456789012345678901234567890", "-9223372036854775809", "1e999"])
+def test_a_number_that_is_too_large_is_named_as_such(older, number):
+    """A9: Python's json writes them, and the whole file was called something else."""
+    older.store.write_bytes(Fernet(older.key).encrypt(f'{{"a": "1", "b": {number}}}'.encode()))
+    fails(older, 65, "a number in it is too large to be read exactly")
+
+
 def test_files_and_options(older, home, tmp_path):
     older.write({"a": "1"})
     assert home.run("import", "--fernet", older.store, check=False).returncode == 64
