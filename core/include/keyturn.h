@@ -67,6 +67,7 @@ extern "C" {
 #define KT_META_VALUE_MAX 512u /* bytes of a metadata value */
 #define KT_SUBJECT_MAX 255u    /* bytes of a subject */
 #define KT_VERSIONS_MAX 100u   /* kept versions of a secret (keep_versions) */
+#define KT_ABANDONED_MAX 32u   /* abandoned versions of a secret, which count apart */
 
 #if defined(__GNUC__)
 #define KT_API __attribute__((visibility("default")))
@@ -332,8 +333,8 @@ KT_API KT_MUST_USE kt_status_t kt_list(kt_ctx_t *ctx, const kt_request_t *req, k
 typedef struct kt_info kt_info_t;
 typedef struct kt_version {
     uint64_t version;
-    const char *state; /* "current", "previous", "pending", "kept", "destroyed" */
-    int64_t created, expires;
+    const char *state; /* "current", "previous", "pending", "kept", "abandoned", "destroyed" */
+    int64_t created, expires; /* expires of an abandoned one: until when it is kept */
 } kt_version_t;
 /* Metadata, never values; needs the capability `list`. Deleted secrets have them too. The caller
  * frees *ret_info. */
@@ -515,10 +516,13 @@ typedef struct kt_rotate_options {
     int generate;       /* replace an issued value, too, by a generated one */
     int *ret_issued;    /* set to 1 if the answer is KT_CONFLICT because the value was issued or
                            derived; else left alone. May be NULL */
+    const kt_meta_t *notes; /* of the pending version, as by kt_rotation_notes(); may be NULL */
+    size_t nnotes;
 } kt_rotate_options_t;
 #define KT_ROTATE_INIT                                                                             \
     {                                                                                              \
-        sizeof(kt_rotate_options_t), NULL, 0, KT_ALPHABET_ALNUM, 0, 0, NULL, NULL, NULL, 0, NULL   \
+        sizeof(kt_rotate_options_t), NULL, 0, KT_ALPHABET_ALNUM, 0, 0, NULL, NULL, NULL, 0, NULL,  \
+            NULL, 0                                                                                \
     }
 
 /*
@@ -576,10 +580,16 @@ KT_API KT_MUST_USE kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const 
  * not fit. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_noted(kt_rotation_t *rotation, int pending,
                                                  const char *key, char *value, size_t size);
+/* KT_SUCCESS also if another process has made this version current. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline,
                                                   uint64_t *ret_version);
 KT_API KT_MUST_USE kt_status_t
-kt_rotation_abandon(kt_rotation_t *rotation);           /* the target does not have it: drop it */
+kt_rotation_abandon(kt_rotation_t *rotation); /* the target does not have it: drop it */
+/* The same of a rotation that another process began: its version gets the state "abandoned". Its
+ * value is kept for `keep` milliseconds, and until the next change of the secret after them. If the
+ * process that began it lives after all, it goes on as if nothing had happened, unless another
+ * rotation was begun. A secret with KT_ABANDONED_MAX such versions is not rotated (KT_CONFLICT). */
+KT_API KT_MUST_USE kt_status_t kt_rotation_set_aside(kt_rotation_t *rotation, int64_t keep);
 KT_API void kt_rotation_leave(kt_rotation_t *rotation); /* not known: keep it pending */
 
 /* ---- Bundles: sealed secrets that the consumer stores, with or without a key ---- */

@@ -14,7 +14,9 @@ struct kt_rotation {
     kt_bundle_store_t bundle;
     kt_store_t *store;
     uint64_t version;
-    int64_t expires; /* set by `finish`; 0: unchanged */
+    uint64_t replaces; /* the version that was current when this one became pending */
+    int64_t expires;   /* set by `finish`; 0: unchanged */
+    int64_t keep;      /* ms that a version which is set aside is kept */
 };
 
 /* ---- rotation.c: the object ---- */

@@ -153,6 +153,22 @@ kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_
     return KT_SUCCESS;
 }
 
+/* Whose time is over is dropped by this change. */
+static kt_status_t check_abandoned(const kt_head_t *head)
+{
+    int64_t now = kt_now();
+    size_t i, count = 0;
+
+    for (i = 0; i < head->nversions; i++)
+        count += head->versions[i].abandoned && head->versions[i].expires > now;
+    if (count < KT_ABANDONED_MAX)
+        return KT_SUCCESS;
+    return kt_fail(KT_CONFLICT,
+                   "%s: %zu of its versions are abandoned, because its rotations are interrupted "
+                   "again and again: find out why, then `keyturn destroy %s VERSION`",
+                   head->name, count, head->name);
+}
+
 static kt_status_t check_rotatable(kt_change_t *change, const kt_rotate_options_t *options)
 {
     const kt_head_t *head = kt_change_head(change);
@@ -161,7 +177,9 @@ static kt_status_t check_rotatable(kt_change_t *change, const kt_rotate_options_
     if (!kt_change_exists(change) || head->current == 0)
         return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", head->name);
     status = kt_rotate_check_head(head, options);
-    return status == KT_SUCCESS ? kt_write_no_pending(head) : status;
+    if (status == KT_SUCCESS)
+        status = kt_write_no_pending(head);
+    return status == KT_SUCCESS ? check_abandoned(head) : status;
 }
 
 /* The next rotation is due some time after this one became current. */
@@ -188,6 +206,7 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
     kt_secret_t *old = NULL, *part = NULL, *value = NULL;
     kt_shape_t shape;
     kt_status_t status;
+    size_t i;
 
     status = check_rotatable(change, options);
     if (status == KT_SUCCESS)
@@ -207,6 +226,8 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
         status = kt_origin_set(head, *ret_version, origin_of(options));
     if (status == KT_SUCCESS)
         status = note_time(head, *ret_version);
+    for (i = 0; i < options->nnotes && status == KT_SUCCESS; i++)
+        status = kt_head_note(head, *ret_version, options->notes[i].key, options->notes[i].value);
     kt_secret_free(value);
     kt_secret_free(part);
     kt_secret_free(old);
@@ -215,7 +236,7 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
 
 /* If the time cannot be noted, the note from add_rotated() stays: the target has the value already,
  * so this step must not fail. */
-static kt_status_t make_current(kt_change_t *change, uint64_t version)
+static kt_status_t make_version_current(kt_change_t *change, uint64_t version)
 {
     kt_status_t status = kt_change_make_current(change, version);
 
@@ -246,7 +267,7 @@ kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, ret_version);
     if (status == KT_SUCCESS)
-        status = make_current(change, *ret_version);
+        status = make_version_current(change, *ret_version);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return kt_decide(ctx, call, "rotate", status, 0, store->name, KT_EV_DURABLE);
@@ -276,6 +297,7 @@ static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *op
                          KT_EV_DURABLE);
     }
     kt_change_head(change)->pending = r->version;
+    r->replaces = kt_change_head(change)->current;
     return kt_write_finish(r->ctx, &r->call, change, "rotate.create", r->version, r->store->name);
 }
 
@@ -337,6 +359,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,
         status = kt_store_head(&ctx->holder, r->store, r->call.ref.name, &head);
     if (status == KT_SUCCESS) {
         r->version = head.pending;
+        r->replaces = head.current;
         kt_head_clear(&head);
         if (r->version == 0)
             status = kt_fail(KT_NOTFOUND, "%s: there is no unfinished rotation", r->call.ref.name);
@@ -356,6 +379,20 @@ kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req, kt_rotati
     return status;
 }
 
+/* Another process took this one for dead, and set its version aside. The one that began the
+ * rotation knows best what becomes of it. */
+static bool take_back(kt_change_t *change, const kt_rotation_t *r)
+{
+    kt_head_t *head = kt_change_head(change);
+    const kt_head_version_t *entry = kt_head_find(head, r->version);
+
+    if (entry == NULL || !entry->abandoned || head->pending != 0 || head->current != r->replaces)
+        return false;
+    kt_head_take_back(head, r->version);
+    head->pending = r->version;
+    return true;
+}
+
 kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change_t **ret_change)
 {
     kt_status_t status;
@@ -363,9 +400,10 @@ kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change
     status = kt_change_begin(&r->ctx->holder, r->store, r->call.ref.name, timeout, ret_change);
     if (status != KT_SUCCESS)
         return status;
-    if (kt_change_head(*ret_change)->pending == r->version)
+    if (kt_change_head(*ret_change)->pending == r->version || take_back(*ret_change, r))
         return KT_SUCCESS;
     kt_change_abort(*ret_change);
+    *ret_change = NULL;
     return kt_fail(KT_CONFLICT,
                    "%s: version %llu is no longer pending: another process finished or abandoned "
                    "this rotation",
@@ -443,11 +481,43 @@ kt_status_t kt_rotation_noted(kt_rotation_t *rotation, int pending, const char *
 /* The last step: what happens to the pending version, and what the record calls it. */
 typedef struct last_step {
     const char *action;
-    kt_status_t (*change)(kt_change_t *change, uint64_t version);
+    kt_status_t (*change)(kt_change_t *change, const kt_rotation_t *r);
 } last_step_t;
 
+static kt_status_t make_current(kt_change_t *change, const kt_rotation_t *r)
+{
+    return make_version_current(change, r->version);
+}
+
+static kt_status_t drop(kt_change_t *change, const kt_rotation_t *r)
+{
+    return kt_change_drop(change, r->version);
+}
+
+static kt_status_t set_aside(kt_change_t *change, const kt_rotation_t *r)
+{
+    return kt_change_set_aside(change, r->version, kt_now() + r->keep);
+}
+
 static const last_step_t finish = {"rotate.finish", make_current};
-static const last_step_t abandon = {"rotate.abandon", kt_change_drop};
+static const last_step_t abandon = {"rotate.abandon", drop};
+static const last_step_t put_aside = {"rotate.abandon", set_aside};
+
+/* Did another process make the version current? Then that is what `finish` was to do. */
+static bool is_current(kt_rotation_t *r)
+{
+    kt_failure_t failed;
+    kt_head_t head;
+    bool current = false;
+
+    kt_failure_save(&failed, KT_CONFLICT);
+    if (kt_store_head(&r->ctx->holder, r->store, r->call.ref.name, &head) == KT_SUCCESS) {
+        current = !head.deleted && head.current == r->version;
+        kt_head_clear(&head);
+    }
+    (void)kt_failure_restore(&failed);
+    return current;
+}
 
 static kt_status_t end_locked(kt_rotation_t *r, const last_step_t *step, unsigned timeout)
 {
@@ -456,9 +526,13 @@ static kt_status_t end_locked(kt_rotation_t *r, const last_step_t *step, unsigne
 
     status = kt_rotation_begin_step(r, timeout, &change);
     if (status == KT_SUCCESS) {
-        status = step->change(change, r->version);
+        status = step->change(change, r);
         if (status != KT_SUCCESS)
             kt_change_abort(change);
+    } else if (status == KT_CONFLICT && step == &finish && is_current(r)) {
+        kt_failure_clear();
+        return kt_decide(r->ctx, &r->call, step->action, KT_SUCCESS, r->version, r->store->name,
+                         KT_EV_DURABLE);
     }
     if (status != KT_SUCCESS)
         return kt_decide(r->ctx, &r->call, step->action, status, r->version, r->store->name,
@@ -491,6 +565,12 @@ kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint6
 kt_status_t kt_rotation_abandon(kt_rotation_t *rotation)
 {
     return end_rotation(rotation, &abandon, /* timeout= */ 0, /* ret_version= */ NULL);
+}
+
+kt_status_t kt_rotation_set_aside(kt_rotation_t *rotation, int64_t keep)
+{
+    rotation->keep = keep;
+    return end_rotation(rotation, &put_aside, /* timeout= */ 0, /* ret_version= */ NULL);
 }
 
 void kt_rotation_leave(kt_rotation_t *rotation)

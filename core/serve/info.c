@@ -37,7 +37,9 @@ static const char *version_state(const kt_head_t *head, const kt_head_version_t 
         return "current";
     if (version->version == head->pending)
         return "pending";
-    return version->version == head->previous ? "previous" : "kept";
+    if (version->version == head->previous)
+        return "previous";
+    return version->abandoned ? "abandoned" : "kept";
 }
 
 /* ---- one ---- */

@@ -14,7 +14,7 @@
 
 #define BUNDLE_MAX (16u * 1024u * 1024u)
 #define LENGTH_SIZE 4u
-#define RECORDS_MAX (KT_VERSIONS_MAX + 4u)
+#define RECORDS_MAX (KT_VERSIONS_MAX + KT_ABANDONED_MAX + 4u)
 
 typedef struct record {
     const unsigned char *data;

@@ -259,6 +259,20 @@ kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version)
     head->current = version;
     if (head->pending == version)
         head->pending = 0;
+    kt_head_take_back(head, version);
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_change_set_aside(kt_change_t *change, uint64_t version, int64_t until)
+{
+    kt_head_version_t *entry = kt_head_find(&change->head, version);
+
+    if (entry == NULL || entry->destroyed || change->head.pending != version)
+        return kt_fail(KT_CONFLICT, "%s: version %llu is not pending", change->name,
+                       (unsigned long long)version);
+    entry->abandoned = true;
+    entry->expires = until;
+    change->head.pending = 0;
     return KT_SUCCESS;
 }
 
@@ -299,6 +313,7 @@ kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version)
         status = remove_value(change, version);
     }
     if (status == KT_SUCCESS) {
+        kt_head_take_back(&change->head, version);
         entry->destroyed = true;
         if (change->head.pending == version)
             change->head.pending = 0;
@@ -306,18 +321,24 @@ kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version)
     return status;
 }
 
-/* Drops the oldest versions beyond keep_versions, but never current, previous or pending. */
+/* Drops the oldest versions beyond keep_versions and the abandoned ones whose time is over, but
+ * never current, previous or pending. */
 static kt_status_t prune(kt_change_t *change)
 {
     kt_head_t *head = &change->head;
-    size_t i = head->nversions;
+    size_t i = head->nversions, kept = i - kt_head_abandoned(head);
     kt_status_t status = KT_SUCCESS;
 
-    while (i-- > 0 && head->nversions > change->store->keep_versions && status == KT_SUCCESS) {
-        uint64_t version = head->versions[i].version;
+    while (i-- > 0 && status == KT_SUCCESS) {
+        const kt_head_version_t *entry = &head->versions[i];
+        uint64_t version = entry->version;
 
-        if (version != head->current && version != head->previous && version != head->pending)
-            status = kt_change_drop(change, version);
+        if (version == head->current || version == head->previous || version == head->pending)
+            continue;
+        if (entry->abandoned ? entry->expires > change->now : kept <= change->store->keep_versions)
+            continue;
+        kept -= !entry->abandoned;
+        status = kt_change_drop(change, version);
     }
     return status;
 }

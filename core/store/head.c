@@ -17,11 +17,12 @@ enum {
     TAG_NUMBERS = 2, /* current, previous, pending, last: 8 bytes each */
     TAG_STATE = 3,   /* 1 byte: 0 live, 1 deleted */
     TAG_TIMES = 4,   /* created, updated, expires: 8 bytes each, ms since the epoch, 0: not set */
-    TAG_VERSION =
-        5, /* version (8), created (8), expires (8), flags (1: destroyed), tag (16); newest first */
-    TAG_META = 6, /* key NUL value */
-    TAG_NOTE = 7  /* version (8), key NUL value */
+    TAG_VERSION = 5, /* version (8), created (8), expires (8), flags, tag (16); newest first */
+    TAG_META = 6,    /* key NUL value */
+    TAG_NOTE = 7     /* version (8), key NUL value */
 };
+
+enum { DESTROYED = 1, ABANDONED = 2 }; /* flags of a version */
 
 #define FIELD_HEADER 5u
 #define VERSION_SIZE (8u + 8u + 8u + 1u + KT_TAG_SIZE)
@@ -77,7 +78,7 @@ static void put_version(unsigned char **io_at, const kt_head_version_t *version)
     kt_put_u64(at, version->version);
     kt_put_u64(at + 8, (uint64_t)version->created);
     kt_put_u64(at + 16, (uint64_t)version->expires);
-    at[24] = version->destroyed;
+    at[24] = version->destroyed ? DESTROYED : version->abandoned ? ABANDONED : 0;
     memcpy(at + 25, version->tag, KT_TAG_SIZE);
 }
 
@@ -197,7 +198,8 @@ static kt_status_t get_version(const unsigned char *at, size_t size, kt_head_t *
     kt_head_version_t *version;
     kt_status_t status;
 
-    if (size != VERSION_SIZE || at[24] > 1 || head->nversions > KT_VERSIONS_MAX + 2)
+    if (size != VERSION_SIZE || at[24] > ABANDONED ||
+        head->nversions > KT_VERSIONS_MAX + KT_ABANDONED_MAX + 2)
         return bad_head();
     status = grow_versions(head);
     if (status != KT_SUCCESS)
@@ -206,7 +208,8 @@ static kt_status_t get_version(const unsigned char *at, size_t size, kt_head_t *
     version->version = kt_get_u64(at);
     version->created = (int64_t)kt_get_u64(at + 8);
     version->expires = (int64_t)kt_get_u64(at + 16);
-    version->destroyed = at[24] != 0;
+    version->destroyed = at[24] == DESTROYED;
+    version->abandoned = at[24] == ABANDONED;
     memcpy(version->tag, at + 25, KT_TAG_SIZE);
     return KT_SUCCESS;
 }
@@ -331,6 +334,25 @@ void kt_head_drop(kt_head_t *head, uint64_t version)
     i = (size_t)(found - head->versions);
     memmove(found, found + 1, (head->nversions - i - 1) * sizeof(*found));
     head->nversions--;
+}
+
+size_t kt_head_abandoned(const kt_head_t *head)
+{
+    size_t i, count = 0;
+
+    for (i = 0; i < head->nversions; i++)
+        count += head->versions[i].abandoned;
+    return count;
+}
+
+void kt_head_take_back(kt_head_t *head, uint64_t version)
+{
+    kt_head_version_t *found = kt_head_find(head, version);
+
+    if (found == NULL || !found->abandoned)
+        return;
+    found->abandoned = false;
+    found->expires = 0;
 }
 
 static kt_head_pair_t *find_pair(kt_head_pair_t *pairs, size_t count, uint64_t version,

@@ -7,8 +7,9 @@
 
 typedef struct kt_head_version {
     uint64_t version;
-    int64_t created, expires;
+    int64_t created, expires; /* expires of an abandoned version: until when it is kept */
     bool destroyed;
+    bool abandoned;                 /* its rotation was given up, but a server may have it */
     unsigned char tag[KT_TAG_SIZE]; /* of the value's record */
 } kt_head_version_t;
 
@@ -38,6 +39,9 @@ kt_head_version_t *kt_head_find(const kt_head_t *head, uint64_t version);
 kt_status_t kt_head_add(kt_head_t *head, uint64_t version, int64_t now,
                         kt_head_version_t **ret_version);
 void kt_head_drop(kt_head_t *head, uint64_t version); /* and its notes */
+/* The versions that are abandoned: they do not count for keep_versions. */
+size_t kt_head_abandoned(const kt_head_t *head);
+void kt_head_take_back(kt_head_t *head, uint64_t version); /* it is abandoned no more */
 kt_status_t kt_head_meta(kt_head_t *head, const char *key,
                          const char *value); /* NULL removes; KT_TOOLARGE, KT_USAGE */
 kt_status_t kt_head_note(kt_head_t *head, uint64_t version, const char *key, const char *value);

@@ -116,6 +116,8 @@ bool kt_head_was_in_force(const kt_head_t *head, uint64_t version)
     const kt_head_version_t *found = kt_head_find(head, version);
     size_t i;
 
+    if (found != NULL && found->abandoned)
+        return false;
     if (found == NULL || kt_head_manager(head) == NULL || is_server(head, found))
         return true;
     for (i = 0; i < head->nnotes; i++) {

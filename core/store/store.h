@@ -44,6 +44,8 @@ kt_status_t kt_change_make_current(kt_change_t *change, uint64_t version);
 /* Removes the value's row; drop also removes its entry in the head, destroy marks it. */
 kt_status_t kt_change_drop(kt_change_t *change, uint64_t version);
 kt_status_t kt_change_destroy(kt_change_t *change, uint64_t version);
+/* The pending version is pending no more, but keeps its value until the time `until`. */
+kt_status_t kt_change_set_aside(kt_change_t *change, uint64_t version, int64_t until);
 /* Puts all rows: after it only the commit can fail. */
 kt_status_t kt_change_prepare(kt_change_t *change);
 /* After prepare: KT_NOSPACE unless there is room for one more change of this secret. */

@@ -71,8 +71,11 @@ def decode_head(plain):
         elif tag == 4 and "created" not in head:
             head["created"], head["updated"], head["expires"] = struct.unpack(">3q", field)
         elif tag == 5:
-            version, created, expires, destroyed, value_tag = struct.unpack(">Qqq?16s", field)
-            head["versions"][version] = {"created": created, "expires": expires, "destroyed": destroyed, "tag": value_tag}
+            version, created, expires, flags, value_tag = struct.unpack(">QqqB16s", field)
+            if flags > 2:
+                raise ValueError("unknown flags of a version")
+            head["versions"][version] = {"created": created, "expires": expires, "destroyed": flags == 1, "abandoned": flags == 2,
+                                         "tag": value_tag}
         elif tag == 6:
             key, value = field.split(b"\0")
             head["meta"][key] = value

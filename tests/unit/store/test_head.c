@@ -243,6 +243,7 @@ START_TEST(a_full_head_comes_back)
 
         assert_ok(kt_head_add(&head, v, (int64_t)v, &version));
         version->destroyed = v % 3 == 0;
+        version->abandoned = v % 3 == 1;
     }
     assert_ok(kt_head_encode(&head, &plain, &size));
     assert_ok(kt_head_decode(plain, size, &h));
@@ -252,7 +253,8 @@ START_TEST(a_full_head_comes_back)
         const kt_head_version_t *a = &h.versions[i], *b = &head.versions[i];
 
         ck_assert(a->version == b->version && a->created == b->created &&
-                  a->expires == b->expires && a->destroyed == b->destroyed);
+                  a->expires == b->expires && a->destroyed == b->destroyed &&
+                  a->abandoned == b->abandoned);
         ck_assert_mem_eq(a->tag, b->tag, KT_TAG_SIZE);
     }
     ck_assert_str_eq(h.metas[1].value, "");
