@@ -67,8 +67,10 @@ warn_pending(const KtpgPending *pending, bool committed, kt_status_t status)
 					pending->name, why),
 			 errdetail("The role %s.", committed ? "already has the new password" :
 					   "still has its old password"),
+			 status == KT_CONFLICT ?
+			 errhint("Another copy of this cluster has rotated the secret since.") :
 			 errhint("The keyturn worker %s it, or else the next rotate_secret().",
-					 committed ? "promotes" : "drops")));
+					 committed ? "promotes" : "gives up")));
 }
 
 static void

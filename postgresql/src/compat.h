@@ -61,6 +61,13 @@ typedef char *KtpgLogDetail;
 #define KtpgReserveGuc(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* 15 no longer has the timeline in a variable. */
+#if PG_VERSION_NUM >= 150000
+#define KtpgFlushed(timeline) GetFlushRecPtr(timeline)
+#else
+#define KtpgFlushed(timeline) (*(timeline) = ThisTimeLineID, GetFlushRecPtr())
+#endif
+
 /* 15 has a hook in which shared memory must be requested. */
 #if PG_VERSION_NUM >= 150000
 #define KTPG_SHMEM_REQUEST_HOOK 1

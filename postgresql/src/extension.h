@@ -15,6 +15,7 @@
  *		commit.c	what happens to a rotation when its transaction ends
  *		hold.c		memory of the library that an error must not leave behind
  *		history.c	the table of what was rotated
+ *		proof.c		what a rotation notes, and what its notes prove
  *		reconcile.c	what became of a rotation that was interrupted
  *		worker.c	the background worker that asks this
  *		listing.c	a list of secrets, copied out of the library
@@ -37,7 +38,10 @@
 #define KTPG_NOTE_TARGET	"target"
 #define KTPG_NOTE_VERIFIER	"postgresql.verifier"
 #define KTPG_NOTE_ROLE		"postgresql.role"
+#define KTPG_NOTE_ROLE_OID	"postgresql.oid"
 #define KTPG_NOTE_XID		"postgresql.xid"
+#define KTPG_NOTE_WAL		"postgresql.wal"	/* timeline, and what of it was flushed */
+#define KTPG_NOTE_PLACE		"postgresql.place"	/* the data directory */
 #define KTPG_NOTE_REPLACED	"keyturn.replaced"	/* the version that the role had before */
 
 /* How long a commit may wait for the store; the worker takes over afterwards. */
@@ -54,6 +58,7 @@
 extern char *ktpg_config;
 extern char *ktpg_database;
 extern int	ktpg_reconcile_interval;
+extern int	ktpg_keep_abandoned;
 extern char *ktpg_debug_stop;
 
 extern void ktpg_settings_init(void);
@@ -105,6 +110,7 @@ typedef struct KtpgRole
 } KtpgRole;
 
 extern bool ktpg_role_find(const char *name, KtpgRole *role);
+extern bool ktpg_role_find_oid(Oid oid, KtpgRole *role);
 extern void ktpg_role_check(const KtpgRole *role);
 extern void ktpg_role_lock(KtpgRole *role);
 extern void ktpg_role_alter(const KtpgRole *role, const char *verifier);
@@ -126,19 +132,42 @@ extern bool ktpg_pending_exists(const char *name);
 extern void ktpg_history_add(const kt_request_t *req, const char *name, uint64_t version,
 							 const KtpgRole *role, const char *action);
 
-/* reconcile.c */
+/* proof.c */
 typedef enum KtpgOutcome
 {
 	KTPG_NOTHING,				/* nothing was pending */
-	KTPG_FINISHED,				/* the role had the new password: current now */
-	KTPG_ABANDONED,				/* the role did not have it: dropped */
-	KTPG_LATER,					/* the store is busy */
-	KTPG_FOREIGN				/* not ours to judge */
+	KTPG_FINISHED,				/* the role has the new password: current now */
+	KTPG_ABANDONED,				/* it is proved that the role does not get it: set aside */
+	KTPG_LATER,					/* what is needed cannot be read, or the store is busy */
+	KTPG_FOREIGN				/* another cluster's, or nothing is proved: left alone */
 } KtpgOutcome;
 
+/* "Don't know" is never "no". */
+typedef enum KtpgAnswer
+{
+	KTPG_NO,
+	KTPG_YES,
+	KTPG_UNKNOWN
+} KtpgAnswer;
+
+#define KTPG_PROOF_NOTES	3
+#define KTPG_PLACE_SIZE		96
+
+typedef struct KtpgProof
+{
+	char		xid[24];
+	char		wal[48];
+	char		place[KTPG_PLACE_SIZE];
+	kt_meta_t	notes[KTPG_PROOF_NOTES];	/* of these */
+} KtpgProof;
+
+extern void ktpg_proof_init(KtpgProof *proof);
+extern KtpgOutcome ktpg_judge(kt_rotation_t *rotation, kt_status_t *status);
+
+/* reconcile.c */
 extern bool ktpg_secret_lock(const char *name, bool wait);
 extern KtpgOutcome ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req,
-								  kt_status_t *status);
+								  uint64_t *version, kt_status_t *status);
 
 /* listing.c */
 typedef struct KtpgListed

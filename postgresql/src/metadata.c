@@ -318,14 +318,17 @@ add_rotation_state(Row *row, const char *name, const kt_info_t *info)
 	uint64_t	newest = pending != 0 ? pending : current;
 	const char *target = kt_info_note(info, newest, KTPG_NOTE_TARGET);
 	const char *role_name = kt_info_note(info, newest, KTPG_NOTE_ROLE);
+	const char *oid;
 	KtpgRole	role;
 	bool		found;
 
 	if (target == NULL || role_name == NULL || strcmp(target, ktpg_target()) != 0)
 		return false;
-	found = ktpg_role_find(role_name, &role);
+	oid = kt_info_note(info, newest, KTPG_NOTE_ROLE_OID);
+	found = oid != NULL ? ktpg_role_find_oid((Oid) strtoul(oid, NULL, 10), &role) :
+		ktpg_role_find(role_name, &role);
 	add_text(row, name);
-	add_datum(row, false, DirectFunctionCall1(namein, CStringGetDatum(role_name)));
+	add_datum(row, false, DirectFunctionCall1(namein, CStringGetDatum(found ? role.name : role_name)));
 	add_version(row, current);
 	add_version(row, pending);
 	add_text(row, !found ? "drifted" :

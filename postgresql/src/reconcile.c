@@ -3,10 +3,11 @@
  * reconcile.c
  *		What became of a rotation that was interrupted.
  *
- * The database itself knows. If the role has the pending password, the
- * transaction was committed, and the version becomes current. If not, it never
- * will, because the lock of the secret is held until a rotation has ended, and
- * the version is dropped.
+ * If it is proved (proof.c) that the role has the pending password, the version
+ * becomes current; if it is proved that the role does not get it, the version is
+ * set aside, and kept for keyturn.keep_abandoned all the same. A rotation that
+ * this cluster is making cannot be met here, because it holds the lock of the
+ * secret until it has ended.
  */
 #include "compat.h"
 
@@ -37,46 +38,15 @@ ktpg_secret_lock(const char *name, bool wait)
 	return true;
 }
 
-/* Does the role that the pending value names have the pending password? */
-static bool
-role_has_password(kt_rotation_t *rotation)
-{
-	kt_secret_t **user = ktpg_hold_secret();
-	kt_secret_t **password = ktpg_hold_secret();
-	KtpgRole	role;
-	bool		match;
-
-	if (kt_rotation_value(rotation, "user", user) != KT_SUCCESS ||
-		kt_rotation_value(rotation, "password", password) != KT_SUCCESS)
-		return false;
-	match = ktpg_role_find(pnstrdup((const char *) kt_secret_bytes(*user),
-									kt_secret_size(*user)), &role) &&
-		ktpg_verifier_match(&role, *password);
-	ktpg_drop_secret(password);
-	return match;
-}
-
-/* What to do with the pending version: KTPG_FINISHED, KTPG_ABANDONED or KTPG_FOREIGN. */
+/* As ktpg_judge(), but the rotation is left alone when an error is raised. */
 static KtpgOutcome
-judge(kt_rotation_t *rotation)
-{
-	char		target[KT_META_VALUE_MAX + 1];
-
-	if (kt_rotation_noted(rotation, 1, KTPG_NOTE_TARGET, target, sizeof(target)) != KT_SUCCESS ||
-		strcmp(target, ktpg_target()) != 0)
-		return KTPG_FOREIGN;
-	return role_has_password(rotation) ? KTPG_FINISHED : KTPG_ABANDONED;
-}
-
-/* As judge(), but the rotation is left alone when an error is raised. */
-static KtpgOutcome
-judge_safely(kt_rotation_t *rotation)
+judge(kt_rotation_t *rotation, kt_status_t *status)
 {
 	volatile KtpgOutcome outcome = KTPG_FOREIGN;
 
 	PG_TRY();
 	{
-		outcome = judge(rotation);
+		outcome = ktpg_judge(rotation, status);
 	}
 	PG_CATCH();
 	{
@@ -89,25 +59,28 @@ judge_safely(kt_rotation_t *rotation)
 
 /*
  * Ends what a crash or a timeout left of an earlier rotation. The secret is
- * locked by the caller. *status says why when the outcome is KTPG_LATER.
+ * locked by the caller. *version is the one that was pending. *status says why
+ * when the outcome is KTPG_LATER.
  */
 KtpgOutcome
-ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req, kt_status_t *status)
+ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req, uint64_t *version, kt_status_t *status)
 {
 	kt_rotation_t *rotation;
 	KtpgOutcome outcome;
 
+	*version = 0;
 	*status = kt_rotation_resume(ctx, req, &rotation);
 	if (*status == KT_NOTFOUND)
 		return KTPG_NOTHING;
 	if (*status != KT_SUCCESS)
 		return KTPG_LATER;
 
-	outcome = judge_safely(rotation);
+	*version = kt_rotation_version(rotation);
+	outcome = judge(rotation, status);
 	if (outcome == KTPG_FINISHED)
 		*status = kt_rotation_finish(rotation, KTPG_COMMIT_DEADLINE, NULL);
 	else if (outcome == KTPG_ABANDONED)
-		*status = kt_rotation_abandon(rotation);
+		*status = kt_rotation_set_aside(rotation, ktpg_keep_abandoned * INT64CONST(1000));
 	else
 		kt_rotation_leave(rotation);
 	return *status == KT_SUCCESS ? outcome : KTPG_LATER;

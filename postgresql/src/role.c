@@ -17,31 +17,42 @@
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
+static bool
+read_tuple(int cache, HeapTuple tuple, KtpgRole *role)
+{
+	Form_pg_authid form;
+	Datum		verifier;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_authid) GETSTRUCT(tuple);
+	role->oid = form->oid;
+	role->superuser = form->rolsuper;
+	strlcpy(role->name, NameStr(form->rolname), sizeof(role->name));
+	verifier = SysCacheGetAttr(cache, tuple, Anum_pg_authid_rolpassword, &isnull);
+	role->verifier = isnull ? NULL : TextDatumGetCString(verifier);
+	ReleaseSysCache(tuple);
+	return true;
+}
+
 /*
  * Looks a role up as the catalogue has it now. False if there is none.
  */
 bool
 ktpg_role_find(const char *name, KtpgRole *role)
 {
-	HeapTuple	tuple;
-	Form_pg_authid form;
-	Datum		verifier;
-	bool		isnull;
+	return strlen(name) < NAMEDATALEN &&
+		read_tuple(AUTHNAME, SearchSysCache1(AUTHNAME, CStringGetDatum(name)), role);
+}
 
-	if (strlen(name) >= NAMEDATALEN)
-		return false;
-	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(name));
-	if (!HeapTupleIsValid(tuple))
-		return false;
-
-	form = (Form_pg_authid) GETSTRUCT(tuple);
-	role->oid = form->oid;
-	role->superuser = form->rolsuper;
-	strlcpy(role->name, name, sizeof(role->name));
-	verifier = SysCacheGetAttr(AUTHNAME, tuple, Anum_pg_authid_rolpassword, &isnull);
-	role->verifier = isnull ? NULL : TextDatumGetCString(verifier);
-	ReleaseSysCache(tuple);
-	return true;
+/*
+ * The same by its OID, which a rename does not change.
+ */
+bool
+ktpg_role_find_oid(Oid oid, KtpgRole *role)
+{
+	return read_tuple(AUTHOID, SearchSysCache1(AUTHOID, ObjectIdGetDatum(oid)), role);
 }
 
 /*

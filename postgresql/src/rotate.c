@@ -12,7 +12,7 @@
  *	5.	at the commit, pending becomes current (commit.c)
  *
  * Killed before the commit, the role has its old password and the version is
- * dropped; killed after it, the role has the new one and the version is made
+ * set aside; killed after it, the role has the new one and the version is made
  * current: by the worker, or by the next call (reconcile.c).
  */
 #include "compat.h"
@@ -63,12 +63,16 @@ static kt_status_t
 create_after_reconcile(Rotating *r, const kt_rotate_options_t *options)
 {
 	kt_status_t status;
-	KtpgOutcome outcome = ktpg_reconcile(r->ctx, &r->req, &status);
+	uint64_t	version;
+	KtpgOutcome outcome = ktpg_reconcile(r->ctx, &r->req, &version, &status);
 
 	if (outcome == KTPG_FOREIGN)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("secret \"%s\" is being rotated somewhere else", r->name),
+				 errdetail("Another cluster, or another copy of this one, began to rotate it: "
+						   "nothing here proves what became of version %llu.",
+						   (unsigned long long) version),
 				 errhint("\"keyturn info %s\" shows what is pending.", r->name)));
 	if (outcome == KTPG_LATER)
 		return status;
@@ -84,12 +88,16 @@ create_pending(Rotating *r)
 {
 	kt_target_ops_t target = {sizeof(kt_target_ops_t), ktpg_target(), NULL, NULL};
 	kt_rotate_options_t options = KT_ROTATE_INIT;
+	KtpgProof	proof;
 	kt_status_t status;
 	TimestampTz since = 0;
 
+	ktpg_proof_init(&proof);
 	options.value = *r->password;
 	options.origin = "generated";
 	options.target = &target;
+	options.notes = proof.notes;
+	options.nnotes = lengthof(proof.notes);
 	r->rotation = ktpg_pending_rotation(ktpg_pending_new(r->name));
 	do
 	{
@@ -101,28 +109,42 @@ create_pending(Rotating *r)
 		ktpg_error(r->ctx, status, r->name, r->action);
 }
 
-/* Notes what the role is about to have, and by which transaction. */
+/* Notes which role is about to have what. */
 static void
 note_pending(Rotating *r)
 {
-	char		xid[24];
+	char		oid[16];
 	char		replaced[24];
 	kt_meta_t	notes[] = {
 		{KTPG_NOTE_VERIFIER, r->verifier},
 		{KTPG_NOTE_ROLE, r->role.name},
-		{KTPG_NOTE_XID, xid},
+		{KTPG_NOTE_ROLE_OID, oid},
 		{KTPG_NOTE_REPLACED, replaced},
 	};
 	kt_status_t status;
 	TimestampTz since = 0;
 
-	snprintf(xid, sizeof(xid), UINT64_FORMAT, U64FromFullTransactionId(GetTopFullTransactionId()));
+	snprintf(oid, sizeof(oid), "%u", r->role.oid);
 	snprintf(replaced, sizeof(replaced), UINT64_FORMAT, (uint64) r->replaced);
 	do
 		status = kt_rotation_notes(*r->rotation, notes, lengthof(notes) - (r->replaced == 0));
 	while (ktpg_wait_for_store(status, &since));
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
+}
+
+/* Was the role renamed since its last rotation? */
+static int
+hint_renamed(Rotating *r)
+{
+	char		oid[16];
+	KtpgRole	role;
+
+	if (kt_rotation_noted(*r->rotation, 0, KTPG_NOTE_ROLE_OID, oid, sizeof(oid)) != KT_SUCCESS ||
+		!ktpg_role_find_oid((Oid) strtoul(oid, NULL, 10), &role))
+		return 0;
+	return errhint("It is called \"%s\" now: tell the secret "
+				   "(\"keyturn set %s --field user --force\").", role.name, r->name);
 }
 
 /* The role that the `user` field names. */
@@ -147,7 +169,8 @@ find_role(Rotating *r)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\" does not exist", name),
-				 errdetail("It is the user of secret \"%s\".", r->name)));
+				 errdetail("It is the user of secret \"%s\".", r->name),
+				 hint_renamed(r)));
 	ktpg_role_check(&r->role);
 	ktpg_role_lock(&r->role);
 }
@@ -182,9 +205,11 @@ check_in_step(Rotating *r)
 
 	if (r->role.verifier == NULL)
 		return;
-	if (kt_rotation_noted(*r->rotation, 0, KTPG_NOTE_VERIFIER, noted, sizeof(noted)) == KT_SUCCESS &&
-		strcmp(noted, r->role.verifier) == 0)
+	status = kt_rotation_noted(*r->rotation, 0, KTPG_NOTE_VERIFIER, noted, sizeof(noted));
+	if (status == KT_SUCCESS && strcmp(noted, r->role.verifier) == 0)
 		return;
+	if (status != KT_SUCCESS && status != KT_NOTFOUND && status != KT_TOOLARGE)
+		ktpg_error(r->ctx, status, r->name, r->action);
 	password = ktpg_hold_secret();
 	status = kt_rotation_old(*r->rotation, "password", password);
 	if (status != KT_SUCCESS && status != KT_NOTFOUND)
@@ -265,6 +290,16 @@ keyturn_rotate_secret(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(version);
 }
 
+/* Its rotation was interrupted, and the role did not get it, as far as is known here. */
+static bool
+is_abandoned(const kt_info_t *info, uint64_t version)
+{
+	for (size_t i = 0; i < kt_info_versions(info); i++)
+		if (kt_info_version(info, i)->version == version)
+			return strcmp(kt_info_version(info, i)->state, "abandoned") == 0;
+	return false;
+}
+
 /* Does a later version say that the role had this one before? */
 static bool
 was_replaced(const kt_info_t *info, uint64_t version)
@@ -295,7 +330,7 @@ find_verifier(Rotating *r, uint64_t version)
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
 	noted = kt_info_note(*info, version, KTPG_NOTE_VERIFIER);
-	if (noted != NULL && strlen(noted) < sizeof(r->verifier))
+	if (noted != NULL && strlen(noted) < sizeof(r->verifier) && !is_abandoned(*info, version))
 		strlcpy(r->verifier, noted, sizeof(r->verifier));
 	else if (was_replaced(*info, version))
 		ktpg_verifier_make(*r->password, r->verifier);

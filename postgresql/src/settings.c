@@ -6,6 +6,7 @@
 #include "compat.h"
 
 #include "extension.h"
+#include "datatype/timestamp.h"
 
 /* Where the configuration of keyturn is; each process reads it once, at its first use. */
 char	   *ktpg_config = NULL;
@@ -15,6 +16,9 @@ char	   *ktpg_database = NULL;
 
 /* How often the worker looks for rotations that were interrupted, in seconds. */
 int			ktpg_reconcile_interval = 60;
+
+/* How long an interrupted rotation's password is kept that no role has, in seconds. */
+int			ktpg_keep_abandoned = 7 * SECS_PER_DAY;
 
 /* The point at which a test stops a backend (debug.c). */
 char	   *ktpg_debug_stop = NULL;
@@ -40,6 +44,12 @@ ktpg_settings_init(void)
 							"Time between two looks for interrupted rotations.",
 							NULL,
 							&ktpg_reconcile_interval, 60, 1, 86400, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("keyturn.keep_abandoned",
+							"Time for which the password of an abandoned rotation is kept.",
+							NULL,
+							&ktpg_keep_abandoned, 7 * SECS_PER_DAY, 0, 365 * SECS_PER_DAY,
+							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 #ifdef KT_DEBUG_HOOKS
 	DefineCustomStringVariable("keyturn.debug_stop",

@@ -53,7 +53,7 @@ withdraw_latch(int code, Datum arg)
 }
 
 static void
-log_outcome(const char *name, KtpgOutcome outcome)
+log_outcome(const char *name, uint64_t version, KtpgOutcome outcome)
 {
 	if (outcome == KTPG_FINISHED)
 		ereport(LOG,
@@ -61,9 +61,18 @@ log_outcome(const char *name, KtpgOutcome outcome)
 				 errdetail("The role has the new password.")));
 	else if (outcome == KTPG_ABANDONED)
 		ereport(LOG,
-				(errmsg("keyturn: dropped an interrupted rotation of secret \"%s\"", name),
-				 errdetail("The role has its old password.")));
+				(errmsg("keyturn: gave up an interrupted rotation of secret \"%s\"", name),
+				 errdetail("The role has its old password. Version %llu is abandoned, and kept "
+						   "for keyturn.keep_abandoned.", (unsigned long long) version)));
 }
+
+/* Whether a secret has to be looked at again. */
+typedef enum Progress
+{
+	DONE,
+	LATER,						/* after keyturn.reconcile_interval */
+	AGAIN						/* soon */
+} Progress;
 
 /* What the policy denied to the worker in this look, and whether the log has it already. */
 static bool denied = false;
@@ -92,38 +101,58 @@ warn_denied(kt_ctx_t *ctx)
 					 "what is missing.", ktpg_config)));
 }
 
-/* Ends what is pending of one secret. False: it has to be tried again. */
-static bool
+/* What a read of a secret tells the worker; an error is not "there is nothing to do". */
+static Progress
+progress_of(kt_ctx_t *ctx, const char *name, kt_status_t status)
+{
+	if (status == KT_SUCCESS || status == KT_NOTFOUND || status == KT_GONE)
+		return DONE;
+	if (status == KT_TRYAGAIN || status == KT_UNAVAIL)
+		return AGAIN;
+	if (status == KT_DENIED)
+		warn_denied(ctx);
+	else
+		ereport(WARNING,
+				(errcode(ktpg_sqlstate(status)),
+				 errmsg("keyturn: it is not known whether a rotation of secret \"%s\" was "
+						"interrupted: %s", name, kt_status_name(status)),
+				 errdetail("%s.", kt_error(ctx))));
+	return LATER;
+}
+
+/* Ends what is pending of one secret. */
+static Progress
 reconcile_secret(kt_ctx_t *ctx, const char *name)
 {
 	kt_request_t req;
 	kt_info_t **info = ktpg_hold_info();
 	kt_status_t status;
 	KtpgOutcome outcome;
+	Progress	progress;
+	uint64_t	version;
 
 	ktpg_request(&req, name);
 	status = kt_info(ctx, &req, info);
-	if (status == KT_DENIED)
-		warn_denied(ctx);
-	if (status == KT_TRYAGAIN || status == KT_UNAVAIL || status == KT_DENIED)
-		return false;
 	if (status != KT_SUCCESS || kt_info_pending(*info) == 0)
-		return true;
+		return progress_of(ctx, name, status);
 	if (!ktpg_secret_lock(name, false))
-		return false;			/* a rotation is running; it ends itself, or is killed */
-	outcome = ktpg_reconcile(ctx, &req, &status);
-	if (status == KT_DENIED)
-		warn_denied(ctx);
-	log_outcome(name, outcome);
-	return outcome != KTPG_LATER;
+		return AGAIN;			/* a rotation is running; it ends itself, or is killed */
+	outcome = ktpg_reconcile(ctx, &req, &version, &status);
+	log_outcome(name, version, outcome);
+	if (outcome == KTPG_FOREIGN)
+		return LATER;			/* something may prove here what became of it */
+	if (outcome != KTPG_LATER)
+		return DONE;
+	progress = progress_of(ctx, name, status);
+	return progress == DONE ? LATER : progress;
 }
 
-/* One transaction of the worker: what is raised in it goes to the log. False: try again. */
-static bool
-in_transaction(bool (*work) (void *arg), void *arg)
+/* One transaction of the worker: what is raised in it goes to the log. */
+static Progress
+in_transaction(Progress (*work) (void *arg), void *arg)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
-	volatile bool done = false;
+	volatile Progress done = AGAIN;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -152,7 +181,7 @@ typedef struct Look
 	KtpgListed *first;
 } Look;
 
-static bool
+static Progress
 list_work(void *arg)
 {
 	Look	   *look = arg;
@@ -166,10 +195,10 @@ list_work(void *arg)
 		warn_denied(ctx);
 	else if (status != KT_SUCCESS && status != KT_TRYAGAIN && status != KT_UNAVAIL)
 		ktpg_error(ctx, status, "*", "listed");
-	return status == KT_SUCCESS;
+	return status == KT_SUCCESS ? DONE : status == KT_DENIED ? LATER : AGAIN;
 }
 
-static bool
+static Progress
 reconcile_work(void *arg)
 {
 	return reconcile_secret(ktpg_context(), arg);
@@ -178,14 +207,14 @@ reconcile_work(void *arg)
 /*
  * Looks at the secrets that were written since *since, which moves on when
  * nothing is left. So a look at a store that stands still is one list, and one
- * line in the audit trail. False: something is left.
+ * line in the audit trail.
  */
-static bool
+static Progress
 look_at_secrets(int64 *since)
 {
 	Look		look = {NULL, NULL};
 	int64		now = ktpg_now();
-	bool		done;
+	Progress	done;
 
 	denied = false;
 	look.context = AllocSetContextCreate(TopMemoryContext, "keyturn secrets",
@@ -195,12 +224,16 @@ look_at_secrets(int64 *since)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (listed->entry.updated >= *since)
-			done = in_transaction(reconcile_work, listed->name) && done;
+		{
+			Progress	one = in_transaction(reconcile_work, listed->name);
+
+			done = Max(done, one);
+		}
 	}
 	MemoryContextDelete(look.context);
 	if (!denied)
 		denied_warned = false;
-	if (done)
+	if (done == DONE)
 		*since = now - WORKER_MARGIN;
 	return done;
 }
@@ -256,8 +289,9 @@ keyturn_worker_main(Datum arg)
 
 	for (;;)
 	{
-		bool		done = look_at_secrets(&since);
+		Progress	done = look_at_secrets(&since);
 
-		wait_for_look(ktpg_now() + (done || denied ? ktpg_reconcile_interval * 1000L : WORKER_RETRY));
+		wait_for_look(ktpg_now() + (done == AGAIN ? WORKER_RETRY :
+									ktpg_reconcile_interval * INT64CONST(1000)));
 	}
 }

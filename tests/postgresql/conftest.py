@@ -12,6 +12,7 @@ import itertools
 import os
 import pathlib
 import signal
+import subprocess
 import threading
 
 import psycopg2
@@ -171,6 +172,20 @@ def make_db(make_home, make_postgres):
     def make(**settings):
         home = make_home(name="home")
         return prepare(home, make_postgres(home), **settings)
+    return make
+
+
+@pytest.fixture
+def clone(kt, make_postgres):
+    """clone(db, *options): a copy by pg_basebackup, with the same configuration of keyturn; not started."""
+    def make(db, *options):
+        copy = make_postgres(db.home)
+        copy.remove()
+        base = kt.pg_bin / "pg_basebackup"
+        command = [base if base.exists() else "/usr/lib/postgresql/15/bin/pg_basebackup", "-D", copy.data, "-h", db.pg.sockets,
+                   "-p", str(db.pg.port), "-U", "postgres", "-X", "stream", "-c", "fast", *options]
+        wait_for(lambda: subprocess.run(command, env=db.pg.env, capture_output=True).returncode == 0, 20, what="pg_basebackup")
+        return copy
     return make
 
 

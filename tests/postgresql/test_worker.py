@@ -3,7 +3,6 @@
 import contextlib
 import json
 import sqlite3
-import subprocess
 import time
 
 import psycopg2
@@ -102,18 +101,12 @@ def test_a_store_that_is_locked_at_the_commit(make_db, stop_at, canary):
 
 
 @pytest.fixture
-def standby(make_db, make_postgres, kt):
+def standby(make_db, clone):
     db = make_db(shared_preload_libraries="keyturn", wal_level="replica", max_wal_senders="4", hot_standby="on")
     with open(db.pg.data / "pg_hba.conf", "a") as hba:
         hba.write("local replication postgres trust\n")
     db.pg.reload()
-    replica = make_postgres(db.home)
-    replica.remove()
-    base = kt.pg_bin / "pg_basebackup"
-    wait_for(lambda: subprocess.run([base if base.exists() else "/usr/lib/postgresql/15/bin/pg_basebackup", "-D", replica.data,
-                                     "-h", db.pg.sockets, "-p", str(db.pg.port), "-U", "postgres", "-R", "-X", "stream",
-                                     "-c", "fast"], env=db.pg.env, capture_output=True).returncode == 0, 20,
-             what="pg_basebackup")
+    replica = clone(db, "-R")
     replica.start(shared_preload_libraries="keyturn", hot_standby="on")
     return db, replica
 
