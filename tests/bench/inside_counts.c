@@ -24,6 +24,7 @@ typedef struct counts {
     const char *config; /* path of keyturn.yaml */
     unsigned count;
     kt_ctx_t *ctx;
+    kt_request_t req;
     pthread_t draining;
     kt_audit_t *audit;
     kt_config_t *read;
@@ -48,17 +49,17 @@ __attribute__((noinline)) void counted(bench_fn fn, void *arg, unsigned count)
 static void get(void *arg, unsigned i)
 {
     counts_t *counts = arg;
-    kt_request_t req = bench_request(NAME);
     kt_secret_t *secret = NULL;
 
     (void)i;
-    bench_must(counts->ctx, kt_get(counts->ctx, &req, &secret));
+    bench_must(counts->ctx, kt_get(counts->ctx, &counts->req, &secret));
     kt_secret_free(secret);
 }
 
 static void count_cached(counts_t *counts)
 {
     counts->ctx = bench_open_drained(counts->config, &counts->draining);
+    counts->req = bench_request(NAME);
     get(counts, 0);
     get(counts, 0);
     counted(get, counts, counts->count);
