@@ -14,11 +14,13 @@ typedef struct kt_event {
     const char *subject, *peer, *request_id, *purpose;
     const char *actor; /* the person; NULL: not known */
     const char *reference;
-    uint64_t version;        /* 0: none */
-    uint64_t generation;     /* of the type's index; 0: none */
-    const char *provider;    /* NULL: none was asked */
-    const char *status;      /* kt_status_name(), or "intent" */
-    uint64_t seconds;        /* of a lock-out; 0: none */
+    uint64_t version;              /* 0: none */
+    uint64_t generation;           /* of the type's index; 0: none */
+    const unsigned char *store_id; /* of the store that has this generation: KT_ID_SIZE bytes; NULL:
+                                      none. Durable events only */
+    const char *provider;          /* NULL: none was asked */
+    const char *status;            /* kt_status_name(), or "intent" */
+    uint64_t seconds;              /* of a lock-out; 0: none */
     const char *generations; /* of a checkpoint: what stands between the braces, as JSON; NULL: it
                                 is not one. Durable events only */
     unsigned more;           /* how much of that was left out */
@@ -85,8 +87,9 @@ kt_status_t kt_audit_all_generations(const char *audit_path, const char *stream,
 
 /* ---- received_store.c ---- */
 
-typedef struct kt_received_sum { /* checkpoints */
-    uint64_t ours, others;       /* of the store with the id that was asked for; of other stores */
+typedef struct kt_received_sum {
+    uint64_t checkpoints, changes; /* of the store with the id that was asked for */
+    uint64_t others;               /* both, of other stores */
 } kt_received_sum_t;
 /* The generations that the store with this id had by the lines in the file, which a sink received
  * ("-": standard input). fn is called after all of it was read. KT_MALFORMED: it has more types

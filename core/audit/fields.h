@@ -46,6 +46,8 @@
         "what was served or made; not there if none was")                                          \
     NUMBER(generation, "generation",                                                               \
         "of a change: the generation of the type's index after it; not there without an index")    \
+    LINE(put_id, "store", event->store_id,                                                         \
+        "of a generation: the id of its store, in hexadecimal")                                    \
     TEXT(provider, "provider", WORD_MAX, NULL, OF_ALL,                                             \
         "who answered; not there if none was asked")                                               \
     TEXT(status, "status", WORD_MAX, NULL, OF_ALL,                                                 \

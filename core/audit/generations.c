@@ -21,22 +21,18 @@ typedef struct reading {
     const char *store; /* the provider's name */
     kt_generation_fn fn;
     void *arg;
-    bool has_id; /* a checkpoint came before: */
-    unsigned char id[KT_ID_SIZE];
 } reading_t;
 
-static void read_line(reading_t *reading, const char *line)
+static void read_line(const reading_t *reading, const char *line)
 {
-    const char *types = kt_audit_checkpoint(line, reading->store, reading->id);
+    unsigned char id[KT_ID_SIZE];
+    const char *types = kt_audit_checkpoint(line, reading->store, id);
     kt_generation_t generation;
 
-    if (types != NULL) {
-        reading->has_id = true;
-        while (kt_audit_next_type(&types, &generation))
-            reading->fn(reading->arg, generation.type, generation.number, reading->id, WHERE);
-    } else if (reading->has_id && kt_audit_change(line, reading->store, &generation)) {
-        reading->fn(reading->arg, generation.type, generation.number, reading->id, WHERE);
-    }
+    while (types != NULL && kt_audit_next_type(&types, &generation))
+        reading->fn(reading->arg, generation.type, generation.number, id, WHERE);
+    if (types == NULL && kt_audit_change(line, reading->store, id, &generation))
+        reading->fn(reading->arg, generation.type, generation.number, id, WHERE);
 }
 
 static int open_stream(const char *audit_path, const char *stream)
@@ -53,7 +49,7 @@ static int open_stream(const char *audit_path, const char *stream)
 
 /* ---- the end of the log ---- */
 
-static void read_tail(reading_t *reading, char *text, size_t size, bool cut)
+static void read_tail(const reading_t *reading, char *text, size_t size, bool cut)
 {
     char *line = text, *end;
 
@@ -114,7 +110,8 @@ static void tell(unread_t *unread, kt_status_t status, const char *log, const ch
         unread->fn(unread->arg, status, "audit", text);
 }
 
-static void read_log(reading_t *reading, int folder, const kt_audit_log_t *found, unread_t *unread)
+static void read_log(const reading_t *reading, int folder, const kt_audit_log_t *found,
+                     unread_t *unread)
 {
     char text[KT_AUDIT_PACKED];
     kt_audit_log_t log;
@@ -139,7 +136,7 @@ static void read_log(reading_t *reading, int folder, const kt_audit_log_t *found
     kt_audit_reader_free(reader);
 }
 
-static void read_logs(reading_t *reading, int folder, unread_t *unread)
+static void read_logs(const reading_t *reading, int folder, unread_t *unread)
 {
     kt_audit_logs_t logs;
     size_t i;

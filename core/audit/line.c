@@ -332,6 +332,12 @@ INLINE void put_object(kt_lines_t *lines, const char *key, const char *members)
     put(lines, "}");
 }
 
+static void put_id(kt_lines_t *lines, const char *key, const unsigned char *id)
+{
+    if (id != NULL)
+        put_hex(lines, key, id, KT_ID_SIZE);
+}
+
 #define PUT_TEXT(member, key, size, absent, from, meaning)                                         \
     put_field(lines, key, event->member != NULL ? event->member : (absent),                        \
               lengths[TEXT_##member], size);

@@ -7,6 +7,9 @@
 #include "config/config.h"
 #include "record.h"
 
+/* Stands for the catalogue of types where types are named: no type is called so. */
+#define KT_CATALOGUE_TYPE "@"
+
 typedef struct kt_envkey {
     unsigned epoch;
     unsigned char key[KT_KEY_SIZE];

@@ -289,6 +289,7 @@ static kt_status_t record_intent(step_t *s)
     kt_status_t status = kt_settle_record(r->ctx, &r->call, r->store);
 
     r->call.generation = s->trees.index.generation + 1;
+    memcpy(r->call.store_id, s->trees.index.store_id, KT_ID_SIZE);
     if (status == KT_SUCCESS)
         status = kt_decide(r->ctx, &r->call, "rekey", KT_SUCCESS, 0, r->store->name,
                            KT_EV_DURABLE | KT_EV_INTENT);
@@ -367,6 +368,7 @@ static void report(step_t *s, todo_t todo)
 
     s->r->moved += todo == TODO_BATCH ? s->moved : 0;
     s->r->call.generation = trees->index.generation;
+    memcpy(s->r->call.store_id, trees->index.store_id, KT_ID_SIZE);
     if (s->r->options->progress != NULL)
         s->r->options->progress(s->r->options->arg, &type);
 }

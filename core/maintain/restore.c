@@ -404,6 +404,7 @@ static kt_status_t list_expected(restore_t *r)
     (void)kt_expect_own(r->ctx, r->store, NULL, NULL); /* kt_expect_all() has warned */
     for (entry = r->store->expected; entry != NULL && status == KT_SUCCESS; entry = entry->next) {
         if (memcmp(entry->store_id, r->store_id, KT_ID_SIZE) == 0 &&
+            strcmp(entry->type, KT_CATALOGUE_TYPE) != 0 &&
             kt_catalogue_find(&r->target, entry->type) == NULL)
             status = kt_catalogue_list(&r->target, entry->type, epoch);
     }

@@ -11,7 +11,7 @@
 
 kt_status_t kt_restore_open_target(restore_t *r)
 {
-    kt_status_t status = kt_catalogue_open(&r->ctx->holder, r->store, r->txn, &r->target);
+    kt_status_t status = kt_catalogue_read(&r->ctx->holder, r->store, r->txn, &r->target);
 
     if (status == KT_SUCCESS)
         status = kt_catalogue_adopt(&r->ctx->holder, r->store, r->txn, &r->target);
@@ -194,6 +194,9 @@ kt_status_t kt_restore_catalogue(restore_t *r, const kt_index_t *indexes)
         memcpy(target->store_id, r->store_id, KT_ID_SIZE);
     }
     highest = kt_catalogue_confirmed(r->store, target->env, ignored);
+    if (highest > target->generation)
+        target->generation = highest;
+    highest = kt_expected_of(r->store->expected, KT_CATALOGUE_TYPE, target->store_id);
     if (highest > target->generation)
         target->generation = highest;
     if (r->file.generation > target->generation)

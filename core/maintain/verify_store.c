@@ -85,16 +85,18 @@ static kt_status_t read_received(kt_ctx_t *ctx, kt_store_t *store, const char *p
 static kt_status_t expect_received(kt_ctx_t *ctx, kt_store_t *store, const char *path,
                                    kt_check_fn fn, void *arg)
 {
-    kt_received_sum_t sum = {0, 0};
+    kt_received_sum_t sum = {0, 0, 0};
     char detail[KT_ERROR_SIZE];
     kt_status_t status = read_received(ctx, store, path, &sum);
 
-    if (status == KT_SUCCESS && sum.ours == 0)
-        status = kt_fail(KT_NOTFOUND, "%s: there is no checkpoint of this store in it%s", path,
+    if (status == KT_SUCCESS && sum.checkpoints + sum.changes == 0)
+        status = kt_fail(KT_NOTFOUND, "%s: there is no line about this store in it%s", path,
                          sum.others > 0 ? ", only of others" : "");
     (void)snprintf(detail, sizeof(detail),
-                   "compared with %llu %s; %llu of other stores passed over",
-                   (unsigned long long)sum.ours, kt_plural(sum.ours, "checkpoint", "checkpoints"),
+                   "compared with %llu %s and %llu %s; %llu of other stores passed over",
+                   (unsigned long long)sum.checkpoints,
+                   kt_plural(sum.checkpoints, "checkpoint", "checkpoints"),
+                   (unsigned long long)sum.changes, kt_plural(sum.changes, "change", "changes"),
                    (unsigned long long)sum.others);
     fn(arg, status, "received", status == KT_SUCCESS ? detail : kt_failure());
     return status;

@@ -23,7 +23,7 @@
 
 typedef struct generations {
     kt_ctx_t *ctx;
-    char *text; /* "local":{"api-keys":12,"database":40},... */
+    char *text; /* "local":{"#":"ID","@":3,"api-keys":12,"database":40},... */
     size_t size;
     unsigned more; /* types that had no room, stores that could not be read */
 } generations_t;
@@ -41,13 +41,28 @@ static bool add(generations_t *generations, const char *text)
     return true;
 }
 
-/* A process that has read nothing of a type finds it in the catalogue. */
-static void adopt_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
+static void add_generation(generations_t *generations, const char *type, uint64_t generation)
+{
+    char text[KT_NAME_MAX + 32];
+
+    (void)snprintf(text, sizeof(text), ",\"%s\":%llu", type, (unsigned long long)generation);
+    if (generation > 0)
+        (void)add(generations, text);
+}
+
+/* A process that has read nothing of a type finds it in the catalogue. Answers the catalogue's
+ * generation; 0: it could not be opened. */
+static uint64_t adopt_types(kt_ctx_t *ctx, const kt_store_t *store, ktp_txn_t *txn)
 {
     kt_survey_t survey;
+    uint64_t generation = 0;
 
-    (void)kt_survey_read(&ctx->holder, store, txn, NULL, NULL, &survey);
+    if (ctx->holder.keyring->nenv == 0)
+        return 0;
+    if (kt_survey_read(&ctx->holder, store, txn, NULL, NULL, &survey) == KT_SUCCESS && survey.whole)
+        generation = survey.catalogue.generation;
     kt_survey_end(&survey);
+    return generation;
 }
 
 /* The highest of all epochs of a type; 0: an earlier key of the list has the same type, or nothing
@@ -98,27 +113,24 @@ static void find_id(const generations_t *generations, const kt_store_t *store, k
 static kt_status_t read_store(generations_t *generations, kt_store_t *store)
 {
     char text[KT_NAME_MAX + 128], id[2 * KT_ID_SIZE + 1];
+    uint64_t catalogue;
     ktp_txn_t *txn;
     size_t i;
     kt_status_t status = kt_rows_begin(store, false, KT_WAIT_PEEK, &txn);
 
     if (status != KT_SUCCESS)
         return status;
-    if (generations->ctx->holder.keyring->nenv > 0)
-        adopt_types(generations->ctx, store, txn);
+    catalogue = adopt_types(generations->ctx, store, txn);
     find_id(generations, store, txn, id);
     (void)snprintf(text, sizeof(text), "%s\"%.64s\":{\"#\":\"%s\"",
                    generations->size > 0 ? "," : "", store->name, id);
     if (add(generations, text)) {
+        add_generation(generations, KT_CATALOGUE_TYPE, catalogue);
         for (i = 0; i < generations->ctx->holder.keyring->ntypes; i++) {
             uint64_t generation = generation_of(generations, store, txn, i);
 
-            if (generation == 0)
-                continue;
-            (void)snprintf(text, sizeof(text), ",\"%s\":%llu",
-                           generations->ctx->holder.keyring->types[i].type,
-                           (unsigned long long)generation);
-            (void)add(generations, text);
+            add_generation(generations, generations->ctx->holder.keyring->types[i].type,
+                           generation);
         }
         generations->text[generations->size++] = '}';
         generations->text[generations->size] = '\0';

@@ -18,7 +18,8 @@ typedef struct kt_call {
     kt_reference_t ref;
     char text[KT_REFERENCE_MAX]; /* the reference in its normal form */
     const char *subject;
-    uint64_t generation; /* of the type, for the audit log; 0: left out */
+    uint64_t generation;                /* of the type, for the audit log; 0: left out */
+    unsigned char store_id[KT_ID_SIZE]; /* of that generation */
     bool must_record; /* of a rotation whose pending version may be known to its target: it has to
                    be recorded to its end */
     /* what is kept for the next call of the same subject and reference: the texts of its record and

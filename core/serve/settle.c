@@ -34,6 +34,7 @@ static kt_status_t record(const kt_ctx_t *ctx, const kt_call_t *call, const char
                         .subject = call != NULL ? call->subject : NULL,
                         .actor = call != NULL ? call->req->actor : NULL,
                         .generation = missing->anchor.generation,
+                        .store_id = missing->anchor.store_id,
                         .provider = store,
                         .status = kt_status_name(KT_SUCCESS),
                         .durable = true,

@@ -47,6 +47,7 @@ kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *c
     if (status == KT_SUCCESS)
         status = kt_settle_record(ctx, call, kt_change_store(change));
     recorded.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;
+    kt_change_store_id(change, recorded.store_id);
     if (status == KT_SUCCESS)
         status = kt_decide(ctx, &recorded, action, KT_SUCCESS, version, provider,
                            KT_EV_DURABLE | KT_EV_INTENT);

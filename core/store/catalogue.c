@@ -194,7 +194,7 @@ static kt_status_t missing(const kt_holder_t *holder, const kt_store_t *store, k
                    store->name, keyring->environment);
 }
 
-kt_status_t kt_catalogue_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+kt_status_t kt_catalogue_read(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                               kt_catalogue_t *ret)
 {
     const kt_keyring_t *keyring = holder->keyring;
@@ -219,6 +219,20 @@ kt_status_t kt_catalogue_open(kt_holder_t *holder, const kt_store_t *store, ktp_
     holder->missing_epoch = true;
     return kt_fail(KT_NOKEY, "%s: the store has moved to an epoch that the key held does not list",
                    store->name);
+}
+
+kt_status_t kt_catalogue_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                              kt_catalogue_t *ret)
+{
+    kt_status_t status = kt_catalogue_read(holder, store, txn, ret);
+
+    return status == KT_SUCCESS ? kt_catalogue_expected(store, ret) : status;
+}
+
+kt_status_t kt_catalogue_expected(const kt_store_t *store, const kt_catalogue_t *catalogue)
+{
+    return kt_expected_check(store->expected, store->name, KT_CATALOGUE_TYPE, catalogue->store_id,
+                             catalogue->generation);
 }
 
 kt_status_t kt_catalogue_look(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,

@@ -79,9 +79,13 @@ bool kt_catalogue_is_same(const kt_cat_row_t *kept, const ktp_row_t *row);
 
 /* The store's catalogue, under the newest environment key held. KT_NOKEY: the store has moved to an
  * epoch that is not held; KT_WRONGKEY: it belongs to other keys; KT_ROLLEDBACK: it is gone, or
- * older than its anchor; KT_MALFORMED. The caller clears it. */
+ * older than its anchor, or than audit logs say; KT_MALFORMED. The caller clears it. */
 kt_status_t kt_catalogue_open(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                               kt_catalogue_t *ret_catalogue);
+/* The same in two steps, for who goes on although audit logs have a higher generation. */
+kt_status_t kt_catalogue_read(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
+                              kt_catalogue_t *ret_catalogue);
+kt_status_t kt_catalogue_expected(const kt_store_t *store, const kt_catalogue_t *catalogue);
 /* The same of a record at hand, as a backup has it. KT_NOTFOUND: it says that its epoch was left.
  */
 kt_status_t kt_catalogue_unseal(const kt_keyring_t *keyring, const ktp_key_t *key,

@@ -457,6 +457,11 @@ uint64_t kt_change_generation(const kt_change_t *change)
     return change->trees.index.generation;
 }
 
+void kt_change_store_id(const kt_change_t *change, unsigned char ret_id[KT_ID_SIZE])
+{
+    memcpy(ret_id, change->trees.index.store_id, KT_ID_SIZE);
+}
+
 kt_store_t *kt_change_store(const kt_change_t *change)
 {
     return change->store;

@@ -47,15 +47,17 @@ kt_status_t kt_expected_check(const kt_expected_t *list, const char *store, cons
                               const unsigned char store_id[KT_ID_SIZE], uint64_t generation)
 {
     const kt_expected_t *entry = find(list, type, store_id);
+    bool catalogue = strcmp(type, KT_CATALOGUE_TYPE) == 0;
 
     if (entry == NULL || generation >= entry->generation)
         return KT_SUCCESS;
     return kt_fail(KT_ROLLEDBACK,
-                   "%s: the type \"%s\" is at generation %llu, but %s has generation %llu: an "
+                   "%s: %s%s%s is at generation %llu, but %s has generation %llu: an "
                    "older store was put in place (if that was intended: `keyturn restore BACKUP "
                    "--going-back`)",
-                   store, type, (unsigned long long)generation, entry->where,
-                   (unsigned long long)entry->generation);
+                   store, catalogue ? "the catalogue of types" : "the type \"",
+                   catalogue ? "" : type, catalogue ? "" : "\"", (unsigned long long)generation,
+                   entry->where, (unsigned long long)entry->generation);
 }
 
 void kt_expected_free(kt_expected_t *list)

@@ -52,6 +52,7 @@ kt_status_t kt_change_prepare(kt_change_t *change);
 kt_status_t kt_change_reserve(kt_change_t *change);
 /* After prepare: the type's generation once this is committed; 0: there is no index. */
 uint64_t kt_change_generation(const kt_change_t *change);
+void kt_change_store_id(const kt_change_t *change, unsigned char ret_id[KT_ID_SIZE]);
 kt_store_t *kt_change_store(const kt_change_t *change);
 kt_status_t kt_change_commit(kt_change_t *change);
 void kt_change_abort(kt_change_t *change); /* NULL is allowed */

@@ -266,6 +266,19 @@ static size_t count_kept(const kt_catalogue_t *catalogue)
     return count;
 }
 
+/* What audit logs say of its generation. */
+static kt_status_t check_catalogue(kt_survey_t *s)
+{
+    kt_status_t status = s->whole ? kt_catalogue_expected(s->store, &s->catalogue) : KT_SUCCESS;
+
+    if (status == KT_SUCCESS || s->fn == NULL)
+        return status;
+    s->worst = status;
+    s->fn(s->arg, status, "catalogue", kt_failure());
+    kt_failure_clear();
+    return KT_SUCCESS;
+}
+
 /* Labels come before roots, so that a label's type explains its root. */
 static kt_status_t explain(kt_survey_t *s)
 {
@@ -300,8 +313,10 @@ kt_status_t kt_survey_read(kt_holder_t *holder, const kt_store_t *store, ktp_txn
                          .whole = holder->keyring->nenv > 0,
                          .fn = fn,
                          .arg = arg};
-    status = ret->whole ? kt_catalogue_open(holder, store, txn, &ret->catalogue)
+    status = ret->whole ? kt_catalogue_read(holder, store, txn, &ret->catalogue)
                         : kt_catalogue_look(holder, store, txn, &ignored);
+    if (status == KT_SUCCESS)
+        status = check_catalogue(ret);
     if (status == KT_SUCCESS)
         status = explain(ret);
     return status == KT_SUCCESS ? ret->worst : status;

@@ -75,6 +75,8 @@ def test_a_root_without_any_anchor(store, tmp_path):
     put_back(store, copy)
     for file in (store.dir / "anchors").glob("*/generations"):
         file.unlink()
+    for file in (store.dir / "audit").glob("*/log"):  # which would know better
+        file.unlink()
     refused(store, "get", "api-keys/a", says=GONE)
     refused(store, "verify", says=GONE)
     assert store.run("set", "api-keys/a", input=b"x", check=False).returncode == 65
@@ -190,6 +192,32 @@ def test_what_only_a_rotated_log_has(store, older):
     assert store.run("verify").returncode == 0 and b"older store" not in store.run("check", check=False).stdout
 
 
+def test_its_own_log_needs_no_checkpoint(store, tmp_path):
+    """A change's own line names its store: what happened since the last checkpoint is compared, too."""
+    copy = take(store, tmp_path / "copy")
+    anchors = shutil.copytree(store.dir / "anchors", tmp_path / "anchors")
+    store.set("api-keys/a", b"new")
+    assert not any(line["action"] == "checkpoint" for line in store.records())
+    put_back(store, copy)
+    shutil.rmtree(store.dir / "anchors")
+    shutil.copytree(anchors, store.dir / "anchors")
+    refused(store, "get", "api-keys/a", says='"api-keys" is at generation 1, but ' + OWN_LOG)
+    refused(store, "verify", says='"api-keys" is at generation 1, but ' + OWN_LOG)
+
+
+CATALOGUE = r"the catalogue of types is at generation \d+, but %s has generation \d+"
+
+
+def test_an_older_catalogue(store, older):
+    """Put back with its anchors. The log of a process that read the whole catalogue knows better, at its next read."""
+    older(lambda: older.write_until_checkpoint("new-type/a"))
+    for words in (["list"], ["verify"], ["check"], ["generate", "another/a"]):
+        result = store.run(*words, check=False)
+        assert result.returncode == 65 and re.search((CATALOGUE % "this stream's audit log").encode(), result.stdout + result.stderr), result
+    store.run("restore", "--going-back", store.backup)
+    assert store.run("verify").returncode == 0
+
+
 OTHER = b'<86>Nov 30 host keyturn: {"time":"2026-01-01T00:00:00.000Z","boot":"b","stream":"cli-x","seq":1,"action":"checkpoint","subject":"",' \
         b'"status":"success","generations":{"local":{"#":"00112233445566778899aabbccddeeff","api-keys":4000}}}\n'
 
@@ -206,20 +234,40 @@ def test_what_a_sink_received(store, older, tmp_path):
     for file, more in ((received, {}), ("-", {"input": received.read_bytes()})):
         result = store.run("verify", "--received", file, check=False, **more)
         assert result.returncode == 65 and b"1 of other stores passed over" in result.stdout, result
+        assert re.search((CATALOGUE % rf"line \d+ of {file}").encode(), result.stdout), result
         for type_name in b"api-keys", b"new-type":
             assert re.search(rb'the type "%s" is at generation \d+, but line \d+ of %s has generation \d+' % (type_name, str(file).encode()), result.stdout), result
+
+
+def test_a_received_change_of_another_store(store, older, tmp_path):
+    """Of another home of the same user, whose stream, boot and types have the same names. Without the id it counted."""
+    received, log = tmp_path / "received", next((store.dir / "audit").glob("cli-*/log"))
+    older.write_until_checkpoint("api-keys/a")
+    lines = log.read_bytes().splitlines(True)
+    change = [line for line in lines if b'"generation":' in line and b'"status":"success"' in line][-1]
+    own_id = re.search(rb'"store":"([0-9a-f]{32})"', change)[1]
+    higher = re.sub(rb'"generation":\d+', b'"generation":4000', change)
+    for line, status, says in ((higher.replace(own_id, b"00" * 16), 0, b"; 1 of other stores passed over"), (higher, 65, b"has generation 4000"),
+                               (higher.replace(b',"store":"' + own_id + b'"', b""), 0, b"; 0 of other stores passed over")):
+        received.write_bytes(b"".join(lines) + line)
+        result = store.run("verify", "--received", received, check=False)
+        assert result.returncode == status and says in result.stdout, result
+    received.write_bytes(higher.replace(own_id, b"00" * 16))
+    assert store.run("verify", "--received", received, check=False).returncode == 66
+    received.write_bytes(change)
+    assert b"compared with 0 checkpoints and 1 change; 0 of other stores" in store.run("verify", "--received", received).stdout
 
 
 def test_what_was_received_of_others(store, older, tmp_path):
     """Nothing was compared: that is not a success. What is whole passes, and no line can take much memory or time."""
     received, log = tmp_path / "received", next((store.dir / "audit").glob("cli-*/log"))
-    for text, says in ((OTHER, b"only of others"), (b"nothing\n", b"there is no checkpoint of this store in it\n")):
+    for text, says in ((OTHER, b"only of others"), (b"nothing\n", b"there is no line about this store in it\n")):
         received.write_bytes(text)
         result = store.run("verify", "--received", received, check=False)
         assert result.returncode == 66 and says in result.stdout, result
     older.write_until_checkpoint("api-keys/a")
     received.write_bytes(b"x" * (1 << 24) + b"\n" + log.read_bytes())
-    assert b"compared with 1 checkpoint; 0 of other stores" in store.run("verify", "--received", received).stdout
+    assert re.search(rb"compared with 1 checkpoint and \d+ changes; 0 of other stores",  store.run("verify", "--received", received).stdout)
     types = ",".join(f'"t{number}":1' for number in range(600)).encode()
     line = re.search(rb'.*"action":"checkpoint".*\n', log.read_bytes())[0]
     received.write_bytes(b"".join(line.replace(b'"api-keys"', types.replace(b'"t', b'"t%d-' % number) + b',"api-keys"') for number in range(8)))

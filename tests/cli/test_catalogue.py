@@ -54,11 +54,12 @@ def leave(home):
 
 
 def put_back(home, saved):
-    """Store and anchors, as they were."""
+    """Store, anchors and audit logs, as they were."""
     leave(home)
     shutil.copy2(saved / home.store.name, home.store)
-    shutil.rmtree(home.dir / "anchors")
-    shutil.copytree(saved / "anchors", home.dir / "anchors")
+    for folder in ("anchors", "audit"):
+        shutil.rmtree(home.dir / folder)
+        shutil.copytree(saved / folder, home.dir / folder)
 
 
 def keyturn(home, *args):
@@ -72,6 +73,7 @@ def test_no_row_of_meta_is_removed_or_bent_unseen(home, tmp_path):
     (tmp_path / "saved").mkdir()
     shutil.copy2(home.store, tmp_path / "saved")
     shutil.copytree(home.dir / "anchors", tmp_path / "saved/anchors")
+    shutil.copytree(home.dir / "audit", tmp_path / "saved/audit")
     for n, row in enumerate(meta(home)):
         for sql in ("DELETE FROM meta WHERE id = ?", "UPDATE meta SET stamp = stamp + 1 WHERE id = ?",
                     "UPDATE meta SET record = substr(record, 1, 10) || x'00' || substr(record, 12) WHERE id = ?"):

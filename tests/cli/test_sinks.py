@@ -109,7 +109,7 @@ def test_the_command_writes_a_checkpoint_when_it_is_time(sunk, command):
         return [line for line in home.records() if line["action"] == "checkpoint"]
     line = wait_for(checkpoint, what="a checkpoint")[0]
     assert len(line["generations"]["local"].pop("#")) == 32
-    assert line["generations"] == {"local": {"api-keys": 1, "database": 1}} and line["status"] == "success"
+    assert line["generations"] == {"local": {"@": 3, "api-keys": 1, "database": 1}} and line["status"] == "success"
     wait_for(lambda: '"checkpoint"' in command.out.read_text(), what="the checkpoint outside")
     assert home.json("audit", "verify", "--audit-key", home.key, "--received", command.out)["status"] == "success"
 

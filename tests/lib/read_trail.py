@@ -117,7 +117,7 @@ def checkpoints(proved):
     """The checkpoints among them; ValueError if a generation goes back from one to the next."""
     found, highest = [line for line in proved if line["action"] == "checkpoint"], {}
     for line in found:
-        for place in [(store, kind) for store, types in line["generations"].items() for kind in types if kind != "#"]:
+        for place in [(store, kind) for store, types in line["generations"].items() for kind in types if kind != "#"]:  # `@` is the catalogue
             generation = line["generations"][place[0]][place[1]]
             if generation < highest.get(place, 0):
                 raise ValueError(f"number {line['seq']}: {place} is at generation {generation}, and was at {highest[place]}")
