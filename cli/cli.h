@@ -257,10 +257,14 @@ json_t *cli_json_time(int64_t ms);                          /* null for 0 */
 
 /* ---- usage.c: how often secrets were read ---- */
 
-/* {name: {accessed, last_accessed, last_subject}} of all secrets that were ever read; the caller
- * owns it. *ret_complete is false, after a warning, if streams may not be read or had no room. */
+/* {name: {accessed, last_accessed, last_subject, last_stream}} of all secrets that were ever read;
+ * the caller owns it. *ret_complete is false, after a warning, if streams may not be read or had no
+ * room. */
 kt_status_t cli_usage(cli_t *cli, json_t **ret_usage, bool *ret_complete);
 json_t *cli_json_subject(const kt_usage_t *usage); /* null: not known, or not UTF-8 */
+json_t *cli_json_stream(const kt_usage_t *usage);
+/* "cli-shop (uid:shop)"; both may be NULL. */
+void cli_print_reader(const char *stream, const char *subject);
 /* "unused", "normal" or "high"; "unknown" for a count of 0 that is not complete. `row` NULL: the
  * secret was never read. */
 const char *cli_usage_word(const json_t *row, bool complete);

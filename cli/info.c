@@ -17,7 +17,7 @@ static json_t *as_json(const kt_info_t *info)
 
     return json_pack(
         "{s:s, s:I, s:s, s:s, s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:o, "
-        "s:o, s:I, s:I, s:o, s:o}",
+        "s:o, s:I, s:I, s:o, s:o, s:o}",
         "name", entry->name, "version", (json_int_t)entry->version, "state", entry->state, "origin",
         entry->origin, "previous", number_or_null(kt_info_previous(info)), "pending",
         number_or_null(kt_info_pending(info)), "counter", (json_int_t)kt_info_counter(info),
@@ -26,7 +26,7 @@ static json_t *as_json(const kt_info_t *info)
         cli_json_time(kt_info_rotated(info)), "due", cli_json_time(kt_info_due(info)), "metadata",
         cli_json_metadata(info), "accessed", (json_int_t)usage->count, "hidden_streams",
         (json_int_t)usage->hidden, "last_accessed", cli_json_time(usage->last), "last_subject",
-        cli_json_subject(usage));
+        cli_json_subject(usage), "last_stream", cli_json_stream(usage));
 }
 
 static void print_row(const char *what, const char *text)
@@ -71,7 +71,9 @@ static void print(const cli_t *cli, const kt_info_t *info)
     putchar('\n');
     if (kt_info_usage(info)->last) {
         print_row("last", cli_time(kt_info_usage(info)->last, time));
-        print_row("by", kt_info_usage(info)->subject ? kt_info_usage(info)->subject : "-");
+        fputs("by        ", stdout);
+        cli_print_reader(kt_info_usage(info)->stream, kt_info_usage(info)->subject);
+        putchar('\n');
     }
     for (size_t i = 0; i < kt_info_metas(info); i++) {
         kt_info_meta(info, i, &key, &value);

@@ -28,8 +28,9 @@ static void add_usage(const listing_t *listing, json_t *secret, const char *name
     if (row)
         json_object_update(secret, row);
     else
-        json_object_update_missing_new(
-            secret, json_pack("{s:i, s:n, s:n}", "accessed", 0, "last_accessed", "last_subject"));
+        json_object_update_missing_new(secret,
+                                       json_pack("{s:i, s:n, s:n, s:n}", "accessed", 0,
+                                                 "last_accessed", "last_subject", "last_stream"));
     json_object_set_new(secret, "usage", json_string(cli_usage_word(row, listing->usage_complete)));
 }
 
@@ -53,7 +54,8 @@ static void print_usage(const listing_t *listing, const kt_entry_t *entry)
     printf("  %8lld  %-7s  %-20s  ",
            (long long)json_integer_value(json_object_get(row, "accessed")),
            cli_usage_word(row, listing->usage_complete), cli_json_text(row, "last_accessed", "-"));
-    cli_print(cli_json_text(row, "last_subject", "-"), 0);
+    cli_print_reader(cli_json_text(row, "last_stream", NULL),
+                     cli_json_text(row, "last_subject", NULL));
 }
 
 static void print_row(const listing_t *listing, const kt_entry_t *entry)

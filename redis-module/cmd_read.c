@@ -66,7 +66,7 @@ static void reply_info(RedisModuleCtx *ctx, const kt_info_t *info)
     const kt_usage_t *usage = kt_info_usage(info);
     const char *key, *value;
 
-    RedisModule_ReplyWithMap(ctx, 14);
+    RedisModule_ReplyWithMap(ctx, 15);
     RedisModule_ReplyWithCString(ctx, "name");
     RedisModule_ReplyWithCString(ctx, entry->name);
     RedisModule_ReplyWithCString(ctx, "state");
@@ -89,6 +89,8 @@ static void reply_info(RedisModuleCtx *ctx, const kt_info_t *info)
     reply_pair(ctx, "last-accessed", usage->last);
     RedisModule_ReplyWithCString(ctx, "last-subject");
     RedisModule_ReplyWithCString(ctx, usage->subject ? usage->subject : "");
+    RedisModule_ReplyWithCString(ctx, "last-stream");
+    RedisModule_ReplyWithCString(ctx, usage->stream ? usage->stream : "");
     RedisModule_ReplyWithCString(ctx, "meta");
     RedisModule_ReplyWithMap(ctx, (long) kt_info_metas(info));
     for (size_t i = 0; i < kt_info_metas(info); i++) {

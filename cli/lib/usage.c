@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How often secrets were read, for list and check. */
+#include <stdio.h>
+
 #include "cli.h"
 
 json_t *cli_json_subject(const kt_usage_t *usage)
@@ -9,11 +11,29 @@ json_t *cli_json_subject(const kt_usage_t *usage)
     return text ? text : json_null(); /* not UTF-8 */
 }
 
+json_t *cli_json_stream(const kt_usage_t *usage)
+{
+    json_t *text = usage->stream ? json_string(usage->stream) : NULL;
+
+    return text ? text : json_null();
+}
+
+/* The kernel vouches for the stream's user, and only the stream for its subject. */
+void cli_print_reader(const char *stream, const char *subject)
+{
+    cli_print(stream ? stream : "-", 0);
+    if (subject) {
+        fputs(" (", stdout);
+        cli_print(subject, 0);
+        putchar(')');
+    }
+}
+
 static int collect(void *arg, const kt_usage_t *usage)
 {
-    json_t *row =
-        json_pack("{s:I, s:o, s:o}", "accessed", (json_int_t)usage->count, "last_accessed",
-                  cli_json_time(usage->last), "last_subject", cli_json_subject(usage));
+    json_t *row = json_pack("{s:I, s:o, s:o, s:o}", "accessed", (json_int_t)usage->count,
+                            "last_accessed", cli_json_time(usage->last), "last_subject",
+                            cli_json_subject(usage), "last_stream", cli_json_stream(usage));
 
     return json_object_set_new(arg, usage->name, row);
 }

@@ -248,6 +248,7 @@ void kt_access_note(kt_access_t *access, const char *name, const char *subject, 
 typedef struct reading {
     int fd;
     uint64_t lost;
+    const char *stream;
 } reading_t;
 
 static bool open_reading(const char *audit_path, const char *stream, reading_t *reading)
@@ -291,6 +292,7 @@ static void add_slot(const reading_t *reading, const slot_t *slot, kt_access_sum
             continue;
         sum->last = (int64_t)(last >> 16);
         copy_subject(reading, last & 0xffff, sum->subject);
+        (void)snprintf(sum->stream, sizeof(sum->stream), "%s", reading->stream);
     }
 }
 
@@ -337,7 +339,7 @@ static void read_all(const reading_t *reading, kt_access_fn fn, void *arg)
 static void read_stream(const char *audit_path, const char *stream, const char *name,
                         kt_access_fn fn, void *arg, kt_access_sum_t *total)
 {
-    reading_t reading = {.fd = -1};
+    reading_t reading = {.fd = -1, .stream = stream};
 
     if (!open_reading(audit_path, stream, &reading)) {
         total->hidden += errno != ENOENT && errno != ENOTDIR;

@@ -128,6 +128,7 @@ typedef struct kt_access_sum {
     uint64_t count;
     int64_t last;                     /* ms since the epoch; 0: never */
     char subject[KT_SUBJECT_MAX + 1]; /* of the last read; "" if it is not known */
+    char stream[65];                  /* that has counted it; "": never */
     uint64_t lost;   /* reads of secrets for which a table had no room; of all streams together */
     unsigned hidden; /* streams whose statistics may not be read */
 } kt_access_sum_t;

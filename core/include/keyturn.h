@@ -354,7 +354,9 @@ typedef struct kt_usage {
     const char *subject; /* of the last read; NULL: not known */
     uint64_t lost; /* reads of secrets for which a stream's table (16384 names) had no room; the sum
                       of all streams */
-    unsigned hidden; /* streams whose counts may not be read; 0: the count is complete */
+    unsigned hidden;    /* streams whose counts may not be read; 0: the count is complete */
+    const char *stream; /* of the last read; NULL: never. Its user's processes say which subject it
+                           was, and the kernel says which user */
 } kt_usage_t;
 #define KT_USAGE_HIGH 1000u /* more reads than this deserve a look */
 KT_API const kt_usage_t *kt_info_usage(const kt_info_t *info); /* as of kt_info(); never NULL */

@@ -45,6 +45,7 @@ static void add(kt_access_sum_t *to, const kt_access_sum_t *sum)
         return;
     to->last = sum->last;
     memcpy(to->subject, sum->subject, sizeof(to->subject));
+    memcpy(to->stream, sum->stream, sizeof(to->stream));
 }
 
 static void merge(rows_t *rows)
@@ -64,9 +65,13 @@ static void merge(rows_t *rows)
 
 void kt_usage_fill(const char *name, const kt_access_sum_t *sum, kt_usage_t *ret_usage)
 {
-    *ret_usage = (kt_usage_t){name,      sum->count,
-                              sum->last, sum->subject[0] != '\0' ? sum->subject : NULL,
-                              sum->lost, sum->hidden};
+    *ret_usage = (kt_usage_t){name,
+                              sum->count,
+                              sum->last,
+                              sum->subject[0] != '\0' ? sum->subject : NULL,
+                              sum->lost,
+                              sum->hidden,
+                              sum->stream[0] != '\0' ? sum->stream : NULL};
 }
 
 kt_status_t kt_usage(kt_ctx_t *ctx, kt_usage_fn fn, void *arg, kt_usage_t *ret_total)
@@ -92,7 +97,7 @@ kt_status_t kt_usage(kt_ctx_t *ctx, kt_usage_fn fn, void *arg, kt_usage_t *ret_t
     }
     if (status == KT_SUCCESS && ret_total != NULL) {
         kt_usage_fill("", &total, ret_total);
-        ret_total->subject = NULL; /* it points into `total` */
+        ret_total->subject = ret_total->stream = NULL; /* they point into `total` */
     }
     free(rows.list);
     return status;

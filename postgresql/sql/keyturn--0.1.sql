@@ -90,7 +90,8 @@ CREATE FUNCTION secret_info(INOUT name text,
 	OUT provider text, OUT created timestamp with time zone,
 	OUT updated timestamp with time zone, OUT expires timestamp with time zone,
 	OUT metadata jsonb,
-	OUT accessed bigint, OUT last_accessed timestamp with time zone, OUT last_subject text)
+	OUT accessed bigint, OUT last_accessed timestamp with time zone, OUT last_subject text,
+	OUT last_stream text)
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'keyturn_secret_info';

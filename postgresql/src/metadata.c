@@ -26,8 +26,8 @@ KTPG_FUNCTION(keyturn_rotation_states);
 typedef struct Row
 {
 	int			n;
-	Datum		values[13];
-	bool		nulls[13];
+	Datum		values[14];
+	bool		nulls[14];
 } Row;
 
 /* An answer of several rows. */
@@ -269,6 +269,7 @@ keyturn_secret_info(PG_FUNCTION_ARGS)
 			  Int64GetDatum((int64) usage->count));
 	add_time(&row, usage->last);
 	add_foreign_text(&row, usage->subject);
+	add_foreign_text(&row, usage->stream);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row.values,
 													  row.nulls)));
 }

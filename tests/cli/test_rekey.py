@@ -95,7 +95,7 @@ def check_all(home):
 def known(home):
     """What `info` and `versions` say of every secret, but for how often it was sealed and read."""
     names = [name for name in home.list() if not re.match("api-keys/n[1-9]", name)]
-    more = {"counter", "accessed", "last_accessed", "last_subject"}
+    more = {"counter", "accessed", "last_accessed", "last_subject", "last_stream"}
     return {name: ({k: v for k, v in home.info(name).items() if k not in more}, home.versions(name)) for name in names}
 
 

@@ -12,16 +12,34 @@ def usage(home, name):
 def test_info_tells_it(home, canary):
     home.set("api-keys/a", canary("usage"))
     info = home.info("api-keys/a")
-    assert (info["accessed"], info["last_accessed"], info["last_subject"]) == (0, None, None)
+    assert (info["accessed"], info["last_accessed"], info["last_subject"], info["last_stream"]) == (0, None, None, None)
     assert b"accessed  0\n" in home.run("info", "api-keys/a").stdout
     for _ in range(3):
         home.get("api-keys/a")
     info = home.info("api-keys/a")
-    assert info["accessed"] == 3 and info["last_subject"] == "uid:" + getpass.getuser()
+    assert info["accessed"] == 3 and info["last_subject"] == "uid:" + getpass.getuser() and info["last_stream"] == "cli-" + getpass.getuser()
     last = datetime.datetime.fromisoformat(info["last_accessed"].replace("Z", "+00:00"))
     assert abs(datetime.datetime.now(datetime.timezone.utc) - last) < datetime.timedelta(minutes=1)
     text = home.run("info", "api-keys/a").stdout.decode()
-    assert "accessed  3\n" in text and f"by        uid:{getpass.getuser()}\n" in text
+    assert "accessed  3\n" in text and f"by        cli-{getpass.getuser()} (uid:{getpass.getuser()})\n" in text
+
+
+def test_the_stream_is_named_whatever_it_says(home):
+    """F10: who read it is what the reader says; the stream's folder belongs to a user, and that is what counts."""
+    home.set("api-keys/a", "x")
+    home.get("api-keys/a")
+    own = f"uid:{getpass.getuser()}"
+    [table] = home.audit.glob("*/access")
+    data = table.read_bytes()
+    assert data.count(own.encode() + b"\0") == 1
+    with open(table, "r+b") as file:  # as a process of the stream can
+        file.seek(data.index(own.encode() + b"\0"))
+        file.write(b"uid:root\0".ljust(len(own) + 1, b"\0"))
+    info = home.info("api-keys/a")
+    assert (info["last_subject"], info["last_stream"]) == ("uid:root", table.parent.name)
+    assert f"by        {table.parent.name} (uid:root)\n" in home.run("info", "api-keys/a").stdout.decode()
+    assert usage(home, "api-keys/a")["last_stream"] == table.parent.name
+    assert f"{table.parent.name} (uid:root)\n" in home.run("list", "--usage").stdout.decode()
 
 
 def test_list_names_the_unused(home):

@@ -47,12 +47,12 @@ def test_all_servers_together(make_db, make_nginx, make_redis, upstream, wait_fo
     info = client.execute_command("SECRET.INFO", NAME)
     info = {str(k, "ascii") if isinstance(k, bytes) else k: v for k, v in zip(info[::2], info[1::2])}
     assert info["accessed"] == 112 and info["last-accessed"] > 0
-    assert info["last-subject"] in (b"redis:default", "redis:default")
+    assert info["last-subject"] in (b"redis:default", "redis:default") and info["last-stream"] in (b"redis", "redis")
 
     for _ in range(5):
         assert database.pg.value(f"SELECT get_secret('{NAME}')") == "v-1"
-    row = database.pg.sql(f"SELECT accessed, last_subject, last_accessed IS NOT NULL FROM secret_info('{NAME}')")
-    assert row == [(117, "postgresql:role:postgres", True)]
+    row = database.pg.sql(f"SELECT accessed, last_subject, last_stream, last_accessed IS NOT NULL FROM secret_info('{NAME}')")
+    assert row == [(117, "postgresql:role:postgres", "postgresql", True)]
     home.get(NAME)
     info = home.info(NAME)
     assert (info["accessed"], info["last_subject"]) == (118, "uid:" + getpass.getuser())

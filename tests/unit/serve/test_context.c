@@ -47,6 +47,55 @@ static const struct {
 } hosts[] = {{"nginx", "nginx"}, {"redis", "redis"}, {"postgresql", "postgresql"},
              {"cli", "cli-"},    {"apache", NULL},   {"", NULL}};
 
+/* F10: the example of keyturn(3) with another subject than the stream's own. */
+static const struct {
+    const char *host, *subject;
+} foreign[] = {{"nginx", "uid:root"}, {"nginx", "redis:default"}, {"nginx", "postgresql:worker"},
+               {"nginx", "nobody"},   {"nginx", " nginx:all"},    {"cli", "nginx:all"},
+               {"cli", "uid:"},       {"cli", "uid:somebody"},    {"redis", "nginx:all"}};
+
+static kt_status_t ask(kt_ctx_t *ctx, const char *subject, bool peek)
+{
+    kt_request_t req = request_by(subject, "api-keys/a");
+    kt_secret_t *secret = (kt_secret_t *)1;
+    kt_status_t status = peek ? kt_peek(ctx, &req, &secret) : kt_get(ctx, &req, &secret);
+
+    if (status != KT_SUCCESS)
+        ck_assert_ptr_null(secret);
+    kt_secret_free(secret);
+    return status;
+}
+
+START_TEST(a_foreign_subject_is_refused)
+{
+    kt_request_t req = request_by(foreign[_i].subject, "api-keys/a");
+    kt_setup_t *setup = NULL;
+    kt_ctx_t *ctx = NULL;
+    kt_info_t *info = NULL;
+    char line[128];
+
+    world_of_local();
+    put("api-keys/a", "v", 1);
+    assert_ok(kt_setup(world.config, foreign[_i].host, &setup));
+    assert_ok(kt_open(setup, &ctx));
+    if (strcmp(foreign[_i].host, "nginx") == 0) {
+        assert_ok(ask(ctx, "nginx:all", false)); /* from now on it is in the cache */
+        assert_ok(ask(ctx, "nginx:all", true));
+    }
+    ck_assert_int_eq(ask(ctx, foreign[_i].subject, false), KT_USAGE);
+    ck_assert_ptr_nonnull(strstr(kt_error(ctx), "cannot vouch for it"));
+    ck_assert_int_eq(ask(ctx, foreign[_i].subject, true), KT_USAGE);
+    ck_assert_int_eq(kt_info(ctx, &req, &info), KT_USAGE);
+    ck_assert_int_eq(kt_delete(ctx, &req), KT_USAGE);
+    kt_close(ctx);
+    kt_setup_free(setup);
+    (void)snprintf(line, sizeof(line), "\"subject\":\"%s\"", foreign[_i].subject);
+    if (strcmp(foreign[_i].subject, ALL) != 0) /* it put the secret */
+        ck_assert_uint_eq(world_lines(line, NULL), 0);
+    assert_value("api-keys/a", "v", 1);
+}
+END_TEST
+
 START_TEST(hosts_have_streams)
 {
     kt_setup_t *setup = NULL;
@@ -329,6 +378,7 @@ static void add_tests(TCase *tests)
     tcase_add_checked_fixture(tests, make_world, world_end);
     tcase_add_test(tests, a_setup_tells_what_it_read);
     UNIT_TABLE(tests, hosts_have_streams, hosts);
+    tcase_add_loop_test(tests, a_foreign_subject_is_refused, 0, KT_ARRAY(foreign));
     tcase_add_test(tests, a_setup_that_failed_opens_nothing);
     tcase_add_test(tests, a_trail_that_cannot_be_opened_refuses_the_context);
     tcase_add_test(tests, contexts_outlive_their_setup);
