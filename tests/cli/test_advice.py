@@ -348,6 +348,7 @@ def only_anchors_know(home, path):
     newest_is_gone(home, path)
     for log in home.audit.glob("*/log"):
         log.unlink()
+    home.run("get", "a", check=False)  # which says that the log is gone
 
 
 def all_is_put_back(home, path):
