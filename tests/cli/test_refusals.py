@@ -94,7 +94,8 @@ def test_options_before_and_after_the_verb(home):
 def test_keyturn_config_in_the_environment(home):
     home.set("a", b"v")
     assert home.keyturn("get", "a", env={**home.env, "KEYTURN_CONFIG": str(home.config)}).stdout == b"v"
-    assert home.keyturn("get", "a", check=False).returncode == 78  # none in /etc
+    result = home.keyturn("get", "a", check=False)  # the machine's, which may have one
+    assert result.returncode in (66, 69, 77, 78) and b"/etc/keyturn/" in result.stderr and result.stdout == b""
 
 
 # the configuration
