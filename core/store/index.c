@@ -266,9 +266,12 @@ kt_status_t kt_node_write(const kt_index_t *index, const ktp_key_t *key, const n
     ktp_row_t row = {.record = node->data, .record_size = node->size, .stamp = NODE_STAMP};
     kt_status_t status = kt_rows_put(index->store, index->txn, key, &row, node->stamp);
 
-    if (status == KT_SUCCESS)
-        node_tag(index, key, node->data, node->size, ret_tag);
-    return status;
+    if (status != KT_SUCCESS)
+        return status;
+    node_tag(index, key, node->data, node->size, ret_tag);
+    if (node->data[0] == BRANCH)
+        kt_proofs_keep(index->store->proofs, ret_tag, node->data + 1);
+    return KT_SUCCESS;
 }
 
 unsigned char *kt_node_child(node_t *node, unsigned n)
@@ -514,6 +517,8 @@ kt_status_t kt_node_set(kt_index_t *index, const unsigned char hash[KT_HASH_SIZE
     }
     if (status == KT_SUCCESS)
         status = kt_node_write(index, &key, node, io_tag);
+    if (status == KT_SUCCESS && node->data[0] == LEAF)
+        kt_proofs_keep_entry(index->store->proofs, io_tag, hash, tag);
     free(node);
     return status;
 }
