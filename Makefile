@@ -92,6 +92,8 @@ install: all
 	done
 	$(Q)if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then PATH=$$PATH:/usr/sbin:/sbin ldconfig; \
 	    if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi; fi
+	@if [ -z "$(DESTDIR)" ]; then echo "Installed. Next: \`keyturn init DIR\` for yourself, or \`keyturn init --system\` as root for the servers" \
+	    "of this machine ($(docdir)/README.md, keyturn(1)). After an upgrade \`keyturn check\` names what has to be restarted."; fi
 
 uninstall:
 	$(Q)for row in $(INSTALLED); do rm -f "$(DESTDIR)$${row##*:}"; done; \

@@ -177,7 +177,7 @@ kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index, char *ret_detail, size_
     kt_store_t *store;
     kt_status_t status;
 
-    (void)snprintf(ret_detail, size, "answers");
+    (void)snprintf(ret_detail, size, "reachable");
     status = kt_store_of(ctx, index, &store);
     if (status == KT_SUCCESS)
         status = kt_from_provider(store->name, store->api->check(store->instance, 0));

@@ -108,6 +108,10 @@ def test_clean_leaves_what_configure_wrote(bare):
 
 # installing
 
+def test_install_says_what_comes_next(bare):
+    said = bare.make("-n", "install").stdout
+    assert "keyturn init --system" in said and "keyturn check" in said
+
 def test_install_below_usr():
     """The staged installation of this run: the table of the design."""
     found = listing(STAGE / "usr", "lib/postgresql/", "share/postgresql/")
