@@ -51,7 +51,7 @@ static void try_generations(const char *line)
         must(types > before && types <= line + strlen(line));
         try_generation(&generation);
     }
-    if (kt_audit_change(line, "local", &generation))
+    if (kt_audit_change(line, "local", id, &generation))
         try_generation(&generation);
 }
 
