@@ -71,15 +71,15 @@ kt_status_t kt_policy_judge(const kt_config_t *config, const char *subject, unsi
             continue;
         if (denies) {
             *ret_rule = rule;
-            return kt_fail(KT_DENIED, "%s of %s is denied to %s by %s:%d",
-                           kt_capability_name(capability), name, subject, config->path, rule->line);
+            return kt_fail(KT_DENIED, "%s may not %s %s: %s:%d denies it", subject,
+                           kt_capability_name(capability), name, config->path, rule->line);
         }
         allowed = rule;
     }
     *ret_rule = allowed;
     if (allowed == NULL)
-        return kt_fail(KT_DENIED, "%s of %s is not allowed to %s by any rule of %s",
-                       kt_capability_name(capability), name, subject, config->path);
+        return kt_fail(KT_DENIED, "%s may not %s %s: no rule in %s allows it", subject,
+                       kt_capability_name(capability), name, config->path);
     return KT_SUCCESS;
 }
 
@@ -158,9 +158,8 @@ kt_status_t kt_policy_any(const kt_config_t *config, const char *subject, unsign
         }
     }
     if (*ret_rule != NULL)
-        return kt_fail(KT_DENIED, "%s of %s is denied to %s by %s:%d",
-                       kt_capability_name(capability), names, subject, config->path,
-                       (*ret_rule)->line);
-    return kt_fail(KT_DENIED, "%s of %s is not allowed to %s by any rule of %s",
-                   kt_capability_name(capability), names, subject, config->path);
+        return kt_fail(KT_DENIED, "%s may not %s %s: %s:%d denies it", subject,
+                       kt_capability_name(capability), names, config->path, (*ret_rule)->line);
+    return kt_fail(KT_DENIED, "%s may not %s %s: no rule in %s allows it", subject,
+                   kt_capability_name(capability), names, config->path);
 }

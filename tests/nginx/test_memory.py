@@ -61,7 +61,10 @@ def fill_workers(site, master):
     wait_for(asked, what="each worker serves")
 
 
-def test_master_and_workers_lock_values_and_keys(site, daemon):
+@pytest.mark.parametrize("setting", ["", "secret_memory: require\n"])
+def test_master_and_workers_lock_values_and_keys(site, daemon, setting):
+    """What `require` promises holds in the processes that a fork made, too."""
+    site.home.write_config(site.home.read_config() + setting)
     site.value = daemon.value
     master = daemon()
     key = read_key_file(site.home.key)[1][1]

@@ -83,10 +83,10 @@ chmod 644 /run/logrotate.conf; logrotate -f -s /run/logrotate.state /run/logrota
 
 
 def test_logs_are_deleted_and_put_back(readme):
-    readme.run(f"mkdir /run/aside; for s in {' '.join(STREAMS)}; do mv {LOG}/$s/log /run/aside/$s; done; sleep 1.2")
+    readme.run(f"mkdir /var/log/aside; for s in {' '.join(STREAMS)}; do mv {LOG}/$s/log /var/log/aside/$s; done; sleep 1.2")
     assert works(readme) and gaps(readme) == len(STREAMS)
     assert "in none of these files, and not removed by retention" in verify(readme, 65)
-    readme.run(f"for s in {' '.join(STREAMS)}; do mv /run/aside/$s {LOG}/$s/from-the-archive; done")
+    readme.run(f"for s in {' '.join(STREAMS)}; do mv /var/log/aside/$s {LOG}/$s/from-the-archive; done")
     verify(readme)
 
 

@@ -56,9 +56,9 @@ END_TEST
 START_TEST(a_refusal_names_its_rule)
 {
     assert_status(kt_policy_check(&config, "uid:root", KT_CAP_DELETE, "a/kept"), KT_DENIED);
-    assert_failure("delete of a/kept is denied to uid:root by /etc/keyturn/keyturn.yaml:6");
+    assert_failure("uid:root may not delete a/kept: /etc/keyturn/keyturn.yaml:6 denies it");
     assert_status(kt_policy_check(&config, "stranger", KT_CAP_READ, "x"), KT_DENIED);
-    assert_failure("read of x is not allowed to stranger by any rule of /etc/keyturn/keyturn.yaml");
+    assert_failure("stranger may not read x: no rule in /etc/keyturn/keyturn.yaml allows it");
 }
 END_TEST
 
