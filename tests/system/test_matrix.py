@@ -159,7 +159,7 @@ def layout(machine):
     """Without servers: two secrets in two versions, which root wrote, and something in the stream of each user."""
     machine.sh("useradd -r editor; true")
     machine.init("--user", "deploy")
-    machine.sh("usermod -aG keyturn,keyturn-write editor; sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml; mkdir -p -m 1777 /var/lib/kept")
+    machine.sh("usermod -aG keyturn,keyturn-write editor; sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml; rm -rf /var/lib/kept; mkdir -m 1777 /var/lib/kept")
     machine.grant('  - {who: "uid:deploy", allow: [read], names: ["api-keys/*"]}')
     for name in "api-keys/stripe", "tls/note":
         machine.set(name, b"leaked")

@@ -29,7 +29,7 @@ db.commit()
 def layout(machine):
     machine.sh("useradd -r editor; useradd -r auditor; true")
     machine.init("--user", "deploy")
-    machine.sh("usermod -aG keyturn,keyturn-write editor; usermod -aG keyturn-audit auditor; sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml; mkdir -p -m 1777 /var/lib/kept")
+    machine.sh("usermod -aG keyturn,keyturn-write editor; usermod -aG keyturn-audit auditor; sed -i '/#- {who: /s/#//' /etc/keyturn/keyturn.yaml; rm -rf /var/lib/kept; mkdir -m 1777 /var/lib/kept")
     machine.set("api-keys/stripe", b"leaked")
     yield machine
     machine.sh("gpasswd -d editor keyturn-write; gpasswd -d editor keyturn; gpasswd -d auditor keyturn-audit; rm -rf /var/lib/kept", check=False)
