@@ -71,7 +71,7 @@ kt_status_t kt_policy_judge(const kt_config_t *config, const char *subject, unsi
             continue;
         if (denies) {
             *ret_rule = rule;
-            return kt_fail(KT_DENIED, "%s may not %s %s: %s:%d denies it", subject,
+            return kt_fail(KT_DENIED, "%s may not %s %s: denied by %s:%d", subject,
                            kt_capability_name(capability), name, config->path, rule->line);
         }
         allowed = rule;
@@ -158,7 +158,7 @@ kt_status_t kt_policy_any(const kt_config_t *config, const char *subject, unsign
         }
     }
     if (*ret_rule != NULL)
-        return kt_fail(KT_DENIED, "%s may not %s %s: %s:%d denies it", subject,
+        return kt_fail(KT_DENIED, "%s may not %s %s: denied by %s:%d", subject,
                        kt_capability_name(capability), names, config->path, (*ret_rule)->line);
     return kt_fail(KT_DENIED, "%s may not %s %s: no rule in %s allows it", subject,
                    kt_capability_name(capability), names, config->path);

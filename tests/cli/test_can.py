@@ -34,7 +34,7 @@ def test_a_right_to_list_some(reader):
     assert reader.run("list", "database/*", check=False).returncode == 77
     reader.deny(who, ["list"], ["api-keys/*"])
     result = reader.run("list", check=False)
-    assert result.returncode == 77 and re.search(rb"uid:\S+ may not list \*: .*keyturn.yaml:\d+ denies it", result.stderr)
+    assert result.returncode == 77 and re.search(rb"uid:\S+ may not list \*: denied by .*keyturn.yaml:\d+", result.stderr)
 
 
 def test_what_is_hidden_fails_loudly(home):
@@ -83,7 +83,7 @@ def test_can(home):
     allow, deny = (next(n for n, text in enumerate(lines, 1) if word in text) for word in ('who: "nginx:shop"', "deny:"))
     result = home.run("can", "nginx:shop", "read", "api-keys/stripe")
     assert result.stdout.decode() == f"yes: allowed by {home.config}:{allow}; the key of the type is in file:{home.key}\n"
-    for args, wanted in ((["nginx:shop", "read", "api-keys/secret"], f"nginx:shop may not read api-keys/secret: {home.config}:{deny} denies it"),
+    for args, wanted in ((["nginx:shop", "read", "api-keys/secret"], f"nginx:shop may not read api-keys/secret: denied by {home.config}:{deny}"),
                          (["nginx:shop", "write", "api-keys/stripe"], "nginx:shop may not write api-keys/stripe: no rule"),
                          (["nginx:blog", "read", "api-keys/stripe"], "no rule in")):
         result = home.run("can", *args, check=False)

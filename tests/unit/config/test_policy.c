@@ -56,7 +56,7 @@ END_TEST
 START_TEST(a_refusal_names_its_rule)
 {
     assert_status(kt_policy_check(&config, "uid:root", KT_CAP_DELETE, "a/kept"), KT_DENIED);
-    assert_failure("uid:root may not delete a/kept: /etc/keyturn/keyturn.yaml:6 denies it");
+    assert_failure("uid:root may not delete a/kept: denied by /etc/keyturn/keyturn.yaml:6");
     assert_status(kt_policy_check(&config, "stranger", KT_CAP_READ, "x"), KT_DENIED);
     assert_failure("stranger may not read x: no rule in /etc/keyturn/keyturn.yaml allows it");
 }
