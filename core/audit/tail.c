@@ -147,7 +147,7 @@ static size_t read_stream(void *arg, kt_audit_walk_t *walk)
 
     if (!kt_audit_walk_find(walk, &logs))
         return 0;
-    read = left == 0; /* then it is enough that there is a stream */
+    read = logs.count > 0 || left == 0; /* a log that cannot be read is there all the same */
     walk->arg = &found;
     walk->fn = keep_line;
     for (i = logs.count; i > 0 && left > 0 && !tail->no_memory; i--) {
@@ -157,7 +157,6 @@ static size_t read_stream(void *arg, kt_audit_walk_t *walk)
         walk->bad = false;
         /* newer logs are read first, and numbered higher */
         tail->numbered = before + (i << 32);
-        read++;
         (void)read_log(&found, walk, &logs.list[i - 1]);
         tail->no_memory = tail->no_memory || !append(tail, &found.good, left) ||
                           !append(tail, &found.wrong, WRONG_MAX);

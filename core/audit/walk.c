@@ -287,13 +287,14 @@ bool kt_audit_walk_find(kt_audit_walk_t *walk, kt_audit_logs_t *ret_logs)
 size_t kt_audit_walk_stream(kt_audit_walk_t *walk)
 {
     kt_audit_logs_t logs;
-    size_t count = 0, i;
+    size_t count, i;
 
     if (!kt_audit_walk_find(walk, &logs))
         return 0;
+    count = logs.count; /* a log that cannot be read is there all the same */
     for (i = 0; i < logs.count && !walk->stopped; i++)
         if (logs.list[i].unpack == NULL && !logs.list[i].twin && logs.list[i].error == 0)
-            count += kt_audit_walk_log(walk, &logs.list[i], 0);
+            (void)kt_audit_walk_log(walk, &logs.list[i], 0);
     kt_audit_logs_free(&logs);
     return count;
 }

@@ -26,7 +26,7 @@ void kt_audit_walk_time(int64_t ms, char ret_text[25]);
 /* One more thing to say about the stream's file `name`. KT_SUCCESS: it is not a fault. */
 void kt_audit_walk_note(kt_audit_walk_t *walk, kt_status_t status, const char *name,
                         const char *why);
-/* All logs, the oldest first. How many could be read. */
+/* All logs, the oldest first. How many there are, whether they can be read or not. */
 size_t kt_audit_walk_stream(kt_audit_walk_t *walk);
 /* The stream's logs, and of what cannot be read among them it tells. False: none can be found. */
 bool kt_audit_walk_find(kt_audit_walk_t *walk, kt_audit_logs_t *ret_logs);

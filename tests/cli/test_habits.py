@@ -210,6 +210,16 @@ def test_a_log_that_another_program_compressed(home, name, pack, unpack):
     home.run("verify")
 
 
+def test_a_stream_of_which_no_log_can_be_read(home):
+    """It is there: "no audit log" would be said of it otherwise."""
+    folder = home.log.parent.with_name("other")
+    folder.mkdir()
+    (folder / "log").write_bytes(b"BZh9")
+    for verb in ("tail other", "log --stream other"):
+        result = home.run("audit", *verb.split(), check=False)
+        assert result.returncode == 0 and b"log: not read" in result.stderr and b"`bunzip2`" in result.stderr, (verb, result)
+
+
 def test_a_closed_log_that_cannot_be_read(home):
     """Which is not the same as none: no verb says that all is well."""
     log = closed_log(home)
