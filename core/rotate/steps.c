@@ -141,6 +141,8 @@ kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,
 
 kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options)
 {
+    if (kt_head_is_erased(head))
+        return kt_fail(KT_GONE, "%s is destroyed: set a new value first", head->name);
     if (head->deleted)
         return kt_fail(KT_GONE, "%s is deleted: undelete it first", head->name);
     if (head->expires == 0 || head->expires > kt_now())

@@ -64,7 +64,7 @@ static kt_status_t check_known(const put_arg_t *put, const kt_head_t *head, cons
     const kt_cfg_target_t *command = command_of(put, head);
     bool beside = field != NULL && part != NULL && strcmp(field, part) != 0;
 
-    if (put->options->force || (manager == NULL && command == NULL))
+    if (put->options->force || (manager == NULL && command == NULL) || kt_head_is_erased(head))
         return KT_SUCCESS;
     if (beside && (command == NULL || !command->whole))
         return KT_SUCCESS;

@@ -207,6 +207,8 @@ static kt_status_t change_rollback(kt_change_t *change, const void *arg, uint64_
 
     if (status != KT_SUCCESS)
         return status;
+    if (kt_head_is_erased(head))
+        return kt_fail(KT_GONE, "%s is destroyed: set a new value first", head->name);
     if (head->deleted)
         return kt_fail(KT_GONE, "%s is deleted: undelete it first", head->name);
     if (version == 0)
@@ -265,11 +267,9 @@ kt_status_t kt_delete(kt_ctx_t *ctx, const kt_request_t *req)
 static kt_status_t change_undelete(kt_change_t *change, const void *arg, uint64_t *ret_version)
 {
     kt_head_t *head = kt_change_head(change);
-    const kt_head_version_t *entry;
 
     (void)arg;
-    entry = kt_head_find(head, head->current);
-    if (entry == NULL || entry->destroyed)
+    if (kt_head_is_erased(head))
         return kt_fail(KT_GONE, "%s: its value is destroyed, there is nothing to bring back",
                        head->name);
     head->deleted = false;

@@ -431,6 +431,13 @@ const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char
     return pair != NULL ? pair->value : NULL;
 }
 
+bool kt_head_is_erased(const kt_head_t *head)
+{
+    const kt_head_version_t *current = kt_head_find(head, head->current);
+
+    return head->deleted && (current == NULL || current->destroyed);
+}
+
 kt_status_t kt_head_kept(const kt_head_t *head, uint64_t version,
                          const kt_head_version_t **ret_version)
 {

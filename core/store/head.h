@@ -51,6 +51,8 @@ const char *kt_head_get_note(const kt_head_t *head, uint64_t version, const char
  * destroyed. */
 kt_status_t kt_head_kept(const kt_head_t *head, uint64_t version,
                          const kt_head_version_t **ret_version);
+/* Deleted, and its value destroyed: nothing can be brought back. */
+bool kt_head_is_erased(const kt_head_t *head);
 /* The version number that a selector means. KT_NOTFOUND: there is no such version; KT_GONE: it was
  * destroyed. Ignores `deleted` and `expires`. */
 kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64_t number,

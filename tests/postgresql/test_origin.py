@@ -63,6 +63,17 @@ def test_set_with_force_is_taken_back_by_the_command(db, account):
     assert account.agree() and account.rotate() and account.agree()
 
 
+def test_after_its_values_were_destroyed_it_begins_anew(db, account):
+    """set was refused, with the advice to rotate, which was refused too."""
+    account.rotate()
+    db.home.run("destroy", "--all", "--yes", account.name)
+    code, text = sqlstate(db, "SELECT rotate_secret(%s)", account.name)
+    assert code == "55000" and "set a new value first" in text
+    db.home.set(account.name, account.role.encode(), "--field", "user")
+    db.pg.sql(f"ALTER ROLE {account.role} PASSWORD NULL")
+    assert account.rotate() == 4 and account.agree()
+
+
 @pytest.mark.parametrize("version", [None, "1"])
 def test_a_version_never_in_force_is_no_way_back(db, version, canary):
     """F7: the live role got the placeholder, which stood in README."""
