@@ -100,7 +100,7 @@ def main(command, folder):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     with sqlite3.connect(folder / "production.db") as store:
         store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for path in folder.glob("production.db-*"):
+    for path in [*folder.glob("production.db-*"), *folder.glob("anchors/*/.generations.spare")]:
         path.unlink()
     expected = {"version": keyturn("--version").decode().split()[-1], "values": {name: value.hex() for name, value in VALUES.items()},
                 "previous": {"api-keys/stripe": b"sk-old".hex()}, "deleted": ["deleted"]}

@@ -64,7 +64,7 @@ def test_an_optional_secret_that_is_refused(site, canary):
                    "location /two { secret_get $key api-keys/stripe; proxy_set_header X-Key $key; @PROXY@ }")
     result = site.nginx.test()
     assert result.returncode == 0
-    assert re.search(r'\[warn\] .*optional secret "api-keys/other" of "\$o" cannot be read by "nginx:app.example": .*not allowed.* \(denied\) in '
+    assert re.search(r'\[warn\] .*optional secret "api-keys/other" of "\$o" cannot be read by "nginx:app.example": .*may not read.* \(denied\) in '
                      + re.escape(site.line_of("secret_get $o")), result.stderr)
     site.nginx.start()
     for _ in range(40):

@@ -433,7 +433,7 @@ START_TEST(what_a_dead_process_left_is_cut_and_said)
 }
 END_TEST
 
-static const char *const damaged[] = {"", "K", "KTA1", "KTA3....................................",
+static const char *const damaged[] = {"", "K", "KTA1", "KTA4....................................",
                                       "0123456789012345678901234567890123456789"};
 
 /* Also an empty one: the disk was full when it was made. */
