@@ -54,6 +54,20 @@ static kt_status_t begin(cli_t *cli, home_t *home)
     return init_work_begin(cli, &home->work, path);
 }
 
+/* It was there a moment ago: another init puts its own folder in its place. A link that leads
+ * nowhere is another matter. */
+static bool is_being_replaced(const char *path)
+{
+    struct stat st;
+
+    return errno == ENOENT && (lstat(path, &st) != 0 || !S_ISLNK(st.st_mode));
+}
+
+static kt_status_t running(cli_t *cli, const char *path)
+{
+    return cli_fail(cli, KT_CONFLICT, "%s: another init is running here", path);
+}
+
 /* rmdir() and mkdir() distinguish an empty folder from others without a race. */
 static kt_status_t make_folder(cli_t *cli, const char *path, home_t *home)
 {
@@ -65,7 +79,7 @@ static kt_status_t make_folder(cli_t *cli, const char *path, home_t *home)
         return init_cannot(cli, "make", path);
     if (!realpath(path, home->dir)) {
         snprintf(home->dir, sizeof home->dir, "%s", path);
-        return init_cannot(cli, "find", path);
+        return is_being_replaced(path) ? running(cli, path) : init_cannot(cli, "find", path);
     }
     status = quote(cli, home);
     if (!status)
@@ -76,6 +90,8 @@ static kt_status_t make_folder(cli_t *cli, const char *path, home_t *home)
         return status;
     if (home->made_dir || (rmdir(home->dir) == 0 && mkdir(home->dir, 0700) == 0))
         return KT_SUCCESS;
+    if (is_being_replaced(home->dir))
+        return running(cli, path);
     if (errno == EBUSY)
         return cli_fail(cli, KT_CONFLICT, "%s is a mount point or in use (name a folder in it)",
                         path);

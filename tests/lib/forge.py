@@ -14,6 +14,11 @@ class Stream:
         self.instance, self.key = state[8:24], state[24:56]
         self.block, self.inode, self.last, self.length = struct.unpack(">4Q", state[56:88])
         self.chain, self.head, self.boot = state[88:120], b"", ""
+        lazy, last, length = struct.unpack(">3Q", state[224:248])
+        if lazy != 0:  # the block that was not synced
+            for _ in range(lazy - self.block):
+                self.key = hashed("keyturn next", b"", self.key)
+            self.block, self.last, self.length, self.chain = lazy, last, length, state[248:280]
         for line in self.log.read_bytes().splitlines() if self.log.exists() else []:
             self.boot = json.loads(line).get("boot", self.boot)
 

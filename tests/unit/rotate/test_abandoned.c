@@ -124,7 +124,7 @@ START_TEST(no_more_than_so_many)
     for (unsigned i = 0; i < KT_ABANDONED_MAX; i++)
         interrupted(HOUR);
     assert_status(kt_rotation_create(world.ctx, &req, &options, &rotation), KT_CONFLICT);
-    assert_failure_has("abandoned");
+    assert_failure_has("then `keyturn destroy ");
     assert_ok(kt_destroy(world.ctx, &req, 2));
     ck_assert_str_eq(state(2), "destroyed");
     interrupted(HOUR);
