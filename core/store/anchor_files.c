@@ -2,11 +2,13 @@
 /*
  * anchor_files.c: the file of anchors that one stream writes.
  *
- *     ANCHORS/STREAM/generations   "keyturn-anchors 1", then a line for each type and one for the
- *                                  catalogue of types: key id, store id, generation, tag of the
- *                                  topmost node, MAC; all in hex except the generation
+ *     ANCHORS/STREAM/generations   the anchors
  *     ANCHORS/STREAM/.lock         the stream's writers wait for each other here
- *     ANCHORS/STREAM/.generations.spare   space for the next file (anchor_spare.c)
+ *     ANCHORS/STREAM/.generations.spare   space for a new file (anchor_spare.c)
+ *
+ * After "keyturn-anchors 1" come two lines for each type and for the catalogue of types, of which
+ * the newer one counts: key id, store id, generation, tag of the topmost node, MAC; all in hex
+ * except the generation.
  *
  * Only the owner of ANCHORS (root, or the owner of a home) may write there, so each STREAM is the
  * folder that it made for a user, and no other user can rename or replace it. Within it its owner
@@ -32,6 +34,8 @@
 #define FILE_MAX_SIZE (1024u * 1024u)
 #define BODY_SIZE (KT_KEYID_SIZE + KT_ID_SIZE + 8u + KT_TAG_SIZE)
 #define LINE_MAX_SIZE (2u * BODY_SIZE + 2u * KT_HASH_SIZE + 40u)
+/* of a line as we write it: the generation has 20 digits */
+#define LINE_SIZE (2 * (KT_KEYID_SIZE + KT_ID_SIZE + KT_TAG_SIZE + KT_HASH_SIZE) + 20 + 5)
 
 /* ---- MACs ---- */
 
@@ -113,7 +117,7 @@ static void format_line(const kt_anchor_t *anchor, char *text)
     (void)sodium_bin2hex(store_id, sizeof(store_id), anchor->store_id, KT_ID_SIZE);
     (void)sodium_bin2hex(root, sizeof(root), anchor->root, KT_TAG_SIZE);
     (void)sodium_bin2hex(mac, sizeof(mac), anchor->mac, KT_HASH_SIZE);
-    (void)snprintf(text, LINE_MAX_SIZE, "%s %s %llu %s %s\n", key_id, store_id,
+    (void)snprintf(text, LINE_MAX_SIZE, "%s %s %020llu %s %s\n", key_id, store_id,
                    (unsigned long long)anchor->generation, root, mac);
 }
 
@@ -154,8 +158,8 @@ static kt_status_t does_not_count(const char *path, const char *stream, const ch
     return kt_fail(KT_FORBIDDEN, "%s/%s/" NAME ": %s", path, stream, why);
 }
 
-/* A file is never changed while it has its name. But one that lost it becomes the spare, and may be
- * overwritten while a slow reader is at it: such a reader takes what is there now. */
+/* A file that lost its name becomes the spare, and may be overwritten while a slow reader is at it:
+ * such a reader takes what is there now. */
 static ssize_t read_whole(int fd, char *text, const struct stat *st)
 {
     struct stat before = *st, now;
@@ -359,11 +363,34 @@ static bool has_key(const char *text, const kt_anchor_t *anchor)
     return line != NULL && line[2 * KT_KEYID_SIZE + 1] == ' ';
 }
 
+/* Is the job's line not needed? Without its key no other line is known to be whole. */
+static bool is_there(const char *text, const kt_anchor_job_t *job, size_t i)
+{
+    char line[LINE_MAX_SIZE];
+
+    if (job->keys != NULL)
+        return has_key(text, &job->lines[i]);
+    format_line(&job->lines[i], line);
+    return strstr(text, line) != NULL;
+}
+
+/* The second line is for the next generation to be written over it: overwrite(). */
+static char *add_twice(char *end, const kt_anchor_t *anchor, bool twice)
+{
+    format_line(anchor, end);
+    end += LINE_SIZE;
+    if (!twice)
+        return end;
+    format_line(anchor, end);
+    return end + LINE_SIZE;
+}
+
 /* All other lines unchanged, and ours unless there is already a higher one. Splits `old`. The text
  * is malloc'ed; NULL: out of memory. */
 static char *merge(char *old, const kt_anchor_job_t *job)
 {
-    size_t room = strlen(MAGIC) + (old != NULL ? strlen(old) : 0) + job->count * LINE_MAX_SIZE + 2;
+    size_t room =
+        strlen(MAGIC) + (old != NULL ? strlen(old) : 0) + 2 * job->count * LINE_MAX_SIZE + 2;
     size_t i;
     char *text = malloc(room), *end, *line, *rest = NULL;
 
@@ -376,12 +403,65 @@ static char *merge(char *old, const kt_anchor_job_t *job)
             end = stpcpy(stpcpy(end, line), "\n");
     }
     for (i = 0; i < job->count; i++) {
-        if (!has_key(text, &job->lines[i])) {
-            format_line(&job->lines[i], end);
-            end += strlen(end);
-        }
+        if (!is_there(text, job, i))
+            end = add_twice(end, &job->lines[i], (size_t)(end - text) < FILE_MAX_SIZE / 2);
     }
     return text;
+}
+
+/* The older of the two lines that the anchor's key has in the text. NULL: this is not how the text
+ * is, and the file has to be replaced. */
+static char *find_slot(char *text, const kt_anchor_t *ours, const unsigned char key[KT_KEY_SIZE])
+{
+    char *line, *end, *slot = NULL;
+    unsigned lines = 0, whole = 0;
+    uint64_t lowest = 0, generation;
+    kt_anchor_t other;
+
+    for (line = text + strlen(MAGIC); (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        if (!parse_line(line, &other) || memcmp(other.key_id, ours->key_id, KT_KEYID_SIZE) != 0)
+            continue;
+        generation = kt_anchor_holds(&other, key) ? other.generation + 1 : 0;
+        if (generation > ours->generation || end + 1 - line != LINE_SIZE ||
+            memcmp(other.store_id, ours->store_id, KT_ID_SIZE) != 0)
+            return NULL;
+        lines++;
+        whole += generation > 0;
+        if (slot == NULL || generation < lowest) {
+            slot = line;
+            lowest = generation;
+        }
+    }
+    return lines == 2 && whole > 0 ? slot : NULL;
+}
+
+/*
+ * Writes into the file that is there, which costs half of what a new one does: no name is made or
+ * freed. The other line of the key is not touched, so that a write that is cut off leaves the
+ * anchor before this one, as a lost rename does. A reader between the two skips the unfinished
+ * line, and the second time, set when the line is complete, has it read the file again.
+ */
+static bool overwrite(int own, char *text, const kt_anchor_job_t *job)
+{
+    int fd = openat(own, NAME, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    char line[LINE_MAX_SIZE], *slot;
+    struct stat st;
+    size_t i;
+    bool good = fd >= 0 && fstat(fd, &st) == 0 && st.st_mode == (S_IFREG | 0644) &&
+                st.st_nlink == 1 && st.st_uid == geteuid() && (size_t)st.st_size == strlen(text);
+
+    for (i = 0; i < job->count && good; i++) {
+        slot = find_slot(text, &job->lines[i], job->keys[i]);
+        good = slot != NULL;
+        if (!good)
+            break;
+        format_line(&job->lines[i], line);
+        memcpy(slot, line, LINE_SIZE);
+        good = pwrite(fd, line, LINE_SIZE, slot - text) == LINE_SIZE;
+    }
+    good = good && futimens(fd, NULL) == 0 && fdatasync(fd) == 0;
+    kt_close_fd(&fd);
+    return good;
 }
 
 /*
@@ -397,7 +477,6 @@ static bool write_new(int own, const char *text, size_t size, bool first)
     bool good;
     int fd, error;
 
-    (void)unlinkat(own, NEW, 0); /* of a process that was killed; we have the lock */
     fd = openat(own, NEW, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     good = fd >= 0 && write(fd, text, size) == (ssize_t)size && fchmod(fd, 0644) == 0 &&
            fdatasync(fd) == 0 && renameat(own, NEW, own, NAME) == 0 && (!first || fsync(own) == 0);
@@ -430,6 +509,11 @@ static kt_status_t write_inlock(const char *path, const char *stream, int own,
     /* a file that could not be read stays, because it has lines of other types */
     if (status != KT_SUCCESS)
         return status;
+    (void)unlinkat(own, NEW, 0); /* of a process that was killed; we have the lock */
+    if (old != NULL && job->keys != NULL && overwrite(own, old, job)) {
+        free(old);
+        return KT_SUCCESS;
+    }
     text = merge(old, job);
     if (text == NULL)
         status = kt_no_memory();
@@ -484,7 +568,7 @@ kt_status_t kt_anchor_file_reserve(const char *path, int folder, const char *str
     size_t room;
 
     kt_anchor_file_stat(folder, stream, &file);
-    room = (size_t)file.size + LINE_MAX_SIZE;
+    room = (size_t)file.size + 2 * LINE_MAX_SIZE;
     if (room > FILE_MAX_SIZE || kt_spare_is_there(folder, stream, room))
         return KT_SUCCESS;
     return make_spare(path, folder, stream, room);

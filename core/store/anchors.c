@@ -363,12 +363,29 @@ uint64_t kt_anchors_last(kt_anchors_t *anchors, const kt_anchored_t *anchored,
     return highest;
 }
 
+/* Did a line before this one name the same type of the same store? */
+static bool is_repeated(const kt_anchors_t *anchors, size_t at)
+{
+    const kt_anchor_t *anchor = &anchors->list[at].anchor, *other;
+    size_t i;
+
+    for (i = 0; i < at; i++) {
+        other = &anchors->list[i].anchor;
+        if (!anchors->list[i].seen && (other->generation > 0 || anchor->generation == 0) &&
+            memcmp(other->key_id, anchor->key_id, KT_KEYID_SIZE) == 0 &&
+            memcmp(other->store_id, anchor->store_id, KT_ID_SIZE) == 0)
+            return true;
+    }
+    return false;
+}
+
 void kt_anchors_walk(const kt_anchors_t *anchors, kt_anchors_fn fn, void *arg)
 {
     size_t i;
 
     for (i = 0; anchors != NULL && i < anchors->count; i++) {
-        if (!anchors->list[i].seen && fn(arg, &anchors->list[i].anchor) != 0)
+        if (!anchors->list[i].seen && !is_repeated(anchors, i) &&
+            fn(arg, &anchors->list[i].anchor) != 0)
             return;
     }
 }

@@ -54,7 +54,8 @@ uint64_t kt_anchors_highest(kt_anchors_t *anchors, const kt_anchored_t *anchored
 /* The same, and the id of its store, which stays as it is if there is none. */
 uint64_t kt_anchors_last(kt_anchors_t *anchors, const kt_anchored_t *anchored,
                          unsigned char io_store_id[KT_ID_SIZE]);
-/* Calls fn for each line of all files, of whatever MAC. A non-zero answer ends it. */
+/* Calls fn for the lines of all files, of whatever MAC, once for a type of a store. A non-zero
+ * answer ends it. */
 typedef int (*kt_anchors_fn)(void *arg, const kt_anchor_t *anchor);
 void kt_anchors_walk(const kt_anchors_t *anchors, kt_anchors_fn fn, void *arg);
 /* Before the commit: what has no anchor gets one of generation 0, so that a crash between its first

@@ -28,8 +28,9 @@ def own(home):
 
 
 def generations(home):
-    """Those of the command's own file, of all types and of the catalogue."""
-    return sorted(int(line.split()[2]) for line in (own(home) / "generations").read_text().splitlines()[1:])
+    """The last ones of the command's own file, of all types and of the catalogue."""
+    lines = [line.split() for line in (own(home) / "generations").read_text().splitlines()[1:]]
+    return sorted(dict(sorted((line[0], int(line[2])) for line in lines)).values())
 
 
 @contextlib.contextmanager
@@ -107,6 +108,38 @@ def test_what_was_left_in_the_way(store):
     store.set("api-keys/a", b"new")
     file = own(store) / "generations"
     assert stat.S_IMODE(file.stat().st_mode) == 0o644 and not left.exists() and 2 in generations(store)
+
+
+def test_an_anchor_is_written_over_the_older_of_two_lines(store):
+    """The file stays the same one, and the line that is not written is the anchor before."""
+    file = own(store) / "generations"
+    store.set("api-keys/a", b"second")
+    before = file.stat().st_ino, file.read_text().splitlines()
+    store.set("api-keys/a", b"third")
+    after = file.stat().st_ino, file.read_text().splitlines()
+    assert after[0] == before[0] and len(after[1]) == len(before[1])
+    changed = [line for line in zip(before[1], after[1]) if line[0] != line[1]]
+    assert len(changed) == 1 and int(changed[0][1].split()[2]) == int(changed[0][0].split()[2]) + 2, changed
+
+
+@pytest.mark.parametrize("generation", [0, 99], ids=["the same number", "a higher number"])
+def test_an_anchor_that_was_cut_off(store, tmp_path, generation):
+    """As a power failure leaves it, perhaps with digits of both numbers: the one before counts, and the next writes make it whole."""
+    for value in b"second", b"third", b"fourth":
+        store.set("api-keys/a", value)
+    copy, file, last = take(store, tmp_path / "copy"), own(store) / "generations", max(generations(store))
+    lines = file.read_text().splitlines()
+    here = next(n for n, line in enumerate(lines) if n and int(line.split()[2]) == last)
+    words = lines[here].split()
+    words[2:] = f"{generation or last:020}", words[3], words[4][:-20] + "0" * 20
+    mixed = [*lines[:here], " ".join(words), *lines[here + 1:]]
+    file.write_text("\n".join(mixed) + "\n")
+    assert store.get("api-keys/a") == b"fourth"
+    store.set("api-keys/a", b"fifth")
+    store.set("api-keys/a", b"sixth")
+    assert max(generations(store)) == last + 2 and mixed[here] not in file.read_text().splitlines()
+    put_back(store, copy)
+    refused(store, "get", "api-keys/a", says="an older store was put in place")
 
 
 def test_a_write_without_its_anchor_is_said(store, tmp_path):

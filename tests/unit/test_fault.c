@@ -510,16 +510,26 @@ static const struct {
              {"encode", work_encode},
              {"key file", work_key_file}};
 
-/* Lines of the anchors: one a type, and none may ever be lost. */
-static unsigned anchor_lines(void)
+/* Is this key's line the first one that it has? */
+static bool is_first(const char *text, const char *line)
+{
+    char key[34];
+
+    (void)snprintf(key, sizeof(key), "\n%.32s", line);
+    return strstr(text, key) + 1 == line;
+}
+
+/* The types that have an anchor, in one line or in two: none may ever be lost. */
+static unsigned anchored(void)
 {
     char path[160], *text;
     unsigned n = 0;
 
     (void)snprintf(path, sizeof(path), "%s/anchors/nginx/generations", world.dir);
     text = world_read(path, NULL);
-    for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
-        n++;
+    for (const char *at = strchr(text, '\n'); at != NULL && at[1] != '\0';
+         at = strchr(at + 1, '\n'))
+        n += is_first(text, at + 1);
     free(text);
     return n;
 }
@@ -559,7 +569,7 @@ static void make_world(void)
 static void fail_each(int kind, int which)
 {
     char why[KT_ERROR_SIZE];
-    unsigned rounds = 0, files, anchors = anchor_lines();
+    unsigned rounds = 0, files, anchors = anchored();
     long memory_before, locked_before;
 
     assert_ok(live(works[which].work, why)); /* what is made once is made now */
@@ -589,8 +599,8 @@ static void fail_each(int kind, int which)
                           "%s, call %u: %s, which is a fact: %s", works[which].name, rounds,
                           kt_status_name(status), why);
         }
-        ck_assert_msg(anchor_lines() >= anchors, "%s, call %u: an anchor is lost",
-                      works[which].name, rounds);
+        ck_assert_msg(anchored() >= anchors, "%s, call %u: an anchor is lost", works[which].name,
+                      rounds);
         ck_assert_msg(open_files() == files, "%s, call %u: a descriptor is left", works[which].name,
                       rounds);
         ck_assert_msg(locked == locked_before, "%s, call %u: locked memory is left",
