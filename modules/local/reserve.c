@@ -21,6 +21,9 @@
 #include "error.h"
 #include "watch.h"
 
+#define AHEAD (256 * 1024) /* bytes taken beyond that, so that not each commit has to ask */
+#define MARGIN (64 * 1024) /* of the file's blocks, some may hold where the others are */
+
 static sqlite3_file *wal_of(sqlite3 *db)
 {
     sqlite3_file *file = NULL;
@@ -48,6 +51,16 @@ static int allocate(const ktp_instance_t *instance, int64_t end)
     return error == ENOSYS || error == EINTR ? EOPNOTSUPP : error;
 }
 
+static int allocate_ahead(const ktp_instance_t *instance, int64_t end)
+{
+    int error;
+
+    if (instance->watch.files.wal_room >= end + MARGIN)
+        return 0;
+    error = allocate(instance, end + MARGIN + AHEAD);
+    return error == ENOSPC || error == EDQUOT ? allocate(instance, end) : error;
+}
+
 ktp_status_t local_reserve(ktp_txn_t *txn, uint64_t bytes)
 {
     ktp_instance_t *instance = txn->instance;
@@ -62,7 +75,7 @@ ktp_status_t local_reserve(ktp_txn_t *txn, uint64_t bytes)
         return ktp_fail(instance->services, KTP_UNAVAIL, "%s: its size is not known",
                         instance->wal);
     end = size + 2 * (sqlite3_int64)bytes;
-    error = allocate(instance, end);
+    error = allocate_ahead(instance, end);
     if (error == EOPNOTSUPP) {
         (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_CHUNK_SIZE, &step);
         error = file->pMethods->xFileControl(file, SQLITE_FCNTL_SIZE_HINT, &end);

@@ -81,6 +81,7 @@ typedef struct local_id {
 typedef struct local_files {
     local_id_t db, wal, shm;
     int64_t size, wal_size;    /* -1: there is none */
+    int64_t wal_room;          /* bytes of the blocks that -wal has */
     int64_t db_size, db_mtime; /* 0 unless the database stands alone */
     int error;                 /* errno of the database's stat, EISDIR if it is not a file, or 0 */
 } local_files_t;

@@ -93,6 +93,7 @@ static void look_at(const ktp_instance_t *instance, local_files_t *ret_files)
     }
     ret_files->size = db.st_size;
     ret_files->wal_size = stat_id(instance->wal, &ret_files->wal, &st);
+    ret_files->wal_room = ret_files->wal_size < 0 ? 0 : (int64_t)st.st_blocks * 512;
     (void)stat_id(instance->shm, &ret_files->shm, &st);
     if (local_stands_alone(ret_files)) {
         ret_files->db_size = db.st_size;

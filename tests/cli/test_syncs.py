@@ -84,3 +84,13 @@ def test_space_is_reserved_without_writing(home, tmp_path):
     writes = [line for line in set_again(home, tmp_path) if "pwrite64(" in line]
     assert len([line for line in writes if ", 1, " in line]) <= 8, "\n".join(writes)
     assert len(writes) < 40, "\n".join(writes)
+
+
+def test_a_process_that_goes_on_reserves_ahead(home, tmp_path):
+    """Space for the next commit is asked for at some commits, not at each: that costs as much as a write of all its pages."""
+    home.set("api-keys/k0000000", b"a value")
+    program = [str(pathlib.Path(os.environ["KT_TEST_BIN"]) / "bench/inside_counts"), "set", "40"]
+    subprocess.run(["strace", "-f", "-o", str(tmp_path / "trace"), *program, str(home.dir)], check=True, capture_output=True,
+                   env=home.env, timeout=120)
+    asked = (tmp_path / "trace").read_text().count("fallocate(")
+    assert 0 < asked <= 15, asked
