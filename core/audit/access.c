@@ -73,16 +73,26 @@ struct kt_access {
     unsigned stripe;
     uint64_t subject; /* the place + 1 of the last one */
     char last_subject[TEXT];
+    /* Of each slot whose name was seen, a part of its hash: names stay where they are. In a full
+     * table a name that has no place would otherwise read 64 cache lines at each of its reads. */
+    uint32_t marks[SLOTS];
 };
 
 static uint64_t hash_of(const char *text)
 {
     uint64_t hash =
         14695981039346656037u; /* FNV-1a: only those who may write secrets can choose the places */
+    size_t i;
 
-    for (; *text != '\0'; text++)
-        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    for (i = 0; i < TEXT && text[i] != '\0'; i++)
+        hash = (hash ^ (unsigned char)text[i]) * 1099511628211u;
     return hash ^ hash >> 32;
+}
+
+/* Never 0, and of other bits than the place. */
+static uint32_t mark_of(uint64_t hash)
+{
+    return (uint32_t)(hash >> 32) | 1;
 }
 
 /* ---- opening ---- */
@@ -176,17 +186,20 @@ static bool reserve(const kt_access_t *access, const void *at, size_t size)
 }
 
 /* The text's place among `count` places of `size` bytes from `first` on, claimed if need be. -1:
- * there is none. */
+ * there is none. `marks`: of the places whose texts are known to this process; NULL: not kept. */
 static int64_t find_place(const kt_access_t *access, void *first, size_t count, size_t size,
-                          const char *text)
+                          uint32_t *marks, const char *text)
 {
     uint64_t hash = hash_of(text);
 
     for (unsigned i = 0; i < PROBES; i++) {
         size_t n = (size_t)((hash + i) % count);
         place_t *place = (place_t *)(void *)((char *)first + n * size);
-        uint32_t state = atomic_load_explicit(&place->state, memory_order_acquire);
+        uint32_t state;
 
+        if (marks != NULL && marks[n] != 0 && marks[n] != mark_of(hash))
+            continue;
+        state = atomic_load_explicit(&place->state, memory_order_acquire);
         if (state == FREE && !reserve(access, place, size))
             return -1;
         if (state == FREE && atomic_compare_exchange_strong(&place->state, &state, CLAIMED)) {
@@ -195,6 +208,8 @@ static int64_t find_place(const kt_access_t *access, void *first, size_t count, 
             atomic_store_explicit(&place->state, SHOWN, memory_order_release);
             return (int64_t)n;
         }
+        if (state == SHOWN && marks != NULL)
+            marks[n] = mark_of(hash_of(place->text));
         /* a name that is being claimed may get a second place: readers add them up */
         if (state == SHOWN && strncmp(place->text, text, TEXT) == 0)
             return (int64_t)n;
@@ -208,7 +223,7 @@ static uint64_t subject_place(kt_access_t *access, const char *subject, uint32_t
         return *place;
     if (strcmp(access->last_subject, subject) != 0) {
         access->subject = (uint64_t)(find_place(access, access->table->subjects, SUBJECTS,
-                                                sizeof(place_t), subject) +
+                                                sizeof(place_t), NULL, subject) +
                                      1);
         (void)snprintf(access->last_subject, sizeof(access->last_subject), "%s", subject);
     }
@@ -226,8 +241,9 @@ void kt_access_note(kt_access_t *access, const char *name, const char *subject, 
     if (access == NULL)
         return;
     if (*slot == 0)
-        *slot =
-            (uint32_t)(find_place(access, access->table->slots, SLOTS, sizeof(slot_t), name) + 1);
+        *slot = (uint32_t)(find_place(access, access->table->slots, SLOTS, sizeof(slot_t),
+                                      access->marks, name) +
+                           1);
     if (*slot == 0)
         *slot = NOWHERE;
     if (*slot == NOWHERE) {
