@@ -191,6 +191,14 @@ static void keep(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
                                     ctx->holder.config->cache_stale);
 }
 
+/* If not, an entry would be dropped before it could answer. One of a failure is replaced anyway. */
+static bool is_cached(const kt_ctx_t *ctx)
+{
+    const kt_config_t *config = ctx->holder.config;
+
+    return config->cache_ttl > 0 || config->cache_negative > 0 || config->cache_stale > 0;
+}
+
 static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
                     const read_mode_t *asking, reading_t *answer)
 {
@@ -210,7 +218,7 @@ static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
     }
     status = fetch(ctx, call, asking->blocking, &entry);
     if (kt_switch_is_fact(status)) {
-        if (entry.route != NULL)
+        if (entry.route != NULL && (cached != NULL || is_cached(ctx)))
             keep(ctx, call, &entry);
         answer->status = status;
         answer->secret = entry.secret;
