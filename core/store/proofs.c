@@ -7,7 +7,7 @@
  * the type's key can make. So it is valid for any tree that contains its tag, at every generation.
  * The same holds for the entry of a leaf, found by the leaf's tag and the name's hash. A branch or
  * an entry only replaces the one in its slot. A tree of a million secrets has about 4,400 branches;
- * the entries of 10,000 secrets fit, and larger stores read the last node of most proofs.
+ * the entries of some 40,000 secrets fit, and larger stores read the last node of most proofs.
  *
  * A root is different: an old one is as authentic as the newest. It counts only as long as the
  * store's change token stays what it was before the root was read, that is, until any process
@@ -19,7 +19,7 @@
 #include "index.h"
 
 #define SLOTS 8192u    /* 2 MiB of address space */
-#define ENTRIES 16384u /* 1 MiB */
+#define ENTRIES 65536u /* 4 MiB */
 #define ROOTS 16u
 
 typedef struct slot {
