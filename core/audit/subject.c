@@ -26,8 +26,11 @@ static const struct kind {
 
 static bool is_of(const struct kind *kind, const char *stream, size_t size)
 {
-    size_t length = strlen(kind->stream);
+    size_t length;
 
+    if (size == 0 || stream[0] != kind->stream[0])
+        return false; /* each read comes here */
+    length = strlen(kind->stream);
     return kind->stream[length - 1] == '-'
                ? size > length && memcmp(stream, kind->stream, length) == 0
                : size == length && memcmp(stream, kind->stream, length) == 0;
@@ -58,7 +61,7 @@ static const struct kind *kind_of_subject(const char *subject, size_t size)
     size_t i;
 
     for (i = 0; i < KT_ARRAY(kinds); i++)
-        if (size >= strlen(kinds[i].prefix) &&
+        if (size > 0 && subject[0] == kinds[i].prefix[0] && size >= strlen(kinds[i].prefix) &&
             memcmp(subject, kinds[i].prefix, strlen(kinds[i].prefix)) == 0)
             return &kinds[i];
     return NULL;
