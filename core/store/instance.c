@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* instance.c: instances of providers, each with its anchors and its proof cache. */
+/* instance.c: instances of providers, each with its anchors and its caches. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,8 +95,11 @@ kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store
         kt_instance_close(&store);
         return status;
     }
-    if ((module->api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED)
+    if ((module->api->capabilities & (KTP_SEALED | KTP_CLEAR_NAMES)) == KTP_SEALED) {
         store.proofs = kt_proofs_new();
+        store.opened = kt_opened_new();
+        store.names = kt_names_new();
+    }
     *ret_store = store;
     return KT_SUCCESS;
 }
@@ -107,6 +110,8 @@ void kt_instance_close(kt_store_t *store)
         store->api->close(store->instance);
     kt_anchors_free(store->anchors);
     kt_proofs_free(store->proofs);
+    kt_opened_free(store->opened);
+    kt_names_free(store->names);
     kt_expected_free(store->expected);
     memset(store, 0, sizeof(*store));
 }

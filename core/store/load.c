@@ -43,32 +43,57 @@ kt_status_t kt_store_check(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *tx
 
 /* ---- heads ---- */
 
-kt_status_t kt_open_head(kt_holder_t *holder, const kt_typekey_t *type, const ktp_row_t *row,
-                         kt_head_t *ret_head)
+static kt_status_t unseal_head(const kt_holder_t *holder, const kt_typekey_t *type,
+                               const ktp_row_t *row, unsigned char **ret_plain, size_t *ret_size)
 {
-    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
-    size_t size = 0;
-    kt_header_t header;
+    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE);
     kt_status_t status;
 
     if (key == NULL)
         return kt_no_memory();
     kt_head_key(type, key);
+    status = kt_unseal(key, holder->keyring->environment, type->type, row->record, row->record_size,
+                       ret_plain, ret_size);
+    kt_locked_free(key);
+    return status;
+}
+
+static kt_status_t open_head(const kt_holder_t *holder, kt_opened_t *opened,
+                             const kt_typekey_t *type, const ktp_row_t *row, kt_head_t *ret_head)
+{
+    unsigned char *plain = NULL;
+    const unsigned char *known;
+    size_t size = 0;
+    kt_header_t header;
+    kt_status_t status;
+
     status = kt_header_parse(row->record, row->record_size, &header);
     if (status == KT_SUCCESS && header.type != KTP_RECORD_HEAD)
         status = kt_fail(KT_MALFORMED, "a record of another kind is in the place of a head");
+    if (status != KT_SUCCESS)
+        return status;
+    known = kt_opened_find(opened, type, row, &size);
+    if (known == NULL)
+        status = unseal_head(holder, type, row, &plain, &size);
     if (status == KT_SUCCESS)
-        status = kt_unseal(key, holder->keyring->environment, type->type, row->record,
-                           row->record_size, &plain, &size);
-    if (status == KT_SUCCESS)
-        status = kt_head_decode(plain, size, ret_head);
+        status = kt_head_decode(known != NULL ? known : plain, size, ret_head);
+    if (status == KT_SUCCESS && known == NULL) {
+        const kt_opening_t opening = {ret_head->name, plain, size, holder->config->cache_size};
+
+        kt_opened_keep(opened, type, row, &opening);
+    }
     kt_locked_free(plain);
-    kt_locked_free(key);
     if (status == KT_SUCCESS) {
         memcpy(ret_head->id, header.id, KT_ID_SIZE);
         ret_head->counter = header.version;
     }
     return status;
+}
+
+kt_status_t kt_open_head(kt_holder_t *holder, const kt_typekey_t *type, const ktp_row_t *row,
+                         kt_head_t *ret_head)
+{
+    return open_head(holder, NULL, type, row, ret_head);
 }
 
 kt_status_t kt_match_key(kt_holder_t *holder, const char *type, const ktp_row_t *row,
@@ -221,7 +246,7 @@ kt_status_t kt_load_head(kt_holder_t *holder, kt_store_t *store, ktp_txn_t *txn,
         status = find_head(&search, ret_key, ret_row);
     if (status != KT_SUCCESS)
         return status;
-    status = kt_open_head(holder, *ret_key, ret_row, ret_head);
+    status = open_head(holder, store->opened, *ret_key, ret_row, ret_head);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", name);
     if (strcmp(ret_head->name, name) != 0) {
@@ -296,30 +321,24 @@ kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry
     return KT_SUCCESS;
 }
 
-kt_status_t kt_open_value(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
-                          const kt_head_version_t *entry, const unsigned char *record, size_t size,
-                          kt_secret_t **ret_secret)
+static kt_status_t unseal_value(const kt_holder_t *holder, const unsigned char *key,
+                                const kt_head_t *head, const kt_head_version_t *entry,
+                                const unsigned char *record, size_t size, kt_secret_t **ret_secret)
 {
-    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
+    unsigned char *plain = NULL;
     size_t plain_size = 0;
     kt_secret_t *secret = NULL;
-    kt_status_t status;
+    kt_status_t status = kt_check_value(head, entry, record, size);
 
-    if (key == NULL)
-        return kt_no_memory();
-    status = kt_check_value(head, entry, record, size);
-    if (status == KT_SUCCESS) {
-        kt_secret_key(type, head->name, key);
+    if (status == KT_SUCCESS)
         status = kt_unseal(key, holder->keyring->environment, head->name, record, size, &plain,
                            &plain_size);
-    }
     if (status == KT_SUCCESS) {
         secret = kt_secret_new(plain, plain_size);
         if (secret == NULL)
             status = kt_no_memory();
     }
     kt_locked_free(plain);
-    kt_locked_free(key);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", head->name);
     secret->version = entry->version;
@@ -328,20 +347,37 @@ kt_status_t kt_open_value(kt_holder_t *holder, const kt_typekey_t *type, const k
     return KT_SUCCESS;
 }
 
+kt_status_t kt_open_value(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
+                          const kt_head_version_t *entry, const unsigned char *record, size_t size,
+                          kt_secret_t **ret_secret)
+{
+    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE);
+    kt_status_t status;
+
+    if (key == NULL)
+        return kt_no_memory();
+    kt_secret_key(type, head->name, key);
+    status = unseal_value(holder, key, head, entry, record, size, ret_secret);
+    kt_locked_free(key);
+    return status;
+}
+
 kt_status_t kt_fetch_value(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
                            const kt_typekey_t *type, const kt_head_t *head,
                            const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret)
 {
-    const unsigned char *record = NULL;
+    const unsigned char *record = NULL, *key = kt_opened_key(store->opened, type, head_row);
     const kt_head_version_t *entry;
     size_t size = 0;
     kt_status_t status = kt_head_kept(head, version, &entry);
 
+    /* the provider keeps the head's row until its next call, which this may be */
     if (status == KT_SUCCESS)
         status = find_value(store, txn, type, head, head_row, version, &record, &size);
     if (status != KT_SUCCESS)
         return status;
-    return kt_open_value(holder, type, head, entry, record, size, ret_secret);
+    return key != NULL ? unseal_value(holder, key, head, entry, record, size, ret_secret)
+                       : kt_open_value(holder, type, head, entry, record, size, ret_secret);
 }
 
 static kt_status_t check_live(const kt_head_t *head)

@@ -37,6 +37,28 @@ kt_status_t kt_open_value(kt_holder_t *holder, const kt_typekey_t *type, const k
                           const kt_head_version_t *entry, const unsigned char *record, size_t size,
                           kt_secret_t **ret_secret);
 
+/* ---- opened.c: the plain texts of heads that were opened before. NULL: none is kept ---- */
+
+kt_opened_t *kt_opened_new(void); /* NULL: out of memory */
+void kt_opened_free(kt_opened_t *opened);
+/* What this very record was when this key opened it, until the next call of kt_opened_keep(). NULL:
+ * not known. */
+const unsigned char *kt_opened_find(const kt_opened_t *opened, const kt_typekey_t *type,
+                                    const ktp_row_t *row, size_t *ret_size);
+/* The key of this secret's values, in locked memory, as long. NULL: not known. */
+const unsigned char *kt_opened_key(const kt_opened_t *opened, const kt_typekey_t *type,
+                                   const ktp_row_t *row);
+typedef struct kt_opening {
+    const char *name;
+    const unsigned char *plain;
+    size_t size;
+    size_t spare; /* bytes that are left for others to lock */
+} kt_opening_t;
+void kt_opened_keep(kt_opened_t *opened, const kt_typekey_t *type, const ktp_row_t *row,
+                    const kt_opening_t *opening);
+
+/* ---- load.c, change.c ---- */
+
 /* A value or a head, sealed under the keys of `type`; the record is malloc'ed (change.c). */
 kt_status_t kt_seal_value(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
                           uint64_t version, const kt_secret_t *value, unsigned char **ret_record,

@@ -17,7 +17,7 @@ void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,
         key->name = name;
         return;
     }
-    kt_name_hash(type, name, key->id);
+    kt_names_hash(store->names, type, name, key->id);
     key->id_size = KT_HASH_SIZE;
 }
 

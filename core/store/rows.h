@@ -11,6 +11,8 @@
 typedef struct kt_anchors kt_anchors_t;   /* anchors.h */
 typedef struct kt_expected kt_expected_t; /* anchors.h */
 typedef struct kt_proofs kt_proofs_t;     /* index.h */
+typedef struct kt_opened kt_opened_t;     /* load.h */
+typedef struct kt_names kt_names_t;
 
 /* A provider's instance: instance.c makes it, bundle.c imitates it. */
 typedef struct kt_store {
@@ -23,6 +25,8 @@ typedef struct kt_store {
     kt_anchors_t *anchors;   /* NULL: a store without an index (clear names) */
     kt_expected_t *expected; /* by the audit log; NULL: nothing */
     kt_proofs_t *proofs;     /* NULL: each proof reads all nodes of its path */
+    kt_opened_t *opened;     /* NULL: each head is opened */
+    kt_names_t *names;       /* NULL: each name is hashed */
 } kt_store_t;
 
 /* What a row or a tree says that was changed, and not a failure to read it. */
@@ -48,5 +52,13 @@ kt_status_t kt_rows_put(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t
                         const ktp_row_t *row, uint64_t expected);
 kt_status_t kt_rows_remove(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
                            uint64_t expected);
+
+/* ---- names.c ---- */
+
+kt_names_t *kt_names_new(void); /* NULL: out of memory */
+void kt_names_free(kt_names_t *names);
+/* kt_name_hash(), or what it was before. */
+void kt_names_hash(kt_names_t *names, const kt_typekey_t *type, const char *name,
+                   unsigned char ret_hash[KT_HASH_SIZE]);
 
 #endif /* KT_ROWS_H */
