@@ -26,7 +26,7 @@
 #include "anchor_spare.h"
 #include "index.h"
 
-#define NAME "generations"
+#define NAME KT_ANCHOR_FILE
 #define NEW ".generations.new"
 #define LOCK ".lock"
 #define MAGIC "keyturn-anchors 1\n"
@@ -240,21 +240,6 @@ kt_status_t kt_anchor_file_read(const char *path, int folder, const char *stream
     }
     free(text);
     return status;
-}
-
-void kt_anchor_file_stat(int folder, const char *stream, kt_anchor_file_t *ret_file)
-{
-    char name[96];
-    struct stat st;
-
-    memset(ret_file, 0, sizeof(*ret_file));
-    if (snprintf(name, sizeof(name), "%s/" NAME, stream) >= (int)sizeof(name) ||
-        fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return;
-    ret_file->there = true;
-    ret_file->inode = st.st_ino;
-    ret_file->size = st.st_size;
-    ret_file->changed = st.st_ctim;
 }
 
 /* ---- writing ---- */

@@ -20,6 +20,8 @@
 #include "index.h"
 
 #define STREAM_MAX 64u
+#define WATCHED                                                                                    \
+    8u /* files of a store that a process keeps open; more are looked at by their paths */
 
 typedef struct known {
     kt_anchor_t anchor;
@@ -60,10 +62,17 @@ kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors)
     return KT_SUCCESS;
 }
 
+static void close_streams(kt_anchors_t *anchors)
+{
+    while (anchors->nstreams > 0)
+        kt_close_fd(&anchors->streams[--anchors->nstreams].file.fd);
+}
+
 void kt_anchors_free(kt_anchors_t *anchors)
 {
     if (anchors == NULL)
         return;
+    close_streams(anchors);
     kt_close_fd(&anchors->folder);
     free(anchors->path);
     free(anchors->list);
@@ -184,7 +193,7 @@ static void drop_files(kt_anchors_t *anchors)
             anchors->list[kept++] = anchors->list[i];
     }
     anchors->count = kept;
-    anchors->nstreams = 0;
+    close_streams(anchors);
     anchors->problem[0] = '\0';
 }
 
@@ -208,7 +217,10 @@ static kt_status_t load_stream(kt_anchors_t *anchors, const char *name, const st
     if (snprintf(stream->name, sizeof(stream->name), "%s", name) >= (int)sizeof(stream->name))
         return KT_SUCCESS; /* not a stream */
     anchors->nstreams++;
-    kt_anchor_file_stat(anchors->folder, name, &stream->file);
+    if (anchors->nstreams <= WATCHED)
+        kt_anchor_file_watch(anchors->folder, name, &stream->file);
+    else
+        kt_anchor_file_stat(anchors->folder, name, &stream->file);
     anchors->racy = anchors->racy || !before(&stream->file.changed, now);
     status = kt_anchor_file_read(anchors->path, anchors->folder, name, add_line, anchors);
     if (status != KT_FORBIDDEN && status != KT_PERMISSION)
@@ -241,18 +253,15 @@ static kt_status_t load_folder(kt_anchors_t *anchors, const struct stat *st)
 
 static bool is_unchanged(const kt_anchors_t *anchors, const struct stat *st)
 {
-    kt_anchor_file_t now;
     size_t i;
 
     if (!anchors->loaded || anchors->racy ||
         memcmp(&st->st_ctim, &anchors->changed, sizeof(st->st_ctim)) != 0)
         return false;
     for (i = 0; i < anchors->nstreams; i++) {
-        const kt_anchor_file_t *file = &anchors->streams[i].file;
+        const stream_t *stream = &anchors->streams[i];
 
-        kt_anchor_file_stat(anchors->folder, anchors->streams[i].name, &now);
-        if (now.there != file->there || now.inode != file->inode || now.size != file->size ||
-            memcmp(&now.changed, &file->changed, sizeof(now.changed)) != 0)
+        if (!kt_anchor_file_is_same(anchors->folder, stream->name, &stream->file))
             return false;
     }
     return true;

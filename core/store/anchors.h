@@ -107,14 +107,7 @@ void kt_unanchored_drop(kt_unanchored_list_t *missing, const unsigned char key_i
 
 /* ---- anchor_files.c: the file of one stream ---- */
 
-/* What tells one state of a file from another. */
-typedef struct kt_anchor_file {
-    bool there;
-    uint64_t inode;
-    int64_t size;
-    struct timespec changed;
-} kt_anchor_file_t;
-void kt_anchor_file_stat(int folder, const char *stream, kt_anchor_file_t *ret_file);
+#define KT_ANCHOR_FILE "generations"
 typedef kt_status_t (*kt_anchor_fn)(void *arg, const kt_anchor_t *anchor);
 /* Passes each line, of whatever MAC. No file yet: no line. KT_FORBIDDEN, KT_PERMISSION: it does not
  * count (not a file, of another owner than its folder; not readable); other failures are our own.
@@ -141,6 +134,22 @@ kt_status_t kt_anchor_file_write(const char *path, int folder, const char *strea
 /* Keeps space for the next kt_anchor_file_write(), which needs it if the disk is full by then.
  * KT_NOSPACE: there is none; what else is in the way, that call will say. */
 kt_status_t kt_anchor_file_reserve(const char *path, int folder, const char *stream);
+
+/* ---- anchor_watch.c ---- */
+
+/* What tells one state of a file from another. */
+typedef struct kt_anchor_file {
+    bool there;
+    uint64_t inode;
+    int64_t size;
+    struct timespec changed;
+    int fd; /* of kt_anchor_file_watch(); -1: none */
+} kt_anchor_file_t;
+void kt_anchor_file_stat(int folder, const char *stream, kt_anchor_file_t *ret_file);
+/* The same; and where a descriptor tells as much as the path does, it keeps one, which costs a
+ * third. kt_close_fd(&ret_file->fd) ends it. */
+void kt_anchor_file_watch(int folder, const char *stream, kt_anchor_file_t *ret_file);
+bool kt_anchor_file_is_same(int folder, const char *stream, const kt_anchor_file_t *file);
 
 /* ---- expected.c: what audit logs say ---- */
 
