@@ -79,6 +79,8 @@ typedef struct kt_config {
     size_t nroutes;
     kt_cfg_rule_t *rules;
     size_t nrules;
+    kt_member_fn is_member; /* of the host; NULL: it has no groups */
+    void *member_arg;
     kt_cfg_target_t *targets;
     size_t ntargets;
     int64_t cache_ttl, cache_negative, cache_stale; /* ms */

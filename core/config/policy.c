@@ -30,10 +30,43 @@ unsigned kt_capability_parse(const char *name, size_t len)
     return 0;
 }
 
-/* Subject and name may be patterns too: then the rule applies to everything they match. */
-static bool applies(const kt_cfg_rule_t *rule, const char *subject, const char *name)
+/* The group that the rule is for; NULL: it is for no group. */
+static const char *group_of(const kt_cfg_rule_t *rule)
 {
-    if (!kt_pattern_match(rule->who, subject))
+    size_t size = strlen(KT_MEMBER);
+
+    return strncmp(rule->who, KT_MEMBER, size) == 0 ? rule->who + size : NULL;
+}
+
+/* Is the rule for this subject, or for a group whose rights it has? If that is not known, only what
+ * the rule denies counts. */
+static bool is_for(const kt_config_t *config, const kt_cfg_rule_t *rule, bool denies,
+                   const char *subject)
+{
+    const char *group = group_of(rule);
+    int member;
+
+    if (kt_pattern_match(rule->who, subject))
+        return true;
+    if (group == NULL || config->is_member == NULL)
+        return false;
+    member = config->is_member(config->member_arg, subject, group);
+    return member > 0 || (member < 0 && denies);
+}
+
+bool kt_policy_asks(const kt_config_t *config)
+{
+    for (size_t i = 0; config->is_member != NULL && i < config->nrules; i++)
+        if (group_of(&config->rules[i]) != NULL)
+            return true;
+    return false;
+}
+
+/* Subject and name may be patterns too: then the rule applies to everything they match. */
+static bool applies(const kt_config_t *config, const kt_cfg_rule_t *rule, bool denies,
+                    const char *subject, const char *name)
+{
+    if (!is_for(config, rule, denies, subject))
         return false;
     for (size_t i = 0; i < rule->nnames; i++)
         if (kt_pattern_match(rule->names[i], name))
@@ -67,7 +100,8 @@ kt_status_t kt_policy_judge(const kt_config_t *config, const char *subject, unsi
         const kt_cfg_rule_t *rule = &config->rules[i];
         bool denies = (rule->deny & capability) != 0;
 
-        if ((!denies && (rule->allow & capability) == 0) || !applies(rule, subject, name))
+        if ((!denies && (rule->allow & capability) == 0) ||
+            !applies(config, rule, denies, subject, name))
             continue;
         if (denies) {
             *ret_rule = rule;
@@ -116,7 +150,7 @@ unsigned kt_policy_grants(const kt_config_t *config, const kt_cfg_rule_t *rule, 
     unsigned granted = kt_pattern_overlap(rule->who, subjects) ? rule->allow : 0;
 
     for (size_t i = 0; i < config->nrules; i++)
-        if (applies(&config->rules[i], subjects, names))
+        if (applies(config, &config->rules[i], /* denies= */ true, subjects, names))
             granted &= ~config->rules[i].deny;
     return granted;
 }
@@ -129,7 +163,8 @@ static const kt_cfg_rule_t *denied_by(const kt_config_t *config, const char *sub
         const kt_cfg_rule_t *rule = &config->rules[i];
 
         if ((rule->deny & capability) != 0 &&
-            (applies(rule, subject, a) || applies(rule, subject, b)))
+            (applies(config, rule, /* denies= */ true, subject, a) ||
+             applies(config, rule, /* denies= */ true, subject, b)))
             return rule;
     }
     return NULL;
@@ -145,7 +180,7 @@ kt_status_t kt_policy_any(const kt_config_t *config, const char *subject, unsign
     for (size_t i = 0; i < config->nrules; i++) {
         const kt_cfg_rule_t *rule = &config->rules[i];
 
-        if ((rule->allow & capability) == 0 || !kt_pattern_match(rule->who, subject))
+        if ((rule->allow & capability) == 0 || !is_for(config, rule, /* denies= */ false, subject))
             continue;
         for (size_t k = 0; k < rule->nnames; k++) {
             if (!kt_pattern_overlap(rule->names[k], names))

@@ -14,6 +14,10 @@ enum {
     KT_CAP_ADMIN = 32
 };
 
+#define KT_MEMBER "postgresql:member:"
+
+/* May an answer change while the configuration stays, because a host is asked for members? */
+bool kt_policy_asks(const kt_config_t *config);
 /* KT_SUCCESS or KT_DENIED; an explicit deny wins, and no rule is a denial. */
 kt_status_t kt_policy_check(const kt_config_t *config, const char *subject, unsigned capability,
                             const char *name);

@@ -141,6 +141,15 @@ KT_API void kt_setup_free(
 /* Sets the log hook of contexts that are opened afterwards. The library logs nowhere else. */
 KT_API void kt_setup_log(kt_setup_t *setup, kt_log_fn log, void *arg);
 
+/* Has the subject ("postgresql:role:app") all that is granted to the group of this name, which may
+ * have stars? 1, 0, or -1: not known. It is called under the lock of a context, so it must not call
+ * the library. */
+typedef int (*kt_member_fn)(void *arg, const char *subject, const char *group);
+/* Sets how contexts that are opened from this setup find out whether a rule for
+ * "postgresql:member:GROUP" applies to a subject. A rule that denies applies also if that is not
+ * known. Without it such a rule applies to no subject. */
+KT_API void kt_setup_members(kt_setup_t *setup, kt_member_fn is_member, void *arg);
+
 /* What was read: the configuration's path, the environment, `host`'s audit stream. Valid as long as
  * the setup. All but the stream are NULL if the configuration could not be read; they stay valid if
  * only a key or a provider failed. */

@@ -97,6 +97,14 @@ void kt_setup_free(kt_setup_t *setup)
     free(setup);
 }
 
+void kt_setup_members(kt_setup_t *setup, kt_member_fn is_member, void *arg)
+{
+    if (setup->config == NULL)
+        return;
+    setup->config->is_member = is_member;
+    setup->config->member_arg = arg;
+}
+
 void kt_setup_log(kt_setup_t *setup, kt_log_fn log, void *arg)
 {
     setup->logger.fn = log;

@@ -265,7 +265,7 @@ static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cach
     if (cached != NULL && call->subject != NULL && kt_cache_granted(cached, call->subject) != NULL)
         return KT_SUCCESS;
     status = kt_policy_check(ctx->holder.config, call->subject, KT_CAP_READ, call->ref.name);
-    if (status == KT_SUCCESS && cached != NULL)
+    if (status == KT_SUCCESS && cached != NULL && !kt_policy_asks(ctx->holder.config))
         kt_cache_grant(ctx->cache, cached, call->subject);
     return status;
 }

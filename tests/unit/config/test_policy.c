@@ -2,6 +2,8 @@
 /* core/config/policy.c: deny by default, an explicit deny wins. */
 #include "unit.h"
 
+#include <string.h>
+
 #define NAMES(...) .names = (char *[]){__VA_ARGS__}, .nnames = KT_ARRAY(((char *[]){__VA_ARGS__}))
 
 static kt_cfg_rule_t rules[] = {
@@ -50,6 +52,45 @@ START_TEST(cases_by_table)
 {
     assert_status(kt_policy_check(&config, cases[_i].subject, cases[_i].capability, cases[_i].name),
                   cases[_i].allowed ? KT_SUCCESS : KT_DENIED);
+}
+END_TEST
+
+/* "app" has the rights of the group "ops"; "who" is not known. */
+static int is_member(void *arg, const char *subject, const char *group)
+{
+    ck_assert_ptr_eq(arg, rules);
+    if (strcmp(subject, "postgresql:role:who") == 0)
+        return -1;
+    return strcmp(subject, "postgresql:role:app") == 0 && strcmp(group, "ops") == 0;
+}
+
+START_TEST(a_rule_for_a_group)
+{
+    kt_cfg_rule_t group[] = {
+        {.who = "postgresql:member:ops", .allow = KT_CAP_READ, .line = 1, NAMES("a", "b", "c")},
+        {.who = "postgresql:member:ops", .deny = KT_CAP_READ, .line = 2, NAMES("b")},
+        {.who = "postgresql:role:*", .allow = KT_CAP_LIST, .line = 3, NAMES("*")},
+        {.who = "postgresql:member:ops", .deny = KT_CAP_LIST, .line = 4, NAMES("c")},
+        {.who = "postgresql:member:other", .allow = KT_CAP_WRITE, .line = 5, NAMES("*")},
+    };
+    kt_config_t with = {.path = "p", .rules = group, .nrules = KT_ARRAY(group)};
+    const kt_cfg_rule_t *rule;
+
+    ck_assert(!kt_policy_asks(&with));
+    assert_status(kt_policy_check(&with, "postgresql:role:app", KT_CAP_READ, "a"), KT_DENIED);
+    with.is_member = is_member;
+    with.member_arg = rules;
+    ck_assert(kt_policy_asks(&with));
+    assert_ok(kt_policy_check(&with, "postgresql:role:app", KT_CAP_READ, "a"));
+    assert_status(kt_policy_check(&with, "postgresql:role:app", KT_CAP_READ, "b"), KT_DENIED);
+    assert_status(kt_policy_check(&with, "postgresql:role:other", KT_CAP_READ, "a"), KT_DENIED);
+    assert_status(kt_policy_check(&with, "postgresql:role:app", KT_CAP_WRITE, "a"), KT_DENIED);
+    assert_ok(kt_policy_check(&with, "postgresql:role:other", KT_CAP_LIST, "c"));
+    assert_status(kt_policy_check(&with, "postgresql:role:app", KT_CAP_LIST, "c"), KT_DENIED);
+    assert_status(kt_policy_check(&with, "postgresql:role:who", KT_CAP_LIST, "c"), KT_DENIED);
+    assert_status(kt_policy_check(&with, "postgresql:role:who", KT_CAP_READ, "a"), KT_DENIED);
+    assert_ok(kt_policy_any(&with, "postgresql:role:app", KT_CAP_READ, "*", &rule));
+    assert_ok(kt_policy_check(&with, "postgresql:member:ops", KT_CAP_READ, "a")); /* `can` asks */
 }
 END_TEST
 
@@ -171,6 +212,7 @@ END_TEST
 static void add_tests(TCase *tests)
 {
     UNIT_TABLE(tests, cases_by_table, cases);
+    tcase_add_test(tests, a_rule_for_a_group);
     tcase_add_test(tests, a_refusal_names_its_rule);
     tcase_add_test(tests, no_rules_allow_nothing);
     tcase_add_test(tests, what_is_not_a_subject_is_denied);
