@@ -33,6 +33,7 @@ ktpg_pending_new(const char *name)
 	strlcpy(pending->name, name, sizeof(pending->name));
 	pending->next = pendings;
 	pendings = pending;
+	ktpg_context_keep(true);
 	return pending;
 }
 
@@ -125,6 +126,7 @@ end_all(bool committed)
 			end_safely(pending, committed);
 		pfree(pending);
 	}
+	ktpg_context_keep(false);
 }
 
 /*

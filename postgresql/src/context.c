@@ -4,10 +4,15 @@
  *		The keyturn context of this process, and the subject of its requests.
  *
  * Each process opens its own context at its first use, after the fork. The
- * postmaster never has one, preloaded or not.
+ * postmaster never has one, preloaded or not. A statement that finds another
+ * configuration file than the context was opened with, or that follows a reload
+ * of the server, opens a new one; if the new file is bad, the old one stays.
  */
 #include "compat.h"
 
+#include <sys/stat.h>
+
+#include "access/xact.h"
 #include "extension.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
@@ -16,6 +21,10 @@
 #include "utils/builtins.h"
 #include "utils/inet.h"
 #include "utils/timestamp.h"
+
+#ifndef KT_DEFAULT_CONFIG		/* configure's --sysconfdir */
+#define KT_DEFAULT_CONFIG "/etc/keyturn/keyturn.yaml"
+#endif
 
 /* Files that an open context holds: store, its WAL and index, trail, rings, anchors. */
 #define CONTEXT_FILES 8
@@ -32,6 +41,23 @@
 bool		ktpg_is_worker = false;
 
 static kt_ctx_t *context = NULL;
+
+/* What says that the configuration may have changed. */
+typedef struct Seen
+{
+	struct stat file;
+	TimestampTz reload;			/* of the server's own configuration */
+	char		path[MAXPGPATH];
+	bool		racy;			/* the file may be changed again without a trace */
+} Seen;
+
+/* A file that was changed so shortly before it was read may be changed again at the same time. */
+#define RACY_CHANGE 50			/* ms */
+
+static Seen seen;				/* before the last file was read, good or bad */
+static TimestampTz looked;		/* the statement that looked last */
+static int	opened = 0;			/* contexts so far */
+static bool kept = false;		/* a rotation holds the context */
 
 /*
  * The library's log hook. It is called from inside the library, which an error
@@ -65,44 +91,138 @@ close_context(int code, Datum arg)
 	context = NULL;
 }
 
-/* Raises why the set-up failed: the whole reason for the log and superusers only. */
+/*
+ * Says why the set-up failed: the whole reason for the log and superusers only.
+ * An error without a context; with one a warning, and that one goes on.
+ */
 static void
-setup_error(kt_setup_t *setup)
+setup_failed(kt_setup_t *setup)
 {
 	kt_status_t status = setup == NULL ? KT_INTERNAL : kt_setup_status(setup);
 	const char *why = setup == NULL ? "out of memory" : pstrdup(kt_setup_error(setup));
 
 	kt_setup_free(setup);
-	ereport(ERROR,
+	ereport(context == NULL ? ERROR : WARNING,
 			(errcode(ktpg_sqlstate(status)),
-			 errmsg("keyturn is not ready: %s", kt_status_name(status)),
+			 context == NULL ?
+			 errmsg("keyturn is not ready: %s", kt_status_name(status)) :
+			 errmsg("keyturn goes on with the old configuration, the new one is not good: %s",
+					kt_status_name(status)),
 			 superuser() ? errdetail("%s.", why) : errdetail_log("%s.", why),
 			 errhint("See the setting keyturn.config, and run \"keyturn check\".")));
 }
 
 /*
- * The context of this process; opens it at the first call.
+ * A new context; NULL: the configuration is bad, and there is an old one. With
+ * quiet the log has that already.
+ */
+static kt_ctx_t *
+open_context(bool quiet)
+{
+	kt_setup_t *setup = NULL;
+	kt_ctx_t   *new = NULL;
+	const char *config = ktpg_config != NULL && ktpg_config[0] != '\0' ? ktpg_config : NULL;
+
+	if (kt_setup(config, "postgresql", &setup) == KT_SUCCESS)
+	{
+		kt_setup_log(setup, log_line, NULL);
+		kt_setup_members(setup, ktpg_is_member, NULL);
+		if (kt_open(setup, &new) == KT_SUCCESS)
+		{
+			kt_setup_free(setup);
+			return new;
+		}
+	}
+	if (quiet)
+		kt_setup_free(setup);
+	else
+		setup_failed(setup);
+	return NULL;
+}
+
+/* Is the configuration to be read again? *same: it looks as it did, but was just changed. */
+static bool
+is_changed(Seen *now, bool *same)
+{
+	const char *path = ktpg_config != NULL && ktpg_config[0] != '\0' ? ktpg_config :
+		KT_DEFAULT_CONFIG;
+	int64		age;
+
+	memset(now, 0, sizeof(*now));
+	strlcpy(now->path, path, sizeof(now->path));
+	now->reload = PgReloadTime;
+	if (stat(path, &now->file) != 0)
+		memset(&now->file, 0, sizeof(now->file));
+	*same = strcmp(now->path, seen.path) == 0 && now->reload == seen.reload &&
+		now->file.st_dev == seen.file.st_dev && now->file.st_ino == seen.file.st_ino &&
+		now->file.st_size == seen.file.st_size &&
+		now->file.st_mtim.tv_sec == seen.file.st_mtim.tv_sec &&
+		now->file.st_mtim.tv_nsec == seen.file.st_mtim.tv_nsec &&
+		now->file.st_ctim.tv_sec == seen.file.st_ctim.tv_sec &&
+		now->file.st_ctim.tv_nsec == seen.file.st_ctim.tv_nsec;
+	age = ktpg_now() - (now->file.st_ctim.tv_sec * INT64CONST(1000) +
+						now->file.st_ctim.tv_nsec / 1000000);
+	now->racy = age < RACY_CHANGE;
+	return !*same || seen.racy;
+}
+
+static void
+replace_context(bool quiet)
+{
+	kt_ctx_t   *old = context;
+	kt_ctx_t   *new = open_context(quiet);
+
+	if (new == NULL)
+		return;
+	context = new;
+	opened++;
+	if (old == NULL)
+	{
+		for (int i = 0; i < CONTEXT_FILES; i++)
+			ReserveExternalFD();
+		on_proc_exit(close_context, 0);
+		return;
+	}
+	kt_close(old);
+}
+
+/*
+ * The context of this process. The first call opens it; the first call of a
+ * statement opens another one if the configuration has changed.
  */
 kt_ctx_t *
 ktpg_context(void)
 {
-	kt_setup_t *setup = NULL;
-	const char *config = ktpg_config != NULL && ktpg_config[0] != '\0' ? ktpg_config : NULL;
+	TimestampTz statement = GetCurrentStatementStartTimestamp();
+	Seen		now;
+	bool		same;
 
-	if (context != NULL)
+	if (context != NULL && (kept || statement == looked))
 		return context;
-
-	if (kt_setup(config, "postgresql", &setup) != KT_SUCCESS)
-		setup_error(setup);
-	kt_setup_log(setup, log_line, NULL);
-	if (kt_open(setup, &context) != KT_SUCCESS)
-		setup_error(setup);
-	kt_setup_free(setup);
-
-	for (int i = 0; i < CONTEXT_FILES; i++)
-		ReserveExternalFD();
-	on_proc_exit(close_context, 0);
+	looked = statement;
+	if (is_changed(&now, &same) || context == NULL)
+	{
+		seen = now;
+		replace_context(same && context != NULL);
+	}
 	return context;
+}
+
+/*
+ * While a rotation has the context, it is not replaced: a transaction may have
+ * several statements.
+ */
+void
+ktpg_context_keep(bool keep)
+{
+	kept = keep;
+}
+
+/* How many configurations this process has read, so that a caller notices a new one. */
+int
+ktpg_context_number(void)
+{
+	return opened;
 }
 
 /*
@@ -153,7 +273,8 @@ client_address(char *peer, size_t size)
  * Fills a request in. The subject is the role whose rights PostgreSQL itself
  * checks at this moment: inside a SECURITY DEFINER function its owner, which is
  * what such a function is written for. The worker has a name of its own. The
- * request's id is the session's, as %c of log_line_prefix prints it.
+ * actor is the user who logged in, if that is another one. The request's id is
+ * the session's, as %c of log_line_prefix prints it.
  *
  * Strings other than the reference are static: valid until the next call.
  */
@@ -163,6 +284,7 @@ ktpg_request(kt_request_t *req, const char *reference)
 	static char subject[sizeof("postgresql:role:") + NAMEDATALEN];
 	static char peer[64];
 	static char session[40];
+	static char actor[NAMEDATALEN];
 	kt_request_t blank = KT_REQUEST_INIT;
 
 	if (ktpg_is_worker)
@@ -175,6 +297,13 @@ ktpg_request(kt_request_t *req, const char *reference)
 
 	*req = blank;
 	req->reference = reference;
+	if (!ktpg_is_worker && GetAuthenticatedUserId() != GetUserId())
+	{
+		const char *user = GetUserNameFromId(GetAuthenticatedUserId(), true);
+
+		strlcpy(actor, user != NULL ? user : "?", sizeof(actor));
+		req->actor = actor;
+	}
 	req->subject = subject;
 	req->peer = peer;
 	req->request_id = session;

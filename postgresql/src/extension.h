@@ -82,6 +82,8 @@ extern void ktpg_tasks_latch(struct Latch *latch);
 extern bool ktpg_is_worker;
 
 extern kt_ctx_t *ktpg_context(void);
+extern void ktpg_context_keep(bool keep);
+extern int	ktpg_context_number(void);
 extern bool ktpg_flush_trail(bool all_processes);
 extern int64 ktpg_forward_trail(void);
 extern void ktpg_require_trail(void);
@@ -110,6 +112,7 @@ typedef struct KtpgRole
 } KtpgRole;
 
 extern bool ktpg_role_find(const char *name, KtpgRole *role);
+extern int	ktpg_is_member(void *arg, const char *subject, const char *group);
 extern bool ktpg_role_find_oid(Oid oid, KtpgRole *role);
 extern void ktpg_role_check(const KtpgRole *role);
 extern void ktpg_role_lock(KtpgRole *role);

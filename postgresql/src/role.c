@@ -5,7 +5,10 @@
  */
 #include "compat.h"
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
@@ -14,8 +17,32 @@
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
+
+/* As the policy matches: a star is any text. */
+static bool
+pattern_matches(const char *pattern, const char *name)
+{
+	for (; *pattern != '*'; pattern++, name++)
+	{
+		if (*pattern != *name)
+			return false;
+		if (*pattern == '\0')
+			return true;
+	}
+	while (*++pattern == '*')
+		;
+	for (;; name++)
+	{
+		if (pattern_matches(pattern, name))
+			return true;
+		if (*name == '\0')
+			return false;
+	}
+}
 
 static bool
 read_tuple(int cache, HeapTuple tuple, KtpgRole *role)
@@ -53,6 +80,61 @@ bool
 ktpg_role_find_oid(Oid oid, KtpgRole *role)
 {
 	return read_tuple(AUTHOID, SearchSysCache1(AUTHOID, ObjectIdGetDatum(oid)), role);
+}
+
+/* A group with stars: any role that it matches. */
+static bool
+has_privs_of_any(Oid user, const char *pattern)
+{
+	Relation	roles = table_open(AuthIdRelationId, AccessShareLock);
+	TableScanDesc scan = table_beginscan_catalog(roles, 0, NULL);
+	HeapTuple	tuple;
+	bool		has = false;
+
+	while (!has && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
+
+		has = pattern_matches(pattern, NameStr(form->rolname)) && form->oid != user &&
+			has_privs_of_role(user, form->oid);
+	}
+	table_endscan(scan);
+	table_close(roles, AccessShareLock);
+	return has;
+}
+
+/*
+ * Has the caller the privileges of a role? The library asks, and an error must
+ * not leave it half-way: then it is not known, -1.
+ */
+int
+ktpg_is_member(void *arg, const char *subject, const char *group)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	volatile int answer = -1;
+
+	if (ktpg_is_worker)
+		return 0;
+	HOLD_INTERRUPTS();
+	PG_TRY();
+	{
+		if (strchr(group, '*') != NULL)
+			answer = has_privs_of_any(GetUserId(), group);
+		else
+		{
+			Oid			role = get_role_oid(group, true);
+
+			answer = OidIsValid(role) && has_privs_of_role(GetUserId(), role);
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(oldcontext);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RESUME_INTERRUPTS();
+	return answer;
 }
 
 /*

@@ -8,7 +8,7 @@
 #include "extension.h"
 #include "datatype/timestamp.h"
 
-/* Where the configuration of keyturn is; each process reads it once, at its first use. */
+/* Where the configuration of keyturn is; a statement reads it again if it has changed. */
 char	   *ktpg_config = NULL;
 
 /* The database that the worker connects to; roles are the whole cluster's, so any will do. */
@@ -32,7 +32,7 @@ ktpg_settings_init(void)
 	DefineCustomStringVariable("keyturn.config",
 							   "Path of the keyturn configuration file.",
 							   "Empty means /etc/keyturn/keyturn.yaml. "
-							   "Each process reads the file once.",
+							   "A statement reads the file again if it has changed.",
 							   &ktpg_config, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
 	DefineCustomStringVariable("keyturn.database",

@@ -97,7 +97,7 @@ warn_denied(kt_ctx_t *ctx)
 			 errmsg("keyturn: the policy does not let the worker finish interrupted rotations"),
 			 errdetail("%s.", why),
 			 errhint("Add {who: \"postgresql:worker\", allow: [rotate, list], names: [\"database/*\"]} "
-					 "to the policy of %s, then restart the server. \"keyturn check\" tells "
+					 "to the policy of %s, then reload the server. \"keyturn check\" tells "
 					 "what is missing.", ktpg_config)));
 }
 
@@ -214,12 +214,15 @@ look_at_secrets(int64 *since)
 {
 	Look		look = {NULL, NULL};
 	int64		now = ktpg_now();
+	int			number = ktpg_context_number();
 	Progress	done;
 
 	denied = false;
 	look.context = AllocSetContextCreate(TopMemoryContext, "keyturn secrets",
 										 ALLOCSET_DEFAULT_SIZES);
 	done = in_transaction(list_work, &look);
+	if (number != ktpg_context_number())
+		*since = 0;				/* the new policy may show what the old one hid */
 	for (KtpgListed *listed = look.first; listed != NULL; listed = listed->next)
 	{
 		CHECK_FOR_INTERRUPTS();
