@@ -90,6 +90,8 @@ typedef struct kt_logger {
     void *arg;
     kt_progress_fn progress; /* NULL: progress is not reported */
     void *progress_arg;
+    kt_interrupted_fn interrupted; /* NULL: a call is never interrupted */
+    void *interrupted_arg;
 } kt_logger_t;
 void kt_log(const kt_logger_t *logger, int level, const char *format, ...) KT_PRINTF(3, 4);
 void kt_progress_tell(const kt_logger_t *logger, const char *what, uint64_t done, uint64_t total);

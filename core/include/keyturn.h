@@ -727,6 +727,12 @@ typedef void (*kt_progress_fn)(void *arg, const char *what, uint64_t done, uint6
  * calls. */
 KT_API void kt_progress(kt_ctx_t *ctx, kt_progress_fn fn, void *arg);
 
+/* Asked again and again while a provider waits for a server: not 0 if the caller does not want to
+ * wait any longer. The call then fails within 0.2 s, by KT_TRYAGAIN unless the route goes on. The
+ * function is called in the thread that waits, and must not call the library. */
+typedef int (*kt_interrupted_fn)(void *arg);
+KT_API void kt_interrupted(kt_ctx_t *ctx, kt_interrupted_fn fn, void *arg);
+
 /* What a backup holds. */
 typedef struct kt_backup_count {
     size_t size;

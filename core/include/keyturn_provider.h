@@ -40,7 +40,7 @@ extern "C" {
 
 #define KTP_MAGIC 0x4b545031u /* "KTP1" */
 #define KTP_ABI_MAJOR 1
-#define KTP_ABI_MINOR 1
+#define KTP_ABI_MINOR 2
 
 /* As kt_status_t; no other number is accepted from a provider (it counts as KTP_MALFORMED). */
 typedef enum ktp_status {
@@ -116,7 +116,16 @@ typedef struct ktp_services {
 #endif
         ;
     ktp_status_t (*http)(void *host, ktp_http_t *exchange);
+    /* Since 1.2. Not 0: the caller does not want to wait any longer. A provider that waits for a
+     * server asks ten times a second, by ktp_interrupted(), and then answers KTP_TRYAGAIN. */
+    int (*interrupted)(void *host);
 } ktp_services_t;
+
+/* The same with each version of the host. Part of the provider, not of the ABI. */
+static inline int ktp_interrupted(const ktp_services_t *services)
+{
+    return services->size >= sizeof(*services) && services->interrupted(services->host);
+}
 
 /*
  * Says why through services->error() and answers `status`, so that a call can end by

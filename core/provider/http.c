@@ -98,6 +98,8 @@ static ktp_status_t fail_transport(const exchange_t *e, CURLcode code)
 
         (void)snprintf(text, sizeof(text), "%s: %s", curl_easy_strerror(code),
                        strerror_r((int)number, buffer, sizeof(buffer)));
+    } else if (code == CURLE_ABORTED_BY_CALLBACK) {
+        return fail(e, KTP_TRYAGAIN, "interrupted");
     } else if (code == CURLE_OPERATION_TIMEDOUT) {
         (void)snprintf(text, sizeof(text), "no whole answer within %u ms", e->x->timeout);
     } else {
@@ -315,6 +317,38 @@ static CURLcode set_request(exchange_t *e)
     return code;
 }
 
+#define STEP 100 /* ms of waiting after which the caller may have gone */
+
+/* curl_easy_perform(), but the wait can be interrupted. */
+static CURLcode drive(CURL *curl)
+{
+    const ktp_services_t *services = kt_services();
+    CURLcode code = CURLE_FAILED_INIT;
+    CURLM *multi = curl_multi_init();
+    CURLMsg *message;
+    CURLMcode stepped;
+    int running = 1, left;
+
+    if (multi == NULL)
+        return CURLE_OUT_OF_MEMORY;
+    stepped = curl_multi_add_handle(multi, curl);
+    while (stepped == CURLM_OK && running) {
+        stepped = curl_multi_perform(multi, &running);
+        if (stepped == CURLM_OK && running)
+            stepped = curl_multi_poll(multi, NULL, 0, STEP, NULL);
+        if (running && services->interrupted(services->host)) {
+            code = CURLE_ABORTED_BY_CALLBACK;
+            break;
+        }
+    }
+    message = running ? NULL : curl_multi_info_read(multi, &left);
+    if (message != NULL && message->msg == CURLMSG_DONE)
+        code = message->data.result;
+    (void)curl_multi_remove_handle(multi, curl);
+    (void)curl_multi_cleanup(multi);
+    return code;
+}
+
 /* Writing to a connection that the server has closed raises SIGPIPE in OpenSSL; it must not reach
  * the host. */
 static CURLcode perform(exchange_t *e)
@@ -328,7 +362,7 @@ static CURLcode perform(exchange_t *e)
     (void)sigaddset(&pipe, SIGPIPE);
     was_pending = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
     (void)pthread_sigmask(SIG_BLOCK, &pipe, &old);
-    code = curl_easy_perform(e->curl);
+    code = drive(e->curl);
     if (!was_pending)
         while (sigtimedwait(&pipe, NULL, &none) == SIGPIPE)
             continue;

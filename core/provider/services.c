@@ -41,6 +41,15 @@ static void service_debug(void *host, const char *format, ...)
     kt_log(logger, 7, "%s", text);
 }
 
+static int service_interrupted(void *host)
+{
+    const kt_logger_t *logger = kt_provider_logger();
+
+    (void)host;
+    return logger != NULL && logger->interrupted != NULL &&
+           logger->interrupted(logger->interrupted_arg);
+}
+
 static const ktp_services_t services = {
     .size = sizeof(ktp_services_t),
     .abi_major = KTP_ABI_MAJOR,
@@ -51,6 +60,7 @@ static const ktp_services_t services = {
     .error = kt_provider_say,
     .debug = service_debug,
     .http = kt_http,
+    .interrupted = service_interrupted,
 };
 
 const ktp_services_t *kt_services(void)

@@ -2,6 +2,12 @@
 /* context.c: entering and leaving a context, and what it keeps open. */
 #include "serve.h"
 
+void kt_interrupted(kt_ctx_t *ctx, kt_interrupted_fn fn, void *arg)
+{
+    ctx->holder.logger.interrupted = fn;
+    ctx->holder.logger.interrupted_arg = arg;
+}
+
 void kt_progress(kt_ctx_t *ctx, kt_progress_fn fn, void *arg)
 {
     ctx->holder.logger.progress = fn;

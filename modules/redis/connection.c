@@ -91,8 +91,10 @@ static ktp_status_t explain(ktp_instance_t *instance, const redisReply *reply)
 
 /* ---- bytes ---- */
 
-/* 0: `events` are there; else errno. */
-static int wait_for(int fd, short events, int64_t deadline)
+#define STEP 100 /* ms of waiting after which the caller may have gone */
+
+/* 0: `events` are there; ECANCELED: the caller does not want to wait any longer; else errno. */
+static int wait_for(const ktp_services_t *services, int fd, short events, int64_t deadline)
 {
     struct pollfd watched = {.fd = fd, .events = events};
     int64_t left;
@@ -102,12 +104,15 @@ static int wait_for(int fd, short events, int64_t deadline)
         left = deadline - kr_clock();
         if (left <= 0)
             return ETIMEDOUT;
-        n = poll(&watched, 1, left > 60000 ? 60000 : (int)left);
+        n = poll(&watched, 1, left > STEP ? STEP : (int)left);
+        if (n <= 0 && ktp_interrupted(services))
+            return ECANCELED;
     } while (n == 0 || (n < 0 && errno == EINTR));
     return n < 0 ? errno : 0;
 }
 
-static int send_all(int fd, const char *bytes, size_t size, int64_t deadline)
+static int send_all(const ktp_services_t *services, int fd, const char *bytes, size_t size,
+                    int64_t deadline)
 {
     while (size > 0) {
         ssize_t n = send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -117,7 +122,7 @@ static int send_all(int fd, const char *bytes, size_t size, int64_t deadline)
             bytes += n;
             size -= (size_t)n;
         } else if (error == EAGAIN) {
-            error = wait_for(fd, POLLOUT, deadline);
+            error = wait_for(services, fd, POLLOUT, deadline);
         } else if (error == EINTR) {
             error = 0;
         }
@@ -135,8 +140,8 @@ int kr_send_now(kr_connection_t *connection, const char *bytes, size_t size)
 }
 
 /* One answer, of KR_ANSWER_MAX bytes at most. *ret_why is set unless a reply is returned. */
-static redisReply *receive(kr_connection_t *connection, int64_t deadline, ktp_status_t *ret_status,
-                           const char **ret_why)
+static redisReply *receive(const ktp_services_t *services, kr_connection_t *connection,
+                           int64_t deadline, ktp_status_t *ret_status, const char **ret_why)
 {
     redisReader *reader = connection->context->reader;
     char bytes[16384];
@@ -158,12 +163,16 @@ static redisReply *receive(kr_connection_t *connection, int64_t deadline, ktp_st
         n = recv(connection->context->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
         error = n < 0 ? errno : 0;
         if (error == EAGAIN || error == EINTR) {
-            error = wait_for(connection->context->fd, POLLIN, deadline);
+            error = wait_for(services, connection->context->fd, POLLIN, deadline);
             if (error == 0)
                 continue;
         }
         if (n <= 0) {
-            *ret_why = error == ETIMEDOUT ? "no answer in time" : "the connection is broken";
+            *ret_why = error == ETIMEDOUT   ? "no answer in time"
+                       : error == ECANCELED ? "interrupted"
+                                            : "the connection is broken";
+            if (error == ECANCELED)
+                *ret_status = KTP_TRYAGAIN;
             break;
         }
         total += (size_t)n;
@@ -192,11 +201,13 @@ static ktp_status_t send_command(ktp_instance_t *instance, kr_connection_t *conn
     size = redisFormatCommandArgv(&command, (int)count, data, sizes);
     if (size < 0 || command == NULL)
         return kr_fail(instance, KTP_UNAVAIL, "out of memory");
-    error = send_all(connection->context->fd, command, (size_t)size, deadline);
+    error = send_all(instance->services, connection->context->fd, command, (size_t)size, deadline);
     explicit_bzero(command, (size_t)size); /* it may hold the password */
     redisFreeCommand(command);
     if (error == 0)
         return KTP_SUCCESS;
+    if (error == ECANCELED)
+        return kr_fail(instance, KTP_TRYAGAIN, "interrupted");
     return kr_fail(instance, KTP_UNAVAIL, "%s",
                    error == ETIMEDOUT ? "it does not take our command in time"
                                       : "the connection is broken");
@@ -214,7 +225,7 @@ ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, 
         kr_close(connection);
         return status;
     }
-    reply = receive(connection, deadline, &status, &why);
+    reply = receive(instance->services, connection, deadline, &status, &why);
     if (reply == NULL) {
         kr_close(connection); /* an answer that comes later must not be taken for the next one's */
         return kr_fail(instance, status, "%s", why);

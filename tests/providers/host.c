@@ -154,6 +154,12 @@ static ktp_status_t service_http(void *host, ktp_http_t *exchange)
     return KTP_UNAVAIL;
 }
 
+static int service_interrupted(void *host)
+{
+    (void)host;
+    return 0;
+}
+
 static const ktp_services_t services = {
     .size = sizeof(ktp_services_t),
     .abi_major = KTP_ABI_MAJOR,
@@ -164,6 +170,7 @@ static const ktp_services_t services = {
     .error = service_error,
     .debug = service_debug,
     .http = service_http,
+    .interrupted = service_interrupted,
 };
 
 /* ---- loading ---- */

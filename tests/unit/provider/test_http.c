@@ -190,6 +190,30 @@ START_TEST(it_gives_up_in_time)
 }
 END_TEST
 
+static int has_gone(void *arg)
+{
+    return ++*(int *)arg > 2;
+}
+
+START_TEST(it_gives_up_when_the_caller_has_gone)
+{
+    static const char *const paths[] = {"slow", "mute"};
+    int asked = 0;
+    kt_logger_t logger = {.interrupted = has_gone, .interrupted_arg = &asked};
+    ktp_http_t x = exchange("GET", plain(paths[_i]));
+    struct timespec start, end;
+    double took;
+
+    kt_provider_begin(&logger);
+    (void)clock_gettime(CLOCK_MONOTONIC, &start);
+    assert_failed(&x, KTP_TRYAGAIN);
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    kt_provider_begin(NULL);
+    took = (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) / 1e9;
+    ck_assert_msg(took < 2, "%.3f s", took);
+}
+END_TEST
+
 START_TEST(it_says_that_no_server_listens)
 {
     ktp_http_t x = exchange("GET", "http://127.0.0.1:1/CANARY?CANARY");
@@ -299,6 +323,7 @@ static void add_tests(TCase *tests)
     tcase_add_loop_test(tests, it_refuses_what_is_too_large, 0, 4);
     tcase_add_loop_test(tests, it_refuses_what_is_not_a_whole_answer, 0, 2);
     tcase_add_loop_test(tests, it_gives_up_in_time, 0, 2);
+    tcase_add_loop_test(tests, it_gives_up_when_the_caller_has_gone, 0, 2);
     tcase_add_test(tests, it_says_that_no_server_listens);
     tcase_add_test(tests, it_refuses_other_urls);
     tcase_add_test(tests, it_refuses_bad_methods_and_headers);
