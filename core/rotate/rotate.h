@@ -10,9 +10,8 @@ struct kt_rotation {
     kt_call_t call;
     kt_request_t req; /* its strings are copies, below */
     char *strings[5];
-    kt_store_t own; /* an instance of its own, so that `finish` need not open one */
     kt_bundle_store_t bundle;
-    kt_store_t *store;
+    kt_store_t *store; /* the context's, which is open, so that `finish` need not open one */
     uint64_t version;
     uint64_t replaces; /* the version that was current when this one became pending */
     int64_t expires;   /* set by `finish`; 0: unchanged */

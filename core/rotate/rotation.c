@@ -9,7 +9,6 @@ void kt_rotation_free(kt_rotation_t *rotation)
 {
     size_t i;
 
-    kt_instance_close(&rotation->own);
     for (i = 0; i < KT_ARRAY(rotation->strings); i++)
         free(rotation->strings[i]);
     free(rotation);
@@ -60,20 +59,9 @@ kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_
 
 kt_status_t kt_rotation_open(kt_rotation_t *r)
 {
-    kt_store_t *shared;
     size_t index;
-    kt_status_t status;
 
-    status = kt_switch_writer(r->ctx, &r->call, &r->bundle, &shared, &index);
-    if (status != KT_SUCCESS)
-        return status;
-    r->store = shared;
-    if (index == SIZE_MAX)
-        return KT_SUCCESS;
-    status = kt_instance_open(r->ctx->modules, index, &r->own);
-    if (status == KT_SUCCESS)
-        r->store = &r->own;
-    return status;
+    return kt_switch_writer(r->ctx, &r->call, &r->bundle, &r->store, &index);
 }
 
 kt_status_t kt_rotation_return(kt_rotation_t *r, kt_status_t status, kt_rotation_t **ret_rotation)
