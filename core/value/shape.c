@@ -69,7 +69,8 @@ bool kt_shape_wants_password(const kt_secret_t *value)
 {
     json_t *object = kt_json_object(value);
     bool wants = object != NULL && shape_of_object(object) == KT_SHAPE_OPAQUE &&
-                 json_object_get(object, "password") == NULL && has_string(object, "user");
+                 json_object_get(object, "password") == NULL &&
+                 (has_string(object, "user") || has_string(object, "username"));
 
     json_decref(object);
     return wants;
