@@ -18,6 +18,7 @@
 #error "keyturn needs PostgreSQL 13 or later"
 #endif
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
@@ -59,6 +60,18 @@ typedef char *KtpgLogDetail;
 #define KtpgReserveGuc(prefix) MarkGUCPrefixReserved(prefix)
 #else
 #define KtpgReserveGuc(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* Minor releases since 2022 tell the implicit transaction of a pipeline from others. */
+#ifdef XACT_FLAGS_PIPELINING
+#define KtpgPipelining() ((MyXactFlags & XACT_FLAGS_PIPELINING) != 0)
+#else
+#define KtpgPipelining() false
+#endif
+#ifdef XACT_FLAGS_NEEDIMMEDIATECOMMIT
+#define KtpgCommitImmediately() (MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT)
+#else
+#define KtpgCommitImmediately() ((void) 0)
 #endif
 
 /* 15 no longer has the timeline in a variable. */

@@ -84,6 +84,17 @@ log_line(void *arg, int level, const char *text)
 	RESUME_INTERRUPTS();
 }
 
+/*
+ * Is a cancel, a timeout or a termination waiting? The library then comes back,
+ * and CHECK_FOR_INTERRUPTS() raises it. Not while a transaction ends.
+ */
+static int
+is_interrupted(void *arg)
+{
+	return InterruptPending && InterruptHoldoffCount == 0 && CritSectionCount == 0 &&
+		(QueryCancelPending || ProcDiePending);
+}
+
 static void
 close_context(int code, Datum arg)
 {
@@ -129,6 +140,7 @@ open_context(bool quiet)
 		kt_setup_members(setup, ktpg_is_member, NULL);
 		if (kt_open(setup, &new) == KT_SUCCESS)
 		{
+			kt_interrupted(new, is_interrupted, NULL);
 			kt_setup_free(setup);
 			return new;
 		}

@@ -16,7 +16,8 @@ static const struct
 {
 	{KT_NOTFOUND, ERRCODE_UNDEFINED_OBJECT, NULL},	/* 42704 */
 	{KT_GONE, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, NULL},	/* 55000 */
-	{KT_FORBIDDEN, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, NULL},	/* 28000 */
+	/* not class 28, which drivers take for a failed login of their own */
+	{KT_FORBIDDEN, ERRCODE_IO_ERROR, NULL},	/* 58030 */
 	{KT_UNAVAIL, ERRCODE_SYSTEM_ERROR, NULL},	/* 58000 */
 	{KT_TRYAGAIN, ERRCODE_LOCK_NOT_AVAILABLE, "Try again."},	/* 55P03 */
 	{KT_MALFORMED, ERRCODE_DATA_CORRUPTED, NULL},	/* XX001 */
@@ -73,6 +74,8 @@ ktpg_error(kt_ctx_t *ctx, kt_status_t status, const char *name, const char *done
 {
 	int			i = find_error(status);
 	const char *why = pstrdup(kt_error(ctx));
+
+	CHECK_FOR_INTERRUPTS();		/* it may be why the library gave up */
 
 	ereport(ERROR,
 			(errcode(ktpg_errors[i].sqlstate),

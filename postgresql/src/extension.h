@@ -107,6 +107,7 @@ typedef struct KtpgRole
 {
 	Oid			oid;
 	bool		superuser;
+	bool		may_login;		/* LOGIN, and not expired */
 	char		name[NAMEDATALEN];
 	char	   *verifier;		/* rolpassword as it stands, NULL if none */
 } KtpgRole;
@@ -119,9 +120,16 @@ extern void ktpg_role_lock(KtpgRole *role);
 extern void ktpg_role_alter(const KtpgRole *role, const char *verifier);
 extern const char *ktpg_target(void);
 
-/* scram.c */
+/* scram.c; "don't know" is never "no" */
+typedef enum KtpgAnswer
+{
+	KTPG_NO,
+	KTPG_YES,
+	KTPG_UNKNOWN
+} KtpgAnswer;
+
 extern void ktpg_verifier_make(const kt_secret_t *password, char *verifier);
-extern bool ktpg_verifier_match(const KtpgRole *role, const kt_secret_t *password);
+extern KtpgAnswer ktpg_verifier_match(const KtpgRole *role, const kt_secret_t *password);
 
 /* commit.c */
 typedef struct KtpgPending KtpgPending;
@@ -144,14 +152,6 @@ typedef enum KtpgOutcome
 	KTPG_LATER,					/* what is needed cannot be read, or the store is busy */
 	KTPG_FOREIGN				/* another cluster's, or nothing is proved: left alone */
 } KtpgOutcome;
-
-/* "Don't know" is never "no". */
-typedef enum KtpgAnswer
-{
-	KTPG_NO,
-	KTPG_YES,
-	KTPG_UNKNOWN
-} KtpgAnswer;
 
 #define KTPG_PROOF_NOTES	3
 #define KTPG_PLACE_SIZE		96

@@ -184,7 +184,7 @@ static KtpgAnswer
 role_has_password(kt_rotation_t *rotation, const KtpgRole *role, kt_status_t *status)
 {
 	kt_secret_t **password = ktpg_hold_secret();
-	bool		match;
+	KtpgAnswer	match;
 
 	if (role->verifier == NULL)
 		return KTPG_NO;
@@ -193,7 +193,7 @@ role_has_password(kt_rotation_t *rotation, const KtpgRole *role, kt_status_t *st
 		return KTPG_UNKNOWN;
 	match = ktpg_verifier_match(role, *password);
 	ktpg_drop_secret(password);
-	return match ? KTPG_YES : KTPG_NO;
+	return match;
 }
 
 /* The verdict if the catalogue does not show that the role has the verifier. */
@@ -212,7 +212,7 @@ judge_absent(kt_rotation_t *rotation, const Noted *noted, const KtpgRole *role,
 	if (role != NULL && outcome != ABORTED && outcome != NOT_YET)
 		has = role_has_password(rotation, role, status);
 	if (has != KTPG_NO)
-		return has == KTPG_YES ? KTPG_FINISHED : KTPG_LATER;
+		return has == KTPG_YES ? KTPG_FINISHED : *status != KT_SUCCESS ? KTPG_LATER : KTPG_FOREIGN;
 
 	this_place(place);
 	here = later || (place[0] != '\0' && strcmp(place, noted->place) == 0);

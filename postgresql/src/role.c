@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 /* As the policy matches: a star is any text. */
 static bool
@@ -49,6 +50,7 @@ read_tuple(int cache, HeapTuple tuple, KtpgRole *role)
 {
 	Form_pg_authid form;
 	Datum		verifier;
+	Datum		until;
 	bool		isnull;
 
 	if (!HeapTupleIsValid(tuple))
@@ -56,6 +58,9 @@ read_tuple(int cache, HeapTuple tuple, KtpgRole *role)
 	form = (Form_pg_authid) GETSTRUCT(tuple);
 	role->oid = form->oid;
 	role->superuser = form->rolsuper;
+	until = SysCacheGetAttr(cache, tuple, Anum_pg_authid_rolvaliduntil, &isnull);
+	role->may_login = form->rolcanlogin &&
+		(isnull || DatumGetTimestampTz(until) > GetCurrentTimestamp());
 	strlcpy(role->name, NameStr(form->rolname), sizeof(role->name));
 	verifier = SysCacheGetAttr(cache, tuple, Anum_pg_authid_rolpassword, &isnull);
 	role->verifier = isnull ? NULL : TextDatumGetCString(verifier);

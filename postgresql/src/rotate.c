@@ -49,13 +49,15 @@ check_moment(const char *function)
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
 	PreventCommandIfParallelMode(function);
-	if (IsTransactionBlock() || IsSubTransaction())
+	if (IsTransactionBlock() || IsSubTransaction() || KtpgPipelining())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s cannot run inside a transaction block or a subtransaction", function),
 				 errdetail("The new version is published when the transaction commits, "
 						   "and the role stays locked until then."),
-				 errhint("Call it as a statement of its own.")));
+				 errhint("Call it as a statement of its own, with autocommit on.")));
+	/* in a pipeline, the statements that follow are another transaction */
+	KtpgCommitImmediately();
 }
 
 /* kt_rotation_create(), once more after what was left of an earlier rotation is ended. */
@@ -155,11 +157,13 @@ find_role(Rotating *r)
 	kt_status_t status = kt_rotation_value(*r->rotation, "user", user);
 	char	   *name;
 
+	if (status == KT_NOTFOUND)
+		status = kt_rotation_value(*r->rotation, "username", user);
 	if (status == KT_NOTFOUND || status == KT_MALFORMED)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("secret \"%s\" names no role", r->name),
-				 errdetail("Its value has no field \"user\"."),
+				 errdetail("Its value has no field \"user\" or \"username\"."),
 				 errhint("\"keyturn rotate %s\" rotates a secret that is not a role's "
 						 "password.", r->name)));
 	if (status != KT_SUCCESS)
@@ -173,6 +177,10 @@ find_role(Rotating *r)
 				 hint_renamed(r)));
 	ktpg_role_check(&r->role);
 	ktpg_role_lock(&r->role);
+	if (!r->role.may_login)
+		ereport(NOTICE,
+				(errmsg("role \"%s\" cannot log in", r->role.name),
+				 errdetail("It is NOLOGIN, or its password is valid no more (VALID UNTIL).")));
 }
 
 /* The password of a version, read with the caller's rights. */
@@ -201,7 +209,7 @@ check_in_step(Rotating *r)
 	char		noted[KT_META_VALUE_MAX + 1];
 	kt_secret_t **password;
 	kt_status_t status;
-	bool		match;
+	KtpgAnswer	match;
 
 	if (r->role.verifier == NULL)
 		return;
@@ -214,11 +222,19 @@ check_in_step(Rotating *r)
 	status = kt_rotation_old(*r->rotation, "password", password);
 	if (status != KT_SUCCESS && status != KT_NOTFOUND)
 		ktpg_error(r->ctx, status, r->name, r->action);
-	match = status == KT_SUCCESS && ktpg_verifier_match(&r->role, *password);
-	if (match)
+	match = status == KT_SUCCESS ? ktpg_verifier_match(&r->role, *password) : KTPG_NO;
+	if (match == KTPG_YES)
 		r->replaced = kt_secret_version(*password);
 	ktpg_drop_secret(password);
-	if (!match)
+	if (match == KTPG_UNKNOWN)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the password of role \"%s\" was not compared with secret \"%s\"",
+						r->role.name, r->name),
+				 errdetail("Its verifier is malformed, or has more than 100000 iterations."),
+				 errhint("Give the role another one: ALTER ROLE %s PASSWORD NULL, then "
+						 "rotate_secret().", quote_identifier(r->role.name))));
+	if (match == KTPG_NO)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the password of role \"%s\" is not the current one of secret \"%s\"",

@@ -7,7 +7,9 @@
  * the keys in memory that is freed without being wiped, and they take the
  * number of iterations (or md5) from settings that any user may change. So the
  * derivation is done here, by the OpenSSL that the server links too: half the
- * time, no copy, a fixed cost.
+ * time, no copy, a fixed cost. It can be cancelled, and what it costs is bounded:
+ * a role may choose the iterations of its own verifier, and any session that
+ * rotates it would have to pay for them.
  */
 #include "compat.h"
 
@@ -22,8 +24,11 @@
 
 #define SCRAM_PREFIX		"SCRAM-SHA-256$"
 #define SCRAM_ITERATIONS	4096
+#define SCRAM_ITERATIONS_MAX	100000	/* of a verifier that is compared */
+#define SCRAM_SLICE			10000	/* iterations between two looks for interrupts */
 #define SCRAM_SALT_SIZE		16
 #define SCRAM_KEY_SIZE		32
+#define SHA256_BLOCK_SIZE	64
 /* base64 of a key and of the largest salt that is read, each with its NUL */
 #define SCRAM_KEY_TEXT		45
 #define SCRAM_SALT_MAX		192
@@ -42,6 +47,110 @@ typedef struct ScramVerifier
 	unsigned char stored[SCRAM_KEY_SIZE];
 } ScramVerifier;
 
+/* HMAC-SHA256 with a key that is there already, as the states after its two pads. */
+typedef struct Hmac
+{
+	EVP_MD_CTX *inner;
+	EVP_MD_CTX *outer;
+	EVP_MD_CTX *work;
+} Hmac;
+
+static void
+hmac_free(Hmac *hmac)
+{
+	EVP_MD_CTX_free(hmac->inner);
+	EVP_MD_CTX_free(hmac->outer);
+	EVP_MD_CTX_free(hmac->work);
+}
+
+static bool
+hmac_init(Hmac *hmac, const unsigned char *key, size_t size)
+{
+	unsigned char pad[SHA256_BLOCK_SIZE] = {0};
+	bool		ok = true;
+
+	hmac->inner = EVP_MD_CTX_new();
+	hmac->outer = EVP_MD_CTX_new();
+	hmac->work = EVP_MD_CTX_new();
+	if (hmac->inner == NULL || hmac->outer == NULL || hmac->work == NULL)
+		return false;
+	if (size > sizeof(pad))
+		ok = EVP_Digest(key, size, pad, NULL, EVP_sha256(), NULL) == 1;
+	else
+		memcpy(pad, key, size);
+	for (size_t i = 0; i < sizeof(pad); i++)
+		pad[i] ^= 0x36;
+	ok = ok && EVP_DigestInit_ex(hmac->inner, EVP_sha256(), NULL) == 1 &&
+		EVP_DigestUpdate(hmac->inner, pad, sizeof(pad)) == 1;
+	for (size_t i = 0; i < sizeof(pad); i++)
+		pad[i] ^= 0x36 ^ 0x5c;
+	ok = ok && EVP_DigestInit_ex(hmac->outer, EVP_sha256(), NULL) == 1 &&
+		EVP_DigestUpdate(hmac->outer, pad, sizeof(pad)) == 1;
+	explicit_bzero(pad, sizeof(pad));
+	return ok;
+}
+
+/* `out` may be `text`. */
+static bool
+hmac_run(Hmac *hmac, const unsigned char *text, size_t size, const unsigned char *more,
+		 size_t more_size, unsigned char *out)
+{
+	return EVP_MD_CTX_copy_ex(hmac->work, hmac->inner) == 1 &&
+		EVP_DigestUpdate(hmac->work, text, size) == 1 &&
+		EVP_DigestUpdate(hmac->work, more, more_size) == 1 &&
+		EVP_DigestFinal_ex(hmac->work, out, NULL) == 1 &&
+		EVP_MD_CTX_copy_ex(hmac->work, hmac->outer) == 1 &&
+		EVP_DigestUpdate(hmac->work, out, SCRAM_KEY_SIZE) == 1 &&
+		EVP_DigestFinal_ex(hmac->work, out, NULL) == 1;
+}
+
+/* The one block of PBKDF2 that SCRAM-SHA-256 needs. Raises an error when it is cancelled. */
+static bool
+salted_password(Hmac *hmac, const unsigned char *salt, int salt_size, int iterations,
+				unsigned char salted[SCRAM_KEY_SIZE], unsigned char u[SCRAM_KEY_SIZE])
+{
+	static const unsigned char one[4] = {0, 0, 0, 1};
+
+	if (!hmac_run(hmac, salt, salt_size, one, sizeof(one), u))
+		return false;
+	memcpy(salted, u, SCRAM_KEY_SIZE);
+	for (int i = 1; i < iterations; i++)
+	{
+		if (i % SCRAM_SLICE == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (!hmac_run(hmac, u, SCRAM_KEY_SIZE, NULL, 0, u))
+			return false;
+		for (int k = 0; k < SCRAM_KEY_SIZE; k++)
+			salted[k] ^= u[k];
+	}
+	return true;
+}
+
+/* The same for a password, and nothing of it is left, whatever happens. */
+static bool
+salt_password(const unsigned char *password, size_t size, const unsigned char *salt,
+			  int salt_size, int iterations, unsigned char salted[SCRAM_KEY_SIZE])
+{
+	Hmac		hmac = {NULL, NULL, NULL};
+	unsigned char u[SCRAM_KEY_SIZE];
+	volatile bool ok = false;
+
+	PG_TRY();
+	{
+		ok = hmac_init(&hmac, password, size) &&
+			salted_password(&hmac, salt, salt_size, iterations, salted, u);
+	}
+	PG_FINALLY();
+	{
+		hmac_free(&hmac);
+		explicit_bzero(u, sizeof(u));
+		if (!ok)
+			explicit_bzero(salted, SCRAM_KEY_SIZE);
+	}
+	PG_END_TRY();
+	return ok;
+}
+
 /* Derives the keys of a password that is prepared already. */
 static bool
 derive_keys(const unsigned char *password, size_t size, const unsigned char *salt,
@@ -52,8 +161,7 @@ derive_keys(const unsigned char *password, size_t size, const unsigned char *sal
 	unsigned int n;
 	bool		ok;
 
-	ok = PKCS5_PBKDF2_HMAC((const char *) password, (int) size, salt, salt_size,
-						   iterations, EVP_sha256(), sizeof(salted), salted) == 1 &&
+	ok = salt_password(password, size, salt, salt_size, iterations, salted) &&
 		HMAC(EVP_sha256(), salted, sizeof(salted), (const unsigned char *) "Client Key",
 			 10, client, &n) != NULL &&
 		EVP_Digest(client, sizeof(client), keys->stored, &n, EVP_sha256(), NULL) == 1 &&
@@ -193,9 +301,10 @@ match_otherwise(const KtpgRole *role, const kt_secret_t *password)
 }
 
 /*
- * Would this password log the role in?
+ * Would this password log the role in? KTPG_UNKNOWN if the verifier is
+ * malformed, or would take more work than a rotation may cost.
  */
-bool
+KtpgAnswer
 ktpg_verifier_match(const KtpgRole *role, const kt_secret_t *password)
 {
 	ScramVerifier verifier;
@@ -203,13 +312,13 @@ ktpg_verifier_match(const KtpgRole *role, const kt_secret_t *password)
 	bool		match;
 
 	if (role->verifier == NULL)
-		return false;
+		return KTPG_NO;
 	if (get_password_type(role->verifier) == PASSWORD_TYPE_MD5)
-		return match_otherwise(role, password);
-	if (!parse_verifier(role->verifier, &verifier) ||
+		return match_otherwise(role, password) ? KTPG_YES : KTPG_NO;
+	if (!parse_verifier(role->verifier, &verifier) || verifier.iterations > SCRAM_ITERATIONS_MAX ||
 		!password_keys(password, verifier.salt, verifier.salt_size, verifier.iterations, &keys))
-		return false;
+		return KTPG_UNKNOWN;
 	match = CRYPTO_memcmp(keys.stored, verifier.stored, SCRAM_KEY_SIZE) == 0;
 	explicit_bzero(&keys, sizeof(keys));
-	return match;
+	return match ? KTPG_YES : KTPG_NO;
 }
