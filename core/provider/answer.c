@@ -23,6 +23,14 @@ const kt_logger_t *kt_provider_logger(void)
     return said.logger;
 }
 
+bool kt_provider_interrupted(void)
+{
+    const kt_logger_t *logger = said.logger;
+
+    return logger != NULL && logger->interrupted != NULL &&
+           logger->interrupted(logger->interrupted_arg);
+}
+
 void kt_provider_say(void *host, const char *format, ...)
 {
     va_list args;

@@ -322,7 +322,6 @@ static CURLcode set_request(exchange_t *e)
 /* curl_easy_perform(), but the wait can be interrupted. */
 static CURLcode drive(CURL *curl)
 {
-    const ktp_services_t *services = kt_services();
     CURLcode code = CURLE_FAILED_INIT;
     CURLM *multi = curl_multi_init();
     CURLMsg *message;
@@ -336,7 +335,7 @@ static CURLcode drive(CURL *curl)
         stepped = curl_multi_perform(multi, &running);
         if (stepped == CURLM_OK && running)
             stepped = curl_multi_poll(multi, NULL, 0, STEP, NULL);
-        if (running && services->interrupted(services->host)) {
+        if (running && kt_provider_interrupted()) {
             code = CURLE_ABORTED_BY_CALLBACK;
             break;
         }

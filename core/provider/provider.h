@@ -42,6 +42,7 @@ ktp_status_t kt_http(void *host, ktp_http_t *exchange);
 /* Nothing yet. The logger takes this thread's debug lines until this is called with NULL. */
 void kt_provider_begin(const kt_logger_t *logger);
 const kt_logger_t *kt_provider_logger(void);
+bool kt_provider_interrupted(void); /* shall the call that runs give up? */
 /* The service `error` of a provider, and of what answers in its place. */
 void kt_provider_say(void *host, const char *format, ...) KT_PRINTF(2, 3);
 const char *kt_provider_error(void); /* "" if nothing */

@@ -43,11 +43,8 @@ static void service_debug(void *host, const char *format, ...)
 
 static int service_interrupted(void *host)
 {
-    const kt_logger_t *logger = kt_provider_logger();
-
     (void)host;
-    return logger != NULL && logger->interrupted != NULL &&
-           logger->interrupted(logger->interrupted_arg);
+    return kt_provider_interrupted();
 }
 
 static const ktp_services_t services = {

@@ -77,7 +77,7 @@ static kt_status_t open_head(const kt_holder_t *holder, kt_opened_t *opened,
         status = unseal_head(holder, type, row, &plain, &size);
     if (status == KT_SUCCESS)
         status = kt_head_decode(known != NULL ? known : plain, size, ret_head);
-    if (status == KT_SUCCESS && known == NULL) {
+    if (status == KT_SUCCESS && known == NULL && opened != NULL) {
         const kt_opening_t opening = {ret_head->name, plain, size, holder->config->cache_size};
 
         kt_opened_keep(opened, type, row, &opening);

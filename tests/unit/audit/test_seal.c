@@ -725,8 +725,14 @@ START_TEST(killed_writers_leave_a_trail_that_holds)
             open_trail(); /* what was opened before the fork is the parent's */
             for (unsigned k = 0;; k++) {
                 record("k/1", k % 3 == 0);
-                if (k % 50 == 49)
-                    (void)rename(world.log, old_log);
+                if (k % 50 == 49) {
+                    char *name = NULL;
+
+                    if (asprintf(&name, "%s-%u-%u", old_log, i, k) < 0)
+                        _exit(1);
+                    (void)rename(world.log, name);
+                    free(name);
+                }
             }
         }
         (void)usleep(1000 + i * 331 % 4000);
