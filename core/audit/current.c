@@ -410,13 +410,15 @@ static kt_status_t check_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
     return status;
 }
 
-/* Nothing that was written since the machine started can be missing without a hand in it. */
+/* Nothing that was written since the machine started can be missing without a hand in it. If it is
+ * not known when that was, nothing is excused. */
 static bool is_of_this_run(const kt_audit_state_t *state, const char *boot)
 {
     unsigned char run[KT_AUDIT_ID];
 
     kt_audit_run_id(boot, run);
-    return state->lazy.block != 0 && memcmp(state->lazy.boot, run, sizeof(run)) == 0;
+    return state->lazy.block != 0 &&
+           (boot[0] == '\0' || memcmp(state->lazy.boot, run, sizeof(run)) == 0);
 }
 
 kt_status_t kt_audit_lock_stream(kt_audit_t *audit, kt_audit_state_t *ret_state)

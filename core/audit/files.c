@@ -388,7 +388,7 @@ static bool was_lost(int folder, const kt_audit_state_t *state)
 
     kt_boot_id(boot);
     kt_audit_run_id(boot, run);
-    return memcmp(run, state->lazy.boot, sizeof(run)) != 0 &&
+    return boot[0] != '\0' && memcmp(run, state->lazy.boot, sizeof(run)) != 0 &&
            fstatat(folder, "log", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == state->inode &&
            (uint64_t)st.st_size < state->lazy.end.length;
 }

@@ -179,7 +179,7 @@ outcome_of(FullTransactionId xid)
 		strcmp(name, "committed") == 0 ? COMMITTED : NOT_KNOWN;
 }
 
-/* Has the role the pending password? Its verifier may have been made again from it. */
+/* Does the role have the pending password? Its verifier may have been made again from it. */
 static KtpgAnswer
 role_has_password(kt_rotation_t *rotation, const KtpgRole *role, kt_status_t *status)
 {

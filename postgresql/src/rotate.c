@@ -180,7 +180,7 @@ find_role(Rotating *r)
 	if (!r->role.may_login)
 		ereport(NOTICE,
 				(errmsg("role \"%s\" cannot log in", r->role.name),
-				 errdetail("It is NOLOGIN, or its password is valid no more (VALID UNTIL).")));
+				 errdetail("It is NOLOGIN, or its password has expired (VALID UNTIL).")));
 }
 
 /* The password of a version, read with the caller's rights. */

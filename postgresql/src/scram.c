@@ -133,12 +133,13 @@ salt_password(const unsigned char *password, size_t size, const unsigned char *s
 {
 	Hmac		hmac = {NULL, NULL, NULL};
 	unsigned char u[SCRAM_KEY_SIZE];
+	/* before PG_TRY(), which may forget what is changed inside */
+	bool		is_ready = hmac_init(&hmac, password, size);
 	volatile bool ok = false;
 
 	PG_TRY();
 	{
-		ok = hmac_init(&hmac, password, size) &&
-			salted_password(&hmac, salt, salt_size, iterations, salted, u);
+		ok = is_ready && salted_password(&hmac, salt, salt_size, iterations, salted, u);
 	}
 	PG_FINALLY();
 	{
