@@ -11,6 +11,8 @@
  *		error.c		statuses to SQLSTATEs
  *		role.c		the role: finding, locking, changing its verifier
  *		scram.c		verifiers without a palloc'd copy of the password
+ *		moment.c	where a rotation cannot be made whole
+ *		user.c		which role a secret is the password of
  *		rotate.c	rotate_secret() and rollback_secret()
  *		commit.c	what happens to a rotation when its transaction ends
  *		hold.c		memory of the library that an error must not leave behind
@@ -119,6 +121,13 @@ extern void ktpg_role_check(const KtpgRole *role);
 extern void ktpg_role_lock(KtpgRole *role);
 extern void ktpg_role_alter(const KtpgRole *role, const char *verifier);
 extern const char *ktpg_target(void);
+
+/* moment.c */
+extern void ktpg_check_moment(const char *function);
+
+/* user.c */
+extern void ktpg_role_of_secret(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
+								const char *done, KtpgRole *role);
 
 /* scram.c; "don't know" is never "no" */
 typedef enum KtpgAnswer

@@ -17,8 +17,6 @@
  */
 #include "compat.h"
 
-#include "access/parallel.h"
-#include "access/transam.h"
 #include "access/xact.h"
 #include "extension.h"
 #include "utils/builtins.h"
@@ -41,24 +39,6 @@ typedef struct Rotating
 	uint64_t	replaced;		/* the version that the role had; 0: not known */
 	kt_rotation_t **rotation;
 } Rotating;
-
-/* Where a rotation cannot be made whole. */
-static void
-check_moment(const char *function)
-{
-	PreventCommandDuringRecovery(function);
-	PreventCommandIfReadOnly(function);
-	PreventCommandIfParallelMode(function);
-	if (IsTransactionBlock() || IsSubTransaction() || KtpgPipelining())
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s cannot run inside a transaction block or a subtransaction", function),
-				 errdetail("The new version is published when the transaction commits, "
-						   "and the role stays locked until then."),
-				 errhint("Call it as a statement of its own, with autocommit on.")));
-	/* in a pipeline, the statements that follow are another transaction */
-	KtpgCommitImmediately();
-}
 
 /* kt_rotation_create(), once more after what was left of an earlier rotation is ended. */
 static kt_status_t
@@ -135,54 +115,6 @@ note_pending(Rotating *r)
 		ktpg_error(r->ctx, status, r->name, r->action);
 }
 
-/* Was the role renamed since its last rotation? */
-static int
-hint_renamed(Rotating *r)
-{
-	char		oid[16];
-	KtpgRole	role;
-
-	if (kt_rotation_noted(*r->rotation, 0, KTPG_NOTE_ROLE_OID, oid, sizeof(oid)) != KT_SUCCESS ||
-		!ktpg_role_find_oid((Oid) strtoul(oid, NULL, 10), &role))
-		return 0;
-	return errhint("It is called \"%s\" now: tell the secret "
-				   "(\"keyturn set %s --field user --force\").", role.name, r->name);
-}
-
-/* The role that the `user` field names. */
-static void
-find_role(Rotating *r)
-{
-	kt_secret_t **user = ktpg_hold_secret();
-	kt_status_t status = kt_rotation_value(*r->rotation, "user", user);
-	char	   *name;
-
-	if (status == KT_NOTFOUND)
-		status = kt_rotation_value(*r->rotation, "username", user);
-	if (status == KT_NOTFOUND || status == KT_MALFORMED)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("secret \"%s\" names no role", r->name),
-				 errdetail("Its value has no field \"user\" or \"username\"."),
-				 errhint("\"keyturn rotate %s\" rotates a secret that is not a role's "
-						 "password.", r->name)));
-	if (status != KT_SUCCESS)
-		ktpg_error(r->ctx, status, r->name, r->action);
-	name = pnstrdup((const char *) kt_secret_bytes(*user), kt_secret_size(*user));
-	if (!ktpg_role_find(name, &r->role))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role \"%s\" does not exist", name),
-				 errdetail("It is the user of secret \"%s\".", r->name),
-				 hint_renamed(r)));
-	ktpg_role_check(&r->role);
-	ktpg_role_lock(&r->role);
-	if (!r->role.may_login)
-		ereport(NOTICE,
-				(errmsg("role \"%s\" cannot log in", r->role.name),
-				 errdetail("It is NOLOGIN, or its password has expired (VALID UNTIL).")));
-}
-
 /* The password of a version, read with the caller's rights. */
 static kt_secret_t **
 read_password(Rotating *r, const char *version)
@@ -254,7 +186,7 @@ rotate(Rotating *r)
 
 	create_pending(r);
 	version = kt_rotation_version(*r->rotation);
-	find_role(r);
+	ktpg_role_of_secret(r->ctx, *r->rotation, r->name, r->action, &r->role);
 	check_in_step(r);
 	note_pending(r);
 	ktpg_debug_point("after_pending");
@@ -271,7 +203,7 @@ static void
 begin(Rotating *r, const char *name, const char *action, const char *function)
 {
 	memset(r, 0, sizeof(*r));
-	check_moment(function);
+	ktpg_check_moment(function);
 	ktpg_check_name(name);
 	r->name = name;
 	r->action = action;
