@@ -603,6 +603,37 @@ kt_rotation_abandon(kt_rotation_t *rotation); /* the target does not have it: dr
 KT_API KT_MUST_USE kt_status_t kt_rotation_set_aside(kt_rotation_t *rotation, int64_t keep);
 KT_API void kt_rotation_leave(kt_rotation_t *rotation); /* not known: keep it pending */
 
+/*
+ * What a target has already. kt_rotation_look() begins with the current version and changes
+ * nothing; kt_rotation_adopt() stores, in one transaction, which version the target has and what is
+ * noted of it. kt_rotation_leave() frees the rotation, after both. KT_GONE: the secret is deleted
+ * or has expired. Needs the right to rotate or, with `repair`, `admin`; then another version may
+ * become current, and a pending one is set aside for `keep` ms, while otherwise the answer is
+ * KT_CONFLICT. KT_CONFLICT also if the current version is another one than at the look. Recorded as
+ * rotate.adopt, or rotate.repair.
+ */
+typedef struct kt_adopt {
+    size_t size;
+    uint64_t version;   /* 0: the current one */
+    const char *target; /* the name of the target, as in kt_target_ops_t */
+    const kt_meta_t *notes;
+    size_t nnotes;
+    int64_t keep;
+} kt_adopt_t;
+#define KT_ADOPT_INIT                                                                              \
+    {                                                                                              \
+        sizeof(kt_adopt_t), 0, NULL, NULL, 0, 0                                                    \
+    }
+KT_API KT_MUST_USE kt_status_t kt_rotation_look(kt_ctx_t *ctx, const kt_request_t *req, int repair,
+                                                kt_rotation_t **ret_rotation);
+/* After it kt_rotation_version() is the adopted version. May be called again after KT_TRYAGAIN. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_adopt(kt_rotation_t *rotation, const kt_adopt_t *adopt);
+/* As kt_info(), without the usage, of any rotation, by its right. The caller frees *ret_info. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_info(kt_rotation_t *rotation, kt_info_t **ret_info);
+/* As kt_rotation_value(), of any version that is kept. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_at(kt_rotation_t *rotation, uint64_t version,
+                                              const char *field, kt_secret_t **ret_secret);
+
 /* ---- Bundles: sealed secrets that the consumer stores, with or without a key ---- */
 
 /* Copies `size` bytes. KT_MALFORMED unless their clear headers show one sealed head with its

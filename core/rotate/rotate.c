@@ -148,7 +148,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req, const p
 {
     kt_rotation_t *r;
     uint64_t pending = 0;
-    kt_status_t status = kt_rotation_new(ctx, req, &r);
+    kt_status_t status = kt_rotation_new(ctx, req, KT_CAP_ROTATE, "rotate", &r);
 
     if (status != KT_SUCCESS)
         return status;

@@ -16,13 +16,15 @@ struct kt_rotation {
     uint64_t replaces; /* the version that was current when this one became pending */
     int64_t expires;   /* set by `finish`; 0: unchanged */
     int64_t keep;      /* ms that a version which is set aside is kept */
+    bool repairs;      /* a look by the right `admin`: any version may become current */
 };
 
 /* ---- rotation.c: the object ---- */
 
-/* Checks the policy, and makes a rotation of version 0; kt_rotation_open() opens its store. Both
- * under the context's lock. */
-kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation);
+/* Checks the policy for a capability (KT_CAP_*), whose refusal is recorded as `action`, and makes a
+ * rotation of version 0; kt_rotation_open() opens its store. Both under the context's lock. */
+kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, unsigned capability,
+                            const char *action, kt_rotation_t **ret_rotation);
 kt_status_t kt_rotation_open(kt_rotation_t *rotation);
 /* The end of create and resume: hands a rotation whose version is pending to the caller, or frees
  * it. Answers `status`. */

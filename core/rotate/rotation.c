@@ -23,7 +23,8 @@ static bool keep_string(kt_rotation_t *rotation, size_t i, const char *from, con
     return rotation->strings[i] != NULL;
 }
 
-kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
+kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, unsigned capability,
+                            const char *action, kt_rotation_t **ret_rotation)
 {
     kt_rotation_t *r;
     kt_status_t status;
@@ -47,7 +48,7 @@ kt_status_t kt_rotation_new(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_
     if (status == KT_SUCCESS) {
         r->req.reference = r->call.text; /* the caller's string may go away */
         r->req.reference_len = 0;
-        status = kt_write_begin(ctx, &r->call, KT_CAP_ROTATE, "rotate");
+        status = kt_write_begin(ctx, &r->call, capability, action);
     }
     if (status != KT_SUCCESS) {
         kt_rotation_free(r);
@@ -85,8 +86,8 @@ const char *kt_rotation_name(const kt_rotation_t *rotation)
     return rotation->call.ref.name;
 }
 
-static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector, const char *field,
-                                 kt_secret_t **ret_secret)
+static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector, uint64_t version,
+                                 const char *field, kt_secret_t **ret_secret)
 {
     kt_reference_t ref = rotation->call.ref;
     kt_secret_t *whole = NULL;
@@ -96,7 +97,7 @@ static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector
     if (status != KT_SUCCESS)
         return status;
     ref.selector = selector;
-    ref.version = rotation->version;
+    ref.version = version;
     status = kt_store_read(&rotation->ctx->holder, rotation->store, &ref, &whole);
     kt_leave(rotation->ctx);
     if (status != KT_SUCCESS)
@@ -110,12 +111,18 @@ static kt_status_t rotation_read(kt_rotation_t *rotation, kt_selector_t selector
     return status;
 }
 
+kt_status_t kt_rotation_at(kt_rotation_t *rotation, uint64_t version, const char *field,
+                           kt_secret_t **ret_secret)
+{
+    return rotation_read(rotation, KT_SEL_NUMBER, version, field, ret_secret);
+}
+
 kt_status_t kt_rotation_value(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret)
 {
-    return rotation_read(rotation, KT_SEL_NUMBER, field, ret_secret);
+    return kt_rotation_at(rotation, rotation->version, field, ret_secret);
 }
 
 kt_status_t kt_rotation_old(kt_rotation_t *rotation, const char *field, kt_secret_t **ret_secret)
 {
-    return rotation_read(rotation, KT_SEL_CURRENT, field, ret_secret);
+    return rotation_read(rotation, KT_SEL_CURRENT, 0, field, ret_secret);
 }

@@ -312,7 +312,7 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req,
 
     if (options == NULL || options->size < sizeof(*options))
         return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
-    status = kt_rotation_new(ctx, req, &r);
+    status = kt_rotation_new(ctx, req, KT_CAP_ROTATE, "rotate", &r);
     if (status != KT_SUCCESS)
         return status;
     r->expires = options->expires;
@@ -353,7 +353,7 @@ static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,
     kt_head_t head;
     kt_status_t status;
 
-    status = kt_rotation_new(ctx, req, &r);
+    status = kt_rotation_new(ctx, req, KT_CAP_ROTATE, "rotate", &r);
     if (status != KT_SUCCESS)
         return status;
     status = kt_rotation_open(r);

@@ -44,8 +44,7 @@ static const char *version_state(const kt_head_t *head, const kt_head_version_t 
 
 /* ---- one ---- */
 
-static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *provider,
-                             kt_info_t **ret_info)
+kt_status_t kt_info_new(kt_head_t *head, const char *provider, kt_info_t **ret_info)
 {
     kt_info_t *info = calloc(1, sizeof(*info));
     size_t i;
@@ -67,9 +66,22 @@ static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *p
             (kt_version_t){version->version, version_state(&info->head, version), version->created,
                            version->expires != 0 ? version->expires : info->head.expires};
     }
-    kt_access_of(ctx->holder.config, ctx->holder.stream, info->head.name, &info->accessed);
-    kt_usage_fill(info->head.name, &info->accessed, &info->usage);
+    info->usage.name = info->head.name;
     *ret_info = info;
+    return KT_SUCCESS;
+}
+
+/* With its usage, which takes a look at all streams. */
+static kt_status_t make_info(const kt_ctx_t *ctx, kt_head_t *head, const char *provider,
+                             kt_info_t **ret_info)
+{
+    kt_status_t status = kt_info_new(head, provider, ret_info);
+
+    if (status != KT_SUCCESS)
+        return status;
+    kt_access_of(ctx->holder.config, ctx->holder.stream, (*ret_info)->head.name,
+                 &(*ret_info)->accessed);
+    kt_usage_fill((*ret_info)->head.name, &(*ret_info)->accessed, &(*ret_info)->usage);
     return KT_SUCCESS;
 }
 

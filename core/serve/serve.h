@@ -56,6 +56,11 @@ kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status);
 void kt_record_lockouts(kt_ctx_t *ctx);
 void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot); /* for the statistics */
 
+/* ---- info.c ---- */
+
+/* Takes *head over, also if it fails. Without the usage. */
+kt_status_t kt_info_new(kt_head_t *head, const char *provider, kt_info_t **ret_info);
+
 /* ---- usage.c ---- */
 
 /* The texts of the result are those of name and sum. */
