@@ -9,8 +9,9 @@
  *
  *   with a thread of the host       every second, and when the ring is half full
  *   (kt_audit_thread_run)
- *   without                         at the first decision a second or more after it, or when the
- *                                   ring is half full; when the host asks for it; on close
+ *   without                         at the first decision a second or more after it, unless another
+ *                                   process has swept it, or when the ring is half full; when the
+ *                                   host asks for it; on close
  *
  * After a drain that fails every decision is refused until a drain works again; the records stay in
  * the ring. The stream's folder is opened with a context, its files at the first record, so that a
@@ -194,6 +195,18 @@ static void wake(kt_audit_t *audit)
         (void)sem_post(&audit->wake);
 }
 
+/* Does another process sweep this ring (PostgreSQL's does for its backends)? Then what is in it is
+ * young, and nothing is due. Looked at once in a while, as a drain of our own would be. */
+static bool is_swept(kt_audit_t *audit, const kt_ring_t *ring, int64_t now)
+{
+    int64_t oldest = kt_ring_oldest(ring);
+
+    if ((oldest != 0 && (now - oldest >= DRAIN_MS || now < oldest)) || kt_ring_is_removed(ring))
+        return false;
+    audit->since = oldest;
+    return true;
+}
+
 /* Drains what is due before a decision is recorded. If that fails, the decision is refused and must
  * not have a record that says otherwise. */
 static kt_status_t prepare(kt_audit_t *audit, bool has_thread, int64_t now)
@@ -205,7 +218,8 @@ static kt_status_t prepare(kt_audit_t *audit, bool has_thread, int64_t now)
     if (has_thread && (ring != NULL || failing))
         return failing ? refuse(audit) : KT_SUCCESS;
     if (ring != NULL && !failing && !kt_ring_is_pressed(ring) &&
-        (audit->since == 0 || (now - audit->since < DRAIN_MS && now >= audit->since)))
+        (audit->since == 0 || (now - audit->since < DRAIN_MS && now >= audit->since) ||
+         is_swept(audit, ring, now)))
         return KT_SUCCESS;
     status = drain(audit, NULL, false);
     if (status == KT_SUCCESS)

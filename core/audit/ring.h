@@ -41,6 +41,8 @@ void kt_ring_name_of(const unsigned char id[KT_RING_ID], char ret_name[2 * KT_RI
 kt_ring_answer_t kt_ring_put(kt_ring_t *ring, const kt_event_t *event, int64_t now, int64_t window);
 bool kt_ring_is_pressed(const kt_ring_t *ring); /* half full */
 bool kt_ring_is_empty(const kt_ring_t *ring);
+int64_t kt_ring_oldest(const kt_ring_t *ring); /* time of the first that is not a line yet, for the
+                                                  producer; 0: there is none */
 
 /* One consumer at a time, under the stream's lock. */
 typedef struct kt_ring_walk {

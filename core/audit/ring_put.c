@@ -277,3 +277,19 @@ bool kt_ring_is_empty(const kt_ring_t *ring)
     return atomic_load_explicit(&ring->header->head, memory_order_acquire) ==
            atomic_load_explicit(&ring->header->tail, memory_order_acquire);
 }
+
+/* The producer alone reuses space, so what it reads here is a record, at most one that was released
+ * in the meantime. */
+int64_t kt_ring_oldest(const kt_ring_t *ring)
+{
+    uint64_t at = atomic_load_explicit(&ring->header->tail, memory_order_acquire),
+             head = atomic_load_explicit(&ring->header->head, memory_order_relaxed);
+    const record_t *record;
+
+    if (at != head && (record_at(ring, at)->flags & FILLER) != 0)
+        at += record_at(ring, at)->used;
+    if (at == head)
+        return 0;
+    record = record_at(ring, at);
+    return record->time;
+}

@@ -129,32 +129,27 @@ end_all(bool committed)
 	ktpg_context_keep(false);
 }
 
-/*
- * The audit records of a transaction are written when it ends: before the
- * commit, which fails if they cannot be, and after an abort as far as possible.
- * A rotation's own records are on the disk when each of its steps returns.
- */
 static void
 transaction_event(XactEvent event, void *arg)
 {
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			ktpg_require_trail();
+			ktpg_end_trail(true);
 			break;
 		case XACT_EVENT_COMMIT:
 			end_all(true);
 			break;
 		case XACT_EVENT_ABORT:
 			end_all(false);
-			(void) ktpg_flush_trail(false);
+			ktpg_end_trail(false);
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			if (pendings != NULL)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction that has rotated a secret")));
-			ktpg_require_trail();
+			ktpg_end_trail(true);
 			break;
 		default:
 			break;

@@ -58,6 +58,7 @@ static Seen seen;				/* before the last file was read, good or bad */
 static TimestampTz looked;		/* the statement that looked last */
 static int	opened = 0;			/* contexts so far */
 static bool kept = false;		/* a rotation holds the context */
+static bool recorded = false;	/* something, in this transaction */
 
 /*
  * The library's log hook. It is called from inside the library, which an error
@@ -119,7 +120,7 @@ setup_failed(kt_setup_t *setup)
 			 errmsg("keyturn is not ready: %s", kt_status_name(status)) :
 			 errmsg("keyturn goes on with the old configuration, the new one is not good: %s",
 					kt_status_name(status)),
-			 superuser() ? errdetail("%s.", why) : errdetail_log("%s.", why),
+			 ktpg_is_worker || superuser() ? errdetail("%s.", why) : errdetail_log("%s.", why),
 			 errhint("See the setting keyturn.config, and run \"keyturn check\".")));
 }
 
@@ -257,11 +258,20 @@ ktpg_forward_trail(void)
 	return context == NULL ? 60000 : kt_audit_forward(context);
 }
 
-/* Writes the records of this process; raises an error if that fails. */
+/*
+ * The end of a transaction that has recorded something. A rotation's records are
+ * on the disk when each of its steps returns. Others are in the ring of this
+ * process, a mapped file, which a kill does not take away: the sweeper makes
+ * lines of those of all backends within a second. If it is not there, or does
+ * not keep up, this process does, and a commit fails if it cannot.
+ */
 void
-ktpg_require_trail(void)
+ktpg_end_trail(bool committing)
 {
-	if (!ktpg_flush_trail(false))
+	if (!recorded)
+		return;
+	recorded = false;
+	if (!ktpg_task_request(KTPG_TASK_SWEEP) && !ktpg_flush_trail(false) && committing)
 		ktpg_error(context, KT_AUDIT, "*", "recorded");
 }
 
@@ -321,12 +331,9 @@ ktpg_request(kt_request_t *req, const char *reference)
 	req->request_id = session;
 	req->purpose = "sql";
 	req->timeout = STORE_WAIT_STEP;
-	/*
-	 * This process is about to record something. It writes that down itself when
-	 * its transaction ends; the worker does if that takes longer than a second.
-	 */
-	if (!ktpg_is_worker)
-		ktpg_task_request(KTPG_TASK_SWEEP);
+	/* This process is about to record something; its transaction may take long to end. */
+	recorded = true;
+	(void) ktpg_task_request(KTPG_TASK_SWEEP);
 }
 
 /* The time in the library's format, ms since 1970. */

@@ -7,7 +7,7 @@
  *		module.c	start-up
  *		settings.c	the settings in postgresql.conf
  *		context.c	the keyturn context of this process, who asks
- *		tasks.c		what backends ask the worker for
+ *		tasks.c		what backends ask background processes for
  *		error.c		statuses to SQLSTATEs
  *		role.c		the role: finding, locking, changing its verifier
  *		scram.c		verifiers without a palloc'd copy of the password
@@ -20,6 +20,7 @@
  *		proof.c		what a rotation notes, and what its notes prove
  *		reconcile.c	what became of a rotation that was interrupted
  *		worker.c	the background worker that asks this
+ *		sweeper.c	the background process that writes what backends record
  *		listing.c	a list of secrets, copied out of the library
  *		metadata.c	list_secrets() and its kin, get_secret()
  *		debug.c		named points at which a test stops or kills a backend
@@ -75,10 +76,13 @@ typedef enum KtpgTask
 
 struct Latch;
 
+/* How long a task may wait before its process is taken for stuck. */
+#define KTPG_TASK_PATIENCE	2500	/* ms */
+
 extern void ktpg_tasks_init(void);
-extern void ktpg_task_request(KtpgTask task);
+extern bool ktpg_task_request(KtpgTask task);
 extern bool ktpg_task_requested(KtpgTask task, bool take);
-extern void ktpg_tasks_latch(struct Latch *latch);
+extern void ktpg_task_serve(KtpgTask task, struct Latch *latch);
 
 /* context.c */
 extern bool ktpg_is_worker;
@@ -88,7 +92,7 @@ extern void ktpg_context_keep(bool keep);
 extern int	ktpg_context_number(void);
 extern bool ktpg_flush_trail(bool all_processes);
 extern int64 ktpg_forward_trail(void);
-extern void ktpg_require_trail(void);
+extern void ktpg_end_trail(bool committing);
 extern void ktpg_request(kt_request_t *req, const char *reference);
 extern int64 ktpg_now(void);
 extern bool ktpg_wait_for_store(kt_status_t status, TimestampTz *since);
@@ -196,6 +200,10 @@ extern kt_status_t ktpg_list(kt_ctx_t *ctx, const char *pattern, KtpgListed **fi
 /* worker.c */
 extern void ktpg_worker_register(void);
 PGDLLEXPORT void keyturn_worker_main(Datum arg);
+
+/* sweeper.c */
+extern void ktpg_sweeper_register(void);
+PGDLLEXPORT void keyturn_sweeper_main(Datum arg);
 
 /* debug.c */
 #ifdef KT_DEBUG_HOOKS

@@ -17,5 +17,9 @@ _PG_init(void)
 	ktpg_settings_init();
 	ktpg_commit_init();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
+	{
+		ktpg_tasks_init();
 		ktpg_worker_register();
+		ktpg_sweeper_register();
+	}
 }

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * tasks.c
- *		What backends ask the worker for, in shared memory.
+ *		What backends ask background processes for, in shared memory.
  *
- * A task is a flag: asking twice is asking once. A backend that sets a flag
- * which was clear also sets the worker's latch, after it has released the
- * spinlock. The worker resets its latch first and reads the flags afterwards,
- * so a task that is requested in between wakes it again, and none is lost.
+ * A task is a flag: asking twice is asking once. Each task has a process that
+ * does it. A backend that sets a flag which was clear also sets the latch of
+ * that process, after it has released the spinlock. The process resets its latch
+ * first and reads the flag afterwards, so a task that is requested in between
+ * wakes it again, and none is lost.
  *
- * Without shared_preload_libraries there is neither shared memory nor a worker,
- * and requests go nowhere: the next rotate_secret() ends what is left.
+ * Without shared_preload_libraries there is neither shared memory nor such a
+ * process, and requests go nowhere: the next rotate_secret() ends what is left,
+ * and a backend writes its own audit records.
  */
 #include "compat.h"
 
@@ -19,12 +21,14 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "utils/timestamp.h"
 
 typedef struct TasksShared
 {
 	slock_t		mutex;
-	Latch	   *latch;			/* of the worker; stays valid memory after it exits */
+	Latch	   *latch[KTPG_TASKS];	/* stays valid memory after its process exits */
 	bool		requested[KTPG_TASKS];
+	TimestampTz since[KTPG_TASKS];	/* of a request */
 } TasksShared;
 
 static TasksShared *shared = NULL;
@@ -50,7 +54,7 @@ attach_memory(void)
 	if (previous_startup != NULL)
 		previous_startup();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("keyturn worker", sizeof(TasksShared), &found);
+	shared = ShmemInitStruct("keyturn tasks", sizeof(TasksShared), &found);
 	if (!found)
 	{
 		memset(shared, 0, sizeof(TasksShared));
@@ -76,22 +80,31 @@ ktpg_tasks_init(void)
 }
 
 /*
- * Asks the worker for a task. Raises no error.
+ * Asks for a task. Raises no error. False: no process does it at present, or
+ * none has for KTPG_TASK_PATIENCE.
  */
-void
+bool
 ktpg_task_request(KtpgTask task)
 {
-	Latch	   *latch = NULL;
+	TimestampTz now = GetCurrentTimestamp();
+	Latch	   *latch;
+	bool		asked;
+	bool		served;
 
 	if (shared == NULL)
-		return;
+		return false;
 	SpinLockAcquire(&shared->mutex);
-	if (!shared->requested[task])
-		latch = shared->latch;
+	latch = shared->latch[task];
+	asked = shared->requested[task];
+	if (!asked || now < shared->since[task])
+		shared->since[task] = now;
 	shared->requested[task] = true;
+	served = latch != NULL &&
+		now - shared->since[task] < KTPG_TASK_PATIENCE * INT64CONST(1000);
 	SpinLockRelease(&shared->mutex);
-	if (latch != NULL)
+	if (latch != NULL && !asked)
 		SetLatch(latch);
+	return served;
 }
 
 /*
@@ -114,14 +127,14 @@ ktpg_task_requested(KtpgTask task, bool take)
 }
 
 /*
- * The latch of the worker, NULL when it exits.
+ * The latch of the process that does a task; NULL while it cannot.
  */
 void
-ktpg_tasks_latch(Latch *latch)
+ktpg_task_serve(KtpgTask task, Latch *latch)
 {
 	if (shared == NULL)
 		return;
 	SpinLockAcquire(&shared->mutex);
-	shared->latch = latch;
+	shared->latch[task] = latch;
 	SpinLockRelease(&shared->mutex);
 }

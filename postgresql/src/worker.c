@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * worker.c
- *		The background worker: it ends interrupted rotations, and writes the audit
- *		records of backends that are slow to write their own.
+ *		The background worker: it ends interrupted rotations.
  *
  * It runs with shared_preload_libraries = 'keyturn' and starts when recovery has
  * ended, so it looks at all secrets after a crash, a restart and a promotion.
@@ -26,15 +25,12 @@
 
 #define WORKER_RESTART	5		/* s */
 #define WORKER_RETRY	1000	/* ms, while something is left */
-#define WORKER_SWEEP	1000	/* ms that a record of a backend waits for the trail */
 #define WORKER_MARGIN	3000	/* ms by which a clock may have been put back */
 
 void
 ktpg_worker_register(void)
 {
 	BackgroundWorker worker = {0};
-
-	ktpg_tasks_init();
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -49,7 +45,7 @@ ktpg_worker_register(void)
 static void
 withdraw_latch(int code, Datum arg)
 {
-	ktpg_tasks_latch(NULL);
+	ktpg_task_serve(KTPG_TASK_LOOK, NULL);
 }
 
 static void
@@ -241,23 +237,18 @@ look_at_secrets(int64 *since)
 	return done;
 }
 
-/* Waits for the time to look at secrets again, and sweeps meanwhile. */
+/* Waits for the time to look at secrets again. */
 static void
 wait_for_look(int64 next)
 {
 	for (;;)
 	{
 		int64		wait = next - ktpg_now();
-		bool		sweep = ktpg_task_requested(KTPG_TASK_SWEEP, false);
-		int			events;
 
 		if (wait <= 0 || ktpg_task_requested(KTPG_TASK_LOOK, true))
 			return;
-		wait = Min(wait, ktpg_forward_trail());
-		if (sweep)
-			wait = Min(wait, WORKER_SWEEP);
-		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						   wait, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 wait, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -265,13 +256,6 @@ wait_for_look(int64 next)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 			return;
-		}
-		if (sweep && (events & WL_TIMEOUT))
-		{
-			(void) ktpg_task_requested(KTPG_TASK_SWEEP, true);
-			if (!ktpg_flush_trail(true))
-				ereport(LOG,
-						(errmsg("keyturn: %s", kt_error(ktpg_context()))));
 		}
 	}
 }
@@ -286,7 +270,7 @@ keyturn_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(ktpg_database, NULL, 0);
 	ktpg_is_worker = true;
-	ktpg_tasks_latch(MyLatch);
+	ktpg_task_serve(KTPG_TASK_LOOK, MyLatch);
 	before_shmem_exit(withdraw_latch, 0);
 	pgstat_report_appname("keyturn worker");
 

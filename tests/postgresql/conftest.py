@@ -2,7 +2,7 @@
 """Fixtures of the PostgreSQL suite.
 
     db        a running server with the extension, one for a file of tests; db.account() gives a role and its secret
-    make_db   make_db(**settings): another one, for tests that kill or stop it
+    make_db   make_db(home, **settings): another one, for tests that kill or stop it
     stop_at   stop_at(db, account, point): a rotation that stands still there
 
 A new password is random, so it cannot carry the canary: db.values collects each, and what must not hold it is searched for it.
@@ -169,8 +169,8 @@ def db(kt, cluster, tmp_path_factory, request):
 
 @pytest.fixture
 def make_db(make_home, make_postgres):
-    def make(**settings):
-        home = make_home(name="home")
+    def make(home=None, **settings):
+        home = home or make_home(name="home")
         return prepare(home, make_postgres(home), **settings)
     return make
 

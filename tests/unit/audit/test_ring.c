@@ -327,6 +327,36 @@ START_TEST(a_window_ends)
 }
 END_TEST
 
+static void record_at_time(const char *reference, int64_t now)
+{
+    kt_event_t event = event_of(reference);
+
+    event.now = now;
+    assert_ok(kt_audit_write(audit, &event));
+}
+
+/* As PostgreSQL's sweeper does: what is in the ring is young then, and its own process drains
+ * nothing. */
+START_TEST(what_another_process_sweeps_is_left_to_it)
+{
+    kt_audit_t *sweeper;
+    int64_t now = kt_now();
+
+    assert_ok(kt_audit_open(&config, "nginx", &sweeper));
+    record_at_time("a/1", now);
+    assert_ok(kt_audit_sweep(sweeper));
+    ck_assert_uint_eq(world_lines("a/1", NULL), 1);
+    record_at_time("a/2", now + 500);
+    record_at_time("a/3", now + 1400);
+    ck_assert_uint_eq(world_lines("a/2", NULL), 0);
+    record_at_time("a/4", now + 1600);
+    ck_assert_uint_eq(world_lines("a/2", NULL), 1);
+    ck_assert_uint_eq(world_lines("a/3", NULL), 1);
+    kt_audit_close(sweeper);
+    assert_verified();
+}
+END_TEST
+
 /* ---- crashes ---- */
 
 /* A process that records so often and is killed before any drain. */
@@ -603,6 +633,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, reads_are_counted_into_one_line);
     tcase_add_test(tests, not_everything_is_counted);
     tcase_add_test(tests, a_window_ends);
+    tcase_add_test(tests, what_another_process_sweeps_is_left_to_it);
     tcase_add_test(tests, what_a_dead_process_recorded_is_not_lost);
     tcase_add_test(tests, what_a_dead_process_counted_is_not_lost);
 #ifdef KT_DEBUG_HOOKS
