@@ -216,7 +216,9 @@ static void count_line(report_t *report, json_t *line)
 {
     const char *action = text_of(line, "action"), *status = text_of(line, "status");
     const char *severity = text_of(line, "severity");
-    json_int_t count = number_of(line, "count") > 1 ? number_of(line, "count") : 1;
+    /* a state of many secrets is read once */
+    bool many = number_of(line, "count") > 1 && strcmp(action, "state") != 0;
+    json_int_t count = many ? number_of(line, "count") : 1;
 
     report->lines++;
     widen(report->all, line);

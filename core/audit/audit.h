@@ -24,7 +24,7 @@ typedef struct kt_event {
     const char *generations; /* of a checkpoint: what stands between the braces, as JSON; NULL: it
                                 is not one. Durable events only */
     unsigned more;           /* how much of that was left out */
-    uint32_t count;          /* of coalesced reads; 0, 1: one */
+    uint32_t count;          /* of coalesced reads; 0, 1: one; of what a state was read */
     bool stale, fallback, durable;
     bool configured;   /* a refusal of what the host's own configuration asks for */
     bool may_coalesce; /* with others: a read that was answered from facts, without a refusal */

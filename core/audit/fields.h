@@ -62,7 +62,8 @@
         "client; it does not count as an attempt")                                                 \
     LINE(put_count, "count", event->count,                                                         \
         "of coalesced reads, how many; `time` is the first one's, and `peer` and `request` are "   \
-        "left out. Of `lockout`, the refusals that have no line. Not there: one")                  \
+        "left out. Of `lockout`, the refusals that have no line; of `state`, the secrets. Not "    \
+        "there: one, and of `state` none or one")                                                  \
     LINE(put_some, "seconds", event->seconds,                                                      \
         "of `alert` and `lockout`: how long the source is locked out")                             \
     LINE(put_object, "generations", event->generations,                                            \

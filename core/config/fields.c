@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CAPABILITIES_MAX 6u
+#define CAPABILITIES_MAX 7u
 
 /* ---- environment, key ---- */
 
@@ -222,7 +222,7 @@ static kt_status_t read_capabilities(kt_config_t *config, const kt_option_t *opt
     const char *names[CAPABILITIES_MAX + 1] = {NULL};
     size_t count = 0;
 
-    for (unsigned bit = KT_CAP_READ; bit <= KT_CAP_ADMIN; bit <<= 1)
+    for (unsigned bit = KT_CAP_READ; bit <= KT_CAP_LAST; bit <<= 1)
         names[count++] = kt_capability_name(bit);
     if (value->kind != KT_YAML_LIST || value->count == 0)
         return kt_config_fail(config->path, value->line,

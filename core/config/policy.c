@@ -10,8 +10,9 @@ static const struct {
     const char *name;
     unsigned bit;
 } capabilities[] = {
-    {"read", KT_CAP_READ}, {"write", KT_CAP_WRITE},   {"rotate", KT_CAP_ROTATE},
-    {"list", KT_CAP_LIST}, {"delete", KT_CAP_DELETE}, {"admin", KT_CAP_ADMIN},
+    {"read", KT_CAP_READ},   {"write", KT_CAP_WRITE},   {"rotate", KT_CAP_ROTATE},
+    {"list", KT_CAP_LIST},   {"delete", KT_CAP_DELETE}, {"admin", KT_CAP_ADMIN},
+    {"state", KT_CAP_STATE},
 };
 
 const char *kt_capability_name(unsigned capability)

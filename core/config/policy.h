@@ -11,7 +11,9 @@ enum {
     KT_CAP_ROTATE = 4,
     KT_CAP_LIST = 8,
     KT_CAP_DELETE = 16,
-    KT_CAP_ADMIN = 32
+    KT_CAP_ADMIN = 32,
+    KT_CAP_STATE = 64,
+    KT_CAP_LAST = KT_CAP_STATE
 };
 
 #define KT_MEMBER "postgresql:member:"

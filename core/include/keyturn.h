@@ -326,7 +326,7 @@ typedef struct kt_entry {
     uint64_t version;                  /* current; 0 if there is none */
     const char *state;                 /* "live", "deleted", "expired" */
     int64_t created, updated, expires; /* milliseconds since the epoch; 0: not set */
-    int64_t due; /* when the next rotation is due by the metadata `rotation`; 0: no schedule */
+    int64_t due;        /* when the next rotation is due; 0: no schedule, see kt_info_due() */
     const char *origin; /* of the current value: "issued", "generated", "derived"; static */
 } kt_entry_t;
 /* Called for each secret in the order of the provider; a non-zero answer ends the listing. `entry`
@@ -385,12 +385,49 @@ KT_API const kt_version_t *kt_info_version(const kt_info_t *info, size_t i);
 KT_API size_t kt_info_metas(const kt_info_t *info);
 KT_API void kt_info_meta(const kt_info_t *info, size_t i, const char **key, const char **value);
 /* When the current value was made, by a rotation or by a write; when the next rotation is due by
- * the metadata `rotation` (0: no schedule). */
+ * the metadata `rotation`, or without it 90 days later for a database account (0: no schedule). */
 KT_API int64_t kt_info_rotated(const kt_info_t *info);
 KT_API int64_t kt_info_due(const kt_info_t *info);
 /* A note that a rotation left with a version ("postgresql.verifier"), or NULL. Version 0: a note of
  * the secret itself. */
 KT_API const char *kt_info_note(const kt_info_t *info, uint64_t version, const char *key);
+
+/*
+ * The state of accounts, for monitoring and for a host that rotates what is due: in one call, which
+ * is one line in the audit log (`state`, with the pattern and how many were found), whatever their
+ * number.
+ *
+ * An account is a secret with a password, or one that a rotation gave to a server; others are
+ * passed over. req->reference is a pattern (NULL: all).
+ */
+typedef struct kt_states {
+    size_t size;
+    const char *capability; /* which the policy is asked for: "state", "list" or "rotate" */
+    const char *target; /* only secrets of which this target got a version; NULL: all accounts */
+    int values;         /* the caller will compare values: kt_states_value() */
+    /* Called for each account that the subject may see, deleted ones too. The info is the callee's,
+     * kt_info_free(), and has no usage. A non-zero answer ends the call. It must not call the
+     * library otherwise. */
+    int (*found)(void *arg, kt_info_t *info);
+    /* Called for each provider that could not be read: nothing is known of its secrets, and the
+     * others go on. `why` is valid during the call. */
+    void (*failed)(void *arg, const char *provider, kt_status_t status, const char *why);
+    void *arg; /* of both */
+} kt_states_t;
+#define KT_STATES_INIT                                                                             \
+    {                                                                                              \
+        sizeof(kt_states_t), "state", NULL, 0, NULL, NULL, NULL                                    \
+    }
+/* *ret_hidden (may be NULL) counts the accounts that match and that the policy hides. KT_DENIED:
+ * the subject may see nothing that matches. KT_TRYAGAIN: interrupted, see kt_interrupted(). */
+KT_API KT_MUST_USE kt_status_t kt_states(kt_ctx_t *ctx, const kt_request_t *req,
+                                         const kt_states_t *states, uint64_t *ret_hidden);
+/* A field of a kept version, for comparing it with what a server has; it is not recorded, because
+ * the line of kt_states() says that values are compared. KT_USAGE: the info is not from a
+ * kt_states() with `values`. The caller frees *ret_secret. */
+KT_API KT_MUST_USE kt_status_t kt_states_value(kt_ctx_t *ctx, const kt_info_t *info,
+                                               uint64_t version, const char *field,
+                                               kt_secret_t **ret_secret);
 
 /* ---- Writing: each call returns after its record is durable ---- */
 

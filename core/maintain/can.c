@@ -89,8 +89,9 @@ kt_status_t kt_can(kt_setup_t *setup, const char *subject, const char *capabilit
         return setup->status;
     kt_failure_clear();
     if (wanted == 0)
-        status = kt_fail(KT_USAGE,
-                         "not a capability: it must be read, write, rotate, list, delete or admin");
+        status = kt_fail(
+            KT_USAGE,
+            "not a capability: it must be read, write, rotate, list, delete, admin or state");
     else if (strcmp(name, "*") != 0 && wanted != KT_CAP_LIST &&
              kt_name_check(name, 0, &why) != KT_SUCCESS)
         status = kt_fail(KT_USAGE, "not a name: %s", why != NULL ? why : "it is empty");

@@ -39,6 +39,7 @@ kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_
     ret_call->subject = req->subject;
     ret_call->generation = 0;
     ret_call->must_record = false;
+    ret_call->count = 0;
     ret_call->texts = NULL;
     ret_call->place = NULL;
     ret_call->now = 0;
@@ -196,6 +197,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
         .derivable = (flags & KT_EV_DERIVABLE) != 0,
         .now = call->now,
+        .count = call->count,
     };
     bool completion = is_completion(call, action, status);
     kt_failure_t failed;
@@ -227,6 +229,7 @@ void kt_call_recall(const kt_request_t *req, size_t size, kt_granted_t *granted,
     ret_call->subject = req->subject;
     ret_call->generation = 0;
     ret_call->must_record = false;
+    ret_call->count = 0;
     /* each request may have a purpose and a person of its own */
     ret_call->texts = req->purpose == NULL && req->actor == NULL ? &granted->texts : NULL;
     ret_call->place = &granted->place;

@@ -6,15 +6,6 @@
 
 #include "serve.h"
 
-struct kt_info {
-    kt_head_t head;
-    kt_entry_t entry;
-    char provider[64];
-    kt_version_t *versions;
-    kt_access_sum_t accessed;
-    kt_usage_t usage;
-};
-
 static const char *state_of(const kt_head_t *head)
 {
     if (head->deleted)
@@ -254,25 +245,13 @@ typedef struct listing {
     int stopped;
 } listing_t;
 
-/* A name that is routed elsewhere is not served by this provider, and so not listed. */
-static bool is_routed(const listing_t *listing, const char *name)
-{
-    const kt_cfg_route_t *route = kt_switch_route(listing->ctx->holder.config, name);
-    size_t i;
-
-    for (i = 0; route != NULL && i < route->nsteps; i++) {
-        if (route->steps[i].provider == listing->provider)
-            return true;
-    }
-    return false;
-}
-
 static int list_head(void *arg, const kt_head_t *head)
 {
     listing_t *listing = arg;
     kt_entry_t entry;
 
-    if (!kt_pattern_match(listing->pattern, head->name) || !is_routed(listing, head->name))
+    if (!kt_pattern_match(listing->pattern, head->name) ||
+        !kt_switch_uses(listing->ctx->holder.config, head->name, listing->provider))
         return 0;
     if (kt_policy_check(listing->ctx->holder.config, listing->subject, KT_CAP_LIST, head->name) !=
         KT_SUCCESS) {

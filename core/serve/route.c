@@ -23,6 +23,18 @@ const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *nam
     return NULL;
 }
 
+bool kt_switch_uses(const kt_config_t *config, const char *name, size_t provider)
+{
+    const kt_cfg_route_t *route = kt_switch_route(config, name);
+    size_t i;
+
+    for (i = 0; route != NULL && i < route->nsteps; i++) {
+        if (route->steps[i].provider == provider)
+            return true;
+    }
+    return false;
+}
+
 kt_status_t kt_switch_no_route(const kt_call_t *call)
 {
     return kt_fail(KT_NOTFOUND, "%s: no route of `switch` matches this name", call->ref.name);

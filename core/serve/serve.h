@@ -26,7 +26,8 @@ typedef struct kt_call {
      * the place of its subject in the statistics; NULL: nothing */
     kt_event_texts_t **texts;
     uint32_t *place;
-    int64_t now; /* kt_now_about(), if the call is short; else 0 */
+    int64_t now;    /* kt_now_about(), if the call is short; else 0 */
+    uint32_t count; /* for the record: secrets that were found (states.c) */
 } kt_call_t;
 
 kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
@@ -58,6 +59,15 @@ void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot); /* for 
 
 /* ---- info.c ---- */
 
+struct kt_info {
+    kt_head_t head;
+    kt_entry_t entry;
+    char provider[64];
+    kt_version_t *versions;
+    kt_access_sum_t accessed;
+    kt_usage_t usage;
+    bool values; /* kt_states_value() may open them */
+};
 /* Takes *head over, also if it fails. Without the usage. */
 kt_status_t kt_info_new(kt_head_t *head, const char *provider, kt_info_t **ret_info);
 
@@ -107,6 +117,9 @@ void kt_settle_note(const kt_store_t *store, const kt_unanchored_t *list, size_t
 
 const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *name);
 kt_status_t kt_switch_no_route(const kt_call_t *call); /* KT_NOTFOUND */
+/* Is the provider at this index on the route of the name? Elsewhere it is not served, and so not
+ * listed. */
+bool kt_switch_uses(const kt_config_t *config, const char *name, size_t provider);
 /* The store that a write of this call goes to: the first writable one of its route, or the bundle.
  */
 kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_store_t *bundle,

@@ -83,7 +83,7 @@ def test_requests_and_options_carry_their_size():
     """What a caller fills in can grow: the first member is its size, and the initialiser sets it."""
     text = code(HEADERS[0])
     for struct, macro in {"kt_request": "KT_REQUEST_INIT", "kt_put_options": "KT_PUT_INIT", "kt_rotate_options": "KT_ROTATE_INIT",
-                          "kt_check_user": "KT_CHECK_USER_INIT",
+                          "kt_check_user": "KT_CHECK_USER_INIT", "kt_states": "KT_STATES_INIT",
                           "kt_target_ops": None}.items():
         assert members(text)[struct][0] == "size"
         if macro:

@@ -15,7 +15,7 @@ CALLS = re.compile(r"\b(?:kt_decide|kt_write_begin|kt_write_finish|kt_admin_begi
                    r"([^;{]*);")
 PLACES = (re.compile(r'\.action = "([a-z.]+)"'), re.compile(r'\\"action\\":\\"([a-z.]+)\\"'),
           re.compile(r'\b(?:kt_write_op_t|last_step_t) \w+ = \{"([a-z.]+)"'))
-CAPABILITIES = {"read", "write", "rotate", "list", "delete", "admin"}
+CAPABILITIES = {"read", "write", "rotate", "list", "delete", "admin", "state"}
 
 
 def sources():

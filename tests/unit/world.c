@@ -106,6 +106,7 @@ void world_make(const char *providers, const char *routes, const char *more)
                    "policy:\n  - {who: \"" ALL
                    "\", allow: [read, write, rotate, list, delete, admin], names: [\"*\"]}\n"
                    "  - {who: \"" READER "\", allow: [read, list], names: [\"api-keys/*\"]}\n"
+                   "  - {who: \"" MONITOR "\", allow: [state], names: [\"database/*\"]}\n"
                    "audit: {path: audit, required: true, rotate: 1000M}\n%s", /* tests count the
                                                                                  lines of one log */
                    providers != NULL ? providers : local, routes != NULL ? routes : "\"*\": local",

@@ -12,8 +12,9 @@
 
 #include "unit.h"
 
-#define ALL "nginx:all"       /* the subject that may do everything */
-#define READER "nginx:reader" /* reads and lists api-keys/ only */
+#define ALL "nginx:all"         /* the subject that may do everything */
+#define READER "nginx:reader"   /* reads and lists api-keys/ only */
+#define MONITOR "nginx:monitor" /* sees states of database/ only */
 
 typedef struct world {
     char dir[64], config[96], key[96], store[96], log[128];

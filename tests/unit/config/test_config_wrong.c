@@ -261,7 +261,7 @@ static const struct {
     {E "policy:\n- who: a\n  names: [a]\n  allow: [read, rotat]\n",
      "5: unknown capability `rotat` (did you mean `rotate`?)"},
     {E "policy:\n- {who: a, names: [a], allow: [all]}\n",
-     "3: unknown capability `all` (known: read, write, rotate, list, delete, admin)"},
+     "3: unknown capability `all` (known: read, write, rotate, list, delete, admin, state)"},
 };
 
 START_TEST(wrong_ones_by_table)

@@ -14,7 +14,7 @@ static kt_cfg_rule_t rules[] = {
      .line = 5,
      NAMES("database/*")},
     {.who = "*", .deny = KT_CAP_DELETE, .line = 6, NAMES("*/kept")},
-    {.who = "uid:root", .allow = 63, .line = 7, NAMES("*")},
+    {.who = "uid:root", .allow = 127, .line = 7, NAMES("*")},
     {.who = "both", .allow = KT_CAP_READ, .deny = KT_CAP_READ, .line = 8, NAMES("*")},
 };
 static const kt_config_t config = {
@@ -107,7 +107,7 @@ START_TEST(no_rules_allow_nothing)
 {
     static const kt_config_t empty = {.path = "empty"};
 
-    for (unsigned bit = 1; bit <= KT_CAP_ADMIN; bit <<= 1)
+    for (unsigned bit = 1; bit <= KT_CAP_LAST; bit <<= 1)
         assert_status(kt_policy_check(&empty, "uid:root", bit, "x"), KT_DENIED);
 }
 END_TEST
@@ -135,7 +135,8 @@ END_TEST
 
 START_TEST(capabilities_have_names)
 {
-    static const char *const names[] = {"read", "write", "rotate", "list", "delete", "admin"};
+    static const char *const names[] = {"read",   "write", "rotate", "list",
+                                        "delete", "admin", "state"};
 
     for (unsigned i = 0; i < KT_ARRAY(names); i++) {
         ck_assert_str_eq(kt_capability_name(1u << i), names[i]);
