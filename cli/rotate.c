@@ -168,10 +168,26 @@ static void add_by_hand(report_t *report, const char *name, kt_status_t status)
     json_array_append_new(report->by_hand, json_string(name));
 }
 
-/* One of many that cannot be rotated is not a failure, unless its own schedule asks for it. */
-static bool is_skipped(const selection_t *selection, kt_status_t status)
+/* Or only that of its shape? If that is not known, it has one. */
+static bool has_own_schedule(cli_t *cli, const char *name)
 {
-    return !selection->due && (status == KT_CONFLICT || status == KT_GONE || status == KT_DENIED);
+    kt_request_t req = cli_request(cli, name);
+    kt_info_t *info = NULL;
+    const char *key, *value;
+    bool has = kt_info(cli->ctx, &req, &info) != KT_SUCCESS;
+
+    for (size_t i = 0; info && i < kt_info_metas(info); i++) {
+        kt_info_meta(info, i, &key, &value);
+        has = has || strcmp(key, "rotation") == 0;
+    }
+    kt_info_free(info);
+    return has;
+}
+
+/* One of many that cannot be rotated is not a failure, unless its own schedule asks for it. */
+static bool is_skipped(bool own_schedule, kt_status_t status)
+{
+    return !own_schedule && (status == KT_CONFLICT || status == KT_GONE || status == KT_DENIED);
 }
 
 static void rotate_next(report_t *report, const selection_t *selection, const char *name,
@@ -182,6 +198,7 @@ static void rotate_next(report_t *report, const selection_t *selection, const ch
     kt_request_t req = cli_request(cli, name);
     uint64_t version = 0;
     int issued = 0;
+    bool own_schedule = selection->due && has_own_schedule(cli, name);
     kt_status_t status;
 
     options.ret_issued = &issued;
@@ -190,7 +207,7 @@ static void rotate_next(report_t *report, const selection_t *selection, const ch
         add_row(report, name, "planned", 0, KT_SUCCESS);
         return;
     }
-    if (status && !issued && is_skipped(selection, status)) {
+    if (status && !issued && is_skipped(own_schedule, status)) {
         add_row(report, name, "skipped", 0, status);
         return;
     }

@@ -156,7 +156,7 @@ static kt_status_t check(const reading_t *reading, const kt_request_t *req)
     return kt_pattern_check(reading->pattern);
 }
 
-/* A provider that failed is told in its own way, and is in the record. */
+/* A provider that failed is reported by itself, and the record names it. */
 static kt_status_t states_locked(reading_t *reading, const kt_request_t *req)
 {
     kt_call_t call = {.req = req, .subject = req->subject};

@@ -213,6 +213,7 @@ kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_
     if (status == KT_SUCCESS) {
         memcpy(entry->tag, record + size - KT_TAG_SIZE, KT_TAG_SIZE);
         *ret_version = version;
+        status = kt_schedule_note(&change->head, version, value);
     }
     free(record);
     return status;

@@ -68,6 +68,9 @@ kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64
 #define KT_NOTE_ORIGIN "keyturn.origin"
 /* Of a version that a rotation made: when it became current, ms since the epoch. */
 #define KT_NOTE_ROTATED "keyturn.rotated"
+/* Of a version whose value is a database account: "database". */
+#define KT_NOTE_SHAPE "keyturn.shape"
+#define KT_SHAPE_NOTED "database" /* also the schedule of such a secret (schedule.c) */
 /* Of a pending version: the process that works on it, and until when (rotate/owner.c). */
 #define KT_NOTE_LEASE "keyturn.busy"
 
@@ -84,6 +87,8 @@ kt_status_t kt_origin_set(kt_head_t *head, uint64_t version, const char *origin)
 /* kt_head_meta() for callers: checks a schedule, and sets the origin of `version`. */
 kt_status_t kt_head_describe(kt_head_t *head, uint64_t version, const char *key, const char *value);
 const char *kt_head_get_meta(const kt_head_t *head, const char *key); /* NULL: there is none */
+/* Is the current value a database account, or if there is none the newest one? */
+bool kt_head_is_account(const kt_head_t *head);
 /* Gives the version `to` the notes of `from`, except for its lease. */
 kt_status_t kt_head_copy_notes(kt_head_t *head, uint64_t from, uint64_t to);
 /* The server that got a version of this secret by a rotation ("postgresql:..."), and so manages its
@@ -92,14 +97,18 @@ const char *kt_head_manager(const kt_head_t *head);
 /* Did the server that manages the value have this version? True without such a server. */
 bool kt_head_was_in_force(const kt_head_t *head, uint64_t version);
 
-/* ---- schedule.c: when a rotation is due, by the metadata `rotation` ---- */
+/* ---- schedule.c: when a rotation is due ---- */
 
 #define KT_META_ROTATION "rotation"
+/* Notes the shape of a version's value: the schedule depends on it, and a list opens no value. */
+kt_status_t kt_schedule_note(kt_head_t *head, uint64_t version, const kt_secret_t *value);
 /* "critical", "weekly", "90d" ... in milliseconds; -1: not a schedule. */
 int64_t kt_schedule_parse(const char *text);
 /* When the current value was rotated, or written if no rotation made it: ms since the epoch. 0:
  * there is no current value. */
 int64_t kt_schedule_rotated(const kt_head_t *head);
-int64_t kt_schedule_due(const kt_head_t *head); /* ms since the epoch; 0: no schedule */
+/* By the metadata `rotation`, or else by the shape of the value. ms since the epoch; 0: it has no
+ * schedule. */
+int64_t kt_schedule_due(const kt_head_t *head);
 
 #endif /* KT_HEAD_H */

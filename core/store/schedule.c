@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* schedule.c: the metadata `rotation` says how often a secret is rotated: a tier, a word or a
- * duration. */
+/*
+ * schedule.c: how often a secret is rotated. The metadata `rotation` says it: a tier, a word or a
+ * duration. Without it a database password has the schedule of its shape, and others have none.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "head.h"
 #include "config/config.h"
+#include "value/value.h"
 
 #define DAY_MS ((int64_t)86400 * 1000)
 
@@ -28,6 +31,16 @@ int64_t kt_schedule_parse(const char *text)
     return duration >= 1000 ? duration : -1;
 }
 
+kt_status_t kt_schedule_note(kt_head_t *head, uint64_t version, const kt_secret_t *value)
+{
+    bool account;
+    kt_status_t status = kt_shape_is_account(value, &account);
+
+    return status == KT_SUCCESS && account
+               ? kt_head_note(head, version, KT_NOTE_SHAPE, KT_SHAPE_NOTED)
+               : status;
+}
+
 int64_t kt_schedule_rotated(const kt_head_t *head)
 {
     const char *note = kt_head_get_note(head, head->current, KT_NOTE_ROTATED);
@@ -40,12 +53,11 @@ int64_t kt_schedule_rotated(const kt_head_t *head)
 
 int64_t kt_schedule_due(const kt_head_t *head)
 {
-    int64_t interval = -1, rotated = kt_schedule_rotated(head);
-    size_t i;
+    int64_t interval, rotated = kt_schedule_rotated(head);
+    const char *schedule = kt_head_get_meta(head, KT_META_ROTATION);
 
-    for (i = 0; i < head->nmetas; i++) {
-        if (strcmp(head->metas[i].key, KT_META_ROTATION) == 0)
-            interval = kt_schedule_parse(head->metas[i].value);
-    }
+    if (schedule == NULL && kt_head_is_account(head))
+        schedule = KT_SHAPE_NOTED;
+    interval = schedule != NULL ? kt_schedule_parse(schedule) : -1;
     return interval > 0 && rotated > 0 ? rotated + interval : 0;
 }

@@ -65,15 +65,32 @@ kt_status_t kt_shape_is_object(const kt_secret_t *value)
     return kt_json_check(value);
 }
 
+static bool wants_password(const json_t *object)
+{
+    return shape_of_object(object) == KT_SHAPE_OPAQUE &&
+           json_object_get(object, "password") == NULL &&
+           (has_string(object, "user") || has_string(object, "username"));
+}
+
 bool kt_shape_wants_password(const kt_secret_t *value)
 {
     json_t *object = kt_json_object(value);
-    bool wants = object != NULL && shape_of_object(object) == KT_SHAPE_OPAQUE &&
-                 json_object_get(object, "password") == NULL &&
-                 (has_string(object, "user") || has_string(object, "username"));
+    bool wants = object != NULL && wants_password(object);
 
     json_decref(object);
     return wants;
+}
+
+kt_status_t kt_shape_is_account(const kt_secret_t *value, bool *ret_account)
+{
+    json_t *object = kt_json_object(value);
+
+    *ret_account =
+        object != NULL && (shape_of_object(object) == KT_SHAPE_DATABASE || wants_password(object));
+    if (object == NULL && kt_json_starved())
+        return kt_no_memory();
+    json_decref(object);
+    return KT_SUCCESS;
 }
 
 kt_status_t kt_shape_has_field(const kt_secret_t *value, const char *field)

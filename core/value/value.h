@@ -18,6 +18,9 @@ const char *kt_shape_part(kt_shape_t shape);
 kt_status_t kt_shape_is_object(const kt_secret_t *value);
 /* Is it an object with a `user` and without a password, as before a role's first rotation? */
 bool kt_shape_wants_password(const kt_secret_t *value);
+/* Is it the account of a database: an object with a password, or before the first rotation with a
+ * user alone? KT_INTERNAL: memory ran out. */
+kt_status_t kt_shape_is_account(const kt_secret_t *value, bool *ret_account);
 /* Has the object this field? KT_SUCCESS, KT_NOTFOUND, KT_MALFORMED: it is not an object. */
 kt_status_t kt_shape_has_field(const kt_secret_t *value, const char *field);
 /* A new value: `old` with `field` set to the string `part`; with old NULL an object of this one

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Rotation outside PostgreSQL: commands as targets, what a kill leaves, many at once, schedules, notifications."""
 import contextlib
+import datetime
 import hashlib
 import hmac
 import json
@@ -8,6 +9,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -297,6 +299,30 @@ def test_refused(home, arguments, text):
 
 # ---- schedules ----
 
+CLOCK = """#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int rc = (int)syscall(SYS_clock_gettime, clock, now);
+    if (rc == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        now->tv_sec += DAYS * 86400L;
+    return rc;
+}
+"""
+
+
+@pytest.fixture
+def later(home, tmp_path):
+    """later(days, *arguments): the command, run so many days from now."""
+    def run(days, *arguments):
+        (tmp_path / "clock.c").write_text(CLOCK)
+        subprocess.run(["gcc", "-shared", "-fPIC", f"-DDAYS={days}", "-o", tmp_path / "clock.so", tmp_path / "clock.c"], check=True)
+        return home.run(*arguments, env={**home.env, "LD_PRELOAD": str(tmp_path / "clock.so")}, check=False)
+    return run
+
+
 def test_due(home):
     home.run("generate", "api-keys/soon", "--meta", "rotation=1s")
     home.set("api-keys/later", b"v", "--meta", "rotation=critical")
@@ -317,6 +343,20 @@ def test_what_is_due_and_cannot_be_rotated_is_a_failure(home):
     time.sleep(2.1)
     result = home.run("rotate", "--due", check=False)
     assert result.returncode == 73 and b"database/x" in result.stderr
+
+
+def test_a_database_account_is_due_after_a_quarter(home, later):
+    """By its shape, whatever it is called; PostgreSQL rotates it, so here it is not a failure."""
+    home.set("general/account", DATABASE)
+    home.set("general/key", b"v", "--meta", "origin=generated")
+    info = home.info("general/account")
+    due, rotated = (datetime.datetime.fromisoformat(info[key].replace("Z", "+00:00")) for key in ("due", "rotated"))
+    assert due - rotated == datetime.timedelta(days=90) and home.info("general/key")["due"] is None
+    assert home.run("rotate", "--due").stderr == b""
+    result = later(91, "rotate", "--due")
+    assert result.returncode == 0 and b"skipped: general/account: " in result.stderr and b"general/key" not in result.stderr
+    home.run("meta", "general/account", "rotation=quarterly")
+    assert later(91, "rotate", "--due").returncode == 73
 
 
 def test_a_schedule_that_nobody_understands(home):

@@ -122,12 +122,34 @@ START_TEST(the_note_of_a_rotation_counts_not_the_versions_age)
 }
 END_TEST
 
+/* Nothing says so but the value: "database/" is only a name. */
+START_TEST(a_database_account_is_due_after_a_quarter)
+{
+    int64_t now = kt_now();
+
+    put("database/a", "{\"user\": \"a\", \"password\": \"p\"}", 1);
+    ck_assert(due("database/a") >= now + 90 * DAY && due("database/a") < now + 90 * DAY + 60000);
+    put("general/b", "{\"username\": \"not rotated yet\"}", 1);
+    ck_assert(due("general/b") >= now + 90 * DAY);
+    put("database/c", "{\"host\": \"h\"}", 1);
+    ck_assert_int_eq(due("database/c"), 0);
+    put("database/a", "{\"host\": \"no account any more\"}", 2);
+    ck_assert_int_eq(due("database/a"), 0);
+    put("database/a", "{\"password\": \"p\"}", 3);
+    ck_assert(due("database/a") >= now + 90 * DAY);
+    put("general/d", "v", 1);
+    assert_ok(put_with("general/d", "daily"));
+    ck_assert(due("general/d") < now + 2 * DAY);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_world, world_end);
     UNIT_TABLE(tests, words_and_durations, texts);
     tcase_add_test(tests, due_by_the_age_of_the_current_value);
     tcase_add_test(tests, a_schedule_that_nobody_understands_is_refused);
+    tcase_add_test(tests, a_database_account_is_due_after_a_quarter);
     tcase_add_test(tests, the_note_of_a_rotation_counts_not_the_versions_age);
 }
 
