@@ -3,8 +3,11 @@
  * reserve.c: space for the next commit, taken before this one.
  *
  * A commit is written to -wal, after the frames that are there, and nothing else needs room: a
- * checkpoint that fails leaves everything in -wal. So -wal is made longer than it is used.
- * Its blocks are allocated, and its size stays.
+ * checkpoint that fails leaves everything in -wal. So blocks are allocated beyond what it uses.
+ *
+ * The next part of it is also filled with zeros. A sync of a file that has become longer writes the
+ * file system's journal too, and takes half as long again as one of bytes that are there. SQLite
+ * reads -wal up to the first frame that is not valid, and zeros are none.
  *
  * SQLite itself can only be asked for a size, and then writes one byte into each page: 193 writes,
  * and 768 KiB that the commit syncs, for each `keyturn set`. So -wal is opened here, against rule 1
@@ -23,6 +26,9 @@
 
 #define AHEAD (256 * 1024) /* bytes taken beyond that, so that not each commit has to ask */
 #define MARGIN (64 * 1024) /* of the file's blocks, some may hold where the others are */
+#define ZEROS (64 * 1024)  /* of SQLite's writes, which have 17 bits for their size */
+#define FILL (128 * 1024)  /* bytes that are filled at once: five changes of a short secret */
+#define FILLED (32 * 1024) /* bytes that are left of them when more are */
 
 static sqlite3_file *wal_of(sqlite3 *db)
 {
@@ -61,6 +67,22 @@ static int allocate_ahead(const ktp_instance_t *instance, int64_t end)
     return error == ENOSPC || error == EDQUOT ? allocate(instance, end) : error;
 }
 
+/* Only what lies after all that SQLite has written, with the lock of the writer. In an empty file
+ * vfs.c leaves out a sync. If it fails, the next syncs take longer, and nothing else. */
+static void fill_ahead(const ktp_instance_t *instance, sqlite3_file *file, sqlite3_int64 used)
+{
+    static const unsigned char zeros[ZEROS];
+    sqlite3_int64 size = 0, end;
+
+    if (instance->watch.files.wal_size <= 0 || used + FILLED <= instance->watch.files.wal_size)
+        return;
+    if (file->pMethods->xFileSize(file, &size) != SQLITE_OK || size == 0 || used + FILLED <= size)
+        return;
+    for (end = size + FILL; size < end; size += ZEROS)
+        if (file->pMethods->xWrite(file, zeros, ZEROS, size) != SQLITE_OK)
+            return;
+}
+
 ktp_status_t local_reserve(ktp_txn_t *txn, uint64_t bytes)
 {
     ktp_instance_t *instance = txn->instance;
@@ -76,6 +98,8 @@ ktp_status_t local_reserve(ktp_txn_t *txn, uint64_t bytes)
                         instance->wal);
     end = size + 2 * (sqlite3_int64)bytes;
     error = allocate_ahead(instance, end);
+    if (error == 0)
+        fill_ahead(instance, file, size);
     if (error == EOPNOTSUPP) {
         (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_CHUNK_SIZE, &step);
         error = file->pMethods->xFileControl(file, SQLITE_FCNTL_SIZE_HINT, &end);
