@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * anchor_files.c: the file of anchors that one stream writes.
+ * anchor_files.c: the file of anchors that one stream writes (anchor_own.c).
  *
  *     ANCHORS/STREAM/generations   the anchors
  *     ANCHORS/STREAM/.lock         the stream's writers wait for each other here
@@ -23,19 +23,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "anchor_spare.h"
+#include "anchor_lines.h"
 #include "index.h"
 
 #define NAME KT_ANCHOR_FILE
-#define NEW ".generations.new"
-#define LOCK ".lock"
-#define MAGIC "keyturn-anchors 1\n"
+#define MAGIC KT_ANCHOR_MAGIC
 #define READ_TRIES 5
-#define FILE_MAX_SIZE (1024u * 1024u)
-#define BODY_SIZE (KT_KEYID_SIZE + KT_ID_SIZE + 8u + KT_TAG_SIZE)
-#define LINE_MAX_SIZE (2u * BODY_SIZE + 2u * KT_HASH_SIZE + 40u)
-/* of a line as we write it: the generation has 20 digits */
-#define LINE_SIZE (2 * (KT_KEYID_SIZE + KT_ID_SIZE + KT_TAG_SIZE + KT_HASH_SIZE) + 20 + 5)
 
 /* ---- MACs ---- */
 
@@ -62,13 +55,18 @@ bool kt_anchor_holds(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_S
 
 /* ---- lines ---- */
 
-/* Each write reads a file of anchors twice. Nothing in it is secret, so this need not take the same
- * time for all digits, as sodium_hex2bin() does. -1: not a digit. */
+/* Each write reads a file of anchors. Nothing in it is secret, so this need not take the same time
+ * for all digits, as sodium_hex2bin() does. -1: not a digit. */
 static int hex_digit(char c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    static const signed char digits[] = {
+        ['0'] = 0x10, ['1'] = 0x11, ['2'] = 0x12, ['3'] = 0x13, ['4'] = 0x14, ['5'] = 0x15,
+        ['6'] = 0x16, ['7'] = 0x17, ['8'] = 0x18, ['9'] = 0x19, ['a'] = 0x1a, ['b'] = 0x1b,
+        ['c'] = 0x1c, ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f,
+    };
+    unsigned char at = (unsigned char)c;
+
+    return at < sizeof(digits) && digits[at] != 0 ? digits[at] & 15 : -1;
 }
 
 static bool hex_field(const char **at, unsigned char *out, size_t size)
@@ -89,26 +87,37 @@ static bool hex_field(const char **at, unsigned char *out, size_t size)
     return true;
 }
 
-static bool parse_line(const char *line, kt_anchor_t *anchor)
+/* Up to a space. */
+static bool number_field(const char **at, uint64_t *ret_number)
 {
-    char *end;
+    uint64_t number = 0;
+    const char *c = *at;
 
+    if (*c < '0' || *c > '9')
+        return false;
+    for (; *c >= '0' && *c <= '9'; c++) {
+        unsigned digit = (unsigned)(*c - '0');
+
+        if (number > (UINT64_MAX - digit) / 10)
+            return false;
+        number = 10 * number + digit;
+    }
+    *at = c + 1;
+    *ret_number = number;
+    return *c == ' ';
+}
+
+bool kt_anchor_parse(const char *line, kt_anchor_t *anchor)
+{
     memset(anchor, 0, sizeof(*anchor));
-    if (!hex_field(&line, anchor->key_id, KT_KEYID_SIZE) ||
-        !hex_field(&line, anchor->store_id, KT_ID_SIZE))
-        return false;
-    if (*line < '0' || *line > '9')
-        return false;
-    errno = 0;
-    anchor->generation = strtoull(line, &end, 10);
-    if (errno != 0 || *end != ' ')
-        return false;
-    line = end + 1;
-    return hex_field(&line, anchor->root, KT_TAG_SIZE) &&
+    return hex_field(&line, anchor->key_id, KT_KEYID_SIZE) &&
+           hex_field(&line, anchor->store_id, KT_ID_SIZE) &&
+           number_field(&line, &anchor->generation) &&
+           hex_field(&line, anchor->root, KT_TAG_SIZE) &&
            hex_field(&line, anchor->mac, KT_HASH_SIZE);
 }
 
-static void format_line(const kt_anchor_t *anchor, char *text)
+void kt_anchor_format(const kt_anchor_t *anchor, char *text)
 {
     char key_id[2 * KT_KEYID_SIZE + 1], store_id[2 * KT_ID_SIZE + 1];
     char root[2 * KT_TAG_SIZE + 1], mac[2 * KT_HASH_SIZE + 1];
@@ -117,7 +126,7 @@ static void format_line(const kt_anchor_t *anchor, char *text)
     (void)sodium_bin2hex(store_id, sizeof(store_id), anchor->store_id, KT_ID_SIZE);
     (void)sodium_bin2hex(root, sizeof(root), anchor->root, KT_TAG_SIZE);
     (void)sodium_bin2hex(mac, sizeof(mac), anchor->mac, KT_HASH_SIZE);
-    (void)snprintf(text, LINE_MAX_SIZE, "%s %s %020llu %s %s\n", key_id, store_id,
+    (void)snprintf(text, KT_ANCHOR_LINE_MAX, "%s %s %020llu %s %s\n", key_id, store_id,
                    (unsigned long long)anchor->generation, root, mac);
 }
 
@@ -177,9 +186,7 @@ static ssize_t read_whole(int fd, char *text, const struct stat *st)
     return got;
 }
 
-/* The text of the file in the stream's open folder, NUL-terminated and malloc'ed; NULL: there is
- * none yet. */
-static kt_status_t read_text(const char *path, const char *stream, int own, char **ret_text)
+kt_status_t kt_anchor_file_text(const char *path, const char *stream, int own, char **ret_text)
 {
     int fd = openat(own, NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat folder, st;
@@ -192,7 +199,7 @@ static kt_status_t read_text(const char *path, const char *stream, int own, char
         return errno == ENOENT ? KT_SUCCESS : cannot_read(path, stream);
     if (fstat(own, &folder) != 0 || fstat(fd, &st) != 0)
         status = cannot_read(path, stream);
-    else if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX_SIZE)
+    else if (!S_ISREG(st.st_mode) || st.st_size > KT_ANCHOR_FILE_MAX)
         status = does_not_count(path, stream, "not a file of anchors");
     else if (st.st_uid != folder.st_uid)
         status = does_not_count(path, stream, "does not belong to the owner of its folder");
@@ -214,7 +221,7 @@ static kt_status_t read_text(const char *path, const char *stream, int own, char
     return KT_SUCCESS;
 }
 
-static int open_own(int folder, const char *stream)
+int kt_anchor_folder(int folder, const char *stream)
 {
     return openat(folder, stream, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
@@ -222,33 +229,27 @@ static int open_own(int folder, const char *stream)
 kt_status_t kt_anchor_file_read(const char *path, int folder, const char *stream, kt_anchor_fn fn,
                                 void *arg)
 {
-    int own = open_own(folder, stream);
+    int own = kt_anchor_folder(folder, stream);
     char *text, *line, *rest = NULL;
     kt_anchor_t anchor;
     kt_status_t status;
 
     if (own < 0)
         return cannot_read(path, stream);
-    status = read_text(path, stream, own, &text);
+    status = kt_anchor_file_text(path, stream, own, &text);
     (void)close(own);
     if (status != KT_SUCCESS || text == NULL)
         return status;
     for (line = strtok_r(text + strlen(MAGIC), "\n", &rest); line != NULL && status == KT_SUCCESS;
          line = strtok_r(NULL, "\n", &rest)) {
-        if (parse_line(line, &anchor))
+        if (kt_anchor_parse(line, &anchor))
             status = fn(arg, &anchor);
     }
     free(text);
     return status;
 }
 
-/* ---- writing ---- */
-
-static kt_status_t cannot_write(const char *path, const char *stream, const char *name)
-{
-    return kt_fail(errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_NOSPACE, "%s/%s/%s: %s",
-                   path, stream, name, strerror(errno));
-}
+/* ---- a folder for it ---- */
 
 kt_status_t kt_anchor_file_make(const char *path, int folder, const char *stream)
 {
@@ -258,303 +259,11 @@ kt_status_t kt_anchor_file_make(const char *path, int folder, const char *stream
     if (made != 0 && errno == EEXIST)
         return KT_SUCCESS;
     if (made == 0)
-        own = open_own(folder, stream);
+        own = kt_anchor_folder(folder, stream);
     /* the mode whatever the umask is: other users read here */
     if (own < 0 || fchmod(own, 0755) != 0 || fsync(folder) != 0)
         status = kt_fail(errno == EACCES || errno == EPERM ? KT_PERMISSION : KT_NOSPACE,
                          "%s/%s: %s (as root: `keyturn check`)", path, stream, strerror(errno));
     kt_close_fd(&own);
     return status;
-}
-
-/* The stream's folder. In that of another user our file would not count. */
-static kt_status_t open_to_write(const char *path, int folder, const char *stream, int *ret_own)
-{
-    int own = open_own(folder, stream);
-    struct stat st;
-    kt_status_t status = KT_SUCCESS;
-
-    if (own < 0 && errno == ENOENT) {
-        status = kt_anchor_file_make(path, folder, stream);
-        own = status == KT_SUCCESS ? open_own(folder, stream) : -1;
-    }
-    if (status != KT_SUCCESS)
-        return status;
-    if (own < 0 || fstat(own, &st) != 0)
-        status = cannot_write(path, stream, ".");
-    else if (st.st_uid != geteuid())
-        status = kt_fail(
-            KT_PERMISSION,
-            "%s/%s: belongs to uid %u, but this process has uid %u (as root: `keyturn check`)",
-            path, stream, (unsigned)st.st_uid, (unsigned)geteuid());
-    if (status == KT_SUCCESS)
-        *ret_own = own;
-    else
-        kt_close_fd(&own);
-    return status;
-}
-
-/* Writers of the same stream's file wait here, so that no line of another type is lost. The wait
- * has a limit, because the holder may have been stopped, and the commit stands without its anchor.
- */
-static kt_status_t lock_own(const char *path, const char *stream, int own, int *ret_fd)
-{
-    char holder[96];
-    kt_status_t status;
-    int fd = openat(own, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return cannot_write(path, stream, LOCK);
-    if (kt_lock_file(fd, KT_LOCK_WAIT)) {
-        *ret_fd = fd;
-        return KT_SUCCESS;
-    }
-    if (errno == EWOULDBLOCK) {
-        kt_lock_holder(fd, holder, sizeof(holder));
-        status = kt_fail(KT_TRYAGAIN, "%s/%s/" LOCK ": %s holds the lock", path, stream, holder);
-    } else {
-        status = cannot_write(path, stream, LOCK);
-    }
-    (void)close(fd);
-    return status;
-}
-
-/* Is the line replaced by one of the job's? Also if its own MAC is wrong: a damaged generation must
- * not keep the true one out. */
-static bool is_replaced(const char *line, const kt_anchor_job_t *job)
-{
-    kt_anchor_t other;
-    size_t i;
-
-    for (i = 0; parse_line(line, &other) && i < job->count; i++) {
-        const kt_anchor_t *ours = &job->lines[i];
-
-        if (memcmp(other.key_id, ours->key_id, KT_KEYID_SIZE) == 0)
-            return other.generation < ours->generation ||
-                   memcmp(other.store_id, ours->store_id, KT_ID_SIZE) != 0 ||
-                   (job->keys != NULL && !kt_anchor_holds(&other, job->keys[i]));
-    }
-    return false;
-}
-
-static bool has_key(const char *text, const kt_anchor_t *anchor)
-{
-    char key_id[2 * KT_KEYID_SIZE + 2];
-    const char *line;
-
-    key_id[0] = '\n';
-    (void)sodium_bin2hex(key_id + 1, sizeof(key_id) - 1, anchor->key_id, KT_KEYID_SIZE);
-    line = strstr(text, key_id);
-    return line != NULL && line[2 * KT_KEYID_SIZE + 1] == ' ';
-}
-
-/* Is the job's line not needed? Without its key no other line is known to be whole. */
-static bool is_there(const char *text, const kt_anchor_job_t *job, size_t i)
-{
-    char line[LINE_MAX_SIZE];
-
-    if (job->keys != NULL)
-        return has_key(text, &job->lines[i]);
-    format_line(&job->lines[i], line);
-    return strstr(text, line) != NULL;
-}
-
-/* The second line is for the next generation to be written over it: overwrite(). */
-static char *add_twice(char *end, const kt_anchor_t *anchor, bool twice)
-{
-    format_line(anchor, end);
-    end += LINE_SIZE;
-    if (!twice)
-        return end;
-    format_line(anchor, end);
-    return end + LINE_SIZE;
-}
-
-/* All other lines unchanged, and ours unless there is already a higher one. Splits `old`. The text
- * is malloc'ed; NULL: out of memory. */
-static char *merge(char *old, const kt_anchor_job_t *job)
-{
-    size_t room =
-        strlen(MAGIC) + (old != NULL ? strlen(old) : 0) + 2 * job->count * LINE_MAX_SIZE + 2;
-    size_t i;
-    char *text = malloc(room), *end, *line, *rest = NULL;
-
-    if (text == NULL)
-        return NULL;
-    end = stpcpy(text, MAGIC);
-    for (line = old != NULL ? strtok_r(old + strlen(MAGIC), "\n", &rest) : NULL; line != NULL;
-         line = strtok_r(NULL, "\n", &rest)) {
-        if (!is_replaced(line, job))
-            end = stpcpy(stpcpy(end, line), "\n");
-    }
-    for (i = 0; i < job->count; i++) {
-        if (!is_there(text, job, i))
-            end = add_twice(end, &job->lines[i], (size_t)(end - text) < FILE_MAX_SIZE / 2);
-    }
-    return text;
-}
-
-/* The older of the two lines that the anchor's key has in the text. NULL: this is not how the text
- * is, and the file has to be replaced. */
-static char *find_slot(char *text, const kt_anchor_t *ours, const unsigned char key[KT_KEY_SIZE])
-{
-    char *line, *end, *slot = NULL;
-    unsigned lines = 0, whole = 0;
-    uint64_t lowest = 0, generation;
-    kt_anchor_t other;
-
-    for (line = text + strlen(MAGIC); (end = strchr(line, '\n')) != NULL; line = end + 1) {
-        if (!parse_line(line, &other) || memcmp(other.key_id, ours->key_id, KT_KEYID_SIZE) != 0)
-            continue;
-        generation = kt_anchor_holds(&other, key) ? other.generation + 1 : 0;
-        if (generation > ours->generation || end + 1 - line != LINE_SIZE ||
-            memcmp(other.store_id, ours->store_id, KT_ID_SIZE) != 0)
-            return NULL;
-        lines++;
-        whole += generation > 0;
-        if (slot == NULL || generation < lowest) {
-            slot = line;
-            lowest = generation;
-        }
-    }
-    return lines == 2 && whole > 0 ? slot : NULL;
-}
-
-/*
- * Writes into the file that is there, which costs half of what a new one does: no name is made or
- * freed. The other line of the key is not touched, so that a write that is cut off leaves the
- * anchor before this one, as a lost rename does. A reader between the two skips the unfinished
- * line, and the second time, set when the line is complete, has it read the file again.
- */
-static bool overwrite(int own, char *text, const kt_anchor_job_t *job)
-{
-    int fd = openat(own, NAME, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    char line[LINE_MAX_SIZE], *slot;
-    struct stat st;
-    size_t i;
-    bool good = fd >= 0 && fstat(fd, &st) == 0 && st.st_mode == (S_IFREG | 0644) &&
-                st.st_nlink == 1 && st.st_uid == geteuid() && (size_t)st.st_size == strlen(text);
-
-    for (i = 0; i < job->count && good; i++) {
-        slot = find_slot(text, &job->lines[i], job->keys[i]);
-        good = slot != NULL;
-        if (!good)
-            break;
-        format_line(&job->lines[i], line);
-        memcpy(slot, line, LINE_SIZE);
-        good = pwrite(fd, line, LINE_SIZE, slot - text) == LINE_SIZE;
-    }
-    good = good && futimens(fd, NULL) == 0 && fdatasync(fd) == 0;
-    kt_close_fd(&fd);
-    return good;
-}
-
-/*
- * The file is new (O_EXCL) and whole on the disk before it gets its name, and that is the one sync
- * of an anchor. The rename itself is not synced: after a power failure the name may lead to the old
- * file, which is whole too. Then the store is above its anchors, which raises no alarm, and the
- * next process that sees it writes the anchor (serve/settle.c). Only the first file of a stream may
- * not be lost with its name, because "no anchor at all" is an alarm: `first` costs a second sync,
- * once.
- */
-static bool write_new(int own, const char *text, size_t size, bool first)
-{
-    bool good;
-    int fd, error;
-
-    fd = openat(own, NEW, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    good = fd >= 0 && write(fd, text, size) == (ssize_t)size && fchmod(fd, 0644) == 0 &&
-           fdatasync(fd) == 0 && renameat(own, NEW, own, NAME) == 0 && (!first || fsync(own) == 0);
-    error = errno;
-    kt_close_fd(&fd);
-    errno = error;
-    return good;
-}
-
-static bool replace(int own, const char *text, bool first)
-{
-    size_t size = strlen(text);
-
-    if (write_new(own, text, size, first))
-        return true;
-    if (errno != ENOSPC && errno != EDQUOT)
-        return false;
-    (void)unlinkat(own, NEW, 0); /* what it has is needed */
-    return kt_spare_use(own, NAME, text, size);
-}
-
-static kt_status_t write_inlock(const char *path, const char *stream, int own,
-                                const kt_anchor_job_t *job)
-{
-    char *old = NULL, *text = NULL;
-    kt_status_t status = read_text(path, stream, own, &old);
-
-    if (status == KT_FORBIDDEN)
-        status = KT_SUCCESS; /* damaged: replaced by what is certain now */
-    /* a file that could not be read stays, because it has lines of other types */
-    if (status != KT_SUCCESS)
-        return status;
-    (void)unlinkat(own, NEW, 0); /* of a process that was killed; we have the lock */
-    if (old != NULL && job->keys != NULL && overwrite(own, old, job)) {
-        free(old);
-        return KT_SUCCESS;
-    }
-    text = merge(old, job);
-    if (text == NULL)
-        status = kt_no_memory();
-    else if (!replace(own, text, job->first))
-        status = cannot_write(path, stream, NAME);
-    free(old);
-    free(text);
-    return status;
-}
-
-kt_status_t kt_anchor_file_write(const char *path, int folder, const char *stream,
-                                 const kt_anchor_job_t *job)
-{
-    int own = -1, lock = -1;
-    kt_status_t status = open_to_write(path, folder, stream, &own);
-
-    if (status == KT_SUCCESS)
-        status = lock_own(path, stream, own, &lock);
-    if (status == KT_SUCCESS)
-        status = write_inlock(path, stream, own, job);
-    kt_close_fd(&lock);
-    kt_close_fd(&own);
-    if (status == KT_SUCCESS)
-        kt_failure_clear();
-    return status;
-}
-
-/* Only a lack of space is a failure. */
-static kt_status_t make_spare(const char *path, int folder, const char *stream, size_t room)
-{
-    int own = -1, lock = -1;
-    kt_status_t status = open_to_write(path, folder, stream, &own);
-    bool full = false;
-
-    if (status == KT_SUCCESS)
-        status = lock_own(path, stream, own, &lock);
-    if (status == KT_SUCCESS && !kt_spare_make(own, room)) {
-        full = errno == ENOSPC || errno == EDQUOT;
-        status = cannot_write(path, stream, KT_SPARE);
-    }
-    kt_close_fd(&lock);
-    kt_close_fd(&own);
-    if (full)
-        return kt_fail_prefix(status, "no space for the next anchor");
-    kt_failure_clear();
-    return KT_SUCCESS;
-}
-
-kt_status_t kt_anchor_file_reserve(const char *path, int folder, const char *stream)
-{
-    kt_anchor_file_t file;
-    size_t room;
-
-    kt_anchor_file_stat(folder, stream, &file);
-    room = (size_t)file.size + 2 * LINE_MAX_SIZE;
-    if (room > FILE_MAX_SIZE || kt_spare_is_there(folder, stream, room))
-        return KT_SUCCESS;
-    return make_spare(path, folder, stream, room);
 }

@@ -16,12 +16,31 @@ static bool path_of(const char *stream, char name[PATH_SIZE])
     return snprintf(name, PATH_SIZE, "%s/" KT_ANCHOR_FILE, stream) < (int)PATH_SIZE;
 }
 
-static void from_stat(const struct stat *st, kt_anchor_file_t *file)
+void kt_anchor_file_take(const struct stat *st, kt_anchor_file_t *file)
 {
     file->there = true;
     file->inode = st->st_ino;
     file->size = st->st_size;
     file->changed = st->st_ctim;
+}
+
+static bool are_same(const kt_anchor_file_t *a, const kt_anchor_file_t *b)
+{
+    return a->there == b->there && a->inode == b->inode && a->size == b->size &&
+           memcmp(&a->changed, &b->changed, sizeof(a->changed)) == 0;
+}
+
+bool kt_anchor_file_is(const struct stat *st, const kt_anchor_file_t *file)
+{
+    kt_anchor_file_t now = {.there = false};
+
+    kt_anchor_file_take(st, &now);
+    return are_same(&now, file);
+}
+
+bool kt_time_before(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
 }
 
 void kt_anchor_file_stat(int folder, const char *stream, kt_anchor_file_t *ret_file)
@@ -32,7 +51,7 @@ void kt_anchor_file_stat(int folder, const char *stream, kt_anchor_file_t *ret_f
     memset(ret_file, 0, sizeof(*ret_file));
     ret_file->fd = -1;
     if (path_of(stream, name) && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        from_stat(&st, ret_file);
+        kt_anchor_file_take(&st, ret_file);
 }
 
 /*
@@ -74,7 +93,6 @@ bool kt_anchor_file_is_same(int folder, const char *stream, const kt_anchor_file
     if (file->fd < 0)
         kt_anchor_file_stat(folder, stream, &now);
     else if (fstat(file->fd, &st) == 0 && st.st_nlink > 0)
-        from_stat(&st, &now);
-    return now.there == file->there && now.inode == file->inode && now.size == file->size &&
-           memcmp(&now.changed, &file->changed, sizeof(now.changed)) == 0;
+        kt_anchor_file_take(&st, &now);
+    return are_same(&now, file);
 }

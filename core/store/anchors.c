@@ -17,37 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "anchor_list.h"
 #include "index.h"
 
-#define STREAM_MAX 64u
 #define WATCHED                                                                                    \
     8u /* files of a store that a process keeps open; more are looked at by their paths */
-
-typedef struct known {
-    kt_anchor_t anchor;
-    bool seen;    /* by this process, not read from a file */
-    bool checked; /* its MAC was compared with its key, and is `true_mac` */
-    bool true_mac;
-} known_t;
-
-typedef struct stream {
-    char name[STREAM_MAX];
-    kt_anchor_file_t file;
-} stream_t;
-
-struct kt_anchors {
-    char *path;
-    int folder;
-    struct timespec changed; /* of the folder when the files were read */
-    bool loaded;
-    bool racy; /* the files may have changed since without a sign: the clock had not moved on */
-    known_t *list;
-    size_t count;
-    stream_t *streams;
-    size_t nstreams;
-    kt_unanchored_list_t missing;
-    char problem[KT_ERROR_SIZE];
-};
 
 kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors)
 {
@@ -58,6 +32,7 @@ kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors)
         return kt_no_memory();
     }
     anchors->folder = -1;
+    anchors->own = (kt_anchor_own_t)KT_ANCHOR_OWN_INIT;
     *ret_anchors = anchors;
     return KT_SUCCESS;
 }
@@ -66,6 +41,7 @@ static void close_streams(kt_anchors_t *anchors)
 {
     while (anchors->nstreams > 0)
         kt_close_fd(&anchors->streams[--anchors->nstreams].file.fd);
+    kt_anchor_own_close(&anchors->own);
 }
 
 void kt_anchors_free(kt_anchors_t *anchors)
@@ -170,12 +146,12 @@ static void *grown(void *list, size_t count, size_t size)
 
 static kt_status_t add(kt_anchors_t *anchors, const kt_anchor_t *anchor, bool seen)
 {
-    known_t *list = grown(anchors->list, anchors->count, sizeof(*list));
+    kt_known_t *list = grown(anchors->list, anchors->count, sizeof(*list));
 
     if (list == NULL)
         return kt_no_memory();
     anchors->list = list;
-    list[anchors->count++] = (known_t){.anchor = *anchor, .seen = seen};
+    list[anchors->count++] = (kt_known_t){.anchor = *anchor, .seen = seen};
     return KT_SUCCESS;
 }
 
@@ -197,16 +173,12 @@ static void drop_files(kt_anchors_t *anchors)
     anchors->problem[0] = '\0';
 }
 
-static bool before(const struct timespec *a, const struct timespec *b)
-{
-    return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
-}
-
 /* `now`: the clock of the file system when the reading began. A file that has this time may still
  * change without getting another one. */
 static kt_status_t load_stream(kt_anchors_t *anchors, const char *name, const struct timespec *now)
 {
-    stream_t *streams = grown(anchors->streams, anchors->nstreams, sizeof(*streams)), *stream;
+    kt_anchor_stream_t *streams = grown(anchors->streams, anchors->nstreams, sizeof(*streams)),
+                       *stream;
     kt_status_t status;
 
     if (streams == NULL)
@@ -221,7 +193,7 @@ static kt_status_t load_stream(kt_anchors_t *anchors, const char *name, const st
         kt_anchor_file_watch(anchors->folder, name, &stream->file);
     else
         kt_anchor_file_stat(anchors->folder, name, &stream->file);
-    anchors->racy = anchors->racy || !before(&stream->file.changed, now);
+    anchors->racy = anchors->racy || !kt_time_before(&stream->file.changed, now);
     status = kt_anchor_file_read(anchors->path, anchors->folder, name, add_line, anchors);
     if (status != KT_FORBIDDEN && status != KT_PERMISSION)
         return status;
@@ -241,7 +213,7 @@ static kt_status_t load_folder(kt_anchors_t *anchors, const struct stat *st)
     if (!kt_folder_open(&list, anchors->folder, "."))
         return cannot_read(anchors);
     drop_files(anchors);
-    anchors->racy = !before(&st->st_ctim, &now);
+    anchors->racy = !kt_time_before(&st->st_ctim, &now);
     while (status == KT_SUCCESS && kt_folder_next(&list)) {
         if (list.name[0] != '.')
             status = load_stream(anchors, list.name, &now);
@@ -251,7 +223,7 @@ static kt_status_t load_folder(kt_anchors_t *anchors, const struct stat *st)
     return status;
 }
 
-static bool is_unchanged(const kt_anchors_t *anchors, const struct stat *st)
+static bool is_unchanged(kt_anchors_t *anchors, const struct stat *st)
 {
     size_t i;
 
@@ -259,12 +231,12 @@ static bool is_unchanged(const kt_anchors_t *anchors, const struct stat *st)
         memcmp(&st->st_ctim, &anchors->changed, sizeof(st->st_ctim)) != 0)
         return false;
     for (i = 0; i < anchors->nstreams; i++) {
-        const stream_t *stream = &anchors->streams[i];
+        const kt_anchor_stream_t *stream = &anchors->streams[i];
 
         if (!kt_anchor_file_is_same(anchors->folder, stream->name, &stream->file))
             return false;
     }
-    return true;
+    return anchors->own.text == NULL || kt_anchor_own_holds(&anchors->own);
 }
 
 kt_status_t kt_anchors_load(kt_anchors_t *anchors)
@@ -289,7 +261,7 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
 /* ---- comparing ---- */
 
 /* Is this an anchor of the same key, and made with it? */
-static bool is_of(known_t *known, const kt_anchored_t *anchored)
+static bool is_of(kt_known_t *known, const kt_anchored_t *anchored)
 {
     if (memcmp(known->anchor.key_id, anchored->key_id, KT_KEYID_SIZE) != 0)
         return false;
@@ -362,7 +334,7 @@ uint64_t kt_anchors_last(kt_anchors_t *anchors, const kt_anchored_t *anchored,
     size_t i;
 
     for (i = 0; anchors != NULL && i < anchors->count; i++) {
-        known_t *known = &anchors->list[i];
+        kt_known_t *known = &anchors->list[i];
 
         if (known->seen || !is_of(known, anchored) || known->anchor.generation <= highest)
             continue;
@@ -399,14 +371,14 @@ void kt_anchors_walk(const kt_anchors_t *anchors, kt_anchors_fn fn, void *arg)
     }
 }
 
-static bool is_anchored(kt_anchors_t *anchors, const kt_anchored_t *anchored, uint64_t *ret_highest)
+bool kt_anchors_have(kt_anchors_t *anchors, const kt_anchored_t *anchored, uint64_t *ret_highest)
 {
     bool any = false;
     size_t i;
 
     *ret_highest = 0;
     for (i = 0; anchors != NULL && i < anchors->count; i++) {
-        known_t *known = &anchors->list[i];
+        kt_known_t *known = &anchors->list[i];
 
         if (known->seen || !is_of(known, anchored))
             continue;
@@ -435,7 +407,7 @@ static bool is_anchored_now(const kt_anchors_t *anchors, const kt_anchored_t *an
 {
     kt_anchors_t *now = read_again(anchors);
     uint64_t highest;
-    bool any = is_anchored(now, anchored, &highest);
+    bool any = kt_anchors_have(now, anchored, &highest);
 
     kt_anchors_free(now);
     return any;
@@ -459,7 +431,7 @@ bool kt_anchors_stands(const kt_anchors_t *anchors, const kt_anchor_t *anchor)
 
 kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchored)
 {
-    known_t *seen = NULL;
+    kt_known_t *seen = NULL;
     uint64_t highest = 0;
     kt_anchor_t now;
     kt_status_t status = KT_SUCCESS;
@@ -469,7 +441,7 @@ kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchore
     if (anchors == NULL)
         return KT_SUCCESS;
     for (i = 0; i < anchors->count && status == KT_SUCCESS; i++) {
-        known_t *known = &anchors->list[i];
+        kt_known_t *known = &anchors->list[i];
 
         if (!is_of(known, anchored))
             continue;
@@ -503,90 +475,6 @@ uint64_t kt_anchors_highest(kt_anchors_t *anchors, const kt_anchored_t *anchored
 {
     uint64_t highest;
 
-    (void)is_anchored(anchors, anchored, &highest);
+    (void)kt_anchors_have(anchors, anchored, &highest);
     return highest;
-}
-
-/* ---- writing ---- */
-
-static kt_status_t write_all(const kt_anchors_t *anchors, const char *stream,
-                             const kt_anchored_t *list, size_t count, bool first)
-{
-    kt_anchor_t *lines = calloc(count + 1, sizeof(*lines));
-    const unsigned char **keys = calloc(count + 1, sizeof(*keys));
-    kt_anchor_job_t job = {.lines = lines, .keys = keys, .first = first};
-    kt_status_t status = KT_SUCCESS;
-    size_t i;
-
-    if (lines == NULL || keys == NULL)
-        status = kt_no_memory();
-    for (i = 0; i < count && status == KT_SUCCESS; i++) {
-        kt_anchored_t anchored = list[i];
-
-        if (first) {
-            anchored.generation = 0;
-            memset(anchored.root, 0, sizeof(anchored.root));
-        }
-        kt_anchor_now(&anchored, &lines[job.count]);
-        keys[job.count++] = list[i].key;
-    }
-    if (status == KT_SUCCESS && job.count > 0)
-        status = kt_anchor_file_write(anchors->path, anchors->folder, stream, &job);
-    free(lines);
-    free(keys);
-    return status;
-}
-
-kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
-                               size_t count)
-{
-    kt_anchored_t *without = anchors != NULL ? calloc(count + 1, sizeof(*without)) : NULL;
-    kt_status_t status = KT_SUCCESS;
-    size_t n = 0, i;
-    uint64_t highest;
-
-    if (anchors == NULL)
-        return KT_SUCCESS;
-    if (without == NULL)
-        return kt_no_memory();
-    for (i = 0; i < count; i++) {
-        if (list[i].generation > 0 && !is_anchored(anchors, &list[i], &highest))
-            without[n++] = list[i];
-    }
-    if (n > 0)
-        status = write_all(anchors, stream, without, n, true);
-    free(without);
-    return status == KT_SUCCESS ? status : kt_fail_prefix(status, "the first anchor of a type");
-}
-
-kt_status_t kt_anchors_reserve(const kt_anchors_t *anchors, const char *stream)
-{
-    return anchors != NULL ? kt_anchor_file_reserve(anchors->path, anchors->folder, stream)
-                           : KT_SUCCESS;
-}
-
-kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
-                             size_t count)
-{
-    kt_status_t status;
-    size_t i;
-
-    if (anchors == NULL)
-        return KT_SUCCESS;
-    status = write_all(anchors, stream, list, count, false);
-    for (i = 0; i < count; i++) {
-        if (status == KT_SUCCESS)
-            kt_unanchored_drop(&anchors->missing, list[i].key_id);
-        else
-            kt_unanchored_add(&anchors->missing, &list[i], true);
-    }
-    return status;
-}
-
-kt_status_t kt_anchors_put(const kt_anchors_t *anchors, const char *stream,
-                           const kt_anchor_t *lines, size_t count)
-{
-    const kt_anchor_job_t job = {.lines = lines, .count = count};
-
-    return kt_anchor_file_write(anchors->path, anchors->folder, stream, &job);
 }

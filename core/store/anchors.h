@@ -37,7 +37,8 @@ typedef struct kt_anchored {
 /* Where the anchors of the store in this file are. KT_CONFIG. */
 kt_status_t kt_anchors_path(const char *store, char *path, size_t size);
 
-/* ---- anchors.c. NULL: the store has no anchors to compare with ---- */
+/* ---- anchors.c, anchor_list.h, anchor_write.c. NULL: the store has no anchors to compare with
+ * ---- */
 
 kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors);
 void kt_anchors_free(kt_anchors_t *anchors);
@@ -122,18 +123,6 @@ void kt_anchor_mac(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZ
 void kt_anchor_now(const kt_anchored_t *anchored, kt_anchor_t *ret_anchor);
 /* Is the line's MAC of this key? */
 bool kt_anchor_holds(const kt_anchor_t *anchor, const unsigned char key[KT_KEY_SIZE]);
-typedef struct kt_anchor_job {
-    const kt_anchor_t *lines;
-    size_t count;
-    const unsigned char *const *keys; /* of each line's MAC; NULL: not known */
-    bool first;                       /* the file's name is made durable, too */
-} kt_anchor_job_t;
-/* Of each key the higher generation, and all other lines unchanged. */
-kt_status_t kt_anchor_file_write(const char *path, int folder, const char *stream,
-                                 const kt_anchor_job_t *job);
-/* Keeps space for the next kt_anchor_file_write(), which needs it if the disk is full by then.
- * KT_NOSPACE: there is none; what else is in the way, that call will say. */
-kt_status_t kt_anchor_file_reserve(const char *path, int folder, const char *stream);
 
 /* ---- anchor_watch.c ---- */
 
@@ -150,6 +139,49 @@ void kt_anchor_file_stat(int folder, const char *stream, kt_anchor_file_t *ret_f
  * third. kt_close_fd(&ret_file->fd) ends it. */
 void kt_anchor_file_watch(int folder, const char *stream, kt_anchor_file_t *ret_file);
 bool kt_anchor_file_is_same(int folder, const char *stream, const kt_anchor_file_t *file);
+struct stat;
+/* All but the descriptor, from what fstat() says. */
+void kt_anchor_file_take(const struct stat *st, kt_anchor_file_t *file);
+bool kt_anchor_file_is(const struct stat *st, const kt_anchor_file_t *file);
+bool kt_time_before(const struct timespec *a, const struct timespec *b);
+
+/* ---- anchor_own.c: the file of one stream is written ---- */
+
+#define KT_STREAM_MAX 64u
+
+/* What a process that goes on keeps of its own stream's file. Only where kt_anchor_file_watch()
+ * keeps a descriptor. */
+typedef struct kt_anchor_own {
+    char stream[KT_STREAM_MAX];
+    int folder, lock, file; /* -1: not open */
+    char *text;             /* as this process wrote it last; NULL: it did not */
+    kt_anchor_file_t state; /* then: how the file was after that */
+    bool racy;              /* then: it may have changed since without another time */
+    bool followed;          /* the last job was done, and nothing had changed since job->before */
+} kt_anchor_own_t;
+#define KT_ANCHOR_OWN_INIT                                                                         \
+    {                                                                                              \
+        .folder = -1, .lock = -1, .file = -1                                                       \
+    }
+void kt_anchor_own_close(kt_anchor_own_t *own);
+/* Is the text still in the file, whose times are those of `state`? */
+bool kt_anchor_own_holds(kt_anchor_own_t *own);
+
+typedef struct kt_anchor_job {
+    const kt_anchor_t *lines;
+    size_t count;
+    const unsigned char *const *keys; /* of each line's MAC; NULL: not known */
+    bool first;                       /* the file's name is made durable, too */
+    const kt_anchor_file_t *before;   /* the file as the caller has read it; NULL: it has not */
+    kt_anchor_t *replaced;            /* NULL or, if followed: what each line stands in place of */
+} kt_anchor_job_t;
+/* Of each key the higher generation, and all other lines unchanged. `own` NULL: nothing is kept. */
+kt_status_t kt_anchor_file_write(const char *path, int folder, const char *stream,
+                                 const kt_anchor_job_t *job, kt_anchor_own_t *own);
+/* Keeps space for the next kt_anchor_file_write() to a file that has this size, which needs it if
+ * the disk is full by then. KT_NOSPACE: there is none; what else is in the way, that call will say.
+ */
+kt_status_t kt_anchor_file_reserve(const char *path, int folder, const char *stream, int64_t size);
 
 /* ---- expected.c: what audit logs say ---- */
 
