@@ -65,33 +65,36 @@ static void compare_lazy(kt_audit_state_t *state, kt_recovery_t *recovered)
 
 /* The whole blocks after what the state says are taken, the rest is cut. *ret_loss: why it cannot
  * be continued. */
-static kt_status_t recover_inlock(kt_audit_t *audit, int log, kt_audit_state_t *state,
-                                  kt_audit_loss_t *ret_loss)
+static kt_status_t recover_inlock(kt_audit_t *audit, int log, const struct stat *st,
+                                  kt_audit_state_t *state, kt_audit_loss_t *ret_loss)
 {
-    struct stat st;
+    uint64_t size = (uint64_t)st->st_size;
     kt_status_t status = KT_SUCCESS;
 
-    if (fstat(log, &st) != 0)
-        return kt_audit_failed(audit, "log");
-    *ret_loss = (uint64_t)st.st_size < state->sealed.length ? KT_LOSS_CUT : KT_LOSS_NONE;
+    *ret_loss = size < state->sealed.length ? KT_LOSS_CUT : KT_LOSS_NONE;
     if (*ret_loss != KT_LOSS_NONE)
         return KT_SUCCESS;
-    if ((uint64_t)st.st_size != state->sealed.length)
-        status = kt_audit_recover(audit->path, log, (uint64_t)st.st_size, state, &audit->recovered);
+    if (size != state->sealed.length)
+        status = kt_audit_recover(audit->path, log, size, state, &audit->recovered);
     if (status == KT_SUCCESS)
         compare_lazy(state, &audit->recovered);
     return status;
 }
 
-static kt_status_t continue_log_inlock(kt_audit_t *audit, kt_audit_state_t *state,
+static void close_log(kt_audit_t *audit)
+{
+    kt_close_fd(&audit->log);
+    audit->log_inode = 0;
+}
+
+/* `st`: of the file that is called `log` now, and is the one that is open, if one is. */
+static kt_status_t continue_log_inlock(kt_audit_t *audit, struct stat st, kt_audit_state_t *state,
                                        kt_audit_loss_t *ret_loss)
 {
-    struct stat st;
-    kt_status_t status;
-
     *ret_loss = KT_LOSS_NONE;
     if (audit->log < 0) {
         audit->log = open_log(audit, "log", &st);
+        audit->log_inode = audit->log >= 0 ? st.st_ino : 0;
         if (audit->log < 0 && is_passing(errno))
             return kt_audit_failed(audit, "log");
         if (audit->log < 0)
@@ -102,8 +105,7 @@ static kt_status_t continue_log_inlock(kt_audit_t *audit, kt_audit_state_t *stat
     }
     if (*ret_loss != KT_LOSS_NONE)
         return KT_SUCCESS;
-    status = recover_inlock(audit, audit->log, state, ret_loss);
-    return status;
+    return recover_inlock(audit, audit->log, &st, state, ret_loss);
 }
 
 /* It has another name now: its reserve is given back; its last line is a seal already. *ret_loss is
@@ -120,7 +122,7 @@ static kt_status_t leave_log_inlock(kt_audit_t *audit, const char *name, kt_audi
         return is_passing(errno) ? kt_audit_failed(audit, name) : KT_SUCCESS;
     if (st.st_ino == state->inode && (uint64_t)st.st_size >= state->sealed.length &&
         kt_audit_has_sealed(log, state)) {
-        status = recover_inlock(audit, log, state, &loss);
+        status = recover_inlock(audit, log, &st, state, &loss);
         if (status == KT_SUCCESS && state->unsynced && fdatasync(log) != 0)
             status = kt_audit_failed(audit, name);
         if (status == KT_SUCCESS && loss == KT_LOSS_NONE) {
@@ -311,12 +313,12 @@ static kt_status_t make_log_inlock(kt_audit_t *audit)
     struct stat st;
     kt_status_t status;
 
-    kt_close_fd(&audit->log);
+    close_log(audit);
     if (fstatat(audit->folder, "log", &st, AT_SYMLINK_NOFOLLOW) == 0) {
         audit->log = S_ISREG(st.st_mode) && st.st_size == 0 ? open_log(audit, "log", &st) : -1;
         if (audit->log >= 0 && st.st_size == 0)
             return KT_SUCCESS;
-        kt_close_fd(&audit->log);
+        close_log(audit);
         status = rename_log_inlock(audit);
         if (status != KT_SUCCESS)
             return status;
@@ -336,7 +338,7 @@ static kt_status_t begin_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
         return status;
     if (fstat(audit->log, &st) != 0)
         return kt_audit_failed(audit, "log");
-    state->inode = st.st_ino;
+    state->inode = audit->log_inode = st.st_ino;
     state->log_begun = false;
     state->log_block = state->block;
     state->log_last = state->sealed.sequence;
@@ -385,18 +387,17 @@ static kt_status_t rotate_inlock(kt_audit_t *audit, kt_audit_state_t *state)
 
 static kt_status_t check_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
 {
-    struct stat named, open_log;
+    struct stat named;
     kt_audit_loss_t loss = KT_LOSS_GONE;
     kt_status_t status = KT_SUCCESS;
     bool there = fstatat(audit->folder, "log", &named, AT_SYMLINK_NOFOLLOW) == 0;
 
-    if (audit->log >= 0 &&
-        (!there || fstat(audit->log, &open_log) != 0 || named.st_ino != open_log.st_ino))
-        kt_close_fd(&audit->log);
+    if (audit->log >= 0 && (!there || named.st_ino != audit->log_inode))
+        close_log(audit);
     if (state->inode == 0)
         return begin_log_inlock(audit, state);
     if (there && named.st_ino == state->inode) {
-        status = continue_log_inlock(audit, state, &loss);
+        status = continue_log_inlock(audit, named, state, &loss);
         if (status == KT_SUCCESS && loss == KT_LOSS_NONE && is_full(audit, state))
             return rotate_inlock(audit, state);
         if (status != KT_SUCCESS || loss == KT_LOSS_NONE)

@@ -32,6 +32,7 @@ struct kt_audit {
 
     pthread_mutex_t lock;          /* for what follows (core/LOCKING, 5) */
     int folder, log, state, rings; /* descriptors; -1: not open */
+    uint64_t log_inode;            /* of the log that is open */
     kt_lines_t lines;
     kt_recovery_t recovered; /* found, and not in a line yet */
     uint64_t stated;         /* the state's block when it was synced last; 0: not known */

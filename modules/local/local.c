@@ -183,23 +183,25 @@ static ktp_status_t local_check(ktp_instance_t *instance, int writing)
 
 /* ---- transactions ---- */
 
-/* Under the lock the files are looked at once more: nothing may be written to one that is no longer
- * the store. */
+/* Under the lock the files are looked at: nothing may be written to one that is no longer the
+ * store. Hence the look before may be a second old. */
 static ktp_status_t begin_writing(ktp_instance_t *instance)
 {
     local_connection_t *writer = &instance->writer;
-    ktp_status_t status;
+    ktp_status_t status = KTP_SUCCESS, begun;
 
+    local_look(instance, 0);
     do {
-        status = local_connect(instance, writer);
-        if (status == KTP_SUCCESS)
-            status = local_run(instance, writer, LOCAL_BEGIN_IMMEDIATE, "waiting to write");
+        if (writer->db == NULL || writer->epoch != instance->watch.epoch)
+            status = local_connect(instance, writer);
         if (status != KTP_SUCCESS)
             return status;
+        begun = local_run(instance, writer, LOCAL_BEGIN_IMMEDIATE, "waiting to write");
         local_look(instance, 1);
         if (writer->epoch == instance->watch.epoch)
-            return KTP_SUCCESS;
-        status = local_run(instance, writer, LOCAL_ROLLBACK, "ending");
+            return begun;
+        if (begun == KTP_SUCCESS)
+            status = local_run(instance, writer, LOCAL_ROLLBACK, "ending");
     } while (status == KTP_SUCCESS && local_clock() < writer->deadline);
     if (status == KTP_SUCCESS)
         status = ktp_fail(instance->services, KTP_TRYAGAIN, "%s: its files are being replaced",
