@@ -94,3 +94,21 @@ def test_a_process_that_goes_on_reserves_ahead(home, tmp_path):
                    env=home.env, timeout=120)
     asked = (tmp_path / "trace").read_text().count("fallocate(")
     assert 0 < asked <= 15, asked
+
+
+def calls_of(home, folder, case, times):
+    """The system calls of a process that does something so often, but for those of its dynamic linker and allocator."""
+    program = str(pathlib.Path(os.environ["KT_TEST_BIN"]) / "bench/inside_counts")
+    subprocess.run(["strace", "-f", "-o", str(folder / "trace"), program, case, str(times), str(home.dir)], check=True,
+                   capture_output=True, env=home.env, timeout=120)
+    names = re.findall(r"^\d+ +(\w+)\(", (folder / "trace").read_text(), re.M)
+    return [name for name in names if name not in ("brk", "mmap", "munmap", "madvise", "futex")]
+
+
+def test_a_process_that_goes_on_makes_few_calls_for_a_set(home, tmp_path):
+    """What is looked at twice, or opened for each change, costs as much as a sync in the end: it was 96 calls."""
+    home.set("api-keys/k0000000", b"a value")
+    calls_of(home, tmp_path, "set", 20)
+    few, many = calls_of(home, tmp_path, "set", 20), calls_of(home, tmp_path, "set", 60)
+    assert len(many) - len(few) <= 40 * 58, {name: (many.count(name) - few.count(name)) / 40 for name in set(many)}
+    assert many.count("openat") - few.count("openat") <= 12
