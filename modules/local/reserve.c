@@ -7,7 +7,7 @@
  *
  * The next part of it is also filled with zeros. A sync of a file that has become longer writes the
  * file system's journal too, and takes half as long again as one of bytes that are there. SQLite
- * reads -wal up to the first frame that is not valid, and zeros are none.
+ * stops reading -wal at the zeros, as at any frame with a wrong checksum.
  *
  * SQLite itself can only be asked for a size, and then writes one byte into each page: 193 writes,
  * and 768 KiB that the commit syncs, for each `keyturn set`. So -wal is opened here, against rule 1

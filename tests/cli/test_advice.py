@@ -35,7 +35,7 @@ ELSEWHERE = {  # what needs root, a server, or the library
     ("core/maintain/check_look.c", "policy also allows"): "system/test_check.py::test_a_grant_without_a_key_is_named",
     ("core/maintain/check_look.c", "the key file of %s, does not exist"): "system/test_check.py::test_what_is_missing_is_named_and_fixed",
     ("core/store/anchor_files.c", "%s/%s: %s ("): "system/test_check.py::test_what_is_missing_is_named_and_fixed",
-    ("core/store/anchor_files.c", "belongs to uid"): "system/test_check.py::test_what_is_missing_is_named_and_fixed",
+    ("core/store/anchor_own.c", "belongs to uid"): "system/test_check.py::test_what_is_missing_is_named_and_fixed",
     ("core/serve/put.c", "PostgreSQL manages this password"): "postgresql/test_advice.py::test_set_beside_postgresql",
     ("postgresql/src/context.c", 'run "keyturn check"'): "postgresql/test_advice.py::test_not_ready",
     ("postgresql/src/rotate.c", '"keyturn info'): "postgresql/test_advice.py::test_rotated_somewhere_else",
