@@ -352,7 +352,12 @@ static kt_status_t begin_log_inlock(kt_audit_t *audit, kt_audit_state_t *state)
     memset(&state->lazy, 0, sizeof(state->lazy));
     if (fsync(audit->folder) != 0) /* the new name */
         return kt_audit_failed(audit, ".");
-    return kt_audit_write_state_inlock(audit, state);
+    status = kt_audit_write_state_inlock(audit, state);
+    /* On the disk the state may be older than its log, because the next writer takes the blocks
+     * that follow. It must mean this log before one of them is there. */
+    if (status == KT_SUCCESS && fdatasync(audit->state) != 0)
+        status = kt_audit_failed(audit, "state");
+    return status;
 }
 
 /* ---- rotation ---- */
