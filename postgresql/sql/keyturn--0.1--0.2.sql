@@ -7,3 +7,27 @@
 -- CREATE EXTENSION runs keyturn--0.1.sql and then this file, so a server that
 -- was upgraded has the same objects as a new one. 0.1 is not changed any more.
 -- Nothing is granted to PUBLIC.
+
+-- Whose secret it is
+
+CREATE FUNCTION rotate_secret(name text, adopt boolean)
+RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'keyturn_rotate_secret';
+
+COMMENT ON FUNCTION rotate_secret(text, boolean) IS
+	'the same; with adopt the secret may be another cluster''s, whose clients are then locked out';
+
+REVOKE ALL ON FUNCTION rotate_secret(text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION adopt_secret(name text, role regrole)
+RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'keyturn_adopt_secret';
+
+COMMENT ON FUNCTION adopt_secret(text, regrole) IS
+	'notes that a role has the current password of a secret; returns the version, and changes neither';
+
+REVOKE ALL ON FUNCTION adopt_secret(text, regrole) FROM PUBLIC;

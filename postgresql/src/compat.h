@@ -86,6 +86,13 @@ typedef char *KtpgLogDetail;
 #define KTPG_SHMEM_REQUEST_HOOK 1
 #endif
 
+/* From 16 on CREATEROLE is not enough to alter another role. */
+#if PG_VERSION_NUM >= 160000
+#define KtpgIsAdminOf(user, role) is_admin_of_role(user, role)
+#else
+#define KtpgIsAdminOf(user, role) true
+#endif
+
 /* 18 lets a library state its name and version. */
 #ifdef PG_MODULE_MAGIC_EXT
 #define KTPG_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "keyturn", .version = KT_VERSION)

@@ -12,8 +12,12 @@
  *		role.c		the role: finding, locking, changing its verifier
  *		scram.c		verifiers without a palloc'd copy of the password
  *		moment.c	where a rotation cannot be made whole
- *		user.c		which role a secret is the password of
+ *		user.c		which role a secret is the password of, and the password
+ *		addresses.c	whether clients connect to this server
+ *		look.c		a secret as it stands, and a version that a role has
+ *		owner.c		whose a secret is
  *		rotate.c	rotate_secret() and rollback_secret()
+ *		adopt.c		adopt_secret()
  *		commit.c	what happens to a rotation when its transaction ends
  *		hold.c		memory of the library that an error must not leave behind
  *		history.c	the table of what was rotated
@@ -62,6 +66,8 @@ extern char *ktpg_config;
 extern char *ktpg_database;
 extern int	ktpg_reconcile_interval;
 extern int	ktpg_keep_abandoned;
+extern char *ktpg_addresses;
+extern bool ktpg_allow_bootstrap;
 extern char *ktpg_debug_stop;
 
 extern void ktpg_settings_init(void);
@@ -100,6 +106,7 @@ extern bool ktpg_wait_for_store(kt_status_t status, TimestampTz *since);
 /* hold.c */
 extern kt_secret_t **ktpg_hold_secret(void);
 extern kt_info_t **ktpg_hold_info(void);
+extern kt_rotation_t **ktpg_hold_rotation(void);
 extern void ktpg_drop_secret(kt_secret_t **secret);
 
 /* error.c */
@@ -122,6 +129,7 @@ extern bool ktpg_role_find(const char *name, KtpgRole *role);
 extern int	ktpg_is_member(void *arg, const char *subject, const char *group);
 extern bool ktpg_role_find_oid(Oid oid, KtpgRole *role);
 extern void ktpg_role_check(const KtpgRole *role);
+extern void ktpg_role_check_alter(const KtpgRole *role);
 extern void ktpg_role_lock(KtpgRole *role);
 extern void ktpg_role_alter(const KtpgRole *role, const char *verifier);
 extern const char *ktpg_target(void);
@@ -132,6 +140,26 @@ extern void ktpg_check_moment(const char *function);
 /* user.c */
 extern void ktpg_role_of_secret(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
 								const char *done, KtpgRole *role);
+extern bool ktpg_user_is(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
+						 const char *done, const KtpgRole *role);
+extern kt_status_t ktpg_password_at(kt_rotation_t *rotation, uint64_t version,
+									kt_secret_t **password);
+extern kt_status_t ktpg_password_old(kt_rotation_t *rotation, kt_secret_t **password);
+
+/* addresses.c */
+extern bool ktpg_addresses_valid(char **text, void **extra, GucSource source);
+extern void ktpg_addresses_check(kt_rotation_t *rotation, const char *name);
+
+/* look.c */
+extern kt_rotation_t *ktpg_look(kt_ctx_t *ctx, const kt_request_t *req, const char *name,
+								bool repair, const char *done);
+extern void ktpg_take_version(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
+							  uint64_t version, const KtpgRole *role, const char *verifier,
+							  const char *done);
+
+/* owner.c */
+extern bool ktpg_owner_check(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
+							 const char *done, const KtpgRole *role, bool adopt);
 
 /* scram.c; "don't know" is never "no" */
 typedef enum KtpgAnswer
@@ -178,12 +206,14 @@ typedef struct KtpgProof
 } KtpgProof;
 
 extern void ktpg_proof_init(KtpgProof *proof);
+extern bool ktpg_is_copy(const char *noted_place, const char *noted_wal);
 extern KtpgOutcome ktpg_judge(kt_rotation_t *rotation, kt_status_t *status);
 
 /* reconcile.c */
 extern bool ktpg_secret_lock(const char *name, bool wait);
 extern KtpgOutcome ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req,
 								  uint64_t *version, kt_status_t *status);
+extern kt_status_t ktpg_set_pending_aside(kt_ctx_t *ctx, const kt_request_t *req);
 
 /* listing.c */
 typedef struct KtpgListed

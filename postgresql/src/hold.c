@@ -3,7 +3,7 @@
  * hold.c
  *		What the library allocates and an error must not leave behind.
  *
- * A secret or an info hangs on the current memory context: however the
+ * A secret, an info or a rotation hangs on the current memory context: however the
  * context ends, the secret is wiped. A caller that is done earlier drops it.
  */
 #include "compat.h"
@@ -16,6 +16,7 @@ typedef struct Held
 	MemoryContextCallback callback;
 	kt_secret_t *secret;
 	kt_info_t  *info;
+	kt_rotation_t *rotation;
 } Held;
 
 static void
@@ -27,6 +28,8 @@ release(void *arg)
 	held->secret = NULL;
 	kt_info_free(held->info);
 	held->info = NULL;
+	kt_rotation_leave(held->rotation);
+	held->rotation = NULL;
 }
 
 static Held *
@@ -52,6 +55,13 @@ kt_info_t **
 ktpg_hold_info(void)
 {
 	return &hold()->info;
+}
+
+/* A place for a look at a secret, which has nothing to end. */
+kt_rotation_t **
+ktpg_hold_rotation(void)
+{
+	return &hold()->rotation;
 }
 
 /* Wipes what is held, now. */

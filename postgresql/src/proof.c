@@ -96,15 +96,25 @@ read_note(kt_rotation_t *rotation, const char *key, char *text, size_t size)
 	return status == KT_NOTFOUND || status == KT_TOOLARGE ? KT_SUCCESS : status;
 }
 
+static void
+read_wal(const char *text, Noted *noted)
+{
+	unsigned int timeline;
+	unsigned int high;
+	unsigned int low;
+
+	if (sscanf(text, "%u %X/%X", &timeline, &high, &low) != 3)
+		return;
+	noted->timeline = timeline;
+	noted->flushed = ((uint64) high << 32) | low;
+}
+
 static kt_status_t
 read_notes(kt_rotation_t *rotation, Noted *noted)
 {
 	char		role[24];
 	char		xid[24];
 	char		wal[48];
-	unsigned int timeline;
-	unsigned int high;
-	unsigned int low;
 	kt_status_t status;
 
 	memset(noted, 0, sizeof(*noted));
@@ -123,11 +133,7 @@ read_notes(kt_rotation_t *rotation, Noted *noted)
 		return status;
 	noted->role = (Oid) strtoul(role, NULL, 10);
 	noted->xid = FullTransactionIdFromU64(strtoull(xid, NULL, 10));
-	if (sscanf(wal, "%u %X/%X", &timeline, &high, &low) == 3)
-	{
-		noted->timeline = timeline;
-		noted->flushed = ((uint64) high << 32) | low;
-	}
+	read_wal(wal, noted);
 	return KT_SUCCESS;
 }
 
@@ -146,6 +152,38 @@ shares_wal(const Noted *noted, bool *later)
 		return false;
 	return !*later ||
 		tliOfPointInHistory(noted->flushed, readTimeLineHistory(timeline)) == noted->timeline;
+}
+
+/* The same machine and file; the file system may have another number after a restart. */
+static bool
+is_same_place(const char *a, const char *b)
+{
+	const char *a_file = strrchr(a, ' ');
+	const char *b_file = strrchr(b, ' ');
+	size_t		machine = strcspn(a, " ");
+
+	return a_file != NULL && b_file != NULL && strcmp(a_file, b_file) == 0 &&
+		strncmp(a, b, machine + 1) == 0;
+}
+
+/*
+ * Was a version with these notes given to a role in another copy of this cluster,
+ * which this one has not taken over from, by a promotion or a recovery? False if
+ * that is not known.
+ */
+bool
+ktpg_is_copy(const char *noted_place, const char *noted_wal)
+{
+	Noted		noted = {0};
+	char		place[KTPG_PLACE_SIZE];
+	bool		later;
+
+	this_place(place);
+	if (noted_place == NULL || noted_wal == NULL || place[0] == '\0' || noted_place[0] == '\0' ||
+		is_same_place(place, noted_place))
+		return false;
+	read_wal(noted_wal, &noted);
+	return !shares_wal(&noted, &later) || !later;
 }
 
 /* What became here of the transaction with the noted number. */
@@ -188,7 +226,7 @@ role_has_password(kt_rotation_t *rotation, const KtpgRole *role, kt_status_t *st
 
 	if (role->verifier == NULL)
 		return KTPG_NO;
-	*status = kt_rotation_value(rotation, "password", password);
+	*status = ktpg_password_at(rotation, kt_rotation_version(rotation), password);
 	if (*status != KT_SUCCESS)
 		return KTPG_UNKNOWN;
 	match = ktpg_verifier_match(role, *password);

@@ -85,3 +85,18 @@ ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req, uint64_t *version, kt_sta
 		kt_rotation_leave(rotation);
 	return *status == KT_SUCCESS ? outcome : KTPG_LATER;
 }
+
+/*
+ * Sets a pending version aside of which nothing is proved here, because the
+ * caller says that the secret is this cluster's. Its value is kept.
+ */
+kt_status_t
+ktpg_set_pending_aside(kt_ctx_t *ctx, const kt_request_t *req)
+{
+	kt_rotation_t *rotation;
+	kt_status_t status = kt_rotation_resume(ctx, req, &rotation);
+
+	if (status == KT_SUCCESS)
+		status = kt_rotation_set_aside(rotation, ktpg_keep_abandoned * INT64CONST(1000));
+	return status == KT_NOTFOUND ? KT_SUCCESS : status;
+}

@@ -149,16 +149,33 @@ ktpg_is_member(void *arg, const char *subject, const char *group)
 void
 ktpg_role_check(const KtpgRole *role)
 {
-	if (role->oid == BOOTSTRAP_SUPERUSERID)
+	if (role->oid == BOOTSTRAP_SUPERUSERID && !ktpg_allow_bootstrap)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the password of role \"%s\" is not rotated by keyturn", role->name),
-				 errdetail("It is the role that initdb created.")));
+				 errdetail("It is the role that initdb created, and keyturn.allow_bootstrap is off."),
+				 errhint("A superuser may set keyturn.allow_bootstrap = on.")));
 	if (role->superuser && !superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to rotate the password of superuser \"%s\"",
 						role->name)));
+}
+
+/*
+ * Refuses a caller whom ALTER ROLE would not let change this role's password:
+ * for what needs the same right and does not run it.
+ */
+void
+ktpg_role_check_alter(const KtpgRole *role)
+{
+	Oid			user = GetUserId();
+
+	if (role->oid != user &&
+		!(has_createrole_privilege(user) && KtpgIsAdminOf(user, role->oid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to alter the password of role \"%s\"", role->name)));
 }
 
 /*

@@ -38,6 +38,7 @@ typedef struct Rotating
 	KtpgRole	role;
 	uint64_t	replaced;		/* the version that the role had; 0: not known */
 	kt_rotation_t **rotation;
+	bool		adopt;			/* take the secret from another cluster */
 } Rotating;
 
 /* kt_rotation_create(), once more after what was left of an earlier rotation is ended. */
@@ -48,7 +49,13 @@ create_after_reconcile(Rotating *r, const kt_rotate_options_t *options)
 	uint64_t	version;
 	KtpgOutcome outcome = ktpg_reconcile(r->ctx, &r->req, &version, &status);
 
-	if (outcome == KTPG_FOREIGN)
+	if (outcome == KTPG_FOREIGN && r->adopt)
+	{
+		status = ktpg_set_pending_aside(r->ctx, &r->req);
+		if (status != KT_SUCCESS)
+			return status;
+	}
+	else if (outcome == KTPG_FOREIGN)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("secret \"%s\" is being rotated somewhere else", r->name),
@@ -151,7 +158,7 @@ check_in_step(Rotating *r)
 	if (status != KT_SUCCESS && status != KT_NOTFOUND && status != KT_TOOLARGE)
 		ktpg_error(r->ctx, status, r->name, r->action);
 	password = ktpg_hold_secret();
-	status = kt_rotation_old(*r->rotation, "password", password);
+	status = ktpg_password_old(*r->rotation, password);
 	if (status != KT_SUCCESS && status != KT_NOTFOUND)
 		ktpg_error(r->ctx, status, r->name, r->action);
 	match = status == KT_SUCCESS ? ktpg_verifier_match(&r->role, *password) : KTPG_NO;
@@ -187,7 +194,9 @@ rotate(Rotating *r)
 	create_pending(r);
 	version = kt_rotation_version(*r->rotation);
 	ktpg_role_of_secret(r->ctx, *r->rotation, r->name, r->action, &r->role);
-	check_in_step(r);
+	if (!ktpg_owner_check(r->ctx, *r->rotation, r->name, r->action, &r->role, r->adopt))
+		check_in_step(r);
+	ktpg_addresses_check(*r->rotation, r->name);
 	note_pending(r);
 	ktpg_debug_point("after_pending");
 	CHECK_FOR_INTERRUPTS();
@@ -217,7 +226,7 @@ begin(Rotating *r, const char *name, const char *action, const char *function)
 }
 
 /*
- * rotate_secret(name text) returns bigint
+ * rotate_secret(name text [, adopt boolean]) returns bigint
  */
 Datum
 keyturn_rotate_secret(PG_FUNCTION_ARGS)
@@ -226,6 +235,7 @@ keyturn_rotate_secret(PG_FUNCTION_ARGS)
 	int64		version;
 
 	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rotated", "rotate_secret()");
+	r.adopt = PG_NARGS() > 1 && PG_GETARG_BOOL(1);
 	r.password = ktpg_hold_secret();
 	*r.password = kt_generate(KT_ALPHABET_ALNUM, PASSWORD_LENGTH);
 	if (*r.password == NULL)

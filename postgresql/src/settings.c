@@ -20,6 +20,12 @@ int			ktpg_reconcile_interval = 60;
 /* How long an interrupted rotation's password is kept that no role has, in seconds. */
 int			ktpg_keep_abandoned = 7 * SECS_PER_DAY;
 
+/* The addresses by which clients reach this server (addresses.c). */
+char	   *ktpg_addresses = NULL;
+
+/* May the role that initdb created be rotated? */
+bool		ktpg_allow_bootstrap = false;
+
 /* The point at which a test stops a backend (debug.c). */
 char	   *ktpg_debug_stop = NULL;
 
@@ -51,6 +57,17 @@ ktpg_settings_init(void)
 							&ktpg_keep_abandoned, 7 * SECS_PER_DAY, 0, 365 * SECS_PER_DAY,
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
+	DefineCustomStringVariable("keyturn.addresses",
+							   "Addresses by which clients reach this server, HOST:PORT, ...",
+							   "A secret with another one is rotated with a warning. "
+							   "Empty means what the server listens on.",
+							   &ktpg_addresses, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   ktpg_addresses_valid, NULL, NULL);
+	DefineCustomBoolVariable("keyturn.allow_bootstrap",
+							 "Whether the password of the role that initdb created may be rotated.",
+							 NULL,
+							 &ktpg_allow_bootstrap, false, PGC_SUSET, GUC_SUPERUSER_ONLY,
+							 NULL, NULL, NULL);
 #ifdef KT_DEBUG_HOOKS
 	DefineCustomStringVariable("keyturn.debug_stop",
 							   "Point at which a backend stops, for tests.",

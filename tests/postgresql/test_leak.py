@@ -119,7 +119,7 @@ def test_failure_for_want_of_rights(recorded, canary):
     account = db.account(canary("pg-leak-rights"))
     db.pg.sql("CREATE ROLE intruder LOGIN")
     db.set_password("intruder", "intruder")
-    db.pg.sql("GRANT EXECUTE ON FUNCTION rotate_secret TO intruder")
+    db.pg.sql("GRANT EXECUTE ON FUNCTION rotate_secret(text) TO intruder")
     db.home.grant("postgresql:role:intruder", ["rotate"], ["*"])
     told = refused(db, "SELECT rotate_secret(%s)", account.name, user="intruder", password="intruder", tcp=True)
     assert "SCRAM" not in told and not passwords_in(told)

@@ -89,7 +89,7 @@ def test_configuration_that_cannot_be_read(make_postgres, home):
     assert caught.value.pgcode == "F0000"
     assert "keyturn.config" in caught.value.diag.message_hint
     pg.sql("CREATE ROLE plain LOGIN")
-    pg.sql("GRANT EXECUTE ON FUNCTION rotate_secret TO plain")
+    pg.sql("GRANT EXECUTE ON FUNCTION rotate_secret(text) TO plain")
     with pytest.raises(psycopg2.Error) as caught:
         pg.sql("SET ROLE plain; SELECT rotate_secret('database/primary')")
     assert "/nonexistent" not in str(caught.value.pgerror)
