@@ -566,11 +566,13 @@ typedef struct kt_rotate_options {
                            derived; else left alone. May be NULL */
     const kt_meta_t *notes; /* of the pending version, as by kt_rotation_notes(); may be NULL */
     size_t nnotes;
+    const char *user; /* of a database, which the new version names beside its password; NULL: as
+                         before */
 } kt_rotate_options_t;
 #define KT_ROTATE_INIT                                                                             \
     {                                                                                              \
         sizeof(kt_rotate_options_t), NULL, 0, KT_ALPHABET_ALNUM, 0, 0, NULL, NULL, NULL, 0, NULL,  \
-            NULL, 0                                                                                \
+            NULL, 0, NULL                                                                          \
     }
 
 /*
@@ -615,6 +617,12 @@ KT_API KT_MUST_USE kt_status_t kt_rotation_value(kt_rotation_t *rotation, const 
  * right to read. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_old(kt_rotation_t *rotation, const char *field,
                                                kt_secret_t **ret_secret);
+/* Two users that take turns: the one of the list `users` of the current value that is not its
+ * `user` (or `username`), for `user` of the options; the caller frees it. KT_NOTFOUND: the value
+ * has no such list; KT_CONFLICT: it does not hold two different names, or the user is not one of
+ * them, and the error says which and what to do. */
+KT_API KT_MUST_USE kt_status_t kt_rotation_next_user(kt_rotation_t *rotation,
+                                                     kt_secret_t **ret_user);
 KT_API uint64_t kt_rotation_version(const kt_rotation_t *rotation);
 /* A note kept with the pending version, sealed (at most 64, each with a key of 128 and a value of
  * 1024 bytes), by which a later call finds out what the target knows. */

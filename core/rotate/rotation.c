@@ -126,3 +126,16 @@ kt_status_t kt_rotation_old(kt_rotation_t *rotation, const char *field, kt_secre
 {
     return rotation_read(rotation, KT_SEL_CURRENT, 0, field, ret_secret);
 }
+
+kt_status_t kt_rotation_next_user(kt_rotation_t *rotation, kt_secret_t **ret_user)
+{
+    kt_secret_t *whole = NULL;
+    kt_status_t status = kt_rotation_old(rotation, NULL, &whole);
+
+    *ret_user = NULL;
+    if (status != KT_SUCCESS)
+        return status;
+    status = kt_users_next(whole, ret_user);
+    kt_secret_free(whole);
+    return status;
+}

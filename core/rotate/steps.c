@@ -219,7 +219,7 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
     if (status == KT_SUCCESS)
         status = new_part(options, &part);
     if (status == KT_SUCCESS)
-        status = kt_shape_rotate(shape, old, part, kt_now(), &value);
+        status = kt_users_rotate(shape, old, part, options->user, kt_now(), &value);
     if (status == KT_SUCCESS)
         status = kt_change_add(change, value, ret_version);
     if (status == KT_SUCCESS && options->target != NULL)

@@ -32,6 +32,14 @@ kt_status_t kt_shape_set_field(const kt_secret_t *old, const char *field, const 
  * certificate. */
 kt_status_t kt_shape_rotate(kt_shape_t shape, const kt_secret_t *old, const kt_secret_t *part,
                             int64_t now, kt_secret_t **ret_value);
+/* Of a database whose two users take turns: the one of the list `users` that is not the value's
+ * user; the caller frees it. KT_NOTFOUND: there is no such list; KT_CONFLICT: it is not a list of
+ * two, or the user is not one of them; KT_MALFORMED: the value is not an object. */
+kt_status_t kt_users_next(const kt_secret_t *value, kt_secret_t **ret_user);
+/* kt_shape_rotate(), and the new value of a database names `user`, unless that is NULL; in
+ * `username` if that is the field it has. KT_USAGE: it is not a database's. */
+kt_status_t kt_users_rotate(kt_shape_t shape, const kt_secret_t *old, const kt_secret_t *part,
+                            const char *user, int64_t now, kt_secret_t **ret_value);
 void kt_json_setup(void); /* once: the JSON library allocates and frees through wiping functions */
 
 #endif /* KT_VALUE_H */
