@@ -607,6 +607,18 @@ KT_API KT_MUST_USE kt_status_t kt_rotate_check(kt_ctx_t *ctx, const kt_request_t
 KT_API KT_MUST_USE kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req,
                                                   const kt_rotate_options_t *options,
                                                   kt_rotation_t **ret_rotation);
+/*
+ * kt_rotation_create() in two steps, for a host that has to look at the current value before the
+ * new one is stored. kt_rotation_begin() stores nothing; then kt_rotation_old(),
+ * kt_rotation_noted() of the current version, and kt_rotation_add(), which stores the new value as
+ * pending, or kt_rotation_leave(), may be called. A failure of kt_rotation_add() leaves the
+ * rotation as it was. KT_CONFLICT: another version is pending; of the second one also: the secret
+ * was changed in the meantime.
+ */
+KT_API KT_MUST_USE kt_status_t kt_rotation_begin(kt_ctx_t *ctx, const kt_request_t *req,
+                                                 kt_rotation_t **ret_rotation);
+KT_API KT_MUST_USE kt_status_t kt_rotation_add(kt_rotation_t *rotation,
+                                               const kt_rotate_options_t *options);
 /* Continues with the pending version that a crash or a timeout left. KT_NOTFOUND: there is none. */
 KT_API KT_MUST_USE kt_status_t kt_rotation_resume(kt_ctx_t *ctx, const kt_request_t *req,
                                                   kt_rotation_t **ret_rotation);
@@ -641,6 +653,33 @@ KT_API KT_MUST_USE kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsig
                                                   uint64_t *ret_version);
 KT_API KT_MUST_USE kt_status_t
 kt_rotation_abandon(kt_rotation_t *rotation); /* the target does not have it: drop it */
+/* The same for several rotations of one context, as one transaction, if possible. Ends and frees
+ * all of them; answers the last failure. */
+KT_API KT_MUST_USE kt_status_t kt_rotations_abandon(kt_rotation_t *const *rotations, size_t count);
+
+/*
+ * kt_rotation_finish() in two halves, for a host that must be able to give up until its own commit,
+ * and should not fail or wait after it. The rotations are of one context; `rotations` is copied.
+ *
+ * kt_rotations_prepare() does all that can fail: it waits at most `deadline` milliseconds (0: the
+ * request's timeout) for the store's write lock, which it keeps, writes the changes as one
+ * transaction, and records the intents. On failure the rotations are as they were before.
+ * KT_TRYAGAIN: another process holds the lock; KT_CONFLICT: one of the versions is not pending any
+ * more; KT_AUDIT, KT_NOSPACE.
+ *
+ * Then exactly one of the two others must be called, by the same thread, soon, and without any
+ * other call with this context in between: no process can write to the store meanwhile.
+ * kt_prepared_commit() commits, with one sync, ends and frees the rotations and `prepared`,
+ * whatever it answers; after a failure the versions are still pending. kt_prepared_cancel() changes
+ * nothing, and frees `prepared` alone: the rotations are the caller's again. After a fork only the
+ * parent may call them.
+ */
+typedef struct kt_prepared kt_prepared_t;
+KT_API KT_MUST_USE kt_status_t kt_rotations_prepare(kt_rotation_t *const *rotations, size_t count,
+                                                    unsigned deadline,
+                                                    kt_prepared_t **ret_prepared);
+KT_API KT_MUST_USE kt_status_t kt_prepared_commit(kt_prepared_t *prepared);
+KT_API void kt_prepared_cancel(kt_prepared_t *prepared);
 /* The same of a rotation that another process began: its version gets the state "abandoned". Its
  * value is kept for `keep` milliseconds, and until the next change of the secret after them. If the
  * process that began it lives after all, it goes on as if nothing had happened, unless another

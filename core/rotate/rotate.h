@@ -13,7 +13,8 @@ struct kt_rotation {
     kt_bundle_store_t bundle;
     kt_store_t *store; /* the context's, which is open, so that `finish` need not open one */
     uint64_t version;
-    uint64_t replaces; /* the version that was current when this one became pending */
+    uint64_t replaces; /* the version that was current when this one became pending, or when it
+                          began; 0: not known */
     int64_t expires;   /* set by `finish`; 0: unchanged */
     int64_t keep;      /* ms that a version which is set aside is kept */
     bool repairs;      /* a look by the right `admin`: any version may become current */
@@ -42,8 +43,13 @@ kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
  * the context's lock. */
 kt_status_t kt_rotation_begin_step(kt_rotation_t *rotation, unsigned timeout,
                                    kt_change_t **ret_change);
+/* The same in the transaction of `first`, which is the caller's to abort after a failure. */
+kt_status_t kt_rotation_join_step(kt_rotation_t *rotation, kt_change_t *first,
+                                  kt_change_t **ret_change);
 /* Commits the change of a step if `status` is KT_SUCCESS, or aborts it and answers `status`. */
 kt_status_t kt_rotation_end_step(kt_change_t *change, kt_status_t status);
+/* The version becomes current, within the change of its last step. */
+kt_status_t kt_rotation_make_current(kt_change_t *change, uint64_t version);
 /* kt_rotation_create(), and the pending version has the note KT_NOTE_LEASE. */
 kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
                                       const kt_rotate_options_t *options, const char *lease,

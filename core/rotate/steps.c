@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * steps.c: the single steps of a rotation that change the store: create, resume, note, finish and
- * abandon. rotate.c runs a whole rotation.
+ * steps.c: the steps of a rotation up to its last one (ending.c): create, resume, note. rotate.c
+ * runs a whole rotation.
  *
  * The new value is stored as pending before a target gets it, and becomes current after the target
  * has it. A crash between two steps leaves a pending version. The next process with access to the
@@ -238,7 +238,7 @@ static kt_status_t add_rotated(kt_change_t *change, const kt_rotate_options_t *o
 
 /* If the time cannot be noted, the note from add_rotated() stays: the target has the value already,
  * so this step must not fail. */
-static kt_status_t make_version_current(kt_change_t *change, uint64_t version)
+kt_status_t kt_rotation_make_current(kt_change_t *change, uint64_t version)
 {
     kt_status_t status = kt_change_make_current(change, version);
 
@@ -269,7 +269,7 @@ kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
     if (status == KT_SUCCESS)
         status = add_rotated(change, options, ret_version);
     if (status == KT_SUCCESS)
-        status = make_version_current(change, *ret_version);
+        status = kt_rotation_make_current(change, *ret_version);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return kt_decide(ctx, call, "rotate", status, 0, store->name, KT_EV_DURABLE);
@@ -281,26 +281,60 @@ kt_status_t kt_rotate_at_once(kt_ctx_t *ctx, const kt_call_t *call,
 
 /* ---- step by step ---- */
 
+/* What the caller found out before holds for this value only. */
+static kt_status_t check_unchanged(kt_change_t *change, const kt_rotation_t *r)
+{
+    if (r->replaces == 0 || kt_change_head(change)->current == r->replaces)
+        return KT_SUCCESS;
+    return kt_fail(KT_CONFLICT, "%s: it was changed while its rotation began: try again",
+                   r->call.ref.name);
+}
+
 static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *options,
                                  const char *lease)
 {
     kt_change_t *change = NULL;
+    uint64_t version = 0;
     kt_status_t status;
 
     status = kt_change_begin(&r->ctx->holder, r->store, r->call.ref.name, kt_write_timeout(&r->req),
                              &change);
     if (status == KT_SUCCESS)
-        status = add_rotated(change, options, &r->version);
+        status = check_unchanged(change, r);
+    if (status == KT_SUCCESS)
+        status = add_rotated(change, options, &version);
     if (status == KT_SUCCESS && lease != NULL)
-        status = kt_head_note(kt_change_head(change), r->version, KT_NOTE_LEASE, lease);
+        status = kt_head_note(kt_change_head(change), version, KT_NOTE_LEASE, lease);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name,
                          KT_EV_DURABLE);
     }
-    kt_change_head(change)->pending = r->version;
+    kt_change_head(change)->pending = version;
     r->replaces = kt_change_head(change)->current;
-    return kt_write_finish(r->ctx, &r->call, change, "rotate.create", r->version, r->store->name);
+    status = kt_write_finish(r->ctx, &r->call, change, "rotate.create", version, r->store->name);
+    if (status == KT_SUCCESS)
+        r->version = version;
+    return status;
+}
+
+/* `options` may be NULL, if the value comes later. */
+static kt_status_t open_new(kt_rotation_t *r, const kt_rotate_options_t *options)
+{
+    kt_status_t status = kt_rotation_open(r);
+
+    if (status == KT_SUCCESS && options != NULL)
+        status = kt_exec_check(options->target);
+    if (status != KT_SUCCESS)
+        return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, NULL, KT_EV_DURABLE);
+    return KT_SUCCESS;
+}
+
+static kt_status_t check_options(const kt_rotate_options_t *options)
+{
+    if (options == NULL || options->size < sizeof(*options))
+        return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
+    return KT_SUCCESS;
 }
 
 static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req,
@@ -308,21 +342,16 @@ static kt_status_t create_locked(kt_ctx_t *ctx, const kt_request_t *req,
                                  kt_rotation_t **ret_rotation)
 {
     kt_rotation_t *r;
-    kt_status_t status;
+    kt_status_t status = check_options(options);
 
-    if (options == NULL || options->size < sizeof(*options))
-        return kt_fail(KT_USAGE, "the options are not filled in (KT_ROTATE_INIT)");
-    status = kt_rotation_new(ctx, req, KT_CAP_ROTATE, "rotate", &r);
+    if (status == KT_SUCCESS)
+        status = kt_rotation_new(ctx, req, KT_CAP_ROTATE, "rotate", &r);
     if (status != KT_SUCCESS)
         return status;
     r->expires = options->expires;
-    status = kt_rotation_open(r);
-    if (status == KT_SUCCESS)
-        status = kt_exec_check(options->target);
+    status = open_new(r, options);
     if (status == KT_SUCCESS)
         status = store_pending(r, options, lease);
-    else
-        status = kt_decide(ctx, &r->call, "rotate.create", status, 0, NULL, KT_EV_DURABLE);
     return kt_rotation_return(r, status, ret_rotation);
 }
 
@@ -344,6 +373,82 @@ kt_status_t kt_rotation_create(kt_ctx_t *ctx, const kt_request_t *req,
                                const kt_rotate_options_t *options, kt_rotation_t **ret_rotation)
 {
     return kt_rotation_create_leased(ctx, req, options, /* lease= */ NULL, ret_rotation);
+}
+
+/* Which value it replaces; a value that is pending already stands in the way. */
+static kt_status_t look_at_head(kt_rotation_t *r)
+{
+    kt_head_t head;
+    kt_status_t status = kt_store_head(&r->ctx->holder, r->store, r->call.ref.name, &head);
+
+    if (status == KT_SUCCESS) {
+        r->replaces = head.current;
+        status = kt_write_no_pending(&head);
+        kt_head_clear(&head);
+    }
+    if (status != KT_SUCCESS)
+        return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name,
+                         KT_EV_DURABLE);
+    return KT_SUCCESS;
+}
+
+static kt_status_t begin_locked(kt_ctx_t *ctx, const kt_request_t *req,
+                                kt_rotation_t **ret_rotation)
+{
+    kt_rotation_t *r;
+    kt_status_t status = kt_rotation_new(ctx, req, KT_CAP_ROTATE, "rotate", &r);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = open_new(r, NULL);
+    if (status == KT_SUCCESS)
+        status = look_at_head(r);
+    if (status != KT_SUCCESS) {
+        kt_rotation_free(r);
+        return status;
+    }
+    *ret_rotation = r;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_rotation_begin(kt_ctx_t *ctx, const kt_request_t *req, kt_rotation_t **ret_rotation)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    *ret_rotation = NULL;
+    if (status != KT_SUCCESS)
+        return status;
+    status = begin_locked(ctx, req, ret_rotation);
+    kt_leave(ctx);
+    return status;
+}
+
+static kt_status_t add_locked(kt_rotation_t *r, const kt_rotate_options_t *options)
+{
+    kt_status_t status = check_options(options);
+
+    if (status == KT_SUCCESS && r->version != 0)
+        status = kt_fail(KT_USAGE, "%s: this rotation has its new value already", r->call.ref.name);
+    if (status == KT_SUCCESS)
+        status = kt_exec_check(options->target);
+    if (status != KT_SUCCESS)
+        return status;
+    r->expires = options->expires;
+    status = store_pending(r, options, /* lease= */ NULL);
+    if (status == KT_SUCCESS)
+        r->call.must_record = true;
+    return status;
+}
+
+kt_status_t kt_rotation_add(kt_rotation_t *rotation, const kt_rotate_options_t *options)
+{
+    kt_status_t status = kt_enter(rotation->ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = add_locked(rotation, options);
+    kt_leave(rotation->ctx);
+    return status;
 }
 
 static kt_status_t resume_locked(kt_ctx_t *ctx, const kt_request_t *req,
@@ -395,21 +500,37 @@ static bool take_back(kt_change_t *change, const kt_rotation_t *r)
     return true;
 }
 
-kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change_t **ret_change)
+static kt_status_t check_pending(kt_change_t *change, const kt_rotation_t *r)
 {
-    kt_status_t status;
-
-    status = kt_change_begin(&r->ctx->holder, r->store, r->call.ref.name, timeout, ret_change);
-    if (status != KT_SUCCESS)
-        return status;
-    if (kt_change_head(*ret_change)->pending == r->version || take_back(*ret_change, r))
+    if (kt_change_head(change)->pending == r->version || take_back(change, r))
         return KT_SUCCESS;
-    kt_change_abort(*ret_change);
-    *ret_change = NULL;
     return kt_fail(KT_CONFLICT,
                    "%s: version %llu is no longer pending: another process finished or abandoned "
                    "this rotation",
                    r->call.ref.name, (unsigned long long)r->version);
+}
+
+kt_status_t kt_rotation_begin_step(kt_rotation_t *r, unsigned timeout, kt_change_t **ret_change)
+{
+    kt_change_t *change;
+    kt_status_t status =
+        kt_change_begin(&r->ctx->holder, r->store, r->call.ref.name, timeout, &change);
+
+    if (status != KT_SUCCESS)
+        return status;
+    status = check_pending(change, r);
+    if (status == KT_SUCCESS)
+        *ret_change = change;
+    else
+        kt_change_abort(change);
+    return status;
+}
+
+kt_status_t kt_rotation_join_step(kt_rotation_t *r, kt_change_t *first, kt_change_t **ret_change)
+{
+    kt_status_t status = kt_change_join(first, r->call.ref.name, ret_change);
+
+    return status == KT_SUCCESS ? check_pending(*ret_change, r) : status;
 }
 
 kt_status_t kt_rotation_end_step(kt_change_t *change, kt_status_t status)
@@ -420,163 +541,4 @@ kt_status_t kt_rotation_end_step(kt_change_t *change, kt_status_t status)
         return kt_change_commit(change);
     kt_change_abort(change);
     return status;
-}
-
-kt_status_t kt_rotation_notes(kt_rotation_t *rotation, const kt_meta_t *notes, size_t count)
-{
-    kt_change_t *change;
-    kt_status_t status = kt_enter(rotation->ctx);
-    size_t i;
-
-    if (status != KT_SUCCESS)
-        return status;
-    status = kt_rotation_begin_step(rotation, kt_write_timeout(&rotation->req), &change);
-    if (status == KT_SUCCESS) {
-        for (i = 0; i < count && status == KT_SUCCESS; i++)
-            status = kt_head_note(kt_change_head(change), rotation->version, notes[i].key,
-                                  notes[i].value);
-        status = kt_rotation_end_step(change, status);
-    }
-    kt_leave(rotation->ctx);
-    return status;
-}
-
-kt_status_t kt_rotation_note(kt_rotation_t *rotation, const char *key, const char *value)
-{
-    kt_meta_t note = {key, value};
-
-    return kt_rotation_notes(rotation, &note, 1);
-}
-
-static kt_status_t noted_locked(kt_rotation_t *r, int pending, const char *key, char *value,
-                                size_t size)
-{
-    kt_head_t head;
-    const char *note;
-    kt_status_t status = kt_store_head(&r->ctx->holder, r->store, r->call.ref.name, &head);
-
-    if (status != KT_SUCCESS)
-        return status;
-    note = kt_head_get_note(&head, pending ? r->version : head.current, key);
-    if (note == NULL)
-        status = kt_fail(KT_NOTFOUND, "%s: there is no note \"%s\"", r->call.ref.name, key);
-    else if (strlen(note) >= size)
-        status = kt_fail(KT_TOOLARGE, "%s: the note \"%s\" does not fit", r->call.ref.name, key);
-    else
-        memcpy(value, note, strlen(note) + 1);
-    kt_head_clear(&head);
-    return status;
-}
-
-kt_status_t kt_rotation_noted(kt_rotation_t *rotation, int pending, const char *key, char *value,
-                              size_t size)
-{
-    kt_status_t status = kt_enter(rotation->ctx);
-
-    if (status != KT_SUCCESS)
-        return status;
-    status = noted_locked(rotation, pending, key, value, size);
-    kt_leave(rotation->ctx);
-    return status;
-}
-
-/* The last step: what happens to the pending version, and what the record calls it. */
-typedef struct last_step {
-    const char *action;
-    kt_status_t (*change)(kt_change_t *change, const kt_rotation_t *r);
-} last_step_t;
-
-static kt_status_t make_current(kt_change_t *change, const kt_rotation_t *r)
-{
-    return make_version_current(change, r->version);
-}
-
-static kt_status_t drop(kt_change_t *change, const kt_rotation_t *r)
-{
-    return kt_change_drop(change, r->version);
-}
-
-static kt_status_t set_aside(kt_change_t *change, const kt_rotation_t *r)
-{
-    return kt_change_set_aside(change, r->version, kt_now() + r->keep);
-}
-
-static const last_step_t finish = {"rotate.finish", make_current};
-static const last_step_t abandon = {"rotate.abandon", drop};
-static const last_step_t put_aside = {"rotate.abandon", set_aside};
-
-/* Did another process make the version current? Then that is what `finish` was to do. */
-static bool is_current(kt_rotation_t *r)
-{
-    kt_failure_t failed;
-    kt_head_t head;
-    bool current = false;
-
-    kt_failure_save(&failed, KT_CONFLICT);
-    if (kt_store_head(&r->ctx->holder, r->store, r->call.ref.name, &head) == KT_SUCCESS) {
-        current = !head.deleted && head.current == r->version;
-        kt_head_clear(&head);
-    }
-    (void)kt_failure_restore(&failed);
-    return current;
-}
-
-static kt_status_t end_locked(kt_rotation_t *r, const last_step_t *step, unsigned timeout)
-{
-    kt_change_t *change;
-    kt_status_t status;
-
-    status = kt_rotation_begin_step(r, timeout, &change);
-    if (status == KT_SUCCESS) {
-        status = step->change(change, r);
-        if (status != KT_SUCCESS)
-            kt_change_abort(change);
-    } else if (status == KT_CONFLICT && step == &finish && is_current(r)) {
-        kt_failure_clear();
-        return kt_decide(r->ctx, &r->call, step->action, KT_SUCCESS, r->version, r->store->name,
-                         KT_EV_DURABLE);
-    }
-    if (status != KT_SUCCESS)
-        return kt_decide(r->ctx, &r->call, step->action, status, r->version, r->store->name,
-                         KT_EV_DURABLE);
-    if (step == &finish && r->expires != 0)
-        kt_change_head(change)->expires = r->expires;
-    return kt_write_finish(r->ctx, &r->call, change, step->action, r->version, r->store->name);
-}
-
-static kt_status_t end_rotation(kt_rotation_t *rotation, const last_step_t *step, unsigned timeout,
-                                uint64_t *ret_version)
-{
-    kt_status_t status = kt_enter(rotation->ctx);
-
-    if (status != KT_SUCCESS)
-        return status;
-    status = end_locked(rotation, step, timeout != 0 ? timeout : kt_write_timeout(&rotation->req));
-    kt_leave(rotation->ctx);
-    if (status == KT_SUCCESS && ret_version != NULL)
-        *ret_version = rotation->version;
-    kt_rotation_free(rotation);
-    return status;
-}
-
-kt_status_t kt_rotation_finish(kt_rotation_t *rotation, unsigned deadline, uint64_t *ret_version)
-{
-    return end_rotation(rotation, &finish, deadline, ret_version);
-}
-
-kt_status_t kt_rotation_abandon(kt_rotation_t *rotation)
-{
-    return end_rotation(rotation, &abandon, /* timeout= */ 0, /* ret_version= */ NULL);
-}
-
-kt_status_t kt_rotation_set_aside(kt_rotation_t *rotation, int64_t keep)
-{
-    rotation->keep = keep;
-    return end_rotation(rotation, &put_aside, /* timeout= */ 0, /* ret_version= */ NULL);
-}
-
-void kt_rotation_leave(kt_rotation_t *rotation)
-{
-    if (rotation != NULL)
-        kt_rotation_free(rotation);
 }

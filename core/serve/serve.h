@@ -130,8 +130,25 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
 unsigned kt_write_timeout(const kt_request_t *req);
 kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capability,
                            const char *action);
+/* Prepares, records the intent, commits, records the outcome. Ends the change in any case. */
 kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *change,
                             const char *action, uint64_t version, const char *provider);
+
+/* The same in two halves, and for changes of several secrets that are one transaction: the first
+ * write has its first change. */
+typedef struct kt_write {
+    kt_call_t call;
+    kt_change_t *change;
+    const char *action;
+    uint64_t version;
+    const char *provider;
+} kt_write_t;
+/* Prepares and records the intents. After a failure, which it records, the changes have ended. */
+kt_status_t kt_write_prepare(kt_ctx_t *ctx, kt_write_t *writes, size_t count);
+/* Then one of these. Commits, and records the outcomes: */
+kt_status_t kt_write_commit(kt_ctx_t *ctx, const kt_write_t *writes, size_t count);
+/* Nothing is changed, because of `status`, which is recorded: */
+void kt_write_cancel(kt_ctx_t *ctx, const kt_write_t *writes, size_t count, kt_status_t status);
 kt_status_t kt_write_no_pending(const kt_head_t *head);
 
 /* A change of one secret, as one transaction. */

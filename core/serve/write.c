@@ -32,45 +32,97 @@ kt_status_t kt_write_begin(kt_ctx_t *ctx, const kt_call_t *call, unsigned capabi
     return KT_SUCCESS;
 }
 
-/* Prepares, records the intent, commits, records the outcome. Ends the change in any case. */
-kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *change,
-                            const char *action, uint64_t version, const char *provider)
+/* All but the last record of several only waits in the ring, so that they are one block of the
+ * audit log, and one sync. Answers `status`, or why it could not be recorded. */
+static kt_status_t record_all(kt_ctx_t *ctx, const kt_write_t *writes, size_t count,
+                              kt_status_t status, unsigned flags)
 {
-    kt_call_t recorded = *call;
-    kt_status_t status, committed;
+    kt_status_t recorded = status;
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        const kt_write_t *write = &writes[i];
+
+        recorded =
+            kt_decide(ctx, &write->call, write->action, status, write->version, write->provider,
+                      i + 1 < count ? flags & ~(unsigned)KT_EV_DURABLE : flags);
+        if (recorded == KT_AUDIT && status != KT_AUDIT)
+            break;
+    }
+    return recorded;
+}
+
+/* Of the type that each write changes. */
+static void note_generations(kt_write_t *writes, size_t count)
+{
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        writes[i].call.generation = kt_change_generation(writes[i].change);
+        kt_change_store_id(writes[i].change, writes[i].call.store_id);
+    }
+}
+
+kt_status_t kt_write_prepare(kt_ctx_t *ctx, kt_write_t *writes, size_t count)
+{
+    kt_change_t *change = writes->change;
+    kt_status_t status;
+    size_t i;
 
     kt_debug_point("write.begun");
     status = kt_change_prepare(change);
     kt_debug_point("write.prepared");
-    if (status == KT_SUCCESS && !call->must_record)
+    if (status == KT_SUCCESS && (count > 1 || !writes->call.must_record))
         status = kt_change_reserve(change);
     if (status == KT_SUCCESS)
-        status = kt_settle_record(ctx, call, kt_change_store(change));
-    recorded.generation = status == KT_SUCCESS ? kt_change_generation(change) : 0;
-    kt_change_store_id(change, recorded.store_id);
+        status = kt_settle_record(ctx, &writes->call, kt_change_store(change));
     if (status == KT_SUCCESS)
-        status = kt_decide(ctx, &recorded, action, KT_SUCCESS, version, provider,
-                           KT_EV_DURABLE | KT_EV_INTENT);
+        note_generations(writes, count);
+    if (status == KT_SUCCESS)
+        status = record_all(ctx, writes, count, KT_SUCCESS, KT_EV_DURABLE | KT_EV_INTENT);
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
-        return status == KT_AUDIT
-                   ? status
-                   : kt_decide(ctx, call, action, status, version, provider, KT_EV_DURABLE);
+        for (i = 0; i < count; i++)
+            writes[i].call.generation = 0;
+        return status == KT_AUDIT ? status : record_all(ctx, writes, count, status, KT_EV_DURABLE);
     }
     kt_debug_point("write.intent");
-    committed = kt_change_commit(change);
-    kt_cache_drop_name(ctx->cache, call->ref.name);
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_write_commit(kt_ctx_t *ctx, const kt_write_t *writes, size_t count)
+{
+    unsigned flags = KT_EV_DURABLE | KT_EV_MUST_RECORD;
+    kt_status_t status, committed = kt_change_commit(writes->change);
+    size_t i;
+
+    for (i = 0; i < count; i++)
+        kt_cache_drop_name(ctx->cache, writes[i].call.ref.name);
     kt_debug_point("write.anchored");
-    status =
-        kt_decide(ctx, &recorded, action, committed, version, provider,
-                  KT_EV_DURABLE | KT_EV_MUST_RECORD |
-                      (committed == KT_SUCCESS && recorded.generation > 0 ? KT_EV_DERIVABLE : 0));
+    if (committed == KT_SUCCESS && writes->call.generation > 0)
+        flags |= KT_EV_DERIVABLE;
+    status = record_all(ctx, writes, count, committed, flags);
     kt_debug_point("write.recorded");
     if (status == KT_AUDIT && committed == KT_SUCCESS)
         return kt_fail_prefix(status,
                               "%s: the change is made, but its outcome could not be recorded",
-                              call->ref.name);
+                              writes->call.ref.name);
     return status;
+}
+
+void kt_write_cancel(kt_ctx_t *ctx, const kt_write_t *writes, size_t count, kt_status_t status)
+{
+    kt_change_abort(writes->change);
+    (void)record_all(ctx, writes, count, status, KT_EV_DURABLE | KT_EV_MUST_RECORD);
+}
+
+kt_status_t kt_write_finish(kt_ctx_t *ctx, const kt_call_t *call, kt_change_t *change,
+                            const char *action, uint64_t version, const char *provider)
+{
+    kt_write_t write = {*call, change, action, version, provider};
+    kt_status_t status = kt_write_prepare(ctx, &write, 1);
+
+    return status == KT_SUCCESS ? kt_write_commit(ctx, &write, 1) : status;
 }
 
 static kt_status_t change_one(kt_change_t *change, const kt_write_op_t *op, const void *arg,

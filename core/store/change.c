@@ -14,6 +14,7 @@
 
 /* Bytes: three values move and are overwritten where they were, and some index nodes change. */
 #define RESERVE (6u * KT_VALUE_MAX)
+#define RESERVE_JOINED 32768u /* the same of each other secret, without its values */
 
 struct kt_change {
     kt_holder_t *holder;
@@ -27,8 +28,10 @@ struct kt_change {
     unsigned char *current; /* the record stored with the head; malloc'ed */
     size_t current_size;
     int64_t now;
-    kt_trees_t trees;         /* as they will be after the commit */
+    kt_trees_t trees;         /* as they will be after the commit: tree_owner() */
     kt_catalogue_t catalogue; /* the same, if this change changes it */
+    kt_change_t *first;       /* of its transaction: itself, unless it has joined another one */
+    kt_change_t *next;        /* of the same transaction */
 };
 
 static void change_free(kt_change_t *change)
@@ -41,13 +44,23 @@ static void change_free(kt_change_t *change)
     free(change);
 }
 
+static void free_all(kt_change_t *first)
+{
+    kt_change_t *change = first, *next;
+
+    for (; change != NULL; change = next) {
+        next = change->next;
+        change_free(change);
+    }
+}
+
 void kt_change_abort(kt_change_t *change)
 {
     if (change == NULL)
         return;
     if (change->txn != NULL)
         change->store->api->abort(change->txn);
-    change_free(change);
+    free_all(change);
 }
 
 /* `record` is malloc'ed, or NULL: no current value. */
@@ -91,25 +104,37 @@ static kt_status_t load(kt_change_t *change, const char *type)
     return row.beside == NULL || change->current != NULL ? KT_SUCCESS : kt_no_memory();
 }
 
-kt_status_t kt_change_begin(kt_holder_t *holder, kt_store_t *store, const char *name,
-                            unsigned timeout, kt_change_t **ret_change)
+static kt_status_t change_new(kt_holder_t *holder, kt_store_t *store, const kt_reference_t *ref,
+                              kt_change_t **ret_change)
 {
-    kt_change_t *change;
-    kt_reference_t ref;
-    kt_status_t status;
+    kt_change_t *change = calloc(1, sizeof(*change));
 
-    status = kt_reference_parse(name, 0, &ref);
-    if (status != KT_SUCCESS)
-        return status;
-    change = calloc(1, sizeof(*change));
     if (change == NULL)
         return kt_no_memory();
     change->holder = holder;
     change->store = store;
+    change->first = change;
     change->now = kt_now();
-    memcpy(change->name, ref.name, sizeof(ref.name));
+    memcpy(change->name, ref->name, sizeof(ref->name));
     change->type = kt_locked_alloc(sizeof(*change->type));
-    status = change->type != NULL ? KT_SUCCESS : kt_no_memory();
+    if (change->type == NULL) {
+        change_free(change);
+        return kt_no_memory();
+    }
+    *ret_change = change;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_change_begin(kt_holder_t *holder, kt_store_t *store, const char *name,
+                            unsigned timeout, kt_change_t **ret_change)
+{
+    kt_change_t *change = NULL;
+    kt_reference_t ref;
+    kt_status_t status;
+
+    status = kt_reference_parse(name, 0, &ref);
+    if (status == KT_SUCCESS)
+        status = change_new(holder, store, &ref, &change);
     while (status == KT_SUCCESS && change->txn == NULL) {
         status = kt_rows_begin(store, true, timeout, &change->txn);
         if (status == KT_TRYAGAIN)
@@ -127,6 +152,29 @@ kt_status_t kt_change_begin(kt_holder_t *holder, kt_store_t *store, const char *
         kt_change_abort(change);
         return status;
     }
+    *ret_change = change;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_change_join(kt_change_t *first, const char *name, kt_change_t **ret_change)
+{
+    kt_change_t *change = NULL;
+    kt_reference_t ref;
+    kt_status_t status = kt_reference_parse(name, 0, &ref);
+
+    if (status == KT_SUCCESS)
+        status = change_new(first->holder, first->store, &ref, &change);
+    if (status != KT_SUCCESS)
+        return status;
+    change->txn = first->txn;
+    change->first = first;
+    status = load(change, ref.type);
+    if (status != KT_SUCCESS) {
+        change_free(change);
+        return status;
+    }
+    change->next = first->next;
+    first->next = change;
     *ret_change = change;
     return KT_SUCCESS;
 }
@@ -173,25 +221,6 @@ kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t *
 
     return kt_fetch_value(change->holder, change->store, change->txn, change->type, &change->head,
                           &row, version, ret_secret);
-}
-
-kt_status_t kt_seal_value(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
-                          uint64_t version, const kt_secret_t *value, unsigned char **ret_record,
-                          size_t *ret_size)
-{
-    kt_header_t header = {.type = KTP_RECORD_VALUE, .version = version};
-    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE);
-    kt_status_t status;
-
-    if (key == NULL)
-        return kt_no_memory();
-    memcpy(header.key_id, type->id, KT_KEYID_SIZE);
-    memcpy(header.id, head->id, KT_ID_SIZE);
-    kt_secret_key(type, head->name, key);
-    status = kt_seal(key, &header, holder->keyring->environment, head->name, value->data,
-                     value->size, ret_record, ret_size);
-    kt_locked_free(key);
-    return status;
 }
 
 kt_status_t kt_change_add(kt_change_t *change, const kt_secret_t *value, uint64_t *ret_version)
@@ -346,29 +375,6 @@ static kt_status_t prune(kt_change_t *change)
 
 /* ---- the end ---- */
 
-kt_status_t kt_seal_head(kt_holder_t *holder, const kt_typekey_t *type, const kt_head_t *head,
-                         unsigned char **ret_record, size_t *ret_size)
-{
-    kt_header_t header = {.type = KTP_RECORD_HEAD, .version = head->counter};
-    unsigned char *key = kt_locked_alloc(KT_KEY_SIZE), *plain = NULL;
-    size_t size = 0;
-    kt_status_t status;
-
-    if (key == NULL)
-        return kt_no_memory();
-    memcpy(header.key_id, type->id, KT_KEYID_SIZE);
-    memcpy(header.id, head->id, KT_ID_SIZE);
-    kt_head_key(type, key);
-    status = kt_head_encode(head, &plain, &size);
-    if (status == KT_SUCCESS)
-        status = kt_seal(key, &header, holder->keyring->environment, type->type, plain, size,
-                         ret_record, ret_size);
-    kt_wipe(plain, size);
-    free(plain);
-    kt_locked_free(key);
-    return status;
-}
-
 /* Puts the type's name, sealed by the environment key, for the next holder of that key. */
 static kt_status_t put_label(const kt_change_t *change)
 {
@@ -421,46 +427,78 @@ static kt_status_t put_catalogue(kt_change_t *change)
     return KT_SUCCESS;
 }
 
-/* Puts the new head's tag into the index that has this secret, and moves the type to its next
- * generation. */
+/* The trees of a type are open once in a transaction: with the first change of one of its secrets.
+ */
+static kt_change_t *tree_owner(const kt_change_t *change)
+{
+    kt_change_t *owner = change->first;
+
+    while (strcmp(owner->type->type, change->type->type) != 0)
+        owner = owner->next;
+    return owner;
+}
+
+static kt_status_t open_trees(kt_change_t *change)
+{
+    kt_trees_t *trees = &change->trees;
+    kt_status_t status =
+        kt_trees_open(change->holder, change->store, change->txn, change->type->type, trees);
+
+    if (status == KT_SUCCESS)
+        status = kt_trees_writable(change->holder, trees);
+    if (change->first != change) {
+        if (status == KT_SUCCESS && trees->index.generation == 0)
+            status =
+                kt_fail(KT_INTERNAL, "%s: a type begins with a change of its own", change->name);
+        return status;
+    }
+    if (status == KT_SUCCESS)
+        status = open_catalogue(change);
+    if (status == KT_SUCCESS && trees->index.generation == 0)
+        status = begin_type(change, &trees->index);
+    return status == KT_SUCCESS ? put_catalogue(change) : status;
+}
+
+/* Puts the new head's tag into the index that has this secret. */
 static kt_status_t put_index(kt_change_t *change, const ktp_key_t *head_key,
                              const unsigned char *record, size_t size)
 {
-    kt_trees_t *trees = &change->trees;
-    kt_index_t *index = &trees->index;
-    kt_status_t status;
+    kt_change_t *owner = tree_owner(change);
+    kt_index_t *index = &owner->trees.index;
+    kt_status_t status = KT_SUCCESS;
 
     if (change->store->api->capabilities & KTP_CLEAR_NAMES)
         return KT_SUCCESS;
-    status = kt_trees_open(change->holder, change->store, change->txn, change->type->type, trees);
-    if (status == KT_SUCCESS)
-        status = kt_trees_writable(change->holder, trees);
-    if (status == KT_SUCCESS)
-        status = open_catalogue(change);
-    if (status == KT_SUCCESS && index->generation == 0)
-        status = begin_type(change, index);
-    if (status == KT_SUCCESS)
-        status = put_catalogue(change);
+    if (owner == change)
+        status = open_trees(change);
     if (status != KT_SUCCESS)
         return status;
     if (memcmp(index->key_id, change->type->id, KT_KEYID_SIZE) != 0)
-        index = &trees->old;
-    status = kt_index_put(index, head_key->id, record + size - KT_TAG_SIZE);
-    if (status == KT_SUCCESS)
-        status = kt_trees_seal(trees);
-    return status == KT_SUCCESS
-               ? kt_trees_prepare(change->store, change->holder->stream, trees, &change->catalogue)
-               : status;
+        index = &owner->trees.old;
+    return kt_index_put(index, head_key->id, record + size - KT_TAG_SIZE);
+}
+
+/* Moves the type to its next generation. */
+static kt_status_t seal_trees(kt_change_t *change)
+{
+    kt_status_t status;
+
+    if ((change->store->api->capabilities & KTP_CLEAR_NAMES) != 0 || tree_owner(change) != change)
+        return KT_SUCCESS;
+    status = kt_trees_seal(&change->trees);
+    return status == KT_SUCCESS ? kt_trees_prepare(change->store, change->holder->stream,
+                                                   &change->trees, &change->catalogue)
+                                : status;
 }
 
 uint64_t kt_change_generation(const kt_change_t *change)
 {
-    return change->trees.index.generation;
+    return tree_owner(change)->trees.index.generation;
 }
 
 void kt_change_store_id(const kt_change_t *change, unsigned char ret_id[KT_ID_SIZE])
 {
-    memcpy(ret_id, change->trees.index.store_id, KT_ID_SIZE);
+    memcpy(ret_id, tree_owner(change)->trees.index.store_id, KT_ID_SIZE);
 }
 
 kt_store_t *kt_change_store(const kt_change_t *change)
@@ -468,7 +506,7 @@ kt_store_t *kt_change_store(const kt_change_t *change)
     return change->store;
 }
 
-kt_status_t kt_change_prepare(kt_change_t *change)
+static kt_status_t put_head(kt_change_t *change)
 {
     unsigned char *record = NULL;
     ktp_key_t key;
@@ -493,6 +531,18 @@ kt_status_t kt_change_prepare(kt_change_t *change)
     return status;
 }
 
+kt_status_t kt_change_prepare(kt_change_t *first)
+{
+    kt_change_t *change;
+    kt_status_t status = KT_SUCCESS;
+
+    for (change = first; change != NULL && status == KT_SUCCESS; change = change->next)
+        status = put_head(change);
+    for (change = first; change != NULL && status == KT_SUCCESS; change = change->next)
+        status = seal_trees(change);
+    return status;
+}
+
 /*
  * Each change leaves as much free space as the end of a rotation may need, and only that end skips
  * this check: once a target has the new value, a full disk must not keep it out of the store, even
@@ -500,8 +550,14 @@ kt_status_t kt_change_prepare(kt_change_t *change)
  */
 kt_status_t kt_change_reserve(kt_change_t *change)
 {
-    kt_status_t status = kt_from_provider(
-        change->store->name, kt_provider_reserve(change->store->api, change->txn, RESERVE));
+    uint64_t bytes = RESERVE;
+    const kt_change_t *other;
+    kt_status_t status;
+
+    for (other = change->next; other != NULL; other = other->next)
+        bytes += RESERVE_JOINED + 6u * other->current_size;
+    status = kt_from_provider(change->store->name,
+                              kt_provider_reserve(change->store->api, change->txn, bytes));
 
     return status == KT_SUCCESS ? kt_anchors_reserve(change->store->anchors, change->holder->stream)
                                 : status;
@@ -511,6 +567,8 @@ kt_status_t kt_change_reserve(kt_change_t *change)
  * missing records the generation and writes the anchor. */
 static void write_anchors(const kt_change_t *change)
 {
+    if (tree_owner(change) != change)
+        return;
     if (kt_trees_anchor(change->store, change->holder->stream, &change->trees,
                         &change->catalogue) == KT_SUCCESS)
         return;
@@ -520,6 +578,7 @@ static void write_anchors(const kt_change_t *change)
 
 kt_status_t kt_change_commit(kt_change_t *change)
 {
+    const kt_change_t *other;
     kt_status_t status =
         kt_from_provider(change->store->name, change->store->api->commit(change->txn));
 
@@ -527,66 +586,8 @@ kt_status_t kt_change_commit(kt_change_t *change)
     kt_debug_point("write.committed");
     if (status == KT_SUCCESS)
         change->store->adopted = true;
-    if (status == KT_SUCCESS)
-        write_anchors(change);
-    change_free(change);
+    for (other = change; other != NULL && status == KT_SUCCESS; other = other->next)
+        write_anchors(other);
+    free_all(change);
     return status;
-}
-
-/* ---- a new store ---- */
-
-/* Anchors that have outlived their store would refuse another one. */
-static kt_status_t put_first_row(kt_holder_t *holder, const kt_store_t *store, ktp_txn_t *txn,
-                                 const unsigned char *id, kt_catalogue_t *catalogue)
-{
-    unsigned char own[KT_ID_SIZE];
-    kt_status_t status;
-
-    randombytes_buf(own, sizeof(own));
-    status = kt_catalogue_begin(holder, id != NULL ? id : own, catalogue);
-    if (status != KT_SUCCESS)
-        return status;
-    catalogue->generation = kt_catalogue_confirmed(store, catalogue->env, own);
-    if (id == NULL)
-        memcpy(catalogue->store_id, own, KT_ID_SIZE);
-    return kt_catalogue_seal(holder, store, txn, catalogue);
-}
-
-kt_status_t kt_store_begin_new(kt_holder_t *holder, kt_store_t *store,
-                               const unsigned char id[KT_ID_SIZE])
-{
-    kt_catalogue_t catalogue = {.generation = 0};
-    ktp_txn_t *txn;
-    kt_status_t status;
-
-    if (holder->keyring->nenv == 0)
-        return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
-    status = kt_anchors_make(store->anchors, holder->stream);
-    if (status == KT_SUCCESS)
-        status = kt_rows_begin(store, true, 5000, &txn);
-    if (status != KT_SUCCESS)
-        return status;
-    status = put_first_row(holder, store, txn, id, &catalogue);
-    if (status == KT_SUCCESS)
-        status = kt_catalogue_prepare(holder, store, &catalogue);
-    kt_debug_point("after_first_rows");
-    if (status == KT_SUCCESS)
-        status = kt_from_provider(store->name, store->api->commit(txn));
-    else
-        store->api->abort(txn);
-    if (status == KT_SUCCESS && kt_catalogue_anchor(holder, store, &catalogue) != KT_SUCCESS)
-        kt_log(&holder->logger, 3, KT_NOT_ANCHORED, kt_failure());
-    kt_catalogue_clear(&catalogue);
-    return status;
-}
-
-kt_status_t kt_store_create(kt_holder_t *holder, kt_store_t *store)
-{
-    kt_status_t status;
-
-    if (holder->keyring->nenv == 0)
-        return kt_fail(KT_NOKEY, "only the holder of the environment key can create a store");
-    status = kt_from_provider(store->name, store->api->create(store->instance));
-    kt_debug_point("after_store");
-    return status == KT_SUCCESS ? kt_store_begin_new(holder, store, NULL) : status;
 }

@@ -18,7 +18,7 @@
 kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store_t *ret_store);
 void kt_instance_close(kt_store_t *store);
 
-/* ---- load.c, list.c, change.c ---- */
+/* ---- load.c, list.c, begin.c, change.c ---- */
 
 typedef struct kt_change kt_change_t; /* a secret being changed, inside a writing transaction */
 
@@ -35,6 +35,10 @@ kt_status_t kt_store_create(kt_holder_t *holder, kt_store_t *store);
 /* Begin, then any of the others, then commit or abort, which end and free it. `timeout` in ms. */
 kt_status_t kt_change_begin(kt_holder_t *holder, kt_store_t *store, const char *name,
                             unsigned timeout, kt_change_t **ret_change);
+/* Another secret of the same store, changed in the same transaction: prepare, reserve, commit and
+ * abort are called once, with the first one, and end both. Before any of them; not the first secret
+ * of its type. On failure the first one goes on alone. */
+kt_status_t kt_change_join(kt_change_t *first, const char *name, kt_change_t **ret_change);
 kt_head_t *kt_change_head(kt_change_t *change);
 bool kt_change_exists(const kt_change_t *change); /* the secret exists, even if it is deleted */
 kt_status_t kt_change_value(kt_change_t *change, uint64_t version, kt_secret_t **ret_secret);

@@ -199,7 +199,7 @@ read_field(kt_rotation_t *rotation, const char *field, char *text, size_t size)
 	kt_secret_t **value = ktpg_hold_secret();
 
 	text[0] = '\0';
-	if (kt_rotation_value(rotation, field, value) == KT_SUCCESS && kt_secret_size(*value) < size)
+	if (kt_rotation_old(rotation, field, value) == KT_SUCCESS && kt_secret_size(*value) < size)
 	{
 		memcpy(text, kt_secret_bytes(*value), kt_secret_size(*value));
 		text[kt_secret_size(*value)] = '\0';

@@ -3,36 +3,66 @@
  * commit.c
  *		What happens to a rotation when its transaction ends.
  *
- * At COMMIT the role has the new password for certain, and the pending version
- * becomes current. At ABORT it has not, and the pending version is dropped.
+ * Before the commit, while it can still fail and be cancelled, the store's lock
+ * is taken, and all rotations of the transaction are prepared as one transaction
+ * of the store: it is written, and its intent is recorded. At COMMIT the role has
+ * the new password for certain, and only the store's own commit is left, with one
+ * sync, to make the pending versions current. At ABORT the role has not, and the
+ * pending versions are dropped.
+ *
  * An error in either callback would take the whole cluster down (PANIC: cannot
  * abort transaction, it was already committed), so nothing here raises one;
- * what cannot be done in time is left pending for the worker or the next call.
+ * what cannot be done is left pending for the worker or the next call.
  */
 #include "compat.h"
 
 #include "access/xact.h"
 #include "extension.h"
+#include "replication/syncrep.h"
+#include "replication/walsender.h"
 #include "utils/memutils.h"
 
 struct KtpgPending
 {
 	KtpgPending *next;
-	kt_rotation_t *rotation;	/* NULL before it is created */
+	kt_rotation_t *rotation;	/* NULL before it has begun, version 0 before it is stored */
 	char		name[KT_NAME_MAX + 1];
 };
 
 /* Of this transaction; in memory that outlives it. */
 static KtpgPending *pendings = NULL;
+static kt_prepared_t *prepared = NULL;	/* of all that are stored */
+
+/* Room for the rotations of all pendings, so that none has to be found at the end. */
+static kt_rotation_t **stored = NULL;
+static int	stored_room = 0;
+static int	npendings = 0;
+
+static void
+make_room(void)
+{
+	int			room = Max(16, 2 * npendings);
+
+	if (npendings < stored_room)
+		return;
+	if (stored == NULL)
+		stored = MemoryContextAlloc(TopMemoryContext, room * sizeof(kt_rotation_t *));
+	else
+		stored = repalloc(stored, room * sizeof(kt_rotation_t *));
+	stored_room = room;
+}
 
 KtpgPending *
 ktpg_pending_new(const char *name)
 {
-	KtpgPending *pending = MemoryContextAllocZero(TopMemoryContext, sizeof(KtpgPending));
+	KtpgPending *pending;
 
+	make_room();
+	pending = MemoryContextAllocZero(TopMemoryContext, sizeof(KtpgPending));
 	strlcpy(pending->name, name, sizeof(pending->name));
 	pending->next = pendings;
 	pendings = pending;
+	npendings++;
 	ktpg_context_keep(true);
 	return pending;
 }
@@ -74,37 +104,120 @@ warn_pending(const KtpgPending *pending, bool committed, kt_status_t status)
 					 committed ? "promotes" : "gives up")));
 }
 
-static void
-end_rotation(KtpgPending *pending, bool committed)
+/* Fills `stored`; returns how many there are. */
+static int
+gather_stored(void)
 {
-	kt_rotation_t *rotation = pending->rotation;
+	int			count = 0;
+
+	for (KtpgPending *pending = pendings; pending != NULL; pending = pending->next)
+		if (pending->rotation != NULL && kt_rotation_version(pending->rotation) != 0)
+			stored[count++] = pending->rotation;
+	return count;
+}
+
+/*
+ * Does the commit wait for a standby, perhaps for ever? No process could write to the
+ * store meanwhile, so only the cluster's own lock is kept, and the store is
+ * written after the commit.
+ */
+static bool
+waits_for_standby(void)
+{
+	return SyncRepRequested() && SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0';
+}
+
+/* Before the commit; raises an error, which aborts the transaction. */
+static void
+prepare_all(void)
+{
+	int			count = gather_stored();
+	TimestampTz since = 0;
 	kt_status_t status;
 
-	pending->rotation = NULL;
+	if (count == 0)
+		return;
+	ktpg_debug_point("before_prepare");
+	ktpg_store_lock();
+	if (waits_for_standby())
+		return;
+	do
+		status = kt_rotations_prepare(stored, count, 0, &prepared);
+	while (ktpg_wait_for_store(status, &since));
+	if (status != KT_SUCCESS)
+		ktpg_error(ktpg_context(), status, pendings->name, "published");
+	ktpg_debug_point("after_prepare");
+}
+
+/* One after the other, after a commit that nothing was prepared for. */
+static kt_status_t
+finish_each(int count)
+{
+	kt_status_t answer = KT_SUCCESS;
+
+	for (int i = 0; i < count; i++)
+	{
+		kt_status_t status = kt_rotation_finish(stored[i], KTPG_COMMIT_DEADLINE, NULL);
+
+		if (status != KT_SUCCESS)
+			answer = status;
+	}
+	return answer;
+}
+
+static kt_status_t
+finish_all(int count)
+{
+	kt_prepared_t *mine = prepared;
+
+	prepared = NULL;
+	return mine != NULL ? kt_prepared_commit(mine) : finish_each(count);
+}
+
+/* `answer`: what a debug point that raises an error leaves. */
+static void
+end_stored(int count, bool committed, volatile kt_status_t *answer)
+{
 	if (committed)
 	{
 		ktpg_debug_point("before_promote");
-		status = kt_rotation_finish(rotation, KTPG_COMMIT_DEADLINE, NULL);
+		*answer = finish_all(count);
 		ktpg_debug_point("after_promote");
 	}
 	else
-		status = kt_rotation_abandon(rotation);
-	if (status == KT_SUCCESS)
-		return;
-
-	ktpg_task_request(KTPG_TASK_LOOK);
-	warn_pending(pending, committed, status);
+		*answer = kt_rotations_abandon(stored, count);
 }
 
 /* Catches everything that is raised below. */
+static kt_status_t
+end_safely(int count, bool committed)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	volatile kt_status_t answer = KT_INTERNAL;
+
+	PG_TRY();
+	{
+		end_stored(count, committed, &answer);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(oldcontext);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return answer;
+}
+
 static void
-end_safely(KtpgPending *pending, bool committed)
+warn_safely(bool committed, kt_status_t status)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 
 	PG_TRY();
 	{
-		end_rotation(pending, committed);
+		for (KtpgPending *pending = pendings; pending != NULL; pending = pending->next)
+			if (pending->rotation != NULL)
+				warn_pending(pending, committed, status);
 	}
 	PG_CATCH();
 	{
@@ -117,15 +230,43 @@ end_safely(KtpgPending *pending, bool committed)
 static void
 end_all(bool committed)
 {
+	int			count = gather_stored();
+	kt_status_t status = KT_SUCCESS;
+
+	/* those of which nothing is stored */
+	for (KtpgPending *pending = pendings; pending != NULL; pending = pending->next)
+		if (pending->rotation != NULL && kt_rotation_version(pending->rotation) == 0)
+		{
+			kt_rotation_leave(pending->rotation);
+			pending->rotation = NULL;
+		}
+	if (prepared != NULL && !committed)
+	{
+		kt_prepared_cancel(prepared);
+		prepared = NULL;
+	}
+	if (count > 0)
+		status = end_safely(count, committed);
+	if (prepared != NULL)		/* an error came before its commit */
+	{
+		kt_prepared_cancel(prepared);
+		prepared = NULL;
+		for (int i = 0; i < count; i++)
+			kt_rotation_leave(stored[i]);
+	}
+	if (status != KT_SUCCESS)
+	{
+		ktpg_task_request(KTPG_TASK_LOOK);
+		warn_safely(committed, status);
+	}
 	while (pendings != NULL)
 	{
 		KtpgPending *pending = pendings;
 
 		pendings = pending->next;
-		if (pending->rotation != NULL)
-			end_safely(pending, committed);
 		pfree(pending);
 	}
+	npendings = 0;
 	ktpg_context_keep(false);
 }
 
@@ -135,6 +276,7 @@ transaction_event(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			prepare_all();
 			ktpg_end_trail(true);
 			break;
 		case XACT_EVENT_COMMIT:

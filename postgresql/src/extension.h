@@ -20,6 +20,7 @@
  *		adopt.c		adopt_secret()
  *		commit.c	what happens to a rotation when its transaction ends
  *		hold.c		memory of the library that an error must not leave behind
+ *		lock.c		what one backend of the cluster does at a time
  *		history.c	the table of what was rotated
  *		proof.c		what a rotation notes, and what its notes prove
  *		reconcile.c	what became of a rotation that was interrupted
@@ -209,8 +210,12 @@ extern void ktpg_proof_init(KtpgProof *proof);
 extern bool ktpg_is_copy(const char *noted_place, const char *noted_wal);
 extern KtpgOutcome ktpg_judge(kt_rotation_t *rotation, kt_status_t *status);
 
-/* reconcile.c */
+/* lock.c */
 extern bool ktpg_secret_lock(const char *name, bool wait);
+extern void ktpg_store_lock(void);
+extern void ktpg_store_unlock(void);
+
+/* reconcile.c */
 extern KtpgOutcome ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req,
 								  uint64_t *version, kt_status_t *status);
 extern kt_status_t ktpg_set_pending_aside(kt_ctx_t *ctx, const kt_request_t *req);

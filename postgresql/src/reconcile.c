@@ -11,32 +11,7 @@
  */
 #include "compat.h"
 
-#include "common/hashfn.h"
 #include "extension.h"
-#include "storage/lock.h"
-#include "utils/inval.h"
-
-/* field 4 of pg_advisory_lock() is 1 or 2 */
-#define SECRET_LOCK_CLASS 0x4b54
-
-/*
- * One rotation of a secret at a time in the whole cluster, until the end of
- * the transaction. A lock like pg_advisory_xact_lock()'s, so that waiting can
- * be cancelled and deadlocks are seen, but in the key space of no database.
- */
-bool
-ktpg_secret_lock(const char *name, bool wait)
-{
-	LOCKTAG		tag;
-	uint64		hash = hash_bytes_extended((const unsigned char *) name, strlen(name), 0);
-
-	SET_LOCKTAG_ADVISORY(tag, InvalidOid, (uint32) (hash >> 32), (uint32) hash,
-						 SECRET_LOCK_CLASS);
-	if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
-		return false;
-	AcceptInvalidationMessages();
-	return true;
-}
 
 /* As ktpg_judge(), but the rotation is left alone when an error is raised. */
 static KtpgOutcome

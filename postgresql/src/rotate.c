@@ -4,12 +4,12 @@
  *		rotate_secret() and rollback_secret().
  *
  *	1.	lock the secret in the whole cluster; end what an earlier call left
- *	2.	make the new password and its verifier; store it as pending, with this
- *		cluster's name
- *	3.	lock the role; make sure that its password is the secret's current one;
- *		note the verifier with the pending version
+ *	2.	lock the role; make sure that its password is the secret's current one
+ *	3.	make the new password and its verifier; store it as pending, with notes
+ *		by which it is recognised: this cluster, the role, the verifier
  *	4.	ALTER ROLE to the verifier; write the history; commit synchronously
- *	5.	at the commit, pending becomes current (commit.c)
+ *	5.	before the commit, prepare what makes the pending version current; after
+ *		it, only that is committed (commit.c)
  *
  * Killed before the commit, the role has its old password and the version is
  * set aside; killed after it, the role has the new one and the version is made
@@ -41,9 +41,9 @@ typedef struct Rotating
 	bool		adopt;			/* take the secret from another cluster */
 } Rotating;
 
-/* kt_rotation_create(), once more after what was left of an earlier rotation is ended. */
+/* kt_rotation_begin(), once more after what was left of an earlier rotation is ended. */
 static kt_status_t
-create_after_reconcile(Rotating *r, const kt_rotate_options_t *options)
+begin_after_reconcile(Rotating *r)
 {
 	kt_status_t status;
 	uint64_t	version;
@@ -65,59 +65,66 @@ create_after_reconcile(Rotating *r, const kt_rotate_options_t *options)
 				 errhint("\"keyturn info %s\" shows what is pending.", r->name)));
 	if (outcome == KTPG_LATER)
 		return status;
-	return kt_rotation_create(r->ctx, &r->req, options, r->rotation);
+	return kt_rotation_begin(r->ctx, &r->req, r->rotation);
 }
 
 /*
- * Stores the new password as pending. From here on the end of the transaction
- * takes care of it, also when an error is raised.
+ * From here on the end of the transaction takes care of the rotation, also when
+ * an error is raised. Nothing is stored yet.
  */
 static void
-create_pending(Rotating *r)
+begin_rotation(Rotating *r)
 {
-	kt_target_ops_t target = {sizeof(kt_target_ops_t), ktpg_target(), NULL, NULL};
-	kt_rotate_options_t options = KT_ROTATE_INIT;
-	KtpgProof	proof;
 	kt_status_t status;
 	TimestampTz since = 0;
 
-	ktpg_proof_init(&proof);
-	options.value = *r->password;
-	options.origin = "generated";
-	options.target = &target;
-	options.notes = proof.notes;
-	options.nnotes = lengthof(proof.notes);
 	r->rotation = ktpg_pending_rotation(ktpg_pending_new(r->name));
 	do
 	{
-		status = kt_rotation_create(r->ctx, &r->req, &options, r->rotation);
+		status = kt_rotation_begin(r->ctx, &r->req, r->rotation);
 		if (status == KT_CONFLICT)
-			status = create_after_reconcile(r, &options);
+			status = begin_after_reconcile(r);
 	} while (ktpg_wait_for_store(status, &since));
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
 }
 
-/* Notes which role is about to have what. */
+/*
+ * Stores the new password as pending, with all that a later call needs to find
+ * out what became of it: which role is about to have what.
+ */
 static void
-note_pending(Rotating *r)
+add_pending(Rotating *r)
 {
+	kt_target_ops_t target = {sizeof(kt_target_ops_t), ktpg_target(), NULL, NULL};
+	kt_rotate_options_t options = KT_ROTATE_INIT;
+	KtpgProof	proof;
 	char		oid[16];
 	char		replaced[24];
-	kt_meta_t	notes[] = {
+	kt_meta_t	notes[KTPG_PROOF_NOTES + 4] = {
 		{KTPG_NOTE_VERIFIER, r->verifier},
 		{KTPG_NOTE_ROLE, r->role.name},
 		{KTPG_NOTE_ROLE_OID, oid},
 		{KTPG_NOTE_REPLACED, replaced},
 	};
+	int			count = r->replaced == 0 ? 3 : 4;
 	kt_status_t status;
 	TimestampTz since = 0;
 
 	snprintf(oid, sizeof(oid), "%u", r->role.oid);
 	snprintf(replaced, sizeof(replaced), UINT64_FORMAT, (uint64) r->replaced);
+	ktpg_proof_init(&proof);
+	memcpy(notes + count, proof.notes, sizeof(proof.notes));
+	options.value = *r->password;
+	options.origin = "generated";
+	options.target = &target;
+	options.notes = notes;
+	options.nnotes = count + lengthof(proof.notes);
+	ktpg_store_lock();
 	do
-		status = kt_rotation_notes(*r->rotation, notes, lengthof(notes) - (r->replaced == 0));
+		status = kt_rotation_add(*r->rotation, &options);
 	while (ktpg_wait_for_store(status, &since));
+	ktpg_store_unlock();
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
 }
@@ -191,13 +198,13 @@ rotate(Rotating *r)
 {
 	uint64_t	version;
 
-	create_pending(r);
-	version = kt_rotation_version(*r->rotation);
+	begin_rotation(r);
 	ktpg_role_of_secret(r->ctx, *r->rotation, r->name, r->action, &r->role);
 	if (!ktpg_owner_check(r->ctx, *r->rotation, r->name, r->action, &r->role, r->adopt))
 		check_in_step(r);
 	ktpg_addresses_check(*r->rotation, r->name);
-	note_pending(r);
+	add_pending(r);
+	version = kt_rotation_version(*r->rotation);
 	ktpg_debug_point("after_pending");
 	CHECK_FOR_INTERRUPTS();
 

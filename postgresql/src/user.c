@@ -26,10 +26,10 @@ static char *
 user_of_value(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name, const char *done)
 {
 	kt_secret_t **user = ktpg_hold_secret();
-	kt_status_t status = kt_rotation_value(rotation, "user", user);
+	kt_status_t status = kt_rotation_old(rotation, "user", user);
 
 	if (status == KT_NOTFOUND)
-		status = kt_rotation_value(rotation, "username", user);
+		status = kt_rotation_old(rotation, "username", user);
 	if (status == KT_NOTFOUND || status == KT_MALFORMED)
 		return NULL;
 	if (status != KT_SUCCESS)

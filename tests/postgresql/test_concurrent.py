@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import sqlite3
+import threading
 import time
 
 import psycopg2
@@ -103,3 +104,27 @@ def test_a_short_lock_is_waited_for(db, account):
             assert not rotation.done()
         assert rotation.result(20)[0] == 2
     assert account.agree()
+
+
+def test_a_hundred_secrets_at_once(make_db, canary):
+    """As a nightly rotation of everything does it: all versions are current, without a warning."""
+    db = make_db(max_connections="120")
+    names = [f"database/many/r{number}" for number in range(100)]
+    for number, name in enumerate(names):
+        db.account(None, role=f"r{number}", name=name)
+
+    def rotate(name):
+        with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+            barrier.wait(60)
+            cursor.execute("SELECT rotate_secret(%s)", [name])
+            return cursor.fetchone()[0], connection.notices
+
+    barrier = threading.Barrier(len(names))
+    with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+        answers = list(pool.map(rotate, names))
+    assert [version for version, _ in answers] == [2] * len(names)
+    assert not any(notices for _, notices in answers)
+    passwords = {name: db.home.get(f"{name}#password").decode() for name in names}
+    db.values.update(passwords.values())
+    assert all(db.pg.can_login(name.rsplit("/", 1)[1], password) for name, password in passwords.items())
+    assert not any(db.home.info(name).get("pending") for name in names)

@@ -12,7 +12,7 @@ import pytest
 
 from lib.tools import wait_for
 
-POINTS = ["after_pending", "after_alter", "before_promote", "after_promote"]
+POINTS = ["after_pending", "after_alter", "before_prepare", "after_prepare", "before_promote", "after_promote"]
 COMMITTED = ["before_promote", "after_promote"]
 
 
