@@ -393,18 +393,23 @@ static bool was_lost(int folder, const kt_audit_state_t *state)
            (uint64_t)st.st_size < state->lazy.end.length;
 }
 
-bool kt_audit_peek(int folder, kt_audit_state_t *ret_state, bool *ret_held)
+bool kt_audit_peek(int folder, kt_audit_state_t *ret_state, kt_audit_found_t *ret_found)
 {
     unsigned char bytes[KT_AUDIT_STATE];
     int fd = openat(folder, "state", O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
     bool good = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode), locked;
+    kt_audit_found_t found = KT_STATE_FREE;
 
     memset(ret_state, 0, sizeof(*ret_state));
     locked = good && try_lock(fd);
-    if (ret_held != NULL)
-        *ret_held = good && !locked;
+    if (good && !locked)
+        found = KT_STATE_HELD;
     good = good && read_state(fd, locked, bytes) && kt_audit_decode_state(bytes, ret_state);
+    if (locked && !good)
+        found = KT_STATE_DAMAGED;
+    if (ret_found != NULL)
+        *ret_found = found;
     kt_close_fd(&fd);
     if (good && ret_state->lazy.block != 0 && !was_lost(folder, ret_state))
         kt_audit_take_lazy(ret_state);

@@ -59,7 +59,13 @@ void kt_audit_share(int folder, int log);
 
 /* Where the stream's state says that its log ends, without its key. It belongs to the stream's
  * user, who may hold its lock for ever, so it is not waited for. False: there is none that may be
- * read. `ret_held` (may be NULL): the lock was not to be had. */
-bool kt_audit_peek(int folder, kt_audit_state_t *ret_state, bool *ret_held);
+ * read; `ret_found` (may be NULL) says what was found. */
+typedef enum kt_audit_found {
+    KT_STATE_FREE,    /* whole, or none that may be read */
+    KT_STATE_HELD,    /* the lock was not to be had */
+    KT_STATE_DAMAGED, /* a file that is not a state */
+} kt_audit_found_t;
+
+bool kt_audit_peek(int folder, kt_audit_state_t *ret_state, kt_audit_found_t *ret_found);
 
 #endif /* KT_FILES_H */

@@ -218,10 +218,14 @@ static void verify_stream(kt_proof_t *proof, int folder)
 {
     kt_audit_logs_t logs;
     size_t count;
-    bool held;
+    kt_audit_found_t found;
 
-    proof->has_end = kt_audit_peek(folder, &proof->end, &held);
-    if (held)
+    proof->has_end = kt_audit_peek(folder, &proof->end, &found);
+    if (found == KT_STATE_DAMAGED)
+        kt_proof_tell(proof, KT_MALFORMED,
+                      "state: damaged, so it is not known whether lines after the last are missing "
+                      "(the next writer begins another instance, and says so)");
+    else if (found == KT_STATE_HELD)
         kt_proof_tell(proof, KT_SUCCESS,
                       "state: a process holds its lock, which was not waited for");
     proof->absent = kt_missing_new(proof->complete, proof->audit_key != NULL,

@@ -137,6 +137,14 @@ def test_the_state_is_removed(home):
     fails(home, "the instance before")
 
 
+def test_the_state_is_damaged(home):
+    """Then nobody knows where the log ends, until the next writer says that another instance begins."""
+    home.log.with_name("state").write_bytes(bytes(320))
+    fails(home, "state: damaged, so it is not known whether lines after the last are missing")
+    assert home.get("a") == b"v"
+    fails(home, "begun without the audit key")
+
+
 def test_keyturn_rotates_and_removes_by_itself(home):
     home.write_config(home.read_config().replace("\naudit:\n", "\naudit:\n  rotate: 64K\n  keep: 1h\n"))
     while len(list(home.log.parent.glob("log.2*.gz"))) < 2:
