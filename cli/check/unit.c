@@ -22,10 +22,12 @@ static const char *const folders[] = {"/etc/systemd/system", "/run/systemd/syste
                                       "/lib/systemd/system"};
 #define FOLDERS (sizeof folders / sizeof *folders)
 
+enum { STREAM, ANCHORS, PATHS }; /* what the server writes; "" if it is not there */
+
 typedef struct unit {
     bool strict;
-    bool writable; /* the folder in question */
-    const char *folder;
+    bool writable[PATHS];
+    char paths[PATHS][PATH_MAX];
 } unit_t;
 
 /* Is one of the paths the folder, or above it? A path may have the prefix "-" or "+". */
@@ -64,7 +66,9 @@ static void parse_line(unit_t *unit, char *line)
     if (strcmp(line, "ProtectSystem") == 0)
         unit->strict = strcmp(value, "strict") == 0;
     else if (strcmp(line, "ReadWritePaths") == 0 || strcmp(line, "ReadWriteDirectories") == 0)
-        unit->writable = value[0] != '\0' && (unit->writable || covers(value, unit->folder));
+        for (int i = 0; i < PATHS; i++)
+            unit->writable[i] =
+                value[0] != '\0' && (unit->writable[i] || covers(value, unit->paths[i]));
 }
 
 static bool read_file(unit_t *unit, const char *path)
@@ -137,26 +141,38 @@ static bool read_unit(unit_t *unit, const char *name)
     return found;
 }
 
+/* The first path that systemd keeps from the server, or NULL. */
+static const char *denied(const unit_t *unit)
+{
+    for (int i = 0; unit->strict && i < PATHS; i++) {
+        if (unit->paths[i][0] != '\0' && !unit->writable[i])
+            return unit->paths[i];
+    }
+    return NULL;
+}
+
 kt_status_t check_unit(cli_t *cli, const cli_host_t *host, json_t *rows)
 {
-    char stream[PATH_MAX], anchors[PATH_MAX], *text;
-    unit_t unit = {.folder = stream};
+    const char *path;
+    unit_t unit = {.strict = false};
+    char *text;
 
-    snprintf(stream, sizeof stream, "%s/%s", kt_setup_audit_path(cli->setup), host->name);
-    snprintf(anchors, sizeof anchors, " -" KT_LOCALSTATEDIR "/lib/keyturn/anchors/%s", host->name);
-    if (access(anchors + 2, F_OK) != 0)
-        anchors[0] = '\0';
+    snprintf(unit.paths[STREAM], PATH_MAX, "%s/%s", kt_setup_audit_path(cli->setup), host->name);
+    snprintf(unit.paths[ANCHORS], PATH_MAX, KT_LOCALSTATEDIR "/lib/keyturn/anchors/%s", host->name);
+    if (access(unit.paths[ANCHORS], F_OK) != 0)
+        unit.paths[ANCHORS][0] = '\0';
     if (!host->unit || access("/run/systemd/system", F_OK) != 0 || !read_unit(&unit, host->unit) ||
-        !unit.strict || unit.writable)
+        !(path = denied(&unit)))
         return KT_SUCCESS;
     if (asprintf(
             &text,
             "%s cannot write to %s when systemd starts it (ProtectSystem=strict in %s): `mkdir -p "
             "/etc/systemd/system/%s.d && "
-            "printf '[Service]\\nReadWritePaths=-%s%s\\n' > "
+            "printf '[Service]\\nReadWritePaths=-%s%s%s\\n' > "
             "/etc/systemd/system/%s.d/keyturn.conf && systemctl daemon-reload && "
             "systemctl restart %s`",
-            host->user, stream, host->unit, host->unit, stream, anchors, host->unit,
+            host->user, path, host->unit, host->unit, unit.paths[STREAM],
+            unit.paths[ANCHORS][0] != '\0' ? " -" : "", unit.paths[ANCHORS], host->unit,
             host->unit) < 0)
         return KT_INTERNAL;
     cli_collect(rows, KT_AUDIT, host->name, text);

@@ -313,5 +313,9 @@ def test_drop_in_of_the_redis_unit(layout):
     # a later drop-in that takes the paths back counts
     made.with_name("zz.conf").write_text("[Service]\nReadWritePaths=\nReadWritePaths=/var/log/keyturn/redis2\n")
     assert [what for what, _ in layout.wrong()] == ["redis"]
+    # the log alone is not enough: the anchor of a write would be missing
+    made.with_name("zz.conf").write_text("[Service]\nReadWritePaths=\nReadWritePaths=/var/log/keyturn/redis\n")
+    [(what, detail)] = layout.wrong()
+    assert what == "redis" and "redis cannot write to /var/lib/keyturn/anchors/redis when systemd starts it" in detail
     made.with_name("zz.conf").write_text("[Service]\nProtectSystem=full\n")
     assert layout.wrong() == []
