@@ -138,7 +138,7 @@ def test_the_state_is_removed(home):
 
 
 def test_the_state_is_damaged(home):
-    """Then nobody knows where the log ends, until the next writer says that another instance begins."""
+    """Then it is not known where the log ends, until the next writer says that another instance begins."""
     home.log.with_name("state").write_bytes(bytes(320))
     fails(home, "state: damaged, so it is not known whether lines after the last are missing")
     assert home.get("a") == b"v"
