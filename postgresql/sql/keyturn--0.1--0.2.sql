@@ -31,3 +31,16 @@ COMMENT ON FUNCTION adopt_secret(text, regrole) IS
 	'notes that a role has the current password of a secret; returns the version, and changes neither';
 
 REVOKE ALL ON FUNCTION adopt_secret(text, regrole) FROM PUBLIC;
+
+-- Role and secret agree again
+
+CREATE FUNCTION keyturn.repair(name text, truth text, OUT was text, OUT became text)
+RETURNS record
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'keyturn_repair';
+
+COMMENT ON FUNCTION keyturn.repair(text, text) IS
+	'makes a role and its secret agree: truth is "database" or "store", whichever is right';
+
+REVOKE ALL ON FUNCTION keyturn.repair(text, text) FROM PUBLIC;

@@ -18,6 +18,7 @@
  *		owner.c		whose a secret is
  *		rotate.c	rotate_secret() and rollback_secret()
  *		adopt.c		adopt_secret()
+ *		repair.c	keyturn.repair()
  *		commit.c	what happens to a rotation when its transaction ends
  *		hold.c		memory of the library that an error must not leave behind
  *		lock.c		what one backend of the cluster does at a time
@@ -141,6 +142,8 @@ extern void ktpg_check_moment(const char *function);
 /* user.c */
 extern void ktpg_role_of_secret(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
 								const char *done, KtpgRole *role);
+extern bool ktpg_role_named(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
+							const char *done, KtpgRole *role);
 extern bool ktpg_user_is(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
 						 const char *done, const KtpgRole *role);
 extern kt_status_t ktpg_password_at(kt_rotation_t *rotation, uint64_t version,
@@ -159,6 +162,7 @@ extern void ktpg_take_version(kt_ctx_t *ctx, kt_rotation_t *rotation, const char
 							  const char *done);
 
 /* owner.c */
+extern void ktpg_owner_check_managed(const kt_info_t *info, const char *name);
 extern bool ktpg_owner_check(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
 							 const char *done, const KtpgRole *role, bool adopt);
 

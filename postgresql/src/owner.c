@@ -72,6 +72,26 @@ is_drifted(const kt_info_t *info, uint64_t version, const KtpgRole *role)
 }
 
 /*
+ * Raises an error unless keyturn manages the secret in this cluster, or in a
+ * copy of it.
+ */
+void
+ktpg_owner_check_managed(const kt_info_t *info, const char *name)
+{
+	uint64_t	version;
+	const char *owner = owner_of(info, &version);
+
+	if (owner == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("secret \"%s\" is not managed by keyturn yet", name),
+				 errdetail("No role was ever given its password."),
+				 errhint("adopt_secret() or rotate_secret() begins.")));
+	if (strcmp(owner, ktpg_target()) != 0)
+		refuse_foreign(name, owner);
+}
+
+/*
  * Raises an error if the secret belongs to another cluster, or to another copy
  * of this one, unless the caller adopts it. True: it is taken from another
  * cluster, whose password the role here need not have.

@@ -62,7 +62,8 @@ begin_after_reconcile(Rotating *r)
 				 errdetail("Another cluster, or another copy of this one, began to rotate it: "
 						   "nothing here proves what became of version %llu.",
 						   (unsigned long long) version),
-				 errhint("\"keyturn info %s\" shows what is pending.", r->name)));
+				 errhint("\"keyturn info %s\" shows what is pending. If that is lost: SELECT "
+						 "keyturn.repair('%s', 'database') sets it aside.", r->name, r->name)));
 	if (outcome == KTPG_LATER)
 		return status;
 	return kt_rotation_begin(r->ctx, &r->req, r->rotation);
@@ -178,18 +179,19 @@ check_in_step(Rotating *r)
 				 errmsg("the password of role \"%s\" was not compared with secret \"%s\"",
 						r->role.name, r->name),
 				 errdetail("Its verifier is malformed, or has more than 100000 iterations."),
-				 errhint("Give the role another one: ALTER ROLE %s PASSWORD NULL, then "
-						 "rotate_secret().", quote_identifier(r->role.name))));
+				 errhint("To give the role the secret's password: SELECT keyturn.repair('%s', "
+						 "'store').", r->name)));
 	if (match == KTPG_NO)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the password of role \"%s\" is not the current one of secret \"%s\"",
 						r->role.name, r->name),
-				 errdetail("One of them was changed by other means."),
-				 errhint("Tell the secret the role's password "
-						 "(\"keyturn set %s --field password --force\"), or let rotate_secret() set "
-						 "a new one after ALTER ROLE %s PASSWORD NULL.",
-						 r->name, quote_identifier(r->role.name))));
+				 errdetail("One of them was changed by other means, or restored."),
+				 errhint("If the role has an earlier version: SELECT keyturn.repair('%s', "
+						 "'database'). To give the role the secret's password: SELECT "
+						 "keyturn.repair('%s', 'store'). To store the role's password: "
+						 "\"keyturn set %s --field password --force\".",
+						 r->name, r->name, r->name)));
 }
 
 /* Steps 1 to 4; the password and its verifier are there. */
@@ -283,9 +285,10 @@ was_replaced(const kt_info_t *info, uint64_t version)
 /*
  * Takes the verifier that the role had with a version; makes one if the role
  * had its password by other means. Going back to a password that the role
- * never had would make a placeholder a password.
+ * never had would make a placeholder a password. False: the version is the
+ * current one, and a new verifier of the same password would break poolers.
  */
-static void
+static bool
 find_verifier(Rotating *r, uint64_t version)
 {
 	kt_info_t **info = ktpg_hold_info();
@@ -294,6 +297,8 @@ find_verifier(Rotating *r, uint64_t version)
 
 	if (status != KT_SUCCESS)
 		ktpg_error(r->ctx, status, r->name, r->action);
+	if (version == kt_info_entry(*info)->version)
+		return false;
 	noted = kt_info_note(*info, version, KTPG_NOTE_VERIFIER);
 	if (noted != NULL && strlen(noted) < sizeof(r->verifier) && !is_abandoned(*info, version))
 		strlcpy(r->verifier, noted, sizeof(r->verifier));
@@ -305,6 +310,7 @@ find_verifier(Rotating *r, uint64_t version)
 				 errmsg("version %llu of secret \"%s\" was never in force",
 						(unsigned long long) version, r->name),
 				 errdetail("The role has never had this password.")));
+	return true;
 }
 
 /*
@@ -327,8 +333,9 @@ keyturn_rollback_secret(PG_FUNCTION_ARGS)
 	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rolled back", "rollback_secret()");
 	from = PG_ARGISNULL(1) ? "previous" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	r.password = read_password(&r, from);
-	find_verifier(&r, kt_secret_version(*r.password));
-	version = rotate(&r);
+	version = (int64) kt_secret_version(*r.password);
+	if (find_verifier(&r, (uint64_t) version))
+		version = rotate(&r);
 	ktpg_drop_secret(r.password);
 	PG_RETURN_INT64(version);
 }

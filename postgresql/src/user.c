@@ -95,6 +95,18 @@ ktpg_role_of_secret(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name, co
 }
 
 /*
+ * The same without an error if there is no such role, nor a check and a lock.
+ */
+bool
+ktpg_role_named(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name, const char *done,
+				KtpgRole *role)
+{
+	const char *user = user_of_value(ctx, rotation, name, done);
+
+	return user != NULL ? ktpg_role_find(user, role) : find_noted(rotation, role);
+}
+
+/*
  * The password of a version: its field, or the whole of a value without fields.
  */
 kt_status_t

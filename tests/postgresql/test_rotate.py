@@ -156,6 +156,17 @@ def test_rollback_to_a_number(db, account):
     assert account.agree()
 
 
+@pytest.mark.parametrize("version", ["current", "3"])
+def test_rollback_to_the_current_version_changes_nothing(db, account, version):
+    """Another salt of the same password would lock out what a pooler has passed through (test_pgbouncer.py)."""
+    account.rotate()
+    account.rotate()
+    before = account.verifier(), db.home.versions(account.name), db.home.get(account.name)
+    assert db.pg.value("SELECT rollback_secret(%s, %s)", [account.name, version]) == 3
+    assert (account.verifier(), db.home.versions(account.name), db.home.get(account.name)) == before
+    assert db.pg.value("SELECT count(*) FROM keyturn.rotation_history WHERE secret = %s", [account.name]) == 2
+
+
 def test_rollback_without_anything_to_go_back_to(db, account):
     assert sqlstate(db, "SELECT rollback_secret(%s)", account.name)[0] == "42704"
     assert sqlstate(db, "SELECT rollback_secret(%s, '77')", account.name)[0] == "42704"

@@ -76,7 +76,7 @@ BETWEEN = {
 
 @pytest.mark.parametrize("between", BETWEEN)
 def test_the_page_from_a_wiped_machine_to_the_first_answers(setup, between):
-    keep, restore, start, login, repair = page_blocks()
+    keep, restore, start, login, adopt, repair = page_blocks()
     happens, agree = BETWEEN[between]
     run_readme(setup)
     setup.run("printf %s sk-live-99Z-Kept | keyturn set api-keys/stripe; printf %s re_kept | redis-cli -x SECRET.SET api-keys/resend; "
@@ -94,13 +94,14 @@ def test_the_page_from_a_wiped_machine_to_the_first_answers(setup, between):
     result = setup.run(login, check=False)
     assert ("\n app\n" in result.stdout) == agree and (result.returncode == 0) == agree
     if between.endswith("of a rotation"):
-        refused = setup.psql("SELECT rotate_secret('database/primary')", check=False)
-        assert refused.returncode != 0 and "is being rotated somewhere else" in refused.stderr
-        [pending] = re.findall(r"^ +(\d+) +pending", setup.run("keyturn versions database/primary").stdout, re.M)
-        [give_up] = re.findall("`(keyturn destroy database/primary VERSION)`", PAGE.read_text())
-        setup.run(give_up.replace("VERSION", pending))
-    elif not agree:
+        result = setup.run(adopt, check=False)
+        assert "an unfinished rotation" in result.stderr
         setup.run(repair)
+        assert "abandoned" in setup.run("keyturn versions database/primary").stdout
+    else:
+        refused = setup.psql("SELECT rotate_secret('database/primary')", check=False)
+        assert refused.returncode != 0 and "belongs to another cluster" in refused.stderr
+        setup.run(adopt if agree else repair)
     assert setup.works()
     rotate(setup)
     setup.run("keyturn audit verify --audit-key /backup/audit.key && keyturn audit verify --audit-key /backup/audit.key /backup/log")
@@ -108,7 +109,7 @@ def test_the_page_from_a_wiped_machine_to_the_first_answers(setup, between):
 
 def test_neither_backup_has_the_role_or_the_secret(setup):
     """They were made before it: PostgreSQL ran, with keyturn in it."""
-    keep, restore, start, login, repair = page_blocks()
+    keep, restore, start, login, _, repair = page_blocks()
     init, nginx, redis, postgresql, _ = readme_blocks()
     run_readme(setup, [init, nginx, redis, postgresql[:postgresql.index("printf app")]])
     setup.run(keep)
