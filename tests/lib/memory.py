@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What /proc says of a running process's secret memory: keyturn's pages are anonymous, in no core dump ("dd"), and must be locked ("lo")."""
+"""What /proc says of a running process's secret memory: keyturn's pages are anonymous, in no core dump ("dd"), and must be locked ("lo").
+Pages that the kernel may drop ("dp") are the C library's, for the state of getrandom()."""
 import contextlib
 import dataclasses
 import pathlib
@@ -16,7 +17,7 @@ class Mapping:
 
     @property
     def secret(self):
-        return self.anonymous and self.rights.startswith("rw") and "dd" in self.flags
+        return self.anonymous and self.rights.startswith("rw") and "dd" in self.flags and "dp" not in self.flags
 
     def read(self, pid):
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:

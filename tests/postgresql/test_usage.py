@@ -5,9 +5,16 @@ import os
 import signal
 import threading
 
+import pytest
+
 NAME = "api-keys/shared"
 
 
+beside_others = pytest.mark.skipif("KT_ROOT" in os.environ,
+                                   reason="counterpart: no nginx and no Redis in the root of another PostgreSQL (auto/servers)")
+
+
+@beside_others
 def test_all_servers_together(make_db, make_nginx, make_redis, upstream, wait_for):
     database = make_db()
     home, nginx = database.home, None
@@ -58,6 +65,7 @@ def test_all_servers_together(make_db, make_nginx, make_redis, upstream, wait_fo
     assert (info["accessed"], info["last_subject"]) == (118, "uid:" + getpass.getuser())
 
 
+@beside_others
 def test_counts_that_may_not_be_read_are_not_none(make_db, make_redis):
     """A stream belongs to its user: the reads in it are not known to others."""
     database = make_db()
