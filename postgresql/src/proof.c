@@ -148,10 +148,11 @@ shares_wal(const Noted *noted, bool *later)
 	XLogRecPtr	flushed = KtpgFlushed(&timeline);
 
 	*later = timeline != noted->timeline;
-	if (noted->timeline == 0 || noted->flushed > flushed)
+	if (noted->timeline == 0 || noted->flushed == 0 || noted->flushed > flushed)
 		return false;
+	/* the last byte that was flushed: the next one may be the first of a new timeline */
 	return !*later ||
-		tliOfPointInHistory(noted->flushed, readTimeLineHistory(timeline)) == noted->timeline;
+		tliOfPointInHistory(noted->flushed - 1, readTimeLineHistory(timeline)) == noted->timeline;
 }
 
 /* The same machine and file; the file system may have another number after a restart. */
