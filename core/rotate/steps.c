@@ -106,12 +106,13 @@ static kt_status_t check_part(const kt_head_t *head, kt_shape_t shape, const kt_
     if (status != KT_MALFORMED && status != KT_SUCCESS)
         return status;
     kt_failure_clear();
-    if (status == KT_MALFORMED)
+    if (status == KT_MALFORMED && kt_shape_of(value) != KT_SHAPE_DATABASE)
         return KT_SUCCESS;
-    return kt_fail(KT_CONFLICT,
-                   "%s: the new value is a JSON object, but a rotation replaces only the field "
-                   "\"%s\": give the new %s alone",
-                   head->name, part, part);
+    return kt_fail(
+        KT_CONFLICT,
+        "%s: the new value is a JSON object or a URI, but a rotation replaces only the field "
+        "\"%s\": give the new %s alone",
+        head->name, part, part);
 }
 
 kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,

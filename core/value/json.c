@@ -65,7 +65,8 @@ json_t *kt_json_object(const kt_secret_t *value)
     if (memchr(value->data, '\0', value->size) != NULL)
         return NULL;
     json = json_loadb((const char *)value->data, value->size, JSON_REJECT_DUPLICATES, NULL);
-    if (json != NULL && !json_is_object(json)) {
+    /* without memory for a string, the library may answer an object that lacks it */
+    if (json != NULL && (!json_is_object(json) || starved)) {
         json_decref(json);
         return NULL;
     }
@@ -334,23 +335,6 @@ kt_status_t kt_json_copy(const kt_secret_t *object, const char *from, const char
 
 /* ---- One field ---- */
 
-kt_status_t kt_shape_set_field(const kt_secret_t *old, const char *field, const kt_secret_t *part,
-                               kt_secret_t **ret_value)
-{
-    kt_secret_t *empty = NULL;
-    kt_status_t status;
-
-    if (old == NULL)
-        old = empty = kt_secret_new("{}", 2);
-    if (old == NULL)
-        return kt_json_no_secret(2);
-    status = kt_json_check(old);
-    if (status == KT_SUCCESS)
-        status = kt_json_set_string(old, field, (const char *)part->data, part->size, ret_value);
-    kt_secret_free(empty);
-    return status;
-}
-
 /* A string without its quotes and escapes; a number as it stands in the text. */
 static kt_status_t field_value(const kt_secret_t *secret, const json_t *member, const char *field,
                                kt_secret_t **ret_secret)
@@ -378,6 +362,46 @@ static kt_status_t field_value(const kt_secret_t *secret, const json_t *member, 
     return KT_SUCCESS;
 }
 
+bool kt_json_uri(const json_t *object, kt_uri_t *ret_uri)
+{
+    static const char *const names[] = {"url", "uri", "dsn", "database_url", "connection_string"};
+    size_t i;
+
+    for (i = 0; i < KT_ARRAY(names); i++) {
+        const json_t *member = json_object_get(object, names[i]);
+
+        if (json_is_string(member) &&
+            kt_uri_parse(json_string_value(member), json_string_length(member), ret_uri))
+            return true;
+    }
+    return false;
+}
+
+/* A part of the URI that the secret is, or that the object has in a field; KT_NOTFOUND. */
+static kt_status_t uri_field(const kt_secret_t *secret, const json_t *object, const char *field,
+                             kt_secret_t **ret_secret)
+{
+    kt_uri_part_t part = kt_uri_part_of(field);
+    kt_secret_t *value = NULL;
+    kt_status_t status;
+    kt_uri_t uri;
+
+    if (part == KT_URI_PARTS ||
+        !(object != NULL ? kt_json_uri(object, &uri)
+                         : kt_uri_parse((const char *)secret->data, secret->size, &uri)))
+        return KT_NOTFOUND;
+    if (!kt_uri_has(&uri, part))
+        return KT_NOTFOUND;
+    status = kt_uri_get(&uri, part, &value);
+    if (status != KT_SUCCESS)
+        return status;
+    value->version = secret->version;
+    value->expires = secret->expires;
+    value->stale = secret->stale;
+    *ret_secret = value;
+    return KT_SUCCESS;
+}
+
 kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_secret_t **ret_secret)
 {
     json_t *object = kt_json_object(secret);
@@ -386,14 +410,16 @@ kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_sec
 
     if (object == NULL && starved)
         return kt_no_memory();
-    if (object == NULL)
-        return kt_fail(KT_MALFORMED, "the value is not a JSON object, so it has no field `%s`",
-                       field);
-    member = json_object_get(object, field);
+    member = json_object_get(object, field); /* NULL of no object */
     if (member == NULL)
-        status = kt_fail(KT_NOTFOUND, "the value has no field `%s`", field);
+        status = uri_field(secret, object, field, ret_secret);
     else
         status = field_value(secret, member, field, ret_secret);
+    if (member == NULL && status == KT_NOTFOUND)
+        status = object != NULL
+                     ? kt_fail(KT_NOTFOUND, "the value has no field `%s`", field)
+                     : kt_fail(KT_MALFORMED,
+                               "the value is not a JSON object, so it has no field `%s`", field);
     json_decref(object);
     return status;
 }

@@ -5,6 +5,8 @@
 
 #include "value.h" /* first: it sets what the system's headers show */
 
+#include "uri.h"
+
 #include <jansson.h>
 
 /* The object that `value` is, for json_decref(); NULL: it is not an object, or kt_json_starved().
@@ -22,6 +24,10 @@ kt_status_t kt_json_set_string(const kt_secret_t *object, const char *field, con
                                size_t size, kt_secret_t **ret_value);
 kt_status_t kt_json_copy(const kt_secret_t *object, const char *from, const char *to,
                          kt_secret_t **ret_value);
+
+/* The URI of PostgreSQL, naming a user, that the object has in `url`, `uri`, `dsn` or the like. It
+ * points into the object. */
+bool kt_json_uri(const json_t *object, kt_uri_t *ret_uri);
 
 /* Why kt_secret_new() of `size` bytes was NULL. */
 kt_status_t kt_json_no_secret(size_t size);

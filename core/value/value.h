@@ -7,7 +7,7 @@
 
 typedef enum kt_shape {
     KT_SHAPE_OPAQUE = 0,
-    KT_SHAPE_DATABASE,
+    KT_SHAPE_DATABASE, /* an object with a password, or a URI of PostgreSQL, or both */
     KT_SHAPE_API_KEY,
     KT_SHAPE_CERTIFICATE
 } kt_shape_t;
@@ -16,15 +16,16 @@ kt_shape_t kt_shape_of(const kt_secret_t *value);
 const char *kt_shape_part(kt_shape_t shape);
 /* Is the value a JSON object? KT_SUCCESS or KT_MALFORMED, KT_INTERNAL: memory ran out. */
 kt_status_t kt_shape_is_object(const kt_secret_t *value);
-/* Is it an object with a `user` and without a password, as before a role's first rotation? */
+/* Does it name a user and no password, as before a role's first rotation? */
 bool kt_shape_wants_password(const kt_secret_t *value);
 /* Is it the account of a database: an object with a password, or before the first rotation with a
- * user alone? KT_INTERNAL: memory ran out. */
+ * user alone, or a URI of PostgreSQL? KT_INTERNAL: memory ran out. */
 kt_status_t kt_shape_is_account(const kt_secret_t *value, bool *ret_account);
-/* Has the object this field? KT_SUCCESS, KT_NOTFOUND, KT_MALFORMED: it is not an object. */
+/* Has the object, or the URI, this field? KT_SUCCESS, KT_NOTFOUND, KT_MALFORMED: it is neither. */
 kt_status_t kt_shape_has_field(const kt_secret_t *value, const char *field);
 /* A new value: `old` with `field` set to the string `part`; with old NULL an object of this one
- * field. KT_MALFORMED: old is not an object, part is not UTF-8; KT_TOOLARGE. */
+ * field. A password goes into the URIs of its account as well. KT_MALFORMED: old has no such field
+ * and is not an object, part is not UTF-8; KT_TOOLARGE. */
 kt_status_t kt_shape_set_field(const kt_secret_t *old, const char *field, const kt_secret_t *part,
                                kt_secret_t **ret_value);
 /* The rotated value of `shape` around the new password or key, with rotated_at at `now` (ms) as ISO
