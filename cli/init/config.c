@@ -38,6 +38,7 @@ static const char config_text[] =
     "  #- {who: \"postgresql:role:postgres\", allow: [read, write, rotate, list, delete],"
     " names: [\"database/*\"]}\n"
     "  #- {who: \"postgresql:worker\", allow: [rotate, list], names: [\"database/*\"]}\n"
+    "  #- {who: \"postgresql:member:pg_monitor\", allow: [state], names: [\"database/*\"]}\n"
     "%7$s"
     "\n"
     "# The audit logs: a folder for each server. If they are required, a request that cannot be\n"

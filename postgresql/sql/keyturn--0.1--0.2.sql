@@ -44,3 +44,41 @@ COMMENT ON FUNCTION keyturn.repair(text, text) IS
 	'makes a role and its secret agree: truth is "database" or "store", whichever is right';
 
 REVOKE ALL ON FUNCTION keyturn.repair(text, text) FROM PUBLIC;
+
+-- State
+
+CREATE FUNCTION keyturn.rotation_states(pattern text DEFAULT '*', verify boolean DEFAULT false,
+	OUT secret text, OUT role name, OUT role_oid oid, OUT cluster text,
+	OUT version bigint, OUT pending bigint, OUT role_version bigint, OUT state text,
+	OUT can_login boolean, OUT rotated_at timestamp with time zone,
+	OUT due_at timestamp with time zone, OUT detail text)
+RETURNS SETOF record
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'keyturn_rotation_states_0_2';
+
+COMMENT ON FUNCTION keyturn.rotation_states(text, boolean) IS
+	'compares each role with the secret of its password; verify compares the passwords too';
+
+REVOKE ALL ON FUNCTION keyturn.rotation_states(text, boolean) FROM PUBLIC;
+
+-- 0.1's columns stay the first ones, so that views and grants on it outlive the update
+CREATE OR REPLACE VIEW keyturn.rotations AS
+	SELECT secret, role, version, pending, state, role_oid, cluster, role_version, can_login,
+		rotated_at, due_at, detail
+	FROM keyturn.rotation_states('*', false);
+
+COMMENT ON VIEW keyturn.rotations IS
+	'each role whose password is a secret, and whether the two agree';
+
+-- nothing needs the old one any more
+ALTER EXTENSION keyturn DROP FUNCTION keyturn.rotation_states();
+
+DROP FUNCTION keyturn.rotation_states();
+
+-- A view runs its functions as the caller. What a monitoring role may see of it is for the policy.
+GRANT USAGE ON SCHEMA keyturn TO pg_monitor;
+
+GRANT EXECUTE ON FUNCTION keyturn.rotation_states(text, boolean) TO pg_monitor;
+
+GRANT SELECT ON TABLE keyturn.rotations TO pg_monitor;

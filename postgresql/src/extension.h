@@ -28,6 +28,9 @@
  *		worker.c	the background worker that asks this
  *		sweeper.c	the background process that writes what backends record
  *		listing.c	a list of secrets, copied out of the library
+ *		accounts.c	the infos of all accounts, read as one line of the audit log
+ *		rows.c		rows that a function answers with
+ *		states.c	keyturn.rotation_states()
  *		metadata.c	list_secrets() and its kin, get_secret()
  *		debug.c		named points at which a test stops or kills a backend
  *
@@ -235,6 +238,32 @@ typedef struct KtpgListed
 
 extern kt_status_t ktpg_list(kt_ctx_t *ctx, const char *pattern, KtpgListed **first,
 							 uint64_t *hidden);
+
+/* accounts.c */
+typedef struct KtpgAccount
+{
+	struct KtpgAccount *next;
+	kt_info_t  *info;			/* freed with the memory context */
+} KtpgAccount;
+
+/* A provider that does not answer: nothing is known of its secrets. */
+typedef struct KtpgSilent
+{
+	struct KtpgSilent *next;
+	kt_status_t status;
+	char		provider[64];
+	char		why[256];		/* may name files of the server */
+} KtpgSilent;
+
+typedef struct KtpgAccounts
+{
+	KtpgAccount *first;
+	KtpgSilent *silent;
+	uint64_t	hidden;			/* by the policy */
+} KtpgAccounts;
+
+extern kt_status_t ktpg_accounts(kt_ctx_t *ctx, const char *pattern, const char *capability,
+								 const char *target, bool values, KtpgAccounts **accounts);
 
 /* worker.c */
 extern void ktpg_worker_register(void);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * history.c
- *		keyturn.rotation_history: what was rotated, in the same transaction.
+ *		What was rotated, in the same transaction: keyturn.rotation_history for
+ *		those who ask later, and a notification for those who listen now.
  */
 #include "compat.h"
 
@@ -9,9 +10,12 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "executor/spi.h"
 #include "extension.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -51,6 +55,21 @@ insert_row(Datum *values)
 	SPI_finish();
 }
 
+/* Sent with the commit, as NOTIFY does: pools listen, and connect again with the new password. */
+static void
+notify(const char *name, uint64_t version, const char *role)
+{
+	StringInfoData payload;
+
+	initStringInfo(&payload);
+	appendStringInfoString(&payload, "{\"secret\":");
+	escape_json(&payload, name);
+	appendStringInfo(&payload, ",\"version\":%llu,\"role\":", (unsigned long long) version);
+	escape_json(&payload, role);
+	appendStringInfoChar(&payload, '}');
+	Async_Notify("keyturn", payload.data);
+}
+
 void
 ktpg_history_add(const kt_request_t *req, const char *name, uint64_t version,
 				 const KtpgRole *role, const char *action)
@@ -78,4 +97,5 @@ ktpg_history_add(const kt_request_t *req, const char *name, uint64_t version,
 						   SECURITY_RESTRICTED_OPERATION);
 	insert_row(values);
 	SetUserIdAndSecContext(userid, seccontext);
+	notify(name, version, role->name);
 }

@@ -147,10 +147,12 @@ class Database:
 
 
 def prepare(home, pg, worker=("rotate", "list"), **settings):
-    """With the line for the worker that init prepares, and tests/system tries as it stands; `worker` are other rights."""
+    """With the lines for the worker and for monitoring that init prepares, and tests/system tries as they stand; `worker` are
+    other rights."""
     home.grant("postgresql:role:postgres", EVERYTHING, ["*"])
     if worker:
         home.grant("postgresql:worker", list(worker), ["database/*"])
+    home.grant("postgresql:member:pg_monitor", ["state"], ["database/*"])
     pg.start(**settings)
     pg.sql("CREATE EXTENSION keyturn")
     return Database(home, pg)

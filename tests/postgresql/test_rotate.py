@@ -99,7 +99,7 @@ def test_a_role_that_was_changed_is_left_alone(db, account):
     assert code == "55000" and "is not the current one" in text
     assert db.pg.can_login(account.role, "changed-by-hand")
     assert not account.pending()
-    assert db.pg.value("SELECT state FROM keyturn.rotations WHERE secret = %s", [account.name]) == "drifted"
+    assert db.pg.value("SELECT state FROM keyturn.rotations WHERE secret = %s", [account.name]) == "role changed"
 
 
 def test_a_resalted_password_is_still_the_same(db, account):
