@@ -82,3 +82,48 @@ GRANT USAGE ON SCHEMA keyturn TO pg_monitor;
 GRANT EXECUTE ON FUNCTION keyturn.rotation_states(text, boolean) TO pg_monitor;
 
 GRANT SELECT ON TABLE keyturn.rotations TO pg_monitor;
+
+-- Changes of the store alone
+
+CREATE FUNCTION generate_secret(name text, length integer DEFAULT NULL, metadata jsonb DEFAULT NULL)
+RETURNS bigint
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'keyturn_generate_secret';
+
+COMMENT ON FUNCTION generate_secret(text, integer, jsonb) IS
+	'makes a new secret of random letters and digits; returns its version, never the value';
+
+REVOKE ALL ON FUNCTION generate_secret(text, integer, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION delete_secret(name text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'keyturn_delete_secret';
+
+COMMENT ON FUNCTION delete_secret(text) IS
+	'ends reads of a secret and keeps its versions; no role is changed';
+
+REVOKE ALL ON FUNCTION delete_secret(text) FROM PUBLIC;
+
+CREATE FUNCTION undelete_secret(name text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'keyturn_undelete_secret';
+
+COMMENT ON FUNCTION undelete_secret(text) IS 'lets a deleted secret be read again';
+
+REVOKE ALL ON FUNCTION undelete_secret(text) FROM PUBLIC;
+
+-- A procedure that commits may not have SET; this one names all that it uses
+
+CREATE PROCEDURE keyturn.rotate(name text)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'keyturn_rotate';
+
+COMMENT ON PROCEDURE keyturn.rotate(text) IS
+	'rotate_secret() in several transactions, for providers across a network';
+
+REVOKE ALL ON PROCEDURE keyturn.rotate(text) FROM PUBLIC;

@@ -16,6 +16,8 @@
  *		addresses.c	whether clients connect to this server
  *		look.c		a secret as it stands, and a version that a role has
  *		owner.c		whose a secret is
+ *		changes.c	generate_secret(), delete_secret(), undelete_secret()
+ *		procedure.c	keyturn.rotate(), a rotation in several transactions
  *		rotate.c	rotate_secret() and rollback_secret()
  *		adopt.c		adopt_secret()
  *		repair.c	keyturn.repair()
@@ -221,6 +223,9 @@ extern KtpgOutcome ktpg_judge(kt_rotation_t *rotation, kt_status_t *status);
 extern bool ktpg_secret_lock(const char *name, bool wait);
 extern void ktpg_store_lock(void);
 extern void ktpg_store_unlock(void);
+
+/* rotate.c */
+extern PGDLLEXPORT Datum keyturn_rotate_secret(PG_FUNCTION_ARGS);
 
 /* reconcile.c */
 extern KtpgOutcome ktpg_reconcile(kt_ctx_t *ctx, const kt_request_t *req,
