@@ -38,9 +38,13 @@ static kt_status_t find_next(const json_t *object, const json_t **ret_next)
     const json_t *list = json_object_get(object, "users"),
                  *user = json_object_get(object, field_of(object));
     kt_status_t status;
+    kt_uri_t uri;
 
     if (list == NULL)
         return kt_fail(KT_NOTFOUND, "the value has no field `users`");
+    if (kt_json_uri(object, &uri))
+        return kt_fail(KT_CONFLICT, "the value has `users` and a connection URI, which names one "
+                                    "user always (set the value again without one of them)");
     status = check_list(list);
     if (status != KT_SUCCESS)
         return status;
@@ -79,9 +83,13 @@ kt_status_t kt_users_next(const kt_secret_t *value, kt_secret_t **ret_user)
 
 static kt_status_t set_user(const kt_secret_t *value, const char *user, kt_secret_t **ret_value)
 {
-    json_t *object = kt_json_object(value);
+    kt_status_t status = kt_json_check(value);
     const char *field;
+    json_t *object;
 
+    if (status != KT_SUCCESS)
+        return status;
+    object = kt_json_object(value);
     if (object == NULL)
         return kt_no_memory();
     field = field_of(object);

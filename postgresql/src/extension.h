@@ -18,6 +18,8 @@
  *		owner.c		whose a secret is
  *		changes.c	generate_secret(), delete_secret(), undelete_secret()
  *		procedure.c	keyturn.rotate(), a rotation in several transactions
+ *		alike.c		can one role stand in for another?
+ *		alternate.c	two roles that take turns as the user of a secret
  *		rotate.c	rotate_secret() and rollback_secret()
  *		adopt.c		adopt_secret()
  *		repair.c	keyturn.repair()
@@ -170,6 +172,14 @@ extern void ktpg_take_version(kt_ctx_t *ctx, kt_rotation_t *rotation, const char
 extern void ktpg_owner_check_managed(const kt_info_t *info, const char *name);
 extern bool ktpg_owner_check(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
 							 const char *done, const KtpgRole *role, bool adopt);
+
+/* alike.c */
+extern void ktpg_check_alike(const KtpgRole *in_use, const KtpgRole *next);
+
+/* alternate.c */
+extern const char *ktpg_alternate(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,
+								  const char *done, uint64_t back, KtpgRole *role);
+extern void ktpg_alternate_confirm(const KtpgRole *role, const char *verifier);
 
 /* scram.c; "don't know" is never "no" */
 typedef enum KtpgAnswer

@@ -4,7 +4,8 @@
  *		rotate_secret() and rollback_secret().
  *
  *	1.	lock the secret in the whole cluster; end what an earlier call left
- *	2.	lock the role; make sure that its password is the secret's current one
+ *	2.	lock the role; make sure that its password is the secret's current one;
+ *		if two roles take turns, go on with the other one (alternate.c)
  *	3.	make the new password and its verifier; store it as pending, with notes
  *		by which it is recognised: this cluster, the role, the verifier
  *	4.	ALTER ROLE to the verifier; write the history; commit synchronously
@@ -37,6 +38,8 @@ typedef struct Rotating
 	char		verifier[KT_META_VALUE_MAX + 1];	/* of the new one */
 	KtpgRole	role;
 	uint64_t	replaced;		/* the version that the role had; 0: not known */
+	uint64_t	back;			/* the version that is rolled back to; 0: a new password */
+	const char *user;			/* of the new version, if two take turns; NULL: it stays */
 	kt_rotation_t **rotation;
 	bool		adopt;			/* take the secret from another cluster */
 } Rotating;
@@ -118,6 +121,7 @@ add_pending(Rotating *r)
 	memcpy(notes + count, proof.notes, sizeof(proof.notes));
 	options.value = *r->password;
 	options.origin = "generated";
+	options.user = r->user;
 	options.target = &target;
 	options.notes = notes;
 	options.nnotes = count + lengthof(proof.notes);
@@ -205,12 +209,15 @@ rotate(Rotating *r)
 	if (!ktpg_owner_check(r->ctx, *r->rotation, r->name, r->action, &r->role, r->adopt))
 		check_in_step(r);
 	ktpg_addresses_check(*r->rotation, r->name);
+	r->user = ktpg_alternate(r->ctx, *r->rotation, r->name, r->action, r->back, &r->role);
 	add_pending(r);
 	version = kt_rotation_version(*r->rotation);
 	ktpg_debug_point("after_pending");
 	CHECK_FOR_INTERRUPTS();
 
 	ktpg_role_alter(&r->role, r->verifier);
+	if (r->user != NULL)
+		ktpg_alternate_confirm(&r->role, r->verifier);
 	ktpg_history_add(&r->req, r->name, version, &r->role, r->action);
 	ForceSyncCommit();
 	ktpg_debug_point("after_alter");
@@ -333,8 +340,9 @@ keyturn_rollback_secret(PG_FUNCTION_ARGS)
 	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rolled back", "rollback_secret()");
 	from = PG_ARGISNULL(1) ? "previous" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	r.password = read_password(&r, from);
-	version = (int64) kt_secret_version(*r.password);
-	if (find_verifier(&r, (uint64_t) version))
+	r.back = kt_secret_version(*r.password);
+	version = (int64) r.back;
+	if (find_verifier(&r, r.back))
 		version = rotate(&r);
 	ktpg_drop_secret(r.password);
 	PG_RETURN_INT64(version);

@@ -108,6 +108,24 @@ static const struct {
     {"[\"b\",\"c\"]", "not one of `users`"},
 };
 
+/* It would name the one user with the other one's password. */
+START_TEST(a_uri_is_no_place_for_two)
+{
+    char name[64];
+
+    put("database/a", "postgres://a:p@db/x", 1);
+    ck_assert_int_eq(next(name), KT_MALFORMED);
+    ck_assert_int_eq(rotate_to("b"), KT_MALFORMED);
+    put("database/a",
+        "{\"user\":\"a\",\"password\":\"p\",\"users\":[\"a\",\"b\"],\"url\":\"postgres://a:p@db/"
+        "x\"}",
+        2);
+    ck_assert_int_eq(next(name), KT_CONFLICT);
+    ck_assert_msg(strstr(kt_error(world.ctx), "a connection URI") != NULL, "%s",
+                  kt_error(world.ctx));
+}
+END_TEST
+
 START_TEST(a_wrong_list_is_said)
 {
     char text[160], name[64];
@@ -143,6 +161,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, they_take_turns);
     tcase_add_test(tests, the_field_may_be_username);
     UNIT_TABLE(tests, a_wrong_list_is_said, wrong);
+    tcase_add_test(tests, a_uri_is_no_place_for_two);
     tcase_add_test(tests, others_have_none);
 }
 
