@@ -354,8 +354,8 @@ static kt_status_t commit(step_t *s, todo_t todo)
     s->txn = NULL;
     kt_debug_point(after[todo]);
     if (status == KT_SUCCESS)
-        note_anchor(
-            s->r, kt_trees_anchor(s->r->store, s->r->ctx->holder.stream, &s->trees, &s->catalogue));
+        note_anchor(s->r, kt_trees_anchor(s->r->store, s->r->ctx->holder.stream, &s->trees,
+                                          &s->catalogue, false));
     kt_debug_point("rekey.anchored");
     return status;
 }

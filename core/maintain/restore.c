@@ -288,7 +288,7 @@ static kt_status_t write_anchors(const restore_t *r, const kt_index_t *indexes, 
         if (indexes[i].generation > 0)
             kt_index_anchored(&indexes[i], &list[n++]);
     }
-    status = committed ? kt_anchors_write(r->store->anchors, r->ctx->holder.stream, list, n)
+    status = committed ? kt_anchors_write(r->store->anchors, r->ctx->holder.stream, list, n, false)
                        : kt_anchors_prepare(r->store->anchors, r->ctx->holder.stream, list, n);
     kt_wipe(keys, sizeof(keys));
     free(list);

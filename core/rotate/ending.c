@@ -205,8 +205,10 @@ static kt_status_t prepare_group(kt_prepared_t *prepared, size_t from, const las
     while (status == KT_SUCCESS && from + group->count < prepared->count &&
            prepared->rotations[from + group->count]->store == store)
         status = add_change(prepared, group, step, timeout);
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS) {
+        kt_change_be_lazy(group->writes->change); /* one sync is left: that of the commit */
         status = kt_write_prepare(prepared->ctx, group->writes, group->count);
+    }
     if (status == KT_SUCCESS)
         prepared->ngroups++;
     *ret_count = group->count;

@@ -311,6 +311,7 @@ static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *op
         return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name,
                          KT_EV_DURABLE);
     }
+    kt_change_be_lazy(change); /* an older store without it has lost nothing that is in force */
     kt_change_head(change)->pending = version;
     r->replaces = kt_change_head(change)->current;
     status = kt_write_finish(r->ctx, &r->call, change, "rotate.create", version, r->store->name);

@@ -2,12 +2,27 @@
 /* record.c: the host's calls on the audit log: flush it, lend it a thread, read its end. */
 #include "serve.h"
 
+/* Of all processes of the stream. What is not synced now is by the next flush. */
+static void sync_anchors(kt_ctx_t *ctx)
+{
+    kt_store_t *store;
+    size_t i;
+
+    for (i = 0; ctx->stores != NULL && i < ctx->modules->count; i++) {
+        if (kt_store_of(ctx, i, &store) != KT_SUCCESS ||
+            kt_anchors_sync(store->anchors, ctx->holder.stream) != KT_SUCCESS)
+            kt_failure_clear();
+    }
+}
+
 kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes)
 {
     kt_status_t status = kt_enter(ctx);
 
     if (status != KT_SUCCESS)
         return status;
+    if (all_processes)
+        sync_anchors(ctx);
     if (ctx->audit != NULL)
         status = kt_audit_answer(ctx, all_processes ? kt_audit_sweep(ctx->audit)
                                                     : kt_audit_drain(ctx->audit));

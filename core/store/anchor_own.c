@@ -237,33 +237,54 @@ static bool replace(int own, const char *text, bool first)
 
 /* ---- a line of the file that is there ---- */
 
-/* The older of the two lines that the anchor's key has in the text, and what it says. NULL: this is
- * not how the text is, and the file has to be replaced. */
-static char *find_slot(char *text, const kt_anchor_t *ours, const unsigned char key[KT_KEY_SIZE],
-                       kt_anchor_t *ret_older)
+/*
+ * Has the file lines that are not synced? The lock has a byte that says so. It is not synced
+ * either: after a power failure all that is left is on the disk.
+ */
+static bool is_loose(const kt_anchor_own_t *own)
 {
-    char *line, *end, *slot = NULL, key_id[2 * KT_KEYID_SIZE + 1];
-    unsigned lines = 0, whole = 0;
-    uint64_t lowest = 0, generation;
-    kt_anchor_t other;
+    char byte = '0';
+
+    return pread(own->lock, &byte, 1, 0) == 1 && byte == '1';
+}
+
+static bool say_loose(const kt_anchor_own_t *own, bool loose)
+{
+    return pwrite(own->lock, loose ? "1" : "0", 1, 0) == 1;
+}
+
+/* The line to write over, of the two that the anchor's key has in the text, and what it says: the
+ * older one, or the newer one if it may not be on the disk. NULL: this is not how the text is, and
+ * the file has to be replaced. */
+static char *find_slot(char *text, const kt_anchor_t *ours, const unsigned char key[KT_KEY_SIZE],
+                       bool loose, kt_anchor_t *ret_replaced)
+{
+    char *line, *end, *slots[2] = {NULL, NULL}, key_id[2 * KT_KEYID_SIZE + 1];
+    uint64_t generations[2] = {0, 0}, generation;
+    unsigned lines = 0, at;
+    kt_anchor_t others[2];
 
     (void)sodium_bin2hex(key_id, sizeof(key_id), ours->key_id, KT_KEYID_SIZE);
     for (line = text + strlen(MAGIC); (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        kt_anchor_t other;
+
         if (strncmp(line, key_id, 2 * KT_KEYID_SIZE) != 0 || !kt_anchor_parse(line, &other))
             continue;
         generation = kt_anchor_holds(&other, key) ? other.generation + 1 : 0;
-        if (generation > ours->generation || end + 1 - line != KT_ANCHOR_LINE ||
+        if (generation > ours->generation || end + 1 - line != KT_ANCHOR_LINE || lines == 2 ||
             memcmp(other.store_id, ours->store_id, KT_ID_SIZE) != 0)
             return NULL;
-        lines++;
-        whole += generation > 0;
-        if (slot == NULL || generation < lowest) {
-            slot = line;
-            lowest = generation;
-            *ret_older = other;
-        }
+        slots[lines] = line;
+        generations[lines] = generation;
+        others[lines++] = other;
     }
-    return lines == 2 && whole > 0 ? slot : NULL;
+    if (lines != 2 || (generations[0] == 0 && generations[1] == 0))
+        return NULL;
+    at = generations[1] < generations[0] ? 1 : 0;
+    if (loose && generations[at] > 0) /* a line that is not whole is never the better one */
+        at = 1 - at;
+    *ret_replaced = others[at];
+    return slots[at];
 }
 
 /* The line, and its end once more: see overwrite(). */
@@ -280,25 +301,35 @@ static bool put_line(int fd, const char *line, off_t at)
  * freed. The other line of the key is not touched, so that a write that is cut off leaves the
  * anchor before this one, as a lost rename does. A reader between the two skips the unfinished
  * line, and the time of the second write, when the line is complete, has it read the file again.
+ *
+ * A line that is not synced counts for all processes, and is lost with the power. Until it is
+ * synced, each further line goes over it, so that the other one, which is on the disk, stays.
  */
-static bool overwrite(int fd, char *text, const kt_anchor_job_t *job)
+static bool overwrite(const kt_anchor_own_t *own, char *text, const kt_anchor_job_t *job)
 {
+    bool loose = is_loose(own), lazy = job->lazy && (loose || say_loose(own, true));
     char line[KT_ANCHOR_LINE_MAX], *slot;
-    kt_anchor_t older;
+    kt_anchor_t replaced;
     size_t i;
 
     for (i = 0; i < job->count; i++) {
-        slot = find_slot(text, &job->lines[i], job->keys[i], &older);
+        slot = find_slot(text, &job->lines[i], job->keys[i], loose, &replaced);
         if (slot == NULL)
             return false;
         if (job->replaced != NULL)
-            job->replaced[i] = older;
+            job->replaced[i] = replaced;
         kt_anchor_format(&job->lines[i], line);
         memcpy(slot, line, KT_ANCHOR_LINE);
-        if (!put_line(fd, line, slot - text))
+        if (!put_line(own->file, line, slot - text))
             return false;
     }
-    return fdatasync(fd) == 0;
+    if (lazy)
+        return true;
+    if (fdatasync(own->file) != 0)
+        return false;
+    if (loose)
+        (void)say_loose(own, false);
+    return true;
 }
 
 /* The text of the open file; NULL: it is not to be written any more, or cannot be. */
@@ -337,7 +368,7 @@ static bool write_open(kt_anchor_own_t *own, const kt_anchor_job_t *job)
 
     free(own->text);
     own->text = NULL;
-    if (text == NULL || !overwrite(own->file, text, job) || fstat(own->file, &st) != 0) {
+    if (text == NULL || !overwrite(own, text, job) || fstat(own->file, &st) != 0) {
         free(text);
         kt_close_fd(&own->file);
         return false;
@@ -401,6 +432,8 @@ static kt_status_t write_inlock(const char *path, const char *stream, kt_anchor_
         status = kt_no_memory();
     else if (!replace(own->folder, text, job->first))
         status = cannot_write(path, stream, NAME);
+    else if (is_loose(own))
+        (void)say_loose(own, false);
     free(old);
     free(text);
     return status;
@@ -425,6 +458,27 @@ kt_status_t kt_anchor_file_write(const char *path, int folder, const char *strea
         kt_anchor_own_close(used);
     if (status == KT_SUCCESS)
         kt_failure_clear();
+    return status;
+}
+
+/* Without its folder there is nothing to sync. */
+kt_status_t kt_anchor_file_sync(const char *path, int folder, const char *stream)
+{
+    kt_anchor_own_t own = KT_ANCHOR_OWN_INIT;
+    kt_status_t status = KT_SUCCESS;
+
+    own.folder = kt_anchor_folder(folder, stream);
+    if (own.folder < 0 && errno == ENOENT)
+        return KT_SUCCESS;
+    (void)snprintf(own.stream, sizeof(own.stream), "%s", stream);
+    status = begin(path, folder, stream, &own);
+    if (status == KT_SUCCESS && is_loose(&own)) {
+        own.file = openat(own.folder, NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (own.file < 0 || fdatasync(own.file) != 0 || !say_loose(&own, false))
+            status = cannot_write(path, stream, NAME);
+    }
+    end(&own);
+    kt_anchor_own_close(&own);
     return status;
 }
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* anchor_write.c: the anchors of a change, before and after its commit. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "anchor_list.h"
 #include "index.h"
@@ -64,11 +66,11 @@ static kt_status_t write_job(kt_anchors_t *anchors, const char *name, kt_anchor_
 }
 
 static kt_status_t write_all(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
-                             size_t count, bool first)
+                             size_t count, bool first, bool lazy)
 {
     kt_anchor_t *lines = calloc(2 * count + 1, sizeof(*lines));
     const unsigned char **keys = calloc(count + 1, sizeof(*keys));
-    kt_anchor_job_t job = {.lines = lines, .keys = keys, .first = first};
+    kt_anchor_job_t job = {.lines = lines, .keys = keys, .first = first, .lazy = lazy};
     kt_status_t status = KT_SUCCESS;
     size_t i;
 
@@ -110,7 +112,7 @@ kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const 
             without[n++] = list[i];
     }
     if (n > 0)
-        status = write_all(anchors, stream, without, n, true);
+        status = write_all(anchors, stream, without, n, true, false);
     free(without);
     return status == KT_SUCCESS ? status : kt_fail_prefix(status, "the first anchor of a type");
 }
@@ -125,20 +127,35 @@ kt_status_t kt_anchors_reserve(const kt_anchors_t *anchors, const char *stream)
 }
 
 kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
-                             size_t count)
+                             size_t count, bool lazy)
 {
     kt_status_t status;
     size_t i;
 
     if (anchors == NULL)
         return KT_SUCCESS;
-    status = write_all(anchors, stream, list, count, false);
+    status = write_all(anchors, stream, list, count, false, lazy);
     for (i = 0; i < count; i++) {
         if (status == KT_SUCCESS)
             kt_unanchored_drop(&anchors->missing, list[i].key_id);
         else
             kt_unanchored_add(&anchors->missing, &list[i], true);
     }
+    return status;
+}
+
+kt_status_t kt_anchors_sync(const kt_anchors_t *anchors, const char *stream)
+{
+    int folder;
+    kt_status_t status;
+
+    if (anchors == NULL)
+        return KT_SUCCESS;
+    folder = open(anchors->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (folder < 0)
+        return KT_SUCCESS; /* the next read will say so */
+    status = kt_anchor_file_sync(anchors->path, folder, stream);
+    (void)close(folder);
     return status;
 }
 

@@ -64,9 +64,11 @@ void kt_anchors_walk(const kt_anchors_t *anchors, kt_anchors_fn fn, void *arg);
 kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
                                size_t count);
 /* After the commit. KT_NOSPACE, KT_PERMISSION; KT_TRYAGAIN: another process holds the stream's
- * lock. What could not be written is missing: see below. */
+ * lock. What could not be written is missing: see below. `lazy`: it counts at once, and is on the
+ * disk after a later write that is not lazy, kt_anchors_sync(), or when the kernel likes. */
 kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
-                             size_t count);
+                             size_t count, bool lazy);
+kt_status_t kt_anchors_sync(const kt_anchors_t *anchors, const char *stream);
 /* Before the commit: space for that, in case that the disk is full by then. KT_NOSPACE. */
 kt_status_t kt_anchors_reserve(const kt_anchors_t *anchors, const char *stream);
 /* Could the stream's file be written by this process? KT_PERMISSION, with the command that makes
@@ -172,12 +174,15 @@ typedef struct kt_anchor_job {
     size_t count;
     const unsigned char *const *keys; /* of each line's MAC; NULL: not known */
     bool first;                       /* the file's name is made durable, too */
+    bool lazy;                        /* need not be on the disk, if the file is there */
     const kt_anchor_file_t *before;   /* the file as the caller has read it; NULL: it has not */
     kt_anchor_t *replaced;            /* NULL or, if followed: what each line stands in place of */
 } kt_anchor_job_t;
 /* Of each key the higher generation, and all other lines unchanged. `own` NULL: nothing is kept. */
 kt_status_t kt_anchor_file_write(const char *path, int folder, const char *stream,
                                  const kt_anchor_job_t *job, kt_anchor_own_t *own);
+/* What was lazy reaches the disk. */
+kt_status_t kt_anchor_file_sync(const char *path, int folder, const char *stream);
 /* Keeps space for the next kt_anchor_file_write() to a file that has this size, which needs it if
  * the disk is full by then. KT_NOSPACE: there is none; what else is in the way, that call will say.
  */

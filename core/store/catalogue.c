@@ -418,7 +418,7 @@ static kt_status_t put_anchors(const kt_holder_t *holder, const kt_store_t *stor
     kt_status_t status = KT_SUCCESS;
 
     if (count > 0)
-        status = committed ? kt_anchors_write(store->anchors, holder->stream, list, count)
+        status = committed ? kt_anchors_write(store->anchors, holder->stream, list, count, false)
                            : kt_anchors_prepare(store->anchors, holder->stream, list, count);
     kt_wipe(keys, sizeof(keys));
     return status;

@@ -32,6 +32,7 @@ struct kt_change {
     kt_catalogue_t catalogue; /* the same, if this change changes it */
     kt_change_t *first;       /* of its transaction: itself, unless it has joined another one */
     kt_change_t *next;        /* of the same transaction */
+    bool lazy;                /* of the first: so are its anchors */
 };
 
 static void change_free(kt_change_t *change)
@@ -569,11 +570,16 @@ static void write_anchors(const kt_change_t *change)
 {
     if (tree_owner(change) != change)
         return;
-    if (kt_trees_anchor(change->store, change->holder->stream, &change->trees,
-                        &change->catalogue) == KT_SUCCESS)
+    if (kt_trees_anchor(change->store, change->holder->stream, &change->trees, &change->catalogue,
+                        change->first->lazy) == KT_SUCCESS)
         return;
     kt_log(&change->holder->logger, 3, KT_NOT_ANCHORED, kt_failure());
     kt_failure_clear();
+}
+
+void kt_change_be_lazy(kt_change_t *change)
+{
+    change->lazy = true;
 }
 
 kt_status_t kt_change_commit(kt_change_t *change)

@@ -227,9 +227,11 @@ kt_status_t kt_trees_seal(kt_trees_t *trees)
                : status;
 }
 
+typedef enum when { BEFORE_COMMIT, AFTER_COMMIT, AFTER_COMMIT_LAZY } when_t;
+
 /* Of both trees, and of the catalogue if it was changed. */
 static kt_status_t put_anchors(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
-                               const kt_catalogue_t *catalogue, bool committed)
+                               const kt_catalogue_t *catalogue, when_t when)
 {
     unsigned char keys[KT_CAT_ANCHORS][KT_KEY_SIZE];
     kt_anchored_t list[2 + KT_CAT_ANCHORS];
@@ -242,8 +244,9 @@ static kt_status_t put_anchors(const kt_store_t *store, const char *stream, cons
         kt_index_anchored(&trees->old, &list[count++]);
     count += kt_catalogue_anchored(store, catalogue, keys, &list[count]);
     if (count > 0)
-        status = committed ? kt_anchors_write(store->anchors, stream, list, count)
-                           : kt_anchors_prepare(store->anchors, stream, list, count);
+        status = when == BEFORE_COMMIT ? kt_anchors_prepare(store->anchors, stream, list, count)
+                                       : kt_anchors_write(store->anchors, stream, list, count,
+                                                          when == AFTER_COMMIT_LAZY);
     kt_wipe(keys, sizeof(keys));
     return status;
 }
@@ -251,13 +254,13 @@ static kt_status_t put_anchors(const kt_store_t *store, const char *stream, cons
 kt_status_t kt_trees_prepare(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
                              const kt_catalogue_t *catalogue)
 {
-    return put_anchors(store, stream, trees, catalogue, false);
+    return put_anchors(store, stream, trees, catalogue, BEFORE_COMMIT);
 }
 
 kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
-                            const kt_catalogue_t *catalogue)
+                            const kt_catalogue_t *catalogue, bool lazy)
 {
-    return put_anchors(store, stream, trees, catalogue, true);
+    return put_anchors(store, stream, trees, catalogue, lazy ? AFTER_COMMIT_LAZY : AFTER_COMMIT);
 }
 
 uint64_t kt_index_confirmed(const kt_index_t *index)

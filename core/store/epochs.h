@@ -36,7 +36,7 @@ kt_status_t kt_trees_seal(kt_trees_t *trees);
 kt_status_t kt_trees_prepare(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
                              const kt_catalogue_t *catalogue);
 kt_status_t kt_trees_anchor(const kt_store_t *store, const char *stream, const kt_trees_t *trees,
-                            const kt_catalogue_t *catalogue);
+                            const kt_catalogue_t *catalogue, bool lazy);
 
 /* The key that seals the first secret of a type that has no root under a key held. KT_ROLLEDBACK:
  * the type exists, and its root was removed; KT_NOKEY: it may be under a key that is not held. */

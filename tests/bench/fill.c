@@ -171,7 +171,7 @@ static void put_index(fill_t *fill)
     kt_index_anchored(&index, &anchored);
     must(kt_anchors_prepare(fill->store->anchors, holder->stream, &anchored, 1));
     commit(fill);
-    must(kt_anchors_write(fill->store->anchors, holder->stream, &anchored, 1));
+    must(kt_anchors_write(fill->store->anchors, holder->stream, &anchored, 1, false));
     must(kt_catalogue_anchor(holder, fill->store, &catalogue));
     kt_catalogue_clear(&catalogue);
     kt_index_close(&index);

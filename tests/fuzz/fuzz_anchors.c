@@ -56,7 +56,7 @@ static void write_ours(kt_anchors_t *anchors, const kt_anchored_t *index)
     kt_anchors_t *fresh = NULL;
     uint64_t highest;
 
-    must(kt_anchors_write(anchors, "ours", index, 1) == KT_SUCCESS);
+    must(kt_anchors_write(anchors, "ours", index, 1, false) == KT_SUCCESS);
     must(kt_anchors_new(folder_of_anchors(), &fresh) == KT_SUCCESS);
     must(kt_anchors_load(fresh) == KT_SUCCESS);
     highest = kt_anchors_highest(fresh, index);

@@ -29,14 +29,19 @@ static kt_anchored_t at_generation(uint64_t generation)
         .store = "local", .type = "t", .key = key, .generation = generation, .root = {1}};
 }
 
-static void write_anchor(const char *stream, uint64_t generation)
+static void write_one(const char *stream, uint64_t generation, bool lazy)
 {
     kt_anchored_t anchored = at_generation(generation);
 
     anchored.root[0] = (unsigned char)generation;
     assert_ok(kt_anchors_make(writer, stream));
     assert_ok(kt_anchors_load(writer));
-    assert_ok(kt_anchors_write(writer, stream, &anchored, 1));
+    assert_ok(kt_anchors_write(writer, stream, &anchored, 1, lazy));
+}
+
+static void write_anchor(const char *stream, uint64_t generation)
+{
+    write_one(stream, generation, false);
 }
 
 /* What a reader says that finds a store at generation 1. */
@@ -204,10 +209,47 @@ START_TEST(the_descriptors_stay_as_many)
 }
 END_TEST
 
+static void assert_lines(uint64_t one, uint64_t other)
+{
+    char text[2048] = "", number[24];
+    int fd = open(at("one/generations"), O_RDONLY);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_gt(read(fd, text, sizeof(text) - 1), 0);
+    (void)close(fd);
+    (void)snprintf(number, sizeof(number), " %020llu ", (unsigned long long)one);
+    ck_assert_msg(strstr(text, number) != NULL, "%s is not in `%s`", number, text);
+    (void)snprintf(number, sizeof(number), " %020llu ", (unsigned long long)other);
+    ck_assert_msg(strstr(text, number) != NULL, "%s is not in `%s`", number, text);
+}
+
+/* The line that is on the disk stays, so that a power cut does not take both. */
+START_TEST(a_line_that_is_not_synced)
+{
+    write_anchor("one", 2);
+    assert_lines(1, 2);
+    write_one("one", 3, true);
+    assert_lines(2, 3);
+    write_one("one", 4, true);
+    write_one("one", 5, true);
+    assert_lines(2, 5);
+    assert_ok(kt_anchors_sync(writer, "one"));
+    write_one("one", 6, true);
+    assert_lines(5, 6);
+    write_anchor("one", 7);
+    assert_lines(5, 7);
+    write_anchor("one", 8);
+    assert_lines(7, 8);
+    assert_status(look(), KT_ROLLEDBACK);
+    assert_ok(kt_anchors_sync(writer, "none"));
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_anchors, remove_anchors);
     tcase_add_test(tests, a_file_that_is_replaced);
+    tcase_add_test(tests, a_line_that_is_not_synced);
     tcase_add_test(tests, a_file_that_is_put_aside);
     tcase_add_test(tests, a_file_that_is_written);
     tcase_add_test(tests, a_stream_that_appears);
