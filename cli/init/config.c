@@ -35,7 +35,7 @@ static const char config_text[] =
     "  #- {who: \"nginx:*\", allow: [read], names: [\"api-keys/*\", \"tls/*\", \"database/*\"]}\n"
     "  #- {who: \"redis:default\", allow: [read, write, rotate, list, delete],"
     " names: [\"api-keys/*\"]}\n"
-    "  #- {who: \"postgresql:role:postgres\", allow: [read, write, rotate, list, delete],"
+    "  #- {who: \"postgresql:role:postgres\", allow: [read, write, rotate, list, delete, admin],"
     " names: [\"database/*\"]}\n"
     "  #- {who: \"postgresql:worker\", allow: [rotate, list], names: [\"database/*\"]}\n"
     "  #- {who: \"postgresql:member:pg_monitor\", allow: [state], names: [\"database/*\"]}\n"

@@ -226,7 +226,7 @@ typedef struct KtpgProof
 } KtpgProof;
 
 extern void ktpg_proof_init(KtpgProof *proof);
-extern bool ktpg_is_copy(const char *noted_place, const char *noted_wal);
+extern bool ktpg_is_copy(const char *noted_place, const char *noted_wal, bool *later);
 extern KtpgOutcome ktpg_judge(kt_rotation_t *rotation, kt_status_t *status);
 
 /* lock.c */

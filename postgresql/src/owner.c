@@ -51,24 +51,40 @@ refuse_foreign(const char *name, const char *owner)
  * timeline; else the original may still run.
  */
 static void
-refuse_copy(const char *name)
+refuse_copy(const char *name, bool drifted)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("secret \"%s\" belongs to another copy of this cluster", name),
 			 errdetail("Its password was given to the role in another data directory, and this "
 					   "copy was neither promoted nor recovered since."),
+			 drifted ?
+			 errhint("If this copy replaces the other one: SELECT keyturn.repair('%s', 'store'). "
+					 "Clients cannot log in there any more after the next rotation.", name) :
 			 errhint("If this copy replaces the other one: SELECT rotate_secret('%s', "
 					 "adopt => true). Clients cannot log in there any more then.", name)));
 }
 
-/* Has the role another password than this version? Then that is the first thing to say. */
+/* Has the role another password than this version, as far as its verifier tells? */
 static bool
 is_drifted(const kt_info_t *info, uint64_t version, const KtpgRole *role)
 {
 	const char *noted = kt_info_note(info, version, KTPG_NOTE_VERIFIER);
 
 	return role->verifier != NULL && (noted == NULL || strcmp(noted, role->verifier) != 0);
+}
+
+/* A cluster that was promoted or recovered has an older password because it lost a rotation. */
+static void
+check_copy(const kt_info_t *info, uint64_t version, const char *name, const KtpgRole *role)
+{
+	bool		drifted = is_drifted(info, version, role);
+	bool		later;
+
+	if (ktpg_is_copy(kt_info_note(info, version, KTPG_NOTE_PLACE),
+					 kt_info_note(info, version, KTPG_NOTE_WAL), &later) &&
+		(!drifted || !later))
+		refuse_copy(name, drifted);
 }
 
 /*
@@ -116,9 +132,7 @@ ktpg_owner_check(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name, const
 			refuse_foreign(name, owner);
 		return true;
 	}
-	if (!adopt && !is_drifted(*info, version, role) &&
-		ktpg_is_copy(kt_info_note(*info, version, KTPG_NOTE_PLACE),
-					 kt_info_note(*info, version, KTPG_NOTE_WAL)))
-		refuse_copy(name);
+	if (!adopt)
+		check_copy(*info, version, name, role);
 	return false;
 }

@@ -170,21 +170,21 @@ is_same_place(const char *a, const char *b)
 /*
  * Was a version with these notes given to a role in another copy of this cluster,
  * which this one has not taken over from, by a promotion or a recovery? False if
- * that is not known.
+ * that is not known. *later: this one is on another timeline than that copy was.
  */
 bool
-ktpg_is_copy(const char *noted_place, const char *noted_wal)
+ktpg_is_copy(const char *noted_place, const char *noted_wal, bool *later)
 {
 	Noted		noted = {0};
 	char		place[KTPG_PLACE_SIZE];
-	bool		later;
 
+	*later = false;
 	this_place(place);
 	if (noted_place == NULL || noted_wal == NULL || place[0] == '\0' || noted_place[0] == '\0' ||
 		is_same_place(place, noted_place))
 		return false;
 	read_wal(noted_wal, &noted);
-	return !shares_wal(&noted, &later) || !later;
+	return !shares_wal(&noted, later) || !*later;
 }
 
 /* What became here of the transaction with the noted number. */

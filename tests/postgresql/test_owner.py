@@ -64,7 +64,7 @@ def test_another_cluster_does_not_take_a_secret_over(two):
     error = fails(other, "SELECT rotate_secret(%s)", account.name)
     assert error.pgcode == "55000" and "belongs to another cluster" in str(error)
     assert "rotate_secret('database/app1', adopt => true)" in error.diag.message_hint
-    for query in ("SELECT rotate_secret(%s, adopt => false)", "SELECT rollback_secret(%s, '2')"):
+    for query in ("SELECT rotate_secret(%s, adopt => false)", "SELECT rollback_secret(%s, '1')"):
         assert fails(other, query, account.name).pgcode == "55000"
     assert other.value("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [account.role]) is None
     assert other.value("SELECT count(*) FROM keyturn.rotation_history") == 0
@@ -87,10 +87,11 @@ def test_adopted_and_adopted_back(two):
     assert other.value("SELECT rotate_secret(%s, adopt => true)", [account.name]) == 3
     assert other.can_login(account.role, account.password())
     assert row(other, account) == [(account.role, 3, None, "in step")]
-    assert not account.agree()
+    assert not account.agree() and [state for *_, state in row(pg, account)] == ["foreign"]
     error = fails(pg, "SELECT rotate_secret(%s)", account.name)
     assert error.pgcode == "55000" and "belongs to another cluster" in str(error)
     untouched(account, pg.value("SELECT rotate_secret(%s, adopt => true)", [account.name]))
+    assert [state for *_, state in row(other, account)] == ["foreign"]
     assert fails(other, "SELECT rotate_secret(%s)", account.name).pgcode == "55000"
     untouched(account, account.rotate())
 
@@ -143,6 +144,25 @@ def test_a_clone_does_not_take_a_secret_over(original, clone, canary, password):
     untouched(account, account.rotate())
     original.pg.restart()
     untouched(account, account.rotate())
+
+
+def test_a_clone_from_before_the_last_rotation(original, clone, canary):
+    """Its error does not advise to make the old password current, which would lock the original's clients out."""
+    account = original.account(canary("pg-older"))
+    account.rotate()
+    copy = clone(original)
+    account.rotate()
+    copy.start()
+    error = fails(copy, "SELECT rotate_secret(%s)", account.name)
+    assert error.pgcode == "55000" and "another copy of this cluster" in str(error)
+    assert "'store'" in error.diag.message_hint and "'database'" not in error.diag.message_hint
+    untouched(account, 3)
+    original.home.grant("postgresql:role:postgres", ["admin"], ["database/*"])
+    copy.sql("SELECT keyturn.repair(%s, 'store')", [account.name])
+    assert copy.can_login(account.role, account.password())
+    untouched(account, 3)
+    copy.sql("SELECT rotate_secret(%s)", [account.name])
+    assert copy.can_login(account.role, account.password())
 
 
 def test_a_clone_that_replaces_its_original(original, clone, canary):
