@@ -41,6 +41,7 @@ ELSEWHERE = {  # what needs root, a server, or the library
     ("postgresql/src/rotate.c", '"keyturn info'): "postgresql/test_advice.py::test_rotated_somewhere_else",
     ("postgresql/src/user.c", '"keyturn rotate'): "postgresql/test_advice.py::test_no_role",
     ("postgresql/src/user.c", '"keyturn set'): "postgresql/test_proof.py::test_a_role_that_was_renamed",
+    ("postgresql/src/repair.c", '"keyturn set'): "postgresql/test_repair.py::test_what_a_refusal_advises",
     ("postgresql/src/addresses.c", '"keyturn get'): "postgresql/test_owner.py::test_another_address_is_a_warning",
     ("postgresql/src/rotate.c", '"keyturn set'): "postgresql/test_advice.py::test_a_password_that_was_changed_by_hand",
     ("postgresql/src/worker.c", '"keyturn check"'): "system/test_readme.py::test_without_the_workers_line_check_fails",

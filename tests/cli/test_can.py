@@ -12,7 +12,7 @@ def reader(home):
     """A home whose user may read and rotate everything, and list nothing."""
     home.set("api-keys/stripe", b"v")
     home.run("set", "database/primary", "--meta", "rotation=daily", input=b"v")
-    home.replace("allow: [read, write, rotate, list, delete, admin]", "allow: [read, write, rotate]")
+    home.replace('allow: [read, write, rotate, list, delete, admin], names: ["*"]', 'allow: [read, write, rotate], names: ["*"]')
     return home
 
 

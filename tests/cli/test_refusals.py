@@ -104,7 +104,7 @@ def test_keyturn_config_in_the_environment(home):
     ("environment: development", "enviroment: development", ["keyturn.yaml:3:", "enviroment", "environment"]),
     ("audit:\n", "audti:\n", ["audti", "audit"]),
     ("required: true", "requierd: true", ["requierd", "required"]),
-    ("allow: [read, write, rotate, list, delete, admin]", "allow: [raed]", ["raed", "read"]),
+    ('allow: [read, write, rotate, list, delete, admin], names: ["*"]', 'allow: [raed], names: ["*"]', ["raed", "read"]),
     ("keep_versions: 10", "keep_version: 10", ["keep_version", "keep_versions"]),
     ("environment: development", "environment: development\nenvironment: staging", [":4:", "environment"]),
     ("required: true", "required: maybe", ["required"]),
