@@ -90,8 +90,10 @@ static kt_status_t lock_own(const char *path, const char *stream, kt_anchor_own_
             return cannot_write(path, stream, LOCK);
         if (!kt_lock_file(own->lock, KT_LOCK_WAIT))
             break;
-        if (fstat(own->lock, &st) == 0 && st.st_nlink > 0)
+        if (fstat(own->lock, &st) == 0 && st.st_nlink > 0) {
+            own->loose = st.st_size > 0;
             return KT_SUCCESS;
+        }
         kt_close_fd(&own->lock); /* others lock another file now */
         errno = EWOULDBLOCK;
     }
@@ -237,20 +239,14 @@ static bool replace(int own, const char *text, bool first)
 
 /* ---- a line of the file that is there ---- */
 
-/*
- * Has the file lines that are not synced? The lock has a byte that says so. It is not synced
- * either: after a power failure all that is left is on the disk.
- */
-static bool is_loose(const kt_anchor_own_t *own)
+/* Says whether the file has lines that are not synced: the lock is a byte long while it has. That
+ * is not synced either: after a power failure all that is left is on the disk. */
+static bool say_loose(kt_anchor_own_t *own, bool loose)
 {
-    char byte = '0';
-
-    return pread(own->lock, &byte, 1, 0) == 1 && byte == '1';
-}
-
-static bool say_loose(const kt_anchor_own_t *own, bool loose)
-{
-    return pwrite(own->lock, loose ? "1" : "0", 1, 0) == 1;
+    if (ftruncate(own->lock, loose ? 1 : 0) != 0)
+        return false;
+    own->loose = loose;
+    return true;
 }
 
 /* The line to write over, of the two that the anchor's key has in the text, and what it says: the
@@ -305,9 +301,9 @@ static bool put_line(int fd, const char *line, off_t at)
  * A line that is not synced counts for all processes, and is lost with the power. Until it is
  * synced, each further line goes over it, so that the other one, which is on the disk, stays.
  */
-static bool overwrite(const kt_anchor_own_t *own, char *text, const kt_anchor_job_t *job)
+static bool overwrite(kt_anchor_own_t *own, char *text, const kt_anchor_job_t *job)
 {
-    bool loose = is_loose(own), lazy = job->lazy && (loose || say_loose(own, true));
+    bool loose = own->loose, lazy = job->lazy && (loose || say_loose(own, true));
     char line[KT_ANCHOR_LINE_MAX], *slot;
     kt_anchor_t replaced;
     size_t i;
@@ -432,7 +428,7 @@ static kt_status_t write_inlock(const char *path, const char *stream, kt_anchor_
         status = kt_no_memory();
     else if (!replace(own->folder, text, job->first))
         status = cannot_write(path, stream, NAME);
-    else if (is_loose(own))
+    else if (own->loose)
         (void)say_loose(own, false);
     free(old);
     free(text);
@@ -472,7 +468,7 @@ kt_status_t kt_anchor_file_sync(const char *path, int folder, const char *stream
         return KT_SUCCESS;
     (void)snprintf(own.stream, sizeof(own.stream), "%s", stream);
     status = begin(path, folder, stream, &own);
-    if (status == KT_SUCCESS && is_loose(&own)) {
+    if (status == KT_SUCCESS && own.loose) {
         own.file = openat(own.folder, NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (own.file < 0 || fdatasync(own.file) != 0 || !say_loose(&own, false))
             status = cannot_write(path, stream, NAME);

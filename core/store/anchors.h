@@ -156,6 +156,7 @@ bool kt_time_before(const struct timespec *a, const struct timespec *b);
 typedef struct kt_anchor_own {
     char stream[KT_STREAM_MAX];
     int folder, lock, file; /* -1: not open */
+    bool loose;             /* while the lock is held: the file has lines that are not synced */
     char *text;             /* as this process wrote it last; NULL: it did not */
     kt_anchor_file_t state; /* then: how the file was after that */
     bool racy;              /* then: it may have changed since without another time */

@@ -121,7 +121,7 @@ def reads(bench):
 
 def groups(bench):
     return [Group(rotations, [
-        Row("rotate_secret, by the wall clock", "rotate", "ms", ("alter", "ALTER ROLE ... PASSWORD"), at_most(1.5)),
+        Row("rotate_secret, by the wall clock", "rotate", "ms", ("alter", "ALTER ROLE ... PASSWORD"), at_most(2.0)),
     ]), Group(reads, [
         Row("get_secret, audited, one session", "get.1", "/s", ("table.1", "a plain table"), at_least(0.5)),
         Row("get_secret, audited, 8 sessions", "get.8", "/s", ("table.8", "a plain table"), at_least(0.5)),
