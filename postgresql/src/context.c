@@ -56,7 +56,6 @@ typedef struct Seen
 
 static Seen seen;				/* before the last file was read, good or bad */
 static TimestampTz looked;		/* the statement that looked last */
-static int	opened = 0;			/* contexts so far */
 static bool kept = false;		/* a rotation holds the context */
 static bool recorded = false;	/* something, in this transaction */
 
@@ -188,7 +187,6 @@ replace_context(bool quiet)
 	if (new == NULL)
 		return;
 	context = new;
-	opened++;
 	if (old == NULL)
 	{
 		for (int i = 0; i < CONTEXT_FILES; i++)
@@ -229,13 +227,6 @@ void
 ktpg_context_keep(bool keep)
 {
 	kept = keep;
-}
-
-/* How many configurations this process has read, so that a caller notices a new one. */
-int
-ktpg_context_number(void)
-{
-	return opened;
 }
 
 /*

@@ -104,7 +104,6 @@ extern bool ktpg_is_worker;
 
 extern kt_ctx_t *ktpg_context(void);
 extern void ktpg_context_keep(bool keep);
-extern int	ktpg_context_number(void);
 extern bool ktpg_flush_trail(bool all_processes);
 extern int64 ktpg_forward_trail(void);
 extern void ktpg_end_trail(bool committing);

@@ -5,12 +5,14 @@
  */
 #include "compat.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
 #include "extension.h"
 #include "nodes/makefuncs.h"
@@ -19,9 +21,14 @@
 #include "tcop/dest.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+
+/* Stands for one that is stored out of line: too large to be compared (scram.c). */
+#define VERIFIER_TOO_LARGE "too large"
 
 /* As the policy matches: a star is any text. */
 static bool
@@ -45,27 +52,50 @@ pattern_matches(const char *pattern, const char *name)
 	}
 }
 
-static bool
-read_tuple(int cache, HeapTuple tuple, KtpgRole *role)
+static void
+read_tuple(Relation roles, HeapTuple tuple, KtpgRole *role)
 {
-	Form_pg_authid form;
+	Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
 	Datum		verifier;
 	Datum		until;
 	bool		isnull;
 
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	form = (Form_pg_authid) GETSTRUCT(tuple);
 	role->oid = form->oid;
 	role->superuser = form->rolsuper;
-	until = SysCacheGetAttr(cache, tuple, Anum_pg_authid_rolvaliduntil, &isnull);
+	until = heap_getattr(tuple, Anum_pg_authid_rolvaliduntil, RelationGetDescr(roles), &isnull);
 	role->may_login = form->rolcanlogin &&
 		(isnull || DatumGetTimestampTz(until) > GetCurrentTimestamp());
 	strlcpy(role->name, NameStr(form->rolname), sizeof(role->name));
-	verifier = SysCacheGetAttr(cache, tuple, Anum_pg_authid_rolpassword, &isnull);
-	role->verifier = isnull ? NULL : TextDatumGetCString(verifier);
-	ReleaseSysCache(tuple);
-	return true;
+	verifier = heap_getattr(tuple, Anum_pg_authid_rolpassword, RelationGetDescr(roles), &isnull);
+	role->verifier = isnull ? NULL :
+		VARATT_IS_EXTERNAL(DatumGetPointer(verifier)) ? pstrdup(VERIFIER_TOO_LARGE) :
+		TextDatumGetCString(verifier);
+}
+
+/*
+ * By an index and not by the cache, which fetches a verifier that is stored out
+ * of line: a role may give itself one, and the worker, which is connected to no
+ * database, would die of that.
+ */
+static bool
+find_by(Oid index, AttrNumber column, RegProcedure equal, Datum value, KtpgRole *role)
+{
+	Relation	roles = table_open(AuthIdRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, equal, value);
+	/* after a crash, a process without a database comes before any that knows the index */
+	scan = systable_beginscan(roles, index, criticalSharedRelcachesBuilt, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+		read_tuple(roles, tuple, role);
+	systable_endscan(scan);
+	table_close(roles, AccessShareLock);
+	return found;
 }
 
 /*
@@ -74,8 +104,13 @@ read_tuple(int cache, HeapTuple tuple, KtpgRole *role)
 bool
 ktpg_role_find(const char *name, KtpgRole *role)
 {
-	return strlen(name) < NAMEDATALEN &&
-		read_tuple(AUTHNAME, SearchSysCache1(AUTHNAME, CStringGetDatum(name)), role);
+	NameData	wanted;
+
+	if (strlen(name) >= NAMEDATALEN)
+		return false;
+	namestrcpy(&wanted, name);
+	return find_by(AuthIdRolnameIndexId, Anum_pg_authid_rolname, F_NAMEEQ,
+				   NameGetDatum(&wanted), role);
 }
 
 /*
@@ -84,7 +119,7 @@ ktpg_role_find(const char *name, KtpgRole *role)
 bool
 ktpg_role_find_oid(Oid oid, KtpgRole *role)
 {
-	return read_tuple(AUTHOID, SearchSysCache1(AUTHOID, ObjectIdGetDatum(oid)), role);
+	return find_by(AuthIdOidIndexId, Anum_pg_authid_oid, F_OIDEQ, ObjectIdGetDatum(oid), role);
 }
 
 /* A group with stars: any role that it matches. */

@@ -4,10 +4,10 @@
  *		The background worker: it ends interrupted rotations.
  *
  * It runs with shared_preload_libraries = 'keyturn' and starts when recovery has
- * ended, so it looks at all secrets after a crash, a restart and a promotion.
- * Later it looks at those that were written, every keyturn.reconcile_interval,
- * and at once when a backend that could not finish a rotation at its commit
- * wakes it (tasks.c).
+ * ended, so it looks at the secrets after a crash, a restart and a promotion;
+ * then every keyturn.reconcile_interval, and at once when a backend that could
+ * not finish a rotation at its commit wakes it (tasks.c). It reads no catalogue
+ * but those that all databases share, and is connected to none.
  */
 #include "compat.h"
 
@@ -25,7 +25,6 @@
 
 #define WORKER_RESTART	5		/* s */
 #define WORKER_RETRY	1000	/* ms, while something is left */
-#define WORKER_MARGIN	3000	/* ms by which a clock may have been put back */
 
 void
 ktpg_worker_register(void)
@@ -70,31 +69,62 @@ typedef enum Progress
 	AGAIN						/* soon */
 } Progress;
 
-/* What the policy denied to the worker in this look, and whether the log has it already. */
-static bool denied = false;
-static bool denied_warned = false;
+/* What keeps the worker from its work, each a line in the log until it is cured. */
+typedef enum Complaint
+{
+	DENIED,						/* the policy allows nothing that it needs */
+	HIDDEN,						/* the policy hides secrets of this cluster */
+	SILENT,						/* a provider does not answer */
+	COMPLAINTS
+} Complaint;
 
-/*
- * Without its rule the worker finishes nothing, and a role may stay locked out
- * after a crash, so the administrator has to know. Once, until it is cured: the
- * worker looks again all the time.
- */
+static bool complained[COMPLAINTS]; /* the log has it already */
+static bool seen[COMPLAINTS];	/* in this look */
+
+static bool
+is_news(Complaint complaint)
+{
+	bool		news = !complained[complaint];
+
+	seen[complaint] = complained[complaint] = true;
+	return news;
+}
+
+#define RULE "Add {who: \"postgresql:worker\", allow: [rotate, list], names: [\"database/*\"]} " \
+	"to the policy of %s, then reload the server. \"keyturn check\" tells what is missing."
+
+/* Without its rule the worker finishes nothing, and a role may stay locked out after a crash. */
 static void
 warn_denied(kt_ctx_t *ctx)
 {
 	char	   *why = pstrdup(kt_error(ctx));
 
-	denied = true;
-	if (denied_warned)
-		return;
-	denied_warned = true;
-	ereport(WARNING,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("keyturn: the policy does not let the worker finish interrupted rotations"),
-			 errdetail("%s.", why),
-			 errhint("Add {who: \"postgresql:worker\", allow: [rotate, list], names: [\"database/*\"]} "
-					 "to the policy of %s, then reload the server. \"keyturn check\" tells "
-					 "what is missing.", ktpg_config)));
+	if (is_news(DENIED))
+		ereport(WARNING,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("keyturn: the policy does not let the worker finish interrupted rotations"),
+				 errdetail("%s.", why),
+				 errhint(RULE, ktpg_config)));
+}
+
+/* A list that the policy cuts short looks like one of nothing to do. */
+static void
+warn_incomplete(const KtpgAccounts *accounts)
+{
+	if (accounts->hidden > 0 && is_news(HIDDEN))
+		ereport(WARNING,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg_plural("keyturn: the policy hides %llu secret of this cluster's roles from the worker",
+							   "keyturn: the policy hides %llu secrets of this cluster's roles from the worker",
+							   accounts->hidden, (unsigned long long) accounts->hidden),
+				 errdetail("Their rotations are not finished if they are interrupted."),
+				 errhint(RULE, ktpg_config)));
+	if (accounts->silent != NULL && is_news(SILENT))
+		ereport(WARNING,
+				(errcode(ktpg_sqlstate(accounts->silent->status)),
+				 errmsg("keyturn: provider \"%s\" does not answer the worker: %s",
+						accounts->silent->provider, kt_status_name(accounts->silent->status)),
+				 errdetail("%s.", accounts->silent->why)));
 }
 
 /* What a read of a secret tells the worker; an error is not "there is nothing to do". */
@@ -121,16 +151,12 @@ static Progress
 reconcile_secret(kt_ctx_t *ctx, const char *name)
 {
 	kt_request_t req;
-	kt_info_t **info = ktpg_hold_info();
 	kt_status_t status;
 	KtpgOutcome outcome;
 	Progress	progress;
 	uint64_t	version;
 
 	ktpg_request(&req, name);
-	status = kt_info(ctx, &req, info);
-	if (status != KT_SUCCESS || kt_info_pending(*info) == 0)
-		return progress_of(ctx, name, status);
 	if (!ktpg_secret_lock(name, false))
 		return AGAIN;			/* a rotation is running; it ends itself, or is killed */
 	outcome = ktpg_reconcile(ctx, &req, &version, &status);
@@ -174,24 +200,24 @@ in_transaction(Progress (*work) (void *arg), void *arg)
 typedef struct Look
 {
 	MemoryContext context;
-	KtpgListed *first;
+	KtpgAccounts *accounts;		/* NULL: they could not be read */
 } Look;
 
 static Progress
-list_work(void *arg)
+read_work(void *arg)
 {
 	Look	   *look = arg;
 	kt_ctx_t   *ctx = ktpg_context();
 	MemoryContext oldcontext = MemoryContextSwitchTo(look->context);
-	uint64_t	hidden;
-	kt_status_t status = ktpg_list(ctx, NULL, &look->first, &hidden);
+	KtpgAccounts *accounts;
+	kt_status_t status = ktpg_accounts(ctx, NULL, "list", ktpg_target(), false, &accounts);
 
 	MemoryContextSwitchTo(oldcontext);
-	if (status == KT_DENIED)
-		warn_denied(ctx);
-	else if (status != KT_SUCCESS && status != KT_TRYAGAIN && status != KT_UNAVAIL)
-		ktpg_error(ctx, status, "*", "listed");
-	return status == KT_SUCCESS ? DONE : status == KT_DENIED ? LATER : AGAIN;
+	if (status != KT_SUCCESS)
+		return progress_of(ctx, "*", status);
+	look->accounts = accounts;
+	warn_incomplete(accounts);
+	return DONE;
 }
 
 static Progress
@@ -200,40 +226,44 @@ reconcile_work(void *arg)
 	return reconcile_secret(ktpg_context(), arg);
 }
 
-/*
- * Looks at the secrets that were written since *since, which moves on when
- * nothing is left. So a look at a store that stands still is one list, and one
- * line in the audit trail.
- */
 static Progress
-look_at_secrets(int64 *since)
+reconcile_accounts(const KtpgAccounts *accounts)
 {
-	Look		look = {NULL, NULL};
-	int64		now = ktpg_now();
-	int			number = ktpg_context_number();
-	Progress	done;
+	Progress	done = DONE;
 
-	denied = false;
-	look.context = AllocSetContextCreate(TopMemoryContext, "keyturn secrets",
-										 ALLOCSET_DEFAULT_SIZES);
-	done = in_transaction(list_work, &look);
-	if (number != ktpg_context_number())
-		*since = 0;				/* the new policy may show what the old one hid */
-	for (KtpgListed *listed = look.first; listed != NULL; listed = listed->next)
+	for (KtpgAccount *account = accounts->first; account != NULL; account = account->next)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (listed->entry.updated >= *since)
+		if (kt_info_pending(account->info) != 0)
 		{
-			Progress	one = in_transaction(reconcile_work, listed->name);
+			Progress	one = in_transaction(reconcile_work,
+											 unconstify(char *, kt_info_entry(account->info)->name));
 
 			done = Max(done, one);
 		}
 	}
+	return done;
+}
+
+/*
+ * Looks at the secrets of this cluster's roles. It is one reading of the store,
+ * and one line in the audit log, however many there are.
+ */
+static Progress
+look_at_secrets(void)
+{
+	Look		look = {NULL, NULL};
+	Progress	done;
+
+	memset(seen, 0, sizeof(seen));
+	look.context = AllocSetContextCreate(TopMemoryContext, "keyturn secrets",
+										 ALLOCSET_DEFAULT_SIZES);
+	done = in_transaction(read_work, &look);
+	if (look.accounts != NULL)
+		done = Max(done, reconcile_accounts(look.accounts));
 	MemoryContextDelete(look.context);
-	if (!denied)
-		denied_warned = false;
-	if (done == DONE)
-		*since = now - WORKER_MARGIN;
+	for (int i = 0; i < COMPLAINTS; i++)
+		complained[i] = complained[i] && seen[i];
 	return done;
 }
 
@@ -263,12 +293,11 @@ wait_for_look(int64 next)
 void
 keyturn_worker_main(Datum arg)
 {
-	int64		since = 0;
-
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnection(ktpg_database, NULL, 0);
+	/* no database: it could not be renamed, or be a template, while the worker runs */
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	ktpg_is_worker = true;
 	ktpg_task_serve(KTPG_TASK_LOOK, MyLatch);
 	before_shmem_exit(withdraw_latch, 0);
@@ -276,7 +305,7 @@ keyturn_worker_main(Datum arg)
 
 	for (;;)
 	{
-		Progress	done = look_at_secrets(&since);
+		Progress	done = look_at_secrets();
 
 		wait_for_look(ktpg_now() + (done == AGAIN ? WORKER_RETRY :
 									ktpg_reconcile_interval * INT64CONST(1000)));

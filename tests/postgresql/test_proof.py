@@ -38,8 +38,8 @@ def original(make_db):
 
 def looks(db, count=2):
     """The worker of a copy has looked at the secret, whatever it made of it."""
-    before = lines(db, "list")
-    wait_for(lambda: lines(db, "list") >= before + count, 20, what="the worker's look")
+    before = lines(db, "state")
+    wait_for(lambda: lines(db, "state") >= before + count, 20, what="the worker's look")
 
 
 @pytest.mark.parametrize("writes", [None, "COMMIT", "ROLLBACK"])

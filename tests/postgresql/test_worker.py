@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The background worker, a standby, and a store that cannot be reached at the commit."""
+import base64
 import contextlib
 import json
+import os
 import sqlite3
 import time
 
@@ -22,22 +24,61 @@ def test_it_runs_when_preloaded_and_comes_back(make_db):
 
 
 def test_looking_is_one_line_in_the_trail(make_db, canary):
-    """A store that stands still costs a list, however many secrets there are."""
+    """However many secrets there are."""
     db = make_db(shared_preload_libraries="keyturn", keyturn__reconcile_interval="1s")
 
     def lines(action):
         return [line for line in db.home.records("postgresql")
                 if line["subject"] == "postgresql:worker" and line["action"] == action]
     for _ in range(3):
-        db.account(canary("pg-trail"))
-    db.pg.restart()
-    wait_for(lambda: len(lines("info")) >= 3, 10, what="the first look")
+        db.account(canary("pg-trail")).rotate()
+    wait_for(lambda: any(line.get("count") == 3 for line in lines("state")), 10, what="a look at all three")
+    before = len(lines("state"))
+    wait_for(lambda: len(lines("state")) >= before + 2, 10, what="more looks")
+    assert lines("info") == lines("list") == []
 
-    def quiet_looks():
-        before = len(lines("list")), len(lines("info"))
-        wait_for(lambda: len(lines("list")) >= before[0] + 2, 10, what="more looks")
-        return len(lines("info")) == before[1]
-    wait_for(quiet_looks, 15, what="looks without a question for each secret")
+
+def test_it_is_connected_to_no_database(make_db):
+    """So it blocks neither CREATE DATABASE, of which this one is the template, nor RENAME nor DROP."""
+    db = make_db(shared_preload_libraries="keyturn")
+    wait_for(lambda: db.pg.sql(WORKER), 10, what="the worker")
+    assert db.pg.value("SELECT datid FROM pg_stat_activity WHERE backend_type = 'keyturn worker'") is None
+    db.pg.sql("CREATE DATABASE other")
+    db.pg.sql("CREATE DATABASE copy TEMPLATE postgres", dbname="other")
+    db.pg.sql("ALTER DATABASE postgres RENAME TO renamed", dbname="other")
+    db.pg.sql("ALTER DATABASE renamed RENAME TO postgres", dbname="other")
+
+
+def test_it_says_what_the_policy_hides(make_db, canary):
+    """A rule for other names leaves it with nothing to do, and looks like a good one."""
+    db = make_db(worker=None, shared_preload_libraries="keyturn", keyturn__reconcile_interval="1s")
+    db.home.grant("postgresql:worker", ["rotate", "list"], ["db/*"])
+    db.pg.reload()
+    db.home.set("app/unrelated", canary("pg-unrelated"))
+    db.account(canary("pg-hidden")).rotate()
+    said = "the policy hides 1 secret of this cluster's roles from the worker"
+    wait_for(lambda: said in db.pg.log(), 10, what="its warning")
+    time.sleep(2.5)
+    assert db.pg.log().count(said) == 1
+    db.home.grant("postgresql:worker", ["rotate", "list"], ["database/*"])
+    db.pg.reload()
+    account = db.account(canary("pg-seen"))
+    account.rotate()
+    time.sleep(1.5)
+    assert db.pg.log().count("the policy hides") == 1
+
+
+def test_a_verifier_that_is_stored_out_of_line(make_db, stop_at, canary):
+    """A role may give itself one; without a database it cannot be fetched, which ends a process that tries."""
+    db = make_db(shared_preload_libraries="keyturn", keyturn__reconcile_interval="1s")
+    account = db.account(canary("pg-toast"))
+    verifier = account.verifier()
+    large = verifier.replace(verifier.split("$")[1].split(":")[1], base64.b64encode(os.urandom(6000)).decode())
+    stopped = stop_at(db, account, "after_pending")
+    db.pg.sql(f"ALTER ROLE {account.role} PASSWORD %s", [large])
+    stopped.die()
+    wait_for(lambda: "gave up an interrupted rotation" in db.pg.log(), 15, what="the worker")
+    assert "FATAL:  cannot read pg_class without having selected a database" not in db.pg.log()
 
 
 def test_it_survives_a_configuration_that_is_not_there(make_postgres, home):
