@@ -194,17 +194,29 @@ is_own(const char *host, const char *port)
 
 /* A field of the value; "" if there is none, and then there is nothing to compare. */
 static void
-read_field(kt_rotation_t *rotation, const char *field, char *text, size_t size)
+read_field(const kt_secret_t *whole, const char *field, char *text, size_t size)
 {
 	kt_secret_t **value = ktpg_hold_secret();
 
 	text[0] = '\0';
-	if (kt_rotation_old(rotation, field, value) == KT_SUCCESS && kt_secret_size(*value) < size)
+	if (kt_secret_field(whole, field, value) == KT_SUCCESS && kt_secret_size(*value) < size)
 	{
 		memcpy(text, kt_secret_bytes(*value), kt_secret_size(*value));
 		text[kt_secret_size(*value)] = '\0';
 	}
 	ktpg_drop_secret(value);
+}
+
+/* An IPv6 address may be in brackets, in a connection URI for example. */
+static const char *
+bare(char *host)
+{
+	size_t		len = strlen(host);
+
+	if (host[0] != '[' || host[len - 1] != ']')
+		return host;
+	host[len - 1] = '\0';
+	return host + 1;
 }
 
 /*
@@ -222,15 +234,21 @@ ktpg_addresses_check(kt_rotation_t *rotation, const char *name)
 	const char *next = hosts;
 	const char *next_port = ports;
 	bool		configured = ktpg_addresses != NULL && ktpg_addresses[0] != '\0';
+	kt_secret_t **whole = ktpg_hold_secret();
 
-	read_field(rotation, "host", hosts, sizeof(hosts));
-	read_field(rotation, "port", ports, sizeof(ports));
+	if (kt_rotation_old(rotation, NULL, whole) != KT_SUCCESS)
+		return;
+	read_field(*whole, "host", hosts, sizeof(hosts));
+	read_field(*whole, "port", ports, sizeof(ports));
+	ktpg_drop_secret(whole);
 	if (hosts[0] == '\0')
 		return;
 	while (next_part(&next, host, sizeof(host)))
 	{
+		const char *one = bare(host);
+
 		(void) next_part(&next_port, port, sizeof(port));	/* the last one is for the rest */
-		if (configured ? is_configured(host, port) : is_own(host, port))
+		if (configured ? is_configured(one, port) : is_own(one, port))
 			return;
 	}
 	ereport(WARNING,

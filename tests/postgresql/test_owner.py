@@ -230,6 +230,15 @@ def test_the_addresses_of_the_server_itself(db, account, host, port, known):
     assert account.agree()
 
 
+@pytest.mark.parametrize("where, known", [("127.0.0.1:{port}", True), ("[::1]:{port}", True), ("db7.other.example:{port}", False),
+                                          ("127.0.0.1:1", False)])
+def test_the_address_in_a_connection_uri(db, account, where, known):
+    uri = f"postgres://{account.role}:{account.password()}@{where.format(port=db.pg.port)}/postgres"
+    db.home.run("set", account.name, "--force", input=uri.encode())
+    assert warns(db, account.name) == (not known)
+    assert account.agree()
+
+
 def test_a_server_that_listens_everywhere(make_db, canary):
     db = make_db(listen_addresses="*")
     account = db.account(canary("pg-everywhere"))
