@@ -38,6 +38,7 @@ ELSEWHERE = {  # what needs root, a server, or the library
     ("core/store/anchor_own.c", "belongs to uid"): "system/test_check.py::test_what_is_missing_is_named_and_fixed",
     ("core/serve/put.c", "PostgreSQL manages this password"): "postgresql/test_advice.py::test_set_beside_postgresql",
     ("postgresql/src/context.c", 'run "keyturn check"'): "postgresql/test_advice.py::test_not_ready",
+    ("postgresql/src/alternate.c", '"keyturn versions'): "postgresql/test_alternate.py::test_back_to_a_user_who_takes_no_turns",
     ("postgresql/src/rotate.c", '"keyturn info'): "postgresql/test_advice.py::test_rotated_somewhere_else",
     ("postgresql/src/user.c", '"keyturn rotate'): "postgresql/test_advice.py::test_no_role",
     ("postgresql/src/user.c", '"keyturn set'): "postgresql/test_proof.py::test_a_role_that_was_renamed",

@@ -13,6 +13,7 @@ import threading
 import psycopg2
 import pytest
 
+from lib.advice import follow
 from lib.tools import wait_for
 from postgresql.test_crash import COMMITTED, POINTS, killed
 from postgresql.test_rotate import sqlstate
@@ -266,6 +267,7 @@ def test_back_to_a_user_who_takes_no_turns(db, pair):
     pair.set([pair.b, f"{pair.group}_c"], *pair.value())
     code, text = sqlstate(db, "SELECT rollback_secret(%s, '1')", pair.name)
     assert code == "55000" and f'version 1 of secret "{pair.name}" is of another user' in text
+    assert re.search("^ *2 +previous", follow(db.home, text[text.index("HINT:"):]), re.M)
     assert pair.works() and not pair.pending()
 
 
