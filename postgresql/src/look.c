@@ -60,9 +60,11 @@ ktpg_take_version(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name, uint
 	adopt.notes = notes;
 	adopt.nnotes = count;
 	adopt.keep = ktpg_keep_abandoned * INT64CONST(1000);
+	ktpg_store_lock();
 	do
 		status = kt_rotation_adopt(rotation, &adopt);
 	while (ktpg_wait_for_store(status, &since));
+	ktpg_store_unlock();
 	if (status != KT_SUCCESS)
 		ktpg_error(ctx, status, name, done);
 }
