@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* anchor_list.h: what a process knows of the anchors of a store, for anchors.c and anchor_write.c
- * alone. */
+/* anchor_list.h: what a process knows of the anchors of a store, for anchors.c, anchor_write.c
+ * and anchor_notify.c alone. */
 #ifndef KT_ANCHOR_LIST_H
 #define KT_ANCHOR_LIST_H
 
@@ -29,11 +29,24 @@ struct kt_anchors {
     kt_anchor_stream_t *streams;
     size_t nstreams;
     kt_anchor_own_t own; /* the file that this process writes */
+    int notify;          /* a queue of events (anchor_notify.c); -1: none */
+    bool calm;           /* there was none since the files were looked at */
+    int64_t looked;      /* kt_monotonic() of that */
+    unsigned looks;      /* since the files were read */
     kt_unanchored_list_t missing;
     char problem[KT_ERROR_SIZE];
 };
 
 /* Is there a line of the same key, made with it? */
 bool kt_anchors_have(kt_anchors_t *anchors, const kt_anchored_t *anchored, uint64_t *ret_highest);
+
+/* ---- anchor_notify.c ---- */
+
+/* Has nothing changed since the files were looked at? */
+bool kt_anchor_notify_is_calm(kt_anchors_t *anchors);
+/* Before they are looked at, and after they were found unchanged. */
+void kt_anchor_notify_begin(kt_anchors_t *anchors);
+void kt_anchor_notify_looked(kt_anchors_t *anchors);
+void kt_anchor_notify_end(kt_anchors_t *anchors);
 
 #endif /* KT_ANCHOR_LIST_H */

@@ -56,6 +56,7 @@ static kt_status_t write_job(kt_anchors_t *anchors, const char *name, kt_anchor_
     bool keeps = stream != NULL && stream->file.fd >= 0;
     kt_status_t status;
 
+    kt_anchor_notify_end(anchors); /* it would tell of this */
     if (keeps && anchors->loaded && !anchors->racy)
         job->before = &stream->file;
     status = kt_anchor_file_write(anchors->path, anchors->folder, name, job,

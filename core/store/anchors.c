@@ -33,6 +33,7 @@ kt_status_t kt_anchors_new(const char *path, kt_anchors_t **ret_anchors)
     }
     anchors->folder = -1;
     anchors->own = (kt_anchor_own_t)KT_ANCHOR_OWN_INIT;
+    anchors->notify = -1;
     *ret_anchors = anchors;
     return KT_SUCCESS;
 }
@@ -42,6 +43,7 @@ static void close_streams(kt_anchors_t *anchors)
     while (anchors->nstreams > 0)
         kt_close_fd(&anchors->streams[--anchors->nstreams].file.fd);
     kt_anchor_own_close(&anchors->own);
+    kt_anchor_notify_end(anchors);
 }
 
 void kt_anchors_free(kt_anchors_t *anchors)
@@ -244,11 +246,17 @@ kt_status_t kt_anchors_load(kt_anchors_t *anchors)
     struct stat st;
     kt_status_t status;
 
-    if (anchors == NULL)
+    if (anchors == NULL || kt_anchor_notify_is_calm(anchors))
         return KT_SUCCESS;
+    kt_anchor_notify_begin(anchors);
     status = open_folder(anchors, &st);
-    if (status != KT_SUCCESS || is_unchanged(anchors, &st))
+    if (status != KT_SUCCESS)
         return status;
+    if (is_unchanged(anchors, &st)) {
+        if (anchors->own.text == NULL || !anchors->own.racy)
+            kt_anchor_notify_looked(anchors);
+        return KT_SUCCESS;
+    }
     anchors->loaded = false;
     status = load_folder(anchors, &st);
     if (status != KT_SUCCESS)

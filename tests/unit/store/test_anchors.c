@@ -94,6 +94,17 @@ static void make_anchors(void)
     assert_ok(look());
 }
 
+/* A process that reads on no longer looks at the files, but asks whether anything happened to them.
+ */
+static void read_on(int queue)
+{
+    unsigned before = descriptors();
+
+    for (unsigned i = 0; queue && i < 100; i++)
+        assert_ok(look());
+    ck_assert_uint_eq(descriptors(), before + (queue ? 1 : 0));
+}
+
 static void remove_anchors(void)
 {
     char command[160];
@@ -106,6 +117,7 @@ static void remove_anchors(void)
 
 START_TEST(a_file_that_is_replaced)
 {
+    read_on(_i);
     write_anchor("one", 2);
     assert_status(look(), KT_ROLLEDBACK);
 }
@@ -116,6 +128,7 @@ START_TEST(a_file_that_is_put_aside)
 {
     char aside[160];
 
+    read_on(_i);
     (void)snprintf(aside, sizeof(aside), "%s", at("one/aside"));
     ck_assert_int_eq(link(at("one/generations"), aside), 0);
     write_anchor("one", 2);
@@ -128,6 +141,7 @@ START_TEST(a_file_that_is_written)
     struct stat st;
     int fd;
 
+    read_on(_i);
     write_anchor("two", 2);
     ck_assert_int_eq(stat(at("two/generations"), &st), 0);
     fd = open(at("two/generations"), O_WRONLY | O_CLOEXEC);
@@ -145,6 +159,7 @@ END_TEST
 
 START_TEST(a_stream_that_appears)
 {
+    read_on(_i);
     write_anchor("two", 2);
     assert_status(look(), KT_ROLLEDBACK);
 }
@@ -153,6 +168,7 @@ END_TEST
 /* The folder of a stream is there before its first anchor. */
 START_TEST(a_file_that_appears)
 {
+    read_on(_i);
     assert_ok(kt_anchors_make(writer, "two"));
     let_clock_move();
     assert_ok(look());
@@ -167,6 +183,7 @@ START_TEST(a_streams_folder_that_is_replaced)
 {
     char other[160];
 
+    read_on(_i);
     write_anchor("two", 1);
     let_clock_move();
     assert_ok(look());
@@ -179,6 +196,7 @@ END_TEST
 
 START_TEST(a_file_that_is_removed)
 {
+    read_on(_i);
     ck_assert_int_eq(unlink(at("one/generations")), 0);
     assert_status(look(), KT_ROLLEDBACK);
 }
@@ -245,18 +263,69 @@ START_TEST(a_line_that_is_not_synced)
 }
 END_TEST
 
+static uint64_t highest(kt_anchors_t *anchors)
+{
+    kt_anchored_t anchored = at_generation(1);
+
+    assert_ok(kt_anchors_load(anchors));
+    return kt_anchors_highest(anchors, &anchored);
+}
+
+/* A process knows what it wrote without reading it. What another one of its stream writes after
+ * that may have the same time, if the clock has not moved on. */
+START_TEST(a_writer_that_goes_on_and_another)
+{
+    kt_anchors_t *first = writer, *other;
+    uint64_t generation = 1;
+
+    assert_ok(kt_anchors_new(folder, &other));
+    for (unsigned round = 0; round < 50; round++) {
+        for (unsigned i = 0; i < 3; i++) {
+            write_anchor("one", ++generation);
+            ck_assert_uint_eq(highest(writer), generation);
+            if (round % 10 == 0)
+                let_clock_move();
+        }
+        writer = other;
+        write_anchor("one", ++generation);
+        writer = first;
+        ck_assert_uint_eq(highest(writer), generation);
+    }
+    kt_anchors_free(other);
+}
+END_TEST
+
+/* Its lock, its file or all of it is removed, and it writes what is there then. */
+START_TEST(a_writer_whose_files_are_removed)
+{
+    static const char *const what[] = {"one/.lock", "one/generations", "one"};
+    char command[200];
+
+    for (unsigned i = 0; i < KT_ARRAY(what); i++) {
+        write_anchor("one", 10 + 2 * i);
+        (void)snprintf(command, sizeof(command), "rm -rf '%s'", at(what[i]));
+        ck_assert_int_eq(system(command), 0);
+        write_anchor("one", 11 + 2 * i);
+        ck_assert_uint_eq(highest(writer), 11 + 2 * i);
+        ck_assert_int_eq(access(at("one/.lock"), F_OK), 0);
+    }
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_checked_fixture(tests, make_anchors, remove_anchors);
-    tcase_add_test(tests, a_file_that_is_replaced);
-    tcase_add_test(tests, a_line_that_is_not_synced);
-    tcase_add_test(tests, a_file_that_is_put_aside);
-    tcase_add_test(tests, a_file_that_is_written);
-    tcase_add_test(tests, a_stream_that_appears);
-    tcase_add_test(tests, a_file_that_appears);
-    tcase_add_test(tests, a_streams_folder_that_is_replaced);
-    tcase_add_test(tests, a_file_that_is_removed);
+    tcase_add_loop_test(tests, a_file_that_is_replaced, 0, 2);
+    tcase_add_loop_test(tests, a_file_that_is_put_aside, 0, 2);
+    tcase_add_loop_test(tests, a_file_that_is_written, 0, 2);
+    tcase_add_loop_test(tests, a_stream_that_appears, 0, 2);
+    tcase_add_loop_test(tests, a_file_that_appears, 0, 2);
+    tcase_add_loop_test(tests, a_streams_folder_that_is_replaced, 0, 2);
+    tcase_add_loop_test(tests, a_file_that_is_removed, 0, 2);
     tcase_add_test(tests, the_descriptors_stay_as_many);
+    tcase_add_test(tests, a_line_that_is_not_synced);
+    tcase_add_test(tests, a_writer_that_goes_on_and_another);
+    tcase_add_test(tests, a_writer_whose_files_are_removed);
 }
 
 UNIT_MAIN("anchors", add_tests)
