@@ -232,6 +232,20 @@ static uint64_t subject_place(kt_access_t *access, const char *subject, uint32_t
     return access->subject;
 }
 
+void kt_access_ahead(const kt_access_t *access, const char *name)
+{
+    const slot_t *slot;
+    size_t n;
+
+    if (access == NULL)
+        return;
+    n = (size_t)(hash_of(name) % SLOTS);
+    slot = &access->table->slots[n];
+    __builtin_prefetch(&access->marks[n]);
+    __builtin_prefetch(&slot->name);
+    __builtin_prefetch(&slot->stripes[access->stripe], 1);
+}
+
 void kt_access_note(kt_access_t *access, const char *name, const char *subject, int64_t now,
                     uint32_t *slot, uint32_t *place)
 {

@@ -137,6 +137,8 @@ kt_access_t *kt_access_open(const kt_config_t *config,
 void kt_access_close(kt_access_t *access);
 /* At `now`, in ms since the epoch. *slot is 0, or what an earlier note of this name left there, and
  * *place the same of this subject; NULL: it is not kept. */
+/* The same name is noted soon: its place is fetched from memory meanwhile. */
+void kt_access_ahead(const kt_access_t *access, const char *name);
 void kt_access_note(kt_access_t *access, const char *name, const char *subject, int64_t now,
                     uint32_t *slot, uint32_t *place);
 /* Over all streams, of one name; or of each, a name perhaps several times, in no order, with what

@@ -432,6 +432,17 @@ void kt_guarded_free(void *data)
 
 /* ---- values ---- */
 
+kt_secret_t *kt_secret_room(size_t room)
+{
+    kt_secret_t *secret = kt_locked_alloc(sizeof(*secret) + room);
+
+    if (secret == NULL)
+        return NULL;
+    atomic_init(&secret->refs, 1);
+    secret->data = (unsigned char *)(secret + 1);
+    return secret;
+}
+
 kt_secret_t *kt_secret_new(const void *data, size_t size)
 {
     kt_secret_t *secret;
@@ -440,12 +451,10 @@ kt_secret_t *kt_secret_new(const void *data, size_t size)
         errno = EFBIG;
         return NULL;
     }
-    secret = kt_locked_alloc(sizeof(*secret) + size);
+    secret = kt_secret_room(size);
     if (secret == NULL)
         return NULL;
-    atomic_init(&secret->refs, 1);
     secret->size = size;
-    secret->data = (unsigned char *)(secret + 1);
     if (data != NULL && size > 0)
         memcpy(secret->data, data, size);
     return secret;

@@ -40,6 +40,8 @@ struct kt_secret {
     size_t size;
     unsigned char *data; /* locked memory */
 };
+/* With so much room, and a size that its maker sets: 0 until then. */
+kt_secret_t *kt_secret_room(size_t room);
 kt_secret_t *kt_secret_ref(kt_secret_t *secret);
 
 #endif /* KT_MEMORY_H */

@@ -6,6 +6,7 @@
  * written, each after its length, so that "a" + "bc" never passes for "ab" + "c". The plain text
  * is padded to a power of two: what a thief sees of a value is its size class.
  */
+#include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,20 @@ static size_t size_class(size_t size)
     while (class < size)
         class *= 2;
     return class;
+}
+
+/* Padding is no secret, but its end is where the value is: all of it is looked at. */
+static bool is_zero(const unsigned char *bytes, size_t size)
+{
+    uint64_t any = 0, word;
+
+    for (; size >= sizeof(word); bytes += sizeof(word), size -= sizeof(word)) {
+        memcpy(&word, bytes, sizeof(word));
+        any |= word;
+    }
+    for (; size > 0; bytes++, size--)
+        any |= *bytes;
+    return any == 0;
 }
 
 static bool is_class(size_t size)
@@ -119,42 +134,118 @@ kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const c
     return KT_SUCCESS;
 }
 
+/* The bytes inside of the seal of a record with a right header. */
+static size_t inner_size(size_t size)
+{
+    return size - KTP_RECORD_HEADER - KT_TAG_SIZE;
+}
+
+bool kt_is_halfway(const kt_halfway_t *halfway, const unsigned char *record, size_t size)
+{
+    return size >= OVERHEAD && memcmp(record + AT_NONCE, halfway->nonce, KT_NONCE_HALF) == 0;
+}
+
+bool kt_unseal_halfway(const unsigned char *key, const unsigned char *record, size_t size,
+                       kt_halfway_t *ret_halfway)
+{
+    if (size < OVERHEAD)
+        return false;
+    memcpy(ret_halfway->nonce, record + AT_NONCE, KT_NONCE_HALF);
+    return crypto_core_hchacha20(ret_halfway->key, record + AT_NONCE, key, NULL) == 0;
+}
+
+/* As libsodium opens XChaCha20-Poly1305, from its second step on if the first is done. */
+static bool open_sealed(unsigned char *plain, const kt_halfway_t *halfway, const unsigned char *key,
+                        const unsigned char *record, size_t size, const unsigned char *ad,
+                        size_t ad_size)
+{
+    const unsigned char *sealed = record + KTP_RECORD_HEADER, *nonce = record + AT_NONCE;
+    unsigned char rest[crypto_aead_chacha20poly1305_ietf_NPUBBYTES] = {0};
+
+    size -= KTP_RECORD_HEADER;
+    if (halfway == NULL)
+        return crypto_aead_xchacha20poly1305_ietf_decrypt(plain, NULL, NULL, sealed, size, ad,
+                                                          ad_size, nonce, key) == 0;
+    memcpy(rest + sizeof(rest) - (NONCE_SIZE - KT_NONCE_HALF), nonce + KT_NONCE_HALF,
+           NONCE_SIZE - KT_NONCE_HALF);
+    return crypto_aead_chacha20poly1305_ietf_decrypt(plain, NULL, NULL, sealed, size, ad, ad_size,
+                                                     rest, halfway->key) == 0;
+}
+
+/* Opens into `padded`, inner_size() bytes of locked memory, which begin with the plain text then.
+ */
+static kt_status_t open_into(unsigned char *padded, const kt_halfway_t *halfway,
+                             const unsigned char *key, const char *environment, const char *name,
+                             const unsigned char *record, size_t size, size_t *ret_length)
+{
+    size_t inner = inner_size(size), ad_size, length;
+    unsigned char ad[AD_MAX];
+
+    ad_size = associated_data(ad, record, environment, name);
+    if (!open_sealed(padded, halfway, key, record, size, ad, ad_size))
+        return kt_fail(
+            KT_MALFORMED,
+            "the seal does not hold: the record was changed, or belongs to another name");
+    length = kt_get_u32(padded);
+    if (length > inner - LENGTH_SIZE || size_class(length) != inner - LENGTH_SIZE ||
+        !is_zero(padded + LENGTH_SIZE + length, inner - LENGTH_SIZE - length))
+        return kt_fail(KT_MALFORMED, "sealed record with an impossible length or padding");
+    memmove(padded, padded + LENGTH_SIZE, length);
+    *ret_length = length;
+    return KT_SUCCESS;
+}
+
 kt_status_t kt_unseal(const unsigned char *key, const char *environment, const char *name,
                       const void *record, size_t size, unsigned char **ret_plain,
                       size_t *ret_plain_size)
 {
-    const unsigned char *r = record;
-    unsigned char ad[AD_MAX];
     unsigned char *padded;
     kt_header_t header;
-    size_t ad_size, inner, length;
     kt_status_t status;
 
     status = kt_header_parse(record, size, &header);
     if (status != KT_SUCCESS)
         return status;
-    inner = size - KTP_RECORD_HEADER - KT_TAG_SIZE;
-    padded = kt_locked_alloc(inner);
+    padded = kt_locked_alloc(inner_size(size));
     if (padded == NULL)
         return kt_no_memory();
-    ad_size = associated_data(ad, r, environment, name);
-    if (crypto_aead_xchacha20poly1305_ietf_decrypt(padded, NULL, NULL, r + KTP_RECORD_HEADER,
-                                                   size - KTP_RECORD_HEADER, ad, ad_size,
-                                                   r + AT_NONCE, key) != 0) {
+    status = open_into(padded, NULL, key, environment, name, record, size, ret_plain_size);
+    if (status != KT_SUCCESS) {
         kt_locked_free(padded);
-        return kt_fail(
-            KT_MALFORMED,
-            "the seal does not hold: the record was changed, or belongs to another name");
+        return status;
     }
-    length = kt_get_u32(padded);
-    if (length > inner - LENGTH_SIZE || size_class(length) != inner - LENGTH_SIZE ||
-        !sodium_is_zero(padded + LENGTH_SIZE + length, inner - LENGTH_SIZE - length)) {
-        kt_locked_free(padded);
-        return kt_fail(KT_MALFORMED, "sealed record with an impossible length or padding");
-    }
-    memmove(padded, padded + LENGTH_SIZE, length);
-    kt_wipe(padded + length, inner - length);
+    kt_wipe(padded + *ret_plain_size, inner_size(size) - *ret_plain_size);
     *ret_plain = padded;
-    *ret_plain_size = length;
+    return KT_SUCCESS;
+}
+
+kt_status_t kt_unseal_secret(const kt_halfway_t *halfway, const unsigned char *key,
+                             const char *environment, const char *name, const void *record,
+                             size_t size, kt_secret_t **ret_secret)
+{
+    kt_secret_t *secret;
+    kt_header_t header;
+    size_t length = 0;
+    kt_status_t status;
+
+    status = kt_header_parse(record, size, &header);
+    if (status != KT_SUCCESS)
+        return status;
+    secret = kt_secret_room(inner_size(size));
+    if (secret == NULL)
+        return kt_no_memory();
+    status = open_into(secret->data, halfway, key, environment, name, record, size, &length);
+    if (status == KT_SUCCESS && length > KT_VALUE_MAX) {
+        errno = EFBIG;
+        status = kt_no_memory();
+    }
+    if (status != KT_SUCCESS) {
+        kt_secret_free(secret);
+        return status;
+    }
+    /* no byte after the value is left of what the seal had around it */
+    kt_wipe(secret->data + length, inner_size(size) - length);
+    secret->size = length;
+    *ret_secret = secret;
     return KT_SUCCESS;
 }

@@ -29,6 +29,21 @@ kt_status_t kt_seal(const unsigned char *key, const kt_header_t *header, const c
 kt_status_t kt_unseal(const unsigned char *key, const char *environment, const char *name,
                       const void *record, size_t size, unsigned char **ret_plain,
                       size_t *ret_plain_size);
+/* The first half of opening one record, done ahead: XChaCha20 derives a key from the key and the
+ * first bytes of the nonce. In locked memory. */
+#define KT_NONCE_HALF 16u
+typedef struct kt_halfway {
+    unsigned char key[KT_KEY_SIZE], nonce[KT_NONCE_HALF];
+} kt_halfway_t;
+/* False: this is no sealed record. */
+bool kt_unseal_halfway(const unsigned char *key, const unsigned char *record, size_t size,
+                       kt_halfway_t *ret_halfway);
+bool kt_is_halfway(const kt_halfway_t *halfway, const unsigned char *record, size_t size);
+
+/* The same, as a value without a version. `halfway`: of this very record; or NULL, and `key`. */
+kt_status_t kt_unseal_secret(const kt_halfway_t *halfway, const unsigned char *key,
+                             const char *environment, const char *name, const void *record,
+                             size_t size, kt_secret_t **ret_secret);
 
 /* ---- recipient.c ---- */
 

@@ -228,7 +228,7 @@ static void recount(kt_cache_t *cache, node_t *node)
 
 kt_cached_t *kt_cache_find(kt_cache_t *cache, const char *reference)
 {
-    node_t *node = find(cache, reference, hash_of(cache, reference));
+    node_t *node = cache->count > 0 ? find(cache, reference, hash_of(cache, reference)) : NULL;
 
     if (node == NULL)
         return NULL;

@@ -72,6 +72,9 @@ bool kt_switch_is_fact(kt_status_t status);
 kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
                            kt_cached_t *ret_entry);
 /* The tokens of all providers of the route, as one. False: at least one cannot say. */
+/* Is an entry kept? If not, it would be dropped before it could answer. One of a failure is
+ * replaced anyway. */
+bool kt_switch_is_cached(const kt_ctx_t *ctx);
 bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
                      unsigned char ret_token[KTP_TOKEN_SIZE]);
 bool kt_switch_blocks(kt_ctx_t *ctx,

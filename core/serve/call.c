@@ -24,15 +24,18 @@ kt_status_t kt_subject_check(const kt_ctx_t *ctx, const char *subject)
                    shown, ctx->holder.stream);
 }
 
-kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call)
+static kt_status_t check_filled(const kt_request_t *req)
 {
-    kt_status_t status;
-
     if (req->size < sizeof(kt_request_t) || req->reference == NULL)
         return kt_fail(KT_USAGE, "the request is not filled in (KT_REQUEST_INIT)");
-    status = kt_subject_check(ctx, req->subject);
-    if (status == KT_SUCCESS)
-        status = kt_reference_parse(req->reference, req->reference_len, &ret_call->ref);
+    return KT_SUCCESS;
+}
+
+/* The subject was checked. */
+static kt_status_t begin(const kt_request_t *req, kt_call_t *ret_call)
+{
+    kt_status_t status = kt_reference_parse(req->reference, req->reference_len, &ret_call->ref);
+
     if (status != KT_SUCCESS)
         return status;
     ret_call->req = req;
@@ -45,6 +48,28 @@ kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_
     ret_call->now = 0;
     kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
     return KT_SUCCESS;
+}
+
+kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call)
+{
+    kt_status_t status = check_filled(req);
+
+    if (status == KT_SUCCESS)
+        status = kt_subject_check(ctx, req->subject);
+    return status == KT_SUCCESS ? begin(req, ret_call) : status;
+}
+
+kt_status_t kt_call_begin_read(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call)
+{
+    kt_status_t status = check_filled(req);
+    const char *subject = req->subject;
+
+    if (status == KT_SUCCESS && (subject == NULL || strcmp(ctx->vouched, subject) != 0)) {
+        status = kt_subject_check(ctx, subject);
+        if (status == KT_SUCCESS && subject != NULL)
+            (void)snprintf(ctx->vouched, sizeof(ctx->vouched), "%s", subject);
+    }
+    return status == KT_SUCCESS ? begin(req, ret_call) : status;
 }
 
 /* ---- refusals ---- */

@@ -52,6 +52,7 @@ struct kt_ctx {
     bool refusals_off;
     kt_access_t *access; /* NULL: not opened yet, or there are no statistics */
     bool access_opened;
+    char vouched[KT_SUBJECT_MAX + 1]; /* the last subject of a read that this host vouches for */
     int64_t tick, moment; /* kt_monotonic() of the last short call, and kt_now_about() then */
     bool audit_warned;    /* its failure was reported already */
     bool memory_warned;   /* that some memory is not locked, too */

@@ -191,14 +191,6 @@ static void keep(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
                                     ctx->holder.config->cache_stale);
 }
 
-/* If not, an entry would be dropped before it could answer. One of a failure is replaced anyway. */
-static bool is_cached(const kt_ctx_t *ctx)
-{
-    const kt_config_t *config = ctx->holder.config;
-
-    return config->cache_ttl > 0 || config->cache_negative > 0 || config->cache_stale > 0;
-}
-
 static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
                     const read_mode_t *asking, reading_t *answer)
 {
@@ -218,7 +210,7 @@ static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
     }
     status = fetch(ctx, call, asking->blocking, &entry);
     if (kt_switch_is_fact(status)) {
-        if (entry.route != NULL && (cached != NULL || is_cached(ctx)))
+        if (entry.route != NULL && (cached != NULL || kt_switch_is_cached(ctx)))
             keep(ctx, call, &entry);
         answer->status = status;
         answer->secret = entry.secret;
@@ -279,7 +271,7 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const rea
     kt_call_t call;
     kt_status_t status;
 
-    status = kt_call_begin(ctx, req, &call);
+    status = kt_call_begin_read(ctx, req, &call);
     if (status != KT_SUCCESS)
         return status;
     if (req->bundle == NULL && req->provider == NULL)
@@ -287,10 +279,12 @@ static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const rea
     status = allow(ctx, &call, cached);
     if (status != KT_SUCCESS)
         return kt_decide(ctx, &call, "read", status, 0, NULL, 0);
-    if (req->bundle != NULL)
+    if (req->bundle != NULL) {
         look_in_bundle(ctx, &call, &answer);
-    else
+    } else {
+        kt_access_ahead(ctx->access, call.ref.name);
         look_up(ctx, &call, cached, asking, &answer);
+    }
     if (answer.silent)
         return answer.status;
     status = kt_decide(ctx, &call, "read", answer.status,

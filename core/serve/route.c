@@ -123,6 +123,13 @@ static bool token_of(kt_ctx_t *ctx, size_t index, unsigned char ret_token[KTP_TO
            store->api->token(store->instance, ret_token) == KTP_SUCCESS;
 }
 
+bool kt_switch_is_cached(const kt_ctx_t *ctx)
+{
+    const kt_config_t *config = ctx->holder.config;
+
+    return config->cache_ttl > 0 || config->cache_negative > 0 || config->cache_stale > 0;
+}
+
 /* A provider without tokens has no part in it: only the TTL limits how long its values are cached.
  */
 bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
@@ -292,7 +299,7 @@ kt_status_t kt_switch_read(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
         return kt_switch_no_route(call);
     /* Before the read, so that a commit between the two outdates the entry at once. All steps
      * count, also of a chain that ends early: a needless comparison does no harm. */
-    if (!kt_switch_token(ctx, route, token))
+    if (!kt_switch_is_cached(ctx) || !kt_switch_token(ctx, route, token))
         memset(token, 0, sizeof(token));
     status = walk(ctx, call, route, blocking, ret_entry);
     if (kt_switch_is_fact(status)) {

@@ -31,6 +31,8 @@ typedef struct kt_call {
 } kt_call_t;
 
 kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
+/* The same, with the context's lock: a subject that asks again is not checked again. */
+kt_status_t kt_call_begin_read(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
 /* KT_USAGE for a subject that this host cannot vouch for: it would be another one's record. Part of
  * kt_call_begin(). */
 kt_status_t kt_subject_check(const kt_ctx_t *ctx, const char *subject);

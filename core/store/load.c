@@ -132,6 +132,8 @@ static kt_status_t get_proved(const kt_index_t *index, const kt_typekey_t *type,
     status = kt_index_lookup(index, key.id, &expected, tag);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", name);
+    if (expected)
+        kt_opened_ahead(index->store->opened, tag);
     status = kt_rows_get(index->store, index->txn, &key, ret_row);
     if (status == KT_NOTFOUND && expected)
         return kt_fail(KT_ROLLEDBACK, "%s: its row was removed from the store", name);
@@ -321,24 +323,17 @@ kt_status_t kt_check_value(const kt_head_t *head, const kt_head_version_t *entry
     return KT_SUCCESS;
 }
 
-static kt_status_t unseal_value(const kt_holder_t *holder, const unsigned char *key,
-                                const kt_head_t *head, const kt_head_version_t *entry,
-                                const unsigned char *record, size_t size, kt_secret_t **ret_secret)
+static kt_status_t unseal_value(const kt_holder_t *holder, const kt_halfway_t *halfway,
+                                const unsigned char *key, const kt_head_t *head,
+                                const kt_head_version_t *entry, const unsigned char *record,
+                                size_t size, kt_secret_t **ret_secret)
 {
-    unsigned char *plain = NULL;
-    size_t plain_size = 0;
     kt_secret_t *secret = NULL;
     kt_status_t status = kt_check_value(head, entry, record, size);
 
     if (status == KT_SUCCESS)
-        status = kt_unseal(key, holder->keyring->environment, head->name, record, size, &plain,
-                           &plain_size);
-    if (status == KT_SUCCESS) {
-        secret = kt_secret_new(plain, plain_size);
-        if (secret == NULL)
-            status = kt_no_memory();
-    }
-    kt_locked_free(plain);
+        status = kt_unseal_secret(halfway, key, holder->keyring->environment, head->name, record,
+                                  size, &secret);
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", head->name);
     secret->version = entry->version;
@@ -357,7 +352,7 @@ kt_status_t kt_open_value(kt_holder_t *holder, const kt_typekey_t *type, const k
     if (key == NULL)
         return kt_no_memory();
     kt_secret_key(type, head->name, key);
-    status = unseal_value(holder, key, head, entry, record, size, ret_secret);
+    status = unseal_value(holder, NULL, key, head, entry, record, size, ret_secret);
     kt_locked_free(key);
     return status;
 }
@@ -366,7 +361,8 @@ kt_status_t kt_fetch_value(kt_holder_t *holder, const kt_store_t *store, ktp_txn
                            const kt_typekey_t *type, const kt_head_t *head,
                            const ktp_row_t *head_row, uint64_t version, kt_secret_t **ret_secret)
 {
-    const unsigned char *record = NULL, *key = kt_opened_key(store->opened, type, head_row);
+    const unsigned char *record = NULL;
+    const kt_halfway_t *halfway;
     const kt_head_version_t *entry;
     size_t size = 0;
     kt_status_t status = kt_head_kept(head, version, &entry);
@@ -376,8 +372,10 @@ kt_status_t kt_fetch_value(kt_holder_t *holder, const kt_store_t *store, ktp_txn
         status = find_value(store, txn, type, head, head_row, version, &record, &size);
     if (status != KT_SUCCESS)
         return status;
-    return key != NULL ? unseal_value(holder, key, head, entry, record, size, ret_secret)
-                       : kt_open_value(holder, type, head, entry, record, size, ret_secret);
+    halfway = kt_opened_halfway(store->opened, head_row, record, size);
+    return halfway != NULL
+               ? unseal_value(holder, halfway, NULL, head, entry, record, size, ret_secret)
+               : kt_open_value(holder, type, head, entry, record, size, ret_secret);
 }
 
 static kt_status_t check_live(const kt_head_t *head)

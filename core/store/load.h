@@ -43,11 +43,14 @@ kt_opened_t *kt_opened_new(void); /* NULL: out of memory */
 void kt_opened_free(kt_opened_t *opened);
 /* What this very record was when this key opened it, until the next call of kt_opened_keep(). NULL:
  * not known. */
-const unsigned char *kt_opened_find(const kt_opened_t *opened, const kt_typekey_t *type,
+const unsigned char *kt_opened_find(kt_opened_t *opened, const kt_typekey_t *type,
                                     const ktp_row_t *row, size_t *ret_size);
-/* The key of this secret's values, in locked memory, as long. NULL: not known. */
-const unsigned char *kt_opened_key(const kt_opened_t *opened, const kt_typekey_t *type,
-                                   const ktp_row_t *row);
+/* The record with this tag is looked for soon. */
+void kt_opened_ahead(const kt_opened_t *opened, const unsigned char tag[KT_TAG_SIZE]);
+/* The value's record, of the row that was found by the last call of kt_opened_find(): halfway
+ * opened, as long. NULL: it is not known. */
+const kt_halfway_t *kt_opened_halfway(const kt_opened_t *opened, const ktp_row_t *row,
+                                      const unsigned char *record, size_t size);
 typedef struct kt_opening {
     const char *name;
     const unsigned char *plain;

@@ -9,7 +9,7 @@
 
 #include "rows.h"
 
-#define SLOTS 16384u /* 2 MiB of address space */
+#define SLOTS 65536u /* 8 MiB of address space */
 #define NAME_MAX_KEPT 79u
 
 typedef struct slot {

@@ -9,10 +9,11 @@
  *
  * Records, which are sealed, lie one after the other in a ring, and the plain texts in another,
  * whose pages are locked, in no core dump, and empty in a child. A new entry overwrites the
- * oldest. With each plain text lies the key that seals the values of this secret, because it is
- * derived from the name. What lies at a position is there as long as fewer bytes than the ring
- * has were written since. The ring of plain texts grows only while the cache of values could
- * still be locked, too.
+ * oldest. Once the ring is full, it does so at each eighth miss only: if more heads are read than
+ * fit, to keep one takes a tenth of a read, and would seldom be of use. With each plain text lies
+ * the key that seals the values of this secret, because it is derived from the name. What lies at a
+ * position is there as long as fewer bytes than the ring has were written since. The ring of plain
+ * texts grows only while the cache of values could still be locked, too.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,12 +26,16 @@
 #define STEP (64u << 10)       /* by which it grows */
 #define RECORD_MAX 8192u       /* larger ones are opened each time */
 #define ALIGNED 16u
+#define KEPT_OF 8u /* of those that overwrite others, every eighth is kept */
 
 struct kt_opened {
     unsigned char *sealed, *plain;  /* NULL: nothing was kept yet */
     uint64_t sealed_end, plain_end; /* where the next entry goes, modulo the room */
     size_t plain_room;              /* bytes that are locked */
     bool grown;                     /* as far as it goes */
+    const unsigned char *found;     /* the record that was found last; NULL: none was */
+    const kt_halfway_t *halfway;    /* then: of its value */
+    unsigned left_out;              /* since one was kept that overwrote another */
     uint64_t at[SLOTS];             /* of the entry in `sealed`; 0: none */
 };
 
@@ -58,14 +63,12 @@ void kt_opened_free(kt_opened_t *opened)
     free(opened);
 }
 
-static size_t slot_of(const ktp_row_t *row)
+static size_t slot_of(const unsigned char tag[KT_TAG_SIZE])
 {
-    const unsigned char *tag = row->record + row->record_size - KT_TAG_SIZE;
-
     return (size_t)(tag[0] | tag[1] << 8) % SLOTS;
 }
 
-/* Where its key lies, and then its plain text. */
+/* Where its value's key lies, and then its plain text. */
 static const unsigned char *find(const kt_opened_t *opened, const kt_typekey_t *type,
                                  const ktp_row_t *row, size_t *ret_size)
 {
@@ -76,7 +79,7 @@ static const unsigned char *find(const kt_opened_t *opened, const kt_typekey_t *
 
     if (opened == NULL || opened->plain_room == 0 || row->record_size < KT_TAG_SIZE)
         return NULL; /* change.c keeps only what is beside the record */
-    start = opened->at[slot_of(row)];
+    start = opened->at[slot_of(row->record + row->record_size - KT_TAG_SIZE)];
     if (start == 0 || start + SEALED_ROOM < opened->sealed_end)
         return NULL;
     at = opened->sealed + start % SEALED_ROOM;
@@ -95,20 +98,32 @@ static const unsigned char *find(const kt_opened_t *opened, const kt_typekey_t *
     return at + 1;
 }
 
-const unsigned char *kt_opened_find(const kt_opened_t *opened, const kt_typekey_t *type,
+void kt_opened_ahead(const kt_opened_t *opened, const unsigned char tag[KT_TAG_SIZE])
+{
+    if (opened != NULL)
+        __builtin_prefetch(&opened->at[slot_of(tag)]);
+}
+
+const unsigned char *kt_opened_find(kt_opened_t *opened, const kt_typekey_t *type,
                                     const ktp_row_t *row, size_t *ret_size)
 {
     const unsigned char *at = find(opened, type, row, ret_size);
 
-    return at != NULL ? at + KT_KEY_SIZE : NULL;
+    if (opened != NULL)
+        opened->found = at != NULL ? row->record : NULL;
+    if (at == NULL)
+        return NULL;
+    opened->halfway = (const kt_halfway_t *)(const void *)at;
+    return at + sizeof(kt_halfway_t);
 }
 
-const unsigned char *kt_opened_key(const kt_opened_t *opened, const kt_typekey_t *type,
-                                   const ktp_row_t *row)
+const kt_halfway_t *kt_opened_halfway(const kt_opened_t *opened, const ktp_row_t *row,
+                                      const unsigned char *record, size_t size)
 {
-    size_t ignored;
-
-    return find(opened, type, row, &ignored);
+    return opened != NULL && row->record != NULL && opened->found == row->record &&
+                   kt_is_halfway(opened->halfway, record, size)
+               ? opened->halfway
+               : NULL;
 }
 
 /* The position of the next `size` bytes, which do not go past the end of the ring. */
@@ -141,27 +156,45 @@ static bool is_ready(kt_opened_t *opened, size_t size, size_t spare)
     return opened->plain_room > 0;
 }
 
+static bool is_left_out(kt_opened_t *opened)
+{
+    return opened->grown && opened->left_out++ % KEPT_OF != 0;
+}
+
+static void keep_halfway(const kt_typekey_t *type, const char *name, const ktp_row_t *row,
+                         kt_halfway_t *halfway)
+{
+    unsigned char key[KT_KEY_SIZE];
+
+    kt_secret_key(type, name, key);
+    if (row->beside == NULL || !kt_unseal_halfway(key, row->beside, row->beside_size, halfway))
+        memset(halfway, 0, sizeof(*halfway)); /* of no record */
+    kt_wipe(key, sizeof(key));
+}
+
 void kt_opened_keep(kt_opened_t *opened, const kt_typekey_t *type, const ktp_row_t *row,
                     const kt_opening_t *opening)
 {
-    size_t whole = 1 + KT_KEY_SIZE + opening->size;
+    size_t whole = 1 + sizeof(kt_halfway_t) + opening->size;
     entry_t entry = {.type_size = (uint32_t)strlen(type->type),
                      .record_size = (uint32_t)row->record_size,
                      .plain_size = (uint32_t)opening->size};
     unsigned char *at;
     uint64_t start;
 
+    if (opened != NULL)
+        opened->found = NULL;
     if (opened == NULL || row->record_size > RECORD_MAX || opening->size > RECORD_MAX ||
-        !is_ready(opened, whole, opening->spare))
+        !is_ready(opened, whole, opening->spare) || is_left_out(opened))
         return; /* it is opened again */
     entry.plain_at = take_room(&opened->plain_end, opened->plain_room, whole);
     at = opened->plain + entry.plain_at % opened->plain_room;
     at[0] = 1;
-    kt_secret_key(type, opening->name, at + 1);
-    memcpy(at + 1 + KT_KEY_SIZE, opening->plain, opening->size);
+    keep_halfway(type, opening->name, row, (kt_halfway_t *)(void *)(at + 1));
+    memcpy(at + 1 + sizeof(kt_halfway_t), opening->plain, opening->size);
     start = take_room(&opened->sealed_end, SEALED_ROOM,
                       sizeof(entry) + entry.type_size + row->record_size);
-    opened->at[slot_of(row)] = start;
+    opened->at[slot_of(row->record + row->record_size - KT_TAG_SIZE)] = start;
     at = opened->sealed + start % SEALED_ROOM;
     memcpy(entry.key_id, type->id, KT_KEYID_SIZE);
     memcpy(at, &entry, sizeof(entry));

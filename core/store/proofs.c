@@ -7,7 +7,8 @@
  * the type's key can make. So it is valid for any tree that contains its tag, at every generation.
  * The same holds for the entry of a leaf, found by the leaf's tag and the name's hash. A branch or
  * an entry only replaces the one in its slot. A tree of a million secrets has about 4,400 branches;
- * the entries of some 40,000 secrets fit, and larger stores read the last node of most proofs.
+ * the entries of some 200,000 secrets fit. To read the last node of a proof costs as much as to
+ * read the head.
  *
  * A root is different: an old one is as authentic as the newest. It counts only as long as the
  * store's change token stays what it was before the root was read, that is, until any process
@@ -18,8 +19,8 @@
 
 #include "index.h"
 
-#define SLOTS 8192u    /* 2 MiB of address space */
-#define ENTRIES 65536u /* 4 MiB */
+#define SLOTS 8192u     /* 2 MiB of address space */
+#define ENTRIES 262144u /* 16 MiB, of which a process uses what it has read */
 #define ROOTS 16u
 
 typedef struct slot {
@@ -86,7 +87,9 @@ void kt_proofs_keep(kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE],
 /* By the end of the hash, because names of one leaf have its beginning in common. */
 static size_t entry_of(const unsigned char hash[KT_HASH_SIZE])
 {
-    return (size_t)(hash[KT_HASH_SIZE - 1] | hash[KT_HASH_SIZE - 2] << 8) % ENTRIES;
+    return (size_t)(hash[KT_HASH_SIZE - 1] | hash[KT_HASH_SIZE - 2] << 8 |
+                    hash[KT_HASH_SIZE - 3] << 16) %
+           ENTRIES;
 }
 
 const unsigned char *kt_proofs_entry(const kt_proofs_t *proofs,

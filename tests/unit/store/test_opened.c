@@ -61,8 +61,11 @@ END_TEST
 
 static kt_opened_t *opened;
 static kt_typekey_t type = {.type = "t", .id = {1}};
-static unsigned char record[400];
-static const ktp_row_t row = {.record = record, .record_size = sizeof(record)};
+static unsigned char record[400], beside[200];
+static const ktp_row_t row = {.record = record,
+                              .record_size = sizeof(record),
+                              .beside = beside,
+                              .beside_size = sizeof(beside)};
 
 static void make_opened(void)
 {
@@ -88,13 +91,21 @@ static bool is_known(const char *text)
     size_t size = 0;
     unsigned char key[KT_KEY_SIZE];
     const unsigned char *found = kt_opened_find(opened, &type, &row, &size);
+    const kt_halfway_t *halfway;
+    kt_halfway_t right;
 
     if (found == NULL)
         return false;
     ck_assert_uint_eq(size, strlen(text));
     ck_assert_int_eq(memcmp(found, text, size), 0);
     kt_secret_key(&type, "t/name", key);
-    ck_assert_int_eq(memcmp(kt_opened_key(opened, &type, &row), key, sizeof(key)), 0);
+    ck_assert(kt_unseal_halfway(key, beside, sizeof(beside), &right));
+    halfway = kt_opened_halfway(opened, &row, beside, sizeof(beside));
+    ck_assert_ptr_nonnull(halfway);
+    ck_assert_int_eq(memcmp(halfway, &right, sizeof(right)), 0);
+    beside[48] ^= 1; /* the nonce of another record */
+    ck_assert_ptr_null(kt_opened_halfway(opened, &row, beside, sizeof(beside)));
+    beside[48] ^= 1;
     return true;
 }
 
@@ -118,7 +129,8 @@ START_TEST(the_same_record_key_and_type)
 }
 END_TEST
 
-/* Each is there right after it was kept, and the oldest ones are gone. */
+/* Each is there right after it was kept, if only every eighth is once the ring is full, and the
+ * oldest ones are gone. */
 START_TEST(a_full_ring)
 {
     char text[32];
@@ -130,6 +142,8 @@ START_TEST(a_full_ring)
         (void)snprintf(text, sizeof(text), "plain %u", i);
         ck_assert(!is_known(""));
         keep(text);
+        for (unsigned n = 1; n < 8 && !is_known(text); n++)
+            keep(text);
         ck_assert(is_known(text));
     }
     memset(record, 9, sizeof(record));
