@@ -21,7 +21,7 @@ $(BENCH_MEASURE): $(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(BENCH_C
 
 $(BENCH_INSIDE): $(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(BENCH_COMMON) $(CORE_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $< $(BENCH_COMMON) $(CORE_OBJ) $(CORE_LIBS)
+	$(call say,LINK)$(CC) -pie $(LDFLAGS) -o $@ $< $(BENCH_COMMON) $(CORE_OBJ) $(CORE_LIBS) $(SQLITE_LIBS)
 
 # the loader looks beside what it is part of
 $(BENCH_PROVIDER): $(BUILD)/lib/keyturn/local.so

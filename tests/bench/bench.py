@@ -165,11 +165,12 @@ class Bench:
             raise Failed(f"{program} measured nothing")
         return samples
 
-    def store(self, count, cached):
-        """The folder of a store with `count` secrets: keyturn.yaml, test.db, names; made at first use."""
-        key = (count, cached)
+    def store(self, count, cached, of=""):
+        """The folder of a store with `count` secrets: keyturn.yaml, test.db, names; made at first use. `of` a group: its own, whose
+        audit log has no lines of others."""
+        key = (count, cached, of)
         if key not in self.stores:
-            folder = self.folder / f"{count}-{'cached' if cached else 'uncached'}"
+            folder = self.folder / f"{count}-{'cached' if cached else 'uncached'}{of}"
             (folder / "audit").mkdir(parents=True)
             (folder / "keyturn.yaml").write_text(CONFIGURATION + ("" if cached else NO_CACHE))
             self.call(self.keyturn, "keygen", "--environment", "test", folder / "test.key")

@@ -25,7 +25,7 @@ def uncached(bench):
 
 def writes(bench):
     count = bench.few(1000, 100)
-    return bench.measure("measure_write", bench.few(31, 2), count, bench.store(count, cached=True))
+    return bench.measure("measure_write", bench.few(31, 2), count, bench.store(count, cached=True, of="-writes"))
 
 
 def change(bench):

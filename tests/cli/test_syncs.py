@@ -112,3 +112,13 @@ def test_a_process_that_goes_on_makes_few_calls_for_a_set(home, tmp_path):
     few, many = calls_of(home, tmp_path, "set", 20), calls_of(home, tmp_path, "set", 60)
     assert len(many) - len(few) <= 40 * 58, {name: (many.count(name) - few.count(name)) / 40 for name in set(many)}
     assert many.count("openat") - few.count("openat") <= 12
+
+
+def test_a_process_that_reads_on_makes_three_calls_for_a_read(home, tmp_path):
+    """SQLite's lock and its end, and the question whether any anchor changed, which was a look at each stream's file."""
+    home.set("api-keys/k0000000", b"a value")
+    home.config.write_text(home.config.read_text() + "\ncache: {ttl: 0s, negative: 0s, stale: 0s}\n")
+    (home.dir / "names").write_text(f"api-keys/k0000000 {'0' * 64}\n")
+    few, many = calls_of(home, tmp_path, "read", 200), calls_of(home, tmp_path, "read", 1200)
+    counts = {name: (many.count(name) - few.count(name)) / 1000 for name in set(many)}
+    assert sum(counts.values()) <= 3.2, counts
