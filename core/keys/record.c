@@ -36,7 +36,7 @@ static size_t size_class(size_t size)
     return class;
 }
 
-/* Padding is no secret, but its end is where the value is: all of it is looked at. */
+/* Looks at all bytes, whichever is the first that differs. */
 static bool is_zero(const unsigned char *bytes, size_t size)
 {
     uint64_t any = 0, word;

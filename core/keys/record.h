@@ -35,7 +35,7 @@ kt_status_t kt_unseal(const unsigned char *key, const char *environment, const c
 typedef struct kt_halfway {
     unsigned char key[KT_KEY_SIZE], nonce[KT_NONCE_HALF];
 } kt_halfway_t;
-/* False: this is no sealed record. */
+/* False: the record is too short. */
 bool kt_unseal_halfway(const unsigned char *key, const unsigned char *record, size_t size,
                        kt_halfway_t *ret_halfway);
 bool kt_is_halfway(const kt_halfway_t *halfway, const unsigned char *record, size_t size);

@@ -4,8 +4,9 @@
  * kernel's queue of events, which takes one short call, instead of looking at each file.
  *
  * The events are those of the folder of all streams and of each stream's folder, whose files they
- * include. An event is in the queue before the call returns that changed the file. Whoever does not
- * get a queue (each user has 128) looks at the files at each read, as all do now and then.
+ * include. An event is in the queue before the call returns that changed the file. A process that
+ * does not get a queue (each user has 128) looks at the files at each read, as all processes do now
+ * and then.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -168,7 +168,7 @@ static void keep_halfway(const kt_typekey_t *type, const char *name, const ktp_r
 
     kt_secret_key(type, name, key);
     if (row->beside == NULL || !kt_unseal_halfway(key, row->beside, row->beside_size, halfway))
-        memset(halfway, 0, sizeof(*halfway)); /* of no record */
+        memset(halfway, 0, sizeof(*halfway)); /* equals no nonce */
     kt_wipe(key, sizeof(key));
 }
 
