@@ -307,6 +307,31 @@ static kt_status_t work_rotate_target(kt_ctx_t *ctx)
     return status;
 }
 
+static kt_status_t work_adopt(kt_ctx_t *ctx)
+{
+    static const kt_meta_t note = {"key", "value"};
+    kt_adopt_t adopt = KT_ADOPT_INIT;
+    kt_request_t req = request("database/b");
+    kt_rotation_t *rotation = NULL;
+    kt_secret_t *password = NULL;
+    kt_info_t *info = NULL;
+    kt_status_t status = kt_rotation_look(ctx, &req, 1, &rotation);
+
+    if (status == KT_SUCCESS)
+        status = kt_rotation_info(rotation, &info);
+    if (status == KT_SUCCESS)
+        status = kt_rotation_at(rotation, kt_rotation_version(rotation), "password", &password);
+    adopt.target = "exec:test";
+    adopt.notes = &note;
+    adopt.nnotes = 1;
+    if (status == KT_SUCCESS)
+        status = kt_rotation_adopt(rotation, &adopt);
+    kt_secret_free(password);
+    kt_info_free(info);
+    kt_rotation_leave(rotation);
+    return status;
+}
+
 static kt_status_t work_changes(kt_ctx_t *ctx)
 {
     kt_request_t req = request("api-keys/rotated");
@@ -498,6 +523,7 @@ static const struct {
              {"field", work_put_field},
              {"rotate", work_rotate},
              {"target", work_rotate_target},
+             {"adopt", work_adopt},
              {"changes", work_changes},
              {"list", work_list},
              {"info", work_info},
