@@ -16,6 +16,7 @@
  *		addresses.c	whether clients connect to this server
  *		look.c		a secret as it stands, and a version that a role has
  *		owner.c		whose a secret is
+ *		drop.c		says what DROP EXTENSION takes along
  *		changes.c	generate_secret(), delete_secret(), undelete_secret()
  *		procedure.c	keyturn.rotate(), a rotation in several transactions
  *		alike.c		can one role stand in for another?
