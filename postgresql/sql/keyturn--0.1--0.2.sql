@@ -128,20 +128,14 @@ COMMENT ON PROCEDURE keyturn.rotate(text) IS
 
 REVOKE ALL ON PROCEDURE keyturn.rotate(text) FROM PUBLIC;
 
--- What goes with the extension
+-- Due rotations. A procedure that commits cannot have SET search_path: each transaction sets it.
 
-CREATE FUNCTION keyturn.warn_drop()
-RETURNS event_trigger
-LANGUAGE c VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'keyturn_warn_drop';
+CREATE PROCEDURE keyturn.rotate_due(pattern text DEFAULT '*',
+	INOUT rotated integer DEFAULT 0, INOUT failed integer DEFAULT 0)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'keyturn_rotate_due';
 
-COMMENT ON FUNCTION keyturn.warn_drop() IS 'says that DROP EXTENSION keyturn drops its history';
+COMMENT ON PROCEDURE keyturn.rotate_due(text, integer, integer) IS
+	'rotates what is due of the passwords that this cluster manages, each in a transaction of its own';
 
-REVOKE ALL ON FUNCTION keyturn.warn_drop() FROM PUBLIC;
-
-CREATE EVENT TRIGGER keyturn_warn_drop ON ddl_command_start
-	WHEN TAG IN ('DROP EXTENSION')
-	EXECUTE FUNCTION keyturn.warn_drop();
-
-COMMENT ON EVENT TRIGGER keyturn_warn_drop IS 'says that DROP EXTENSION keyturn drops its history';
+REVOKE ALL ON PROCEDURE keyturn.rotate_due(text, integer, integer) FROM PUBLIC;

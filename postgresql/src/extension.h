@@ -16,7 +16,6 @@
  *		addresses.c	whether clients connect to this server
  *		look.c		a secret as it stands, and a version that a role has
  *		owner.c		whose a secret is
- *		drop.c		says what DROP EXTENSION takes along
  *		changes.c	generate_secret(), delete_secret(), undelete_secret()
  *		procedure.c	keyturn.rotate(), a rotation in several transactions
  *		alike.c		can one role stand in for another?
@@ -34,6 +33,8 @@
  *		sweeper.c	the background process that writes what backends record
  *		listing.c	a list of secrets, copied out of the library
  *		accounts.c	the infos of all accounts, read as one line of the audit log
+ *		due.c		CALL keyturn.rotate_due(): what is due, each in its own transaction
+ *		due_worker.c	the same in a background process
  *		rows.c		rows that a function answers with
  *		states.c	keyturn.rotation_states()
  *		metadata.c	list_secrets() and its kin, get_secret()
@@ -75,6 +76,7 @@
 extern char *ktpg_config;
 extern char *ktpg_database;
 extern int	ktpg_reconcile_interval;
+extern bool ktpg_rotate_due_on;
 extern int	ktpg_keep_abandoned;
 extern char *ktpg_addresses;
 extern bool ktpg_allow_bootstrap;
@@ -279,6 +281,25 @@ typedef struct KtpgAccounts
 
 extern kt_status_t ktpg_accounts(kt_ctx_t *ctx, const char *pattern, const char *capability,
 								 const char *target, bool values, KtpgAccounts **accounts);
+
+/* rotate.c */
+extern int64 ktpg_rotate(const char *name, bool adopt);
+
+/* due.c */
+typedef struct KtpgDueEnds
+{
+	void		(*commit) (void);	/* each also begins the next transaction */
+	void		(*rollback) (void);
+} KtpgDueEnds;
+
+extern bool ktpg_is_due(const kt_info_t *info, int64 now);
+extern void ktpg_rotate_due(const char *pattern, const KtpgDueEnds *ends, int *rotated,
+							int *failed);
+
+/* due_worker.c */
+extern void ktpg_due_launch(const KtpgAccounts *accounts);
+extern void ktpg_due_retry(void);
+PGDLLEXPORT void keyturn_due_main(Datum arg);
 
 /* worker.c */
 extern void ktpg_worker_register(void);

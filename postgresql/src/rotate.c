@@ -225,10 +225,9 @@ rotate(Rotating *r)
 }
 
 static void
-begin(Rotating *r, const char *name, const char *action, const char *function)
+begin(Rotating *r, const char *name, const char *action)
 {
 	memset(r, 0, sizeof(*r));
-	ktpg_check_moment(function);
 	ktpg_check_name(name);
 	r->name = name;
 	r->action = action;
@@ -242,16 +241,17 @@ begin(Rotating *r, const char *name, const char *action, const char *function)
 }
 
 /*
- * rotate_secret(name text [, adopt boolean]) returns bigint
+ * Rotates; the caller has made sure that the commit of this transaction can
+ * publish the version.
  */
-Datum
-keyturn_rotate_secret(PG_FUNCTION_ARGS)
+int64
+ktpg_rotate(const char *name, bool adopt)
 {
 	Rotating	r;
 	int64		version;
 
-	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rotated", "rotate_secret()");
-	r.adopt = PG_NARGS() > 1 && PG_GETARG_BOOL(1);
+	begin(&r, name, "rotated");
+	r.adopt = adopt;
 	r.password = ktpg_hold_secret();
 	*r.password = kt_generate(KT_ALPHABET_ALNUM, PASSWORD_LENGTH);
 	if (*r.password == NULL)
@@ -261,7 +261,18 @@ keyturn_rotate_secret(PG_FUNCTION_ARGS)
 	ktpg_verifier_make(*r.password, r.verifier);
 	version = rotate(&r);
 	ktpg_drop_secret(r.password);
-	PG_RETURN_INT64(version);
+	return version;
+}
+
+/*
+ * rotate_secret(name text [, adopt boolean]) returns bigint
+ */
+Datum
+keyturn_rotate_secret(PG_FUNCTION_ARGS)
+{
+	ktpg_check_moment("rotate_secret()");
+	PG_RETURN_INT64(ktpg_rotate(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+								PG_NARGS() > 1 && PG_GETARG_BOOL(1)));
 }
 
 /* Its rotation was interrupted, and the role did not get it, as far as is known here. */
@@ -337,7 +348,8 @@ keyturn_rollback_secret(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rolled back", "rollback_secret()");
+	ktpg_check_moment("rollback_secret()");
+	begin(&r, text_to_cstring(PG_GETARG_TEXT_PP(0)), "rolled back");
 	from = PG_ARGISNULL(1) ? "previous" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	r.password = read_password(&r, from);
 	r.back = kt_secret_version(*r.password);

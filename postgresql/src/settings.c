@@ -11,11 +11,14 @@
 /* Where the configuration of keyturn is; a statement reads it again if it has changed. */
 char	   *ktpg_config = NULL;
 
-/* The database that the worker connects to; roles are the whole cluster's, so any will do. */
+/* The database in which due rotations are made; roles are the whole cluster's, so any will do. */
 char	   *ktpg_database = NULL;
 
 /* How often the worker looks for rotations that were interrupted, in seconds. */
 int			ktpg_reconcile_interval = 60;
+
+/* Whether the worker has due rotations made, in keyturn.database. */
+bool		ktpg_rotate_due_on = false;
 
 /* How long an interrupted rotation's password is kept that no role has, in seconds. */
 int			ktpg_keep_abandoned = 7 * SECS_PER_DAY;
@@ -42,8 +45,8 @@ ktpg_settings_init(void)
 							   &ktpg_config, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
 	DefineCustomStringVariable("keyturn.database",
-							   "Database that the keyturn worker connects to.",
-							   "Read when the worker starts.",
+							   "Database in which due rotations are made.",
+							   "The extension has to be there, which keeps their history.",
 							   &ktpg_database, "postgres", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
 	DefineCustomIntVariable("keyturn.reconcile_interval",
@@ -51,6 +54,11 @@ ktpg_settings_init(void)
 							NULL,
 							&ktpg_reconcile_interval, 60, 1, 86400, PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("keyturn.rotate_due",
+							 "Whether the keyturn worker has due rotations made.",
+							 "As CALL keyturn.rotate_due() does, in keyturn.database.",
+							 &ktpg_rotate_due_on, false, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("keyturn.keep_abandoned",
 							"Time for which the password of an abandoned rotation is kept.",
 							NULL,

@@ -196,6 +196,13 @@ in_transaction(Progress (*work) (void *arg), void *arg)
 	return done;
 }
 
+static Progress
+due_work(void *arg)
+{
+	ktpg_due_launch(arg);
+	return DONE;
+}
+
 /* What one look at all secrets needs beyond a transaction. */
 typedef struct Look
 {
@@ -260,7 +267,10 @@ look_at_secrets(void)
 										 ALLOCSET_DEFAULT_SIZES);
 	done = in_transaction(read_work, &look);
 	if (look.accounts != NULL)
+	{
 		done = Max(done, reconcile_accounts(look.accounts));
+		(void) in_transaction(due_work, look.accounts);
+	}
 	MemoryContextDelete(look.context);
 	for (int i = 0; i < COMPLAINTS; i++)
 		complained[i] = complained[i] && seen[i];
@@ -285,6 +295,7 @@ wait_for_look(int64 next)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			ktpg_due_retry();
 			return;
 		}
 	}
