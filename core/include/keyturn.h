@@ -977,8 +977,8 @@ KT_API KT_MUST_USE kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t
  * returns. Any other decision goes into memory that outlives the process (a mapped file), in less
  * than a microsecond, and becomes a line, sealed and on the disk:
  *
- *   - without a thread: at the first decision a second or more later, at kt_audit_flush(), and at
- *     kt_close();
+ *   - without a thread: at the first decision a second or more later, at kt_audit_flush(), also of
+ *     another process with `all_processes`, and at kt_close();
  *   - with one: within about a second. kt_audit_run() is all that a thread does that the host
  *     starts after kt_open().
  *
