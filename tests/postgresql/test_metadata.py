@@ -130,7 +130,7 @@ def test_another_schema_and_removal(make_postgres, home):
     pg.start()
     pg.sql("CREATE SCHEMA secrets")
     pg.sql("CREATE EXTENSION keyturn SCHEMA secrets")
-    assert pg.value("SELECT to_regproc('secrets.rotate_secret') IS NOT NULL")
+    assert pg.value("SELECT to_regprocedure('secrets.rotate_secret(text)') IS NOT NULL")
     pg.sql("DROP EXTENSION keyturn")
     assert pg.value("SELECT to_regnamespace('keyturn') IS NULL")
     pg.sql("CREATE EXTENSION keyturn")
