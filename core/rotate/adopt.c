@@ -16,17 +16,6 @@ static const char *action_of(bool repairs)
     return repairs ? "rotate.repair" : "rotate.adopt";
 }
 
-static kt_status_t check_head(const kt_head_t *head)
-{
-    static const kt_target_ops_t any = {sizeof(any), "", NULL, NULL};
-    kt_rotate_options_t options = KT_ROTATE_INIT;
-
-    options.target = &any;
-    if (head->current == 0)
-        return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", head->name);
-    return kt_rotate_check_head(head, &options);
-}
-
 static kt_status_t look_at_head(kt_rotation_t *r)
 {
     kt_head_t head;
@@ -36,7 +25,7 @@ static kt_status_t look_at_head(kt_rotation_t *r)
         status = kt_store_head(&r->ctx->holder, r->store, r->call.ref.name, &head);
     if (status != KT_SUCCESS)
         return status;
-    status = check_head(&head);
+    status = kt_rotate_check_live(&head);
     r->version = head.current;
     r->replaces = head.current;
     kt_head_clear(&head);
@@ -111,7 +100,7 @@ static kt_status_t change_adopted(kt_change_t *change, const kt_rotation_t *r,
                                   const kt_adopt_t *adopt, uint64_t version)
 {
     kt_head_t *head = kt_change_head(change);
-    kt_status_t status = check_head(head);
+    kt_status_t status = kt_rotate_check_live(head);
 
     if (status == KT_SUCCESS && head->current != r->replaces)
         status =

@@ -58,6 +58,8 @@ kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
 /* May this secret be rotated? KT_GONE. Of its origin: KT_CONFLICT. Of its value, with the shape
  * that the rotation keeps: KT_CONFLICT. */
 kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options);
+/* Is there a current value that a target may have? KT_NOTFOUND, KT_GONE. */
+kt_status_t kt_rotate_check_live(const kt_head_t *head);
 kt_status_t kt_rotate_check_origin(const kt_head_t *head, kt_shape_t shape,
                                    const kt_rotate_options_t *options);
 kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,

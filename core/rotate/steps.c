@@ -156,6 +156,17 @@ kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_
     return KT_SUCCESS;
 }
 
+kt_status_t kt_rotate_check_live(const kt_head_t *head)
+{
+    static const kt_target_ops_t any = {sizeof(any), "", NULL, NULL};
+    kt_rotate_options_t options = KT_ROTATE_INIT;
+
+    options.target = &any;
+    if (head->current == 0)
+        return kt_fail(KT_NOTFOUND, "there is no secret \"%s\"", head->name);
+    return kt_rotate_check_head(head, &options);
+}
+
 /* Whose time is over is dropped by this change. */
 static kt_status_t check_abandoned(const kt_head_t *head)
 {
@@ -385,7 +396,9 @@ static kt_status_t look_at_head(kt_rotation_t *r)
 
     if (status == KT_SUCCESS) {
         r->replaces = head.current;
-        status = kt_write_no_pending(&head);
+        status = kt_rotate_check_live(&head);
+        if (status == KT_SUCCESS)
+            status = kt_write_no_pending(&head);
         kt_head_clear(&head);
     }
     if (status != KT_SUCCESS)
