@@ -122,3 +122,18 @@ def test_a_process_that_reads_on_makes_three_calls_for_a_read(home, tmp_path):
     few, many = calls_of(home, tmp_path, "read", 200), calls_of(home, tmp_path, "read", 1200)
     counts = {name: (many.count(name) - few.count(name)) / 1000 for name in set(many)}
     assert sum(counts.values()) <= 3.2, counts
+
+
+def test_few_commits_make_wal_longer(home, tmp_path):
+    """A sync of a file that became longer writes the file system's journal too, and takes half as long again."""
+    home.set("api-keys/k0000000", b"a value")
+    calls_of(home, tmp_path, "set", 60)
+    lines = (tmp_path / "trace").read_text().splitlines()
+    wal = re.search(r"pwrite64\((\d+), .*, 4096, ", "\n".join(lines))[1]  # frames, and nothing else, have this size
+    end = longest = commits = grown = 0
+    for line in lines:
+        write = re.search(rf"pwrite64\({wal}, .*, (\d+), (\d+)\) =", line)
+        end = max(end, int(write[1]) + int(write[2])) if write else end
+        if re.search(rf"fdatasync\({wal}\)", line):
+            commits, grown, longest = commits + 1, grown + (end > longest), end
+    assert commits >= 60 and 0 < grown <= commits / 3, (grown, commits)
