@@ -2,6 +2,7 @@
 """README's blocks for the servers of a machine, as they stand, each twice, with Debian's own configurations and service scripts.
 Nothing else is granted; and in that very set-up servers are killed, logs rotated, policies edited, and the libraries replaced."""
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -58,46 +59,90 @@ def test_redis_keeps_what_it_acknowledged(readme):
 
 # killed in the midst of a rotation
 
-GATE = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+STOPPED = "ps -o pid=,stat= -C postgres | awk '$2 ~ /^T/ {print $1}'"
 
 
 @contextlib.contextmanager
 def interrupted_rotation(readme):
-    """The role has the new password, the store gives the old one, and is locked for writers. The statement waits at a gate
-    after rotate_secret() and before its commit."""
-    store = sqlite3.connect(STORE, isolation_level=None, timeout=10)
-    gate, rotation = readme.session(), readme.session()
+    """The pid of a backend that stands between the two commits: the role has the new password, the store gives the old one."""
+    rotation = readme.session()
     try:
+        print("SET keyturn.debug_stop = 'before_promote'; SELECT rotate_secret('database/primary');", file=rotation.stdin, flush=True)
+        wait_for(lambda: readme.run(STOPPED).stdout, 30, what="the rotation between the commits")
+        assert not readme.can_login()
+        yield int(readme.run(STOPPED).stdout)
+    finally:
+        rotation.kill()
+
+
+def test_the_store_is_locked_at_the_commit(readme):
+    """F1, F2: the role was locked out until a worker that had no rule; now nothing is committed."""
+    with contextlib.closing(sqlite3.connect(STORE, isolation_level=None, timeout=10)) as store:
+        gate, rotation = readme.session(), readme.session()
         print("SELECT 'shut' FROM pg_advisory_lock(8);", file=gate.stdin, flush=True)
         assert gate.stdout.readline() == "shut\n"
-        print("SELECT rotate_secret('database/primary'), pg_advisory_lock(8);", file=rotation.stdin, flush=True)
-        wait_for(lambda: readme.psql(GATE).stdout == "1\n", 30, what="the rotation at the gate")
+        print("SET lock_timeout = '5s'; SELECT rotate_secret('database/primary'), pg_advisory_lock(8);", file=rotation.stdin, flush=True)
+        wait_for(lambda: readme.psql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").stdout == "1\n", 15,
+                 what="the rotation at the gate")
         store.execute("BEGIN IMMEDIATE")
         gate.communicate("\\q\n", timeout=30)
         output, _ = rotation.communicate(timeout=60)
-        assert "not current yet" in output and not readme.can_login()
-        yield
-    finally:
-        gate.kill()
-        rotation.kill()
-        store.close()
-
-
-def test_the_store_was_locked_at_the_commit(readme):
-    """F1: the role is locked out until the worker makes the new version current."""
-    with interrupted_rotation(readme):
-        pass
-    wait_for(readme.can_login, 75, what="the worker's repair")
+        assert "could not be published: tryagain" in output and readme.can_login()
+    wait_for(lambda: not pending(readme), 10, what="the worker")
     assert readme.works()
 
 
 def test_the_postmaster_is_killed_in_a_rotation(readme):
-    with interrupted_rotation(readme):
+    with interrupted_rotation(readme) as backend:
         pid = int(pathlib.Path("/var/lib/postgresql/15/main/postmaster.pid").read_text().split()[0])
-        readme.run(f"kill -9 {pid}; for i in $(seq 100); do pgrep -u postgres postgres >/dev/null || break; sleep 0.1; done")
+        readme.run(f"kill -9 {pid} {backend}; for i in $(seq 100); do pgrep -u postgres postgres >/dev/null || break; sleep 0.1; done")
     readme.run("service postgresql start; timeout 30 sh -c 'until su - postgres -c \"psql -Atc SELECT\" >/dev/null 2>&1; do sleep 0.1; done'")
-    wait_for(readme.can_login, 75, what="the worker's repair")
+    wait_for(readme.can_login, 10, what="the worker's repair")
     assert readme.works() and "the policy does not let the worker" not in PG_LOG.read_text()
+
+
+def pending(readme):
+    return "pending" in [version["state"] for version in json.loads(readme.run("keyturn --json versions database/primary").stdout)["versions"]]
+
+
+@pytest.mark.parametrize("point", ["after_pending", "after_alter", "before_prepare", "after_prepare", "before_promote", "after_promote"])
+def test_a_backend_is_killed_in_a_rotation(readme, point):
+    """F1: whatever the point, role and secret agree within 10 s, by the worker and its line of init alone."""
+    before = PG_LOG.read_text().count("terminated by signal 9")
+    readme.psql(f"SET keyturn.debug_stop = '{point}:kill'; SELECT rotate_secret('database/primary')", check=False)
+    died = time.monotonic()
+    wait_for(lambda: PG_LOG.read_text().count("terminated by signal 9") > before, 5, what="the kill")
+    wait_for(lambda: readme.can_login() and not pending(readme), 10, what="the worker's repair")
+    assert time.monotonic() - died < 10
+    assert readme.psql("SELECT state FROM keyturn.rotations WHERE secret = 'database/primary'").stdout == "in step\n"
+    assert "the policy" not in PG_LOG.read_text()
+
+
+def test_the_worker_is_killed(readme):
+    [pid] = readme.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'keyturn worker'").stdout.split()
+    readme.run(f"kill -9 {pid}")
+    wait_for(lambda: readme.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'keyturn worker'", check=False).stdout.strip() not in ("", pid), 10)
+    assert readme.works()
+
+
+def test_monitoring(readme):
+    """By a member of pg_monitor and the line of init, and without a word about secrets of other types."""
+    readme.psql("CREATE ROLE monitor IN ROLE pg_monitor")
+    result = readme.psql("SET ROLE monitor; SELECT secret, state, can_login FROM keyturn.rotations")
+    assert result.stdout == "database/primary|in step|t\n" and result.stderr == ""
+    assert readme.psql("SET ROLE monitor; SELECT get_secret('database/primary')", check=False).returncode != 0
+
+
+def test_what_is_due_is_rotated(readme):
+    """By the worker, with its setting and nothing more."""
+    readme.psql("ALTER SYSTEM SET keyturn.rotate_due = on; ALTER SYSTEM SET keyturn.reconcile_interval = '1s'; SELECT pg_reload_conf()")
+    readme.run("keyturn meta database/primary rotation=2s")
+    history = "SELECT count(*) FROM keyturn.rotation_history WHERE session_role = 'postgres' AND at > now() - interval '30 s' AND client = 'local'"
+    before = int(readme.psql(history).stdout)
+    wait_for(lambda: int(readme.psql(history).stdout) > before, 15, what="a due rotation")
+    readme.psql("ALTER SYSTEM RESET keyturn.rotate_due; ALTER SYSTEM RESET keyturn.reconcile_interval; SELECT pg_reload_conf()")
+    readme.run("keyturn meta database/primary --unset rotation")
+    wait_for(lambda: not pending(readme) and readme.works(), 10)
 
 
 def test_without_the_workers_line_check_fails(readme):
