@@ -71,6 +71,8 @@ def test_it_says_what_the_policy_hides(make_db, canary):
 def test_a_verifier_that_is_stored_out_of_line(make_db, stop_at, canary):
     """A role may give itself one; without a database it cannot be fetched, which ends a process that tries."""
     db = make_db(shared_preload_libraries="keyturn", keyturn__reconcile_interval="1s")
+    if db.pg.value("SELECT reltoastrelid FROM pg_class WHERE relname = 'pg_authid'") == 0:
+        pytest.skip("counterpart: from 18 on PostgreSQL stores no verifier out of line")
     account = db.account(canary("pg-toast"))
     verifier = account.verifier()
     large = verifier.replace(verifier.split("$")[1].split(":")[1], base64.b64encode(os.urandom(6000)).decode())
