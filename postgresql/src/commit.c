@@ -283,6 +283,7 @@ transaction_event(XactEvent event, void *arg)
 			end_all(true);
 			break;
 		case XACT_EVENT_ABORT:
+			ktpg_verifier_stop();
 			end_all(false);
 			ktpg_end_trail(false);
 			break;

@@ -198,7 +198,7 @@ check_in_step(Rotating *r)
 						 r->name, r->name, r->name)));
 }
 
-/* Steps 1 to 4; the password and its verifier are there. */
+/* Steps 1 to 4; the password is there, and its verifier is there or being made. */
 static int64
 rotate(Rotating *r)
 {
@@ -210,6 +210,8 @@ rotate(Rotating *r)
 		check_in_step(r);
 	ktpg_addresses_check(*r->rotation, r->name);
 	r->user = ktpg_alternate(r->ctx, *r->rotation, r->name, r->action, r->back, &r->role);
+	if (r->verifier[0] == '\0')
+		ktpg_verifier_end(r->verifier);
 	add_pending(r);
 	version = kt_rotation_version(*r->rotation);
 	ktpg_debug_point("after_pending");
@@ -258,7 +260,7 @@ ktpg_rotate(const char *name, bool adopt)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("no memory for a new password")));
-	ktpg_verifier_make(*r.password, r.verifier);
+	ktpg_verifier_begin(*r.password);
 	version = rotate(&r);
 	ktpg_drop_secret(r.password);
 	return version;

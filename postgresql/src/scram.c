@@ -16,6 +16,8 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <pthread.h>
+#include <signal.h>
 
 #include "common/saslprep.h"
 #include "extension.h"
@@ -126,7 +128,24 @@ salted_password(Hmac *hmac, const unsigned char *salt, int salt_size, int iterat
 	return true;
 }
 
-/* The same for a password, and nothing of it is left, whatever happens. */
+/* The same for a password, in any thread: with so few iterations nothing has to interrupt it. */
+static bool
+salt_quickly(const unsigned char *password, size_t size, const unsigned char *salt,
+			 int salt_size, int iterations, unsigned char salted[SCRAM_KEY_SIZE])
+{
+	Hmac		hmac = {NULL, NULL, NULL};
+	unsigned char u[SCRAM_KEY_SIZE];
+	bool		ok = hmac_init(&hmac, password, size) &&
+		salted_password(&hmac, salt, salt_size, iterations, salted, u);
+
+	hmac_free(&hmac);
+	explicit_bzero(u, sizeof(u));
+	if (!ok)
+		explicit_bzero(salted, SCRAM_KEY_SIZE);
+	return ok;
+}
+
+/* The same for any number of them, and nothing of it is left, whatever happens. */
 static bool
 salt_password(const unsigned char *password, size_t size, const unsigned char *salt,
 			  int salt_size, int iterations, unsigned char salted[SCRAM_KEY_SIZE])
@@ -162,7 +181,8 @@ derive_keys(const unsigned char *password, size_t size, const unsigned char *sal
 	unsigned int n;
 	bool		ok;
 
-	ok = salt_password(password, size, salt, salt_size, iterations, salted) &&
+	ok = (iterations <= SCRAM_SLICE ? salt_quickly : salt_password)
+		(password, size, salt, salt_size, iterations, salted) &&
 		HMAC(EVP_sha256(), salted, sizeof(salted), (const unsigned char *) "Client Key",
 			 10, client, &n) != NULL &&
 		EVP_Digest(client, sizeof(client), keys->stored, &n, EVP_sha256(), NULL) == 1 &&
@@ -214,30 +234,103 @@ password_keys(const kt_secret_t *password, const unsigned char *salt, int salt_s
 	return ok;
 }
 
+/* A verifier that is being made. */
+typedef struct Making
+{
+	const kt_secret_t *password;
+	unsigned char salt[SCRAM_SALT_SIZE];
+	ScramKeys	keys;
+	bool		ok;
+	pthread_t	thread;
+} Making;
+
+static Making making;
+static bool is_making = false;	/* the thread runs, or has not been joined */
+
+/* Computes, and touches nothing that is the server's. */
+static void *
+make_keys(void *arg)
+{
+	Making	   *m = arg;
+
+	m->ok = derive_keys(kt_secret_bytes(m->password), kt_secret_size(m->password), m->salt,
+						sizeof(m->salt), SCRAM_ITERATIONS, &m->keys);
+	return NULL;
+}
+
 /*
- * Makes a verifier of KTPG_VERIFIER_SIZE bytes at most with a new salt.
+ * Begins to make a verifier with a new salt, on another CPU if there is one. The
+ * password must stay until ktpg_verifier_end() or ktpg_verifier_stop(). Signals
+ * are for the thread of the server alone.
  */
 void
-ktpg_verifier_make(const kt_secret_t *password, char *verifier)
+ktpg_verifier_begin(const kt_secret_t *password)
 {
-	unsigned char salt[SCRAM_SALT_SIZE];
-	unsigned char salt_text[4 * ((SCRAM_SALT_SIZE + 2) / 3) + 1];
+	sigset_t	all;
+	sigset_t	before;
+
+	ktpg_verifier_stop();
+	making.password = password;
+	making.ok = false;
+	if (!pg_strong_random(making.salt, sizeof(making.salt)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not make a random salt")));
+	if (!is_ascii(kt_secret_bytes(password), kt_secret_size(password)))
+		return;
+	sigfillset(&all);
+	if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0)
+		return;
+	is_making = pthread_create(&making.thread, NULL, make_keys, &making) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void
+join_making(void)
+{
+	if (is_making)
+		pthread_join(making.thread, NULL);
+	is_making = false;
+}
+
+/* Of what was begun, the verifier: KTPG_VERIFIER_SIZE bytes at most. */
+void
+ktpg_verifier_end(char *verifier)
+{
+	unsigned char salt[4 * ((SCRAM_SALT_SIZE + 2) / 3) + 1];
 	unsigned char stored[SCRAM_KEY_TEXT];
 	unsigned char server[SCRAM_KEY_TEXT];
-	ScramKeys	keys;
 
-	if (!pg_strong_random(salt, sizeof(salt)) ||
-		!password_keys(password, salt, sizeof(salt), SCRAM_ITERATIONS, &keys))
+	join_making();
+	if (!making.ok &&
+		!password_keys(making.password, making.salt, sizeof(making.salt), SCRAM_ITERATIONS,
+					   &making.keys))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not make a SCRAM verifier")));
 
-	EVP_EncodeBlock(salt_text, salt, sizeof(salt));
-	EVP_EncodeBlock(stored, keys.stored, sizeof(keys.stored));
-	EVP_EncodeBlock(server, keys.server, sizeof(keys.server));
-	explicit_bzero(&keys, sizeof(keys));
+	EVP_EncodeBlock(salt, making.salt, sizeof(making.salt));
+	EVP_EncodeBlock(stored, making.keys.stored, sizeof(making.keys.stored));
+	EVP_EncodeBlock(server, making.keys.server, sizeof(making.keys.server));
+	explicit_bzero(&making, sizeof(making));
 	snprintf(verifier, KTPG_VERIFIER_SIZE, SCRAM_PREFIX "%d:%s$%s:%s",
-			 SCRAM_ITERATIONS, salt_text, stored, server);
+			 SCRAM_ITERATIONS, salt, stored, server);
+}
+
+/* After an error: nothing runs any more, and nothing is left. */
+void
+ktpg_verifier_stop(void)
+{
+	join_making();
+	explicit_bzero(&making, sizeof(making));
+}
+
+/* Both at once. */
+void
+ktpg_verifier_make(const kt_secret_t *password, char *verifier)
+{
+	ktpg_verifier_begin(password);
+	ktpg_verifier_end(verifier);
 }
 
 /* Decodes base64 of exactly `size` characters; returns the number of bytes, -1 if malformed. */

@@ -244,3 +244,25 @@ def test_the_retry_that_the_manual_gives(db, canary, stop_at):
     stopped.go_on()
     assert db.home.run("get", f"{account.name}#password@pending", check=False).returncode == 66
     assert db.pg.can_login(account.role, account.password())
+
+
+def test_the_verifier_is_made_by_another_thread(db, canary, tmp_path):
+    """While the secret and the role are looked at. It takes no signals, and none is left, whatever happens."""
+    account = db.account(canary("pg-thread"))
+    db.home.set("database/nobody", {"user": "no such role", "password": "none"})
+    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+        pid = connection.get_backend_pid()
+        cursor.execute("SELECT rotate_secret(%s)", [account.name])
+        with traced(pid, "clone,clone3,rt_sigprocmask", tmp_path / "trace"):
+            cursor.execute("SELECT rotate_secret(%s)", [account.name])
+        trace = (tmp_path / "trace").read_text()
+        assert len(re.findall(r" clone3?\(", trace)) == 1
+        assert "rt_sigprocmask(SIG_SETMASK, ~[" in trace.split(" clone")[0]
+        for _ in range(20):
+            with pytest.raises(psycopg2.Error) as caught:
+                cursor.execute("SELECT rotate_secret('database/nobody')")
+            assert caught.value.pgcode == "42704"
+            assert len(os.listdir(f"/proc/{pid}/task")) == 1
+        cursor.execute("SELECT rotate_secret(%s)", [account.name])
+        assert len(os.listdir(f"/proc/{pid}/task")) == 1
+    assert account.agree()
