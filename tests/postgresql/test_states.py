@@ -200,6 +200,24 @@ def test_the_capability_is_needed(db, account):
     assert caught.value.pgcode == "42501"
 
 
+# ---- the update from 0.1 ----
+
+def test_before_and_after_the_update(db, account):
+    """The old function answers with its five columns; a view on the view and its grants outlive the update."""
+    version = account.rotate()
+    db.pg.sql("CREATE DATABASE old")
+    old = {"dbname": "old"}
+    db.pg.sql("CREATE EXTENSION keyturn VERSION '0.1'", **old)
+    db.pg.sql("CREATE ROLE reader; GRANT SELECT ON keyturn.rotations TO reader; CREATE VIEW mine AS SELECT secret, state FROM keyturn.rotations", **old)
+    row = "SELECT * FROM keyturn.rotations WHERE secret = %s"
+    assert db.pg.sql(row, [account.name], **old) == [(account.name, account.role, version, None, "in step")]
+    db.pg.sql("ALTER EXTENSION keyturn UPDATE TO '0.2'", **old)
+    assert db.pg.sql(row, [account.name], **old)[0][:5] == (account.name, account.role, version, None, "in step")
+    assert db.pg.sql("SELECT state FROM mine WHERE secret = %s", [account.name], **old) == [("in step",)]
+    assert db.pg.value("SELECT has_table_privilege('reader', 'keyturn.rotations', 'SELECT')", **old)
+    assert db.pg.value("SELECT count(*) FROM pg_proc WHERE proname = 'rotation_states'", **old) == 1
+
+
 # ---- what it costs ----
 
 def test_a_reading_is_one_line(db, canary):

@@ -68,6 +68,19 @@ def test_it_says_what_the_policy_hides(make_db, canary):
     assert db.pg.log().count("the policy hides") == 1
 
 
+def test_a_provider_of_other_names_is_down(make_db, stop_at, canary):
+    """The worker could list nothing then, and a role stayed locked out."""
+    db = make_db(shared_preload_libraries="keyturn", keyturn__reconcile_interval="1s")
+    account = db.account(canary("pg-elsewhere"))
+    db.home.add("providers", 'redis: {address: "127.0.0.1:1", timeout: 1s}')
+    db.home.add("switch", '"cache/*": redis')
+    db.pg.reload()
+    stop_at(db, account, "before_promote").die()
+    wait_for(lambda: not account.pending(), 15, what="the worker")
+    assert account.agree()
+    assert db.pg.log().count('provider "redis" does not answer the worker') <= 2  # once for each worker
+
+
 def test_a_verifier_that_is_stored_out_of_line(make_db, stop_at, canary):
     """A role may give itself one; without a database it cannot be fetched, which ends a process that tries."""
     db = make_db(shared_preload_libraries="keyturn", keyturn__reconcile_interval="1s")
