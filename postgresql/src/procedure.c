@@ -4,10 +4,11 @@
  *		CALL keyturn.rotate(): a rotation in several transactions.
  *
  * What an earlier call left is ended first, in a transaction that has no number,
- * changes nothing and locks no role: this is where a provider across a network
- * is waited for. Then rotate_secret() has a transaction of its own. If its
- * commit could not reach the provider in time, a third transaction goes on until
- * it does, while the role is free and the session can be cancelled.
+ * changes nothing and locks no role: a provider across a network that does not
+ * answer is met here. Then rotate_secret() has a transaction of its own, which
+ * still waits for each of the provider's writes. If its commit could not reach
+ * the provider in time, a third transaction goes on until it does, while the role
+ * is free and the session can be cancelled.
  */
 #include "compat.h"
 
