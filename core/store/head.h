@@ -87,8 +87,6 @@ kt_status_t kt_origin_set(kt_head_t *head, uint64_t version, const char *origin)
 /* kt_head_meta() for callers: checks a schedule, and sets the origin of `version`. */
 kt_status_t kt_head_describe(kt_head_t *head, uint64_t version, const char *key, const char *value);
 const char *kt_head_get_meta(const kt_head_t *head, const char *key); /* NULL: there is none */
-/* Is the current value a database account, or if there is none the newest one? */
-bool kt_head_is_account(const kt_head_t *head);
 /* Gives the version `to` the notes of `from`, except for its lease. */
 kt_status_t kt_head_copy_notes(kt_head_t *head, uint64_t from, uint64_t to);
 /* The server that got a version of this secret by a rotation ("postgresql:..."), and so manages its
@@ -102,6 +100,8 @@ bool kt_head_was_in_force(const kt_head_t *head, uint64_t version);
 #define KT_META_ROTATION "rotation"
 /* Notes the shape of a version's value: the schedule depends on it, and a list opens no value. */
 kt_status_t kt_schedule_note(kt_head_t *head, uint64_t version, const kt_secret_t *value);
+/* Is the current value a database account, or if there is none the newest one? */
+bool kt_head_is_account(const kt_head_t *head);
 /* "critical", "weekly", "90d" ... in milliseconds; -1: not a schedule. */
 int64_t kt_schedule_parse(const char *text);
 /* When the current value was rotated, or written if no rotation made it: ms since the epoch. 0:

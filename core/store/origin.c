@@ -90,14 +90,6 @@ kt_status_t kt_head_copy_notes(kt_head_t *head, uint64_t from, uint64_t to)
     return status;
 }
 
-bool kt_head_is_account(const kt_head_t *head)
-{
-    uint64_t version = head->current != 0 ? head->current : head->last;
-    const char *shape = kt_head_get_note(head, version, KT_NOTE_SHAPE);
-
-    return shape != NULL && strcmp(shape, KT_SHAPE_NOTED) == 0;
-}
-
 /* ---- servers that know a value ---- */
 
 /* A command is not asked: `targets:` of the configuration says whether it still is a target. */

@@ -41,6 +41,14 @@ kt_status_t kt_schedule_note(kt_head_t *head, uint64_t version, const kt_secret_
                : status;
 }
 
+bool kt_head_is_account(const kt_head_t *head)
+{
+    uint64_t version = head->current != 0 ? head->current : head->last;
+    const char *shape = kt_head_get_note(head, version, KT_NOTE_SHAPE);
+
+    return shape != NULL && strcmp(shape, KT_SHAPE_NOTED) == 0;
+}
+
 int64_t kt_schedule_rotated(const kt_head_t *head)
 {
     const char *note = kt_head_get_note(head, head->current, KT_NOTE_ROTATED);
