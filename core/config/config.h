@@ -104,6 +104,8 @@ kt_config_t *kt_config_ref(kt_config_t *config);
 void kt_config_unref(kt_config_t *config);
 /* "300s", "12h", "90d", "250ms", "0" to milliseconds; -1. */
 int64_t kt_duration_parse(const char *text);
+/* "critical", "weekly", "90d" ...: how often a secret is rotated, in ms; -1: not a schedule. */
+int64_t kt_schedule_parse(const char *text);
 int64_t kt_size_parse(const char *text); /* "4M", "512K", "100000" to bytes; -1 */
 /* The target of this name, or NULL. */
 const kt_cfg_target_t *kt_config_target(const kt_config_t *config, const char *name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * text.c: what every file of this folder needs and none of them owns: errors with file and line,
- * the nearest of several names, durations, sizes and relative paths.
+ * the nearest of several names, durations, schedules, sizes and relative paths.
  */
 #include "parse.h"
 
@@ -94,6 +94,25 @@ int64_t kt_duration_parse(const char *text)
         if (strcmp(at, units[i].name) == 0)
             return number <= most / units[i].ms ? number * units[i].ms : -1;
     return -1;
+}
+
+int64_t kt_schedule_parse(const char *text)
+{
+    static const struct {
+        const char *name;
+        int64_t days;
+    } words[] = {{"critical", 7},  {"high", 30},      {"database", 90},
+                 {"api-key", 365}, {"daily", 1},      {"weekly", 7},
+                 {"monthly", 30},  {"quarterly", 90}, {"annually", 365}};
+    int64_t duration;
+    size_t i;
+
+    for (i = 0; i < KT_ARRAY(words); i++) {
+        if (strcmp(text, words[i].name) == 0)
+            return words[i].days * 86400000;
+    }
+    duration = kt_duration_parse(text);
+    return duration >= 1000 ? duration : -1;
 }
 
 int64_t kt_size_parse(const char *text)

@@ -102,8 +102,6 @@ bool kt_head_was_in_force(const kt_head_t *head, uint64_t version);
 kt_status_t kt_schedule_note(kt_head_t *head, uint64_t version, const kt_secret_t *value);
 /* Is the current value a database account, or if there is none the newest one? */
 bool kt_head_is_account(const kt_head_t *head);
-/* "critical", "weekly", "90d" ... in milliseconds; -1: not a schedule. */
-int64_t kt_schedule_parse(const char *text);
 /* When the current value was rotated, or written if no rotation made it: ms since the epoch. 0:
  * there is no current value. */
 int64_t kt_schedule_rotated(const kt_head_t *head);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "head.h"
+#include "config/config.h"
 
 const char *kt_origin_check(const char *text)
 {

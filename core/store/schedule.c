@@ -10,27 +10,6 @@
 #include "config/config.h"
 #include "value/value.h"
 
-#define DAY_MS ((int64_t)86400 * 1000)
-
-int64_t kt_schedule_parse(const char *text)
-{
-    static const struct {
-        const char *name;
-        int days;
-    } words[] = {{"critical", 7},  {"high", 30},      {"database", 90},
-                 {"api-key", 365}, {"daily", 1},      {"weekly", 7},
-                 {"monthly", 30},  {"quarterly", 90}, {"annually", 365}};
-    int64_t duration;
-    size_t i;
-
-    for (i = 0; i < KT_ARRAY(words); i++) {
-        if (strcmp(text, words[i].name) == 0)
-            return words[i].days * DAY_MS;
-    }
-    duration = kt_duration_parse(text);
-    return duration >= 1000 ? duration : -1;
-}
-
 kt_status_t kt_schedule_note(kt_head_t *head, uint64_t version, const kt_secret_t *value)
 {
     bool account;
