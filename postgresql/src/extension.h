@@ -142,6 +142,7 @@ extern bool ktpg_role_find_oid(Oid oid, KtpgRole *role);
 extern void ktpg_role_check(const KtpgRole *role);
 extern void ktpg_role_check_alter(const KtpgRole *role);
 extern void ktpg_role_lock(KtpgRole *role);
+extern void ktpg_role_unlock(const KtpgRole *role);
 extern void ktpg_role_alter(const KtpgRole *role, const char *verifier);
 extern const char *ktpg_target(void);
 
@@ -236,6 +237,8 @@ extern KtpgOutcome ktpg_judge(kt_rotation_t *rotation, kt_status_t *status);
 
 /* lock.c */
 extern bool ktpg_secret_lock(const char *name, bool wait);
+extern void ktpg_secret_lock_session(const char *name);
+extern void ktpg_secret_unlock_session(const char *name);
 extern void ktpg_store_lock(void);
 extern void ktpg_store_unlock(void);
 
@@ -286,7 +289,11 @@ extern kt_status_t ktpg_accounts(kt_ctx_t *ctx, const char *pattern, const char 
 								 const char *target, bool values, KtpgAccounts **accounts);
 
 /* rotate.c */
+typedef struct Rotating KtpgRotating;
+
 extern int64 ktpg_rotate(const char *name, bool adopt);
+extern KtpgRotating *ktpg_rotate_store(const char *name);
+extern int64 ktpg_rotate_alter(KtpgRotating *rotating);
 
 /* due.c */
 typedef struct KtpgDueEnds

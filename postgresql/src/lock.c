@@ -18,19 +18,49 @@
 #define SECRET_LOCK_CLASS	0x4b54
 #define STORE_LOCK_CLASS	0x4b55
 
+static void
+secret_tag(LOCKTAG *tag, const char *name)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) name, strlen(name), 0);
+
+	SET_LOCKTAG_ADVISORY(*tag, InvalidOid, (uint32) (hash >> 32), (uint32) hash,
+						 SECRET_LOCK_CLASS);
+}
+
 /* One rotation of a secret at a time. */
 bool
 ktpg_secret_lock(const char *name, bool wait)
 {
 	LOCKTAG		tag;
-	uint64		hash = hash_bytes_extended((const unsigned char *) name, strlen(name), 0);
 
-	SET_LOCKTAG_ADVISORY(tag, InvalidOid, (uint32) (hash >> 32), (uint32) hash,
-						 SECRET_LOCK_CLASS);
+	secret_tag(&tag, name);
 	if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
 		return false;
 	AcceptInvalidationMessages();
 	return true;
+}
+
+/*
+ * The same for a rotation in several transactions. The caller releases it, also
+ * after an error; the end of the session does, too.
+ */
+void
+ktpg_secret_lock_session(const char *name)
+{
+	LOCKTAG		tag;
+
+	secret_tag(&tag, name);
+	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+	AcceptInvalidationMessages();
+}
+
+void
+ktpg_secret_unlock_session(const char *name)
+{
+	LOCKTAG		tag;
+
+	secret_tag(&tag, name);
+	(void) LockRelease(&tag, ExclusiveLock, true);
 }
 
 static void

@@ -229,6 +229,12 @@ ktpg_role_lock(KtpgRole *role)
 				 errmsg("role \"%s\" was dropped meanwhile", role->name)));
 }
 
+void
+ktpg_role_unlock(const KtpgRole *role)
+{
+	UnlockSharedObject(AuthIdRelationId, role->oid, 0, ShareUpdateExclusiveLock);
+}
+
 /* ALTER ROLE takes no such lock, so one of another session may still come between: say so. */
 static void
 rethrow(MemoryContext oldcontext, const KtpgRole *role)

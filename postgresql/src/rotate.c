@@ -37,11 +37,13 @@ typedef struct Rotating
 	kt_secret_t **password;		/* the new one */
 	char		verifier[KT_META_VALUE_MAX + 1];	/* of the new one */
 	KtpgRole	role;
+	uint64_t	version;		/* that is pending */
 	uint64_t	replaced;		/* the version that the role had; 0: not known */
 	uint64_t	back;			/* the version that is rolled back to; 0: a new password */
 	const char *user;			/* of the new version, if two take turns; NULL: it stays */
 	kt_rotation_t **rotation;
 	bool		adopt;			/* take the secret from another cluster */
+	bool		apart;			/* the role is altered in a later transaction */
 } Rotating;
 
 /* kt_rotation_begin(), once more after what was left of an earlier rotation is ended. */
@@ -198,12 +200,10 @@ check_in_step(Rotating *r)
 						 r->name, r->name, r->name)));
 }
 
-/* Steps 1 to 4; the password is there, and its verifier is there or being made. */
-static int64
-rotate(Rotating *r)
+/* Steps 1 to 3; the password is there, and its verifier is there or being made. */
+static void
+store(Rotating *r)
 {
-	uint64_t	version;
-
 	begin_rotation(r);
 	ktpg_role_of_secret(r->ctx, *r->rotation, r->name, r->action, &r->role);
 	if (!ktpg_owner_check(r->ctx, *r->rotation, r->name, r->action, &r->role, r->adopt))
@@ -212,18 +212,32 @@ rotate(Rotating *r)
 	r->user = ktpg_alternate(r->ctx, *r->rotation, r->name, r->action, r->back, &r->role);
 	if (r->verifier[0] == '\0')
 		ktpg_verifier_end(r->verifier);
+	if (r->apart)
+		ktpg_role_unlock(&r->role);
 	add_pending(r);
-	version = kt_rotation_version(*r->rotation);
+	r->version = kt_rotation_version(*r->rotation);
 	ktpg_debug_point("after_pending");
 	CHECK_FOR_INTERRUPTS();
+}
 
+/* Step 4. */
+static int64
+alter(Rotating *r)
+{
 	ktpg_role_alter(&r->role, r->verifier);
 	if (r->user != NULL)
 		ktpg_alternate_confirm(&r->role, r->verifier);
-	ktpg_history_add(&r->req, r->name, version, &r->role, r->action);
+	ktpg_history_add(&r->req, r->name, r->version, &r->role, r->action);
 	ForceSyncCommit();
 	ktpg_debug_point("after_alter");
-	return (int64) version;
+	return (int64) r->version;
+}
+
+static int64
+rotate(Rotating *r)
+{
+	store(r);
+	return alter(r);
 }
 
 static void
@@ -242,6 +256,19 @@ begin(Rotating *r, const char *name, const char *action)
 	ktpg_secret_lock(name, true);
 }
 
+/* A new password; its verifier is made meanwhile. */
+static void
+generate(Rotating *r)
+{
+	r->password = ktpg_hold_secret();
+	*r->password = kt_generate(KT_ALPHABET_ALNUM, PASSWORD_LENGTH);
+	if (*r->password == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("no memory for a new password")));
+	ktpg_verifier_begin(*r->password);
+}
+
 /*
  * Rotates; the caller has made sure that the commit of this transaction can
  * publish the version.
@@ -254,16 +281,53 @@ ktpg_rotate(const char *name, bool adopt)
 
 	begin(&r, name, "rotated");
 	r.adopt = adopt;
-	r.password = ktpg_hold_secret();
-	*r.password = kt_generate(KT_ALPHABET_ALNUM, PASSWORD_LENGTH);
-	if (*r.password == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("no memory for a new password")));
-	ktpg_verifier_begin(*r.password);
+	generate(&r);
 	version = rotate(&r);
 	ktpg_drop_secret(r.password);
 	return version;
+}
+
+/*
+ * Steps 1 to 3 in a transaction of their own. The pending version outlives it,
+ * and the caller keeps others from the secret by a lock of the session. The
+ * result and `name` are used by ktpg_rotate_alter(), so the memory context has to
+ * outlive the transaction.
+ */
+KtpgRotating *
+ktpg_rotate_store(const char *name)
+{
+	Rotating   *r = palloc(sizeof(Rotating));
+
+	begin(r, name, "rotated");
+	r->apart = true;
+	generate(r);
+	store(r);
+	ktpg_drop_secret(r->password);
+	kt_rotation_leave(*r->rotation);
+	*r->rotation = NULL;
+	return r;
+}
+
+/*
+ * Step 4 in the next one, which waits for no provider. Its commit publishes
+ * nothing: the version is as if the server had been killed after the commit, and
+ * ktpg_reconcile() makes it current.
+ */
+int64
+ktpg_rotate_alter(KtpgRotating *r)
+{
+	const char *had = r->role.verifier;
+
+	r->ctx = ktpg_context();
+	ktpg_request(&r->req, r->name);
+	ktpg_role_lock(&r->role);
+	if ((had == NULL) != (r->role.verifier == NULL) ||
+		(had != NULL && strcmp(had, r->role.verifier) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("role \"%s\" was altered concurrently", r->role.name),
+				 errhint("Try again.")));
+	return alter(r);
 }
 
 /*

@@ -32,13 +32,13 @@ EVERYTHING = ["read", "write", "rotate", "list", "delete"]
 
 
 class Stopped:
-    """A session in the middle of rotate_secret(), its backend stopped (SIGSTOP) at a point of keyturn.debug_stop.
+    """A session in the middle of rotate_secret() or another statement, its backend stopped (SIGSTOP) at a point of keyturn.debug_stop.
 
     go_on() lets it go on and waits; die() kills it. `error` is what the client got, `notices` the warnings.
     """
 
-    def __init__(self, db, account, point):
-        self.error, self.notices = None, []
+    def __init__(self, db, account, point, statement="SELECT rotate_secret(%s)"):
+        self.error, self.notices, self.statement = None, [], statement
         self.connection = db.pg.connect()
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
@@ -51,7 +51,7 @@ class Stopped:
     def run(self, name):
         try:
             with self.connection.cursor() as cursor:
-                cursor.execute("SELECT rotate_secret(%s)", [name])
+                cursor.execute(self.statement, [name])
         except psycopg2.Error as error:
             self.error = error
         self.notices = list(self.connection.notices)
@@ -196,8 +196,8 @@ def stop_at():
     """stop_at(db, account, point): a Stopped. A backend that a test leaves stopped is killed after it."""
     stopped = []
 
-    def make(db, account, point):
-        stopped.append(Stopped(db, account, point))
+    def make(*args, **more):
+        stopped.append(Stopped(*args, **more))
         return stopped[-1]
     yield make
     for one in stopped:

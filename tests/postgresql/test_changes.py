@@ -133,6 +133,75 @@ def test_what_an_earlier_call_left_is_ended_before_the_rotation_begins(make_db, 
     assert db.home.info(account.name)["version"] == 2 and account.agree() and not account.pending()
 
 
+CALL = "CALL keyturn.rotate(%s)"
+
+
+def held(db, account):
+    """The locks that a session holds which waits for the provider: of the role, and of transactions that wrote something."""
+    return db.pg.sql("SELECT locktype, mode FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.query LIKE 'CALL keyturn%%' "
+                     "AND (locktype = 'object' AND objid = (SELECT oid FROM pg_authid WHERE rolname = %s) OR locktype = 'tuple' "
+                     "OR locktype = 'relation' AND relation = 'pg_authid'::regclass AND mode = 'RowExclusiveLock')", [account.role])
+
+
+@pytest.mark.parametrize("point", ["after_pending", "before_publish"])
+def test_it_locks_no_role_while_it_waits_for_the_provider(db, account, stop_at, point):
+    before = account.verifier()
+    stopped = stop_at(db, account, point, CALL)
+    assert held(db, account) == []
+    assert db.home.info(account.name)["version"] == 1 and account.pending() == 2
+    assert (account.verifier() == before) == (point == "after_pending")
+    db.pg.sql(f"SET lock_timeout = '2s'; ALTER ROLE {account.role} CONNECTION LIMIT 7")  # an ALTER ROLE is not committed
+    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '500ms'")
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            cursor.execute("SELECT rotate_secret(%s)", [account.name])
+    stopped.go_on()
+    assert stopped.error is None and account.agree() and not account.pending()
+    assert account.rotate() == 3
+
+
+@pytest.mark.parametrize("point, version", [("after_pending", 1), ("before_alter", 1), ("after_alter", 1), ("before_publish", 2)])
+def test_a_called_rotation_is_killed(make_db, canary, wait_for, point, version):
+    """Without a worker the next call says what became of it."""
+    db = make_db(restart_after_crash="on")
+    account = db.account(canary("pg-called"))
+    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('keyturn.debug_stop', %s, false)", [f"{point}:kill"])
+        with pytest.raises(psycopg2.OperationalError):
+            cursor.execute(CALL, [account.name])
+    wait_for(lambda: db.pg.log().count("ready to accept connections") == 2, 30)
+    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SET keyturn.debug_stop = 'after_pending:error'")
+        with pytest.raises(psycopg2.Error):
+            cursor.execute(CALL, [account.name])
+    assert db.home.info(account.name)["version"] == version and account.agree() and not account.pending()
+    db.pg.sql(CALL, [account.name])
+    assert account.agree()
+
+
+def test_the_role_is_altered_between_the_steps(db, account, stop_at, canary):
+    stopped = stop_at(db, account, "before_alter", CALL)
+    db.set_password(account.role, canary("pg-between"))
+    verifier = account.verifier()
+    stopped.go_on()
+    assert stopped.error.pgcode == "40001" and account.verifier() == verifier
+    # its lock is free, and a restored password is rotated again
+    db.set_password(account.role, account.password())
+    assert account.rotate() == 3 and account.agree()
+
+
+def test_a_called_rotation_that_is_cancelled_keeps_no_lock(db, account):
+    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SET keyturn.debug_stop = 'before_alter:error'")
+        with pytest.raises(psycopg2.Error):
+            cursor.execute(CALL, [account.name])
+        cursor.execute("RESET keyturn.debug_stop")
+        assert db.pg.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+        assert account.rotate() == 3 and account.agree()
+        cursor.execute(CALL, [account.name])
+    assert account.agree()
+
+
 def test_it_is_not_for_a_secret_that_is_not_there(db):
     assert sqlstate(db, "CALL keyturn.rotate('database/none')")[0] == "42704"
     assert sqlstate(db, "CALL keyturn.rotate('no name')")[0] == "22023"
