@@ -23,8 +23,8 @@ static kt_status_t check_list(const json_t *list)
     if (!json_is_array(list))
         return kt_fail(KT_CONFLICT, "`users` is not a list " WAY_OUT);
     if (json_array_size(list) != 2)
-        return kt_fail(KT_CONFLICT, "`users` is a list of %zu names, and not of two " WAY_OUT,
-                       json_array_size(list));
+        return kt_fail(KT_CONFLICT, "`users` has %zu %s, and not two " WAY_OUT,
+                       json_array_size(list), kt_plural(json_array_size(list), "entry", "entries"));
     if (!json_is_string(one) || !json_is_string(other) || json_string_length(one) == 0 ||
         json_string_length(other) == 0)
         return kt_fail(KT_CONFLICT, "`users` holds something that is not a name " WAY_OUT);

@@ -41,7 +41,7 @@ read_attributes(Oid oid, bool attributes[ATTRIBUTES], int *limit)
 	Form_pg_authid form;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "role with OID %u does not exist", oid);
+		elog(ERROR, "there is no role with OID %u", oid);
 	form = (Form_pg_authid) GETSTRUCT(tuple);
 	attributes[0] = form->rolsuper;
 	attributes[1] = form->rolinherit;
