@@ -120,6 +120,8 @@ kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,
 {
     kt_shape_t shape = kt_shape_of(old);
     kt_status_t status = KT_SUCCESS;
+    bool derived = options->value == NULL && !options->generate &&
+                   strcmp(kt_origin_of(head, head->current), KT_DERIVED) == 0;
 
     if (shape == KT_SHAPE_OPAQUE && options->target != NULL && kt_shape_wants_password(old))
         shape = KT_SHAPE_DATABASE;
@@ -127,7 +129,7 @@ kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,
     if (shape == KT_SHAPE_CERTIFICATE)
         return kt_fail(KT_CONFLICT, "%s: a certificate cannot be rotated (set the new one)",
                        head->name);
-    if (shape == KT_SHAPE_DATABASE && options->target == NULL && !options->store_only)
+    if (shape == KT_SHAPE_DATABASE && options->target == NULL && !options->store_only && !derived)
         return kt_fail(KT_CONFLICT,
                        "%s: a database password is not changed in the store alone (rotate it in "
                        "PostgreSQL with SELECT rotate_secret('%s'), or use --store-only)",

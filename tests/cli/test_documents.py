@@ -81,7 +81,7 @@ def test_redis(make_redis, home):
 
 
 def test_postgresql(make_postgres, home):
-    home.grant("postgresql:role:postgres", ["read", "rotate", "list"], ["*"])
+    home.grant("postgresql:role:postgres", ["read", "rotate", "list", "state"], ["*"])
     home.set("database/reporting", {"user": "reporting", "password": "none yet"})
     postgres = make_postgres(home).start()
     postgres.sql("CREATE ROLE reporting LOGIN")
