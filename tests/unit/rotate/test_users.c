@@ -99,9 +99,9 @@ static const struct {
 } wrong[] = {
     {"\"a\"", "is not a list"},
     {"{\"a\":1}", "is not a list"},
-    {"[]", "a list of 0 names"},
-    {"[\"a\"]", "a list of 1 names"},
-    {"[\"a\",\"b\",\"c\"]", "a list of 3 names"},
+    {"[]", "has 0 entries"},
+    {"[\"a\"]", "has 1 entry,"},
+    {"[\"a\",\"b\",\"c\"]", "has 3 entries"},
     {"[\"a\",\"a\"]", "the same name twice"},
     {"[\"a\",7]", "is not a name"},
     {"[\"a\",\"\"]", "is not a name"},
