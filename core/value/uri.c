@@ -7,6 +7,7 @@
  */
 #include "uri.h"
 
+#include <sodium.h>
 #include <string.h>
 
 static const struct {
@@ -217,7 +218,7 @@ kt_status_t kt_uri_same(const kt_uri_t *uri, kt_uri_part_t part, const kt_secret
     if (status != KT_SUCCESS)
         return status;
     *ret_same = other != NULL && value->size == other->size &&
-                memcmp(value->data, other->data, value->size) == 0;
+                sodium_memcmp(value->data, other->data, value->size) == 0;
     kt_secret_free(value);
     return KT_SUCCESS;
 }

@@ -195,6 +195,7 @@ typedef enum KtpgAnswer
 extern void ktpg_verifier_begin(const kt_secret_t *password);
 extern void ktpg_verifier_end(char *verifier);
 extern void ktpg_verifier_stop(void);
+extern void ktpg_verifier_forget(const kt_secret_t *password);
 extern void ktpg_verifier_make(const kt_secret_t *password, char *verifier);
 extern KtpgAnswer ktpg_verifier_match(const KtpgRole *role, const kt_secret_t *password);
 

@@ -24,6 +24,7 @@ release(void *arg)
 {
 	Held	   *held = arg;
 
+	ktpg_verifier_forget(held->secret);
 	kt_secret_free(held->secret);
 	held->secret = NULL;
 	kt_info_free(held->info);
@@ -68,6 +69,7 @@ ktpg_hold_rotation(void)
 void
 ktpg_drop_secret(kt_secret_t **secret)
 {
+	ktpg_verifier_forget(*secret);
 	kt_secret_free(*secret);
 	*secret = NULL;
 }

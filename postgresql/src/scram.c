@@ -325,6 +325,17 @@ ktpg_verifier_stop(void)
 	explicit_bzero(&making, sizeof(making));
 }
 
+/*
+ * The password is about to be freed. After an error that comes before the
+ * callbacks of the transaction's end, while the thread may still read it.
+ */
+void
+ktpg_verifier_forget(const kt_secret_t *password)
+{
+	if (password != NULL && making.password == password)
+		ktpg_verifier_stop();
+}
+
 /* Both at once. */
 void
 ktpg_verifier_make(const kt_secret_t *password, char *verifier)
