@@ -215,9 +215,10 @@ KT_API int kt_encoding_parse(const char *name);
  * password. */
 KT_API KT_MUST_USE kt_status_t kt_secret_encode(const kt_secret_t *secret, kt_encoding_t encoding,
                                                 kt_secret_t **ret_secret);
-/* A new secret with the string (or number) at `field` of a JSON object, its version kept.
- * KT_NOTFOUND: no such field; KT_MALFORMED: not a JSON object, or the field is neither a string nor
- * a number. */
+/* A new secret with the field `field` of a JSON object, its version kept: what a string says, and
+ * the JSON text of anything else exactly as it is written (1.50, true, [1, 2]). Other fields may be
+ * as they like. KT_NOTFOUND: no such field; KT_MALFORMED: not a JSON object, or the field is null,
+ * comes twice, or is a string with a zero byte. */
 KT_API KT_MUST_USE kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field,
                                                kt_secret_t **ret_secret);
 

@@ -2,7 +2,7 @@
 /*
  * encode.c: values as text for headers, and random values.
  */
-#include "value.h"
+#include "json.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -114,10 +114,10 @@ static kt_status_t finish(text_t text, const kt_secret_t *from, kt_secret_t **re
 static kt_status_t encode_basic(const kt_secret_t *secret, kt_secret_t **ret_secret)
 {
     kt_secret_t *user = NULL, *password = NULL, *pair = NULL;
-    kt_status_t status = kt_secret_field(secret, "user", &user);
+    kt_status_t status = kt_json_plain(secret, "user", &user);
 
     if (status == KT_SUCCESS)
-        status = kt_secret_field(secret, "password", &password);
+        status = kt_json_plain(secret, "password", &password);
     if (status != KT_SUCCESS) {
         status = kt_fail_prefix(status == KT_NOTFOUND ? KT_MALFORMED : status,
                                 "encode=basic needs `user` and `password`");

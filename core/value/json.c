@@ -2,12 +2,14 @@
 /*
  * json.c: fields of values that are JSON objects.
  *
- * The JSON library judges whether a value is JSON and decodes strings; a change is then cut into
- * the value's own text, so that all other fields keep their bytes (1.10 stays 1.10) and their
- * order. A value made here only ever lies in locked memory. No error text comes from the library:
- * it would quote the value.
+ * A field is read from the value's own text (member.c). The JSON library judges whether a value may
+ * be changed and writes strings; a change is then cut into that text, so that all other fields keep
+ * their bytes (1.10 stays 1.10) and their order. A value made here only ever lies in locked memory.
+ * No error text comes from the library: it would quote the value.
  */
 #include "json.h"
+
+#include "member.h"
 
 #include <pthread.h>
 #include <malloc.h>
@@ -56,7 +58,9 @@ void kt_json_setup(void)
 }
 
 /* The object that `value` is; NULL: none, or `starved`. No error record: it would quote the value,
- * on the stack. The library passes over a zero byte after a number; we reject it. */
+ * on the stack. The library passes over a zero byte after a number; we reject it. A name that
+ * comes twice is nobody's to change: whose value would the new one be? A large integer or an
+ * escaped zero byte is the business of who reads that field. */
 json_t *kt_json_object(const kt_secret_t *value)
 {
     json_t *json;
@@ -64,7 +68,8 @@ json_t *kt_json_object(const kt_secret_t *value)
     kt_json_setup();
     if (memchr(value->data, '\0', value->size) != NULL)
         return NULL;
-    json = json_loadb((const char *)value->data, value->size, JSON_REJECT_DUPLICATES, NULL);
+    json = json_loadb((const char *)value->data, value->size,
+                      JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
     /* without memory for a string, the library may answer an object that lacks it */
     if (json != NULL && (!json_is_object(json) || starved)) {
         json_decref(json);
@@ -112,124 +117,12 @@ static kt_status_t quote(const char *text, size_t size, const char *fault, char 
     return KT_SUCCESS;
 }
 
-/* ---- Places in the text of an object, which the library has taken ---- */
-
-typedef struct place {
-    bool found;
-    bool first;        /* not found: the object is empty */
-    size_t start, end; /* of the field's value; not found: both where a new field goes */
-} place_t;
-
-/* Should the library and we disagree on a text, the cursor ends up at its end, not past it. */
-typedef struct cursor {
-    const char *text;
-    size_t at, end;
-} cursor_t;
-
-static char here(const cursor_t *cursor)
+static kt_status_t find_place(const kt_secret_t *object, const char *field, kt_member_t *ret_place)
 {
-    return cursor->at < cursor->end ? cursor->text[cursor->at] : '\0';
-}
-
-static void step(cursor_t *cursor)
-{
-    cursor->at += cursor->at < cursor->end;
-}
-
-static void skip_space(cursor_t *cursor)
-{
-    while (cursor->at < cursor->end && strchr(" \t\n\r", here(cursor)) != NULL)
-        step(cursor);
-}
-
-static void skip_string(cursor_t *cursor)
-{
-    step(cursor);
-    while (cursor->at < cursor->end && here(cursor) != '"') {
-        if (here(cursor) == '\\')
-            step(cursor);
-        step(cursor);
-    }
-    step(cursor);
-}
-
-static void skip_value(cursor_t *cursor)
-{
-    static const char between[] = "{[]},: \t\r\n";
-    size_t depth = 0;
-
-    do {
-        char c = here(cursor);
-
-        if (c == '"') {
-            skip_string(cursor);
-        } else if (strchr(between, c) != NULL) {
-            depth += c == '{' || c == '[';
-            depth -= c == '}' || c == ']';
-            step(cursor);
-        } else {
-            while (cursor->at < cursor->end && strchr(between, here(cursor)) == NULL)
-                step(cursor);
-        }
-    } while (depth > 0 && cursor->at < cursor->end);
-}
-
-/* Is the quoted string at `text` the name `field`? */
-static bool names_field(const char *text, size_t size, const char *field)
-{
-    json_t *json;
-    bool same;
-
-    if (memchr(text, '\\', size) == NULL)
-        return size - 2 == strlen(field) && memcmp(text + 1, field, size - 2) == 0;
-    json = json_loadb(text, size, JSON_DECODE_ANY, NULL);
-    same = json != NULL && strcmp(json_string_value(json), field) == 0;
-    json_decref(json);
-    return same;
-}
-
-/* Past the comma, the name and the colon of the next field; whether that is `field`. */
-static bool skip_name(cursor_t *cursor, const char *field)
-{
-    size_t start;
-    bool same;
-
-    if (here(cursor) == ',') {
-        step(cursor);
-        skip_space(cursor);
-    }
-    start = cursor->at;
-    skip_string(cursor);
-    same = names_field(cursor->text + start, cursor->at - start, field);
-    skip_space(cursor);
-    step(cursor);
-    skip_space(cursor);
-    return same;
-}
-
-static kt_status_t find_place(const kt_secret_t *object, const char *field, place_t *ret_place)
-{
-    cursor_t cursor = {.text = (const char *)object->data, .end = object->size};
-    place_t place = {.first = true};
-
-    skip_space(&cursor);
-    step(&cursor);
-    place.start = place.end = cursor.at;
-    for (skip_space(&cursor); cursor.at < cursor.end && here(&cursor) != '}'; skip_space(&cursor)) {
-        place.first = false;
-        place.found = skip_name(&cursor, field);
-        place.start = cursor.at;
-        skip_value(&cursor);
-        place.end = cursor.at;
-        if (place.found)
-            break;
-        place.start = place.end;
-    }
-    if (cursor.at == cursor.end)
+    if (!kt_member_find((const char *)object->data, object->size, field, ret_place))
         return kt_fail(KT_MALFORMED, "the value is not a JSON object");
-    if (!place.found && starved)
-        return kt_no_memory();
-    *ret_place = place;
+    if (ret_place->twice)
+        return kt_fail(KT_MALFORMED, "the value has the field `%s` twice", field);
     return KT_SUCCESS;
 }
 
@@ -243,8 +136,8 @@ kt_status_t kt_json_no_secret(size_t size)
 }
 
 /* A copy of `old` with `size` bytes for what lies at `place`; *ret_at is where they go. */
-static kt_status_t splice(const kt_secret_t *old, const place_t *place, size_t size, char **ret_at,
-                          kt_secret_t **ret_value)
+static kt_status_t splice(const kt_secret_t *old, const kt_member_t *place, size_t size,
+                          char **ret_at, kt_secret_t **ret_value)
 {
     size_t whole = old->size - (place->end - place->start) + size;
     kt_secret_t *value = kt_secret_new(NULL, whole);
@@ -265,7 +158,7 @@ static kt_status_t set_raw(const kt_secret_t *object, const char *field, const c
     kt_status_t status;
     size_t name_size;
     char *name, *at;
-    place_t place;
+    kt_member_t place;
 
     status = find_place(object, field, &place);
     if (status != KT_SUCCESS)
@@ -322,7 +215,7 @@ kt_status_t kt_json_copy(const kt_secret_t *object, const char *from, const char
                          kt_secret_t **ret_value)
 {
     kt_status_t status;
-    place_t place;
+    kt_member_t place;
 
     status = find_place(object, from, &place);
     if (status != KT_SUCCESS)
@@ -335,31 +228,46 @@ kt_status_t kt_json_copy(const kt_secret_t *object, const char *from, const char
 
 /* ---- One field ---- */
 
-/* A string without its quotes and escapes; a number as it stands in the text. */
-static kt_status_t field_value(const kt_secret_t *secret, const json_t *member, const char *field,
-                               kt_secret_t **ret_secret)
+/* A new value like `secret`, of `size` bytes; NULL: out of memory. */
+static kt_secret_t *part_of(const kt_secret_t *secret, const void *data, size_t size)
 {
-    kt_secret_t *value;
-    kt_status_t status;
-    place_t place;
+    kt_secret_t *value = kt_secret_new(data, size);
 
-    if (json_is_string(member)) {
-        value = kt_secret_new(json_string_value(member), json_string_length(member));
-    } else if (json_is_number(member)) {
-        status = find_place(secret, field, &place);
-        if (status != KT_SUCCESS)
-            return status;
-        value = kt_secret_new(secret->data + place.start, place.end - place.start);
-    } else {
-        return kt_fail(KT_MALFORMED, "the field `%s` is neither a string nor a number", field);
+    if (value != NULL) {
+        value->version = secret->version;
+        value->expires = secret->expires;
+        value->stale = secret->stale;
     }
-    if (value == NULL)
-        return kt_json_no_secret(0);
-    value->version = secret->version;
-    value->expires = secret->expires;
-    value->stale = secret->stale;
-    *ret_secret = value;
-    return KT_SUCCESS;
+    return value;
+}
+
+/* A string without its quotes and escapes; anything else as it stands in the text. */
+static kt_status_t field_value(const kt_secret_t *secret, const kt_member_t *place,
+                               const char *field, kt_secret_t **ret_secret)
+{
+    const char *text = (const char *)secret->data + place->start;
+    size_t size = place->end - place->start, real = size;
+    bool quoted = *text == '"';
+    char *bytes = NULL;
+    kt_status_t status = KT_SUCCESS;
+
+    if (*text == 'n')
+        return kt_fail(KT_MALFORMED, "the field `%s` is null", field);
+    if (quoted) {
+        bytes = kt_locked_alloc(size);
+        if (bytes == NULL)
+            return kt_no_memory();
+        if (!kt_member_unquote(text, size, bytes, &real))
+            status = kt_fail(KT_MALFORMED, "the field `%s` holds a zero byte or half a character",
+                             field);
+    }
+    if (status == KT_SUCCESS) {
+        *ret_secret = part_of(secret, quoted ? bytes : text, real);
+        if (*ret_secret == NULL)
+            status = kt_json_no_secret(0);
+    }
+    kt_locked_free(bytes);
+    return status;
 }
 
 bool kt_json_uri(const json_t *object, kt_uri_t *ret_uri)
@@ -402,24 +310,44 @@ static kt_status_t uri_field(const kt_secret_t *secret, const json_t *object, co
     return KT_SUCCESS;
 }
 
-kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_secret_t **ret_secret)
+static kt_status_t missing_field(const kt_secret_t *secret, bool is_object, const char *field,
+                                 kt_secret_t **ret_secret)
 {
-    json_t *object = kt_json_object(secret);
-    const json_t *member;
+    json_t *object = is_object ? kt_json_object(secret) : NULL;
     kt_status_t status;
 
-    if (object == NULL && starved)
+    if (is_object && object == NULL && starved)
         return kt_no_memory();
-    member = json_object_get(object, field); /* NULL of no object */
-    if (member == NULL)
-        status = uri_field(secret, object, field, ret_secret);
-    else
-        status = field_value(secret, member, field, ret_secret);
-    if (member == NULL && status == KT_NOTFOUND)
-        status = object != NULL
-                     ? kt_fail(KT_NOTFOUND, "the value has no field `%s`", field)
+    status = uri_field(secret, object, field, ret_secret);
+    json_decref(object);
+    if (status != KT_NOTFOUND)
+        return status;
+    return is_object ? kt_fail(KT_NOTFOUND, "the value has no field `%s`", field)
                      : kt_fail(KT_MALFORMED,
                                "the value is not a JSON object, so it has no field `%s`", field);
-    json_decref(object);
-    return status;
+}
+
+static kt_status_t get_field(const kt_secret_t *secret, const char *field, bool plain,
+                             kt_secret_t **ret_secret)
+{
+    kt_member_t place;
+    bool is_object = kt_member_find((const char *)secret->data, secret->size, field, &place);
+
+    if (!is_object || !place.found)
+        return missing_field(secret, is_object, field, ret_secret);
+    if (place.twice)
+        return kt_fail(KT_MALFORMED, "the value has the field `%s` twice", field);
+    if (plain && strchr("{[tfn", secret->data[place.start]) != NULL)
+        return kt_fail(KT_MALFORMED, "the field `%s` is neither a string nor a number", field);
+    return field_value(secret, &place, field, ret_secret);
+}
+
+kt_status_t kt_json_plain(const kt_secret_t *secret, const char *field, kt_secret_t **ret_secret)
+{
+    return get_field(secret, field, true, ret_secret);
+}
+
+kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field, kt_secret_t **ret_secret)
+{
+    return get_field(secret, field, false, ret_secret);
 }

@@ -29,6 +29,9 @@ kt_status_t kt_json_copy(const kt_secret_t *object, const char *from, const char
  * points into the object. */
 bool kt_json_uri(const json_t *object, kt_uri_t *ret_uri);
 
+/* As kt_secret_field(), and KT_MALFORMED for a field that is neither a string nor a number. */
+kt_status_t kt_json_plain(const kt_secret_t *secret, const char *field, kt_secret_t **ret_secret);
+
 /* Why kt_secret_new() of `size` bytes was NULL. */
 kt_status_t kt_json_no_secret(size_t size);
 

@@ -9,7 +9,8 @@ static const char *const fuzz_fields[] = {"user", "password", "api_key", "rotate
 
 static json_t *load(const kt_secret_t *value)
 {
-    return json_loadb((const char *)value->data, value->size, JSON_REJECT_DUPLICATES, NULL);
+    return json_loadb((const char *)value->data, value->size,
+                      JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
 }
 
 /* Everything but `field` means what it did before. */

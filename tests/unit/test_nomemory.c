@@ -121,8 +121,12 @@ static kt_status_t get_fields(void)
         check_secret(user, "u");
         status = kt_secret_field(database, "port", &port);
     }
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS) {
         check_secret(port, "1");
+        kt_secret_free(user);
+        user = NULL;
+        status = kt_secret_field(beside, "host", &user); /* of its URI */
+    }
     kt_secret_free(user);
     kt_secret_free(port);
     return status;
@@ -206,7 +210,8 @@ START_TEST(each_allocation_fails_once)
         failures += status != KT_SUCCESS;
     }
     countdown = 0;
-    ck_assert(failures >= 2 || !OWN_MALLOC);
+    /* a field that is there is read without any */
+    ck_assert(failures >= 2 || !OWN_MALLOC || works[_i] == encode_basic);
     kt_secret_free(part);
     kt_secret_free(beside);
     kt_secret_free(uri);
