@@ -228,10 +228,12 @@ static pid_t hold(const char *file)
     return pid;
 }
 
-/* The commit stands, and the next writer records what was not anchored. */
+/* The commit stands, and the next writer records what was not anchored. So does each reader that
+ * has seen it for KT_SETTLE_MS, which is no longer than a slow machine takes here. */
 START_TEST(a_stopped_holder_of_the_anchors_is_named)
 {
     pid_t pid = hold("anchors/nginx/.lock");
+    unsigned lines;
     char who[32];
 
     kt_setup_log(world.setup, log_line, NULL);
@@ -245,7 +247,9 @@ START_TEST(a_stopped_holder_of_the_anchors_is_named)
     (void)waitpid(pid, NULL, 0);
     assert_value(NAME, "value 2", 2);
     assert_ok(put_number(world.ctx, 3, 0, NULL));
-    ck_assert_uint_eq(world_lines("\"settle\"", NULL), 1);
+    lines = world_lines("\"settle\"", NULL);
+    ck_assert_uint_ge(lines, 1);
+    ck_assert_uint_le(lines, 1 + READERS);
     end_readers();
 }
 END_TEST
