@@ -117,7 +117,7 @@ is_time(const KtpgAccounts *accounts, int64 now)
 void
 ktpg_due_launch(const KtpgAccounts *accounts)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 	int64		now = ktpg_now();
 	pid_t		pid;
 
@@ -129,13 +129,9 @@ ktpg_due_launch(const KtpgAccounts *accounts)
 	if (running != NULL)
 		pfree(running);
 	running = NULL;
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_name, "keyturn rotations", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "keyturn rotations", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "keyturn", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "keyturn_due_main", BGW_MAXLEN);
+	ktpg_background_describe(&worker, "keyturn rotations", "keyturn_due_main",
+							 BGWORKER_BACKEND_DATABASE_CONNECTION,
+							 BgWorkerStart_RecoveryFinished, BGW_NEVER_RESTART);
 	MemoryContextSwitchTo(TopMemoryContext);
 	if (!RegisterDynamicBackgroundWorker(&worker, &running))
 		ereport(WARNING,
@@ -190,10 +186,8 @@ keyturn_due_main(Datum arg)
 	int			rotated = 0;
 	int			failed = 0;
 
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
+	ktpg_background_begin();
 	BackgroundWorkerInitializeConnection(ktpg_database, NULL, 0);
-	ktpg_is_worker = true;
 	pgstat_report_appname("keyturn rotations");
 	context = AllocSetContextCreate(TopMemoryContext, "keyturn rotations",
 									ALLOCSET_DEFAULT_SIZES);

@@ -29,6 +29,7 @@
  *		history.c	the table of what was rotated
  *		proof.c		what a rotation notes, and what its notes prove
  *		reconcile.c	what became of a rotation that was interrupted
+ *		background.c	how background processes are described, and begin
  *		worker.c	the background worker that asks this
  *		sweeper.c	the background process that writes what backends record
  *		listing.c	a list of secrets, copied out of the library
@@ -51,6 +52,7 @@
 
 #include "datatype/timestamp.h"
 #include "keyturn.h"
+#include "postmaster/bgworker.h"
 
 /* The notes that a rotation leaves with the version it makes; the core's own says which target. */
 #define KTPG_NOTE_TARGET	"target"
@@ -311,6 +313,14 @@ extern void ktpg_rotate_due(const char *pattern, const KtpgDueEnds *ends, int *r
 extern void ktpg_due_launch(const KtpgAccounts *accounts);
 extern void ktpg_due_retry(void);
 PGDLLEXPORT void keyturn_due_main(Datum arg);
+
+/* background.c */
+extern void ktpg_background_describe(BackgroundWorker *worker, const char *name,
+									 const char *function, int flags, BgWorkerStartTime when,
+									 int restart);
+extern void ktpg_background_begin(void);
+extern void ktpg_background_withdraw(KtpgTask task);
+extern bool ktpg_background_reloaded(void);
 
 /* worker.c */
 extern void ktpg_worker_register(void);

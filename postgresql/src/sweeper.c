@@ -34,22 +34,11 @@ static bool failing = false;	/* the log of the server has it already */
 void
 ktpg_sweeper_register(void)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-	worker.bgw_start_time = BgWorkerStart_PostmasterStart;
-	worker.bgw_restart_time = SWEEPER_RESTART;
-	strlcpy(worker.bgw_name, "keyturn sweeper", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "keyturn sweeper", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "keyturn", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "keyturn_sweeper_main", BGW_MAXLEN);
+	ktpg_background_describe(&worker, "keyturn sweeper", "keyturn_sweeper_main", 0,
+							 BgWorkerStart_PostmasterStart, SWEEPER_RESTART);
 	RegisterBackgroundWorker(&worker);
-}
-
-static void
-withdraw(int code, Datum arg)
-{
-	ktpg_task_serve(KTPG_TASK_SWEEP, NULL);
 }
 
 /* Not by the clock on the wall, which may be put back. */
@@ -132,11 +121,8 @@ keyturn_sweeper_main(Datum arg)
 {
 	int64		due;			/* at once: what a server left that was killed */
 
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	ktpg_is_worker = true;
-	before_shmem_exit(withdraw, 0);
+	ktpg_background_begin();
+	ktpg_background_withdraw(KTPG_TASK_SWEEP);
 	due = monotonic();
 
 	for (;;)
@@ -149,13 +135,7 @@ keyturn_sweeper_main(Datum arg)
 			wait = Min(wait, Max(due - monotonic(), 1));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 wait, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+		if (ktpg_background_reloaded())
 			due = monotonic();
-		}
 	}
 }

@@ -29,22 +29,12 @@
 void
 ktpg_worker_register(void)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = WORKER_RESTART;
-	strlcpy(worker.bgw_name, "keyturn worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "keyturn worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "keyturn", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "keyturn_worker_main", BGW_MAXLEN);
+	ktpg_background_describe(&worker, "keyturn worker", "keyturn_worker_main",
+							 BGWORKER_BACKEND_DATABASE_CONNECTION,
+							 BgWorkerStart_RecoveryFinished, WORKER_RESTART);
 	RegisterBackgroundWorker(&worker);
-}
-
-static void
-withdraw_latch(int code, Datum arg)
-{
-	ktpg_task_serve(KTPG_TASK_LOOK, NULL);
 }
 
 static void
@@ -289,12 +279,8 @@ wait_for_look(int64 next)
 			return;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 wait, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
+		if (ktpg_background_reloaded())
 		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
 			ktpg_due_retry();
 			return;
 		}
@@ -304,14 +290,11 @@ wait_for_look(int64 next)
 void
 keyturn_worker_main(Datum arg)
 {
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
+	ktpg_background_begin();
 	/* no database: it could not be renamed, or be a template, while the worker runs */
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	ktpg_is_worker = true;
 	ktpg_task_serve(KTPG_TASK_LOOK, MyLatch);
-	before_shmem_exit(withdraw_latch, 0);
+	ktpg_background_withdraw(KTPG_TASK_LOOK);
 	pgstat_report_appname("keyturn worker");
 
 	for (;;)
