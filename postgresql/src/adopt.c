@@ -79,10 +79,7 @@ keyturn_adopt_secret(PG_FUNCTION_ARGS)
 	KtpgRole	role;
 
 	ktpg_check_moment("adopt_secret()");
-	ktpg_check_name(name);
-	ctx = ktpg_context();
-	ktpg_request(&req, name);
-	ktpg_secret_lock(name, true);
+	ktpg_begin(name, &ctx, &req);
 	if (!ktpg_role_find_oid(PG_GETARG_OID(1), &role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -14,7 +14,7 @@
  *		moment.c	where a rotation cannot be made whole
  *		user.c		which role a secret is the password of, and the password
  *		addresses.c	whether clients connect to this server
- *		look.c		a secret as it stands, and a version that a role has
+ *		look.c		how a change of a secret begins, a look at one, a version of a role
  *		owner.c		whose a secret is
  *		changes.c	generate_secret(), delete_secret(), undelete_secret()
  *		procedure.c	keyturn.rotate(), a rotation in several transactions
@@ -167,6 +167,7 @@ extern bool ktpg_addresses_valid(char **text, void **extra, GucSource source);
 extern void ktpg_addresses_check(kt_rotation_t *rotation, const char *name);
 
 /* look.c */
+extern void ktpg_begin(const char *name, kt_ctx_t **ctx, kt_request_t *req);
 extern kt_rotation_t *ktpg_look(kt_ctx_t *ctx, const kt_request_t *req, const char *name,
 								bool repair, const char *done);
 extern void ktpg_take_version(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name,

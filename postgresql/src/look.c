@@ -1,12 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * look.c
- *		A secret as it stands, without a rotation, and what is noted of a version
- *		that a role is found to have.
+ *		What each function that changes a secret begins with; a secret as it
+ *		stands, without a rotation; and what is noted of a version that a role is
+ *		found to have.
  */
 #include "compat.h"
 
 #include "extension.h"
+
+/*
+ * The name is checked, and the secret is locked in the whole cluster until the
+ * transaction ends. Refused if this statement rotates it already: the lock is
+ * its own then.
+ */
+void
+ktpg_begin(const char *name, kt_ctx_t **ctx, kt_request_t *req)
+{
+	ktpg_check_name(name);
+	*ctx = ktpg_context();
+	ktpg_request(req, name);
+	if (ktpg_pending_exists(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("secret \"%s\" is rotated by this statement already", name)));
+	(void) ktpg_secret_lock(name, true);
+}
 
 /*
  * The current version, by the right to rotate or, for a repair, `admin`. `done`

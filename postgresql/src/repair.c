@@ -246,15 +246,8 @@ begin(Repair *r, const char *name)
 {
 	memset(r, 0, sizeof(*r));
 	ktpg_check_moment("keyturn.repair()");
-	ktpg_check_name(name);
 	r->name = name;
-	r->ctx = ktpg_context();
-	ktpg_request(&r->req, name);
-	if (ktpg_pending_exists(name))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("secret \"%s\" is rotated by this statement already", name)));
-	ktpg_secret_lock(name, true);
+	ktpg_begin(name, &r->ctx, &r->req);
 }
 
 /*

@@ -244,16 +244,9 @@ static void
 begin(Rotating *r, const char *name, const char *action)
 {
 	memset(r, 0, sizeof(*r));
-	ktpg_check_name(name);
 	r->name = name;
 	r->action = action;
-	r->ctx = ktpg_context();
-	ktpg_request(&r->req, name);
-	if (ktpg_pending_exists(name))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("secret \"%s\" is rotated by this statement already", name)));
-	ktpg_secret_lock(name, true);
+	ktpg_begin(name, &r->ctx, &r->req);
 }
 
 /* A new password; its verifier is made meanwhile. */

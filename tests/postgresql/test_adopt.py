@@ -105,6 +105,12 @@ def test_who_may(db, account, user):  # noqa: F811
     assert refused()[0] == "42501"
 
 
+def test_in_the_statement_that_rotates(db, account):
+    code, text = sqlstate(db, "SELECT rotate_secret(%s), adopt_secret(%s, %s)", account.name, account.name, account.role)
+    assert code == "55006" and "by this statement already" in text
+    assert account.agree() and not account.pending()
+
+
 def test_moments_and_names(db, account):
     with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN")
