@@ -218,7 +218,8 @@ KT_API KT_MUST_USE kt_status_t kt_secret_encode(const kt_secret_t *secret, kt_en
 /* A new secret with the field `field` of a JSON object, its version kept: what a string says, and
  * the JSON text of anything else exactly as it is written (1.50, true, [1, 2]). Other fields may be
  * as they like. KT_NOTFOUND: no such field; KT_MALFORMED: not a JSON object, or the field is null,
- * comes twice, or is a string with a zero byte. */
+ * comes twice, or is a string with a zero byte; KT_USAGE: it is a part of a connection URI, which
+ * is not encoded right there. */
 KT_API KT_MUST_USE kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field,
                                                kt_secret_t **ret_secret);
 

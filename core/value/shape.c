@@ -159,8 +159,8 @@ static kt_status_t maybe_field(const kt_secret_t *value, const char *field, kt_s
 {
     kt_status_t status = *ret_value != NULL ? KT_SUCCESS : kt_secret_field(value, field, ret_value);
 
-    if (status != KT_NOTFOUND && status != KT_MALFORMED) /* a user that is a list, say */
-        return status;
+    if (status != KT_NOTFOUND && status != KT_MALFORMED && status != KT_USAGE)
+        return status; /* of others, such as a user that is a list, nothing is compared */
     kt_failure_clear();
     return KT_SUCCESS;
 }

@@ -10,6 +10,8 @@
 #include <sodium.h>
 #include <string.h>
 
+static const char *const names[KT_URI_PARTS] = {"user", "password", "host", "port", "database"};
+
 static const struct {
     const char *field;
     kt_uri_part_t part;
@@ -197,7 +199,10 @@ kt_status_t kt_uri_get(const kt_uri_t *uri, kt_uri_part_t part, kt_secret_t **re
     value = decoded >= 0 ? kt_secret_new(text, (size_t)decoded) : NULL;
     kt_locked_free(text);
     if (decoded < 0)
-        return kt_fail(KT_MALFORMED, "the URI has a percent sign without two digits, or %%00");
+        return kt_fail(KT_USAGE,
+                       "the %s in the connection URI has a percent sign without two hexadecimal "
+                       "digits, or %%00",
+                       names[part]);
     if (value == NULL)
         return kt_no_memory();
     *ret_value = value;
@@ -210,7 +215,7 @@ kt_status_t kt_uri_same(const kt_uri_t *uri, kt_uri_part_t part, const kt_secret
     kt_secret_t *value = NULL;
     kt_status_t status = kt_uri_get(uri, part, &value);
 
-    if (status == KT_NOTFOUND || status == KT_MALFORMED) {
+    if (status == KT_NOTFOUND || status == KT_USAGE) {
         kt_failure_clear();
         *ret_same = status == KT_NOTFOUND && other == NULL;
         return KT_SUCCESS;

@@ -31,7 +31,7 @@ bool kt_uri_has(const kt_uri_t *uri, kt_uri_part_t part);
 /* The part that a field's name means ("user", "username", "password", "host", "port", "name",
  * "dbname", "database"); KT_URI_PARTS: none. */
 kt_uri_part_t kt_uri_part_of(const char *field);
-/* The part, decoded. KT_NOTFOUND; KT_MALFORMED: a percent sign without two digits, or %00. */
+/* The part, decoded. KT_NOTFOUND; KT_USAGE: a percent sign without two digits, or %00. */
 kt_status_t kt_uri_get(const kt_uri_t *uri, kt_uri_part_t part, kt_secret_t **ret_value);
 /* Is the part, decoded, the same as `other` (NULL: there is none)? */
 kt_status_t kt_uri_same(const kt_uri_t *uri, kt_uri_part_t part, const kt_secret_t *other,

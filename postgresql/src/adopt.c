@@ -47,7 +47,7 @@ check_password(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name, const K
 	KtpgAnswer	match;
 
 	if (status != KT_SUCCESS)
-		ktpg_error(ctx, status, name, "adopted");
+		ktpg_value_error(ctx, status, name, "adopted");
 	match = ktpg_verifier_match(role, *password);
 	ktpg_drop_secret(password);
 	if (match != KTPG_YES)

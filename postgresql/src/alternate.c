@@ -46,7 +46,7 @@ user_at(kt_ctx_t *ctx, kt_rotation_t *rotation, uint64_t version, const char *na
 	if (status == KT_NOTFOUND || status == KT_MALFORMED)
 		return NULL;
 	if (status != KT_SUCCESS)
-		ktpg_error(ctx, status, name, done);
+		ktpg_value_error(ctx, status, name, done);
 	return pnstrdup((const char *) kt_secret_bytes(*user), kt_secret_size(*user));
 }
 

@@ -85,3 +85,20 @@ ktpg_error(kt_ctx_t *ctx, kt_status_t status, const char *name, const char *done
 			 ktpg_errors[i].hint == NULL ? 0 : errhint("%s", ktpg_errors[i].hint)));
 	pg_unreachable();
 }
+
+/*
+ * The same of a field of the value: if that is a connection URI which is encoded
+ * wrong, no damage of the store, its owner is told which part is, without it.
+ */
+void
+ktpg_value_error(kt_ctx_t *ctx, kt_status_t status, const char *name, const char *done)
+{
+	if (status != KT_USAGE)
+		ktpg_error(ctx, status, name, done);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("secret \"%s\" could not be %s: its connection URI is malformed", name, done),
+			 errdetail("%s.", kt_error(ctx)),
+			 errhint("Set it again; a percent sign itself is %%25 in a URI.")));
+	pg_unreachable();
+}

@@ -127,6 +127,8 @@ extern void ktpg_check_name(const char *name);
 extern int	ktpg_sqlstate(kt_status_t status);
 extern KTPG_NORETURN void ktpg_error(kt_ctx_t *ctx, kt_status_t status, const char *name,
 									 const char *done);
+extern KTPG_NORETURN void ktpg_value_error(kt_ctx_t *ctx, kt_status_t status, const char *name,
+										   const char *done);
 
 /* role.c */
 typedef struct KtpgRole

@@ -209,7 +209,7 @@ current_verifier(Repair *r, char *verifier, size_t size)
 	KtpgRole	as_noted = r->role;
 
 	if (status != KT_SUCCESS)
-		ktpg_error(r->ctx, status, r->name, DONE);
+		ktpg_value_error(r->ctx, status, r->name, DONE);
 	as_noted.verifier = noted != NULL ? pstrdup(noted) : NULL;
 	if (noted != NULL && strlen(noted) < size &&
 		ktpg_verifier_match(&as_noted, *password) == KTPG_YES)

@@ -174,7 +174,7 @@ check_in_step(Rotating *r)
 	password = ktpg_hold_secret();
 	status = ktpg_password_old(*r->rotation, password);
 	if (status != KT_SUCCESS && status != KT_NOTFOUND)
-		ktpg_error(r->ctx, status, r->name, r->action);
+		ktpg_value_error(r->ctx, status, r->name, r->action);
 	match = status == KT_SUCCESS ? ktpg_verifier_match(&r->role, *password) : KTPG_NO;
 	if (match == KTPG_YES)
 		r->replaced = kt_secret_version(*password);

@@ -33,7 +33,7 @@ user_of_value(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name, const ch
 	if (status == KT_NOTFOUND || status == KT_MALFORMED)
 		return NULL;
 	if (status != KT_SUCCESS)
-		ktpg_error(ctx, status, name, done);
+		ktpg_value_error(ctx, status, name, done);
 	return pnstrdup((const char *) kt_secret_bytes(*user), kt_secret_size(*user));
 }
 

@@ -238,8 +238,18 @@ def test_a_uri_without_a_password_gets_one(db):
     psycopg2.connect(db.home.get("database/nopass").decode()).close()
 
 
-def test_a_uri_that_is_encoded_wrong_is_not_taken_for_a_password(db, account):
+@pytest.mark.parametrize("uri, part", [("postgres://{role}:%zz@127.0.0.1/postgres", "password"), ("postgres://a%:x@127.0.0.1/p", "user"),
+                                       ('{{"url": "postgres://{role}:p%00@127.0.0.1/postgres"}}', "password")])
+def test_a_uri_that_is_encoded_wrong_is_not_taken_for_a_password(db, account, uri, part):
+    """The error says which part is wrong, also to those who see no file names, and shows nothing of it."""
     password = account.password()
-    db.home.set(account.name, f"postgres://{account.role}:%zz@127.0.0.1/postgres", "--force")
-    assert sqlstate(db, "SELECT rotate_secret(%s)", account.name)[0] == "55000"
+    db.home.set(account.name, uri.format(role=account.role), "--force")
+    for statement in ("SELECT rotate_secret(%s)", f"SELECT adopt_secret(%s, '{account.role}')"):
+        with pytest.raises(psycopg2.Error) as caught:
+            db.pg.sql(statement, [account.name])
+        assert caught.value.pgcode == "55000" and "its connection URI is malformed" in str(caught.value)
+        assert f"the {part} in the connection URI has a percent sign" in caught.value.diag.message_detail
+        assert "%zz" not in str(caught.value) and "%:x" not in str(caught.value)
     assert db.pg.can_login(account.role, password) and not account.pending()
+    code, text = sqlstate(db, f"SELECT get_secret(%s, '{part}')", account.name)
+    assert code == "22023" and f"the {part} in the connection URI" in text
