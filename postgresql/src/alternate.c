@@ -172,13 +172,19 @@ void
 ktpg_alternate_confirm(const KtpgRole *role, const char *verifier)
 {
 	KtpgRole	now;
+	bool		found = ktpg_role_find_oid(role->oid, &now);
 
-	if (ktpg_role_find_oid(role->oid, &now) && now.may_login && now.verifier != NULL &&
-		strcmp(now.verifier, verifier) == 0)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("role \"%s\" did not get its new password", role->name),
-			 errdetail("Something else changed it in this statement: an extension that hooks "
-					   "ALTER ROLE, or a trigger.")));
+	if (found && !now.may_login)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" cannot log in any more", role->name),
+				 errdetail("It became NOLOGIN, or its password expired, while it was rotated."),
+				 errhint("ALTER ROLE %s LOGIN VALID UNTIL 'infinity', then try again.",
+						 quote_identifier(role->name))));
+	if (!found || now.verifier == NULL || strcmp(now.verifier, verifier) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" did not get its new password", role->name),
+				 errdetail("Something else changed it in this statement, such as an extension that "
+						   "hooks ALTER ROLE.")));
 }

@@ -221,6 +221,20 @@ def test_the_user_in_use_was_changed_by_hand(db, pair):
     assert code == "55000" and f'the password of role "{pair.b}" is not the current one' in text
 
 
+@pytest.mark.parametrize("change", ["NOLOGIN", "VALID UNTIL '2001-01-01'"])
+def test_a_role_that_cannot_log_in_any_more(db, pair, stop_at, change):
+    """Another session altered it while its new password was stored: what clients would read next is not published."""
+    before, verifier = pair.value(), pair.verifier(pair.b)
+    stopped = stop_at(db, pair, "after_pending")
+    db.pg.sql(f"ALTER ROLE {pair.b} {change}")
+    stopped.go_on()
+    assert stopped.error.pgcode == "55000" and f'role "{pair.b}" cannot log in any more' in str(stopped.error)
+    assert pair.value() == before and pair.works() and not pair.pending() and pair.verifier(pair.b) == verifier
+    db.pg.sql(re.search(r"(ALTER ROLE .*), then", stopped.error.diag.message_hint).group(1))
+    pair.rotate()
+    assert pair.value()[0] == pair.b and pair.works()
+
+
 # ---- back, crashes ----
 
 def test_back_to_the_other_user(db, pair):
