@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * debug.c
- *		Named points at which a test stops, kills or fails a backend. Compiled
- *		in by `configure --enable-debug-hooks` only.
+ *		Named points at which a test stops, kills or fails a backend, or watches
+ *		what its thread reads. Compiled in by `configure --enable-debug-hooks` only.
  */
 #include "compat.h"
 
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "extension.h"
@@ -38,6 +39,42 @@ ktpg_debug_point(const char *point)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("keyturn.debug_stop: error at \"%s\"", point)));
+}
+
+/* A sum that no wiped, unmapped or reused memory has. */
+static uint64
+sum_of(const unsigned char *bytes, size_t size)
+{
+	uint64		sum = 1;
+
+	for (size_t i = 0; i < size; i++)
+		sum = sum * 31 + ((const volatile unsigned char *) bytes)[i];
+	return sum;
+}
+
+/*
+ * With "POINT:watch", waits in a thread of its own until *until, and ends the
+ * process if the bytes change before that or by that.
+ */
+void
+ktpg_debug_watch(const char *point, const volatile bool *until, const unsigned char *bytes,
+				 size_t size)
+{
+	size_t		len = strlen(point);
+	struct timespec pause = {0, 1000000};
+	uint64		sum = sum_of(bytes, size);
+	bool		last;
+
+	if (ktpg_debug_stop == NULL || strncmp(ktpg_debug_stop, point, len) != 0 ||
+		strcmp(ktpg_debug_stop + len, ":watch") != 0)
+		return;
+	do
+	{
+		(void) nanosleep(&pause, NULL);
+		last = __atomic_load_n(until, __ATOMIC_ACQUIRE);
+		if (sum_of(bytes, size) != sum)
+			abort();
+	} while (!last);
 }
 
 #endif							/* KT_DEBUG_HOOKS */

@@ -336,8 +336,11 @@ PGDLLEXPORT void keyturn_sweeper_main(Datum arg);
 /* debug.c */
 #ifdef KT_DEBUG_HOOKS
 extern void ktpg_debug_point(const char *point);
+extern void ktpg_debug_watch(const char *point, const volatile bool *until,
+							 const unsigned char *bytes, size_t size);
 #else
 #define ktpg_debug_point(point) ((void) 0)
+#define ktpg_debug_watch(point, until, bytes, size) ((void) 0)
 #endif
 
 #endif							/* KEYTURN_EXTENSION_H */

@@ -246,6 +246,7 @@ typedef struct Making
 
 static Making making;
 static bool is_making = false;	/* the thread runs, or has not been joined */
+static volatile bool is_awaited = false;	/* the thread is being joined */
 
 /* Computes, and touches nothing that is the server's. */
 static void *
@@ -253,6 +254,8 @@ make_keys(void *arg)
 {
 	Making	   *m = arg;
 
+	ktpg_debug_watch("verifier", &is_awaited, kt_secret_bytes(m->password),
+					 kt_secret_size(m->password));
 	m->ok = derive_keys(kt_secret_bytes(m->password), kt_secret_size(m->password), m->salt,
 						sizeof(m->salt), SCRAM_ITERATIONS, &m->keys);
 	return NULL;
@@ -272,6 +275,7 @@ ktpg_verifier_begin(const kt_secret_t *password)
 	ktpg_verifier_stop();
 	making.password = password;
 	making.ok = false;
+	is_awaited = false;
 	if (!pg_strong_random(making.salt, sizeof(making.salt)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
@@ -288,6 +292,7 @@ ktpg_verifier_begin(const kt_secret_t *password)
 static void
 join_making(void)
 {
+	is_awaited = true;
 	if (is_making)
 		pthread_join(making.thread, NULL);
 	is_making = false;

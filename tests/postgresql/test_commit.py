@@ -266,3 +266,15 @@ def test_the_verifier_is_made_by_another_thread(db, canary, tmp_path):
         cursor.execute("SELECT rotate_secret(%s)", [account.name])
         assert len(os.listdir(f"/proc/{pid}/task")) == 1
     assert account.agree()
+
+
+def test_an_aborted_statement_frees_no_password_that_a_thread_reads(db, account):
+    """The thread waits until it is joined, and ends the process if the password is wiped or unmapped before."""
+    db.home.set("database/nobody", {"user": "no such role", "password": "none"})
+    with contextlib.closing(db.pg.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SET keyturn.debug_stop = 'verifier:watch'")
+        for _ in range(3):
+            with pytest.raises(psycopg2.errors.UndefinedObject):
+                cursor.execute("SELECT rotate_secret('database/nobody')")
+        cursor.execute("SELECT rotate_secret(%s)", [account.name])
+    assert account.agree() and "was terminated by signal" not in db.pg.log()
