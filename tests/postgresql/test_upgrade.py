@@ -89,6 +89,32 @@ def test_after_the_update_each_object_is_as_in_a_new_database(db, empty):
     assert members(db, old) == members(db, new) != before
 
 
+CHANGES = [
+    "COMMENT ON FUNCTION rotate_secret(text) IS 'other'", "GRANT EXECUTE ON FUNCTION delete_secret(text) TO PUBLIC",
+    "ALTER FUNCTION adopt_secret(text, regrole) COST 7", "ALTER FUNCTION keyturn.repair(text, text) RESET search_path",
+    "ALTER PROCEDURE keyturn.rotate(text) SECURITY DEFINER", "ALTER FUNCTION list_secrets(text) STABLE",
+    "REVOKE SELECT ON keyturn.rotations FROM pg_monitor", "GRANT CREATE ON SCHEMA keyturn TO pg_monitor",
+    "ALTER TABLE keyturn.rotation_history ADD COLUMN more text", "ALTER TABLE keyturn.rotation_history ALTER COLUMN client SET DEFAULT ''",
+    "CREATE INDEX more ON keyturn.rotation_history (role)", "ALTER EXTENSION keyturn DROP FUNCTION undelete_secret(text)",
+    "CREATE FUNCTION keyturn.more() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER EXTENSION keyturn ADD FUNCTION keyturn.more()",
+    "CREATE OR REPLACE VIEW keyturn.rotations AS SELECT *, 1 AS more FROM (SELECT secret, role, version, pending, state, role_oid, "
+    "cluster, role_version, can_login, rotated_at, due_at, detail FROM keyturn.rotation_states('*', true)) r"]
+
+
+def test_the_comparison_is_not_blind(db, empty):
+    """Each of these would be a difference."""
+    name = empty()
+    create(db, name)
+    before = members(db, name)
+    for change in CHANGES:
+        with contextlib.closing(db.pg.connect(dbname=name, autocommit=False)) as connection, connection.cursor() as cursor:
+            cursor.execute(change)
+            cursor.execute(MEMBERS + OBJECTS)
+            assert cursor.fetchall() != before, change
+            connection.rollback()
+    assert members(db, name) == before
+
+
 def test_there_is_a_way_from_each_version(db):
     rows = db.pg.sql("SELECT source, path FROM pg_extension_update_paths('keyturn') WHERE target ="
                      " (SELECT default_version FROM pg_available_extensions WHERE name = 'keyturn') AND source <> target")
