@@ -158,9 +158,13 @@ def test_the_worker_calls_it(make_db, canary):
     db = worker_of(make_db, keyturn__rotate_due="on")
     account = db.account(canary("pg-worker"))
     account.rotate()
-    db.home.run("meta", account.name, "rotation=3s")
-    wait_for(lambda: db.home.info(account.name)["version"] == 3, 15, what="the worker")
-    not_due(db, account)
+    with contextlib.closing(db.pg.connect()) as listener, listener.cursor() as cursor:
+        cursor.execute("LISTEN keyturn")
+        db.home.run("meta", account.name, "rotation=3s")
+        wait_for(lambda: db.home.info(account.name)["version"] == 3, 15, what="the worker")
+        not_due(db, account)
+        wait_for(lambda: listener.poll() or listener.notifies, 5, what="its notification, of a process that has no client")
+    assert listener.notifies[0].payload == f'{{"secret":"{account.name}","version":3,"role":"{account.role}"}}'
     assert account.agree() and "1 due rotations were made, 0 failed" in db.pg.log()
     [by] = db.pg.sql("SELECT DISTINCT by_role FROM keyturn.rotation_history WHERE version = 3")
     assert by == ("postgres",)

@@ -35,6 +35,18 @@ def test_list_shows_what_the_caller_may_list(db):
     assert "tls/lister" in names and "database/lister" not in names
 
 
+def test_a_list_that_is_not_whole_is_an_error_that_names_the_provider(make_db, canary):
+    """Names that are not known are not names that do not exist. keyturn.rotation_states() has a row for that (test_states.py)."""
+    db = make_db()
+    db.home.set("tls/a", canary("pg-partly"))
+    db.home.add("providers", 'redis: {address: "127.0.0.1:1", timeout: 1s}')
+    db.home.add("switch", '"cache/*": redis')
+    with pytest.raises(psycopg2.Error) as caught:
+        db.pg.sql("SELECT * FROM list_secrets()")
+    assert caught.value.pgcode == "58000" and "could not be listed: unavail" in str(caught.value)
+    assert caught.value.diag.message_detail.startswith("redis: ")
+
+
 def test_info(db, account):
     db.home.run("set", account.name, "--meta", "tier=critical", "--meta", 'quote="\\', input=db.home.get(account.name))
     row = db.pg.sql("SELECT name, version, previous, pending, state, provider, metadata FROM secret_info(%s)",

@@ -158,6 +158,11 @@ def test_pending_and_promoting(db, stop_at, canary):
     is_state(db, one, "pending", version=first, pending=first + 1, role_version=first)
     stopped.go_on()
     is_state(db, one, "in step", version=first + 1)
+    stopped = stop_at(db, one, "before_promote")
+    is_state(db, one, "promoting", version=first + 1, pending=first + 2, role_version=first + 2)
+    assert not one.agree() and db.pg.can_login(one.role, one.password("pending"))
+    stopped.go_on()
+    is_state(db, one, "in step", version=first + 2)
 
 
 def test_a_rotation_that_was_killed(db, stop_at, canary):
