@@ -56,7 +56,7 @@ withdraw(int code, Datum task)
 }
 
 /*
- * However it ends, backends learn that nobody serves the task any more.
+ * However it ends, backends see that no process serves the task any more.
  */
 void
 ktpg_background_withdraw(KtpgTask task)

@@ -87,8 +87,8 @@ ktpg_error(kt_ctx_t *ctx, kt_status_t status, const char *name, const char *done
 }
 
 /*
- * The same of a field of the value: if that is a connection URI which is encoded
- * wrong, no damage of the store, its owner is told which part is, without it.
+ * The same of a field of the value. If the value is a connection URI that is not
+ * encoded right, the error names the part and does not show it.
  */
 void
 ktpg_value_error(kt_ctx_t *ctx, kt_status_t status, const char *name, const char *done)
