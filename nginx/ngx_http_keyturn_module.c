@@ -11,8 +11,6 @@
 
 static ngx_int_t ngx_http_keyturn_add_variable(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret, ngx_uint_t *n);
-static ngx_int_t ngx_http_keyturn_compile_name(ngx_conf_t *cf,
-    ngx_keyturn_secret_t *secret);
 static ngx_http_keyturn_entry_t *ngx_http_keyturn_find(ngx_array_t *entries,
     ngx_uint_t variable);
 static ngx_int_t ngx_http_keyturn_inherit(ngx_conf_t *cf,
@@ -42,6 +40,24 @@ static ngx_command_t  ngx_http_keyturn_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
+
+#if (NGX_HTTP_SSL)
+
+    { ngx_string("secret_ssl_certificate"),
+      NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_http_keyturn_ssl_certificate,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("secret_ssl_session_ticket_key"),
+      NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_http_keyturn_ssl_ticket_key,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+#endif
 
       ngx_null_command
 };
@@ -142,7 +158,7 @@ ngx_http_keyturn_secret_get(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_keyturn_compile_name(ngx_conf_t *cf, ngx_keyturn_secret_t *secret)
 {
     ngx_http_compile_complex_value_t  ccv;
@@ -449,6 +465,10 @@ ngx_http_keyturn_init(ngx_conf_t *cf)
     ngx_http_handler_pt           *h;
     ngx_http_core_main_conf_t     *cmcf;
     ngx_http_keyturn_main_conf_t  *kmcf;
+
+    if (ngx_http_keyturn_tls_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     kmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_keyturn_module);
 

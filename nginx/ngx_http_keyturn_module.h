@@ -12,6 +12,7 @@
  *   ngx_http_keyturn_suspend.c  a request that waits for a first fetch
  *   ngx_http_keyturn_fetch.c    a value of the library into a pin
  *   ngx_http_keyturn_pin.c      the secrets of a request, and their end
+ *   ngx_http_keyturn_tls.c      certificates for clients
  */
 
 
@@ -23,7 +24,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_keyturn.h"
+#include "ngx_keyturn_tls.h"
 
 
 #define NGX_HTTP_KEYTURN_MASK_MIN  8  /* bytes; shorter ones are everywhere */
@@ -42,6 +43,7 @@ typedef struct {
 
 typedef struct {
     ngx_str_t               subject;    /* "nginx:SERVER", with a NUL */
+    ngx_keyturn_tls_t       tls;
 } ngx_http_keyturn_srv_conf_t;
 
 
@@ -144,6 +146,17 @@ void ngx_http_keyturn_forget(ngx_http_request_t *r);
 
 ngx_int_t ngx_http_keyturn_get_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* compiles the variables in the name of a secret, if it has some */
+ngx_int_t ngx_http_keyturn_compile_name(ngx_conf_t *cf,
+    ngx_keyturn_secret_t *secret);
+
+char *ngx_http_keyturn_ssl_certificate(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_keyturn_ssl_ticket_key(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_keyturn_tls_init(ngx_conf_t *cf);
 
 
 extern ngx_module_t  ngx_http_keyturn_module;

@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_keyturn.h"
+#include "ngx_keyturn_tls.h"
 
 
 typedef struct {
@@ -182,6 +182,15 @@ ngx_keyturn_refresh(kt_request_t *req, ngx_keyturn_wait_t *wait,
 
 
 void
+ngx_keyturn_wait(ngx_msec_t ms)
+{
+    if (ngx_keyturn_process.agent) {
+        ngx_keyturn_agent_wait(ngx_keyturn_process.agent, ms);
+    }
+}
+
+
+void
 ngx_keyturn_cancel(ngx_keyturn_wait_t *wait)
 {
     if (wait->queued) {
@@ -321,9 +330,9 @@ ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf)
 
     if (kcf->setup == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "\"secret_get\" needs \"keyturn_config\" in the main "
+                      "\"%V\" needs \"keyturn_config\" in the main "
                       "context in %s:%ui",
-                      kcf->first->file, kcf->first->line);
+                      &kcf->first->directive, kcf->first->file, kcf->first->line);
         return NGX_CONF_ERROR;
     }
 
@@ -399,6 +408,7 @@ ngx_keyturn_init_process(ngx_cycle_t *cycle)
 
     if (kcf->first) {
         ngx_keyturn_open(kcf, cycle->log);
+        ngx_keyturn_tls_start(&kcf->require, cycle->log);
     }
 
     /* an error here would leave the site without worker processes */
@@ -411,4 +421,5 @@ static void
 ngx_keyturn_exit_process(ngx_cycle_t *cycle)
 {
     ngx_keyturn_close(cycle->log);
+    ngx_keyturn_tls_stop();
 }

@@ -38,10 +38,12 @@
 #define NGX_KEYTURN_DIGEST          32
 
 
-/* one "secret_get"; all strings have a NUL after their end */
+/* one "secret_get", or a directive with a name; strings have a NUL at the end */
 
 typedef struct {
-    ngx_str_t              variable;
+    ngx_str_t              directive;
+    ngx_str_t              label;      /* for messages: "$variable" */
+    ngx_str_t              variable;   /* of "secret_get" */
     ngx_str_t              name;
     ngx_str_t              field;
     ngx_str_t              version;
@@ -49,6 +51,7 @@ typedef struct {
     ngx_str_t              fallback;
 
     ngx_str_t              reference;  /* name[@version], unless dynamic */
+    const char            *purpose;    /* of TLS, which cannot wait; or NULL */
     void                  *complex;    /* the name's compiled variables */
 
     kt_encoding_t          encoding;
@@ -122,6 +125,10 @@ void ngx_keyturn_cancel(ngx_keyturn_wait_t *wait);
 /* cf->args of "secret_get $variable NAME ..." */
 ngx_keyturn_secret_t *ngx_keyturn_secret_create(ngx_conf_t *cf);
 
+/* a directive that takes a name, which may have variables */
+ngx_keyturn_secret_t *ngx_keyturn_secret_named(ngx_conf_t *cf,
+    ngx_str_t *name);
+
 /* name[@version] in memory of the pool, with a NUL after its end */
 ngx_int_t ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name,
     ngx_str_t *version, ngx_str_t *reference);
@@ -153,6 +160,11 @@ ngx_int_t ngx_keyturn_trail_start(pthread_t *thread, kt_ctx_t *ctx,
     ngx_log_t *log);
 
 ngx_keyturn_agent_t *ngx_keyturn_agent_create(kt_ctx_t *ctx, ngx_log_t *log);
+
+/* waits for a fetch to be done, for a process that does not serve yet */
+void ngx_keyturn_wait(ngx_msec_t ms);
+void ngx_keyturn_agent_wait(ngx_keyturn_agent_t *agent, ngx_msec_t ms);
+
 ngx_int_t ngx_keyturn_agent_post(ngx_keyturn_agent_t *agent, kt_request_t *req,
     ngx_keyturn_wait_t *wait);
 void ngx_keyturn_agent_cancel(ngx_keyturn_wait_t *wait);

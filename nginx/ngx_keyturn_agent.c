@@ -30,6 +30,7 @@
 
 #include "ngx_keyturn.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 
 
@@ -232,6 +233,20 @@ ngx_keyturn_agent_destroy(ngx_keyturn_agent_t *agent)
     ngx_keyturn_agent_free(agent);
 
     return NGX_OK;
+}
+
+
+void
+ngx_keyturn_agent_wait(ngx_keyturn_agent_t *agent, ngx_msec_t ms)
+{
+    struct pollfd  pfd;
+
+    pfd.fd = agent->fd;
+    pfd.events = POLLIN;
+
+    if (poll(&pfd, 1, (int) ms) > 0) {
+        ngx_keyturn_agent_event(agent->connection->read);
+    }
 }
 
 

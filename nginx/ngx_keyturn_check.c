@@ -194,9 +194,9 @@ ngx_keyturn_check_one(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
         /* it is across a network, and a site must start without that */
 
         ngx_log_error(NGX_LOG_INFO, log, 0,
-                      "secret \"%V\" of \"$%V\" is not checked before its "
+                      "secret \"%V\" of \"%V\" is not checked before its "
                       "first use in %s:%ui",
-                      &secret->reference, &secret->variable, secret->file,
+                      &secret->reference, &secret->label, secret->file,
                       secret->line);
         return NGX_OK;
 
@@ -216,10 +216,10 @@ ngx_keyturn_check_one(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
         level = secret->required ? NGX_LOG_EMERG : NGX_LOG_WARN;
 
         ngx_log_error(level, log, 0,
-                      "%s secret \"%V\" of \"$%V\" cannot be read by "
+                      "%s secret \"%V\" of \"%V\" cannot be read by "
                       "\"%V\": %s (%s) in %s:%ui",
                       secret->required ? "required" : "optional",
-                      &secret->reference, &secret->variable, require->subject,
+                      &secret->reference, &secret->label, require->subject,
                       kt_error(ctx), kt_status_name(status), secret->file,
                       secret->line);
 

@@ -46,6 +46,8 @@ static ngx_int_t ngx_keyturn_check_literal(ngx_conf_t *cf,
     const char *option, ngx_str_t *value);
 static ngx_int_t ngx_keyturn_check_encoding(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret);
+static ngx_keyturn_secret_t *ngx_keyturn_secret_new(ngx_conf_t *cf,
+    ngx_str_t *name);
 static ngx_int_t ngx_keyturn_check_reference(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret);
 
@@ -114,20 +116,15 @@ ngx_keyturn_secret_create(ngx_conf_t *cf)
         return NULL;
     }
 
-    secret = ngx_pcalloc(cf->pool, sizeof(ngx_keyturn_secret_t));
+    secret = ngx_keyturn_secret_new(cf, &value[2]);
     if (secret == NULL) {
         return NULL;
     }
 
+    secret->label = value[1];
     secret->variable.len = value[1].len - 1;
     secret->variable.data = value[1].data + 1;
-    secret->name = value[2];
-    ngx_str_set(&secret->prefix, "");
-    secret->dynamic = (ngx_strchr(value[2].data, '$') != NULL);
-    secret->required = 1;
     secret->scope = NGX_KEYTURN_SCOPE_UPSTREAM;
-    secret->file = cf->conf_file->file.name.data;
-    secret->line = cf->conf_file->line;
 
     seen = 0;
 
@@ -153,6 +150,49 @@ ngx_keyturn_secret_create(ngx_conf_t *cf)
     }
 
     ngx_keyturn_use(cf->cycle, secret, NULL);
+
+    return secret;
+}
+
+
+ngx_keyturn_secret_t *
+ngx_keyturn_secret_named(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_keyturn_secret_t  *secret;
+
+    secret = ngx_keyturn_secret_new(cf, name);
+
+    if (secret == NULL || ngx_keyturn_check_reference(cf, secret) != NGX_OK) {
+        return NULL;
+    }
+
+    ngx_keyturn_use(cf->cycle, secret, NULL);
+
+    return secret;
+}
+
+
+static ngx_keyturn_secret_t *
+ngx_keyturn_secret_new(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_str_t             *value;
+    ngx_keyturn_secret_t  *secret;
+
+    secret = ngx_pcalloc(cf->pool, sizeof(ngx_keyturn_secret_t));
+    if (secret == NULL) {
+        return NULL;
+    }
+
+    value = cf->args->elts;
+
+    secret->directive = value[0];
+    secret->label = value[0];
+    secret->name = *name;
+    ngx_str_set(&secret->prefix, "");
+    secret->dynamic = (ngx_strchr(name->data, '$') != NULL);
+    secret->required = 1;
+    secret->file = cf->conf_file->file.name.data;
+    secret->line = cf->conf_file->line;
 
     return secret;
 }

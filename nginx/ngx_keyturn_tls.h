@@ -1,0 +1,112 @@
+
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Copyright (C) The keyturn authors
+ */
+
+
+/*
+ * TLS for clients, for the http and the stream module:
+ *
+ *   ngx_keyturn_pair.c      a value into a certificate, its chain and its key
+ *   ngx_keyturn_tls.c       the pairs of a worker process, by name
+ *   ngx_keyturn_tls_conf.c  directives, and the SSL_CTX of nginx
+ *   ngx_keyturn_ticket.c    the key of session tickets
+ */
+
+
+#ifndef _NGX_KEYTURN_TLS_H_INCLUDED_
+#define _NGX_KEYTURN_TLS_H_INCLUDED_
+
+
+#include "ngx_keyturn.h"
+
+#include <ngx_event_openssl.h>
+
+
+/* purposes, in the audit log */
+
+#define NGX_KEYTURN_CERTIFICATE  "tls"
+#define NGX_KEYTURN_TICKET       "tls-ticket"
+
+
+/* of one server block */
+
+typedef struct {
+    ngx_array_t            *certificates;  /* of ngx_keyturn_secret_t * */
+    ngx_keyturn_secret_t   *ticket_key;
+    ngx_str_t              *subject;
+
+    uint64_t                bad[2];        /* ticket keys that were warned of */
+} ngx_keyturn_tls_t;
+
+
+typedef struct {
+    X509                   *cert;
+    STACK_OF(X509)         *chain;
+    EVP_PKEY               *key;
+} ngx_keyturn_pair_t;
+
+
+/* how a module passes on what nginx' SSL modules know of a server block */
+
+typedef struct {
+    ngx_ssl_t              *ssl;
+    ngx_array_t            *certificates;
+    ngx_array_t            *certificate_values;
+    ngx_array_t            *ticket_keys;
+    ngx_shm_zone_t         *shm_zone;
+    ssize_t                 builtin_session_cache;
+    time_t                  session_timeout;
+    const char             *context;       /* of its sessions */
+    int                   (*handler)(ngx_ssl_conn_t *ssl_conn, void *arg);
+    void                   *data;
+} ngx_keyturn_tls_server_t;
+
+
+/*
+ * "secret_ssl_certificate NAME" and "secret_ssl_session_ticket_key NAME".
+ * nginx asks for certificates wherever it listens for TLS, so it gets an empty
+ * list: certs and keys are its two arrays.
+ */
+ngx_keyturn_secret_t *ngx_keyturn_tls_add(ngx_conf_t *cf,
+    ngx_keyturn_tls_t *tls, ngx_array_t **certs, ngx_array_t **keys);
+char *ngx_keyturn_tls_ticket(ngx_conf_t *cf, ngx_keyturn_tls_t *tls);
+
+/* after all blocks have been merged, and tls->subject is known */
+ngx_int_t ngx_keyturn_tls_init(ngx_conf_t *cf, ngx_keyturn_tls_t *tls,
+    ngx_keyturn_tls_server_t *server);
+
+/*
+ * The name of a secret, in memory of the pool and with a NUL after its end, from
+ * a text that a client has a say in.
+ */
+ngx_int_t ngx_keyturn_tls_name(ngx_connection_t *c, ngx_pool_t *pool,
+    ngx_str_t *text, ngx_str_t *name);
+
+/* gives the connection the certificate of this name, which ends with a NUL */
+ngx_int_t ngx_keyturn_tls_certificate(ngx_connection_t *c,
+    ngx_keyturn_tls_t *tls, ngx_keyturn_secret_t *secret, ngx_str_t *name);
+
+/* reads as the server block; the answer is that of kt_peek() */
+kt_status_t ngx_keyturn_tls_peek(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
+    ngx_keyturn_secret_t *secret, const char *reference, kt_secret_t **value);
+
+/* for worker processes: fetches what is across a network, and the end */
+void ngx_keyturn_tls_start(ngx_array_t *requires, ngx_log_t *log);
+void ngx_keyturn_tls_stop(void);
+
+
+ngx_int_t ngx_keyturn_ticket_init(ngx_conf_t *cf, ngx_keyturn_tls_t *tls,
+    SSL_CTX *ctx);
+
+
+/* NULL, or what is wrong with the value, a static text */
+const char *ngx_keyturn_pair_parse(ngx_keyturn_pair_t *pair,
+    kt_secret_t *value);
+ngx_uint_t ngx_keyturn_pair_expired(ngx_keyturn_pair_t *pair);
+void ngx_keyturn_pair_free(ngx_keyturn_pair_t *pair);
+
+
+#endif /* _NGX_KEYTURN_TLS_H_INCLUDED_ */
