@@ -65,7 +65,6 @@ typedef struct ngx_http_keyturn_pin_s  ngx_http_keyturn_pin_t;
 struct ngx_http_keyturn_pin_s {
     ngx_http_keyturn_pin_t  *next;
 
-    ngx_http_request_t      *request;
     ngx_keyturn_secret_t    *secret;
     ngx_str_t               *subject;
     ngx_str_t                name;
@@ -92,6 +91,26 @@ typedef struct {
     unsigned                 alerted:1;
     unsigned                 refused:1;
 } ngx_http_keyturn_ctx_t;
+
+
+/* which pin a request has for a name with variables */
+
+typedef struct ngx_http_keyturn_link_s  ngx_http_keyturn_link_t;
+
+struct ngx_http_keyturn_link_s {
+    ngx_http_keyturn_link_t  *next;
+    ngx_keyturn_secret_t     *secret;
+    ngx_http_keyturn_pin_t   *pin;
+};
+
+
+/* the context of one request; the other is of the client request with all its
+ * subrequests */
+
+typedef struct {
+    ngx_http_keyturn_ctx_t   *ctx;
+    ngx_http_keyturn_link_t  *links;
+} ngx_http_keyturn_local_t;
 
 
 typedef struct {

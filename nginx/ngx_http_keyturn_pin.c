@@ -9,15 +9,27 @@
 /*
  * The first read of a secret pins its version: the request, its subrequests and
  * its internal redirects all get that version.  nginx evaluates a variable once
- * for the length and once for the copy, so an answer must never change.  The
- * pins are found again through the cleanup of the request's pool, because a
- * redirect drops the contexts of modules; the same cleanup wipes them.
+ * for the length and once for the copy, so an answer must never change.
+ *
+ * There is one pin for what one subject gets from one "secret_get" and one
+ * name, however many subrequests use it, so that the work of a request grows
+ * with their number and not with its square.  Only where the name has variables
+ * each request notes which pin it has.  A redirect drops that with the contexts
+ * of modules; what the client request holds is found again through the main
+ * request, or else through the cleanup of the pool, which also wipes the pins.
  */
 
 
 #include "ngx_http_keyturn_module.h"
 
 
+static ngx_http_keyturn_local_t *ngx_http_keyturn_local(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx);
+static ngx_http_keyturn_pin_t *ngx_http_keyturn_dynamic_pin(
+    ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
+    ngx_keyturn_secret_t *secret, ngx_uint_t fresh);
+static ngx_http_keyturn_pin_t *ngx_http_keyturn_find_pin(
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *like);
 static ngx_http_keyturn_pin_t *ngx_http_keyturn_new_pin(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *like);
 static ngx_int_t ngx_http_keyturn_name(ngx_http_request_t *r,
@@ -29,25 +41,32 @@ static void ngx_http_keyturn_wipe_request(ngx_http_keyturn_pin_t *pin);
 ngx_http_keyturn_ctx_t *
 ngx_http_keyturn_get_ctx(ngx_http_request_t *r)
 {
-    ngx_pool_cleanup_t      *cln;
-    ngx_http_keyturn_ctx_t  *ctx;
+    ngx_pool_cleanup_t        *cln;
+    ngx_http_keyturn_ctx_t    *ctx;
+    ngx_http_keyturn_local_t  *local;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_keyturn_module);
+    local = ngx_http_get_module_ctx(r, ngx_http_keyturn_module);
 
-    if (ctx) {
-        return ctx;
+    if (local == NULL) {
+        local = ngx_http_get_module_ctx(r->main, ngx_http_keyturn_module);
     }
+
+    if (local) {
+        return local->ctx;
+    }
+
+    /* the main request has used no secret, or was redirected since */
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
 
         if (cln->handler == ngx_http_keyturn_cleanup) {
             ctx = cln->data;
-            ngx_http_set_ctx(r, ctx, ngx_http_keyturn_module);
-            break;
+            (void) ngx_http_keyturn_local(r->main, ctx);
+            return ctx;
         }
     }
 
-    return ctx;
+    return NULL;
 }
 
 
@@ -73,9 +92,33 @@ ngx_http_keyturn_create_ctx(ngx_http_request_t *r)
 
     cln->handler = ngx_http_keyturn_cleanup;
 
-    ngx_http_set_ctx(r, ctx, ngx_http_keyturn_module);
+    (void) ngx_http_keyturn_local(r->main, ctx);
 
     return ctx;
+}
+
+
+static ngx_http_keyturn_local_t *
+ngx_http_keyturn_local(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx)
+{
+    ngx_http_keyturn_local_t  *local;
+
+    local = ngx_http_get_module_ctx(r, ngx_http_keyturn_module);
+
+    if (local) {
+        return local;
+    }
+
+    local = ngx_pcalloc(r->pool, sizeof(ngx_http_keyturn_local_t));
+    if (local == NULL) {
+        return NULL;
+    }
+
+    local->ctx = ctx;
+
+    ngx_http_set_ctx(r, local, ngx_http_keyturn_module);
+
+    return local;
 }
 
 
@@ -86,21 +129,69 @@ ngx_http_keyturn_pin(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ngx_http_keyturn_pin_t       *pin, like;
     ngx_http_keyturn_srv_conf_t  *kscf;
 
+    if (secret->dynamic) {
+        return ngx_http_keyturn_dynamic_pin(r, ctx, secret, fresh);
+    }
+
+    kscf = ngx_http_get_module_srv_conf(r, ngx_http_keyturn_module);
+
     for (pin = ctx->pins; pin; pin = pin->next) {
-        if (pin->request == r && pin->secret == secret) {
+        if (pin->secret == secret && pin->subject == &kscf->subject) {
+            return pin;
+        }
+    }
+
+    ngx_memzero(&like, sizeof(ngx_http_keyturn_pin_t));
+
+    like.secret = secret;
+    like.subject = &kscf->subject;
+    like.name = secret->name;
+    like.reference = secret->reference;
+
+    return ngx_http_keyturn_new_pin(r, ctx, &like);
+}
+
+
+static ngx_http_keyturn_pin_t *
+ngx_http_keyturn_dynamic_pin(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret,
+    ngx_uint_t fresh)
+{
+    ngx_http_keyturn_link_t      *link;
+    ngx_http_keyturn_pin_t        like;
+    ngx_http_keyturn_local_t     *local;
+    ngx_http_keyturn_srv_conf_t  *kscf;
+
+    local = ngx_http_keyturn_local(r, ctx);
+    if (local == NULL) {
+        return NULL;
+    }
+
+    for (link = local->links; link; link = link->next) {
+        if (link->secret == secret) {
             break;
         }
     }
 
-    if (pin && (!fresh || !secret->dynamic)) {
-        return pin;
+    if (link && link->pin && !fresh) {
+        return link->pin;
+    }
+
+    if (link == NULL) {
+        link = ngx_pcalloc(r->pool, sizeof(ngx_http_keyturn_link_t));
+        if (link == NULL) {
+            return NULL;
+        }
+
+        link->secret = secret;
+        link->next = local->links;
+        local->links = link;
     }
 
     kscf = ngx_http_get_module_srv_conf(r, ngx_http_keyturn_module);
 
     ngx_memzero(&like, sizeof(ngx_http_keyturn_pin_t));
 
-    like.request = r;
     like.secret = secret;
     like.subject = &kscf->subject;
 
@@ -108,11 +199,29 @@ ngx_http_keyturn_pin(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         return NULL;
     }
 
-    if (pin && ngx_http_keyturn_same(pin, &like)) {
-        return pin;
+    link->pin = ngx_http_keyturn_find_pin(ctx, &like);
+
+    if (link->pin == NULL) {
+        link->pin = ngx_http_keyturn_new_pin(r, ctx, &like);
     }
 
-    return ngx_http_keyturn_new_pin(r, ctx, &like);
+    return link->pin;
+}
+
+
+static ngx_http_keyturn_pin_t *
+ngx_http_keyturn_find_pin(ngx_http_keyturn_ctx_t *ctx,
+    ngx_http_keyturn_pin_t *like)
+{
+    ngx_http_keyturn_pin_t  *pin;
+
+    for (pin = ctx->pins; pin; pin = pin->next) {
+        if (pin->secret == like->secret && ngx_http_keyturn_same(pin, like)) {
+            return pin;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -120,7 +229,7 @@ static ngx_http_keyturn_pin_t *
 ngx_http_keyturn_new_pin(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ngx_http_keyturn_pin_t *like)
 {
-    ngx_http_keyturn_pin_t  *pin, *p;
+    ngx_http_keyturn_pin_t  *pin;
 
     pin = ngx_palloc(r->pool, sizeof(ngx_http_keyturn_pin_t));
     if (pin == NULL) {
@@ -129,22 +238,6 @@ ngx_http_keyturn_new_pin(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     *pin = *like;
 
-    /* what another subrequest of the same client request has already */
-
-    for (p = ctx->pins; p; p = p->next) {
-
-        if (p->done && p->secret == pin->secret
-            && ngx_http_keyturn_same(p, pin))
-        {
-            pin->status = p->status;
-            pin->version = p->version;
-            pin->text = p->text;
-            pin->pooled = p->pooled;
-            pin->done = 1;
-            break;
-        }
-    }
-
     pin->next = ctx->pins;
     ctx->pins = pin;
 
@@ -152,16 +245,12 @@ ngx_http_keyturn_new_pin(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 }
 
 
+/* a name with variables */
+
 static ngx_int_t
 ngx_http_keyturn_name(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin)
 {
     const char  *why;
-
-    if (!pin->secret->dynamic) {
-        pin->name = pin->secret->name;
-        pin->reference = pin->secret->reference;
-        return NGX_OK;
-    }
 
     if (ngx_http_complex_value(r, pin->secret->complex, &pin->name) != NGX_OK) {
         return NGX_ERROR;

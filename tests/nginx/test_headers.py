@@ -140,7 +140,7 @@ def test_an_empty_value_is_not_a_value(site):
     assert "its value is empty" in site.nginx.error_log()
 
 
-@pytest.mark.parametrize("value", [b"no json", b'["list"]', b'{"other": "x"}', b'{"password": {"deep": 1}}'])
+@pytest.mark.parametrize("value", [b"no json", b'["list"]', b'{"other": "x"}', b'{"password": null}'])
 def test_a_field_that_is_not_there(site, value):
     site.home.set("database/primary", value)
     site.serve("secret_get $p database/primary field=password; proxy_set_header X-P $p;")
@@ -198,3 +198,16 @@ def test_with_a_request_body(site, canary):
     site.serve("secret_get $key api-keys/stripe; proxy_set_header X-Key $key;")
     assert site.get(method="POST", body=b"b" * 200000).status == 200
     assert site.upstream.last.headers["X-Key"] == value and len(site.upstream.last.body) == 200000
+
+
+@pytest.mark.parametrize("value, field, text", [
+    ('{"rate": 1.50, "x": 1}', "rate", "1.50"),
+    ('{"on": true}', "on", "true"),
+    ('{"deep": {"a": [1, 2.0]}}', "deep", '{"a": [1, 2.0]}'),
+    ('{"num": 12345678901234567890, "ok": "x"}', "ok", "x"),
+    ('{"twice": 1, "twice": 2, "ok": "x"}', "ok", "x"),
+    (r'{"zero": "\u0000", "ok": "x"}', "ok", "x"),
+])
+def test_a_field_whatever_the_others_hold(site, value, field, text):
+    site.home.set("database/primary", value)
+    assert site.serve(f"secret_get $key database/primary field={field}; {HEADER}").header("X-Key") == text
