@@ -48,9 +48,9 @@ typedef struct word {
         text, sizeof(text) - 1                                                                     \
     }
 #define ANY ~0u
-enum { ALERT = 1, GAP = 2, LOCKOUT = 4, READ = 8, ROTATE = 16 };
-static const word_t actions[] = {WORD("alert"), WORD("gap"), WORD("lockout"), WORD("read"),
-                                 PREFIX("rotate")};
+enum { ALERT = 1, GAP = 2, LOCKOUT = 4, READ = 8, ROTATE = 16, MATCH = 32 };
+static const word_t actions[] = {WORD("alert"), WORD("gap"),      WORD("lockout"),
+                                 WORD("read"),  PREFIX("rotate"), WORD("match")};
 enum { DENIED = 1, ROLLEDBACK = 2, SUCCESS = 4, INTENT = 8, NOTFOUND = 16, CONFLICT = 32 };
 static const word_t statuses[] = {WORD("denied"), WORD("rolledback"), WORD("success"),
                                   WORD("intent"), WORD("notfound"),   WORD("conflict")};
@@ -63,6 +63,7 @@ static const struct {
     {ALERT, ANY, NULL, CRITICAL},      /* a source is locked out */
     {GAP, ANY, NULL, CRITICAL},        /* a log was taken away while it was written */
     {LOCKOUT, ANY, NULL, MEDIUM},      /* the alert said so already */
+    {MATCH, DENIED, NULL, MEDIUM},     /* somebody who does not know the value */
     {ANY, DENIED, NULL, CRITICAL},     /* a request for something forbidden */
     {ANY, ROLLEDBACK, NULL, CRITICAL}, /* an older store was put in place */
     {READ, SUCCESS, has_no_name, MEDIUM},

@@ -11,6 +11,9 @@
 #include "include/keyturn.h"
 
 void kt_wipe(void *data, size_t size);
+/* The time depends on `given_size` alone: neither on the length of what is known, nor on where the
+ * two differ. */
+bool kt_equal(const void *known, size_t known_size, const void *given, size_t given_size);
 void *kt_locked_alloc(size_t size); /* zeroed, locked as far as the limit goes, undumpable; NULL:
                                        ENOMEM. Thread-safe */
 void kt_locked_free(void *data);    /* wipes */
@@ -36,6 +39,8 @@ struct kt_secret {
     atomic_uint refs;
     uint64_t version;
     int64_t expires; /* ms since the epoch; 0: never */
+    int64_t since;   /* when the current version of its name was made, ms since the epoch; 0: not
+                        known */
     bool stale;
     size_t size;
     unsigned char *data; /* locked memory */

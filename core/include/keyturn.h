@@ -198,7 +198,7 @@ kt_secret_resize(kt_secret_t *secret, size_t size); /* shrinks, wiping the tail;
 KT_API uint64_t kt_secret_version(const kt_secret_t *secret); /* 0 if it came from the caller */
 KT_API int kt_secret_stale(const kt_secret_t *secret);        /* served from the stale window */
 KT_API int kt_secret_equal(const kt_secret_t *secret, const void *data,
-                           size_t size); /* constant time in the contents */
+                           size_t size); /* the time depends on `size` alone */
 
 /* encodings of a value for a header; BASIC is base64(user:password) of a database-shaped secret */
 typedef enum kt_encoding {
@@ -222,6 +222,32 @@ KT_API KT_MUST_USE kt_status_t kt_secret_encode(const kt_secret_t *secret, kt_en
  * is not encoded right there. */
 KT_API KT_MUST_USE kt_status_t kt_secret_field(const kt_secret_t *secret, const char *field,
                                                kt_secret_t **ret_secret);
+
+typedef enum kt_hmac { KT_HMAC_SHA256 = 0, KT_HMAC_SHA1, KT_HMAC_SHA512 } kt_hmac_t;
+/* The number of "hmac-sha256", "hmac-sha1", "hmac-sha512"; -1 if there is no algorithm of this name
+ */
+KT_API int kt_hmac_parse(const char *name);
+#define KT_MAC_MAX 64u /* bytes of a signature */
+typedef struct kt_sign {
+    size_t size; /* sizeof(kt_sign_t): KT_SIGN_INIT sets it */
+    kt_hmac_t algorithm;
+    const char *derive; /* NULL: the value is the key. Else "aws4:REGION/SERVICE", with
+                           KT_HMAC_SHA256: it is the secret access key of a request to AWS. The
+                           message is then the canonical request of Signature Version 4, and its
+                           line x-amz-date: says the day whose key signs */
+} kt_sign_t;
+#define KT_SIGN_INIT                                                                               \
+    {                                                                                              \
+        sizeof(kt_sign_t), KT_HMAC_SHA256, NULL                                                    \
+    }
+/* KT_SUCCESS or KT_USAGE; `why` (may be NULL) is set to a static text. Thread-safe. */
+KT_API kt_status_t kt_sign_check(const kt_sign_t *how, const char **why);
+/* The signature of the message, *ret_size bytes. The value and what is derived from it stay in
+ * locked memory. KT_USAGE: kt_sign_check() refuses it, or the message is not a canonical request
+ * with x-amz-date; KT_MALFORMED: the value is empty; KT_INTERNAL. Thread-safe. */
+KT_API KT_MUST_USE kt_status_t kt_secret_sign(const kt_secret_t *secret, const kt_sign_t *how,
+                                              const void *message, size_t size,
+                                              unsigned char ret_mac[KT_MAC_MAX], size_t *ret_size);
 
 /* Asks for one line on the terminal `fd`, without echo: `text` is the prompt, `max` the bytes of a
  * line, `timeout` ms (0: no limit). The line is without its newline. A signal that ends or stops
@@ -316,8 +342,37 @@ KT_API KT_MUST_USE kt_status_t kt_get(kt_ctx_t *ctx, const kt_request_t *req,
  * Threads that want the same reference share one fetch and its status; what was fetched within the
  * last 100 ms is not fetched again. */
 KT_API KT_MUST_USE kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req);
+/*
+ * Does somebody who asks to be let in know the value? It is compared with the current version and,
+ * for `grace` ms after that was made, with the previous one. Nothing is handed out.
+ *
+ * KT_SUCCESS: ret_matches says it; 0 also if there is no such secret, and that takes as long: the
+ * time depends on given_size, and on what is cached. Anything else: not known. KT_TRYAGAIN as of
+ * kt_peek(): kt_refresh() can fetch the reference or, if ret_previous is set, reference@previous. A
+ * provider that does not say since when its current version is current has no previous one here.
+ *
+ * Each answer is one record, `match` with the purpose: `success`, which may be coalesced; `denied`
+ * for another value; `notfound`, `gone`, or `usage` for what is not a name. None of them counts
+ * towards a lock-out. KT_USAGE: the reference has a version, or is not valid, and `configured` is
+ * set.
+ */
+typedef struct kt_match {
+    size_t size;
+    const void *given; /* nothing matches if it is empty */
+    size_t given_size;
+    int64_t grace; /* ms; 0: the current version alone */
+    int ret_matches;
+    int ret_previous;
+} kt_match_t;
+#define KT_MATCH_INIT                                                                              \
+    {                                                                                              \
+        sizeof(kt_match_t), NULL, 0, 0, 0, 0                                                       \
+    }
+KT_API KT_MUST_USE kt_status_t kt_match(kt_ctx_t *ctx, const kt_request_t *req, kt_match_t *match);
 /* Says that the value was refused where it was used (401, failed login): the next read fetches it
- * again, at most once a second. */
+ * again, at most once a second. With NAME[#field]@N only if version N is what is cached as the
+ * current one. If the provider cannot be asked then, the value stays in use as before: a refusal
+ * does not prove that it is wrong. */
 KT_API void kt_reject(kt_ctx_t *ctx, const kt_request_t *req);
 /* Would kt_get() be allowed, and would it answer? Returns no value and writes no audit record: for
  * `nginx -t`. */

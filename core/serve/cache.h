@@ -46,6 +46,20 @@ uint64_t kt_cache_drops(const kt_cache_t *cache); /* how often that was done: a 
                                                      fetched in between may be old */
 size_t kt_cache_bytes(const kt_cache_t *cache);
 
+/* ---- read.c ---- */
+
+typedef struct kt_reading {
+    kt_status_t status;
+    kt_secret_t *secret;
+    const char *provider;
+    unsigned flags; /* KT_EV_ */
+    bool silent;    /* no decision yet: the caller must ask again */
+    uint32_t *slot; /* of the entry that answered; NULL: none did */
+} kt_reading_t;
+/* What kt_peek() would answer, without its record, which the caller makes. Answers
+ * ret_answer->status; its secret is the caller's. */
+kt_status_t kt_look(kt_ctx_t *ctx, const kt_call_t *call, kt_reading_t *ret_answer);
+
 /* ---- singleflight.c: one fetch for all who want the same; all under the lock of the context ----
  */
 

@@ -217,7 +217,8 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .stale = (flags & KT_EV_STALE) != 0,
         .fallback = (flags & KT_EV_FALLBACK) != 0,
         .durable = (flags & KT_EV_DURABLE) != 0,
-        .configured = status == KT_DENIED && call->req->configured != 0,
+        .configured =
+            status == KT_DENIED && call->req->configured != 0 && !(flags & KT_EV_UNCOUNTED),
         .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
         .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
         .derivable = (flags & KT_EV_DERIVABLE) != 0,
@@ -225,11 +226,12 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .count = call->count,
     };
     bool completion = is_completion(call, action, status);
+    bool counts = status == KT_DENIED && !(flags & KT_EV_UNCOUNTED);
     kt_failure_t failed;
     kt_status_t recorded;
 
     if (ctx->audit == NULL || (completion && kt_audit_in_this_hour(ctx->audit)) ||
-        (status == KT_DENIED && is_counted_only(ctx, call)))
+        (counts && is_counted_only(ctx, call)))
         return status;
     if (call->texts != NULL) {
         if (*call->texts == NULL)
@@ -242,7 +244,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         kt_failure_save(&failed, recorded);
     else if (completion)
         kt_audit_begin_hour(ctx->audit);
-    if (status == KT_DENIED && !event.configured)
+    if (counts && !event.configured)
         count_refusal(ctx, &event);
     return kt_failure_restore(&failed);
 }

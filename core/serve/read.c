@@ -59,8 +59,7 @@ static bool may_serve_stale(const kt_ctx_t *ctx, const kt_cached_t *entry)
 {
     int64_t limit = ctx->holder.config->cache_ttl + ctx->holder.config->cache_stale;
 
-    return entry != NULL && entry->secret != NULL && !entry->suspect &&
-           kt_monotonic() - entry->fetched < limit &&
+    return entry != NULL && entry->secret != NULL && kt_monotonic() - entry->fetched < limit &&
            (entry->secret->expires == 0 || entry->secret->expires > kt_now());
 }
 
@@ -73,6 +72,7 @@ static kt_status_t stale_copy(const kt_cached_t *entry, kt_secret_t **ret_secret
         return kt_no_memory();
     copy->version = entry->secret->version;
     copy->expires = entry->secret->expires;
+    copy->since = entry->secret->since;
     copy->stale = true;
     *ret_secret = copy;
     return KT_SUCCESS;
@@ -93,6 +93,8 @@ static kt_status_t cut_field(const kt_call_t *call, kt_cached_t *entry)
     status = kt_secret_field(entry->secret, call->ref.field, &part);
     if (status == KT_MALFORMED)
         status = KT_USAGE;
+    if (status == KT_SUCCESS)
+        part->since = entry->secret->since;
     kt_secret_free(entry->secret);
     entry->secret = status == KT_SUCCESS ? part : NULL;
     entry->status = status;
@@ -110,21 +112,12 @@ static kt_status_t fetch(kt_ctx_t *ctx, const kt_call_t *call, bool blocking,
     return status == KT_SUCCESS ? cut_field(call, ret_entry) : status;
 }
 
-typedef struct reading {
-    kt_status_t status;
-    kt_secret_t *secret;
-    const char *provider;
-    unsigned flags;
-    bool silent;    /* no decision yet: the caller must ask again */
-    uint32_t *slot; /* of the entry that answered; NULL: none did */
-} reading_t;
-
 static const char *provider_name(const kt_ctx_t *ctx, const kt_cached_t *entry)
 {
     return ctx->holder.config->providers[entry->provider].name;
 }
 
-static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, reading_t *answer)
+static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, kt_reading_t *answer)
 {
     answer->status = entry->status;
     answer->secret = entry->secret != NULL ? kt_secret_ref(entry->secret) : NULL;
@@ -136,7 +129,7 @@ static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, reading_t
 
 /* Answers the failure; or, if the provider could not say, the cached value while `stale` allows. */
 static void answer_stale(const kt_ctx_t *ctx, const kt_cached_t *cached, kt_status_t status,
-                         reading_t *answer)
+                         kt_reading_t *answer)
 {
     answer->status = status;
     if (!is_unknown(status) || !may_serve_stale(ctx, cached) ||
@@ -178,6 +171,7 @@ static void remember_failure(kt_ctx_t *ctx, const kt_call_t *call, kt_status_t s
         kt_cache_put(ctx->cache, call->text, &entry);
         return;
     }
+    cached->suspect = false; /* whether it was refused for good reason is as unknown as before */
     cached->failed = status;
     cached->failed_at = entry.failed_at;
     cached->failure = entry.failure;
@@ -192,7 +186,7 @@ static void keep(kt_ctx_t *ctx, const kt_call_t *call, const kt_cached_t *entry)
 }
 
 static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
-                    const read_mode_t *asking, reading_t *answer)
+                    const read_mode_t *asking, kt_reading_t *answer)
 {
     kt_cached_t entry;
     kt_status_t status;
@@ -227,7 +221,7 @@ static void look_up(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cached,
         remember_failure(ctx, call, status);
 }
 
-static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, reading_t *answer)
+static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, kt_reading_t *answer)
 {
     kt_bundle_store_t bundle;
     kt_cached_t entry = {.status = KT_SUCCESS};
@@ -241,7 +235,7 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, reading_t *answ
 
 /* Answers that are facts about the secret may share a line of the log with equal ones; a failure
  * and a stale value get lines of their own. */
-static unsigned may_be_coalesced(const reading_t *answer)
+static unsigned may_be_coalesced(const kt_reading_t *answer)
 {
     return kt_switch_is_fact(answer->status) && (answer->flags & KT_EV_STALE) == 0
                ? KT_EV_MAY_COALESCE
@@ -262,10 +256,23 @@ static kt_status_t allow(kt_ctx_t *ctx, const kt_call_t *call, kt_cached_t *cach
     return status;
 }
 
+kt_status_t kt_look(kt_ctx_t *ctx, const kt_call_t *call, kt_reading_t *ret_answer)
+{
+    const read_mode_t asking = {.blocking = false};
+    kt_cached_t *cached = kt_cache_find(ctx->cache, call->text);
+    kt_status_t status = allow(ctx, call, cached);
+
+    memset(ret_answer, 0, sizeof(*ret_answer));
+    ret_answer->status = status;
+    if (status == KT_SUCCESS)
+        look_up(ctx, call, cached, &asking, ret_answer);
+    return ret_answer->status;
+}
+
 static kt_status_t read_locked(kt_ctx_t *ctx, const kt_request_t *req, const read_mode_t *asking,
                                kt_secret_t **ret_secret)
 {
-    reading_t answer = {.status = KT_SUCCESS};
+    kt_reading_t answer = {.status = KT_SUCCESS};
     kt_cached_t *cached = NULL;
     uint32_t slot = 0;
     kt_call_t call;
@@ -471,17 +478,35 @@ kt_status_t kt_refresh(kt_ctx_t *ctx, const kt_request_t *req)
     return status;
 }
 
+/* At most once a second, counted from the last answer or failure: a client that can have a value
+ * refused causes no more fetches than that. */
+static void suspect(kt_cached_t *cached)
+{
+    int64_t now = kt_monotonic();
+
+    if (now - cached->fetched >= REJECT_MS &&
+        (cached->failed == KT_SUCCESS || now - cached->failed_at >= REJECT_MS))
+        cached->suspect = true;
+}
+
 void kt_reject(kt_ctx_t *ctx, const kt_request_t *req)
 {
     kt_cached_t *cached;
+    uint64_t version;
     kt_call_t call;
 
     if (kt_enter(ctx) != KT_SUCCESS)
         return;
     if (kt_call_begin(ctx, req, &call) == KT_SUCCESS) {
+        version = call.ref.selector == KT_SEL_NUMBER ? call.ref.version : 0;
+        if (version != 0) {
+            call.ref.selector = KT_SEL_CURRENT;
+            kt_reference_format(&call.ref, call.text, sizeof(call.text));
+        }
         cached = kt_cache_find(ctx->cache, call.text);
-        if (cached != NULL && kt_monotonic() - cached->fetched >= REJECT_MS)
-            cached->suspect = true;
+        if (cached != NULL &&
+            (version == 0 || (cached->secret != NULL && cached->secret->version == version)))
+            suspect(cached);
     }
     kt_leave(ctx);
 }

@@ -47,7 +47,8 @@ enum {
     KT_EV_INTENT = 8,
     KT_EV_MUST_RECORD = 16,
     KT_EV_MAY_COALESCE = 32,
-    KT_EV_DERIVABLE = 64
+    KT_EV_DERIVABLE = 64,
+    KT_EV_UNCOUNTED = 128 /* a refusal that is not one of the policy: no lock-out follows from it */
 };
 /* Records the decision and counts a refusal; answers `status`, or KT_AUDIT if it cannot be
  * recorded. */

@@ -404,6 +404,8 @@ static kt_status_t read_inside(kt_holder_t *holder, kt_store_t *store, ktp_txn_t
         status = kt_head_select(&head, ref->selector, ref->version, &version);
     if (status == KT_SUCCESS)
         status = kt_fetch_value(holder, store, txn, type, &head, &row, version, ret_secret);
+    if (status == KT_SUCCESS)
+        (*ret_secret)->since = kt_schedule_rotated(&head);
     kt_head_clear(&head);
     return status;
 }

@@ -76,6 +76,42 @@ static void count_cached(counts_t *counts)
     bench_close_drained(counts->ctx, counts->draining);
 }
 
+/* ---- a value that is wrong, and one for a name that does not exist ---- */
+
+static void match(void *arg, unsigned i)
+{
+    counts_t *counts = arg;
+    kt_match_t match = KT_MATCH_INIT;
+
+    (void)i;
+    match.given = "0123456789abcdef0123456789abcdef";
+    match.given_size = 32;
+    match.grace = 86400000;
+    bench_must(counts->ctx, kt_match(counts->ctx, &counts->req, &match));
+    if (match.ret_matches)
+        errx(1, "it matches");
+}
+
+static void count_match(counts_t *counts, const char *name)
+{
+    counts->ctx = bench_open_drained(counts->config, &counts->draining);
+    counts->req = bench_request(name);
+    match(counts, 0);
+    match(counts, 0);
+    counted(match, counts, counts->count);
+    bench_close_drained(counts->ctx, counts->draining);
+}
+
+static void count_wrong(counts_t *counts)
+{
+    count_match(counts, NAME);
+}
+
+static void count_unknown(counts_t *counts)
+{
+    count_match(counts, "api-keys/n0000000");
+}
+
 /* ---- reads without a cache, of names that were all read before; and writes ---- */
 
 static bench_name_t *names;
@@ -299,6 +335,8 @@ static const struct {
     {"cached", count_cached},    /* kt_get() */
     {"read", count_read},        /* the same without a cache, with its proof: FOLDER says so */
     {"set", count_set},          /* kt_put() */
+    {"wrong", count_wrong},      /* kt_match() with another value */
+    {"unknown", count_unknown},  /* kt_match() for a name that does not exist */
     {"ring", count_ring},        /* a record that is put into the ring */
     {"line", count_line},        /* a record until it is a sealed line on the disk */
     {"lines", count_lines_read}, /* `verify` looks for generations in a line of the audit log */

@@ -126,7 +126,28 @@ static void refuse(kt_secret_t *value)
     }
 }
 
-static void (*const works[])(kt_secret_t *value) = {nothing, encode, fields, rotate, refuse};
+static void sign(kt_secret_t *value)
+{
+    static const char request[] = "GET\n/\n\nx-amz-date:20130524T000000Z\n\n";
+    kt_sign_t how = KT_SIGN_INIT;
+    unsigned char mac[KT_MAC_MAX];
+    size_t size;
+
+    for (how.algorithm = KT_HMAC_SHA256; how.algorithm <= KT_HMAC_SHA512; how.algorithm++)
+        assert_ok(kt_secret_sign(value, &how, request, sizeof(request) - 1, mac, &size));
+    how.algorithm = KT_HMAC_SHA256;
+    how.derive = "aws4:us-east-1/s3";
+    assert_ok(kt_secret_sign(value, &how, request, sizeof(request) - 1, mac, &size));
+}
+
+static void compare(kt_secret_t *value)
+{
+    ck_assert(kt_secret_equal(value, value->data, value->size));
+    ck_assert(!kt_secret_equal(value, "x", 1));
+}
+
+static void (*const works[])(kt_secret_t *value) = {nothing, encode, fields, rotate,
+                                                    refuse,  sign,   compare};
 
 START_TEST(nothing_is_left_of_a_value)
 {

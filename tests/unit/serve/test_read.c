@@ -718,9 +718,48 @@ START_TEST(a_rejected_value_is_fetched_again)
     assert_ok(get("api-keys/a", "value"));
     kt_reject(world.ctx, &req);
     plain[0].status = KTP_UNAVAIL;
-    assert_status(get("api-keys/a", NULL), KT_UNAVAIL); /* and a suspect is not served stale */
+    assert_ok(get("api-keys/a", "value")); /* that it was refused does not prove it wrong */
+    ck_assert_int_eq(is_stale("api-keys/a"), 1);
     plain[0].status = KTP_SUCCESS;
     assert_ok(get("api-keys/a", "new"));
+}
+END_TEST
+
+START_TEST(only_the_version_that_was_refused_is_suspect)
+{
+    kt_request_t old = request("api-keys/a@6"), present = request("api-keys/a@7");
+
+    assert_ok(get("api-keys/a", "value"));
+    plain[0].value = "new";
+    (void)age("api-keys/a", 1000);
+    kt_reject(world.ctx, &old);
+    assert_ok(get("api-keys/a", "value"));
+    kt_reject(world.ctx, &present);
+    assert_ok(get("api-keys/a", "new"));
+}
+END_TEST
+
+/* A client that can have a value refused while its provider is down turns nothing off, and causes
+ * one fetch a second. */
+START_TEST(a_refusal_turns_nothing_off)
+{
+    kt_request_t req = request("remote/a");
+
+    assert_ok(refresh("remote/a"));
+    (void)age("remote/a", 1000);
+    kt_reject(world.ctx, &req);
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);
+    plain[1].status = KTP_UNAVAIL;
+    assert_status(refresh("remote/a"), KT_UNAVAIL);
+    ck_assert_uint_eq(plain[1].gets, 2);
+    for (int i = 0; i < 5; i++) {
+        kt_reject(world.ctx, &req);
+        assert_ok(peek("remote/a", "value"));
+    }
+    age("remote/a", 0)->failed_at -= 1000;
+    assert_ok(peek("remote/a", "value")); /* it was not refused since */
+    kt_reject(world.ctx, &req);
+    assert_status(peek("remote/a", NULL), KT_TRYAGAIN);
 }
 END_TEST
 
@@ -805,6 +844,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_named_provider_is_asked_itself);
     tcase_add_test(tests, a_field_is_cut_out);
     tcase_add_test(tests, a_rejected_value_is_fetched_again);
+    tcase_add_test(tests, only_the_version_that_was_refused_is_suspect);
+    tcase_add_test(tests, a_refusal_turns_nothing_off);
     tcase_add_test(tests, a_probe_leaves_no_trace);
     tcase_add_test(tests, bad_requests_are_usage);
     tcase_add_test(tests, a_huge_or_missing_answer_is_malformed);
