@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""auto/root and auto/check --server: what they say when a server is not known or cannot be had. The roots themselves are tried by auto/check."""
+"""auto/root, auto/nginx-source and auto/check --server: what they say when a server is not known or cannot be had.
+The servers themselves are tried by auto/check."""
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -19,17 +21,52 @@ def run(*words, **env):
     (["--server", "17"], "--server goes with one part: auto/check PART --server NAME"),
     (["unit", "--server", "17"], "the part 'unit' has no other servers"),
     (["postgresql", "--server"], "--server needs a name"),
+    (["nginx", "--server", "1.22.1"], "no server '1.22.1' (known: 1.22.1-static 1.22.1-dynamic newest-static newest-dynamic)"),
 ])
 def test_wrong_server(words, error):
     result = run("auto/check", *words)
     assert (result.returncode, result.stderr) == (1, f"auto/check: {error}\n")
 
 
+def rows():
+    text = (TOP / "auto/servers").read_text()
+    return [line.split()[:3] for line in text.split("servers='\n")[1].split("'")[0].splitlines()]
+
+
 def test_each_server_has_a_root():
     names = [line.split()[0] for line in run("auto/root").stdout.splitlines()]
+    roots = {f"{part}-{name}" for part, name, how in rows() if how == "root"}
+    assert roots and roots <= set(names)
+
+
+def test_each_built_server_has_a_source():
+    """Both kinds of a build, of the oldest version and of the newest that can be had."""
+    assert [(part, name) for part, name, how in rows() if how == "source"] == [
+        ("nginx", f"{version}-{kind}") for version in ("1.22.1", "newest") for kind in ("static", "dynamic")]
+    sources = (TOP / "auto/nginx-source").read_text().split("nginx_sources='\n")[1].split("'")[0].splitlines()
+    versions = [line.split()[0] for line in sources]
+    assert versions[-1] == "1.22.1" and versions == sorted(versions, reverse=True)
+
+
+def test_what_the_servers_run_is_there():
     text = (TOP / "auto/servers").read_text()
-    rows = [line.split()[:2] for line in text.split("servers='\n")[1].split("'")[0].splitlines()]
-    assert rows and {"-".join(row) for row in rows} <= set(names)
+    for line in text.split("selections='\n")[1].split("'")[0].splitlines():
+        part, *files = line.split()
+        assert files and all((TOP / "tests" / part / name).exists() for name in files)
+
+
+def test_a_source_that_cannot_be_had_is_75(tmp_path):
+    """There is no network here, and no program that could fetch."""
+    result = run("auto/deps", "--nginx-source", XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
+    assert (result.returncode, result.stdout) == (75, "")
+    assert all(re.match(r"nginx 1\.\d+\.\d+: .", line) for line in result.stderr.splitlines())
+    assert list((tmp_path / "keyturn/nginx").iterdir()) == []
+
+
+def test_an_unknown_source():
+    result = run("auto/deps", "--nginx-source", "0.8.54")
+    assert result.returncode == 1
+    assert result.stderr.startswith("auto/deps: no source of nginx '0.8.54' is known (newest, ")
 
 
 def test_unknown_root():
@@ -46,5 +83,5 @@ def test_what_cannot_be_had_is_75_and_says_what_it_needs(tmp_path):
 
 
 def test_no_host_is_named():
-    for name in ("root", "servers", "check"):
+    for name in ("root", "servers", "check", "nginx-source", "nginx-server"):
         assert "://" not in (TOP / "auto" / name).read_text()

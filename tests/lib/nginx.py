@@ -8,7 +8,7 @@ import subprocess
 from lib.tools import Process, children, free_port, wait_for
 
 CONFIG = """\
-load_module @MODULE@;
+@MODULE@
 @KEYTURN@
 daemon off;
 pid @DIR@/nginx.pid;
@@ -62,9 +62,10 @@ class Nginx:
         keyturn_config (the home's) by others."""
         if keyturn is None:
             keyturn = f"keyturn_config {self.home.config};" if self.home else ""
+        module = f"load_module {self.stage.nginx_module};" if self.stage.nginx_module else ""
         text = CONFIG
         for mark, value in (("KEYTURN", keyturn), ("MAIN", main), ("HTTP", http), ("LEVEL", level),
-                            ("WORKERS", workers), ("MODULE", self.stage.nginx_module), ("DIR", self.dir),
+                            ("WORKERS", workers), ("MODULE", module), ("DIR", self.dir),
                             ("PORT", self.port)):
             text = text.replace(f"@{mark}@", str(value))
         self.conf.write_text(text)

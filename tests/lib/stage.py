@@ -23,8 +23,8 @@ class Stage:
 
     keyturn       the command                     KT_BIN
     libdir        where libkeyturn.so.0 is        KT_LIBDIR
-    nginx         Debian's nginx                  KT_NGINX
-    nginx_module  ngx_http_keyturn_module.so      KT_NGINX_MODULE
+    nginx         Debian's nginx, or one of auto/servers             KT_NGINX
+    nginx_module  ngx_http_keyturn_module.so      KT_NGINX_MODULE; None if that is "static": nginx itself has it
     redis         Debian's redis-server           KT_REDIS_SERVER
     redis_module  keyturn.so for Redis            KT_REDIS_MODULE
     pg_bin        folder of the relocated postgres, initdb, pg_ctl, psql    KT_PG_BIN
@@ -48,6 +48,8 @@ class Stage:
         self.libdir = path("KT_LIBDIR", build / "lib")
         self.nginx = path("KT_NGINX", "/usr/sbin/nginx")
         self.nginx_module = path("KT_NGINX_MODULE", build / "nginx/ngx_http_keyturn_module.so")
+        if str(self.nginx_module) == "static":
+            self.nginx_module = None
         self.redis = path("KT_REDIS_SERVER", "/usr/bin/redis-server")
         self.redis_module = path("KT_REDIS_MODULE", build / "redis/keyturn.so")
         self.pg_bin = path("KT_PG_BIN", "/usr/lib/postgresql/15/bin")
@@ -65,6 +67,6 @@ class Stage:
 
     def need(self, *names):
         """Fails, naming what is not there: a suite without its server must never look as if it had passed."""
-        missing = [f"{name}: {getattr(self, name)}" for name in names if not getattr(self, name).exists()]
+        missing = [f"{name}: {getattr(self, name)}" for name in names if getattr(self, name) and not getattr(self, name).exists()]
         if missing:
             raise FileNotFoundError("not staged (run through auto/check): " + ", ".join(missing))
