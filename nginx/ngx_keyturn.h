@@ -62,6 +62,7 @@ typedef struct {
 
     unsigned               dynamic:1;  /* the name has variables */
     unsigned               required:1;
+    unsigned               any:1;      /* optional, whatever the failure is */
     unsigned               pem:1;
 
     u_char                 checked[NGX_KEYTURN_DIGEST];  /* of a good PEM */

@@ -38,6 +38,8 @@ static char *ngx_keyturn_set_required(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret, ngx_str_t *value);
 static char *ngx_keyturn_set_optional(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret, ngx_str_t *value);
+static char *ngx_keyturn_set_any(ngx_conf_t *cf,
+    ngx_keyturn_secret_t *secret, ngx_str_t *value);
 static char *ngx_keyturn_set_default(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret, ngx_str_t *value);
 static char *ngx_keyturn_set_scope(ngx_conf_t *cf,
@@ -81,6 +83,9 @@ static ngx_keyturn_option_t  ngx_keyturn_options[] = {
       NGX_KEYTURN_SEEN_REQUIRED|NGX_KEYTURN_SEEN_DEFAULT },
 
     { ngx_string("optional"), ngx_keyturn_set_optional,
+      NGX_KEYTURN_SEEN_REQUIRED },
+
+    { ngx_string("optional="), ngx_keyturn_set_any,
       NGX_KEYTURN_SEEN_REQUIRED },
 
     { ngx_string("default="), ngx_keyturn_set_default,
@@ -277,8 +282,8 @@ ngx_keyturn_no_option(ngx_conf_t *cf, ngx_str_t *arg)
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "unknown parameter \"%V\"; there are field=, version=, "
-                       "prefix=, encode=, required, optional, default=, "
-                       "scope=", arg);
+                       "prefix=, encode=, required, optional, "
+                       "optional=any, default=, scope=", arg);
 }
 
 
@@ -365,6 +370,21 @@ ngx_keyturn_set_optional(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
     ngx_str_t *value)
 {
     secret->required = 0;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_keyturn_set_any(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
+    ngx_str_t *value)
+{
+    if (ngx_strcmp(value->data, "any") != 0) {
+        return "is not \"optional=any\"";
+    }
+
+    secret->required = 0;
+    secret->any = 1;
 
     return NGX_CONF_OK;
 }
