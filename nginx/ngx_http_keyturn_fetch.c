@@ -21,7 +21,7 @@ static void ngx_http_keyturn_set(ngx_http_request_t *r,
 
 void
 ngx_http_keyturn_fetch(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
-    ngx_http_keyturn_pin_t *pin, ngx_uint_t final)
+    ngx_http_keyturn_pin_t *pin)
 {
     char                    *action;
     kt_ctx_t                *kctx;
@@ -44,11 +44,11 @@ ngx_http_keyturn_fetch(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     status = kt_peek(kctx, &ask.req, &value);
 
-    if (status == KT_TRYAGAIN && !final && !pin->waited) {
+    if (status == KT_TRYAGAIN && !pin->waited) {
         goto done;
     }
 
-    if (status == KT_TRYAGAIN && pin->waited) {
+    if (status == KT_TRYAGAIN) {
         ngx_http_keyturn_fail(r, pin, pin->status,
                               kt_status_text(pin->status));
         goto done;

@@ -461,10 +461,24 @@ ngx_http_keyturn_header_filter(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_keyturn_init(ngx_conf_t *cf)
 {
+    ngx_uint_t                     i;
     ngx_array_t                   *handlers;
     ngx_http_handler_pt           *h;
     ngx_http_core_main_conf_t     *cmcf;
     ngx_http_keyturn_main_conf_t  *kmcf;
+
+    static struct {
+        ngx_uint_t           phase;
+        ngx_http_handler_pt  handler;
+    } phases[] = {
+        { NGX_HTTP_SERVER_REWRITE_PHASE, ngx_http_keyturn_rewrite_handler },
+        { NGX_HTTP_REWRITE_PHASE, ngx_http_keyturn_rewrite_handler },
+
+        /* after access: a refused request causes no read of a secret */
+        { NGX_HTTP_PRECONTENT_PHASE, ngx_http_keyturn_precontent_handler },
+
+        { NGX_HTTP_LOG_PHASE, ngx_http_keyturn_log_handler }
+    };
 
     if (ngx_http_keyturn_tls_init(cf) != NGX_OK) {
         return NGX_ERROR;
@@ -476,27 +490,16 @@ ngx_http_keyturn_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_keyturn_push_handler(cf, NGX_HTTP_REWRITE_PHASE,
-                                      ngx_http_keyturn_rewrite_handler)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
+    ngx_http_keyturn_find_modules(cf, kmcf);
 
-    /* after the access phase: a refused request causes no read of a secret */
+    for (i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
 
-    if (ngx_http_keyturn_push_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
-                                      ngx_http_keyturn_precontent_handler)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if (ngx_http_keyturn_push_handler(cf, NGX_HTTP_LOG_PHASE,
-                                      ngx_http_keyturn_log_handler)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
+        if (ngx_http_keyturn_push_handler(cf, phases[i].phase,
+                                          phases[i].handler)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     /* log handlers run in the order of the array, and ours must be first */

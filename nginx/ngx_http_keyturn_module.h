@@ -8,7 +8,9 @@
 
 /*
  *   ngx_http_keyturn_module.c   directives, merging, phases
- *   ngx_http_keyturn_request.c  phases, the variable: who gets a value
+ *   ngx_http_keyturn_request.c  the variable: who gets a value
+ *   ngx_http_keyturn_gate.c     requests that a secret is needed for
+ *   ngx_http_keyturn_stall.c    an upstream that is not asked, or not yet
  *   ngx_http_keyturn_suspend.c  a request that waits for a first fetch
  *   ngx_http_keyturn_fetch.c    a value of the library into a pin
  *   ngx_http_keyturn_pin.c      the secrets of a request, and their end
@@ -36,8 +38,13 @@ typedef struct {
 } ngx_http_keyturn_variable_t;
 
 
+#define NGX_HTTP_KEYTURN_REWRITE  0     /* in kmcf->modules */
+#define NGX_HTTP_KEYTURN_MODULES  4
+
+
 typedef struct {
     ngx_array_t             variables;  /* of ngx_http_keyturn_variable_t */
+    ngx_int_t               modules[NGX_HTTP_KEYTURN_MODULES];
 } ngx_http_keyturn_main_conf_t;
 
 
@@ -88,9 +95,13 @@ typedef struct {
     ngx_http_keyturn_pin_t  *pins;
     ngx_http_request_t      *logged;
 
+    ngx_table_elt_t         *retry_after;
+
     unsigned                 alerted:1;
-    unsigned                 refused:1;
 } ngx_http_keyturn_ctx_t;
+
+
+typedef struct ngx_http_keyturn_suspend_s  ngx_http_keyturn_suspend_t;
 
 
 /* which pin a request has for a name with variables */
@@ -140,10 +151,9 @@ ngx_uint_t ngx_http_keyturn_same(ngx_http_keyturn_pin_t *a,
 void ngx_http_keyturn_fail(ngx_http_request_t *r,
     ngx_http_keyturn_pin_t *pin, kt_status_t status, const char *reason);
 
-/* fills the pin, with a failure too; unless "final", it may have to wait */
+/* fills the pin, with a failure too, unless it has to wait */
 void ngx_http_keyturn_fetch(ngx_http_request_t *r,
-    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin,
-    ngx_uint_t final);
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
 /* the request to the library for a pin; "ask" holds its strings */
 void ngx_http_keyturn_ask(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin,
@@ -152,6 +162,28 @@ void ngx_http_keyturn_ask(ngx_http_request_t *r,
 /* NGX_OK: the phases of the request go on when the agent has an answer */
 ngx_int_t ngx_http_keyturn_suspend(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
+
+/* the handler is called when the agent has an answer, unless this is undone */
+ngx_http_keyturn_suspend_t *ngx_http_keyturn_wait(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin,
+    void (*handler)(ngx_http_request_t *r));
+void ngx_http_keyturn_unwait(ngx_http_keyturn_suspend_t *suspend);
+
+/* NGX_OK, also for an optional one; or the HTTP status of a refusal */
+ngx_int_t ngx_http_keyturn_status(ngx_http_keyturn_pin_t *pin);
+/* the status, with Retry-After if it is 503 */
+ngx_int_t ngx_http_keyturn_refuse(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_int_t status);
+
+/*
+ * While u->create_request() runs: the pin has no value (yet), and if it is
+ * needed, no upstream will be asked.
+ */
+ngx_int_t ngx_http_keyturn_stall(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
+
+void ngx_http_keyturn_find_modules(ngx_conf_t *cf,
+    ngx_http_keyturn_main_conf_t *kmcf);
 
 
 /* phase handlers: NGX_DECLINED, NGX_DONE or an HTTP status */

@@ -265,7 +265,7 @@ ngx_http_keyturn_name(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin)
         pin->name = pin->secret->name;
         pin->reference = pin->secret->name;
 
-        ngx_http_keyturn_fail(r, pin, KT_USAGE, "its name is not valid");
+        ngx_http_keyturn_fail(r, pin, KT_NOTFOUND, "its name is not valid");
         return NGX_OK;
     }
 
@@ -299,10 +299,15 @@ ngx_http_keyturn_fail(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin,
 
     level = NGX_LOG_ERR;
 
-    if (!secret->required && (status == KT_NOTFOUND || status == KT_GONE)) {
-        level = NGX_LOG_INFO;
+    if (status == KT_NOTFOUND || status == KT_GONE || status == KT_DENIED) {
 
-        if (secret->fallback.len) {
+        /* clients must not fill the log with names that they make up */
+
+        if (secret->dynamic || (!secret->required && status != KT_DENIED)) {
+            level = NGX_LOG_INFO;
+        }
+
+        if (secret->fallback.len && status != KT_DENIED) {
             pin->text = secret->fallback;
             pin->status = KT_SUCCESS;
         }

@@ -9,50 +9,19 @@
 #include "ngx_http_keyturn_module.h"
 
 
-#define NGX_HTTP_KEYTURN_RETRY_AFTER  "2"
 #define NGX_HTTP_KEYTURN_MASK         "[masked]"
 
 
-static ngx_int_t ngx_http_keyturn_gate(ngx_http_request_t *r,
-    ngx_uint_t scope);
-static ngx_int_t ngx_http_keyturn_enter(ngx_http_request_t *r,
-    ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
-static ngx_int_t ngx_http_keyturn_refuse(ngx_http_request_t *r,
-    ngx_http_keyturn_ctx_t *ctx);
 static ngx_keyturn_secret_t *ngx_http_keyturn_secret(ngx_http_request_t *r,
     ngx_uint_t variable);
 static ngx_uint_t ngx_http_keyturn_in_upstream(ngx_http_request_t *r,
     ngx_keyturn_secret_t *secret);
+static ngx_uint_t ngx_http_keyturn_is_making(ngx_http_request_t *r);
 static void ngx_http_keyturn_alert(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
 static ngx_uint_t ngx_http_keyturn_holds(ngx_http_keyturn_ctx_t *ctx,
     ngx_http_variable_value_t *v, ngx_uint_t scope);
 static void ngx_http_keyturn_mask(ngx_http_variable_value_t *v);
-
-
-/*
- * Secrets with scope=request may be used by "set", "if" and "return", which run
- * after this handler.
- */
-
-ngx_int_t
-ngx_http_keyturn_rewrite_handler(ngx_http_request_t *r)
-{
-    return ngx_http_keyturn_gate(r, NGX_KEYTURN_SCOPE_REQUEST);
-}
-
-
-ngx_int_t
-ngx_http_keyturn_precontent_handler(ngx_http_request_t *r)
-{
-    /* each module with an upstream has a content handler */
-
-    if (r->content_handler == NULL) {
-        return NGX_DECLINED;
-    }
-
-    return ngx_http_keyturn_gate(r, NGX_KEYTURN_SCOPE_UPSTREAM);
-}
 
 
 ngx_int_t
@@ -173,10 +142,15 @@ ngx_http_keyturn_get_variable(ngx_http_request_t *r,
     }
 
     if (!pin->done && ctx->logged != r) {
-        ngx_http_keyturn_fetch(r, ctx, pin, 1);
+        ngx_http_keyturn_fetch(r, ctx, pin);
     }
 
     if (!pin->done || pin->status != KT_SUCCESS) {
+
+        if (ctx->logged != r && ngx_http_keyturn_is_making(r)) {
+            (void) ngx_http_keyturn_stall(r, ctx, pin);
+        }
+
         return NGX_OK;
     }
 
@@ -193,113 +167,6 @@ ngx_http_keyturn_get_variable(ngx_http_request_t *r,
     pin->upstream = r->upstream;
 
     return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_keyturn_gate(ngx_http_request_t *r, ngx_uint_t scope)
-{
-    ngx_int_t                     rc;
-    ngx_uint_t                    i;
-    ngx_http_keyturn_ctx_t       *ctx;
-    ngx_http_keyturn_entry_t     *entry;
-    ngx_http_keyturn_loc_conf_t  *klcf;
-
-    klcf = ngx_http_get_module_loc_conf(r, ngx_http_keyturn_module);
-
-    if (klcf->entries == NULL) {
-        return NGX_DECLINED;
-    }
-
-    ctx = ngx_http_keyturn_create_ctx(r);
-    if (ctx == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    entry = klcf->entries->elts;
-
-    /* all pins first, because one read fills all those of one secret */
-
-    for (i = 0; i < klcf->entries->nelts; i++) {
-
-        if (entry[i].secret->scope == scope
-            && ngx_http_keyturn_pin(r, ctx, entry[i].secret, 1) == NULL)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-    }
-
-    for (i = 0; i < klcf->entries->nelts; i++) {
-
-        if (entry[i].secret->scope != scope) {
-            continue;
-        }
-
-        rc = ngx_http_keyturn_enter(r, ctx, entry[i].secret);
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
-    }
-
-    return NGX_DECLINED;
-}
-
-
-static ngx_int_t
-ngx_http_keyturn_enter(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
-    ngx_keyturn_secret_t *secret)
-{
-    ngx_http_keyturn_pin_t  *pin;
-
-    pin = ngx_http_keyturn_pin(r, ctx, secret, 0);
-    if (pin == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (!pin->done) {
-        ngx_http_keyturn_fetch(r, ctx, pin, 0);
-    }
-
-    if (!pin->done) {
-
-        if (ngx_http_keyturn_suspend(r, ctx, pin) == NGX_OK) {
-            return NGX_DONE;
-        }
-
-        ngx_http_keyturn_fail(r, pin, KT_UNAVAIL,
-                              "it cannot be fetched in the background");
-    }
-
-    if (secret->required && pin->status != KT_SUCCESS) {
-        return ngx_http_keyturn_refuse(r, ctx);
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_keyturn_refuse(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx)
-{
-    ngx_table_elt_t  *h;
-
-    if (!ctx->refused && r == r->main) {
-        h = ngx_list_push(&r->headers_out.headers);
-        if (h == NULL) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        ngx_memzero(h, sizeof(ngx_table_elt_t));
-
-        h->hash = 1;
-        ngx_str_set(&h->key, "Retry-After");
-        ngx_str_set(&h->value, NGX_HTTP_KEYTURN_RETRY_AFTER);
-
-        ctx->refused = 1;
-    }
-
-    return NGX_HTTP_SERVICE_UNAVAILABLE;
 }
 
 
@@ -371,6 +238,20 @@ ngx_http_keyturn_in_upstream(ngx_http_request_t *r,
     /* set as soon as the request has been made, which has no place for PEM */
 
     return u->output.pool == NULL && !secret->pem;
+}
+
+
+/* does u->create_request() run? */
+
+static ngx_uint_t
+ngx_http_keyturn_is_making(ngx_http_request_t *r)
+{
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    return u && u->conf && u->create_request && u->cleanup == NULL
+           && u->output.pool == NULL;
 }
 
 

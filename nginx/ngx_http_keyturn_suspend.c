@@ -17,7 +17,8 @@
  * the agent and deletes the timer, so that neither can follow the other.  The
  * structure is memory of the request's pool: after cancel nothing points to it.
  *
- * The request then goes through its phases again and reads once more.  What
+ * The request then goes through its phases again, or makes its request to an
+ * upstream again, and reads once more.  What
  * was fetched may have changed by then, and it is suspended again; the deadline
  * is set only once, so it does not wait longer than NGX_HTTP_KEYTURN_TIMEOUT.
  */
@@ -29,19 +30,21 @@
 #define NGX_HTTP_KEYTURN_TIMEOUT  2000  /* ms, for a first fetch */
 
 
-typedef struct {
+struct ngx_http_keyturn_suspend_s {
     ngx_event_t              timer;
     ngx_keyturn_wait_t       wait;
     ngx_http_request_t      *request;
     ngx_http_keyturn_ctx_t  *ctx;
     ngx_http_keyturn_pin_t  *pin;
-} ngx_http_keyturn_suspend_t;
+    void                   (*handler)(ngx_http_request_t *r);
+};
 
 
 static void ngx_http_keyturn_wake(ngx_keyturn_wait_t *wait);
 static void ngx_http_keyturn_timeout(ngx_event_t *ev);
 static void ngx_http_keyturn_resume(ngx_http_keyturn_suspend_t *suspend,
     kt_status_t status);
+static void ngx_http_keyturn_run_phases(ngx_http_request_t *r);
 static void ngx_http_keyturn_cancel(void *data);
 
 
@@ -49,42 +52,13 @@ ngx_int_t
 ngx_http_keyturn_suspend(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ngx_http_keyturn_pin_t *pin)
 {
-    ngx_pool_cleanup_t          *cln;
-    ngx_http_keyturn_ask_t       ask;
     ngx_http_keyturn_suspend_t  *suspend;
 
-    if (pin->deadline == 0) {
-        pin->deadline = ngx_current_msec + NGX_HTTP_KEYTURN_TIMEOUT;
-    }
+    suspend = ngx_http_keyturn_wait(r, ctx, pin, ngx_http_keyturn_run_phases);
 
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_keyturn_suspend_t));
-    if (cln == NULL) {
+    if (suspend == NULL) {
         return NGX_ERROR;
     }
-
-    suspend = cln->data;
-    ngx_memzero(suspend, sizeof(ngx_http_keyturn_suspend_t));
-
-    suspend->request = r;
-    suspend->ctx = ctx;
-    suspend->pin = pin;
-    suspend->wait.handler = ngx_http_keyturn_wake;
-    suspend->wait.data = suspend;
-    suspend->timer.handler = ngx_http_keyturn_timeout;
-    suspend->timer.data = suspend;
-    suspend->timer.log = r->connection->log;
-
-    cln->handler = ngx_http_keyturn_cancel;
-
-    ngx_http_keyturn_ask(r, ctx, pin, &ask);
-
-    if (ngx_keyturn_refresh(&ask.req, &suspend->wait, r->connection->log)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    ngx_add_timer(&suspend->timer, pin->deadline - ngx_current_msec);
 
     if (r == r->main) {
 
@@ -99,6 +73,59 @@ ngx_http_keyturn_suspend(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     r->write_event_handler = ngx_http_request_empty_handler;
 
     return NGX_OK;
+}
+
+
+ngx_http_keyturn_suspend_t *
+ngx_http_keyturn_wait(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
+    ngx_http_keyturn_pin_t *pin, void (*handler)(ngx_http_request_t *r))
+{
+    ngx_pool_cleanup_t          *cln;
+    ngx_http_keyturn_ask_t       ask;
+    ngx_http_keyturn_suspend_t  *suspend;
+
+    if (pin->deadline == 0) {
+        pin->deadline = ngx_current_msec + NGX_HTTP_KEYTURN_TIMEOUT;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_keyturn_suspend_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    suspend = cln->data;
+    ngx_memzero(suspend, sizeof(ngx_http_keyturn_suspend_t));
+
+    suspend->request = r;
+    suspend->ctx = ctx;
+    suspend->pin = pin;
+    suspend->handler = handler;
+    suspend->wait.handler = ngx_http_keyturn_wake;
+    suspend->wait.data = suspend;
+    suspend->timer.handler = ngx_http_keyturn_timeout;
+    suspend->timer.data = suspend;
+    suspend->timer.log = r->connection->log;
+
+    cln->handler = ngx_http_keyturn_cancel;
+
+    ngx_http_keyturn_ask(r, ctx, pin, &ask);
+
+    if (ngx_keyturn_refresh(&ask.req, &suspend->wait, r->connection->log)
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    ngx_add_timer(&suspend->timer, pin->deadline - ngx_current_msec);
+
+    return suspend;
+}
+
+
+void
+ngx_http_keyturn_unwait(ngx_http_keyturn_suspend_t *suspend)
+{
+    ngx_http_keyturn_cancel(suspend);
 }
 
 
@@ -155,6 +182,15 @@ ngx_http_keyturn_resume(ngx_http_keyturn_suspend_t *suspend,
 
     ngx_http_set_log_request(c->log, r);
 
+    suspend->handler(r);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_keyturn_run_phases(ngx_http_request_t *r)
+{
     if (r == r->main) {
         r->read_event_handler = ngx_http_block_reading;
     }
@@ -162,7 +198,6 @@ ngx_http_keyturn_resume(ngx_http_keyturn_suspend_t *suspend,
     r->write_event_handler = ngx_http_core_run_phases;
 
     ngx_http_core_run_phases(r);
-    ngx_http_run_posted_requests(c);
 }
 
 

@@ -15,7 +15,7 @@ pid @DIR@/nginx.pid;
 error_log @DIR@/error.log @LEVEL@;
 worker_processes @WORKERS@;
 @MAIN@
-events { worker_connections 512; }
+events { worker_connections 1024; }
 http {
     access_log @DIR@/access.log;
     client_body_temp_path @DIR@/body;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A secret that cannot be had: 503 by a running nginx, an error of `nginx -t`."""
 import os
+import re
 import signal
 import socket
 
@@ -16,22 +17,39 @@ def dynamic(name="api-keys/$arg_n"):
     return f"secret_get $key {name}; {HEADER}"
 
 
-def test_required_and_missing(site):
-    site.serve(dynamic())
-    answer = site.get("/?n=none")
+def test_required_and_missing(site, canary):
+    site.home.set("api-keys/none", canary("missing"))
+    site.serve(f"secret_get $key api-keys/none; {HEADER}")
+    site.home.delete("api-keys/none")
+    answer = site.get()
     assert answer.status == 503
     assert 1 <= int(answer.headers["Retry-After"]) <= 5
     assert site.upstream.requests == []
-    assert 'required secret "api-keys/none" of "$key" cannot be read by "nginx:app.example"' in site.nginx.error_log()
+    assert re.search(r'\[error\].* required secret "api-keys/none" of "\$key" cannot be read by "nginx:app.example"', site.nginx.error_log())
+
+
+def test_a_name_that_a_client_made_up(site, canary):
+    """404, which says that to try again is useless, or 403; and clients do not fill the error log."""
+    site.home.set("api-keys/real", canary("real"))
+    site.home.set("database/primary", "x")
+    site.home.deny("nginx:app.example", ["read"], ["database/*"])
+    site.serve(dynamic("$arg_n"))
+    assert site.header("X-Key", "/?n=api-keys/real")
+    for name, status in (("api-keys/none", 404), ("", 404), ("../etc", 404), ("a%20b", 404), ("database/primary", 403)):
+        answer = site.get(f"/?n={name}")
+        assert (answer.status, answer.headers["Retry-After"]) == (status, None), name
+    assert len(site.upstream.requests) == 1
+    log = site.nginx.error_log()
+    assert "[error]" not in log and 'required secret "api-keys/none" of "$key" cannot be read' in log
 
 
 def test_it_works_as_soon_as_it_is_set_and_until_it_is_deleted(site, canary):
     site.serve(dynamic())
-    assert site.get("/?n=late").status == 503
+    assert site.get("/?n=late").status == 404
     site.home.set("api-keys/late", canary("late"))
     assert site.get("/?n=late").status == 200
     site.home.delete("api-keys/late")
-    assert site.get("/?n=late").status == 503
+    assert site.get("/?n=late").status == 404
     site.home.undelete("api-keys/late")
     assert site.get("/?n=late").status == 200
 
@@ -53,14 +71,23 @@ def test_a_location_that_passes_nothing_on_is_not_affected(site, tmp_path, canar
     assert site.get("/").status == 503
 
 
-def test_error_page_and_body_of_the_client(site):
+def test_error_page_and_body_of_the_client(site, canary):
+    site.home.set("api-keys/none", canary("error-page"))
     site.configure(f"""
-        error_page 503 @sorry;
+        secret_get $key api-keys/none;
         location @sorry {{ return 503 sorry; }}
-        location / {{ {dynamic()} @PROXY@ }}""")
+        location @fallback {{ return 200 fallback; }}
+        location /page {{ return 200 page; }}
+        location / {{ error_page 503 @sorry; {HEADER} @PROXY@ }}
+        location /a {{ error_page 503 = @fallback; {HEADER} @PROXY@ }}
+        location /b {{ error_page 503 =200 /page; {HEADER} @PROXY@ }}
+        location /c {{ error_page 503 =503 /page; {HEADER} @PROXY@ }}""")
     site.nginx.start()
-    answer = site.get("/?n=none", method="POST", body=b"x" * 100000)
-    assert (answer.status, answer.body, answer.headers["Retry-After"]) == (503, b"sorry", "2")
+    site.home.delete("api-keys/none")
+    for path, wanted in (("/", (503, b"sorry", "2")), ("/a", (200, b"fallback", None)), ("/b", (200, b"page", None)),
+                         ("/c", (503, b"page", "2"))):
+        answer = site.get(path, method="POST", body=b"x" * 100000)
+        assert (answer.status, answer.body, answer.headers["Retry-After"]) == wanted, path
 
 
 def test_a_refused_client_causes_no_read(site, canary):
@@ -74,8 +101,7 @@ def test_denied_by_policy(site):
     site.home.set("database/primary", "x")
     site.home.deny("nginx:app.example", ["read"], ["database/*"])
     site.serve(dynamic("database/$arg_n"))
-    answer = site.get("/?n=primary")
-    assert answer.status == 503 and "Retry-After" in answer.headers
+    assert site.get("/?n=primary").status == 403
     assert site.upstream.requests == []
     denied = site.records(status="denied")
     assert [line["reference"] for line in denied] == ["database/primary"]
@@ -91,9 +117,9 @@ def test_subjects_are_server_blocks_not_what_a_client_says(site, canary):
     site.nginx.start()
     assert site.get("/?n=stripe", headers={"Host": "a.example"}).status == 200
     assert site.get("/?n=stripe", headers={"Host": "alias.example"}).status == 200
-    assert site.get("/?n=stripe", headers={"Host": "b.example"}).status == 503
+    assert site.get("/?n=stripe", headers={"Host": "b.example"}).status == 403
     # the first block is the default one, which is b.example here, for any other name
-    assert site.get("/?n=stripe", headers={"Host": "nginx:a.example"}).status == 503
+    assert site.get("/?n=stripe", headers={"Host": "nginx:a.example"}).status == 403
     assert {line["subject"] for line in site.records(action="read")} == {"nginx:a.example", "nginx:b.example"}
 
 
@@ -172,6 +198,8 @@ def test_t_leaves_no_trace(site, canary):
     ("secret_get $key a/b prefx=x;", ['unknown parameter "prefx="', 'did you mean "prefix="?']),
     ("secret_get $key a/b optionl;", ['unknown parameter "optionl"', 'did you mean "optional"?']),
     ("secret_get $key a/b value=hunter2;", ['unknown parameter "value="', "there are field="]),
+    ("secret_get $key a/b optional=all;", ['"optional=all" is not "optional=any"']),
+    ("secret_get $key a/b optional optional=any;", ['"optional=any" is duplicate or contradicts']),
     ("secret_get $key a/b required=1;", ['unknown parameter "required="']),
     ("secret_get $key a/b field=;", ['"field=" has no value']),
     ("secret_get $key a/b field=x field=y;", ['"field=y" is duplicate']),

@@ -88,7 +88,7 @@ def test_scope_request_and_missing(site):
         location / { secret_get $key api-keys/$arg_n scope=request; set $copy $key; return 200 "<$copy>"; }
         location /optional { secret_get $key api-keys/none optional scope=request; return 200 "<$key>"; }""")
     site.nginx.start()
-    assert site.get("/?n=none").status == 503
+    assert site.get("/?n=none").status == 404
     assert site.get("/optional").body == b"<>"
 
 

@@ -1,0 +1,393 @@
+
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Copyright (C) The keyturn authors
+ */
+
+
+/*
+ * A request that cannot have a required secret is refused, and as late as
+ * possible: only what will use the secret needs it.
+ *
+ *   scope=request  before the directives of rewrite, which cannot wait or fail;
+ *                  in server{} only if it has such directives
+ *   encode=pem     before the content, where "proxy_ssl_certificate" or its
+ *                  like names the variable
+ *   all others     when the request to an upstream is made, by the handler of
+ *                  the variable (ngx_http_keyturn_stall.c)
+ */
+
+
+#include "ngx_http_keyturn_module.h"
+
+
+#define NGX_HTTP_KEYTURN_RETRY_AFTER  "2"
+
+
+static ngx_uint_t ngx_http_keyturn_is_idle(ngx_http_request_t *r);
+static void *ngx_http_keyturn_conf_of(ngx_http_request_t *r, ngx_uint_t n);
+static ngx_uint_t ngx_http_keyturn_names(ngx_http_complex_value_t *cv,
+    ngx_str_t *variable);
+static ngx_uint_t ngx_http_keyturn_needs(ngx_http_request_t *r,
+    ngx_keyturn_secret_t *secret, ngx_uint_t scope);
+static ngx_int_t ngx_http_keyturn_gate(ngx_http_request_t *r,
+    ngx_uint_t scope);
+static ngx_int_t ngx_http_keyturn_await(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
+static void ngx_http_keyturn_redirected(ngx_http_request_t *r);
+
+
+/* whose configurations are looked into; of the last ones an upstream's is first */
+
+void
+ngx_http_keyturn_find_modules(ngx_conf_t *cf,
+    ngx_http_keyturn_main_conf_t *kmcf)
+{
+    ngx_uint_t     i, n;
+    ngx_module_t  *m;
+
+    static const char  *names[NGX_HTTP_KEYTURN_MODULES] = {
+        "ngx_http_rewrite_module",
+        "ngx_http_proxy_module",
+        "ngx_http_grpc_module",
+        "ngx_http_uwsgi_module"
+    };
+
+    for (n = 0; n < NGX_HTTP_KEYTURN_MODULES; n++) {
+        kmcf->modules[n] = NGX_ERROR;
+
+        for (i = 0; cf->cycle->modules[i]; i++) {
+            m = cf->cycle->modules[i];
+
+            if (m->type == NGX_HTTP_MODULE
+                && ngx_strcmp(m->name, names[n]) == 0)
+            {
+                kmcf->modules[n] = m->ctx_index;
+            }
+        }
+    }
+}
+
+
+/* of both rewrite phases */
+
+ngx_int_t
+ngx_http_keyturn_rewrite_handler(ngx_http_request_t *r)
+{
+    ngx_http_keyturn_redirected(r);
+
+    if (ngx_http_keyturn_is_idle(r)) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_keyturn_gate(r, NGX_KEYTURN_SCOPE_REQUEST);
+}
+
+
+ngx_int_t
+ngx_http_keyturn_precontent_handler(ngx_http_request_t *r)
+{
+    /* each module with an upstream has a content handler */
+
+    if (r->content_handler == NULL) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_keyturn_gate(r, NGX_KEYTURN_SCOPE_UPSTREAM);
+}
+
+
+ngx_int_t
+ngx_http_keyturn_status(ngx_http_keyturn_pin_t *pin)
+{
+    ngx_keyturn_secret_t  *secret;
+
+    secret = pin->secret;
+
+    switch (pin->status) {
+
+    case KT_SUCCESS:
+        return NGX_OK;
+
+    case KT_NOTFOUND:
+    case KT_GONE:
+
+        if (!secret->required) {
+            return NGX_OK;
+        }
+
+        /* a name that a client made up; to try again would not help */
+
+        if (secret->dynamic) {
+            return NGX_HTTP_NOT_FOUND;
+        }
+
+        break;
+
+    case KT_DENIED:
+
+        if (secret->dynamic && !secret->any) {
+            return NGX_HTTP_FORBIDDEN;
+        }
+
+        break;
+
+    default:
+        break;
+    }
+
+    return secret->any ? NGX_OK : NGX_HTTP_SERVICE_UNAVAILABLE;
+}
+
+
+ngx_int_t
+ngx_http_keyturn_refuse(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
+    ngx_int_t status)
+{
+    ngx_table_elt_t  *h;
+
+    if (status != NGX_HTTP_SERVICE_UNAVAILABLE || r != r->main) {
+        return status;
+    }
+
+    h = ctx->retry_after;
+
+    if (h == NULL) {
+        h = ngx_list_push(&r->headers_out.headers);
+        if (h == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ngx_memzero(h, sizeof(ngx_table_elt_t));
+
+        ngx_str_set(&h->key, "Retry-After");
+        ngx_str_set(&h->value, NGX_HTTP_KEYTURN_RETRY_AFTER);
+
+        ctx->retry_after = h;
+    }
+
+    h->hash = 1;
+
+    return status;
+}
+
+
+/* "error_page 503 = @fallback" answers with a status of its own */
+
+static void
+ngx_http_keyturn_redirected(ngx_http_request_t *r)
+{
+    ngx_http_keyturn_ctx_t  *ctx;
+
+    if (r != r->main || !r->internal) {
+        return;
+    }
+
+    ctx = ngx_http_keyturn_get_ctx(r);
+
+    if (ctx && ctx->retry_after
+        && r->err_status != NGX_HTTP_SERVICE_UNAVAILABLE)
+    {
+        ctx->retry_after->hash = 0;
+    }
+}
+
+
+/* server{} without "set" or its like; its conf begins with their code */
+
+static ngx_uint_t
+ngx_http_keyturn_is_idle(ngx_http_request_t *r)
+{
+    ngx_array_t                **codes;
+    ngx_http_core_main_conf_t   *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    if ((ngx_uint_t) r->phase_handler
+        >= cmcf->phase_engine.location_rewrite_index)
+    {
+        return 0;
+    }
+
+    codes = ngx_http_keyturn_conf_of(r, NGX_HTTP_KEYTURN_REWRITE);
+
+    return codes == NULL || *codes == NULL;
+}
+
+
+/* NULL if there is no such module */
+
+static void *
+ngx_http_keyturn_conf_of(ngx_http_request_t *r, ngx_uint_t n)
+{
+    ngx_http_keyturn_main_conf_t  *kmcf;
+
+    kmcf = ngx_http_get_module_main_conf(r, ngx_http_keyturn_module);
+
+    return kmcf->modules[n] == NGX_ERROR ? NULL : r->loc_conf[kmcf->modules[n]];
+}
+
+
+static ngx_uint_t
+ngx_http_keyturn_needs(ngx_http_request_t *r, ngx_keyturn_secret_t *secret,
+    ngx_uint_t scope)
+{
+#if (NGX_HTTP_SSL)
+
+    ngx_uint_t                 i;
+    ngx_http_upstream_conf_t  *conf;
+
+#endif
+
+    if (secret->scope != scope) {
+        return 0;
+    }
+
+    if (scope == NGX_KEYTURN_SCOPE_REQUEST) {
+        return 1;
+    }
+
+#if (NGX_HTTP_SSL)
+
+    for (i = NGX_HTTP_KEYTURN_REWRITE + 1;
+         secret->pem && i < NGX_HTTP_KEYTURN_MODULES;
+         i++)
+    {
+        conf = ngx_http_keyturn_conf_of(r, i);
+
+        if (conf
+            && (ngx_http_keyturn_names(conf->ssl_certificate,
+                                       &secret->variable)
+                || ngx_http_keyturn_names(conf->ssl_certificate_key,
+                                          &secret->variable)))
+        {
+            return 1;
+        }
+    }
+
+#endif
+
+    return 0;
+}
+
+
+static ngx_uint_t
+ngx_http_keyturn_names(ngx_http_complex_value_t *cv, ngx_str_t *variable)
+{
+    u_char  *p, *last;
+
+    if (cv == NULL || cv->lengths == NULL) {
+        return 0;
+    }
+
+    p = cv->value.data;
+    last = p + cv->value.len;
+
+    for ( ;; ) {
+
+        p = ngx_strlchr(p, last, '$');
+
+        if (p == NULL) {
+            return 0;
+        }
+
+        p++;
+
+        if (p < last && *p == '{') {
+            p++;
+        }
+
+        if ((size_t) (last - p) >= variable->len
+            && ngx_strncasecmp(p, variable->data, variable->len) == 0)
+        {
+            return 1;
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_http_keyturn_gate(ngx_http_request_t *r, ngx_uint_t scope)
+{
+    ngx_int_t                     rc;
+    ngx_uint_t                    i;
+    ngx_http_keyturn_ctx_t       *ctx;
+    ngx_http_keyturn_entry_t     *entry;
+    ngx_http_keyturn_loc_conf_t  *klcf;
+
+    klcf = ngx_http_get_module_loc_conf(r, ngx_http_keyturn_module);
+
+    if (klcf->entries == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ctx = NULL;
+    entry = klcf->entries->elts;
+
+    /* all pins first, because one read fills all those of one secret */
+
+    for (i = 0; i < klcf->entries->nelts; i++) {
+
+        if (!ngx_http_keyturn_needs(r, entry[i].secret, scope)) {
+            continue;
+        }
+
+        if (ctx == NULL) {
+            ctx = ngx_http_keyturn_create_ctx(r);
+        }
+
+        if (ctx == NULL
+            || ngx_http_keyturn_pin(r, ctx, entry[i].secret, 1) == NULL)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    for (i = 0; i < klcf->entries->nelts; i++) {
+
+        if (!ngx_http_keyturn_needs(r, entry[i].secret, scope)) {
+            continue;
+        }
+
+        rc = ngx_http_keyturn_await(r, ctx, entry[i].secret);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_keyturn_await(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
+    ngx_keyturn_secret_t *secret)
+{
+    ngx_int_t                rc;
+    ngx_http_keyturn_pin_t  *pin;
+
+    pin = ngx_http_keyturn_pin(r, ctx, secret, 0);
+    if (pin == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (!pin->done) {
+        ngx_http_keyturn_fetch(r, ctx, pin);
+    }
+
+    if (!pin->done) {
+
+        if (ngx_http_keyturn_suspend(r, ctx, pin) == NGX_OK) {
+            return NGX_DONE;
+        }
+
+        ngx_http_keyturn_fail(r, pin, KT_UNAVAIL,
+                              "it cannot be fetched in the background");
+    }
+
+    rc = ngx_http_keyturn_status(pin);
+
+    return rc == NGX_OK ? NGX_OK : ngx_http_keyturn_refuse(r, ctx, rc);
+}

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A secret is needed where something will use it, and nowhere else; what cannot be had costs no more than that."""
+import signal
+import threading
+import time
+
+import pytest
+
+from nginx.test_remote import remote  # noqa: F401
+
+HEADER = "proxy_set_header X-Key $key;"
+CACHE = "proxy_cache zone; proxy_cache_valid 200 1s; proxy_cache_key $uri;"
+
+
+def zone(tmp_path):
+    return f"proxy_cache_path {tmp_path}/cache keys_zone=zone:1m;"
+
+
+@pytest.fixture
+def value(site, canary):
+    value = canary("gate")
+    site.home.set("api-keys/stripe", value)
+    return value
+
+
+def age(site):
+    """Past the second that a cached answer is valid for; nginx counts whole ones."""
+    time.sleep(2.1)
+
+
+def test_monitoring_survives_the_outage(site, value, tmp_path):
+    (tmp_path / "www").mkdir()
+    for name in ("file", "film.mp4"):
+        (tmp_path / "www" / name).write_bytes(b"static")
+    site.configure(f"""
+        secret_get $key api-keys/stripe; {HEADER} root {tmp_path}/www;
+        location /status {{ stub_status; }}
+        location /gif {{ empty_gif; }}
+        location /film.mp4 {{ mp4; }}
+        location /file {{ }}
+        location /return {{ return 200 constant; }}
+        location /plain {{ proxy_set_header X-Other x; @PROXY@ }}
+        location / {{ {HEADER} @PROXY@ }}""")
+    site.nginx.start()
+    site.home.delete("api-keys/stripe")
+    for path in ("/status", "/gif", "/film.mp4", "/file", "/return", "/plain"):
+        assert site.get(path).status == 200, path
+    assert site.records(action="read") == []
+    assert site.get("/").status == 503
+    assert [request.path for request in site.upstream.requests] == ["/plain"]
+
+
+def test_a_cached_answer_needs_no_secret(site, value, tmp_path):
+    site.configure(f"""
+        secret_get $key api-keys/stripe; {HEADER} {CACHE}
+        location / {{ proxy_cache_use_stale error; @PROXY@ }}
+        location /strict {{ @PROXY@ }}
+        location /updating {{ proxy_cache_use_stale updating; proxy_cache_background_update on; @PROXY@ }}
+        """, outside=zone(tmp_path) + "add_header X-Cache $upstream_cache_status;")
+    site.nginx.start()
+    paths = ("/", "/strict", "/updating")
+    for path in paths:
+        assert site.header("X-Key", path) == value
+    read = len(site.records(action="read"))
+    site.home.delete("api-keys/stripe")
+    for path in paths:
+        answer = site.get(path)
+        assert (answer.status, answer.headers["X-Cache"]) == (200, "HIT")
+    assert len(site.records(action="read")) == read
+    age(site)
+    answer = site.get("/")
+    assert (answer.status, answer.body, answer.headers["X-Cache"]) == (200, b"ok", "STALE")
+    answer = site.get("/updating")
+    assert (answer.status, answer.headers["X-Cache"]) == (200, "STALE")
+    answer = site.get("/strict")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert len(site.upstream.requests) == 3
+    site.home.undelete("api-keys/stripe")
+    for path in paths:
+        assert site.get(path).status == 200
+    assert "[alert]" not in site.nginx.error_log()
+    # a refusal is not an answer of the upstream, and is not kept
+    assert site.get("/strict").status == 200
+
+
+def test_an_outage_of_the_store_is_none_of_what_is_cached(remote, tmp_path, canary):  # noqa: F811
+    site = remote
+    value = canary("cold")
+    site.home.set("api-keys/stripe", value)
+    site.configure(f"""
+        secret_get $key api-keys/stripe; {HEADER} {CACHE}
+        location / {{ proxy_cache_use_stale error; @PROXY@ }}
+        location /new {{ @PROXY@ }}
+        location /big {{ proxy_cache_methods POST; @PROXY@ }}""", outside=zone(tmp_path) + "add_header X-Cache $upstream_cache_status;")
+    site.nginx.start()
+    assert site.header("X-Key") == value    # a first fetch, with a cache
+    assert site.get("/big", method="POST", body=b"b" * 100000).status == 200
+    assert len(site.upstream.last.body) == 100000 and site.upstream.last.headers["X-Key"] == value
+    site.nginx.stop()
+    site.redis.stop()
+    site.nginx.start()                      # the worker has never had the value
+    age(site)
+    asked = time.monotonic()
+    answer = site.get("/")
+    assert (answer.status, answer.headers["X-Cache"]) == (200, "STALE")
+    assert time.monotonic() - asked < 3
+    answer = site.get("/new")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    site.redis.start()
+    site.home.set("api-keys/stripe", value)
+    end = time.monotonic() + 10
+    while site.get("/new").status != 200 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert site.header("X-Key", "/new?") == value or site.get("/new").headers["X-Cache"] == "HIT"
+    assert "[alert]" not in site.nginx.error_log()
+
+
+def test_scope_request_in_a_server_block_waits(remote, canary):  # noqa: F811
+    """F7: `set` of a server block runs before any location is known."""
+    site = remote
+    value = canary("server")
+    site.home.set("api-keys/stripe", value)
+    site.configure("""
+        secret_get $key api-keys/stripe scope=request; set $x "v=$key";
+        location / { proxy_set_header X-Key $x; @PROXY@ }
+        location /return { return 200 "$x"; }""")
+    site.nginx.start()
+    assert site.header("X-Key") == f"v={value}"
+    assert site.get("/return").body.decode() == f"v={value}"
+    site.nginx.stop()
+    site.redis.process.send(signal.SIGSTOP)
+    site.nginx.start()
+    assert site.get("/return").status == 503
+    site.redis.process.send(signal.SIGCONT)
+    end = time.monotonic() + 10
+    while site.get("/").status != 200:      # what failed was not kept
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert site.upstream.last.headers["X-Key"] == f"v={value}"
+
+
+def test_scope_request_in_a_server_block_and_missing(site, value):
+    """F5 d: `return` of a server block."""
+    site.configure("""
+        secret_get $key api-keys/stripe scope=request; return 200 "<$key>";""")
+    site.nginx.start()
+    assert site.get().body.decode() == f"<{value}>"
+    site.home.delete("api-keys/stripe")
+    answer = site.get()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+
+
+@pytest.mark.parametrize("word, absent, denied", [("optional", 200, 503), ("optional=any", 200, 200), ("default=d", 200, 503)])
+def test_optional_means_absent(site, canary, word, absent, denied):
+    """F12: a refusal or an outage is not an absence."""
+    site.home.set("api-keys/deleted", canary("deleted"))
+    site.home.delete("api-keys/deleted")
+    site.home.set("database/denied", canary("denied"))
+    site.home.deny("nginx:app.example", ["read"], ["database/*"])
+    site.home.set("api-keys/old", canary("first"))
+    names = {"none": "api-keys/none", "deleted": "api-keys/deleted", "denied": "database/denied", "empty": "api-keys/empty"}
+    site.home.set("api-keys/empty", {"api_key": ""})
+    site.configure("".join(f"location /{path} {{ secret_get $key {name} {word} {'field=api_key' if path == 'empty' else ''}; {HEADER} @PROXY@ }}"
+                           for path, name in names.items()))
+    site.nginx.start()
+    statuses = {path: site.get(f"/{path}").status for path in names}
+    assert statuses == {"none": absent, "deleted": absent, "denied": denied, "empty": denied}
+    fallback = "d" if word == "default=d" else None
+    sent = {request.path.strip("/"): request.headers["X-Key"] for request in site.upstream.requests}
+    assert sent["none"] == fallback and sent["deleted"] == fallback
+    assert sent.get("denied") is None
+
+
+@pytest.mark.parametrize("word, status", [("optional", 503), ("optional=any", 200)])
+def test_optional_and_unreachable(remote, word, status):  # noqa: F811
+    site = remote
+    site.redis.stop()
+    site.configure(f"location / {{ secret_get $key api-keys/none {word}; {HEADER} @PROXY@ }}")
+    site.nginx.start()
+    assert site.get().status == status
+    assert len(site.upstream.requests) == (status == 200)
+
+
+def test_a_client_that_goes_while_an_upstream_is_held(remote, canary, tmp_path, wait_for):  # noqa: F811
+    """Many requests wait for one fetch, over HTTP/1.1 with bodies; some hang up; the worker goes on."""
+    site = remote
+    value = canary("held")
+    site.home.set("api-keys/stripe", value)
+    site.configure(f"""
+        secret_get $key api-keys/stripe; {HEADER}
+        location / {{ @PROXY@ }}
+        location /sub {{ auth_request /auth; @PROXY@ }}
+        location /auth {{ internal; proxy_pass_request_body off; proxy_set_header Content-Length ""; {HEADER} @PROXY@ }}
+        location /unbuffered {{ proxy_request_buffering off; @PROXY@ }}""")
+    site.nginx.start()
+    site.redis.process.send(signal.SIGSTOP)
+    answers = {}
+
+    def one(path, body):
+        answers[path] = site.get(path, method="POST", body=body).status
+
+    threads = [threading.Thread(target=one, args=(path, b"x" * size)) for path, size in
+               (("/a", 10), ("/b", 1000000), ("/sub", 50000), ("/unbuffered", 10))]
+    for thread in threads:
+        thread.start()
+    site.redis.process.send(signal.SIGCONT)
+    for thread in threads:
+        thread.join()
+    assert answers == {"/a": 200, "/b": 200, "/sub": 200, "/unbuffered": 200}
+    assert {(request.path, len(request.body)) for request in site.upstream.requests} == {
+        ("/a", 10), ("/b", 1000000), ("/auth", 0), ("/sub", 50000), ("/unbuffered", 10)}
+    assert {request.headers["X-Key"] for request in site.upstream.requests} == {value}
+    log = site.nginx.error_log()
+    assert "[alert]" not in log and "signal" not in log.replace("signal process", "")
