@@ -139,3 +139,21 @@ COMMENT ON PROCEDURE keyturn.rotate_due(text, integer, integer) IS
 	'rotates what is due of the passwords that this cluster manages, each in a transaction of its own';
 
 REVOKE ALL ON PROCEDURE keyturn.rotate_due(text, integer, integer) FROM PUBLIC;
+
+-- What goes with the extension
+
+CREATE FUNCTION keyturn.warn_drop()
+RETURNS event_trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'keyturn_warn_drop';
+
+COMMENT ON FUNCTION keyturn.warn_drop() IS 'says that DROP EXTENSION keyturn drops its history';
+
+REVOKE ALL ON FUNCTION keyturn.warn_drop() FROM PUBLIC;
+
+CREATE EVENT TRIGGER keyturn_warn_drop ON ddl_command_start
+	WHEN TAG IN ('DROP EXTENSION')
+	EXECUTE FUNCTION keyturn.warn_drop();
+
+COMMENT ON EVENT TRIGGER keyturn_warn_drop IS 'says that DROP EXTENSION keyturn drops its history';

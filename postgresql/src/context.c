@@ -18,6 +18,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "storage/procsignal.h"
 #include "utils/builtins.h"
 #include "utils/inet.h"
 #include "utils/timestamp.h"
@@ -84,6 +85,26 @@ log_line(void *arg, int level, const char *text)
 	RESUME_INTERRUPTS();
 }
 
+/* Does what another backend waits for, such as DROP DATABASE for closed files. */
+static void
+pass_barrier(void)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+
+	if (!ProcSignalBarrierPending || InterruptHoldoffCount != 0 || CritSectionCount != 0)
+		return;
+	PG_TRY();
+	{
+		ProcessProcSignalBarrier();
+	}
+	PG_CATCH();					/* it is tried again by CHECK_FOR_INTERRUPTS() */
+	{
+		MemoryContextSwitchTo(oldcontext);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+}
+
 /*
  * Is a cancel, a timeout or a termination waiting? The library then comes back,
  * and CHECK_FOR_INTERRUPTS() raises it. Not while a transaction ends.
@@ -91,6 +112,7 @@ log_line(void *arg, int level, const char *text)
 static int
 is_interrupted(void *arg)
 {
+	pass_barrier();
 	return InterruptPending && InterruptHoldoffCount == 0 && CritSectionCount == 0 &&
 		(QueryCancelPending || ProcDiePending);
 }

@@ -16,6 +16,7 @@
  *		addresses.c	whether clients connect to this server
  *		look.c		how a change of a secret begins, a look at one, a version of a role
  *		owner.c		whose a secret is
+ *		drop.c		says what DROP EXTENSION takes along
  *		changes.c	generate_secret(), delete_secret(), undelete_secret()
  *		procedure.c	keyturn.rotate(), a rotation in several transactions
  *		alike.c		can one role stand in for another?

@@ -83,7 +83,8 @@ ktpg_history_add(const kt_request_t *req, const char *name, uint64_t version,
 
 	namestrcpy(&target, role->name);
 	namestrcpy(&by, GetUserNameFromId(GetUserId(), false));
-	namestrcpy(&session, GetUserNameFromId(GetSessionUserId(), false));
+	/* who logged in, also after SET SESSION AUTHORIZATION */
+	namestrcpy(&session, GetUserNameFromId(GetAuthenticatedUserId(), false));
 	values[0] = CStringGetTextDatum(name);
 	values[1] = Int64GetDatum((int64) version);
 	values[2] = NameGetDatum(&target);

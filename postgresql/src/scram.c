@@ -119,7 +119,10 @@ salted_password(Hmac *hmac, const unsigned char *salt, int salt_size, int iterat
 	for (int i = 1; i < iterations; i++)
 	{
 		if (i % SCRAM_SLICE == 0)
+		{
+			ktpg_debug_point("in_pbkdf2");
 			CHECK_FOR_INTERRUPTS();
+		}
 		if (!hmac_run(hmac, u, SCRAM_KEY_SIZE, NULL, 0, u))
 			return false;
 		for (int k = 0; k < SCRAM_KEY_SIZE; k++)

@@ -6,14 +6,19 @@
 #include "compat.h"
 
 #include "extension.h"
+#include "parser/scansup.h"
 
-/* Was the role renamed since its last rotation? */
+/* Is there a role of another spelling, or was it renamed since its last rotation? */
 static int
-hint_renamed(kt_rotation_t *rotation, const char *name)
+hint_other_name(kt_rotation_t *rotation, const char *name, const char *user)
 {
 	char		oid[16];
+	char	   *folded = downcase_identifier(user, strlen(user), false, false);
 	KtpgRole	role;
 
+	if (strcmp(folded, user) != 0 && ktpg_role_find(folded, &role))
+		return errhint("There is a role \"%s\": upper and lower case differ, tell the secret "
+					   "(\"keyturn set %s --field user --force\").", role.name, name);
 	if (kt_rotation_noted(rotation, 0, KTPG_NOTE_ROLE_OID, oid, sizeof(oid)) != KT_SUCCESS ||
 		!ktpg_role_find_oid((Oid) strtoul(oid, NULL, 10), &role))
 		return 0;
@@ -85,7 +90,7 @@ ktpg_role_of_secret(kt_ctx_t *ctx, kt_rotation_t *rotation, const char *name, co
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\" does not exist", user),
 				 errdetail("It is the user of secret \"%s\".", name),
-				 hint_renamed(rotation, name)));
+				 hint_other_name(rotation, name, user)));
 	ktpg_role_check(role);
 	ktpg_role_lock(role);
 	if (!role->may_login)

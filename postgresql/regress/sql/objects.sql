@@ -1,4 +1,6 @@
 -- What CREATE EXTENSION makes, and that nothing of it is granted to PUBLIC
+\pset format unaligned
+\pset footer off
 CREATE EXTENSION keyturn;
 -- from 17 on, types of rows belong to an extension too
 SELECT pg_describe_object(classid, objid, 0) AS object FROM pg_depend
