@@ -147,6 +147,7 @@ def test_cancelled_midway(make_db, stop_at, canary):
     assert stopped.error.pgcode == "57014"
     assert not account.pending()
     assert account.password() == first and account.agree()
+    assert [version["state"] for version in db.home.versions(account.name)] == ["current"], "dropped, and not set aside"
 
 
 def test_cancelled_while_it_commits(make_db, stop_at, canary):
