@@ -49,8 +49,8 @@ static ngx_int_t ngx_keyturn_ticket_parse(kt_secret_t *value,
     ngx_keyturn_ticket_t *ticket);
 static ngx_int_t ngx_keyturn_ticket_hex(const u_char *p,
     ngx_keyturn_ticket_t *ticket);
-static void ngx_keyturn_ticket_bad(ngx_connection_t *c, uint64_t *bad,
-    const char *reference, uint64_t version);
+static void ngx_keyturn_ticket_bad(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
+    uint64_t version);
 
 
 static int  ngx_keyturn_ticket_index = -1;
@@ -248,9 +248,8 @@ ngx_keyturn_ticket_read(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
 
     rc = ngx_keyturn_ticket_parse(value, ticket);
 
-    if (rc != NGX_OK) {
-        ngx_keyturn_ticket_bad(c, &tls->bad[previous], reference,
-                               kt_secret_version(value));
+    if (rc != NGX_OK && !previous) {
+        ngx_keyturn_ticket_bad(c, tls, kt_secret_version(value));
     }
 
     kt_secret_free(value);
@@ -329,18 +328,18 @@ ngx_keyturn_ticket_hex(const u_char *p, ngx_keyturn_ticket_t *ticket)
 /* once for each version */
 
 static void
-ngx_keyturn_ticket_bad(ngx_connection_t *c, uint64_t *bad,
-    const char *reference, uint64_t version)
+ngx_keyturn_ticket_bad(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
+    uint64_t version)
 {
-    if (*bad == version) {
+    if (tls->bad == version) {
         return;
     }
 
-    *bad = version;
+    tls->bad = version;
 
     ngx_log_error(NGX_LOG_ALERT, c->log, 0,
-                  "key of session tickets \"%s\" of version %uL cannot be "
+                  "key of session tickets \"%V\" of version %uL cannot be "
                   "used: it is neither 80 nor 48 bytes, as they are, in "
                   "base64 or in hexadecimal; sessions are not resumed by it",
-                  reference, version);
+                  &tls->ticket_key->reference, version);
 }

@@ -38,7 +38,7 @@ typedef struct {
     ngx_keyturn_secret_t   *ticket_key;
     ngx_str_t              *subject;
 
-    uint64_t                bad[2];        /* ticket keys that were warned of */
+    uint64_t                bad;           /* the ticket key warned of */
 } ngx_keyturn_tls_t;
 
 
