@@ -5,11 +5,12 @@
 
 NGINX_OUT := $(ABS_BUILD)/nginx
 NGINX_HTTP := $(BUILD)/nginx/ngx_http_keyturn_module.so
+NGINX_STREAM := $(BUILD)/nginx/ngx_stream_keyturn_module.so
 NGINX_FROM := $(wildcard nginx/*.c nginx/*.h) core/include/keyturn.h
 
 ifeq ($(HAVE_NGINX)$(wildcard nginx/config),yesnginx/config)
-ALL += $(NGINX_HTTP)
-$(call installs,755,$(nginxmoddir),$(NGINX_HTTP))
+ALL += $(NGINX_HTTP) $(NGINX_STREAM)
+$(call installs,755,$(nginxmoddir),$(NGINX_HTTP) $(NGINX_STREAM))
 endif
 
 # nginx has its own -Wall -Werror, and C of the compiler's default kind
@@ -22,10 +23,12 @@ $(BUILD)/nginx/Makefile: nginx/config $(CONFIGURED)
 	@mkdir -p $(@D)
 	$(call say,CONF)cd $(NGINX_SRC) && bash -c '. ./conf_flags && ./configure "$$@" "$${NGX_CONF_FLAGS[@]}"' configure \
 	    --with-cc='$(CC)' --with-cc-opt='$(NGINX_CC_OPT)' --with-ld-opt='$(NGINX_LD_OPT)' \
+	    --with-stream=dynamic --with-stream_ssl_module \
 	    --builddir=$(NGINX_OUT) --add-dynamic-module=$(abspath nginx) > $(NGINX_OUT)/configure.log || \
 	    { tail -5 $(NGINX_OUT)/configure.log >&2; rm -f $(NGINX_OUT)/Makefile; exit 1; }
 
-# nginx' Makefile does not know all that our objects depend on, so they are made anew
-$(NGINX_HTTP): $(BUILD)/nginx/Makefile nginx/modules.map $(NGINX_FROM) $(LIBKEYTURN_DEV)
-	$(Q)rm -rf $(NGINX_OUT)/addon/nginx/*.o $@
-	$(call say,NGINX)$(MAKE) -f $(NGINX_OUT)/Makefile -C $(NGINX_SRC) $(if $(V),,-s) modules $(if $(V),,>/dev/null)
+# nginx' Makefile does not know all that our objects depend on, so they are made anew. Its target "modules" would
+# make nginx' own stream module as well, whose source nginx-dev has not.
+$(NGINX_HTTP) $(NGINX_STREAM) &: $(BUILD)/nginx/Makefile nginx/modules.map $(NGINX_FROM) $(LIBKEYTURN_DEV)
+	$(Q)rm -rf $(NGINX_OUT)/addon/nginx/*.o $(NGINX_HTTP) $(NGINX_STREAM)
+	$(call say,NGINX)$(MAKE) -f $(NGINX_OUT)/Makefile -C $(NGINX_SRC) $(if $(V),,-s) $(abspath $(NGINX_HTTP) $(NGINX_STREAM)) $(if $(V),,>/dev/null)

@@ -17,7 +17,7 @@ LIBRARY = ["bin/keyturn", "include/keyturn.h", "include/keyturn_provider.h", "li
            "lib/sysusers.d/keyturn.conf", "lib/tmpfiles.d/keyturn.conf", "share/bash-completion/completions/keyturn",
            "share/zsh/vendor-completions/_keyturn", "share/fish/vendor_completions.d/keyturn.fish"]
 LOGROTATE = ["logrotate.d/keyturn"]    # below sysconfdir
-NGINX = ["lib/nginx/modules/ngx_http_keyturn_module.so"]
+NGINX = [f"lib/nginx/modules/ngx_{kind}_keyturn_module.so" for kind in ("http", "stream")]
 REDIS = ["lib/redis/modules/keyturn.so", "lib/systemd/system/redis-server.service.d/keyturn.conf"]
 
 

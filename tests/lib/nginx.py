@@ -2,6 +2,7 @@
 """A real nginx with the keyturn module, in a folder of its own."""
 import dataclasses
 import http.client
+import re
 import signal
 import subprocess
 
@@ -69,6 +70,17 @@ class Nginx:
                             ("PORT", self.port)):
             text = text.replace(f"@{mark}@", str(value))
         self.conf.write_text(text)
+
+    def stream(self, text):
+        """For configure(keyturn=...): what http {} does not have to have. Debian's nginx loads stream {} as a module."""
+        lines = []
+        if self.stage.nginx_module:
+            built = subprocess.run([str(self.stage.nginx), "-V"], env=self.env, capture_output=True, text=True).stderr
+            if "--with-stream=dynamic" in built:
+                folder = re.search(r"--modules-path=(\S+)", built)[1]
+                lines.append(f"load_module {folder}/ngx_stream_module.so;")
+            lines.append(f"load_module {self.stage.nginx_module.parent}/ngx_stream_keyturn_module.so;")
+        return "\n".join([*lines, f"keyturn_config {self.home.config};", f"stream {{\n{text}\n}}"])
 
     def _argv(self, *more):
         return [str(self.stage.nginx), "-p", str(self.dir), "-c", str(self.conf), "-e", str(self.dir / "error.log"),
