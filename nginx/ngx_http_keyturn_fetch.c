@@ -15,6 +15,8 @@
 #include "ngx_http_keyturn_module.h"
 
 
+static void ngx_http_keyturn_request_id(ngx_http_request_t *r,
+    ngx_http_keyturn_ask_t *ask);
 static void ngx_http_keyturn_set(ngx_http_request_t *r,
     ngx_http_keyturn_pin_t *pin, kt_secret_t *value);
 
@@ -99,8 +101,7 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     (void) ngx_cpystrn((u_char *) ask->peer, c->addr_text.data,
                        ngx_min(c->addr_text.len, NGX_SOCKADDR_STRLEN) + 1);
 
-    last = ngx_sprintf((u_char *) ask->id, "%uA", c->number);
-    *last = '\0';
+    ngx_http_keyturn_request_id(r, ask);
 
     /* another variable already has a version of this secret */
 
@@ -115,6 +116,45 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
             break;
         }
     }
+}
+
+
+/*
+ * What an access log can be joined with: $request_id if the configuration uses
+ * it, or else $connection, $connection_requests and $pid, and as all of these
+ * come again, the time when the process first read a secret.
+ */
+
+static void
+ngx_http_keyturn_request_id(ngx_http_request_t *r, ngx_http_keyturn_ask_t *ask)
+{
+    u_char                        *last;
+    ngx_http_variable_value_t     *v;
+    ngx_http_keyturn_main_conf_t  *kmcf;
+
+    static time_t  since;
+
+    if (since == 0) {
+        since = ngx_time();
+    }
+
+    kmcf = ngx_http_get_module_main_conf(r, ngx_http_keyturn_module);
+
+    if (kmcf->request_id != NGX_ERROR) {
+
+        v = ngx_http_get_indexed_variable(r, kmcf->request_id);
+
+        if (v && v->valid && v->len) {
+            (void) ngx_cpystrn((u_char *) ask->id, v->data,
+                               ngx_min(v->len, NGX_HTTP_KEYTURN_ID) + 1);
+            return;
+        }
+    }
+
+    last = ngx_sprintf((u_char *) ask->id, "%uA:%ui:%P:%T",
+                       r->connection->number, r->connection->requests,
+                       ngx_pid, since);
+    *last = '\0';
 }
 
 

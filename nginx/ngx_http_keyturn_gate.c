@@ -44,8 +44,10 @@ void
 ngx_http_keyturn_find_modules(ngx_conf_t *cf,
     ngx_http_keyturn_main_conf_t *kmcf)
 {
-    ngx_uint_t     i, n;
-    ngx_module_t  *m;
+    ngx_uint_t                  i, n;
+    ngx_module_t               *m;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
 
     static const char  *names[NGX_HTTP_KEYTURN_MODULES] = {
         "ngx_http_rewrite_module",
@@ -65,6 +67,22 @@ ngx_http_keyturn_find_modules(ngx_conf_t *cf,
             {
                 kmcf->modules[n] = m->ctx_index;
             }
+        }
+    }
+
+    /* $request_id costs something, so it is used if the configuration does */
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    v = cmcf->variables.elts;
+
+    kmcf->request_id = NGX_ERROR;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+
+        if (v[i].name.len == sizeof("request_id") - 1
+            && ngx_strncmp(v[i].name.data, "request_id", v[i].name.len) == 0)
+        {
+            kmcf->request_id = i;
         }
     }
 }

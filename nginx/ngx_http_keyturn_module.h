@@ -38,6 +38,8 @@ typedef struct {
 } ngx_http_keyturn_variable_t;
 
 
+#define NGX_HTTP_KEYTURN_ID       127   /* bytes; more are cut in the log */
+
 #define NGX_HTTP_KEYTURN_REWRITE  0     /* in kmcf->modules */
 #define NGX_HTTP_KEYTURN_MODULES  4
 
@@ -45,6 +47,7 @@ typedef struct {
 typedef struct {
     ngx_array_t             variables;  /* of ngx_http_keyturn_variable_t */
     ngx_int_t               modules[NGX_HTTP_KEYTURN_MODULES];
+    ngx_int_t               request_id; /* in r->variables, or NGX_ERROR */
 } ngx_http_keyturn_main_conf_t;
 
 
@@ -127,7 +130,7 @@ typedef struct {
 typedef struct {
     kt_request_t             req;
     char                     peer[NGX_SOCKADDR_STRLEN + 1];
-    char                     id[NGX_ATOMIC_T_LEN + 1];
+    char                     id[NGX_HTTP_KEYTURN_ID + 1];
     char                     reference[KT_REFERENCE_MAX + 1];
 } ngx_http_keyturn_ask_t;
 
@@ -182,6 +185,7 @@ ngx_int_t ngx_http_keyturn_refuse(ngx_http_request_t *r,
 ngx_int_t ngx_http_keyturn_stall(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
 
+/* what of other modules is looked at */
 void ngx_http_keyturn_find_modules(ngx_conf_t *cf,
     ngx_http_keyturn_main_conf_t *kmcf);
 

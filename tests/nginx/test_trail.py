@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a worker process records: in a ring, and soon a line of the trail."""
+import http.client
 import json
 import os
 import signal
+
+import pytest
 
 from lib.tools import wait_for
 
@@ -81,3 +84,27 @@ def test_a_log_that_is_removed_is_said_and_stops_nobody(site, canary):
     gap, *_ = site.records(action="gap")
     assert (gap["reason"], gap["severity"], gap["from"]) == ("gone", "critical", 0)
     assert site.home.run("audit", "verify", check=False).returncode == 65
+
+
+@pytest.mark.parametrize("computed", [True, False])
+def test_a_record_can_be_joined_with_the_access_log(site, canary, tmp_path, computed):
+    """F12: requests of one connection have ids of their own, and none comes again after a restart."""
+    site.home.add("audit", "reads: 0s")
+    site.home.set("api-keys/stripe", canary("join"))
+    log = "$request_id" if computed else "$connection:$connection_requests:$pid"
+    site.configure(f"location / {{ {SERVED} access_log {tmp_path}/ids.txt ids; @PROXY@ }}",
+                   outside=f"log_format ids '{log}';")
+    for _ in range(2):
+        site.nginx.start()
+        connection = http.client.HTTPConnection("127.0.0.1", site.nginx.port)
+        for _ in range(3):
+            connection.request("GET", "/")
+            assert connection.getresponse().read() == b"ok"
+        connection.close()
+        site.nginx.stop()
+    logged = (tmp_path / "ids.txt").read_text().split()
+    recorded = [line["request"] for line in site.records(action="read")]
+    assert len(set(recorded)) == len(set(logged)) == 6
+    if not computed:  # what follows is the time when the process began to read
+        recorded = [identity.rpartition(":")[0] for identity in recorded]
+    assert sorted(recorded) == sorted(logged)
