@@ -99,7 +99,7 @@ warn_pending(const KtpgPending *pending, bool committed, kt_status_t status)
 			 errdetail("The role %s.", committed ? "already has the new password" :
 					   "still has its old password"),
 			 status == KT_CONFLICT ?
-			 errhint("Another copy of this cluster has rotated the secret since.") :
+			 errhint("Another cluster, or another copy of this one, has rotated the secret since.") :
 			 errhint("The keyturn worker %s it, or else the next rotate_secret().",
 					 committed ? "promotes" : "gives up")));
 }

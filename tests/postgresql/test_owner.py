@@ -3,6 +3,7 @@
 import contextlib
 import re
 import socket
+import threading
 
 import psycopg2
 import pytest
@@ -120,6 +121,35 @@ def test_what_another_cluster_left_pending_is_set_aside(make_db, second, canary)
     assert other.value("SELECT rotate_secret(%s, adopt => true)", [account.name]) == 4
     assert other.can_login(account.role, account.password())
     assert db.home.versions(account.name)[1]["state"] == "abandoned" and account.password(3) == value
+
+
+def test_a_secret_that_is_taken_over_while_the_commit_waits(make_db, second, canary):
+    """The warning does not promise that the worker makes the version current (F12): it is another cluster's secret now."""
+    db = make_db(max_wal_senders="2", wal_level="replica")
+    account = db.account(canary("pg-taken"))
+    account.rotate()
+    other = second(db)
+    other.sql(f"CREATE ROLE {account.role} LOGIN")
+    db.pg.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    db.pg.reload()
+    wait_for(lambda: db.pg.value("SHOW synchronous_standby_names") == "nobody", 10, what="the setting")
+    with contextlib.closing(db.pg.connect()) as connection:
+        pid, ended = connection.get_backend_pid(), []
+
+        def rotate():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT rotate_secret(%s)", [account.name])
+                ended.append(cursor.fetchone()[0])
+        thread = threading.Thread(target=rotate)
+        thread.start()
+        wait_for(lambda: db.pg.value("SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = %s", [pid]), 15, what="the wait")
+        taken = other.value("SELECT rotate_secret(%s, adopt => true)", [account.name])
+        db.pg.value("SELECT pg_cancel_backend(%s)", [pid])
+        thread.join(20)
+        [warning] = [notice for notice in connection.notices if "is not current yet" in notice]
+    assert ended == [3] and "is not current yet: conflict" in warning
+    assert "another copy of this one, has rotated the secret since" in warning and "worker" not in warning
+    assert db.home.info(account.name)["version"] == taken == 4 and other.can_login(account.role, account.password())
 
 
 @pytest.fixture
