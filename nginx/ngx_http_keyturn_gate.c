@@ -119,43 +119,29 @@ ngx_http_keyturn_precontent_handler(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_keyturn_status(ngx_http_keyturn_pin_t *pin)
 {
-    ngx_keyturn_secret_t  *secret;
-
-    secret = pin->secret;
-
-    switch (pin->status) {
-
-    case KT_SUCCESS:
+    if (ngx_keyturn_passes(pin->secret, pin->status)) {
         return NGX_OK;
-
-    case KT_NOTFOUND:
-    case KT_GONE:
-
-        if (!secret->required) {
-            return NGX_OK;
-        }
-
-        /* a name that a client made up; to try again would not help */
-
-        if (secret->dynamic) {
-            return NGX_HTTP_NOT_FOUND;
-        }
-
-        break;
-
-    case KT_DENIED:
-
-        if (secret->dynamic && !secret->any) {
-            return NGX_HTTP_FORBIDDEN;
-        }
-
-        break;
-
-    default:
-        break;
     }
 
-    return secret->any ? NGX_OK : NGX_HTTP_SERVICE_UNAVAILABLE;
+    /* a name that a client made up; to try again would not help */
+
+    if (pin->secret->dynamic) {
+
+        switch (pin->status) {
+
+        case KT_NOTFOUND:
+        case KT_GONE:
+            return NGX_HTTP_NOT_FOUND;
+
+        case KT_DENIED:
+            return NGX_HTTP_FORBIDDEN;
+
+        default:
+            break;
+        }
+    }
+
+    return NGX_HTTP_SERVICE_UNAVAILABLE;
 }
 
 

@@ -141,6 +141,10 @@ ngx_int_t ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name,
 kt_status_t ngx_keyturn_secret_text(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, ngx_pool_t *pool, ngx_str_t *text, const char **reason);
 
+/* is it right to go on without a value?  "optional" means absent */
+ngx_uint_t ngx_keyturn_passes(ngx_keyturn_secret_t *secret,
+    kt_status_t status);
+
 ngx_uint_t ngx_keyturn_has_control(u_char *p, size_t size);
 
 const char *ngx_keyturn_pem_check(ngx_keyturn_secret_t *secret,

@@ -152,6 +152,17 @@ ngx_keyturn_text_check(ngx_keyturn_secret_t *secret, kt_secret_t *value,
 
 
 ngx_uint_t
+ngx_keyturn_passes(ngx_keyturn_secret_t *secret, kt_status_t status)
+{
+    if (status == KT_SUCCESS || secret->any) {
+        return 1;
+    }
+
+    return !secret->required && (status == KT_NOTFOUND || status == KT_GONE);
+}
+
+
+ngx_uint_t
 ngx_keyturn_has_control(u_char *p, size_t size)
 {
     u_char  *last;

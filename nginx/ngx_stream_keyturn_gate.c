@@ -102,7 +102,7 @@ ngx_stream_keyturn_enter(ngx_stream_session_t *s,
             }
         }
 
-        if (entry[i].secret->required && pin->status != KT_SUCCESS) {
+        if (!ngx_keyturn_passes(entry[i].secret, pin->status)) {
             return NGX_STREAM_SERVICE_UNAVAILABLE;
         }
     }

@@ -107,6 +107,14 @@ def test_without_the_secret_no_upstream_is_contacted(stream, root):
     assert stream.talk() == b"" and stream.tls_upstream.seen == ["client"]
 
 
+@pytest.mark.parametrize("word, text", [("optional", b""), ("optional=any", b"<>")])
+def test_optional_means_absent(stream, word, text):
+    stream.home.set("database/denied", "x")
+    stream.home.deny("nginx:*", ["read"], ["database/*"])
+    stream.serve_stream(f'secret_get $a api-keys/none {word} scope=request; secret_get $b database/denied {word} scope=request; return "<$a$b>";')
+    assert stream.talk() == text
+
+
 def test_who_gets_a_value(stream, canary):
     """Not "return", not a log, and no map of it: not even a part of it."""
     value = canary("stream")
