@@ -176,6 +176,5 @@ ngx_http_keyturn_set(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin,
 
     pin->status = KT_SUCCESS;
     pin->version = kt_secret_version(value);
-    pin->pooled = 1;
     pin->done = 1;
 }

@@ -95,6 +95,10 @@ ngx_http_keyturn_rewrite_handler(ngx_http_request_t *r)
 {
     ngx_http_keyturn_redirected(r);
 
+    if (ngx_http_keyturn_enter_location(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (ngx_http_keyturn_is_idle(r)) {
         return NGX_DECLINED;
     }
@@ -104,12 +108,34 @@ ngx_http_keyturn_rewrite_handler(ngx_http_request_t *r)
 
 
 ngx_int_t
+ngx_http_keyturn_preaccess_handler(ngx_http_request_t *r)
+{
+    ngx_http_keyturn_settle(r);
+
+    return NGX_DECLINED;
+}
+
+
+ngx_int_t
 ngx_http_keyturn_precontent_handler(ngx_http_request_t *r)
 {
+    ngx_http_variable_t  *v;
+
+    ngx_http_keyturn_settle(r);
+
     /* each module with an upstream has a content handler */
 
     if (r->content_handler == NULL) {
         return NGX_DECLINED;
+    }
+
+    v = ngx_http_keyturn_hollow(r);
+
+    if (v) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "\"$%V\" lacks a required secret, which was not given "
+                      "where it was made: nothing is sent", &v->name);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     return ngx_http_keyturn_gate(r, NGX_KEYTURN_SCOPE_UPSTREAM);

@@ -26,7 +26,6 @@ static char *ngx_http_keyturn_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static char *ngx_http_keyturn_secret_get(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static ngx_int_t ngx_http_keyturn_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_keyturn_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_keyturn_push_handler(ngx_conf_t *cf,
     ngx_uint_t phase, ngx_http_handler_pt handler);
@@ -64,7 +63,7 @@ static ngx_command_t  ngx_http_keyturn_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_keyturn_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_http_keyturn_add_slot,             /* preconfiguration */
     ngx_http_keyturn_init,                 /* postconfiguration */
 
     ngx_http_keyturn_create_main_conf,     /* create main configuration */
@@ -84,7 +83,7 @@ ngx_module_t  ngx_http_keyturn_module = {
     ngx_http_keyturn_commands,             /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_http_keyturn_wrap,                 /* init module */
     NULL,                                  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -92,9 +91,6 @@ ngx_module_t  ngx_http_keyturn_module = {
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
-
-
-static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 
 
 static char *
@@ -449,35 +445,27 @@ ngx_http_keyturn_require(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *conf)
 }
 
 
-static ngx_int_t
-ngx_http_keyturn_header_filter(ngx_http_request_t *r)
-{
-    ngx_http_keyturn_forget(r);
-
-    return ngx_http_next_header_filter(r);
-}
-
+/* ngx_http_keyturn_wrap() puts some of these first or last */
 
 static ngx_int_t
 ngx_http_keyturn_init(ngx_conf_t *cf)
 {
     ngx_uint_t                     i;
-    ngx_array_t                   *handlers;
-    ngx_http_handler_pt           *h;
-    ngx_http_core_main_conf_t     *cmcf;
     ngx_http_keyturn_main_conf_t  *kmcf;
 
     static struct {
         ngx_uint_t           phase;
         ngx_http_handler_pt  handler;
-    } phases[] = {
+    } handlers[] = {
         { NGX_HTTP_SERVER_REWRITE_PHASE, ngx_http_keyturn_rewrite_handler },
         { NGX_HTTP_REWRITE_PHASE, ngx_http_keyturn_rewrite_handler },
+        { NGX_HTTP_PREACCESS_PHASE, ngx_http_keyturn_preaccess_handler },
 
         /* after access: a refused request causes no read of a secret */
         { NGX_HTTP_PRECONTENT_PHASE, ngx_http_keyturn_precontent_handler },
 
-        { NGX_HTTP_LOG_PHASE, ngx_http_keyturn_log_handler }
+        { NGX_HTTP_LOG_PHASE, ngx_http_keyturn_log_handler },
+        { NGX_HTTP_LOG_PHASE, ngx_http_keyturn_logged_handler }
     };
 
     if (ngx_http_keyturn_tls_init(cf) != NGX_OK) {
@@ -492,29 +480,15 @@ ngx_http_keyturn_init(ngx_conf_t *cf)
 
     ngx_http_keyturn_find_modules(cf, kmcf);
 
-    for (i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
+    for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
 
-        if (ngx_http_keyturn_push_handler(cf, phases[i].phase,
-                                          phases[i].handler)
+        if (ngx_http_keyturn_push_handler(cf, handlers[i].phase,
+                                          handlers[i].handler)
             != NGX_OK)
         {
             return NGX_ERROR;
         }
     }
-
-    /* log handlers run in the order of the array, and ours must be first */
-
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    handlers = &cmcf->phases[NGX_HTTP_LOG_PHASE].handlers;
-    h = handlers->elts;
-
-    ngx_memmove(h + 1, h, (handlers->nelts - 1) * sizeof(ngx_http_handler_pt));
-
-    h[0] = ngx_http_keyturn_log_handler;
-
-    ngx_http_next_header_filter = ngx_http_top_header_filter;
-    ngx_http_top_header_filter = ngx_http_keyturn_header_filter;
 
     return NGX_OK;
 }

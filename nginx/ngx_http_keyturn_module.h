@@ -13,7 +13,12 @@
  *   ngx_http_keyturn_stall.c    an upstream that is not asked, or not yet
  *   ngx_http_keyturn_suspend.c  a request that waits for a first fetch
  *   ngx_http_keyturn_fetch.c    a value of the library into a pin
- *   ngx_http_keyturn_pin.c      the secrets of a request, and their end
+ *   ngx_http_keyturn_pin.c      the secrets of a request
+ *   ngx_http_keyturn_wrap.c     places among nginx's handlers, in any order
+ *   ngx_http_keyturn_taint.c    which variables were made of a secret
+ *   ngx_http_keyturn_drop.c     where these end: a location, a response, a log
+ *   ngx_http_keyturn_upstream.c is the request to an upstream being made?
+ *   ngx_http_keyturn_wipe.c     the end of all copies
  *   ngx_http_keyturn_tls.c      certificates for clients
  */
 
@@ -29,7 +34,13 @@
 #include "ngx_keyturn_tls.h"
 
 
-#define NGX_HTTP_KEYTURN_MASK_MIN  8  /* bytes; shorter ones are everywhere */
+#define NGX_HTTP_KEYTURN_MASK  "[masked]"
+
+/* bits of what a variable was made of; the lower ones are sources */
+
+#define NGX_HTTP_KEYTURN_SOURCES  30
+#define NGX_HTTP_KEYTURN_OTHER    0x40000000  /* one source too many */
+#define NGX_HTTP_KEYTURN_HOLLOW   0x80000000  /* a secret that was withheld */
 
 
 typedef struct {
@@ -48,6 +59,9 @@ typedef struct {
     ngx_array_t             variables;  /* of ngx_http_keyturn_variable_t */
     ngx_int_t               modules[NGX_HTTP_KEYTURN_MODULES];
     ngx_int_t               request_id; /* in r->variables, or NGX_ERROR */
+    ngx_http_get_variable_pt  *handlers;  /* that are wrapped, NULL for ours */
+    ngx_uint_t              nhandlers;
+    ngx_uint_t              slot;       /* of the state, in r->variables */
 } ngx_http_keyturn_main_conf_t;
 
 
@@ -84,19 +98,17 @@ struct ngx_http_keyturn_pin_s {
     uint64_t                 version;
     ngx_str_t                text;
 
-    ngx_http_upstream_t     *upstream;   /* that was sent the text */
-
     ngx_msec_t               deadline;   /* of its fetch by the agent */
 
     unsigned                 done:1;
     unsigned                 waited:1;   /* and that has failed */
-    unsigned                 pooled:1;   /* the text is to be wiped */
 };
 
 
 typedef struct {
     ngx_http_keyturn_pin_t  *pins;
     ngx_http_request_t      *logged;
+    ngx_http_request_t      *answered;  /* its response has been begun */
 
     ngx_table_elt_t         *retry_after;
 
@@ -125,6 +137,41 @@ typedef struct {
     ngx_http_keyturn_ctx_t   *ctx;
     ngx_http_keyturn_link_t  *links;
 } ngx_http_keyturn_local_t;
+
+
+/* where a block of the pool ended when a secret was asked for last */
+
+typedef struct {
+    u_char                  *start;
+    u_char                  *last;
+} ngx_http_keyturn_mark_t;
+
+
+/*
+ * What is known about one array of variables.  r->variables has a slot for a
+ * pointer to it, so it is found in a subrequest and after a redirect, too.
+ */
+
+typedef struct {
+    ngx_http_keyturn_ctx_t     *ctx;
+    ngx_http_variable_value_t  *variables;
+
+    u_char                    **seen;   /* where each one pointed */
+    uint32_t                   *from;   /* what each one was made of */
+    u_char                     *captures_data;
+    uint32_t                    captures;
+
+    uint32_t                    recent;   /* asked for since then */
+    uint32_t                    upstream; /* the sources of this scope */
+
+    ngx_http_keyturn_pin_t     *source[NGX_HTTP_KEYTURN_SOURCES];
+    ngx_uint_t                  nsources;
+
+    ngx_http_keyturn_mark_t     mark[8];
+    ngx_uint_t                  nmarks;
+
+    ngx_keyturn_secret_t       *denied;   /* asked for, and withheld */
+} ngx_http_keyturn_taint_t;
 
 
 typedef struct {
@@ -193,11 +240,10 @@ void ngx_http_keyturn_find_modules(ngx_conf_t *cf,
 /* phase handlers: NGX_DECLINED, NGX_DONE or an HTTP status */
 
 ngx_int_t ngx_http_keyturn_rewrite_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_keyturn_preaccess_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_keyturn_precontent_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_keyturn_log_handler(ngx_http_request_t *r);
-
-/* before the response's header is made */
-void ngx_http_keyturn_forget(ngx_http_request_t *r);
+ngx_int_t ngx_http_keyturn_logged_handler(ngx_http_request_t *r);
 
 ngx_int_t ngx_http_keyturn_get_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
@@ -212,6 +258,56 @@ char *ngx_http_keyturn_ssl_certificate(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_keyturn_ssl_ticket_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_int_t ngx_http_keyturn_tls_init(ngx_conf_t *cf);
+
+
+/* when the configuration has been read, so after what other modules do */
+ngx_int_t ngx_http_keyturn_add_slot(ngx_conf_t *cf);
+ngx_int_t ngx_http_keyturn_wrap(ngx_cycle_t *cycle);
+
+/* NULL if the array of variables of the request has nothing to do with us */
+ngx_http_keyturn_taint_t *ngx_http_keyturn_taint(ngx_http_request_t *r);
+ngx_http_keyturn_taint_t *ngx_http_keyturn_create_taint(
+    ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx);
+
+/*
+ * What is evaluated around these calls depends on a secret: it has been asked
+ * for; its value is given, which NGX_ERROR forbids; a required one is withheld.
+ */
+void ngx_http_keyturn_asked(void);
+ngx_int_t ngx_http_keyturn_gave(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
+void ngx_http_keyturn_denied(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
+
+/* a copy ("set") of a secret in effect here that was withheld, or NULL */
+ngx_http_variable_t *ngx_http_keyturn_hollow(ngx_http_request_t *r);
+
+/* the get_handler in the place of each variable's own */
+ngx_int_t ngx_http_keyturn_wrapped(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+/* what was made of a secret that is not in effect here is dropped */
+ngx_int_t ngx_http_keyturn_enter_location(ngx_http_request_t *r);
+/* what was made so far is known, and what follows is made of no secret */
+void ngx_http_keyturn_settle(ngx_http_request_t *r);
+/* a response is begun: what was made for the upstream is dropped */
+void ngx_http_keyturn_answer(ngx_http_request_t *r);
+/* a request that is logged sees masks; its parent goes on with the values */
+void ngx_http_keyturn_mask(ngx_http_request_t *r);
+void ngx_http_keyturn_unmask(ngx_http_request_t *r);
+
+/* will an upstream be sent what is evaluated now? */
+ngx_uint_t ngx_http_keyturn_in_upstream(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
+/* does u->create_request() run? */
+ngx_uint_t ngx_http_keyturn_is_making(ngx_http_request_t *r);
+/* the request to the upstream is not sent, because it lacks a required secret */
+void ngx_http_keyturn_withhold(ngx_http_request_t *r,
+    ngx_keyturn_secret_t *secret);
+
+/* all memory of the pool; must be the last of its cleanups */
+void ngx_http_keyturn_wipe_pool(ngx_pool_t *pool);
+void ngx_http_keyturn_wipe_sent(ngx_http_request_t *r);
 
 
 extern ngx_module_t  ngx_http_keyturn_module;

@@ -15,8 +15,8 @@
  * name, however many subrequests use it, so that the work of a request grows
  * with their number and not with its square.  Only where the name has variables
  * each request notes which pin it has.  A redirect drops that with the contexts
- * of modules; what the client request holds is found again through the main
- * request, or else through the cleanup of the pool, which also wipes the pins.
+ * of modules; what the client request holds is found again through a slot among
+ * the variables of the main request.
  */
 
 
@@ -35,45 +35,26 @@ static ngx_http_keyturn_pin_t *ngx_http_keyturn_new_pin(ngx_http_request_t *r,
 static ngx_int_t ngx_http_keyturn_name(ngx_http_request_t *r,
     ngx_http_keyturn_pin_t *pin);
 static void ngx_http_keyturn_cleanup(void *data);
-static void ngx_http_keyturn_wipe_request(ngx_http_keyturn_pin_t *pin);
 
 
 ngx_http_keyturn_ctx_t *
 ngx_http_keyturn_get_ctx(ngx_http_request_t *r)
 {
-    ngx_pool_cleanup_t        *cln;
-    ngx_http_keyturn_ctx_t    *ctx;
-    ngx_http_keyturn_local_t  *local;
+    ngx_http_keyturn_taint_t      *t;
+    ngx_http_keyturn_main_conf_t  *kmcf;
 
-    local = ngx_http_get_module_ctx(r, ngx_http_keyturn_module);
+    kmcf = ngx_http_get_module_main_conf(r, ngx_http_keyturn_module);
 
-    if (local == NULL) {
-        local = ngx_http_get_module_ctx(r->main, ngx_http_keyturn_module);
-    }
+    t = (ngx_http_keyturn_taint_t *) r->main->variables[kmcf->slot].data;
 
-    if (local) {
-        return local->ctx;
-    }
-
-    /* the main request has used no secret, or was redirected since */
-
-    for (cln = r->pool->cleanup; cln; cln = cln->next) {
-
-        if (cln->handler == ngx_http_keyturn_cleanup) {
-            ctx = cln->data;
-            (void) ngx_http_keyturn_local(r->main, ctx);
-            return ctx;
-        }
-    }
-
-    return NULL;
+    return t ? t->ctx : NULL;
 }
 
 
 ngx_http_keyturn_ctx_t *
 ngx_http_keyturn_create_ctx(ngx_http_request_t *r)
 {
-    ngx_pool_cleanup_t      *cln;
+    ngx_pool_cleanup_t      *cln, **last;
     ngx_http_keyturn_ctx_t  *ctx;
 
     ctx = ngx_http_keyturn_get_ctx(r);
@@ -82,17 +63,33 @@ ngx_http_keyturn_create_ctx(ngx_http_request_t *r)
         return ctx;
     }
 
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_keyturn_ctx_t));
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_keyturn_ctx_t));
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
     if (cln == NULL) {
         return NULL;
     }
 
-    ctx = cln->data;
-    ngx_memzero(ctx, sizeof(ngx_http_keyturn_ctx_t));
-
     cln->handler = ngx_http_keyturn_cleanup;
+    cln->data = r->pool;
 
-    (void) ngx_http_keyturn_local(r->main, ctx);
+    /* the others come first, because nothing is left after ours */
+
+    r->pool->cleanup = cln->next;
+    cln->next = NULL;
+
+    for (last = &r->pool->cleanup; *last; last = &(*last)->next) {
+        /* void */
+    }
+
+    *last = cln;
+
+    if (ngx_http_keyturn_create_taint(r->main, ctx) == NULL) {
+        return NULL;
+    }
 
     return ctx;
 }
@@ -325,54 +322,5 @@ ngx_http_keyturn_fail(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin,
 static void
 ngx_http_keyturn_cleanup(void *data)
 {
-    ngx_http_keyturn_ctx_t  *ctx = data;
-
-    ngx_http_keyturn_pin_t  *p;
-
-    for (p = ctx->pins; p; p = p->next) {
-
-        if (p->upstream) {
-            ngx_http_keyturn_wipe_request(p);
-        }
-
-        if (p->pooled) {
-            ngx_explicit_memzero(p->text.data, p->text.len);
-        }
-    }
-}
-
-
-/*
- * The first buffer of the request that was sent holds a copy.  It is wiped only
- * if it is found there, because chain links are reused and another buffer may
- * hold the client's next request.
- */
-
-static void
-ngx_http_keyturn_wipe_request(ngx_http_keyturn_pin_t *pin)
-{
-    u_char       *p;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
-
-    cl = pin->upstream->request_bufs;
-
-    if (!pin->pooled
-        || pin->text.len < NGX_HTTP_KEYTURN_MASK_MIN
-        || cl == NULL || cl->buf == NULL)
-    {
-        return;
-    }
-
-    b = cl->buf;
-
-    if (!b->temporary || b->start == NULL) {
-        return;
-    }
-
-    p = memmem(b->start, b->end - b->start, pin->text.data, pin->text.len);
-
-    if (p) {
-        ngx_explicit_memzero(p, pin->text.len);
-    }
+    ngx_http_keyturn_wipe_pool(data);
 }
