@@ -5,6 +5,7 @@ import socket
 import time
 
 from bench import Group, Row, at_most, cpu_clock
+from handshakes import handshakes
 from lib.home import Home
 from lib.nginx import Nginx
 
@@ -22,6 +23,7 @@ server {{
     location = /literals {{ {literals} proxy_pass http://application; }}
     location = /secrets {{ {headers} proxy_pass http://application; }}
 }}"""
+FILE = ("tls.file", "a key in a file")
 BACK = "server { listen 127.0.0.1:@PORT@; listen unix:@DIR@/socket; access_log off; keepalive_requests 1000000; return 200 ok; }"
 
 
@@ -96,4 +98,8 @@ def groups(bench):
         Row("secret_get, audited: CPU a request over a literal header's", "extra", "ns", goal=at_most(500)),
         Row("proxied request with secret_get: CPU of the worker", "secret", "us", ("literal", "a literal header"), scale=0.001),
         Row("each of ten secrets in a request: CPU over a literal's", "each", "ns"),
+    ]), Group(handshakes, [
+        Row("TLS handshake, secret_ssl_certificate: CPU of the worker", "tls.secret", "us", FILE, at_most(1.1), scale=0.001),
+        Row("TLS handshake, its name from the client: CPU of the worker", "tls.name", "us", FILE, at_most(1.1), scale=0.001),
+        Row("TLS handshake, nginx's data:$variable: CPU of the worker", "tls.data", "us", FILE, scale=0.001),
     ])]

@@ -251,7 +251,7 @@ def test_rotations_and_reloads_under_load(secure, root):
     secure.secure("secret_ssl_certificate tls/app;", workers=4)
     committed = [(time.monotonic(), 1)]
     clients = Clients(secure.tls_port, 4)
-    for number in range(2, 42):
+    for number in range(2, 32):
         secure.publish("tls/app", root.issue(f"v{number}"))
         committed.append((time.monotonic(), number))
         if number % 10 == 0:
