@@ -165,8 +165,13 @@ ngx_http_keyturn_set(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin,
     const char   *reason;
     kt_status_t   status;
 
-    status = ngx_keyturn_secret_text(pin->secret, value, r->pool, &pin->text,
-                                     &reason);
+    if (pin->secret->sign) {
+        status = ngx_http_keyturn_sign_set(r, pin, value, &reason);
+
+    } else {
+        status = ngx_keyturn_secret_text(pin->secret, value, r->pool,
+                                         &pin->text, &reason);
+    }
 
     if (status != KT_SUCCESS) {
         ngx_http_keyturn_fail(r, pin, status,

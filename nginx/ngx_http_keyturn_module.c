@@ -26,6 +26,7 @@ static char *ngx_http_keyturn_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static char *ngx_http_keyturn_secret_get(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_int_t ngx_http_keyturn_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_keyturn_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_keyturn_push_handler(ngx_conf_t *cf,
     ngx_uint_t phase, ngx_http_handler_pt handler);
@@ -36,6 +37,37 @@ static ngx_command_t  ngx_http_keyturn_commands[] = {
     { ngx_string("secret_get"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
       ngx_http_keyturn_secret_get,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("secret_auth"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_keyturn_secret_auth,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("secret_match"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_TAKE3|NGX_CONF_TAKE4
+                        |NGX_CONF_TAKE5,
+      ngx_http_keyturn_secret_match,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("secret_sign"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE3
+                        |NGX_CONF_TAKE4|NGX_CONF_TAKE5|NGX_CONF_TAKE6
+                        |NGX_CONF_TAKE7,
+      ngx_http_keyturn_secret_sign,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("secret_reject_on"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_keyturn_reject_on,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -63,7 +95,7 @@ static ngx_command_t  ngx_http_keyturn_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_keyturn_module_ctx = {
-    ngx_http_keyturn_add_slot,             /* preconfiguration */
+    ngx_http_keyturn_preconfiguration,     /* preconfiguration */
     ngx_http_keyturn_init,                 /* postconfiguration */
 
     ngx_http_keyturn_create_main_conf,     /* create main configuration */
@@ -98,10 +130,8 @@ ngx_http_keyturn_secret_get(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_keyturn_loc_conf_t  *klcf = conf;
 
-    ngx_str_t                 *value;
-    ngx_uint_t                 n;
-    ngx_keyturn_secret_t      *secret;
-    ngx_http_keyturn_entry_t  *entry;
+    ngx_str_t             *value;
+    ngx_keyturn_secret_t  *secret;
 
     value = cf->args->elts;
 
@@ -121,6 +151,17 @@ ngx_http_keyturn_secret_get(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    return ngx_http_keyturn_add_entry(cf, klcf, secret);
+}
+
+
+char *
+ngx_http_keyturn_add_entry(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *klcf,
+    ngx_keyturn_secret_t *secret)
+{
+    ngx_uint_t                 n;
+    ngx_http_keyturn_entry_t  *entry;
+
     if (ngx_http_keyturn_compile_name(cf, secret) != NGX_OK
         || ngx_http_keyturn_add_variable(cf, secret, &n) != NGX_OK)
     {
@@ -137,8 +178,8 @@ ngx_http_keyturn_secret_get(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (ngx_http_keyturn_find(klcf->own, n)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "duplicate \"secret_get\" of \"$%V\"",
-                           &secret->variable);
+                           "duplicate \"%V\" of \"$%V\"",
+                           &secret->directive, &secret->variable);
         return NGX_CONF_ERROR;
     }
 
@@ -270,7 +311,9 @@ ngx_http_keyturn_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&kmcf->variables, cf->pool, 4,
                        sizeof(ngx_http_keyturn_variable_t))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&kmcf->matches, cf->pool, 4, sizeof(ngx_str_t))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -294,6 +337,7 @@ ngx_http_keyturn_create_srv_conf(ngx_conf_t *cf)
 static char *
 ngx_http_keyturn_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
 {
+    ngx_http_keyturn_srv_conf_t *prev = parent;
     ngx_http_keyturn_srv_conf_t *conf = child;
 
     ngx_str_t                  name;
@@ -315,6 +359,13 @@ ngx_http_keyturn_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
 
     (void) ngx_sprintf(conf->subject.data, "nginx:%V%Z", &name);
 
+    if (ngx_http_keyturn_match_merge(cf, prev->matches, &conf->matches,
+                                     &conf->subject)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
     return NGX_CONF_OK;
 }
 
@@ -332,8 +383,13 @@ ngx_http_keyturn_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_keyturn_loc_conf_t *prev = parent;
     ngx_http_keyturn_loc_conf_t *conf = child;
 
+    if (conf->reject == NULL) {
+        conf->reject = prev->reject;
+    }
+
     if (ngx_http_keyturn_inherit(cf, prev, conf) != NGX_OK
-        || ngx_http_keyturn_require(cf, conf) != NGX_OK)
+        || ngx_http_keyturn_require(cf, conf) != NGX_OK
+        || ngx_http_keyturn_auth_merge(cf, prev->auth, &conf->auth) != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -445,6 +501,17 @@ ngx_http_keyturn_require(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *conf)
 }
 
 
+static ngx_int_t
+ngx_http_keyturn_preconfiguration(ngx_conf_t *cf)
+{
+    if (ngx_http_keyturn_add_slot(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_keyturn_sign_preconfiguration(cf);
+}
+
+
 /* ngx_http_keyturn_wrap() puts some of these first or last */
 
 static ngx_int_t
@@ -474,11 +541,19 @@ ngx_http_keyturn_init(ngx_conf_t *cf)
 
     kmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_keyturn_module);
 
-    if (kmcf->variables.nelts == 0) {
-        return NGX_OK;
+    if (kmcf->auths
+        && ngx_http_keyturn_push_handler(cf, NGX_HTTP_ACCESS_PHASE,
+                                         ngx_http_keyturn_access_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     ngx_http_keyturn_find_modules(cf, kmcf);
+
+    if (kmcf->variables.nelts == 0) {
+        return NGX_OK;
+    }
 
     for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
 

@@ -19,6 +19,10 @@
  *   ngx_http_keyturn_drop.c     where these end: a location, a response, a log
  *   ngx_http_keyturn_upstream.c is the request to an upstream being made?
  *   ngx_http_keyturn_wipe.c     the end of all copies
+ *   ngx_http_keyturn_match.c    is what a client sent the value?
+ *   ngx_http_keyturn_auth.c     who knows the value may enter
+ *   ngx_http_keyturn_sign.c     messages that a secret signs
+ *   ngx_http_keyturn_reject.c   an upstream refuses what it was sent
  *   ngx_http_keyturn_tls.c      certificates for clients
  */
 
@@ -62,12 +66,15 @@ typedef struct {
     ngx_http_get_variable_pt  *handlers;  /* that are wrapped, NULL for ours */
     ngx_uint_t              nhandlers;
     ngx_uint_t              slot;       /* of the state, in r->variables */
+    ngx_array_t             matches;    /* of ngx_str_t: their variables */
+    ngx_uint_t              auths;      /* "secret_auth" is used */
 } ngx_http_keyturn_main_conf_t;
 
 
 typedef struct {
     ngx_str_t               subject;    /* "nginx:SERVER", with a NUL */
     ngx_keyturn_tls_t       tls;
+    ngx_array_t            *matches;    /* of "secret_match" */
 } ngx_http_keyturn_srv_conf_t;
 
 
@@ -78,13 +85,32 @@ typedef struct {
 
 
 typedef struct {
+    ngx_keyturn_secret_t      *secret;
+    ngx_http_complex_value_t   tested;
+    ngx_str_t                  prefix;
+    ngx_msec_t                 grace;
+} ngx_http_keyturn_match_t;
+
+
+typedef struct {
+    ngx_http_keyturn_match_t   match;
+    ngx_uint_t                 status;     /* 0: off */
+    ngx_str_t                  realm;
+    ngx_str_t                  challenge;  /* WWW-Authenticate, or empty */
+} ngx_http_keyturn_auth_t;
+
+
+typedef struct {
     ngx_array_t            *own;        /* of ngx_http_keyturn_entry_t */
     ngx_array_t            *entries;    /* own and inherited ones */
     ngx_uint_t              off;
+    ngx_array_t            *reject;     /* of ngx_uint_t: statuses */
+    ngx_http_keyturn_auth_t  *auth;
 } ngx_http_keyturn_loc_conf_t;
 
 
 typedef struct ngx_http_keyturn_pin_s  ngx_http_keyturn_pin_t;
+typedef struct ngx_http_keyturn_given_s  ngx_http_keyturn_given_t;
 
 struct ngx_http_keyturn_pin_s {
     ngx_http_keyturn_pin_t  *next;
@@ -97,6 +123,8 @@ struct ngx_http_keyturn_pin_s {
     kt_status_t              status;
     uint64_t                 version;
     ngx_str_t                text;
+    kt_secret_t             *value;      /* of "secret_sign", instead of a text */
+    ngx_str_t                own;        /* of a pin that is not a request's */
 
     ngx_msec_t               deadline;   /* of its fetch by the agent */
 
@@ -107,6 +135,8 @@ struct ngx_http_keyturn_pin_s {
 
 typedef struct {
     ngx_http_keyturn_pin_t  *pins;
+    ngx_http_keyturn_pin_t  *access;     /* what "secret_auth" waits for */
+    ngx_http_keyturn_given_t  *given;    /* to upstreams that may refuse it */
     ngx_http_request_t      *logged;
     ngx_http_request_t      *answered;  /* its response has been begun */
 
@@ -308,6 +338,47 @@ void ngx_http_keyturn_withhold(ngx_http_request_t *r,
 /* all memory of the pool; must be the last of its cleanups */
 void ngx_http_keyturn_wipe_pool(ngx_pool_t *pool);
 void ngx_http_keyturn_wipe_sent(ngx_http_request_t *r);
+/* a secret of the location, and its variable: an answer of a directive */
+char *ngx_http_keyturn_add_entry(ngx_conf_t *cf,
+    ngx_http_keyturn_loc_conf_t *klcf, ngx_keyturn_secret_t *secret);
+
+
+char *ngx_http_keyturn_secret_match(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_keyturn_match_create(ngx_conf_t *cf, ngx_uint_t n,
+    ngx_http_keyturn_match_t *match,
+    char *(*option)(ngx_conf_t *cf, ngx_str_t *arg, void *data), void *data);
+ngx_int_t ngx_http_keyturn_match_merge(ngx_conf_t *cf, ngx_array_t *prev,
+    ngx_array_t **matches, ngx_str_t *subject);
+kt_status_t ngx_http_keyturn_compare(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_match_t *match,
+    ngx_http_keyturn_pin_t *pin, const char *purpose, ngx_uint_t *matches);
+
+
+char *ngx_http_keyturn_secret_auth(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_keyturn_auth_merge(ngx_conf_t *cf,
+    ngx_http_keyturn_auth_t *prev, ngx_http_keyturn_auth_t **auth);
+ngx_int_t ngx_http_keyturn_access_handler(ngx_http_request_t *r);
+
+
+ngx_int_t ngx_http_keyturn_sign_preconfiguration(ngx_conf_t *cf);
+char *ngx_http_keyturn_secret_sign(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+kt_status_t ngx_http_keyturn_sign_set(ngx_http_request_t *r,
+    ngx_http_keyturn_pin_t *pin, kt_secret_t *value, const char **reason);
+/* with an error the pin says why */
+ngx_int_t ngx_http_keyturn_signature(ngx_http_request_t *r,
+    ngx_keyturn_secret_t *secret, ngx_http_keyturn_pin_t *pin,
+    ngx_http_variable_value_t *v);
+
+
+char *ngx_http_keyturn_reject_on(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+/* this pin is in the request that r->upstream will be sent */
+void ngx_http_keyturn_note_given(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
+void ngx_http_keyturn_reject(ngx_http_request_t *r);
 
 
 extern ngx_module_t  ngx_http_keyturn_module;

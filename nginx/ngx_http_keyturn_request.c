@@ -9,6 +9,9 @@
 #include "ngx_http_keyturn_module.h"
 
 
+static ngx_int_t ngx_http_keyturn_give(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret,
+    ngx_http_keyturn_pin_t *pin, ngx_http_variable_value_t *v);
 static ngx_http_keyturn_pin_t *ngx_http_keyturn_allowed(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
 static ngx_keyturn_secret_t *ngx_http_keyturn_secret(ngx_http_request_t *r,
@@ -26,6 +29,8 @@ ngx_http_keyturn_log_handler(ngx_http_request_t *r)
     ctx = ngx_http_keyturn_get_ctx(r);
 
     if (ctx) {
+        ngx_http_keyturn_reject(r);
+
         ctx->logged = r;
         ngx_http_keyturn_mask(r);
     }
@@ -54,6 +59,7 @@ ngx_int_t
 ngx_http_keyturn_get_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
+    ngx_int_t                rc;
     ngx_keyturn_secret_t    *secret;
     ngx_http_keyturn_ctx_t  *ctx;
     ngx_http_keyturn_pin_t  *pin;
@@ -64,9 +70,14 @@ ngx_http_keyturn_get_variable(ngx_http_request_t *r,
     v->not_found = 1;
     v->no_cacheable = 1;
 
-    ngx_http_keyturn_asked();
-
     secret = ngx_http_keyturn_secret(r, data);
+
+    /* a signature may go anywhere */
+
+    if (secret == NULL || secret->sign == NULL) {
+        ngx_http_keyturn_asked();
+    }
+
     if (secret == NULL) {
         return NGX_OK;
     }
@@ -78,22 +89,18 @@ ngx_http_keyturn_get_variable(ngx_http_request_t *r,
         goto none;
     }
 
-    v->len = pin->text.len;
-    v->data = pin->text.data;
+    rc = ngx_http_keyturn_give(r, ctx, secret, pin, v);
 
-    if (ctx->logged == r) {
-        v->len = sizeof(NGX_HTTP_KEYTURN_MASK) - 1;
-        v->data = (u_char *) NGX_HTTP_KEYTURN_MASK;
+    if (rc == NGX_OK) {
+        v->valid = 1;
+        v->not_found = 0;
 
-    } else if (ngx_http_keyturn_gave(r, ctx, pin) != NGX_OK) {
-        pin = NULL;
-        goto none;
+        return NGX_OK;
     }
 
-    v->valid = 1;
-    v->not_found = 0;
-
-    return NGX_OK;
+    if (rc == NGX_ABORT) {
+        pin = NULL;
+    }
 
 none:
 
@@ -111,6 +118,41 @@ none:
 }
 
 
+/* NGX_ERROR: the pin says why; NGX_ABORT: the value may not be given */
+
+static ngx_int_t
+ngx_http_keyturn_give(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
+    ngx_keyturn_secret_t *secret, ngx_http_keyturn_pin_t *pin,
+    ngx_http_variable_value_t *v)
+{
+    if (ctx->logged == r) {
+        v->len = sizeof(NGX_HTTP_KEYTURN_MASK) - 1;
+        v->data = (u_char *) NGX_HTTP_KEYTURN_MASK;
+        return NGX_OK;
+    }
+
+    if (secret->sign) {
+
+        if (ngx_http_keyturn_signature(r, secret, pin, v) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else {
+
+        if (ngx_http_keyturn_gave(r, ctx, pin) != NGX_OK) {
+            return NGX_ABORT;
+        }
+
+        v->len = pin->text.len;
+        v->data = pin->text.data;
+    }
+
+    ngx_http_keyturn_note_given(r, ctx, pin);
+
+    return NGX_OK;
+}
+
+
 static ngx_http_keyturn_pin_t *
 ngx_http_keyturn_allowed(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ngx_keyturn_secret_t *secret)
@@ -121,7 +163,8 @@ ngx_http_keyturn_allowed(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         return ngx_http_keyturn_pin(r, ctx, secret, 0);
     }
 
-    if (secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
+    if (secret->sign == NULL
+        && secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
         && !ngx_http_keyturn_in_upstream(r, ctx, secret))
     {
         ngx_http_keyturn_alert(r, ctx, secret);

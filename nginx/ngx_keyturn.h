@@ -53,6 +53,7 @@ typedef struct {
     ngx_str_t              reference;  /* name[@version], unless dynamic */
     const char            *purpose;    /* of TLS, which cannot wait; or NULL */
     void                  *complex;    /* the name's compiled variables */
+    void                  *sign;       /* of "secret_sign": what it signs */
 
     kt_encoding_t          encoding;
     ngx_uint_t             scope;

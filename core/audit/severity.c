@@ -51,21 +51,30 @@ typedef struct word {
 enum { ALERT = 1, GAP = 2, LOCKOUT = 4, READ = 8, ROTATE = 16, MATCH = 32 };
 static const word_t actions[] = {WORD("alert"), WORD("gap"),      WORD("lockout"),
                                  WORD("read"),  PREFIX("rotate"), WORD("match")};
-enum { DENIED = 1, ROLLEDBACK = 2, SUCCESS = 4, INTENT = 8, NOTFOUND = 16, CONFLICT = 32 };
+enum {
+    DENIED = 1,
+    ROLLEDBACK = 2,
+    SUCCESS = 4,
+    INTENT = 8,
+    NOTFOUND = 16,
+    CONFLICT = 32,
+    USAGE = 64
+};
 static const word_t statuses[] = {WORD("denied"), WORD("rolledback"), WORD("success"),
-                                  WORD("intent"), WORD("notfound"),   WORD("conflict")};
+                                  WORD("intent"), WORD("notfound"),   WORD("conflict"),
+                                  WORD("usage")};
 
 static const struct {
     unsigned action, status;
     bool (*is)(const kt_event_t *event);
     const char *severity;
 } rows[] = {
-    {ALERT, ANY, NULL, CRITICAL},      /* a source is locked out */
-    {GAP, ANY, NULL, CRITICAL},        /* a log was taken away while it was written */
-    {LOCKOUT, ANY, NULL, MEDIUM},      /* the alert said so already */
-    {MATCH, DENIED, NULL, MEDIUM},     /* somebody who does not know the value */
-    {ANY, DENIED, NULL, CRITICAL},     /* a request for something forbidden */
-    {ANY, ROLLEDBACK, NULL, CRITICAL}, /* an older store was put in place */
+    {ALERT, ANY, NULL, CRITICAL},          /* a source is locked out */
+    {GAP, ANY, NULL, CRITICAL},            /* a log was taken away while it was written */
+    {LOCKOUT, ANY, NULL, MEDIUM},          /* the alert said so already */
+    {MATCH, DENIED | USAGE, NULL, MEDIUM}, /* somebody who does not know the value */
+    {ANY, DENIED, NULL, CRITICAL},         /* a request for something forbidden */
+    {ANY, ROLLEDBACK, NULL, CRITICAL},     /* an older store was put in place */
     {READ, SUCCESS, has_no_name, MEDIUM},
     {ANY, SUCCESS, is_second_best, MEDIUM},
     {ANY, SUCCESS, NULL, NONE},
