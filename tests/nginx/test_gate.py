@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A secret is needed where something will use it, and nowhere else; what cannot be had costs no more than that."""
 import signal
+import socket
 import threading
 import time
 
@@ -212,3 +213,77 @@ def test_a_client_that_goes_while_an_upstream_is_held(remote, canary, tmp_path, 
     assert {request.headers["X-Key"] for request in site.upstream.requests} == {value}
     log = site.nginx.error_log()
     assert "[alert]" not in log and "signal" not in log.replace("signal process", "")
+
+
+def test_every_kind_of_upstream_is_refused_and_waits(remote, canary, tmp_path):  # noqa: F811
+    """fastcgi, uwsgi, scgi, grpc, and an address that is known per request only: nothing is sent before the value is there."""
+    site = remote
+    value = canary("kinds")
+    site.home.set("api-keys/stripe", value)
+    site.home.set("api-keys/gone", "x")
+    port = site.upstream.port
+    kinds = {"fastcgi": f"fastcgi_param X $key; fastcgi_pass 127.0.0.1:{port};", "uwsgi": f"uwsgi_param X $key; uwsgi_pass 127.0.0.1:{port};",
+             "scgi": f"scgi_param X $key; scgi_pass 127.0.0.1:{port};", "grpc": f"grpc_set_header x $key; grpc_pass 127.0.0.1:{port};",
+             "variable": f"{HEADER} set $to 127.0.0.1:{port}; proxy_pass http://$to;", "map": f"proxy_set_header X-Key $made; {site.proxy}",
+             "body": f"proxy_set_body $key; {site.proxy}", "cached": f"{HEADER} {CACHE} {site.proxy}", "https": f"{HEADER} proxy_pass https://127.0.0.1:1;"}
+    site.configure("".join(f"location /missing/{kind} {{ secret_get $key api-keys/gone; {text} }}" for kind, text in kinds.items())
+                   + "".join(f"location /cold/{kind} {{ secret_get $key api-keys/stripe; {text} }}" for kind, text in kinds.items()),
+                   outside=zone(tmp_path) + 'map $key $made { volatile; default "made $key"; }')
+    site.nginx.start()
+    site.home.delete("api-keys/gone")
+    for kind in kinds:
+        answer = site.get(f"/missing/{kind}", method="POST", body=b"b" * 100)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "2"), kind
+    assert site.upstream.requests == []
+    for kind in ("variable", "map", "body", "cached"):
+        site.nginx.stop()
+        site.nginx.start()      # a worker that has not fetched it
+        assert site.get(f"/cold/{kind}").status == 200, kind
+        sent = site.upstream.last
+        assert value in (sent.headers["X-Key"] or sent.body.decode()), kind
+    assert "[alert]" not in site.nginx.error_log()
+
+
+def http2(port, streams):
+    """A connection with this many requests for / under way."""
+    def frame(kind, flags, stream, payload=b""):
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    request = b"\x82\x86\x84\x41\x01a"   # GET http / a, of the static table
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
+                       + b"".join(frame(1, 5, 2 * number + 1, request) for number in range(streams)))
+    return connection
+
+
+def statuses(connection, streams):
+    """The first byte of each answer's header, as HPACK has it: 0x88 is 200."""
+    found, file = [], connection.makefile("rb")
+    while len(found) < streams:
+        head = file.read(9)
+        payload = file.read(int.from_bytes(head[:3], "big"))
+        if head[3] == 1:
+            found.append(payload.lstrip(b"\x20\x3f\xe1\x1f")[0])
+    return found
+
+
+def test_streams_of_http2_wait_and_hang_up(remote, canary, free_port):  # noqa: F811
+    site = remote
+    value, port = canary("http2"), free_port()
+    site.home.set("api-keys/stripe", value)
+    site.configure(f"listen 127.0.0.1:{port} http2; secret_get $key api-keys/stripe; location / {{ {HEADER} @PROXY@ }}")
+    site.nginx.start()
+    site.redis.process.send(signal.SIGSTOP)
+    with http2(port, 20) as stays:
+        http2(port, 20).close()
+        assert site.get("/", timeout=10).status == 503    # the worker has had all of them in its hands
+        assert statuses(stays, 20) == [0x48] * 20
+    site.redis.process.send(signal.SIGCONT)
+    end = time.monotonic() + 10
+    while site.get().status != 200:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    with http2(port, 20) as again:
+        assert statuses(again, 20) == [0x88] * 20
+    assert {request.headers["X-Key"] for request in site.upstream.requests} == {value}
+    assert "[alert]" not in site.nginx.error_log()
