@@ -12,8 +12,9 @@
  *
  *   scope=request  before the directives of rewrite, which cannot wait or fail;
  *                  in server{} only if it has such directives
- *   encode=pem     before the content, where "proxy_ssl_certificate" or its
- *                  like names the variable
+ *   TLS            before the content, where "proxy_ssl_certificate" or its
+ *                  like names the variable, because an upstream that is being
+ *                  connected cannot be led elsewhere any more
  *   all others     when the request to an upstream is made, by the handler of
  *                  the variable (ngx_http_keyturn_stall.c)
  */
@@ -280,17 +281,15 @@ ngx_http_keyturn_needs(ngx_http_request_t *r, ngx_keyturn_secret_t *secret,
 
 #if (NGX_HTTP_SSL)
 
-    for (i = NGX_HTTP_KEYTURN_REWRITE + 1;
-         secret->pem && i < NGX_HTTP_KEYTURN_MODULES;
-         i++)
-    {
+    for (i = NGX_HTTP_KEYTURN_REWRITE + 1; i < NGX_HTTP_KEYTURN_MODULES; i++) {
         conf = ngx_http_keyturn_conf_of(r, i);
 
         if (conf
             && (ngx_http_keyturn_names(conf->ssl_certificate,
                                        &secret->variable)
                 || ngx_http_keyturn_names(conf->ssl_certificate_key,
-                                          &secret->variable)))
+                                          &secret->variable)
+                || ngx_http_keyturn_names(conf->ssl_name, &secret->variable)))
         {
             return 1;
         }

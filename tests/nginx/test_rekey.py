@@ -65,4 +65,4 @@ def test_a_forgotten_key_is_reported_and_then_used(site, wait_for):
     epochs.hand_out(site.home, site.key)
     wait_for(lambda: site.get("/?n=1").status == 200, 15)
     check_all(site)
-    assert site.get("/?n=none").status == 503 and site.records(status="notfound", reference="api-keys/nnone")
+    assert site.get("/?n=none").status == 404 and site.records(status="notfound", reference="api-keys/nnone")

@@ -31,7 +31,7 @@ def test_alerts_and_checkpoints_of_two_workers(site, tmp_path, out, canary, wait
     site.home.deny("nginx:app.example", ["read"], ["database/*"])
     site.serve(f"secret_get $key $arg_n; {HEADER}", workers=2)
     assert site.get("/?n=api-keys/stripe").status == 200
-    assert site.get("/?n=database/primary").status == 503
+    assert site.get("/?n=database/primary").status == 403
     wait_for(lambda: [line for line in shipped(out) if line.get("status") == "denied"], timeout=30, what="the refusal outside")
     count = wait_for(lambda: [line for line in shipped(out) if line.get("action") == "checkpoint"], timeout=30, what="a checkpoint")
     wait_for(lambda: len([line for line in shipped(out) if line.get("action") == "checkpoint"]) > len(count), timeout=30,
