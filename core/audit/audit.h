@@ -43,6 +43,8 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
 void kt_audit_set_log(kt_audit_t *audit, kt_log_fn log, void *arg);
 void kt_audit_close(kt_audit_t *audit);
 kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event); /* KT_AUDIT */
+kt_status_t kt_audit_room(kt_audit_t *audit);  /* could this process record? KT_AUDIT: the disk has
+                                                   no room for it */
 kt_status_t kt_audit_drain(kt_audit_t *audit); /* all that this process has recorded becomes lines,
                                                   sealed and on the disk; KT_AUDIT */
 kt_status_t kt_audit_sweep(

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "ring_file.h"
@@ -89,6 +90,23 @@ kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char 
     copy_salt(ring);
     *ret_ring = ring;
     return KT_SUCCESS;
+}
+
+kt_status_t kt_ring_room(const char *path, int folder)
+{
+    struct statvfs disk;
+    uint64_t room;
+
+    if (fstatvfs(folder, &disk) != 0)
+        return failed(path, "", errno);
+    room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (room >= HEADER + KT_RING_THREAD)
+        return KT_SUCCESS;
+    return kt_fail(KT_AUDIT,
+                   "audit trail %s/rings: each process needs %u KiB for what it records, and the "
+                   "disk has %llu KiB left",
+                   path, (unsigned)((HEADER + KT_RING_THREAD) / 1024),
+                   (unsigned long long)(room / 1024));
 }
 
 static bool is_ring(const kt_ring_t *ring, uint64_t size)
