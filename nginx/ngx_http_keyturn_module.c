@@ -481,6 +481,10 @@ ngx_http_keyturn_require(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *conf)
 
         ngx_keyturn_use(cf->cycle, secret, clcf->error_log);
 
+        if (ngx_http_keyturn_guard_add(cf, secret) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
         if (secret->dynamic) {
             continue;
         }
@@ -504,7 +508,9 @@ ngx_http_keyturn_require(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *conf)
 static ngx_int_t
 ngx_http_keyturn_preconfiguration(ngx_conf_t *cf)
 {
-    if (ngx_http_keyturn_add_slot(cf) != NGX_OK) {
+    if (ngx_http_keyturn_add_slot(cf) != NGX_OK
+        || ngx_http_keyturn_guard_start(cf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -535,7 +541,9 @@ ngx_http_keyturn_init(ngx_conf_t *cf)
         { NGX_HTTP_LOG_PHASE, ngx_http_keyturn_logged_handler }
     };
 
-    if (ngx_http_keyturn_tls_init(cf) != NGX_OK) {
+    if (ngx_http_keyturn_tls_init(cf) != NGX_OK
+        || ngx_http_keyturn_guard_end(cf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

@@ -8,6 +8,7 @@
 
 /*
  *   ngx_http_keyturn_module.c   directives, merging, phases
+ *   ngx_http_keyturn_guard.c    what "nginx -t" refuses or warns of
  *   ngx_http_keyturn_request.c  the variable: who gets a value
  *   ngx_http_keyturn_gate.c     requests that a secret is needed for
  *   ngx_http_keyturn_stall.c    an upstream that is not asked, or not yet
@@ -68,6 +69,8 @@ typedef struct {
     ngx_uint_t              slot;       /* of the state, in r->variables */
     ngx_array_t             matches;    /* of ngx_str_t: their variables */
     ngx_uint_t              auths;      /* "secret_auth" is used */
+    ngx_array_t             passes;     /* _guard.c: to an upstream with TLS */
+    ngx_array_t             places;     /* and of scope=request */
 } ngx_http_keyturn_main_conf_t;
 
 
@@ -142,7 +145,6 @@ typedef struct {
 
     ngx_table_elt_t         *retry_after;
 
-    unsigned                 alerted:1;
 } ngx_http_keyturn_ctx_t;
 
 
@@ -265,6 +267,13 @@ ngx_int_t ngx_http_keyturn_stall(ngx_http_request_t *r,
 /* what of other modules is looked at */
 void ngx_http_keyturn_find_modules(ngx_conf_t *cf,
     ngx_http_keyturn_main_conf_t *kmcf);
+
+
+/* before http{} is read, when a block is merged, and when all are */
+ngx_int_t ngx_http_keyturn_guard_start(ngx_conf_t *cf);
+ngx_int_t ngx_http_keyturn_guard_add(ngx_conf_t *cf,
+    ngx_keyturn_secret_t *secret);
+ngx_int_t ngx_http_keyturn_guard_end(ngx_conf_t *cf);
 
 
 /* phase handlers: NGX_DECLINED, NGX_DONE or an HTTP status */

@@ -17,7 +17,7 @@ static ngx_http_keyturn_pin_t *ngx_http_keyturn_allowed(ngx_http_request_t *r,
 static ngx_keyturn_secret_t *ngx_http_keyturn_secret(ngx_http_request_t *r,
     ngx_uint_t variable);
 static void ngx_http_keyturn_alert(ngx_http_request_t *r,
-    ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
+    ngx_keyturn_secret_t *secret);
 
 /* the first handler of the phase, and the last one */
 
@@ -167,7 +167,7 @@ ngx_http_keyturn_allowed(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         && secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
         && !ngx_http_keyturn_in_upstream(r, ctx, secret))
     {
-        ngx_http_keyturn_alert(r, ctx, secret);
+        ngx_http_keyturn_alert(r, secret);
 
         if (secret->required) {
             ngx_http_keyturn_denied(r, ctx, secret);
@@ -212,14 +212,15 @@ ngx_http_keyturn_secret(ngx_http_request_t *r, ngx_uint_t variable)
 
 
 static void
-ngx_http_keyturn_alert(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
-    ngx_keyturn_secret_t *secret)
+ngx_http_keyturn_alert(ngx_http_request_t *r, ngx_keyturn_secret_t *secret)
 {
-    if (ctx->alerted) {
+    /* once in a worker process: a client could fill the log */
+
+    if (secret->alerted) {
         return;
     }
 
-    ctx->alerted = 1;
+    secret->alerted = 1;
 
     ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
                   "\"$%V\" is empty here: its secret is %s (%s:%ui)",

@@ -9,9 +9,15 @@
 #include "ngx_keyturn_tls.h"
 
 
+#define NGX_KEYTURN_STRICT  0
+#define NGX_KEYTURN_WARN    1
+
+
 typedef struct {
     ngx_str_t              path;
     kt_setup_t            *setup;
+    ngx_msec_t             left;       /* that the master may wait for it */
+    ngx_uint_t             check;      /* "secret_check" */
 
     ngx_array_t            require;    /* of ngx_keyturn_require_t */
     ngx_keyturn_secret_t  *first;
@@ -36,10 +42,18 @@ static void ngx_keyturn_log(void *arg, int level, const char *text);
 static void ngx_keyturn_cleanup(void *data);
 static void *ngx_keyturn_create_conf(ngx_cycle_t *cycle);
 static char *ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf);
+static void ngx_keyturn_warn_debug(ngx_cycle_t *cycle);
 static char *ngx_keyturn_config(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_keyturn_init_process(ngx_cycle_t *cycle);
 static void ngx_keyturn_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_conf_enum_t  ngx_keyturn_checks[] = {
+    { ngx_string("strict"), NGX_KEYTURN_STRICT },
+    { ngx_string("warn"), NGX_KEYTURN_WARN },
+    { ngx_null_string, 0 }
+};
 
 
 static ngx_command_t  ngx_keyturn_commands[] = {
@@ -50,6 +64,13 @@ static ngx_command_t  ngx_keyturn_commands[] = {
       0,
       0,
       NULL },
+
+    { ngx_string("secret_check"),
+      NGX_MAIN_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      0,
+      offsetof(ngx_keyturn_conf_t, check),
+      &ngx_keyturn_checks },
 
       ngx_null_command
 };
@@ -313,6 +334,9 @@ ngx_keyturn_create_conf(ngx_cycle_t *cycle)
         return NULL;
     }
 
+    kcf->left = NGX_KEYTURN_PATIENCE;
+    kcf->check = NGX_CONF_UNSET_UINT;
+
     return kcf;
 }
 
@@ -324,7 +348,11 @@ ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf)
 {
     ngx_keyturn_conf_t  *kcf = conf;
 
-    if (kcf->first == NULL) {
+    ngx_keyturn_check_t  check;
+
+    /* "nginx -s stop" needs no secret */
+
+    if (kcf->first == NULL || ngx_process == NGX_PROCESS_SIGNALLER) {
         return NGX_CONF_OK;
     }
 
@@ -337,14 +365,43 @@ ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf)
     }
 
     ngx_keyturn_use(cycle, kcf->first, &cycle->new_log);
+    ngx_keyturn_warn_debug(cycle);
 
     kt_setup_log(kcf->setup, ngx_keyturn_log, cycle->log);
 
-    if (ngx_keyturn_check(cycle, kcf->setup, &kcf->require) != NGX_OK) {
+    check.setup = kcf->setup;
+    check.requires = &kcf->require;
+    check.left = kcf->left;
+    check.warn = (kcf->check == NGX_KEYTURN_WARN);
+
+    if (ngx_keyturn_check(cycle, &check) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
+}
+
+
+static void
+ngx_keyturn_warn_debug(ngx_cycle_t *cycle)
+{
+#if (NGX_DEBUG)
+
+    ngx_event_conf_t  *ecf;
+
+    if (ngx_get_conf(cycle->conf_ctx, ngx_events_module) == NULL) {
+        return;
+    }
+
+    ecf = ngx_event_get_conf(cycle->conf_ctx, ngx_event_core_module);
+
+    if (ecf->debug_connection.nelts) {
+        ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                      "\"debug_connection\" shows secrets of these clients, "
+                      "as nginx writes headers and parameters into its log");
+    }
+
+#endif
 }
 
 
@@ -353,6 +410,7 @@ ngx_keyturn_config(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_keyturn_conf_t  *kcf = conf;
 
+    ngx_int_t            rc;
     ngx_str_t           *value;
     kt_status_t          status;
     ngx_pool_cleanup_t  *cln;
@@ -368,6 +426,10 @@ ngx_keyturn_config(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (ngx_process == NGX_PROCESS_SIGNALLER) {
+        return NGX_CONF_OK;
+    }
+
     cln = ngx_pool_cleanup_add(cf->cycle->pool, 0);
     if (cln == NULL) {
         return NGX_CONF_ERROR;
@@ -376,7 +438,24 @@ ngx_keyturn_config(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     cln->handler = ngx_keyturn_cleanup;
     cln->data = kcf;
 
-    status = kt_setup((const char *) kcf->path.data, "nginx", &kcf->setup);
+    rc = ngx_keyturn_read_setup(cf->cycle, &kcf->path, &kcf->left, &kcf->setup,
+                                &status);
+
+    if (rc == NGX_ABORT) {
+        ngx_keyturn_give_way(cf->cycle);
+        return NGX_CONF_ERROR;
+    }
+
+    if (rc == NGX_AGAIN) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "keyturn: the key could not be read within %d "
+                           "seconds", NGX_KEYTURN_PATIENCE / 1000);
+        return NGX_CONF_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (status != KT_SUCCESS) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "keyturn: %s (%s)",

@@ -10,6 +10,7 @@
  * The bridge between nginx and libkeyturn, for the http and the stream module:
  *
  *   ngx_keyturn.c         "keyturn_config", one context for each process
+ *   ngx_keyturn_await.c   what the master process waits for, and how long
  *   ngx_keyturn_check.c   what "nginx -t" says about required secrets
  *   ngx_keyturn_options.c the parameters of "secret_get"
  *   ngx_keyturn_text.c    a secret's text: its field, encoded, after a prefix
@@ -36,6 +37,8 @@
 #define NGX_KEYTURN_SCOPE_REQUEST   2
 
 #define NGX_KEYTURN_DIGEST          32
+
+#define NGX_KEYTURN_PATIENCE        10000  /* ms for a key and the check */
 
 
 /* one "secret_get", or a directive with a name; strings have a NUL at the end */
@@ -65,6 +68,7 @@ typedef struct {
     unsigned               required:1;
     unsigned               any:1;      /* optional, whatever the failure is */
     unsigned               pem:1;
+    unsigned               alerted:1;  /* in this worker process */
 
     u_char                 checked[NGX_KEYTURN_DIGEST];  /* of a good PEM */
 } ngx_keyturn_secret_t;
@@ -74,6 +78,14 @@ typedef struct {
     ngx_keyturn_secret_t  *secret;
     ngx_str_t             *subject;
 } ngx_keyturn_require_t;
+
+
+typedef struct {
+    kt_setup_t            *setup;
+    ngx_array_t           *requires;   /* of ngx_keyturn_require_t */
+    ngx_msec_t             left;       /* ms that the master may still wait */
+    ngx_uint_t             warn;       /* "secret_check warn" */
+} ngx_keyturn_check_t;
 
 
 /* a wait for the agent; its memory must stay valid while it is queued */
@@ -151,9 +163,19 @@ ngx_uint_t ngx_keyturn_has_control(u_char *p, size_t size);
 const char *ngx_keyturn_pem_check(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, kt_secret_t *whole);
 
-/* can worker processes read all of these ngx_keyturn_require_t? */
-ngx_int_t ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
-    ngx_array_t *requires);
+/* can worker processes read all of this?  Otherwise it has been said */
+ngx_int_t ngx_keyturn_check(ngx_cycle_t *cycle, ngx_keyturn_check_t *check);
+
+/*
+ * Waits until the descriptor is readable.  NGX_AGAIN: *left ms are over;
+ * NGX_ABORT: a worker process has ended, and the reload has to give way.
+ */
+ngx_int_t ngx_keyturn_await(ngx_fd_t fd, ngx_msec_t *left);
+void ngx_keyturn_give_way(ngx_cycle_t *cycle);
+
+/* kt_setup(), with the same answers; *setup is set with NGX_OK only */
+ngx_int_t ngx_keyturn_read_setup(ngx_cycle_t *cycle, ngx_str_t *path,
+    ngx_msec_t *left, kt_setup_t **setup, kt_status_t *status);
 
 ngx_int_t ngx_keyturn_thread_start(pthread_t *thread,
     void *(*cycle)(void *data), void *data, ngx_log_t *log);

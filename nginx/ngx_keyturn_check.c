@@ -20,24 +20,25 @@
 #include <grp.h>
 
 
-static ngx_uint_t ngx_keyturn_check_read(ngx_fd_t fd);
+static ngx_int_t ngx_keyturn_check_wait(ngx_cycle_t *cycle,
+    ngx_keyturn_check_t *check, ngx_fd_t fd, pid_t pid);
+static ngx_int_t ngx_keyturn_check_end(ngx_cycle_t *cycle, ngx_fd_t fd,
+    pid_t pid);
 static ngx_int_t ngx_keyturn_check_user(ngx_cycle_t *cycle);
-static ngx_int_t ngx_keyturn_check_all(kt_setup_t *setup,
-    ngx_array_t *requires, ngx_log_t *log);
-static ngx_int_t ngx_keyturn_check_one(ngx_keyturn_require_t *require,
-    kt_ctx_t *ctx, ngx_log_t *log);
+static ngx_int_t ngx_keyturn_check_all(ngx_keyturn_check_t *check,
+    ngx_log_t *log);
+static ngx_int_t ngx_keyturn_check_one(ngx_keyturn_check_t *check,
+    ngx_keyturn_require_t *require, kt_ctx_t *ctx, ngx_log_t *log);
 
 
 ngx_int_t
-ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
-    ngx_array_t *requires)
+ngx_keyturn_check(ngx_cycle_t *cycle, ngx_keyturn_check_t *check)
 {
-    int         fd[2], status;
+    int         fd[2];
     pid_t       pid;
     sigset_t    set, old;
+    ngx_int_t   rc;
     ngx_uint_t  passed;
-
-    status = 0;
 
     if (pipe(fd) == -1) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "pipe() failed");
@@ -56,8 +57,7 @@ ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
         ngx_pid = ngx_getpid();
 
         passed = (ngx_keyturn_check_user(cycle) == NGX_OK
-                  && ngx_keyturn_check_all(setup, requires, cycle->log)
-                     == NGX_OK);
+                  && ngx_keyturn_check_all(check, cycle->log) == NGX_OK);
 
         if (passed && write(fd[1], "1", 1) != 1) {
             passed = 0;
@@ -68,45 +68,84 @@ ngx_keyturn_check(ngx_cycle_t *cycle, kt_setup_t *setup,
 
     (void) close(fd[1]);
 
-    passed = 0;
-
     if (pid == -1) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "fork() failed");
+        rc = NGX_ERROR;
 
     } else {
-        passed = ngx_keyturn_check_read(fd[0]);
-
-        while (waitpid(pid, &status, 0) == -1 && ngx_errno == NGX_EINTR) {
-            /* void */
-        }
-
-        if (WIFSIGNALED(status)) {
-            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                          "the check of secrets exited on signal %d",
-                          WTERMSIG(status));
-        }
+        rc = ngx_keyturn_check_wait(cycle, check, fd[0], pid);
     }
 
     (void) close(fd[0]);
     (void) sigprocmask(SIG_SETMASK, &old, NULL);
 
-    return passed ? NGX_OK : NGX_ERROR;
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_keyturn_check_wait(ngx_cycle_t *cycle, ngx_keyturn_check_t *check,
+    ngx_fd_t fd, pid_t pid)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  n, level;
+
+    rc = ngx_keyturn_await(fd, &check->left);
+
+    if (rc == NGX_OK) {
+        return ngx_keyturn_check_end(cycle, fd, pid);
+    }
+
+    /* one that a hung disk holds cannot end: nginx reaps it when it does */
+
+    (void) kill(pid, SIGKILL);
+
+    for (n = 0; n < 10 && waitpid(pid, NULL, WNOHANG) == 0; n++) {
+        ngx_msleep(10);
+    }
+
+    if (rc == NGX_ABORT) {
+        ngx_keyturn_give_way(cycle);
+        return NGX_ERROR;
+    }
+
+    level = check->warn ? NGX_LOG_WARN : NGX_LOG_EMERG;
+
+    ngx_log_error(level, cycle->log, 0,
+                  "secrets could not be checked within %d seconds: "
+                  "the store or the audit log does not answer",
+                  NGX_KEYTURN_PATIENCE / 1000);
+
+    return check->warn ? NGX_OK : NGX_ERROR;
 }
 
 
 /* not the status of the child: SIGCHLD may be ignored, which loses it */
 
-static ngx_uint_t
-ngx_keyturn_check_read(ngx_fd_t fd)
+static ngx_int_t
+ngx_keyturn_check_end(ngx_cycle_t *cycle, ngx_fd_t fd, pid_t pid)
 {
+    int      status;
     u_char   c;
     ssize_t  n;
+
+    status = 0;
 
     do {
         n = read(fd, &c, 1);
     } while (n == -1 && ngx_errno == NGX_EINTR);
 
-    return n == 1;
+    while (waitpid(pid, &status, 0) == -1 && ngx_errno == NGX_EINTR) {
+        /* void */
+    }
+
+    if (WIFSIGNALED(status)) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "the check of secrets exited on signal %d",
+                      WTERMSIG(status));
+    }
+
+    return (n == 1) ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -136,28 +175,30 @@ ngx_keyturn_check_user(ngx_cycle_t *cycle)
 
 
 static ngx_int_t
-ngx_keyturn_check_all(kt_setup_t *setup, ngx_array_t *requires,
-    ngx_log_t *log)
+ngx_keyturn_check_all(ngx_keyturn_check_t *check, ngx_log_t *log)
 {
     kt_ctx_t               *ctx;
     ngx_int_t               rc;
-    ngx_uint_t              i;
+    ngx_uint_t              i, level;
     ngx_keyturn_require_t  *require;
 
-    if (kt_open(setup, &ctx) != KT_SUCCESS) {
-        ngx_log_error(NGX_LOG_EMERG, log, 0,
+    level = check->warn ? NGX_LOG_WARN : NGX_LOG_EMERG;
+
+    if (kt_open(check->setup, &ctx) != KT_SUCCESS) {
+        ngx_log_error(level, log, 0,
                       "worker processes cannot use keyturn_config \"%s\": "
                       "%s (%s)",
-                      kt_setup_config(setup), kt_setup_error(setup),
-                      kt_status_name(kt_setup_status(setup)));
-        return NGX_ERROR;
+                      kt_setup_config(check->setup),
+                      kt_setup_error(check->setup),
+                      kt_status_name(kt_setup_status(check->setup)));
+        return check->warn ? NGX_OK : NGX_ERROR;
     }
 
     rc = NGX_OK;
-    require = requires->elts;
+    require = check->requires->elts;
 
-    for (i = 0; i < requires->nelts; i++) {
-        if (ngx_keyturn_check_one(&require[i], ctx, log) != NGX_OK) {
+    for (i = 0; i < check->requires->nelts; i++) {
+        if (ngx_keyturn_check_one(check, &require[i], ctx, log) != NGX_OK) {
             rc = NGX_ERROR;
         }
     }
@@ -169,8 +210,8 @@ ngx_keyturn_check_all(kt_setup_t *setup, ngx_array_t *requires,
 
 
 static ngx_int_t
-ngx_keyturn_check_one(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
-    ngx_log_t *log)
+ngx_keyturn_check_one(ngx_keyturn_check_t *check,
+    ngx_keyturn_require_t *require, kt_ctx_t *ctx, ngx_log_t *log)
 {
     kt_status_t            status;
     kt_request_t           req = KT_REQUEST_INIT;
@@ -213,7 +254,8 @@ ngx_keyturn_check_one(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
 
         /* an optional one may be absent, but that it is refused is a mistake */
 
-        level = secret->required ? NGX_LOG_EMERG : NGX_LOG_WARN;
+        level = (secret->required && !check->warn) ? NGX_LOG_EMERG
+                                                   : NGX_LOG_WARN;
 
         ngx_log_error(level, log, 0,
                       "%s secret \"%V\" of \"%V\" cannot be read by "
@@ -223,6 +265,6 @@ ngx_keyturn_check_one(ngx_keyturn_require_t *require, kt_ctx_t *ctx,
                       kt_error(ctx), kt_status_name(status), secret->file,
                       secret->line);
 
-        return secret->required ? NGX_ERROR : NGX_OK;
+        return (level == NGX_LOG_EMERG) ? NGX_ERROR : NGX_OK;
     }
 }

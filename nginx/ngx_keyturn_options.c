@@ -121,6 +121,15 @@ ngx_keyturn_secret_create(ngx_conf_t *cf)
         return NULL;
     }
 
+    /* a capture of a regular expression is read before any variable is */
+
+    if (value[1].data[1] >= '0' && value[1].data[1] <= '9') {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" is a capture, and no variable that "
+                           "\"secret_get\" could set", &value[1]);
+        return NULL;
+    }
+
     secret = ngx_keyturn_secret_new(cf, &value[2]);
     if (secret == NULL) {
         return NULL;

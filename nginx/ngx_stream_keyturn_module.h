@@ -86,7 +86,6 @@ typedef struct {
 
     unsigned                       waiting:1;
     unsigned                       late:1;
-    unsigned                       alerted:1;
     unsigned                       logged:1;
 } ngx_stream_keyturn_ctx_t;
 

@@ -33,7 +33,7 @@ static ngx_keyturn_secret_t *ngx_stream_keyturn_secret(ngx_stream_session_t *s,
     ngx_uint_t variable);
 static ngx_uint_t ngx_stream_keyturn_in_upstream(ngx_stream_session_t *s);
 static void ngx_stream_keyturn_alert(ngx_stream_session_t *s,
-    ngx_stream_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
+    ngx_keyturn_secret_t *secret);
 static ngx_int_t ngx_stream_keyturn_note(ngx_stream_session_t *s,
     ngx_stream_keyturn_ctx_t *ctx);
 static void ngx_stream_keyturn_cleanup(void *data);
@@ -324,7 +324,7 @@ ngx_stream_keyturn_get_variable(ngx_stream_session_t *s,
     if (secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
         && !ngx_stream_keyturn_in_upstream(s))
     {
-        ngx_stream_keyturn_alert(s, ctx, secret);
+        ngx_stream_keyturn_alert(s, secret);
         return NGX_OK;
     }
 
@@ -437,13 +437,13 @@ ngx_stream_keyturn_in_upstream(ngx_stream_session_t *s)
 
 static void
 ngx_stream_keyturn_alert(ngx_stream_session_t *s,
-    ngx_stream_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret)
+    ngx_keyturn_secret_t *secret)
 {
-    if (ctx->alerted) {
+    if (secret->alerted) {
         return;
     }
 
-    ctx->alerted = 1;
+    secret->alerted = 1;
 
     ngx_log_error(NGX_LOG_ALERT, s->connection->log, 0,
                   "\"%V\" is empty here: its secret is for \"proxy_ssl_*\", "
