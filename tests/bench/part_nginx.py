@@ -12,6 +12,8 @@ from lib.nginx import Nginx
 VALUE = "sk-live-" + 40 * "x"
 MORE = 10           # secrets in one request
 CONNECTIONS = 32
+SLICES = 4000       # subrequests of one request
+SLICE = 2048        # bytes
 FRONT = """
 upstream application {{ server unix:@DIR@/../back/socket; keepalive 64; }}
 {secrets}
@@ -22,9 +24,12 @@ server {{
     location = /secret {{ proxy_set_header Authorization $secret0; proxy_pass http://application; }}
     location = /literals {{ {literals} proxy_pass http://application; }}
     location = /secrets {{ {headers} proxy_pass http://application; }}
+    location = /slices/literal {{ {slices} proxy_set_header Authorization "{value}"; proxy_pass http://application/file; }}
+    location = /slices/secret {{ {slices} proxy_set_header Authorization $secret0; proxy_pass http://application/file; }}
 }}"""
 FILE = ("tls.file", "a key in a file")
-BACK = "server { listen 127.0.0.1:@PORT@; listen unix:@DIR@/socket; access_log off; keepalive_requests 1000000; return 200 ok; }"
+BACK = """server { listen 127.0.0.1:@PORT@; listen unix:@DIR@/socket; access_log off; keepalive_requests 1000000;
+    location / { return 200 ok; } location = /file { root @DIR@; } }"""
 
 
 class Client:
@@ -46,6 +51,21 @@ class Client:
             if not answer.startswith(b"HTTP/1.1 200 "):
                 raise RuntimeError(answer.split(b"\r\n")[0].decode())
 
+    def download(self, path):
+        """Nanoseconds of the worker's CPU for the file in slices."""
+        request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+        before = time.clock_gettime_ns(self.clock)
+        self.sockets[0].sendall(request)
+        answer = self.sockets[0].makefile("rb")
+        length, line = 0, b"HTTP"
+        while line.strip():
+            line = answer.readline()
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split()[1])
+        if length != SLICES * SLICE or len(answer.read(length)) != length:
+            raise RuntimeError(f"{path}: {length} bytes")
+        return time.clock_gettime_ns(self.clock) - before
+
     def run(self, path, count):
         """Nanoseconds of the worker's CPU for one request."""
         request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
@@ -61,6 +81,7 @@ def front():
     numbers = range(MORE)
     return FRONT.format(value=VALUE, secrets="".join(f"secret_get $secret{n} api-keys/bench{n};\n" for n in numbers),
                         literals=" ".join(f'proxy_set_header X-Key-{n} "{VALUE}";' for n in numbers),
+                        slices=f"slice {SLICE}; proxy_set_header Range $slice_range;",
                         headers=" ".join(f"proxy_set_header X-Key-{n} $secret{n};" for n in numbers))
 
 
@@ -69,6 +90,9 @@ def measure(bench, client):
     for _ in range(bench.few(241, 2)):
         for path in ("literal", "secret", "literals", "secrets"):
             samples.setdefault(path, []).append(client.run(f"/{path}", bench.few(384, 64)))
+    for _ in range(bench.few(9, 1)):
+        for path in ("literal", "secret"):
+            samples.setdefault(f"slices {path}", []).append(client.download(f"/slices/{path}"))
     samples["extra"] = [secret - literal for secret, literal in zip(samples["secret"], samples["literal"])]
     samples["each"] = [(secrets - literals) / MORE for secrets, literals in zip(samples["secrets"], samples["literals"])]
     return samples
@@ -83,6 +107,7 @@ def requests(bench):
     try:
         back = Nginx(bench.stage, bench.folder / "back")
         back.configure(BACK)
+        (back.dir / "file").write_bytes(SLICES * SLICE * b"s")
         servers.append(back.start())
         server = Nginx(bench.stage, bench.folder / "front", home)
         server.configure(front(), main="user root;" if os.geteuid() == 0 else "")
@@ -97,6 +122,8 @@ def groups(bench):
     return [Group(requests, [
         Row("secret_get, audited: CPU a request over a literal header's", "extra", "ns", goal=at_most(500)),
         Row("proxied request with secret_get: CPU of the worker", "secret", "us", ("literal", "a literal header"), scale=0.001),
+        Row(f"one request of {SLICES:,} slices: CPU of the worker", "slices secret", "ms", ("slices literal", "a literal header"),
+            at_most(1.3), scale=0.000001),
         Row("each of ten secrets in a request: CPU over a literal's", "each", "ns"),
     ]), Group(handshakes, [
         Row("TLS handshake, secret_ssl_certificate: CPU of the worker", "tls.secret", "us", FILE, at_most(1.1), scale=0.001),
