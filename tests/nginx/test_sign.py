@@ -4,6 +4,8 @@ import base64
 import datetime
 import hashlib
 import hmac
+import os
+import pathlib
 import re
 import threading
 
@@ -14,21 +16,15 @@ from botocore.credentials import Credentials
 
 from lib import memory
 
-HOST = "photos.s3.eu-central-1.amazonaws.com"
-S3 = 'map $keyturn_aws_date $aws_day { "~^(?<day>[0-9]+)T" $day; }'
-LOCATION = """
-location ~ "^/s3/(?<s3_key>[A-Za-z0-9._/-]+)$" {
-    limit_except GET { deny all; }
-    secret_get  $s3_id   aws/photos field=access_key_id;
-    secret_sign $s3_sign aws/photos "$request_method\\n/$s3_key\\n\\nhost:@HOST@\\nx-amz-content-sha256:UNSIGNED-PAYLOAD\\nx-amz-date:$keyturn_aws_date\\n\\nhost;x-amz-content-sha256;x-amz-date\\nUNSIGNED-PAYLOAD"
-                derive=aws4:eu-central-1/s3 field=secret_access_key;
-    proxy_set_header Host @HOST@;
-    proxy_set_header x-amz-date $keyturn_aws_date;
-    proxy_set_header x-amz-content-sha256 UNSIGNED-PAYLOAD;
-    proxy_set_header Authorization "AWS4-HMAC-SHA256 Credential=$s3_id/$aws_day/eu-central-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=$s3_sign";
-    proxy_pass http://127.0.0.1:@UPSTREAM@/$s3_key;
-}
-""".replace("@HOST@", HOST)
+PAGE = (pathlib.Path(os.environ["KT_TOP"]) / "nginx/ngx_http_keyturn_module.7").read_text()
+
+
+def examples(title):
+    """The displays of a section of the manual page, as one types them."""
+    text = re.split(rf"^\.S[sh] {re.escape(title)}\n", PAGE, flags=re.M)[1]
+    text = re.split(r"^\.S[sh] ", text, flags=re.M)[0]
+    displays = re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", text, re.M | re.S)
+    return [display.replace(r"\(dq", '"').replace(r"\e", "\\") for display in displays]
 
 
 def signed(site, value, message, name="sha256"):
@@ -132,23 +128,26 @@ def s3(site, canary):
 
 
 def start(s3):
-    """In a time zone that is not UTC."""
-    s3.configure(LOCATION.replace("@UPSTREAM@", str(s3.upstream.port)), outside=S3)
+    """The example of the manual page, with an S3 on this machine that speaks no TLS; in a time zone that is not UTC."""
+    (text,) = examples("Requests to S3")
+    text = re.sub(r"^ *proxy_ssl_.*\n", "", text, flags=re.M).replace("https://", "http://")
+    text = text.replace("server photos.s3.eu-central-1.amazonaws.com:443;", f"server 127.0.0.1:{s3.upstream.port};")
+    s3.nginx.configure(text.replace("server {\n", "server {\nlisten 127.0.0.1:@PORT@; server_name app.example;\n"))
     s3.nginx.env = s3.nginx.env | {"TZ": "XST-5:30"}
     s3.nginx.start()
 
 
 def test_s3(s3):
     start(s3)
-    for path in ("/s3/cat.jpg", "/s3/a/b-c_d.e/f", "/s3/2026/11/x"):
+    for path in ("/photos/cat.jpg", "/photos/a/b-c_d.e/f", "/photos/2026/11/x"):
         answer = s3.get(path)
         assert (answer.status, answer.body) == (200, b"an object"), s3.judge.refused
-    assert s3.get("/s3/cat.jpg", method="HEAD").status == 200, s3.judge.refused
-    assert s3.get("/s3/cat.jpg", method="PUT", body=b"x").status == 403 and s3.get("/s3/a%20b").status == 404
+    assert s3.get("/photos/cat.jpg", method="HEAD").status == 200, s3.judge.refused
+    assert s3.get("/photos/cat.jpg", method="PUT", body=b"x").status == 403 and s3.get("/photos/a%20b").status == 404
     s3.put("AKIANEW")
-    assert s3.get("/s3/cat.jpg").status == 200 and "Credential=AKIANEW/" in s3.upstream.last.headers["Authorization"]
+    assert s3.get("/photos/cat.jpg").status == 200 and "Credential=AKIANEW/" in s3.upstream.last.headers["Authorization"]
     s3.keys["AKIANEW"] = "another"
-    assert s3.get("/s3/cat.jpg").status == 403 and len(s3.judge.refused) == 1, "the judge is one"
+    assert s3.get("/photos/cat.jpg").status == 403 and len(s3.judge.refused) == 1, "the judge is one"
 
 
 def test_id_and_signature_are_of_one_version(s3):
@@ -158,7 +157,7 @@ def test_id_and_signature_are_of_one_version(s3):
 
     def ask():
         while not stop.is_set():
-            statuses.append(s3.get("/s3/cat.jpg").status)
+            statuses.append(s3.get("/photos/cat.jpg").status)
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
@@ -182,7 +181,7 @@ def test_what_is_not_a_canonical_request_is_not_signed(s3):
     assert 'the message has no line "x-amz-date:YYYYMMDDTHHMMSSZ"' in s3.nginx.error_log()
 
 
-@pytest.mark.parametrize("text, message", [
+CONFIGURATIONS = [
     ("secret_sign $s hooks/out m alg=md5;", '"alg=md5" is not one of hmac-sha256, hmac-sha1, hmac-sha512'),
     ("secret_sign $s hooks/out m encode=uri;", '"encode=uri" is not one of hex, base64, base64url'),
     ("secret_sign $s hooks/out m derive=aws4:x;", 'derive=aws4:x" is not valid: it is not aws4:REGION/SERVICE'),
@@ -191,8 +190,21 @@ def test_what_is_not_a_canonical_request_is_not_signed(s3):
     ("secret_sign s hooks/out m;", 'invalid variable name "s"'),
     ("secret_sign $s hooks/none m;", 'required secret "hooks/none" of "$s" cannot be read'),
     ("secret_sign $s hooks/out m; secret_get $s hooks/out;", 'duplicate "secret_get" of "$s"'),
-])
-def test_configuration(site, text, message):
+]
+
+
+def test_configuration(site):
     site.home.set("hooks/out", "x")
-    site.location(text)
-    assert message in site.nginx.test().stderr
+    for text, message in CONFIGURATIONS:
+        site.location(text)
+        assert message in site.nginx.test().stderr, text
+
+
+def test_examples_of_the_manual(site):
+    for name in ("hooks/shop", "hooks/out"):
+        site.home.set(name, "x")
+    enter, match = examples("WHO MAY ENTER")
+    (sign,) = examples("SIGNATURES")
+    site.configure(f"{enter} location / {{ {sign} @PROXY@ }}", outside=f"{match} limit_req_zone $rate_key zone=a:1m rate=9r/s;")
+    result = site.nginx.test()
+    assert result.returncode == 0, result.stderr
