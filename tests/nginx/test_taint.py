@@ -113,13 +113,11 @@ class Lab:
     def ask(self, path, **more):
         """The answer, which has no value, and what upstreams were sent for it, as "path: Authorization"."""
         self.upstream.clear()
-        mark = len(self.log())
+        mark, errors = len(self.log()), len(self.nginx.error_log())
         answer = self.nginx.get(path, **more)
         wait_for(lambda: [line for line in self.log()[mark:].splitlines() if line.startswith(f"{path} ") and "uri=/authz" not in line], what="the log")
-        text = answer.body.decode() + str(answer.headers)
-        assert not found(text), text
-        assert not found(self.log()), self.log()
-        assert not found(self.nginx.error_log()), self.nginx.error_log()
+        for text in (answer.body.decode() + str(answer.headers), self.log()[mark:], self.nginx.error_log()[errors:]):
+            assert not found(text), text
         return answer
 
     def sent(self, *, of=None):
