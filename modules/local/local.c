@@ -119,7 +119,7 @@ static ktp_status_t same_process(const ktp_instance_t *instance)
 /* The deadline holds until here, because a reading one takes its lock with its first row. */
 static void local_end(ktp_txn_t *txn)
 {
-    local_release(txn);
+    local_release_all(txn);
     if (!sqlite3_get_autocommit(txn->connection->db)) {
         ktp_status_t status;
         sqlite3_stmt *rollback =
@@ -237,6 +237,24 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
     return KTP_SUCCESS;
 }
 
+/* Its frames are written at once, if there is memory for them. */
+static ktp_status_t run_commit(const ktp_instance_t *instance, local_connection_t *connection)
+{
+    local_gathered_t *gathered = malloc(sizeof *gathered);
+    ktp_status_t status;
+    int code = SQLITE_OK;
+
+    if (gathered != NULL)
+        local_gather(gathered);
+    status = local_run(instance, connection, LOCAL_COMMIT, "committing");
+    if (gathered != NULL)
+        code = local_gather_end();
+    free(gathered);
+    return status == KTP_SUCCESS && code != SQLITE_OK
+               ? local_sqlite_fail(instance, connection->db, code, "committing")
+               : status;
+}
+
 /* Not into files that were put aside since begin: this connection holds none of the
  * locks of the new ones. */
 static ktp_status_t commit_here(ktp_instance_t *instance, local_connection_t *connection)
@@ -246,7 +264,7 @@ static ktp_status_t commit_here(ktp_instance_t *instance, local_connection_t *co
         return ktp_fail(instance->services, KTP_TRYAGAIN,
                         "%s: its files were replaced while it was written: nothing was committed",
                         instance->path);
-    return local_run(instance, connection, LOCAL_COMMIT, "committing");
+    return run_commit(instance, connection);
 }
 
 static ktp_status_t local_commit(ktp_txn_t *txn)
@@ -261,7 +279,7 @@ static ktp_status_t local_commit(ktp_txn_t *txn)
                         instance->path);
     local_release(txn);
     if (!txn->begun)
-        status = KTP_SUCCESS; /* at most one row was read */
+        status = KTP_SUCCESS; /* rows were read, if any */
     else if (sqlite3_get_autocommit(txn->connection->db))
         status = ktp_fail(instance->services, KTP_UNAVAIL,
                           "%s: an earlier error has undone the transaction", instance->path);

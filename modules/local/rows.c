@@ -23,14 +23,35 @@ void local_release(ktp_txn_t *txn)
     txn->active = NULL;
 }
 
-/* A reading transaction needs BEGIN and ROLLBACK only for its second row. The first row keeps its
- * snapshot as long as its statement is not reset, and BEGIN takes that over. */
+void local_release_all(ktp_txn_t *txn)
+{
+    local_release(txn);
+    if (txn->first != NULL)
+        sqlite3_reset(txn->first);
+    txn->first = NULL;
+}
+
+/* A reading transaction seldom needs BEGIN and ROLLBACK: the first row keeps its snapshot as long
+ * as its statement is not reset, and rows of other statements are read in the same one. Whatever
+ * needs that statement again runs BEGIN, which takes the snapshot over. */
 static ktp_status_t begin_now(ktp_txn_t *txn)
 {
     ktp_status_t status = local_run(txn->instance, txn->connection, LOCAL_BEGIN, "reading");
 
     txn->begun = status == KTP_SUCCESS;
+    if (txn->begun)
+        local_release_all(txn);
     return status;
+}
+
+/* The row that the caller had until now. */
+static void leave_row(ktp_txn_t *txn)
+{
+    if (!txn->begun && txn->first == NULL) {
+        txn->first = txn->active;
+        txn->active = NULL;
+    }
+    local_release(txn);
 }
 
 /* Before each call: an error such as a full disk may have undone the transaction, and what follows
@@ -38,7 +59,6 @@ static ktp_status_t begin_now(ktp_txn_t *txn)
 static ktp_status_t ready(ktp_txn_t *txn, int writing)
 {
     const ktp_instance_t *instance = txn->instance;
-    ktp_status_t status = KTP_SUCCESS;
 
     if (instance->pid != local_process())
         return ktp_fail(instance->services, KTP_UNAVAIL,
@@ -46,11 +66,7 @@ static ktp_status_t ready(ktp_txn_t *txn, int writing)
     if (txn->connection == NULL)
         return ktp_fail(instance->services, KTP_UNAVAIL, "%s: no transaction is open",
                         instance->path);
-    if (!txn->begun && txn->active != NULL)
-        status = begin_now(txn);
-    local_release(txn);
-    if (status != KTP_SUCCESS)
-        return status;
+    leave_row(txn);
     if (writing && !txn->connection->writing)
         return ktp_fail(instance->services, KTP_FORBIDDEN, "%s: writing in a reading transaction",
                         instance->path);
@@ -134,7 +150,9 @@ static sqlite3_stmt *statement_for(ktp_txn_t *txn, const ktp_key_t *key, int op,
     sqlite3_stmt *statement = local_statement(txn->instance, txn->connection,
                                               (int)key->space * LOCAL_OPS + op, ret_status);
 
-    if (statement == NULL)
+    if (statement != NULL && statement == txn->first)
+        *ret_status = begin_now(txn);
+    if (statement == NULL || *ret_status != KTP_SUCCESS)
         return NULL;
     sqlite3_bind_blob(statement, 1, key->id, (int)key->id_size, SQLITE_STATIC);
     if (key->space == KTP_VALUE)
@@ -156,7 +174,7 @@ ktp_status_t local_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_
     if (statement == NULL)
         return status;
     code = sqlite3_step(statement);
-    if (code == SQLITE_DONE && !txn->begun) { /* nothing keeps the snapshot: again, inside one */
+    if (code == SQLITE_DONE && !txn->begun && txn->first == NULL) { /* nothing keeps the snapshot */
         sqlite3_reset(statement);
         status = begin_now(txn);
         if (status != KTP_SUCCESS)

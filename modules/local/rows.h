@@ -7,6 +7,7 @@
 
 /* Takes the row of the last call back. */
 void local_release(ktp_txn_t *txn);
+void local_release_all(ktp_txn_t *txn); /* and what keeps the snapshot */
 ktp_status_t local_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row);
 ktp_status_t local_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
                            uint64_t expected);

@@ -117,6 +117,7 @@ struct ktp_txn {
     int begun;                      /* BEGIN was run: a reading one does without for one row */
     int erased, lost;     /* a head without a value; rows of values, less those that came */
     sqlite3_stmt *active; /* its row is in the caller's hands until the next call */
+    sqlite3_stmt *first;  /* of a reading one without BEGIN: it keeps the snapshot until the end */
 };
 
 struct ktp_instance {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * vfs.c: SQLite's own access to files, but for two things.
+ * vfs.c: SQLite's own access to files, but for three things.
  *
  * Its sleep. SQLite asks a busy handler only for some of its waits. Where it repairs the index of
  * -wal, or looks for a place among the readers, it sleeps by itself and gives up after 10 s
@@ -16,6 +16,10 @@
  *   its header    SQLite syncs it before the first frame. If frames of before follow, an old header
  *                 must not meet new frames. In a file that was empty nothing follows, and the sync
  *                 of the commit is enough: without it the file is not valid.
+ *
+ * And its writes of a commit. SQLite writes each frame by two calls. They are gathered and written
+ * at once, at the latest by the sync: before it SQLite tells no reader of the frames, and its
+ * answer can still fail the commit.
  */
 #define _GNU_SOURCE
 #include "vfs.h"
@@ -33,12 +37,13 @@
 
 #define WAL_HEADER 32
 
-static _Thread_local int64_t waiting_until; /* of the call that runs; 0: none does */
+static _Thread_local int64_t waiting_until;      /* of the call that runs; 0: none does */
+static _Thread_local local_gathered_t *gathered; /* of the commit that runs; NULL: none does */
 static pthread_once_t vfs_once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t methods_lock = PTHREAD_MUTEX_INITIALIZER;
 static sqlite3_vfs *system_vfs, own_vfs;
 static const sqlite3_io_methods *system_methods; /* of the first -wal; NULL: none yet */
-static sqlite3_io_methods own_methods;           /* the same, but for what it syncs */
+static sqlite3_io_methods own_methods;           /* the same, but for what it writes and syncs */
 
 /* ---- sleep ---- */
 
@@ -57,12 +62,83 @@ static int vfs_sleep(sqlite3_vfs *vfs, int us)
     return system_vfs->xSleep(system_vfs, us < left ? us : (int)left);
 }
 
+/* ---- the frames of a commit ---- */
+
+void local_gather(local_gathered_t *begun)
+{
+    begun->size = 0;
+    begun->file = NULL;
+    gathered = begun;
+}
+
+static int write_gathered(sqlite3_file *file)
+{
+    size_t size;
+
+    if (gathered == NULL || gathered->file != file || gathered->size == 0)
+        return SQLITE_OK;
+    size = gathered->size;
+    gathered->size = 0;
+    return system_methods->xWrite(file, gathered->bytes, (int)size, gathered->at);
+}
+
+int local_gather_end(void)
+{
+    int code = gathered->file != NULL ? write_gathered(gathered->file) : SQLITE_OK;
+
+    gathered = NULL;
+    return code;
+}
+
+static int wal_write(sqlite3_file *file, const void *bytes, int size, sqlite3_int64 at)
+{
+    int code;
+
+    if (gathered == NULL)
+        return system_methods->xWrite(file, bytes, size, at);
+    if (gathered->file != file || at != gathered->at + (sqlite3_int64)gathered->size ||
+        gathered->size + (size_t)size > sizeof gathered->bytes) {
+        code = gathered->file != NULL ? write_gathered(gathered->file) : SQLITE_OK;
+        if (code != SQLITE_OK || (size_t)size > sizeof gathered->bytes)
+            return code != SQLITE_OK ? code : system_methods->xWrite(file, bytes, size, at);
+        gathered->file = file;
+        gathered->at = at;
+    }
+    memcpy(gathered->bytes + gathered->size, bytes, (size_t)size);
+    gathered->size += (size_t)size;
+    return SQLITE_OK;
+}
+
 /* ---- -wal ---- */
+
+static int wal_read(sqlite3_file *file, void *ret_bytes, int size, sqlite3_int64 at)
+{
+    int code = write_gathered(file);
+
+    return code == SQLITE_OK ? system_methods->xRead(file, ret_bytes, size, at) : code;
+}
+
+static int wal_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+    int code = write_gathered(file);
+
+    return code == SQLITE_OK ? system_methods->xTruncate(file, size) : code;
+}
+
+static int wal_size(sqlite3_file *file, sqlite3_int64 *ret_size)
+{
+    int code = write_gathered(file);
+
+    return code == SQLITE_OK ? system_methods->xFileSize(file, ret_size) : code;
+}
 
 static int wal_sync(sqlite3_file *file, int flags)
 {
     sqlite3_int64 size = 0;
+    int code = write_gathered(file);
 
+    if (code != SQLITE_OK)
+        return code;
     if (system_methods->xFileSize(file, &size) == SQLITE_OK && size == WAL_HEADER)
         return SQLITE_OK;
     return system_methods->xSync(file, flags);
@@ -74,6 +150,10 @@ static void replace_methods(sqlite3_file *file)
     pthread_mutex_lock(&methods_lock);
     if (system_methods == NULL) {
         own_methods = *file->pMethods;
+        own_methods.xRead = wal_read;
+        own_methods.xWrite = wal_write;
+        own_methods.xTruncate = wal_truncate;
+        own_methods.xFileSize = wal_size;
         own_methods.xSync = wal_sync;
         system_methods = file->pMethods;
     }
