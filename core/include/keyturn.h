@@ -1037,7 +1037,8 @@ KT_API KT_MUST_USE kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t
  *   - without a thread: at the first decision a second or more later, at kt_audit_flush(), also of
  *     another process with `all_processes`, and at kt_close();
  *   - with one: within about a second. kt_audit_run() is all that a thread does that the host
- *     starts after kt_open().
+ *     starts after kt_open(). Such a thread also syncs the anchors of changes, for which each
+ * change waits otherwise: a power cut within that second may leave them older than the store.
  *
  * While a decision cannot become a line, later decisions are refused (KT_AUDIT). A host without a
  * thread that must not hand over a value before it is recorded calls kt_audit_flush() first.

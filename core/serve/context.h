@@ -53,6 +53,7 @@ struct kt_ctx {
     kt_access_t *access; /* NULL: not opened yet, or there are no statistics */
     bool access_opened;
     char vouched[KT_SUBJECT_MAX + 1]; /* the last subject of a read that this host vouches for */
+    atomic_bool anchors_loose; /* those of a change are not synced: the audit log's thread will */
     int64_t tick, moment; /* kt_monotonic() of the last short call, and kt_now_about() then */
     bool audit_warned;    /* its failure was reported already */
     bool memory_warned;   /* that some memory is not locked, too */
@@ -84,6 +85,7 @@ kt_status_t kt_open_agent(kt_ctx_t *ctx, kt_ctx_t **ret_agent);
 kt_status_t kt_memory_check(kt_ctx_t *ctx);
 kt_status_t kt_enter(kt_ctx_t *ctx); /* checks pid and memory, takes the lock, clears the error */
 void kt_leave(kt_ctx_t *ctx);
+void kt_anchors_tighten(kt_ctx_t *ctx); /* record.c: what `anchors_loose` says */
 void kt_settle_locked(kt_ctx_t *ctx); /* settle.c: a part of kt_leave() */
 /* The instance of the provider at `index`: opened once, and the context's. */
 kt_status_t kt_store_of(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store);

@@ -264,6 +264,7 @@ void kt_close(kt_ctx_t *ctx)
         return;
     if (ctx->pid != getpid())
         return; /* a fork's copy: descriptors, connections and locked pages are the parent's */
+    kt_anchors_tighten(ctx);
     kt_forward_finish(ctx);
     kt_close(ctx->agent);
     for (i = 0; ctx->stores != NULL && i < ctx->modules->count; i++)

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* record.c: the host's calls on the audit log: flush it, lend it a thread, read its end. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "serve.h"
+
+#define ANCHORS_MAX 16 /* stores of one process with anchors */
 
 /* Of all processes of the stream. What is not synced now is by the next flush. */
 static void sync_anchors(kt_ctx_t *ctx)
@@ -10,9 +15,43 @@ static void sync_anchors(kt_ctx_t *ctx)
 
     for (i = 0; ctx->stores != NULL && i < ctx->modules->count; i++) {
         if (kt_store_of(ctx, i, &store) != KT_SUCCESS ||
-            kt_anchors_sync(store->anchors, ctx->holder.stream) != KT_SUCCESS)
+            (store->anchors != NULL &&
+             kt_anchors_sync(kt_anchors_folder(store->anchors), ctx->holder.stream) != KT_SUCCESS))
             kt_failure_clear();
     }
+}
+
+/* The folders of the anchors, which do not change: to be synced without the lock. The caller frees
+ * what is not NULL. */
+static size_t copy_paths(kt_ctx_t *ctx, char *ret_paths[ANCHORS_MAX])
+{
+    size_t count = 0, i;
+
+    (void)pthread_mutex_lock(&ctx->lock);
+    for (i = 0; ctx->stores != NULL && i < ctx->modules->count && count < ANCHORS_MAX; i++) {
+        if (ctx->stores[i].api != NULL && ctx->stores[i].anchors != NULL)
+            ret_paths[count++] = strdup(kt_anchors_folder(ctx->stores[i].anchors));
+    }
+    (void)pthread_mutex_unlock(&ctx->lock);
+    return count;
+}
+
+/* By the thread, so that a change waits for two syncs and not for three. A failure is tried again:
+ * it is not said, because the anchors count already. */
+void kt_anchors_tighten(kt_ctx_t *ctx)
+{
+    char *paths[ANCHORS_MAX];
+    size_t count, i;
+
+    if (!atomic_exchange(&ctx->anchors_loose, false))
+        return;
+    count = copy_paths(ctx, paths);
+    for (i = 0; i < count; i++) {
+        if (paths[i] == NULL || kt_anchors_sync(paths[i], ctx->holder.stream) != KT_SUCCESS)
+            atomic_store(&ctx->anchors_loose, true);
+        free(paths[i]);
+    }
+    kt_failure_clear();
 }
 
 kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes)
@@ -30,19 +69,25 @@ kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes)
     return status;
 }
 
-static int64_t forward(void *arg)
+static int64_t tick(void *arg)
 {
+    kt_anchors_tighten(arg);
     return kt_forward_step(arg);
 }
 
 /* Without the context's lock, because readers must not wait for a disk. */
 kt_status_t kt_audit_run(kt_ctx_t *ctx)
 {
+    kt_status_t status;
+
     kt_failure_clear();
     if (ctx->audit == NULL)
         return KT_SUCCESS;
-    kt_audit_set_tick(ctx->audit, forward, ctx);
-    return kt_audit_thread_run(ctx->audit, ctx->holder.logger.fn, ctx->holder.logger.arg);
+    kt_audit_set_tick(ctx->audit, tick, ctx);
+    status = kt_audit_thread_run(ctx->audit, ctx->holder.logger.fn, ctx->holder.logger.arg);
+    if (status != KT_CONFLICT)
+        kt_anchors_tighten(ctx);
+    return status;
 }
 
 void kt_audit_stop(kt_ctx_t *ctx)

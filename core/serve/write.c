@@ -93,9 +93,15 @@ kt_status_t kt_write_prepare(kt_ctx_t *ctx, kt_write_t *writes, size_t count)
 kt_status_t kt_write_commit(kt_ctx_t *ctx, const kt_write_t *writes, size_t count)
 {
     unsigned flags = KT_EV_DURABLE | KT_EV_MUST_RECORD;
-    kt_status_t status, committed = kt_change_commit(writes->change);
+    bool loose = kt_audit_has_thread(ctx->audit);
+    kt_status_t status, committed;
     size_t i;
 
+    if (loose)
+        kt_change_be_lazy(writes->change);
+    committed = kt_change_commit(writes->change);
+    if (loose)
+        atomic_store(&ctx->anchors_loose, true);
     for (i = 0; i < count; i++)
         kt_cache_drop_name(ctx->cache, writes[i].call.ref.name);
     kt_debug_point("write.anchored");

@@ -32,6 +32,7 @@ struct kt_anchors {
     int notify;          /* a queue of events (anchor_notify.c); -1: none */
     bool calm;           /* there was none since the files were looked at */
     int64_t looked;      /* kt_monotonic() of that */
+    int64_t asked;       /* and of the last time that the queue was found empty */
     unsigned looks;      /* since the files were read */
     kt_unanchored_list_t missing;
     char problem[KT_ERROR_SIZE];

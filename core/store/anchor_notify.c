@@ -18,6 +18,7 @@
 
 #define AFTER 64u /* looks without a change, after which a queue is worth its place */
 #define LOOK_MS 1000
+#define RECENT_MS 50
 #define WATCHED_FOR                                                                                \
     (IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVE | IN_DELETE_SELF | IN_MOVE_SELF |     \
      IN_ONLYDIR)
@@ -66,18 +67,29 @@ void kt_anchor_notify_begin(kt_anchors_t *anchors)
 void kt_anchor_notify_looked(kt_anchors_t *anchors)
 {
     anchors->calm = anchors->notify >= 0;
-    anchors->looked = kt_monotonic();
+    anchors->looked = anchors->asked = kt_monotonic();
+}
+
+bool kt_anchors_are_recent(const kt_anchors_t *anchors)
+{
+    return anchors == NULL || (anchors->calm && kt_monotonic() - anchors->asked < RECENT_MS);
 }
 
 bool kt_anchor_notify_is_calm(kt_anchors_t *anchors)
 {
     char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    int64_t now = kt_monotonic();
     bool calm = anchors->calm;
     ssize_t got;
 
-    if (!calm || kt_monotonic() - anchors->looked >= LOOK_MS)
+    if (!calm || now - anchors->looked >= LOOK_MS)
         return false;
     while ((got = read(anchors->notify, events, sizeof(events))) > 0)
         calm = false;
-    return calm && got < 0 && errno == EAGAIN;
+    calm = calm && got < 0 && errno == EAGAIN;
+    if (calm)
+        anchors->asked = now;
+    else
+        anchors->calm = false;
+    return calm;
 }

@@ -145,17 +145,19 @@ kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt
     return status;
 }
 
-kt_status_t kt_anchors_sync(const kt_anchors_t *anchors, const char *stream)
+const char *kt_anchors_folder(const kt_anchors_t *anchors)
 {
-    int folder;
+    return anchors->path;
+}
+
+kt_status_t kt_anchors_sync(const char *path, const char *stream)
+{
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     kt_status_t status;
 
-    if (anchors == NULL)
-        return KT_SUCCESS;
-    folder = open(anchors->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (folder < 0)
         return KT_SUCCESS; /* the next read will say so */
-    status = kt_anchor_file_sync(anchors->path, folder, stream);
+    status = kt_anchor_file_sync(path, folder, stream);
     (void)close(folder);
     return status;
 }

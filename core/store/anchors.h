@@ -47,6 +47,9 @@ kt_status_t kt_anchors_make(const kt_anchors_t *anchors, const char *stream);
 /* Reads the files; call it before a snapshot is opened. KT_ROLLEDBACK: the folder is gone;
  * KT_PERMISSION: not only its owner may write it. */
 kt_status_t kt_anchors_load(kt_anchors_t *anchors);
+/* Were the files found unchanged some milliseconds ago? As long as nothing was committed to the
+ * store since, that is as good as to ask again: what is in force was in the files by then. */
+bool kt_anchors_are_recent(const kt_anchors_t *anchors);
 /* Inside the snapshot: KT_ROLLEDBACK if this is older than what was seen of it, or if it was
  * written and no file has an anchor of it. Remembers it. */
 kt_status_t kt_anchors_check(kt_anchors_t *anchors, const kt_anchored_t *anchored);
@@ -68,7 +71,9 @@ kt_status_t kt_anchors_prepare(kt_anchors_t *anchors, const char *stream, const 
  * disk after a later write that is not lazy, kt_anchors_sync(), or when the kernel likes. */
 kt_status_t kt_anchors_write(kt_anchors_t *anchors, const char *stream, const kt_anchored_t *list,
                              size_t count, bool lazy);
-kt_status_t kt_anchors_sync(const kt_anchors_t *anchors, const char *stream);
+/* Of all stores below `path`, kt_anchors_folder(). Needs no lock of the context. */
+kt_status_t kt_anchors_sync(const char *path, const char *stream);
+const char *kt_anchors_folder(const kt_anchors_t *anchors);
 /* Before the commit: space for that, in case that the disk is full by then. KT_NOSPACE. */
 kt_status_t kt_anchors_reserve(const kt_anchors_t *anchors, const char *stream);
 /* Could the stream's file be written by this process? KT_PERMISSION, with the command that makes

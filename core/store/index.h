@@ -114,6 +114,7 @@ void kt_proofs_keep_entry(kt_proofs_t *proofs, const unsigned char leaf[KT_TAG_S
 /* A transaction begins. `token`: the store's change token just before; roots that were proved when
  * it was the same are known in this one. NULL: none is known, and none is kept. */
 void kt_proofs_begin(kt_proofs_t *proofs, const unsigned char *token);
+bool kt_proofs_are_of(const kt_proofs_t *proofs, const unsigned char token[KTP_TOKEN_SIZE]);
 const kt_root_row_t *kt_proofs_root(kt_proofs_t *proofs, const unsigned char key_id[KT_KEYID_SIZE]);
 void kt_proofs_keep_root(kt_proofs_t *proofs, const kt_root_row_t *root);
 /* Forgets the roots. True: one of them was used in this transaction, so that what failed in it may

@@ -425,13 +425,15 @@ static kt_status_t begin_read(const kt_holder_t *holder, const kt_store_t *store
                               ktp_txn_t **ret_txn)
 {
     unsigned char before[KTP_TOKEN_SIZE], token[KTP_TOKEN_SIZE];
-    bool known = false;
-    kt_status_t status = kt_anchors_load(store->anchors);
+    bool known = get_token(store, before);
+    kt_status_t status = KT_SUCCESS;
 
-    if (status != KT_SUCCESS)
-        return status;
-    known = get_token(store, before);
-    status = kt_txn_begin(store, false, holder->wait, ret_txn);
+    /* anchors that were looked at just now hold, unless something was committed since */
+    if (!known || !kt_proofs_are_of(store->proofs, before) ||
+        !kt_anchors_are_recent(store->anchors))
+        status = kt_anchors_load(store->anchors);
+    if (status == KT_SUCCESS)
+        status = kt_txn_begin(store, false, holder->wait, ret_txn);
     if (status == KT_SUCCESS && known && get_token(store, token) &&
         memcmp(before, token, sizeof(token)) == 0)
         kt_proofs_begin(store->proofs, token);

@@ -135,6 +135,11 @@ void kt_proofs_begin(kt_proofs_t *proofs, const unsigned char *token)
     proofs->nroots = 0;
 }
 
+bool kt_proofs_are_of(const kt_proofs_t *proofs, const unsigned char token[KTP_TOKEN_SIZE])
+{
+    return proofs != NULL && memcmp(proofs->token, token, KTP_TOKEN_SIZE) == 0;
+}
+
 const kt_root_row_t *kt_proofs_root(kt_proofs_t *proofs, const unsigned char key_id[KT_KEYID_SIZE])
 {
     size_t i;

@@ -162,6 +162,15 @@ static void count_set(counts_t *counts)
     kt_close(counts->ctx);
 }
 
+/* In a process with a thread of the audit log, as a server has. */
+static void count_set_with_thread(counts_t *counts)
+{
+    counts->ctx = bench_open_drained(counts->config, &counts->draining);
+    for (unsigned i = 0; i < counts->count; i++)
+        set(counts, i);
+    bench_close_drained(counts->ctx, counts->draining);
+}
+
 /* ---- a record ---- */
 
 static void record(void *arg, unsigned i)
@@ -332,9 +341,10 @@ static const struct {
     const char *name;
     void (*fn)(counts_t *counts);
 } cases[] = {
-    {"cached", count_cached},    /* kt_get() */
-    {"read", count_read},        /* the same without a cache, with its proof: FOLDER says so */
-    {"set", count_set},          /* kt_put() */
+    {"cached", count_cached}, /* kt_get() */
+    {"read", count_read},     /* the same without a cache, with its proof: FOLDER says so */
+    {"set", count_set},       /* kt_put() */
+    {"served", count_set_with_thread},
     {"wrong", count_wrong},      /* kt_match() with another value */
     {"unknown", count_unknown},  /* kt_match() for a name that does not exist */
     {"ring", count_ring},        /* a record that is put into the ring */

@@ -8,7 +8,8 @@
  * COUNT secrets are in the store of FOLDER. Prints set, rotate (microseconds of wall clock, because
  * they mostly wait for the disk) and commit (one row, synchronous=FULL, in a database beside
  * the store), their CPU as set.cpu, rotate.cpu, commit.cpu; and list, verify, backup: nanoseconds
- * of CPU for each secret.
+ * of CPU for each secret. The process has a thread that drains its ring and syncs its anchors each
+ * second, as a server has.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -24,6 +25,7 @@
 
 typedef struct writes {
     kt_ctx_t *ctx;
+    pthread_t draining;
     sqlite3 *db;
     sqlite3_stmt *update;
     char backup[4096];
@@ -150,7 +152,7 @@ int main(int argc, char **argv)
         errx(64, "usage: measure_write ROUNDS COUNT FOLDER");
     (void)snprintf(config, sizeof(config), "%s/keyturn.yaml", argv[3]);
     (void)snprintf(writes.backup, sizeof(writes.backup), "%s/backup", argv[3]);
-    writes.ctx = bench_open(config);
+    writes.ctx = bench_open_drained(config, &writes.draining);
     open_plain(argv[3], &writes);
     for (unsigned round = 0; round < rounds; round++) {
         run_wall("commit", commit, &writes);
@@ -164,6 +166,6 @@ int main(int argc, char **argv)
     }
     (void)sqlite3_finalize(writes.update);
     (void)sqlite3_close(writes.db);
-    kt_close(writes.ctx);
+    bench_close_drained(writes.ctx, writes.draining);
     return 0;
 }

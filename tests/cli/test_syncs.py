@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 
+FRAME = 24 + 4096  # bytes of -wal for each page of a commit
 SYNC = re.compile(r"\b(fsync|fdatasync|msync|sync_file_range)\(")
 
 
@@ -30,18 +31,32 @@ def test_a_set_waits_for_three_syncs(home, tmp_path):
     assert len(syncs) == 3, "\n".join(syncs)
 
 
+def syncs_of(home, folder, case, times):
+    """Of the whole process, whichever thread makes them."""
+    home.set("api-keys/other", b"a value")
+    home.destroy("api-keys/other")  # so that -wal is empty
+    calls_of(home, folder, case, times)
+    return len(SYNC.findall((folder / "trace").read_text()))
+
+
 def test_a_process_that_goes_on_waits_for_three_syncs(home, tmp_path):
     """What 20 of them need more than 10."""
     home.set("api-keys/k0000000", b"a value")
-    program = [str(pathlib.Path(os.environ["KT_TEST_BIN"]) / "bench/inside_counts"), "set"]
-    counts = []
-    for times in 10, 20:
-        home.set("api-keys/other", b"a value")
-        home.destroy("api-keys/other")  # so that -wal is empty
-        subprocess.run(["strace", "-f", "-o", str(tmp_path / "trace"), *program, str(times), str(home.dir)], check=True,
-                       capture_output=True, env=home.env, timeout=120)
-        counts.append(len(SYNC.findall((tmp_path / "trace").read_text())))
-    assert counts[1] - counts[0] == 30, counts
+    few, many = syncs_of(home, tmp_path, "set", 10), syncs_of(home, tmp_path, "set", 20)
+    assert many - few == 30, (few, many)
+
+
+def test_a_process_with_a_thread_waits_for_two(home, tmp_path):
+    """Its thread syncs the anchors, once a second and at the end; until then a byte of the lock says that they are not synced."""
+    home.set("api-keys/k0000000", b"a value")
+    few, many = syncs_of(home, tmp_path, "served", 10), syncs_of(home, tmp_path, "served", 40)
+    lines = (tmp_path / "trace").read_text().splitlines()
+    assert 60 <= many - few <= 66, (few, many)
+    assert any(re.search(r"ftruncate\(\d+, 1\)", line) for line in lines)
+    assert len({line.split()[0] for line in lines if SYNC.search(line)}) == 2, "one of the two threads syncs nothing"
+    locks = list(home.dir.glob("**/anchors/*/.lock"))
+    assert locks and all(lock.stat().st_size == 0 for lock in locks)
+    assert home.run("verify").returncode == 0
 
 
 def test_what_is_destroyed_leaves_both_files(home):
@@ -110,18 +125,18 @@ def test_a_process_that_goes_on_makes_few_calls_for_a_set(home, tmp_path):
     home.set("api-keys/k0000000", b"a value")
     calls_of(home, tmp_path, "set", 20)
     few, many = calls_of(home, tmp_path, "set", 20), calls_of(home, tmp_path, "set", 60)
-    assert len(many) - len(few) <= 40 * 58, {name: (many.count(name) - few.count(name)) / 40 for name in set(many)}
+    assert len(many) - len(few) <= 40 * 50, {name: (many.count(name) - few.count(name)) / 40 for name in set(many)}
     assert many.count("openat") - few.count("openat") <= 12
 
 
-def test_a_process_that_reads_on_makes_three_calls_for_a_read(home, tmp_path):
-    """SQLite's lock and its end, and the question whether any anchor changed, which was a look at each stream's file."""
+def test_a_process_that_reads_on_makes_two_calls_for_a_read(home, tmp_path):
+    """SQLite's lock and its end. Whether any anchor changed is asked when something was committed, and some times a second."""
     home.set("api-keys/k0000000", b"a value")
     home.config.write_text(home.config.read_text() + "\ncache: {ttl: 0s, negative: 0s, stale: 0s}\n")
     (home.dir / "names").write_text(f"api-keys/k0000000 {'0' * 64}\n")
     few, many = calls_of(home, tmp_path, "read", 200), calls_of(home, tmp_path, "read", 1200)
     counts = {name: (many.count(name) - few.count(name)) / 1000 for name in set(many)}
-    assert sum(counts.values()) <= 3.2, counts
+    assert sum(counts.values()) <= 2.2, counts
 
 
 def test_few_commits_make_wal_longer(home, tmp_path):
@@ -129,7 +144,8 @@ def test_few_commits_make_wal_longer(home, tmp_path):
     home.set("api-keys/k0000000", b"a value")
     calls_of(home, tmp_path, "set", 60)
     lines = (tmp_path / "trace").read_text().splitlines()
-    wal = re.search(r"pwrite64\((\d+), .*, 4096, ", "\n".join(lines))[1]  # frames, and nothing else, have this size
+    writes = re.findall(r"pwrite64\((\d+), .*, (\d+), \d+\) =", "\n".join(lines))
+    wal = next(file for file, size in writes if int(size) % FRAME == 0)  # nothing else is written in such pieces
     end = longest = commits = grown = 0
     for line in lines:
         write = re.search(rf"pwrite64\({wal}, .*, (\d+), (\d+)\) =", line)

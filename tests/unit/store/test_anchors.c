@@ -251,7 +251,7 @@ START_TEST(a_line_that_is_not_synced)
     write_one("one", 4, true);
     write_one("one", 5, true);
     assert_lines(2, 5);
-    assert_ok(kt_anchors_sync(writer, "one"));
+    assert_ok(kt_anchors_sync(kt_anchors_folder(writer), "one"));
     write_one("one", 6, true);
     assert_lines(5, 6);
     write_anchor("one", 7);
@@ -259,7 +259,7 @@ START_TEST(a_line_that_is_not_synced)
     write_anchor("one", 8);
     assert_lines(7, 8);
     assert_status(look(), KT_ROLLEDBACK);
-    assert_ok(kt_anchors_sync(writer, "none"));
+    assert_ok(kt_anchors_sync(kt_anchors_folder(writer), "none"));
 }
 END_TEST
 
