@@ -55,6 +55,7 @@ typedef struct {
 
     ngx_str_t              reference;  /* name[@version], unless dynamic */
     const char            *purpose;    /* of TLS, which cannot wait; or NULL */
+    void                  *tls;        /* the block whose ticket key it is */
     void                  *complex;    /* the name's compiled variables */
     void                  *sign;       /* of "secret_sign": what it signs */
 

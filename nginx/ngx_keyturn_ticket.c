@@ -10,7 +10,8 @@
  * Session tickets: the current version of the secret encrypts, the current and
  * the previous one decrypt.  The value is 80 or 48 bytes in the order of nginx'
  * own files: the name, which shows in each ticket, and two keys.  It is read
- * for each ticket, so that nothing of it is kept.
+ * for each ticket; what is held besides is for the time that a value across a
+ * network needs to be fetched again.
  *
  * OpenSSL 3.0 cannot leave a ticket of TLS 1.3 out.  Without a key, tickets are
  * encrypted by one that is not kept: the client's next handshake is a full
@@ -45,6 +46,9 @@ static int ngx_keyturn_ticket_use(ngx_keyturn_ticket_t *ticket, u_char *iv,
     EVP_CIPHER_CTX *ectx, EVP_MAC_CTX *hctx, int enc);
 static ngx_int_t ngx_keyturn_ticket_read(ngx_connection_t *c,
     ngx_keyturn_tls_t *tls, ngx_uint_t previous, ngx_keyturn_ticket_t *ticket);
+static void ngx_keyturn_ticket_hold(ngx_keyturn_tls_t *tls,
+    ngx_uint_t previous, kt_secret_t *value);
+static ngx_uint_t ngx_keyturn_ticket_lend(ngx_keyturn_held_t *held);
 static ngx_int_t ngx_keyturn_ticket_parse(kt_secret_t *value,
     ngx_keyturn_ticket_t *ticket);
 static ngx_int_t ngx_keyturn_ticket_hex(const u_char *p,
@@ -53,7 +57,8 @@ static void ngx_keyturn_ticket_bad(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
     uint64_t version);
 
 
-static int  ngx_keyturn_ticket_index = -1;
+static int          ngx_keyturn_ticket_index = -1;
+static ngx_queue_t  ngx_keyturn_tickets;   /* of this process */
 
 
 ngx_int_t
@@ -219,11 +224,12 @@ static ngx_int_t
 ngx_keyturn_ticket_read(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
     ngx_uint_t previous, ngx_keyturn_ticket_t *ticket)
 {
-    char          reference[KT_REFERENCE_MAX + 1];
-    u_char       *last;
-    ngx_int_t     rc;
-    kt_secret_t  *value;
-    kt_status_t   status;
+    char                 reference[KT_REFERENCE_MAX + 1];
+    u_char              *last;
+    ngx_int_t            rc;
+    kt_secret_t         *value;
+    kt_status_t          status;
+    ngx_keyturn_held_t  *held;
 
     last = ngx_snprintf((u_char *) reference, KT_REFERENCE_MAX, "%V%s",
                         &tls->ticket_key->reference, previous ? "@previous" : "");
@@ -231,7 +237,14 @@ ngx_keyturn_ticket_read(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
 
     status = ngx_keyturn_tls_peek(c, tls, tls->ticket_key, reference, &value);
 
-    if (status != KT_SUCCESS) {
+    held = &tls->held[previous];
+
+    if (status == KT_SUCCESS) {
+        ngx_keyturn_ticket_hold(tls, previous, value);
+
+    } else if (status != KT_TRYAGAIN || !ngx_keyturn_ticket_lend(held)) {
+        kt_secret_free(held->value);
+        held->value = NULL;
 
         /* there need not be a previous version */
 
@@ -246,15 +259,102 @@ ngx_keyturn_ticket_read(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
         return NGX_ERROR;
     }
 
-    rc = ngx_keyturn_ticket_parse(value, ticket);
+    rc = ngx_keyturn_ticket_parse(held->value, ticket);
 
     if (rc != NGX_OK && !previous) {
-        ngx_keyturn_ticket_bad(c, tls, kt_secret_version(value));
+        ngx_keyturn_ticket_bad(c, tls, kt_secret_version(held->value));
     }
 
-    kt_secret_free(value);
-
     return rc;
+}
+
+
+/* takes the value; when a current one follows another, that is the previous */
+
+static void
+ngx_keyturn_ticket_hold(ngx_keyturn_tls_t *tls, ngx_uint_t previous,
+    kt_secret_t *value)
+{
+    ngx_keyturn_held_t  *held;
+
+    if (tls->queue.next == NULL) {
+
+        if (ngx_keyturn_tickets.next == NULL) {
+            ngx_queue_init(&ngx_keyturn_tickets);
+        }
+
+        ngx_queue_insert_tail(&ngx_keyturn_tickets, &tls->queue);
+    }
+
+    held = &tls->held[previous];
+
+    if (!previous && held->value
+        && kt_secret_version(held->value) != kt_secret_version(value))
+    {
+        kt_secret_free(tls->held[1].value);
+
+        tls->held[1].value = held->value;
+        tls->held[1].fetching = 0;
+        held->value = NULL;
+    }
+
+    kt_secret_free(held->value);
+
+    held->value = value;
+    held->fetching = 0;
+}
+
+
+static ngx_uint_t
+ngx_keyturn_ticket_lend(ngx_keyturn_held_t *held)
+{
+    if (held->value == NULL) {
+        return 0;
+    }
+
+    if (!held->fetching) {
+        held->fetching = 1;
+        held->since = ngx_current_msec;
+    }
+
+    return ngx_current_msec - held->since < NGX_KEYTURN_LEND;
+}
+
+
+/* the first one is held at once: the next handshake may find it outdated */
+
+void
+ngx_keyturn_ticket_fetched(kt_ctx_t *ctx, ngx_keyturn_tls_t *tls,
+    kt_request_t *req)
+{
+    ngx_uint_t    previous;
+    kt_secret_t  *value;
+
+    previous = (ngx_strchr(req->reference, '@') != NULL);
+
+    if (tls->held[previous].value == NULL
+        && kt_peek(ctx, req, &value) == KT_SUCCESS)
+    {
+        ngx_keyturn_ticket_hold(tls, previous, value);
+    }
+}
+
+
+void
+ngx_keyturn_ticket_stop(void)
+{
+    ngx_queue_t        *q;
+    ngx_keyturn_tls_t  *tls;
+
+    while (ngx_keyturn_tickets.next && !ngx_queue_empty(&ngx_keyturn_tickets)) {
+        q = ngx_queue_head(&ngx_keyturn_tickets);
+        tls = ngx_queue_data(q, ngx_keyturn_tls_t, queue);
+
+        ngx_queue_remove(q);
+
+        kt_secret_free(tls->held[0].value);
+        kt_secret_free(tls->held[1].value);
+    }
 }
 
 

@@ -23,7 +23,6 @@
 
 #define NGX_KEYTURN_PAIRS    1024   /* in a process, about 20K each */
 #define NGX_KEYTURN_FETCHES  64
-#define NGX_KEYTURN_LEND     10000  /* ms that a pair is used during a fetch */
 #define NGX_KEYTURN_START    2000   /* ms that a new process waits for pairs */
 
 
@@ -47,6 +46,7 @@ typedef struct {
     ngx_keyturn_wait_t       wait;
     ngx_queue_t              queue;
     kt_request_t             req;
+    ngx_keyturn_tls_t       *tickets;   /* whose key it is, or NULL */
 } ngx_keyturn_fetch_t;
 
 
@@ -75,8 +75,11 @@ static ngx_int_t ngx_keyturn_tls_use(ngx_ssl_conn_t *ssl_conn,
 static ngx_keyturn_entry_t *ngx_keyturn_tls_find(ngx_str_t *name);
 static ngx_keyturn_entry_t *ngx_keyturn_tls_create(ngx_str_t *name);
 static void ngx_keyturn_tls_drop(ngx_keyturn_entry_t *e);
-static void ngx_keyturn_tls_fetch(kt_request_t *req, ngx_log_t *log);
+static void ngx_keyturn_tls_fetch(kt_request_t *req,
+    ngx_keyturn_secret_t *secret, ngx_log_t *log);
 static void ngx_keyturn_tls_fetched(ngx_keyturn_wait_t *wait);
+static void ngx_keyturn_tls_ahead(kt_ctx_t *ctx,
+    ngx_keyturn_require_t *require, ngx_log_t *log);
 static void ngx_keyturn_tls_prepare(void);
 
 
@@ -210,7 +213,7 @@ ngx_keyturn_tls_peek(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
     status = kt_peek(ctx, &req, value);
 
     if (status == KT_TRYAGAIN) {
-        ngx_keyturn_tls_fetch(&req, c->log);
+        ngx_keyturn_tls_fetch(&req, secret, c->log);
     }
 
     return status;
@@ -385,7 +388,8 @@ ngx_keyturn_tls_drop(ngx_keyturn_entry_t *e)
 
 
 static void
-ngx_keyturn_tls_fetch(kt_request_t *req, ngx_log_t *log)
+ngx_keyturn_tls_fetch(kt_request_t *req, ngx_keyturn_secret_t *secret,
+    ngx_log_t *log)
 {
     size_t                reference, subject;
     u_char               *p;
@@ -431,6 +435,8 @@ ngx_keyturn_tls_fetch(kt_request_t *req, ngx_log_t *log)
     f->req.subject = (char *) p;
     ngx_memcpy(p, req->subject, subject);
 
+    f->tickets = secret->tls;
+
     f->wait.handler = ngx_keyturn_tls_fetched;
     f->wait.data = f;
 
@@ -468,9 +474,11 @@ ngx_keyturn_tls_fetched(ngx_keyturn_wait_t *wait)
     ctx = ngx_keyturn_ctx(ngx_cycle->log);
     e = ngx_keyturn_tls_find(&name);
 
-    if (ctx && ngx_strcmp(f->req.purpose, NGX_KEYTURN_CERTIFICATE) == 0
-        && (e ? e->lent : f->req.configured)
-        && kt_peek(ctx, &f->req, &value) == KT_SUCCESS)
+    if (ctx && f->tickets) {
+        ngx_keyturn_ticket_fetched(ctx, f->tickets, &f->req);
+
+    } else if (ctx && (e ? e->lent : f->req.configured)
+               && kt_peek(ctx, &f->req, &value) == KT_SUCCESS)
     {
         if (e == NULL) {
             e = ngx_keyturn_tls_create(&name);
@@ -494,7 +502,6 @@ ngx_keyturn_tls_start(ngx_array_t *requires, ngx_log_t *log)
     kt_ctx_t               *ctx;
     ngx_uint_t              i;
     ngx_msec_t              start, now;
-    kt_request_t            req = KT_REQUEST_INIT;
     ngx_keyturn_require_t  *require;
 
     ngx_keyturn_tls_prepare();
@@ -507,18 +514,8 @@ ngx_keyturn_tls_start(ngx_array_t *requires, ngx_log_t *log)
     require = requires->elts;
 
     for (i = 0; i < requires->nelts; i++) {
-
-        if (require[i].secret->purpose == NULL) {
-            continue;
-        }
-
-        req.reference = (char *) require[i].secret->reference.data;
-        req.subject = (char *) require[i].subject->data;
-        req.purpose = require[i].secret->purpose;
-        req.configured = 1;
-
-        if (kt_probe(ctx, &req) == KT_TRYAGAIN) {
-            ngx_keyturn_tls_fetch(&req, log);
+        if (require[i].secret->purpose) {
+            ngx_keyturn_tls_ahead(ctx, &require[i], log);
         }
     }
 
@@ -536,10 +533,42 @@ ngx_keyturn_tls_start(ngx_array_t *requires, ngx_log_t *log)
 }
 
 
+static void
+ngx_keyturn_tls_ahead(kt_ctx_t *ctx, ngx_keyturn_require_t *require,
+    ngx_log_t *log)
+{
+    char           previous[KT_REFERENCE_MAX + 1];
+    u_char        *last;
+    kt_request_t   req = KT_REQUEST_INIT;
+
+    req.reference = (char *) require->secret->reference.data;
+    req.subject = (char *) require->subject->data;
+    req.purpose = require->secret->purpose;
+    req.configured = 1;
+
+    if (kt_probe(ctx, &req) != KT_TRYAGAIN) {
+        return;
+    }
+
+    ngx_keyturn_tls_fetch(&req, require->secret, log);
+
+    if (ngx_strcmp(req.purpose, NGX_KEYTURN_TICKET) == 0) {
+        last = ngx_snprintf((u_char *) previous, KT_REFERENCE_MAX,
+                            "%V@previous", &require->secret->reference);
+        *last = '\0';
+
+        req.reference = previous;
+        ngx_keyturn_tls_fetch(&req, require->secret, log);
+    }
+}
+
+
 void
 ngx_keyturn_tls_stop(void)
 {
     ngx_queue_t  *q;
+
+    ngx_keyturn_ticket_stop();
 
     if (!ngx_keyturn_pairs.initialized) {
         return;

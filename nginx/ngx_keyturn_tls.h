@@ -31,6 +31,18 @@
 #define NGX_KEYTURN_TICKET       "tls-ticket"
 
 
+#define NGX_KEYTURN_LEND         10000  /* ms of use while it is fetched again */
+
+
+/* a key of session tickets */
+
+typedef struct {
+    kt_secret_t            *value;
+    ngx_msec_t              since;         /* of "fetching" */
+    unsigned                fetching:1;
+} ngx_keyturn_held_t;
+
+
 /* of one server block */
 
 typedef struct {
@@ -38,6 +50,8 @@ typedef struct {
     ngx_keyturn_secret_t   *ticket_key;
     ngx_str_t              *subject;
 
+    ngx_queue_t             queue;         /* of those with keys of tickets */
+    ngx_keyturn_held_t      held[2];       /* the current and the previous one */
     uint64_t                bad;           /* the ticket key warned of */
 } ngx_keyturn_tls_t;
 
@@ -100,6 +114,9 @@ void ngx_keyturn_tls_stop(void);
 
 ngx_int_t ngx_keyturn_ticket_init(ngx_conf_t *cf, ngx_keyturn_tls_t *tls,
     SSL_CTX *ctx);
+void ngx_keyturn_ticket_fetched(kt_ctx_t *ctx, ngx_keyturn_tls_t *tls,
+    kt_request_t *req);
+void ngx_keyturn_ticket_stop(void);
 
 
 /* NULL, or what is wrong with the value, a static text */

@@ -79,6 +79,7 @@ ngx_keyturn_tls_ticket(ngx_conf_t *cf, ngx_keyturn_tls_t *tls)
     }
 
     secret->purpose = NGX_KEYTURN_TICKET;
+    secret->tls = tls;
     tls->ticket_key = secret;
 
     return NGX_CONF_OK;

@@ -142,7 +142,8 @@ def test_names_of_clients(secure, root):
     assert [handshake(port, name).name for name in ("one.example", "else", "one.example")] == ["one.example", "else", "one.example"]
     assert handshake(port, "two.example").name == "else"     # by the map
     assert refused(port, "three.example") and refused(port)
-    assert refused(port, "x/one.example")
+    secure.publish("tls/x/one.example", root.issue("x"))
+    assert refused(port, "x/one.example")                    # it would be in another folder
     secure.publish("tls/three.example", root.issue("three.example"))
     assert handshake(port, "three.example").name == "three.example"
     log = secure.nginx.error_log()

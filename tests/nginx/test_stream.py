@@ -181,7 +181,7 @@ def test_certificates_for_clients(stream, root):
 
 
 def test_names_of_clients(stream, root):
-    for name in ("one", "two"):
+    for name in ("one", "two", "x/one"):
         stream.publish(f"tls/{name}", root.issue(name), "pem")
     stream.serve_stream("secret_ssl_certificate tls/$ssl_server_name; return ok;", listen="ssl")
     assert [handshake(stream.stream_port, name).name for name in ("one", "two", "one")] == ["one", "two", "one"]

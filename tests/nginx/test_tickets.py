@@ -8,7 +8,7 @@ import pytest
 
 from lib import handshake as tls
 from lib.handshake import handshake
-from lib.tools import free_port
+from lib.tools import free_port, wait_for
 
 ASK = b"GET / HTTP/1.0\r\n\r\n"
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -114,3 +114,26 @@ def test_beside_nginx_own_keys(pool, tmp_path):
     server.conf.write_text(server.conf.read_text().replace("return 200", f"ssl_session_ticket_key {tmp_path}/ticket; return 200"))
     result = server.test()
     assert result.returncode != 0 and 'beside "ssl_session_ticket_key"' in result.stderr
+
+
+def test_the_key_is_across_a_network(pool, make_redis):
+    """As on machines that share nothing else; while a server fetches the new key, sessions go on by the one it has."""
+    redis = make_redis()
+    redis.start()
+    pool.home.add("providers", f'redis: {{address: "unix:{redis.socket}"}}')
+    pool.home.add("switch", '"tls/tickets": redis')
+    pool.home.set("tls/tickets", os.urandom(80))
+    pool.home.set("tls/tickets", os.urandom(80))
+    for server in pool.servers:
+        server.conf.write_text(server.conf.read_text().replace("worker_processes 2", "worker_processes 1"))
+    pool.start()
+    using = tls.context()
+    sessions = [pool.connect(number, using).session for number in (0, 1)]
+    for _ in range(6):
+        for number in (0, 1, 0, 1):
+            seen = pool.connect(number, using, sessions[number])
+            assert seen.reused
+            sessions[number] = seen.session
+        wait_for(lambda: pool.connect(1, using, sessions[0]).reused and pool.connect(0, using, sessions[1]).reused)
+        pool.home.set("tls/tickets", os.urandom(80))
+    assert "[alert]" not in pool.log() and "[error]" not in pool.log()
