@@ -58,12 +58,13 @@ def assert_locked(pid, *needles):
         assert needle in held, f"process {pid} does not hold what it should"
 
 
-def elsewhere(pid, needle):
-    """The mappings that are not secret memory and hold it."""
+def elsewhere(pid, *needles):
+    """The mappings that are not secret memory and hold one of them."""
     found = []
     for area in mappings(pid):
         if not area.secret and area.rights.startswith("r") and area.end - area.start <= 1 << 30:
             with contextlib.suppress(OSError, ValueError, OverflowError):
-                if needle in area.read(pid):
+                data = area.read(pid)
+                if any(needle in data for needle in needles):
                     found.append(area)
     return found
