@@ -10,7 +10,7 @@
  * Session tickets: the current version of the secret encrypts, the current and
  * the previous one decrypt.  The value is 80 or 48 bytes in the order of nginx'
  * own files: the name, which shows in each ticket, and two keys.  It is read
- * for each ticket; what is held besides is for the time that a value across a
+ * for each ticket.  The last value is held too, for the time that one across a
  * network needs to be fetched again.
  *
  * OpenSSL 3.0 cannot leave a ticket of TLS 1.3 out.  Without a key, tickets are
