@@ -19,6 +19,7 @@
 
 #include "catalogue.h"
 
+#define REMOVED "%s: the catalogue of types was removed from the store"
 #define LEFT_SIZE (4u + KT_KEYID_SIZE) /* epoch and id of the newer environment key */
 
 /* ---- the record ---- */
@@ -86,9 +87,10 @@ kt_status_t kt_catalogue_unseal(const kt_keyring_t *keyring, const ktp_key_t *ke
     if (status == KT_SUCCESS &&
         (memcmp(header.key_id, ret->env->id, KT_KEYID_SIZE) != 0 || header.version != row->stamp))
         status = kt_fail(KT_MALFORMED, "the row's stamp is not the catalogue's generation");
-    else if (status == KT_SUCCESS && header.type == KTP_RECORD_LEFT && size == LEFT_SIZE)
+    else if (status == KT_SUCCESS && header.type == KTP_RECORD_LEFT && size == LEFT_SIZE) {
+        memcpy(ret->newer, plain + 4, KT_KEYID_SIZE);
         status = KT_NOTFOUND;
-    else if (status == KT_SUCCESS && header.type == KTP_RECORD_CATALOGUE)
+    } else if (status == KT_SUCCESS && header.type == KTP_RECORD_CATALOGUE)
         status = kt_catalogue_decode(plain, size, ret);
     else if (status == KT_SUCCESS)
         status = kt_fail(KT_MALFORMED, "a record of another kind is in the place of the catalogue");
@@ -188,8 +190,7 @@ static kt_status_t missing(const kt_holder_t *holder, const kt_store_t *store, k
     if (status != KT_SUCCESS)
         return status;
     if (seen && !foreign)
-        return kt_fail(KT_ROLLEDBACK, "%s: the catalogue of types was removed from the store",
-                       store->name);
+        return kt_fail(KT_ROLLEDBACK, REMOVED, store->name);
     return kt_fail(KT_WRONGKEY, "%s: the key held is not this store's key (environment \"%s\")",
                    store->name, keyring->environment);
 }
@@ -216,6 +217,8 @@ kt_status_t kt_catalogue_read(kt_holder_t *holder, const kt_store_t *store, ktp_
     anchored = check_anchor(store, ret);
     if (status == KT_SUCCESS || anchored != KT_SUCCESS)
         return anchored;
+    if (find_env(keyring, ret->newer) != NULL) /* it is held, and nothing was found under it */
+        return kt_fail(KT_ROLLEDBACK, REMOVED, store->name);
     holder->missing_epoch = true;
     return kt_fail(KT_NOKEY, "%s: the store has moved to an epoch that the key held does not list",
                    store->name);

@@ -44,7 +44,8 @@ typedef struct kt_catalogue {
     size_t ntypes;
     kt_cat_row_t *rows; /* sorted by key */
     size_t nrows;
-    bool changed; /* since it was read, or sealed */
+    bool changed;                       /* since it was read, or sealed */
+    unsigned char newer[KT_KEYID_SIZE]; /* what was found is of an epoch that was left for this */
     /* After kt_catalogue_move(): the record that the epoch before has now, for its anchor. */
     const kt_envkey_t *left;
     uint64_t left_generation;

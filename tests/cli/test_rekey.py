@@ -291,7 +291,7 @@ def test_no_row_is_removed_or_bent_before_the_anchors_are_written(small, point):
             for sql in f"DELETE FROM {table} WHERE {where}", f"UPDATE {table} SET record = substr(record, 1, length(record) - 1) || x'00' WHERE {where}":
                 change(small, sql, key)
                 result = small.run("verify", check=False)
-                assert result.returncode in (65, 77), (point, states, sql, row[0], result)
+                assert result.returncode == 65, (point, states, sql, row[0], result)
                 change(small, f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row)
                 file.write_bytes(anchors)
         assert b"3 secrets" in small.run("verify").stdout
