@@ -13,6 +13,7 @@
 
 
 #include "ngx_http_keyturn_module.h"
+#include "ngx_keyturn_stat.h"
 
 
 static void ngx_http_keyturn_request_id(ngx_http_request_t *r,
@@ -49,6 +50,9 @@ ngx_http_keyturn_fetch(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     if (status == KT_TRYAGAIN && !pin->waited) {
         goto done;
     }
+
+    ngx_keyturn_stat_read(status, value,
+                          pin->secret->version.len ? NULL : &pin->name);
 
     if (status == KT_TRYAGAIN) {
         ngx_http_keyturn_fail(r, pin, pin->status,

@@ -21,6 +21,7 @@
 
 
 #include "ngx_http_keyturn_module.h"
+#include "ngx_keyturn_stat.h"
 
 
 #define NGX_HTTP_KEYTURN_RETRY_AFTER  "2"
@@ -181,6 +182,8 @@ ngx_http_keyturn_refuse(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     if (status != NGX_HTTP_SERVICE_UNAVAILABLE || r != r->main) {
         return status;
     }
+
+    ngx_keyturn_stat_unavailable();
 
     h = ctx->retry_after;
 

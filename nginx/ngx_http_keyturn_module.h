@@ -12,6 +12,7 @@
  *   ngx_http_keyturn_request.c  the variable: who gets a value
  *   ngx_http_keyturn_gate.c     requests that a secret is needed for
  *   ngx_http_keyturn_stall.c    an upstream that is not asked, or not yet
+ *   ngx_http_keyturn_status.c   "keyturn_status", "keyturn_metrics"
  *   ngx_http_keyturn_suspend.c  a request that waits for a first fetch
  *   ngx_http_keyturn_fetch.c    a value of the library into a pin
  *   ngx_http_keyturn_pin.c      the secrets of a request

@@ -7,6 +7,7 @@
 
 
 #include "ngx_keyturn_tls.h"
+#include "ngx_keyturn_stat.h"
 
 
 #define NGX_KEYTURN_STRICT  0
@@ -18,6 +19,8 @@ typedef struct {
     kt_setup_t            *setup;
     ngx_msec_t             left;       /* that the master may wait for it */
     ngx_uint_t             check;      /* "secret_check" */
+    time_t                 loaded;
+    ngx_shm_zone_t        *zone;       /* of counts, or NULL */
 
     ngx_array_t            require;    /* of ngx_keyturn_require_t */
     ngx_keyturn_secret_t  *first;
@@ -126,6 +129,8 @@ ngx_keyturn_require(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
         return NGX_ERROR;
     }
 
+    ngx_memzero(require, sizeof(ngx_keyturn_require_t));
+
     require->secret = secret;
     require->subject = subject;
 
@@ -155,6 +160,53 @@ ngx_keyturn_use(ngx_cycle_t *cycle, ngx_keyturn_secret_t *secret,
             kcf->warned = 1;
         }
     }
+}
+
+
+char *
+ngx_keyturn_count(ngx_conf_t *cf)
+{
+    ngx_keyturn_conf_t  *kcf;
+
+    kcf = (ngx_keyturn_conf_t *) ngx_get_conf(cf->cycle->conf_ctx,
+                                              ngx_keyturn_module);
+
+    kcf->zone = ngx_keyturn_stat_zone(cf);
+
+    return kcf->zone ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+ngx_array_t *
+ngx_keyturn_requires(ngx_cycle_t *cycle)
+{
+    ngx_keyturn_conf_t  *kcf;
+
+    kcf = (ngx_keyturn_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                              ngx_keyturn_module);
+    return &kcf->require;
+}
+
+
+ngx_str_t *
+ngx_keyturn_path(ngx_cycle_t *cycle)
+{
+    ngx_keyturn_conf_t  *kcf;
+
+    kcf = (ngx_keyturn_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                              ngx_keyturn_module);
+    return &kcf->path;
+}
+
+
+time_t
+ngx_keyturn_loaded(ngx_cycle_t *cycle)
+{
+    ngx_keyturn_conf_t  *kcf;
+
+    kcf = (ngx_keyturn_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                              ngx_keyturn_module);
+    return kcf->loaded;
 }
 
 
@@ -335,6 +387,7 @@ ngx_keyturn_create_conf(ngx_cycle_t *cycle)
     }
 
     kcf->left = NGX_KEYTURN_PATIENCE;
+    kcf->loaded = ngx_time();
     kcf->check = NGX_CONF_UNSET_UINT;
 
     return kcf;
@@ -484,6 +537,8 @@ ngx_keyturn_init_process(ngx_cycle_t *cycle)
         ngx_keyturn_cleanup(kcf);
         return NGX_OK;
     }
+
+    ngx_keyturn_stat_start(kcf->zone);
 
     if (kcf->first) {
         ngx_keyturn_open(kcf, cycle->log);

@@ -13,6 +13,7 @@
  *   ngx_keyturn_await.c   what the master process waits for, and how long
  *   ngx_keyturn_check.c   what "nginx -t" says about required secrets
  *   ngx_keyturn_options.c the parameters of "secret_get"
+ *   ngx_keyturn_stat.c    counts of all worker processes
  *   ngx_keyturn_text.c    a secret's text: its field, encoded, after a prefix
  *   ngx_keyturn_pem.c     certificates and keys
  *   ngx_keyturn_agent.c   a thread for the providers that would block
@@ -76,12 +77,6 @@ typedef struct {
 
 
 typedef struct {
-    ngx_keyturn_secret_t  *secret;
-    ngx_str_t             *subject;
-} ngx_keyturn_require_t;
-
-
-typedef struct {
     kt_setup_t            *setup;
     ngx_array_t           *requires;   /* of ngx_keyturn_require_t */
     ngx_msec_t             left;       /* ms that the master may still wait */
@@ -105,6 +100,14 @@ struct ngx_keyturn_wait_s {
 };
 
 
+typedef struct {
+    ngx_keyturn_secret_t  *secret;
+    ngx_str_t             *subject;
+    ngx_keyturn_wait_t     wait;       /* of "keyturn_status" */
+    time_t                 answered;   /* its status is of then; 0: none is */
+} ngx_keyturn_require_t;
+
+
 typedef struct ngx_keyturn_agent_s  ngx_keyturn_agent_t;
 
 
@@ -121,6 +124,14 @@ ngx_int_t ngx_keyturn_require(ngx_conf_t *cf, ngx_keyturn_secret_t *secret,
  */
 void ngx_keyturn_use(ngx_cycle_t *cycle, ngx_keyturn_secret_t *secret,
     ngx_log_t *log);
+
+/* a directive that shows counts is used; NGX_CONF_OK */
+char *ngx_keyturn_count(ngx_conf_t *cf);
+
+/* of the configuration: ngx_keyturn_require_t, its path, when it was read */
+ngx_array_t *ngx_keyturn_requires(ngx_cycle_t *cycle);
+ngx_str_t *ngx_keyturn_path(ngx_cycle_t *cycle);
+time_t ngx_keyturn_loaded(ngx_cycle_t *cycle);
 
 /*
  * The context of this process, NULL if it could not be opened; the next attempt

@@ -214,6 +214,9 @@ ngx_keyturn_tls_peek(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
 
     if (status == KT_TRYAGAIN) {
         ngx_keyturn_tls_fetch(&req, secret, c->log);
+
+    } else {
+        ngx_keyturn_stat_read(status, *value, NULL);
     }
 
     return status;

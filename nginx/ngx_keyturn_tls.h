@@ -21,6 +21,7 @@
 
 
 #include "ngx_keyturn.h"
+#include "ngx_keyturn_stat.h"
 
 #include <ngx_event_openssl.h>
 

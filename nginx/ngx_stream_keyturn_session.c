@@ -15,6 +15,7 @@
 
 
 #include "ngx_stream_keyturn_module.h"
+#include "ngx_keyturn_stat.h"
 
 #include <malloc.h>
 
@@ -164,6 +165,10 @@ ngx_stream_keyturn_fetch(ngx_stream_keyturn_ctx_t *ctx,
     ngx_stream_keyturn_ask(ctx, pin, &req, peer, id);
 
     status = kt_peek(kctx, &req, &value);
+
+    if (status != KT_TRYAGAIN) {
+        ngx_keyturn_stat_read(status, value, NULL);
+    }
 
     if (status == KT_SUCCESS) {
 

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""keyturn_status and keyturn_metrics: what a balancer and Prometheus ask, by one nginx with two workers."""
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+
+import pytest
+
+from lib.tools import wait_for
+
+TOP = pathlib.Path(os.environ["KT_TOP"])
+PLACES = """
+    location = /status { keyturn_status; }
+    location = /required { keyturn_status required; }
+    location = /metrics { keyturn_metrics; }"""
+SECRET = "secret_get $key api-keys/stripe; proxy_set_header X-Key $key;"
+
+
+@pytest.fixture
+def watched(site, canary):
+    """The secret is the whole server's, so each location inherits it."""
+    site.home.set("api-keys/stripe", canary("watched"))
+    site.configure(f"{SECRET} {PLACES} location / {{ @PROXY@ }} "
+                   "location /dynamic { secret_get $key api-keys/$arg_n; @PROXY@ }", workers=2)
+    site.nginx.start()
+    return site
+
+
+def status(site, path="/status"):
+    answer = site.get(path)
+    assert answer.headers["Content-Type"] == "application/json"
+    return answer.status, json.loads(answer.body)
+
+
+def metrics(site):
+    answer = site.get("/metrics")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; version=0.0.4")
+    return {name: float(value) for name, value in re.findall(r"^(keyturn_\S+) (\S+)$", answer.body.decode(), re.M)}
+
+
+def test_promtool_has_nothing_to_say(watched):
+    assert watched.get().status == 200
+    text = watched.get("/metrics").body
+    result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
+    assert (result.returncode, result.stdout + result.stderr) == (0, b""), text.decode()
+
+
+def test_promtool_accepts_the_rules_and_they_name_what_there_is(watched):
+    rules = TOP / "packaging/examples/keyturn.rules.yml"
+    result = subprocess.run(["promtool", "check", "rules", rules], capture_output=True, text=True)
+    assert result.returncode == 0 and "SUCCESS" in result.stdout, result.stdout + result.stderr
+    known = {name.split("{")[0] for name in metrics(watched)}
+    named = set(re.findall(r"\bkeyturn_\w+_(?:total|bytes)\b", rules.read_text()))
+    assert named and named <= known
+
+
+def test_a_secret_that_can_be_had(watched):
+    code, answer = status(watched)
+    assert code == 200 and status(watched, "/required") == (code, answer)
+    assert answer["status"] == "ok" and answer["version"] == "0.1.0"
+    assert answer["config"]["path"] == str(watched.home.config) and answer["config"]["loaded"] > 1600000000
+    assert answer["secrets"] == {"required": 1, "ok": 1, "failing": []}
+    assert watched.records(action="read") == []     # a question is recorded as nothing
+
+
+def test_neither_is_gated_by_the_secret_that_it_reports(watched):
+    """F8: monitoring ended in the very outage that it should show."""
+    watched.home.delete("api-keys/stripe")
+    assert watched.get().status == 503
+    code, answer = status(watched)
+    assert code == 200 and answer["status"] == "failing" and answer["secrets"]["ok"] == 0
+    failing, = answer["secrets"]["failing"]
+    assert failing["name"] == "api-keys/stripe" and failing["status"] == "gone" and failing["since"] > 1600000000
+    for _ in range(6):      # whichever worker answers
+        code, again = status(watched, "/required")
+        assert code == 503 and again["secrets"]["failing"] == [failing]
+    counts = metrics(watched)
+    assert counts['keyturn_reads_total{status="gone"}'] == 1 and counts["keyturn_unavailable_total"] == 1
+    watched.home.undelete("api-keys/stripe")
+    assert status(watched, "/required")[0] == 200
+
+
+def test_counts_of_all_workers_outlive_a_kill_and_a_reload(watched):
+    for _ in range(20):
+        assert watched.get().status == 200
+    watched.home.deny("nginx:*", ["read"], ["database/*"])
+    first = metrics(watched)
+    assert first['keyturn_reads_total{status="success"}'] == 20
+    assert first['keyturn_secret_version{name="api-keys/stripe"}'] == 1
+    assert first["keyturn_memory_locked_bytes"] > 0 and first["keyturn_memory_unlocked_bytes"] == 0
+    before = watched.nginx.worker_pids()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(watched.nginx.worker_pids()) == 2 and not set(before) & set(watched.nginx.worker_pids()))
+    assert watched.get().status == 200
+    watched.nginx.reload()
+    watched.home.rotate("api-keys/stripe", "--generate")
+    assert watched.get().status == 200
+    last = metrics(watched)
+    assert last['keyturn_reads_total{status="success"}'] == 22
+    assert last['keyturn_secret_version{name="api-keys/stripe"}'] == 2
+    assert watched.get("/dynamic?n=none").status == 404
+    assert metrics(watched)['keyturn_reads_total{status="notfound"}'] == 1
+
+
+def test_a_store_across_a_network_is_asked_once_it_is_missed(site, make_redis, canary):
+    redis = make_redis()
+    redis.start()
+    site.home.add("providers", f'redis: {{address: "unix:{redis.socket}"}}')
+    site.home.add("switch", '"api-keys/*": redis')
+    site.home.set("api-keys/stripe", canary("remote"))
+    site.configure(f"{PLACES} location / {{ {SECRET} @PROXY@ }}")
+    site.nginx.start()
+    code, answer = status(site, "/required")
+    assert (code, answer["status"]) == (200, "degraded")      # not known is not failing
+    wait_for(lambda: status(site)[1]["status"] == "ok")
+    redis.stop()
+    wait_for(lambda: status(site, "/required")[0] == 503)
+    assert status(site)[1]["secrets"]["failing"][0]["status"] == "unavail"
+
+
+@pytest.mark.parametrize("text, error", [
+    ("keyturn_status all;", 'parameter "all" is not "required"'),
+    ("keyturn_metrics x;", 'invalid number of arguments in "keyturn_metrics"'),
+])
+def test_wrong_parameters(site, text, error):
+    site.configure(f"location / {{ {text} }}")
+    assert error in site.nginx.test().stderr
