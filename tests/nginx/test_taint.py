@@ -151,7 +151,7 @@ def respond(request):
 def lab(request, kt, tmp_path_factory):
     others = request.param != "alone"
     if others and str(kt.nginx) != "/usr/sbin/nginx":
-        pytest.skip("Debian's modules are for Debian's nginx")
+        pytest.skip("counterpart: Debian's own nginx, which its modules of Lua and njs are for")
     folder = tmp_path_factory.mktemp("taint")
     home = Home.create(kt, folder / "home", "development")
     home.grant("nginx:*", ["read"], ["*"])
@@ -271,7 +271,7 @@ def test_copies_are_masked(lab, path, sent, masked):
 ])
 def test_other_modules(lab, path, sent):
     if "log_by_lua" not in lab.nginx.conf.read_text():
-        pytest.skip("the other modules are not loaded here")
+        pytest.skip("counterpart: Debian's own nginx, which its modules of Lua and njs are for")
     lab.ask(path)
     assert lab.sent() == sent
     if path in ("/lua-copy", "/lua-twice"):
