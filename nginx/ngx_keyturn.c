@@ -501,8 +501,8 @@ ngx_keyturn_config(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (rc == NGX_AGAIN) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "keyturn: the key could not be read within %d "
-                           "seconds", NGX_KEYTURN_PATIENCE / 1000);
+                           "keyturn: the key could not be read within %d s",
+                           NGX_KEYTURN_PATIENCE / 1000);
         return NGX_CONF_ERROR;
     }
 

@@ -112,7 +112,7 @@ ngx_keyturn_check_wait(ngx_cycle_t *cycle, ngx_keyturn_check_t *check,
     level = check->warn ? NGX_LOG_WARN : NGX_LOG_EMERG;
 
     ngx_log_error(level, cycle->log, 0,
-                  "secrets could not be checked within %d seconds: "
+                  "secrets could not be checked within %d s: "
                   "the store or the audit log does not answer",
                   NGX_KEYTURN_PATIENCE / 1000);
 
