@@ -107,7 +107,7 @@ END_TEST
 
 static const char *const no_dates[] = {
     "",
-    "GET\n/\n\nhost:a\n\nhost\n" EMPTY,
+    ("GET\n/\n\nhost:a\n\nhost\n" EMPTY), /* the parentheses tell clang that no comma is missing */
     "GET\n/\n\nx-amz-date:20130524T000000\n\n",
     "GET\n/\n\nx-amz-date:2013-05-24T00:00\n\n",
     "GET\n/\n\nx-amz-date:20130524T000000Z0\n\n",
