@@ -47,12 +47,15 @@ static const struct {
     {PG "a:b@h/x?user=app&password=pw&host=h2&port=9&dbname=y", "host", KT_SUCCESS, "h2"},
     {PG "a:b@h/x?user=app&password=pw&host=h2&port=9&dbname=y", "port", KT_SUCCESS, "9"},
     {PG "a:b@h/x?user=app&password=pw&host=h2&port=9&dbname=y", "name", KT_SUCCESS, "y"},
-    {PG "app:CANARY%zz@h", "password", KT_MALFORMED,
-     "the URI has a percent sign without two digits, or %00"},
-    {PG "app:CANARY%4@h", "password", KT_MALFORMED,
-     "the URI has a percent sign without two digits, or %00"},
-    {PG "app:CANARY%00@h", "password", KT_MALFORMED,
-     "the URI has a percent sign without two digits, or %00"},
+    {PG "app:CANARY%zz@h", "password", KT_USAGE,
+     "the password in the connection URI has a percent sign without two hexadecimal digits, or "
+     "%00"},
+    {PG "app:CANARY%4@h", "password", KT_USAGE,
+     "the password in the connection URI has a percent sign without two hexadecimal digits, or "
+     "%00"},
+    {PG "app:CANARY%00@h", "password", KT_USAGE,
+     "the password in the connection URI has a percent sign without two hexadecimal digits, or "
+     "%00"},
     {PG "app:@h", "password", KT_MALFORMED,
      "the value is not a JSON object, so it has no field `password`"},
     {PG "h/x", "host", KT_MALFORMED, "the value is not a JSON object, so it has no field `host`"},
