@@ -100,8 +100,9 @@ def test_fields(db, name, refused):
     assert "so it has no field `user`" in refused("SECRETFIELD", db, "SECRET.GET", key, "FIELD", "user")
     refused("SECRETFIELD", db, "SECRET.GET", key, "FIELD", "user", "VERSION", 3)
     refused("ERR", db, "SECRET.GET", key, "FIELD", "user", "VERSION", "x")
-    call(db, "SET", key, json.dumps({"user": {"deep": 1}}))
-    refused("SECRETFIELD", db, "SECRET.GET", key, "FIELD", "user")
+    call(db, "SET", key, '{"user": {"deep": 1.50}, "none": null}')
+    assert call(db, "GET", key, "FIELD", "user") == b'{"deep": 1.50}'
+    refused("SECRETFIELD", db, "SECRET.GET", key, "FIELD", "none")
 
 
 def test_cas(db, name, refused):
