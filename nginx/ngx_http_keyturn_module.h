@@ -8,6 +8,7 @@
 
 /*
  *   ngx_http_keyturn_module.c   directives, merging, phases
+ *   ngx_http_keyturn_entry.c    a directive that names a secret
  *   ngx_http_keyturn_guard.c    what "nginx -t" refuses or warns of
  *   ngx_http_keyturn_request.c  the variable: who gets a value
  *   ngx_http_keyturn_gate.c     requests that a secret is needed for
@@ -72,6 +73,7 @@ typedef struct {
     ngx_uint_t              auths;      /* "secret_auth" is used */
     ngx_array_t             passes;     /* _guard.c: to an upstream with TLS */
     ngx_array_t             places;     /* and of scope=request */
+    ngx_http_get_variable_pt  get_handler;  /* of all variables */
 } ngx_http_keyturn_main_conf_t;
 
 
@@ -349,6 +351,8 @@ void ngx_http_keyturn_withhold(ngx_http_request_t *r,
 void ngx_http_keyturn_wipe_pool(ngx_pool_t *pool);
 void ngx_http_keyturn_wipe_sent(ngx_http_request_t *r);
 /* a secret of the location, and its variable: an answer of a directive */
+ngx_http_keyturn_entry_t *ngx_http_keyturn_find(ngx_array_t *entries,
+    ngx_uint_t variable);
 char *ngx_http_keyturn_add_entry(ngx_conf_t *cf,
     ngx_http_keyturn_loc_conf_t *klcf, ngx_keyturn_secret_t *secret);
 

@@ -49,65 +49,6 @@ static uint32_t    ngx_http_keyturn_asking;
 static ngx_uint_t  ngx_http_keyturn_depth;
 
 
-ngx_http_keyturn_taint_t *
-ngx_http_keyturn_taint(ngx_http_request_t *r)
-{
-    ngx_http_keyturn_taint_t      *t;
-    ngx_http_keyturn_main_conf_t  *kmcf;
-
-    kmcf = ngx_http_get_module_main_conf(r, ngx_http_keyturn_module);
-
-    t = (ngx_http_keyturn_taint_t *) r->variables[kmcf->slot].data;
-
-    /* another module may have copied the array, with the slot */
-
-    if (t && t->variables != r->variables) {
-        return NULL;
-    }
-
-    return t;
-}
-
-
-ngx_http_keyturn_taint_t *
-ngx_http_keyturn_create_taint(ngx_http_request_t *r,
-    ngx_http_keyturn_ctx_t *ctx)
-{
-    ngx_uint_t                     n;
-    ngx_http_keyturn_taint_t      *t;
-    ngx_http_keyturn_main_conf_t  *kmcf;
-
-    t = ngx_http_keyturn_taint(r);
-
-    if (t) {
-        return t;
-    }
-
-    kmcf = ngx_http_get_module_main_conf(r, ngx_http_keyturn_module);
-
-    n = kmcf->nhandlers;
-
-    t = ngx_pcalloc(r->pool, sizeof(ngx_http_keyturn_taint_t));
-    if (t == NULL) {
-        return NULL;
-    }
-
-    t->seen = ngx_pcalloc(r->pool, n * sizeof(u_char *));
-    t->from = ngx_pcalloc(r->pool, n * sizeof(uint32_t));
-
-    if (t->seen == NULL || t->from == NULL) {
-        return NULL;
-    }
-
-    t->ctx = ctx;
-    t->variables = r->variables;
-
-    r->variables[kmcf->slot].data = (u_char *) t;
-
-    return t;
-}
-
-
 void
 ngx_http_keyturn_asked(void)
 {

@@ -542,7 +542,7 @@ ngx_keyturn_init_process(ngx_cycle_t *cycle)
 
     if (kcf->first) {
         ngx_keyturn_open(kcf, cycle->log);
-        ngx_keyturn_tls_start(&kcf->require, cycle->log);
+        ngx_keyturn_tls_process.start(&kcf->require, cycle->log);
     }
 
     /* an error here would leave the site without worker processes */
@@ -555,5 +555,5 @@ static void
 ngx_keyturn_exit_process(ngx_cycle_t *cycle)
 {
     ngx_keyturn_close(cycle->log);
-    ngx_keyturn_tls_stop();
+    ngx_keyturn_tls_process.stop();
 }

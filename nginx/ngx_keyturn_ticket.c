@@ -235,7 +235,8 @@ ngx_keyturn_ticket_read(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
                         &tls->ticket_key->reference, previous ? "@previous" : "");
     *last = '\0';
 
-    status = ngx_keyturn_tls_peek(c, tls, tls->ticket_key, reference, &value);
+    status = ngx_keyturn_tls_process.peek(c, tls, tls->ticket_key, reference,
+                                          &value);
 
     held = &tls->held[previous];
 

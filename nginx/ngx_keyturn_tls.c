@@ -81,6 +81,18 @@ static void ngx_keyturn_tls_fetched(ngx_keyturn_wait_t *wait);
 static void ngx_keyturn_tls_ahead(kt_ctx_t *ctx,
     ngx_keyturn_require_t *require, ngx_log_t *log);
 static void ngx_keyturn_tls_prepare(void);
+static kt_status_t ngx_keyturn_tls_peek(ngx_connection_t *c,
+    ngx_keyturn_tls_t *tls, ngx_keyturn_secret_t *secret, const char *reference,
+    kt_secret_t **value);
+static void ngx_keyturn_tls_start(ngx_array_t *requires, ngx_log_t *log);
+static void ngx_keyturn_tls_stop(void);
+
+
+ngx_keyturn_tls_process_t  ngx_keyturn_tls_process = {
+    ngx_keyturn_tls_start,
+    ngx_keyturn_tls_stop,
+    ngx_keyturn_tls_peek
+};
 
 
 static ngx_keyturn_pairs_t  ngx_keyturn_pairs;
@@ -177,7 +189,7 @@ ngx_keyturn_tls_get(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
 }
 
 
-kt_status_t
+static kt_status_t
 ngx_keyturn_tls_peek(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
     ngx_keyturn_secret_t *secret, const char *reference, kt_secret_t **value)
 {
@@ -300,32 +312,6 @@ ngx_keyturn_tls_use(ngx_ssl_conn_t *ssl_conn, ngx_keyturn_pair_t *pair)
     ERR_clear_error();
 
     return rc == 1 ? NGX_OK : NGX_ERROR;
-}
-
-
-ngx_int_t
-ngx_keyturn_tls_name(ngx_connection_t *c, ngx_pool_t *pool, ngx_str_t *text,
-    ngx_str_t *name)
-{
-    const char  *sni, *why;
-
-    static ngx_str_t  current = ngx_null_string;
-
-    sni = SSL_get_servername(c->ssl->connection, TLSEXT_NAMETYPE_host_name);
-
-    /* a slash in it would lead to another folder */
-
-    if ((sni && strchr(sni, '/'))
-        || text->len == 0
-        || kt_name_check((char *) text->data, text->len, &why) != KT_SUCCESS)
-    {
-        ngx_log_error(NGX_LOG_INFO, c->log, 0,
-                      "the name that the client asks for is not the name of "
-                      "a certificate");
-        return NGX_ERROR;
-    }
-
-    return ngx_keyturn_reference(pool, text, &current, name);
 }
 
 
@@ -499,7 +485,7 @@ ngx_keyturn_tls_fetched(ngx_keyturn_wait_t *wait)
 }
 
 
-void
+static void
 ngx_keyturn_tls_start(ngx_array_t *requires, ngx_log_t *log)
 {
     kt_ctx_t               *ctx;
@@ -566,7 +552,7 @@ ngx_keyturn_tls_ahead(kt_ctx_t *ctx, ngx_keyturn_require_t *require,
 }
 
 
-void
+static void
 ngx_keyturn_tls_stop(void)
 {
     ngx_queue_t  *q;

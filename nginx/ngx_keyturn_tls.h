@@ -104,13 +104,21 @@ ngx_int_t ngx_keyturn_tls_name(ngx_connection_t *c, ngx_pool_t *pool,
 ngx_int_t ngx_keyturn_tls_certificate(ngx_connection_t *c,
     ngx_keyturn_tls_t *tls, ngx_keyturn_secret_t *secret, ngx_str_t *name);
 
-/* reads as the server block; the answer is that of kt_peek() */
-kt_status_t ngx_keyturn_tls_peek(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
-    ngx_keyturn_secret_t *secret, const char *reference, kt_secret_t **value);
+/* what other files ask of pairs and keys, which ask it of them in turn */
 
-/* for worker processes: fetches what is across a network, and the end */
-void ngx_keyturn_tls_start(ngx_array_t *requires, ngx_log_t *log);
-void ngx_keyturn_tls_stop(void);
+typedef struct {
+
+    /* for worker processes: fetches what is across a network, and the end */
+    void                  (*start)(ngx_array_t *requires, ngx_log_t *log);
+    void                  (*stop)(void);
+
+    /* reads as the server block; the answer is that of kt_peek() */
+    kt_status_t           (*peek)(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
+                              ngx_keyturn_secret_t *secret,
+                              const char *reference, kt_secret_t **value);
+} ngx_keyturn_tls_process_t;
+
+extern ngx_keyturn_tls_process_t  ngx_keyturn_tls_process;
 
 
 ngx_int_t ngx_keyturn_ticket_init(ngx_conf_t *cf, ngx_keyturn_tls_t *tls,

@@ -221,3 +221,29 @@ ngx_keyturn_tls_require(ngx_conf_t *cf, ngx_keyturn_tls_t *tls)
 
     return NGX_OK;
 }
+
+
+ngx_int_t
+ngx_keyturn_tls_name(ngx_connection_t *c, ngx_pool_t *pool, ngx_str_t *text,
+    ngx_str_t *name)
+{
+    const char  *sni, *why;
+
+    static ngx_str_t  current = ngx_null_string;
+
+    sni = SSL_get_servername(c->ssl->connection, TLSEXT_NAMETYPE_host_name);
+
+    /* a slash in it would lead to another folder */
+
+    if ((sni && strchr(sni, '/'))
+        || text->len == 0
+        || kt_name_check((char *) text->data, text->len, &why) != KT_SUCCESS)
+    {
+        ngx_log_error(NGX_LOG_INFO, c->log, 0,
+                      "the name that the client asks for is not the name of "
+                      "a certificate");
+        return NGX_ERROR;
+    }
+
+    return ngx_keyturn_reference(pool, text, &current, name);
+}

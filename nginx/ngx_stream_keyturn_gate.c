@@ -181,16 +181,3 @@ ngx_stream_keyturn_resume(ngx_stream_keyturn_ctx_t *ctx)
 
     ngx_stream_core_run_phases(ctx->session);
 }
-
-
-void
-ngx_stream_keyturn_cancel(ngx_stream_keyturn_ctx_t *ctx)
-{
-    ctx->waiting = 0;
-
-    ngx_keyturn_cancel(&ctx->wait);
-
-    if (ctx->timer.timer_set) {
-        ngx_del_timer(&ctx->timer);
-    }
-}

@@ -152,30 +152,6 @@ ngx_stream_keyturn_secret_get(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-ngx_int_t
-ngx_stream_keyturn_compile_name(ngx_conf_t *cf, ngx_keyturn_secret_t *secret)
-{
-    ngx_stream_compile_complex_value_t  ccv;
-
-    if (!secret->dynamic) {
-        return NGX_OK;
-    }
-
-    secret->complex = ngx_palloc(cf->pool, sizeof(ngx_stream_complex_value_t));
-    if (secret->complex == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(&ccv, sizeof(ngx_stream_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &secret->name;
-    ccv.complex_value = secret->complex;
-
-    return ngx_stream_compile_complex_value(&ccv);
-}
-
-
 /* as in the http module: not found by name, and asked for at each use */
 
 static ngx_int_t

@@ -10,6 +10,7 @@
  *   ngx_stream_keyturn_module.c   directives, merging
  *   ngx_stream_keyturn_session.c  who gets a value, and the session's secrets
  *   ngx_stream_keyturn_gate.c     a session that waits, or is refused
+ *   ngx_stream_keyturn_name.c     the name of a secret, compiled
  *   ngx_stream_keyturn_tls.c      certificates for clients
  */
 

@@ -557,3 +557,16 @@ ngx_stream_keyturn_wipe_range(u_char *p, u_char *last, ngx_str_t *text)
         p += text->len;
     }
 }
+
+
+void
+ngx_stream_keyturn_cancel(ngx_stream_keyturn_ctx_t *ctx)
+{
+    ctx->waiting = 0;
+
+    ngx_keyturn_cancel(&ctx->wait);
+
+    if (ctx->timer.timer_set) {
+        ngx_del_timer(&ctx->timer);
+    }
+}

@@ -186,7 +186,7 @@ def objects(root):
 
 def test_every_object_is_hardened(installed):
     for root in (STAGE, installed):
-        assert len(objects(root)) == 2 + len(PROVIDERS) + 3
+        assert len(objects(root)) == 2 + len(PROVIDERS) + 4
         for path in objects(root):
             segments = run("readelf", "-lW", path).stdout
             assert "GNU_RELRO" in segments and re.search(r"BIND_NOW|\bNOW\b", dynamic(path)), path
