@@ -73,11 +73,11 @@ static kt_status_t match_name(kt_ctx_t *ctx, const kt_call_t *call, kt_match_t *
         if (matches || !kt_switch_is_fact(previous.status))
             answer = &previous;
     }
-    match->ret_matches = matches;
     status = matches || answer->status != KT_SUCCESS ? answer->status : KT_DENIED;
     if (!answer->silent)
         status = record(ctx, call, answer, status);
-    if (status == KT_SUCCESS && matches)
+    match->ret_matches = matches && status == KT_SUCCESS; /* not before it is recorded */
+    if (match->ret_matches)
         kt_note_read(ctx, call, current.slot != NULL ? current.slot : &slot);
     kt_secret_free(current.secret);
     kt_secret_free(previous.secret);

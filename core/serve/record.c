@@ -5,8 +5,6 @@
 
 #include "serve.h"
 
-#define ANCHORS_MAX 16 /* stores of one process with anchors */
-
 /* Of all processes of the stream. What is not synced now is by the next flush. */
 static void sync_anchors(kt_ctx_t *ctx)
 {
@@ -21,14 +19,14 @@ static void sync_anchors(kt_ctx_t *ctx)
     }
 }
 
-/* The folders of the anchors, which do not change: to be synced without the lock. The caller frees
- * what is not NULL. */
-static size_t copy_paths(kt_ctx_t *ctx, char *ret_paths[ANCHORS_MAX])
+/* The folders of the anchors, which do not change: to be synced without the lock. There is room for
+ * each provider's. The caller frees what is not NULL. */
+static size_t copy_paths(kt_ctx_t *ctx, char **ret_paths)
 {
     size_t count = 0, i;
 
     (void)pthread_mutex_lock(&ctx->lock);
-    for (i = 0; ctx->stores != NULL && i < ctx->modules->count && count < ANCHORS_MAX; i++) {
+    for (i = 0; ctx->stores != NULL && i < ctx->modules->count; i++) {
         if (ctx->stores[i].api != NULL && ctx->stores[i].anchors != NULL)
             ret_paths[count++] = strdup(kt_anchors_folder(ctx->stores[i].anchors));
     }
@@ -40,17 +38,23 @@ static size_t copy_paths(kt_ctx_t *ctx, char *ret_paths[ANCHORS_MAX])
  * it is not said, because the anchors count already. */
 void kt_anchors_tighten(kt_ctx_t *ctx)
 {
-    char *paths[ANCHORS_MAX];
     size_t count, i;
+    char **paths;
 
     if (!atomic_exchange(&ctx->anchors_loose, false))
         return;
+    paths = calloc(ctx->modules->count, sizeof(*paths));
+    if (paths == NULL) {
+        atomic_store(&ctx->anchors_loose, true);
+        return;
+    }
     count = copy_paths(ctx, paths);
     for (i = 0; i < count; i++) {
         if (paths[i] == NULL || kt_anchors_sync(paths[i], ctx->holder.stream) != KT_SUCCESS)
             atomic_store(&ctx->anchors_loose, true);
         free(paths[i]);
     }
+    free(paths);
     kt_failure_clear();
 }
 
