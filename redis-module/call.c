@@ -322,6 +322,7 @@ static void publish(ktr_call_t *call, const char *event, mstime_t expire)
     call->handle = NULL;
     RedisModule_SignalModifiedKey(call->ctx, call->key);
     RedisModule_NotifyKeyspaceEvent(call->ctx, REDISMODULE_NOTIFY_MODULE, event, call->key);
+    ktr_changed(RedisModule_GetSelectedDb(call->ctx), call->key);
 }
 
 int ktr_adopt(ktr_call_t *call, kt_bundle_t *bundle, const char *name, size_t name_len,

@@ -4,6 +4,7 @@
  *
  *   keyturn_redis.c   load, the table of commands, SECRET.HELP
  *   type.c            the native type keyturn-1: RDB, AOF rewrite, DUMP
+ *   changed.c         publishes which secrets are not what they were
  *   call.c            one command: its subject, its key, its reply, how a change is stored
  *   cmd_read.c        GET INFO VERSIONS LIST
  *   cmd_write.c       SET ROTATE ROLLBACK DEL UNDELETE DESTROY META
@@ -42,6 +43,15 @@ int ktr_type_register(RedisModuleCtx *ctx);
 /* Takes the bundle. */
 ktr_value_t *ktr_value_new(kt_bundle_t *bundle, const char *name, size_t name_len);
 void ktr_value_free(void *value);
+
+/* ---- changed.c ---- */
+
+/* Publishes that this secret was written or is gone. */
+void ktr_changed(int db, const RedisModuleString *key);
+/* The type's unlink2: a secret leaves the keyspace, in whatever way. */
+void ktr_unlinked(RedisModuleKeyOptCtx *ctx, const void *value);
+/* Follows what else the server does to keys. */
+int ktr_follow_keys(RedisModuleCtx *ctx);
 
 /* ---- call.c ---- */
 

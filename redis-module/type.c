@@ -142,6 +142,7 @@ int ktr_type_register(RedisModuleCtx *ctx)
         .free = ktr_value_free,
         .mem_usage2 = type_mem_usage,
         .free_effort2 = type_free_effort,
+        .unlink2 = ktr_unlinked,
         .copy2 = type_copy,
     };
 

@@ -8,7 +8,7 @@
  *   redis.c        what the host sees: options, check, transactions
  *   rows.c         a bundle as rows, and rows as a bundle
  *   call.c         one command, on a connection that is made when it is needed
- *   watch.c        the change token, by the server's client tracking
+ *   watch.c        the change token, by what the server's module publishes
  *   connection.c   connect, send, receive within a deadline, what an error means
  *
  * hiredis connects, formats and parses; bytes are sent and received here. So a server that closes
@@ -46,7 +46,7 @@ struct ktp_instance {
     kr_connection_t commands, watch;
     int watching;   /* the token was asked for */
     int64_t heard;  /* kr_clock() of the last byte on `watch` */
-    int64_t pinged; /* of a PING that is not answered yet; 0: none */
+    int64_t pinged; /* of a heartbeat that is not answered yet; 0: none */
     uint64_t born, generation;
     int moved;       /* the last call failed since the key holds a secret of another name */
     char error[256]; /* why the call that runs fails; redis.c says it, once */

@@ -2,16 +2,14 @@
 /*
  * watch.c: the change token.
  *
- * The server announces which keys change (client tracking, RESP2 form) to a connection that is
- * there for nothing else: it redirects to itself and is subscribed to __redis__:invalidate. An
- * announcement that may mean a secret changes the token. So does everything after which one may
- * have been missed: a connection that was made again, broke, or has been silent for too long.
+ * The module of the server publishes which secrets change, as "DB KEY", "DB *" or "*", to a
+ * connection that is there for nothing else. A message that may mean our database changes the
+ * token. So does everything after which one may have been missed: a connection that was made again,
+ * broke, or has been silent for too long, and more messages than one call reads.
  *
- * Tracking is by BCAST: every change, also of what we never read. The default mode announces the
- * first change of what the connection has read since, so that a token would stay the same over the
- * second; and it ends, unnoticed here, with the connection that reads. A server that is used for
- * other things too announces those as well; keys that cannot be names of secrets (most have a
- * colon) do not count.
+ * The server queues nothing for a consumer that is idle, whatever its other keys do. Client
+ * tracking announced every key of the server, and let it keep megabytes for each process that did
+ * not read them.
  */
 #include "watch.h"
 
@@ -23,61 +21,32 @@
 
 #include "connection.h"
 
-#define CHANNEL "__redis__:invalidate"
+#define CHANNEL "__keyturn__:changed"
 #define HEARTBEAT                                                                                  \
     5000 /* milliseconds of silence after which the connection is asked whether it is alive */
-#define PING "*1\r\n$4\r\nPING\r\n"
-
-static ktp_status_t ask(ktp_instance_t *instance, int64_t deadline, const kr_argument_t *arguments,
-                        size_t count, long long *ret_number)
-{
-    redisReply *reply = NULL;
-    ktp_status_t status =
-        kr_exchange(instance, &instance->watch, deadline, arguments, count, &reply);
-
-    if (status != KTP_SUCCESS)
-        return status;
-    *ret_number = reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
-    freeReplyObject(reply);
-    return KTP_SUCCESS;
-}
-
-static ktp_status_t track(ktp_instance_t *instance, int64_t deadline)
-{
-    static const kr_argument_t ask_id[] = {KR_TEXT("CLIENT"), KR_TEXT("ID")};
-    static const kr_argument_t subscribe[] = {KR_TEXT("SUBSCRIBE"), KR_TEXT(CHANNEL)};
-    kr_argument_t tracking[] = {
-        KR_TEXT("CLIENT"), KR_TEXT("TRACKING"), KR_TEXT("ON"),
-        KR_TEXT("BCAST"),  KR_TEXT("REDIRECT"), {NULL, 0},
-    };
-    long long number = 0;
-    ktp_status_t status;
-    char id[24];
-
-    status = ask(instance, deadline, ask_id, 2, &number);
-    tracking[5] = (kr_argument_t){id, (size_t)snprintf(id, sizeof(id), "%lld", number)};
-    if (status == KTP_SUCCESS)
-        status = ask(instance, deadline, tracking, 6, &number);
-    if (status == KTP_SUCCESS)
-        status = ask(instance, deadline, subscribe, 2, &number);
-    return status;
-}
+/* The question is to subscribe again, which changes nothing and needs no further right. */
+#define SUBSCRIBE "*2\r\n$9\r\nSUBSCRIBE\r\n$19\r\n" CHANNEL "\r\n"
+#define DRAIN_MAX (64u * 1024) /* bytes that one call reads: no request waits for a flood */
 
 ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline)
 {
+    static const kr_argument_t subscribe[] = {KR_TEXT("SUBSCRIBE"), KR_TEXT(CHANNEL)};
+    redisReply *reply = NULL;
     ktp_status_t status = kr_open(instance, &instance->watch, deadline);
 
     if (status == KTP_SUCCESS)
-        status = track(instance, deadline);
+        status = kr_exchange(instance, &instance->watch, deadline, subscribe, 2, &reply);
+    if (reply != NULL)
+        freeReplyObject(reply);
     instance->heard = kr_clock();
     instance->pinged = 0;
     instance->generation++;
     if (status != KTP_SUCCESS)
         kr_close(&instance->watch);
     if (status == KTP_FORBIDDEN)
-        return kr_fail(
-            instance, status,
-            "to follow changes our user needs +client|id +client|tracking +subscribe &%s", CHANNEL);
+        return kr_fail(instance, status,
+                       "the ACL of our user does not let it follow changes (add: +subscribe "
+                       "&" CHANNEL ")");
     return status;
 }
 
@@ -90,22 +59,24 @@ int kr_is_name(const redisReply *reply)
            strspn(reply->str, bytes) == reply->len;
 }
 
-/* "message", the channel, and the keys, or nil for all of them. The answer to a PING is "pong" and
- * "". */
-static int tells_of_change(const redisReply *message)
+/* "message", the channel, and "DB KEY". Another database does not count; what cannot be read does.
+ */
+static int tells_of_change(const ktp_instance_t *instance, const redisReply *message)
 {
-    const redisReply *keys;
+    const redisReply *kind, *text;
+    char own[24];
+    size_t len;
 
-    if (message->type != REDIS_REPLY_ARRAY || message->elements < 3)
+    if (message->type != REDIS_REPLY_ARRAY || message->elements != 3)
         return 0;
-    keys = message->element[2];
-    if (keys->type != REDIS_REPLY_ARRAY)
+    kind = message->element[0];
+    text = message->element[2];
+    if (kind->type != REDIS_REPLY_STRING || strcmp(kind->str, "message") != 0)
+        return 0;
+    if (text->type != REDIS_REPLY_STRING || text->len == 0 || strspn(text->str, "0123456789") == 0)
         return 1;
-    for (size_t i = 0; i < keys->elements; i++) {
-        if (kr_is_name(keys->element[i]))
-            return 1;
-    }
-    return 0;
+    len = (size_t)snprintf(own, sizeof(own), "%lld ", (long long)instance->db);
+    return text->len >= len && memcmp(text->str, own, len) == 0;
 }
 
 /* 0, or -1: it is broken. */
@@ -119,24 +90,31 @@ static int take_messages(ktp_instance_t *instance)
             return -1;
         if (reply == NULL)
             return 0;
-        if (tells_of_change(reply))
+        if (tells_of_change(instance, reply))
             instance->generation++;
         freeReplyObject(reply);
     }
 }
 
-/* 0, or -1: it is broken. */
+/* 0, or -1: it is broken. What is left for the next call may be anything. */
 static int read_messages(ktp_instance_t *instance)
 {
+    redisReader *reader = instance->watch.context->reader;
     char bytes[4096];
+    size_t total = 0;
     ssize_t n;
 
     while ((n = recv(instance->watch.context->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
         instance->heard = kr_clock();
         instance->pinged = 0;
-        redisReaderFeed(instance->watch.context->reader, bytes, (size_t)n);
-        if (take_messages(instance) != 0)
+        total += (size_t)n;
+        if (redisReaderFeed(reader, bytes, (size_t)n) != REDIS_OK ||
+            take_messages(instance) != 0 || reader->len - reader->pos > DRAIN_MAX)
             return -1;
+        if (total >= DRAIN_MAX) {
+            instance->generation++;
+            return 0;
+        }
     }
     return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
 }
@@ -153,7 +131,7 @@ static int check_pulse(ktp_instance_t *instance)
         instance->generation++;
     if (instance->pinged == 0) {
         instance->pinged = now;
-        return kr_send_now(&instance->watch, PING, sizeof(PING) - 1);
+        return kr_send_now(&instance->watch, SUBSCRIBE, sizeof(SUBSCRIBE) - 1);
     }
     return now - instance->pinged > instance->timeout ? -1 : 0;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* watch.h: the change token, by the server's client tracking. */
+/* watch.h: the change token, by what the server's module publishes. */
 #ifndef KEYTURN_REDIS_WATCH_H
 #define KEYTURN_REDIS_WATCH_H
 
 #include "instance.h"
 
-/* Makes the server announce all changes from now on. */
+/* Subscribes to the changes from now on. */
 ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline);
 /* May this key be the name of a secret, by its bytes? */
 int kr_is_name(const redisReply *reply);

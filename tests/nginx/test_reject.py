@@ -41,7 +41,7 @@ class Silent:
     def _pass(source, sink):
         try:
             while chunk := source.recv(65536):
-                if not (b"message" in chunk and b"__redis__:invalidate" in chunk):
+                if not (b"message" in chunk and b"__keyturn__:changed" in chunk):
                     sink.sendall(chunk)
         except OSError:
             pass
