@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Just as much SVG as auto/bench's plots need: lines over two logarithmic axes, and figures beside their goals."""
+"""Just as much SVG as auto/bench's plots need: lines over two logarithmic axes, bars, and figures beside their goals."""
 import html
 import math
 
@@ -18,6 +18,9 @@ class Svg:
     def path(self, points, colour):
         at = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         self.parts.append(f'<polyline points="{at}" fill="none" stroke="{colour}" stroke-width="2"/>')
+
+    def bar(self, x, y, width, height, colour):
+        self.parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" fill="{colour}"/>')
 
     def dot(self, x, y, colour):
         self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
@@ -63,6 +66,18 @@ def lines(svg, x, y, width, height, title, below, series):
         for place in places:
             svg.dot(*place, COLOURS[n])
         svg.text(places[-1][0], places[-1][1] - 12, name, COLOURS[n], "end")
+
+
+def bars(svg, x, y, width, title, rows):
+    """rows: [(name, number, is it ours?)], a bar each, from zero."""
+    start = x + 0.25 * width
+    scale = (width - 60 - 0.25 * width) / max(number for _, number, _ in rows)
+    svg.text(x, y + 12, title, weight="bold", size=13)
+    for n, (name, number, ours) in enumerate(rows):
+        top = y + 28 + 24 * n
+        svg.text(start - 8, top + 13, name, anchor="end", weight="bold" if ours else "normal")
+        svg.bar(start, top, number * scale, 18, COLOURS[0] if ours else GRID)
+        svg.text(start + number * scale + 6, top + 13, f"{number:.1f}", PALE)
 
 
 def goals(svg, x, y, width, results):

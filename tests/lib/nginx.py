@@ -82,16 +82,17 @@ class Nginx:
             lines.append(f"load_module {self.stage.nginx_module.parent}/ngx_stream_keyturn_module.so;")
         return "\n".join([*lines, f"keyturn_config {self.home.config};", f"stream {{\n{text}\n}}"])
 
-    def _argv(self, *more):
+    def command(self, *more):
+        """The words that run nginx on the present configuration: command("-s", "reload")."""
         return [str(self.stage.nginx), "-p", str(self.dir), "-c", str(self.conf), "-e", str(self.dir / "error.log"),
                 *more]
 
     def test(self, flag="-t"):
         """`nginx -t` (or -T) on the present configuration: CompletedProcess, texts in .stdout and .stderr."""
-        return subprocess.run(self._argv(flag), env=self.env, capture_output=True, text=True, timeout=30)
+        return subprocess.run(self.command(flag), env=self.env, capture_output=True, text=True, timeout=30)
 
     def start(self, timeout=15):
-        self.process = Process(self._argv(), self.env, self.dir / "output.log", self.dir)
+        self.process = Process(self.command(), self.env, self.dir / "output.log", self.dir)
         self.process.wait_ready(self._has_workers, timeout, "nginx")
         return self
 

@@ -26,7 +26,7 @@ def daemon(site, canary, servers):
     conf.write_text(conf.read_text().replace("daemon off;", "daemon on;"))
 
     def start(limit=None):
-        argv = site.nginx._argv()
+        argv = site.nginx.command()
         if limit is not None:
             argv = ["prlimit", f"--memlock={limit}:{limit}", *argv]
         subprocess.run(argv, env=site.nginx.env, check=True, timeout=30, capture_output=True)
@@ -108,6 +108,6 @@ def test_a_worker_that_must_lock_and_cannot_serves_nothing(site, daemon):
 
 def test_a_limit_that_is_too_small_is_found_by_the_check(site, daemon):
     site.home.write_config(site.home.read_config() + "secret_memory: require\n")
-    argv = ["prlimit", "--memlock=4096:4096", *site.nginx._argv("-t")]
+    argv = ["prlimit", "--memlock=4096:4096", *site.nginx.command("-t")]
     result = subprocess.run(argv, env=site.nginx.env, capture_output=True, text=True, timeout=30)
     assert result.returncode == 1 and "secret_memory is `require`" in result.stderr and "LimitMEMLOCK" in result.stderr
