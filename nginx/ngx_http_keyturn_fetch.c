@@ -8,7 +8,9 @@
 
 /*
  * One read fills all pins of the client request that mean the same secret, so
- * that they hold one version.
+ * that they hold one version.  Those of other variables of the location are
+ * made for that before they are asked for, because a version that one of them
+ * has might not be kept any more when the next one is read.
  */
 
 
@@ -16,10 +18,15 @@
 #include "ngx_keyturn_stat.h"
 
 
+static void ngx_http_keyturn_fill(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin,
+    kt_secret_t *value);
+static void ngx_http_keyturn_siblings(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
 static void ngx_http_keyturn_request_id(ngx_http_request_t *r,
     ngx_http_keyturn_ask_t *ask);
-static void ngx_http_keyturn_set(ngx_http_request_t *r,
-    ngx_http_keyturn_pin_t *pin, kt_secret_t *value);
+static kt_status_t ngx_http_keyturn_set(ngx_http_request_t *r,
+    ngx_http_keyturn_pin_t *pin, kt_secret_t *value, const char **reason);
 
 
 void
@@ -31,7 +38,6 @@ ngx_http_keyturn_fetch(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     kt_secret_t             *value;
     kt_status_t              status;
     ngx_http_keyturn_ask_t   ask;
-    ngx_http_keyturn_pin_t  *p;
 
     action = r->connection->log->action;
     r->connection->log->action = "reading a secret";
@@ -65,17 +71,78 @@ ngx_http_keyturn_fetch(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         goto done;
     }
 
-    for (p = ctx->pins; p; p = p->next) {
-        if (!p->done && ngx_http_keyturn_same(p, pin)) {
-            ngx_http_keyturn_set(r, p, value);
-        }
-    }
-
+    ngx_http_keyturn_fill(r, ctx, pin, value);
     kt_secret_free(value);
 
 done:
 
     r->connection->log->action = action;
+}
+
+
+static void
+ngx_http_keyturn_fill(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
+    ngx_http_keyturn_pin_t *pin, kt_secret_t *value)
+{
+    const char              *reason;
+    kt_status_t              status;
+    ngx_http_keyturn_pin_t  *p;
+
+    status = ngx_http_keyturn_set(r, pin, value, &reason);
+
+    if (status != KT_SUCCESS) {
+        ngx_http_keyturn_fail(r, pin, status, reason);
+    }
+
+    ngx_http_keyturn_siblings(r, ctx, pin->secret);
+
+    /* one that does not fit says so when it is asked for */
+
+    for (p = ctx->pins; p; p = p->next) {
+        if (!p->done && ngx_http_keyturn_same(p, pin)) {
+            (void) ngx_http_keyturn_set(r, p, value, &reason);
+        }
+    }
+}
+
+
+/* pins for the other variables of the location that get this secret */
+
+static void
+ngx_http_keyturn_siblings(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
+    ngx_keyturn_secret_t *secret)
+{
+    ngx_uint_t                    i;
+    ngx_keyturn_secret_t         *other;
+    ngx_http_keyturn_entry_t     *entry;
+    ngx_http_keyturn_loc_conf_t  *klcf;
+
+    klcf = ngx_http_get_module_loc_conf(r, ngx_http_keyturn_module);
+
+    if (klcf->entries == NULL) {
+        return;
+    }
+
+    entry = klcf->entries->elts;
+
+    for (i = 0; i < klcf->entries->nelts; i++) {
+
+        other = entry[i].secret;
+
+        /* variables in a name may have another value in another phase */
+
+        if (other == secret
+            || other->name.len != secret->name.len
+            || ngx_strncmp(other->name.data, secret->name.data,
+                           secret->name.len)
+               != 0
+            || (other->dynamic && other->scope != secret->scope))
+        {
+            continue;
+        }
+
+        (void) ngx_http_keyturn_pin(r, ctx, other, 0);
+    }
 }
 
 
@@ -162,28 +229,32 @@ ngx_http_keyturn_request_id(ngx_http_request_t *r, ngx_http_keyturn_ask_t *ask)
 }
 
 
-static void
+static kt_status_t
 ngx_http_keyturn_set(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin,
-    kt_secret_t *value)
+    kt_secret_t *value, const char **reason)
 {
-    const char   *reason;
-    kt_status_t   status;
+    kt_status_t  status;
 
     if (pin->secret->sign) {
-        status = ngx_http_keyturn_sign_set(r, pin, value, &reason);
+        status = ngx_http_keyturn_sign_set(r, pin, value, reason);
 
     } else {
         status = ngx_keyturn_secret_text(pin->secret, value, r->pool,
-                                         &pin->text, &reason);
+                                         &pin->text, reason);
     }
 
     if (status != KT_SUCCESS) {
-        ngx_http_keyturn_fail(r, pin, status,
-                              reason ? reason : kt_status_text(status));
-        return;
+
+        if (*reason == NULL) {
+            *reason = kt_status_text(status);
+        }
+
+        return status;
     }
 
     pin->status = KT_SUCCESS;
     pin->version = kt_secret_version(value);
     pin->done = 1;
+
+    return KT_SUCCESS;
 }

@@ -178,3 +178,13 @@ def test_a_name_that_a_redirect_changes(site):
     site.upstream.respond = lambda request: (200, {"X-Accel-Redirect": "/inner?n=two"} if request.path == "/?n=one" else {}, b"")
     assert site.get("/?n=one").status == 200
     assert [r.headers["X-Key"] for r in site.upstream.requests] == ["one", "two"]
+
+
+def test_two_fields_of_one_request_are_one_read(site):
+    """So a version that is not kept any more, when the second variable is asked for, fails no request."""
+    site.home.set("api-keys/rotating", {"user": "u", "password": "p"})
+    site.serve("""secret_get $user api-keys/rotating field=user; secret_get $password api-keys/rotating field=password;
+                  proxy_set_header X-User $user; proxy_set_header X-Password $password;""")
+    assert site.get().status == 200
+    assert [site.upstream.last.headers[f"X-{name}"] for name in ("User", "Password")] == ["u", "p"]
+    assert len(site.records(action="read")) == 1
