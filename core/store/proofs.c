@@ -8,7 +8,8 @@
  * The same holds for the entry of a leaf, found by the leaf's tag and the name's hash. A branch or
  * an entry only replaces the one in its slot. A tree of a million secrets has about 4,400 branches;
  * the entries of some 200,000 secrets fit. To read the last node of a proof costs as much as to
- * read the head.
+ * read the head. Slots are small, and what is kept lies one after the other in the order of its
+ * first use: spread over all of the memory, each read of another secret would touch new pages.
  *
  * A root is different: an old one is as authentic as the newest. It counts only as long as the
  * store's change token stays what it was before the root was read, that is, until any process
@@ -19,21 +20,23 @@
 
 #include "index.h"
 
-#define SLOTS 32768u    /* 9 MiB of address space, of which 4,400 branches take 1.2 */
-#define ENTRIES 262144u /* 16 MiB, of which a process uses what it has read */
+#define BRANCHES 32768u /* 9 MiB of address space, of which 4,400 branches take 1.2 */
+#define ENTRIES 262144u /* 17 MiB, of which a process uses what it has read */
 #define ROOTS 16u
 
-typedef struct slot {
+typedef struct branch {
     unsigned char tag[KT_TAG_SIZE];
     unsigned char children[KT_FANOUT * KT_TAG_SIZE];
-} slot_t;
+} branch_t;
 
 typedef struct entry {
     unsigned char leaf[KT_TAG_SIZE], hash[KT_HASH_SIZE], tag[KT_TAG_SIZE];
 } entry_t;
 
 struct kt_proofs {
-    slot_t slots[SLOTS];
+    uint32_t branch_at[BRANCHES], entry_at[ENTRIES]; /* of each slot: its number + 1; 0: free */
+    uint32_t nbranches, nentries;
+    branch_t branches[BRANCHES];
     entry_t entries[ENTRIES];
     kt_root_row_t roots[ROOTS]; /* proved when the token was `token` */
     size_t nroots;
@@ -57,35 +60,40 @@ void kt_proofs_free(kt_proofs_t *proofs)
 
 static size_t slot_of(const unsigned char tag[KT_TAG_SIZE])
 {
-    return (size_t)(tag[0] | tag[1] << 8) % SLOTS;
+    return (size_t)(tag[0] | tag[1] << 8) % BRANCHES;
 }
 
 const unsigned char *kt_proofs_find(const kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE])
 {
-    const slot_t *slot;
+    const branch_t *branch;
+    uint32_t n = proofs != NULL ? proofs->branch_at[slot_of(tag)] : 0;
 
-    if (proofs == NULL)
+    if (n == 0)
         return NULL;
-    slot = &proofs->slots[slot_of(tag)];
-    return memcmp(slot->tag, tag, KT_TAG_SIZE) == 0 ? slot->children : NULL;
+    branch = &proofs->branches[n - 1];
+    return memcmp(branch->tag, tag, KT_TAG_SIZE) == 0 ? branch->children : NULL;
 }
 
 void kt_proofs_keep(kt_proofs_t *proofs, const unsigned char tag[KT_TAG_SIZE],
                     const unsigned char children[KT_FANOUT * KT_TAG_SIZE])
 {
-    slot_t *slot;
+    branch_t *branch;
+    uint32_t *at;
 
     if (proofs == NULL)
         return;
-    slot = &proofs->slots[slot_of(tag)];
-    memcpy(slot->tag, tag, KT_TAG_SIZE);
-    memcpy(slot->children, children, sizeof(slot->children));
+    at = &proofs->branch_at[slot_of(tag)];
+    if (*at == 0)
+        *at = ++proofs->nbranches;
+    branch = &proofs->branches[*at - 1];
+    memcpy(branch->tag, tag, KT_TAG_SIZE);
+    memcpy(branch->children, children, sizeof(branch->children));
 }
 
 /* ---- entries of leaves ---- */
 
 /* By the end of the hash, because names of one leaf have its beginning in common. */
-static size_t entry_of(const unsigned char hash[KT_HASH_SIZE])
+static size_t entry_slot_of(const unsigned char hash[KT_HASH_SIZE])
 {
     return (size_t)(hash[KT_HASH_SIZE - 1] | hash[KT_HASH_SIZE - 2] << 8 |
                     hash[KT_HASH_SIZE - 3] << 16) %
@@ -97,10 +105,11 @@ const unsigned char *kt_proofs_entry(const kt_proofs_t *proofs,
                                      const unsigned char hash[KT_HASH_SIZE])
 {
     const entry_t *entry;
+    uint32_t n = proofs != NULL ? proofs->entry_at[entry_slot_of(hash)] : 0;
 
-    if (proofs == NULL)
+    if (n == 0)
         return NULL;
-    entry = &proofs->entries[entry_of(hash)];
+    entry = &proofs->entries[n - 1];
     return memcmp(entry->leaf, leaf, KT_TAG_SIZE) == 0 &&
                    memcmp(entry->hash, hash, KT_HASH_SIZE) == 0
                ? entry->tag
@@ -112,10 +121,14 @@ void kt_proofs_keep_entry(kt_proofs_t *proofs, const unsigned char leaf[KT_TAG_S
                           const unsigned char tag[KT_TAG_SIZE])
 {
     entry_t *entry;
+    uint32_t *at;
 
     if (proofs == NULL)
         return;
-    entry = &proofs->entries[entry_of(hash)];
+    at = &proofs->entry_at[entry_slot_of(hash)];
+    if (*at == 0)
+        *at = ++proofs->nentries;
+    entry = &proofs->entries[*at - 1];
     memcpy(entry->leaf, leaf, KT_TAG_SIZE);
     memcpy(entry->hash, hash, KT_HASH_SIZE);
     memcpy(entry->tag, tag, KT_TAG_SIZE);
