@@ -191,6 +191,8 @@ void kt_opened_keep(kt_opened_t *opened, const kt_typekey_t *type, const ktp_row
     at = opened->plain + entry.plain_at % opened->plain_room;
     at[0] = 1;
     keep_halfway(type, opening->name, row, (kt_halfway_t *)(void *)(at + 1));
+    opened->halfway = (const kt_halfway_t *)(const void *)(at + 1);
+    opened->found = row->record; /* its value is opened next */
     memcpy(at + 1 + sizeof(kt_halfway_t), opening->plain, opening->size);
     start = take_room(&opened->sealed_end, SEALED_ROOM,
                       sizeof(entry) + entry.type_size + row->record_size);
