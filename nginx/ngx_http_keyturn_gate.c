@@ -95,6 +95,7 @@ ngx_http_keyturn_find_modules(ngx_conf_t *cf,
 ngx_int_t
 ngx_http_keyturn_rewrite_handler(ngx_http_request_t *r)
 {
+    ngx_http_keyturn_go_on(r);
     ngx_http_keyturn_redirected(r);
 
     if (ngx_http_keyturn_enter_location(r) != NGX_OK) {

@@ -206,6 +206,9 @@ typedef struct {
     ngx_uint_t                  nmarks;
 
     ngx_keyturn_secret_t       *denied;   /* asked for, and withheld */
+
+    ngx_http_request_t         *halted;   /* as its address lacks that */
+    ngx_http_upstream_t        *upstream_halted;
 } ngx_http_keyturn_taint_t;
 
 
@@ -346,6 +349,7 @@ ngx_uint_t ngx_http_keyturn_is_making(ngx_http_request_t *r);
 /* the request to the upstream is not sent, because it lacks a required secret */
 void ngx_http_keyturn_withhold(ngx_http_request_t *r,
     ngx_keyturn_secret_t *secret);
+void ngx_http_keyturn_go_on(ngx_http_request_t *r);
 
 /* all memory of the pool; must be the last of its cleanups */
 void ngx_http_keyturn_wipe_pool(ngx_pool_t *pool);

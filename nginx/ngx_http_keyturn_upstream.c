@@ -24,7 +24,9 @@ static ngx_uint_t ngx_http_keyturn_in_content(ngx_http_request_t *r);
 #if (NGX_HTTP_CACHE)
 static ngx_uint_t ngx_http_keyturn_in_cache(ngx_http_request_t *r);
 #endif
-static ngx_int_t ngx_http_keyturn_refuse_output(void *data, ngx_chain_t *in);
+static void ngx_http_keyturn_halt(ngx_http_request_t *r);
+static void ngx_http_keyturn_halt_event(ngx_event_t *ev);
+static void ngx_http_keyturn_halt_end(void *data);
 
 
 ngx_uint_t
@@ -129,27 +131,48 @@ ngx_http_keyturn_in_cache(ngx_http_request_t *r)
 
 /*
  * A handler of a variable cannot fail, and an empty value would leave a header
- * out.  So the request is made in vain: no upstream is found for it, or if that
- * is evaluated before the upstream, nothing can be written to it.
+ * out.  So the request is made in vain:
+ *
+ *   evaluated before the upstream   r->aio keeps nginx from making the request,
+ *                                   whatever the module sets meanwhile, until
+ *                                   an event ends it
+ *   with the request                no upstream is found for it
+ *   with the TLS connection         this is shut down, before a handshake
  */
 
 void
 ngx_http_keyturn_withhold(ngx_http_request_t *r, ngx_keyturn_secret_t *secret)
 {
+    ngx_connection_t     *pc;
     ngx_http_upstream_t  *u;
 
     static ngx_http_upstream_resolved_t  nowhere;
 
     u = r->upstream;
 
-    if (u == NULL || u->cleanup || !ngx_http_keyturn_in_content(r)) {
+    if (u == NULL || !ngx_http_keyturn_in_content(r)) {
         return;
     }
 
-    if (u->conf == NULL || u->create_request == NULL) {
-        u->output.output_filter = ngx_http_keyturn_refuse_output;
+    pc = u->peer.connection;
 
-    } else if (ngx_http_keyturn_is_making(r)) {
+    if (u->cleanup) {
+
+        if (u->request_sent || pc == NULL || u->header_sent) {
+            return;
+        }
+
+        (void) ngx_shutdown_socket(pc->fd, SHUT_RDWR);
+
+    } else if (u->conf == NULL || u->create_request == NULL) {
+
+        if (r->aio) {
+            return;
+        }
+
+        ngx_http_keyturn_halt(r);
+
+    } else if (u->resolved != &nowhere && ngx_http_keyturn_is_making(r)) {
         u->resolved = &nowhere;
 
     } else {
@@ -162,8 +185,99 @@ ngx_http_keyturn_withhold(ngx_http_request_t *r, ngx_keyturn_secret_t *secret)
 }
 
 
-static ngx_int_t
-ngx_http_keyturn_refuse_output(void *data, ngx_chain_t *in)
+static void
+ngx_http_keyturn_halt(ngx_http_request_t *r)
 {
-    return NGX_ERROR;
+    ngx_event_t               *ev;
+    ngx_pool_cleanup_t        *cln;
+    ngx_http_keyturn_taint_t  *t;
+
+    r->aio = 1;
+
+    t = ngx_http_keyturn_taint(r);
+
+    if (t == NULL) {
+        return;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_event_t));
+    if (cln == NULL) {
+        return;
+    }
+
+    ev = cln->data;
+    ngx_memzero(ev, sizeof(ngx_event_t));
+
+    ev->handler = ngx_http_keyturn_halt_event;
+    ev->data = r;
+    ev->log = r->connection->log;
+
+    cln->handler = ngx_http_keyturn_halt_end;
+
+    t->halted = r;
+    t->upstream_halted = r->upstream;
+
+    ngx_post_event(ev, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_keyturn_halt_event(ngx_event_t *ev)
+{
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_http_upstream_t       *u;
+    ngx_http_keyturn_taint_t  *t;
+
+    r = ev->data;
+    c = r->connection;
+    t = ngx_http_keyturn_taint(r);
+
+    if (t == NULL || t->halted != r) {
+        return;
+    }
+
+    ngx_http_keyturn_go_on(r);
+
+    u = r->upstream;
+
+    /* without a configuration, the module has found an error itself */
+
+    if (u != t->upstream_halted || u->conf == NULL) {
+        return;
+    }
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_keyturn_halt_end(void *data)
+{
+    ngx_event_t *ev = data;
+
+    if (ev->posted) {
+        ngx_delete_posted_event(ev);
+    }
+}
+
+
+/* a location is entered, or a response is begun, instead of the upstream */
+
+void
+ngx_http_keyturn_go_on(ngx_http_request_t *r)
+{
+    ngx_http_keyturn_taint_t  *t;
+
+    t = ngx_http_keyturn_taint(r);
+
+    /* a subrequest may share the variables of one that is halted */
+
+    if (t && t->halted == r) {
+        t->halted = NULL;
+        r->aio = 0;
+    }
 }

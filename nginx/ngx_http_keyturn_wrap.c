@@ -186,6 +186,7 @@ ngx_http_keyturn_log_around(ngx_http_core_main_conf_t *cmcf)
 static ngx_int_t
 ngx_http_keyturn_header_filter(ngx_http_request_t *r)
 {
+    ngx_http_keyturn_go_on(r);
     ngx_http_keyturn_reject(r);
     ngx_http_keyturn_answer(r);
 
