@@ -187,6 +187,16 @@ static kt_status_t drain(kt_audit_t *audit, const kt_event_t *event, bool all)
     return status;
 }
 
+void kt_audit_waiting(const kt_audit_t *audit, uint64_t *ret_count, int64_t *ret_oldest)
+{
+    const kt_ring_t *ring = atomic_load(&audit->ring);
+
+    if (ring == NULL)
+        return;
+    *ret_count = kt_ring_recorded(ring) - kt_ring_drained(ring);
+    *ret_oldest = kt_ring_oldest(ring);
+}
+
 /* ---- one decision ---- */
 
 static void wake(kt_audit_t *audit)

@@ -45,6 +45,9 @@ void kt_audit_close(kt_audit_t *audit);
 kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event); /* KT_AUDIT */
 kt_status_t kt_audit_room(kt_audit_t *audit);  /* could this process record? KT_AUDIT: the disk has
                                                    no room for it */
+/* Records of this process that are not lines yet, and when the oldest was made (0: there is none).
+ * For the producer. */
+void kt_audit_waiting(const kt_audit_t *audit, uint64_t *ret_count, int64_t *ret_oldest);
 kt_status_t kt_audit_drain(kt_audit_t *audit); /* all that this process has recorded becomes lines,
                                                   sealed and on the disk; KT_AUDIT */
 kt_status_t kt_audit_sweep(

@@ -503,6 +503,16 @@ uint64_t kt_secret_version(const kt_secret_t *secret)
     return secret->version;
 }
 
+int64_t kt_secret_since(const kt_secret_t *secret)
+{
+    return secret->since;
+}
+
+int64_t kt_secret_expires(const kt_secret_t *secret)
+{
+    return secret->expires;
+}
+
 int kt_secret_stale(const kt_secret_t *secret)
 {
     return secret->stale;

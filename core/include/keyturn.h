@@ -176,6 +176,37 @@ KT_API void kt_close(kt_ctx_t *ctx); /* wipes the cache and the keys; NULL is al
  */
 KT_API void kt_memory(size_t *ret_locked, size_t *ret_unlocked);
 
+/*
+ * What a context knows of its own work, for a host that shows figures: no provider is asked, no
+ * capability is needed, nothing is recorded. Waits for the context's lock, as kt_peek() does.
+ * Thread-safe; the callbacks run with the lock held, and must not call the library with this
+ * context. What they are given is valid during the call. KT_INTERNAL: the context belongs to the
+ * process before a fork. KT_USAGE: `size` is not right.
+ */
+typedef struct kt_provider_figures {
+    const char *name;        /* as configured */
+    kt_status_t status;      /* of its last answer */
+    int64_t since;           /* of the first in a row with this status, ms since the epoch; 0: it
+                                was not asked yet */
+    int64_t asked;           /* of the last one */
+    const uint64_t *answers; /* how many of each status: KT_MOVED + 1 numbers */
+} kt_provider_figures_t;
+typedef struct kt_figures {
+    size_t size;
+    uint64_t audit_pending; /* records of this process that are not lines of the audit log yet */
+    int64_t audit_oldest;   /* when the oldest was made, ms since the epoch; 0: there is none */
+    /* for each provider, and for each type of a store whose index was read, with its generation
+     * then; may be NULL */
+    void (*provider)(void *arg, const kt_provider_figures_t *figures);
+    void (*generation)(void *arg, const char *type, uint64_t generation);
+    void *arg;
+} kt_figures_t;
+#define KT_FIGURES_INIT                                                                            \
+    {                                                                                              \
+        sizeof(kt_figures_t), 0, 0, NULL, NULL, NULL                                               \
+    }
+KT_API KT_MUST_USE kt_status_t kt_figures(kt_ctx_t *ctx, kt_figures_t *figures);
+
 /* Why the calling thread's last call on ctx failed: one line for an operator, without a value.
  * Valid until its next call. */
 KT_API const char *kt_error(const kt_ctx_t *ctx);
@@ -197,6 +228,10 @@ KT_API KT_MUST_USE kt_status_t
 kt_secret_resize(kt_secret_t *secret, size_t size); /* shrinks, wiping the tail; else KT_USAGE */
 KT_API uint64_t kt_secret_version(const kt_secret_t *secret); /* 0 if it came from the caller */
 KT_API int kt_secret_stale(const kt_secret_t *secret);        /* served from the stale window */
+/* When the current version of its name was made, and when the value expires: ms since the epoch;
+ * 0: not known, and never. */
+KT_API int64_t kt_secret_since(const kt_secret_t *secret);
+KT_API int64_t kt_secret_expires(const kt_secret_t *secret);
 KT_API int kt_secret_equal(const kt_secret_t *secret, const void *data,
                            size_t size); /* the time depends on `size` alone */
 

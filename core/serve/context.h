@@ -18,6 +18,7 @@
 #include "value/value.h"
 
 typedef struct kt_cache kt_cache_t;               /* cache.h */
+typedef struct kt_tally kt_tally_t;               /* figures.c */
 typedef struct kt_singleflight kt_singleflight_t; /* cache.h */
 
 struct kt_setup {
@@ -44,7 +45,8 @@ struct kt_ctx {
     char host[32];
     pthread_mutex_t lock;
     kt_modules_t *modules;
-    kt_store_t *stores; /* by provider index; api NULL: not opened yet */
+    kt_store_t *stores;   /* by provider index; api NULL: not opened yet */
+    kt_tally_t *tallies; /* by provider index, also of its agent's answers */
     kt_audit_t *audit;
     kt_sinks_t *sinks; /* NULL: there are none */
     /* NULL: not opened yet, or `refusals_off`; the host's thread looks at it without the lock */

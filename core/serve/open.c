@@ -171,8 +171,10 @@ kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_
     ctx->holder.config = kt_config_ref(config);
     ctx->modules = kt_modules_ref(modules);
     ctx->stores = calloc(modules->count > 0 ? modules->count : 1, sizeof(*ctx->stores));
-    status =
-        ctx->stores != NULL ? kt_keyring_copy(keyring, true, &ctx->holder.keyring) : kt_no_memory();
+    ctx->tallies = kt_tallies_new(modules->count);
+    status = ctx->stores != NULL && ctx->tallies != NULL
+                 ? kt_keyring_copy(keyring, true, &ctx->holder.keyring)
+                 : kt_no_memory();
     if (status != KT_SUCCESS) {
         kt_close(ctx);
         return status;
@@ -270,6 +272,7 @@ void kt_close(kt_ctx_t *ctx)
     for (i = 0; ctx->stores != NULL && i < ctx->modules->count; i++)
         kt_instance_close(&ctx->stores[i]);
     free(ctx->stores);
+    free(ctx->tallies);
     kt_cache_free(ctx->cache);
     kt_access_close(ctx->access);
     kt_audit_close(ctx->audit);

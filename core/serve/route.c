@@ -208,21 +208,29 @@ static bool must_wait(const kt_ctx_t *ctx, size_t index, bool blocking)
     return !blocking && (capabilities(ctx, index) & KTP_BLOCKING);
 }
 
-static kt_status_t read_from(kt_ctx_t *ctx, const kt_call_t *call, size_t index, bool blocking,
-                             kt_secret_t **ret_secret)
+static kt_status_t ask(kt_ctx_t *ctx, const kt_call_t *call, size_t index, kt_secret_t **ret_secret)
 {
     kt_store_t *store;
-    kt_status_t status;
+    kt_status_t status = kt_store_of(ctx, index, &store);
 
-    if (must_wait(ctx, index, blocking))
-        return kt_fail(KT_TRYAGAIN, "%s: its provider is reached over a network only",
-                       call->ref.name);
-    status = kt_store_of(ctx, index, &store);
     if (status != KT_SUCCESS)
         return status;
     if (store->api->capabilities & KTP_SEALED)
         return kt_store_read(&ctx->holder, store, &call->ref, ret_secret);
     return read_plain(ctx, store, &call->ref, ret_secret);
+}
+
+static kt_status_t read_from(kt_ctx_t *ctx, const kt_call_t *call, size_t index, bool blocking,
+                             kt_secret_t **ret_secret)
+{
+    kt_status_t status;
+
+    if (must_wait(ctx, index, blocking))
+        return kt_fail(KT_TRYAGAIN, "%s: its provider is reached over a network only",
+                       call->ref.name);
+    status = ask(ctx, call, index, ret_secret);
+    kt_tally(ctx, index, status);
+    return status;
 }
 
 /* ---- all in turn ---- */

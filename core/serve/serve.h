@@ -116,6 +116,12 @@ void kt_settle_put(const kt_ctx_t *ctx, const kt_store_t *store, kt_unanchored_t
 /* Afterwards: they are recorded only once. */
 void kt_settle_note(const kt_store_t *store, const kt_unanchored_t *list, size_t count);
 
+/* ---- figures.c ---- */
+
+kt_tally_t *kt_tallies_new(size_t count); /* NULL: out of memory; for free() */
+/* The provider at this index has answered, to this context or its agent. */
+void kt_tally(kt_ctx_t *ctx, size_t index, kt_status_t status);
+
 /* ---- route.c ---- */
 
 const kt_cfg_route_t *kt_switch_route(const kt_config_t *config, const char *name);

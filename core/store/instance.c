@@ -99,6 +99,7 @@ kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store
         store.proofs = kt_proofs_new();
         store.opened = kt_opened_new();
         store.names = kt_names_new();
+        store.seen = kt_seen_new();
     }
     *ret_store = store;
     return KT_SUCCESS;
@@ -112,6 +113,7 @@ void kt_instance_close(kt_store_t *store)
     kt_proofs_free(store->proofs);
     kt_opened_free(store->opened);
     kt_names_free(store->names);
+    kt_seen_free(store->seen);
     kt_expected_free(store->expected);
     memset(store, 0, sizeof(*store));
 }

@@ -191,6 +191,7 @@ static kt_status_t find_hashed(const search_t *search, const kt_typekey_t **ret_
     if (status != KT_SUCCESS)
         return kt_fail_prefix(status, "%s", name);
     *ret_key = trees.key;
+    kt_seen_note(search->store->seen, search->type, trees.index.generation);
     if (trees.index.generation == 0)
         status = find_without_root(search, ret_key);
     else

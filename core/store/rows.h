@@ -13,6 +13,7 @@ typedef struct kt_expected kt_expected_t; /* anchors.h */
 typedef struct kt_proofs kt_proofs_t;     /* index.h */
 typedef struct kt_opened kt_opened_t;     /* load.h */
 typedef struct kt_names kt_names_t;
+typedef struct kt_seen kt_seen_t;
 
 /* A provider's instance: instance.c makes it, bundle.c imitates it. */
 typedef struct kt_store {
@@ -27,6 +28,7 @@ typedef struct kt_store {
     kt_proofs_t *proofs;     /* NULL: each proof reads all nodes of its path */
     kt_opened_t *opened;     /* NULL: each head is opened */
     kt_names_t *names;       /* NULL: each name is hashed */
+    kt_seen_t *seen;         /* NULL: generations are not kept for figures */
 } kt_store_t;
 
 /* What a row or a tree says that was changed, and not a failure to read it. */
@@ -52,6 +54,15 @@ kt_status_t kt_rows_put(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t
                         const ktp_row_t *row, uint64_t expected);
 kt_status_t kt_rows_remove(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
                            uint64_t expected);
+
+/* ---- seen.c ---- */
+
+kt_seen_t *kt_seen_new(void);
+void kt_seen_free(kt_seen_t *seen);
+/* The type, of at most KT_NAME_MAX bytes, was found at this generation. NULL is allowed. */
+void kt_seen_note(kt_seen_t *seen, const char *type, uint64_t generation);
+typedef void (*kt_seen_fn)(void *arg, const char *type, uint64_t generation);
+void kt_seen_all(const kt_seen_t *seen, kt_seen_fn fn, void *arg);
 
 /* ---- names.c ---- */
 
