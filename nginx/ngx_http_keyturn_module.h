@@ -14,6 +14,7 @@
  *   ngx_http_keyturn_gate.c     requests that a secret is needed for
  *   ngx_http_keyturn_stall.c    an upstream that is not asked, or not yet
  *   ngx_http_keyturn_status.c   "keyturn_status", "keyturn_metrics"
+ *   ngx_http_keyturn_metrics.c  what "keyturn_metrics" answers
  *   ngx_http_keyturn_suspend.c  a request that waits for a first fetch
  *   ngx_http_keyturn_fetch.c    a value of the library into a pin
  *   ngx_http_keyturn_pin.c      the secrets of a request
@@ -269,6 +270,9 @@ ngx_int_t ngx_http_keyturn_refuse(ngx_http_request_t *r,
  */
 ngx_int_t ngx_http_keyturn_stall(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
+
+/* text for Prometheus, of all worker processes */
+ngx_int_t ngx_http_keyturn_metrics(ngx_pool_t *pool, ngx_str_t *text);
 
 /* what of other modules is looked at */
 void ngx_http_keyturn_find_modules(ngx_conf_t *cf,

@@ -44,13 +44,7 @@ static kt_status_t ngx_http_keyturn_health_of(ngx_http_request_t *r,
 static void ngx_http_keyturn_health_answer(ngx_keyturn_wait_t *wait);
 static void ngx_http_keyturn_health_add(ngx_http_keyturn_health_t *health,
     ngx_keyturn_secret_t *secret, kt_status_t status);
-static u_char *ngx_http_keyturn_count(u_char *p, const char *name,
-    const char *type, const char *help);
-static u_char *ngx_http_keyturn_memory(u_char *p, ngx_keyturn_stat_t *stat);
-static u_char *ngx_http_keyturn_versions(u_char *p, u_char *end,
-    ngx_array_t *requires);
-static ngx_uint_t ngx_http_keyturn_seen(ngx_keyturn_require_t *require,
-    ngx_uint_t n);
+static u_char *ngx_http_keyturn_figures(u_char *p, ngx_keyturn_stat_t *stat);
 static ngx_int_t ngx_http_keyturn_show(ngx_http_request_t *r,
     ngx_uint_t status, const char *type, u_char *text, u_char *last);
 static char *ngx_http_keyturn_set_status(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -122,8 +116,15 @@ ngx_http_keyturn_status_handler(ngx_http_request_t *r)
     const char                      *word;
     ngx_uint_t                       status;
     ngx_array_t                     *requires;
+    ngx_keyturn_stat_t              *stat;
     ngx_http_keyturn_health_t        health;
     ngx_http_keyturn_status_conf_t  *conf;
+
+    stat = ngx_keyturn_stat();
+
+    if (stat == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     requires = ngx_keyturn_requires((ngx_cycle_t *) ngx_cycle);
 
@@ -133,7 +134,12 @@ ngx_http_keyturn_status_handler(ngx_http_request_t *r)
 
     path = ngx_keyturn_path((ngx_cycle_t *) ngx_cycle);
 
-    size = 512 + path->len * 6 + (health.last - health.list);
+    ngx_keyturn_stat_report();
+
+    /* each byte of a text may need six */
+
+    size = 1024 + path->len * 6 + (health.last - health.list)
+           + NGX_KEYTURN_PROVIDERS * (NGX_KEYTURN_LABEL * 6 + 128);
 
     text = ngx_pnalloc(r->pool, size);
     if (text == NULL) {
@@ -149,10 +155,12 @@ ngx_http_keyturn_status_handler(ngx_http_request_t *r)
     p = (u_char *) ngx_escape_json(p, path->data, path->len);
 
     p = ngx_sprintf(p, "\", \"loaded\": %T}, \"secrets\": {\"required\": %ui, "
-                    "\"ok\": %ui, \"failing\": [%*s]}}\n",
+                    "\"ok\": %ui, \"failing\": [%*s]}, ",
                     ngx_keyturn_loaded((ngx_cycle_t *) ngx_cycle), health.all,
                     health.good, (size_t) (health.last - health.list),
                     health.list);
+
+    p = ngx_http_keyturn_figures(p, stat);
 
     conf = ngx_http_get_module_loc_conf(r, ngx_http_keyturn_status_module);
 
@@ -296,151 +304,50 @@ ngx_http_keyturn_health_add(ngx_http_keyturn_health_t *health,
 }
 
 
-static ngx_int_t
-ngx_http_keyturn_metrics_handler(ngx_http_request_t *r)
-{
-    u_char                 *p, *text;
-    size_t                  size;
-    ngx_uint_t              i;
-    ngx_array_t            *requires;
-    ngx_keyturn_stat_t     *stat;
-    ngx_keyturn_require_t  *require;
-
-    requires = ngx_keyturn_requires((ngx_cycle_t *) ngx_cycle);
-    require = requires->elts;
-    size = 8192;
-
-    for (i = 0; i < requires->nelts; i++) {
-        size += require[i].secret->name.len + 128;
-    }
-
-    text = ngx_pnalloc(r->pool, size);
-    stat = ngx_keyturn_stat();
-
-    if (text == NULL || stat == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    p = ngx_http_keyturn_count(text, "reads_total", "counter",
-                               "Reads of secrets, by their result.");
-
-    for (i = 0; i < NGX_KEYTURN_STATUSES; i++) {
-        p = ngx_sprintf(p, "keyturn_reads_total{status=\"%s\"} %uA\n",
-                        kt_status_name((kt_status_t) i), stat->reads[i]);
-    }
-
-    p = ngx_http_keyturn_count(p, "denied_total", "counter",
-                               "Reads that the policy refused.");
-    p = ngx_sprintf(p, "keyturn_denied_total %uA\n", stat->reads[KT_DENIED]);
-
-    p = ngx_http_keyturn_count(p, "unavailable_total", "counter",
-                               "Requests that were answered with 503 because "
-                               "of a secret.");
-    p = ngx_sprintf(p, "keyturn_unavailable_total %uA\n", stat->unavailable);
-
-    p = ngx_http_keyturn_count(p, "stale_total", "counter",
-                               "Reads that were served from the stale window.");
-    p = ngx_sprintf(p, "keyturn_stale_total %uA\n", stat->stale);
-
-    p = ngx_http_keyturn_memory(p, stat);
-    p = ngx_http_keyturn_versions(p, text + size, requires);
-
-    return ngx_http_keyturn_show(r, NGX_HTTP_OK,
-                                   "text/plain; version=0.0.4", text, p);
-}
-
+/* a provider that was not asked yet has no status */
 
 static u_char *
-ngx_http_keyturn_count(u_char *p, const char *name, const char *type,
-    const char *help)
+ngx_http_keyturn_figures(u_char *p, ngx_keyturn_stat_t *stat)
 {
-    return ngx_sprintf(p, "# HELP keyturn_%s %s\n# TYPE keyturn_%s %s\n",
-                       name, help, name, type);
-}
+    uint64_t                 lag;
+    ngx_uint_t               i, n, pending;
+    ngx_keyturn_provider_t  *provider;
 
+    p = ngx_sprintf(p, "\"providers\": {");
 
-static u_char *
-ngx_http_keyturn_memory(u_char *p, ngx_keyturn_stat_t *stat)
-{
-    size_t            locked, unlocked;
-    ngx_int_t         i;
-    ngx_core_conf_t  *ccf;
+    for (i = 0, n = 0; i < NGX_KEYTURN_PROVIDERS; i++) {
+        provider = &stat->providers[i];
 
-    ngx_keyturn_stat_memory();
-
-    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
-                                           ngx_core_module);
-    locked = 0;
-    unlocked = 0;
-
-    for (i = 0; i < NGX_KEYTURN_WORKERS && i < ccf->worker_processes; i++) {
-        locked += stat->locked[i];
-        unlocked += stat->unlocked[i];
-    }
-
-    p = ngx_http_keyturn_count(p, "memory_locked_bytes", "gauge",
-                               "Secret memory of all workers that is locked.");
-    p = ngx_sprintf(p, "keyturn_memory_locked_bytes %uz\n", locked);
-
-    p = ngx_http_keyturn_count(p, "memory_unlocked_bytes", "gauge",
-                               "Secret memory that could not be locked.");
-
-    return ngx_sprintf(p, "keyturn_memory_unlocked_bytes %uz\n", unlocked);
-}
-
-
-static u_char *
-ngx_http_keyturn_versions(u_char *p, u_char *end, ngx_array_t *requires)
-{
-    ngx_uint_t              i, n;
-    ngx_keyturn_row_t      *row;
-    ngx_keyturn_secret_t   *secret;
-    ngx_keyturn_require_t  *require;
-
-    require = requires->elts;
-    n = 0;
-
-    for (i = 0; i < requires->nelts; i++) {
-        secret = require[i].secret;
-        row = ngx_keyturn_stat_row(&secret->name);
-
-        if (row == NULL || row->version == 0
-            || ngx_http_keyturn_seen(require, i))
-        {
+        if (!provider->ready || provider->asked == 0) {
             continue;
         }
 
-        if (n++ == 0) {
-            p = ngx_http_keyturn_count(p, "secret_version", "gauge",
-                                       "The current version that was read "
-                                       "last.");
-        }
-
-        p = ngx_slprintf(p, end, "keyturn_secret_version{name=\"%V\"} %uA\n",
-                         &secret->name, row->version);
+        p = ngx_sprintf(p, "%s\"", n++ ? ", " : "");
+        p = (u_char *) ngx_escape_json(p, provider->name,
+                                       ngx_strlen(provider->name));
+        p = ngx_sprintf(p, "\": {\"status\": \"%s\", \"since\": %uA}",
+                        kt_status_name((kt_status_t) provider->status),
+                        provider->since);
     }
 
-    return p;
+    ngx_keyturn_stat_audit(&pending, &lag);
+
+    return ngx_sprintf(p, "}, \"audit\": {\"pending\": %ui, "
+                       "\"lag_ms\": %uL}}\n", pending, lag);
 }
 
 
-static ngx_uint_t
-ngx_http_keyturn_seen(ngx_keyturn_require_t *require, ngx_uint_t n)
+static ngx_int_t
+ngx_http_keyturn_metrics_handler(ngx_http_request_t *r)
 {
-    ngx_str_t   *a, *b;
-    ngx_uint_t   i;
+    ngx_str_t  text;
 
-    a = &require[n].secret->name;
-
-    for (i = 0; i < n; i++) {
-        b = &require[i].secret->name;
-
-        if (a->len == b->len && ngx_strncmp(a->data, b->data, a->len) == 0) {
-            return 1;
-        }
+    if (ngx_http_keyturn_metrics(r->pool, &text) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return 0;
+    return ngx_http_keyturn_show(r, NGX_HTTP_OK, "text/plain; version=0.0.4",
+                                 text.data, text.data + text.len);
 }
 
 

@@ -250,6 +250,8 @@ ngx_keyturn_refresh(kt_request_t *req, ngx_keyturn_wait_t *wait,
         }
     }
 
+    ngx_keyturn_stat_touch();
+
     return ngx_keyturn_agent_post(process->agent, req, wait);
 }
 
@@ -291,6 +293,8 @@ ngx_keyturn_open(ngx_keyturn_conf_t *kcf, ngx_log_t *log)
         return;
     }
 
+    ngx_keyturn_stat_context(ngx_keyturn_process.ctx);
+
     /* without the thread, requests write the trail down themselves */
 
     if (ngx_keyturn_trail_start(&ngx_keyturn_process.trail,
@@ -320,6 +324,7 @@ ngx_keyturn_close(ngx_log_t *log)
 
     ngx_keyturn_process.ctx = NULL;
     ngx_keyturn_process.agent = NULL;
+    ngx_keyturn_stat_context(NULL);
 
     if (agent && ngx_keyturn_agent_destroy(agent) == NGX_AGAIN) {
         ngx_log_error(NGX_LOG_ERR, log, 0,

@@ -28,24 +28,56 @@
 #define NGX_KEYTURN_STATUSES  (KT_MOVED + 1)
 #define NGX_KEYTURN_ROWS      1024  /* secrets that are known by name */
 #define NGX_KEYTURN_WORKERS   256
+#define NGX_KEYTURN_PROVIDERS 32    /* further ones are not shown */
+#define NGX_KEYTURN_TYPES     64
+#define NGX_KEYTURN_LABEL     255   /* bytes of the name of either */
 
 
 typedef struct {
     ngx_atomic_t           key;        /* a hash of the name; 0: free */
     ngx_atomic_t           version;    /* that was read last */
+    ngx_atomic_t           made;       /* in seconds; 0: not known */
+    ngx_atomic_t           expires;    /* 0: never */
     ngx_atomic_t           since;      /* when it began to fail; 0: it does not */
 } ngx_keyturn_row_t;
+
+
+typedef struct {
+    ngx_atomic_t           key;        /* as above */
+    ngx_atomic_t           ready;      /* its name is whole */
+    ngx_atomic_t           status;     /* of the last answer */
+    ngx_atomic_t           since;      /* in seconds, of this status */
+    ngx_atomic_t           asked;      /* in ms; 0: it was not asked yet */
+    ngx_atomic_t           answers[NGX_KEYTURN_STATUSES];
+    u_char                 name[NGX_KEYTURN_LABEL + 1];
+} ngx_keyturn_provider_t;
+
+
+typedef struct {
+    ngx_atomic_t           key;
+    ngx_atomic_t           ready;
+    ngx_atomic_t           generation;
+    u_char                 name[NGX_KEYTURN_LABEL + 1];
+} ngx_keyturn_type_t;
 
 
 typedef struct {
     ngx_atomic_t           reads[NGX_KEYTURN_STATUSES];
     ngx_atomic_t           stale;
     ngx_atomic_t           unavailable;
+    ngx_atomic_t           certificates;  /* that could not be used */
 
     ngx_atomic_t           locked[NGX_KEYTURN_WORKERS];
     ngx_atomic_t           unlocked[NGX_KEYTURN_WORKERS];
 
-    ngx_keyturn_row_t      rows[NGX_KEYTURN_ROWS];
+    /* records that wait for the audit log, and since when, in ms */
+
+    ngx_atomic_t           pending[NGX_KEYTURN_WORKERS];
+    ngx_atomic_t           oldest[NGX_KEYTURN_WORKERS];
+
+    ngx_keyturn_row_t       rows[NGX_KEYTURN_ROWS];
+    ngx_keyturn_provider_t  providers[NGX_KEYTURN_PROVIDERS];
+    ngx_keyturn_type_t      types[NGX_KEYTURN_TYPES];
 } ngx_keyturn_stat_t;
 
 
@@ -60,12 +92,22 @@ ngx_keyturn_stat_t *ngx_keyturn_stat(void);
 void ngx_keyturn_stat_read(kt_status_t status, kt_secret_t *value,
     ngx_str_t *name);
 void ngx_keyturn_stat_unavailable(void);
+void ngx_keyturn_stat_bad_certificate(void);
 
 /* the row of a secret; NULL if there is no room */
 ngx_keyturn_row_t *ngx_keyturn_stat_row(ngx_str_t *name);
 
-/* this process's own memory, into its row */
-void ngx_keyturn_stat_memory(void);
+/* the context of this process, or NULL */
+void ngx_keyturn_stat_context(kt_ctx_t *ctx);
+
+/* something has been done: within a second this process reports its figures */
+void ngx_keyturn_stat_touch(void);
+
+/* what this process knows of itself, into the zone */
+void ngx_keyturn_stat_report(void);
+
+/* of all worker processes: the records that wait, and ms since the oldest */
+void ngx_keyturn_stat_audit(ngx_uint_t *pending, uint64_t *lag);
 
 
 #endif /* _NGX_KEYTURN_STAT_H_INCLUDED_ */

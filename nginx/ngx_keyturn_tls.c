@@ -19,6 +19,7 @@
 
 
 #include "ngx_keyturn_tls.h"
+#include "ngx_keyturn_stat.h"
 
 
 #define NGX_KEYTURN_PAIRS    1024   /* in a process, about 20K each */
@@ -228,7 +229,9 @@ ngx_keyturn_tls_peek(ngx_connection_t *c, ngx_keyturn_tls_t *tls,
         ngx_keyturn_tls_fetch(&req, secret, c->log);
 
     } else {
-        ngx_keyturn_stat_read(status, *value, NULL);
+        ngx_keyturn_stat_read(status, *value,
+                              secret->dynamic || secret->version.len
+                              ? NULL : &secret->name);
     }
 
     return status;
@@ -299,6 +302,8 @@ ngx_keyturn_tls_update(ngx_keyturn_entry_t *e, kt_secret_t *value,
                   &e->sn.str, e->version, reason,
                   e->pair.cert ? "the one before stays in use"
                                : "handshakes fail");
+
+    ngx_keyturn_stat_bad_certificate();
 }
 
 

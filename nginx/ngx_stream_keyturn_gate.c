@@ -15,6 +15,7 @@
 
 
 #include "ngx_stream_keyturn_module.h"
+#include "ngx_keyturn_stat.h"
 
 
 #define NGX_STREAM_KEYTURN_TIMEOUT  2000  /* ms, for all first fetches */
@@ -103,6 +104,7 @@ ngx_stream_keyturn_enter(ngx_stream_session_t *s,
         }
 
         if (!ngx_keyturn_passes(entry[i].secret, pin->status)) {
+            ngx_keyturn_stat_unavailable();
             return NGX_STREAM_SERVICE_UNAVAILABLE;
         }
     }

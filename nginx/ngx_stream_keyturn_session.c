@@ -167,7 +167,9 @@ ngx_stream_keyturn_fetch(ngx_stream_keyturn_ctx_t *ctx,
     status = kt_peek(kctx, &req, &value);
 
     if (status != KT_TRYAGAIN) {
-        ngx_keyturn_stat_read(status, value, NULL);
+        ngx_keyturn_stat_read(status, value,
+                              pin->secret->dynamic || pin->secret->version.len
+                              ? NULL : &pin->secret->name);
     }
 
     if (status == KT_SUCCESS) {

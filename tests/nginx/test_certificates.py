@@ -4,6 +4,7 @@ import base64
 import ssl
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -106,6 +107,8 @@ def bad_values(root):
 
 def test_a_bad_pair_keeps_the_one_before(secure, root):
     secure.publish("tls/app", root.issue("good"))
+    port = free_port()
+    secure.also = f"server {{ listen 127.0.0.1:{port}; location / {{ keyturn_metrics; }} }}"
     secure.secure("secret_ssl_certificate tls/app;")
     assert handshake(secure.tls_port).name == "good"
     for number, (what, value) in enumerate(bad_values(root).items(), 1):
@@ -115,6 +118,8 @@ def test_a_bad_pair_keeps_the_one_before(secure, root):
         lines = alerts(secure)
         assert len(lines) == number, (what, lines)
         assert f'"tls/app" of version {version} cannot be used' in lines[-1] and "stays in use" in lines[-1]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as counts:
+            assert f"\nkeyturn_bad_certificates_total {number}\n" in counts.read().decode()
     secure.home.set("tls/app", root.issue("new").pem, "--force")
     assert handshake(secure.tls_port).name == "new"
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """keyturn_status and keyturn_metrics: what a balancer and Prometheus ask, by one nginx with two workers."""
+import fcntl
 import json
 import os
 import pathlib
@@ -17,6 +18,10 @@ PLACES = """
     location = /required { keyturn_status required; }
     location = /metrics { keyturn_metrics; }"""
 SECRET = "secret_get $key api-keys/stripe; proxy_set_header X-Key $key;"
+
+NAMES = {"reads_total", "denied_total", "fetches_total", "unavailable_total", "stale_total", "secret_age_seconds", "secret_version",
+         "secret_expires_seconds", "audit_pending", "audit_lag_seconds", "memory_locked_bytes", "memory_unlocked_bytes", "generation",
+         "bad_certificates_total"}
 
 
 @pytest.fixture
@@ -43,9 +48,13 @@ def metrics(site):
 
 def test_promtool_has_nothing_to_say(watched):
     assert watched.get().status == 200
+    # a worker that is not asked tells its figures within a second
+    wait_for(lambda: b"# TYPE keyturn_generation" in watched.get("/metrics").body)
     text = watched.get("/metrics").body
     result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
     assert (result.returncode, result.stdout + result.stderr) == (0, b""), text.decode()
+    named = {name for name in NAMES if f"# TYPE keyturn_{name} " in text.decode()}
+    assert named == NAMES - {"secret_expires_seconds"}      # this one never does
 
 
 def test_promtool_accepts_the_rules_and_they_name_what_there_is(watched):
@@ -53,8 +62,13 @@ def test_promtool_accepts_the_rules_and_they_name_what_there_is(watched):
     result = subprocess.run(["promtool", "check", "rules", rules], capture_output=True, text=True)
     assert result.returncode == 0 and "SUCCESS" in result.stdout, result.stdout + result.stderr
     known = {name.split("{")[0] for name in metrics(watched)}
-    named = set(re.findall(r"\bkeyturn_\w+_(?:total|bytes)\b", rules.read_text()))
-    assert named and named <= known
+    named = set(re.findall(r"\bkeyturn_\w+", " ".join(re.findall(r"expr: (.*)", rules.read_text()))))
+    assert named and named <= known | {"keyturn_secret_expires_seconds"}
+
+
+def test_the_alerts_come_when_they_should():
+    result = subprocess.run(["promtool", "test", "rules", TOP / "tests/nginx/rules.yml"], capture_output=True, text=True)
+    assert result.returncode == 0 and "SUCCESS" in result.stdout, result.stdout + result.stderr
 
 
 def test_a_secret_that_can_be_had(watched):
@@ -120,6 +134,75 @@ def test_a_store_across_a_network_is_asked_once_it_is_missed(site, make_redis, c
     redis.stop()
     wait_for(lambda: status(site, "/required")[0] == 503)
     assert status(site)[1]["secrets"]["failing"][0]["status"] == "unavail"
+
+
+def test_times_of_a_secret(site, canary):
+    site.home.set("api-keys/stripe", canary("times"), "--expires", "1d")
+    site.configure(f"{PLACES} location / {{ {SECRET} @PROXY@ }}")
+    site.nginx.start()
+    assert site.get().status == 200
+    counts = metrics(site)
+    assert 0 <= counts['keyturn_secret_age_seconds{name="api-keys/stripe"}'] < 60
+    assert 86300 < counts['keyturn_secret_expires_seconds{name="api-keys/stripe"}'] <= 86400
+    first = counts['keyturn_generation{type="api-keys"}']
+    site.home.rotate("api-keys/stripe", "--generate")
+    assert site.get().status == 200
+    counts = metrics(site)
+    assert counts['keyturn_generation{type="api-keys"}'] > first > 0
+    assert counts['keyturn_secret_version{name="api-keys/stripe"}'] == 2
+
+
+def test_records_that_wait(watched):
+    """By whichever worker they were made, and until they are lines."""
+    for _ in range(10):
+        assert watched.get().status == 200
+    seen = []
+
+    def written():
+        seen.append(metrics(watched))
+        return seen[-1]["keyturn_audit_pending"] == 0 and len(watched.records(action="read")) > 0
+    wait_for(written)
+    assert seen[-1]["keyturn_audit_lag_seconds"] == 0
+    audit = status(watched)[1]["audit"]
+    assert audit == {"pending": 0, "lag_ms": 0}
+
+
+def test_a_trail_that_cannot_be_written_lags(watched):
+    """The store's process that holds the trail's state keeps records in the ring."""
+    assert watched.get().status == 200
+    state = watched.home.audit / "nginx/state"
+    wait_for(state.exists)
+    wait_for(lambda: metrics(watched)["keyturn_audit_pending"] == 0)
+    with open(state, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert watched.get().status == 200
+        wait_for(lambda: metrics(watched)["keyturn_audit_lag_seconds"] > 1)
+        counts, answer = metrics(watched), status(watched)[1]
+        assert counts["keyturn_audit_pending"] > 0 and answer["audit"]["pending"] > 0 and answer["audit"]["lag_ms"] > 1000
+    wait_for(lambda: metrics(watched)["keyturn_audit_pending"] == 0)
+
+
+def test_providers_by_their_answers(site, make_redis, canary):
+    redis = make_redis()
+    redis.start()
+    site.home.add("providers", f'redis: {{address: "unix:{redis.socket}"}}')
+    site.home.add("switch", '"api-keys/*": redis')
+    site.home.set("api-keys/stripe", canary("remote"))
+    site.home.set("tls/x", "x")
+    site.configure(f"{PLACES} location / {{ {SECRET} @PROXY@ }}", workers=2)
+    site.nginx.start()
+    assert status(site)[1]["providers"] == {}
+    assert site.get().status == 200
+    wait_for(lambda: metrics(site).get('keyturn_fetches_total{provider="redis",result="success"}'))
+    answer = status(site)[1]["providers"]["redis"]
+    assert answer["status"] == "success" and answer["since"] > 1600000000
+    redis.stop()
+    wait_for(lambda: status(site)[1]["providers"]["redis"]["status"] == "unavail", timeout=20)
+    assert status(site)[1]["providers"]["redis"]["since"] >= answer["since"]
+    assert metrics(site)['keyturn_fetches_total{provider="redis",result="unavail"}'] >= 1
+    text = site.get("/metrics").body
+    result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
+    assert (result.returncode, result.stdout + result.stderr) == (0, b""), text.decode()
 
 
 @pytest.mark.parametrize("text, error", [

@@ -58,7 +58,7 @@ def stream(site, root, tmp_path, servers):
 
     def configure(text, outside="", listen="", **more):
         text = f"{outside}\nserver {{ listen 127.0.0.1:{site.stream_port} {listen}; {text} }}"
-        site.nginx.configure("server { listen 127.0.0.1:@PORT@; return 204; }",
+        site.nginx.configure("server { listen 127.0.0.1:@PORT@; location / { return 204; } location = /metrics { keyturn_metrics; } }",
                              keyturn=site.nginx.stream(text.replace("@UPSTREAM@", f"127.0.0.1:{upstream.port}")), **more)
 
     def serve(*args, **more):
@@ -101,6 +101,7 @@ def test_without_the_secret_no_upstream_is_contacted(stream, root):
     stream.home.delete("tls/client")
     assert stream.talk() == b"" and stream.tls_upstream.seen == []
     assert 'required secret "tls/client" of "$' in stream.nginx.error_log() and "(gone)" in stream.nginx.error_log()
+    assert b"\nkeyturn_unavailable_total 1\n" in stream.get("/metrics").body
     stream.home.undelete("tls/client")
     assert stream.talk() == b"hello"
     stream.home.set("tls/client", '{"certificate": "x", "private_key": "y"}')

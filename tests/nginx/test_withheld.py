@@ -71,7 +71,7 @@ def recorder(servers, tmp_path):
 
 
 def ask(port, path, body):
-    """The status. 0 is none: a stream of HTTP/2 was closed while curl still sent its body."""
+    """The status, or 0 if a stream of HTTP/2 was closed while curl still sent its body."""
     how = {"none": [], "length": ["--data-binary", "@-"], "chunked": ["-T", "-", "-X", "POST", "-H", "Transfer-Encoding: chunked"],
            "http2": ["--http2-prior-knowledge", "-T", "-", "-X", "POST"]}[body]
     done = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", "-H", "Expect:", *how,
