@@ -17,8 +17,8 @@
 #include "cache.h"
 
 #define BUCKETS_MIN 64u
-#define GRANTS 4u    /* subjects remembered with an entry */
-#define RECALLED 64u /* places of the short way to an entry; a power of two */
+#define GRANTS 4u        /* subjects remembered with an entry */
+#define RECALLED_BITS 8u /* the short way to an entry has 2^8 places */
 
 typedef struct part part_t;
 
@@ -50,7 +50,7 @@ struct kt_cache {
     uint64_t drops;         /* calls of kt_cache_drop_name() */
     size_t count, nbuckets; /* a power of two */
     node_t **buckets;
-    node_t *recalled[RECALLED]; /* the entry that was found last in each place */
+    node_t *recalled[1u << RECALLED_BITS]; /* the entry that was found last in each place */
     part_t values, absences;
 };
 
@@ -125,7 +125,9 @@ static void grow(kt_cache_t *cache)
 }
 
 /* A place is chosen without a key, because names that a client invents can only take it from each
- * other, and an entry that is not recalled is found by its hash. */
+ * other, and an entry that is not recalled is found by its hash. Only the highest bits of a product
+ * depend on all bits of its factors, and names that are used together often differ in the last
+ * byte alone: api-keys/a, api-keys/b. */
 static node_t **recalled_at(kt_cache_t *cache, const char *reference, size_t size)
 {
     uint64_t first = 0, last = 0;
@@ -134,7 +136,7 @@ static node_t **recalled_at(kt_cache_t *cache, const char *reference, size_t siz
     if (size > 8)
         memcpy(&last, reference + size - 8, 8);
     first = (first + (last ^ size) * 0x9e3779b97f4a7c15u) * 0x9e3779b97f4a7c15u;
-    return &cache->recalled[first >> 32 & (RECALLED - 1)];
+    return &cache->recalled[first >> (64 - RECALLED_BITS)];
 }
 
 static void remember(kt_cache_t *cache, node_t *node)

@@ -158,6 +158,16 @@ static void count_read(counts_t *counts)
     close_names(counts);
 }
 
+static void count_turns(counts_t *counts)
+{
+    open_names(counts);
+    nnames = 10;
+    for (unsigned i = 0; i < 2 * nnames; i++)
+        read_one(counts, i);
+    counted(read_one, counts, counts->count);
+    close_names(counts);
+}
+
 /* Names that were not read before, but for the first one. */
 static void read_next(void *arg, unsigned i)
 {
@@ -374,6 +384,7 @@ static const struct {
     void (*fn)(counts_t *counts);
 } cases[] = {
     {"cached", count_cached}, /* kt_get() */
+    {"turns", count_turns},   /* of ten names in turn, as for ten headers of a request */
     {"read", count_read},     /* the same without a cache, with its proof: FOLDER says so */
     {"first", count_first},   /* the first reads of as many names */
     {"set", count_set},       /* kt_put() */
