@@ -23,8 +23,7 @@ static void ngx_http_keyturn_fill(ngx_http_request_t *r,
     kt_secret_t *value);
 static void ngx_http_keyturn_siblings(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
-static void ngx_http_keyturn_request_id(ngx_http_request_t *r,
-    ngx_http_keyturn_ask_t *ask);
+static void ngx_http_keyturn_request_id(ngx_http_request_t *r, u_char *id);
 static kt_status_t ngx_http_keyturn_set(ngx_http_request_t *r,
     ngx_http_keyturn_pin_t *pin, kt_secret_t *value, const char **reason);
 
@@ -162,7 +161,7 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ask->req.reference = (char *) pin->reference.data;
     ask->req.subject = (char *) pin->subject->data;
     ask->req.peer = ask->peer;
-    ask->req.request_id = ask->id;
+    ask->req.request_id = (char *) ctx->id;
     ask->req.purpose = "proxy";
 
     /* a client cannot be blamed for a name that it did not choose */
@@ -172,7 +171,9 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     (void) ngx_cpystrn((u_char *) ask->peer, c->addr_text.data,
                        ngx_min(c->addr_text.len, NGX_SOCKADDR_STRLEN) + 1);
 
-    ngx_http_keyturn_request_id(r, ask);
+    if (ctx->id[0] == '\0') {
+        ngx_http_keyturn_request_id(r, ctx->id);
+    }
 
     /* another variable already has a version of this secret */
 
@@ -197,9 +198,8 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
  */
 
 static void
-ngx_http_keyturn_request_id(ngx_http_request_t *r, ngx_http_keyturn_ask_t *ask)
+ngx_http_keyturn_request_id(ngx_http_request_t *r, u_char *id)
 {
-    u_char                        *last;
     ngx_http_variable_value_t     *v;
     ngx_http_keyturn_main_conf_t  *kmcf;
 
@@ -216,16 +216,14 @@ ngx_http_keyturn_request_id(ngx_http_request_t *r, ngx_http_keyturn_ask_t *ask)
         v = ngx_http_get_indexed_variable(r, kmcf->request_id);
 
         if (v && v->valid && v->len) {
-            (void) ngx_cpystrn((u_char *) ask->id, v->data,
+            (void) ngx_cpystrn(id, v->data,
                                ngx_min(v->len, NGX_HTTP_KEYTURN_ID) + 1);
             return;
         }
     }
 
-    last = ngx_sprintf((u_char *) ask->id, "%uA:%ui:%P:%T",
-                       r->connection->number, r->connection->requests,
-                       ngx_pid, since);
-    *last = '\0';
+    (void) ngx_sprintf(id, "%uA:%ui:%P:%T%Z", r->connection->number,
+                       r->connection->requests, ngx_pid, since);
 }
 
 

@@ -33,6 +33,10 @@ static ngx_uint_t ngx_http_keyturn_names(ngx_http_complex_value_t *cv,
     ngx_str_t *variable);
 static ngx_uint_t ngx_http_keyturn_needs(ngx_http_request_t *r,
     ngx_keyturn_secret_t *secret, ngx_uint_t scope);
+static ngx_uint_t ngx_http_keyturn_names_any(ngx_http_request_t *r);
+#if (NGX_HTTP_SSL)
+static ngx_uint_t ngx_http_keyturn_has_variables(ngx_http_complex_value_t *cv);
+#endif
 static ngx_int_t ngx_http_keyturn_gate(ngx_http_request_t *r,
     ngx_uint_t scope);
 static ngx_int_t ngx_http_keyturn_await(ngx_http_request_t *r,
@@ -305,6 +309,45 @@ ngx_http_keyturn_needs(ngx_http_request_t *r, ngx_keyturn_secret_t *secret,
 }
 
 
+/* does TLS to an upstream use a variable, whichever it is? */
+
+static ngx_uint_t
+ngx_http_keyturn_names_any(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_SSL)
+
+    ngx_uint_t                 i;
+    ngx_http_upstream_conf_t  *conf;
+
+    for (i = NGX_HTTP_KEYTURN_REWRITE + 1; i < NGX_HTTP_KEYTURN_MODULES; i++) {
+        conf = ngx_http_keyturn_conf_of(r, i);
+
+        if (conf
+            && (ngx_http_keyturn_has_variables(conf->ssl_certificate)
+                || ngx_http_keyturn_has_variables(conf->ssl_certificate_key)
+                || ngx_http_keyturn_has_variables(conf->ssl_name)))
+        {
+            return 1;
+        }
+    }
+
+#endif
+
+    return 0;
+}
+
+
+#if (NGX_HTTP_SSL)
+
+static ngx_uint_t
+ngx_http_keyturn_has_variables(ngx_http_complex_value_t *cv)
+{
+    return cv != NULL && cv->lengths != NULL;
+}
+
+#endif
+
+
 static ngx_uint_t
 ngx_http_keyturn_names(ngx_http_complex_value_t *cv, ngx_str_t *variable)
 {
@@ -351,7 +394,10 @@ ngx_http_keyturn_gate(ngx_http_request_t *r, ngx_uint_t scope)
 
     klcf = ngx_http_get_module_loc_conf(r, ngx_http_keyturn_module);
 
-    if (klcf->entries == NULL) {
+    if (klcf->entries == NULL
+        || (scope == NGX_KEYTURN_SCOPE_UPSTREAM
+            && !ngx_http_keyturn_names_any(r)))
+    {
         return NGX_DECLINED;
     }
 

@@ -149,6 +149,8 @@ typedef struct {
 
     ngx_table_elt_t         *retry_after;
 
+    u_char                   id[NGX_HTTP_KEYTURN_ID + 1];  /* or empty yet */
+
 } ngx_http_keyturn_ctx_t;
 
 
@@ -216,7 +218,6 @@ typedef struct {
 typedef struct {
     kt_request_t             req;
     char                     peer[NGX_SOCKADDR_STRLEN + 1];
-    char                     id[NGX_HTTP_KEYTURN_ID + 1];
     char                     reference[KT_REFERENCE_MAX + 1];
 } ngx_http_keyturn_ask_t;
 

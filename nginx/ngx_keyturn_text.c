@@ -9,6 +9,11 @@
 #include "ngx_keyturn.h"
 
 
+/* eight times the byte */
+
+#define NGX_KEYTURN_BYTES(c)  (UINT64_C(0x0101010101010101) * (c))
+
+
 static kt_status_t ngx_keyturn_text_part(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, kt_secret_t **field, kt_secret_t **encoded,
     const char **reason);
@@ -165,7 +170,22 @@ ngx_keyturn_passes(ngx_keyturn_secret_t *secret, kt_status_t status)
 ngx_uint_t
 ngx_keyturn_has_control(u_char *p, size_t size)
 {
-    u_char  *last;
+    u_char    *last;
+    uint64_t   w, del, found;
+
+    /* eight bytes at a time: a high bit is left of one below 0x20, and of 0x7f */
+
+    for (found = 0; size >= 8; p += 8, size -= 8) {
+        ngx_memcpy(&w, p, 8);
+
+        del = w ^ NGX_KEYTURN_BYTES(0x7f);
+        found |= (w - NGX_KEYTURN_BYTES(0x20)) & ~w;
+        found |= (del - NGX_KEYTURN_BYTES(0x01)) & ~del;
+    }
+
+    if (found & NGX_KEYTURN_BYTES(0x80)) {
+        return 1;
+    }
 
     for (last = p + size; p < last; p++) {
         if (*p < 0x20 || *p == 0x7f) {

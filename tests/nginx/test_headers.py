@@ -134,6 +134,18 @@ def test_control_characters_are_refused(site, bad):
     assert "Injected" not in log
 
 
+def test_a_control_character_at_any_place(site):
+    """Values are looked through eight bytes at a time: two words here and three bytes."""
+    fields = {f"c{code}at{n}": (n * "~") + chr(code) + (18 - n) * "\u20ac" for code in (0x0a, 0x1f, 0x7f) for n in range(19)}
+    site.home.set("api-keys/bad", fields | {"good": " ~\u00a0\u0080 ~\u00ff~ !" + 9 * "\u20ac"})
+    site.configure("".join(f"location /{name}. {{ secret_get $key api-keys/bad field={name}; proxy_set_header X-Key $key; @PROXY@ }}\n"
+                           for name in [*fields, "good"]))
+    site.nginx.start()
+    assert [name for name in fields if site.get(f"/{name}.").status != 503] == []
+    assert site.upstream.requests == []
+    assert len(site.header("X-Key", "/good.")) > 30
+
+
 def test_an_empty_value_is_not_a_value(site):
     site.home.set("api-keys/empty", {"api_key": ""})
     site.serve("secret_get $key api-keys/empty field=api_key; proxy_set_header X-Key $key;")
