@@ -30,9 +30,9 @@ upstream agent { server unix:@DIR@/../back/agent; keepalive 64; }
 @OUTSIDE@
 server {
     listen 127.0.0.1:@PORT@; listen unix:@DIR@/socket; access_log off; keepalive_requests 1000000;
-    proxy_http_version 1.1; proxy_set_header Connection "";
-    location = /literal { proxy_set_header Authorization "@VALUE@"; proxy_pass http://application; }
-    location = /literals { @LITERALS@ proxy_pass http://application; }
+    proxy_http_version 1.1;
+    location = /literal { proxy_set_header Authorization "@VALUE@"; @PASS@ }
+    location = /literals { @LITERALS@ @PASS@ }
 @LOCATIONS@
 }"""
 BACK = """
@@ -44,10 +44,10 @@ server { listen unix:@DIR@/agent; access_log off; keepalive_requests 1000000;
     location / { add_header X-Key "@VALUE@"; return 204; } }"""
 
 KEYTURN = """
-    location = /secret { @GET@ proxy_set_header Authorization $secret0; proxy_pass http://application; }
-    location = /secrets { @GETS@ @HEADERS@ proxy_pass http://application; }
-    location = /slices/literal { @SLICES@ proxy_set_header Authorization "@VALUE@"; proxy_pass http://application/file; }
-    location = /slices/secret { @GET@ @SLICES@ proxy_set_header Authorization $secret0; proxy_pass http://application/file; }"""
+    location = /secret { @GET@ proxy_set_header Authorization $secret0; @PASS@ }
+    location = /secrets { @GETS@ @HEADERS@ @PASS@ }
+    location = /slices/literal { @SLICES@ proxy_set_header Authorization "@VALUE@"; @PASS_FILE@ }
+    location = /slices/secret { @GET@ @SLICES@ proxy_set_header Authorization $secret0; @PASS_FILE@ }"""
 
 PEERS_OUTSIDE = """
 lua_package_path "/usr/share/lua/5.1/?.lua;;";
@@ -59,14 +59,14 @@ js_set $file bench.file;
 """
 PEERS = """
     location = /dict { set_by_lua_block $key { return ngx.shared.keys:get("bench0") }
-        proxy_set_header Authorization $key; proxy_pass http://application; }
-    location = /dicts { @DICTS@ @HEADERS@ proxy_pass http://application; }
+        proxy_set_header Authorization $key; @PASS@ }
+    location = /dicts { @DICTS@ @HEADERS@ @PASS@ }
     location = /block { @EMPTY@
         access_by_lua_block {
             local keys = ngx.shared.keys
             for n = 0, 9 do ngx.var["secret" .. n] = keys:get("bench" .. n) end
         }
-        @HEADERS@ proxy_pass http://application; }
+        @HEADERS@ @PASS@ }
     location = /redis { set $key "";
         access_by_lua_block {
             local connection = require("nginx.redis"):new()
@@ -77,12 +77,13 @@ PEERS = """
             connection:set_keepalive(10000, 64)
             ngx.var.key = value
         }
-        proxy_set_header Authorization $key; proxy_pass http://application; }
+        proxy_set_header Authorization $key; @PASS@ }
     location = /agent { auth_request /ask; auth_request_set $given $upstream_http_x_key;
-        proxy_set_header Authorization $given; proxy_pass http://application; }
-    location = /ask { internal; proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_pass http://agent; }
-    location = /njs { proxy_set_header Authorization $constant; proxy_pass http://application; }
-    location = /njs-file { proxy_set_header Authorization $file; proxy_pass http://application; }"""
+        proxy_set_header Authorization $given; @PASS@ }
+    location = /ask { internal; proxy_pass_request_body off; proxy_set_header Content-Length "";
+        proxy_set_header Connection ""; proxy_pass http://agent; }
+    location = /njs { proxy_set_header Authorization $constant; @PASS@ }
+    location = /njs-file { proxy_set_header Authorization $file; @PASS@ }"""
 SCRIPT = """
 import fs from 'fs';
 function constant(r) { return '@VALUE@'; }
@@ -101,6 +102,9 @@ def fill(text, **marks):
               "EMPTY": " ".join(f'set $secret{n} "";' for n in NUMBERS),
               "GET": "secret_get $secret0 api-keys/bench0;",
               "GETS": " ".join(f"secret_get $secret{n} api-keys/bench{n};" for n in NUMBERS),
+              # a location with a proxy_set_header inherits none
+              "PASS": 'proxy_set_header Connection ""; proxy_pass http://application;',
+              "PASS_FILE": 'proxy_set_header Connection ""; proxy_pass http://application/file;',
               "SLICES": f"slice {SLICE}; proxy_set_header Range $slice_range;",
               "DICTS": " ".join(f'set_by_lua_block $secret{n} {{ return ngx.shared.keys:get("bench{n}") }}' for n in NUMBERS)}
     for mark, words in marks.items():
@@ -115,7 +119,13 @@ class Client:
         self.sockets = [socket.socket(socket.AF_UNIX) for _ in range(CONNECTIONS)]
         for connection in self.sockets:
             connection.connect(str(server.dir / "socket"))
-        self.clock = cpu_clock(server.worker_pids()[0])
+        self.worker = server.worker_pids()[0]
+        self.clock = cpu_clock(self.worker)
+
+    def cpu(self):
+        """Nanoseconds of the worker: of all its threads, and of the one that answers."""
+        with open(f"/proc/{self.worker}/task/{self.worker}/schedstat") as file:
+            return time.clock_gettime_ns(self.clock), int(file.read().split()[0])
 
     def round(self, request):
         for connection in self.sockets:
@@ -129,14 +139,14 @@ class Client:
                     raise RuntimeError(f"{request.split()[1].decode()}: {answer.splitlines()[0].decode() if answer else 'closed'}")
 
     def run(self, path, count):
-        """Nanoseconds of the worker's CPU for one request."""
+        """Nanoseconds for one request: of the worker, and of its thread that answers."""
         request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
         rounds = count // CONNECTIONS
         self.round(request)
-        before = time.clock_gettime_ns(self.clock)
+        before = self.cpu()
         for _ in range(rounds):
             self.round(request)
-        return (time.clock_gettime_ns(self.clock) - before) / (rounds * CONNECTIONS)
+        return [(now - then) / (rounds * CONNECTIONS) for now, then in zip(self.cpu(), before)]
 
     def download(self, path):
         """Nanoseconds of the worker's CPU for the file in slices."""
@@ -202,7 +212,7 @@ def started(bench):
 
 
 def requests(bench):
-    """{case: nanoseconds of CPU of one request}, "each ...": of one of ten values, "rate ...": requests for a second of CPU."""
+    """{case: nanoseconds of the worker's CPU for one request}, and of its thread that answers: "loop CASE"."""
     samples = {}
     with started(bench) as servers:
         clients = dict(zip(CASES, map(Client, servers)))
@@ -210,7 +220,9 @@ def requests(bench):
             for place, cases in CASES.items():
                 for case in cases:
                     name = case if place == "front" or case != "literals" else "peers' literals"
-                    samples.setdefault(name, []).append(clients[place].run(f"/{case}", bench.few(384, 64)))
+                    worker, loop = clients[place].run(f"/{case}", bench.few(384, 64))
+                    samples.setdefault(name, []).append(worker)
+                    samples.setdefault(f"loop {name}", []).append(loop)
         for _ in range(bench.few(9, 1)):
             for case in ("literal", "secret"):
                 samples.setdefault(f"slices {case}", []).append(clients["front"].download(f"/slices/{case}"))
@@ -219,10 +231,12 @@ def requests(bench):
 
 def each(samples):
     """Of one of ten values: what a request with ten takes more than one with ten literals, of the same server."""
-    return {f"each {case}": [(ten - literals) / MORE for ten, literals in zip(samples[case], samples[base])]
-            for case, base in (("secrets", "literals"), ("dicts", "peers' literals"), ("block", "peers' literals"))}
+    bases = {"secrets": "literals", "dicts": "peers' literals", "block": "peers' literals"}
+    return {f"{loop}each {case}": [(ten - literals) / MORE for ten, literals in zip(samples[loop + case], samples[loop + base])]
+            for loop in ("", "loop ") for case, base in bases.items()}
 
 
 def rates(samples):
-    return {f"rate {case}": [1e9 / cpu for cpu in samples[case]]
+    """Requests for a second of CPU."""
+    return {f"{loop}rate {case}": [1e9 / cpu for cpu in samples[loop + case]] for loop in ("", "loop ")
             for case in ("literal", "secret", "dict", "redis", "agent", "njs", "njs-file")}

@@ -29,8 +29,8 @@ SITE = """
 upstream application { server unix:@DIR@/../back-of-rotations/socket; keepalive 64; }
 server {
     listen 127.0.0.1:@PORT@; access_log off; keepalive_requests 1000000;
-    proxy_http_version 1.1; proxy_set_header Connection "";
-    location / { %s proxy_pass http://application; }
+    proxy_http_version 1.1;
+    location / { %s proxy_set_header Connection ""; proxy_pass http://application; }
 }
 """
 TLS = """server { listen unix:@DIR@/tls ssl; server_name host%d.example; ssl_certificate @DIR@/%d.pem; ssl_certificate_key @DIR@/%d.pem;
