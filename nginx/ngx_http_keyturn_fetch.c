@@ -118,7 +118,7 @@ ngx_http_keyturn_siblings(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     klcf = ngx_http_get_module_loc_conf(r, ngx_http_keyturn_module);
 
-    if (klcf->entries == NULL) {
+    if (!klcf->twins) {
         return;
     }
 

@@ -9,6 +9,7 @@
 #include "ngx_http_keyturn_module.h"
 
 
+static ngx_uint_t ngx_http_keyturn_has_twins(ngx_array_t *entries);
 static ngx_int_t ngx_http_keyturn_inherit(ngx_conf_t *cf,
     ngx_http_keyturn_loc_conf_t *prev, ngx_http_keyturn_loc_conf_t *conf);
 static ngx_int_t ngx_http_keyturn_require(ngx_conf_t *cf,
@@ -248,7 +249,40 @@ ngx_http_keyturn_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    conf->twins = ngx_http_keyturn_has_twins(conf->entries);
+
     return NGX_CONF_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_keyturn_has_twins(ngx_array_t *entries)
+{
+    ngx_str_t                 *name, *other;
+    ngx_uint_t                 i, j;
+    ngx_http_keyturn_entry_t  *entry;
+
+    if (entries == NULL) {
+        return 0;
+    }
+
+    entry = entries->elts;
+
+    for (i = 0; i < entries->nelts; i++) {
+        name = &entry[i].secret->name;
+
+        for (j = i + 1; j < entries->nelts; j++) {
+            other = &entry[j].secret->name;
+
+            if (name->len == other->len
+                && ngx_strncmp(name->data, other->data, name->len) == 0)
+            {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
 }
 
 

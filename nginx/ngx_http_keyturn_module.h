@@ -110,6 +110,7 @@ typedef struct {
 typedef struct {
     ngx_array_t            *own;        /* of ngx_http_keyturn_entry_t */
     ngx_array_t            *entries;    /* own and inherited ones */
+    ngx_uint_t              twins;      /* two of them name one secret */
     ngx_uint_t              off;
     ngx_array_t            *reject;     /* of ngx_uint_t: statuses */
     ngx_http_keyturn_auth_t  *auth;
