@@ -99,17 +99,32 @@ void ktr_redact(RedisModuleCtx *ctx, int from, int to)
 }
 
 /*
+ * Redis writes "(redacted)" into a copy of the argument vector, Valkey 8.1 to 9.0 into the one that
+ * the module holds: after that argv[i] is a string that all redacted commands of the server share.
+ * The value itself stays the client's in both.
+ */
+RedisModuleString *ktr_hide(RedisModuleCtx *ctx, RedisModuleString **argv, int i)
+{
+    RedisModuleString *argument = argv[i];
+
+    ktr_redact(ctx, i, i + 1);
+    return argument;
+}
+
+/*
  * A crash report prints arguments, redacted or not, and freed memory is not zeroed. The bytes
  * belong to the connection's own argument vector; in a script or a call by another module they may
  * be shared with others, so there they stay.
  */
-void ktr_wipe(ktr_call_t *call, int i)
+void ktr_wipe(const ktr_call_t *call, RedisModuleString *argument)
 {
     size_t len;
-    char *text = (char *) (uintptr_t) RedisModule_StringPtrLen(call->argv[i], &len);
+    char *text;
 
-    if (call->direct)
-        explicit_bzero(text, len);
+    if (!call->direct || argument == NULL)
+        return;
+    text = (char *) (uintptr_t) RedisModule_StringPtrLen(argument, &len);
+    explicit_bzero(text, len);
 }
 
 /* ---- the subject ---- */

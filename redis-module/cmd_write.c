@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * cmd_write.c: the commands that change a secret. The core decides, records and seals. The order
- * around it is: hide the value from MONITOR and SLOWLOG, parse, wipe the argument, call the core,
- * store the new bundle, reply.
+ * around it is: take the value and hide it from MONITOR and SLOWLOG (ktr_hide()), parse, wipe the
+ * value's argument, call the core, store the new bundle, reply.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "keyturn_redis.h"
 
-/* The value at argv[i] as a secret, the argument wiped; NULL: replied. */
-static kt_secret_t *take_value(ktr_call_t *call, int i)
+/* The value as a secret, its argument wiped; NULL: replied. */
+static kt_secret_t *take_value(ktr_call_t *call, RedisModuleString *given)
 {
     size_t size;
-    const char *bytes = RedisModule_StringPtrLen(call->argv[i], &size);
+    const char *bytes = RedisModule_StringPtrLen(given, &size);
     kt_secret_t *value = kt_secret_new(bytes, size);
     int error = errno;
 
-    ktr_wipe(call, i);
+    ktr_wipe(call, given);
     if (value == NULL)
         ktr_error(call->ctx, "ERR",
                   error == EFBIG ? "the value is longer than 65536 bytes" : "out of memory");
@@ -133,6 +133,7 @@ static const char *parse_set(set_options_t *options, RedisModuleString **argv, i
  */
 int ktr_set(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
+    RedisModuleString *given;
     uint64_t version = 0;
     kt_secret_t *value;
     set_options_t options;
@@ -142,16 +143,18 @@ int ktr_set(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 
     if (argc < 3)
         return RedisModule_WrongArity(ctx);
-    ktr_redact(ctx, 2, 3);
+    given = ktr_hide(ctx, argv, 2);
     memset(&options, 0, sizeof(options));
     wrong = parse_set(&options, argv, argc);
     if (wrong != NULL) {
         ktr_redact(ctx, 3, argc); /* a value with a space in it and no quotes ends up there */
         return RedisModule_ReplyWithError(ctx, wrong);
     }
-    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
+    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK) {
+        ktr_wipe(&call, given);
         return REDISMODULE_OK;
-    value = take_value(&call, 2);
+    }
+    value = take_value(&call, given);
     if (value == NULL)
         goto out;
     options.put.force = 1; /* SET replaces whatever is there, as the server's own SET does */
@@ -168,7 +171,7 @@ out:
 
 typedef struct rotate_options {
     kt_rotate_options_t core;
-    int value; /* index of the argument; 0: none */
+    int value; /* the index of its argument; 0: none */
     int issued;
 } rotate_options_t;
 
@@ -231,6 +234,7 @@ static int reply_rotated(ktr_call_t *call, kt_status_t status, const rotate_opti
  */
 int ktr_rotate(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
+    RedisModuleString *given = NULL;
     rotate_options_t options;
     kt_secret_t *value = NULL;
     uint64_t version = 0;
@@ -246,11 +250,13 @@ int ktr_rotate(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
         return RedisModule_ReplyWithError(ctx, wrong);
     }
     if (options.value > 0)
-        ktr_redact(ctx, options.value, options.value + 1);
-    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
+        given = ktr_hide(ctx, argv, options.value);
+    if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK) {
+        ktr_wipe(&call, given);
         return REDISMODULE_OK;
+    }
     call.conflict = "ERR";
-    if (options.value > 0 && (value = take_value(&call, options.value)) == NULL)
+    if (given != NULL && (value = take_value(&call, given)) == NULL)
         goto out;
     options.core.value = value;
     options.core.ret_issued = &options.issued;

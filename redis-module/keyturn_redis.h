@@ -4,6 +4,7 @@
  *
  *   keyturn_redis.c   load, the table of commands, SECRET.HELP
  *   type.c            the native type keyturn-1: RDB, AOF rewrite, DUMP
+ *   loader.c          keyturn.so, which loads all the others as redis-module.so
  *   changed.c         publishes which secrets are not what they were
  *   call.c            one command: its subject, its key, its reply, how a change is stored
  *   cmd_read.c        GET INFO VERSIONS LIST
@@ -18,6 +19,7 @@
  *   3. What arrives from a master or from the AOF was decided and recorded where it happened: no
  *      policy and no audit record again.
  *   4. All of it runs in the main thread. A forked child saves bytes and never touches the context.
+ *   5. No argument is read after it was redacted, and only a client's own string is wiped.
  */
 #ifndef KEYTURN_REDIS_H
 #define KEYTURN_REDIS_H
@@ -115,10 +117,14 @@ int ktr_syntax(RedisModuleCtx *ctx);
 
 /* argv[i] without case. */
 int ktr_is(RedisModuleString *argument, const char *word);
-/* Hides argument i from MONITOR and SLOWLOG. */
+/* Hides arguments from MONITOR and SLOWLOG. Afterwards argv[i] must not be read any more: see
+ * ktr_hide(). */
 void ktr_redact(RedisModuleCtx *ctx, int from, int to);
-/* Wipes argument i where it lies, if it is the client's own. */
-void ktr_wipe(ktr_call_t *call, int i);
+/* Hides argument i and returns it as it was. It is the client's, until the command ends. */
+RedisModuleString *ktr_hide(RedisModuleCtx *ctx, RedisModuleString **argv, int i);
+/* Wipes an argument (NULL: none) where it lies, if it is the client's own. What it is given must
+ * come from ktr_hide(), because argv may have a string of the server's in its place. */
+void ktr_wipe(const ktr_call_t *call, RedisModuleString *argument);
 
 /* ---- cmd_*.c ---- */
 

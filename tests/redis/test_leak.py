@@ -40,6 +40,11 @@ class Monitor:
 @pytest.fixture
 def watched(open_redis, wait_for):
     server = open_redis("appendonly yes", *EVERYTHING_LOGGED)
+    for what in ("request", "reply"):
+        try:
+            server.client().config_set(f"commandlog-{what}-larger-than", 0)    # Valkey 8.1
+        except client_library.exceptions.ResponseError:
+            pass
     return server, Monitor(server)
 
 
@@ -50,6 +55,8 @@ def told(server, db):
         ["LATENCY", "LATEST"], ["MEMORY", "STATS"])]
     db.response_callbacks.pop("SLOWLOG GET", None)
     answers.append(db.execute_command("SLOWLOG", "GET", -1))
+    if db.config_get("commandlog-*"):
+        answers += [db.execute_command("COMMANDLOG", "GET", -1, kind) for kind in ("slow", "large-request", "large-reply")]
     return repr(answers).encode()
 
 
@@ -100,6 +107,21 @@ def test_nothing_tells_a_value(watched, canary, refused, tmp_path, wait_for):
     assert b"(redacted)" in answers, "the slow log has the commands"
     for what in (monitor.text(), answers, server.log().encode(), db.dump(NAME)):
         assert CANARY not in what
+
+
+@pytest.mark.parametrize("words", [["SECRET.SET", NAME], ["SECRET.ROTATE", NAME, "VALUE"]], ids=lambda words: words[0])
+def test_what_is_hidden_is_what_is_stored(words, open_redis):
+    """The server puts a text of its own in the argument's place, which may be one that it shares among all commands."""
+    db = open_redis("slowlog-log-slower-than 0").client()
+    db.response_callbacks.pop("SLOWLOG GET", None)
+    db.execute_command("SECRET.SET", NAME, "first")
+    for value in (b"one", b"two", b"three"):
+        db.execute_command(*words, value)
+        assert db.execute_command("SECRET.GET", NAME) == value
+    db.execute_command("ACL", "SETUSER", "other", ">hidden-password")
+    logged = [entry[3] for entry in db.execute_command("SLOWLOG", "GET", -1)]
+    assert [line[-1] for line in logged if line[0] == words[0].encode()][:3] == [b"(redacted)"] * 3
+    assert [line for line in logged if line[:3] == [b"ACL", b"SETUSER", b"(redacted)"]], "the server's own text is whole"
 
 
 def test_denied_values(watched, canary, tmp_path):
@@ -160,12 +182,18 @@ def test_sealed_server_never_has_a_value(home, sealed_redis, canary):
     assert not any(CANARY in area for area in areas)
 
 
-def test_argument_is_wiped(open_redis, canary, wait_for):
-    """An idle connection holds no value, once other commands have gone through its buffer."""
+@pytest.mark.parametrize("words", [["SECRET.SET", NAME], ["SECRET.SET", "api-keys/list"], ["SECRET.ROTATE", "api-keys/list", "VALUE"],
+                                   ["SECRET.SET", "no name"]], ids=["stored", "wrong type", "rotate", "no name"])
+def test_argument_is_wiped(words, open_redis, canary):
+    """An idle connection holds no value, once other commands have gone through its buffer; nor that of a refused command."""
     server = open_redis()
     db = server.client()
+    db.lpush("api-keys/list", "x")
     value = canary("argument").encode()
-    db.execute_command("SECRET.SET", NAME, value)
+    try:
+        db.execute_command(*words, value)
+    except client_library.exceptions.ResponseError:
+        assert words[1] != NAME
     for _ in range(5):
         db.execute_command("ECHO", "x" * 2000)
     assert not any(value in area for area in memory_of(server.process.pid))
