@@ -14,7 +14,8 @@ import pytest
 TOP = pathlib.Path(os.environ["KT_TOP"])
 STAGE = pathlib.Path(os.environ["KT_STAGE"]) / "usr"
 LIBRARY = STAGE / "lib/libkeyturn.so.0"
-PROVIDERS = sorted((STAGE / "lib/keyturn").glob("*.so"))
+REDIS_LOADER, REDIS_MODULE = STAGE / "lib/redis/modules/keyturn.so", STAGE / "lib/keyturn/redis-module.so"
+PROVIDERS = sorted(set((STAGE / "lib/keyturn").glob("*.so")) - {REDIS_MODULE})
 HOSTS = {"nginx": os.environ["KT_NGINX"], "redis": os.environ["KT_REDIS_SERVER"],
          "postgresql": os.environ["KT_PG_BIN"] + "/postgres"}
 LINKER = {"_init", "_fini", "_start", "_edata", "_end", "__bss_start", "__data_start", "_IO_stdin_used"}
@@ -61,7 +62,14 @@ def test_host_modules_export_what_their_host_needs():
     http, stream = (STAGE / f"lib/nginx/modules/ngx_{kind}_keyturn_module.so" for kind in ("http", "stream"))
     assert exports(stream) == loaded
     assert exports(http) == loaded | {name for name in needs(stream) if name.startswith("ngx_keyturn_")}
-    assert exports(STAGE / "lib/redis/modules/keyturn.so") == {"RedisModule_OnLoad"}
+    assert exports(REDIS_LOADER) == exports(REDIS_MODULE) == {"RedisModule_OnLoad"}
+
+
+def test_the_loader_of_redis_has_no_memory_of_its_own():
+    """Valkey looks its names up in its libraries first: malloc() would be libc's there, and the server's elsewhere."""
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", subprocess.run(["readelf", "-d", REDIS_LOADER], capture_output=True, text=True, check=True).stdout)
+    assert [name.split(".so")[0] for name in needed] == ["libc"]
+    assert not {name.split("@")[0] for name in needs(REDIS_LOADER)} & {"malloc", "calloc", "realloc", "free", "strdup", "asprintf"}
 
 
 def calls(path):
