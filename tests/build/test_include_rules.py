@@ -74,9 +74,9 @@ def callers(functions, folders):
     return {f"{folder}/{path.name}" for folder in folders for path in sources(folder) if pattern.search(code(path))}
 
 
-def test_only_the_loader_calls_dlopen():
+def test_only_loaders_call_dlopen():
     everywhere = [*CORE, *CONSUMERS, *PROVIDERS]
-    assert callers(["dlopen", "dlmopen", "fdlopen"], everywhere) == {"core/provider/loader.c"}
+    assert callers(["dlopen", "dlmopen", "fdlopen"], everywhere) == {"core/provider/loader.c", "redis-module/loader.c"}
 
 
 def test_only_one_function_lists_folders():
