@@ -22,6 +22,7 @@ def run(*words, **env):
     (["unit", "--server", "17"], "the part 'unit' has no other servers"),
     (["postgresql", "--server"], "--server needs a name"),
     (["nginx", "--server", "1.22.1"], "no server '1.22.1' (known: 1.22.1-static 1.22.1-dynamic newest-static newest-dynamic)"),
+    (["redis", "--server", "7"], "no server '7' (known: 8 valkey-8 valkey-9)"),
 ])
 def test_wrong_server(words, error):
     result = run("auto/check", *words)
@@ -37,6 +38,16 @@ def test_each_server_has_a_root():
     names = [line.split()[0] for line in run("auto/root").stdout.splitlines()]
     roots = {f"{part}-{name}" for part, name, how in rows() if how == "root"}
     assert roots and roots <= set(names)
+
+
+def test_each_program_has_a_package():
+    """In auto/root, under the name of the part and of the server; the variable is one that auto/stage writes."""
+    made = [line.split() for line in (TOP / "auto/root").read_text().split("programs='\n")[1].split("'")[0].splitlines()]
+    packages = {name: package for name, _, package in made}
+    lines = [line.split() for line in (TOP / "auto/servers").read_text().split("servers='\n")[1].split("'")[0].splitlines()]
+    programs = [line for line in lines if line[2] == "program"]
+    assert {(f"{part}-{name}", program) for part, name, _, _, program in programs} == set(packages.items())
+    assert all(f"say {variable} " in (TOP / "auto/stage").read_text() for _, _, _, variable, _ in programs)
 
 
 def test_each_built_server_has_a_source():
@@ -72,6 +83,19 @@ def test_an_unknown_source():
 def test_unknown_root():
     result = run("auto/root", "postgresql-99")
     assert result.returncode == 1 and "no root 'postgresql-99' (known: postgresql-17 " in result.stderr
+
+
+def test_unknown_programs():
+    result = run("auto/root", "--programs", "redis-6")
+    assert (result.returncode, result.stderr) == (1, "auto/root: no programs 'redis-6' (known: redis-8 redis-valkey-8 redis-valkey-9)\n")
+
+
+def test_programs_that_cannot_be_had_are_75(tmp_path):
+    """There is no network here."""
+    result = run("auto/root", "--programs", "redis-8", XDG_CACHE_HOME=str(tmp_path))
+    assert (result.returncode, result.stdout) == (75, "")
+    assert re.match(r"no packages of redis-8: (?:E|W): ", result.stderr.splitlines()[-1])
+    assert not list((tmp_path / "keyturn/programs").glob("*/"))
 
 
 def test_what_cannot_be_had_is_75_and_says_what_it_needs(tmp_path):
