@@ -7,6 +7,9 @@
  * them, may have changed. A change is published at least once, by a master and by a
  * replica, each for its own clients when it executes the change.
  *
+ * Where keyspace events must not be followed (compat.h), a key that appears by RENAME or MOVE is
+ * not published; what becomes of it under its old name is, and RESTORE is.
+ *
  * What else happens on the server is not published, so a client that waits costs nothing, whatever
  * other keys do. Client tracking and keyspace events are about every key.
  */
@@ -15,6 +18,8 @@
 #include "keyturn_redis.h"
 
 #define CHANNEL "__keyturn__:changed"
+
+static int follows_events; /* on_key() is called */
 
 static void publish(RedisModuleString *message)
 {
@@ -104,10 +109,21 @@ static void on_load(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t sub, v
         anything_changed(-1);
 }
 
+void ktr_restored(RedisModuleIO *rdb)
+{
+    const RedisModuleString *name = RedisModule_GetKeyNameFromIO(rdb);
+
+    if (!follows_events && name != NULL &&
+        !(RedisModule_GetContextFlags(NULL) & REDISMODULE_CTX_FLAGS_ASYNC_LOADING))
+        ktr_changed(RedisModule_GetDbIdFromIO(rdb), name);
+}
+
 int ktr_follow_keys(RedisModuleCtx *ctx)
 {
-    if (RedisModule_SubscribeToKeyspaceEvents(ctx, REDISMODULE_NOTIFY_GENERIC, on_key) !=
-        REDISMODULE_OK)
+    follows_events = ktr_may_follow_events(ctx);
+    if (follows_events &&
+        RedisModule_SubscribeToKeyspaceEvents(ctx, REDISMODULE_NOTIFY_GENERIC, on_key) !=
+            REDISMODULE_OK)
         return REDISMODULE_ERR;
     RedisModule_SubscribeToServerEvent(ctx, RedisModuleEvent_FlushDB, on_flush);
     RedisModule_SubscribeToServerEvent(ctx, RedisModuleEvent_SwapDB, on_swap);

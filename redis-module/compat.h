@@ -17,4 +17,11 @@ extern int (*ktr_SetCommandACLCategories)(RedisModuleCommand *command, const cha
 /* After RedisModule_Init(). */
 void ktr_compat_init(void);
 
+/*
+ * May this module subscribe to keyspace events? From Valkey 8.1 to 9.1.1, a client that calls MOVE
+ * or COPY is left in the other database as soon as any module does, and its next commands go
+ * there. While the module is loaded only.
+ */
+int ktr_may_follow_events(RedisModuleCtx *ctx);
+
 #endif /* KTR_COMPAT_H */

@@ -52,6 +52,8 @@ void ktr_value_free(void *value);
 void ktr_changed(int db, const RedisModuleString *key);
 /* The type's unlink2: a secret leaves the keyspace, in whatever way. */
 void ktr_unlinked(RedisModuleKeyOptCtx *ctx, const void *value);
+/* After the type's rdb_load: RESTORE, on a server whose events are not followed. */
+void ktr_restored(RedisModuleIO *rdb);
 /* Follows what else the server does to keys. */
 int ktr_follow_keys(RedisModuleCtx *ctx);
 

@@ -75,7 +75,9 @@ static void *type_rdb_load(RedisModuleIO *rdb, int encver)
     }
     value = ktr_value_new(bundle, name, name_len);
 out:
-    if (value == NULL)
+    if (value != NULL)
+        ktr_restored(rdb);
+    else
         RedisModule_LogIOError(rdb, "warning", "a secret cannot be loaded: %s", why);
     if (bytes != NULL)
         RedisModule_Free(bytes);

@@ -28,6 +28,12 @@ class Follower:
                 texts.append(message["data"].decode())
 
 
+def follows_events(db):
+    """Valkey from 8.1 to 9.1.1 damages its clients if a module follows events (test_a_client_stays_in_its_database)."""
+    version = db.info("server").get("valkey_version", "0.0.0")
+    return not (8, 1, 0) <= tuple(map(int, version.split("."))) <= (9, 1, 1)
+
+
 @pytest.fixture
 def following(sealed_redis, bundles):
     """(server, db, follower, store): store(name, counter) stores a secret."""
@@ -62,10 +68,11 @@ def test_each_way_to_vanish_or_appear(following, wait_for):
     store(counter=2)
     assert set(follower.settle()) == {f"0 {NAME}"}
     dump = db.dump(NAME)
+    appeared = follows_events(db)
     db.rename(NAME, OTHER)
-    assert set(follower.settle()) == {f"0 {NAME}", f"0 {OTHER}"}
+    assert set(follower.settle()) == ({f"0 {NAME}", f"0 {OTHER}"} if appeared else {f"0 {NAME}"})
     db.move(OTHER, 3)
-    assert set(follower.settle()) == {f"0 {OTHER}", f"3 {OTHER}"}
+    assert set(follower.settle()) == ({f"0 {OTHER}", f"3 {OTHER}"} if appeared else {f"0 {OTHER}"})
     db.restore(NAME, 0, dump)
     assert follower.settle() == [f"0 {NAME}"]
     db.set(NAME, "another type")
@@ -77,6 +84,14 @@ def test_each_way_to_vanish_or_appear(following, wait_for):
     store()
     db.delete(NAME)
     assert follower.settle() == [f"0 {NAME}"] * 2
+
+
+@pytest.mark.parametrize("words", [["MOVE", "plain", "3"], ["COPY", "plain", "plain", "DB", "3"]], ids=lambda words: words[0])
+def test_a_client_stays_in_its_database(words, following):
+    _, db, _, _ = following
+    db.set("plain", "x")
+    assert db.execute_command(*words) == 1
+    assert db.client_info()["db"] == 0 and db.exists("plain") == (words[0] == "COPY")
 
 
 def test_anything_may_have_changed(following):
