@@ -98,7 +98,8 @@ install: all
 uninstall:
 	$(Q)for row in $(INSTALLED); do rm -f "$(DESTDIR)$${row##*:}"; done; \
 	for row in $(INSTALLED_LINKS); do rm -f "$(DESTDIR)$${row#*:}"; done; \
-	rmdir "$(DESTDIR)$(libdir)/keyturn" "$(DESTDIR)$(prefix)/lib/systemd/system/redis-server.service.d" "$(DESTDIR)$(docdir)/examples/sample" \
+	rmdir "$(DESTDIR)$(libdir)/keyturn" "$(DESTDIR)$(prefix)/lib/systemd/system/redis-server.service.d" \
+	    "$(DESTDIR)$(prefix)/lib/systemd/system/valkey-server.service.d" "$(DESTDIR)$(valkeymoddir)" "$(DESTDIR)$(docdir)/examples/sample" \
 	    "$(DESTDIR)$(docdir)/examples" "$(DESTDIR)$(docdir)" 2>/dev/null || true
 
 # clean keeps what configure wrote and build folders inside the build folder (build/check)

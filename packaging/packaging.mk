@@ -12,7 +12,7 @@ $(call installs,644,$(sysconfdir)/logrotate.d,$(PACKAGING_LOGROTATE))
 
 ifeq ($(HAVE_REDIS),yes)
 ALL += $(PACKAGING_REDIS_UNIT)
-$(call installs,644,$(prefix)/lib/systemd/system/redis-server.service.d,$(PACKAGING_REDIS_UNIT))
+$(foreach server,redis valkey,$(call installs,644,$(prefix)/lib/systemd/system/$(server)-server.service.d,$(PACKAGING_REDIS_UNIT)))
 endif
 
 $(PACKAGING_TMPFILES): packaging/tmpfiles.d/keyturn.conf $(CONFIGURED)

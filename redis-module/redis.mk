@@ -11,6 +11,8 @@ ifeq ($(HAVE_REDIS)$(if $(REDIS_OBJ),yes),yesyes)
 ALL += $(REDIS_LOADER) $(REDIS_SO)
 $(call installs,755,$(redismoddir),$(REDIS_LOADER))
 $(call installs,755,$(libdir)/keyturn,$(REDIS_SO))
+# for Valkey: the loader follows the link to the module
+INSTALLED_LINKS += ../../redis/modules/$(notdir $(REDIS_LOADER)):$(valkeymoddir)/$(notdir $(REDIS_LOADER))
 endif
 
 # the header of Redis is not ours to warn about

@@ -47,16 +47,19 @@ static bool is_usual(const char *name)
 /*
  * The user of a server: the owner of its stream, because an operator may have given it to a user
  * other than the usual one. If another server's user owns the stream, that is a mistake, and the
- * usual user is meant.
+ * usual user is meant. NULL: no such server, or another program stands for it.
  */
 static const struct passwd *user_of(const cli_t *cli, const cli_host_t *host)
 {
     uid_t owner = owner_of(cli, host->name);
     const struct passwd *user = owner != 0 ? getpwuid(owner) : NULL;
+    char name[64] = "";
 
-    if (user && !is_usual(user->pw_name))
-        return user;
-    return cli_host_user(host);
+    if (user)
+        snprintf(name, sizeof name, "%s", user->pw_name);
+    if (!cli_host_counts(host, name))
+        return NULL;
+    return name[0] != '\0' && !is_usual(name) ? getpwnam(name) : cli_host_user(host);
 }
 
 /* A home of one user is not meant for servers. */

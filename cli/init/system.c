@@ -19,7 +19,7 @@
 static void add_hosts(init_system_t *s)
 {
     for (const cli_host_t *host = cli_hosts; host->name; host++) {
-        const struct passwd *user = cli_host_user(host);
+        const struct passwd *user = cli_host_counts(host, NULL) ? cli_host_user(host) : NULL;
         init_consumer_t *consumer = &s->consumers[s->nconsumers];
 
         if (!user)

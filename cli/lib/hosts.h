@@ -23,9 +23,15 @@ typedef struct cli_host {
     const char *worker;                /* the subject of its worker, which finishes rotations */
 } cli_host_t;
 
-extern const cli_host_t cli_hosts[]; /* the name of the last is NULL */
+/* The name of the last is NULL. Rows of one name are programs that may stand for each other, as
+ * Valkey for Redis: they would share a stream and a key file, so one of them is in use. */
+extern const cli_host_t cli_hosts[];
 
 /* The server's user; NULL: the server is not installed. Valid until the next getpw...(). */
 const struct passwd *cli_host_user(const cli_host_t *host);
+
+/* Is this row the one in use for its name? It is the one whose user is `owner` (NULL: not known),
+ * else the first that is installed. Calls getpwnam(). */
+bool cli_host_counts(const cli_host_t *host, const char *owner);
 
 #endif /* KEYTURN_HOSTS_H */

@@ -18,7 +18,8 @@ LIBRARY = ["bin/keyturn", "include/keyturn.h", "include/keyturn_provider.h", "li
            "share/zsh/vendor-completions/_keyturn", "share/fish/vendor_completions.d/keyturn.fish"]
 LOGROTATE = ["logrotate.d/keyturn"]    # below sysconfdir
 NGINX = [f"lib/nginx/modules/ngx_{kind}_keyturn_module.so" for kind in ("http", "stream")]
-REDIS = ["lib/redis/modules/keyturn.so", "lib/keyturn/redis-module.so", "lib/systemd/system/redis-server.service.d/keyturn.conf"]
+REDIS = ["lib/redis/modules/keyturn.so", "lib/keyturn/redis-module.so", "lib/valkey/modules/keyturn.so",
+         *(f"lib/systemd/system/{name}-server.service.d/keyturn.conf" for name in ("redis", "valkey"))]
 
 
 def run(*argv, check=True, **more):

@@ -68,10 +68,11 @@ def test_nginx(make_nginx, home, upstream):
     assert upstream.last.headers["Authorization"] == "Basic dTpw"
 
 
-def test_redis(make_redis, home):
+@pytest.mark.parametrize("name", ["redis.conf", "valkey.conf"])
+def test_redis(name, make_redis, home):
     home.grant("redis:*", ["read", "write"], ["*"])
     redis = make_redis(home)
-    lines = [line for line in (EXAMPLES / "redis.conf").read_text().splitlines() if not line.startswith(("#", "loadmodule"))]
+    lines = [line for line in (EXAMPLES / name).read_text().splitlines() if not line.startswith(("#", "loadmodule"))]
     redis.start(*filter(None, lines))
     redis.client().execute_command("SECRET.SET", "api-keys/stripe", "one")
     shop = redis.client(username="shop", password="x")

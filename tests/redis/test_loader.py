@@ -52,13 +52,11 @@ def test_the_module_lies_below_the_same_folder(bare, home, tree):
     assert files["keyturn.so"] == loader and files["redis-module.so"] == folder / "redis-module.so"
 
 
-def test_a_link_to_the_loader_is_followed(bare, home, tree, tmp_path):
-    """As packages put one into the folder of modules of another server."""
-    loader, folder = tree("redis-module.so")
-    link = tmp_path / "valkey-modules.so"
-    link.symlink_to(loader)
+def test_the_link_for_valkey_is_followed(bare, home, kt):
+    link = kt.stage / "usr/lib/valkey/modules/keyturn.so"
+    assert link.is_symlink()
     load(bare, link, "config", home.config)
-    assert mapped(bare)["redis-module.so"] == folder / "redis-module.so"
+    assert mapped(bare)["redis-module.so"] == kt.libdir / "keyturn/redis-module.so"
 
 
 @pytest.mark.parametrize("there", [[], ["cut short"], ["redis.so"]], ids=["missing", "cut short", "another"])

@@ -285,6 +285,44 @@ def test_a_key_for_a_user_who_is_gone(layout):
     assert layout.check()[1] == 78
 
 
+@pytest.fixture
+def valkey(machine):
+    """Valkey is installed: its user, and its program, in a copy of the folder of programs."""
+    machine.sh("mkdir -p /run/bin && mount -t tmpfs none /run/bin && mkdir /run/bin/upper /run/bin/work && "
+               "mount -t overlay -o lowerdir=/usr/bin,upperdir=/run/bin/upper,workdir=/run/bin/work none /usr/bin && "
+               "cp /bin/true /usr/bin/valkey-server && useradd --system --user-group valkey")
+    yield
+    machine.sh("umount -l /usr/bin; umount -l /run/bin; userdel valkey; for group in keyturn keyturn-write keyturn-audit; do gpasswd -d valkey $group; done", check=False)
+
+
+def test_valkey_in_the_place_of_redis(valkey, machine):
+    machine.sh("mv /usr/bin/redis-server /usr/bin/redis-away")
+    machine.init()
+    assert owner("/var/log/keyturn/redis")[1] == "valkey"
+    machine.set("api-keys/a", b"v")
+    rows, status = machine.check()
+    assert status == 0 and "opens api-keys" in rows["redis"][0]["detail"], rows
+    pathlib.Path("/run/systemd/system").mkdir(parents=True)
+    pathlib.Path("/run/systemd/system/valkey-server.service").write_text("[Service]\nProtectSystem=strict\nReadWritePaths=-/var/lib/valkey\n")
+    try:
+        [(what, detail)] = machine.wrong()
+        assert what == "redis" and "valkey cannot write to /var/log/keyturn/redis when systemd starts it" in detail
+        drop_in = pathlib.Path("/run/systemd/system/valkey-server.service.d/keyturn.conf")
+        drop_in.parent.mkdir()
+        shutil.copy(machine.stage.stage / "usr/lib/systemd/system/valkey-server.service.d/keyturn.conf", drop_in)
+        assert machine.wrong() == []
+    finally:
+        shutil.rmtree("/run/systemd")
+
+
+def test_redis_goes_before_valkey_unless_its_stream_is_valkeys(valkey, machine):
+    machine.init()
+    assert owner("/var/log/keyturn/redis")[1] == "redis"
+    assert machine.check()[1] == 0
+    machine.sh("chown -R valkey:valkey /var/log/keyturn/redis")
+    assert any("valkey" in detail for what, detail in machine.wrong() if what == "redis"), machine.wrong()
+
+
 def test_a_home_of_root_expects_nobody_else(machine, tmp_path):
     machine.keyturn("init", tmp_path / "home")
     rows = json.loads(machine.keyturn("--json", "-c", tmp_path / "home/keyturn.yaml", "check").stdout)["checks"]
