@@ -14,7 +14,8 @@
  *                  in server{} only if it has such directives
  *   TLS            before the content, where "proxy_ssl_certificate" or its
  *                  like names the variable, because an upstream that is being
- *                  connected cannot be led elsewhere any more
+ *                  connected cannot be led elsewhere any more; with a cache
+ *                  after a look at that (ngx_http_keyturn_hold.c)
  *   all others     when the request to an upstream is made, by the handler of
  *                  the variable (ngx_http_keyturn_stall.c)
  */
@@ -37,6 +38,8 @@ static ngx_uint_t ngx_http_keyturn_names_any(ngx_http_request_t *r);
 #if (NGX_HTTP_SSL)
 static ngx_uint_t ngx_http_keyturn_has_variables(ngx_http_complex_value_t *cv);
 #endif
+static ngx_uint_t ngx_http_keyturn_is_held(ngx_http_request_t *r,
+    ngx_http_upstream_conf_t *conf);
 static ngx_int_t ngx_http_keyturn_gate(ngx_http_request_t *r,
     ngx_uint_t scope);
 static ngx_int_t ngx_http_keyturn_await(ngx_http_request_t *r,
@@ -272,12 +275,7 @@ static ngx_uint_t
 ngx_http_keyturn_needs(ngx_http_request_t *r, ngx_keyturn_secret_t *secret,
     ngx_uint_t scope)
 {
-#if (NGX_HTTP_SSL)
-
-    ngx_uint_t                 i;
     ngx_http_upstream_conf_t  *conf;
-
-#endif
 
     if (secret->scope != scope) {
         return 0;
@@ -287,25 +285,70 @@ ngx_http_keyturn_needs(ngx_http_request_t *r, ngx_keyturn_secret_t *secret,
         return 1;
     }
 
-#if (NGX_HTTP_SSL)
+    conf = ngx_http_keyturn_tls_conf(r, secret);
+
+    return conf && !ngx_http_keyturn_is_held(r, conf);
+}
+
+
+/* what names the variable for its TLS, or NULL */
+
+ngx_http_upstream_conf_t *
+ngx_http_keyturn_tls_conf(ngx_http_request_t *r, ngx_keyturn_secret_t *secret)
+{
+    ngx_uint_t                 i;
+    ngx_http_upstream_conf_t  *conf;
 
     for (i = NGX_HTTP_KEYTURN_REWRITE + 1; i < NGX_HTTP_KEYTURN_MODULES; i++) {
         conf = ngx_http_keyturn_conf_of(r, i);
 
-        if (conf
-            && (ngx_http_keyturn_names(conf->ssl_certificate,
-                                       &secret->variable)
-                || ngx_http_keyturn_names(conf->ssl_certificate_key,
-                                          &secret->variable)
-                || ngx_http_keyturn_names(conf->ssl_name, &secret->variable)))
-        {
-            return 1;
+        if (conf && ngx_http_keyturn_tls_names(conf, secret)) {
+            return conf;
         }
     }
 
-#endif
+    return NULL;
+}
+
+
+ngx_uint_t
+ngx_http_keyturn_tls_names(ngx_http_upstream_conf_t *conf,
+    ngx_keyturn_secret_t *secret)
+{
+#if (NGX_HTTP_SSL)
+
+    return ngx_http_keyturn_names(conf->ssl_certificate, &secret->variable)
+           || ngx_http_keyturn_names(conf->ssl_certificate_key,
+                                     &secret->variable)
+           || ngx_http_keyturn_names(conf->ssl_name, &secret->variable);
+
+#else
 
     return 0;
+
+#endif
+}
+
+
+/* a cached answer needs no secret; without one it is waited for later */
+
+static ngx_uint_t
+ngx_http_keyturn_is_held(ngx_http_request_t *r, ngx_http_upstream_conf_t *conf)
+{
+#if (NGX_HTTP_CACHE)
+
+    ngx_http_keyturn_main_conf_t  *kmcf;
+
+    kmcf = ngx_http_get_module_main_conf(r, ngx_http_keyturn_module);
+
+    return conf->cache && conf->upstream
+           && conf->upstream->peer.init == kmcf->hold;
+
+#else
+
+    return 0;
+
+#endif
 }
 
 

@@ -97,6 +97,8 @@ ngx_http_keyturn_guard_start(ngx_conf_t *cf)
     if (ngx_array_init(&kmcf->passes, cf->pool, 4,
                        sizeof(ngx_http_keyturn_pass_t))
         != NGX_OK
+        || ngx_array_init(&kmcf->locations, cf->pool, 4, sizeof(void **))
+           != NGX_OK
         || ngx_array_init(&kmcf->places, cf->pool, 4,
                           sizeof(ngx_http_keyturn_place_t))
            != NGX_OK)

@@ -343,15 +343,28 @@ ngx_http_keyturn_inherit(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *prev,
 static ngx_int_t
 ngx_http_keyturn_require(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *conf)
 {
-    ngx_uint_t                    i;
-    ngx_keyturn_secret_t         *secret;
-    ngx_http_core_loc_conf_t     *clcf;
-    ngx_http_keyturn_entry_t     *entry;
-    ngx_http_keyturn_srv_conf_t  *kscf;
+    void                         ***loc_conf;
+    ngx_uint_t                      i;
+    ngx_http_conf_ctx_t            *ctx;
+    ngx_keyturn_secret_t           *secret;
+    ngx_http_core_loc_conf_t       *clcf;
+    ngx_http_keyturn_entry_t       *entry;
+    ngx_http_keyturn_srv_conf_t    *kscf;
+    ngx_http_keyturn_main_conf_t   *kmcf;
 
     if (conf->entries == NULL) {
         return NGX_OK;
     }
+
+    kmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_keyturn_module);
+
+    loc_conf = ngx_array_push(&kmcf->locations);
+    if (loc_conf == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx = cf->ctx;
+    *loc_conf = ctx->loc_conf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     kscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_keyturn_module);

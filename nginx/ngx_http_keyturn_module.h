@@ -13,6 +13,7 @@
  *   ngx_http_keyturn_request.c  the variable: who gets a value
  *   ngx_http_keyturn_gate.c     requests that a secret is needed for
  *   ngx_http_keyturn_stall.c    an upstream that is not asked, or not yet
+ *   ngx_http_keyturn_hold.c     TLS of an upstream that has a cache
  *   ngx_http_keyturn_status.c   "keyturn_status", "keyturn_metrics"
  *   ngx_http_keyturn_metrics.c  what "keyturn_metrics" answers
  *   ngx_http_keyturn_suspend.c  a request that waits for a first fetch
@@ -74,6 +75,9 @@ typedef struct {
     ngx_uint_t              auths;      /* "secret_auth" is used */
     ngx_array_t             passes;     /* _guard.c: to an upstream with TLS */
     ngx_array_t             places;     /* and of scope=request */
+    ngx_array_t             locations;  /* of void **: with secrets */
+    ngx_array_t             holds;      /* _hold.c: upstreams, as they were */
+    ngx_http_upstream_init_peer_pt  hold;
     ngx_http_get_variable_pt  get_handler;  /* of all variables */
 } ngx_http_keyturn_main_conf_t;
 
@@ -262,6 +266,11 @@ void ngx_http_keyturn_unwait(ngx_http_keyturn_suspend_t *suspend);
 
 /* NGX_OK, also for an optional one; or the HTTP status of a refusal */
 ngx_int_t ngx_http_keyturn_status(ngx_http_keyturn_pin_t *pin);
+/* the configuration of the location's upstream that names it for TLS, or NULL */
+ngx_http_upstream_conf_t *ngx_http_keyturn_tls_conf(ngx_http_request_t *r,
+    ngx_keyturn_secret_t *secret);
+ngx_uint_t ngx_http_keyturn_tls_names(ngx_http_upstream_conf_t *conf,
+    ngx_keyturn_secret_t *secret);
 /* the status, with Retry-After if it is 503 */
 ngx_int_t ngx_http_keyturn_refuse(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_int_t status);
@@ -275,6 +284,10 @@ ngx_int_t ngx_http_keyturn_stall(ngx_http_request_t *r,
 
 /* text for Prometheus, of all worker processes */
 ngx_int_t ngx_http_keyturn_metrics(ngx_pool_t *pool, ngx_str_t *text);
+
+/* holds what is sent through TLS from a cache that has no answer */
+ngx_int_t ngx_http_keyturn_hold_wrap(ngx_cycle_t *cycle,
+    ngx_http_keyturn_main_conf_t *kmcf);
 
 /* what of other modules is looked at */
 void ngx_http_keyturn_find_modules(ngx_conf_t *cf,
@@ -329,6 +342,10 @@ ngx_int_t ngx_http_keyturn_gave(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
 void ngx_http_keyturn_denied(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
+
+/* does a variable have a value that was made of it? */
+ngx_uint_t ngx_http_keyturn_has_copy(ngx_http_request_t *r,
+    ngx_http_keyturn_pin_t *pin);
 
 /* a copy ("set") of a secret in effect here that was withheld, or NULL */
 ngx_http_variable_t *ngx_http_keyturn_hollow(ngx_http_request_t *r);

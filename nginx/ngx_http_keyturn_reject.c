@@ -12,6 +12,9 @@
  * after such a status the library regards this version as suspect: the next
  * request fetches it again, once a second at most.  The request itself is not
  * repeated.
+ *
+ * "set" takes a secret before there is an upstream.  If a variable still has a
+ * copy when an upstream answers, the secret counts as given to that one.
  */
 
 
@@ -21,7 +24,8 @@
 struct ngx_http_keyturn_given_s {
     ngx_http_keyturn_given_t  *next;
     ngx_http_keyturn_pin_t    *pin;
-    ngx_http_upstream_t       *upstream;
+    ngx_http_upstream_t       *upstream;   /* NULL: none yet */
+    ngx_http_request_t        *request;
     ngx_array_t               *statuses;
     ngx_uint_t                 rejected;
 };
@@ -92,13 +96,15 @@ ngx_http_keyturn_note_given(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     klcf = ngx_http_get_module_loc_conf(r, ngx_http_keyturn_module);
 
     if (klcf->reject == NULL || klcf->reject->nelts == 0
-        || r->upstream == NULL || pin->version == 0)
+        || pin->version == 0)
     {
         return;
     }
 
     for (given = ctx->given; given; given = given->next) {
-        if (given->pin == pin && given->upstream == r->upstream) {
+        if (given->pin == pin && given->upstream == r->upstream
+            && given->request == r)
+        {
             return;
         }
     }
@@ -110,6 +116,7 @@ ngx_http_keyturn_note_given(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     given->pin = pin;
     given->upstream = r->upstream;
+    given->request = r;
     given->statuses = klcf->reject;
 
     given->next = ctx->given;
@@ -136,7 +143,15 @@ ngx_http_keyturn_reject(ngx_http_request_t *r)
 
     for (given = ctx->given; given; given = given->next) {
 
-        if (!given->rejected && ngx_http_keyturn_is_rejected(r, given)) {
+        if (given->upstream == NULL && given->request == r
+            && ngx_http_keyturn_has_copy(r, given->pin))
+        {
+            given->upstream = r->upstream;
+        }
+
+        if (given->upstream && !given->rejected
+            && ngx_http_keyturn_is_rejected(r, given))
+        {
             given->rejected = 1;
             ngx_http_keyturn_reject_pin(r, ctx, given->pin);
         }

@@ -14,6 +14,9 @@ static ngx_int_t ngx_http_keyturn_give(ngx_http_request_t *r,
     ngx_http_keyturn_pin_t *pin, ngx_http_variable_value_t *v);
 static ngx_http_keyturn_pin_t *ngx_http_keyturn_allowed(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
+static ngx_uint_t ngx_http_keyturn_in_handshake(ngx_http_request_t *r);
+static void ngx_http_keyturn_look_at_peer(ngx_http_request_t *r,
+    ngx_keyturn_secret_t *secret);
 static ngx_keyturn_secret_t *ngx_http_keyturn_secret(ngx_http_request_t *r,
     ngx_uint_t variable);
 static void ngx_http_keyturn_alert(ngx_http_request_t *r,
@@ -147,6 +150,7 @@ ngx_http_keyturn_give(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         v->data = pin->text.data;
     }
 
+    ngx_http_keyturn_look_at_peer(r, secret);
     ngx_http_keyturn_note_given(r, ctx, pin);
 
     return NGX_OK;
@@ -164,8 +168,9 @@ ngx_http_keyturn_allowed(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     }
 
     if (secret->sign == NULL
-        && secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
-        && !ngx_http_keyturn_in_upstream(r, ctx, secret))
+        && (ngx_http_keyturn_in_handshake(r)
+            || (secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
+                && !ngx_http_keyturn_in_upstream(r, ctx, secret))))
     {
         ngx_http_keyturn_alert(r, secret);
 
@@ -183,6 +188,56 @@ ngx_http_keyturn_allowed(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     }
 
     return pin;
+}
+
+
+/*
+ * "ssl_certificate" with variables is evaluated by a request that nginx makes up
+ * for it.  If the value were not a certificate, nginx would log it.
+ */
+
+static ngx_uint_t
+ngx_http_keyturn_in_handshake(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_SSL)
+
+    return r->connection->ssl && !r->connection->ssl->handshaked;
+
+#else
+
+    return 0;
+
+#endif
+}
+
+
+/* an address with variables; of others a start has warned */
+
+static void
+ngx_http_keyturn_look_at_peer(ngx_http_request_t *r,
+    ngx_keyturn_secret_t *secret)
+{
+#if (NGX_HTTP_SSL)
+
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    if (secret->unverified || secret->sign || u == NULL || u->resolved == NULL
+        || !u->ssl || u->conf == NULL || u->conf->ssl_verify
+        || !ngx_http_keyturn_is_making(r))
+    {
+        return;
+    }
+
+    secret->unverified = 1;
+
+    ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
+                  "\"$%V\" is sent to an upstream whose certificate is not "
+                  "verified (\"..._ssl_verify on\" verifies it) (%s:%ui)",
+                  &secret->variable, secret->file, secret->line);
+
+#endif
 }
 
 
@@ -225,7 +280,10 @@ ngx_http_keyturn_alert(ngx_http_request_t *r, ngx_keyturn_secret_t *secret)
     ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
                   "\"$%V\" is empty here: its secret is %s (%s:%ui)",
                   &secret->variable,
-                  secret->pem ? "for the TLS connection to an upstream, "
+                  ngx_http_keyturn_in_handshake(r)
+                              ? "not for handshakes, use "
+                                "\"secret_ssl_certificate\""
+                              : secret->pem ? "for the TLS connection to an upstream, "
                                 "as \"encode=pem\" says"
                               : "for requests to upstreams only, unless "
                                 "\"scope=request\" is said",

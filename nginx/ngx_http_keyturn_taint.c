@@ -329,6 +329,33 @@ ngx_http_keyturn_mark(ngx_http_keyturn_taint_t *t, ngx_pool_t *pool)
 }
 
 
+ngx_uint_t
+ngx_http_keyturn_has_copy(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin)
+{
+    ngx_uint_t                     i, n;
+    ngx_http_keyturn_taint_t      *t;
+    ngx_http_keyturn_main_conf_t  *kmcf;
+
+    kmcf = ngx_http_get_module_main_conf(r, ngx_http_keyturn_module);
+    t = ngx_http_keyturn_taint(r);
+
+    for (n = 0; t && n < t->nsources; n++) {
+
+        if (t->source[n] != pin) {
+            continue;
+        }
+
+        for (i = 0; i < kmcf->nhandlers; i++) {
+            if ((t->from[i] & ((uint32_t) 1 << n)) && r->variables[i].valid) {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+
 static uint32_t
 ngx_http_keyturn_source(ngx_http_keyturn_taint_t *t,
     ngx_http_keyturn_pin_t *pin)

@@ -83,6 +83,10 @@ ngx_http_keyturn_wrap(ngx_cycle_t *cycle)
     ngx_http_keyturn_run_first(cmcf, ngx_http_keyturn_preaccess_handler);
     ngx_http_keyturn_log_around(cmcf);
 
+    if (ngx_http_keyturn_hold_wrap(cycle, kmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_keyturn_header_filter;
 

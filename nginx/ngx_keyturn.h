@@ -71,6 +71,7 @@ typedef struct {
     unsigned               any:1;      /* optional, whatever the failure is */
     unsigned               pem:1;
     unsigned               alerted:1;  /* in this worker process */
+    unsigned               unverified:1;  /* and to whom: alerted as well */
 
     u_char                 checked[NGX_KEYTURN_DIGEST];  /* of a good PEM */
 } ngx_keyturn_secret_t;

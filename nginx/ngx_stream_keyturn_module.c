@@ -401,6 +401,8 @@ ngx_stream_keyturn_init_server(ngx_conf_t *cf, ngx_stream_core_srv_conf_t *cscf)
 
     kscf = cscf->ctx->srv_conf[ngx_stream_keyturn_module.ctx_index];
 
+    ngx_stream_keyturn_guard(cf, cscf->ctx->srv_conf);
+
     if (kscf->entries && cscf->handler) {
         kscf->handler = cscf->handler;
         cscf->handler = ngx_stream_keyturn_handler;

@@ -115,6 +115,11 @@ void ngx_stream_keyturn_handler(ngx_stream_session_t *s);
 void ngx_stream_keyturn_cancel(ngx_stream_keyturn_ctx_t *ctx);
 
 
+/* guard.c: what a start warns of */
+
+void ngx_stream_keyturn_guard(ngx_conf_t *cf, void **conf);
+
+
 ngx_int_t ngx_stream_keyturn_compile_name(ngx_conf_t *cf,
     ngx_keyturn_secret_t *secret);
 

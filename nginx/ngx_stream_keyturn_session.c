@@ -32,6 +32,7 @@ static void ngx_stream_keyturn_ask(ngx_stream_keyturn_ctx_t *ctx,
     ngx_stream_keyturn_pin_t *pin, kt_request_t *req, char *peer, char *id);
 static ngx_keyturn_secret_t *ngx_stream_keyturn_secret(ngx_stream_session_t *s,
     ngx_uint_t variable);
+static ngx_uint_t ngx_stream_keyturn_in_handshake(ngx_stream_session_t *s);
 static ngx_uint_t ngx_stream_keyturn_in_upstream(ngx_stream_session_t *s);
 static void ngx_stream_keyturn_alert(ngx_stream_session_t *s,
     ngx_keyturn_secret_t *secret);
@@ -328,8 +329,9 @@ ngx_stream_keyturn_get_variable(ngx_stream_session_t *s,
         return NGX_OK;
     }
 
-    if (secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
-        && !ngx_stream_keyturn_in_upstream(s))
+    if (ngx_stream_keyturn_in_handshake(s)
+        || (secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM
+            && !ngx_stream_keyturn_in_upstream(s)))
     {
         ngx_stream_keyturn_alert(s, secret);
         return NGX_OK;
@@ -422,6 +424,23 @@ ngx_stream_keyturn_secret(ngx_stream_session_t *s, ngx_uint_t variable)
 
 
 /* a connection is being opened, and the client's part of TLS set up */
+
+/* "ssl_certificate" with variables: nginx would log what is not a certificate */
+
+static ngx_uint_t
+ngx_stream_keyturn_in_handshake(ngx_stream_session_t *s)
+{
+#if (NGX_STREAM_SSL)
+
+    return s->connection->ssl && !s->connection->ssl->handshaked;
+
+#else
+
+    return 0;
+
+#endif
+}
+
 
 static ngx_uint_t
 ngx_stream_keyturn_in_upstream(ngx_stream_session_t *s)

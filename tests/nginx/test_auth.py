@@ -222,3 +222,29 @@ def test_configuration(site):
     for text, message in CONFIGURATIONS:
         site.location(text)
         assert message in site.nginx.test().stderr, text
+
+
+def test_each_location_of_a_redirect_lets_in_for_itself(shop):
+    """Knowing the key of one location opens no other one."""
+    shop.upstream.respond = lambda request: (
+        (200, {"X-Accel-Redirect": request.headers["X-Go"]}, b"") if request.headers["X-Go"] else (200, {}, request.path.encode()))
+    key, other = (f"proxy_set_header X-Go {value}; proxy_pass http://127.0.0.1:{shop.upstream.port};" for value in ("$http_x_go", '""'))
+    shop.configure(f"""
+        location /open {{ {key} }}
+        location /shop {{ secret_auth $http_x_key clients/shop; {key} }}
+        location /inside/shop {{ internal; secret_auth $http_x_key clients/shop; {other} }}
+        location /inside/other {{ internal; secret_auth $http_x_key clients/other; {other} }}
+        location /last {{ rewrite ^ /inside/other last; }}
+        location /page {{ secret_auth $http_x_key clients/shop; error_page 401 = /inside/other; {other} }}
+        location /inside/open {{ internal; {other} }}""")
+    shop.nginx.start()
+
+    def go(path, target, value):
+        return shop.get(path, headers={"X-Key": value, "X-Go": target}).status
+
+    assert go("/shop", "/inside/shop", shop.value) == 200
+    assert go("/shop", "/inside/open", shop.value) == 200
+    for path, target in (("/shop", "/inside/other"), ("/open", "/inside/other"), ("/last", ""), ("/open", "/inside/shop")):
+        assert go(path, target, shop.value if target != "/inside/shop" else "wrong") == 401, (path, target)
+    assert go("/page", "", "wrong") == 401      # the page has a lock of its own
+    assert go("/open", "/inside/shop", shop.value) == 200

@@ -2,6 +2,7 @@
 """secret_ssl_certificate: nginx' own certificates, from the store, without a reload."""
 import base64
 import ssl
+import subprocess
 import threading
 import time
 import urllib.request
@@ -312,3 +313,25 @@ def test_no_handshake_fails_while_it_is_fetched_again(remote, root):
     more = sum(map(len, clients.seen)) + 100
     wait_for(lambda: sum(map(len, clients.seen)) > more or clients.errors)
     clients.end()
+
+
+@pytest.mark.parametrize("scope", ["", "scope=request"])
+def test_a_handshake_has_no_secret_of_a_request(secure, canary, scope):
+    """Named by way of a map. nginx writes what is not a certificate into its error log."""
+    secure.home.set("api-keys/stripe", canary("handshake"))
+    secure.also = "map $key $made { default data:$key; }"
+    secure.secure(f"secret_get $key api-keys/stripe {scope}; ssl_certificate $made; ssl_certificate_key $made;")
+    for _ in range(2):
+        assert refused(secure.tls_port)
+    assert [line for line in alerts(secure) if "not for handshakes" in line and '"secret_ssl_certificate"' in line]
+    assert secure.records(action="read") == []
+
+
+def test_stapling_does_nothing(secure, root, tmp_path):
+    """nginx asks responders for the certificates that it has read itself."""
+    (tmp_path / "ca.pem").write_text(root.pem())
+    secure.publish("tls/app", root.issue("app"))
+    secure.secure(f"secret_ssl_certificate tls/app; ssl_stapling on; ssl_stapling_verify on; ssl_trusted_certificate {tmp_path}/ca.pem;")
+    said = subprocess.run(["openssl", "s_client", "-status", "-connect", f"127.0.0.1:{secure.tls_port}"], input=b"", capture_output=True)
+    assert b"OCSP response: no response sent" in said.stdout and b"CN = app" in said.stdout
+    assert handshake(secure.tls_port).name == "app" and alerts(secure) == []

@@ -73,6 +73,8 @@ def serve(site, text="secret_reject_on 401 403;"):
     site.configure(f"location / {{ secret_get $key {KEY}; {HEADER} {text} @PROXY@ }}"
                    f"location /other {{ secret_reject_on off; secret_get $key {KEY}; {HEADER} @PROXY@ }}"
                    f"location /none {{ @PROXY@ }}"
+                   f"location /copied {{ secret_get $q {KEY} scope=request; set $copy $q; proxy_set_header X-Key $copy; {text} @PROXY@ }}"
+                   f"location /tested {{ secret_get $q {KEY} scope=request; if ($q) {{ set $yes yes; }} proxy_set_header X-Key $yes; {text} @PROXY@ }}"
                    f"location /replaced {{ secret_get $key {KEY}; {HEADER} {text} proxy_intercept_errors on; error_page 401 = /none; @PROXY@ }}")
     site.nginx.start()
     assert site.get("/").status == 200
@@ -82,7 +84,7 @@ def serve(site, text="secret_reject_on 401 403;"):
     site.good = site.values[1]
 
 
-@pytest.mark.parametrize("path", ["/", "/replaced"])
+@pytest.mark.parametrize("path", ["/", "/replaced", "/copied"])
 def test_rotated_behind_the_cache(behind, path):
     serve(behind)
     assert behind.get("/other").status == 401, "the cache does not know yet"
@@ -127,7 +129,7 @@ def test_other_statuses_and_other_upstreams(behind):
     for path in ("/", "/none", "/other", "/"):
         assert behind.get(path).status == 404
     behind.answer = 403
-    assert behind.get("/none").status == 403
+    assert behind.get("/none").status == 403 and behind.get("/tested").status == 403
     assert fetches(behind.redis) == before and behind.nginx.error_log().count("an upstream refused") == 0
     assert behind.get("/").status == 403
     assert behind.get("/").status == 200

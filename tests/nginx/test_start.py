@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a start and a reload refuse or warn of, and how long they may take: secret_check, leaks that can be known, a key
 command that hangs, an audit disk without room."""
+import fcntl
 import os
 import pathlib
 import re
@@ -248,6 +249,57 @@ def test_a_key_command_that_hangs(slow_key):
     slow_key.nginx.process.send(signal.SIGHUP)
     wait_for(lambda: workers(slow_key) and not set(replaced) & set(workers(slow_key)))
     assert slow_key.header("X-Key") == slow_key.value
+
+
+@pytest.fixture
+def hung(stripe):
+    """hung.reload(): the check of a reload meets a store that does not answer. Its locks keep it waiting while it is stopped."""
+    stripe.serve(SECRET)
+    assert stripe.header("X-Key") == stripe.value
+    shm = next(stripe.home.dir.rglob("*.db-shm"))
+
+    def title(pid):
+        try:
+            return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return b"worker"
+
+    def checking():
+        return [pid for pid in stripe.nginx.worker_pids() if b"worker" not in title(pid)]
+
+    def reload():
+        with open(shm, "r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX, 8, 120)    # all locks of SQLite's WAL
+            stripe.nginx.process.send(signal.SIGHUP)
+            pid = wait_for(checking)[0]
+            os.kill(pid, signal.SIGSTOP)
+            return pid
+    stripe.reload, stripe.checking = reload, checking
+    return stripe
+
+
+def test_a_check_that_hangs_ends_in_ten_seconds(hung):
+    before, started = workers(hung), time.monotonic()
+    pid = hung.reload()
+    assert hung.header("X-Key") == hung.value
+    wait_for(lambda: "secrets could not be checked within 10 s" in hung.nginx.error_log(), timeout=15)
+    assert 9 < time.monotonic() - started < 14
+    wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists())
+    assert workers(hung) == before and hung.header("X-Key") == hung.value
+    hung.nginx.reload()
+    assert hung.header("X-Key") == hung.value and not set(before) & set(workers(hung))
+
+
+def test_a_check_that_hangs_delays_no_replacement(hung):
+    before = workers(hung)
+    pid = hung.reload()
+    os.kill(before[0], signal.SIGKILL)
+    wait_for(lambda: workers(hung) not in ([], before), timeout=3)
+    assert hung.header("X-Key") == hung.value
+    wait_for(lambda: "it is replaced first, and the reload begins again" in hung.nginx.error_log())
+    wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists())
+    wait_for(lambda: not hung.checking() and len(workers(hung)) == 1)
+    assert hung.header("X-Key") == hung.value
 
 
 def test_signals_need_no_key(slow_key):

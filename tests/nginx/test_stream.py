@@ -242,3 +242,24 @@ def test_a_provider_that_is_gone(remote, root):
     assert remote.talk() == b"" and remote.tls_upstream.seen == []
     assert time.monotonic() - began < 5
     assert "(unavail)" in remote.nginx.error_log()
+
+
+def test_a_handshake_has_no_secret_of_a_session(stream, canary):
+    stream.home.set("api-keys/stripe", canary("handshake"))
+    stream.serve_stream("secret_get $key api-keys/stripe scope=request; ssl_certificate $made; ssl_certificate_key $made; return x;",
+                        "map $key $made { default data:$key; }", listen="ssl")
+    assert refused(stream.stream_port)
+    assert '"$key" is empty here' in stream.nginx.error_log()
+
+
+@pytest.mark.parametrize("more, warned", [
+    ("proxy_ssl on;", True), ("proxy_ssl on; proxy_ssl_verify on; proxy_ssl_trusted_certificate @CA@;", False), ("", False),
+])
+def test_an_upstream_that_is_not_verified_is_warned_of(stream, root, tmp_path, more, warned):
+    (tmp_path / "ca.pem").write_text(root.pem())
+    stream.home.set("api-keys/stripe", "x")
+    stream.configure_stream(f"secret_get $key api-keys/stripe; {more.replace('@CA@', str(tmp_path / 'ca.pem'))} proxy_ssl_name $key; proxy_pass @UPSTREAM@;")
+    result = stream.nginx.test()
+    assert result.returncode == 0, result.stderr
+    text = f'"$key" may be used for an upstream whose certificate is not verified ("proxy_ssl_verify on" verifies it) in {stream.line_of("secret_get")}'
+    assert (text in result.stderr) == warned

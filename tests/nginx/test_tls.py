@@ -146,3 +146,79 @@ def test_parameters_that_make_no_sense(tls, directive):
     tls.location(f"secret_get $cert tls/client encode=pem {directive};")
     result = tls.nginx.test()
     assert result.returncode != 0 and "encode=pem" in result.stderr
+
+
+CACHE = "proxy_cache zone; proxy_cache_valid 200 1h; proxy_cache_key $uri;"
+CLIENT = "secret_get $cert tls/client encode=pem; secret_get $pkey tls/client encode=pem;"
+
+
+def serve_cached(tls, tmp_path, more="", directives=DIRECTIVES):
+    tls.configure(f"location / {{ {CLIENT} {CACHE} {more} {directives.replace('@UPSTREAM@', str(tls.tls_port))} }}",
+                  outside=f"proxy_cache_path {tmp_path}/cache keys_zone=zone:1m; add_header X-Cache $upstream_cache_status;")
+    tls.nginx.start()
+
+
+def test_a_cached_answer_needs_no_certificate(tls, authority, tmp_path):
+    """What is in the cache outlives an outage; what is not is refused before the upstream is contacted."""
+    tls.home.set("tls/client", authority.pem("first"))
+    serve_cached(tls, tmp_path)
+    assert tls.get("/a").status == 200 and tls.seen == ["first"]
+    reads = len(tls.records(action="read"))
+    tls.home.delete("tls/client")
+    answer = tls.get("/a")
+    assert (answer.status, answer.headers["X-Cache"], answer.body) == (200, "HIT", b"ok")
+    assert len(tls.records(action="read")) == reads
+    for method, body in (("GET", None), ("POST", b"x" * 100000)):
+        answer = tls.get("/b", method=method, body=body)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert tls.seen == ["first"]
+    tls.home.undelete("tls/client")
+    assert tls.get("/b").status == 200 and tls.seen == ["first", "first"]
+
+
+def test_a_cold_certificate_is_waited_for_after_the_cache(tls, authority, tmp_path, make_redis):
+    redis = make_redis()
+    redis.start()
+    tls.home.add("providers", f'redis: {{address: "unix:{redis.socket}"}}')
+    tls.home.add("switch", '"tls/*": redis')
+    tls.home.set("tls/client", authority.pem("first"))
+    serve_cached(tls, tmp_path)
+    assert tls.get("/a", method="POST", body=b"x" * 100000).status == 200
+    assert tls.get("/a").status == 200
+    assert tls.get("/a").headers["X-Cache"] == "HIT"
+    assert tls.seen == ["first", "first"] and "[alert]" not in tls.nginx.error_log()
+
+
+@pytest.mark.parametrize("directive", ["proxy_ssl_certificate data:$made; proxy_ssl_certificate_key data:$made;",
+                                       "proxy_ssl_server_name on; proxy_ssl_name $named;"])
+def test_a_connection_that_lacks_it_carries_no_request(tls, authority, directive):
+    """By way of a map, which only the connection evaluates."""
+    tls.home.set("tls/client", authority.pem("first"))
+    tls.home.set("api-keys/name", "upstream.example")
+    tls.configure(f"""location / {{ {CLIENT} secret_get $name api-keys/name; {directive} proxy_ssl_session_reuse off;
+                      proxy_pass https://127.0.0.1:{tls.tls_port}; }}""",
+                  outside="map $cert $made { default $cert; } map $name $named { default $name; }")
+    tls.nginx.start()
+    assert tls.get().status == 200
+    tls.home.delete("tls/client")
+    tls.home.delete("api-keys/name")
+    assert tls.get().status == 502
+    assert len(tls.tls_upstream.requests) == 1
+    assert "lacks the required secret" in tls.nginx.error_log()
+
+
+@pytest.mark.parametrize("scheme, more, alerts", [("https", "", 1), ("https", "proxy_ssl_verify on;", 0), ("http", "", 0)])
+def test_an_address_that_turns_out_to_be_https(tls, authority, canary, scheme, more, alerts):
+    """What a start could not know, one line says in each worker and place."""
+    tls.home.set("api-keys/stripe", canary("https"))
+    tls.configure(f"""proxy_ssl_trusted_certificate {authority.folder}/server.crt; proxy_ssl_name server;
+        location / {{ set $backend {scheme}://127.0.0.1:{tls.tls_port if scheme == "https" else tls.upstream.port};
+            secret_get $key api-keys/stripe; proxy_set_header X-Key $key; {more} proxy_pass $backend; }}""")
+    assert "not verified" not in tls.nginx.test().stderr
+    tls.nginx.start()
+    for _ in range(3):
+        assert tls.get().status == 200
+    lines = [line for line in tls.nginx.error_log().splitlines() if "not verified" in line]
+    assert len(lines) == alerts
+    if alerts:
+        assert '[alert]' in lines[0] and '"$key" is sent to an upstream' in lines[0] and tls.line_of("secret_get") in lines[0]
