@@ -346,7 +346,12 @@ ngx_http_keyturn_has_copy(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin)
         }
 
         for (i = 0; i < kmcf->nhandlers; i++) {
-            if ((t->from[i] & ((uint32_t) 1 << n)) && r->variables[i].valid) {
+
+            /* the secret's own variable is not a copy */
+
+            if (kmcf->handlers[i] && (t->from[i] & ((uint32_t) 1 << n))
+                && r->variables[i].valid)
+            {
                 return 1;
             }
         }

@@ -406,7 +406,8 @@ ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf)
 {
     ngx_keyturn_conf_t  *kcf = conf;
 
-    ngx_keyturn_check_t  check;
+    ngx_core_conf_t      *ccf;
+    ngx_keyturn_check_t   check;
 
     /* "nginx -s stop" needs no secret */
 
@@ -431,6 +432,9 @@ ngx_keyturn_init_conf(ngx_cycle_t *cycle, void *conf)
     check.requires = &kcf->require;
     check.left = kcf->left;
     check.warn = (kcf->check == NGX_KEYTURN_WARN);
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+    check.workers = ngx_max(ccf->worker_processes, 1);
 
     if (ngx_keyturn_check(cycle, &check) != NGX_OK) {
         return NGX_CONF_ERROR;

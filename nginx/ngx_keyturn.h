@@ -82,6 +82,7 @@ typedef struct {
     ngx_array_t           *requires;   /* of ngx_keyturn_require_t */
     ngx_msec_t             left;       /* ms that the master may still wait */
     ngx_uint_t             warn;       /* "secret_check warn" */
+    ngx_uint_t             workers;
 } ngx_keyturn_check_t;
 
 

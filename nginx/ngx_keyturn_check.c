@@ -27,6 +27,8 @@ static ngx_int_t ngx_keyturn_check_end(ngx_cycle_t *cycle, ngx_fd_t fd,
 static ngx_int_t ngx_keyturn_check_user(ngx_cycle_t *cycle);
 static ngx_int_t ngx_keyturn_check_all(ngx_keyturn_check_t *check,
     ngx_log_t *log);
+static ngx_int_t ngx_keyturn_check_room(ngx_keyturn_check_t *check,
+    kt_ctx_t *ctx, ngx_log_t *log);
 static ngx_int_t ngx_keyturn_check_one(ngx_keyturn_check_t *check,
     ngx_keyturn_require_t *require, kt_ctx_t *ctx, ngx_log_t *log);
 
@@ -194,7 +196,10 @@ ngx_keyturn_check_all(ngx_keyturn_check_t *check, ngx_log_t *log)
         return check->warn ? NGX_OK : NGX_ERROR;
     }
 
-    rc = NGX_OK;
+    /* without required secrets nothing may ever be recorded */
+
+    rc = (check->requires->nelts) ? ngx_keyturn_check_room(check, ctx, log)
+                                  : NGX_OK;
     require = check->requires->elts;
 
     for (i = 0; i < check->requires->nelts; i++) {
@@ -206,6 +211,27 @@ ngx_keyturn_check_all(ngx_keyturn_check_t *check, ngx_log_t *log)
     kt_close(ctx);
 
     return rc;
+}
+
+
+/* a secret is asked for by one process, and each worker process records */
+
+static ngx_int_t
+ngx_keyturn_check_room(ngx_keyturn_check_t *check, kt_ctx_t *ctx,
+    ngx_log_t *log)
+{
+    ngx_uint_t  level;
+
+    if (kt_audit_fits(ctx, (unsigned) check->workers) == KT_SUCCESS) {
+        return NGX_OK;
+    }
+
+    level = check->warn ? NGX_LOG_WARN : NGX_LOG_EMERG;
+
+    ngx_log_error(level, log, 0, "worker processes cannot record: %s",
+                  kt_error(ctx));
+
+    return check->warn ? NGX_OK : NGX_ERROR;
 }
 
 

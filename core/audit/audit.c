@@ -291,13 +291,13 @@ kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event)
     return event->durable || audit->ringless ? drain(audit, event, true) : put(audit, event);
 }
 
-kt_status_t kt_audit_room(kt_audit_t *audit)
+kt_status_t kt_audit_room(kt_audit_t *audit, unsigned processes)
 {
     int fd = audit->rings >= 0 ? audit->rings : audit->folder;
 
     if (audit->ringless || fd < 0 || atomic_load(&audit->ring) != NULL)
         return KT_SUCCESS;
-    return kt_ring_room(audit->path, fd);
+    return kt_ring_room(audit->path, fd, processes);
 }
 
 kt_status_t kt_audit_drain(kt_audit_t *audit)

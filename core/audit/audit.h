@@ -43,8 +43,8 @@ kt_status_t kt_audit_open(const kt_config_t *config, const char *stream, kt_audi
 void kt_audit_set_log(kt_audit_t *audit, kt_log_fn log, void *arg);
 void kt_audit_close(kt_audit_t *audit);
 kt_status_t kt_audit_write(kt_audit_t *audit, const kt_event_t *event); /* KT_AUDIT */
-kt_status_t kt_audit_room(kt_audit_t *audit);  /* could this process record? KT_AUDIT: the disk has
-                                                   no room for it */
+/* Could this process, and so many of its kind, record? KT_AUDIT: the disk has no room for them. */
+kt_status_t kt_audit_room(kt_audit_t *audit, unsigned processes);
 /* Records of this process that are not lines yet, and when the oldest was made (0: there is none).
  * For the producer. */
 void kt_audit_waiting(const kt_audit_t *audit, uint64_t *ret_count, int64_t *ret_oldest);

@@ -92,20 +92,24 @@ kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char 
     return KT_SUCCESS;
 }
 
-kt_status_t kt_ring_room(const char *path, int folder)
+kt_status_t kt_ring_room(const char *path, int folder, unsigned processes)
 {
+    char all[64] = "";
     struct statvfs disk;
     uint64_t room;
 
     if (fstatvfs(folder, &disk) != 0)
         return failed(path, "", errno);
     room = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (room >= HEADER + KT_RING_THREAD)
+    if (room / (HEADER + KT_RING_THREAD) >= processes)
         return KT_SUCCESS;
+    if (processes > 1)
+        (void)snprintf(all, sizeof(all), ", all %u of them %llu KiB", processes,
+                       (unsigned long long)processes * ((HEADER + KT_RING_THREAD) / 1024));
     return kt_fail(KT_AUDIT,
-                   "audit trail %s/rings: each process needs %u KiB for what it records, and the "
+                   "audit trail %s/rings: each process needs %u KiB for what it records%s, and the "
                    "disk has %llu KiB left",
-                   path, (unsigned)((HEADER + KT_RING_THREAD) / 1024),
+                   path, (unsigned)((HEADER + KT_RING_THREAD) / 1024), all,
                    (unsigned long long)(room / 1024));
 }
 

@@ -22,8 +22,8 @@ typedef struct kt_ring_record {
 /* The ring of this process, in a file of its own: under the stream's lock. KT_AUDIT. */
 kt_status_t kt_ring_create(const char *path, int rings, size_t size, const char *boot,
                            kt_ring_t **ret_ring);
-/* Would the largest ring fit on the disk now? KT_AUDIT says how much it needs. */
-kt_status_t kt_ring_room(const char *path, int folder);
+/* Would so many of the largest rings fit on the disk now? KT_AUDIT says how much they need. */
+kt_status_t kt_ring_room(const char *path, int folder, unsigned processes);
 /* Another process's ring, by its file. NULL: not a ring, or not a file of `owner`. */
 kt_ring_t *kt_ring_open(int rings, const char *name, uid_t owner);
 void kt_ring_remove_unmade(int rings, const char *name,

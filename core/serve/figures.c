@@ -47,6 +47,18 @@ static void tell_provider(const kt_ctx_t *ctx, size_t index, const kt_figures_t 
     figures->provider(figures->arg, &one);
 }
 
+kt_status_t kt_audit_fits(kt_ctx_t *ctx, unsigned processes)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (ctx->audit != NULL && ctx->holder.config->audit_required)
+        status = kt_audit_room(ctx->audit, processes);
+    kt_leave(ctx);
+    return status;
+}
+
 kt_status_t kt_figures(kt_ctx_t *ctx, kt_figures_t *figures)
 {
     size_t i;

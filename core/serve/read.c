@@ -521,7 +521,7 @@ kt_status_t kt_probe(kt_ctx_t *ctx, const kt_request_t *req)
         return status;
     status = begin_unrecorded(ctx, req, &call);
     if (status == KT_SUCCESS && ctx->audit != NULL && ctx->holder.config->audit_required)
-        status = kt_audit_room(ctx->audit);
+        status = kt_audit_room(ctx->audit, 1);
     if (status == KT_SUCCESS) {
         status = fetch(ctx, &call, false, &entry);
         if (status == KT_SUCCESS)

@@ -325,3 +325,14 @@ def test_an_audit_disk_without_room(stripe):
         assert "each process needs 4100 KiB for what it records, and the disk has" in text and "(audit)" in text
     finally:
         shutil.rmtree(folder)
+
+
+def test_room_for_each_worker(stripe):
+    """There is some for one process, and each of them has a ring."""
+    stripe.location(SECRET, workers=1)
+    assert "cannot record" not in passes(stripe)
+    stripe.location(SECRET, workers=2_000_000_000)
+    assert re.search(r"worker processes cannot record: .*/rings: each process needs 4100 KiB for what it records, all 2000000000 of them \d+ KiB, and",
+                     refused(stripe))
+    stripe.location(SECRET, workers=2_000_000_000, main="secret_check warn;")
+    assert "cannot record" in passes(stripe)

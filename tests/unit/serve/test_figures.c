@@ -158,6 +158,15 @@ START_TEST(a_secret_has_the_times_of_its_version)
 }
 END_TEST
 
+START_TEST(the_disk_has_room_for_some)
+{
+    world_of_local();
+    assert_ok(kt_audit_fits(world.ctx, 1));
+    assert_status(kt_audit_fits(world.ctx, 4000000000u), KT_AUDIT);
+    world_end();
+}
+END_TEST
+
 START_TEST(a_context_is_of_one_process)
 {
     kt_figures_t figures = KT_FIGURES_INIT, small = KT_FIGURES_INIT;
@@ -183,6 +192,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, records_wait_and_become_lines);
     tcase_add_test(tests, a_generation_is_that_of_the_last_read);
     tcase_add_test(tests, a_secret_has_the_times_of_its_version);
+    tcase_add_test(tests, the_disk_has_room_for_some);
     tcase_add_test(tests, a_context_is_of_one_process);
 }
 
