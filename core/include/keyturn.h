@@ -1088,9 +1088,9 @@ KT_API KT_MUST_USE kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t
 KT_API KT_MUST_USE kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes);
 KT_API KT_MUST_USE kt_status_t kt_audit_run(kt_ctx_t *ctx);
 KT_API void kt_audit_stop(kt_ctx_t *ctx);
-/* Does the disk of the audit log have room for what so many processes like this one record? KT_AUDIT
- * says how much it needs; KT_SUCCESS also with `audit.required: false`. Writes nothing: for
- * `nginx -t`, which has one process for all. */
+/* Does the disk of the audit log have room for what so many processes like this one record?
+ * KT_AUDIT says how much it needs; KT_SUCCESS also with `audit.required: false`. Writes nothing:
+ * for `nginx -t`, which has one process for all. */
 KT_API KT_MUST_USE kt_status_t kt_audit_fits(kt_ctx_t *ctx, unsigned processes);
 /* The other work of kt_audit_run(), for a host without such a thread: writes a checkpoint if the
  * last one is too old, and continues sending to external sinks, without waiting for one. One thread
