@@ -282,7 +282,8 @@ ngx_keyturn_stat_provider(void *arg, const kt_provider_figures_t *figures)
 
     for (i = 0; i < NGX_KEYTURN_STATUSES; i++) {
         (void) ngx_atomic_fetch_add(&row->answers[i],
-                        (ngx_atomic_int_t) (figures->answers[i] - reported[n][i]));
+                                    (ngx_atomic_int_t) (figures->answers[i]
+                                                        - reported[n][i]));
         reported[n][i] = figures->answers[i];
     }
 
