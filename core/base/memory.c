@@ -460,16 +460,26 @@ kt_secret_t *kt_secret_new(const void *data, size_t size)
     return secret;
 }
 
+void kt_secret_add_refs(kt_secret_t *secret, unsigned count)
+{
+    (void)atomic_fetch_add_explicit(&secret->refs, count, memory_order_relaxed);
+}
+
+void kt_secret_drop_refs(kt_secret_t *secret, unsigned count)
+{
+    if (secret != NULL && atomic_fetch_sub(&secret->refs, count) == count)
+        kt_locked_free(secret);
+}
+
 kt_secret_t *kt_secret_ref(kt_secret_t *secret)
 {
-    (void)atomic_fetch_add(&secret->refs, 1);
+    kt_secret_add_refs(secret, 1);
     return secret;
 }
 
 void kt_secret_free(kt_secret_t *secret)
 {
-    if (secret != NULL && atomic_fetch_sub(&secret->refs, 1) == 1)
-        kt_locked_free(secret);
+    kt_secret_drop_refs(secret, 1);
 }
 
 const unsigned char *kt_secret_bytes(const kt_secret_t *secret)

@@ -48,5 +48,9 @@ struct kt_secret {
 /* With so much room, and a size that its maker sets: 0 until then. */
 kt_secret_t *kt_secret_room(size_t room);
 kt_secret_t *kt_secret_ref(kt_secret_t *secret);
+/* So many references at once, for one that gives them out one by one; and back those that it still
+ * has. NULL is allowed for the second. */
+void kt_secret_add_refs(kt_secret_t *secret, unsigned count);
+void kt_secret_drop_refs(kt_secret_t *secret, unsigned count);
 
 #endif /* KT_MEMORY_H */

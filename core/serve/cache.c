@@ -18,6 +18,7 @@
 
 #define BUCKETS_MIN 64u
 #define GRANTS 4u        /* subjects remembered with an entry */
+#define TAKEN 64u        /* references of a value that are counted at once */
 #define RECALLED_BITS 8u /* the short way to an entry has 2^8 places */
 
 typedef struct part part_t;
@@ -29,6 +30,7 @@ typedef struct grant {
 
 typedef struct node {
     kt_cached_t entry;          /* the first member: callers hold its address */
+    unsigned spare;             /* references of its secret that were counted and not given out */
     struct node *chain;         /* of the bucket */
     struct node *newer, *older; /* by use, in the part */
     part_t *part;
@@ -184,6 +186,13 @@ static size_t bytes_of(const node_t *node)
     return bytes + kt_locked_size(node->entry.secret);
 }
 
+/* The one of the entry itself, too. */
+static void drop_refs(node_t *node)
+{
+    kt_secret_drop_refs(node->entry.secret, 1 + node->spare);
+    node->spare = 0;
+}
+
 static void clear_grant(grant_t *grant)
 {
     free(grant->subject);
@@ -201,7 +210,7 @@ static void drop(kt_cache_t *cache, node_t *node)
     *at = node->chain;
     forget(cache, node);
     leave_part(node);
-    kt_secret_free(node->entry.secret);
+    drop_refs(node);
     for (i = 0; i < GRANTS; i++)
         clear_grant(&node->granted[i]);
     kt_wipe(node, sizeof(*node));
@@ -247,6 +256,24 @@ kt_cached_t *kt_cache_recall(kt_cache_t *cache, const char *reference, size_t si
                : NULL;
 }
 
+/* Each of them by itself would be an atomic addition, which takes as long as the rest of this. */
+kt_secret_t *kt_cache_take(kt_cached_t *entry)
+{
+    node_t *node = (node_t *)entry;
+
+    if (node->spare == 0) {
+        kt_secret_add_refs(entry->secret, TAKEN);
+        node->spare = TAKEN;
+    }
+    node->spare--;
+    return entry->secret;
+}
+
+const char *kt_cache_reference(const kt_cached_t *entry)
+{
+    return ((const node_t *)entry)->reference;
+}
+
 void kt_cache_use(kt_cached_t *entry)
 {
     node_t *node = (node_t *)entry;
@@ -289,17 +316,15 @@ void kt_cache_put(kt_cache_t *cache, const char *reference, const kt_cached_t *e
 {
     uint64_t hash = hash_of(cache, reference);
     node_t *node = find(cache, reference, hash);
-    kt_secret_t *old;
 
     if (node == NULL)
         node = add(cache, reference, hash);
     if (node == NULL)
         return; /* a cache may forget */
-    old = node->entry.secret;
+    if (entry->secret != NULL)
+        (void)kt_secret_ref(entry->secret);
+    drop_refs(node);
     node->entry = *entry;
-    if (node->entry.secret != NULL)
-        (void)kt_secret_ref(node->entry.secret);
-    kt_secret_free(old);
     forget_texts(node);
     recount(cache, node);
 }

@@ -29,6 +29,8 @@ kt_cached_t *kt_cache_find(kt_cache_t *cache,
  * kt_cache_find() found lately, and only if it was written in its normal form. NULL means nothing.
  */
 kt_cached_t *kt_cache_recall(kt_cache_t *cache, const char *reference, size_t size);
+kt_secret_t *kt_cache_take(kt_cached_t *entry);           /* its value, for a caller who frees it */
+const char *kt_cache_reference(const kt_cached_t *entry); /* in its normal form */
 void kt_cache_use(kt_cached_t *entry); /* it was used now: others make room first */
 void kt_cache_put(kt_cache_t *cache, const char *reference,
                   const kt_cached_t *entry); /* takes a reference on the secret */

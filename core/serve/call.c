@@ -43,9 +43,6 @@ static kt_status_t begin(const kt_request_t *req, kt_call_t *ret_call)
     ret_call->generation = 0;
     ret_call->must_record = false;
     ret_call->count = 0;
-    ret_call->texts = NULL;
-    ret_call->place = NULL;
-    ret_call->now = 0;
     kt_reference_format(&ret_call->ref, ret_call->text, sizeof(ret_call->text));
     return KT_SUCCESS;
 }
@@ -222,7 +219,6 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,
         .may_coalesce = (flags & KT_EV_MAY_COALESCE) != 0,
         .derivable = (flags & KT_EV_DERIVABLE) != 0,
-        .now = call->now,
         .count = call->count,
     };
     bool completion = is_completion(call, action, status);
@@ -233,11 +229,6 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
     if (ctx->audit == NULL || (completion && kt_audit_in_this_hour(ctx->audit)) ||
         (counts && is_counted_only(ctx, call)))
         return status;
-    if (call->texts != NULL) {
-        if (*call->texts == NULL)
-            *call->texts = kt_event_texts_new(&event);
-        event.texts = *call->texts;
-    }
     kt_failure_save(&failed, status);
     recorded = kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
     if (recorded != KT_SUCCESS)
@@ -249,30 +240,56 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
     return kt_failure_restore(&failed);
 }
 
-void kt_call_recall(const kt_request_t *req, size_t size, kt_granted_t *granted, int64_t now,
-                    kt_call_t *ret_call)
+/* No refusal, and no completion: that only lists names. */
+kt_status_t kt_decide_again(kt_ctx_t *ctx, const kt_again_t *again)
 {
-    ret_call->req = req;
-    ret_call->subject = req->subject;
-    ret_call->generation = 0;
-    ret_call->must_record = false;
-    ret_call->count = 0;
-    /* each request may have a purpose and a person of its own */
-    ret_call->texts = req->purpose == NULL && req->actor == NULL ? &granted->texts : NULL;
-    ret_call->place = &granted->place;
-    ret_call->now = now;
-    memcpy(ret_call->text, req->reference, size);
-    ret_call->text[size] = '\0';
-    ret_call->ref.name[0] = '\0';
+    const kt_request_t *req = again->req;
+    kt_granted_t *granted = again->granted;
+    kt_event_t event = {
+        .action = "read",
+        .subject = req->subject,
+        .actor = req->actor,
+        .peer = req->peer,
+        .request_id = req->request_id,
+        .purpose = req->purpose,
+        .reference = again->reference,
+        .version = again->version,
+        .provider = again->provider,
+        .status = kt_status_name(KT_SUCCESS),
+        .fallback = again->fallback,
+        .may_coalesce = true,
+        .now = again->now,
+    };
+
+    if (ctx->audit == NULL)
+        return KT_SUCCESS;
+    if (req->purpose == NULL && req->actor == NULL) { /* each request may have its own */
+        if (granted->texts == NULL)
+            granted->texts = kt_event_texts_new(&event);
+        event.texts = granted->texts;
+    }
+    return kt_audit_answer(ctx, kt_audit_write(ctx->audit, &event));
+}
+
+/* A check for unused secrets must not count as a use. */
+static bool is_check(const kt_request_t *req)
+{
+    return req->purpose != NULL && strcmp(req->purpose, "check") == 0;
 }
 
 void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot)
 {
-    if (call->req->purpose != NULL && strcmp(call->req->purpose, "check") == 0)
-        return; /* a check for unused secrets must not count as a use */
+    if (is_check(call->req))
+        return;
     if (!ctx->access_opened)
         ctx->access = kt_access_open(ctx->holder.config, ctx->holder.stream);
     ctx->access_opened = true;
-    kt_access_note(ctx->access, call->ref.name, call->subject,
-                   call->now != 0 ? call->now : kt_now_about(), slot, call->place);
+    kt_access_note(ctx->access, call->ref.name, call->subject, kt_now_about(), slot, NULL);
+}
+
+void kt_note_again(kt_ctx_t *ctx, const kt_again_t *again, uint32_t *slot)
+{
+    if (!is_check(again->req))
+        kt_access_note(ctx->access, "", again->req->subject, again->now, slot,
+                       &again->granted->place);
 }

@@ -117,10 +117,10 @@ static const char *provider_name(const kt_ctx_t *ctx, const kt_cached_t *entry)
     return ctx->holder.config->providers[entry->provider].name;
 }
 
-static void answer_from(const kt_ctx_t *ctx, const kt_cached_t *entry, kt_reading_t *answer)
+static void answer_from(const kt_ctx_t *ctx, kt_cached_t *entry, kt_reading_t *answer)
 {
     answer->status = entry->status;
-    answer->secret = entry->secret != NULL ? kt_secret_ref(entry->secret) : NULL;
+    answer->secret = entry->secret != NULL ? kt_cache_take(entry) : NULL;
     answer->provider = provider_name(ctx, entry);
     answer->flags = entry->nsteps > 1 && entry->status == KT_SUCCESS ? KT_EV_FALLBACK : 0;
     if (entry->status != KT_SUCCESS)
@@ -325,9 +325,8 @@ static int64_t moment(kt_ctx_t *ctx, int64_t now)
 static bool read_recalled(kt_ctx_t *ctx, const kt_request_t *req, kt_status_t *ret_status,
                           kt_secret_t **ret_secret)
 {
-    kt_granted_t *granted;
+    kt_again_t again = {.req = req};
     kt_cached_t *entry;
-    kt_call_t call;
     int64_t now;
     size_t size;
 
@@ -337,19 +336,21 @@ static bool read_recalled(kt_ctx_t *ctx, const kt_request_t *req, kt_status_t *r
     size = req->reference_len != 0 ? req->reference_len : strlen(req->reference);
     entry = kt_cache_recall(ctx->cache, req->reference, size);
     if (entry == NULL || entry->status != KT_SUCCESS || entry->slot == 0 ||
-        (granted = kt_cache_granted(entry, req->subject)) == NULL)
+        (again.granted = kt_cache_granted(entry, req->subject)) == NULL)
         return false;
     now = kt_monotonic();
     if (!is_fresh(ctx, entry, now))
         return false;
     kt_cache_use(entry);
-    kt_call_recall(req, size, granted, moment(ctx, now), &call);
-    *ret_status =
-        kt_decide(ctx, &call, "read", KT_SUCCESS, entry->secret->version, provider_name(ctx, entry),
-                  (entry->nsteps > 1 ? KT_EV_FALLBACK : 0) | KT_EV_MAY_COALESCE);
+    again.reference = kt_cache_reference(entry);
+    again.version = entry->secret->version;
+    again.provider = provider_name(ctx, entry);
+    again.fallback = entry->nsteps > 1;
+    again.now = moment(ctx, now);
+    *ret_status = kt_decide_again(ctx, &again);
     if (*ret_status == KT_SUCCESS) {
-        kt_note_read(ctx, &call, &entry->slot);
-        *ret_secret = kt_secret_ref(entry->secret);
+        kt_note_again(ctx, &again, &entry->slot);
+        *ret_secret = kt_cache_take(entry);
     }
     return true;
 }

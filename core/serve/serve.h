@@ -22,13 +22,19 @@ typedef struct kt_call {
     unsigned char store_id[KT_ID_SIZE]; /* of that generation */
     bool must_record; /* of a rotation whose pending version may be known to its target: it has to
                    be recorded to its end */
-    /* what is kept for the next call of the same subject and reference: the texts of its record and
-     * the place of its subject in the statistics; NULL: nothing */
-    kt_event_texts_t **texts;
-    uint32_t *place;
-    int64_t now;    /* kt_now_about(), if the call is short; else 0 */
-    uint32_t count; /* for the record: secrets that were found (states.c) */
+    uint32_t count;   /* for the record: secrets that were found (states.c) */
 } kt_call_t;
+
+/* A read like one that was recorded before: the same subject and reference, and a value. */
+typedef struct kt_again {
+    const kt_request_t *req;
+    const char *reference; /* in its normal form */
+    kt_granted_t *granted;
+    uint64_t version;
+    const char *provider;
+    bool fallback;
+    int64_t now; /* kt_now_about() */
+} kt_again_t;
 
 kt_status_t kt_call_begin(const kt_ctx_t *ctx, const kt_request_t *req, kt_call_t *ret_call);
 /* The same, with the context's lock: a subject that asks again is not checked again. */
@@ -36,10 +42,6 @@ kt_status_t kt_call_begin_read(kt_ctx_t *ctx, const kt_request_t *req, kt_call_t
 /* KT_USAGE for a subject that this host cannot vouch for: it would be another one's record. Part of
  * kt_call_begin(). */
 kt_status_t kt_subject_check(const kt_ctx_t *ctx, const char *subject);
-/* Of a request whose reference, of `size` bytes, is known to be in its normal form, and whose
- * subject was checked before: only what its record needs, without the parts of the reference. */
-void kt_call_recall(const kt_request_t *req, size_t size, kt_granted_t *granted, int64_t now,
-                    kt_call_t *ret_call);
 enum {
     KT_EV_STALE = 1,
     KT_EV_FALLBACK = 2,
@@ -54,11 +56,15 @@ enum {
  * recorded. */
 kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, kt_status_t status,
                       uint64_t version, const char *provider, unsigned flags);
+/* The same for a success: what it has in common with the one before is kept in `again->granted`. */
+kt_status_t kt_decide_again(kt_ctx_t *ctx, const kt_again_t *again);
 /* What the audit log answered, by audit.required. */
 kt_status_t kt_audit_answer(kt_ctx_t *ctx, kt_status_t status);
 /* Records how much was refused during lock-outs that have ended. Without the context's lock. */
 void kt_record_lockouts(kt_ctx_t *ctx);
-void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot); /* for the statistics */
+/* For the statistics. `slot` of a read like one before is the one that was found then. */
+void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot);
+void kt_note_again(kt_ctx_t *ctx, const kt_again_t *again, uint32_t *slot);
 
 /* ---- info.c ---- */
 

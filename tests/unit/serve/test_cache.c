@@ -105,6 +105,30 @@ static bool is_zero(const unsigned char *bytes, size_t size)
 }
 
 /* The arena keeps its pages, so that a value's place can be looked at after the value is gone. */
+/* References are counted many at a time: those that were not given out go with the entry. */
+START_TEST(what_was_taken_is_the_callers_alone)
+{
+    kt_cache_t *cache = kt_cache_new(65536);
+    kt_secret_t *taken[100];
+
+    fill(cache, "a/b", "value");
+    for (size_t i = 0; i < KT_ARRAY(taken); i++)
+        taken[i] = kt_cache_take(kt_cache_find(cache, "a/b"));
+    ck_assert_int_eq(kt_secret_resize(taken[0], 1), KT_USAGE); /* the cache has it, too */
+    if (_i == 0)
+        kt_cache_drop_name(cache, "a/b");
+    else
+        fill(cache, "a/b", "another");
+    for (size_t i = 1; i < KT_ARRAY(taken); i++)
+        kt_secret_free(taken[i]);
+    assert_secret(taken[0], "value");
+    ck_assert_int_eq(kt_secret_resize(taken[0], 3), KT_SUCCESS);
+    assert_secret(taken[0], "val");
+    kt_secret_free(taken[0]);
+    kt_cache_free(cache);
+}
+END_TEST
+
 START_TEST(what_is_evicted_is_wiped)
 {
     static const char text[] = "CANARY a value that must not stay in memory";
@@ -335,6 +359,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, what_was_put_is_found);
     tcase_add_test(tests, what_was_found_is_recalled);
     tcase_add_test(tests, a_reader_keeps_what_is_evicted);
+    tcase_add_loop_test(tests, what_was_taken_is_the_callers_alone, 0, 2);
     tcase_add_test(tests, what_is_evicted_is_wiped);
     tcase_add_test(tests, large_values_count_as_much_as_they_are);
     tcase_add_test(tests, made_up_names_push_out_no_value);
