@@ -22,6 +22,21 @@ static bool is_unknown(kt_status_t status)
     return status == KT_UNAVAIL || status == KT_TRYAGAIN;
 }
 
+/* Word by word, because a provider has just written one of them so: a wider load would wait. */
+static bool are_equal(const unsigned char a[KTP_TOKEN_SIZE], const unsigned char b[KTP_TOKEN_SIZE])
+{
+    uint64_t words[2];
+    size_t i;
+
+    for (i = 0; i < KTP_TOKEN_SIZE; i += sizeof(words[0])) {
+        memcpy(&words[0], a + i, sizeof(words[0]));
+        memcpy(&words[1], b + i, sizeof(words[1]));
+        if (words[0] != words[1])
+            return false;
+    }
+    return true;
+}
+
 static bool tokens_match(kt_ctx_t *ctx, const kt_cached_t *entry)
 {
     unsigned char token[KTP_TOKEN_SIZE];
@@ -35,8 +50,7 @@ static bool tokens_match(kt_ctx_t *ctx, const kt_cached_t *entry)
         return true;
     if (asked != ctx && pthread_mutex_trylock(&asked->lock) != 0)
         return true; /* the agent is busy; until it is back, the TTL decides alone */
-    match = kt_switch_token(asked, entry->route, token) &&
-            memcmp(token, entry->token, sizeof(token)) == 0;
+    match = kt_switch_token(asked, entry->route, token) && are_equal(token, entry->token);
     if (asked != ctx)
         (void)pthread_mutex_unlock(&asked->lock);
     return match;

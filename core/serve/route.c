@@ -132,17 +132,12 @@ bool kt_switch_is_cached(const kt_ctx_t *ctx)
 
 /* A provider without tokens has no part in it: only the TTL limits how long its values are cached.
  */
-bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
-                     unsigned char ret_token[KTP_TOKEN_SIZE])
+static bool token_of_all(kt_ctx_t *ctx, const kt_cfg_route_t *route,
+                         unsigned char ret_token[KTP_TOKEN_SIZE])
 {
     crypto_generichash_state all;
     size_t i;
 
-    if (route->nsteps == 1 && (capabilities(ctx, route->steps[0].provider) & KTP_TOKEN) != 0)
-        return token_of(ctx, route->steps[0].provider, ret_token);
-    memset(ret_token, 0, KTP_TOKEN_SIZE);
-    if (route->nsteps == 1)
-        return true;
     (void)crypto_generichash_init(&all, NULL, 0, KTP_TOKEN_SIZE);
     for (i = 0; i < route->nsteps; i++) {
         if (!(capabilities(ctx, route->steps[i].provider) & KTP_TOKEN))
@@ -152,6 +147,17 @@ bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
         (void)crypto_generichash_update(&all, ret_token, KTP_TOKEN_SIZE);
     }
     (void)crypto_generichash_final(&all, ret_token, KTP_TOKEN_SIZE);
+    return true;
+}
+
+bool kt_switch_token(kt_ctx_t *ctx, const kt_cfg_route_t *route,
+                     unsigned char ret_token[KTP_TOKEN_SIZE])
+{
+    if (route->nsteps != 1)
+        return token_of_all(ctx, route, ret_token);
+    if ((capabilities(ctx, route->steps[0].provider) & KTP_TOKEN) != 0)
+        return token_of(ctx, route->steps[0].provider, ret_token);
+    memset(ret_token, 0, KTP_TOKEN_SIZE);
     return true;
 }
 

@@ -33,17 +33,12 @@
 #define MAPS 64u /* -shm files of one process over its life; beyond, tokens are never equal */
 #define HEADER_WORDS 12u /* 48 bytes, kept twice one after the other */
 #define HEADER_PAIRS (HEADER_WORDS / 2)
-#define HEADER_BYTES (sizeof(uint32_t) * 2 * HEADER_WORDS)
+#define HEADER_SIZE (sizeof(uint32_t) * HEADER_WORDS)
+#define HEADER_BYTES (2 * HEADER_SIZE)
 #define INIT_WORD 3u   /* holds isInit: 0 while the index is being rebuilt */
 #define FRAMES_WORD 4u /* how many frames -wal has that are committed */
 
-typedef union header {
-    uint64_t pairs[HEADER_PAIRS];
-    uint32_t words[HEADER_WORDS];
-    unsigned char bytes[4 * HEADER_WORDS];
-} header_t;
-
-_Static_assert(KTP_TOKEN_SIZE == sizeof(header_t) + 2 * sizeof(uint64_t), "what a token is");
+_Static_assert(KTP_TOKEN_SIZE == HEADER_SIZE + 2 * sizeof(uint64_t), "what a token is");
 
 #define WAL_HEADER 32
 #define FRAME_HEADER 24
@@ -240,26 +235,26 @@ void local_look(ktp_instance_t *instance, int now)
 /* ---- the token ---- */
 
 /* The header is written second copy first, with a barrier between: two copies that agree are one
- * header. Each read of a cached secret comes here, hence two words at a time. */
-static int read_header(const void *header, header_t *ret_header)
+ * header. Each read of a cached secret comes here. All of it goes word by word: a wider load of
+ * what was just stored in words would wait for each of these stores. */
+static inline int read_header(const void *header, unsigned char ret_bytes[HEADER_SIZE])
 {
     const uint64_t *at = header;
+    uint64_t word;
 
     for (unsigned try = 0; try < TRIES; try++) {
         uint64_t differs = 0;
 
-        for (unsigned i = 0; i < HEADER_PAIRS; i += 2) {
-            ret_header->pairs[i] = __atomic_load_n(&at[i], __ATOMIC_ACQUIRE);
-            ret_header->pairs[i + 1] = __atomic_load_n(&at[i + 1], __ATOMIC_ACQUIRE);
+        for (unsigned i = 0; i < HEADER_PAIRS; i++) {
+            word = __atomic_load_n(&at[i], __ATOMIC_ACQUIRE);
+            memcpy(ret_bytes + sizeof word * i, &word, sizeof word);
         }
-        at += HEADER_PAIRS;
-        for (unsigned i = 0; i < HEADER_PAIRS; i += 2) {
-            differs |= ret_header->pairs[i] ^ __atomic_load_n(&at[i], __ATOMIC_RELAXED);
-            differs |= ret_header->pairs[i + 1] ^ __atomic_load_n(&at[i + 1], __ATOMIC_RELAXED);
+        for (unsigned i = 0; i < HEADER_PAIRS; i++) {
+            memcpy(&word, ret_bytes + sizeof word * i, sizeof word);
+            differs |= word ^ __atomic_load_n(&at[HEADER_PAIRS + i], __ATOMIC_RELAXED);
         }
-        at -= HEADER_PAIRS;
         if (differs == 0)
-            return ret_header->bytes[4 * INIT_WORD] != 0;
+            return ret_bytes[4 * INIT_WORD] != 0;
     }
     return 0;
 }
@@ -269,14 +264,15 @@ static int read_header(const void *header, header_t *ret_header)
 int64_t local_wal_used(const ktp_instance_t *instance)
 {
     const local_map_t *map = instance->watch.map;
-    header_t header;
+    unsigned char header[HEADER_SIZE];
+    uint32_t frames;
     uint16_t page;
 
-    if (map == NULL || map->header == NULL || !read_header(map->header, &header))
+    if (map == NULL || map->header == NULL || !read_header(map->header, header))
         return -1;
-    memcpy(&page, &header.bytes[4 * INIT_WORD + 2], sizeof page);
-    return WAL_HEADER +
-           (int64_t)header.words[FRAMES_WORD] * (FRAME_HEADER + (page == 1 ? 65536 : page));
+    memcpy(&page, &header[4 * INIT_WORD + 2], sizeof page);
+    memcpy(&frames, &header[4 * FRAMES_WORD], sizeof frames);
+    return WAL_HEADER + (int64_t)frames * (FRAME_HEADER + (page == 1 ? 65536 : page));
 }
 
 /* Equal to no token before or after it, of this process or another. */
@@ -289,25 +285,21 @@ static uint64_t unequal(void)
 ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
 {
     const local_watch_t *w = &instance->watch;
-    union {
-        header_t header;
-        uint64_t pairs[KTP_TOKEN_SIZE / 8];
-    } token;
     uint64_t odd = 0;
 
-    local_look(instance, 0);
+    if (local_clock() >= w->next)
+        local_look(instance, 1);
     if (w->files.error != 0)
         return local_errno_fail(instance, w->files.error, instance->path);
     if (w->map != NULL && w->map->header != NULL) {
-        if (!read_header(w->map->header, &token.header))
+        if (!read_header(w->map->header, ret_token))
             odd = unequal();
     } else {
-        memset(&token.header, 0, sizeof token.header);
+        memset(ret_token, 0, HEADER_SIZE);
         if (!local_stands_alone(&w->files))
             odd = unequal();
     }
-    token.pairs[HEADER_PAIRS] = w->digest;
-    token.pairs[HEADER_PAIRS + 1] = odd;
-    memcpy(ret_token, token.pairs, KTP_TOKEN_SIZE);
+    memcpy(ret_token + HEADER_SIZE, &w->digest, sizeof w->digest);
+    memcpy(ret_token + HEADER_SIZE + sizeof odd, &odd, sizeof odd);
     return KTP_SUCCESS;
 }
