@@ -139,10 +139,13 @@ static int configure_writer(sqlite3 *db)
                         NULL, NULL, NULL);
 }
 
-/* The inner pages of a large store, so that a read of another secret reads fewer again. SQLite's
- * own limit is 2000. */
-static int configure_reader(sqlite3 *db)
+/* All pages of a store that fits, so that each is read once. For a larger one SQLite's own 2 MB are
+ * left: most of its pages are read again whatever is kept, and into memory that a CPU's cache holds
+ * they are copied faster. */
+static int configure_reader(const ktp_instance_t *instance, sqlite3 *db)
 {
+    if (instance->watch.files.size > LOCAL_CACHE * INT64_C(1024))
+        return SQLITE_OK;
     return sqlite3_exec(db, "PRAGMA cache_size = -" LOCAL_TEXT(LOCAL_CACHE), NULL, NULL, NULL);
 }
 
@@ -231,7 +234,7 @@ static ktp_status_t open_once(ktp_instance_t *instance, local_connection_t *conn
     status = recognise(instance, connection->db, ret_code);
     if (status == KTP_SUCCESS)
         *ret_code = connection->writing ? configure_writer(connection->db)
-                                        : configure_reader(connection->db);
+                                        : configure_reader(instance, connection->db);
     return *ret_code != SQLITE_OK ? KTP_UNAVAIL : status;
 }
 

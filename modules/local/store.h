@@ -41,7 +41,7 @@
 #define LOCAL_PATH_MAX 4000u            /* bytes, so that "-journal" still fits into PATH_MAX */
 #define LOCAL_WAL_LIMIT 4194304         /* bytes that -wal shrinks back to after it grew */
 #define LOCAL_WAL_KEPT 1048576          /* bytes of it that the last connection leaves at most */
-#define LOCAL_CACHE 8000                /* KiB of pages that a reading connection keeps at most */
+#define LOCAL_CACHE 8000                /* KiB: a reader keeps all pages of a store up to here */
 #define LOCAL_TIMEOUT 5000              /* milliseconds, for create and check, which get none */
 #define LOCAL_READ_WAIT 500             /* milliseconds that a read waits at least, for a repair */
 
