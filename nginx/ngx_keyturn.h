@@ -196,6 +196,8 @@ ngx_int_t ngx_keyturn_thread_start(pthread_t *thread,
 
 /* NGX_AGAIN: the thread blocks, and is abandoned */
 ngx_int_t ngx_keyturn_thread_join(pthread_t thread);
+/* the thread goes on, and ends by itself: its code stays where it is */
+void ngx_keyturn_thread_abandon(pthread_t thread);
 
 /* until kt_audit_stop() */
 ngx_int_t ngx_keyturn_trail_start(pthread_t *thread, kt_ctx_t *ctx,

@@ -205,7 +205,7 @@ ngx_keyturn_reader_wait(ngx_keyturn_reader_t *reader, ngx_msec_t *left)
         return NGX_OK;
     }
 
-    (void) pthread_detach(thread);
+    ngx_keyturn_thread_abandon(thread);
 
     return (rc == NGX_OK) ? NGX_ERROR : rc;
 }

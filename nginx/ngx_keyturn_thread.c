@@ -16,6 +16,8 @@
 
 #include "ngx_keyturn.h"
 
+#include <dlfcn.h>
+
 
 #define NGX_KEYTURN_JOIN  2    /* seconds to wait for a thread that blocks */
 
@@ -63,7 +65,28 @@ ngx_keyturn_thread_join(pthread_t thread)
     (void) clock_gettime(CLOCK_REALTIME, &ts);
     ts.tv_sec += NGX_KEYTURN_JOIN;
 
-    return pthread_timedjoin_np(thread, NULL, &ts) ? NGX_AGAIN : NGX_OK;
+    if (pthread_timedjoin_np(thread, NULL, &ts) == 0) {
+        return NGX_OK;
+    }
+
+    ngx_keyturn_thread_abandon(thread);
+
+    return NGX_AGAIN;
+}
+
+
+void
+ngx_keyturn_thread_abandon(pthread_t thread)
+{
+    Dl_info  info;
+
+    (void) pthread_detach(thread);
+
+    /* nginx unloads modules when it exits, and after a reload without them */
+
+    if (dladdr((void *) ngx_keyturn_thread_abandon, &info)) {
+        (void) dlopen(info.dli_fname, RTLD_NOW|RTLD_NOLOAD|RTLD_NODELETE);
+    }
 }
 
 

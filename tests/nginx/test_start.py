@@ -233,7 +233,7 @@ def test_a_key_command_that_hangs(slow_key):
     """F12: the master waited as long as the command did, and so did a worker that was to be replaced."""
     slow_key.serve(SECRET)
     before = wait_for(lambda: workers(slow_key))
-    slow_key.delay(25)
+    slow_key.delay(12)
     started = time.monotonic()
     hup(slow_key)
     os.kill(before[0], signal.SIGKILL)
@@ -249,6 +249,23 @@ def test_a_key_command_that_hangs(slow_key):
     slow_key.nginx.process.send(signal.SIGHUP)
     wait_for(lambda: workers(slow_key) and not set(replaced) & set(workers(slow_key)))
     assert slow_key.header("X-Key") == slow_key.value
+    unload_while_a_thread_waits(slow_key)
+
+
+def unload_while_a_thread_waits(site):
+    """The thread that reads the key was abandoned, and its command still runs."""
+    nginx, before = site.nginx, workers(site)
+    commands = set(nginx.worker_pids()) - set(before)
+    assert commands
+    lines = nginx.conf.read_text().split("server {")[0].splitlines()
+    lines = [line for line in lines if not line.startswith(("load_module", "keyturn_config"))]
+    nginx.conf.write_text("\n".join([*lines, f"server {{ listen 127.0.0.1:{nginx.port}; return 200 plain; }} }}", ""]))
+    nginx.process.send(signal.SIGHUP)
+    wait_for(lambda: nginx.get().body == b"plain" and not set(before) & set(workers(site)))
+    wait_for(lambda: not nginx.process.running() or not commands & set(nginx.worker_pids()), 15, what="the end of the commands")
+    wait_for(lambda: not nginx.process.running() or len(list(pathlib.Path(f"/proc/{nginx.master_pid}/task").iterdir())) == 1,
+             what="the end of the threads")
+    assert nginx.process.running() and nginx.get().body == b"plain"
 
 
 @pytest.fixture
