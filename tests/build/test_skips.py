@@ -69,3 +69,22 @@ def test_a_skip_of_pytest_is_a_failure_unless_it_names_a_counterpart(check, reas
         f"import pytest\n\n\ndef test_a():\n    pytest.skip('{reason}')\n\n\ndef test_b():\n    pass\n")
     code, output = check.run("abi")
     assert f"abi: {counts}" in output and code == status, output
+
+
+@pytest.mark.parametrize("report, code, counts", [
+    ("", 0, "2 passed, 0 failed, 0 skipped"),
+    ("ERROR: AddressSanitizer: heap-use-after-free", 1, "2 passed, 1 failed, 0 skipped"),
+])
+def test_a_report_of_a_sanitizer_is_a_failure(check, report, code, counts):
+    """Also of a process that nginx replaces, so that no test fails by it."""
+    for folder in ("asan/unit", "src/tests/nginx"):
+        (check.folder / folder).mkdir(parents=True)
+    (check.folder / "asan/env.sh").write_text("export KT_NGINX='/usr/sbin/nginx'\n")
+    check.program("../asan/unit/test_b", "100%: Checks: 1, Failures: 0, Errors: 0")
+    (check.folder / "src/tests/nginx/test_a.py").write_text(
+        "import os\n\n\ndef test_a():\n    path = os.environ['KT_ASAN_OPTIONS'].split('log_path=')[1]\n"
+        f"    assert os.environ['KT_NGINX'] and 'libasan' in os.environ['KT_PRELOAD']\n    text = '{report}'\n"
+        "    if text:\n        open(f'{path}.17', 'w').write(text)\n")
+    status, output = check.run("asan")
+    assert f"asan: {counts}" in output and status == code, output
+    assert report in output

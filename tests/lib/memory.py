@@ -17,7 +17,8 @@ class Mapping:
 
     @property
     def secret(self):
-        return self.anonymous and self.rights.startswith("rw") and "dd" in self.flags and "dp" not in self.flags
+        return (self.anonymous and self.rights.startswith("rw") and "dd" in self.flags and "dp" not in self.flags
+                and self.end - self.start <= 1 << 30)     # that of a sanitizer is larger
 
     def read(self, pid):
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:

@@ -49,6 +49,8 @@ class Nginx:
         assert nginx.get("/").status == 200
     """
 
+    prefix = []     # a command that runs the server: valgrind
+
     def __init__(self, stage, folder, home=None):
         stage.need("nginx", "nginx_module")
         self.stage, self.dir, self.home = stage, folder, home
@@ -92,7 +94,7 @@ class Nginx:
         return subprocess.run(self.command(flag), env=self.env, capture_output=True, text=True, timeout=30)
 
     def start(self, timeout=15):
-        self.process = Process(self.command(), self.env, self.dir / "output.log", self.dir)
+        self.process = Process([*self.prefix, *self.command()], self.env, self.dir / "output.log", self.dir)
         self.process.wait_ready(self._has_workers, timeout, "nginx")
         return self
 

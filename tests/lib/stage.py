@@ -58,6 +58,9 @@ class Stage:
         """A small environment for children: the library path, nothing of keyturn's that the tester has set."""
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8",
                "HOME": "/nonexistent", "LD_LIBRARY_PATH": str(self.libdir)}
+        # of auto/check asan: the runtime of the sanitizers for servers that were built without
+        if os.environ.get("KT_PRELOAD"):
+            env.update(LD_PRELOAD=os.environ["KT_PRELOAD"], ASAN_OPTIONS=os.environ["KT_ASAN_OPTIONS"])
         # sanitizers and a fault hook must reach the children
         for key, value in os.environ.items():
             if key in ("LD_PRELOAD", "TMPDIR", "TERM") or key.startswith(("ASAN_", "UBSAN_", "KT_FAULT")):

@@ -93,6 +93,18 @@ def capture(servers):
     return server
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "plain(reason): not under sanitizers (auto/check asan)")
+
+
+def pytest_collection_modifyitems(config, items):
+    """auto/check asan takes all tests but those that are marked as plain."""
+    plain = [item for item in items if item.get_closest_marker("plain")]
+    if os.environ.get("KT_PRELOAD") and plain:
+        items[:] = [item for item in items if item not in plain]
+        config.hook.pytest_deselected(items=plain)
+
+
 @pytest.fixture(autouse=True)
 def no_value_in_logs(request, tmp_path):
     yield

@@ -215,6 +215,7 @@ def test_it_needs_a_configuration(secure):
     assert '"secret_ssl_certificate" needs "keyturn_config"' in secure.nginx.test().stderr
 
 
+@pytest.mark.plain("memory that was freed stays as it was, because AddressSanitizer keeps it for its reports")
 def test_the_text_of_a_key_is_in_locked_memory_only(secure, root):
     """OpenSSL keeps the key itself, as a number; the PEM and its DER are wiped."""
     pair = root.issue("app", "rsa")

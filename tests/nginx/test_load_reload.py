@@ -79,6 +79,7 @@ def end(socket, sockets):
     assert socket.error is None and socket.count > 0, f"cut after {socket.count} messages: {socket.error!r}"
 
 
+@pytest.mark.plain("it compares memory, of which AddressSanitizer frees none for a while")
 def test_50_reloads_with_websockets(loaded):
     clients = [Once(loaded.nginx.port) for _ in range(3)]
     for client in clients:

@@ -15,6 +15,8 @@ from lib.tools import children, wait_for
 
 HEADER = "proxy_set_header X-Key $key;"
 
+pytestmark = pytest.mark.plain("under a sanitizer mlock(2) does nothing")
+
 
 @pytest.fixture
 def daemon(site, canary, servers):

@@ -31,6 +31,7 @@ def signed(site, value, message, name="sha256"):
     return hmac.new(value.encode(), message.encode(), name)
 
 
+@pytest.mark.plain("under a sanitizer mlock(2) does nothing")
 def test_algorithms_and_encodings(site, canary):
     value = canary("sign")
     site.home.set("hooks/out", value)

@@ -41,6 +41,7 @@ def cpu(site, path):
     return time.clock_gettime(clock) - before
 
 
+@pytest.mark.plain("it compares CPU, which a sanitizer multiplies")
 def test_four_thousand_slices(slices):
     """At most 1.3 times the CPU of a literal header, in the best of the rounds."""
     paths = {"literal": "/literal/file", "secret": "/secret/file", "dynamic": "/dynamic/file?n=stripe"}
