@@ -10,7 +10,8 @@
 
 #define KT_STATUSES 20u
 typedef struct kt_cfg_option {
-    char *name, *text;
+    char *name, *text; /* in a map: MAP.NAME. Of a list: a newline between two */
+    bool list;
     int line;
 } kt_cfg_option_t;
 

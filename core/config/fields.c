@@ -135,22 +135,81 @@ static bool provider_name(const char *name)
     return len > 0 && len <= 32 && name[len] == '\0';
 }
 
-static kt_status_t add_option(kt_config_t *config, kt_cfg_provider_t *provider,
+static kt_status_t check_option(const kt_config_t *config, const kt_cfg_provider_t *provider,
+                                const char *name, const kt_yaml_t *value)
+{
+    if (value->kind != KT_YAML_TEXT)
+        return kt_config_fail(config->path, value->line, "provider %s: `%.64s` is not a string",
+                              provider->name, name);
+    if (value->null)
+        return kt_config_fail(config->path, value->line, "provider %s: `%.64s` has no value",
+                              provider->name, name);
+    return KT_SUCCESS;
+}
+
+/* The strings of a list, with a newline between two; no string has one itself. */
+static kt_status_t join(const kt_config_t *config, const kt_cfg_provider_t *provider,
+                        const char *name, const kt_yaml_t *list, char **ret_text)
+{
+    size_t size = 1;
+    kt_status_t status = KT_SUCCESS;
+
+    for (size_t i = 0; i < list->count && status == KT_SUCCESS; i++) {
+        status = check_option(config, provider, name, list->items[i]);
+        if (status == KT_SUCCESS && strchr(list->items[i]->text, '\n') != NULL)
+            status = kt_config_fail(config->path, list->items[i]->line,
+                                    "provider %s: `%.64s` has a line break", provider->name, name);
+        if (status == KT_SUCCESS)
+            size += strlen(list->items[i]->text) + 1;
+    }
+    if (status != KT_SUCCESS)
+        return status;
+    *ret_text = calloc(1, size);
+    for (size_t i = 0; i < list->count && *ret_text != NULL; i++) {
+        if (i > 0)
+            strcat(*ret_text, "\n");
+        strcat(*ret_text, list->items[i]->text);
+    }
+    return KT_SUCCESS;
+}
+
+static size_t count_options(const kt_yaml_t *map)
+{
+    size_t n = 0;
+
+    for (size_t i = 1; i < map->count; i += 2)
+        n += map->items[i]->kind == KT_YAML_MAP ? map->items[i]->count / 2 : 1;
+    return n;
+}
+
+/* `map`: of which map inside the provider's one it is an option, or NULL. */
+static kt_status_t add_option(kt_config_t *config, kt_cfg_provider_t *provider, const char *map,
                               const kt_yaml_t *name, const kt_yaml_t *value)
 {
     kt_cfg_option_t *option = &provider->options[provider->noptions];
+    size_t size = strlen(name->text) + (map != NULL ? strlen(map) : 0) + 2;
+    kt_status_t status = KT_SUCCESS;
 
-    if (value->kind != KT_YAML_TEXT)
-        return kt_config_fail(config->path, value->line, "provider %s: `%.64s` is not a string",
-                              provider->name, name->text);
-    if (value->null)
-        return kt_config_fail(config->path, value->line, "provider %s: `%.64s` has no value",
-                              provider->name, name->text);
+    if (value->kind == KT_YAML_MAP && map == NULL) {
+        for (size_t i = 0; status == KT_SUCCESS && i < value->count; i += 2)
+            status = add_option(config, provider, name->text, value->items[i], value->items[i + 1]);
+        return status;
+    }
     provider->noptions++;
     option->line = name->line;
-    option->name = strdup(name->text);
-    option->text = strdup(value->text);
-    return option->name != NULL && option->text != NULL ? KT_SUCCESS : kt_no_memory();
+    option->list = value->kind == KT_YAML_LIST && value->count > 0;
+    option->name = malloc(size);
+    if (option->name == NULL)
+        return kt_no_memory();
+    (void)snprintf(option->name, size, "%s%s%s", map != NULL ? map : "", map != NULL ? "." : "",
+                   name->text);
+    if (option->list)
+        status = join(config, provider, option->name, value, &option->text);
+    else
+        status = check_option(config, provider, option->name, value);
+    if (status == KT_SUCCESS && !option->list)
+        option->text = strdup(value->text);
+    return status == KT_SUCCESS && option->text == NULL ? kt_no_memory() : status;
 }
 
 static kt_status_t add_provider(kt_config_t *config, const kt_yaml_t *name, const kt_yaml_t *value)
@@ -168,11 +227,11 @@ static kt_status_t add_provider(kt_config_t *config, const kt_yaml_t *name, cons
     config->nproviders++;
     provider->line = name->line;
     provider->name = strdup(name->text);
-    provider->options = calloc(value->count / 2 + 1, sizeof(*provider->options));
+    provider->options = calloc(count_options(value) + 1, sizeof(*provider->options));
     if (provider->name == NULL || provider->options == NULL)
         return kt_no_memory();
     for (size_t i = 0; status == KT_SUCCESS && i < value->count; i += 2)
-        status = add_option(config, provider, value->items[i], value->items[i + 1]);
+        status = add_option(config, provider, NULL, value->items[i], value->items[i + 1]);
     return status;
 }
 

@@ -25,6 +25,8 @@
  * ABI changelog
  *   1.0  first
  *   1.1  reserve
+ *   1.2  interrupted
+ *   1.3  expire; the service secret; options that are lists
  */
 #ifndef KEYTURN_PROVIDER_H
 #define KEYTURN_PROVIDER_H
@@ -40,7 +42,7 @@ extern "C" {
 
 #define KTP_MAGIC 0x4b545031u /* "KTP1" */
 #define KTP_ABI_MAJOR 1
-#define KTP_ABI_MINOR 2
+#define KTP_ABI_MINOR 3
 
 /* As kt_status_t; no other number is accepted from a provider (it counts as KTP_MALFORMED). */
 typedef enum ktp_status {
@@ -119,12 +121,21 @@ typedef struct ktp_services {
     /* Since 1.2. Not 0: the caller does not want to wait any longer. A provider that waits for a
      * server asks ten times a second, by ktp_interrupted(), and then answers KTP_TRYAGAIN. */
     int (*interrupted)(void *host);
+    /*
+     * Since 1.3. Reads source number `index` of the KTP_SECRETS option `name` again, as it is now:
+     * a credential may have changed since open. *ret_value comes from secret_alloc, and the
+     * provider gives it back by secret_free. KTP_NOTFOUND: there are not so many sources.
+     * KTP_UNAVAIL: it cannot be read, which the host says. Neither sets an error text.
+     */
+    ktp_status_t (*secret)(void *host, const char *name, size_t index, ktp_buffer_t *ret_value);
 } ktp_services_t;
 
 /* The same with each version of the host. Part of the provider, not of the ABI. */
 static inline int ktp_interrupted(const ktp_services_t *services)
 {
-    return services->size >= sizeof(*services) && services->interrupted(services->host);
+    return services->size >=
+               offsetof(ktp_services_t, interrupted) + sizeof(services->interrupted) &&
+           services->interrupted(services->host);
 }
 
 /*
@@ -156,7 +167,9 @@ typedef enum ktp_option_type {
     KTP_NUMBER,
     KTP_DURATION /* milliseconds */,
     KTP_BOOL,
-    KTP_SECRET /* "file:PATH" read by the host: the contents, locked memory */
+    KTP_SECRET, /* "file:PATH" read by the host: the contents, locked memory */
+    KTP_STRINGS, /* since 1.3: one or a list; `text` has a newline between two */
+    KTP_SECRETS /* since 1.3: one or a list; `text` is the first one's, see the service secret */
 } ktp_option_type_t;
 
 typedef struct ktp_option_spec {
@@ -166,6 +179,8 @@ typedef struct ktp_option_spec {
     const char *fallback; /* default, or NULL */
     const char *help;
 } ktp_option_spec_t;
+
+/* An option in a map is called "MAP.NAME" (since 1.3). */
 
 /* In the order of the specification, all of them; text NULL if neither given nor defaulted.
  * `number` is set for NUMBER, DURATION, BOOL. */
@@ -308,6 +323,9 @@ typedef struct ktp_provider {
      * space; for that one it is not called again. KTP_NOSPACE.
      */
     ktp_status_t (*reserve)(ktp_txn_t *txn, uint64_t bytes);
+    /* Since 1.3. Sealed, may be NULL. After a HEAD row is put: when its secret ends by itself, in
+     * milliseconds since the epoch; 0: never. */
+    ktp_status_t (*expire)(ktp_txn_t *txn, const ktp_key_t *key, int64_t when);
 } ktp_provider_t;
 
 #define KTP_HEADER                                                                                 \

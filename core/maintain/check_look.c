@@ -323,6 +323,24 @@ static void inspect_store(kt_inspection_t *v, const char *path)
         add_good(v, writes ? "writes %s" : "reads %s", path);
 }
 
+/* The files of the sources, which stand one on a line. */
+static void inspect_sources(kt_inspection_t *v, const char *sources)
+{
+    char *source, *path;
+
+    for (; sources != NULL; sources = strchr(sources, '\n')) {
+        sources += *sources == '\n';
+        source = strndup(sources, strcspn(sources, "\n"));
+        path = source != NULL && strncmp(source, "file:", 5) == 0
+                   ? kt_config_resolve(v->config, source + 5)
+                   : NULL;
+        if (path != NULL)
+            (void)may_open(v, path, R_OK, v->person.readers);
+        free(path);
+        free(source);
+    }
+}
+
 static void inspect_module(kt_inspection_t *v, const kt_cfg_provider_t *config,
                            const kt_module_t *module)
 {
@@ -341,8 +359,8 @@ static void inspect_module(kt_inspection_t *v, const kt_cfg_provider_t *config,
             continue;
         if (spec->type == KTP_PATH)
             path = kt_config_resolve(v->config, given);
-        else if (spec->type == KTP_SECRET && strncmp(given, "file:", 5) == 0 && !v->asked->as_root)
-            path = kt_config_resolve(v->config, given + 5);
+        else if ((spec->type == KTP_SECRET || spec->type == KTP_SECRETS) && !v->asked->as_root)
+            inspect_sources(v, given);
         if (path != NULL && store && strcmp(spec->name, "path") == 0)
             inspect_store(v, path);
         else if (path != NULL)

@@ -104,13 +104,12 @@ static kt_status_t put_resealed(const kt_reseal_t *r, const char *name, const kt
         status = kt_fail(KT_MALFORMED, "its stamp is not its head's counter");
     else
         status = kt_reseal(r, &head, old, &new);
+    if (status == KT_SUCCESS) {
+        kt_key_init(&key, r->store, KTP_HEAD, r->to, name);
+        status = kt_rows_put_head(r->store, r->txn, &key, &new, head.expires);
+        kt_row_free(&new);
+    }
     kt_head_clear(&head);
-    if (status != KT_SUCCESS)
-        return status;
-    kt_key_init(&key, r->store, KTP_HEAD, r->to, name);
-    status =
-        kt_from_provider(r->store->name, r->store->api->row_put(r->txn, &key, &new, old->stamp));
-    kt_row_free(&new);
     return status;
 }
 

@@ -100,6 +100,15 @@ ktp_status_t kt_provider_reserve(const ktp_provider_t *api, ktp_txn_t *txn, uint
     return api->reserve(txn, bytes);
 }
 
+ktp_status_t kt_provider_expire(const ktp_provider_t *api, ktp_txn_t *txn, const ktp_key_t *key,
+                                int64_t when)
+{
+    if (api->size < offsetof(ktp_provider_t, expire) + sizeof(api->expire) || api->abi_minor < 3 ||
+        api->expire == NULL)
+        return KTP_SUCCESS;
+    return api->expire(txn, key, when);
+}
+
 /* What a capability names is called without another look. */
 static bool keeps_promises(const ktp_provider_t *api)
 {
@@ -241,6 +250,76 @@ static kt_status_t read_secret(const kt_config_t *config, const char *source, kt
     return KT_SUCCESS;
 }
 
+/* Number `index` of the sources, which stand one on a line. KT_NOTFOUND: there are not so many. */
+static kt_status_t read_source(const kt_config_t *config, const char *sources, size_t index,
+                               ktp_option_t *option)
+{
+    char *source;
+    kt_status_t status;
+
+    while (index > 0 && (sources = strchr(sources, '\n')) != NULL) {
+        sources++;
+        index--;
+    }
+    if (sources == NULL)
+        return KT_NOTFOUND;
+    source = strndup(sources, strcspn(sources, "\n"));
+    status = source != NULL ? read_secret(config, source, option) : kt_no_memory();
+    free(source);
+    return status;
+}
+
+/* The first source that is there: the newest one may not be there yet, or the old one any more. */
+static kt_status_t read_first(const kt_config_t *config, const char *sources, ktp_option_t *option)
+{
+    kt_failure_t first = {.status = KT_SUCCESS};
+    kt_status_t status;
+    size_t i;
+
+    for (i = 0;; i++) {
+        status = read_source(config, sources, i, option);
+        if (status == KT_NOTFOUND)
+            return kt_failure_restore(&first);
+        if (status == KT_SUCCESS)
+            return status;
+        if (first.status == KT_SUCCESS)
+            kt_failure_save(&first, status);
+    }
+}
+
+static void warn_unread(const kt_module_t *module, const char *name)
+{
+    const kt_logger_t *logger = kt_provider_logger();
+
+    if (logger != NULL && logger->fn != NULL)
+        kt_log(logger, 4, "%s: `%s`: %s", module->api->name, name, kt_failure());
+}
+
+/* The service `secret`. */
+static ktp_status_t service_secret(void *host, const char *name, size_t index,
+                                   ktp_buffer_t *ret_value)
+{
+    const kt_module_t *module = host;
+    ktp_option_t option = {.name = name};
+    kt_status_t status = KT_NOTFOUND;
+    size_t i;
+
+    for (i = 0; i < module->config->noptions && status == KT_NOTFOUND; i++) {
+        if (strcmp(module->config->options[i].name, name) == 0)
+            status = read_source(module->of, module->config->options[i].text, index, &option);
+    }
+    if (status == KT_NOTFOUND)
+        return KTP_NOTFOUND;
+    if (status != KT_SUCCESS) {
+        warn_unread(module, name);
+        kt_failure_clear();
+        return KTP_UNAVAIL;
+    }
+    ret_value->data = (unsigned char *)(uintptr_t)option.text;
+    ret_value->size = option.text_size;
+    return KTP_SUCCESS;
+}
+
 static kt_status_t parse_number(ktp_option_t *option, ktp_option_type_t type)
 {
     char *end;
@@ -248,9 +327,10 @@ static kt_status_t parse_number(ktp_option_t *option, ktp_option_type_t type)
     if (type == KTP_DURATION)
         option->number = kt_duration_parse(option->text);
     else if (type == KTP_BOOL)
-        option->number = strcmp(option->text, "true") == 0    ? 1
-                         : strcmp(option->text, "false") == 0 ? 0
-                                                              : -1;
+        option->number =
+            strcmp(option->text, "true") == 0 || strcmp(option->text, "yes") == 0  ? 1
+            : strcmp(option->text, "false") == 0 || strcmp(option->text, "no") == 0 ? 0
+                                                                                    : -1;
     else {
         errno = 0;
         option->number = strtoll(option->text, &end, 10);
@@ -270,12 +350,15 @@ static kt_status_t set_option(const kt_config_t *config, const ktp_option_spec_t
 {
     if (spec->type == KTP_SECRET)
         return read_secret(config, text, option);
+    if (spec->type == KTP_SECRETS)
+        return read_first(config, text, option);
     option->text = spec->type == KTP_PATH ? kt_config_resolve(config, text) : strdup(text);
     if (option->text == NULL)
         return kt_no_memory();
     option->text_size = strlen(option->text);
-    return spec->type == KTP_STRING || spec->type == KTP_PATH ? KT_SUCCESS
-                                                              : parse_number(option, spec->type);
+    return spec->type == KTP_STRING || spec->type == KTP_PATH || spec->type == KTP_STRINGS
+               ? KT_SUCCESS
+               : parse_number(option, spec->type);
 }
 
 /* The one option of providers that the core itself obeys. The previous version is always kept. */
@@ -295,9 +378,14 @@ static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)
     size_t n = 0, i;
 
     for (i = 0; i < given->noptions; i++) {
-        if (find_spec(module->api, given->options[i].name) == NULL)
+        spec = find_spec(module->api, given->options[i].name);
+        if (spec == NULL)
             return at(config, given->options[i].line,
                       unknown_option(module->api, given->options[i].name));
+        if (given->options[i].list && spec->type != KTP_STRINGS && spec->type != KTP_SECRETS)
+            return at(config, given->options[i].line,
+                      kt_fail(KT_CONFIG, "provider \"%s\": `%s` is one value, not a list",
+                              module->api->name, spec->name));
     }
     for (spec = module->api->options; spec->name != NULL; spec++)
         n++;
@@ -372,6 +460,10 @@ kt_status_t kt_modules_load(const kt_config_t *config, kt_modules_t **ret_module
     status = modules->list != NULL ? KT_SUCCESS : kt_no_memory();
     for (i = 0; i < config->nproviders && status == KT_SUCCESS; i++) {
         modules->list[i].config = &config->providers[i];
+        modules->list[i].of = config;
+        modules->list[i].services = *kt_services();
+        modules->list[i].services.host = &modules->list[i];
+        modules->list[i].services.secret = service_secret;
         modules->count++;
         status = load_module(config, folder, owner, &modules->list[i]);
     }
@@ -396,7 +488,8 @@ static void free_options(kt_module_t *module)
     for (i = 0; i < module->noptions; i++) {
         void *text = (void *)(uintptr_t)module->options[i].text;
 
-        if (module->api->options[i].type == KTP_SECRET)
+        if (module->api->options[i].type == KTP_SECRET ||
+            module->api->options[i].type == KTP_SECRETS)
             kt_locked_free(text);
         else
             free(text);

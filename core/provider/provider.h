@@ -18,6 +18,8 @@ typedef struct kt_module {
     const kt_cfg_provider_t *config;
     ktp_option_t *options; /* resolved, checked; secrets in locked memory */
     size_t noptions;
+    const kt_config_t *of;   /* the configuration that the module belongs to */
+    ktp_services_t services; /* the host of which is the module */
 } kt_module_t;
 
 typedef struct kt_modules {
@@ -31,9 +33,13 @@ kt_modules_t *kt_modules_ref(kt_modules_t *modules);
 void kt_modules_unref(kt_modules_t *modules);
 /* reserve() of a provider that has it; one that cannot keep space free promises none. */
 ktp_status_t kt_provider_reserve(const ktp_provider_t *api, ktp_txn_t *txn, uint64_t bytes);
+/* expire() of a provider that has it; for the others the sealed head is all. */
+ktp_status_t kt_provider_expire(const ktp_provider_t *api, ktp_txn_t *txn, const ktp_key_t *key,
+                                int64_t when);
 
 /* ---- services.c, http.c ---- */
 
+/* All but `secret`, which the loader adds: it is a module's own. */
 const ktp_services_t *kt_services(void);
 ktp_status_t kt_http(void *host, ktp_http_t *exchange);
 

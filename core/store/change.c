@@ -525,7 +525,7 @@ static kt_status_t put_head(kt_change_t *change)
         return status;
     kt_key_init(&key, change->store, KTP_HEAD, change->type, change->name);
     row = (ktp_row_t){record, size, change->current, change->current_size, change->head.counter};
-    status = kt_rows_put(change->store, change->txn, &key, &row, change->stamp);
+    status = kt_rows_put_head(change->store, change->txn, &key, &row, change->head.expires);
     if (status == KT_SUCCESS)
         status = put_index(change, &key, record, size);
     free(record);

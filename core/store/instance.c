@@ -83,7 +83,7 @@ kt_status_t kt_instance_open(const kt_modules_t *modules, size_t index, kt_store
     kt_status_t status;
 
     kt_provider_error_clear();
-    status = kt_from_provider(store.name, module->api->open(kt_services(), module->options,
+    status = kt_from_provider(store.name, module->api->open(&module->services, module->options,
                                                             module->noptions, &store.instance));
     if (status == KT_SUCCESS && store.instance == NULL)
         status =

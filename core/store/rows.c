@@ -154,6 +154,17 @@ kt_status_t kt_rows_put(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t
     return kt_from_provider(store->name, store->api->row_put(txn, key, row, expected));
 }
 
+kt_status_t kt_rows_put_head(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
+                             const ktp_row_t *row, int64_t expires)
+{
+    kt_status_t status = kt_rows_put(store, txn, key, row, row->stamp - 1);
+
+    return status == KT_SUCCESS
+               ? kt_from_provider(store->name,
+                                  kt_provider_expire(store->api, txn, key, expires))
+               : status;
+}
+
 kt_status_t kt_rows_remove(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
                            uint64_t expected)
 {

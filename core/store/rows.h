@@ -49,6 +49,10 @@ kt_status_t kt_rows_scan(const kt_store_t *store, ktp_txn_t *txn, ktp_space_t sp
                          void *arg);
 kt_status_t kt_rows_get(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
                         ktp_row_t *ret_row);
+/* The row of a head, whose counter is the stamp of the row that is there plus one, and when its
+ * secret ends. */
+kt_status_t kt_rows_put_head(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
+                             const ktp_row_t *row, int64_t expires);
 /* `expected` is the stamp that the row has now; 0: there is no row. KT_CONFLICT: it has another. */
 kt_status_t kt_rows_put(const kt_store_t *store, ktp_txn_t *txn, const ktp_key_t *key,
                         const ktp_row_t *row, uint64_t expected);

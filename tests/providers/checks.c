@@ -69,7 +69,7 @@ static const char *check_options(void)
 {
     for (const ktp_option_spec_t *spec = provider->options; spec->name != NULL; spec++) {
         EXPECT(spec->name[0] != '\0' && spec->help != NULL && spec->help[0] != '\0');
-        EXPECT((unsigned)spec->type <= KTP_SECRET);
+        EXPECT((unsigned)spec->type <= KTP_SECRETS);
         EXPECT(!spec->required || spec->fallback == NULL);
         for (const ktp_option_spec_t *other = provider->options; other != spec; other++)
             EXPECT(strcmp(other->name, spec->name) != 0);

@@ -160,6 +160,31 @@ static int service_interrupted(void *host)
     return 0;
 }
 
+static char *read_secret(const char *text, size_t *ret_size);
+
+/* A list has one source here. */
+static ktp_status_t service_secret(void *host, const char *name, size_t index,
+                                   ktp_buffer_t *ret_value)
+{
+    const char *text = NULL;
+    size_t size = 0;
+    char *data;
+
+    for (size_t i = 0; provider_options[i] != NULL; i++)
+        if (strncmp(provider_options[i], name, strlen(name)) == 0 &&
+            provider_options[i][strlen(name)] == '=')
+            text = provider_options[i] + strlen(name) + 1;
+    if (text == NULL || index > 0)
+        return KTP_NOTFOUND;
+    data = read_secret(text, &size);
+    ret_value->data = service_alloc(host, size + 1);
+    if (ret_value->data != NULL)
+        memcpy(ret_value->data, data, size);
+    free(data);
+    ret_value->size = size;
+    return ret_value->data != NULL ? KTP_SUCCESS : KTP_UNAVAIL;
+}
+
 static const ktp_services_t services = {
     .size = sizeof(ktp_services_t),
     .abi_major = KTP_ABI_MAJOR,
@@ -171,6 +196,7 @@ static const ktp_services_t services = {
     .debug = service_debug,
     .http = service_http,
     .interrupted = service_interrupted,
+    .secret = service_secret,
 };
 
 /* ---- loading ---- */
@@ -217,7 +243,7 @@ static void set_option(const ktp_option_spec_t *spec, ktp_option_t *option, cons
     option->text_size = text != NULL ? strlen(text) : 0;
     if (text == NULL)
         return;
-    if (spec->type == KTP_SECRET)
+    if (spec->type == KTP_SECRET || spec->type == KTP_SECRETS)
         option->text = read_secret(text, &option->text_size);
     if (spec->type == KTP_NUMBER || spec->type == KTP_DURATION || spec->type == KTP_BOOL)
         option->number = parse_number(spec, text);

@@ -149,6 +149,7 @@ void world_open_with(const ktp_provider_t *const *apis, size_t count)
     for (size_t i = 0; i < count; i++) {
         setup->modules->list[i].api = apis[i];
         setup->modules->list[i].config = &setup->config->providers[i];
+        setup->modules->list[i].services = *kt_services();
     }
     open_context();
 }
