@@ -13,6 +13,7 @@
 #include "cache.h"
 
 #define TIMEOUT_MS 5000u
+#define RACES_MAX 5u /* how often a write begins again after another writer was first */
 
 unsigned kt_write_timeout(const kt_request_t *req)
 {
@@ -146,8 +147,9 @@ static kt_status_t change_one(kt_change_t *change, const kt_write_op_t *op, cons
     return op->change(change, arg, ret_version);
 }
 
+/* *ret_raced: a store without locks found that another writer was first. */
 static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const kt_write_op_t *op,
-                                const void *arg, uint64_t *ret_version)
+                                const void *arg, uint64_t *ret_version, bool *ret_raced)
 {
     kt_bundle_store_t bundle;
     kt_change_t *change;
@@ -177,17 +179,26 @@ static kt_status_t write_locked(kt_ctx_t *ctx, const kt_request_t *req, const kt
     status = kt_write_finish(ctx, &call, change, op->action, version, store->name);
     if (status == KT_SUCCESS && ret_version != NULL)
         *ret_version = version;
+    *ret_raced = status == KT_CONFLICT && (store->api->capabilities & KTP_CLEAR_NAMES) != 0;
     return status;
 }
 
+/* A write that was too late is made on top of the other one, as if it had waited for a lock. If it
+ * is made for a version, it finds that this one is not current any more. */
 kt_status_t kt_write_one(kt_ctx_t *ctx, const kt_request_t *req, const kt_write_op_t *op,
                          const void *arg, uint64_t *ret_version)
 {
     kt_status_t status = kt_enter(ctx);
+    unsigned tries = 0;
+    bool raced;
 
     if (status != KT_SUCCESS)
         return status;
-    status = write_locked(ctx, req, op, arg, ret_version);
+    do {
+        raced = false;
+        kt_failure_clear();
+        status = write_locked(ctx, req, op, arg, ret_version, &raced);
+    } while (raced && ++tries <= RACES_MAX);
     kt_leave(ctx);
     return status;
 }

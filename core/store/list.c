@@ -12,6 +12,7 @@ typedef struct scan {
     void *arg;
     kt_survey_t survey;
     uint64_t hidden;
+    uint64_t seen;
     bool stopped;
     kt_status_t status;
 } scan_t;
@@ -49,6 +50,7 @@ static int scan_head(void *arg, const ktp_key_t *key, const ktp_row_t *row)
     kt_status_t status;
     int stop;
 
+    scan->seen++;
     status = key_of_row(scan, key, row, &type);
     if (status == KT_NOKEY || status == KT_WRONGKEY || status == KT_USAGE) {
         scan->hidden++;
@@ -131,6 +133,17 @@ static kt_status_t begin_scan(kt_holder_t *holder, const kt_store_t *store, ktp_
     return status;
 }
 
+/* A server that lets us open some of its secrets only has shown those: they are listed, with a
+ * warning that they are not all. */
+static kt_status_t warn_of_rest(const scan_t *scan, kt_status_t status)
+{
+    if (status != KT_FORBIDDEN || scan->seen == 0)
+        return status;
+    kt_log(&scan->holder->logger, 4, "%s", kt_failure());
+    kt_failure_clear();
+    return KT_SUCCESS;
+}
+
 static kt_status_t scan_rows(scan_t *scan, ktp_txn_t *txn)
 {
     bool is_clear = scan->store->api->capabilities & KTP_CLEAR_NAMES;
@@ -139,7 +152,7 @@ static kt_status_t scan_rows(scan_t *scan, ktp_txn_t *txn)
     if (!is_clear)
         status = kt_survey_read(scan->holder, scan->store, txn, NULL, NULL, &scan->survey);
     if (status == KT_SUCCESS)
-        status = kt_rows_scan(scan->store, txn, KTP_HEAD, scan_head, scan);
+        status = warn_of_rest(scan, kt_rows_scan(scan->store, txn, KTP_HEAD, scan_head, scan));
     if (scan->status != KT_SUCCESS)
         return scan->status;
     return status == KT_SUCCESS && !is_clear && !scan->stopped ? check_counts(scan, txn) : status;
