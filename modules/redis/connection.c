@@ -1,42 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* connection.c: one connection to the server, and what its answers mean. */
+/* connection.c: one connection that is open: commands and answers, and what an error means. */
 #include "connection.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-int64_t kr_clock(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-ktp_status_t kr_fail(ktp_instance_t *instance, ktp_status_t status, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(instance->error, sizeof(instance->error), format, args);
-    va_end(args);
-    return status;
-}
-
-ktp_status_t kr_usable(ktp_instance_t *instance)
-{
-    return instance->pid == getpid()
-               ? KTP_SUCCESS
-               : kr_fail(instance, KTP_UNAVAIL, "opened by another process, before a fork");
-}
+#include "tls.h"
 
 /* ---- what an error reply means ---- */
 
@@ -44,31 +17,35 @@ typedef struct meaning {
     const char *start;
     ktp_status_t status;
     const char *text;
+    kr_refusal_t refusal; /* of those that the caller can do something about */
 } meaning_t;
 
 static const meaning_t meanings[] = {
-    {"SECRETVERSION", KTP_CONFLICT, "another writer was first"},
-    {"SECRETDENIED", KTP_FORBIDDEN, "the policy of the server refuses us"},
-    {"SECRETCORRUPT", KTP_MALFORMED, "the server says that this is not a sealed secret"},
-    {"SECRETMOVED", KTP_MALFORMED, "the key holds a secret of another name: it was renamed"},
-    {"SECRETAUDIT", KTP_UNAVAIL, "the server cannot record the access, hence refuses it"},
-    {"NOPERM", KTP_FORBIDDEN, "the ACL of our user does not allow this"},
-    {"NOAUTH", KTP_FORBIDDEN, "the server requires a user and a password"},
-    {"WRONGPASS", KTP_FORBIDDEN, "the server does not accept our user and password"},
-    {"WRONGTYPE", KTP_MALFORMED, "the key holds something else than a secret"},
-    {"LOADING", KTP_TRYAGAIN, "the server is loading its data"},
-    {"BUSY", KTP_TRYAGAIN, "the server is busy with a script"},
-    {"TRYAGAIN", KTP_TRYAGAIN, "the cluster is moving this key"},
-    {"OOM", KTP_NOSPACE, "the server has no memory left"},
-    {"MISCONF", KTP_NOSPACE, "the server cannot write to its disk"},
-    {"READONLY", KTP_UNAVAIL, "this is a replica: it takes no writes"},
-    {"NOREPLICAS", KTP_UNAVAIL, "the server has too few replicas to take writes"},
-    {"MASTERDOWN", KTP_UNAVAIL, "the replica has lost its master"},
-    {"MOVED", KTP_UNAVAIL, "another node of the cluster has this key"},
-    {"ASK", KTP_UNAVAIL, "another node of the cluster has this key"},
-    {"CLUSTERDOWN", KTP_UNAVAIL, "the cluster is down"},
-    {"ERR unknown command", KTP_UNAVAIL, "the keyturn module is not loaded there"},
-    {"ERR the key is not the name", KTP_MALFORMED, "the key is not the name of a secret"},
+    {"SECRETVERSION", KTP_CONFLICT, "another writer was first", KR_OTHER},
+    {"SECRETDENIED", KTP_FORBIDDEN, "the policy of the server refuses us", KR_OTHER},
+    {"SECRETCORRUPT", KTP_MALFORMED, "the server says that this is not a sealed secret", KR_OTHER},
+    {"SECRETMOVED", KTP_MALFORMED, "the key holds a secret of another name: it was renamed",
+     KR_RENAMED},
+    {"SECRETAUDIT", KTP_UNAVAIL, "the server cannot record the access, hence refuses it", KR_OTHER},
+    {"NOPERM", KTP_FORBIDDEN, "the ACL of our user does not allow this", KR_NO_COMMAND},
+    {"NOAUTH", KTP_UNAVAIL,
+     "the server requires a user and a password (give it `username` and `password`)", KR_LOG_IN},
+    {"WRONGPASS", KTP_UNAVAIL, KR_WRONG_PASSWORD, KR_LOG_IN},
+    {"WRONGTYPE", KTP_MALFORMED, "the key holds something else than a secret", KR_OTHER},
+    {"LOADING", KTP_TRYAGAIN, "the server is loading its data", KR_OTHER},
+    {"BUSY", KTP_TRYAGAIN, "the server is busy with a script", KR_OTHER},
+    {"TRYAGAIN", KTP_TRYAGAIN, "the cluster is moving this key", KR_OTHER},
+    {"OOM", KTP_NOSPACE, "the server has no memory left", KR_OTHER},
+    {"MISCONF", KTP_NOSPACE, "the server cannot write to its disk", KR_OTHER},
+    {"READONLY", KTP_UNAVAIL, "this is a replica: it takes no writes", KR_READONLY},
+    {"NOREPLICAS", KTP_UNAVAIL, "the server has too few replicas to take writes", KR_OTHER},
+    {"MASTERDOWN", KTP_UNAVAIL, "the replica has lost its master", KR_OTHER},
+    {"MOVED", KTP_UNAVAIL, KR_CLUSTER, KR_OTHER},
+    {"ASK", KTP_UNAVAIL, KR_CLUSTER, KR_OTHER},
+    {"CLUSTERDOWN", KTP_UNAVAIL, "the cluster is down", KR_OTHER},
+    {"ERR unknown command", KTP_UNAVAIL, "the keyturn module is not loaded there", KR_OTHER},
+    {"ERR the key is not the name", KTP_MALFORMED, "the key is not the name of a secret",
+     KR_OTHER},
 };
 
 /* The server's own text may repeat what it was sent, so at most its first word is shown. */
@@ -81,7 +58,9 @@ static ktp_status_t explain(ktp_instance_t *instance, const redisReply *reply)
 
         if (reply->len < len || memcmp(reply->str, meanings[i].start, len) != 0)
             continue;
-        instance->moved = strcmp(meanings[i].start, "SECRETMOVED") == 0;
+        instance->refusal = meanings[i].refusal;
+        if (instance->refusal == KR_NO_COMMAND && strstr(reply->str, " command") == NULL)
+            instance->refusal = KR_OTHER; /* a key, a channel */
         return kr_fail(instance, meanings[i].status, "%s", meanings[i].text);
     }
     word = strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
@@ -91,38 +70,38 @@ static ktp_status_t explain(ktp_instance_t *instance, const redisReply *reply)
 
 /* ---- bytes ---- */
 
-#define STEP 100 /* ms of waiting after which the caller may have gone */
-
-/* 0: `events` are there; ECANCELED: the caller does not want to wait any longer; else errno. */
-static int wait_for(const ktp_services_t *services, int fd, short events, int64_t deadline)
+/* -1 and errno EAGAIN: *ret_events is what to wait for. */
+static ssize_t send_some(kr_connection_t *connection, const char *bytes, size_t size,
+                         short *ret_events)
 {
-    struct pollfd watched = {.fd = fd, .events = events};
-    int64_t left;
-    int n;
-
-    do {
-        left = deadline - kr_clock();
-        if (left <= 0)
-            return ETIMEDOUT;
-        n = poll(&watched, 1, left > STEP ? STEP : (int)left);
-        if (n <= 0 && ktp_interrupted(services))
-            return ECANCELED;
-    } while (n == 0 || (n < 0 && errno == EINTR));
-    return n < 0 ? errno : 0;
+    *ret_events = POLLOUT;
+    if (connection->ssl != NULL)
+        return kr_tls_send(connection, bytes, size, ret_events);
+    return send(connection->context->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static int send_all(const ktp_services_t *services, int fd, const char *bytes, size_t size,
-                    int64_t deadline)
+static ssize_t receive_some(kr_connection_t *connection, char *bytes, size_t size,
+                            short *ret_events)
+{
+    *ret_events = POLLIN;
+    if (connection->ssl != NULL)
+        return kr_tls_receive(connection, bytes, size, ret_events);
+    return recv(connection->context->fd, bytes, size, MSG_DONTWAIT);
+}
+
+static int send_all(const ktp_services_t *services, kr_connection_t *connection, const char *bytes,
+                    size_t size, int64_t deadline)
 {
     while (size > 0) {
-        ssize_t n = send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        short events;
+        ssize_t n = send_some(connection, bytes, size, &events);
         int error = n < 0 ? errno : 0;
 
         if (n > 0) {
             bytes += n;
             size -= (size_t)n;
         } else if (error == EAGAIN) {
-            error = wait_for(services, fd, POLLOUT, deadline);
+            error = kr_wait_for(services, connection->context->fd, events, deadline);
         } else if (error == EINTR) {
             error = 0;
         }
@@ -134,9 +113,26 @@ static int send_all(const ktp_services_t *services, int fd, const char *bytes, s
 
 int kr_send_now(kr_connection_t *connection, const char *bytes, size_t size)
 {
-    return send(connection->context->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size
-               ? 0
-               : -1;
+    short events;
+
+    return send_some(connection, bytes, size, &events) == (ssize_t)size ? 0 : -1;
+}
+
+ssize_t kr_receive_now(kr_connection_t *connection, char *bytes, size_t size)
+{
+    short events;
+
+    return receive_some(connection, bytes, size, &events);
+}
+
+int kr_is_alive(kr_connection_t *connection)
+{
+    char byte;
+
+    if (connection->ssl != NULL)
+        return kr_tls_is_quiet(connection);
+    return recv(connection->context->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EINTR);
 }
 
 /* One answer, of KR_ANSWER_MAX bytes at most. *ret_why is set unless a reply is returned. */
@@ -147,6 +143,7 @@ static redisReply *receive(const ktp_services_t *services, kr_connection_t *conn
     char bytes[16384];
     void *reply = NULL;
     size_t total = 0;
+    short events;
     ssize_t n;
     int error;
 
@@ -160,17 +157,18 @@ static redisReply *receive(const ktp_services_t *services, kr_connection_t *conn
         }
         if (reply != NULL)
             return reply;
-        n = recv(connection->context->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        n = receive_some(connection, bytes, sizeof(bytes), &events);
         error = n < 0 ? errno : 0;
         if (error == EAGAIN || error == EINTR) {
-            error = wait_for(services, connection->context->fd, POLLIN, deadline);
+            error = kr_wait_for(services, connection->context->fd, events, deadline);
             if (error == 0)
                 continue;
         }
         if (n <= 0) {
-            *ret_why = error == ETIMEDOUT   ? "no answer in time"
-                       : error == ECANCELED ? "interrupted"
-                                            : "the connection is broken";
+            *ret_why = error == ETIMEDOUT          ? "no answer in time"
+                       : error == ECANCELED        ? "interrupted"
+                       : kr_tls_why(connection)    ? kr_tls_why(connection)
+                                                   : "the connection is broken";
             if (error == ECANCELED)
                 *ret_status = KTP_TRYAGAIN;
             break;
@@ -201,7 +199,7 @@ static ktp_status_t send_command(ktp_instance_t *instance, kr_connection_t *conn
     size = redisFormatCommandArgv(&command, (int)count, data, sizes);
     if (size < 0 || command == NULL)
         return kr_fail(instance, KTP_UNAVAIL, "out of memory");
-    error = send_all(instance->services, connection->context->fd, command, (size_t)size, deadline);
+    error = send_all(instance->services, connection, command, (size_t)size, deadline);
     explicit_bzero(command, (size_t)size); /* it may hold the password */
     redisFreeCommand(command);
     if (error == 0)
@@ -209,12 +207,13 @@ static ktp_status_t send_command(ktp_instance_t *instance, kr_connection_t *conn
     if (error == ECANCELED)
         return kr_fail(instance, KTP_TRYAGAIN, "interrupted");
     return kr_fail(instance, KTP_UNAVAIL, "%s",
-                   error == ETIMEDOUT ? "it does not take our command in time"
-                                      : "the connection is broken");
+                   error == ETIMEDOUT       ? "it does not take our command in time"
+                   : kr_tls_why(connection) ? kr_tls_why(connection)
+                                            : "the connection is broken");
 }
 
-ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
-                         const kr_argument_t *arguments, size_t count, redisReply **ret_reply)
+ktp_status_t kr_answer(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
+                       const kr_argument_t *arguments, size_t count, redisReply **ret_reply)
 {
     const char *why = NULL;
     redisReply *reply;
@@ -230,6 +229,18 @@ ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, 
         kr_close(connection); /* an answer that comes later must not be taken for the next one's */
         return kr_fail(instance, status, "%s", why);
     }
+    *ret_reply = reply;
+    return KTP_SUCCESS;
+}
+
+ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
+                         const kr_argument_t *arguments, size_t count, redisReply **ret_reply)
+{
+    redisReply *reply = NULL;
+    ktp_status_t status = kr_answer(instance, connection, deadline, arguments, count, &reply);
+
+    if (status != KTP_SUCCESS)
+        return status;
     if (reply->type == REDIS_REPLY_ERROR) {
         status = explain(instance, reply);
         freeReplyObject(reply);
@@ -239,91 +250,10 @@ ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, 
     return KTP_SUCCESS;
 }
 
-/* ---- connecting ---- */
-
 void kr_close(kr_connection_t *connection)
 {
+    kr_tls_end(connection);
     if (connection->context != NULL)
         redisFree(connection->context);
     connection->context = NULL;
-}
-
-/* An answer of no interest. */
-static ktp_status_t run(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
-                        const kr_argument_t *arguments, size_t count)
-{
-    redisReply *reply = NULL;
-    ktp_status_t status = kr_exchange(instance, connection, deadline, arguments, count, &reply);
-
-    if (status == KTP_SUCCESS)
-        freeReplyObject(reply);
-    return status;
-}
-
-static ktp_status_t log_in(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline)
-{
-    kr_argument_t arguments[3] = {KR_TEXT("AUTH")};
-    ktp_status_t status;
-    size_t count = 1;
-
-    if (instance->password == NULL)
-        return KTP_SUCCESS;
-    if (instance->username != NULL)
-        arguments[count++] = (kr_argument_t){instance->username, strlen(instance->username)};
-    arguments[count++] = (kr_argument_t){instance->password, instance->password_size};
-    status = run(instance, connection, deadline, arguments, count);
-    if (status == KTP_UNAVAIL &&
-        connection->context != NULL) /* a refusal that has no word of its own */
-        return kr_fail(instance, KTP_FORBIDDEN, "the server does not accept our user and password");
-    return status;
-}
-
-static ktp_status_t choose_db(ktp_instance_t *instance, kr_connection_t *connection,
-                              int64_t deadline)
-{
-    kr_argument_t arguments[2] = {KR_TEXT("SELECT")};
-    char number[24];
-
-    if (instance->db == 0)
-        return KTP_SUCCESS;
-    arguments[1] = (kr_argument_t){
-        number, (size_t)snprintf(number, sizeof(number), "%lld", (long long)instance->db)};
-    return run(instance, connection, deadline, arguments, 2);
-}
-
-static redisContext *connect_within(const ktp_instance_t *instance, int64_t deadline)
-{
-    int64_t left = deadline - kr_clock();
-    struct timeval timeout;
-
-    if (left < 1)
-        left = 1;
-    timeout.tv_sec = left / 1000;
-    timeout.tv_usec = left % 1000 * 1000;
-    if (instance->host == NULL)
-        return redisConnectUnixWithTimeout(instance->path, timeout);
-    return redisConnectWithTimeout(instance->host, instance->port, timeout);
-}
-
-ktp_status_t kr_open(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline)
-{
-    redisContext *context = connect_within(instance, deadline);
-    ktp_status_t status;
-
-    if (context == NULL || context->err != 0) {
-        status = kr_fail(instance, KTP_UNAVAIL, "cannot connect: %.128s",
-                         context != NULL ? context->errstr : "out of memory");
-        redisFree(context);
-        return status;
-    }
-    connection->context = context;
-    fcntl(context->fd, F_SETFD, FD_CLOEXEC);
-    if (instance->host != NULL)
-        redisEnableKeepAlive(context);
-    status = log_in(instance, connection, deadline);
-    if (status == KTP_SUCCESS)
-        status = choose_db(instance, connection, deadline);
-    if (status != KTP_SUCCESS)
-        kr_close(connection);
-    return status;
 }

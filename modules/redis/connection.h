@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* connection.h: one connection: connect, send, receive within a deadline. */
+/* connection.h: one connection that is open: send, receive within a deadline. */
 #ifndef KEYTURN_REDIS_CONNECTION_H
 #define KEYTURN_REDIS_CONNECTION_H
 
-#include "instance.h"
+#include "wait.h"
+
+#define KR_CLUSTER                                                                                 \
+    "this is a node of a cluster, of which the provider would see one part (use a server that is " \
+    "not one: cluster-enabled no)"
+#define KR_WRONG_PASSWORD                                                                          \
+    "the server does not accept our user and password (put the right one where `password` says)"
 
 typedef struct kr_argument {
     const char *data;
@@ -14,12 +20,6 @@ typedef struct kr_argument {
         (text), sizeof(text) - 1                                                                   \
     }
 
-int64_t kr_clock(void); /* milliseconds, monotonic */
-/* Keeps the reason, the last one counts; answers `status`. */
-ktp_status_t kr_fail(ktp_instance_t *instance, ktp_status_t status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-/* KTP_UNAVAIL in a child of the process that opened the instance: it is the parent's. */
-ktp_status_t kr_usable(ktp_instance_t *instance);
 /*
  * One command and its answer on one of the two connections, which is open. KTP_SUCCESS: *ret_reply
  * is the caller's (freeReplyObject). An error reply is answered as the status that it means; after
@@ -27,9 +27,16 @@ ktp_status_t kr_usable(ktp_instance_t *instance);
  */
 ktp_status_t kr_exchange(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
                          const kr_argument_t *arguments, size_t count, redisReply **ret_reply);
-ktp_status_t kr_open(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline);
+/* The same, but KTP_SUCCESS also for an error reply, which is the caller's to look at. */
+ktp_status_t kr_answer(ktp_instance_t *instance, kr_connection_t *connection, int64_t deadline,
+                       const kr_argument_t *arguments, size_t count, redisReply **ret_reply);
 void kr_close(kr_connection_t *connection);
 /* Sends without waiting; 0: done. */
 int kr_send_now(kr_connection_t *connection, const char *bytes, size_t size);
+/* As recv() that does not wait. */
+ssize_t kr_receive_now(kr_connection_t *connection, char *bytes, size_t size);
+/* Did the server close it between two commands (its `timeout`, a restart)? There is nothing to be
+ * read between commands. */
+int kr_is_alive(kr_connection_t *connection);
 
 #endif /* KEYTURN_REDIS_CONNECTION_H */

@@ -1,51 +1,51 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* redis.c: the provider's record, its options, and whether the server is fit for us. */
+/* redis.c: the provider's record and its options. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "call.h"
+#include "check.h"
+#include "open.h"
 #include "rows.h"
+#include "servers.h"
 #include "watch.h"
 
-enum { OPT_ADDRESS, OPT_USERNAME, OPT_PASSWORD, OPT_TIMEOUT, OPT_DB };
+enum {
+    OPT_ADDRESS,
+    OPT_USERNAME,
+    OPT_PASSWORD,
+    OPT_TIMEOUT,
+    OPT_DB,
+    OPT_TLS_CA,
+    OPT_TLS_CERT,
+    OPT_TLS_KEY,
+    OPT_TLS_NAME,
+    OPT_MASTER,
+    OPT_SENTINELS,
+    OPT_SENTINEL_USERNAME,
+    OPT_SENTINEL_PASSWORD
+};
+
+#define ADDRESS "HOST:PORT, [IPV6]:PORT, rediss://HOST:PORT (TLS) or unix:/PATH"
 
 static const ktp_option_spec_t options_of_redis[] = {
-    {"address", KTP_STRING, 1, NULL, "HOST:PORT, [IPV6]:PORT or unix:PATH"},
+    {"address", KTP_STRINGS, 0, NULL, ADDRESS "; several in a list"},
     {"username", KTP_STRING, 0, NULL, "ACL user; without it the default user"},
-    {"password", KTP_SECRET, 0, NULL, "of that user"},
+    {"password", KTP_SECRETS, 0, NULL, "of that user; several in a list are tried in turn"},
     {"timeout", KTP_DURATION, 0, "2s", "for one exchange, connecting included"},
     {"db", KTP_NUMBER, 0, "0", "number of the database"},
+    {"tls.ca", KTP_PATH, 0, NULL, "who signs the server's certificate; else the system's"},
+    {"tls.cert", KTP_PATH, 0, NULL, "our certificate"},
+    {"tls.key", KTP_PATH, 0, NULL, "its key"},
+    {"tls.name", KTP_STRING, 0, NULL, "in the server's certificate, in place of the host"},
+    {"sentinel.master", KTP_STRING, 0, NULL, "what the Sentinels call the servers"},
+    {"sentinel.addresses", KTP_STRINGS, 0, NULL, "of the Sentinels"},
+    {"sentinel.username", KTP_STRING, 0, NULL, "ACL user of the Sentinels"},
+    {"sentinel.password", KTP_SECRET, 0, NULL, "of that user"},
     {NULL, KTP_STRING, 0, NULL, NULL},
 };
 
 /* ---- options ---- */
-
-/* 0, or -1: not an address. */
-static int parse_address(ktp_instance_t *instance, const char *address)
-{
-    const char *colon = strrchr(address, ':');
-    const char *start = address;
-    size_t len;
-    char *end;
-
-    if (strncmp(address, "unix:", 5) == 0) {
-        instance->path = address + 5;
-        return address[5] == '/' ? 0 : -1;
-    }
-    if (colon == NULL || strstr(address, "//") != NULL)
-        return -1;
-    instance->port = (int)strtol(colon + 1, &end, 10);
-    if (end == colon + 1 || *end != '\0' || instance->port < 1 || instance->port > 65535)
-        return -1;
-    len = (size_t)(colon - address);
-    if (len > 2 && address[0] == '[' && colon[-1] == ']') {
-        start++;
-        len -= 2;
-    }
-    instance->host = len > 0 ? strndup(start, len) : NULL;
-    return instance->host != NULL ? 0 : -1;
-}
 
 /* Where an option stands, for the operator who has to change it. */
 static ktp_status_t bad_option(const ktp_services_t *services, const ktp_option_t *option,
@@ -56,31 +56,73 @@ static ktp_status_t bad_option(const ktp_services_t *services, const ktp_option_
                     what);
 }
 
-static void take_password(ktp_instance_t *instance, const ktp_option_t *option)
+static ktp_status_t take_log_in(ktp_instance_t *instance, const ktp_option_t *options)
 {
-    size_t size = option->text_size;
+    const ktp_option_t *password = &options[OPT_PASSWORD], *other = &options[OPT_SENTINEL_PASSWORD];
+    const ktp_services_t *services = instance->services;
 
-    if (option->text == NULL)
-        return;
-    /* a file that an editor wrote ends with a newline */
-    if (size > 0 && option->text[size - 1] == '\n')
-        size--;
-    if (size > 0 && option->text[size - 1] == '\r')
-        size--;
-    instance->password = option->text;
-    instance->password_size = size;
+    instance->username = options[OPT_USERNAME].text;
+    instance->password = password->text;
+    instance->password_size = kr_trim(password->text, password->text_size);
+    if (password->text != NULL &&
+        services->size >= offsetof(ktp_services_t, secret) + sizeof(services->secret))
+        instance->password_option = password->name;
+    instance->sentinel_username = options[OPT_SENTINEL_USERNAME].text;
+    instance->sentinel_password = other->text;
+    instance->sentinel_password_size = kr_trim(other->text, other->text_size);
+    if (instance->username != NULL && instance->password == NULL)
+        return bad_option(services, &options[OPT_USERNAME], "a user without a password");
+    return KTP_SUCCESS;
+}
+
+static ktp_status_t take_tls(ktp_instance_t *instance, const ktp_option_t *options)
+{
+    kr_tls_t *files = &instance->files;
+
+    files->ca = options[OPT_TLS_CA].text;
+    files->cert = options[OPT_TLS_CERT].text;
+    files->key = options[OPT_TLS_KEY].text;
+    files->name = options[OPT_TLS_NAME].text;
+    if ((files->cert != NULL) != (files->key != NULL))
+        return bad_option(instance->services,
+                          &options[files->cert != NULL ? OPT_TLS_CERT : OPT_TLS_KEY],
+                          "a certificate and its key come together");
+    if (files->ca != NULL || files->cert != NULL || files->name != NULL)
+        instance->tls = files;
+    return KTP_SUCCESS;
+}
+
+static ktp_status_t take_servers(ktp_instance_t *instance, const ktp_option_t *options)
+{
+    const ktp_option_t *address = &options[OPT_ADDRESS], *sentinels = &options[OPT_SENTINELS];
+
+    instance->master = options[OPT_MASTER].text;
+    if ((instance->master != NULL) != (sentinels->text != NULL))
+        return bad_option(instance->services,
+                          &options[instance->master != NULL ? OPT_MASTER : OPT_SENTINELS],
+                          "`master` and `addresses` come together");
+    if ((address->text != NULL) == (sentinels->text != NULL))
+        return bad_option(instance->services, address,
+                          "either this is given, or `sentinel`, which finds it");
+    if (address->text != NULL && kr_list_take(&instance->servers, address->text) != 0)
+        return bad_option(instance->services, address, "not " ADDRESS);
+    if (sentinels->text != NULL && kr_list_take(&instance->sentinels, sentinels->text) != 0)
+        return bad_option(instance->services, sentinels, "not " ADDRESS);
+    instance->address =
+        address->text != NULL ? instance->servers.items[0] : instance->sentinels.items[0];
+    return KTP_SUCCESS;
 }
 
 static ktp_status_t take_options(ktp_instance_t *instance, const ktp_option_t *options)
 {
-    instance->address = options[OPT_ADDRESS].text;
-    if (parse_address(instance, instance->address) != 0)
-        return bad_option(instance->services, &options[OPT_ADDRESS],
-                          "not HOST:PORT, [IPV6]:PORT or unix:/PATH (TLS is not spoken)");
-    instance->username = options[OPT_USERNAME].text;
-    take_password(instance, &options[OPT_PASSWORD]);
-    if (instance->username != NULL && instance->password == NULL)
-        return bad_option(instance->services, &options[OPT_USERNAME], "a user without a password");
+    ktp_status_t status = take_servers(instance, options);
+
+    if (status == KTP_SUCCESS)
+        status = take_log_in(instance, options);
+    if (status == KTP_SUCCESS)
+        status = take_tls(instance, options);
+    if (status != KTP_SUCCESS)
+        return status;
     instance->timeout = options[OPT_TIMEOUT].number;
     if (instance->timeout < 1 || instance->timeout > 600000)
         return bad_option(instance->services, &options[OPT_TIMEOUT], "from 1ms to 10m");
@@ -90,7 +132,7 @@ static ktp_status_t take_options(ktp_instance_t *instance, const ktp_option_t *o
     return KTP_SUCCESS;
 }
 
-/* ---- open, close, check ---- */
+/* ---- open, close ---- */
 
 static void redis_close(ktp_instance_t *instance)
 {
@@ -98,7 +140,11 @@ static void redis_close(ktp_instance_t *instance)
         kr_abort(instance->txn);
     kr_close(&instance->commands);
     kr_close(&instance->watch);
+    if (instance->kept.data != NULL)
+        instance->services->secret_free(instance->services->host, instance->kept.data);
     free(instance->host);
+    free(instance->servers.text);
+    free(instance->sentinels.text);
     free(instance);
 }
 
@@ -123,38 +169,6 @@ static ktp_status_t redis_open(const ktp_services_t *services, const ktp_option_
     return KTP_SUCCESS;
 }
 
-/* A replica takes no writes. A user that may not ask for the role finds out when it writes. */
-static ktp_status_t check_role(ktp_instance_t *instance)
-{
-    static const kr_argument_t role[] = {KR_TEXT("ROLE")};
-    redisReply *reply = NULL;
-    ktp_status_t status = kr_call(instance, role, 1, &reply);
-
-    if (status == KTP_FORBIDDEN)
-        return KTP_SUCCESS;
-    if (status != KTP_SUCCESS)
-        return status;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
-        reply->element[0]->type == REDIS_REPLY_STRING &&
-        strcmp(reply->element[0]->str, "master") != 0)
-        status = kr_fail(instance, KTP_UNAVAIL, "this is a replica: it takes no writes");
-    freeReplyObject(reply);
-    return status;
-}
-
-static ktp_status_t check(ktp_instance_t *instance, int writing)
-{
-    static const kr_argument_t list[] = {KR_TEXT("SECRET.LIST"), KR_TEXT("0"), KR_TEXT("COUNT"),
-                                         KR_TEXT("1")};
-    redisReply *reply = NULL;
-    ktp_status_t status = kr_call(instance, list, 4, &reply);
-
-    if (status != KTP_SUCCESS)
-        return status;
-    freeReplyObject(reply);
-    return writing ? check_role(instance) : KTP_SUCCESS;
-}
-
 /* ---- what the host calls: each failure is said once, here ---- */
 
 static ktp_status_t say(ktp_instance_t *instance, ktp_status_t status)
@@ -167,7 +181,7 @@ static ktp_status_t say(ktp_instance_t *instance, ktp_status_t status)
 
 static ktp_status_t redis_check(ktp_instance_t *instance, int writing)
 {
-    return say(instance, check(instance, writing));
+    return say(instance, kr_check(instance, writing));
 }
 
 static ktp_status_t redis_begin(ktp_instance_t *instance, int writing, unsigned timeout,
@@ -226,4 +240,5 @@ __attribute__((visibility("default"))) const ktp_provider_t keyturn_provider = {
     .commit = redis_commit,
     .abort = kr_abort,
     .token = redis_token,
+    .expire = kr_expire,
 };

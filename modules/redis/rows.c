@@ -9,12 +9,12 @@
  */
 #include "rows.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "call.h"
-#include "watch.h"
+#include "names.h"
 
 #define LENGTH_SIZE 4u
 #define MAGIC "KTB\001"
@@ -40,6 +40,7 @@ struct ktp_txn {
     int writing;
     secret_t *secrets;
     secret_t *changed;
+    int64_t expires; /* of the changed one, ms since the epoch; 0: never */
 };
 
 ktp_instance_t *kr_instance(const ktp_txn_t *txn)
@@ -330,6 +331,13 @@ ktp_status_t kr_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *r
     return status;
 }
 
+ktp_status_t kr_expire(ktp_txn_t *txn, const ktp_key_t *key, int64_t when)
+{
+    if (key->space == KTP_HEAD)
+        txn->expires = when;
+    return KTP_SUCCESS;
+}
+
 /* A head is not removed: a deletion is a head that says so, lest an older copy pass for the present
  * one. */
 ktp_status_t kr_row_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t expected)
@@ -414,11 +422,13 @@ static ktp_status_t commit(ktp_txn_t *txn)
 {
     secret_t *secret = txn->changed;
     ktp_instance_t *instance = txn->instance;
-    kr_argument_t arguments[] = {KR_TEXT("SECRET.SETSEALED"), {NULL, 0}, {NULL, 0}};
+    kr_argument_t arguments[] = {
+        KR_TEXT("SECRET.SETSEALED"), {NULL, 0}, {NULL, 0}, KR_TEXT("PXAT"), {NULL, 0}};
     redisReply *reply = NULL;
     unsigned char *bundle;
     ktp_status_t status;
     size_t size = 0;
+    char when[24];
 
     if (secret->head.data == NULL)
         return fail(txn, KTP_CONFLICT, secret->name, "values without a head");
@@ -427,7 +437,10 @@ static ktp_status_t commit(ktp_txn_t *txn)
         return fail(txn, KTP_UNAVAIL, secret->name, "out of memory");
     arguments[1] = (kr_argument_t){secret->name, strlen(secret->name)};
     arguments[2] = (kr_argument_t){(const char *)bundle, size};
-    status = kr_call(instance, arguments, 3, &reply);
+    arguments[4] = (kr_argument_t){
+        when, (size_t)snprintf(when, sizeof(when), "%lld", (long long)txn->expires)};
+    /* the key ends with what is in it */
+    status = kr_call(instance, arguments, txn->expires != 0 ? 5 : 3, &reply);
     if (reply != NULL)
         freeReplyObject(reply);
     if (status == KTP_UNAVAIL && instance->commands.context == NULL)
@@ -459,89 +472,19 @@ void kr_abort(ktp_txn_t *txn)
 
 /* ---- scan ---- */
 
-typedef struct names {
-    char **list;
-    size_t count, room;
-} names_t;
-
-static void free_names(names_t *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->list[i]);
-    free(names->list);
-}
-
-static int add_name(names_t *names, const redisReply *reply)
-{
-    if (!kr_is_name(reply))
-        return 0;
-    if (names->count == names->room) {
-        size_t room = names->room > 0 ? 2 * names->room : 64;
-        char **list = realloc(names->list, room * sizeof(*list));
-
-        if (list == NULL)
-            return -1;
-        names->list = list;
-        names->room = room;
-    }
-    names->list[names->count] = strdup(reply->str);
-    return names->list[names->count++] != NULL ? 0 : -1;
-}
-
-/* One answer of SECRET.LIST: the next cursor in `cursor`. */
-static ktp_status_t take_names(ktp_txn_t *txn, const redisReply *reply, char *cursor,
-                               size_t cursor_size, names_t *names)
-{
-    const redisReply *next, *list;
-
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
-        return fail(txn, KTP_MALFORMED, "SECRET.LIST", "this is not its answer");
-    next = reply->element[0];
-    list = reply->element[1];
-    if (next->type != REDIS_REPLY_STRING || next->len >= cursor_size ||
-        list->type != REDIS_REPLY_ARRAY)
-        return fail(txn, KTP_MALFORMED, "SECRET.LIST", "this is not its answer");
-    memcpy(cursor, next->str, next->len + 1);
-    for (size_t i = 0; i < list->elements; i++) {
-        if (add_name(names, list->element[i]) != 0)
-            return fail(txn, KTP_UNAVAIL, "SECRET.LIST", "out of memory");
-    }
-    return KTP_SUCCESS;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static ktp_status_t list_names(ktp_txn_t *txn, names_t *names)
-{
-    kr_argument_t arguments[] = {
-        KR_TEXT("SECRET.LIST"), {NULL, 0}, KR_TEXT("COUNT"), KR_TEXT("1000")};
-    redisReply *reply = NULL;
-    char cursor[24] = "0";
-    ktp_status_t status;
-
-    do {
-        arguments[1] = (kr_argument_t){cursor, strlen(cursor)};
-        status = kr_call(txn->instance, arguments, 4, &reply);
-        if (status != KTP_SUCCESS)
-            return status;
-        status = take_names(txn, reply, cursor, sizeof(cursor), names);
-        freeReplyObject(reply);
-    } while (status == KTP_SUCCESS && strcmp(cursor, "0") != 0);
-    if (names->count > 0)
-        qsort(names->list, names->count, sizeof(names->list[0]), by_name);
-    return status;
-}
+typedef struct scan {
+    ktp_scan_fn fn;
+    void *arg;
+    size_t shown, refused;
+    int stop; /* as fn() answered */
+} scan_t;
 
 /*
- * One name; *ret_stop as fn() answers it. Passed over: a secret that went away meanwhile, one that
- * we may list but not read, and one that a RENAME moved there: a single RENAME must not break the
- * list for all callers.
+ * One name. Passed over: a secret that went away meanwhile, one that we may list but not read,
+ * which is counted, and one that a RENAME moved there: a single RENAME must not break the list for
+ * all callers.
  */
-static ktp_status_t scan_name(ktp_txn_t *txn, const char *name, ktp_scan_fn fn, void *arg,
-                              int *ret_stop)
+static ktp_status_t scan_name(ktp_txn_t *txn, const char *name, scan_t *scan)
 {
     ktp_key_t key = {.space = KTP_HEAD, .name = name};
     secret_t *secret = NULL;
@@ -549,13 +492,18 @@ static ktp_status_t scan_name(ktp_txn_t *txn, const char *name, ktp_scan_fn fn, 
     ktp_row_t row;
 
     status = fetch(txn, name, &secret);
-    if (status == KTP_FORBIDDEN || (status == KTP_MALFORMED && txn->instance->moved))
+    if (status == KTP_FORBIDDEN) {
+        scan->refused++;
+        return KTP_SUCCESS;
+    }
+    if (status == KTP_MALFORMED && txn->instance->refusal == KR_RENAMED)
         return KTP_SUCCESS;
     if (status != KTP_SUCCESS)
         return status;
     if (secret->head.data != NULL) {
         head_row(secret, &row);
-        *ret_stop = fn(arg, &key, &row);
+        scan->shown++;
+        scan->stop = scan->fn(scan->arg, &key, &row);
     }
     free_secret(secret);
     return KTP_SUCCESS;
@@ -563,18 +511,25 @@ static ktp_status_t scan_name(ktp_txn_t *txn, const char *name, ktp_scan_fn fn, 
 
 ktp_status_t kr_row_scan(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg)
 {
-    names_t names = {NULL, 0, 0};
+    kr_names_t names = {NULL, 0, 0};
+    scan_t scan = {.fn = fn, .arg = arg};
+    char why[sizeof(txn->instance->error)];
     ktp_status_t status;
-    int stop = 0;
 
     if (space != KTP_HEAD)
         return KTP_SUCCESS;
-    status = list_names(txn, &names);
-    for (size_t i = 0; status == KTP_SUCCESS && !stop && i < names.count; i++) {
+    status = kr_names_list(txn->instance, &names);
+    for (size_t i = 0; status == KTP_SUCCESS && !scan.stop && i < names.count; i++) {
         if (i == 0 ||
             strcmp(names.list[i], names.list[i - 1]) != 0) /* a scan may answer a name twice */
-            status = scan_name(txn, names.list[i], fn, arg, &stop);
+            status = scan_name(txn, names.list[i], &scan);
     }
-    free_names(&names);
-    return status;
+    kr_names_free(&names);
+    if (status != KTP_SUCCESS || scan.refused == 0)
+        return status;
+    memcpy(why, txn->instance->error, sizeof(why));
+    return kr_fail(txn->instance, KTP_FORBIDDEN,
+                   "the list leaves out %zu of %zu, which our user may list but not read (give it "
+                   "`read` in the policy of the server, and the keys in its ACL): %.80s",
+                   scan.refused, scan.refused + scan.shown, why);
 }

@@ -11,6 +11,8 @@ ktp_status_t kr_row_get(ktp_txn_t *txn, const ktp_key_t *key, ktp_row_t *ret_row
 ktp_status_t kr_row_put(ktp_txn_t *txn, const ktp_key_t *key, const ktp_row_t *row,
                         uint64_t expected);
 ktp_status_t kr_row_remove(ktp_txn_t *txn, const ktp_key_t *key, uint64_t expected);
+/* When the secret of the head that was put ends. */
+ktp_status_t kr_expire(ktp_txn_t *txn, const ktp_key_t *key, int64_t when);
 ktp_status_t kr_row_scan(ktp_txn_t *txn, ktp_space_t space, ktp_scan_fn fn, void *arg);
 ktp_status_t kr_commit(ktp_txn_t *txn);
 void kr_abort(ktp_txn_t *txn);

@@ -14,12 +14,10 @@
 #include "watch.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "connection.h"
+#include "open.h"
 
 #define CHANNEL "__keyturn__:changed"
 #define HEARTBEAT                                                                                  \
@@ -38,6 +36,7 @@ ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline)
         status = kr_exchange(instance, &instance->watch, deadline, subscribe, 2, &reply);
     if (reply != NULL)
         freeReplyObject(reply);
+    snprintf(instance->watched, sizeof(instance->watched), "%s", instance->address);
     instance->heard = kr_clock();
     instance->pinged = 0;
     instance->generation++;
@@ -104,7 +103,7 @@ static int read_messages(ktp_instance_t *instance)
     size_t total = 0;
     ssize_t n;
 
-    while ((n = recv(instance->watch.context->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+    while ((n = kr_receive_now(&instance->watch, bytes, sizeof(bytes))) > 0) {
         instance->heard = kr_clock();
         instance->pinged = 0;
         total += (size_t)n;
@@ -136,7 +135,7 @@ static int check_pulse(ktp_instance_t *instance)
     return now - instance->pinged > instance->timeout ? -1 : 0;
 }
 
-static void unwatch(ktp_instance_t *instance)
+void kr_unwatch(ktp_instance_t *instance)
 {
     kr_close(&instance->watch);
     instance->generation++;
@@ -152,7 +151,7 @@ ktp_status_t kr_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKE
     if (instance->watch.context == NULL)
         instance->generation++; /* nothing is known: the next read connects */
     else if (read_messages(instance) != 0 || check_pulse(instance) != 0)
-        unwatch(instance);
+        kr_unwatch(instance);
     memset(ret_token, 0, KTP_TOKEN_SIZE);
     memcpy(ret_token, &instance->born, sizeof(instance->born));
     memcpy(ret_token + sizeof(instance->born), &instance->generation, sizeof(instance->generation));

@@ -5,8 +5,9 @@
 
 #include "instance.h"
 
-/* Subscribes to the changes from now on. */
+/* Subscribes to the changes from now on, at the server that the commands go to. */
 ktp_status_t kr_watch(ktp_instance_t *instance, int64_t deadline);
+void kr_unwatch(ktp_instance_t *instance);
 /* May this key be the name of a secret, by its bytes? */
 int kr_is_name(const redisReply *reply);
 ktp_status_t kr_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);

@@ -206,7 +206,7 @@ def test_no_server_listens(driver, free_port, tmp_path):
 
 
 @pytest.mark.parametrize("address", ["", "localhost", ":6379", "host:", "host:0", "host:65536", "host:x", "unix:", "unix:relative",
-                                     "redis://127.0.0.1:6379", "rediss://127.0.0.1:6379"])
+                                     "http://127.0.0.1:6379", "rediss://localhost", "rediss://:1", "redis://u:p@host:6379"])
 def test_addresses(driver, address):
     done = subprocess.run(driver("redis", address=address).command("--check"), capture_output=True, text=True)
     assert done.returncode == 2 and "open answered 6" in done.stderr and "address" in done.stderr
@@ -236,12 +236,12 @@ def test_credentials(driver, server, tmp_path):
     right = driver("redis", address=unix, username="keyturn", password=f"file:{tmp_path}/right")
     wrong = driver("redis", address=unix, username="keyturn", password=f"file:{tmp_path}/wrong")
     assert right.answer("--check") == "ok"
-    text = refused(wrong, "forbidden", "does not accept our user and password")
+    text = refused(wrong, "unavail", "does not accept our user and password")
     assert "wrong-password" not in text
     # a server that has no password does not want one
-    refused(driver("redis", address=unix, password=f"file:{tmp_path}/wrong"), "forbidden")
+    refused(driver("redis", address=unix, password=f"file:{tmp_path}/wrong"), "unavail")
     db.execute_command("ACL", "SETUSER", "default", "resetpass", ">right-password")
-    refused(driver("redis", address=unix), "forbidden", "requires a user and a password")
+    refused(driver("redis", address=unix), "unavail", "requires a user and a password")
     assert driver("redis", address=unix, password=f"file:{tmp_path}/right").answer("--check") == "ok"
 
 
@@ -254,7 +254,13 @@ def test_rights(driver, server, tmp_path, wait_for):
         db.execute_command("ACL", "SETUSER", "keyturn", "reset", "on", ">x", *rules)
 
     user("~*", *[right for right in RIGHTS if "list" not in right])
-    refused(store, "forbidden", "ACL")
+    refused(store, "forbidden", "ACL SETUSER keyturn +secret.list")
+    user("~*", *[right for right in RIGHTS if "getsealed" not in right])
+    refused(store, "forbidden", "ACL SETUSER keyturn +secret.getsealed")
+    user("~*", *[right for right in RIGHTS if "subscribe" not in right])
+    refused(store, "forbidden", "+subscribe &__keyturn__:changed")
+    user("~*", *[right for right in RIGHTS if "changed" not in right])
+    refused(store, "forbidden", "+subscribe &__keyturn__:changed")
     user("~*", *[right for right in RIGHTS if "setsealed" not in right])
     assert store.call("--bump", "1").status == "forbidden"
     user("~elsewhere/*", *RIGHTS)
@@ -395,7 +401,7 @@ def hang_up(connection):
     (answering(b"-LOADING Redis is loading the dataset in memory\r\n"), "tryagain", "loading"),
     (answering(b"-BUSY Redis is busy running a script\r\n"), "tryagain", "busy"),
     (answering(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"), "tryagain", "cluster"),
-    (answering(b"-MOVED 1 10.0.0.1:6379\r\n"), "unavail", "another node"),
+    (answering(b"-MOVED 1 10.0.0.1:6379\r\n"), "unavail", "node of a cluster"),
     (answering(b"-CLUSTERDOWN Hash slot not served\r\n"), "unavail", "cluster"),
     (answering(b"-SECRETAUDIT disk full\r\n"), "unavail", "record"),
     (answering(b"-SECRETDENIED no\r\n"), "forbidden", "policy"),

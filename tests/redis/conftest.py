@@ -4,10 +4,13 @@
     open_redis     open_redis(*lines): a running server over `home`, which lets every ACL user do everything
     sealed_redis   sealed_redis(*lines): a running server without a key
     name           a fresh name of a secret ("api-keys/..."), another one at each call
+    driver_of      driver_of(address=...): the conformance driver of tests/providers over the provider `redis`
     bundles        made-up sealed secrets with true clear headers: bundles.make(...)
 """
+import importlib.util
 import itertools
 import os
+import pathlib
 import struct
 
 import pytest
@@ -76,3 +79,20 @@ class Bundles:
 @pytest.fixture
 def bundles():
     return Bundles()
+
+
+@pytest.fixture
+def driver_of(kt):
+    folder = pathlib.Path(__file__).resolve().parents[1] / "providers/conftest.py"
+    spec = importlib.util.spec_from_file_location("providers_conftest", folder)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    program = pathlib.Path(os.environ.get("KT_TEST_BIN", kt.libdir.parent / "tests")) / "providers/conformance"
+    made = []
+
+    def make(**options):
+        made.append(module.Driver(program, kt.libdir / "keyturn/redis.so", kt.environment(), options))
+        return made[-1]
+    yield make
+    for one in made:
+        one.close()

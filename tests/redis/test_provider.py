@@ -219,7 +219,7 @@ def test_credentials_are_never_shown(sealed_redis, home, tmp_path, canary):
     (tmp_path / "pw").write_text(password)
     result = home.run("get", NAME, check=False)
     (tmp_path / "pw").unlink()
-    assert result.returncode == 77
+    assert result.returncode == 69
     assert password.encode() not in result.stderr + result.stdout
     assert all(password not in json.dumps(record) for record in home.records())
 
