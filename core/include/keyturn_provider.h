@@ -26,7 +26,7 @@
  *   1.0  first
  *   1.1  reserve
  *   1.2  interrupted
- *   1.3  expire; the service secret; options that are lists
+ *   1.3  expire; the service secret; options that are lists; account
  */
 #ifndef KEYTURN_PROVIDER_H
 #define KEYTURN_PROVIDER_H
@@ -267,6 +267,50 @@ typedef struct ktp_row {
 #define KTP_BUNDLE_HEADER 8u
 #define KTP_BUNDLE_CURRENT 1u
 
+/* ---- accounts, since 1.3: a password that a rotation changes on servers (`targets:`) ---- */
+
+typedef struct ktp_text {
+    const char *data; /* NULL: not given */
+    size_t size;
+} ktp_text_t;
+
+enum {
+    KTP_ACCOUNT_SAVE = 1 << 0,        /* the servers keep the change over a restart */
+    KTP_ACCOUNT_REPLICATION = 1 << 1, /* the servers use the account among themselves */
+    KTP_ACCOUNT_DEFAULT = 1 << 2      /* it is the one password of servers without accounts */
+};
+
+/* Strings and values belong to the host, and are valid during the call. */
+typedef struct ktp_account {
+    size_t size;
+    const char *user;
+    const char *const *servers;  /* all that know the account; addresses, NULL at the end */
+    const char *const *monitors; /* that log in with it and watch the servers; may be empty */
+    const char *monitored;       /* by what name they know the servers; NULL: their only one */
+    const char *admin;           /* who changes it; NULL: the servers' default user */
+    ktp_text_t admin_password, password, password_hash;
+    const char *ca, *cert, *key; /* files of TLS; NULL: the system's authorities, none */
+    const char *name;            /* in the servers' certificates; NULL: each one's host */
+    const char *const *removed; /* SHA-256, in hex, of passwords that go; NULL at the end */
+    unsigned flags;
+    unsigned timeout; /* milliseconds for one exchange with one server, connecting included */
+} ktp_account_t;
+
+/*
+ * CHECK: could it be done? On every server; changes nothing, and `password` is not given. SET:
+ * every server accepts `password` too, and what it accepted before as well; the monitors use it.
+ * TEST: every server lets the account log in with it. REMOVE: SET and TEST first, and then no
+ * server accepts what `removed` names. Each may be repeated after an interruption anywhere.
+ * KTP_CONFLICT from SET: no server accepts `password`, nor ever will without another SET. Other
+ * failures: it is not known.
+ */
+typedef enum ktp_account_step {
+    KTP_ACCOUNT_CHECK,
+    KTP_ACCOUNT_SET,
+    KTP_ACCOUNT_TEST,
+    KTP_ACCOUNT_REMOVE
+} ktp_account_step_t;
+
 /* A non-zero answer ends the scan. */
 typedef int (*ktp_scan_fn)(void *arg, const ktp_key_t *key, const ktp_row_t *row);
 
@@ -326,6 +370,9 @@ typedef struct ktp_provider {
     /* Since 1.3. Sealed, may be NULL. After a HEAD row is put: when its secret ends by itself, in
      * milliseconds since the epoch; 0: never. */
     ktp_status_t (*expire)(ktp_txn_t *txn, const ktp_key_t *key, int64_t when);
+    /* Since 1.3. May be NULL. Needs no instance; waits for servers. */
+    ktp_status_t (*account)(const ktp_services_t *services, const ktp_account_t *account,
+                            ktp_account_step_t step);
 } ktp_provider_t;
 
 #define KTP_HEADER                                                                                 \

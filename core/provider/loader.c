@@ -198,6 +198,27 @@ static kt_status_t load_file(const char *path, const char *name, uid_t library_o
     return status;
 }
 
+kt_status_t kt_provider_account(const char *name, kt_account_fn *ret_account)
+{
+    char folder[PATH_MAX], path[PATH_MAX + 64];
+    const ktp_provider_t *api;
+    uid_t owner = 0;
+    kt_status_t status = own_folder(folder, &owner);
+
+    if (status != KT_SUCCESS)
+        return status;
+    (void)snprintf(path, sizeof(path), "%s/%s.so", folder, name);
+    status = load_file(path, name, owner, &api);
+    if (status != KT_SUCCESS)
+        return status;
+    if (api->size < offsetof(ktp_provider_t, account) + sizeof(api->account) ||
+        api->abi_minor < 3 || api->account == NULL)
+        return kt_fail(KT_CONFIG, "%s: changes no passwords (install the one of this keyturn)",
+                       path);
+    *ret_account = api->account;
+    return KT_SUCCESS;
+}
+
 /* ---- options ---- */
 
 static const ktp_option_spec_t *find_spec(const ktp_provider_t *api, const char *name)

@@ -37,6 +37,12 @@ ktp_status_t kt_provider_reserve(const ktp_provider_t *api, ktp_txn_t *txn, uint
 ktp_status_t kt_provider_expire(const ktp_provider_t *api, ktp_txn_t *txn, const ktp_key_t *key,
                                 int64_t when);
 
+/* account() of the provider of this name, which need not be configured. KT_CONFIG: it cannot be
+ * loaded, or has none; KT_PERMISSION. */
+typedef ktp_status_t (*kt_account_fn)(const ktp_services_t *services, const ktp_account_t *account,
+                                      ktp_account_step_t step);
+kt_status_t kt_provider_account(const char *name, kt_account_fn *ret_account);
+
 /* ---- services.c, http.c ---- */
 
 /* All but `secret`, which the loader adds: it is a module's own. */

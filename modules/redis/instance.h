@@ -7,6 +7,9 @@
  *
  *   redis.c        what the host sees: options, transactions
  *   check.c        is the server fit for us?
+ *   account.c      a password that a rotation changes on several servers
+ *   monitor.c      a Sentinel that logs in with it
+ *   node.c         one of these servers
  *   rows.c         a bundle as rows, and rows as a bundle
  *   names.c        all names that the server lists
  *   call.c         one command, on a connection that is made when it is needed

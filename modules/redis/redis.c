@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "account.h"
 #include "check.h"
 #include "open.h"
 #include "rows.h"
@@ -241,4 +242,5 @@ __attribute__((visibility("default"))) const ktp_provider_t keyturn_provider = {
     .abort = kr_abort,
     .token = redis_token,
     .expire = kr_expire,
+    .account = kr_account,
 };
