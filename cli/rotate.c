@@ -3,7 +3,7 @@
  * keyturn rotate NAME: a new random value, or one from a file, in the shape of the secret.
  *
  * keyturn rotate --due|--all|--type T: many secrets, one after another. A failure of one does not
- * stop the others.
+ * stop the others. --due also takes passwords from targets that accept an older one for a while.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -76,6 +76,7 @@ typedef struct {
     const char *type; /* NULL: any */
     int64_t due;      /* only secrets that are due at this time; 0: any */
     json_t *names;
+    json_t *all; /* of that type, whether they are due or not */
     bool out_of_memory;
 } selection_t;
 
@@ -94,11 +95,14 @@ static int select_name(void *arg, const kt_entry_t *entry)
     selection_t *selection = arg;
 
     if (strcmp(entry->state, "deleted") == 0 ||
-        (selection->type && !is_of_type(entry->name, selection->type)) ||
-        (selection->due && (entry->due == 0 || entry->due > selection->due)))
+        (selection->type && !is_of_type(entry->name, selection->type)))
         return 0;
+    selection->out_of_memory = json_array_append_new(selection->all, json_string(entry->name)) != 0;
+    if (selection->due && (entry->due == 0 || entry->due > selection->due))
+        return selection->out_of_memory;
     selection->out_of_memory =
-        json_array_append_new(selection->names, json_string(entry->name)) != 0;
+        json_array_append_new(selection->names, json_string(entry->name)) != 0 ||
+        selection->out_of_memory;
     return selection->out_of_memory;
 }
 
@@ -128,6 +132,8 @@ static void print_row(const report_t *report, const char *name, const char *resu
         cli_warn(report->cli, "skipped: %s: %s", name, why);
     else if (strcmp(result, "by hand") == 0)
         cli_say("to be renewed by hand: %s: %s", name, why);
+    else if (strcmp(result, "retired") == 0)
+        printf("%s  the old password is removed\n", name);
     else if (version)
         printf("%s  %llu\n", name, (unsigned long long)version);
     else
@@ -135,7 +141,7 @@ static void print_row(const report_t *report, const char *name, const char *resu
     fflush(stdout);
 }
 
-/* `result` is "rotated", "planned", "skipped", "by hand" or "failed". */
+/* `result` is "rotated", "retired", "planned", "skipped", "by hand" or "failed". */
 static void add_row(report_t *report, const char *name, const char *result, uint64_t version,
                     kt_status_t status)
 {
@@ -221,6 +227,31 @@ static void rotate_next(report_t *report, const selection_t *selection, const ch
         add_row(report, name, "rotated", version, KT_SUCCESS);
 }
 
+static bool is_selected(const selection_t *selection, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(selection->names); i++)
+        if (strcmp(json_string_value(json_array_get(selection->names, i)), name) == 0)
+            return true;
+    return false;
+}
+
+/* Old passwords of a target whose time is over; most names have none, which costs nothing. A
+ * rotation that was interrupted goes on, due or not. */
+static void retire_next(report_t *report, selection_t *selection, const char *name)
+{
+    kt_request_t req = cli_request(report->cli, name);
+    size_t removed = 0;
+    int unfinished = 0;
+    kt_status_t status = kt_retire(report->cli->ctx, &req, &removed, &unfinished);
+
+    if (status)
+        add_failure(report, name, status);
+    else if (removed > 0)
+        add_row(report, name, "retired", 0, KT_SUCCESS);
+    else if (unfinished && !is_selected(selection, name))
+        json_array_append_new(selection->names, json_string(name));
+}
+
 static kt_status_t select_names(cli_t *cli, selection_t *selection, uint64_t *ret_hidden)
 {
     kt_request_t req = cli_request(cli, NULL);
@@ -258,21 +289,29 @@ static kt_status_t answer_many(report_t *report, uint64_t hidden)
     return status;
 }
 
+static bool retires(cli_t *cli)
+{
+    return cli_given(cli, "due") && !cli_given(cli, "dry-run");
+}
+
 static kt_status_t rotate_many(cli_t *cli, const kt_rotate_options_t *options)
 {
     report_t report = {cli, json_array(), json_array(), 0};
-    selection_t selection = {.names = json_array()};
+    selection_t selection = {.names = json_array(), .all = json_array()};
     uint64_t hidden = 0;
     kt_status_t status = cli_open(cli);
 
     if (!status)
         status = select_names(cli, &selection, &hidden);
+    for (size_t i = 0; !status && retires(cli) && i < json_array_size(selection.all); i++)
+        retire_next(&report, &selection, json_string_value(json_array_get(selection.all, i)));
     for (size_t i = 0; !status && i < json_array_size(selection.names); i++)
         rotate_next(&report, &selection, json_string_value(json_array_get(selection.names, i)),
                     options);
     if (!status)
         status = answer_many(&report, hidden);
     json_decref(selection.names);
+    json_decref(selection.all);
     json_decref(report.secrets);
     json_decref(report.by_hand);
     return status;

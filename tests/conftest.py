@@ -9,6 +9,7 @@ root may read every file, so the tests of permissions would prove nothing).
     nginx      an Nginx over `home`, not yet configured and started; make_nginx(home=None) makes others (lib/nginx.py)
     redis      a Redis over `home`, not yet started; make_redis(home=None) makes others, without home without key (lib/redis.py)
     postgres   a Postgres over `home`, not yet started; make_postgres(home=None) (lib/postgres.py)
+    later      later(days, *arguments): the command of `home`, run so many days from now; its status is not checked
     upstream   an Upstream that runs (lib/upstream.py); make_upstream(respond=None) makes more
     wait_for   wait_for(condition, timeout=10); free_port() (lib/tools.py; may be imported from there too)
 """
@@ -17,6 +18,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -163,3 +165,27 @@ def make_postgres(kt, tmp_path, sockets, servers, cluster):
 @pytest.fixture
 def postgres(make_postgres, home):
     return make_postgres(home)
+
+
+CLOCK = """#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int rc = (int)syscall(SYS_clock_gettime, clock, now);
+    if (rc == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        now->tv_sec += DAYS * 86400L;
+    return rc;
+}
+"""
+
+
+@pytest.fixture
+def later(home, tmp_path):
+    """later(days, *arguments): the command, run so many days from now."""
+    def run(days, *arguments):
+        (tmp_path / "clock.c").write_text(CLOCK)
+        subprocess.run(["gcc", "-shared", "-fPIC", f"-DDAYS={days}", "-o", tmp_path / "clock.so", tmp_path / "clock.c"], check=True)
+        return home.run(*arguments, env={**home.env, "LD_PRELOAD": str(tmp_path / "clock.so")}, check=False)
+    return run

@@ -48,6 +48,16 @@ typedef struct kt_cfg_key {
     int line;
 } kt_cfg_key_t;
 
+/* An ACL user of Redis servers whose password is the secret. Lists end with NULL. */
+typedef struct kt_cfg_redis {
+    char *user, **servers;        /* servers NULL: there is no such target */
+    char *admin, *admin_password; /* NULL: the user itself. A secret's name, or "file:PATH" */
+    char *ca, *cert, *key, *name; /* of TLS; NULL: not given */
+    char **sentinels, *master;    /* NULL: none; their only one */
+    int64_t overlap, timeout;     /* ms */
+    bool save, masterauth, requirepass;
+} kt_cfg_redis_t;
+
 typedef struct kt_cfg_target {
     char *pattern;         /* of names; the first that matches counts */
     char **exec, **notify; /* words of a command, ends with NULL; NULL: none */
@@ -55,6 +65,7 @@ typedef struct kt_cfg_target {
     char *webhook, *webhook_key,
         *webhook_ca; /* URL, name of the secret that signs, file of certificates; NULL: none */
     int64_t timeout; /* ms, of one run */
+    kt_cfg_redis_t redis;
     int line;
 } kt_cfg_target_t;
 
@@ -110,6 +121,14 @@ int64_t kt_schedule_parse(const char *text);
 int64_t kt_size_parse(const char *text); /* "4M", "512K", "100000" to bytes; -1 */
 /* The target of this name, or NULL. */
 const kt_cfg_target_t *kt_config_target(const kt_config_t *config, const char *name);
+/* Does it have to learn a new value, or is it only notified? */
+bool kt_config_has_target(const kt_cfg_target_t *target);
+/* The names of such targets, as they are noted with versions: "exec:/path", "redis:app". */
+#define KT_TARGET_EXEC "exec:"
+#define KT_TARGET_REDIS "redis:"
+void kt_config_target_label(const kt_cfg_target_t *target, char *label, size_t size);
+/* Does a version's note name such a target, and not a server that a host manages? */
+bool kt_config_is_target(const char *noted);
 /* `path` itself if absolute, else below the configuration's folder; malloc'ed. */
 char *kt_config_resolve(const kt_config_t *config, const char *path);
 

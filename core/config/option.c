@@ -179,6 +179,38 @@ void kt_option_release_text(const kt_option_t *option, void *field)
 const kt_option_kind_t kt_option_text = {kt_option_read_text, kt_option_release_text};
 const kt_option_kind_t kt_option_path = {read_path, kt_option_release_text};
 
+static kt_status_t read_list(kt_config_t *config, const kt_option_t *option, const kt_yaml_t *value,
+                             void *field)
+{
+    char **list = calloc(value->count + 1, sizeof(*list));
+    kt_status_t status = list != NULL ? KT_SUCCESS : kt_no_memory();
+
+    *(char ***)field = list;
+    if (status == KT_SUCCESS && value->kind != KT_YAML_LIST)
+        return kt_config_fail(config->path, value->line, "`%s`: not a list (write [ONE, ANOTHER])",
+                              option->name);
+    for (size_t i = 0; status == KT_SUCCESS && i < value->count; i++) {
+        status = kt_option_check_text(config, option->name, value->items[i]);
+        if (status != KT_SUCCESS)
+            break;
+        list[i] = strdup(value->items[i]->text);
+        status = list[i] != NULL ? KT_SUCCESS : kt_no_memory();
+    }
+    return status;
+}
+
+static void release_list(const kt_option_t *option, void *field)
+{
+    char **list = *(char ***)field;
+
+    (void)option;
+    for (size_t i = 0; list != NULL && list[i] != NULL; i++)
+        free(list[i]);
+    free(list);
+}
+
+const kt_option_kind_t kt_option_list = {read_list, release_list};
+
 /* ---- Numbers and choices ---- */
 
 static kt_status_t read_bool(kt_config_t *config, const kt_option_t *option, const kt_yaml_t *value,
@@ -294,8 +326,8 @@ kt_status_t kt_command_split(const kt_config_t *config, const char *what, int li
     return status == KT_SUCCESS ? check_path(config, what, line, argv) : status;
 }
 
-static kt_status_t read_list(const kt_config_t *config, const char *what, const kt_yaml_t *value,
-                             char ***ret_argv)
+static kt_status_t read_words(const kt_config_t *config, const char *what, const kt_yaml_t *value,
+                              char ***ret_argv)
 {
     char **argv = *ret_argv = calloc(KT_COMMAND_WORDS + 1, sizeof(*argv));
     kt_status_t status = argv != NULL ? KT_SUCCESS : kt_no_memory();
@@ -319,7 +351,7 @@ static kt_status_t read_command(kt_config_t *config, const kt_option_t *option,
     if (value->kind == KT_YAML_TEXT)
         return kt_command_split(config, what, value->line, value->text, field);
     if (value->kind == KT_YAML_LIST)
-        return read_list(config, what, value, field);
+        return read_words(config, what, value, field);
     return kt_config_fail(config->path, value->line,
                           "%s: not a command (write a string or a list of words)", what);
 }

@@ -42,14 +42,18 @@ extern const kt_option_kind_t kt_option_duration; /* int64_t, ms */
 extern const kt_option_kind_t kt_option_size;     /* size_t, bytes */
 extern const kt_option_kind_t kt_option_choice;   /* an enum, or unsigned: index in `choices` */
 extern const kt_option_kind_t kt_option_command;  /* char **, NULL after the last word */
+extern const kt_option_kind_t kt_option_list;     /* char **, NULL after the last text */
 extern const kt_option_kind_t kt_option_map;      /* the struct that `options` describe */
 extern const kt_option_kind_t kt_option_switch;   /* kt_config_t: routes.c */
 extern const kt_option_kind_t kt_option_targets;  /* kt_config_t: targets.c */
 extern const kt_option_kind_t kt_option_sinks;    /* kt_config_t: audit_sinks.c */
 
-/* The options of the whole file (fields.c) and of one target (targets.c). Tables end with a row
- * without a name. */
-extern const kt_option_t kt_config_options[], kt_target_options[];
+/* The options of the whole file (fields.c), of one target (targets.c) and of its `redis`
+ * (target_redis.c). Tables end with a row without a name. */
+extern const kt_option_t kt_config_options[], kt_target_options[], kt_redis_options[];
+/* What the table cannot say; completes `redis`. */
+kt_status_t kt_redis_check(const kt_config_t *config, const kt_yaml_t *pattern,
+                           kt_cfg_redis_t *redis);
 
 /* Reads a map by its table, in the order of the table. `what` names the map in errors. */
 kt_status_t kt_options_read(kt_config_t *config, const char *what, const kt_yaml_t *map,

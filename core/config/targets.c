@@ -44,6 +44,9 @@ static const kt_option_kind_t option_reference = {read_reference, kt_option_rele
 const kt_option_t kt_target_options[] = {
     {"exec", &kt_option_command, offsetof(kt_cfg_target_t, exec), .value = "COMMAND",
      .text = "The command that gives the target the new value, and tests it."},
+    {"redis", &kt_option_map, offsetof(kt_cfg_target_t, redis), .options = kt_redis_options,
+     .value = "{ OPTION : VALUE , ... }",
+     .text = "The ACL user of Redis servers whose password is the secret."},
     {"notify", &kt_option_command, offsetof(kt_cfg_target_t, notify), .value = "COMMAND",
      .text = "A command that runs when the new value is current."},
     {"webhook", &option_url, offsetof(kt_cfg_target_t, webhook), .value = "URL",
@@ -65,20 +68,25 @@ const kt_option_t kt_target_options[] = {
 };
 
 static kt_status_t check_target(const kt_config_t *config, const kt_yaml_t *pattern,
-                                const kt_cfg_target_t *target)
+                                kt_cfg_target_t *target)
 {
-    if (target->exec == NULL && target->notify == NULL && target->webhook == NULL)
+    if (!kt_config_has_target(target) && target->notify == NULL && target->webhook == NULL)
         return kt_config_fail(
             config->path, pattern->line,
-            "the target of `%.64s`: nothing to do (add `exec`, `notify` or `webhook`)",
+            "the target of `%.64s`: nothing to do (add `exec`, `redis`, `notify` or `webhook`)",
             pattern->text);
+    if (target->exec != NULL && target->redis.servers != NULL)
+        return kt_config_fail(config->path, pattern->line,
+                              "the target of `%.64s`: `exec` and `redis` exclude each other",
+                              pattern->text);
     if ((target->webhook == NULL) != (target->webhook_key == NULL))
         return kt_config_fail(
             config->path, pattern->line,
             "the target of `%.64s`: `webhook` and `webhook_key` need each other, because an "
             "unsigned message could come from anyone (add the missing one)",
             pattern->text);
-    return KT_SUCCESS;
+    return target->redis.servers != NULL ? kt_redis_check(config, pattern, &target->redis)
+                                         : KT_SUCCESS;
 }
 
 static kt_status_t add_target(kt_config_t *config, const kt_yaml_t *pattern, const kt_yaml_t *value)
@@ -138,4 +146,23 @@ const kt_cfg_target_t *kt_config_target(const kt_config_t *config, const char *n
             return &config->targets[i];
     }
     return NULL;
+}
+
+bool kt_config_has_target(const kt_cfg_target_t *target)
+{
+    return target->exec != NULL || target->redis.servers != NULL;
+}
+
+void kt_config_target_label(const kt_cfg_target_t *target, char *label, size_t size)
+{
+    if (target->exec != NULL)
+        (void)snprintf(label, size, KT_TARGET_EXEC "%s", target->exec[0]);
+    else
+        (void)snprintf(label, size, KT_TARGET_REDIS "%s", target->redis.user);
+}
+
+bool kt_config_is_target(const char *noted)
+{
+    return strncmp(noted, KT_TARGET_EXEC, strlen(KT_TARGET_EXEC)) == 0 ||
+           strncmp(noted, KT_TARGET_REDIS, strlen(KT_TARGET_REDIS)) == 0;
 }

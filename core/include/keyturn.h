@@ -683,6 +683,17 @@ typedef struct kt_rotate_options {
 KT_API KT_MUST_USE kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req,
                                          const kt_rotate_options_t *options, uint64_t *ret_version);
 
+/*
+ * A target may accept the old value for a while beside the new one (`overlap` of `redis` in
+ * `targets:`). Takes those away from it whose time is over, after it has tested that the current
+ * value works there. *ret_removed is their number; 0: there was none, or the name has no such
+ * target. *ret_unfinished is 1 if nothing was done because the name has an unfinished rotation,
+ * which kt_rotate() finishes; else 0. Both may be NULL. Needs the right to rotate. kt_rotate() does
+ * the same at its end; this is for what comes due later. May be repeated after a failure.
+ */
+KT_API KT_MUST_USE kt_status_t kt_retire(kt_ctx_t *ctx, const kt_request_t *req,
+                                         size_t *ret_removed, int *ret_unfinished);
+
 /* Would kt_rotate() with these options start? Answers the refusal that it would give, changes
  * nothing and records nothing: for a dry run. `options` may be NULL. */
 KT_API KT_MUST_USE kt_status_t kt_rotate_check(kt_ctx_t *ctx, const kt_request_t *req,

@@ -25,11 +25,12 @@
 typedef struct plan {
     kt_rotate_options_t options;
     kt_exec_t exec;
+    kt_redis_t redis;
     const kt_cfg_target_t *config; /* of `targets:`; NULL: none */
     bool runs_elsewhere;           /* this host does not run the configured target */
 } plan_t;
 
-static bool runs_commands(const kt_ctx_t *ctx, const kt_request_t *req)
+bool kt_rotate_runs_targets(const kt_ctx_t *ctx, const kt_request_t *req)
 {
     return strcmp(ctx->host, "cli") == 0 && req->bundle == NULL;
 }
@@ -51,22 +52,28 @@ static kt_status_t make_plan(kt_ctx_t *ctx, const kt_request_t *req,
         kt_reference_parse(req->reference, req->reference_len, &ref) != KT_SUCCESS)
         return KT_SUCCESS; /* a bad name is reported later, after the policy check */
     plan->config = kt_config_target(ctx->holder.config, ref.name);
-    if (plan->config == NULL || plan->config->exec == NULL || options->store_only)
+    if (plan->config == NULL || !kt_config_has_target(plan->config) || options->store_only)
         return KT_SUCCESS;
-    if (!runs_commands(ctx, req)) {
+    if (!kt_rotate_runs_targets(ctx, req)) {
         plan->runs_elsewhere = true;
         return KT_SUCCESS;
     }
-    kt_exec_init(&plan->exec, ctx, plan->config);
-    plan->options.target = &plan->exec.ops;
-    plan->options.target_arg = &plan->exec;
+    if (plan->config->exec != NULL) {
+        kt_exec_init(&plan->exec, ctx, plan->config);
+        plan->options.target = &plan->exec.ops;
+        plan->options.target_arg = &plan->exec;
+    } else {
+        kt_redis_init(&plan->redis, ctx, plan->config);
+        plan->options.target = &plan->redis.ops;
+        plan->options.target_arg = &plan->redis;
+    }
     return KT_SUCCESS;
 }
 
 static kt_status_t refuse_elsewhere(const char *name)
 {
-    return kt_fail(KT_CONFLICT, "%s: its target is a command, which only the keyturn command runs",
-                   name);
+    return kt_fail(KT_CONFLICT,
+                   "%s: only the keyturn command runs the targets of the configuration", name);
 }
 
 static int64_t lease_of(const plan_t *plan)
@@ -80,7 +87,7 @@ static bool same_target(const char *noted, const kt_target_ops_t *ops)
     if (noted == NULL)
         return false;
     return strcmp(noted, ops->name) == 0 ||
-           (kt_exec_is(ops) && strncmp(noted, KT_EXEC, strlen(KT_EXEC)) == 0);
+           (kt_exec_is(ops) && strncmp(noted, KT_TARGET_EXEC, strlen(KT_TARGET_EXEC)) == 0);
 }
 
 /* ---- resuming ---- */
@@ -127,7 +134,7 @@ static kt_status_t adopt_pending(kt_rotation_t *r, const plan_t *plan)
     kt_status_t status;
 
     kt_lease_format(lease_of(plan), lease);
-    status = kt_exec_check(plan->options.target);
+    status = kt_rotate_check_target(plan->options.target);
     if (status == KT_SUCCESS)
         status = kt_rotation_begin_step(r, kt_write_timeout(&r->req), &change);
     if (status == KT_SUCCESS) {
@@ -218,7 +225,8 @@ static kt_status_t ask_target(kt_rotation_t *r, const kt_rotate_options_t *optio
 {
     kt_status_t status;
 
-    if (resumed && options->target->test != NULL) {
+    /* a test of Redis cannot tell whether all that belongs to a change is done */
+    if (resumed && options->target->test != NULL && !kt_redis_is(options->target)) {
         status = ask_test(r, options);
         if (status != KT_CONFLICT) /* it has the new value, or that is not known */
             return status;
@@ -281,9 +289,31 @@ static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, 
     return carry_out(r, &plan->options, /* resumed= */ false, ret_version);
 }
 
+/* Before anything is stored: a server that cannot be asked, or will not do it, changes nothing. */
+static kt_status_t look_at_target(kt_ctx_t *ctx, const kt_request_t *req, plan_t *plan)
+{
+    kt_failure_t failed;
+    kt_call_t call;
+    kt_status_t status;
+
+    if (!kt_redis_is(plan->options.target))
+        return KT_SUCCESS;
+    status = kt_redis_look(&plan->redis, req);
+    if (status == KT_SUCCESS)
+        return status;
+    kt_failure_save(&failed, status);
+    if (kt_enter(ctx) == KT_SUCCESS) {
+        if (kt_call_begin(ctx, req, &call) == KT_SUCCESS)
+            (void)kt_decide(ctx, &call, "rotate.create", status, 0, NULL,
+                            KT_EV_DURABLE | KT_EV_UNCOUNTED);
+        kt_leave(ctx);
+    }
+    return kt_failure_restore(&failed);
+}
+
 /* Finishes an unfinished rotation first. That is all, unless the caller brought a value, which must
  * become current. */
-static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan,
+static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, plan_t *plan,
                                       uint64_t *ret_version)
 {
     kt_rotation_t *r = NULL;
@@ -291,8 +321,10 @@ static kt_status_t rotate_with_target(kt_ctx_t *ctx, const kt_request_t *req, co
 
     if (status != KT_SUCCESS)
         return status;
-    if (r == NULL)
-        return create_and_carry_out(ctx, req, plan, ret_version);
+    if (r == NULL) {
+        status = look_at_target(ctx, req, plan);
+        return status == KT_SUCCESS ? create_and_carry_out(ctx, req, plan, ret_version) : status;
+    }
     status = carry_out(r, &plan->options, /* resumed= */ true, ret_version);
     if (plan->options.value == NULL || status != KT_SUCCESS)
         return status;
@@ -343,7 +375,8 @@ static void notify(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, u
     kt_call_t call;
     kt_status_t status;
 
-    if (config == NULL || !runs_commands(ctx, req) || kt_call_begin(ctx, req, &call) != KT_SUCCESS)
+    if (config == NULL || !kt_rotate_runs_targets(ctx, req) ||
+        kt_call_begin(ctx, req, &call) != KT_SUCCESS)
         return;
     if (config->notify != NULL) {
         status = kt_exec_notify(ctx, config, call.ref.name, version) ? KT_SUCCESS : KT_UNAVAIL;
@@ -353,6 +386,19 @@ static void notify(kt_ctx_t *ctx, const kt_request_t *req, const plan_t *plan, u
         status = kt_webhook_send(ctx, req, config, call.ref.name, version);
         record_notice(ctx, &call, "rotate.webhook", status, version);
     }
+}
+
+/* The rotation is complete even if an older password cannot be removed: the next retirement tries
+ * again. */
+static void retire(kt_ctx_t *ctx, const kt_request_t *req)
+{
+    if (kt_retire(ctx, req, NULL, NULL) == KT_SUCCESS)
+        return;
+    kt_log(&ctx->holder.logger, 4,
+           "the old password of %s stays valid: %s (`keyturn rotate --due` "
+           "tries again)",
+           req->reference, kt_failure());
+    kt_failure_clear();
 }
 
 kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_options_t *options,
@@ -372,6 +418,8 @@ kt_status_t kt_rotate(kt_ctx_t *ctx, const kt_request_t *req, const kt_rotate_op
         return status;
     kt_debug_point("after_finish");
     notify(ctx, req, &plan, version);
+    if (kt_redis_is(plan.options.target))
+        retire(ctx, req);
     if (ret_version != NULL)
         *ret_version = version;
     return KT_SUCCESS;
@@ -423,7 +471,7 @@ static kt_status_t check_locked(kt_ctx_t *ctx, const kt_request_t *req, const pl
     if (status == KT_SUCCESS)
         status = check_value(ctx, store, &head, &call, plan);
     if (status == KT_SUCCESS)
-        status = kt_exec_check(plan->options.target);
+        status = kt_rotate_check_target(plan->options.target);
     kt_head_clear(&head);
     return status;
 }

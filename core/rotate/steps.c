@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rotate.h"
-#include "target.h"
+#include "old.h"
 
 #define DEFAULT_LENGTH 32u
 
@@ -140,6 +139,13 @@ kt_status_t kt_rotate_check_value(const kt_head_t *head, const kt_secret_t *old,
     if (status == KT_SUCCESS && shape == KT_SHAPE_OPAQUE)
         status = check_object(head, old, options);
     return status;
+}
+
+kt_status_t kt_rotate_check_target(const kt_target_ops_t *target)
+{
+    if (kt_exec_is(target))
+        return kt_exec_check(target);
+    return kt_redis_is(target) ? kt_redis_load(target) : KT_SUCCESS;
 }
 
 kt_status_t kt_rotate_check_head(const kt_head_t *head, const kt_rotate_options_t *options)
@@ -319,6 +325,8 @@ static kt_status_t store_pending(kt_rotation_t *r, const kt_rotate_options_t *op
         status = add_rotated(change, options, &version);
     if (status == KT_SUCCESS && lease != NULL)
         status = kt_head_note(kt_change_head(change), version, KT_NOTE_LEASE, lease);
+    if (status == KT_SUCCESS && kt_redis_is(options->target))
+        status = kt_old_note(change, version, kt_redis_overlap(options->target));
     if (status != KT_SUCCESS) {
         kt_change_abort(change);
         return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, r->store->name,
@@ -339,7 +347,7 @@ static kt_status_t open_new(kt_rotation_t *r, const kt_rotate_options_t *options
     kt_status_t status = kt_rotation_open(r);
 
     if (status == KT_SUCCESS && options != NULL)
-        status = kt_exec_check(options->target);
+        status = kt_rotate_check_target(options->target);
     if (status != KT_SUCCESS)
         return kt_decide(r->ctx, &r->call, "rotate.create", status, 0, NULL, KT_EV_DURABLE);
     return KT_SUCCESS;
@@ -447,7 +455,7 @@ static kt_status_t add_locked(kt_rotation_t *r, const kt_rotate_options_t *optio
     if (status == KT_SUCCESS && r->version != 0)
         status = kt_fail(KT_USAGE, "%s: this rotation has its new value already", r->call.ref.name);
     if (status == KT_SUCCESS)
-        status = kt_exec_check(options->target);
+        status = kt_rotate_check_target(options->target);
     if (status != KT_SUCCESS)
         return status;
     r->expires = options->expires;

@@ -15,8 +15,7 @@
 
 #define EXIT_REJECTED 65
 
-/* The part of a value that a rotation replaces, as in kt_rotate_options_t.value. */
-static kt_status_t new_part(const kt_secret_t *value, kt_secret_t **ret_part)
+kt_status_t kt_target_part(const kt_secret_t *value, kt_secret_t **ret_part)
 {
     switch (kt_shape_of(value)) {
     case KT_SHAPE_DATABASE:
@@ -35,7 +34,7 @@ static kt_status_t keep_part(const kt_exec_t *exec, kt_status_t status, kt_secre
 
     if (status != KT_SUCCESS || exec->config->whole)
         return status;
-    status = new_part(*value, &part);
+    status = kt_target_part(*value, &part);
     kt_secret_free(*value);
     *value = part;
     return status;
@@ -107,7 +106,7 @@ static kt_status_t exec_test(void *arg, kt_rotation_t *rotation)
 
 void kt_exec_init(kt_exec_t *exec, kt_ctx_t *ctx, const kt_cfg_target_t *config)
 {
-    (void)snprintf(exec->label, sizeof(exec->label), KT_EXEC "%s", config->exec[0]);
+    kt_config_target_label(config, exec->label, sizeof(exec->label));
     exec->ctx = ctx;
     exec->config = config;
     exec->ops = (kt_target_ops_t){sizeof(kt_target_ops_t), exec->label, exec_set,
@@ -123,7 +122,7 @@ kt_status_t kt_exec_check(const kt_target_ops_t *ops)
 {
     const kt_exec_t *exec = (const kt_exec_t *)ops; /* its first member */
 
-    return kt_exec_is(ops) ? kt_command_check(exec->config->exec[0]) : KT_SUCCESS;
+    return kt_command_check(exec->config->exec[0]);
 }
 
 /* ---- notifications ---- */

@@ -14,15 +14,39 @@ typedef struct kt_exec {
     kt_ctx_t *ctx;
     const kt_cfg_target_t *config;
 } kt_exec_t;
-#define KT_EXEC KT_TARGET_EXEC
 
 void kt_exec_init(kt_exec_t *exec, kt_ctx_t *ctx, const kt_cfg_target_t *config);
 bool kt_exec_is(const kt_target_ops_t *ops);
-kt_status_t kt_exec_check(const kt_target_ops_t *ops); /* kt_command_check() if it is a command */
+kt_status_t kt_exec_check(const kt_target_ops_t *ops); /* kt_command_check() */
+/* The part of a value that a rotation replaces, as in kt_rotate_options_t.value. The caller frees
+ * it. */
+kt_status_t kt_target_part(const kt_secret_t *value, kt_secret_t **ret_part);
 /* Runs the command of `notify` for a version that became current. False, with kt_failure(), unless
  * its exit status is 0. */
 bool kt_exec_notify(const kt_ctx_t *ctx, const kt_cfg_target_t *config, const char *name,
                     uint64_t version);
+
+/* ---- redis.c ---- */
+
+/* The user of Redis servers as the target of one rotation. */
+typedef struct kt_redis {
+    kt_target_ops_t ops; /* the first member; its name points to `label` */
+    char label[KT_ERROR_SIZE];
+    kt_ctx_t *ctx;
+    const kt_cfg_redis_t *config;
+    kt_account_fn account; /* NULL: the provider is not loaded yet */
+} kt_redis_t;
+
+void kt_redis_init(kt_redis_t *redis, kt_ctx_t *ctx, const kt_cfg_target_t *config);
+bool kt_redis_is(const kt_target_ops_t *ops);
+int64_t kt_redis_overlap(const kt_target_ops_t *ops);
+kt_status_t kt_redis_load(const kt_target_ops_t *ops); /* KT_CONFIG, KT_PERMISSION */
+/* Could every server's password be changed? Asks them, and so must not be called with the context's
+ * lock. `req` is the rotation's. */
+kt_status_t kt_redis_look(kt_redis_t *redis, const kt_request_t *req);
+/* Takes from every server the passwords with these hashes, after the current value of `rotation`
+ * works on each of them. `removed` ends with NULL. */
+kt_status_t kt_redis_remove(kt_redis_t *redis, kt_rotation_t *rotation, const char *const *removed);
 
 /* The event as one JSON object, without the value. */
 #define KT_EVENT_SIZE (KT_NAME_MAX + KT_ENVIRONMENT_MAX + 128)

@@ -48,12 +48,12 @@ static bool is_live(const kt_head_t *head)
     return !head->deleted && head->current != 0;
 }
 
-static const kt_cfg_target_t *command_of(const put_arg_t *put, const kt_head_t *head)
+static const kt_cfg_target_t *target_of(const put_arg_t *put, const kt_head_t *head)
 {
     const kt_cfg_target_t *target =
         put->own_record ? NULL : kt_config_target(put->config, head->name);
 
-    return target != NULL && target->exec != NULL && is_live(head) ? target : NULL;
+    return target != NULL && kt_config_has_target(target) && is_live(head) ? target : NULL;
 }
 
 /* Would the change reach what a server or a command knows? A field beside the password does not,
@@ -61,12 +61,13 @@ static const kt_cfg_target_t *command_of(const put_arg_t *put, const kt_head_t *
 static kt_status_t check_known(const put_arg_t *put, const kt_head_t *head, const char *part)
 {
     const char *field = put->options->field, *manager = kt_head_manager(head);
-    const kt_cfg_target_t *command = command_of(put, head);
+    const kt_cfg_target_t *target = target_of(put, head);
+    char label[KT_ERROR_SIZE];
     bool beside = field != NULL && part != NULL && strcmp(field, part) != 0;
 
-    if (put->options->force || (manager == NULL && command == NULL) || kt_head_is_erased(head))
+    if (put->options->force || (manager == NULL && target == NULL) || kt_head_is_erased(head))
         return KT_SUCCESS;
-    if (beside && (command == NULL || !command->whole))
+    if (beside && (target == NULL || !target->whole))
         return KT_SUCCESS;
     if (manager != NULL)
         return kt_fail(KT_CONFLICT,
@@ -75,11 +76,12 @@ static kt_status_t check_known(const put_arg_t *put, const kt_head_t *head, cons
                        "stores one that PostgreSQL has already)",
                        head->name, head->name, head->name, field != NULL ? " --field " : "",
                        field != NULL ? field : "");
+    kt_config_target_label(target, label, sizeof(label));
     return kt_fail(KT_CONFLICT,
                    "%s: its target %s would not learn the new value (`keyturn rotate %s --file -` "
                    "gives both a new %s; `keyturn set %s%s%s --force` stores the value here only)",
-                   head->name, command->exec[0], head->name, part != NULL ? part : "value",
-                   head->name, field != NULL ? " --field " : "", field != NULL ? field : "");
+                   head->name, label, head->name, part != NULL ? part : "value", head->name,
+                   field != NULL ? " --field " : "", field != NULL ? field : "");
 }
 
 /* `old` NULL: there is none, or only the check before the value is asked for. */

@@ -225,7 +225,7 @@ typedef struct rollback_arg {
     uint64_t version; /* 0: the previous one */
 } rollback_arg_t;
 
-/* The command that gives an older value to the target too. */
+/* With the command that gives an older value to the target too. */
 static kt_status_t refuse_known(kt_change_t *change, const char *target, uint64_t version)
 {
     const kt_head_t *head = kt_change_head(change);
@@ -253,7 +253,7 @@ static kt_status_t check_target(kt_change_t *change, const char *host, uint64_t 
     const kt_head_t *head = kt_change_head(change);
     const char *target = kt_head_get_note(head, head->current, KT_NOTE_TARGET);
 
-    if (target != NULL && strncmp(target, KT_TARGET_EXEC, strlen(KT_TARGET_EXEC)) == 0)
+    if (target != NULL && kt_config_is_target(target))
         return refuse_known(change, target, version);
     if (target != NULL && strcmp(host, "postgresql") != 0)
         return kt_fail(KT_CONFLICT,

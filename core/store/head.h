@@ -60,7 +60,10 @@ kt_status_t kt_head_select(const kt_head_t *head, kt_selector_t selector, uint64
 
 /* Of a version that a rotation gave to a target: the target's name, "exec:/path" of a command. */
 #define KT_NOTE_TARGET "target"
-#define KT_TARGET_EXEC "exec:"
+/* Of a version that a rotation gave to a target which keeps the older password for a while: begins
+ * the key, which ends with the SHA-256 of that password in hex. The value: "MS", that long after
+ * the version became current, or "@MS", a time since the epoch. */
+#define KT_NOTE_OLD "keyturn.old."
 /* Of a version that a server got by a rotation: the number of the version that the server had
  * before, if it did. */
 #define KT_NOTE_REPLACED "keyturn.replaced"

@@ -93,12 +93,12 @@ kt_status_t kt_head_copy_notes(kt_head_t *head, uint64_t from, uint64_t to)
 
 /* ---- servers that know a value ---- */
 
-/* A command is not asked: `targets:` of the configuration says whether it still is a target. */
+/* A target of `targets:` is not asked: the configuration says whether it still is one. */
 static bool is_server(const kt_head_t *head, const kt_head_version_t *version)
 {
     const char *target = kt_head_get_note(head, version->version, KT_NOTE_TARGET);
 
-    return target != NULL && strncmp(target, KT_TARGET_EXEC, strlen(KT_TARGET_EXEC)) != 0;
+    return target != NULL && !kt_config_is_target(target);
 }
 
 const char *kt_head_manager(const kt_head_t *head)

@@ -36,6 +36,8 @@ ELSEWHERE = {  # what needs root, a server, or the library
     ("core/maintain/check_look.c", "the key file of %s, does not exist"): "system/test_check.py::test_what_is_missing_is_named_and_fixed",
     ("core/store/anchor_files.c", "%s/%s: %s ("): "system/test_check.py::test_what_is_missing_is_named_and_fixed",
     ("core/store/anchor_own.c", "belongs to uid"): "system/test_check.py::test_what_is_missing_is_named_and_fixed",
+    ("core/rotate/old.c", "older passwords are still valid"): "redis/test_target.py::test_too_many_old_passwords",
+    ("core/rotate/rotate.c", "the old password of %s stays valid"): "redis/test_target.py::test_the_old_one_cannot_be_removed_at_once",
     ("core/serve/put.c", "PostgreSQL manages this password"): "postgresql/test_advice.py::test_set_beside_postgresql",
     ("postgresql/src/context.c", 'run "keyturn check"'): "postgresql/test_advice.py::test_not_ready",
     ("postgresql/src/alternate.c", '"keyturn versions'): "postgresql/test_alternate.py::test_back_to_a_user_who_takes_no_turns",

@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import threading
 import time
 
@@ -298,30 +297,6 @@ def test_refused(home, arguments, text):
 
 
 # ---- schedules ----
-
-CLOCK = """#define _GNU_SOURCE
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int clock_gettime(clockid_t clock, struct timespec *now)
-{
-    int rc = (int)syscall(SYS_clock_gettime, clock, now);
-    if (rc == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += DAYS * 86400L;
-    return rc;
-}
-"""
-
-
-@pytest.fixture
-def later(home, tmp_path):
-    """later(days, *arguments): the command, run so many days from now."""
-    def run(days, *arguments):
-        (tmp_path / "clock.c").write_text(CLOCK)
-        subprocess.run(["gcc", "-shared", "-fPIC", f"-DDAYS={days}", "-o", tmp_path / "clock.so", tmp_path / "clock.c"], check=True)
-        return home.run(*arguments, env={**home.env, "LD_PRELOAD": str(tmp_path / "clock.so")}, check=False)
-    return run
-
 
 def test_due(home):
     home.run("generate", "api-keys/soon", "--meta", "rotation=1s")
