@@ -7,7 +7,7 @@ CORE_SRC := $(foreach layer,$(CORE_LAYERS),$(wildcard core/$(layer)/*.c))
 CORE_OBJ := $(call objects,$(CORE_SRC))
 LIBKEYTURN := $(BUILD)/lib/libkeyturn.so.0
 LIBKEYTURN_DEV := $(BUILD)/lib/libkeyturn.so
-CORE_LIBS = $(SODIUM_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(CURL_LIBS) $(ZLIB_LIBS) -ldl -pthread
+CORE_LIBS = $(SODIUM_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(ZLIB_LIBS) -ldl -pthread
 
 # what a consumer links with
 KEYTURN_LINK = -L$(BUILD)/lib -lkeyturn $(RPATH)

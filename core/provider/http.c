@@ -4,21 +4,20 @@
  * no redirects, limits on time and size.
  *
  * An answer's body arrives in locked memory that grows by copying and wiping. libcurl's own buffers
- * are wiped when they are freed, unless the host started libcurl before us; what OpenSSL keeps of a
- * record is not ours to wipe.
+ * are wiped when they are freed (curl.c), unless the host started libcurl before us; what OpenSSL
+ * keeps of a record is not ours to wipe.
  *
  * Every HTTP status is KTP_SUCCESS: what 404 or 429 means is the provider's business. KTP_UNAVAIL:
  * no whole answer (connection, TLS, time, a body cut short). KTP_MALFORMED: an answer over its
  * limit, or a call that is wrong in itself. Error texts name the server, never the path of the URL,
  * nor anything that the server sent.
  */
+#include "curl.h"
 #include "provider.h"
 
 #include <pthread.h>
 #include <arpa/inet.h>
-#include <curl/curl.h>
 #include <limits.h>
-#include <malloc.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -48,37 +47,6 @@ typedef struct exchange {
     bool too_big, no_memory;
 } exchange_t;
 
-/* ---- libcurl's memory ---- */
-
-static void wiping_free(void *data)
-{
-    if (data == NULL)
-        return;
-    kt_wipe(data, malloc_usable_size(data));
-    free(data);
-}
-
-static void *wiping_realloc(void *data, size_t size)
-{
-    size_t old = data != NULL ? malloc_usable_size(data) : 0;
-    void *grown = malloc(size);
-
-    if (grown == NULL)
-        return NULL;
-    if (data != NULL)
-        memcpy(grown, data, old < size ? old : size);
-    wiping_free(data);
-    return grown;
-}
-
-static bool started;
-
-static void start_once(void)
-{
-    started = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
-                                   calloc) == CURLE_OK;
-}
-
 /* ---- errors ---- */
 
 static ktp_status_t fail(const exchange_t *e, ktp_status_t status, const char *why)
@@ -92,18 +60,18 @@ static ktp_status_t fail_transport(const exchange_t *e, CURLcode code)
     char text[256];
     long number = 0;
 
-    if (curl_easy_getinfo(e->curl, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number != 0 &&
+    if (kt_curl.easy_getinfo(e->curl, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number != 0 &&
         code == CURLE_COULDNT_CONNECT) {
         char buffer[128];
 
-        (void)snprintf(text, sizeof(text), "%s: %s", curl_easy_strerror(code),
+        (void)snprintf(text, sizeof(text), "%s: %s", kt_curl.easy_strerror(code),
                        strerror_r((int)number, buffer, sizeof(buffer)));
     } else if (code == CURLE_ABORTED_BY_CALLBACK) {
         return fail(e, KTP_TRYAGAIN, "interrupted");
     } else if (code == CURLE_OPERATION_TIMEDOUT) {
         (void)snprintf(text, sizeof(text), "no whole answer within %u ms", e->x->timeout);
     } else {
-        (void)snprintf(text, sizeof(text), "%s", curl_easy_strerror(code));
+        (void)snprintf(text, sizeof(text), "%s", kt_curl.easy_strerror(code));
     }
     return fail(e, KTP_UNAVAIL, text);
 }
@@ -138,14 +106,14 @@ static bool is_near_address(const struct sockaddr *address)
 
 static ktp_status_t check_url(exchange_t *e)
 {
-    CURLU *url = curl_url();
+    CURLU *url = kt_curl.url();
     char *scheme = NULL;
     ktp_status_t status = KTP_SUCCESS;
 
     if (url == NULL ||
-        curl_url_set(url, CURLUPART_URL, e->x->url, CURLU_DISALLOW_USER) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_HOST, &e->server, 0) != CURLUE_OK) {
+        kt_curl.url_set(url, CURLUPART_URL, e->x->url, CURLU_DISALLOW_USER) != CURLUE_OK ||
+        kt_curl.url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+        kt_curl.url_get(url, CURLUPART_HOST, &e->server, 0) != CURLUE_OK) {
         status = fail(e, KTP_MALFORMED, "not a URL, or one with a user name");
         goto out;
     }
@@ -156,8 +124,8 @@ static ktp_status_t check_url(exchange_t *e)
     else if (e->plain && !e->near)
         status = fail(e, KTP_MALFORMED, "http: is for this machine only: say https:");
 out:
-    curl_free(scheme);
-    curl_url_cleanup(url);
+    kt_curl.free(scheme);
+    kt_curl.url_cleanup(url);
     return status;
 }
 
@@ -227,7 +195,7 @@ static size_t parse_header(char *data, size_t one, size_t size, void *arg)
 
 static bool add_header(exchange_t *e, const char *text)
 {
-    struct curl_slist *longer = curl_slist_append(e->headers, text);
+    struct curl_slist *longer = kt_curl.slist_append(e->headers, text);
 
     if (longer != NULL)
         e->headers = longer;
@@ -261,7 +229,7 @@ static bool is_method(const char *method)
 }
 
 #define SET(option, value)                                                                         \
-    (void)(code = code != CURLE_OK ? code : curl_easy_setopt(e->curl, option, value))
+    (void)(code = code != CURLE_OK ? code : kt_curl.easy_setopt(e->curl, option, value))
 
 static CURLcode set_limits(exchange_t *e)
 {
@@ -323,28 +291,28 @@ static CURLcode set_request(exchange_t *e)
 static CURLcode drive(CURL *curl)
 {
     CURLcode code = CURLE_FAILED_INIT;
-    CURLM *multi = curl_multi_init();
+    CURLM *multi = kt_curl.multi_init();
     CURLMsg *message;
     CURLMcode stepped;
     int running = 1, left;
 
     if (multi == NULL)
         return CURLE_OUT_OF_MEMORY;
-    stepped = curl_multi_add_handle(multi, curl);
+    stepped = kt_curl.multi_add_handle(multi, curl);
     while (stepped == CURLM_OK && running) {
-        stepped = curl_multi_perform(multi, &running);
+        stepped = kt_curl.multi_perform(multi, &running);
         if (stepped == CURLM_OK && running)
-            stepped = curl_multi_poll(multi, NULL, 0, STEP, NULL);
+            stepped = kt_curl.multi_poll(multi, NULL, 0, STEP, NULL);
         if (running && kt_provider_interrupted()) {
             code = CURLE_ABORTED_BY_CALLBACK;
             break;
         }
     }
-    message = running ? NULL : curl_multi_info_read(multi, &left);
+    message = running ? NULL : kt_curl.multi_info_read(multi, &left);
     if (message != NULL && message->msg == CURLMSG_DONE)
         code = message->data.result;
-    (void)curl_multi_remove_handle(multi, curl);
-    (void)curl_multi_cleanup(multi);
+    (void)kt_curl.multi_remove_handle(multi, curl);
+    (void)kt_curl.multi_cleanup(multi);
     return code;
 }
 
@@ -394,8 +362,8 @@ static void hand_over(exchange_t *e)
     curl_off_t after = 0;
     ktp_http_t *x = e->x;
 
-    (void)curl_easy_getinfo(e->curl, CURLINFO_RESPONSE_CODE, &x->status);
-    (void)curl_easy_getinfo(e->curl, CURLINFO_RETRY_AFTER, &after);
+    (void)kt_curl.easy_getinfo(e->curl, CURLINFO_RESPONSE_CODE, &x->status);
+    (void)kt_curl.easy_getinfo(e->curl, CURLINFO_RETRY_AFTER, &after);
     x->retry_after = after < 0 ? 0 : after > UINT_MAX ? UINT_MAX : (unsigned)after;
     x->answer = e->answer; /* now the provider's */
     e->answer.data = NULL;
@@ -403,13 +371,12 @@ static void hand_over(exchange_t *e)
 
 ktp_status_t kt_http(void *host, ktp_http_t *x)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     exchange_t e = {.host = host, .x = x};
+    const char *why = kt_curl_load();
     ktp_status_t status;
 
-    (void)pthread_once(&once, start_once);
-    if (!started)
-        return fail(&e, KTP_UNAVAIL, "libcurl does not start");
+    if (why != NULL)
+        return fail(&e, KTP_UNAVAIL, why);
     if (x->timeout == 0)
         x->timeout = TIMEOUT_DEFAULT;
     status = x->url != NULL && is_method(x->method)
@@ -418,14 +385,14 @@ ktp_status_t kt_http(void *host, ktp_http_t *x)
     if (status == KTP_SUCCESS)
         status = make_headers(&e);
     if (status == KTP_SUCCESS) {
-        e.curl = curl_easy_init();
+        e.curl = kt_curl.easy_init();
         status = e.curl != NULL ? run(&e) : fail(&e, KTP_UNAVAIL, "out of memory");
     }
     if (status == KTP_SUCCESS)
         hand_over(&e);
     kt_locked_free(e.answer.data);
-    curl_easy_cleanup(e.curl);
-    curl_slist_free_all(e.headers);
-    curl_free(e.server);
+    kt_curl.easy_cleanup(e.curl);
+    kt_curl.slist_free_all(e.headers);
+    kt_curl.free(e.server);
     return status;
 }

@@ -7,6 +7,8 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -312,9 +314,42 @@ START_TEST(it_leaves_signals_as_they_were)
 }
 END_TEST
 
+/* In a process of its own, which has not loaded libcurl yet and can open no file. */
+static void ask_without_libcurl(void)
+{
+    static const char expected[] = "http: libcurl.so.4 cannot be loaded: cannot open shared object "
+                                   "file: Too many open files (install libcurl4, then start again)";
+    const struct rlimit none = {0, 0};
+    ktp_http_t x = exchange("GET", plain("ok"));
+
+    if (setrlimit(RLIMIT_NOFILE, &none) != 0)
+        _exit(2);
+    for (int i = 0; i < 2; i++) {
+        kt_provider_error_clear();
+        if (kt_http(NULL, &x) != KTP_UNAVAIL || strcmp(kt_provider_error(), expected) != 0) {
+            (void)fprintf(stderr, "%s\n", kt_provider_error());
+            _exit(1);
+        }
+    }
+    _exit(0);
+}
+
+START_TEST(it_says_why_there_is_no_libcurl)
+{
+    pid_t pid = fork();
+    int ended;
+
+    if (pid == 0)
+        ask_without_libcurl();
+    ck_assert_int_eq(waitpid(pid, &ended, 0), pid);
+    ck_assert_int_eq(ended, 0);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_unchecked_fixture(tests, start_server, NULL); /* the server ends with this program */
+    tcase_add_test(tests, it_says_why_there_is_no_libcurl); /* the first: without fork, too */
     tcase_add_test(tests, it_gets);
     tcase_add_test(tests, it_sends_method_headers_and_body);
     tcase_add_test(tests, it_leaves_statuses_to_the_provider);
