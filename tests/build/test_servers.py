@@ -106,6 +106,19 @@ def test_what_cannot_be_had_is_75_and_says_what_it_needs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_of_all_parts_makes_the_roots(tmp_path):
+    """It asks for each, whether it is there or not; one that cannot be had is skipped, and says why."""
+    (tmp_path / "auto").mkdir()
+    root = tmp_path / "auto/root"
+    root.write_text('#!/bin/sh\necho "$@" >> asked\necho "needs a machine" >&2\nexit 75\n')
+    root.chmod(0o755)
+    script = f". {TOP}/auto/servers; dir=$PWD parts=(postgresql) server= everything=yes; run_servers"
+    result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (tmp_path / "asked").read_text().split() == ["postgresql-17", "postgresql-18"]
+    assert result.stdout.count(": needs a machine\n") == 2 and "skipped: counterpart: postgresql 18: " in result.stdout
+    assert [path.read_text() for path in sorted(tmp_path.glob("totals-*"))] == ["0 0 1\n"] * 2
+
+
 def test_no_host_is_named():
     for name in ("root", "servers", "check", "nginx-source", "nginx-server"):
         assert "://" not in (TOP / "auto" / name).read_text()
