@@ -17,16 +17,16 @@
  * *sealed* provider (KTP_SEALED) keeps opaque rows that the core seals and opens: begin, get, put,
  * remove, scan, commit, abort, token.
  *
- * Threads: calls on one instance never overlap; two instances of one provider may be in use at
- * once. Forks: an instance is opened and used in one process only. Errors: answer a status and,
- * before that, say why once through services->error(): one line for an operator, never a value and
- * never a server's answer body.
+ * Threads: calls on one instance never overlap, but for sync; two instances of one provider may be
+ * in use at once. Forks: an instance is opened and used in one process only. Errors: answer a
+ * status and, before that, say why once through services->error(): one line for an operator, never
+ * a value and never a server's answer body.
  *
  * ABI changelog
  *   1.0  first
  *   1.1  reserve
  *   1.2  interrupted
- *   1.3  expire; the service secret; options that are lists; account
+ *   1.3  expire; account; publish, sync; the service secret; options that are lists
  */
 #ifndef KEYTURN_PROVIDER_H
 #define KEYTURN_PROVIDER_H
@@ -373,6 +373,17 @@ typedef struct ktp_provider {
     /* Since 1.3. May be NULL. Needs no instance; waits for servers. */
     ktp_status_t (*account)(const ktp_services_t *services, const ktp_account_t *account,
                             ktp_account_step_t step);
+    /*
+     * Since 1.3. Sealed, both or neither may be NULL. publish is commit, but others may see the
+     * transaction before it survives a power cut. What it answers counts as for commit: after
+     * KTP_SUCCESS it survives, and after another answer others may still see it. The host calls it
+     * where it makes the change again if a power cut took it.
+     * sync: what others may have seen of transactions so far survives a power cut. The host calls
+     * it before it writes down, where it lasts, what it has read. It may run beside another call on
+     * the instance, on another thread.
+     */
+    ktp_status_t (*publish)(ktp_txn_t *txn);
+    ktp_status_t (*sync)(ktp_instance_t *instance);
 } ktp_provider_t;
 
 #define KTP_HEADER                                                                                 \

@@ -109,6 +109,22 @@ ktp_status_t kt_provider_expire(const ktp_provider_t *api, ktp_txn_t *txn, const
     return api->expire(txn, key, when);
 }
 
+static bool can_publish(const ktp_provider_t *api)
+{
+    return api->size >= offsetof(ktp_provider_t, sync) + sizeof(api->sync) && api->abi_minor >= 3 &&
+           api->publish != NULL && api->sync != NULL;
+}
+
+ktp_status_t kt_provider_publish(const ktp_provider_t *api, ktp_txn_t *txn)
+{
+    return can_publish(api) ? api->publish(txn) : api->commit(txn);
+}
+
+ktp_status_t kt_provider_sync(const ktp_provider_t *api, ktp_instance_t *instance)
+{
+    return can_publish(api) ? api->sync(instance) : KTP_SUCCESS;
+}
+
 /* What a capability names is called without another look. */
 static bool keeps_promises(const ktp_provider_t *api)
 {

@@ -42,6 +42,10 @@ ktp_status_t kt_provider_expire(const ktp_provider_t *api, ktp_txn_t *txn, const
 typedef ktp_status_t (*kt_account_fn)(const ktp_services_t *services, const ktp_account_t *account,
                                       ktp_account_step_t step);
 kt_status_t kt_provider_account(const char *name, kt_account_fn *ret_account);
+/* publish() of a provider that has it, else commit(). */
+ktp_status_t kt_provider_publish(const ktp_provider_t *api, ktp_txn_t *txn);
+/* sync() of a provider that has it: without publish() there is nothing to sync. */
+ktp_status_t kt_provider_sync(const ktp_provider_t *api, ktp_instance_t *instance);
 
 /* ---- services.c, http.c ---- */
 

@@ -9,11 +9,11 @@
  * was rejected: a process has one -shm for all its connections, and its writer could not write.)
  *
  * The last connection of all writes -wal back to the database, and leaves -wal as it is: a copy of
- * the database alone is complete, but the database is not synced, because -wal is. So a command
- * waits for one sync, that of its commit. The next first connection repairs
- * the index, in which nothing counts as written back then: new frames follow the old ones, and none
- * is overwritten before the database was synced. That happens when -wal has grown, and after
- * something was erased, whose old copies go with it.
+ * the database alone is complete, but the database is not synced, because -wal is (sync.c). So a
+ * command waits for one sync, that of its commit. The next first connection repairs the index, in
+ * which nothing counts as written back then: new frames follow the old ones, and none is
+ * overwritten before the database was synced. That happens when -wal has grown, and after something
+ * was erased, whose old copies go with it.
  *
  * All waiting has one deadline for the whole call: vfs.c.
  */
@@ -26,6 +26,7 @@
 #include "lock.h"
 #include "process.h"
 #include "statement.h"
+#include "sync.h"
 #include "vfs.h"
 #include "watch.h"
 
@@ -187,14 +188,18 @@ static int open_file(const ktp_instance_t *instance, local_connection_t *connect
 }
 
 /* A connection to files that are not the store's any more must not write them back at its end. */
-static void close_file(const ktp_instance_t *instance, local_connection_t *connection)
+static void close_file(ktp_instance_t *instance, local_connection_t *connection)
 {
+    const local_closing_t closing = {local_is_synced, instance};
+
     if (connection->db == NULL)
         return;
     if (connection->epoch != instance->watch.epoch)
         sqlite3_db_config(connection->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     local_finish_statements(connection);
+    local_close_synced(connection->writing ? &closing : NULL);
     sqlite3_close(connection->db);
+    local_close_synced(NULL);
     connection->db = NULL;
     local_count(-1);
 }

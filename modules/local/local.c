@@ -16,6 +16,7 @@
 #include "reserve.h"
 #include "rows.h"
 #include "statement.h"
+#include "sync.h"
 #include "vfs.h"
 #include "watch.h"
 
@@ -238,14 +239,20 @@ static ktp_status_t local_begin(ktp_instance_t *instance, int writing, unsigned 
 }
 
 /* Its frames are written at once, if there is memory for them. */
-static ktp_status_t run_commit(const ktp_instance_t *instance, local_connection_t *connection)
+static ktp_status_t run_commit(ktp_instance_t *instance, local_connection_t *connection,
+                               int publishes)
 {
     local_gathered_t *gathered = malloc(sizeof *gathered);
     ktp_status_t status;
     int code = SQLITE_OK;
 
-    if (gathered != NULL)
+    if (gathered != NULL) {
+        gathered->db = connection->db;
+        gathered->publishes = publishes;
+        gathered->synced = local_note_synced;
+        gathered->arg = instance;
         local_gather(gathered);
+    }
     status = local_run(instance, connection, LOCAL_COMMIT, "committing");
     if (gathered != NULL)
         code = local_gather_end();
@@ -257,17 +264,18 @@ static ktp_status_t run_commit(const ktp_instance_t *instance, local_connection_
 
 /* Not into files that were put aside since begin: this connection holds none of the
  * locks of the new ones. */
-static ktp_status_t commit_here(ktp_instance_t *instance, local_connection_t *connection)
+static ktp_status_t commit_here(ktp_instance_t *instance, local_connection_t *connection,
+                                int publishes)
 {
     local_look(instance, 1);
     if (connection->writing && connection->epoch != instance->watch.epoch)
         return ktp_fail(instance->services, KTP_TRYAGAIN,
                         "%s: its files were replaced while it was written: nothing was committed",
                         instance->path);
-    return run_commit(instance, connection);
+    return run_commit(instance, connection, publishes);
 }
 
-static ktp_status_t local_commit(ktp_txn_t *txn)
+static ktp_status_t end_well(ktp_txn_t *txn, int publishes)
 {
     ktp_instance_t *instance = txn->instance;
     ktp_status_t status = same_process(instance);
@@ -284,11 +292,22 @@ static ktp_status_t local_commit(ktp_txn_t *txn)
         status = ktp_fail(instance->services, KTP_UNAVAIL,
                           "%s: an earlier error has undone the transaction", instance->path);
     else
-        status = commit_here(instance, txn->connection);
+        status = commit_here(instance, txn->connection, publishes);
     if (status == KTP_SUCCESS && (txn->erased || txn->lost > 0))
         instance->erased = 1;
     local_end(txn);
     return status;
+}
+
+static ktp_status_t local_commit(ktp_txn_t *txn)
+{
+    return end_well(txn, /* publishes= */ 0);
+}
+
+/* Others see it before its sync: sync.c says why that is safe. */
+static ktp_status_t local_publish(ktp_txn_t *txn)
+{
+    return end_well(txn, /* publishes= */ 1);
 }
 
 static void local_abort(ktp_txn_t *txn)
@@ -332,4 +351,6 @@ __attribute__((visibility("default"))) const ktp_provider_t keyturn_provider = {
     .abort = local_abort,
     .token = local_change_token,
     .reserve = local_reserve,
+    .publish = local_publish,
+    .sync = local_sync,
 };

@@ -8,11 +8,12 @@
  *   reserve.c     space for the next commit
  *   rows.c        get, put, remove, scan
  *   connection.c  how a file is opened, recognised, closed
+ *   sync.c        which commits are on the disk
  *   statement.c   the SQL, prepared at first use
  *   watch.c       the change token, replaced files
  *   error.c       what an SQLite error means, and what an operator reads
  *   lock.c        how long a lock is waited for, and who holds it
- *   vfs.c         what SQLite sleeps and syncs
+ *   vfs.c         what SQLite sleeps and syncs, and when
  *   process.c     the clock, forks, open connections
  *
  * An instance has two connections, each opened when it is first needed: a read-only one for reading
@@ -22,7 +23,7 @@
  * Three rules that cost data when they are broken:
  *   1. No code but SQLite opens and closes the database, -wal or -shm: closing any descriptor of a
  *      file drops all fcntl locks that the process has on it, SQLite's too. watch.c opens -shm
- *      and never closes it; reserve.c opens -wal, on which SQLite has no lock.
+ *      and never closes it; reserve.c and sync.c open -wal, on which SQLite has no lock.
  *   2. Nothing is carried over a fork: neither a connection nor SQLite's process-wide table of
  *      locks.
  *   3. Each writing connection sets SQLITE_FCNTL_PERSIST_WAL: a reader without write permission
@@ -43,6 +44,7 @@
 #define LOCAL_WAL_KEPT 1048576          /* bytes of it that the last connection leaves at most */
 #define LOCAL_CACHE 8000                /* KiB: a reader keeps all pages of a store up to here */
 #define LOCAL_TIMEOUT 5000              /* milliseconds, for create and check, which get none */
+#define LOCAL_INDEX_HEADER 48           /* bytes of the header of the WAL index */
 #define LOCAL_READ_WAIT 500             /* milliseconds that a read waits at least, for a repair */
 
 /* A number of the above as text, for SQL. */
@@ -128,6 +130,8 @@ struct ktp_instance {
     int64_t timeout; /* milliseconds, the longest wait for the write lock */
     pid_t pid;
     int erased; /* a commit left old values nowhere but in -wal */
+    int is_noted;
+    unsigned char noted[LOCAL_INDEX_HEADER]; /* then: when -wal was synced last: sync.c */
     local_watch_t watch;
     local_connection_t reader, writer;
     ktp_txn_t txn;

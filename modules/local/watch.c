@@ -38,6 +38,7 @@
 #define INIT_WORD 3u   /* holds isInit: 0 while the index is being rebuilt */
 #define FRAMES_WORD 4u /* how many frames -wal has that are committed */
 
+_Static_assert(LOCAL_INDEX_HEADER == HEADER_SIZE, "what a header is");
 _Static_assert(KTP_TOKEN_SIZE == HEADER_SIZE + 2 * sizeof(uint64_t), "what a token is");
 
 #define WAL_HEADER 32
@@ -257,6 +258,13 @@ static inline int read_header(const void *header, unsigned char ret_bytes[HEADER
             return ret_bytes[4 * INIT_WORD] != 0;
     }
     return 0;
+}
+
+int local_index_header(const ktp_instance_t *instance, unsigned char ret_header[LOCAL_INDEX_HEADER])
+{
+    const local_map_t *map = instance->watch.map;
+
+    return map != NULL && map->header != NULL && read_header(map->header, ret_header);
 }
 
 /* Words of the header: number and size of the frames that are committed. A page size of 65536 is

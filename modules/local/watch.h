@@ -12,6 +12,9 @@ void local_look(ktp_instance_t *instance, int now);
 void local_use_map(ktp_instance_t *instance, const local_id_t *id);
 /* No -wal, or an empty one without -shm: the database is complete by itself. */
 int local_stands_alone(const local_files_t *files);
+/* What every commit changes. 0: not known. */
+int local_index_header(const ktp_instance_t *instance,
+                       unsigned char ret_header[LOCAL_INDEX_HEADER]);
 /* Bytes of -wal that hold what is committed; -1: not known. Inside a transaction. */
 int64_t local_wal_used(const ktp_instance_t *instance);
 ktp_status_t local_token(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE]);

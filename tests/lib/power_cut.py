@@ -70,11 +70,12 @@ class Disk:
 
     # ---- recording ----
 
-    def record(self, argv, **more):
+    def record(self, argv, options=(), status=0, **more):
+        """`options`: of strace, which may kill the command; `status`: with which it has to end."""
         trace = self.folder.parent / "trace"
-        strace = ["strace", "-f", "-y", "-xx", "-s", "10000000", "-e", "signal=none", "-e", f"trace={CALLS}", "-o", str(trace)]
+        strace = ["strace", "-f", "-y", "-xx", "-s", "10000000", "-e", "signal=none", "-e", f"trace={CALLS}", *options, "-o", str(trace)]
         result = subprocess.run([*strace, *map(str, argv)], capture_output=True, timeout=120, **more)
-        assert result.returncode == 0, result.stderr
+        assert result.returncode == status, (result.returncode, result.stderr)
         for line in trace.read_text().splitlines():
             self.take(line)
         self.done.append(len(self.events))

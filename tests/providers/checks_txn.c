@@ -151,6 +151,39 @@ static const char *check_empty_commit(void)
     return NULL;
 }
 
+/* It stands like a commit once it has answered, and to sync may be asked for at any time. */
+static const char *check_publish(void)
+{
+    secret_t secret = fresh_secret();
+    ktp_key_t key = head_key(&secret);
+    ktp_row_t one = head_row(&secret, 1, SMALL), again = head_row(&secret, 2, SMALL);
+    session_t *a = host_open(), *b = host_open();
+    ktp_status_t status;
+
+    EXPECT((provider->publish == NULL) == (provider->sync == NULL));
+    EXPECT(s_sync(b) == KTP_SUCCESS);
+    EXPECT(s_begin(a, /* writing= */ 1, WAIT) == KTP_SUCCESS);
+    EXPECT(s_put(a, &key, &one, 0) == KTP_SUCCESS);
+    EXPECT(s_sync(a) == KTP_SUCCESS);
+    EXPECT(read_head(b, &secret, SMALL) == 0);
+    EXPECT(s_publish(a) == KTP_SUCCESS);
+    EXPECT(read_head(b, &secret, SMALL) == 1);
+    EXPECT(s_sync(b) == KTP_SUCCESS);
+    EXPECT(s_begin(a, /* writing= */ 1, WAIT) == KTP_SUCCESS);
+    EXPECT(s_publish(a) == KTP_SUCCESS);
+    EXPECT(s_begin(a, /* writing= */ 1, WAIT) == KTP_SUCCESS);
+    status = s_put(a, &key, &again, 7); /* it has another stamp */
+    if (status == KTP_SUCCESS)
+        EXPECT(s_publish(a) == KTP_CONFLICT);
+    else
+        s_abort(a);
+    EXPECT(write_head(b, &secret, 2, 1, SMALL) == KTP_SUCCESS);
+    EXPECT(read_head(a, &secret, SMALL) == 2);
+    row_free(&one);
+    row_free(&again);
+    return NULL;
+}
+
 static const char *check_reading_only(void)
 {
     secret_t secret = fresh_secret();
@@ -298,6 +331,7 @@ const check_t checks_txn[] = {
     {"remove compares the stamp", check_remove, KTP_WRITE | KTP_CAS, true},
     {"abort undoes", check_abort, KTP_WRITE, false},
     {"transactions without a change", check_empty_commit, KTP_WRITE, false},
+    {"publish commits, and sync may be asked for", check_publish, KTP_WRITE | KTP_CAS, false},
     {"a reading transaction does not write", check_reading_only, KTP_WRITE, false},
     {"a reading transaction sees one snapshot", check_snapshot, KTP_WRITE, false},
     {"nothing is seen before its commit, and readers stop no writer", check_isolation, KTP_WRITE,

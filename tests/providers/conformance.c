@@ -18,7 +18,9 @@
  *   --bumps NUMBER         the same for each line of stdin, with one instance
  *   --try NUMBER           the same once, waiting 300 ms at most: names the process that is in the
  * way
- *   --race NUMBER          the same 100 times, for several processes at once; prints the tries
+ *   --publish NUMBER       the same by publish
+ *   --race NUMBER          the same as --bump 100 times, for several processes at once; prints the
+ *                          tries
  *   --read NUMBER          prints the counter of secret NUMBER, 0 if absent
  *   --grow NUMBER          writes secrets of 128 KiB from NUMBER on until it fails; prints how
  * many, and says why on stderr
@@ -194,7 +196,7 @@ static int act_bumps(session_t *s, const secret_t *secret)
     return 0;
 }
 
-static int act_try(session_t *s, const secret_t *secret)
+static int try_once(session_t *s, const secret_t *secret, ktp_status_t (*end)(session_t *))
 {
     ktp_key_t key = head_key(secret);
     ktp_status_t status = s_begin(s, /* writing= */ 1, TRY_WAIT);
@@ -206,9 +208,19 @@ static int act_try(session_t *s, const secret_t *secret)
     row = head_row(secret, old.stamp + 1, CLASS);
     status = s_put(s, &key, &row, old.stamp);
     if (status == KTP_SUCCESS)
-        status = s_commit(s);
+        status = end(s);
     row_free(&row);
     return status == KTP_SUCCESS ? 0 : refused(s, status);
+}
+
+static int act_try(session_t *s, const secret_t *secret)
+{
+    return try_once(s, secret, s_commit);
+}
+
+static int act_publish(session_t *s, const secret_t *secret)
+{
+    return try_once(s, secret, s_publish);
 }
 
 static int act_race(session_t *s, const secret_t *secret)
@@ -369,11 +381,12 @@ typedef struct action {
 } action_t;
 
 static const action_t actions[] = {
-    {"--bump", act_bump},   {"--bumps", act_bumps},
-    {"--try", act_try},     {"--race", act_race},
-    {"--grow", act_grow},   {"--read", act_read},
-    {"--hold", act_hold},   {"--hold-reading", act_hold_reading},
-    {"--watch", act_watch}, {"--time", act_time},
+    {"--bump", act_bump},       {"--bumps", act_bumps},
+    {"--try", act_try},         {"--race", act_race},
+    {"--grow", act_grow},       {"--read", act_read},
+    {"--hold", act_hold},       {"--hold-reading", act_hold_reading},
+    {"--watch", act_watch},     {"--time", act_time},
+    {"--publish", act_publish},
 };
 
 static int run_numbered(const char *name, const char *number)

@@ -58,6 +58,10 @@ ktp_status_t s_put(session_t *s, const ktp_key_t *key, const ktp_row_t *row, uin
 ktp_status_t s_remove(session_t *s, const ktp_key_t *key, uint64_t expected);
 ktp_status_t s_scan(session_t *s, ktp_space_t space, ktp_scan_fn fn, void *arg);
 ktp_status_t s_commit(session_t *s);
+/* As a host does: commit, and nothing, by a provider that has no publish and no sync. */
+bool host_can_publish(void);
+ktp_status_t s_publish(session_t *s);
+ktp_status_t s_sync(session_t *s);
 void s_abort(session_t *s);
 ktp_status_t s_token(session_t *s, unsigned char ret_token[KTP_TOKEN_SIZE]);
 /* Plain. The value is in memory of the session's secret_alloc; value_free() gives it back. */

@@ -460,6 +460,26 @@ ktp_status_t s_commit(session_t *s)
     return after(s, "commit", provider->commit(txn));
 }
 
+bool host_can_publish(void)
+{
+    return provider->abi_minor >= 3 && provider->publish != NULL && provider->sync != NULL;
+}
+
+ktp_status_t s_publish(session_t *s)
+{
+    ktp_txn_t *txn = s->txn;
+
+    before(s);
+    s->txn = NULL;
+    return after(s, "publish", host_can_publish() ? provider->publish(txn) : provider->commit(txn));
+}
+
+ktp_status_t s_sync(session_t *s)
+{
+    before(s);
+    return after(s, "sync", host_can_publish() ? provider->sync(s->instance) : KTP_SUCCESS);
+}
+
 void s_abort(session_t *s)
 {
     ktp_txn_t *txn = s->txn;

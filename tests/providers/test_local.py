@@ -51,7 +51,7 @@ def assert_refused(store, status, *words, writing=False):
 
 def test_conformance(local):
     out = local.suite()
-    assert "# 33 passed, 0 failed, 0 not for this provider" in out
+    assert "# 34 passed, 0 failed, 0 not for this provider" in out
 
 
 def test_conformance_again_on_the_same_store(local):

@@ -38,15 +38,16 @@ def faulty(local, shim, tmp_path):
     return run
 
 
+@pytest.mark.parametrize("action", ["--try", "--publish"])
 @pytest.mark.parametrize("once", [True, False])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
-def test_a_write_that_fails_anywhere(local, faulty, number, once):
+def test_a_write_that_fails_anywhere(local, faulty, number, once, action):
     _, calls = faulty(10 ** 9, number, once, "--bump", "1")
     assert calls >= 5
     statuses = set()
     for at in range(1, calls + 3):
         before = local.read()
-        done, _ = faulty(at, number, once, "--try", "1")
+        done, _ = faulty(at, number, once, action, "1")
         statuses.add(done.status)
         after = local.read()
         assert done.status in ("success", "nospace"), (at, done.stderr)

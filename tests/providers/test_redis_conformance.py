@@ -25,7 +25,7 @@ def store(driver, server):
 # the suite
 
 def test_conformance(store):
-    assert "# 26 passed, 0 failed, 7 not for this provider" in store.suite()
+    assert "# 27 passed, 0 failed, 7 not for this provider" in store.suite()
 
 
 def test_conformance_over_tcp_with_the_rights_of_the_manual(driver, server, tmp_path):
