@@ -773,9 +773,10 @@ KT_API KT_MUST_USE kt_status_t kt_rotations_abandon(kt_rotation_t *const *rotati
  * Then exactly one of the two others must be called, by the same thread, soon, and without any
  * other call with this context in between: no process can write to the store meanwhile.
  * kt_prepared_commit() commits, with one sync, ends and frees the rotations and `prepared`,
- * whatever it answers; after a failure the versions are still pending. kt_prepared_cancel() changes
- * nothing, and frees `prepared` alone: the rotations are the caller's again. After a fork only the
- * parent may call them.
+ * whatever it answers. The versions may be seen as current before that sync: a power cut in between
+ * leaves them pending, and so does a failure, unless only the sync failed. kt_prepared_cancel()
+ * changes nothing, and frees `prepared` alone: the rotations are the caller's again. After a fork
+ * only the parent may call them.
  */
 typedef struct kt_prepared kt_prepared_t;
 KT_API KT_MUST_USE kt_status_t kt_rotations_prepare(kt_rotation_t *const *rotations, size_t count,

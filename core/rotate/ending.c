@@ -207,6 +207,8 @@ static kt_status_t prepare_group(kt_prepared_t *prepared, size_t from, const las
         status = add_change(prepared, group, step, timeout);
     if (status == KT_SUCCESS) {
         kt_change_be_lazy(group->writes->change); /* one sync is left: that of the commit */
+        if (step == &finish)
+            kt_change_publishes(group->writes->change);
         status = kt_write_prepare(prepared->ctx, group->writes, group->count);
     }
     if (status == KT_SUCCESS)

@@ -8,6 +8,10 @@
  * stream's file: the command at once, a server's thread after KT_SETTLE_MS, because a writer that
  * is alive needs a moment between the two. A writer records it before its own intent. What cannot
  * be written is said in the host's log, and tried again.
+ *
+ * A record and an anchor may only name what survives a power cut: else the store that it leaves
+ * would look like an older one. What was read may be a publication that is not synced yet
+ * (keyturn-provider(3), publish), so the store is synced first.
  */
 #include <stdio.h>
 #include <string.h>
@@ -57,11 +61,16 @@ kt_status_t kt_settle_record(const kt_ctx_t *ctx, const kt_call_t *call, const k
     size_t i, count;
     kt_unanchored_t *missing = kt_anchors_missing(store->anchors, &count);
     kt_status_t status = KT_SUCCESS;
+    bool synced = false;
 
     for (i = 0; i < count && status == KT_SUCCESS; i++) {
         if (missing[i].recorded || kt_anchors_stands(store->anchors, &missing[i].anchor))
             continue;
-        status = record(ctx, call, store->name, &missing[i]);
+        if (!synced)
+            status = kt_rows_sync(store);
+        synced = true;
+        if (status == KT_SUCCESS)
+            status = record(ctx, call, store->name, &missing[i]);
         missing[i].recorded = status == KT_SUCCESS;
     }
     return status;
@@ -97,7 +106,9 @@ void kt_settle_put(const kt_ctx_t *ctx, const kt_store_t *store, kt_unanchored_t
         if (kt_anchors_stands(store->anchors, &list[i].anchor))
             continue;
         was_said = was_said && list[i].was_said;
-        if (!list[i].recorded)
+        if (n == 0)
+            status = kt_rows_sync(store);
+        if (status == KT_SUCCESS && !list[i].recorded)
             status = record(ctx, NULL, store->name, &list[i]);
         list[i].recorded = status == KT_SUCCESS;
         lines[n++] = list[i].anchor;

@@ -33,6 +33,7 @@ struct kt_change {
     kt_change_t *first;       /* of its transaction: itself, unless it has joined another one */
     kt_change_t *next;        /* of the same transaction */
     bool lazy;                /* of the first: so are its anchors */
+    bool publishes;           /* of the first: kt_change_publishes() */
 };
 
 static void change_free(kt_change_t *change)
@@ -76,9 +77,7 @@ static unsigned char *copy_record(const unsigned char *record, size_t size)
 {
     unsigned char *copy = malloc(size);
 
-    if (copy != NULL)
-        memcpy(copy, record, size);
-    return copy;
+    return copy != NULL ? memcpy(copy, record, size) : NULL;
 }
 
 static kt_status_t load(kt_change_t *change, const char *type)
@@ -557,9 +556,7 @@ kt_status_t kt_change_reserve(kt_change_t *change)
 
     for (other = change->next; other != NULL; other = other->next)
         bytes += RESERVE_JOINED + 6u * other->current_size;
-    status = kt_from_provider(change->store->name,
-                              kt_provider_reserve(change->store->api, change->txn, bytes));
-
+    status = kt_rows_reserve(change->store, change->txn, bytes);
     return status == KT_SUCCESS ? kt_anchors_reserve(change->store->anchors, change->holder->stream)
                                 : status;
 }
@@ -582,11 +579,15 @@ void kt_change_be_lazy(kt_change_t *change)
     change->lazy = true;
 }
 
+void kt_change_publishes(kt_change_t *change)
+{
+    change->publishes = true;
+}
+
 kt_status_t kt_change_commit(kt_change_t *change)
 {
     const kt_change_t *other;
-    kt_status_t status =
-        kt_from_provider(change->store->name, change->store->api->commit(change->txn));
+    kt_status_t status = kt_rows_commit(change->store, change->txn, change->publishes);
 
     change->txn = NULL;
     kt_debug_point("write.committed");

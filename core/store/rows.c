@@ -71,6 +71,22 @@ kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeou
     return status;
 }
 
+kt_status_t kt_rows_commit(const kt_store_t *store, ktp_txn_t *txn, bool publishes)
+{
+    return kt_from_provider(store->name, publishes ? kt_provider_publish(store->api, txn)
+                                                   : store->api->commit(txn));
+}
+
+kt_status_t kt_rows_reserve(const kt_store_t *store, ktp_txn_t *txn, uint64_t bytes)
+{
+    return kt_from_provider(store->name, kt_provider_reserve(store->api, txn, bytes));
+}
+
+kt_status_t kt_rows_sync(const kt_store_t *store)
+{
+    return kt_from_provider(store->name, kt_provider_sync(store->api, store->instance));
+}
+
 /* ---- rows ---- */
 
 static bool is_row(const ktp_row_t *row)

@@ -42,6 +42,13 @@ void kt_key_init(ktp_key_t *key, const kt_store_t *store, ktp_space_t space,
 void kt_key_meta(ktp_key_t *key, char kind, const unsigned char id[KT_KEYID_SIZE]);
 kt_status_t kt_rows_begin(const kt_store_t *store, bool writing, unsigned timeout,
                           ktp_txn_t **ret_txn);
+/* Before its commit: KT_NOSPACE unless so many bytes stay free after it. */
+kt_status_t kt_rows_reserve(const kt_store_t *store, ktp_txn_t *txn, uint64_t bytes);
+/* Ends it. `publishes`: others may see it before it survives a power cut. */
+kt_status_t kt_rows_commit(const kt_store_t *store, ktp_txn_t *txn, bool publishes);
+/* What was read so far survives a power cut: before it is written down where it lasts. Needs no
+ * lock of the context. */
+kt_status_t kt_rows_sync(const kt_store_t *store);
 kt_status_t kt_txn_begin(const kt_store_t *store, bool writing, unsigned timeout,
                          ktp_txn_t **ret_txn); /* without anchors */
 /* Calls fn for each row of a space. KT_MALFORMED: a row is malformed, or comes twice in a row. */

@@ -59,6 +59,10 @@ uint64_t kt_change_generation(const kt_change_t *change);
 void kt_change_store_id(const kt_change_t *change, unsigned char ret_id[KT_ID_SIZE]);
 kt_store_t *kt_change_store(const kt_change_t *change);
 kt_status_t kt_change_commit(kt_change_t *change);
+/* It makes pending versions current that their targets know already. Others may see its commit
+ * before it is on the disk: a power cut then leaves them pending, and the rotation is finished
+ * again. */
+void kt_change_publishes(kt_change_t *change);
 /* Its anchors need not be on the disk after the commit (kt_anchors_write()). */
 void kt_change_be_lazy(kt_change_t *change);
 void kt_change_abort(kt_change_t *change); /* NULL is allowed */

@@ -213,6 +213,31 @@ static void count_set_with_thread(counts_t *counts)
     bench_close_drained(counts->ctx, counts->draining);
 }
 
+/* A rotation that ends in two halves, as in PostgreSQL. */
+static void rotate(void *arg, unsigned i)
+{
+    static const kt_target_ops_t ops = {sizeof(kt_target_ops_t), "test", NULL, NULL};
+    counts_t *counts = arg;
+    kt_request_t req = bench_request(NAME);
+    kt_rotate_options_t options = KT_ROTATE_INIT;
+    kt_rotation_t *rotation = NULL;
+    kt_prepared_t *prepared = NULL;
+
+    (void)i;
+    options.target = &ops;
+    options.generate = 1;
+    bench_must(counts->ctx, kt_rotation_create(counts->ctx, &req, &options, &rotation));
+    bench_must(counts->ctx, kt_rotations_prepare(&rotation, 1, 0, &prepared));
+    bench_must(counts->ctx, kt_prepared_commit(prepared));
+}
+
+static void count_rotate(counts_t *counts)
+{
+    counts->ctx = bench_open(counts->config);
+    counted(rotate, counts, counts->count);
+    kt_close(counts->ctx);
+}
+
 /* ---- a record ---- */
 
 static void record(void *arg, unsigned i)
@@ -389,6 +414,7 @@ static const struct {
     {"first", count_first},   /* the first reads of as many names */
     {"set", count_set},       /* kt_put() */
     {"served", count_set_with_thread},
+    {"rotate", count_rotate},    /* kt_prepared_commit() */
     {"wrong", count_wrong},      /* kt_match() with another value */
     {"unknown", count_unknown},  /* kt_match() for a name that does not exist */
     {"ring", count_ring},        /* a record that is put into the ring */

@@ -7,13 +7,16 @@ miss them. The machine has started again (another boot id), and of what was not 
 import os
 import pathlib
 import random
+import re
 import subprocess
+import time
 import uuid
 
 import pytest
 
 from lib.home import Home
 from lib.power_cut import Disk
+from lib.tools import wait_for
 
 BOOT = "/proc/sys/kernel/random/boot_id"
 CHOICES = ["nothing", "everything", "some", "other"]
@@ -189,6 +192,73 @@ def test_the_log_is_rotated(story, reboot, choice):
         story.run("set", "api-keys/a", value=value, a=value)
     assert len(list((home.audit / "cli-root").glob("log*"))) > 1
     cut_everywhere(story, reboot, choice, most=14)
+
+
+def process(what, count, home):
+    """"rotate": it rotates the secret so often, as PostgreSQL does: each publication is seen before it is synced."""
+    return [pathlib.Path(os.environ["KT_TEST_BIN"]) / "bench/inside_counts", what, str(count), home.dir]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_publications(story, reboot, choice):
+    """A power cut leaves the version current, or pending, as it was before."""
+    home, name = story.home, "api-keys/k0000000"
+    home.set(name, b"a value before")
+    story.begin()
+    story.disk.record(process("rotate", 3, home), env=home.env)
+    story.told.append({})
+    assert home.info(name)["version"] == 4
+    for cut in cuts_of(story, choice, most=8):
+        story.disk.leave(cut, chooser(choice, cut))
+        reboot()
+        look(story, cut)
+        info = home.info(name)
+        assert info.get("pending") in (None, info["version"] + 1)
+        assert cut < story.disk.done[0] or info["version"] == 4
+
+
+def killed_at_its_sync(story):
+    """The publisher: its frames are seen, and no process has synced them. The sync is the last one of -wal: what follows it is
+    counted in a run before."""
+    home, trace = story.home, story.home.dir.parent / "syncs"
+    for _ in range(2):
+        subprocess.run(["strace", "-f", "-y", "-e", "trace=fdatasync", "-o", trace, *process("rotate", 1, home)], env=home.env, check=True)
+    version = home.info("api-keys/k0000000")["version"]
+    syncs = re.findall(r"fdatasync\(\d+<(.*?)>", trace.read_text())
+    last = max(number for number, path in enumerate(syncs, 1) if path.endswith("-wal"))
+    story.begin()
+    story.disk.record(process("rotate", 1, home), options=["-e", f"inject=fdatasync:error=EIO:signal=KILL:when={last}"], status=-9, env=home.env)
+    story.told.append({})
+    return version
+
+
+SAW = {"get": ["get", "api-keys/k0000000"], "verify": ["verify"], "set": ["set", "api-keys/other"],
+       "check": ["check"], "refused": ["rollback", "api-keys/none"],
+       "server": None}  # which writes a checkpoint before it settles
+
+
+@pytest.mark.parametrize("what", SAW)
+@pytest.mark.parametrize("choice", ["nothing", "some"])
+def test_what_is_written_of_a_publication_that_was_not_synced(story, reboot, choice, what):
+    """The next process sees it, and records and anchors the generation that has no anchor. The power cut must not leave a store
+    that is older than that: an alarm, although nothing was put back."""
+    home, name = story.home, "api-keys/k0000000"
+    home.config.write_text(home.config.read_text().replace("\naudit:\n", "\naudit:\n  checkpoint: 1s\n"))
+    home.set(name, b"a value before")
+    before = killed_at_its_sync(story)
+    log = home.audit / "cli-root/log"
+    wait_for(lambda: time.time() > log.stat().st_mtime + 1.1, 5, what="a checkpoint to be due")
+    checkpoints = log.read_bytes().count(b'"checkpoint"')
+    command = [home.stage.keyturn, "--quiet", "-c", home.config, *SAW[what]] if SAW[what] else process("cached", 1, home)
+    story.disk.record(command, input=b"a value", env=home.env, status=66 if what == "refused" else 0)
+    assert what != "server" or log.read_bytes().count(b'"checkpoint"') > checkpoints
+    story.told.append({})
+    assert home.info(name)["version"] == before + 1
+    for cut in cuts_of(story, choice, most=5):
+        story.disk.leave(cut, chooser(choice, cut))
+        reboot()
+        look(story, cut)
+        assert home.info(name)["version"] in (before, before + 1)
 
 
 @pytest.mark.parametrize("file, what", [("cli-root/log", "api-keys/a"), (".db-wal", "api-keys/a")])
