@@ -132,3 +132,17 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()
+
+
+@contextlib.contextmanager
+def traced(pid, calls, path, *options):
+    """The system calls of a process; leaves once they are written down."""
+    tracer = subprocess.Popen(["strace", "-f", "-y", "-e", f"trace={calls}", *options, "-o", path, "-p", str(pid)],
+                              stderr=subprocess.PIPE)
+    assert b"attached" in tracer.stderr.readline()
+    try:
+        yield
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(10)
+        tracer.stderr.close()
