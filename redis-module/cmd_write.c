@@ -95,9 +95,10 @@ static const char *parse_meta(set_options_t *options, RedisModuleString **argv, 
     return NULL;
 }
 
-/* NULL, or what is wrong. */
+/* NULL, or what is wrong. As in SET, an option that comes twice, or another expiry, is an error. */
 static const char *parse_set(set_options_t *options, RedisModuleString **argv, int argc)
 {
+    static const char syntax[] = "ERR syntax error, see SECRET.HELP";
     const kt_put_options_t put = KT_PUT_INIT;
     long long cas;
     int expire;
@@ -108,16 +109,20 @@ static const char *parse_set(set_options_t *options, RedisModuleString **argv, i
         if (ktr_is(argv[i], "META"))
             return parse_meta(options, argv + i + 1, argc - i - 1);
         if (i + 1 == argc)
-            return "ERR syntax error, see SECRET.HELP";
+            return syntax;
         if (ktr_is(argv[i], "CAS")) {
+            if (options->put.cas != put.cas)
+                return syntax;
             if (RedisModule_StringToLongLong(argv[i + 1], &cas) != REDISMODULE_OK || cas < 0)
                 return "ERR CAS takes the current version, or 0";
             options->put.cas = cas;
             continue;
         }
+        if (options->expire != REDISMODULE_NO_EXPIRE)
+            return syntax;
         expire = parse_expire(argv[i], argv[i + 1], &options->expire);
         if (expire == 0)
-            return "ERR syntax error, see SECRET.HELP";
+            return syntax;
         if (expire < 0)
             return "ERR invalid expire time in 'secret.set' command";
         options->put.expires = options->expire;

@@ -115,12 +115,12 @@ def test_cas(db, name, refused):
     assert call(db, "GET", key) == b"v2"
 
 
-def test_meta(db, name, refused):
+def test_meta_of_set(db, name, refused):
     key = name()
     call(db, "SET", key, "v", "META", "team", "payments", "owner", "\xe4")
     call(db, "SET", key, "v", "META", "team", "billing")
     meta = pairs(pairs(call(db, "INFO", key))["meta"])
-    assert meta == {"team": b"billing", "owner": "\xe4".encode()}
+    assert meta == {"team": b"billing", "owner": "\xe4".encode(), "origin": b"issued"}
     refused("ERR", db, "SECRET.SET", key, "v", "META")
     refused("ERR", db, "SECRET.SET", key, "v", "META", "a")
     refused("ERR", db, "SECRET.SET", key, "v", "META", "a", "b\0c")
@@ -177,7 +177,9 @@ def test_persist_does_not_outlive_the_head(db, name, wait_for):
     assert db.exists(key) == 1
 
 
-@pytest.mark.parametrize("words", [["SECRET.SET", "k", "v", "NX", "1"], ["SECRET.SET", "k", "v", "w"], ["SECRET.GET", "k", "x", "1"],
+@pytest.mark.parametrize("words", [["SECRET.SET", "k", "v", "EX", "10", "PX", "5000"], ["SECRET.SET", "k", "v", "EX", "10", "EX", "10"],
+                                   ["SECRET.SET", "k", "v", "CAS", "0", "CAS", "0"],
+                                   ["SECRET.SET", "k", "v", "NX", "1"], ["SECRET.SET", "k", "v", "w"], ["SECRET.GET", "k", "x", "1"],
                                    ["SECRET.GET", "k", "VERSION", "1", "VERSION", "2"], ["SECRET.GET", "k", "VERSION"],
                                    ["SECRET.ROTATE", "k", "v"], ["SECRET.ROTATE", "k", "LENGTH", "2"], ["SECRET.ROTATE", "k", "LENGTH", "x"],
                                    ["SECRET.ROTATE", "k", "LENGTH", "32", "VALUE", "v"], ["SECRET.ROLLBACK", "k", "VERSION", "0"],
