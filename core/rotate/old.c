@@ -84,7 +84,7 @@ kt_status_t kt_old_busy(const kt_head_t *head)
     if (!kt_lease_is_held(kt_head_get_note(head, head->current, KT_NOTE_LEASE), &pid))
         return KT_SUCCESS;
     return kt_fail(KT_CONFLICT,
-                   "%s: process %ld removes an older password from its target right now (0: on "
+                   "%s: an older password is being removed from its target, by process %ld (0: on "
                    "another machine): try again",
                    head->name, pid);
 }

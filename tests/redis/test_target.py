@@ -251,7 +251,7 @@ def test_no_rotation_during_a_removal(home, node, target, wait_for):
     target([one], overlap="0")
     with stopped_before_the_removal(home, wait_for) as process:
         result = home.run("rotate", NAME, check=False)
-        assert result.returncode == 73 and f"process {process.pid} removes an older password".encode() in result.stderr
+        assert result.returncode == 73 and f"an older password is being removed from its target, by process {process.pid}".encode() in result.stderr
         assert home.run("rotate", "--due").stdout == b"" and passwords_are([one], OLD, home.get(NAME))
     assert process.wait(30) == 0
     assert passwords_are([one], home.get(NAME)) and home.rotate(NAME) == 3
@@ -685,3 +685,46 @@ def test_nothing_is_removed_while_one_is_down(home, node, target, later):
     nodes[1].again()
     assert later(2, "rotate", "--due").returncode == 0
     assert passwords_are(nodes, home.get(NAME))
+
+
+# ---- the password by which keyturn itself reaches a server ----
+
+def test_keyturns_own_password(home, node, target, later, kt, wait_for):
+    """Of the provider `redis`: a reader that connects anew each time, and one that keeps its connection, never fail."""
+    rights = "~* &* +@read +@write +@connection +subscribe +secret.set +secret.getsealed +secret.setsealed +secret.list +secret.info"
+    one = node(f"loadmodule {kt.redis_module}", users=[*Node.users, f"user keyturn on {rights} #{digest(OLD)}"])
+    for place in ("new", "old"):
+        (home.dir / place).write_text(OLD)
+        (home.dir / place).chmod(0o600)
+    home.add("providers", f'redis: {{address: "{one.address}", username: keyturn, password: ["file:new", "file:old"]}}')
+    home.add("switch", '"api-keys/*": redis')
+    target([one], user="keyturn", overlap="1d")
+    home.set("api-keys/a", b"served")
+    ends, failed, reads = threading.Event(), [], []
+
+    def read():
+        while not ends.is_set():
+            result = home.run("get", "api-keys/a", check=False)
+            reads.append(result.returncode)
+            if result.stdout != b"served":
+                failed.append(result.stderr)
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for days in (2, 4):
+            home.rotate(NAME)
+            (home.dir / "next").write_bytes(home.get(NAME))
+            (home.dir / "next").chmod(0o600)
+            (home.dir / "next").rename(home.dir / "new")
+            assert later(days, "rotate", "--due").returncode == 0
+            assert passwords_are_of(one, "keyturn", home.get(NAME))
+            before = len(reads)
+            wait_for(lambda: len(reads) > before + 3)
+    finally:
+        ends.set()
+        reader.join(30)
+    assert not failed and len(reads) > 10
+
+
+def passwords_are_of(one, user, password):
+    return one.hashes(user) == {digest(password)}
