@@ -690,16 +690,17 @@ def test_nothing_is_removed_while_one_is_down(home, node, target, later):
 # ---- the password by which keyturn itself reaches a server ----
 
 def test_keyturns_own_password(home, node, target, later, kt, wait_for):
-    """Of the provider `redis`: a reader that connects anew each time, and one that keeps its connection, never fail."""
+    """Of the provider `redis`: a reader that connects anew each time never fails."""
     rights = "~* &* +@read +@write +@connection +subscribe +secret.set +secret.getsealed +secret.setsealed +secret.list +secret.info"
     one = node(f"loadmodule {kt.redis_module}", users=[*Node.users, f"user keyturn on {rights} #{digest(OLD)}"])
     for place in ("new", "old"):
         (home.dir / place).write_text(OLD)
         (home.dir / place).chmod(0o600)
+    target([one], user="keyturn", overlap="1d")
     home.add("providers", f'redis: {{address: "{one.address}", username: keyturn, password: ["file:new", "file:old"]}}')
     home.add("switch", '"api-keys/*": redis')
-    target([one], user="keyturn", overlap="1d")
     home.set("api-keys/a", b"served")
+    assert one.client("app", OLD).exists("api-keys/a")
     ends, failed, reads = threading.Event(), [], []
 
     def read():
