@@ -205,16 +205,9 @@ kt_status_t kt_redis_load(const kt_target_ops_t *ops)
     return redis->account != NULL ? KT_SUCCESS : kt_provider_account("redis", &redis->account);
 }
 
-kt_status_t kt_redis_look(kt_redis_t *redis, const kt_request_t *req)
+kt_status_t kt_redis_ask(kt_redis_t *redis, kt_rotation_t *rotation)
 {
-    kt_rotation_t *r = NULL;
-    kt_status_t status = kt_rotation_look(redis->ctx, req, /* repair= */ 0, &r);
-
-    if (status != KT_SUCCESS)
-        return status;
-    status = run_step(redis, r, KTP_ACCOUNT_CHECK, NULL);
-    kt_rotation_leave(r);
-    return status;
+    return run_step(redis, rotation, KTP_ACCOUNT_CHECK, NULL);
 }
 
 kt_status_t kt_redis_remove(kt_redis_t *redis, kt_rotation_t *rotation, const char *const *removed)

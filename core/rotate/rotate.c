@@ -30,11 +30,6 @@ typedef struct plan {
     bool runs_elsewhere;           /* this host does not run the configured target */
 } plan_t;
 
-bool kt_rotate_runs_targets(const kt_ctx_t *ctx, const kt_request_t *req)
-{
-    return strcmp(ctx->host, "cli") == 0 && req->bundle == NULL;
-}
-
 /* A host's own target has precedence over the configured one, which knows less about the host. */
 static kt_status_t make_plan(kt_ctx_t *ctx, const kt_request_t *req,
                              const kt_rotate_options_t *options, plan_t *plan)
@@ -292,13 +287,18 @@ static kt_status_t create_and_carry_out(kt_ctx_t *ctx, const kt_request_t *req, 
 /* Before anything is stored: a server that cannot be asked, or will not do it, changes nothing. */
 static kt_status_t look_at_target(kt_ctx_t *ctx, const kt_request_t *req, plan_t *plan)
 {
+    kt_rotation_t *r = NULL;
     kt_failure_t failed;
     kt_call_t call;
     kt_status_t status;
 
     if (!kt_redis_is(plan->options.target))
         return KT_SUCCESS;
-    status = kt_redis_look(&plan->redis, req);
+    status = kt_rotation_look(ctx, req, /* repair= */ 0, &r);
+    if (status == KT_SUCCESS) {
+        status = kt_redis_ask(&plan->redis, r);
+        kt_rotation_leave(r);
+    }
     if (status == KT_SUCCESS)
         return status;
     kt_failure_save(&failed, status);

@@ -55,8 +55,6 @@ kt_status_t kt_rotation_create_leased(kt_ctx_t *ctx, const kt_request_t *req,
                                       const kt_rotate_options_t *options, const char *lease,
                                       kt_rotation_t **ret_rotation);
 
-/* Does this host give targets of `targets:` a new value? */
-bool kt_rotate_runs_targets(const kt_ctx_t *ctx, const kt_request_t *req);
 /* Can the target be asked at all? KT_CONFIG, KT_PERMISSION. */
 kt_status_t kt_rotate_check_target(const kt_target_ops_t *target);
 /* May this secret be rotated? KT_GONE. Of its origin: KT_CONFLICT. Of its value, with the shape

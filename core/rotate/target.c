@@ -15,6 +15,11 @@
 
 #define EXIT_REJECTED 65
 
+bool kt_rotate_runs_targets(const kt_ctx_t *ctx, const kt_request_t *req)
+{
+    return strcmp(ctx->host, "cli") == 0 && req->bundle == NULL;
+}
+
 kt_status_t kt_target_part(const kt_secret_t *value, kt_secret_t **ret_part)
 {
     switch (kt_shape_of(value)) {

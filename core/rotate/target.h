@@ -7,6 +7,9 @@
 
 /* ---- target.c ---- */
 
+/* Does this host give targets of `targets:` a new value? */
+bool kt_rotate_runs_targets(const kt_ctx_t *ctx, const kt_request_t *req);
+
 /* A configured command as the target of one rotation. */
 typedef struct kt_exec {
     kt_target_ops_t ops;       /* the first member; its name points to `label` */
@@ -42,8 +45,8 @@ bool kt_redis_is(const kt_target_ops_t *ops);
 int64_t kt_redis_overlap(const kt_target_ops_t *ops);
 kt_status_t kt_redis_load(const kt_target_ops_t *ops); /* KT_CONFIG, KT_PERMISSION */
 /* Could every server's password be changed? Asks them, and so must not be called with the context's
- * lock. `req` is the rotation's. */
-kt_status_t kt_redis_look(kt_redis_t *redis, const kt_request_t *req);
+ * lock. */
+kt_status_t kt_redis_ask(kt_redis_t *redis, kt_rotation_t *rotation);
 /* Takes from every server the passwords with these hashes, after the current value of `rotation`
  * works on each of them. `removed` ends with NULL. */
 kt_status_t kt_redis_remove(kt_redis_t *redis, kt_rotation_t *rotation, const char *const *removed);
