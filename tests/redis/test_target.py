@@ -375,7 +375,8 @@ def test_the_replica_logs_in_with_the_new_one(home, pair, target, wait_for):
     assert passwords_are(pair, new) and is_up(replica, new)
     replica.again(signal.SIGKILL)
     wait_for(lambda: is_up(replica, new))
-    assert OLD not in replica.conf and f"masterauth {new}" in replica.conf.replace('"', "")
+    saved = replica.conf.replace('"', "").replace("primaryauth", "masterauth")  # Valkey's name of it
+    assert OLD not in saved and f"masterauth {new}" in saved
 
 
 def test_masterauth_of_another_user(home, pair, target):

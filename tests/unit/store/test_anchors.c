@@ -100,6 +100,8 @@ static void read_on(int queue)
 {
     unsigned before = descriptors();
 
+    if (queue)
+        let_clock_move(); /* until then a change could leave the times as they are */
     for (unsigned i = 0; queue && i < 100; i++)
         assert_ok(look());
     ck_assert_uint_eq(descriptors(), before + (queue ? 1 : 0));
