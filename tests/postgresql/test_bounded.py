@@ -51,7 +51,8 @@ def test_file_descriptors_are_constant_in_a_statement(db, canary):
                        "$$BEGIN RETURN (SELECT count(*) FROM pg_ls_dir('/proc/self/fd')); END$$")
         cursor.execute("SELECT rotate_secret(name), pg_temp.fds() FROM list_secrets('database/fd/*')")
         fds = [row[1] for row in cursor.fetchall()]
-    assert len(fds) == 40 and max(fds) <= fds[5] + 2, "five for each secret before"
+    # PostgreSQL itself opens a few files of relations and of its log along the way
+    assert len(fds) == 40 and max(fds) <= fds[5] + 10, f"five for each secret before: {fds}"
     for number in range(0, 40, 7):
         assert db.pg.can_login(f"fd{number}", db.home.get(f"database/fd/app{number}#password").decode())
 

@@ -186,7 +186,9 @@ def refused(cursor):
     try:
         read(cursor)
     except psycopg2.Error as error:
-        return error.pgcode == "58030"
+        if error.pgcode != "58030":
+            raise
+        return True
     return False
 
 
