@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "masters.h"
 #include "watch.h"
 
 #define TRIED_MAX 3u /* names that are read: refusals count against us in the server's trail */
@@ -22,13 +23,13 @@ static ktp_status_t read_one(ktp_instance_t *instance, const char *name, size_t 
 {
     const kr_argument_t get[] = {KR_TEXT("SECRET.GETSEALED"), {name, size}};
     redisReply *reply = NULL;
-    ktp_status_t status = kr_call(instance, get, 2, &reply);
+    ktp_status_t status = kr_call(instance, name, get, 2, &reply);
 
     if (reply != NULL)
         freeReplyObject(reply);
     if (status == KTP_FORBIDDEN && instance->refusal == KR_NO_COMMAND)
         return may_not(instance, "read", "+secret.getsealed");
-    return status == KTP_MALFORMED && instance->commands.context != NULL ? KTP_SUCCESS : status;
+    return status == KTP_MALFORMED && !instance->broken ? KTP_SUCCESS : status;
 }
 
 /* The names of one answer; one that may be read is enough. */
@@ -48,7 +49,7 @@ static ktp_status_t read_some(ktp_instance_t *instance, const redisReply *names,
 }
 
 /* One page of names after the other, until one was read. */
-static ktp_status_t check_reading(ktp_instance_t *instance)
+static ktp_status_t check_reading(ktp_instance_t *instance, void *arg)
 {
     kr_argument_t list[] = {
         KR_TEXT("SECRET.LIST"), {NULL, 0}, KR_TEXT("COUNT"), KR_TEXT("1000")};
@@ -58,9 +59,10 @@ static ktp_status_t check_reading(ktp_instance_t *instance)
     ktp_status_t status;
     size_t tried = 0;
 
+    (void)arg;
     do {
         list[1] = (kr_argument_t){cursor, strlen(cursor)};
-        status = kr_call(instance, list, 4, &reply);
+        status = kr_call(instance, NULL, list, 4, &reply);
         if (status == KTP_FORBIDDEN && instance->refusal == KR_NO_COMMAND)
             return may_not(instance, "list", "+secret.list");
         if (status != KTP_SUCCESS)
@@ -107,7 +109,7 @@ static ktp_status_t check_writing(ktp_instance_t *instance)
 
 ktp_status_t kr_check(ktp_instance_t *instance, int writing)
 {
-    ktp_status_t status = check_reading(instance);
+    ktp_status_t status = kr_each_master(instance, check_reading, NULL);
 
     if (status == KTP_SUCCESS)
         status = check_following(instance);

@@ -40,8 +40,8 @@ static const meaning_t meanings[] = {
     {"READONLY", KTP_UNAVAIL, "this is a replica: it takes no writes", KR_READONLY},
     {"NOREPLICAS", KTP_UNAVAIL, "the server has too few replicas to take writes", KR_OTHER},
     {"MASTERDOWN", KTP_UNAVAIL, "the replica has lost its master", KR_OTHER},
-    {"MOVED", KTP_UNAVAIL, KR_CLUSTER, KR_OTHER},
-    {"ASK", KTP_UNAVAIL, KR_CLUSTER, KR_OTHER},
+    {"MOVED ", KTP_UNAVAIL, "the nodes of the cluster do not agree who has this secret", KR_MOVED},
+    {"ASK ", KTP_UNAVAIL, "the nodes of the cluster do not agree who has this secret", KR_ASK},
     {"CLUSTERDOWN", KTP_UNAVAIL, "the cluster is down", KR_OTHER},
     {"ERR unknown command", KTP_UNAVAIL, "the keyturn module is not loaded there", KR_OTHER},
     {"ERR the key is not the name", KTP_MALFORMED, "the key is not the name of a secret",
@@ -61,6 +61,8 @@ static ktp_status_t explain(ktp_instance_t *instance, const redisReply *reply)
         instance->refusal = meanings[i].refusal;
         if (instance->refusal == KR_NO_COMMAND && strstr(reply->str, " command") == NULL)
             instance->refusal = KR_OTHER; /* a key, a channel */
+        if (instance->refusal == KR_MOVED || instance->refusal == KR_ASK)
+            snprintf(instance->redirect, sizeof(instance->redirect), "%s", reply->str + len);
         return kr_fail(instance, meanings[i].status, "%s", meanings[i].text);
     }
     word = strspn(reply->str, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");

@@ -5,9 +5,6 @@
 
 #include "wait.h"
 
-#define KR_CLUSTER                                                                                 \
-    "this is a node of a cluster, of which the provider would see one part (use a server that is " \
-    "not one: cluster-enabled no)"
 #define KR_WRONG_PASSWORD                                                                          \
     "the server does not accept our user and password (put the right one where `password` says)"
 

@@ -11,8 +11,10 @@
  *   monitor.c      a Sentinel that logs in with it
  *   node.c         one of these servers
  *   rows.c         a bundle as rows, and rows as a bundle
- *   names.c        all names that the server lists
+ *   names.c        all names that the servers list
+ *   masters.c      all servers that together have all secrets
  *   call.c         one command, on a connection that is made when it is needed
+ *   cluster.c      which node of a cluster has a secret
  *   watch.c        the change token, by what the server's module publishes
  *   servers.c      which of several servers, and who says so
  *   open.c         a connection is made: TCP or a unix socket, TLS, log-in
@@ -36,6 +38,7 @@
 #define KR_NAME_MAX 255u
 #define KR_SERVERS_MAX 32u
 #define KR_ADDRESS_MAX 320u
+#define KR_NODES_MAX 64u /* of a cluster */
 #define KR_RECORDS_MAX 128u               /* of one bundle */
 #define KR_ANSWER_MAX (20u * 1024 * 1024) /* bytes of one answer; a bundle has 16 MiB at most */
 
@@ -59,6 +62,8 @@ typedef enum kr_refusal {
     KR_RENAMED,   /* the key holds a secret of another name */
     KR_LOG_IN,    /* who are we? */
     KR_READONLY,  /* a replica */
+    KR_MOVED,     /* another node of the cluster has the slot */
+    KR_ASK,       /* another node has this key, as the slot is on its way there */
     KR_NO_COMMAND /* the ACL does not let our user run the command */
 } kr_refusal_t;
 
@@ -97,12 +102,16 @@ struct ktp_instance {
     kr_role_t role;
     int64_t timeout; /* milliseconds for one exchange, connecting included */
     int64_t db;
+    int clustered;              /* the server is a node of a cluster */
+    struct kr_cluster *cluster; /* its other nodes; NULL: none was named yet */
+    char redirect[KR_ADDRESS_MAX]; /* after KR_MOVED and KR_ASK: "SLOT HOST:PORT" */
     kr_connection_t commands, watch;
     int watching;   /* the token was asked for */
     int64_t heard;  /* kr_clock() of the last byte on `watch` */
     int64_t pinged; /* of a heartbeat that is not answered yet; 0: none */
     uint64_t born, generation;
     kr_refusal_t refusal; /* of the last error reply */
+    int broken;           /* the last command may have been carried out: its answer did not come */
     char error[256]; /* why the call that runs fails; redis.c says it, once */
 };
 

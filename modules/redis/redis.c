@@ -6,6 +6,7 @@
 
 #include "account.h"
 #include "check.h"
+#include "cluster.h"
 #include "open.h"
 #include "rows.h"
 #include "servers.h"
@@ -141,6 +142,7 @@ static void redis_close(ktp_instance_t *instance)
         kr_abort(instance->txn);
     kr_close(&instance->commands);
     kr_close(&instance->watch);
+    kr_cluster_free(instance);
     if (instance->kept.data != NULL)
         instance->services->secret_free(instance->services->host, instance->kept.data);
     free(instance->host);

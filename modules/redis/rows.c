@@ -179,7 +179,7 @@ static ktp_status_t fetch(ktp_txn_t *txn, const char *name, secret_t **ret_secre
     if (secret == NULL)
         return fail(txn, KTP_UNAVAIL, name, "out of memory");
     memcpy(secret->name, name, strlen(name));
-    status = kr_call(txn->instance, arguments, 2, &secret->reply);
+    status = kr_call(txn->instance, name, arguments, 2, &secret->reply);
     if (status == KTP_SUCCESS && secret->reply->type != REDIS_REPLY_NIL &&
         (secret->reply->type != REDIS_REPLY_STRING || take_bundle(secret) != 0))
         status = fail(txn, KTP_MALFORMED, name, "the server's answer is not a sealed secret");
@@ -440,10 +440,10 @@ static ktp_status_t commit(ktp_txn_t *txn)
     arguments[4] = (kr_argument_t){
         when, (size_t)snprintf(when, sizeof(when), "%lld", (long long)txn->expires)};
     /* the key ends with what is in it */
-    status = kr_call(instance, arguments, txn->expires != 0 ? 5 : 3, &reply);
+    status = kr_call(instance, secret->name, arguments, txn->expires != 0 ? 5 : 3, &reply);
     if (reply != NULL)
         freeReplyObject(reply);
-    if (status == KTP_UNAVAIL && instance->commands.context == NULL)
+    if (status == KTP_UNAVAIL && instance->broken)
         status = find_out(txn, secret->name, bundle, size, status);
     instance->generation++;
     free(bundle);

@@ -2,8 +2,8 @@
 /*
  * servers.c: which of several servers is used, and who says so.
  *
- * A server says itself what it is (HELLO, which needs no right). A node of a cluster has one part
- * of the secrets only, and is refused: a list that is not whole would pass for one.
+ * A server says itself what it is (HELLO, which needs no right). Of a cluster any node will do: it
+ * knows who has the rest.
  */
 #include "servers.h"
 
@@ -48,19 +48,19 @@ static ktp_status_t identify(ktp_instance_t *instance, int64_t deadline)
     static const kr_argument_t hello[] = {KR_TEXT("HELLO")};
     redisReply *reply = NULL;
     ktp_status_t status = kr_answer(instance, &instance->commands, deadline, hello, 1, &reply);
-    int cluster = 0;
 
     instance->role = KR_UNKNOWN;
+    instance->clustered = 0;
     if (status != KTP_SUCCESS)
         return status;
     for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i + 1 < reply->elements; i += 2) {
         if (is(reply->element[i], "mode"))
-            cluster = is(reply->element[i + 1], "cluster");
+            instance->clustered = is(reply->element[i + 1], "cluster");
         else if (is(reply->element[i], "role"))
             instance->role = is(reply->element[i + 1], "master") ? KR_MASTER : KR_REPLICA;
     }
     freeReplyObject(reply);
-    return cluster ? kr_fail(instance, KTP_UNAVAIL, "%s", KR_CLUSTER) : KTP_SUCCESS;
+    return KTP_SUCCESS;
 }
 
 static ktp_status_t try_server(ktp_instance_t *instance, const char *address, int64_t deadline)
@@ -102,7 +102,7 @@ static ktp_status_t connect_any(ktp_instance_t *instance, int64_t deadline)
             return status;
         if (status != KTP_SUCCESS)
             continue;
-        if (instance->role != KR_REPLICA || list->count == 1) {
+        if (instance->role != KR_REPLICA || list->count == 1 || instance->clustered) {
             instance->chosen = at;
             return KTP_SUCCESS;
         }

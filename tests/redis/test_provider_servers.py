@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Several servers: the master among the addresses, the one that Sentinels name, and a cluster, which is refused."""
+"""Several servers: the master among the addresses, and the one that Sentinels name."""
 import json
 import subprocess
 
@@ -142,13 +142,3 @@ def test_a_sentinel_with_a_password_and_one_that_does_not_know(home, pair, senti
     password.write_text("wrong")
     result = home.run("get", NAME, check=False)
     assert result.returncode == 69 and b"Sentinel: the server does not accept our user and password" in result.stderr
-
-
-def test_a_cluster_is_refused(home, sealed_redis):
-    """A part of its secrets would pass for all of them."""
-    server = sealed_redis("appendonly no", "cluster-enabled yes")
-    server.client().execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "5000")
-    configure(home, address=address(server))
-    for words in (["list"], ["get", NAME], ["check"]):
-        result = home.run(*words, check=False)
-        assert result.returncode == 69 and b"node of a cluster" in result.stderr + result.stdout, (words, result.stderr)
