@@ -14,7 +14,8 @@ PROVIDERS = ["local.so", "redis.so"]
 # of `make install` with --prefix=/usr, apart from manual pages, documents and SQL; {lib} is the library folder
 LIBRARY = ["bin/keyturn", "include/keyturn.h", "include/keyturn_provider.h", "lib/libkeyturn.so", "lib/libkeyturn.so.0",
            "lib/pkgconfig/keyturn.pc", *(f"lib/keyturn/{name}" for name in PROVIDERS),
-           "lib/sysusers.d/keyturn.conf", "lib/tmpfiles.d/keyturn.conf", "share/bash-completion/completions/keyturn",
+           "lib/sysusers.d/keyturn.conf", "lib/tmpfiles.d/keyturn.conf",
+           *(f"lib/systemd/system/keyturn-rotate.{kind}" for kind in ("service", "timer")), "share/bash-completion/completions/keyturn",
            "share/zsh/vendor-completions/_keyturn", "share/fish/vendor_completions.d/keyturn.fish"]
 LOGROTATE = ["logrotate.d/keyturn"]    # below sysconfdir
 NGINX = [f"lib/nginx/modules/ngx_{kind}_keyturn_module.so" for kind in ("http", "stream")]

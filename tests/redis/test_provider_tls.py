@@ -1,33 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The provider `redis` over TLS, against the server's own: what is not proven is not spoken to."""
 import json
-import pathlib
 
 import pytest
 
-from lib.handshake import Issuer
+from lib.handshake import Files
 from lib.tools import free_port
 
 NAME = "api-keys/stripe"
-
-
-class Files:
-    """ca.pem, other-ca.pem and, on request, certificates of both in a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.issuer, self.other = Issuer("root"), Issuer("other root")
-        self.ca, self.other_ca = self.write("ca.pem", self.issuer.pem()), self.write("other-ca.pem", self.other.pem())
-
-    def write(self, name, text):
-        path = pathlib.Path(self.folder / name)
-        path.write_text(text)
-        path.chmod(0o600)
-        return path
-
-    def pair(self, name, issuer=None, days=9):
-        pair = (issuer or self.issuer).issue(name, days=days)
-        return self.write(f"{name}.pem", pair.certificate), self.write(f"{name}.key", pair.key)
 
 
 @pytest.fixture
