@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from lib.tools import free_port
+from lib.redis_cluster import deal, join
 
-SLOTS = 16384
 NAMES = [f"api-keys/of-{number}" for number in range(24)]
 
 
@@ -20,52 +19,10 @@ def configure(home, *servers, **options):
     home.add("switch", '"api-keys/*": redis')
 
 
-class Node:
-    """A server and its client, which does not follow redirections."""
-
-    def __init__(self, server, bus):
-        self.server, self.bus = server, bus
-        self.ask = server.client(decode_responses=True).execute_command
-        self.id = self.ask("CLUSTER", "MYID")
-
-    def state(self):
-        return dict(line.split(":", 1) for line in self.ask("CLUSTER", "INFO").splitlines())
-
-    def keys(self):
-        return set(self.server.client(decode_responses=True).keys("*"))
-
-
 @pytest.fixture
-def join(sealed_redis, wait_for):
-    """join(count): so many nodes that know each other, without slots."""
-    def make(count):
-        nodes = []
-        for _ in range(count):
-            bus = free_port()
-            server = sealed_redis("appendonly no", "cluster-enabled yes", f"cluster-port {bus}", "cluster-node-timeout 1000",
-                                  "repl-diskless-sync-delay 0")
-            nodes.append(Node(server, bus))
-        for node in nodes[1:]:
-            nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", node.server.port, node.bus)
-        wait_for(lambda: all(node.state()["cluster_known_nodes"] == str(count) for node in nodes), timeout=20, what="all nodes know each other")
-        return nodes
-    return make
-
-
-def deal(nodes, wait_for, slots=SLOTS):
-    """Each of them has its share of the first `slots`."""
-    edges = [slots * number // len(nodes) for number in range(len(nodes) + 1)]
-    for number, node in enumerate(nodes):
-        node.ask("CLUSTER", "ADDSLOTSRANGE", edges[number], edges[number + 1] - 1)
-    wait_for(lambda: all(node.state()["cluster_slots_assigned"] == str(slots) for node in nodes), timeout=20, what="all nodes know all slots")
-    if slots == SLOTS:
-        wait_for(lambda: all(node.state()["cluster_state"] == "ok" for node in nodes), timeout=20, what="the cluster is up")
-
-
-@pytest.fixture
-def three(join, wait_for):
-    nodes = join(3)
-    deal(nodes, wait_for)
+def three(sealed_redis):
+    nodes = join(sealed_redis, 3)
+    deal(nodes)
     return nodes
 
 
@@ -84,9 +41,9 @@ def test_one_address_finds_all(home, three):
     assert home.run("check").returncode == 0
 
 
-def test_a_part_is_not_the_whole(home, join, wait_for):
-    nodes = join(2)
-    deal(nodes, wait_for, slots=5000)
+def test_a_part_is_not_the_whole(home, sealed_redis, wait_for):
+    nodes = join(sealed_redis, 2)
+    deal(nodes, slots=5000)
     for node in nodes:
         node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
     wait_for(lambda: all(node.state()["cluster_state"] == "ok" for node in nodes), timeout=20, what="a part of the cluster is up")
@@ -152,11 +109,11 @@ def test_a_process_that_goes_on(three, driver_of, wait_for):
     next_is(4)
 
 
-def test_fail_over(home, join, wait_for):
+def test_fail_over(home, sealed_redis, wait_for):
     """A replica takes the slots of a node that is gone; no address of it is in the configuration."""
-    nodes = join(4)
+    nodes = join(sealed_redis, 4)
     replica = nodes.pop()
-    deal(nodes, wait_for)
+    deal(nodes)
     lost = nodes[2]
     replica.ask("CLUSTER", "REPLICATE", lost.id)
     wait_for(lambda: replica.server.client().info("replication")["master_link_status"] == "up", timeout=20)
