@@ -95,10 +95,12 @@ class Nginx:
 
     def start(self, timeout=15):
         self.process = Process([*self.prefix, *self.command()], self.env, self.dir / "output.log", self.dir)
-        self.process.wait_ready(self._has_workers, timeout, "nginx")
+        self.process.wait_ready(self._serves, timeout, "nginx")
         return self
 
-    def _has_workers(self):
+    def _serves(self):
+        """Its sockets are bound before it has a pid file; a child may be the one that checks secrets."""
+        assert (self.dir / "nginx.pid").exists()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
         connection.connect()
         connection.close()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -31,17 +32,24 @@ def wait_for(condition, timeout=10.0, interval=0.01, what=None):
         time.sleep(interval)
 
 
-_handed_out = set()
+def _own_ports():
+    """Ports that the kernel never chooses, neither for a socket without a number nor for a client."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first, last = map(int, file.read().split())
+    return list(range(10000, first)) or list(range(first, last + 1))
+
+
+_ports = _own_ports()
+random.shuffle(_ports)
 
 
 def free_port():
-    """A TCP port of 127.0.0.1 that no process listens on, never the same twice in a run."""
+    """A TCP port of 127.0.0.1 that no process listens on, never the same twice in a run. It stays free until a server
+    takes it, which one of the kernel's choice would not: the next client or test server could get it."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in _handed_out:
-            _handed_out.add(port)
+        port = _ports.pop()
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             return port
 
 

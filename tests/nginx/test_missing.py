@@ -334,7 +334,7 @@ def test_without_a_master(site, canary):
     value = canary("single")
     site.home.set("api-keys/stripe", value)
     site.location(f"secret_get $key api-keys/stripe; {HEADER}", main="master_process off;")
-    site.nginx._has_workers = lambda: socket.create_connection(("127.0.0.1", site.nginx.port)).close() is None
+    site.nginx._serves = lambda: socket.create_connection(("127.0.0.1", site.nginx.port)).close() is None
     site.nginx.start()
     assert site.header("X-Key") == value
 
