@@ -228,7 +228,13 @@ ngx_http_keyturn_redirected(ngx_http_request_t *r)
 
     ctx = ngx_http_keyturn_get_ctx(r);
 
-    if (ctx && ctx->retry_after
+    if (ctx == NULL) {
+        return;
+    }
+
+    ctx->unbuffered = NULL;
+
+    if (ctx->retry_after
         && r->err_status != NGX_HTTP_SERVICE_UNAVAILABLE)
     {
         ctx->retry_after->hash = 0;

@@ -151,6 +151,7 @@ typedef struct {
     ngx_http_keyturn_given_t  *given;    /* to upstreams that may refuse it */
     ngx_http_request_t      *logged;
     ngx_http_request_t      *answered;  /* its response has been begun */
+    ngx_http_request_t      *unbuffered;  /* its body is still to be read */
 
     ngx_table_elt_t         *retry_after;
 
@@ -281,6 +282,10 @@ ngx_int_t ngx_http_keyturn_refuse(ngx_http_request_t *r,
  */
 ngx_int_t ngx_http_keyturn_stall(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
+
+/* the request is made again after a stall: its body is still to be read */
+void ngx_http_keyturn_unbuffer(ngx_http_request_t *r,
+    ngx_http_keyturn_ctx_t *ctx);
 
 /* text for Prometheus, of all worker processes */
 ngx_int_t ngx_http_keyturn_metrics(ngx_pool_t *pool, ngx_str_t *text);

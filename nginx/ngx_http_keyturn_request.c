@@ -167,6 +167,10 @@ ngx_http_keyturn_allowed(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         return ngx_http_keyturn_pin(r, ctx, secret, 0);
     }
 
+    if (ctx->unbuffered) {
+        ngx_http_keyturn_unbuffer(r, ctx);
+    }
+
     if (secret->sign == NULL
         && (ngx_http_keyturn_in_handshake(r)
             || (secret->scope == NGX_KEYTURN_SCOPE_UPSTREAM

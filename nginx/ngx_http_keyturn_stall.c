@@ -47,6 +47,7 @@ static ngx_int_t ngx_http_keyturn_get_peer(ngx_peer_connection_t *pc,
     void *data);
 static ngx_uint_t ngx_http_keyturn_has_stale(ngx_http_request_t *r);
 static void ngx_http_keyturn_refuse_event(ngx_event_t *ev);
+static ngx_uint_t ngx_http_keyturn_can_wait(ngx_http_request_t *r);
 static void ngx_http_keyturn_rerun(ngx_http_request_t *r);
 static void ngx_http_keyturn_finalize(ngx_http_request_t *r, ngx_int_t rc);
 static void ngx_http_keyturn_end(void *data);
@@ -90,9 +91,7 @@ ngx_http_keyturn_stall(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     if (!pin->done) {
 
-        /* a body that comes while it is sent cannot be read a second time */
-
-        if (!r->request_body_no_buffering || !r->reading_body) {
+        if (ngx_http_keyturn_can_wait(r)) {
             stall->suspend = ngx_http_keyturn_wait(r, ctx, pin,
                                                    ngx_http_keyturn_rerun);
         }
@@ -261,11 +260,39 @@ ngx_http_keyturn_refuse_event(ngx_event_t *ev)
 }
 
 
+/*
+ * The content handler takes a body that it finds for one that was read whole.
+ * If it is read while it is sent ("proxy_request_buffering off", gRPC), that is
+ * set right by the variable that waits, when the request is made again.
+ */
+
+static ngx_uint_t
+ngx_http_keyturn_can_wait(ngx_http_request_t *r)
+{
+    return !r->request_body_no_buffering || !r->reading_body
+           || ngx_http_keyturn_is_making(r);
+}
+
+
+void
+ngx_http_keyturn_unbuffer(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx)
+{
+    if (ctx->unbuffered == r && ngx_http_keyturn_is_making(r)) {
+        ctx->unbuffered = NULL;
+        r->request_body_no_buffering = 1;
+    }
+}
+
+
 /* makes a new upstream, which ends the one that has waited */
 
 static void
 ngx_http_keyturn_rerun(ngx_http_request_t *r)
 {
+    if (r->request_body_no_buffering && r->reading_body) {
+        ngx_http_keyturn_get_ctx(r)->unbuffered = r;
+    }
+
     ngx_http_finalize_request(r, r->content_handler(r));
 }
 

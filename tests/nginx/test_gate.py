@@ -2,12 +2,11 @@
 """A secret is needed where something will use it, and nowhere else; what cannot be had costs no more than that."""
 import signal
 import socket
-import threading
 import time
 
 import pytest
 
-from nginx.test_remote import remote  # noqa: F401
+from nginx.test_remote import held, remote, started, working  # noqa: F401
 
 HEADER = "proxy_set_header X-Key $key;"
 CACHE = "proxy_cache zone; proxy_cache_valid 200 1s; proxy_cache_key $uri;"
@@ -179,7 +178,7 @@ def test_optional_and_unreachable(remote, word, status):  # noqa: F811
     assert len(site.upstream.requests) == (status == 200)
 
 
-def test_a_client_that_goes_while_an_upstream_is_held(remote, canary, tmp_path, wait_for):  # noqa: F811
+def test_a_client_that_goes_while_an_upstream_is_held(remote, canary, wait_for):  # noqa: F811
     """Many requests wait for one fetch, over HTTP/1.1 with bodies; some hang up; the worker goes on."""
     site = remote
     value = canary("held")
@@ -187,22 +186,27 @@ def test_a_client_that_goes_while_an_upstream_is_held(remote, canary, tmp_path, 
     site.configure(f"""
         secret_get $key api-keys/stripe; {HEADER}
         location / {{ @PROXY@ }}
+        location /working {{ stub_status; }}
         location /sub {{ auth_request /auth; @PROXY@ }}
         location /auth {{ internal; proxy_pass_request_body off; proxy_set_header Content-Length ""; {HEADER} @PROXY@ }}
         location /unbuffered {{ proxy_request_buffering off; @PROXY@ }}""")
     site.nginx.start()
-    site.redis.process.send(signal.SIGSTOP)
     answers = {}
 
-    def one(path, body):
-        answers[path] = site.get(path, method="POST", body=body).status
+    def one(path, size):
+        answers[path] = site.get(path, method="POST", body=b"x" * size).status
 
-    threads = [threading.Thread(target=one, args=(path, b"x" * size)) for path, size in
-               (("/a", 10), ("/b", 1000000), ("/sub", 50000), ("/unbuffered", 10))]
-    for thread in threads:
-        thread.start()
-    site.redis.process.send(signal.SIGCONT)
-    for thread in threads:
+    def all_but_three_stay():
+        threads = started([lambda path=path, size=size: one(path, size)
+                           for path, size in (("/a", 10), ("/b", 1000000), ("/sub", 50000), ("/unbuffered", 10))])
+        gone = [begin(site, text) for text in ("GET /gone", "POST /gone", "POST /unbuffered/gone")]
+        wait_for(lambda: working(site) == len(threads) + len(gone))
+        for client in gone:
+            client.close()
+        wait_for(lambda: site.nginx.error_log().count("prematurely closed connection") == len(gone))
+        return threads
+
+    for thread in held(site, all_but_three_stay):
         thread.join()
     assert answers == {"/a": 200, "/b": 200, "/sub": 200, "/unbuffered": 200}
     assert {(request.path, len(request.body)) for request in site.upstream.requests} == {
@@ -210,6 +214,42 @@ def test_a_client_that_goes_while_an_upstream_is_held(remote, canary, tmp_path, 
     assert {request.headers["X-Key"] for request in site.upstream.requests} == {value}
     log = site.nginx.error_log()
     assert "[alert]" not in log and "signal" not in log.replace("signal process", "")
+
+
+def begin(site, text):
+    """A client that has sent its header, and of a POST the first half of ten bytes."""
+    client = socket.create_connection(("127.0.0.1", site.nginx.port), timeout=10)
+    body = "Content-Length: 10\r\n\r\nfirst" if text.startswith("POST") else "\r\n"
+    client.sendall(f"{text} HTTP/1.1\r\nHost: x\r\n{body}".encode())
+    return client
+
+
+@pytest.mark.parametrize("size", [0, 5, 100000])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_body_that_is_read_while_it_is_sent(remote, canary, wait_for, framing, size):  # noqa: F811
+    """Without buffering the body comes after the wait for the secret, of which a part was there before."""
+    site = remote
+    values = [canary("one"), canary("two")]
+    for name, value in zip(("one", "two"), values):
+        site.home.set(f"api-keys/{name}", value)
+    site.configure("""
+        location / { secret_get $one api-keys/one; secret_get $two api-keys/two; proxy_set_header X-One $one; proxy_set_header X-Two $two;
+                     proxy_http_version 1.1; proxy_request_buffering off; @PROXY@ }
+        location /working { stub_status; }""")
+    site.nginx.start()
+    parts = [size * b"a", 200000 * b"b"]
+    header = f"Content-Length: {len(b''.join(parts))}" if framing == "length" else "Transfer-Encoding: chunked"
+    framed = parts if framing == "length" else [b"%x\r\n%s\r\n" % (len(part), part) if part else b"" for part in parts] + [b"0\r\n\r\n"]
+    with socket.create_connection(("127.0.0.1", site.nginx.port), timeout=10) as client:
+        def first():
+            client.sendall(f"POST / HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode() + framed[0])
+            wait_for(lambda: working(site) == 1)
+        held(site, first)
+        client.sendall(b"".join(framed[1:]))
+        assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+    sent = site.upstream.last
+    assert [sent.headers["X-One"], sent.headers["X-Two"]] == values and sent.body == b"".join(parts)
+    assert "[alert]" not in site.nginx.error_log()
 
 
 def test_every_kind_of_upstream_is_refused_and_waits(remote, canary, tmp_path):  # noqa: F811

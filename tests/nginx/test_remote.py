@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import threading
@@ -30,18 +31,32 @@ def serve(site, text=f"secret_get $key api-keys/stripe; {HEADER}", **more):
     site.nginx.start()
 
 
-def together(site, count, path="/"):
-    answers = []
-
-    def one():
-        answers.append(site.get(path))
-
-    threads = [threading.Thread(target=one) for _ in range(count)]
+def started(calls):
+    threads = [threading.Thread(target=call) for call in calls]
     for thread in threads:
         thread.start()
-    for thread in threads:
+    return threads
+
+
+def together(site, count, path="/"):
+    answers = []
+    for thread in started([lambda: answers.append(site.get(path))] * count):
         thread.join()
     return answers
+
+
+def working(site):
+    """Requests whose header the worker has read and which it has not answered, by its location /working."""
+    return int(re.search(rb"Writing: (\d+)", site.get("/working").body)[1]) - 1
+
+
+def held(site, call):
+    """What the call answers, which Redis waits for; requests wait for Redis, for two seconds at most."""
+    site.redis.process.send(signal.SIGSTOP)
+    try:
+        return call()
+    finally:
+        site.redis.process.send(signal.SIGCONT)
 
 
 def test_the_first_request_waits_for_the_value(remote, canary):
@@ -209,26 +224,37 @@ def fetches(redis):
     return sum(row["calls"] for name, row in stats.items() if "getsealed" in name.lower())
 
 
-def test_servers_share_a_fetch(remote, canary):
+def test_servers_share_a_fetch(remote, canary, wait_for):
     """Two servers of one worker, each a subject of its own, want the same secret at once: it is fetched once."""
     value = canary("shared")
-    remote.home.set("api-keys/stripe", value)
-    proxy = f"location / {{ secret_get $key api-keys/stripe; {HEADER} @PROXY@ }}"
+    for name in ("stripe", "other"):
+        remote.home.set(f"api-keys/{name}", value)
+    proxy = f"location / {{ secret_get $key api-keys/$arg_name; {HEADER} @PROXY@ }} location /working {{ stub_status; }}"
     remote.configure(proxy, outside=f"server {{ listen 127.0.0.1:@PORT@; server_name other.example; {proxy} }}")
     remote.nginx.start()
+
+    def knows_of_changes():
+        """A provider that has just connected cannot say whether what it fetched before is still right."""
+        before = fetches(remote.redis)
+        time.sleep(0.11)
+        return remote.get("/?name=other").status == 200 and fetches(remote.redis) == before
+
+    wait_for(knows_of_changes)
     before = fetches(remote.redis)
-    remote.redis.process.send(signal.SIGSTOP)
     answers = []
-    threads = [threading.Thread(target=lambda host=host: answers.append(remote.get("/", headers={"Host": host}).status))
-               for host in ("app.example", "other.example") * 5]
-    for thread in threads:
-        thread.start()
-    remote.redis.process.send(signal.SIGCONT)
-    for thread in threads:
+
+    def ask():
+        threads = started([lambda host=host: answers.append(remote.get("/?name=stripe", headers={"Host": host}).status)
+                           for host in ("app.example", "other.example") * 5])
+        wait_for(lambda: working(remote) == len(threads))
+        return threads
+
+    for thread in held(remote, ask):
         thread.join()
     assert answers == [200] * 10
     assert fetches(remote.redis) - before == 1
-    assert {line["subject"] for line in remote.records(action="read")} == {"nginx:app.example", "nginx:other.example"}
+    reads = remote.records(action="read", reference="api-keys/stripe")
+    assert {line["subject"] for line in reads} == {"nginx:app.example", "nginx:other.example"}
 
 
 def test_nothing_is_fetched_for_clients_that_have_gone(remote, canary, wait_for):
