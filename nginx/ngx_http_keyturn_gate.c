@@ -400,35 +400,8 @@ ngx_http_keyturn_has_variables(ngx_http_complex_value_t *cv)
 static ngx_uint_t
 ngx_http_keyturn_names(ngx_http_complex_value_t *cv, ngx_str_t *variable)
 {
-    u_char  *p, *last;
-
-    if (cv == NULL || cv->lengths == NULL) {
-        return 0;
-    }
-
-    p = cv->value.data;
-    last = p + cv->value.len;
-
-    for ( ;; ) {
-
-        p = ngx_strlchr(p, last, '$');
-
-        if (p == NULL) {
-            return 0;
-        }
-
-        p++;
-
-        if (p < last && *p == '{') {
-            p++;
-        }
-
-        if ((size_t) (last - p) >= variable->len
-            && ngx_strncasecmp(p, variable->data, variable->len) == 0)
-        {
-            return 1;
-        }
-    }
+    return cv != NULL && cv->lengths != NULL
+           && ngx_keyturn_text_names(&cv->value, variable);
 }
 
 

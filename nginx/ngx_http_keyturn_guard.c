@@ -66,8 +66,6 @@ static void ngx_http_keyturn_guard_places(ngx_conf_t *cf,
 static ngx_int_t ngx_http_keyturn_guard_servers(ngx_conf_t *cf);
 static ngx_int_t ngx_http_keyturn_guard_values(ngx_conf_t *cf,
     ngx_array_t *values, const char *directive);
-static ngx_uint_t ngx_http_keyturn_guard_names(ngx_str_t *text,
-    ngx_str_t *name);
 
 
 static ngx_http_keyturn_guard_t  ngx_http_keyturn_guards[] = {
@@ -419,7 +417,7 @@ ngx_http_keyturn_guard_values(ngx_conf_t *cf, ngx_array_t *values,
     for (i = 0; i < values->nelts; i++) {
         for (n = 0; n < kmcf->variables.nelts; n++) {
 
-            if (ngx_http_keyturn_guard_names(&cv[i].value, &kv[n].name)) {
+            if (ngx_keyturn_text_names(&cv[i].value, &kv[n].name)) {
                 ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                               "\"%s %V\": a handshake cannot have a secret of "
                               "\"secret_get\", use \"secret_ssl_certificate\"",
@@ -430,40 +428,4 @@ ngx_http_keyturn_guard_values(ngx_conf_t *cf, ngx_array_t *values,
     }
 
     return NGX_OK;
-}
-
-
-/* "$name" or "${name}", and no longer name */
-
-static ngx_uint_t
-ngx_http_keyturn_guard_names(ngx_str_t *text, ngx_str_t *name)
-{
-    u_char  *p, *last, c;
-
-    last = text->data + text->len;
-
-    for (p = text->data; p < last; p++) {
-
-        if (*p != '$') {
-            continue;
-        }
-
-        p += (p + 1 < last && p[1] == '{') ? 2 : 1;
-
-        if ((size_t) (last - p) < name->len
-            || ngx_strncasecmp(p, name->data, name->len) != 0)
-        {
-            continue;
-        }
-
-        c = (p + name->len < last) ? p[name->len] : ' ';
-
-        if (c != '_' && (c < '0' || c > '9')
-            && ((c | 0x20) < 'a' || (c | 0x20) > 'z'))
-        {
-            return 1;
-        }
-    }
-
-    return 0;
 }

@@ -174,6 +174,9 @@ ngx_uint_t ngx_keyturn_passes(ngx_keyturn_secret_t *secret,
 
 ngx_uint_t ngx_keyturn_has_control(u_char *p, size_t size);
 
+/* has the text "$name" or "${name}", and no longer name? */
+ngx_uint_t ngx_keyturn_text_names(ngx_str_t *text, ngx_str_t *name);
+
 const char *ngx_keyturn_pem_check(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, kt_secret_t *whole);
 

@@ -195,3 +195,36 @@ ngx_keyturn_has_control(u_char *p, size_t size)
 
     return 0;
 }
+
+ngx_uint_t
+ngx_keyturn_text_names(ngx_str_t *text, ngx_str_t *name)
+{
+    u_char  *p, *last, c;
+
+    last = text->data + text->len;
+
+    for (p = text->data; p < last; p++) {
+
+        if (*p != '$') {
+            continue;
+        }
+
+        p += (p + 1 < last && p[1] == '{') ? 2 : 1;
+
+        if ((size_t) (last - p) < name->len
+            || ngx_strncasecmp(p, name->data, name->len) != 0)
+        {
+            continue;
+        }
+
+        c = (p + name->len < last) ? p[name->len] : ' ';
+
+        if (c != '_' && (c < '0' || c > '9')
+            && ((c | 0x20) < 'a' || (c | 0x20) > 'z'))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}

@@ -125,6 +125,22 @@ def test_what_nginx_could_not_use_never_gets_there(tls, authority, value):
     assert "(malformed)" in tls.nginx.error_log()
 
 
+@pytest.mark.parametrize("mark", ["$pkey", "${pkey}", "$pkey$empty"])
+def test_a_variable_of_a_longer_name_is_another(tls, authority, mark):
+    """TLS uses $pkey here, and neither $p nor $pke, which cannot be had; $pkey is one that it has to wait for."""
+    for name in ("client", "gone"):
+        tls.home.set(f"tls/{name}", authority.pem("first"))
+    tls.configure(f"""location / {{ secret_get $cert tls/client encode=pem; secret_get $pkey tls/client encode=pem;
+        secret_get $p tls/gone; secret_get $pke tls/gone encode=pem; proxy_ssl_session_reuse off;
+        proxy_ssl_certificate data:$cert; proxy_ssl_certificate_key "data:{mark}"; proxy_pass https://127.0.0.1:{tls.tls_port}; }}""",
+                  outside='map $host $empty { default ""; }')
+    tls.nginx.start()
+    tls.home.delete("tls/gone")
+    assert tls.get().status == 200 and tls.seen == ["first"]
+    tls.home.delete("tls/client")
+    assert tls.get().status == 503 and tls.seen == ["first"]
+
+
 def test_a_pair_that_does_not_match(tls, authority):
     tls.home.set("tls/client", {**authority.json("first"), "private_key": authority.pairs["second"][1]})
     serve(tls, FIELDS)
