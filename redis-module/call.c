@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* call.c: one command: its subject, its key, its reply, and how a change is stored. */
-#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,45 +126,7 @@ void ktr_wipe(const ktr_call_t *call, RedisModuleString *argument)
     explicit_bzero(text, len);
 }
 
-/* ---- the subject ---- */
-
-/*
- * RedisModule_GetCurrentUserName() of 7.0 and 7.2 follows a NULL pointer when the client has no
- * user: a master's, or that of another module's RedisModule_Call(). Asked to run a command that
- * does not exist "as the user", the server tells the two apart.
- */
-static int has_user(RedisModuleCtx *ctx)
-{
-    RedisModuleCallReply *reply;
-
-    errno = 0;
-    reply = RedisModule_Call(ctx, "keyturn.nosuchcommand", "C");
-    if (reply != NULL)
-        RedisModule_FreeCallReply(reply);
-    return errno != ENOTSUP;
-}
-
-static void identify_user(ktr_call_t *call)
-{
-    call->user = RedisModule_GetClientUserNameById(call->ctx, RedisModule_GetClientId(call->ctx));
-    call->direct = call->user != NULL;
-    if (call->user == NULL && has_user(call->ctx))
-        call->user = RedisModule_GetCurrentUserName(call->ctx); /* a script */
-}
-
-static void identify_peer(ktr_call_t *call, unsigned long long id)
-{
-    RedisModuleClientInfo info = REDISMODULE_CLIENTINFO_INITIALIZER_V1;
-
-    if (!call->direct || RedisModule_GetClientInfoById(&info, id) != REDISMODULE_OK)
-        return;
-    if (info.flags & REDISMODULE_CLIENTINFO_FLAG_UNIXSOCKET)
-        snprintf(call->peer, sizeof(call->peer), "unix");
-    else
-        snprintf(call->peer, sizeof(call->peer), strchr(info.addr, ':') ? "[%s]:%u" : "%s:%u",
-                 info.addr, (unsigned) info.port);
-    call->req.peer = call->peer;
-}
+/* ---- begin and end ---- */
 
 static void start(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
@@ -182,21 +143,16 @@ static void start(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **arg
     call->req.subject = call->subject;
     call->replicated =
         (flags & (REDISMODULE_CTX_FLAGS_REPLICATED | REDISMODULE_CTX_FLAGS_LOADING)) != 0;
-    snprintf(call->subject, sizeof(call->subject), "redis:(replication)");
 }
 
 static void identify(ktr_call_t *call)
 {
-    unsigned long long id = RedisModule_GetClientId(call->ctx);
+    static const char replication[] = "redis:(replication)";
 
     if (call->replicated)
-        return;
-    identify_user(call);
-    identify_peer(call, id);
-    snprintf(call->subject, sizeof(call->subject), "redis:%s",
-             call->user != NULL ? RedisModule_StringPtrLen(call->user, NULL) : "(module)");
-    snprintf(call->id, sizeof(call->id), "client-%llu", id);
-    call->req.request_id = call->id;
+        memcpy(call->subject, replication, sizeof(replication));
+    else
+        ktr_identify(call);
 }
 
 void ktr_begin_keyless(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
@@ -226,11 +182,14 @@ static int open_key(ktr_call_t *call, int flags)
     return REDISMODULE_OK;
 }
 
+/* What is stored under its own name was checked then. */
 static int check_name(ktr_call_t *call)
 {
     size_t len;
     const char *name = RedisModule_StringPtrLen(call->key, &len), *why = NULL;
 
+    if (call->value != NULL && !ktr_moved(call))
+        return REDISMODULE_OK;
     if (len == 0 || kt_name_check(name, len, &why) != KT_SUCCESS) {
         ktr_error(call->ctx,
                   "ERR the key is not the name of a secret:", why != NULL ? why : "it is empty");
@@ -244,14 +203,16 @@ int ktr_begin(ktr_call_t *call, RedisModuleCtx *ctx, RedisModuleString **argv, i
     start(call, ctx, argv, argc);
     if (ktr_context != NULL) /* otherwise there is neither a policy nor a trail */
         identify(call);
+    else
+        call->subject[0] = '\0';
     call->key = argv[1];
-    if (!(flags & KTR_ANY_NAME) && check_name(call) != REDISMODULE_OK)
-        goto fail;
     if ((flags & KTR_KEY) && ktr_context == NULL) {
         no_key(ctx);
         goto fail;
     }
     if (open_key(call, flags) != REDISMODULE_OK)
+        goto fail;
+    if (!(flags & KTR_ANY_NAME) && check_name(call) != REDISMODULE_OK)
         goto fail;
     if (!(flags & KTR_ANY_NAME) && ktr_refer(call, NULL, NULL) != REDISMODULE_OK)
         goto fail;

@@ -6,7 +6,8 @@
  *   type.c            the native type keyturn-1: RDB, AOF rewrite, DUMP
  *   loader.c          keyturn.so, which loads all the others as redis-module.so
  *   changed.c         publishes which secrets are not what they were
- *   call.c            one command: its subject, its key, its reply, how a change is stored
+ *   call.c            one command: its key, its reply, how a change is stored
+ *   client.c          who runs it
  *   cmd_read.c        GET INFO VERSIONS LIST
  *   cmd_write.c       SET ROTATE ROLLBACK DEL UNDELETE DESTROY META
  *   cmd_sealed.c      GETSEALED SETSEALED RESTORE
@@ -100,6 +101,14 @@ int ktr_refer(ktr_call_t *call, RedisModuleString *field, RedisModuleString *ver
 /* The value lies under another name than it was stored as. */
 int ktr_moved(const ktr_call_t *call);
 int ktr_refuse_moved(ktr_call_t *call);
+
+/* ---- client.c ---- */
+
+/* Fills in the request's subject, peer and id; call->user, which the caller frees, and
+ * call->direct. Not for what is replicated. */
+void ktr_identify(ktr_call_t *call);
+
+/* ---- call.c ---- */
 
 #define KTR_KEEP_EXPIRE (-2)
 /*

@@ -7,8 +7,8 @@
  * other is put into the ring of its process (ring.h), which needs no system call and outlives the
  * process. It becomes a line soon after, in one of two ways:
  *
- *   with a thread of the host       every second, and when the ring is half full
- *   (kt_audit_thread_run)
+ *   with a thread of the host       every second, and when the ring is half full; at the decision
+ *   (kt_audit_thread_run)           that finds it full
  *   without                         at the first decision a second or more after it, unless another
  *                                   process has swept it, or when the ring is half full; when the
  *                                   host asks for it; on close
@@ -258,6 +258,19 @@ static void outgrow(kt_audit_t *audit)
     (void)pthread_mutex_unlock(&audit->lock);
 }
 
+/* More is recorded than the thread writes down: this caller waits for the disk, and none is refused
+ * because others ask so much. */
+static kt_status_t put_into_full(kt_audit_t *audit, const kt_event_t *event, int64_t now)
+{
+    kt_status_t status = drain(audit, NULL, true);
+    kt_ring_t *ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
+
+    if (status != KT_SUCCESS || kt_ring_put(ring, event, now, audit->reads) != KT_RING_FULL)
+        return status;
+    return kt_fail(KT_AUDIT, "audit trail %s/rings/%s: the ring is full", audit->path,
+                   kt_ring_name(ring));
+}
+
 static kt_status_t put(kt_audit_t *audit, const kt_event_t *event)
 {
     bool has_thread = atomic_load_explicit(&audit->has_thread, memory_order_relaxed);
@@ -272,12 +285,10 @@ static kt_status_t put(kt_audit_t *audit, const kt_event_t *event)
         return status;
     ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
     if (kt_ring_put(ring, event, now, audit->reads) == KT_RING_FULL) {
-        if (has_thread)
-            wake(audit);
-        return kt_fail(
-            KT_AUDIT,
-            "audit trail %s/rings/%s: the ring is full because it is not drained fast enough",
-            audit->path, kt_ring_name(ring));
+        status = put_into_full(audit, event, now);
+        if (status != KT_SUCCESS)
+            return status;
+        ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
     }
     if (has_thread && kt_ring_is_pressed(ring))
         wake(audit);

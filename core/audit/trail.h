@@ -35,9 +35,9 @@
  *
  * A function x_locked() needs the context's lock, x_inlock() the lock of the file that it works on;
  * in this folder that is STREAM/state, or the file that a function is passed. A decision that may
- * wait for its line takes only the context's lock, unless it finds that the ring has to be drained
- * and that there is no thread for it. The draining thread takes no context's lock while it waits
- * for a disk, so that no reader waits for one.
+ * wait for its line takes only the context's lock, unless it finds that the ring is full, or has to
+ * be drained and that there is no thread for it. The draining thread takes no context's lock while
+ * it waits for a disk, so that no reader waits for one as long as there is room in the ring.
  */
 #ifndef KT_TRAIL_H
 #define KT_TRAIL_H

@@ -326,6 +326,8 @@ bool kt_locked_room(size_t size)
     if (pages == MAP_FAILED)
         return false;
     room = mlock2(pages, size, MLOCK_ONFAULT) == 0; /* counts all of it, and fetches none */
+    if (!room && errno == EINVAL)
+        room = mlock(pages, size) == 0; /* a kernel without mlock2(), or valgrind in its place */
     (void)munmap(pages, size);
     return room;
 }

@@ -246,7 +246,7 @@ kt_status_t kt_decide_again(kt_ctx_t *ctx, const kt_again_t *again)
     const kt_request_t *req = again->req;
     kt_granted_t *granted = again->granted;
     kt_event_t event = {
-        .action = "read",
+        .action = again->action,
         .subject = req->subject,
         .actor = req->actor,
         .peer = req->peer,

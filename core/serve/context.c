@@ -77,6 +77,14 @@ void kt_leave(kt_ctx_t *ctx)
     (void)pthread_mutex_unlock(&ctx->lock);
 }
 
+/* Without memory each head is opened. */
+void kt_bundle_store_of(kt_ctx_t *ctx, kt_bundle_t **slot, kt_bundle_store_t *ret_store)
+{
+    if (ctx->bundles == NULL)
+        ctx->bundles = kt_opened_new();
+    kt_bundle_store_init(ret_store, slot, ctx->bundles);
+}
+
 kt_status_t kt_store_of(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store)
 {
     kt_store_t *store = &ctx->stores[index];

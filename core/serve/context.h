@@ -18,6 +18,7 @@
 #include "value/value.h"
 
 typedef struct kt_cache kt_cache_t;               /* cache.h */
+typedef struct kt_grants kt_grants_t;             /* serve.h */
 typedef struct kt_tally kt_tally_t;               /* figures.c */
 typedef struct kt_singleflight kt_singleflight_t; /* cache.h */
 
@@ -46,6 +47,8 @@ struct kt_ctx {
     pthread_mutex_t lock;
     kt_modules_t *modules;
     kt_store_t *stores;   /* by provider index; api NULL: not opened yet */
+    kt_opened_t *bundles; /* heads of bundles; NULL: none was asked for yet */
+    kt_grants_t *grants;  /* of bundles that are served sealed; NULL: none was yet */
     kt_tally_t *tallies; /* by provider index, also of its agent's answers */
     kt_audit_t *audit;
     kt_sinks_t *sinks; /* NULL: there are none */
@@ -89,6 +92,8 @@ kt_status_t kt_enter(kt_ctx_t *ctx); /* checks pid and memory, takes the lock, c
 void kt_leave(kt_ctx_t *ctx);
 void kt_anchors_tighten(kt_ctx_t *ctx); /* record.c: what `anchors_loose` says */
 void kt_settle_locked(kt_ctx_t *ctx); /* settle.c: a part of kt_leave() */
+/* The store over a request's bundle. */
+void kt_bundle_store_of(kt_ctx_t *ctx, kt_bundle_t **slot, kt_bundle_store_t *ret_store);
 /* The instance of the provider at `index`: opened once, and the context's. */
 kt_status_t kt_store_of(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store);
 void kt_cache_clear(kt_cache_t *cache);

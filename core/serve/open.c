@@ -272,6 +272,8 @@ void kt_close(kt_ctx_t *ctx)
     for (i = 0; ctx->stores != NULL && i < ctx->modules->count; i++)
         kt_instance_close(&ctx->stores[i]);
     free(ctx->stores);
+    kt_opened_free(ctx->bundles);
+    kt_grants_free(ctx->grants);
     free(ctx->tallies);
     kt_cache_free(ctx->cache);
     kt_access_close(ctx->access);

@@ -240,7 +240,7 @@ static void look_in_bundle(kt_ctx_t *ctx, const kt_call_t *call, kt_reading_t *a
     kt_bundle_store_t bundle;
     kt_cached_t entry = {.status = KT_SUCCESS};
 
-    kt_bundle_store_init(&bundle, call->req->bundle);
+    kt_bundle_store_of(ctx, call->req->bundle, &bundle);
     entry.status = kt_store_read(&ctx->holder, &bundle.store, &call->ref, &entry.secret);
     answer->status = cut_field(call, &entry);
     answer->secret = entry.secret;
@@ -339,7 +339,7 @@ static int64_t moment(kt_ctx_t *ctx, int64_t now)
 static bool read_recalled(kt_ctx_t *ctx, const kt_request_t *req, kt_status_t *ret_status,
                           kt_secret_t **ret_secret)
 {
-    kt_again_t again = {.req = req};
+    kt_again_t again = {.req = req, .action = "read"};
     kt_cached_t *entry;
     int64_t now;
     size_t size;

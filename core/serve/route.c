@@ -79,7 +79,7 @@ kt_status_t kt_switch_writer(kt_ctx_t *ctx, const kt_call_t *call, kt_bundle_sto
 
     *ret_index = SIZE_MAX;
     if (call->req->bundle != NULL) {
-        kt_bundle_store_init(bundle, call->req->bundle);
+        kt_bundle_store_of(ctx, call->req->bundle, bundle);
         *ret_store = &bundle->store;
         return KT_SUCCESS;
     }

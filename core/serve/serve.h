@@ -28,6 +28,7 @@ typedef struct kt_call {
 /* A read like one that was recorded before: the same subject and reference, and a value. */
 typedef struct kt_again {
     const kt_request_t *req;
+    const char *action;
     const char *reference; /* in its normal form */
     kt_granted_t *granted;
     uint64_t version;
@@ -65,6 +66,16 @@ void kt_record_lockouts(kt_ctx_t *ctx);
 /* For the statistics. `slot` of a read like one before is the one that was found then. */
 void kt_note_read(kt_ctx_t *ctx, const kt_call_t *call, uint32_t *slot);
 void kt_note_again(kt_ctx_t *ctx, const kt_again_t *again, uint32_t *slot);
+
+/* ---- grants.c: reads of bundles that were allowed before ---- */
+
+kt_grants_t *kt_grants_new(void); /* NULL: out of memory */
+void kt_grants_free(kt_grants_t *grants);
+/* What is kept of this subject's reads of this name, which need not end with NUL. NULL: it was not
+ * allowed yet, or is forgotten. All three are the table's, until kt_grants_add(). */
+kt_granted_t *kt_grants_find(kt_grants_t *grants, const char *subject, const char *name,
+                             size_t name_size, uint32_t **ret_slot, const char **ret_name);
+void kt_grants_add(kt_grants_t *grants, const char *subject, const char *name, uint32_t slot);
 
 /* ---- info.c ---- */
 

@@ -457,7 +457,7 @@ static const ktp_provider_t bundle_provider = {
     .abort = txn_free,
 };
 
-void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot)
+void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot, kt_opened_t *opened)
 {
     memset(store, 0, sizeof(*store));
     store->slot = slot;
@@ -466,5 +466,6 @@ void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot)
     store->store.instance = (ktp_instance_t *)(void *)&store->slot;
     store->store.name = "redis";
     store->store.keep_versions = 10;
+    store->store.opened = opened;
     store->store.checked = true;
 }

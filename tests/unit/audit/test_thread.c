@@ -208,7 +208,7 @@ END_TEST
 /* ---- the trail fails ---- */
 
 /* A process holds the stream's lock for ever: nothing can be recorded. */
-START_TEST(a_full_ring_refuses)
+START_TEST(a_full_ring_that_cannot_be_drained_refuses)
 {
     uint64_t accepted = 0;
     kt_status_t status;
@@ -222,8 +222,7 @@ START_TEST(a_full_ring_refuses)
     while ((status = record("a/1")) == KT_SUCCESS)
         ck_assert_uint_lt(++accepted, 1000000);
     ck_assert_int_eq(status, KT_AUDIT);
-    assert_failure_has("/audit/nginx/rings/");
-    assert_failure_has("full");
+    assert_failure_has("/audit/nginx");
     ck_assert_uint_gt(accepted, 10000);
     (void)close(fd);
     wait_until(is_drained, "the lines");
@@ -452,7 +451,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, there_is_one_thread);
     tcase_add_test(tests, its_end_writes_the_rest);
     UNIT_TABLE(tests, what_is_recorded_during_a_drain_is_one_line, windows);
-    tcase_add_test(tests, a_full_ring_refuses);
+    tcase_add_test(tests, a_full_ring_that_cannot_be_drained_refuses);
     tcase_add_test(tests, a_ring_grows_with_the_thread);
     tcase_add_loop_test(tests, a_trail_that_fails_refuses_until_it_works, 0,
                         2 * (int)KT_ARRAY(faults));
