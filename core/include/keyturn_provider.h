@@ -27,6 +27,7 @@
  *   1.1  reserve
  *   1.2  interrupted
  *   1.3  expire; account; publish, sync; the service secret; options that are lists
+ *   1.4  the service variable, KTP_ENVIRONMENT; options that are maps
  */
 #ifndef KEYTURN_PROVIDER_H
 #define KEYTURN_PROVIDER_H
@@ -35,6 +36,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,7 +44,7 @@ extern "C" {
 
 #define KTP_MAGIC 0x4b545031u /* "KTP1" */
 #define KTP_ABI_MAJOR 1
-#define KTP_ABI_MINOR 3
+#define KTP_ABI_MINOR 4
 
 /* As kt_status_t; no other number is accepted from a provider (it counts as KTP_MALFORMED). */
 typedef enum ktp_status {
@@ -68,7 +70,8 @@ enum {
     KTP_TOKEN = 1 << 6,    /* has a change token that costs no query */
     KTP_CLEAR_NAMES =
         1 << 7, /* sealed: rows are found by the clear name; there is no META and no NODE space */
-    KTP_CREATE = 1 << 8 /* its store has to be created once (`keyturn init`) */
+    KTP_CREATE = 1 << 8, /* its store has to be created once (`keyturn init`) */
+    KTP_ENVIRONMENT = 1 << 9 /* since 1.4: reads variables of the environment */
 };
 
 typedef struct ktp_instance ktp_instance_t; /* the provider's own */
@@ -128,6 +131,13 @@ typedef struct ktp_services {
      * KTP_UNAVAIL: it cannot be read, which the host says. Neither sets an error text.
      */
     ktp_status_t (*secret)(void *host, const char *name, size_t index, ktp_buffer_t *ret_value);
+    /*
+     * Since 1.4. Variable number `index`, "NAME=VALUE", of the environment that the process had
+     * which read the configuration, before a host could clear it; NULL: there are not so many.
+     * Values are secrets. The text is the host's, valid as long as the instance. For a provider
+     * with KTP_ENVIRONMENT.
+     */
+    const char *(*variable)(void *host, size_t index);
 } ktp_services_t;
 
 /* The same with each version of the host. Part of the provider, not of the ABI. */
@@ -159,17 +169,60 @@ ktp_fail(const ktp_services_t *services, ktp_status_t status, const char *format
     return status;
 }
 
+/* The value of a variable whose name has `size` bytes; NULL if it is not set or is empty, or if the
+ * host is older. Part of the provider, not of the ABI. */
+static inline const char *ktp_variable(const ktp_services_t *services, const char *name,
+                                       size_t size)
+{
+    const char *text;
+
+    if (services->size < offsetof(ktp_services_t, variable) + sizeof(services->variable))
+        return NULL;
+    for (size_t i = 0; (text = services->variable(services->host, i)) != NULL; i++) {
+        if (strncmp(text, name, size) == 0 && text[size] == '=')
+            return text[size + 1] != '\0' ? text + size + 1 : NULL;
+    }
+    return NULL;
+}
+
+/*
+ * A secret's name, or a part of one, as a variable of the environment: upper case, and "_" for what
+ * is neither a letter nor a digit; "general/x" is "x". `ret_variable` has room for size + 1 bytes;
+ * the answer is its length. Part of the provider, not of the ABI.
+ */
+static inline size_t ktp_variable_name(const char *name, size_t size, char *ret_variable)
+{
+    static const char general[] = "general/";
+    size_t skip = size >= sizeof general - 1 && memcmp(name, general, sizeof general - 1) == 0
+                      ? sizeof general - 1
+                      : 0;
+
+    for (size_t i = skip; i < size; i++) {
+        char c = name[i];
+
+        if (c >= 'a' && c <= 'z')
+            c = (char)(c - 'a' + 'A');
+        else if (!(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9'))
+            c = '_';
+        ret_variable[i - skip] = c;
+    }
+    ret_variable[size - skip] = '\0';
+    return size - skip;
+}
+
 /* Options are the entries under `providers: NAME:` of the configuration. The host checks them
  * against this table. */
 typedef enum ktp_option_type {
     KTP_STRING,
-    KTP_PATH, /* relative: to the configuration's folder */
+    KTP_PATH, /* relative: to the configuration's folder; since 1.4 "$NAME..." stays as it is */
     KTP_NUMBER,
     KTP_DURATION /* milliseconds */,
     KTP_BOOL,
     KTP_SECRET, /* "file:PATH" read by the host: the contents, locked memory */
     KTP_STRINGS, /* since 1.3: one or a list; `text` has a newline between two */
-    KTP_SECRETS /* since 1.3: one or a list; `text` is the first one's, see the service secret */
+    KTP_SECRETS, /* since 1.3: one or a list; `text` is the first one's, see service secret */
+    KTP_MAP /* since 1.4: members that the user names, each one string or a list; `text` has a line
+               for each member: its name and its strings, with a tab between two */
 } ktp_option_type_t;
 
 typedef struct ktp_option_spec {

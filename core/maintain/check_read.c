@@ -181,6 +181,8 @@ kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index, char *ret_detail, size_
     status = kt_store_of(ctx, index, &store);
     if (status == KT_SUCCESS)
         status = kt_from_provider(store->name, store->api->check(store->instance, 0));
+    if (status == KT_SUCCESS && (store->api->capabilities & KTP_SEALED) == 0)
+        return kt_plain_try(ctx, store, ret_detail, size);
     if (status != KT_SUCCESS || !kt_has_index(store->api))
         return status;
     status = find_samples(ctx, store, &s);

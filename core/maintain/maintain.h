@@ -11,6 +11,12 @@
  * held? ret_detail says what was done. */
 kt_status_t kt_provider_try(kt_ctx_t *ctx, size_t index, char *ret_detail, size_t size);
 
+/* ---- check_plain.c ---- */
+
+/* The same of a provider of plain values that answers: it lists what it has, and reads one. */
+kt_status_t kt_plain_try(const kt_ctx_t *ctx, const kt_store_t *store, char *ret_detail,
+                         size_t size);
+
 /* ---- walk.c ---- */
 
 typedef struct kt_walk_result {

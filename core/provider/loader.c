@@ -235,230 +235,6 @@ kt_status_t kt_provider_account(const char *name, kt_account_fn *ret_account)
     return KT_SUCCESS;
 }
 
-/* ---- options ---- */
-
-static const ktp_option_spec_t *find_spec(const ktp_provider_t *api, const char *name)
-{
-    const ktp_option_spec_t *spec;
-
-    for (spec = api->options; spec->name != NULL; spec++) {
-        if (strcmp(spec->name, name) == 0)
-            return spec;
-    }
-    return NULL;
-}
-
-static kt_status_t unknown_option(const ktp_provider_t *api, const char *name)
-{
-    const char *names[64];
-    const ktp_option_spec_t *spec;
-    const char *near;
-    size_t n = 0;
-
-    for (spec = api->options; spec->name != NULL && n + 1 < KT_ARRAY(names); spec++)
-        names[n++] = spec->name;
-    names[n] = NULL;
-    near = kt_nearest(name, names);
-    return kt_fail(KT_CONFIG, "provider \"%s\" has no option \"%s\"%s%s%s", api->name, name,
-                   near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
-                   near != NULL ? "\"?" : "");
-}
-
-static kt_status_t read_secret(const kt_config_t *config, const char *source, ktp_option_t *option)
-{
-    char *path, *text;
-    size_t size;
-    kt_status_t status;
-
-    if (strncmp(source, "file:", 5) != 0)
-        return kt_fail(KT_CONFIG, "`%s` must be file:PATH: a configuration holds no secrets",
-                       option->name);
-    path = kt_config_resolve(config, source + 5);
-    if (path == NULL)
-        return kt_no_memory();
-    status = kt_read_private(path, &text, &size);
-    free(path);
-    if (status != KT_SUCCESS)
-        return status;
-    if (size > 0 && text[size - 1] == '\n')
-        text[--size] = '\0';
-    option->text = text;
-    option->text_size = size;
-    return KT_SUCCESS;
-}
-
-/* Number `index` of the sources, which stand one on a line. KT_NOTFOUND: there are not so many. */
-static kt_status_t read_source(const kt_config_t *config, const char *sources, size_t index,
-                               ktp_option_t *option)
-{
-    char *source;
-    kt_status_t status;
-
-    while (index > 0 && (sources = strchr(sources, '\n')) != NULL) {
-        sources++;
-        index--;
-    }
-    if (sources == NULL)
-        return KT_NOTFOUND;
-    source = strndup(sources, strcspn(sources, "\n"));
-    status = source != NULL ? read_secret(config, source, option) : kt_no_memory();
-    free(source);
-    return status;
-}
-
-/* The first source that is there: the newest one may not be there yet, or the old one any more. */
-static kt_status_t read_first(const kt_config_t *config, const char *sources, ktp_option_t *option)
-{
-    kt_failure_t first = {.status = KT_SUCCESS};
-    kt_status_t status;
-    size_t i;
-
-    for (i = 0;; i++) {
-        status = read_source(config, sources, i, option);
-        if (status == KT_NOTFOUND)
-            return kt_failure_restore(&first);
-        if (status == KT_SUCCESS)
-            return status;
-        if (first.status == KT_SUCCESS)
-            kt_failure_save(&first, status);
-    }
-}
-
-static void warn_unread(const kt_module_t *module, const char *name)
-{
-    const kt_logger_t *logger = kt_provider_logger();
-
-    if (logger != NULL && logger->fn != NULL)
-        kt_log(logger, 4, "%s: `%s`: %s", module->api->name, name, kt_failure());
-}
-
-/* The service `secret`. */
-static ktp_status_t service_secret(void *host, const char *name, size_t index,
-                                   ktp_buffer_t *ret_value)
-{
-    const kt_module_t *module = host;
-    ktp_option_t option = {.name = name};
-    kt_status_t status = KT_NOTFOUND;
-    size_t i;
-
-    for (i = 0; i < module->config->noptions && status == KT_NOTFOUND; i++) {
-        if (strcmp(module->config->options[i].name, name) == 0)
-            status = read_source(module->of, module->config->options[i].text, index, &option);
-    }
-    if (status == KT_NOTFOUND)
-        return KTP_NOTFOUND;
-    if (status != KT_SUCCESS) {
-        warn_unread(module, name);
-        kt_failure_clear();
-        return KTP_UNAVAIL;
-    }
-    ret_value->data = (unsigned char *)(uintptr_t)option.text;
-    ret_value->size = option.text_size;
-    return KTP_SUCCESS;
-}
-
-static kt_status_t parse_number(ktp_option_t *option, ktp_option_type_t type)
-{
-    char *end;
-
-    if (type == KTP_DURATION)
-        option->number = kt_duration_parse(option->text);
-    else if (type == KTP_BOOL)
-        option->number =
-            strcmp(option->text, "true") == 0 || strcmp(option->text, "yes") == 0  ? 1
-            : strcmp(option->text, "false") == 0 || strcmp(option->text, "no") == 0 ? 0
-                                                                                    : -1;
-    else {
-        errno = 0;
-        option->number = strtoll(option->text, &end, 10);
-        if (errno != 0 || end == option->text || *end != '\0')
-            option->number = -1;
-    }
-    if (option->number < 0)
-        return kt_fail(KT_CONFIG, "`%s` must be %s", option->name,
-                       type == KTP_DURATION ? "a duration such as 5s"
-                       : type == KTP_BOOL   ? "true or false"
-                                            : "a number");
-    return KT_SUCCESS;
-}
-
-static kt_status_t set_option(const kt_config_t *config, const ktp_option_spec_t *spec,
-                              const char *text, ktp_option_t *option)
-{
-    if (spec->type == KTP_SECRET)
-        return read_secret(config, text, option);
-    if (spec->type == KTP_SECRETS)
-        return read_first(config, text, option);
-    option->text = spec->type == KTP_PATH ? kt_config_resolve(config, text) : strdup(text);
-    if (option->text == NULL)
-        return kt_no_memory();
-    option->text_size = strlen(option->text);
-    return spec->type == KTP_STRING || spec->type == KTP_PATH || spec->type == KTP_STRINGS
-               ? KT_SUCCESS
-               : parse_number(option, spec->type);
-}
-
-/* The one option of providers that the core itself obeys. The previous version is always kept. */
-static kt_status_t check_kept(const ktp_option_t *option)
-{
-    if (strcmp(option->name, KT_KEEP_VERSIONS) != 0 ||
-        (option->number >= 2 && option->number <= (int64_t)KT_VERSIONS_MAX))
-        return KT_SUCCESS;
-    return kt_fail(KT_CONFIG, "`%s` must be 2 to %u", option->name, KT_VERSIONS_MAX);
-}
-
-static kt_status_t set_options(const kt_config_t *config, kt_module_t *module)
-{
-    const kt_cfg_provider_t *given = module->config;
-    const ktp_option_spec_t *spec;
-    kt_status_t status;
-    size_t n = 0, i;
-
-    for (i = 0; i < given->noptions; i++) {
-        spec = find_spec(module->api, given->options[i].name);
-        if (spec == NULL)
-            return at(config, given->options[i].line,
-                      unknown_option(module->api, given->options[i].name));
-        if (given->options[i].list && spec->type != KTP_STRINGS && spec->type != KTP_SECRETS)
-            return at(config, given->options[i].line,
-                      kt_fail(KT_CONFIG, "provider \"%s\": `%s` is one value, not a list",
-                              module->api->name, spec->name));
-    }
-    for (spec = module->api->options; spec->name != NULL; spec++)
-        n++;
-    module->options = calloc(n > 0 ? n : 1, sizeof(*module->options));
-    if (module->options == NULL)
-        return kt_no_memory();
-    module->noptions = n;
-    for (n = 0; n < module->noptions; n++) {
-        ktp_option_t *option = &module->options[n];
-        const char *text;
-
-        spec = &module->api->options[n];
-        text = spec->fallback;
-        option->name = spec->name;
-        option->file = config->path;
-        option->line = given->line;
-        for (i = 0; i < given->noptions; i++) {
-            if (strcmp(given->options[i].name, spec->name) == 0) {
-                text = given->options[i].text;
-                option->line = given->options[i].line;
-            }
-        }
-        status = KT_SUCCESS;
-        if (text == NULL && spec->required)
-            status = kt_fail(KT_CONFIG, "provider \"%s\" needs `%s`: %s", module->api->name,
-                             spec->name, spec->help);
-        else if (text != NULL)
-            status = set_option(config, spec, text, option);
-        if (status == KT_SUCCESS)
-            status = check_kept(option);
-        if (status != KT_SUCCESS)
-            return at(config, option->line, status);
-    }
-    return KT_SUCCESS;
-}
-
 /* ---- all of them ---- */
 
 static kt_status_t load_module(const kt_config_t *config, const char *folder, uid_t owner,
@@ -475,7 +251,18 @@ static kt_status_t load_module(const kt_config_t *config, const char *folder, ui
     status = load_file(path, module->config->name, owner, &module->api);
     if (status != KT_SUCCESS)
         return at(config, module->config->line, status);
-    return set_options(config, module);
+    return kt_options_set(config, module);
+}
+
+/* Copied once, for all of them. */
+static kt_status_t lend_environment(kt_modules_t *modules, kt_module_t *module)
+{
+    kt_status_t status = KT_SUCCESS;
+
+    if (modules->environment == NULL)
+        status = kt_environment_copy(&modules->environment);
+    module->environment = modules->environment;
+    return status;
 }
 
 kt_status_t kt_modules_load(const kt_config_t *config, kt_modules_t **ret_modules)
@@ -500,9 +287,12 @@ kt_status_t kt_modules_load(const kt_config_t *config, kt_modules_t **ret_module
         modules->list[i].of = config;
         modules->list[i].services = *kt_services();
         modules->list[i].services.host = &modules->list[i];
-        modules->list[i].services.secret = service_secret;
+        modules->list[i].services.secret = kt_options_secret;
+        modules->list[i].services.variable = kt_environment_service;
         modules->count++;
         status = load_module(config, folder, owner, &modules->list[i]);
+        if (status == KT_SUCCESS && (modules->list[i].api->capabilities & KTP_ENVIRONMENT))
+            status = lend_environment(modules, &modules->list[i]);
     }
     if (status != KT_SUCCESS) {
         kt_modules_unref(modules);
@@ -518,22 +308,6 @@ kt_modules_t *kt_modules_ref(kt_modules_t *modules)
     return modules;
 }
 
-static void free_options(kt_module_t *module)
-{
-    size_t i;
-
-    for (i = 0; i < module->noptions; i++) {
-        void *text = (void *)(uintptr_t)module->options[i].text;
-
-        if (module->api->options[i].type == KTP_SECRET ||
-            module->api->options[i].type == KTP_SECRETS)
-            kt_locked_free(text);
-        else
-            free(text);
-    }
-    free(module->options);
-}
-
 void kt_modules_unref(kt_modules_t *modules)
 {
     size_t i;
@@ -542,10 +316,9 @@ void kt_modules_unref(kt_modules_t *modules)
         return;
     for (i = 0; i < modules->count; i++) {
         if (modules->list[i].options != NULL)
-            free_options(&modules->list[i]);
+            kt_options_free(&modules->list[i]);
     }
+    kt_locked_free(modules->environment);
     free(modules->list);
     free(modules);
 }
-
-/* ---- instances ---- */

@@ -51,7 +51,7 @@ static bool offers_what_it_promises(void)
 static const char *check_header(void)
 {
     const uint32_t known = KTP_SEALED | KTP_BLOCKING | KTP_VERSIONS | KTP_WRITE | KTP_LIST |
-                           KTP_CAS | KTP_TOKEN | KTP_CLEAR_NAMES | KTP_CREATE;
+                           KTP_CAS | KTP_TOKEN | KTP_CLEAR_NAMES | KTP_CREATE | KTP_ENVIRONMENT;
     const char *file = strrchr(provider_path, '/');
     size_t length = strlen(provider->name);
 
@@ -69,7 +69,7 @@ static const char *check_options(void)
 {
     for (const ktp_option_spec_t *spec = provider->options; spec->name != NULL; spec++) {
         EXPECT(spec->name[0] != '\0' && spec->help != NULL && spec->help[0] != '\0');
-        EXPECT((unsigned)spec->type <= KTP_SECRETS);
+        EXPECT((unsigned)spec->type <= KTP_MAP);
         EXPECT(!spec->required || spec->fallback == NULL);
         for (const ktp_option_spec_t *other = provider->options; other != spec; other++)
             EXPECT(strcmp(other->name, spec->name) != 0);

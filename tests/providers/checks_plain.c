@@ -191,6 +191,35 @@ static const char *check_list(void)
     return NULL;
 }
 
+typedef struct names {
+    char list[250][256];
+    size_t count;
+} names_t;
+
+static int keep_name(void *arg, const char *name)
+{
+    names_t *names = arg;
+
+    (void)snprintf(names->list[names->count++], sizeof names->list[0], "%s", name);
+    return names->count == sizeof names->list / sizeof names->list[0];
+}
+
+/* A list that is empty proves nothing, but a name in it that is not there is wrong. */
+static const char *check_listed(void)
+{
+    static names_t names;
+    session_t *a = host_open();
+    ktp_value_t value;
+
+    names.count = 0;
+    EXPECT(s_list(a, keep_name, &names) == KTP_SUCCESS);
+    for (size_t i = 0; i < names.count; i++) {
+        EXPECT(s_value_get(a, names.list[i], "current", &value) == KTP_SUCCESS);
+        value_free(a, &value);
+    }
+    return NULL;
+}
+
 /* ---- two at once ---- */
 
 typedef struct writer {
@@ -265,6 +294,7 @@ const check_t checks_plain[] = {
     {"names are kept apart, up to 255 bytes", check_names, KTP_WRITE, false},
     {"versions by number and by word", check_versions, KTP_WRITE | KTP_VERSIONS, false},
     {"a list has each name once, and stops when asked", check_list, KTP_WRITE | KTP_LIST, false},
+    {"what is listed can be read", check_listed, KTP_LIST, false},
     {"two writers and a reader: each value whole", check_two_at_once, KTP_WRITE, false},
     {NULL, NULL, 0, false},
 };

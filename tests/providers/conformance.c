@@ -31,8 +31,13 @@
  *                          end of stdin; needs KTP_TOKEN
  *   --time NUMBER          prints what a token, an uncached read and a commit cost
  *
+ * And of plain providers:
+ *
+ *   --get NAME             writes the value of a secret to stdout
+ *   --list FIRST           prints the names that begin with FIRST, or all for "", one a line
+ *
  * Exit status: 0, 1 if a check failed or an action was refused (the status and its text go to
- * stderr), 2 for a wrong call.
+ * stderr), 2 for a wrong call, 3 if a provider broke a rule that holds for each call.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
@@ -375,6 +380,36 @@ static int act_time(session_t *s, const secret_t *secret)
     return 0;
 }
 
+/* ---- actions of plain providers ---- */
+
+static int act_get(session_t *s, const char *name)
+{
+    ktp_value_t value;
+    ktp_status_t status = s_value_get(s, name, "current", &value);
+
+    if (status != KTP_SUCCESS)
+        return refused(s, status);
+    (void)fwrite(value.value.data, 1, value.value.size, stdout);
+    value_free(s, &value);
+    return 0;
+}
+
+static int print_name(void *arg, const char *name)
+{
+    const char *first = arg;
+
+    if (strncmp(name, first, strlen(first)) == 0)
+        (void)puts(name);
+    return 0;
+}
+
+static int act_list(session_t *s, char *first)
+{
+    ktp_status_t status = s_list(s, print_name, first);
+
+    return status == KTP_SUCCESS ? 0 : refused(s, status);
+}
+
 typedef struct action {
     const char *name;
     int (*run)(session_t *s, const secret_t *secret);
@@ -388,6 +423,15 @@ static const action_t actions[] = {
     {"--watch", act_watch},     {"--time", act_time},
     {"--publish", act_publish},
 };
+
+static int run_named(const char *action, char *name)
+{
+    int result = strcmp(action, "--get") == 0 ? act_get(host_open(), name)
+                                              : act_list(host_open(), name);
+
+    host_close_all();
+    return host_violations == 0 ? result : 3;
+}
 
 static int run_numbered(const char *name, const char *number)
 {
@@ -420,7 +464,9 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-    const char *action = NULL, *number = NULL;
+    const char *action = NULL;
+    char *number = NULL;
+    bool named;
     int result;
 
     (void)argc;
@@ -440,10 +486,13 @@ int main(int argc, char **argv)
     if (*argv == NULL || strchr(*argv, '/') == NULL)
         return usage();
     host_load(argv[0], argv + 1);
-    if (action != NULL && strncmp(action, "--check", 7) != 0 && !host_can(KTP_SEALED))
+    named = action != NULL && (strcmp(action, "--get") == 0 || strcmp(action, "--list") == 0);
+    if (action != NULL && strncmp(action, "--check", 7) != 0 && named == host_can(KTP_SEALED))
         return usage();
     if (action == NULL)
         result = suite();
+    else if (named)
+        result = run_named(action, number);
     else
         result = number != NULL ? run_numbered(action, number) : run_plain(action);
     host_close_all();

@@ -49,7 +49,8 @@ class Driver:
         done = subprocess.run(self.command(*args, **options), capture_output=True, text=True, timeout=limit, env=self.env)
         assert done.returncode in (0, 1), (done.returncode, done.stdout, done.stderr)
         assert (done.returncode == 0) == (done.stderr == ""), (done.returncode, done.stderr)
-        done.status, _, done.text = ("success", "", "") if done.returncode == 0 else done.stderr.strip().partition(": ")
+        status, _, text = ("success", "", "") if done.returncode == 0 else done.stderr.partition(":")
+        done.status, done.text = status, text.strip()
         return done
 
     def answer(self, *args, **options):

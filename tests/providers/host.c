@@ -185,6 +185,16 @@ static ktp_status_t service_secret(void *host, const char *name, size_t index,
     return ret_value->data != NULL ? KTP_SUCCESS : KTP_UNAVAIL;
 }
 
+static const char *service_variable(void *host, size_t index)
+{
+    size_t i = 0;
+
+    (void)host;
+    while (i < index && environ[i] != NULL)
+        i++;
+    return environ[i];
+}
+
 static const ktp_services_t services = {
     .size = sizeof(ktp_services_t),
     .abi_major = KTP_ABI_MAJOR,
@@ -197,6 +207,7 @@ static const ktp_services_t services = {
     .http = service_http,
     .interrupted = service_interrupted,
     .secret = service_secret,
+    .variable = service_variable,
 };
 
 /* ---- loading ---- */
@@ -225,8 +236,10 @@ static int64_t parse_number(const ktp_option_spec_t *spec, const char *text)
     char *end;
     int64_t number;
 
-    if (spec->type == KTP_BOOL && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
-        return text[0] == 't';
+    if (spec->type == KTP_BOOL && (strcmp(text, "true") == 0 || strcmp(text, "yes") == 0))
+        return 1;
+    if (spec->type == KTP_BOOL && (strcmp(text, "false") == 0 || strcmp(text, "no") == 0))
+        return 0;
     number = strtoll(text, &end, 10);
     if (end != text && spec->type == KTP_DURATION)
         for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
