@@ -24,6 +24,7 @@ static void ngx_http_keyturn_fill(ngx_http_request_t *r,
 static void ngx_http_keyturn_siblings(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret);
 static void ngx_http_keyturn_request_id(ngx_http_request_t *r, u_char *id);
+static u_char *ngx_http_keyturn_number(u_char *p, uint64_t n);
 static kt_status_t ngx_http_keyturn_set(ngx_http_request_t *r,
     ngx_http_keyturn_pin_t *pin, kt_secret_t *value, const char **reason);
 
@@ -97,7 +98,7 @@ ngx_http_keyturn_fill(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     /* one that does not fit says so when it is asked for */
 
-    for (p = ctx->pins; p; p = p->next) {
+    for (p = ngx_http_keyturn_like(ctx, pin); p; p = p->next) {
         if (!p->done && ngx_http_keyturn_same(p, pin)) {
             (void) ngx_http_keyturn_set(r, p, value, &reason);
         }
@@ -160,7 +161,7 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ask->req.size = sizeof(kt_request_t);
     ask->req.reference = (char *) pin->reference.data;
     ask->req.subject = (char *) pin->subject->data;
-    ask->req.peer = ask->peer;
+    ask->req.peer = (char *) ctx->peer;
     ask->req.request_id = (char *) ctx->id;
     ask->req.purpose = "proxy";
 
@@ -168,8 +169,13 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     ask->req.configured = !pin->secret->dynamic;
 
-    (void) ngx_cpystrn((u_char *) ask->peer, c->addr_text.data,
-                       ngx_min(c->addr_text.len, NGX_SOCKADDR_STRLEN) + 1);
+    if (ctx->addr != c->addr_text.data) {
+        last = ngx_cpymem(ctx->peer, c->addr_text.data,
+                          ngx_min(c->addr_text.len, NGX_SOCKADDR_STRLEN));
+        *last = '\0';
+
+        ctx->addr = c->addr_text.data;
+    }
 
     if (ctx->id[0] == '\0') {
         ngx_http_keyturn_request_id(r, ctx->id);
@@ -177,7 +183,7 @@ ngx_http_keyturn_ask(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     /* another variable already has a version of this secret */
 
-    for (p = ctx->pins; p; p = p->next) {
+    for (p = ngx_http_keyturn_like(ctx, pin); p; p = p->next) {
 
         if (p->done && p->version && ngx_http_keyturn_same(p, pin)) {
             last = ngx_snprintf((u_char *) ask->reference, KT_REFERENCE_MAX,
@@ -203,10 +209,11 @@ ngx_http_keyturn_request_id(ngx_http_request_t *r, u_char *id)
     ngx_http_variable_value_t     *v;
     ngx_http_keyturn_main_conf_t  *kmcf;
 
-    static time_t  since;
+    static size_t  size;
+    static u_char  process[2 * NGX_INT64_LEN];
 
-    if (since == 0) {
-        since = ngx_time();
+    if (size == 0) {
+        size = ngx_sprintf(process, ":%P:%T%Z", ngx_pid, ngx_time()) - process;
     }
 
     kmcf = ngx_http_get_module_main_conf(r, ngx_http_keyturn_module);
@@ -222,8 +229,30 @@ ngx_http_keyturn_request_id(ngx_http_request_t *r, u_char *id)
         }
     }
 
-    (void) ngx_sprintf(id, "%uA:%ui:%P:%T%Z", r->connection->number,
-                       r->connection->requests, ngx_pid, since);
+    id = ngx_http_keyturn_number(id, r->connection->number);
+    *id++ = ':';
+    id = ngx_http_keyturn_number(id, r->connection->requests);
+
+    ngx_memcpy(id, process, size);
+}
+
+
+/* ngx_sprintf() takes longer than to read the secret */
+
+static u_char *
+ngx_http_keyturn_number(u_char *p, uint64_t n)
+{
+    u_char  digits[NGX_INT64_LEN], *first, *last;
+
+    last = digits + sizeof(digits);
+    first = last;
+
+    do {
+        *--first = (u_char) ('0' + n % 10);
+        n /= 10;
+    } while (n);
+
+    return ngx_cpymem(p, first, last - first);
 }
 
 

@@ -115,6 +115,7 @@ typedef struct {
     ngx_array_t            *own;        /* of ngx_http_keyturn_entry_t */
     ngx_array_t            *entries;    /* own and inherited ones */
     ngx_uint_t              twins;      /* two of them name one secret */
+    ngx_uint_t              next;       /* which is probably asked for next */
     ngx_uint_t              off;
     ngx_array_t            *reject;     /* of ngx_uint_t: statuses */
     ngx_http_keyturn_auth_t  *auth;
@@ -139,6 +140,7 @@ struct ngx_http_keyturn_pin_s {
     ngx_str_t                own;        /* of a pin that is not a request's */
 
     ngx_msec_t               deadline;   /* of its fetch by the agent */
+    uint64_t                 bit;        /* of its reference; 0: not known */
 
     unsigned                 done:1;
     unsigned                 waited:1;   /* and that has failed */
@@ -155,8 +157,12 @@ typedef struct {
 
     ngx_table_elt_t         *retry_after;
 
-    u_char                   id[NGX_HTTP_KEYTURN_ID + 1];  /* or empty yet */
+    uint64_t                 bits;      /* of the references of all pins */
+    uint64_t                 twice;     /* of two of them, which may be equal */
 
+    u_char                  *addr;      /* what "peer" is a copy of */
+    u_char                   peer[NGX_SOCKADDR_STRLEN + 1];
+    u_char                   id[NGX_HTTP_KEYTURN_ID + 1];  /* or empty yet */
 } ngx_http_keyturn_ctx_t;
 
 
@@ -215,6 +221,7 @@ typedef struct {
     ngx_uint_t                  nmarks;
 
     ngx_keyturn_secret_t       *denied;   /* asked for, and withheld */
+    ngx_http_upstream_t        *making;   /* a secret of its request was given */
 
     ngx_http_request_t         *halted;   /* as its address lacks that */
     ngx_http_upstream_t        *upstream_halted;
@@ -223,7 +230,6 @@ typedef struct {
 
 typedef struct {
     kt_request_t             req;
-    char                     peer[NGX_SOCKADDR_STRLEN + 1];
     char                     reference[KT_REFERENCE_MAX + 1];
 } ngx_http_keyturn_ask_t;
 
@@ -241,6 +247,9 @@ ngx_http_keyturn_pin_t *ngx_http_keyturn_pin(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_keyturn_secret_t *secret,
     ngx_uint_t fresh);
 
+/* the list of pins, or NULL if no other one of it means the same secret */
+ngx_http_keyturn_pin_t *ngx_http_keyturn_like(ngx_http_keyturn_ctx_t *ctx,
+    ngx_http_keyturn_pin_t *pin);
 /* do they mean the same secret, asked for by the same subject? */
 ngx_uint_t ngx_http_keyturn_same(ngx_http_keyturn_pin_t *a,
     ngx_http_keyturn_pin_t *b);

@@ -30,8 +30,8 @@ static ngx_http_keyturn_pin_t *ngx_http_keyturn_dynamic_pin(
     ngx_keyturn_secret_t *secret, ngx_uint_t fresh);
 static ngx_http_keyturn_pin_t *ngx_http_keyturn_find_pin(
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *like);
-static ngx_http_keyturn_pin_t *ngx_http_keyturn_new_pin(ngx_http_request_t *r,
-    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *like);
+static ngx_http_keyturn_pin_t *ngx_http_keyturn_add_pin(
+    ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin);
 static ngx_int_t ngx_http_keyturn_name(ngx_http_request_t *r,
     ngx_http_keyturn_pin_t *pin);
 static void ngx_http_keyturn_cleanup(void *data);
@@ -123,7 +123,7 @@ ngx_http_keyturn_pin_t *
 ngx_http_keyturn_pin(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     ngx_keyturn_secret_t *secret, ngx_uint_t fresh)
 {
-    ngx_http_keyturn_pin_t       *pin, like;
+    ngx_http_keyturn_pin_t       *pin;
     ngx_http_keyturn_srv_conf_t  *kscf;
 
     if (secret->dynamic) {
@@ -132,20 +132,26 @@ ngx_http_keyturn_pin(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
 
     kscf = ngx_http_get_module_srv_conf(r, ngx_http_keyturn_module);
 
-    for (pin = ctx->pins; pin; pin = pin->next) {
+    pin = (ctx->bits & secret->bit) ? ctx->pins : NULL;
+
+    for ( /* void */ ; pin; pin = pin->next) {
         if (pin->secret == secret && pin->subject == &kscf->subject) {
             return pin;
         }
     }
 
-    ngx_memzero(&like, sizeof(ngx_http_keyturn_pin_t));
+    pin = ngx_pcalloc(r->pool, sizeof(ngx_http_keyturn_pin_t));
+    if (pin == NULL) {
+        return NULL;
+    }
 
-    like.secret = secret;
-    like.subject = &kscf->subject;
-    like.name = secret->name;
-    like.reference = secret->reference;
+    pin->secret = secret;
+    pin->subject = &kscf->subject;
+    pin->name = secret->name;
+    pin->reference = secret->reference;
+    pin->bit = secret->bit;
 
-    return ngx_http_keyturn_new_pin(r, ctx, &like);
+    return ngx_http_keyturn_add_pin(ctx, pin);
 }
 
 
@@ -199,7 +205,14 @@ ngx_http_keyturn_dynamic_pin(ngx_http_request_t *r,
     link->pin = ngx_http_keyturn_find_pin(ctx, &like);
 
     if (link->pin == NULL) {
-        link->pin = ngx_http_keyturn_new_pin(r, ctx, &like);
+        link->pin = ngx_palloc(r->pool, sizeof(ngx_http_keyturn_pin_t));
+        if (link->pin == NULL) {
+            return NULL;
+        }
+
+        *link->pin = like;
+
+        (void) ngx_http_keyturn_add_pin(ctx, link->pin);
     }
 
     return link->pin;
@@ -223,20 +236,14 @@ ngx_http_keyturn_find_pin(ngx_http_keyturn_ctx_t *ctx,
 
 
 static ngx_http_keyturn_pin_t *
-ngx_http_keyturn_new_pin(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
-    ngx_http_keyturn_pin_t *like)
+ngx_http_keyturn_add_pin(ngx_http_keyturn_ctx_t *ctx,
+    ngx_http_keyturn_pin_t *pin)
 {
-    ngx_http_keyturn_pin_t  *pin;
-
-    pin = ngx_palloc(r->pool, sizeof(ngx_http_keyturn_pin_t));
-    if (pin == NULL) {
-        return NULL;
-    }
-
-    *pin = *like;
-
     pin->next = ctx->pins;
     ctx->pins = pin;
+
+    ctx->twice |= ctx->bits & pin->bit;
+    ctx->bits |= pin->bit;
 
     return pin;
 }
@@ -266,8 +273,23 @@ ngx_http_keyturn_name(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin)
         return NGX_OK;
     }
 
-    return ngx_keyturn_reference(r->pool, &pin->name, &pin->secret->version,
-                                 &pin->reference);
+    if (ngx_keyturn_reference(r->pool, &pin->name, &pin->secret->version,
+                              &pin->reference)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    pin->bit = ngx_keyturn_reference_bit(&pin->reference);
+
+    return NGX_OK;
+}
+
+
+ngx_http_keyturn_pin_t *
+ngx_http_keyturn_like(ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin)
+{
+    return (pin->bit == 0 || (ctx->twice & pin->bit)) ? ctx->pins : NULL;
 }
 
 

@@ -260,8 +260,18 @@ ngx_http_keyturn_secret(ngx_http_request_t *r, ngx_uint_t variable)
 
     entry = klcf->entries->elts;
 
+    /* a request often asks for them in their order */
+
+    i = klcf->next;
+
+    if (i < klcf->entries->nelts && entry[i].variable == variable) {
+        klcf->next++;
+        return entry[i].secret;
+    }
+
     for (i = 0; i < klcf->entries->nelts; i++) {
         if (entry[i].variable == variable) {
+            klcf->next = i + 1;
             return entry[i].secret;
         }
     }

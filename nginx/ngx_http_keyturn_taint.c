@@ -24,6 +24,10 @@
 #include <malloc.h>
 
 
+static ngx_inline ngx_uint_t ngx_http_keyturn_goes_on(ngx_http_request_t *r,
+    ngx_http_keyturn_taint_t *t);
+static void ngx_http_keyturn_clean(ngx_http_request_t *r,
+    ngx_http_keyturn_taint_t *t, ngx_uint_t index);
 static void ngx_http_keyturn_made(ngx_http_request_t *r, ngx_uint_t index,
     uint32_t recent);
 static void ngx_http_keyturn_look(ngx_http_request_t *r,
@@ -68,16 +72,38 @@ ngx_http_keyturn_gave(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    ngx_http_keyturn_look(r, t);
+    if (!ngx_http_keyturn_goes_on(r, t)) {
+        ngx_http_keyturn_look(r, t);
+        ngx_http_keyturn_mark(t, r->pool);
+
+        t->making = ngx_http_keyturn_is_making(r) ? r->upstream : NULL;
+    }
 
     from = ngx_http_keyturn_source(t, pin);
 
     ngx_http_keyturn_asking |= from;
     t->recent |= from;
 
-    ngx_http_keyturn_mark(t, r->pool);
-
     return NGX_OK;
+}
+
+
+/*
+ * While u->create_request() runs, nothing but handlers of variables writes to
+ * variables, so between two secrets of it there is nothing to look for.
+ */
+
+static ngx_inline ngx_uint_t
+ngx_http_keyturn_goes_on(ngx_http_request_t *r, ngx_http_keyturn_taint_t *t)
+{
+    ngx_http_upstream_t  *u;
+
+    u = t->making;
+
+    return u != NULL && u == r->upstream && u->cleanup == NULL
+           && u->output.pool == NULL
+           && u->request_bufs == (r->request_body ? r->request_body->bufs
+                                                  : NULL);
 }
 
 
@@ -123,7 +149,10 @@ ngx_http_keyturn_wrapped(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     recent = t ? t->recent : 0;
 
     if (recent) {
-        ngx_http_keyturn_look(r, t);
+        if (!ngx_http_keyturn_goes_on(r, t)) {
+            ngx_http_keyturn_look(r, t);
+        }
+
         t->recent = 0;
     }
 
@@ -138,7 +167,7 @@ ngx_http_keyturn_wrapped(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     if (ngx_http_keyturn_asking == 0) {
 
         if (recent) {
-            ngx_http_keyturn_look(r, t);
+            ngx_http_keyturn_clean(r, t, i);
             t->recent = recent;
         }
 
@@ -153,6 +182,33 @@ ngx_http_keyturn_wrapped(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     ngx_http_keyturn_asking |= asking;
 
     return rc;
+}
+
+
+/*
+ * The variable was evaluated, and no secret asked for.  Whatever else its
+ * handler wrote to is found by the next look, unless it is a match with groups.
+ */
+
+static void
+ngx_http_keyturn_clean(ngx_http_request_t *r, ngx_http_keyturn_taint_t *t,
+    ngx_uint_t index)
+{
+    ngx_uint_t  matched;
+
+    matched = 0;
+
+#if (NGX_PCRE)
+    matched = r->ncaptures && r->captures_data != t->captures_data;
+#endif
+
+    if (matched || !ngx_http_keyturn_goes_on(r, t)) {
+        ngx_http_keyturn_look(r, t);
+
+    } else if (t->seen[index] != r->variables[index].data) {
+        t->seen[index] = r->variables[index].data;
+        t->from[index] = 0;
+    }
 }
 
 

@@ -55,6 +55,7 @@ typedef struct {
     ngx_str_t              fallback;
 
     ngx_str_t              reference;  /* name[@version], unless dynamic */
+    uint64_t               bit;        /* of the reference */
     const char            *purpose;    /* of TLS, which cannot wait; or NULL */
     void                  *tls;        /* the block whose ticket key it is */
     void                  *complex;    /* the name's compiled variables */
@@ -160,6 +161,9 @@ ngx_keyturn_secret_t *ngx_keyturn_secret_named(ngx_conf_t *cf,
 /* name[@version] in memory of the pool, with a NUL after its end */
 ngx_int_t ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name,
     ngx_str_t *version, ngx_str_t *reference);
+
+/* the same one bit for equal references */
+uint64_t ngx_keyturn_reference_bit(ngx_str_t *reference);
 
 /*
  * The text of the variable: the field, encoded, after the prefix.  It is memory

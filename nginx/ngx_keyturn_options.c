@@ -508,6 +508,8 @@ ngx_keyturn_check_reference(ngx_conf_t *cf, ngx_keyturn_secret_t *secret)
         {
             return NGX_ERROR;
         }
+
+        secret->bit = ngx_keyturn_reference_bit(&secret->reference);
     }
 
     if (secret->field.len == 0) {

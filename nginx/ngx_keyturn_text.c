@@ -19,6 +19,7 @@ static kt_status_t ngx_keyturn_text_part(ngx_keyturn_secret_t *secret,
     const char **reason);
 static const char *ngx_keyturn_text_check(ngx_keyturn_secret_t *secret,
     kt_secret_t *value, kt_secret_t *whole);
+static ngx_inline uint64_t ngx_keyturn_control_bits(u_char *p);
 
 
 ngx_int_t
@@ -44,6 +45,14 @@ ngx_keyturn_reference(ngx_pool_t *pool, ngx_str_t *name, ngx_str_t *version,
     reference->len = p - reference->data;
 
     return NGX_OK;
+}
+
+
+uint64_t
+ngx_keyturn_reference_bit(ngx_str_t *reference)
+{
+    return UINT64_C(1) << (ngx_murmur_hash2(reference->data, reference->len)
+                           & 63);
 }
 
 
@@ -171,29 +180,44 @@ ngx_uint_t
 ngx_keyturn_has_control(u_char *p, size_t size)
 {
     u_char    *last;
-    uint64_t   w, del, found;
+    uint64_t   found;
 
-    /* eight bytes at a time: a high bit is left of one below 0x20, and of 0x7f */
+    last = p + size;
+    found = 0;
 
-    for (found = 0; size >= 8; p += 8, size -= 8) {
-        ngx_memcpy(&w, p, 8);
-
-        del = w ^ NGX_KEYTURN_BYTES(0x7f);
-        found |= (w - NGX_KEYTURN_BYTES(0x20)) & ~w;
-        found |= (del - NGX_KEYTURN_BYTES(0x01)) & ~del;
-    }
-
-    if (found & NGX_KEYTURN_BYTES(0x80)) {
-        return 1;
-    }
-
-    for (last = p + size; p < last; p++) {
-        if (*p < 0x20 || *p == 0x7f) {
-            return 1;
+    if (size < 8) {
+        for ( /* void */ ; p < last; p++) {
+            found |= (*p < 0x20 || *p == 0x7f);
         }
+
+        return found != 0;
     }
 
-    return 0;
+    for ( /* void */ ; p + 8 < last; p += 8) {
+        found |= ngx_keyturn_control_bits(p);
+    }
+
+    /* the last ones, with some that were looked at before */
+
+    found |= ngx_keyturn_control_bits(last - 8);
+
+    return (found & NGX_KEYTURN_BYTES(0x80)) != 0;
+}
+
+
+/* of eight bytes: a high bit is left of one below 0x20, and of 0x7f */
+
+static ngx_inline uint64_t
+ngx_keyturn_control_bits(u_char *p)
+{
+    uint64_t  w, del;
+
+    ngx_memcpy(&w, p, 8);
+
+    del = w ^ NGX_KEYTURN_BYTES(0x7f);
+
+    return ((w - NGX_KEYTURN_BYTES(0x20)) & ~w)
+           | ((del - NGX_KEYTURN_BYTES(0x01)) & ~del);
 }
 
 ngx_uint_t

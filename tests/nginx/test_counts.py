@@ -37,4 +37,4 @@ def test_each_of_ten_secrets(site, canary, wait_for):
     wait_for(lambda: site.get("/literals").status == 200, 60)
     each = (count(site, "/secrets") - count(site, "/literals")) / MORE
     assert site.upstream.last.headers["X-Key-9"] == len(value) * "x"
-    assert 2000 < each <= 4200, each
+    assert 2000 < each <= 3150, each

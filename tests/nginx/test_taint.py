@@ -19,7 +19,7 @@ OTHERS = ["ndk_http_module", "ngx_http_lua_module", "ngx_http_js_module", "ngx_h
 VALUES = {"a": "CANARY-aaaaaaaa-1", "b": "BSECRET-bbbbbbbb-2", "pin": "73591"}
 
 HTTP = """
-    log_format all '$request_uri uri=$uri raw=$raw mtok=$mtok mcut=$mcut auth=$auth x=$x y=$y pin=$pin_copy cap=$cap rw=$rw before=$before user=$user lua=$lua mreq=$mreq';
+    log_format all '$request_uri uri=$uri raw=$raw mtok=$mtok mcut=$mcut auth=$auth x=$x y=$y pin=$pin_copy cap=$cap rw=$rw before=$before user=$user part=$part named=$named lua=$lua mreq=$mreq';
     access_log @DIR@/all.log all;
     proxy_cache_path @DIR@/cache keys_zone=cache:1m;
     limit_req_zone $mtok zone=limit:1m rate=1000r/s;
@@ -27,6 +27,7 @@ HTTP = """
     map $a $mcut { "~^Bearer (.{10})" "p=$1"; }
     map $r $auth { default "Bearer $r"; }
     map $q $mreq { default "M $q"; }
+    map $uri $part { "~^/(?<named>.+)$" "P $named"; }
     server { listen 127.0.0.1:@PORT@; server_name app.example;
     proxy_set_header Authorization "";
     error_page 418 = @nothing;
@@ -70,6 +71,8 @@ LOCATIONS = """
     location = /if { secret_get $a api-keys/a "prefix=Bearer "; if ($mtok) { set $y yes; } set $before "b$uri"; proxy_set_header Authorization $mtok; @PROXY@ }
     location = /limit { secret_get $a api-keys/a "prefix=Bearer "; limit_req zone=limit; proxy_set_header Authorization $mtok; @PROXY@ }
     location = /key { secret_get $a api-keys/a "prefix=Bearer "; proxy_cache cache; proxy_cache_key "$uri$mtok"; proxy_set_header Authorization $mtok; @PROXY@ }
+    location = /between { secret_get $a api-keys/a "prefix=Bearer "; secret_get $r api-keys/b; proxy_set_header Authorization $a; proxy_set_header X-Part $part;
+        proxy_set_header X-M $mtok; proxy_set_header X-R $r; add_header X-Raw "$raw$1" always; @PROXY@ }
     location = /hollow { secret_get $r api-keys/a; set $x "Bearer $r"; proxy_set_header Authorization $x; @PROXY@ }
     location = /hollow-map { secret_get $r api-keys/a; set $x "$auth"; proxy_set_header Authorization $x; @PROXY@ }
     location = /uri { secret_get $r api-keys/a; proxy_pass http://127.0.0.1:@UPSTREAM@/?k=$r; }
@@ -222,6 +225,15 @@ def test_evaluated_before_it_is_sent(lab, path):
     """An earlier use, which gets nothing, leaves nothing for the header."""
     assert lab.ask(path).status == 200
     assert lab.sent() == [f"Token {VALUES['a']}" if path in ("/if", "/limit", "/key") else f"Bearer {VALUES['a']}"]
+
+
+def test_what_is_evaluated_between_secrets_is_not_made_of_them(lab):
+    """In one request to an upstream: a variable, its match and the group of that; and what is made of a secret there still is."""
+    assert lab.ask("/between").status == 200
+    sent = lab.upstream.last.headers
+    assert [sent[name] for name in ("Authorization", "X-Part", "X-M", "X-R")] == [f"Bearer {VALUES['a']}", "P between", f"Token {VALUES['a']}", VALUES["b"]]
+    line = lab.line("/between")
+    assert (line["part"], line["named"]) == ("P between", "between") and line["raw"] in ("", "-") and VALUES["a"] not in line["mtok"]
 
 
 def test_a_hit_of_the_cache(lab):
