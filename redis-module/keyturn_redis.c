@@ -300,6 +300,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     if (open_configured(ctx, argv, argc) != REDISMODULE_OK)
         return REDISMODULE_ERR;
     if (ktr_type_register(ctx) != REDISMODULE_OK || register_commands(ctx) != REDISMODULE_OK ||
+        ktr_config_register(ctx) != REDISMODULE_OK ||
         ktr_follow_keys(ctx) != REDISMODULE_OK ||
         RedisModule_RegisterInfoFunc(ctx, on_info) != REDISMODULE_OK) {
         close_context();

@@ -4,6 +4,7 @@
  *
  *   keyturn_redis.c   load, the table of commands, SECRET.HELP
  *   type.c            the native type keyturn-1: RDB, AOF rewrite, DUMP
+ *   config.c          keyturn.* of the server's configuration
  *   loader.c          keyturn.so, which loads all the others as redis-module.so
  *   changed.c         publishes which secrets are not what they were
  *   call.c            one command: its key, its reply, how a change is stored
@@ -46,6 +47,13 @@ int ktr_type_register(RedisModuleCtx *ctx);
 /* Takes the bundle. */
 ktr_value_t *ktr_value_new(kt_bundle_t *bundle, const char *name, size_t name_len);
 void ktr_value_free(void *value);
+
+/* ---- config.c ---- */
+
+/* After the context was opened. */
+int ktr_config_register(RedisModuleCtx *ctx);
+/* Gives the settings to the context, if it is a new one. */
+int ktr_config_apply(void);
 
 /* ---- changed.c ---- */
 

@@ -103,7 +103,24 @@ static size_t type_mem_usage(RedisModuleKeyOptCtx *ctx, const void *data, size_t
 
     REDISMODULE_NOT_USED(ctx);
     REDISMODULE_NOT_USED(sample_size);
-    return sizeof(*value) + value->name_len + kt_bundle_memory(value->bundle);
+    return RedisModule_MallocSize((void *) (uintptr_t) value) +
+           RedisModule_MallocSize(value->bundle);
+}
+
+/* Both blocks lie in the server's memory, and neither is pointed to from elsewhere. */
+static int type_defrag(RedisModuleDefragCtx *ctx, RedisModuleString *key, void **data)
+{
+    ktr_value_t *value = RedisModule_DefragAlloc(ctx, *data);
+    kt_bundle_t *bundle;
+
+    REDISMODULE_NOT_USED(key);
+    if (value != NULL)
+        *data = value;
+    value = *data;
+    bundle = RedisModule_DefragAlloc(ctx, value->bundle);
+    if (bundle != NULL)
+        value->bundle = bundle;
+    return 0;
 }
 
 static void type_digest(RedisModuleDigest *digest, void *data)
@@ -146,8 +163,10 @@ int ktr_type_register(RedisModuleCtx *ctx)
         .free_effort2 = type_free_effort,
         .unlink2 = ktr_unlinked,
         .copy2 = type_copy,
+        .defrag = type_defrag,
     };
 
+    kt_bundle_allocator(RedisModule_TryAlloc, RedisModule_Free);
     ktr_type = RedisModule_CreateDataType(ctx, KTR_TYPE_NAME, KTR_ENCVER, &methods);
     return ktr_type == NULL ? REDISMODULE_ERR : REDISMODULE_OK;
 }

@@ -833,6 +833,14 @@ KT_API const void *kt_bundle_bytes(const kt_bundle_t *bundle,
                                    size_t *ret_size); /* until kt_bundle_free() */
 KT_API uint64_t kt_bundle_counter(const kt_bundle_t *bundle);
 KT_API size_t kt_bundle_memory(const kt_bundle_t *bundle); /* bytes of memory, for MEMORY USAGE */
+/* Where bundles get their memory: one block each, without a pointer into itself, so that its holder
+ * may move it. `alloc` answers NULL if there is none. Once in a process, before its first bundle;
+ * otherwise it is malloc(). Both are called by any thread. */
+KT_API void kt_bundle_allocator(void *(*alloc)(size_t size), void (*free_block)(void *block));
+/* How many versions of its secret a bundle keeps from its next change on (10). KT_USAGE: not
+ * KT_BUNDLE_VERSIONS_MIN to KT_VERSIONS_MAX. */
+#define KT_BUNDLE_VERSIONS_MIN 2u /* the current one and the one before */
+KT_API KT_MUST_USE kt_status_t kt_bundle_versions(kt_ctx_t *ctx, size_t versions);
 KT_API KT_MUST_USE kt_status_t kt_bundle_copy(const kt_bundle_t *bundle, kt_bundle_t **ret_bundle);
 /* May `next`, sent by a client, replace `old` (NULL: absent)? KT_SUCCESS, or KT_CONFLICT: another
  * id, or its counter is not one higher. */

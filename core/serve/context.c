@@ -77,12 +77,27 @@ void kt_leave(kt_ctx_t *ctx)
     (void)pthread_mutex_unlock(&ctx->lock);
 }
 
+kt_status_t kt_bundle_versions(kt_ctx_t *ctx, size_t versions)
+{
+    kt_status_t status = kt_enter(ctx);
+
+    if (status != KT_SUCCESS)
+        return status;
+    if (versions < KT_BUNDLE_VERSIONS_MIN || versions > KT_VERSIONS_MAX)
+        status = kt_fail(KT_USAGE, "a secret keeps %u to %u versions", KT_BUNDLE_VERSIONS_MIN,
+                         KT_VERSIONS_MAX);
+    else
+        ctx->bundle_versions = versions;
+    kt_leave(ctx);
+    return status;
+}
+
 /* Without memory each head is opened. */
 void kt_bundle_store_of(kt_ctx_t *ctx, kt_bundle_t **slot, kt_bundle_store_t *ret_store)
 {
     if (ctx->bundles == NULL)
         ctx->bundles = kt_opened_new();
-    kt_bundle_store_init(ret_store, slot, ctx->bundles);
+    kt_bundle_store_init(ret_store, slot, ctx->bundles, ctx->bundle_versions);
 }
 
 kt_status_t kt_store_of(kt_ctx_t *ctx, size_t index, kt_store_t **ret_store)

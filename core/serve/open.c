@@ -166,6 +166,7 @@ kt_status_t kt_context_new(kt_config_t *config, kt_modules_t *modules, const kt_
         return kt_no_memory();
     ctx->pid = getpid();
     ctx->holder.wait = KT_WAIT;
+    ctx->bundle_versions = KT_KEPT;
     (void)pthread_mutex_init(&ctx->lock, NULL);
     (void)pthread_cond_init(&ctx->landed, NULL);
     ctx->holder.config = kt_config_ref(config);

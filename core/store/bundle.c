@@ -16,19 +16,28 @@
 #define LENGTH_SIZE 4u
 #define RECORDS_MAX (KT_VERSIONS_MAX + KT_ABANDONED_MAX + 4u)
 
-typedef struct record {
+/* One block without a pointer into itself, so that a server may move it. Its records were checked
+ * when it was parsed, and are found again by walking over them. */
+struct kt_bundle {
+    uint32_t size;
+    uint16_t count; /* at least the head */
+    bool has_current;
+    unsigned char bytes[];
+};
+
+typedef struct record { /* the head, then the current value if there is one, then the others */
     const unsigned char *data;
     size_t size;
-    kt_header_t header;
 } record_t;
 
-struct kt_bundle {
-    unsigned char *bytes;
-    size_t size;
-    bool has_current;
-    size_t count;      /* at least the head */
-    record_t *records; /* the head, the current value if there is one, the others */
-};
+static void *(*allocate)(size_t size) = malloc;
+static void (*release)(void *block) = free;
+
+void kt_bundle_allocator(void *(*alloc)(size_t size), void (*free_block)(void *block))
+{
+    allocate = alloc;
+    release = free_block;
+}
 
 /* ---- bundles ---- */
 
@@ -37,48 +46,73 @@ static kt_status_t bad_bundle(const char *why)
     return kt_fail(KT_MALFORMED, "not a sealed secret: %s", why);
 }
 
-static kt_status_t check_record(const kt_bundle_t *bundle, size_t i)
+/* The record at *io_at, which moves past it. */
+static record_t next_record(const unsigned char *bytes, size_t *io_at)
 {
-    const record_t *r = &bundle->records[i], *head = &bundle->records[0];
+    record_t r = {bytes + *io_at + LENGTH_SIZE, kt_get_u32(bytes + *io_at)};
+
+    *io_at += LENGTH_SIZE + r.size;
+    return r;
+}
+
+static record_t head_of(const kt_bundle_t *bundle)
+{
+    size_t at = KTP_BUNDLE_HEADER;
+
+    return next_record(bundle->bytes, &at);
+}
+
+static uint64_t version_of(const record_t *r)
+{
+    return kt_get_u64(r->data + KTP_RECORD_VERSION_AT);
+}
+
+typedef struct check {
+    kt_header_t head;
+    uint64_t versions[RECORDS_MAX];
+} check_t;
+
+static kt_status_t check_record(check_t *check, const record_t *r, size_t i)
+{
+    kt_header_t header;
+    kt_status_t status = kt_header_parse(r->data, r->size, &header);
     size_t k;
 
-    if (r->header.type != (i == 0 ? KTP_RECORD_HEAD : KTP_RECORD_VALUE))
+    if (status != KT_SUCCESS)
+        return status;
+    if (i == 0)
+        check->head = header;
+    if (header.type != (i == 0 ? KTP_RECORD_HEAD : KTP_RECORD_VALUE))
         return bad_bundle("a record of the wrong kind");
-    if (r->header.version == 0)
+    if (header.version == 0)
         return bad_bundle("a record without a number");
-    if (memcmp(r->header.id, head->header.id, KT_ID_SIZE) != 0 ||
-        memcmp(r->header.key_id, head->header.key_id, KT_KEYID_SIZE) != 0)
+    if (memcmp(header.id, check->head.id, KT_ID_SIZE) != 0 ||
+        memcmp(header.key_id, check->head.key_id, KT_KEYID_SIZE) != 0)
         return bad_bundle("records of different secrets");
     for (k = 1; k < i; k++) {
-        if (bundle->records[k].header.version == r->header.version)
+        if (check->versions[k] == header.version)
             return bad_bundle("the same version twice");
     }
+    check->versions[i] = header.version;
     return KT_SUCCESS;
 }
 
-static kt_status_t parse_records(kt_bundle_t *bundle)
+static kt_status_t check_records(const unsigned char *bytes, size_t size, size_t count)
 {
     size_t at = KTP_BUNDLE_HEADER, i;
+    check_t check;
     kt_status_t status;
+    record_t r;
 
-    for (i = 0; i < bundle->count; i++) {
-        record_t *r = &bundle->records[i];
-
-        if (bundle->size - at < LENGTH_SIZE)
+    for (i = 0; i < count; i++) {
+        if (size - at < LENGTH_SIZE || kt_get_u32(bytes + at) > size - at - LENGTH_SIZE)
             return bad_bundle("cut short");
-        r->size = kt_get_u32(bundle->bytes + at);
-        at += LENGTH_SIZE;
-        if (r->size > bundle->size - at)
-            return bad_bundle("cut short");
-        r->data = bundle->bytes + at;
-        at += r->size;
-        status = kt_header_parse(r->data, r->size, &r->header);
-        if (status == KT_SUCCESS)
-            status = check_record(bundle, i);
+        r = next_record(bytes, &at);
+        status = check_record(&check, &r, i);
         if (status != KT_SUCCESS)
             return status;
     }
-    return at == bundle->size ? KT_SUCCESS : bad_bundle("more bytes than records");
+    return at == size ? KT_SUCCESS : bad_bundle("more bytes than records");
 }
 
 kt_status_t kt_bundle_parse(const void *data, size_t size, kt_bundle_t **ret_bundle)
@@ -95,35 +129,24 @@ kt_status_t kt_bundle_parse(const void *data, size_t size, kt_bundle_t **ret_bun
     if (size > BUNDLE_MAX || count == 0 || count > RECORDS_MAX ||
         ((bytes[4] & KTP_BUNDLE_CURRENT) && count < 2))
         return bad_bundle("impossible size");
-    bundle = calloc(1, sizeof(*bundle));
+    status = check_records(bytes, size, count);
+    if (status != KT_SUCCESS)
+        return status;
+    bundle = allocate(sizeof(*bundle) + size);
     if (bundle == NULL)
         return kt_no_memory();
-    bundle->bytes = malloc(size);
-    bundle->records = calloc(count, sizeof(*bundle->records));
-    if (bundle->bytes == NULL || bundle->records == NULL) {
-        kt_bundle_free(bundle);
-        return kt_no_memory();
-    }
-    memcpy(bundle->bytes, data, size);
-    bundle->size = size;
-    bundle->count = count;
+    bundle->size = (uint32_t)size;
+    bundle->count = (uint16_t)count;
     bundle->has_current = (bytes[4] & KTP_BUNDLE_CURRENT) != 0;
-    status = parse_records(bundle);
-    if (status != KT_SUCCESS) {
-        kt_bundle_free(bundle);
-        return status;
-    }
+    memcpy(bundle->bytes, data, size);
     *ret_bundle = bundle;
     return KT_SUCCESS;
 }
 
 void kt_bundle_free(kt_bundle_t *bundle)
 {
-    if (bundle == NULL)
-        return;
-    free(bundle->bytes); /* sealed: nothing to wipe */
-    free(bundle->records);
-    free(bundle);
+    if (bundle != NULL)
+        release(bundle); /* sealed: nothing to wipe */
 }
 
 const void *kt_bundle_bytes(const kt_bundle_t *bundle, size_t *ret_size)
@@ -134,34 +157,42 @@ const void *kt_bundle_bytes(const kt_bundle_t *bundle, size_t *ret_size)
 
 uint64_t kt_bundle_counter(const kt_bundle_t *bundle)
 {
-    return bundle->records[0].header.version;
+    record_t head = head_of(bundle);
+
+    return version_of(&head);
 }
 
 size_t kt_bundle_memory(const kt_bundle_t *bundle)
 {
-    return sizeof(*bundle) + bundle->size + bundle->count * sizeof(*bundle->records);
+    return sizeof(*bundle) + bundle->size;
 }
 
 kt_status_t kt_bundle_copy(const kt_bundle_t *bundle, kt_bundle_t **ret_bundle)
 {
-    return kt_bundle_parse(bundle->bytes, bundle->size, ret_bundle);
+    kt_bundle_t *copy = allocate(kt_bundle_memory(bundle));
+
+    if (copy == NULL)
+        return kt_no_memory();
+    memcpy(copy, bundle, kt_bundle_memory(bundle));
+    *ret_bundle = copy;
+    return KT_SUCCESS;
 }
 
 kt_status_t kt_bundle_follows(const kt_bundle_t *old, const kt_bundle_t *next)
 {
-    const kt_header_t *have, *sent = &next->records[0].header;
+    record_t have, sent = head_of(next);
 
     if (old == NULL)
-        return sent->version == 1
+        return version_of(&sent) == 1
                    ? KT_SUCCESS
                    : kt_fail(KT_CONFLICT,
                              "the secret does not exist yet, so its counter must be 1");
-    have = &old->records[0].header;
-    if (memcmp(have->id, sent->id, KT_ID_SIZE) != 0)
+    have = head_of(old);
+    if (memcmp(have.data + KTP_RECORD_ID_AT, sent.data + KTP_RECORD_ID_AT, KT_ID_SIZE) != 0)
         return kt_fail(KT_CONFLICT, "another secret is stored under this name");
-    if (sent->version != have->version + 1)
+    if (version_of(&sent) != version_of(&have) + 1)
         return kt_fail(KT_CONFLICT, "another client wrote first: the counter is %llu",
-                       (unsigned long long)have->version);
+                       (unsigned long long)version_of(&have));
     return KT_SUCCESS;
 }
 
@@ -211,22 +242,22 @@ static void txn_free(ktp_txn_t *txn)
 
 static bool copy_records(ktp_txn_t *txn, const kt_bundle_t *bundle)
 {
-    size_t i;
+    size_t at = KTP_BUNDLE_HEADER, i;
 
     for (i = 0; i < bundle->count; i++) {
-        const record_t *r = &bundle->records[i];
-        unsigned char *copy = copy_bytes(r->data, r->size);
+        record_t r = next_record(bundle->bytes, &at);
+        unsigned char *copy = copy_bytes(r.data, r.size);
 
         if (copy == NULL)
             return false;
         if (i == 0) {
             txn->head = copy;
-            txn->head_size = r->size;
+            txn->head_size = r.size;
         } else if (i == 1 && bundle->has_current) {
             txn->current = copy;
-            txn->current_size = r->size;
+            txn->current_size = r.size;
         } else {
-            txn->values[txn->nvalues++] = (value_row_t){r->header.version, copy, r->size};
+            txn->values[txn->nvalues++] = (value_row_t){version_of(&r), copy, r.size};
         }
     }
     return true;
@@ -271,17 +302,23 @@ static uint64_t head_stamp(const ktp_txn_t *txn)
 static ktp_status_t get_in_place(const kt_bundle_t *bundle, const ktp_key_t *key,
                                  ktp_row_t *ret_row)
 {
-    size_t others = bundle->has_current ? 2 : 1, i;
-    const record_t *r = bundle->records;
+    size_t at = KTP_BUNDLE_HEADER, i = 1;
+    record_t r = next_record(bundle->bytes, &at);
 
-    if (key->space == KTP_HEAD) {
-        *ret_row = (ktp_row_t){r[0].data, r[0].size, bundle->has_current ? r[1].data : NULL,
-                               bundle->has_current ? r[1].size : 0, r[0].header.version};
-        return KTP_SUCCESS;
+    if (key->space == KTP_HEAD)
+        *ret_row = (ktp_row_t){r.data, r.size, NULL, 0, version_of(&r)};
+    if (bundle->has_current) {
+        r = next_record(bundle->bytes, &at);
+        i++;
+        ret_row->beside = r.data;
+        ret_row->beside_size = r.size;
     }
-    for (i = others; i < bundle->count && key->space == KTP_VALUE; i++) {
-        if (r[i].header.version == key->version) {
-            *ret_row = (ktp_row_t){r[i].data, r[i].size, NULL, 0, 1};
+    if (key->space == KTP_HEAD)
+        return KTP_SUCCESS;
+    for (; i < bundle->count && key->space == KTP_VALUE; i++) {
+        r = next_record(bundle->bytes, &at);
+        if (version_of(&r) == key->version) {
+            *ret_row = (ktp_row_t){r.data, r.size, NULL, 0, 1};
             return KTP_SUCCESS;
         }
     }
@@ -457,7 +494,8 @@ static const ktp_provider_t bundle_provider = {
     .abort = txn_free,
 };
 
-void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot, kt_opened_t *opened)
+void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot, kt_opened_t *opened,
+                          size_t keep)
 {
     memset(store, 0, sizeof(*store));
     store->slot = slot;
@@ -465,7 +503,7 @@ void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot, kt_opene
     /* struct ktp_instance consists of this slot */
     store->store.instance = (ktp_instance_t *)(void *)&store->slot;
     store->store.name = "redis";
-    store->store.keep_versions = 10;
+    store->store.keep_versions = keep;
     store->store.opened = opened;
     store->store.checked = true;
 }

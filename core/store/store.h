@@ -70,11 +70,12 @@ void kt_change_abort(kt_change_t *change); /* NULL is allowed */
 /* ---- bundle.c ---- */
 
 /* A store over *slot: a commit replaces the bundle there, and frees the old one. `opened` knows
- * heads of any bundle; NULL: none. */
+ * heads of any bundle; NULL: none. `keep`: versions. */
 typedef struct kt_bundle_store {
     kt_store_t store;
     kt_bundle_t **slot;
 } kt_bundle_store_t;
-void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot, kt_opened_t *opened);
+void kt_bundle_store_init(kt_bundle_store_t *store, kt_bundle_t **slot, kt_opened_t *opened,
+                          size_t keep);
 
 #endif /* KT_STORE_H */

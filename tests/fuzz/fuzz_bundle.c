@@ -39,7 +39,7 @@ static void use_as_store(kt_bundle_t **slot)
     size_t rows = 0;
     ktp_row_t row;
 
-    kt_bundle_store_init(&bundle, slot, NULL);
+    kt_bundle_store_init(&bundle, slot, NULL, 10);
     must(bundle.store.api->begin(bundle.store.instance, 1, 0, &txn) == KTP_SUCCESS && txn != NULL);
     must(bundle.store.api->row_scan(txn, KTP_HEAD, count_row, &rows) == KTP_SUCCESS && rows == 1);
     for (value.version = 0; value.version < 4; value.version++)
@@ -59,7 +59,7 @@ static void read_it(kt_bundle_t **slot)
     kt_reference_t reference;
 
     must(kt_reference_parse("fuzz/a", 0, &reference) == KT_SUCCESS);
-    kt_bundle_store_init(&bundle, slot, NULL);
+    kt_bundle_store_init(&bundle, slot, NULL, 10);
     must(kt_store_read(&holder, &bundle.store, &reference, &secret) != KT_SUCCESS &&
          secret == NULL);
 }

@@ -150,7 +150,7 @@ START_TEST(reading_copies_nothing)
     for (uint64_t version = 1; version <= 3; version++)
         put_in(&slot, "api-keys/a", "value", version);
     bytes = kt_bundle_bytes(slot, &size);
-    kt_bundle_store_init(&store, &slot, NULL);
+    kt_bundle_store_init(&store, &slot, NULL, 10);
     ck_assert_int_eq(store.store.api->begin(store.store.instance, 0, 0, &txn), KTP_SUCCESS);
     ck_assert_int_eq(store.store.api->row_get(txn, &key, &row), KTP_SUCCESS);
     ck_assert(row.record > bytes && row.record + row.record_size <= row.beside);
