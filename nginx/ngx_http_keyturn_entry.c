@@ -22,8 +22,9 @@ char *
 ngx_http_keyturn_add_entry(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *klcf,
     ngx_keyturn_secret_t *secret)
 {
-    ngx_uint_t                 n;
-    ngx_http_keyturn_entry_t  *entry;
+    ngx_uint_t                     n;
+    ngx_http_keyturn_entry_t      *entry;
+    ngx_http_keyturn_main_conf_t  *kmcf;
 
     if (ngx_http_keyturn_compile_name(cf, secret) != NGX_OK
         || ngx_http_keyturn_add_variable(cf, secret, &n) != NGX_OK)
@@ -53,6 +54,13 @@ ngx_http_keyturn_add_entry(ngx_conf_t *cf, ngx_http_keyturn_loc_conf_t *klcf,
 
     entry->secret = secret;
     entry->variable = n;
+
+    kmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_keyturn_module);
+
+    kmcf->nsecrets++;
+    kmcf->ndynamic += secret->dynamic;
+    kmcf->twice |= kmcf->bits & secret->bit;
+    kmcf->bits |= secret->bit;
 
     return NGX_CONF_OK;
 }

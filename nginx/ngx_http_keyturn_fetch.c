@@ -9,8 +9,9 @@
 /*
  * One read fills all pins of the client request that mean the same secret, so
  * that they hold one version.  Those of other variables of the location are
- * made for that before they are asked for, because a version that one of them
- * has might not be kept any more when the next one is read.
+ * made for that before they are asked for.  Other locations of the request may
+ * name it too, when the store has no such version any more, so where two
+ * directives can name one secret its value is held until the request ends.
  */
 
 
@@ -18,6 +19,10 @@
 #include "ngx_keyturn_stat.h"
 
 
+static kt_secret_t *ngx_http_keyturn_held(ngx_http_keyturn_ctx_t *ctx,
+    ngx_http_keyturn_pin_t *pin);
+static ngx_uint_t ngx_http_keyturn_may_come_again(ngx_http_request_t *r,
+    ngx_http_keyturn_pin_t *pin);
 static void ngx_http_keyturn_fill(ngx_http_request_t *r,
     ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin,
     kt_secret_t *value);
@@ -49,6 +54,13 @@ ngx_http_keyturn_fetch(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
         goto done;
     }
 
+    value = ngx_http_keyturn_held(ctx, pin);
+
+    if (value) {
+        ngx_http_keyturn_fill(r, ctx, pin, value);
+        goto done;
+    }
+
     ngx_http_keyturn_ask(r, ctx, pin, &ask);
 
     status = kt_peek(kctx, &ask.req, &value);
@@ -72,11 +84,49 @@ ngx_http_keyturn_fetch(ngx_http_request_t *r, ngx_http_keyturn_ctx_t *ctx,
     }
 
     ngx_http_keyturn_fill(r, ctx, pin, value);
-    kt_secret_free(value);
+
+    if (ngx_http_keyturn_may_come_again(r, pin)) {
+        pin->whole = value;
+
+    } else {
+        kt_secret_free(value);
+    }
 
 done:
 
     r->connection->log->action = action;
+}
+
+
+/* what another location of the request has read */
+
+static kt_secret_t *
+ngx_http_keyturn_held(ngx_http_keyturn_ctx_t *ctx, ngx_http_keyturn_pin_t *pin)
+{
+    ngx_http_keyturn_pin_t  *p;
+
+    for (p = ngx_http_keyturn_like(ctx, pin); p; p = p->next) {
+        if (p->whole && ngx_http_keyturn_same(p, pin)) {
+            return p->whole;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* by another directive of the configuration, in the same request */
+
+static ngx_uint_t
+ngx_http_keyturn_may_come_again(ngx_http_request_t *r,
+    ngx_http_keyturn_pin_t *pin)
+{
+    ngx_http_keyturn_main_conf_t  *kmcf;
+
+    kmcf = ngx_http_get_module_main_conf(r, ngx_http_keyturn_module);
+
+    return kmcf->nsecrets > 1
+           && (kmcf->ndynamic || (kmcf->twice & pin->bit));
 }
 
 

@@ -78,6 +78,10 @@ typedef struct {
     ngx_array_t             locations;  /* of void **: with secrets */
     ngx_array_t             holds;      /* _hold.c: upstreams, as they were */
     ngx_http_upstream_init_peer_pt  hold;
+    ngx_uint_t              nsecrets;   /* that are named anywhere */
+    ngx_uint_t              ndynamic;   /* by names with variables */
+    uint64_t                bits;       /* of the references of all others */
+    uint64_t                twice;      /* of two of them, which may be equal */
     ngx_http_get_variable_pt  get_handler;  /* of all variables */
 } ngx_http_keyturn_main_conf_t;
 
@@ -138,6 +142,7 @@ struct ngx_http_keyturn_pin_s {
     ngx_str_t                text;
     kt_secret_t             *value;      /* of "secret_sign", instead of a text */
     ngx_str_t                own;        /* of a pin that is not a request's */
+    kt_secret_t             *whole;      /* which other pins may be made of */
 
     ngx_msec_t               deadline;   /* of its fetch by the agent */
     uint64_t                 bit;        /* of its reference; 0: not known */
@@ -148,6 +153,7 @@ struct ngx_http_keyturn_pin_s {
 
 
 typedef struct {
+    ngx_pool_t              *pool;
     ngx_http_keyturn_pin_t  *pins;
     ngx_http_keyturn_pin_t  *access;     /* what "secret_auth" waits for */
     ngx_http_keyturn_given_t  *given;    /* to upstreams that may refuse it */

@@ -74,7 +74,9 @@ ngx_http_keyturn_create_ctx(ngx_http_request_t *r)
     }
 
     cln->handler = ngx_http_keyturn_cleanup;
-    cln->data = r->pool;
+    cln->data = ctx;
+
+    ctx->pool = r->pool;
 
     /* the others come first, because nothing is left after ours */
 
@@ -344,7 +346,15 @@ ngx_http_keyturn_fail(ngx_http_request_t *r, ngx_http_keyturn_pin_t *pin,
 static void
 ngx_http_keyturn_cleanup(void *data)
 {
-    ngx_http_keyturn_wipe_pool(data);
+    ngx_http_keyturn_ctx_t *ctx = data;
+
+    ngx_http_keyturn_pin_t  *pin;
+
+    for (pin = ctx->pins; pin; pin = pin->next) {
+        kt_secret_free(pin->whole);
+    }
+
+    ngx_http_keyturn_wipe_pool(ctx->pool);
 }
 
 

@@ -188,3 +188,39 @@ def test_two_fields_of_one_request_are_one_read(site):
     assert site.get().status == 200
     assert [site.upstream.last.headers[f"X-{name}"] for name in ("User", "Password")] == ["u", "p"]
     assert len(site.records(action="read")) == 1
+
+
+ACROSS = {
+    "inherited": ("secret_get $user api-keys/pair field=user;", "", "secret_get $password api-keys/pair field=password;"),
+    "each its own": ("", "secret_get $user api-keys/pair field=user;", "secret_get $user api-keys/pair field=user; secret_get $password api-keys/pair field=password;"),
+    "dynamic": ("", "secret_get $user api-keys/$arg_n field=user;", "secret_get $user api-keys/$arg_n field=user; secret_get $password api-keys/pair field=password;"),
+}
+
+
+@pytest.mark.parametrize("where", ACROSS)
+def test_more_rotations_than_the_store_keeps_in_one_request(site, where):
+    """The second location gets the version that the first one got, though the store has it no longer."""
+    def rotate(number):
+        site.home.set("api-keys/pair", {"user": f"user-{number}", "password": f"password-{number}"})
+
+    def respond(request):
+        if request.path.startswith("/first"):
+            for number in range(2, 15):
+                rotate(number)
+            return 500, {}, b""
+        return 200, {}, b"ok"
+
+    rotate(1)
+    server, first, second = ACROSS[where]
+    headers = "proxy_set_header X-User $user; proxy_set_header X-Password $password;"
+    site.configure(f"""{server}
+        location /first {{ {first} proxy_set_header X-User $user; proxy_intercept_errors on; error_page 500 = /second?n=pair; {site.proxy} }}
+        location /second {{ {second} {headers} {site.proxy} }}""")
+    site.nginx.start()
+    site.upstream.respond = respond
+    assert site.get("/first?n=pair").status == 200
+    sent = site.upstream.last.headers
+    assert (site.upstream.last.path.split("?")[0], sent["X-User"], sent["X-Password"]) == ("/second", "user-1", "password-1")
+    assert [line["version"] for line in site.records(action="read")] == [1]
+    assert site.get("/second?n=pair").status == 200
+    assert (site.upstream.last.headers["X-User"], site.upstream.last.headers["X-Password"]) == ("user-14", "password-14")
