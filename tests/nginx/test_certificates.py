@@ -215,9 +215,9 @@ def test_it_needs_a_configuration(secure):
     assert '"secret_ssl_certificate" needs "keyturn_config"' in secure.nginx.test().stderr
 
 
-@pytest.mark.plain("memory that was freed stays as it was, because AddressSanitizer keeps it for its reports")
+@pytest.mark.plain("OpenSSL frees copies of the DER without clearing them, and AddressSanitizer keeps what was freed for its reports")
 def test_the_text_of_a_key_is_in_locked_memory_only(secure, root):
-    """OpenSSL keeps the key itself, as a number; the PEM and its DER are wiped."""
+    """OpenSSL keeps the key itself, as a number; the PEM and its DER are wiped, and what OpenSSL 3.0 left of the DER has been used again."""
     pair = root.issue("app", "rsa")
     secure.publish("tls/app", pair)
     secure.secure("secret_ssl_certificate tls/app;")

@@ -4,6 +4,8 @@ upstream has been made. What is wiped at the end of the request is not in it, be
 import re
 import subprocess
 
+import pytest
+
 from lib.tools import Process
 
 TIMES = 50
@@ -25,6 +27,7 @@ def count(site, path):
     return int(re.search(r"^(?:summary|totals): (\d+)", made.read_text(errors="replace"), re.M)[1]) / TIMES
 
 
+@pytest.mark.plain("callgrind and AddressSanitizer exclude each other")
 def test_each_of_ten_secrets(site, canary, wait_for):
     value, numbers = canary("counted"), range(MORE)
     for n in numbers:

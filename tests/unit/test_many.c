@@ -352,7 +352,7 @@ END_TEST
 
 static void add_tests(TCase *tests)
 {
-    tcase_set_timeout(tests, 120);
+    tcase_set_timeout(tests, 400);
     tcase_add_checked_fixture(tests, make_world, world_end);
     UNIT_TABLE(tests, no_version_is_lost_or_given_twice, writers);
     tcase_add_test(tests, compare_and_set_loses_no_update);
