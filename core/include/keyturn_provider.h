@@ -27,7 +27,7 @@
  *   1.1  reserve
  *   1.2  interrupted
  *   1.3  expire; account; publish, sync; the service secret; options that are lists
- *   1.4  the service variable, KTP_ENVIRONMENT; options that are maps
+ *   1.4  the services variable and dotenv, KTP_ENVIRONMENT; options that are maps
  */
 #ifndef KEYTURN_PROVIDER_H
 #define KEYTURN_PROVIDER_H
@@ -99,6 +99,10 @@ typedef struct ktp_http {
     unsigned retry_after; /* answered: seconds, 0: not said */
 } ktp_http_t;
 
+/* What fn is given is valid during its call; `name` is not terminated. Not 0 ends it. */
+typedef int (*ktp_pair_fn)(void *arg, const char *name, size_t name_size, const char *value,
+                           size_t value_size);
+
 /*
  * Services of the host, valid as long as the instance. `host` is passed back as it is.
  */
@@ -138,6 +142,14 @@ typedef struct ktp_services {
      * with KTP_ENVIRONMENT.
      */
     const char *(*variable)(void *host, size_t index);
+    /*
+     * Since 1.4. Reads NAME=VALUE lines as `dialect` does ("common", "npm", "python", "compose",
+     * "docker", "systemd", "shell"); of two pairs with one name the later counts. `text` is secret
+     * memory, and text[size] is a NUL; `file` is named in errors. KTP_MALFORMED: the dialect does
+     * not read this, or there is none of the name; the host has said why.
+     */
+    ktp_status_t (*dotenv)(void *host, const char *dialect, const char *file, const char *text,
+                           size_t size, ktp_pair_fn fn, void *arg);
 } ktp_services_t;
 
 /* The same with each version of the host. Part of the provider, not of the ABI. */

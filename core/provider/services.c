@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "provider.h"
+#include "value/value.h"
 
 static void *service_alloc(void *host, size_t size)
 {
@@ -47,6 +48,31 @@ static int service_interrupted(void *host)
     return kt_provider_interrupted();
 }
 
+typedef struct pairs {
+    ktp_pair_fn fn;
+    void *arg;
+} pairs_t;
+
+static int pass_pair(void *arg, const kt_pair_t *pair)
+{
+    const pairs_t *pairs = arg;
+
+    return pairs->fn(pairs->arg, pair->name, pair->name_size, pair->value, pair->value_size);
+}
+
+static ktp_status_t service_dotenv(void *host, const char *dialect, const char *file,
+                                   const char *text, size_t size, ktp_pair_fn fn, void *arg)
+{
+    pairs_t pairs = {fn, arg};
+    kt_status_t status = kt_dotenv_read(dialect, file, text, size, pass_pair, &pairs);
+
+    if (status == KT_SUCCESS)
+        return KTP_SUCCESS;
+    kt_provider_say(host, "%s", kt_failure());
+    kt_failure_clear();
+    return status == KT_INTERNAL ? KTP_TRYAGAIN : KTP_MALFORMED;
+}
+
 static const ktp_services_t services = {
     .size = sizeof(ktp_services_t),
     .abi_major = KTP_ABI_MAJOR,
@@ -58,6 +84,7 @@ static const ktp_services_t services = {
     .debug = service_debug,
     .http = kt_http,
     .interrupted = service_interrupted,
+    .dotenv = service_dotenv,
 };
 
 const ktp_services_t *kt_services(void)

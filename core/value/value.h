@@ -41,6 +41,26 @@ kt_status_t kt_users_next(const kt_secret_t *value, kt_secret_t **ret_user);
  * `username` if that is the field it has. KT_USAGE: it is not a database's. */
 kt_status_t kt_users_rotate(kt_shape_t shape, const kt_secret_t *old, const kt_secret_t *part,
                             const char *user, int64_t now, kt_secret_t **ret_value);
+
+/* ---- dotenv.c ---- */
+
+/* What fn is given is valid during its call. */
+typedef struct kt_pair {
+    const char *name; /* not terminated */
+    size_t name_size;
+    const char *value; /* secret memory; a NUL comes after it */
+    size_t value_size;
+    unsigned line;
+} kt_pair_t;
+typedef int (*kt_pair_fn)(void *arg, const kt_pair_t *pair);
+/* Reads NAME=VALUE lines as `dialect` does, and calls fn for each pair in its order: of two with
+ * one name the later counts. A value of fn other than 0 ends it. `text` is secret memory with a NUL
+ * at text[size]; `file` is named in errors. KT_USAGE: there is no such dialect; KT_MALFORMED: the
+ * dialect does not read this, or would expand it (then some pairs may have been given to fn);
+ * KT_INTERNAL. Thread-safe. */
+kt_status_t kt_dotenv_read(const char *dialect, const char *file, const char *text, size_t size,
+                           kt_pair_fn fn, void *arg);
+
 void kt_json_setup(void); /* once: the JSON library allocates and frees through wiping functions */
 
 #endif /* KT_VALUE_H */

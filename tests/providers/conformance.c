@@ -34,6 +34,8 @@
  * And of plain providers:
  *
  *   --get NAME             writes the value of a secret to stdout
+ *   --gets NAME            the same over and over, until the end of stdin: a line for each, either
+ *                          "success" and the value or the status and why
  *   --list FIRST           prints the names that begin with FIRST, or all for "", one a line
  *
  * Exit status: 0, 1 if a check failed or an action was refused (the status and its text go to
@@ -55,15 +57,19 @@
 #define CLASS 128u
 #define TRY_WAIT 300u /* milliseconds */
 
-static int refused(const session_t *s, ktp_status_t status)
+static const char *status_name(ktp_status_t status)
 {
     static const char *const names[] = {
         "success",  "notfound",  "gone",     "forbidden", "unavail",
         "tryagain", "malformed", "conflict", "nospace",
     };
 
-    (void)fprintf(stderr, "%s: %s\n", (unsigned)status <= KTP_NOSPACE ? names[status] : "?",
-                  s->error);
+    return (unsigned)status <= KTP_NOSPACE ? names[status] : "?";
+}
+
+static int refused(const session_t *s, ktp_status_t status)
+{
+    (void)fprintf(stderr, "%s: %s\n", status_name(status), s->error);
     return 1;
 }
 
@@ -394,6 +400,23 @@ static int act_get(session_t *s, const char *name)
     return 0;
 }
 
+static int act_gets(session_t *s, const char *name)
+{
+    struct pollfd end = {.fd = STDIN_FILENO, .events = POLLIN};
+
+    do {
+        ktp_value_t value;
+        ktp_status_t status = s_value_get(s, name, "current", &value);
+
+        printf("%s %.*s\n", status_name(status),
+               status == KTP_SUCCESS ? (int)value.value.size : (int)strlen(s->error),
+               status == KTP_SUCCESS ? (const char *)value.value.data : s->error);
+        if (status == KTP_SUCCESS)
+            value_free(s, &value);
+    } while (poll(&end, 1, 0) == 0);
+    return 0;
+}
+
 static int print_name(void *arg, const char *name)
 {
     const char *first = arg;
@@ -426,8 +449,9 @@ static const action_t actions[] = {
 
 static int run_named(const char *action, char *name)
 {
-    int result = strcmp(action, "--get") == 0 ? act_get(host_open(), name)
-                                              : act_list(host_open(), name);
+    int result = strcmp(action, "--get") == 0    ? act_get(host_open(), name)
+                 : strcmp(action, "--gets") == 0 ? act_gets(host_open(), name)
+                                                 : act_list(host_open(), name);
 
     host_close_all();
     return host_violations == 0 ? result : 3;
@@ -486,7 +510,7 @@ int main(int argc, char **argv)
     if (*argv == NULL || strchr(*argv, '/') == NULL)
         return usage();
     host_load(argv[0], argv + 1);
-    named = action != NULL && (strcmp(action, "--get") == 0 || strcmp(action, "--list") == 0);
+    named = action != NULL && (strncmp(action, "--get", 5) == 0 || strcmp(action, "--list") == 0);
     if (action != NULL && strncmp(action, "--check", 7) != 0 && named == host_can(KTP_SEALED))
         return usage();
     if (action == NULL)

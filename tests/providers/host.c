@@ -195,6 +195,26 @@ static const char *service_variable(void *host, size_t index)
     return environ[i];
 }
 
+/* Enough for what tests read with this host: NAME=VALUE, bare, in any dialect but "none". */
+static ktp_status_t service_dotenv(void *host, const char *dialect, const char *file,
+                                   const char *text, size_t size, ktp_pair_fn fn, void *arg)
+{
+    const char *end = text + size;
+
+    while (text < end) {
+        size_t length = strcspn(text, "\n"), name = strcspn(text, "=\n");
+
+        if (text[name] != '=' || strcmp(dialect, "none") == 0) {
+            service_error(host, "%s: not read", file);
+            return KTP_MALFORMED;
+        }
+        if (fn(arg, text, name, text + name + 1, length - name - 1) != 0)
+            break;
+        text += length + 1;
+    }
+    return KTP_SUCCESS;
+}
+
 static const ktp_services_t services = {
     .size = sizeof(ktp_services_t),
     .abi_major = KTP_ABI_MAJOR,
@@ -208,6 +228,7 @@ static const ktp_services_t services = {
     .interrupted = service_interrupted,
     .secret = service_secret,
     .variable = service_variable,
+    .dotenv = service_dotenv,
 };
 
 /* ---- loading ---- */

@@ -48,6 +48,9 @@
 #define LLVMFuzzerTestOneInput fuzz_logs
 #include "../fuzz/fuzz_logs.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_dotenv
+#include "../fuzz/fuzz_dotenv.c"
+#undef LLVMFuzzerTestOneInput
 
 #include <dirent.h>
 
@@ -66,6 +69,7 @@ static const struct {
     {"backup", fuzz_backup},       {"trail", fuzz_trail},   {"index", fuzz_index},
     {"anchors", fuzz_anchors},     {"text", fuzz_text},     {"ring", fuzz_ring},
     {"catalogue", fuzz_catalogue}, {"line", fuzz_line},     {"logs", fuzz_logs},
+    {"dotenv", fuzz_dotenv},
 };
 
 static size_t read_input(const char *path, uint8_t *data)
