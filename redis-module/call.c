@@ -316,21 +316,38 @@ int ktr_adopt(ktr_call_t *call, kt_bundle_t *bundle, const char *name, size_t na
     return REDISMODULE_OK;
 }
 
+int ktr_reopen(ktr_call_t *call)
+{
+    call->value = NULL;
+    return open_key(call, KTR_WRITE);
+}
+
+int ktr_put(ktr_call_t *call, kt_bundle_t *bundle, const char *event, mstime_t expire)
+{
+    size_t len;
+    const char *key = RedisModule_StringPtrLen(call->key, &len);
+
+    if (call->value == NULL)
+        return ktr_adopt(call, bundle, key, len, event,
+                         expire == KTR_KEEP_EXPIRE ? REDISMODULE_NO_EXPIRE : expire);
+    kt_bundle_free(call->value->bundle);
+    call->value->bundle = bundle;
+    publish(call, event, expire);
+    return REDISMODULE_OK;
+}
+
 int ktr_store(ktr_call_t *call, const char *event, mstime_t expire)
 {
     kt_bundle_t *bundle = *call->req.bundle;
-    size_t len;
-    const char *key;
 
     /* the counter says what was committed, also by a call that failed half way: that is stored */
     if (bundle == NULL || kt_bundle_counter(bundle) == call->counter)
         return REDISMODULE_OK;
+    call->changed = 1;
     if (call->value != NULL) {
         publish(call, event, expire);
         return REDISMODULE_OK;
     }
     call->absent = NULL;
-    key = RedisModule_StringPtrLen(call->key, &len);
-    return ktr_adopt(call, bundle, key, len, event,
-                     expire == KTR_KEEP_EXPIRE ? REDISMODULE_NO_EXPIRE : expire);
+    return ktr_put(call, bundle, event, expire);
 }

@@ -76,6 +76,64 @@ static int parse_pxat(RedisModuleString *number, mstime_t *ret_expire)
     return REDISMODULE_OK;
 }
 
+/* Answers the bundle in argv[2]. */
+static kt_status_t check_next(const ktr_call_t *call, kt_bundle_t **ret_bundle)
+{
+    size_t size;
+    const char *bytes = RedisModule_StringPtrLen(call->argv[2], &size);
+    kt_status_t status;
+
+    if (ktr_moved(call))
+        return KT_MOVED;
+    status = kt_bundle_parse(bytes, size, ret_bundle);
+    return status == KT_SUCCESS ? kt_bundle_follows(*call->req.bundle, *ret_bundle) : status;
+}
+
+/* The policy first, then what can be wrong, and then the record of what is about to happen. */
+static kt_status_t run_setsealed(ktr_call_t *call, void *arg, uint64_t *ret_version)
+{
+    int asks = ktr_context != NULL && !call->replicated;
+    kt_bundle_t *bundle = NULL;
+    kt_status_t status = KT_SUCCESS;
+
+    REDISMODULE_NOT_USED(arg);
+    if (asks)
+        status = kt_authorize(ktr_context, &call->req, "write", NULL);
+    if (status == KT_DENIED)
+        return kt_authorize(ktr_context, &call->req, "write", "write.sealed");
+    if (status == KT_SUCCESS)
+        status = check_next(call, &bundle);
+    if (status == KT_SUCCESS && asks)
+        status = kt_authorize(ktr_context, &call->req, "write", "write.sealed");
+    if (status != KT_SUCCESS) {
+        kt_bundle_free(bundle);
+        return status;
+    }
+    *ret_version = kt_bundle_counter(bundle);
+    kt_bundle_free(*call->req.bundle);
+    *call->req.bundle = bundle;
+    return KT_SUCCESS;
+}
+
+static int reply_setsealed(ktr_call_t *call, kt_status_t status, uint64_t version, const void *arg)
+{
+    REDISMODULE_NOT_USED(arg);
+    if (status == KT_SUCCESS)
+        return RedisModule_ReplyWithLongLong(call->ctx, (long long) version);
+    if (status == KT_MOVED)
+        return ktr_refuse_moved(call);
+    if (status == KT_MALFORMED)
+        return ktr_error(call->ctx, "SECRETCORRUPT", "this is not a sealed secret");
+    if (status == KT_CONFLICT)
+        return ktr_error(call->ctx, "SECRETVERSION",
+                         "it does not follow what is stored: another writer was first");
+    return ktr_error(call->ctx,
+                     status == KT_DENIED  ? "SECRETDENIED"
+                     : status == KT_AUDIT ? "SECRETAUDIT"
+                                          : "ERR",
+                     kt_error(ktr_context));
+}
+
 /*
  * SECRET.SETSEALED key bundle [PXAT ms]
  *
@@ -85,40 +143,18 @@ static int parse_pxat(RedisModuleString *number, mstime_t *ret_expire)
  */
 int ktr_setsealed(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-    mstime_t expire = REDISMODULE_NO_EXPIRE;
-    kt_bundle_t *bundle = NULL;
-    uint64_t counter;
-    const char *name;
+    ktr_change_t change = { run_setsealed, reply_setsealed, NULL, "secret.setsealed",
+                            REDISMODULE_NO_EXPIRE };
     ktr_call_t call;
-    size_t len;
 
     if (argc != 3 && argc != 5)
         return RedisModule_WrongArity(ctx);
-    if (argc == 5 && (!ktr_is(argv[3], "PXAT") || parse_pxat(argv[4], &expire) != REDISMODULE_OK))
+    if (argc == 5 &&
+        (!ktr_is(argv[3], "PXAT") || parse_pxat(argv[4], &change.expire) != REDISMODULE_OK))
         return ktr_syntax(ctx);
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE) != REDISMODULE_OK)
         return REDISMODULE_OK;
-    if (authorize(&call, "write", "write.sealed") != REDISMODULE_OK)
-        goto out;
-    if (ktr_moved(&call)) {
-        ktr_refuse_moved(&call);
-        goto out;
-    }
-    bundle = parse_bundle(&call);
-    if (bundle == NULL)
-        goto out;
-    if (kt_bundle_follows(call.value != NULL ? call.value->bundle : NULL, bundle) != KT_SUCCESS) {
-        ktr_error(ctx, "SECRETVERSION",
-                  "it does not follow what is stored: another writer was first");
-        goto out;
-    }
-    counter = kt_bundle_counter(bundle);
-    name = RedisModule_StringPtrLen(call.key, &len);
-    if (ktr_adopt(&call, bundle, name, len, "secret.setsealed", expire) == REDISMODULE_OK)
-        RedisModule_ReplyWithLongLong(ctx, (long long) counter);
-    bundle = NULL;
-out:
-    kt_bundle_free(bundle);
+    ktr_change(&call, &change);
     ktr_end(&call);
     return REDISMODULE_OK;
 }

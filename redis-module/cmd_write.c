@@ -24,8 +24,9 @@ static kt_secret_t *take_value(ktr_call_t *call, RedisModuleString *given)
     return value;
 }
 
-static int reply_version(ktr_call_t *call, kt_status_t status, uint64_t version)
+static int reply_version(ktr_call_t *call, kt_status_t status, uint64_t version, const void *arg)
 {
+    REDISMODULE_NOT_USED(arg);
     if (status == KT_SUCCESS)
         return RedisModule_ReplyWithLongLong(call->ctx, (long long) version);
     if (status == KT_NOTFOUND && call->value != NULL)
@@ -33,16 +34,17 @@ static int reply_version(ktr_call_t *call, kt_status_t status, uint64_t version)
     return ktr_fail(call, status);
 }
 
-static int reply_ok(ktr_call_t *call, kt_status_t status)
+static int reply_ok(ktr_call_t *call, kt_status_t status, uint64_t version, const void *arg)
 {
     if (status == KT_SUCCESS)
         return RedisModule_ReplyWithSimpleString(call->ctx, "OK");
-    return reply_version(call, status, 0);
+    return reply_version(call, status, version, arg);
 }
 
 /* ---- SET ---- */
 
 typedef struct set_options {
+    kt_secret_t *value;
     kt_put_options_t put;
     mstime_t expire;
     kt_meta_t meta[KT_META_MAX];
@@ -130,6 +132,13 @@ static const char *parse_set(set_options_t *options, RedisModuleString **argv, i
     return NULL;
 }
 
+static kt_status_t run_set(ktr_call_t *call, void *arg, uint64_t *ret_version)
+{
+    const set_options_t *set = arg;
+
+    return kt_put(ktr_context, &call->req, set->value, &set->put, ret_version);
+}
+
 /*
  * SECRET.SET key value [EX s | PX ms | EXAT s | PXAT ms] [CAS n] [META k v ...]
  *
@@ -138,12 +147,10 @@ static const char *parse_set(set_options_t *options, RedisModuleString **argv, i
  */
 int ktr_set(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
+    ktr_change_t change = { .run = run_set, .reply = reply_version, .event = "secret.set" };
     RedisModuleString *given;
-    uint64_t version = 0;
-    kt_secret_t *value;
     set_options_t options;
     const char *wrong;
-    kt_status_t status;
     ktr_call_t call;
 
     if (argc < 3)
@@ -159,15 +166,13 @@ int ktr_set(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
         ktr_wipe(&call, given);
         return REDISMODULE_OK;
     }
-    value = take_value(&call, given);
-    if (value == NULL)
-        goto out;
+    options.value = take_value(&call, given);
     options.put.force = 1; /* SET replaces whatever is there, as the server's own SET does */
-    status = kt_put(ktr_context, &call.req, value, &options.put, &version);
-    kt_secret_free(value);
-    if (ktr_store(&call, "secret.set", options.expire) == REDISMODULE_OK)
-        reply_version(&call, status, version);
-out:
+    change.arg = &options;
+    change.expire = options.expire;
+    if (options.value != NULL)
+        ktr_change(&call, &change);
+    kt_secret_free(options.value);
     ktr_end(&call);
     return REDISMODULE_OK;
 }
@@ -218,9 +223,18 @@ static const char *parse_rotate(rotate_options_t *options, RedisModuleString **a
     return NULL;
 }
 
-static int reply_rotated(ktr_call_t *call, kt_status_t status, const rotate_options_t *options,
-                         uint64_t version)
+static kt_status_t run_rotate(ktr_call_t *call, void *arg, uint64_t *ret_version)
 {
+    rotate_options_t *options = arg;
+
+    options->core.ret_issued = &options->issued;
+    return kt_rotate(ktr_context, &call->req, &options->core, ret_version);
+}
+
+static int reply_rotated(ktr_call_t *call, kt_status_t status, uint64_t version, const void *arg)
+{
+    const rotate_options_t *options = arg;
+
     if (status == KT_SUCCESS)
         return RedisModule_ReplyWithLongLong(call->ctx, (long long) version);
     if (options->issued)
@@ -239,12 +253,11 @@ static int reply_rotated(ktr_call_t *call, kt_status_t status, const rotate_opti
  */
 int ktr_rotate(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
+    ktr_change_t change = { run_rotate, reply_rotated, NULL, "secret.rotate", KTR_KEEP_EXPIRE };
     RedisModuleString *given = NULL;
     rotate_options_t options;
     kt_secret_t *value = NULL;
-    uint64_t version = 0;
     const char *wrong;
-    kt_status_t status;
     ktr_call_t call;
 
     if (argc < 2)
@@ -264,11 +277,9 @@ int ktr_rotate(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     if (given != NULL && (value = take_value(&call, given)) == NULL)
         goto out;
     options.core.value = value;
-    options.core.ret_issued = &options.issued;
-    status = kt_rotate(ktr_context, &call.req, &options.core, &version);
+    change.arg = &options;
+    ktr_change(&call, &change);
     kt_secret_free(value);
-    if (ktr_store(&call, "secret.rotate", KTR_KEEP_EXPIRE) == REDISMODULE_OK)
-        reply_rotated(&call, status, &options, version);
 out:
     ktr_end(&call);
     return REDISMODULE_OK;
@@ -284,6 +295,11 @@ static int parse_version(RedisModuleString *argument, uint64_t *ret_version)
     return REDISMODULE_OK;
 }
 
+static kt_status_t run_rollback(ktr_call_t *call, void *arg, uint64_t *ret_version)
+{
+    return kt_rollback(ktr_context, &call->req, *(const uint64_t *) arg, ret_version);
+}
+
 /*
  * SECRET.ROLLBACK key [VERSION n]
  *
@@ -292,8 +308,9 @@ static int parse_version(RedisModuleString *argument, uint64_t *ret_version)
  */
 int ktr_rollback(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-    uint64_t version = 0, current = 0;
-    kt_status_t status;
+    uint64_t version = 0;
+    const ktr_change_t change = { run_rollback, reply_version, &version, "secret.rollback",
+                                  KTR_KEEP_EXPIRE };
     ktr_call_t call;
 
     if (argc != 2 && argc != 4)
@@ -303,9 +320,7 @@ int ktr_rollback(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
         return ktr_syntax(ctx);
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
         return REDISMODULE_OK;
-    status = kt_rollback(ktr_context, &call.req, version, &current);
-    if (ktr_store(&call, "secret.rollback", KTR_KEEP_EXPIRE) == REDISMODULE_OK)
-        reply_version(&call, status, current);
+    ktr_change(&call, &change);
     ktr_end(&call);
     return REDISMODULE_OK;
 }
@@ -313,39 +328,48 @@ int ktr_rollback(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 /* ---- DEL, UNDELETE, DESTROY ---- */
 
 /* A command whose only argument is the key. */
-static int change(RedisModuleCtx *ctx, RedisModuleString **argv, int argc, const char *event,
-                  kt_status_t (*run)(kt_ctx_t *context, const kt_request_t *req),
-                  int (*reply)(ktr_call_t *call, kt_status_t status))
+static int change_key(RedisModuleCtx *ctx, RedisModuleString **argv, int argc,
+                      const ktr_change_t *change)
 {
-    kt_status_t status;
     ktr_call_t call;
 
     if (argc != 2)
         return RedisModule_WrongArity(ctx);
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
         return REDISMODULE_OK;
-    status = run(ktr_context, &call.req);
-    if (ktr_store(&call, event, KTR_KEEP_EXPIRE) == REDISMODULE_OK)
-        reply(&call, status);
+    ktr_change(&call, change);
     ktr_end(&call);
     return REDISMODULE_OK;
 }
 
-/* 1 if the call changed something. */
-static int reply_deleted(ktr_call_t *call, kt_status_t status)
+static kt_status_t run_delete(ktr_call_t *call, void *arg, uint64_t *ret_version)
 {
-    kt_bundle_t *bundle = *call->req.bundle;
-    int changed = bundle != NULL && kt_bundle_counter(bundle) != call->counter;
+    REDISMODULE_NOT_USED(arg);
+    REDISMODULE_NOT_USED(ret_version);
+    return kt_delete(ktr_context, &call->req);
+}
 
+/* 1 if the call changed something. */
+static int reply_deleted(ktr_call_t *call, kt_status_t status, uint64_t version, const void *arg)
+{
+    REDISMODULE_NOT_USED(version);
+    REDISMODULE_NOT_USED(arg);
     if (status == KT_SUCCESS || status == KT_NOTFOUND)
-        return RedisModule_ReplyWithLongLong(call->ctx, changed);
+        return RedisModule_ReplyWithLongLong(call->ctx, call->changed);
     return ktr_fail(call, status);
 }
 
-static int reply_undeleted(ktr_call_t *call, kt_status_t status)
+static kt_status_t run_undelete(ktr_call_t *call, void *arg, uint64_t *ret_version)
+{
+    REDISMODULE_NOT_USED(arg);
+    REDISMODULE_NOT_USED(ret_version);
+    return kt_undelete(ktr_context, &call->req);
+}
+
+static int reply_undeleted(ktr_call_t *call, kt_status_t status, uint64_t version, const void *arg)
 {
     call->conflict = "ERR";
-    return reply_ok(call, status);
+    return reply_ok(call, status, version, arg);
 }
 
 /*
@@ -356,14 +380,26 @@ static int reply_undeleted(ktr_call_t *call, kt_status_t status)
  */
 int ktr_del(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-    return change(ctx, argv, argc, "secret.del", kt_delete, reply_deleted);
+    static const ktr_change_t change = { run_delete, reply_deleted, NULL, "secret.del",
+                                         KTR_KEEP_EXPIRE };
+
+    return change_key(ctx, argv, argc, &change);
 }
 
 /* SECRET.UNDELETE key: OK, also if it is not deleted || -ERR no such secret || -SECRETDENIED ... as
  * ROTATE */
 int ktr_undelete(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
-    return change(ctx, argv, argc, "secret.undelete", kt_undelete, reply_undeleted);
+    static const ktr_change_t change = { run_undelete, reply_undeleted, NULL, "secret.undelete",
+                                         KTR_KEEP_EXPIRE };
+
+    return change_key(ctx, argv, argc, &change);
+}
+
+static kt_status_t run_destroy(ktr_call_t *call, void *arg, uint64_t *ret_version)
+{
+    REDISMODULE_NOT_USED(ret_version);
+    return kt_destroy(ktr_context, &call->req, *(const uint64_t *) arg);
 }
 
 /* SECRET.DESTROY key VERSION n | ALL: OK || -SECRETVERSION no such version, or it is current ||
@@ -371,7 +407,8 @@ int ktr_undelete(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 int ktr_destroy(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     uint64_t version = 0; /* all of them */
-    kt_status_t status;
+    const ktr_change_t change = { run_destroy, reply_ok, &version, "secret.destroy",
+                                  KTR_KEEP_EXPIRE };
     ktr_call_t call;
 
     if (argc < 3 || argc > 4)
@@ -381,9 +418,7 @@ int ktr_destroy(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
         return ktr_syntax(ctx);
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
         return REDISMODULE_OK;
-    status = kt_destroy(ktr_context, &call.req, version);
-    if (ktr_store(&call, "secret.destroy", KTR_KEEP_EXPIRE) == REDISMODULE_OK)
-        reply_ok(&call, status);
+    ktr_change(&call, &change);
     ktr_end(&call);
     return REDISMODULE_OK;
 }
@@ -436,6 +471,14 @@ static const char *parse_changes(set_options_t *options, RedisModuleString **arg
     return i == argc ? NULL : "ERR syntax error, see SECRET.HELP";
 }
 
+static kt_status_t run_describe(ktr_call_t *call, void *arg, uint64_t *ret_version)
+{
+    const set_options_t *options = arg;
+
+    REDISMODULE_NOT_USED(ret_version);
+    return kt_describe(ktr_context, &call->req, options->meta, options->put.nmeta);
+}
+
 /*
  * SECRET.META key [SET k v ...] [DEL k ...]
  *
@@ -445,8 +488,9 @@ static const char *parse_changes(set_options_t *options, RedisModuleString **arg
 int ktr_meta(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
 {
     set_options_t options;
+    const ktr_change_t change = { run_describe, reply_ok, &options, "secret.meta",
+                                  KTR_KEEP_EXPIRE };
     const char *wrong;
-    kt_status_t status;
     ktr_call_t call;
 
     if (argc < 2)
@@ -459,14 +503,10 @@ int ktr_meta(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     }
     if (ktr_begin(&call, ctx, argv, argc, KTR_WRITE | KTR_KEY) != REDISMODULE_OK)
         return REDISMODULE_OK;
-    if (options.put.nmeta == 0) {
+    if (options.put.nmeta == 0)
         reply_metadata(&call);
-        goto out;
-    }
-    status = kt_describe(ktr_context, &call.req, options.meta, options.put.nmeta);
-    if (ktr_store(&call, "secret.meta", KTR_KEEP_EXPIRE) == REDISMODULE_OK)
-        reply_ok(&call, status);
-out:
+    else
+        ktr_change(&call, &change);
     ktr_end(&call);
     return REDISMODULE_OK;
 }

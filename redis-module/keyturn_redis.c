@@ -152,12 +152,17 @@ static void log_line(void *arg, int level, const char *text)
     RedisModule_Log(NULL, names[level & 7], "keyturn: %s", text);
 }
 
+/* For INFO: the server may evict secrets, and loses some if it is killed. */
+static int evictable, unpersisted;
+
 /* A secret is an ordinary key: the server may evict it, and loses it with the process when it
  * persists nothing. */
 static void warn_of_loss(RedisModuleCtx *ctx)
 {
     int flags = RedisModule_GetContextFlags(ctx);
 
+    evictable = (flags & REDISMODULE_CTX_FLAGS_EVICT) != 0;
+    unpersisted = (flags & REDISMODULE_CTX_FLAGS_AOF) == 0;
     if (flags & REDISMODULE_CTX_FLAGS_EVICT)
         RedisModule_Log(ctx, "warning",
                         "maxmemory-policy evicts keys, secrets among them: use noeviction");
@@ -244,6 +249,8 @@ static void on_info(RedisModuleInfoCtx *info, int for_crash)
     RedisModule_InfoAddSection(info, "server");
     RedisModule_InfoAddFieldCString(info, "version", KT_VERSION);
     RedisModule_InfoAddFieldCString(info, "mode", ktr_context != NULL ? "open" : "sealed");
+    RedisModule_InfoAddFieldLongLong(info, "unpersisted", unpersisted);
+    RedisModule_InfoAddFieldLongLong(info, "evictable", evictable);
 }
 
 /* ---- load ---- */
@@ -257,8 +264,10 @@ static int open_context(RedisModuleCtx *ctx, const char *config)
         kt_setup_log(setup, log_line, NULL);
         status = kt_open(setup, &ktr_context);
     }
-    if (status == KT_SUCCESS)
+    if (status == KT_SUCCESS) {
+        ktr_group_follow();
         start_trail(ctx);
+    }
     if (status == KT_SUCCESS)
         RedisModule_Log(ctx, "notice", "keyturn %s: environment %s, audit stream %s", KT_VERSION,
                         kt_setup_environment(setup), kt_setup_stream(setup));
@@ -292,6 +301,7 @@ int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc)
     if (RedisModule_Init(ctx, "keyturn", 1, REDISMODULE_APIVER_1) != REDISMODULE_OK)
         return REDISMODULE_ERR;
     ktr_compat_init();
+    ktr_group_start(ctx);
     /* sealed writes only are signalled as modifications: a refused command must not fail another
      * client's WATCH */
     RedisModule_SetModuleOptions(ctx, REDISMODULE_OPTIONS_HANDLE_IO_ERRORS |

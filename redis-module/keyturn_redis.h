@@ -5,6 +5,7 @@
  *   keyturn_redis.c   load, the table of commands, SECRET.HELP
  *   type.c            the native type keyturn-1: RDB, AOF rewrite, DUMP
  *   config.c          keyturn.* of the server's configuration
+ *   group.c           a change waits for the trail, and the event loop does not
  *   loader.c          keyturn.so, which loads all the others as redis-module.so
  *   changed.c         publishes which secrets are not what they were
  *   call.c            one command: its key, its reply, how a change is stored
@@ -20,7 +21,8 @@
  *      nor a clock nor a random number reaches a replica, and a replica needs no key.
  *   3. What arrives from a master or from the AOF was decided and recorded where it happened: no
  *      policy and no audit record again.
- *   4. All of it runs in the main thread. A forked child saves bytes and never touches the context.
+ *   4. All of it runs in the main thread, but for what group.c names. A forked child saves bytes
+ *      and never touches the context.
  *   5. No argument is read after it was redacted, and only a client's own string is wiped.
  */
 #ifndef KEYTURN_REDIS_H
@@ -80,6 +82,7 @@ typedef struct ktr_call {
     ktr_value_t *value;   /* NULL: the key is absent */
     kt_bundle_t *absent;  /* the request's bundle when there is no value yet */
     uint64_t counter;     /* of the bundle before the call; 0: absent */
+    int changed;          /* the call has changed it */
     const char *conflict; /* error prefix of KT_CONFLICT */
     kt_request_t req;
     char reference[KT_REFERENCE_MAX + 1];
@@ -125,9 +128,33 @@ void ktr_identify(ktr_call_t *call);
  * notifies. REDISMODULE_ERR: it cannot be stored, an error was replied.
  */
 int ktr_store(ktr_call_t *call, const char *event, mstime_t expire);
+/* Opens the key again, for a write, when it may hold something else than before: call->value. Then
+ * ktr_end(). */
+int ktr_reopen(ktr_call_t *call);
+/* Takes the bundle: the key's new one. Otherwise as ktr_store(). */
+int ktr_put(ktr_call_t *call, kt_bundle_t *bundle, const char *event, mstime_t expire);
 /* The same for a bundle that did not come from the core. */
 int ktr_adopt(ktr_call_t *call, kt_bundle_t *bundle, const char *name, size_t name_len,
               const char *event, mstime_t expire);
+
+/* ---- group.c ---- */
+
+/* How a command changes a secret. */
+typedef struct ktr_change {
+    /* calls the core once, with call->req */
+    kt_status_t (*run)(ktr_call_t *call, void *arg, uint64_t *ret_version);
+    /* later with `arg` NULL, and then after a success only */
+    int (*reply)(ktr_call_t *call, kt_status_t status, uint64_t version, const void *arg);
+    void *arg;
+    const char *event; /* as for ktr_store() */
+    mstime_t expire;
+} ktr_change_t;
+/* Makes the change, stores it and replies: at once, or when its record is on the disk. Afterwards
+ * ktr_end() as always. */
+void ktr_change(ktr_call_t *call, const ktr_change_t *change);
+/* Before the trail's thread starts, and after RedisModule_Init(). */
+void ktr_group_follow(void);
+void ktr_group_start(RedisModuleCtx *ctx);
 
 /* Replies with the prefix and the core's text that `status` has. */
 int ktr_fail(ktr_call_t *call, kt_status_t status);

@@ -199,7 +199,7 @@ void kt_audit_waiting(const kt_audit_t *audit, uint64_t *ret_count, int64_t *ret
 
 /* ---- one decision ---- */
 
-static void wake(kt_audit_t *audit)
+void kt_audit_wake(kt_audit_t *audit)
 {
     if (!atomic_exchange(&audit->woken, true))
         (void)sem_post(&audit->wake);
@@ -291,7 +291,7 @@ static kt_status_t put(kt_audit_t *audit, const kt_event_t *event)
         ring = atomic_load_explicit(&audit->ring, memory_order_acquire);
     }
     if (has_thread && kt_ring_is_pressed(ring))
-        wake(audit);
+        kt_audit_wake(audit);
     if (!has_thread && audit->since == 0)
         audit->since = now;
     return KT_SUCCESS;
@@ -371,6 +371,26 @@ static void tell(const kt_audit_t *audit, bool failed_before, kt_status_t status
     audit->log_fn(audit->log_arg, status != KT_SUCCESS ? 3 : 5, text);
 }
 
+/* All that was recorded before it begins is a line when it ends. */
+static kt_status_t drain_batch(kt_audit_t *audit)
+{
+    kt_status_t status;
+
+    if (audit->batch.begin != NULL)
+        audit->batch.begin(audit->batch.arg);
+    status = drain(audit, NULL, false);
+    if (audit->batch.end != NULL)
+        audit->batch.end(audit->batch.arg, audit->batch_required ? status : KT_SUCCESS,
+                         status != KT_SUCCESS ? kt_failure() : "");
+    return status;
+}
+
+void kt_audit_follow(kt_audit_t *audit, const kt_deferred_ops_t *batch, bool required)
+{
+    audit->batch = *batch;
+    audit->batch_required = required;
+}
+
 kt_status_t kt_audit_thread_run(kt_audit_t *audit, kt_log_fn log, void *arg)
 {
     int64_t looked = kt_monotonic(), wait;
@@ -388,7 +408,7 @@ kt_status_t kt_audit_thread_run(kt_audit_t *audit, kt_log_fn log, void *arg)
     kt_audit_set_log(audit, log, arg);
     (void)pthread_mutex_unlock(&audit->lock);
     while (!atomic_load(&audit->stopping)) {
-        status = drain(audit, NULL, false);
+        status = drain_batch(audit);
         tell(audit, failed_before, status);
         failed_before = status != KT_SUCCESS;
         wait = audit->tick != NULL ? audit->tick(audit->tick_arg) : DRAIN_MS;

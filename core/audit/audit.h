@@ -56,6 +56,10 @@ kt_status_t kt_audit_thread_run(
     kt_audit_t *audit, kt_log_fn log,
     void *arg); /* drains until kt_audit_thread_stop(): a thread's whole work */
 void kt_audit_thread_stop(kt_audit_t *audit);
+void kt_audit_wake(kt_audit_t *audit); /* that thread drains at once; never waits */
+/* Sets the functions that the thread calls before and after each drain; before it starts. Unless
+ * `required`, the second one always gets KT_SUCCESS. */
+void kt_audit_follow(kt_audit_t *audit, const kt_deferred_ops_t *batch, bool required);
 void kt_audit_set_tick(kt_audit_t *audit, int64_t (*tick)(void *arg),
                        void *arg); /* what that thread does, too; before it starts */
 bool kt_audit_has_thread(const kt_audit_t *audit); /* it runs; NULL: it does not */

@@ -51,6 +51,8 @@ struct kt_audit {
     int64_t (*tick)(void *arg); /* what else the thread does; returns after how many ms to call it
                                    again. NULL: nothing */
     void *tick_arg;
+    kt_deferred_ops_t batch; /* called before and after each drain */
+    bool batch_required;
     kt_log_fn log_fn; /* NULL: none */
     void *log_arg;
 };

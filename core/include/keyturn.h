@@ -1108,6 +1108,34 @@ KT_API KT_MUST_USE kt_status_t kt_rekey_status(kt_ctx_t *ctx, const kt_request_t
 KT_API KT_MUST_USE kt_status_t kt_audit_flush(kt_ctx_t *ctx, int all_processes);
 KT_API KT_MUST_USE kt_status_t kt_audit_run(kt_ctx_t *ctx);
 KT_API void kt_audit_stop(kt_ctx_t *ctx);
+/*
+ * Changes of bundles by an event loop that must not wait for a disk. Between kt_deferred_begin()
+ * and kt_deferred_stop() one call that changes a bundle (kt_put(), kt_rotate() ...) or asks for it
+ * (kt_authorize()) leaves its records in memory. After a change *bundle is the new one already, so
+ * it must not be the host's own yet, and the intent waits. The host queues it, calls
+ * kt_deferred_wake(), and goes on. The thread in kt_audit_run() calls `begin`, writes down all that
+ * was recorded before, and calls `end` with KT_SUCCESS or KT_AUDIT and its text; it calls both
+ * without a lock. Then the host stores the bundle, or drops it, and calls kt_deferred_end() with
+ * the outcome, which is recorded; `deferred` is freed. What the request points to must stay until
+ * then. kt_deferred_begin(): KT_TRYAGAIN if there is no such thread; one at a time.
+ * kt_deferred_follow() is called before the thread starts.
+ */
+typedef struct kt_deferred kt_deferred_t;
+typedef struct kt_deferred_ops {
+    size_t size;
+    void (*begin)(void *arg);
+    void (*end)(void *arg, kt_status_t status, const char *why);
+    void *arg;
+} kt_deferred_ops_t;
+#define KT_DEFERRED_OPS_INIT                                                                       \
+    {                                                                                              \
+        sizeof(kt_deferred_ops_t), NULL, NULL, NULL                                                \
+    }
+KT_API void kt_deferred_follow(kt_ctx_t *ctx, const kt_deferred_ops_t *batch);
+KT_API KT_MUST_USE kt_status_t kt_deferred_begin(kt_ctx_t *ctx, kt_deferred_t **ret_deferred);
+KT_API void kt_deferred_stop(kt_deferred_t *deferred);
+KT_API void kt_deferred_wake(kt_ctx_t *ctx);
+KT_API kt_status_t kt_deferred_end(kt_deferred_t *deferred, kt_status_t outcome);
 /* Does the disk of the audit log have room for what so many processes like this one record?
  * KT_AUDIT says how much it needs; KT_SUCCESS also with `audit.required: false`. Writes nothing:
  * for `nginx -t`, which has one process for all. */

@@ -213,7 +213,7 @@ kt_status_t kt_decide(kt_ctx_t *ctx, const kt_call_t *call, const char *action, 
         .status = (flags & KT_EV_INTENT) ? "intent" : kt_status_name(status),
         .stale = (flags & KT_EV_STALE) != 0,
         .fallback = (flags & KT_EV_FALLBACK) != 0,
-        .durable = (flags & KT_EV_DURABLE) != 0,
+        .durable = (flags & KT_EV_DURABLE) != 0 && ctx->deferring == NULL,
         .configured =
             status == KT_DENIED && call->req->configured != 0 && !(flags & KT_EV_UNCOUNTED),
         .must_record = call->must_record || (flags & KT_EV_MUST_RECORD) != 0,

@@ -48,6 +48,7 @@ struct kt_ctx {
     kt_modules_t *modules;
     kt_store_t *stores;   /* by provider index; api NULL: not opened yet */
     kt_opened_t *bundles; /* heads of bundles; NULL: none was asked for yet */
+    kt_deferred_t *deferring; /* the change whose records wait; NULL: each does what it must */
     size_t bundle_versions; /* that a bundle keeps */
     kt_grants_t *grants;  /* of bundles that are served sealed; NULL: none was yet */
     kt_tally_t *tallies; /* by provider index, also of its agent's answers */

@@ -169,6 +169,8 @@ typedef struct kt_write {
     uint64_t version;
     const char *provider;
 } kt_write_t;
+/* deferred.c: the change is in the caller's bundle; its outcome waits for kt_deferred_end(). */
+void kt_deferred_keep(kt_deferred_t *deferred, const kt_write_t *write);
 /* Prepares and records the intents. After a failure, which it records, the changes have ended. */
 kt_status_t kt_write_prepare(kt_ctx_t *ctx, kt_write_t *writes, size_t count);
 /* Then one of these. Commits, and records the outcomes: */

@@ -106,6 +106,10 @@ kt_status_t kt_write_commit(kt_ctx_t *ctx, const kt_write_t *writes, size_t coun
     for (i = 0; i < count; i++)
         kt_cache_drop_name(ctx->cache, writes[i].call.ref.name);
     kt_debug_point("write.anchored");
+    if (ctx->deferring != NULL && committed == KT_SUCCESS && count == 1) {
+        kt_deferred_keep(ctx->deferring, writes);
+        return KT_SUCCESS;
+    }
     if (committed == KT_SUCCESS && writes->call.generation > 0)
         flags |= KT_EV_DERIVABLE;
     status = record_all(ctx, writes, count, committed, flags);
