@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Redis: the server's CPU for a secret, beside what it takes for a plain value of the same size."""
 import socket
+import statistics
+import subprocess
 import time
 
-from bench import Group, Row, at_most, cpu_clock
+from bench import Group, Row, at_least, at_most, cpu_clock
 from lib.home import Home
 from lib.redis import Redis
 from lib.tools import short_dir
@@ -69,8 +71,50 @@ def reads(bench):
     return samples
 
 
+WRITERS = 50
+WRITES = {"plain": ["SET", "plain:__rand_int__"], "secret": ["SECRET.SET", "api-keys/__rand_int__"]}
+
+
+def write(server, client, words, count):
+    """Writes per second of 50 clients, and the 99th percentile of the microseconds of another client's GET meanwhile."""
+    writers = subprocess.Popen(["redis-benchmark", "-s", str(server.socket), "-c", str(WRITERS), "-n", str(count), "-r", "1000", "--csv", *words,
+                                VALUE.decode()], stdout=subprocess.PIPE, text=True)
+    size, sent, taken, began = client.learn(["GET", "plain"]), command(["GET", "plain"]), [], time.monotonic()
+    while writers.poll() is None:
+        at = time.monotonic()
+        client.socket.sendall(sent)
+        client.answer(size)
+        taken.append((time.monotonic() - at) * 1e6)
+        time.sleep(0.0005)
+    if writers.returncode != 0:
+        raise RuntimeError(writers.stdout.read())
+    return count / (time.monotonic() - began), statistics.quantiles(taken, n=100)[98]
+
+
+def writes(bench):
+    home = Home.create(bench.stage, bench.folder / "home-writes")
+    home.grant("redis:*", ["read", "write"], ["*"])
+    samples = {}
+    with short_dir() as sockets:
+        server = Redis(bench.stage, bench.folder / "redis-writes", sockets, home).start("appendonly yes", "appendfsync always")
+        try:
+            server.client().set("plain", VALUE)
+            client = Client(server)
+            for _ in range(bench.few(15, 2)):
+                for case, words in WRITES.items():
+                    rate, late = write(server, client, words, bench.few(4000, 300))
+                    samples.setdefault(f"{case}.writes", []).append(rate)
+                    samples.setdefault(f"{case}.beside", []).append(late)
+        finally:
+            server.stop()
+    return samples
+
+
 def groups(bench):
-    return [Group(reads, [
+    return [Group(writes, [
+        Row("SECRET.SET of 50 clients, appendfsync always", "secret.writes", "/s", ("plain.writes", "SET"), at_least(0.5)),
+        Row("GET beside 50 clients that SECRET.SET: 99th percentile", "secret.beside", "us", ("plain.beside", "beside SET"), at_most(1.2)),
+    ]), Group(reads, [
         Row("SECRET.GET, audited, pipeline 16: CPU of the server", "secret.16", "us", ("plain.16", "GET"), at_most(2.5)),
         Row("SECRET.GET, audited, pipeline 1: CPU of the server", "secret.1", "us", ("plain.1", "GET"), at_most(1.2)),
         Row("SECRET.GETSEALED, pipeline 16: CPU of the server", "sealed.16", "us", ("plain.16", "GET"), at_most(1.6)),
