@@ -15,9 +15,9 @@ kt_status_t kt_command_find(const char *path, char ret_path[PATH_MAX]);
 
 /* A command's whole environment. */
 typedef struct kt_environ {
-    char text[1024];
+    char text[4096];
     size_t used, count;
-    char *list[8]; /* NULL at the end */
+    char *list[24]; /* NULL at the end */
 } kt_environ_t;
 void kt_environ_init(kt_environ_t *env); /* PATH, with the folders of the system */
 void kt_environ_add(kt_environ_t *env, const char *format, ...) KT_PRINTF(2, 3); /* NAME=TEXT */
@@ -58,6 +58,7 @@ typedef struct kt_command {
     size_t output_max; /* bytes of memory for its output and two more; its error output is ours.
                           0: both go to /dev/null */
     int64_t timeout;   /* ms */
+    bool (*is_interrupted)(void); /* NULL: never; else it is asked while the command runs */
 } kt_command_t;
 
 typedef struct kt_command_result {
@@ -69,7 +70,8 @@ typedef struct kt_command_result {
 } kt_command_result_t;
 
 /* Runs it to its end. KT_CONFIG, KT_PERMISSION: it was not started; KT_TOOLARGE: it printed more
- * than it may, and was killed with its process group; KT_INTERNAL. Needs no lock; SIGCHLD must not
+ * than it may, and was killed with its process group; KT_TRYAGAIN: interrupted, likewise;
+ * KT_INTERNAL. Needs no lock; SIGCHLD must not
  * be ignored. */
 kt_status_t kt_command_run(const kt_command_t *command, kt_command_result_t *ret_result);
 

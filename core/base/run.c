@@ -145,6 +145,9 @@ static kt_status_t attend(run_t *run)
         status = collect(run);
         if (status == KT_SUCCESS && run->output[0] < 0 && has_ended(run))
             return KT_SUCCESS;
+        if (status == KT_SUCCESS && run->command->is_interrupted != NULL &&
+            run->command->is_interrupted())
+            status = kt_fail(KT_TRYAGAIN, "%s: interrupted", run->command->argv[0]);
         run->result->timed_out = status == KT_SUCCESS && kt_monotonic() >= end;
         if (status != KT_SUCCESS || run->result->timed_out) {
             kill_group(run);

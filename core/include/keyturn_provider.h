@@ -27,7 +27,7 @@
  *   1.1  reserve
  *   1.2  interrupted
  *   1.3  expire; account; publish, sync; the service secret; options that are lists
- *   1.4  the services variable and dotenv, KTP_ENVIRONMENT; options that are maps
+ *   1.4  the services variable, dotenv and run, KTP_ENVIRONMENT; options that are maps
  */
 #ifndef KEYTURN_PROVIDER_H
 #define KEYTURN_PROVIDER_H
@@ -99,6 +99,17 @@ typedef struct ktp_http {
     unsigned retry_after; /* answered: seconds, 0: not said */
 } ktp_http_t;
 
+/* A command that runs to its end, since 1.4. Strings belong to the caller. */
+typedef struct ktp_command {
+    size_t size;
+    const char *const *argv;        /* argv[0]: an absolute path; at most 32; NULL at the end */
+    const char *const *environment; /* NAME=VALUE, beside PATH and LC_ALL; NULL at the end */
+    size_t output_max;              /* more bytes than this are KTP_MALFORMED */
+    unsigned timeout;               /* milliseconds */
+    int exit;                       /* answered: 0 to 255; -1: a signal ended it */
+    ktp_buffer_t output; /* answered: what it printed; the provider gives it back by secret_free */
+} ktp_command_t;
+
 /* What fn is given is valid during its call; `name` is not terminated. Not 0 ends it. */
 typedef int (*ktp_pair_fn)(void *arg, const char *name, size_t name_size, const char *value,
                            size_t value_size);
@@ -150,6 +161,13 @@ typedef struct ktp_services {
      */
     ktp_status_t (*dotenv)(void *host, const char *dialect, const char *file, const char *text,
                            size_t size, ktp_pair_fn fn, void *arg);
+    /*
+     * Since 1.4. Runs a command without a shell, with no descriptor but its output, its error
+     * output dropped, in a process group that ends with the time. Only root and this user may be
+     * able to write it and the folders above. KTP_FORBIDDEN, KTP_UNAVAIL (also: the time is over),
+     * KTP_TRYAGAIN, KTP_MALFORMED; the host has said why.
+     */
+    ktp_status_t (*run)(void *host, ktp_command_t *command);
 } ktp_services_t;
 
 /* The same with each version of the host. Part of the provider, not of the ABI. */

@@ -25,14 +25,14 @@
 #define PROVIDER_SIZE_1_0 (offsetof(ktp_provider_t, token) + sizeof(((ktp_provider_t *)0)->token))
 
 /* The folder of providers, and who owns this library. */
-static kt_status_t own_folder(char folder[PATH_MAX], uid_t *ret_owner)
+kt_status_t kt_provider_folder(char folder[PATH_MAX], uid_t *ret_owner)
 {
     char path[PATH_MAX];
     struct stat st;
     Dl_info info;
     char *slash;
 
-    if (dladdr((void *)(uintptr_t)own_folder, &info) == 0 ||
+    if (dladdr((void *)(uintptr_t)kt_provider_folder, &info) == 0 ||
         realpath(info.dli_fname, path) == NULL || stat(path, &st) != 0)
         return kt_fail(KT_INTERNAL, "cannot tell where libkeyturn was loaded from");
     slash = strrchr(path, '/');
@@ -219,7 +219,7 @@ kt_status_t kt_provider_account(const char *name, kt_account_fn *ret_account)
     char folder[PATH_MAX], path[PATH_MAX + 64];
     const ktp_provider_t *api;
     uid_t owner = 0;
-    kt_status_t status = own_folder(folder, &owner);
+    kt_status_t status = kt_provider_folder(folder, &owner);
 
     if (status != KT_SUCCESS)
         return status;
@@ -273,7 +273,7 @@ kt_status_t kt_modules_load(const kt_config_t *config, kt_modules_t **ret_module
     kt_status_t status;
     size_t i;
 
-    status = own_folder(folder, &owner);
+    status = kt_provider_folder(folder, &owner);
     if (status != KT_SUCCESS)
         return status;
     modules = calloc(1, sizeof(*modules));

@@ -3,6 +3,7 @@
 #ifndef KT_PROVIDER_H
 #define KT_PROVIDER_H
 
+#include <limits.h>
 #include <stdatomic.h>
 
 #include "base/base.h"
@@ -30,6 +31,8 @@ typedef struct kt_modules {
     kt_module_t *list; /* one for each provider of the configuration, in its order */
 } kt_modules_t;
 
+/* The folder of providers and of what helps them, and who owns this library. */
+kt_status_t kt_provider_folder(char folder[PATH_MAX], uid_t *ret_owner);
 kt_status_t kt_modules_load(const kt_config_t *config, kt_modules_t **ret_modules);
 kt_modules_t *kt_modules_ref(kt_modules_t *modules);
 void kt_modules_unref(kt_modules_t *modules);
@@ -71,6 +74,11 @@ const char *kt_environment_service(void *host, size_t index);
 /* All but those that the loader adds, because they are a module's own: `secret`, `variable`. */
 const ktp_services_t *kt_services(void);
 ktp_status_t kt_http(void *host, ktp_http_t *exchange);
+
+/* ---- command.c ---- */
+
+/* The service `run`. */
+ktp_status_t kt_command_service(void *host, ktp_command_t *command);
 
 /* ---- answer.c: what the provider said last on this thread ---- */
 

@@ -85,6 +85,7 @@ static const ktp_services_t services = {
     .http = kt_http,
     .interrupted = service_interrupted,
     .dotenv = service_dotenv,
+    .run = kt_command_service,
 };
 
 const ktp_services_t *kt_services(void)

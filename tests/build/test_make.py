@@ -10,10 +10,10 @@ import pytest
 
 TOP = pathlib.Path(os.environ["KT_TOP"])
 STAGE = pathlib.Path(os.environ["KT_STAGE"])
-PROVIDERS = ["env.so", "file.so", "local.so", "redis.so"]
+PROVIDERS = ["env.so", "exec.so", "file.so", "local.so", "redis.so"]
 # of `make install` with --prefix=/usr, apart from manual pages, documents and SQL; {lib} is the library folder
 LIBRARY = ["bin/keyturn", "include/keyturn.h", "include/keyturn_provider.h", "lib/libkeyturn.so", "lib/libkeyturn.so.0",
-           "lib/pkgconfig/keyturn.pc", *(f"lib/keyturn/{name}" for name in PROVIDERS),
+           "lib/pkgconfig/keyturn.pc", *(f"lib/keyturn/{name}" for name in PROVIDERS), "lib/keyturn/run",
            "lib/sysusers.d/keyturn.conf", "lib/tmpfiles.d/keyturn.conf",
            *(f"lib/systemd/system/keyturn-rotate.{kind}" for kind in ("service", "timer")), "share/bash-completion/completions/keyturn",
            "share/zsh/vendor-completions/_keyturn", "share/fish/vendor_completions.d/keyturn.fish"]

@@ -215,6 +215,15 @@ static ktp_status_t service_dotenv(void *host, const char *dialect, const char *
     return KTP_SUCCESS;
 }
 
+/* No command runs here: what asks for one learns that it does not know it. */
+static ktp_status_t service_run(void *host, ktp_command_t *command)
+{
+    (void)host;
+    command->exit = 66;
+    command->output = (ktp_buffer_t){service_alloc(host, 1), 0};
+    return KTP_SUCCESS;
+}
+
 static const ktp_services_t services = {
     .size = sizeof(ktp_services_t),
     .abi_major = KTP_ABI_MAJOR,
@@ -229,6 +238,7 @@ static const ktp_services_t services = {
     .secret = service_secret,
     .variable = service_variable,
     .dotenv = service_dotenv,
+    .run = service_run,
 };
 
 /* ---- loading ---- */
