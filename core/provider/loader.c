@@ -24,25 +24,6 @@
 #define PROC_NAME 128
 #define PROVIDER_SIZE_1_0 (offsetof(ktp_provider_t, token) + sizeof(((ktp_provider_t *)0)->token))
 
-/* The folder of providers, and who owns this library. */
-kt_status_t kt_provider_folder(char folder[PATH_MAX], uid_t *ret_owner)
-{
-    char path[PATH_MAX];
-    struct stat st;
-    Dl_info info;
-    char *slash;
-
-    if (dladdr((void *)(uintptr_t)kt_provider_folder, &info) == 0 ||
-        realpath(info.dli_fname, path) == NULL || stat(path, &st) != 0)
-        return kt_fail(KT_INTERNAL, "cannot tell where libkeyturn was loaded from");
-    slash = strrchr(path, '/');
-    *slash = '\0';
-    if (snprintf(folder, PATH_MAX, "%s/keyturn", path) >= PATH_MAX)
-        return kt_fail(KT_INTERNAL, "the path of libkeyturn is too long");
-    *ret_owner = st.st_uid;
-    return KT_SUCCESS;
-}
-
 static kt_status_t at(const kt_config_t *config, int line, kt_status_t status)
 {
     return kt_fail_prefix(status, "%s:%d", config->path, line);

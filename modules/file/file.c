@@ -60,7 +60,7 @@ static ktp_status_t run(ktp_instance_t *instance, const call_t *call)
     struct stat st;
     int fd = -1;
 
-    if (pointer_is(instance)) {
+    if (place_is_pointer(instance)) {
         if (call->name != NULL)
             return pointer_get(instance, call->name, call->ret_value);
         return call->fn != NULL ? pointer_list(instance, call->fn, call->arg) : KTP_SUCCESS;

@@ -5,6 +5,7 @@
  *   file.c      the table, options, and which kind of place `path` is
  *   place.c     opening what `path` means, and whether its owner and mode are safe
  *   folder.c    a folder of files, and a folder that is one secret
+ *   whole.c     a folder of files as one moment's
  *   lines.c     a file of NAME=VALUE lines
  *   pointer.c   variables that name files: NAME_FILE
  *   token.c     has something changed?
@@ -54,6 +55,8 @@ ktp_status_t place_read(const ktp_instance_t *instance, int fd, const char *path
 ktp_status_t place_value(const ktp_instance_t *instance, int fd, const char *path,
                          ktp_value_t *ret_value);
 
+int place_is_pointer(const ktp_instance_t *instance); /* variables that name files? */
+
 /* ---- folder.c; `folder` is open ---- */
 
 ktp_status_t folder_get(ktp_instance_t *instance, int folder, const char *path, const char *name,
@@ -76,7 +79,6 @@ ktp_status_t lines_list(const ktp_instance_t *instance, int fd, const char *path
 
 /* ---- pointer.c ---- */
 
-int pointer_is(const ktp_instance_t *instance); /* does `path` name variables that name files? */
 ktp_status_t pointer_get(ktp_instance_t *instance, const char *name, ktp_value_t *ret_value);
 ktp_status_t pointer_list(const ktp_instance_t *instance, list_fn fn, void *arg);
 

@@ -160,3 +160,8 @@ ktp_status_t place_value(const ktp_instance_t *instance, int fd, const char *pat
     ret_value->expires = 0;
     return KTP_SUCCESS;
 }
+
+int place_is_pointer(const ktp_instance_t *instance)
+{
+    return instance->path[0] == '$' && strchr(instance->path, '*') != NULL;
+}

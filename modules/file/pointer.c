@@ -12,11 +12,6 @@
 
 #include "file.h"
 
-int pointer_is(const ktp_instance_t *instance)
-{
-    return instance->path[0] == '$' && strchr(instance->path, '*') != NULL;
-}
-
 ktp_status_t pointer_get(ktp_instance_t *instance, const char *name, ktp_value_t *ret_value)
 {
     const char *star = strchr(instance->path, '*'), *path;

@@ -64,7 +64,7 @@ void token_watch(ktp_instance_t *instance, const char *file)
 
 ktp_status_t token_of(ktp_instance_t *instance, unsigned char ret_token[KTP_TOKEN_SIZE])
 {
-    int pointer = pointer_is(instance);
+    int pointer = place_is_pointer(instance);
     mix_t mix = {1, 2};
     char path[PATH_MAX];
     struct timespec now;
