@@ -167,8 +167,12 @@ def test_records_that_wait(watched):
     assert audit == {"pending": 0, "lag_ms": 0}
 
 
-def test_a_trail_that_cannot_be_written_lags(watched):
-    """The store's process that holds the trail's state keeps records in the ring."""
+def test_a_trail_that_cannot_be_written_lags(site, canary):
+    """A process that holds the trail's state keeps records in the ring. One worker, because a second one needs the state for its ring."""
+    watched = site
+    site.home.set("api-keys/stripe", canary("watched"))
+    site.configure(f"{SECRET} {PLACES} location / {{ @PROXY@ }}", workers=1)
+    site.nginx.start()
     assert watched.get().status == 200
     state = watched.home.audit / "nginx/state"
     wait_for(state.exists)
