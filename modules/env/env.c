@@ -3,8 +3,8 @@
  * env.c: secrets that are variables of the environment. keyturn-env(7) says what a user sees of it.
  *
  * The environment is the one that the process had which read the configuration: the host keeps a
- * copy, because nginx clears its workers' own. It cannot change while that process runs, so there
- * is no token, and nothing here waits. An empty variable counts as unset.
+ * copy, because nginx clears its workers' own. It cannot change while that process runs, so it
+ * needs no token, and nothing here waits. An empty variable counts as unset.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
