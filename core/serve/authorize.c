@@ -24,7 +24,7 @@ static kt_status_t authorize_list(kt_ctx_t *ctx, const kt_request_t *req, const 
 }
 
 /* Not where the policy may answer otherwise tomorrow, nor a field or a version. */
-static void remember(kt_ctx_t *ctx, const kt_call_t *call, uint32_t slot)
+static void remember(kt_ctx_t *ctx, const kt_call_t *call, const char *action, uint32_t slot)
 {
     if (call->subject == NULL || slot == 0 || kt_policy_asks(ctx->holder.config) ||
         call->ref.field[0] != '\0' || call->ref.selector != KT_SEL_CURRENT)
@@ -32,7 +32,18 @@ static void remember(kt_ctx_t *ctx, const kt_call_t *call, uint32_t slot)
     if (ctx->grants == NULL)
         ctx->grants = kt_grants_new();
     if (ctx->grants != NULL)
-        kt_grants_add(ctx->grants, call->subject, call->ref.name, slot);
+        kt_grants_add(ctx->grants, call->subject, call->ref.name, action, slot);
+}
+
+/* What the caller is about to do becomes a fact, or does not, when its change ends. */
+static kt_status_t intend(kt_ctx_t *ctx, const kt_call_t *call, const char *action)
+{
+    kt_write_t write = {.call = *call, .action = action};
+    kt_status_t status = kt_decide(ctx, call, action, KT_SUCCESS, 0, NULL, KT_EV_INTENT);
+
+    if (status == KT_SUCCESS)
+        kt_deferred_keep(ctx->deferring, &write);
+    return status;
 }
 
 static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsigned wanted,
@@ -49,13 +60,15 @@ static kt_status_t authorize_name(kt_ctx_t *ctx, const kt_request_t *req, unsign
     if (action == NULL)
         return kt_policy_check(ctx->holder.config, call.subject, wanted, call.ref.name);
     status = kt_policy_check(ctx->holder.config, call.subject, wanted, call.ref.name);
+    if (status == KT_SUCCESS && !reads && ctx->deferring != NULL)
+        return intend(ctx, &call, action);
     status = kt_decide(ctx, &call, action, status, 0, NULL,
                        !reads                 ? KT_EV_DURABLE
                        : status == KT_SUCCESS ? KT_EV_MAY_COALESCE
                                               : 0);
     if (status == KT_SUCCESS && reads) {
         kt_note_read(ctx, &call, &slot);
-        remember(ctx, &call, slot);
+        remember(ctx, &call, action, slot);
     }
     return status;
 }
@@ -76,7 +89,7 @@ static bool allowed_before(kt_ctx_t *ctx, const kt_request_t *req, const char *a
     again.granted = kt_grants_find(ctx->grants, req->subject, req->reference,
                                    req->reference_len != 0 ? req->reference_len
                                                            : strlen(req->reference),
-                                   &slot, &again.reference);
+                                   action, &slot, &again.reference);
     if (again.granted == NULL)
         return false;
     again.now = kt_now_about();

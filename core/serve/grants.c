@@ -4,9 +4,9 @@
  * common.
  *
  * A server that serves its own bundles has no cached value that could remember it (cache.c). An
- * entry is found by the bytes of subject and name, and counts only if both are equal; another pair
- * at its place replaces it. A context's policy never changes, so what was allowed stays allowed;
- * refusals are not remembered.
+ * entry is found by the bytes of subject and name, and counts only if both and the action are
+ * equal; another one at its place replaces it. A context's policy never changes, so what was
+ * allowed stays allowed; refusals are not remembered.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 #define GRANTS 1024u /* entries */
 
 typedef struct grant {
-    char *who; /* the subject and the name, each with NUL; NULL: none */
+    char *who; /* the subject, the name and the action, each with NUL; NULL: none */
     size_t subject_size, name_size;
     kt_granted_t kept;
     uint32_t slot; /* in the statistics */
@@ -59,14 +59,16 @@ static grant_t *place_of(kt_grants_t *grants, const char *subject, size_t subjec
 }
 
 kt_granted_t *kt_grants_find(kt_grants_t *grants, const char *subject, const char *name,
-                             size_t name_size, uint32_t **ret_slot, const char **ret_name)
+                             size_t name_size, const char *action, uint32_t **ret_slot,
+                             const char **ret_name)
 {
     size_t subject_size = strlen(subject);
     grant_t *grant = place_of(grants, subject, subject_size, name, name_size);
 
     if (grant->who == NULL || grant->subject_size != subject_size ||
         grant->name_size != name_size || memcmp(grant->who, subject, subject_size) != 0 ||
-        memcmp(grant->who + subject_size + 1, name, name_size) != 0)
+        memcmp(grant->who + subject_size + 1, name, name_size) != 0 ||
+        strcmp(grant->who + subject_size + 1 + name_size + 1, action) != 0)
         return NULL;
     *ret_slot = &grant->slot;
     *ret_name = grant->who + subject_size + 1;
@@ -74,16 +76,18 @@ kt_granted_t *kt_grants_find(kt_grants_t *grants, const char *subject, const cha
 }
 
 /* Without memory it is asked for again. */
-void kt_grants_add(kt_grants_t *grants, const char *subject, const char *name, uint32_t slot)
+void kt_grants_add(kt_grants_t *grants, const char *subject, const char *name, const char *action,
+                   uint32_t slot)
 {
     size_t subject_size = strlen(subject), name_size = strlen(name);
     grant_t *grant = place_of(grants, subject, subject_size, name, name_size);
-    char *who = malloc(subject_size + name_size + 2);
+    char *who = malloc(subject_size + name_size + strlen(action) + 3);
 
     if (who == NULL)
         return;
     memcpy(who, subject, subject_size + 1);
     memcpy(who + subject_size + 1, name, name_size + 1);
+    (void)strcpy(who + subject_size + 1 + name_size + 1, action);
     free(grant->who);
     free(grant->kept.texts);
     *grant = (grant_t){who, subject_size, name_size, {NULL, 0}, slot};

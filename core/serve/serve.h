@@ -71,11 +71,14 @@ void kt_note_again(kt_ctx_t *ctx, const kt_again_t *again, uint32_t *slot);
 
 kt_grants_t *kt_grants_new(void); /* NULL: out of memory */
 void kt_grants_free(kt_grants_t *grants);
-/* What is kept of this subject's reads of this name, which need not end with NUL. NULL: it was not
- * allowed yet, or is forgotten. All three are the table's, until kt_grants_add(). */
+/* What is kept of this subject's reads of this name, which need not end with NUL, for this
+ * action. NULL: it was not allowed yet, or is forgotten. All three are the table's, until
+ * kt_grants_add(). */
 kt_granted_t *kt_grants_find(kt_grants_t *grants, const char *subject, const char *name,
-                             size_t name_size, uint32_t **ret_slot, const char **ret_name);
-void kt_grants_add(kt_grants_t *grants, const char *subject, const char *name, uint32_t slot);
+                             size_t name_size, const char *action, uint32_t **ret_slot,
+                             const char **ret_name);
+void kt_grants_add(kt_grants_t *grants, const char *subject, const char *name, const char *action,
+                   uint32_t slot);
 
 /* ---- info.c ---- */
 
@@ -169,7 +172,8 @@ typedef struct kt_write {
     uint64_t version;
     const char *provider;
 } kt_write_t;
-/* deferred.c: the change is in the caller's bundle; its outcome waits for kt_deferred_end(). */
+/* deferred.c: the change is in the caller's bundle, or the caller makes it itself; its outcome
+ * waits for kt_deferred_end(). */
 void kt_deferred_keep(kt_deferred_t *deferred, const kt_write_t *write);
 /* Prepares and records the intents. After a failure, which it records, the changes have ended. */
 kt_status_t kt_write_prepare(kt_ctx_t *ctx, kt_write_t *writes, size_t count);

@@ -151,6 +151,31 @@ def test_another_command_changes_the_key_meanwhile(server, home, name):
     assert outcomes.count("intent") == 3 and outcomes.count("conflict") == 2
 
 
+def test_a_sealed_change_is_recorded_as_what_became_of_it(server, home, name):
+    """An intent while it waits; a change that another command overtook has failed."""
+    one, other = name(), name()
+    db = server.client()
+    db.execute_command("SECRET.SET", one, "first")
+    old = db.execute_command("SECRET.GETSEALED", one)
+    db.execute_command("SECRET.SET", one, "second")
+    new = db.execute_command("SECRET.GETSEALED", one)
+    db.execute_command("SECRET.RESTORE", one, old)
+    with busy_disk(home):
+        call = Call(server, "SECRET.SETSEALED", one, new)
+        wait_for(lambda: blocked(server) == 1)
+        db.delete(one)
+    assert call.get().startswith("SECRETVERSION") and db.exists(one) == 0
+
+    def statuses():
+        return [line["status"] for line in home.records("redis") if line["action"] == "write.sealed"]
+    wait_for(lambda: len(statuses()) == 2)
+    assert statuses() == ["intent", "conflict"]
+    db.execute_command("SECRET.RESTORE", one, old)
+    assert db.execute_command("SECRET.SETSEALED", one, new) == 2
+    wait_for(lambda: len(statuses()) == 4)
+    assert statuses() == ["intent", "conflict", "intent", "success"]
+
+
 def test_transactions_scripts_and_watch(server, home, name):
     one, other = name(), name()
     db = server.client()

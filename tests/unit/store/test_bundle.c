@@ -258,6 +258,11 @@ START_TEST(sealed_service_is_authorized)
     ck_assert_uint_eq(world_lines("\"getsealed\"", "success", NULL), 1);
     ck_assert_uint_eq(world_lines("\"getsealed\"", "denied", NULL), 1);
     ck_assert_uint_eq(world_lines("\"setsealed\"", "denied", NULL), 1);
+    /* what was allowed before is recorded under its own action, not under that of the first time */
+    assert_ok(kt_authorize(world.ctx, &req, "read", "another"));
+    assert_ok(kt_authorize(world.ctx, &req, "read", "getsealed"));
+    ck_assert_uint_eq(world_lines("\"another\"", "success", NULL), 1);
+    ck_assert_uint_eq(world_lines("\"getsealed\"", "success", NULL), 2);
     /* a listing: one record, and each name asked in silence */
     assert_ok(kt_authorize(world.ctx, &all, "list", "list"));
     assert_ok(kt_authorize(world.ctx, &req, "list", NULL));
