@@ -90,6 +90,7 @@ typedef struct listing {
     const ktp_instance_t *instance;
     char (*names)[NAME_ROOM];
     size_t count, room;
+    int more; /* than there is room for */
 } listing_t;
 
 /* Each name once, and only those that have a value in the end. */
@@ -113,8 +114,13 @@ static int collect(void *arg, const char *name, size_t name_size, const char *va
         i++;
     if (i < listing->count && value_size == 0)
         memmove(listing->names[i], listing->names[--listing->count], NAME_ROOM);
-    else if (i == listing->count && value_size > 0 && listing->count < listing->room)
+    else if (i == listing->count && value_size > 0) {
+        if (listing->count == listing->room) {
+            listing->more = 1;
+            return 1;
+        }
         memcpy(listing->names[listing->count++], plain, sizeof plain);
+    }
     return 0;
 }
 
@@ -129,6 +135,9 @@ ktp_status_t lines_list(const ktp_instance_t *instance, int fd, const char *path
     if (listing.names == NULL)
         return ktp_fail(services, KTP_TRYAGAIN, "%s: out of locked memory", path);
     status = read_lines(instance, fd, path, collect, &listing);
+    if (status == KTP_SUCCESS && listing.more) /* a part of the list would pass for all of it */
+        status = ktp_fail(services, KTP_MALFORMED, "%s: has more than %zu variables to list", path,
+                          listing.room);
     for (size_t i = 0; i < listing.count && status == KTP_SUCCESS; i++)
         if (fn(arg, listing.names[i]) != 0)
             break;

@@ -111,6 +111,7 @@ ktp_status_t place_read(const ktp_instance_t *instance, int fd, const char *path
     struct stat before, after;
     unsigned char *data;
     size_t have = 0, size;
+    ktp_status_t status;
     ssize_t got;
 
     if (fstat(fd, &before) != 0)
@@ -130,10 +131,11 @@ ktp_status_t place_read(const ktp_instance_t *instance, int fd, const char *path
         *ret_text = (ktp_buffer_t){data, size};
         return KTP_SUCCESS;
     }
+    status = got < 0 ? place_fail(instance, path)
+                     : ktp_fail(services, KTP_TRYAGAIN,
+                                "%s: is being written: replace it by a rename", path);
     services->secret_free(services->host, data);
-    return got < 0 ? place_fail(instance, path)
-                   : ktp_fail(services, KTP_TRYAGAIN,
-                              "%s: is being written: replace it by a rename", path);
+    return status;
 }
 
 ktp_status_t place_value(const ktp_instance_t *instance, int fd, const char *path,

@@ -60,8 +60,10 @@ static int put_string(object_t *object, const unsigned char *bytes, size_t size)
     for (size_t i = 0; i < size && fits;) {
         size_t length = character(bytes + i, size - i);
 
-        if (length == 0)
-            return 0;
+        if (length == 0) {
+            fits = 0;
+            break;
+        }
         if (bytes[i] < ' ' || bytes[i] == '"' || bytes[i] == '\\') {
             int used = bytes[i] < ' ' ? snprintf(escape, sizeof escape, "\\u%04x", bytes[i])
                                       : snprintf(escape, sizeof escape, "\\%c", bytes[i]);

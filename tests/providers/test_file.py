@@ -295,6 +295,16 @@ def test_lines_that_are_refused(served, tmp_path, text, status, says):
     assert code == status and says in error and error.count("\n") == 1, error
 
 
+def test_a_list_of_lines_is_whole_or_fails(served, tmp_path):
+    home = served(f"{{path: {tmp_path}/.env}}")
+    write(tmp_path / ".env", "".join(f"V{number}=x\n" for number in range(1024)))
+    assert "read 1 of 1024 secrets" in home.run("check").stdout.decode()
+    write(tmp_path / ".env", "".join(f"V{number}=x\n" for number in range(1025)))
+    done = home.run("check", check=False)
+    assert done.returncode == 65 and b"more than 1024 variables" in done.stdout + done.stderr
+    assert get(home, "v1024") == "x"
+
+
 def test_lines_in_production(stage_home, tmp_path):
     home = stage_home("production")
     home.add("providers", f"file: {{path: {tmp_path}/.env}}")
