@@ -220,6 +220,7 @@ ngx_keyturn_control_bits(u_char *p)
            | ((del - NGX_KEYTURN_BYTES(0x01)) & ~del);
 }
 
+
 ngx_uint_t
 ngx_keyturn_text_names(ngx_str_t *text, ngx_str_t *name)
 {

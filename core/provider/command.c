@@ -39,6 +39,19 @@ static kt_status_t find_words(const ktp_command_t *command, char helper[PATH_MAX
     return KT_SUCCESS;
 }
 
+/* Of three digits; -1: they are not. */
+static int number_of(const char *digits)
+{
+    int number = 0;
+
+    for (size_t i = 0; i < 3; i++) {
+        if (digits[i] < '0' || digits[i] > '9')
+            return -1;
+        number = 10 * number + (digits[i] - '0');
+    }
+    return number;
+}
+
 /* Takes the mark off the output. */
 static kt_status_t judge(const char *path, size_t output_max, kt_command_result_t *result,
                          int *ret_exit)
@@ -50,7 +63,9 @@ static kt_status_t judge(const char *path, size_t output_max, kt_command_result_
     mark = result->size >= MARK_SIZE ? result->output + result->size - MARK_SIZE : NULL;
     if (mark == NULL || memcmp(mark, MARK, MARK_SIZE - 3) != 0)
         return kt_fail(KT_UNAVAIL, "%s: its exit status is not known", path);
-    *ret_exit = atoi(mark + MARK_SIZE - 3);
+    *ret_exit = number_of(mark + MARK_SIZE - 3);
+    if (*ret_exit < 0)
+        return kt_fail(KT_UNAVAIL, "%s: its exit status is not known", path);
     if (*ret_exit > 255)
         *ret_exit = -1;
     result->size -= MARK_SIZE;

@@ -14,7 +14,7 @@
 
 extern char **environ;
 
-kt_status_t kt_environment_copy(char ***ret_environment)
+kt_status_t kt_environment_copy(char ***ret_environment, size_t *ret_count)
 {
     size_t count = 0, size = 0;
     char **list, *at;
@@ -33,15 +33,13 @@ kt_status_t kt_environment_copy(char ***ret_environment)
         at = stpcpy(at, environ[i]) + 1;
     }
     *ret_environment = list;
+    *ret_count = count;
     return KT_SUCCESS;
 }
 
 const char *kt_environment_service(void *host, size_t index)
 {
     const kt_module_t *module = host;
-    size_t i = 0;
 
-    while (module->environment != NULL && module->environment[i] != NULL && i < index)
-        i++;
-    return module->environment != NULL && i == index ? module->environment[i] : NULL;
+    return index < module->nvariables ? module->environment[index] : NULL;
 }

@@ -24,11 +24,6 @@
 #define PROC_NAME 128
 #define PROVIDER_SIZE_1_0 (offsetof(ktp_provider_t, token) + sizeof(((ktp_provider_t *)0)->token))
 
-static kt_status_t at(const kt_config_t *config, int line, kt_status_t status)
-{
-    return kt_fail_prefix(status, "%s:%d", config->path, line);
-}
-
 /* A file that was cut short, by a full disk for one, would end the process with SIGBUS inside the
  * dynamic linker. */
 static bool is_whole(int fd, off_t size)
@@ -227,11 +222,12 @@ static kt_status_t load_module(const kt_config_t *config, const char *folder, ui
     if (strlen(module->config->name) > 32 ||
         kt_name_check(module->config->name, 0, NULL) != KT_SUCCESS ||
         strchr(module->config->name, '/') != NULL)
-        return at(config, module->config->line, kt_fail(KT_CONFIG, "not the name of a provider"));
+        return kt_options_at(config, module->config->line,
+                             kt_fail(KT_CONFIG, "not the name of a provider"));
     (void)snprintf(path, sizeof(path), "%s/%s.so", folder, module->config->name);
     status = load_file(path, module->config->name, owner, &module->api);
     if (status != KT_SUCCESS)
-        return at(config, module->config->line, status);
+        return kt_options_at(config, module->config->line, status);
     return kt_options_set(config, module);
 }
 
@@ -241,8 +237,9 @@ static kt_status_t lend_environment(kt_modules_t *modules, kt_module_t *module)
     kt_status_t status = KT_SUCCESS;
 
     if (modules->environment == NULL)
-        status = kt_environment_copy(&modules->environment);
+        status = kt_environment_copy(&modules->environment, &modules->nvariables);
     module->environment = modules->environment;
+    module->nvariables = modules->nvariables;
     return status;
 }
 

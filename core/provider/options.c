@@ -7,7 +7,7 @@
 
 #include "provider.h"
 
-static kt_status_t at(const kt_config_t *config, int line, kt_status_t status)
+kt_status_t kt_options_at(const kt_config_t *config, int line, kt_status_t status)
 {
     return kt_fail_prefix(status, "%s:%d", config->path, line);
 }
@@ -279,7 +279,7 @@ kt_status_t kt_options_set(const kt_config_t *config, kt_module_t *module)
     for (size_t i = 0; i < given->noptions; i++) {
         status = check_given(module, &given->options[i]);
         if (status != KT_SUCCESS)
-            return at(config, given->options[i].line, status);
+            return kt_options_at(config, given->options[i].line, status);
     }
     while (specs[n].name != NULL)
         n++;
@@ -297,7 +297,7 @@ kt_status_t kt_options_set(const kt_config_t *config, kt_module_t *module)
         if (status == KT_SUCCESS)
             status = check_kept(option);
         if (status != KT_SUCCESS)
-            return at(config, option->line, status);
+            return kt_options_at(config, option->line, status);
     }
     return KT_SUCCESS;
 }

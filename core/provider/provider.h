@@ -21,12 +21,14 @@ typedef struct kt_module {
     size_t noptions;
     const kt_config_t *of;   /* the configuration that the module belongs to */
     char **environment;      /* of kt_modules_t, with KTP_ENVIRONMENT; else NULL */
+    size_t nvariables;       /* of it */
     ktp_services_t services; /* the host of which is the module */
 } kt_module_t;
 
 typedef struct kt_modules {
     atomic_uint refs;
     char **environment; /* NULL: no provider needs it */
+    size_t nvariables;
     size_t count;
     kt_module_t *list; /* one for each provider of the configuration, in its order */
 } kt_modules_t;
@@ -57,15 +59,17 @@ ktp_status_t kt_provider_sync(const ktp_provider_t *api, ktp_instance_t *instanc
 /* Resolves and checks what is configured for the module. KT_CONFIG names file and line. */
 kt_status_t kt_options_set(const kt_config_t *config, kt_module_t *module);
 void kt_options_free(kt_module_t *module);
+/* Puts the place in the configuration before the failure's text. Returns `status`. */
+kt_status_t kt_options_at(const kt_config_t *config, int line, kt_status_t status);
 /* The service `secret`. */
 ktp_status_t kt_options_secret(void *host, const char *name, size_t index, ktp_buffer_t *ret_value);
 
 /* ---- environment.c ---- */
 
 #define KT_ENVIRONMENT_SIZE (256u * 1024u) /* bytes of a copy, its list included */
-/* A copy of this process's environment in secret memory, NULL at the end, for kt_locked_free().
- * No other thread may change the environment meanwhile. KT_CONFIG: too large; KT_INTERNAL. */
-kt_status_t kt_environment_copy(char ***ret_environment);
+/* A copy of this process's environment in secret memory, for kt_locked_free(). No other thread may
+ * change the environment meanwhile. KT_CONFIG: too large; KT_INTERNAL. */
+kt_status_t kt_environment_copy(char ***ret_environment, size_t *ret_count);
 /* The service `variable`. */
 const char *kt_environment_service(void *host, size_t index);
 

@@ -60,12 +60,6 @@ static ktp_status_t env_get(ktp_instance_t *instance, const ktp_request_t *reque
 
 /* ---- list ---- */
 
-/* Has an alias listed this name already? */
-static int is_listed(const ktp_instance_t *instance, const char *name)
-{
-    return alias_has(instance->aliases, name);
-}
-
 /* The names of aliases that are set. A pattern of names names none. */
 static int list_aliases(const ktp_instance_t *instance, int (*fn)(void *arg, const char *name),
                         void *arg)
@@ -100,7 +94,7 @@ static ktp_status_t env_list(ktp_instance_t *instance, int (*fn)(void *arg, cons
         size_t length = strcspn(text, "=");
 
         if (text[length] != '=' || text[length + 1] == '\0' ||
-            !name_of(instance, text, length, name) || is_listed(instance, name) ||
+            !name_of(instance, text, length, name) || alias_has(instance->aliases, name) ||
             (instance->detect && !looks_secret(text, length, text + length + 1)))
             continue;
         if (fn(arg, name) != 0)
