@@ -18,8 +18,8 @@
  *      its `next`, and writes the outcome of the batch before it unblocks.
  *   4. A client that went away loses its reply and not its change.
  *
- * In MULTI, in a script, for another module, for a master, and without the thread it is done at
- * once, and the server waits for the disk.
+ * In MULTI, in a script, for another module, for a master, in a slot that is on its way to this
+ * node, and without the thread it is done at once, and the server waits for the disk.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -141,6 +141,21 @@ static int take_base(job_t *job, const ktr_call_t *call)
                : REDISMODULE_ERR;
 }
 
+/* Does this node of a cluster answer for the key, without ASKING? A slot that it takes over is not
+ * its own yet, so that only the command itself may change the key. */
+static int has_slot(int db, RedisModuleString *key)
+{
+    RedisModuleCallReply *reply;
+
+    if (!(RedisModule_GetContextFlags(detached) & REDISMODULE_CTX_FLAGS_CLUSTER))
+        return 1;
+    RedisModule_SelectDb(detached, db);
+    reply = RedisModule_Call(detached, "EXISTS", "s", key);
+    if (reply != NULL)
+        RedisModule_FreeCallReply(reply);
+    return reply != NULL;
+}
+
 /* NULL: it is done at once. */
 static job_t *new_job(const ktr_call_t *call, const ktr_change_t *change)
 {
@@ -149,7 +164,8 @@ static job_t *new_job(const ktr_call_t *call, const ktr_change_t *change)
     if (ktr_context == NULL || !call->direct ||
         (RedisModule_GetContextFlags(call->ctx) &
          (REDISMODULE_CTX_FLAGS_MULTI | REDISMODULE_CTX_FLAGS_LUA |
-          REDISMODULE_CTX_FLAGS_DENY_BLOCKING)))
+          REDISMODULE_CTX_FLAGS_DENY_BLOCKING)) ||
+        !has_slot(RedisModule_GetSelectedDb(call->ctx), call->key))
         return NULL;
     job = RedisModule_Calloc(1, sizeof(*job));
     job->call = *call;
@@ -190,17 +206,8 @@ static int same_bytes(const kt_bundle_t *a, const kt_bundle_t *b)
  * must not change the key. */
 static int may_write(const job_t *job)
 {
-    int flags = RedisModule_GetContextFlags(detached);
-    RedisModuleCallReply *reply;
-
-    if ((flags & REDISMODULE_CTX_FLAGS_READONLY) || RedisModule_AvoidReplicaTraffic())
-        return 0;
-    if (!(flags & REDISMODULE_CTX_FLAGS_CLUSTER))
-        return 1;
-    reply = RedisModule_Call(detached, "EXISTS", "s", job->key);
-    if (reply != NULL)
-        RedisModule_FreeCallReply(reply);
-    return reply != NULL;
+    return !(RedisModule_GetContextFlags(detached) & REDISMODULE_CTX_FLAGS_READONLY) &&
+           !RedisModule_AvoidReplicaTraffic() && has_slot(job->db, job->key);
 }
 
 /* The error, or NULL: it is stored. */
